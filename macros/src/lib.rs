@@ -1,0 +1,94 @@
+//! The attribute of `retryproof`. It is documented there, at `#[retryproof::test]`.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Error, Expr, Ident, ItemFn, Result, Token, parse_macro_input};
+
+/// Makes an async test body into a test that explores it. See `retryproof::test`.
+#[proc_macro_attribute]
+pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let settings = parse_macro_input!(arguments with Punctuated::<Setting, Token![,]>::parse_terminated);
+    let body = parse_macro_input!(item as ItemFn);
+    expand(settings, body).unwrap_or_else(Error::into_compile_error).into()
+}
+
+/// The settings that can be given as arguments: those of `Explore` that take one value, and those that take none.
+const WITH_VALUE: [&str; 10] = [
+    "deviations",
+    "crashes",
+    "faults",
+    "deliveries",
+    "switches",
+    "delays",
+    "max_runs",
+    "max_time",
+    "max_steps",
+    "seed",
+];
+const WITHOUT_VALUE: [&str; 1] = ["allow_incomplete"];
+
+/// `deviations = 3`, or `allow_incomplete`.
+struct Setting {
+    name: Ident,
+    value: Option<Expr>,
+}
+
+impl Parse for Setting {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let name: Ident = input.parse()?;
+        let text = name.to_string();
+        let with_value = WITH_VALUE.contains(&text.as_str());
+        if !with_value && !WITHOUT_VALUE.contains(&text.as_str()) {
+            let known = WITH_VALUE.map(|name| format!("{name} = …")).join(", ");
+            let message =
+                format!("unknown setting `{text}`; there are {known}, {}", WITHOUT_VALUE.join(", "));
+            return Err(Error::new(name.span(), message));
+        }
+        let value = if with_value {
+            let _: Token![=] = input
+                .parse()
+                .map_err(|_| Error::new(name.span(), format!("`{text}` needs a value: `{text} = …`")))?;
+            Some(input.parse()?)
+        } else {
+            None
+        };
+        Ok(Self { name, value })
+    }
+}
+
+fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<TokenStream> {
+    let signature = &body.sig;
+    if signature.asyncness.is_none() {
+        let message = "a retryproof test is an `async fn` that takes `world: &World`";
+        return Err(Error::new(signature.fn_token.span(), message));
+    }
+    if signature.inputs.len() != 1 || !signature.generics.params.is_empty() {
+        let message = "a retryproof test takes one argument, `world: &World`, and no generics";
+        return Err(Error::new(signature.ident.span(), message));
+    }
+    let name = &signature.ident;
+    let attributes = &body.attrs;
+    let visibility = &body.vis;
+    let mut inner = body.clone();
+    inner.attrs.clear();
+    inner.vis = syn::Visibility::Inherited;
+    inner.sig.ident = format_ident!("body", span = name.span());
+    let calls = settings.iter().map(|Setting { name, value }| quote_spanned!(name.span()=> .#name(#value)));
+    let run = quote_spanned! {name.span()=>
+        ::retryproof::Explore::new()
+            .name(::retryproof::__test_name(module_path!(), stringify!(#name)))
+            #(#calls)*
+            .check(body)
+    };
+    Ok(quote! {
+        #(#attributes)*
+        #[::core::prelude::v1::test]
+        #visibility fn #name() {
+            #inner
+            #run;
+        }
+    })
+}

@@ -1,0 +1,684 @@
+//! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
+
+use std::io::{IsTerminal, Write};
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::choice::{Choice, Divergence, Kind, Plan};
+use crate::explore::{Bounds, Exhaustive};
+use crate::job::{JobState, short_kind};
+use crate::json_path;
+use crate::oracle::{self, Finding};
+use crate::report::{Report, Showing, Verdict, Violation, words};
+use crate::run::{Body, End, Ground, Outcome, Ran, run};
+use crate::runtime::Pool;
+use crate::scenario::{Scenario, ScenarioError};
+use crate::state::Weather;
+use crate::timeline::Timeline;
+use crate::{World, panics};
+
+/// The variable that holds a scenario to be run alone.
+const REPLAY: &str = "RETRYPROOF_REPLAY";
+/// Orders of jobs that are tried before an outcome is called that of none.
+const MOST_ORDERS: u64 = 1_000;
+
+/// Explores a test body with the default settings, and panics with the report unless it is retry-proof.
+///
+/// # Panics
+/// When the verdict is not [`Verdict::RetryProof`].
+#[track_caller]
+pub fn check(body: impl AsyncFn(&World) + Sync) {
+    Explore::new().check(body);
+}
+
+/// The settings of an exploration.
+///
+/// ```
+/// use retryproof::{Explore, Verdict, World, service::payments::Charge};
+///
+/// let report = Explore::new().deviations(1).run(async |world: &World| {
+///     world.process("worker", |p| {
+///         let payments = p.payments();
+///         p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500)).await.map(drop));
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// assert_eq!(report.verdict(), Verdict::Violated);
+/// assert_eq!(report.violations()[0].summary, "payments.charge happened twice, expected once");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "settings do nothing until `run` or `check` is called"]
+pub struct Explore {
+    name: Option<String>,
+    bounds: Bounds,
+    max_runs: u64,
+    max_time: Option<Duration>,
+    max_steps: u64,
+    seed: u64,
+    replay: Option<String>,
+    allow_incomplete: bool,
+}
+
+impl Default for Explore {
+    fn default() -> Self {
+        Self {
+            name: None,
+            bounds: Bounds::total(2),
+            max_runs: 1_000_000,
+            max_time: None,
+            max_steps: 20_000,
+            seed: 0,
+            replay: None,
+            allow_incomplete: false,
+        }
+    }
+}
+
+/// An exploration under way.
+struct Exploration<'b> {
+    body: &'b dyn Body,
+    test: &'b str,
+    ground: Ground,
+    settings: &'b Explore,
+    reference: Ran,
+    /// The outcomes of the other orders of the jobs, once they are asked for.
+    orders: Option<Vec<Outcome>>,
+    groups: Vec<Group>,
+    stuck: Option<(Plan, String)>,
+    runs: u64,
+    violated: u64,
+    notes: Vec<String>,
+}
+
+/// Findings with the same cause.
+struct Group {
+    subject: String,
+    kinds: Vec<Kind>,
+    finding: Finding,
+    plan: Plan,
+    runs: u64,
+}
+
+/// Why an exploration ends before it has run everything.
+enum Halt {
+    Incomplete { reason: String },
+    Nondeterministic { reason: String },
+}
+
+impl Explore {
+    /// The defaults: up to two deviations, of any kind.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().split_whitespace().collect::<Vec<_>>().join("-"));
+        self
+    }
+
+    /// How many deviations a run may have. 2 unless told.
+    pub fn deviations(mut self, most: usize) -> Self {
+        self.bounds.total = most;
+        self
+    }
+
+    /// How many of them may be crashes. As many as deviations unless told; so for the other kinds.
+    pub fn crashes(mut self, most: usize) -> Self {
+        self.bounds.crashes = most;
+        self
+    }
+
+    /// How many of them may be faults of services.
+    pub fn faults(mut self, most: usize) -> Self {
+        self.bounds.faults = most;
+        self
+    }
+
+    /// How many of them may be irregular deliveries.
+    pub fn deliveries(mut self, most: usize) -> Self {
+        self.bounds.deliveries = most;
+        self
+    }
+
+    /// How many of them may be switches to another task.
+    pub fn switches(mut self, most: usize) -> Self {
+        self.bounds.switches = most;
+        self
+    }
+
+    /// How many of them may be late timers.
+    pub fn delays(mut self, most: usize) -> Self {
+        self.bounds.delays = most;
+        self
+    }
+
+    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`]. A million unless told.
+    pub fn max_runs(mut self, most: u64) -> Self {
+        self.max_runs = most;
+        self
+    }
+
+    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`]. No limit unless told.
+    pub fn max_time(mut self, most: Duration) -> Self {
+        self.max_time = Some(most);
+        self
+    }
+
+    /// How many steps (polls, calls, choices) a run may take before it is called stuck. 20,000 unless told.
+    pub fn max_steps(mut self, most: u64) -> Self {
+        self.max_steps = most;
+        self
+    }
+
+    /// The seed of the random numbers that code under test draws, and of the jitter of backoffs.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs one scenario only, as a report names it, and shows its timeline. So does the environment variable
+    /// `RETRYPROOF_REPLAY`, for the test that it names.
+    pub fn replay(mut self, scenario: impl Into<String>) -> Self {
+        self.replay = Some(scenario.into());
+        self
+    }
+
+    /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
+    /// without having found anything.
+    pub fn allow_incomplete(mut self) -> Self {
+        self.allow_incomplete = true;
+        self
+    }
+
+    /// Explores, and panics with the report unless the body is retry-proof.
+    ///
+    /// # Panics
+    /// When the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes where
+    /// [`Explore::allow_incomplete`] says so, and for a replayed scenario that shows nothing wrong.
+    #[track_caller]
+    pub fn check(self, body: impl AsyncFn(&World) + Sync) {
+        let report = self.run(body);
+        let passes = match report.verdict() {
+            Verdict::RetryProof => true,
+            Verdict::Incomplete => {
+                report.reason.is_none() && report.replayed || self.allow_incomplete && !report.replayed
+            }
+            _ => false,
+        };
+        let colour =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        let text = if colour { report.to_ansi() } else { report.to_string() };
+        assert!(passes, "{text}");
+        if report.replayed {
+            // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    /// Explores and tells what was found.
+    #[track_caller]
+    pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
+        let caller = Location::caller();
+        let name = self.name.clone().unwrap_or_else(|| test_name(caller));
+        if in_tokio() {
+            // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
+            return std::thread::scope(|scope| {
+                let explored = scope.spawn(|| panics::quietly(|| self.explore(&body, &name))).join();
+                explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+        }
+        panics::quietly(|| self.explore(&body, &name))
+    }
+
+    fn explore(&self, body: &dyn Body, test: &str) -> Report {
+        let replay = match self.wanted_replay(test) {
+            Ok(replay) => replay,
+            Err(error) => {
+                let reason = format!("the scenario to be replayed cannot be read: {error}");
+                return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
+            }
+        };
+        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool: Pool::default() };
+        let reference =
+            run(body, Plan::Numbered(Vec::new(), None), Weather::Rough, Timeline::default(), &ground);
+        let exploration = Exploration {
+            body,
+            test,
+            ground,
+            settings: self,
+            reference,
+            orders: None,
+            groups: Vec::new(),
+            stuck: None,
+            runs: 1,
+            violated: 0,
+            notes: Vec::new(),
+        };
+        match replay {
+            Some(scenario) => exploration.replay(&scenario),
+            None => exploration.explore(),
+        }
+    }
+
+    /// The scenario to be run alone, if one is asked for here.
+    fn wanted_replay(&self, test: &str) -> Result<Option<Scenario>, ScenarioError> {
+        if let Some(text) = &self.replay {
+            return text.parse().map(Some);
+        }
+        match std::env::var(REPLAY) {
+            Ok(text) => {
+                let scenario: Scenario = text.parse()?;
+                Ok(Some(scenario).filter(|scenario| scenario.test() == test))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn blank(&self, test: &str, verdict: Verdict, reason: Option<String>) -> Report {
+        Report {
+            test: test.to_owned(),
+            verdict,
+            reason,
+            violations: Vec::new(),
+            runs: 0,
+            deviations: self.bounds.total,
+            exhausted: false,
+            at_least: 0,
+            violated: 0,
+            notes: Vec::new(),
+            replayed: false,
+            showing: None,
+        }
+    }
+}
+
+/// The test's name as libtest gives it to the thread; elsewhere the place of the call.
+fn test_name(caller: &Location<'_>) -> String {
+    match std::thread::current().name() {
+        Some(name) if name != "main" && !name.starts_with("tokio-") => {
+            name.split_whitespace().collect::<Vec<_>>().join("-")
+        }
+        _ => format!("{}:{}", caller.file(), caller.line()),
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn in_tokio() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
+}
+
+#[cfg(not(feature = "tokio"))]
+fn in_tokio() -> bool {
+    false
+}
+
+impl Exploration<'_> {
+    fn run(&self, plan: Plan) -> Ran {
+        run(self.body, plan, Weather::Rough, Timeline::default(), &self.ground)
+    }
+
+    fn explore(mut self) -> Report {
+        if let Some(report) = self.reference_is_no_good() {
+            return report;
+        }
+        let mut explorer = Exhaustive::new(self.settings.bounds.clone());
+        let halt = self.run_all(&mut explorer).err().or_else(|| self.reference_has_changed().err());
+        if let Some(Halt::Nondeterministic { reason }) = halt {
+            return self.finish(Verdict::Nondeterministic, Some(reason), false, self.runs);
+        }
+        let at_least = explorer.at_least();
+        let exhausted = halt.is_none();
+        if !self.groups.is_empty() {
+            return self.finish(Verdict::Violated, None, exhausted, at_least);
+        }
+        if let Some((_, reason)) = &self.stuck {
+            let reason = reason.clone();
+            return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
+        }
+        match halt {
+            Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
+                self.finish(Verdict::Incomplete, Some(reason), false, at_least)
+            }
+            None => self.finish(Verdict::RetryProof, None, true, at_least),
+        }
+    }
+
+    fn run_all(&mut self, explorer: &mut Exhaustive) -> Result<(), Halt> {
+        let root = explorer.next();
+        debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
+        explorer.ran(&self.reference.record);
+        let deadline = self.settings.max_time.map(deadline);
+        while let Some(task) = explorer.next() {
+            if task.judge {
+                let stopped = match (self.runs >= self.settings.max_runs, deadline) {
+                    (true, _) => Some(format!("max_runs = {}", self.settings.max_runs)),
+                    (false, Some(deadline)) if self.runs % 64 == 0 && is_past(deadline) => {
+                        Some(format!("max_time = {:?}", self.settings.max_time.unwrap_or_default()))
+                    }
+                    _ => None,
+                };
+                if let Some(limit) = stopped {
+                    let at_least = explorer.at_least();
+                    let runs = self.runs;
+                    return Err(Halt::Incomplete {
+                        reason: format!(
+                            "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
+                        ),
+                    });
+                }
+            }
+            let plan = task.plan.clone();
+            let ran = self.run(task.plan);
+            if let Some(divergence) = &ran.divergence {
+                return Err(self.diverged(divergence));
+            }
+            explorer.ran(&ran.record);
+            if task.judge {
+                self.runs += 1;
+                self.judge(&ran, plan);
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a run and sorts what is wrong with it by cause.
+    fn judge(&mut self, ran: &Ran, plan: Plan) {
+        if let End::Stuck(stuck) = &ran.outcome.end {
+            if self.stuck.is_none() {
+                self.stuck = Some((plan, stuck.to_string()));
+            }
+            return;
+        }
+        let findings = self.findings(&ran.outcome);
+        if findings.is_empty() {
+            return;
+        }
+        self.violated += 1;
+        let mut kinds: Vec<Kind> = ran.record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
+        kinds.sort();
+        kinds.dedup();
+        for finding in findings {
+            let subject = finding.subject();
+            // What fewer kinds of deviation bring about by themselves is no new cause.
+            let known = |group: &&mut Group| {
+                group.subject == subject && group.kinds.iter().all(|k| kinds.contains(k))
+            };
+            match self.groups.iter_mut().find(known) {
+                Some(group) => group.runs += 1,
+                None => self.groups.push(Group {
+                    subject,
+                    kinds: kinds.clone(),
+                    finding,
+                    plan: plan.clone(),
+                    runs: 1,
+                }),
+            }
+        }
+    }
+
+    fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
+        if oracle::same(outcome, &self.reference.outcome) {
+            return oracle::alone(outcome);
+        }
+        let findings = oracle::judge(outcome, std::iter::once(&self.reference.outcome));
+        if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
+            return findings;
+        }
+        if self.orders.is_none() {
+            self.orders = Some(self.run_orders());
+        }
+        let orders = self.orders.as_deref().unwrap_or_default();
+        oracle::judge(outcome, std::iter::once(&self.reference.outcome).chain(orders))
+    }
+
+    /// The outcomes of every one-at-a-time order of the jobs that is not that of the reference run.
+    fn run_orders(&mut self) -> Vec<Outcome> {
+        let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let mut runs = 0;
+        while let Some(task) = explorer.next() {
+            if runs == MOST_ORDERS {
+                self.notes.push(format!("the jobs have more than {MOST_ORDERS} orders; outcomes were compared with those of the first {MOST_ORDERS} only. Check fewer jobs at once"));
+                break;
+            }
+            let ran = run(self.body, task.plan, Weather::Serial, Timeline::default(), &self.ground);
+            explorer.ran(&ran.record);
+            if task.judge {
+                runs += 1;
+                let known = oracle::same(&ran.outcome, &self.reference.outcome)
+                    || outcomes.iter().any(|outcome| oracle::same(&ran.outcome, outcome));
+                if !known && ran.outcome.end == End::Completed {
+                    outcomes.push(ran.outcome);
+                }
+            }
+        }
+        outcomes
+    }
+
+    /// A report right away, if the run in which nothing goes wrong is nothing to compare with.
+    fn reference_is_no_good(&mut self) -> Option<Report> {
+        let outcome = &self.reference.outcome;
+        if let End::Stuck(stuck) = &outcome.end {
+            let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
+            self.stuck = Some((Plan::Numbered(Vec::new(), None), reason.clone()));
+            return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
+        }
+        let findings = oracle::alone(outcome);
+        if !findings.is_empty() {
+            let reason =
+                "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
+            self.violated = 1;
+            for finding in findings {
+                let (subject, plan) = (finding.subject(), Plan::Numbered(Vec::new(), None));
+                self.groups.push(Group { subject, kinds: Vec::new(), finding, plan, runs: 1 });
+            }
+            return Some(self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1));
+        }
+        if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
+            return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
+        }
+        let reason = nothing_tested(&self.reference.outcome)?;
+        Some(self.finish(Verdict::NothingTested, Some(reason), false, 1))
+    }
+
+    /// Runs the reference run once more.
+    fn reference_has_changed(&self) -> Result<(), Halt> {
+        let again = self.run(Plan::Numbered(Vec::new(), None));
+        match difference(&self.reference, &again) {
+            None => Ok(()),
+            Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),
+        }
+    }
+
+    fn diverged(&self, divergence: &Divergence) -> Halt {
+        Halt::Nondeterministic { reason: nondeterministic(&divergence.to_string()) }
+    }
+
+    /// Runs a scenario again and takes down what happens.
+    fn show(&mut self, plan: Plan) -> (Ran, Showing) {
+        let mut ran = run(self.body, plan, Weather::Rough, Timeline::recording(), &self.ground);
+        let findings = self.findings(&ran.outcome);
+        let scenario = Scenario::of_record(self.test, &ran.record);
+        let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
+        (ran, showing)
+    }
+
+    fn replay(mut self, scenario: &Scenario) -> Report {
+        let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
+        self.runs = 2;
+        let report = |verdict, reason, showing| Report {
+            replayed: true,
+            runs: 2,
+            showing: Some(showing),
+            ..self.settings.blank(self.test, verdict, reason)
+        };
+        if let Some(divergence) = &ran.divergence {
+            let reason = format!(
+                "the scenario no longer fits the code: {divergence}\nIts timeline is that of what is left of it. Run the test without {REPLAY} to have today's scenarios."
+            );
+            return report(Verdict::Incomplete, Some(reason), showing);
+        }
+        if let End::Stuck(stuck) = &ran.outcome.end {
+            return report(Verdict::Stuck, Some(stuck.to_string()), showing);
+        }
+        if showing.findings.is_empty() {
+            return report(Verdict::Incomplete, None, showing);
+        }
+        let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
+        Report { violations, violated: 1, ..report(Verdict::Violated, None, showing) }
+    }
+
+    /// The report. The smallest scenario is run once more to be shown; so are the others, for their places.
+    fn finish(&mut self, verdict: Verdict, reason: Option<String>, exhausted: bool, at_least: u64) -> Report {
+        let mut violations = Vec::new();
+        let mut first = None;
+        for group in std::mem::take(&mut self.groups) {
+            let (_, mut showing) = self.show(group.plan);
+            let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject)
+            else {
+                let what = words::summary(&group.finding);
+                let reason = nondeterministic(&format!(
+                    "`{}`: the first time {what}, the second time not",
+                    showing.scenario
+                ));
+                return self.settings.blank(self.test, Verdict::Nondeterministic, Some(reason));
+            };
+            // What the group is about stands first.
+            showing.findings.swap(0, at);
+            violations.push(violation(&showing.findings[0], &showing, group.runs));
+            first.get_or_insert(showing);
+        }
+        if let (None, Some((plan, _))) = (&first, self.stuck.take()) {
+            first = Some(self.show(plan).1);
+        }
+        self.note_failures();
+        Report {
+            violations,
+            runs: self.runs,
+            exhausted,
+            at_least,
+            violated: self.violated,
+            notes: std::mem::take(&mut self.notes),
+            showing: first.filter(|_| matches!(verdict, Verdict::Violated | Verdict::Stuck)),
+            ..self.settings.blank(self.test, verdict, reason)
+        }
+    }
+
+    /// A job that fails though nothing goes wrong is worth a word, even where others do not.
+    fn note_failures(&mut self) {
+        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures > 0) {
+            let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures);
+            let error = job.error.as_deref().unwrap_or_default();
+            self.notes.push(format!(
+                "job#{number} {kind} fails {} even when nothing goes wrong: {error}",
+                words::times(failures as usize)
+            ));
+        }
+    }
+}
+
+fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
+    let (expected, actual) = words::expected_and_actual(finding);
+    Violation {
+        oracle: finding.oracle(),
+        summary: words::summary(finding),
+        effect: words::effect_of(finding),
+        expected,
+        actual,
+        scenario: showing.scenario.clone(),
+        cause: showing.causes(),
+        place: showing.place(),
+        runs,
+    }
+}
+
+/// Why the reference run tests nothing, if it does not.
+fn nothing_tested(outcome: &Outcome) -> Option<String> {
+    if outcome.jobs.is_empty() {
+        return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
+    }
+    if outcome.jobs.iter().all(|job| job.state != JobState::Done) {
+        let states: Vec<_> = outcome
+            .jobs
+            .iter()
+            .map(|job| {
+                let error = job.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                format!(
+                    "job#{} {} is {}{error}",
+                    job.number,
+                    short_kind(job.kind),
+                    words::job_state(job.state)
+                )
+            })
+            .collect();
+        let help = "a test body usually ends with `world.settle().await`";
+        return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
+    }
+    if outcome.crash_points == 0 {
+        return Some(
+            "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
+                .to_owned(),
+        );
+    }
+    if outcome.effects.is_empty() && outcome.state.is_empty() {
+        return Some(
+            "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
+        );
+    }
+    None
+}
+
+fn nondeterministic(difference: &str) -> String {
+    format!(
+        "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap)"
+    )
+}
+
+/// In what two runs of the same scenario differ.
+fn difference(one: &Ran, other: &Ran) -> Option<String> {
+    let label = |choice: Option<&Choice>| {
+        choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
+    };
+    let (first, second) = (&one.record, &other.record);
+    let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
+    if let Some(at) = at {
+        let (a, b) = (label(first.get(at)), label(second.get(at)));
+        return Some(format!("choice {at} was {a} the first time and {b} the second"));
+    }
+    let (one, other) = (&one.outcome, &other.outcome);
+    let mut ordered = one.effects.iter().zip(&other.effects);
+    if let Some((a, b)) = ordered.find(|(a, b)| a != b) {
+        return Some(match effect_difference(&a.body, &b.body) {
+            Some(path) => format!("{} differs at {path}: {a} the first time, {b} the second", a.name()),
+            None => format!("an effect was {a} the first time and {b} the second"),
+        });
+    }
+    let findings = oracle::judge(other, std::iter::once(one));
+    findings.first().map(|finding| {
+        let (first, second) = words::expected_and_actual(finding);
+        format!("{first} the first time, {second} the second")
+    })
+}
+
+fn effect_difference(one: &str, other: &str) -> Option<String> {
+    let (one, other) = (serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?);
+    json_path::differences(&one, &other).first().map(|difference| difference.path.clone())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "max_time bounds the exploration itself, in real time; no run sees it"
+)]
+fn deadline(most: Duration) -> std::time::Instant {
+    std::time::Instant::now() + most
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "max_time bounds the exploration itself, in real time; no run sees it"
+)]
+fn is_past(deadline: std::time::Instant) -> bool {
+    std::time::Instant::now() >= deadline
+}

@@ -1,0 +1,474 @@
+//! The only place where anything is decided.
+//!
+//! Whatever a world does not determine by itself is a [`Choice`]: a label, a kind, a number of options, and the
+//! option taken. Option 0 is always "nothing unusual"; any other option is a *deviation*. A run is named by its
+//! deviations alone. Nothing here knows what the choices are about.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+/// What sort of thing may go wrong at a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Kind {
+    /// The worker process dies here.
+    Crash,
+    /// A call to a service fails, as services fail.
+    Fault,
+    /// A job is delivered again, lost, or not taken.
+    Delivery,
+    /// Another task runs next.
+    Schedule,
+    /// A timer fires very late.
+    Delay,
+}
+
+/// A name that costs nothing to copy and compare: of a process, a service, an operation.
+///
+/// Made from a `&'static str` for free; a `String` is kept for the life of the program, once for each distinct text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(&'static str);
+
+static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+
+impl Name {
+    /// The text of the name.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl From<&'static str> for Name {
+    fn from(text: &'static str) -> Self {
+        Self(text)
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = kept.get(text.as_str()) {
+            return Self(known);
+        }
+        let text: &'static str = Box::leak(text.into_boxed_str());
+        kept.insert(text);
+        Self(text)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.0, f)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+/// Who met a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Actor {
+    /// The test body. It never meets a choice, but it makes effects (givens).
+    Test,
+    /// Code of a process outside of any attempt: a task that an attempt has spawned.
+    Process(Name),
+    /// One attempt of one job. Both count from 1.
+    Attempt {
+        /// The number of the job, in the order in which jobs came into the world.
+        job: u32,
+        /// The number of the attempt of that job.
+        attempt: u32,
+    },
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Actor::Test => f.write_str("test"),
+            Actor::Process(name) => write!(f, "{name}"),
+            Actor::Attempt { job, attempt } => write!(f, "job#{job}.{attempt}"),
+        }
+    }
+}
+
+/// Where a choice was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Site {
+    /// A call to a service, the queue among them.
+    Call {
+        /// `payments`
+        service: Name,
+        /// `charge`
+        operation: Name,
+    },
+    /// The attempt itself: its start, its end.
+    Attempt,
+    /// A wait that the harness owns: `sleep`, `yield`.
+    Wait(&'static str),
+    /// The order in which jobs are taken.
+    Queue,
+}
+
+/// The name of a choice: who, where, and which of the points there.
+///
+/// The same label may be met several times in one run; a [`Scenario`](crate::Scenario) then counts (`~2`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Label {
+    /// Who met the choice.
+    pub(crate) actor: Actor,
+    /// Where.
+    pub(crate) site: Site,
+    /// Which of the points there: `before`, `reply`, `end`, …
+    pub(crate) point: &'static str,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.actor)?;
+        match self.site {
+            Site::Call { service, operation } => write!(f, "/{service}.{operation}")?,
+            Site::Attempt => {}
+            Site::Wait(what) => write!(f, "/{what}")?,
+            Site::Queue => f.write_str("/queue")?,
+        }
+        write!(f, ":{}", self.point)
+    }
+}
+
+/// What can be taken at a choice. Option 0 is the ordinary course of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Options {
+    /// A fixed list of names.
+    Named(&'static [&'static str]),
+    /// As many as there are candidates, counted from 0.
+    Counted(u32),
+}
+
+impl Options {
+    /// How many there are, the ordinary one included.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Options::Named(names) => names.len(),
+            Options::Counted(count) => count as usize,
+        }
+    }
+
+    /// The name of one option.
+    pub(crate) fn name(self, option: usize) -> String {
+        match self {
+            Options::Named(names) => names[option].to_owned(),
+            Options::Counted(_) => option.to_string(),
+        }
+    }
+
+    fn find(self, name: &str) -> Option<usize> {
+        (0..self.len()).find(|&option| self.name(option) == name)
+    }
+}
+
+/// A choice as it was met and taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// What sort of thing may go wrong.
+    pub(crate) kind: Kind,
+    /// Who met it, and where.
+    pub(crate) label: Label,
+    /// What could be taken.
+    pub(crate) options: Options,
+    /// What was taken.
+    pub(crate) taken: u32,
+}
+
+/// One departure from the ordinary course: which choice of the run, counted from 0, and which option. Four bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Deviation(u32);
+
+impl Deviation {
+    /// The most choices a run may have; the step limit lies far below.
+    pub(crate) const MAX_CHOICES: usize = 1 << 24;
+    /// The most options a choice may have; further candidates are never taken first.
+    pub(crate) const MAX_OPTIONS: usize = 1 << 8;
+
+    /// The deviation that takes `option` at the choice number `at`.
+    ///
+    /// # Panics
+    /// When either is past its bound.
+    pub(crate) fn new(at: usize, option: usize) -> Self {
+        assert!(
+            at < Self::MAX_CHOICES && option < Self::MAX_OPTIONS,
+            "choice {at}, option {option}: past the bound"
+        );
+        Self((at as u32) << 8 | option as u32)
+    }
+
+    /// The number of the choice, counted from 0.
+    pub(crate) fn at(self) -> usize {
+        (self.0 >> 8) as usize
+    }
+
+    /// The option taken there.
+    pub(crate) fn option(self) -> usize {
+        (self.0 & 0xff) as usize
+    }
+}
+
+/// A deviation as a person pastes it: by label, occurrence and the option's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The text of the label.
+    pub(crate) label: String,
+    /// Which meeting with that label in the run, counted from 1.
+    pub(crate) nth: u32,
+    /// The name of the option.
+    pub(crate) option: String,
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)?;
+        if self.nth > 1 {
+            write!(f, "~{}", self.nth)?;
+        }
+        write!(f, "={}", self.option)
+    }
+}
+
+/// Where a run shall depart from the ordinary course.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    /// At these choices, in ascending order. The label of the last one is known from the run it was derived from.
+    Numbered(Vec<Deviation>, Option<Label>),
+    /// At the choices of these names, in the order in which they are met.
+    Wanted(Vec<Wanted>),
+}
+
+/// Why a run did not follow its plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Divergence {
+    /// A choice of that name was never met.
+    #[error("`{wanted}` was never met; the run met {met} choices, the last being {last}")]
+    NeverMet {
+        /// The deviation that was to be taken.
+        wanted: String,
+        /// How many choices the run met.
+        met: usize,
+        /// The last of them.
+        last: String,
+    },
+    /// The choice was met but does not offer that option.
+    #[error("`{wanted}`: that choice no longer offers this option; it offers {offered}")]
+    NoSuchOption {
+        /// The deviation that was to be taken.
+        wanted: String,
+        /// What the choice offers.
+        offered: String,
+    },
+    /// At that place of the run another choice was met than the time before: the code is not deterministic.
+    #[error("choice {at} was `{expected}` the first time and `{met}` the second")]
+    Changed {
+        /// The number of the choice, counted from 0.
+        at: usize,
+        /// Its label in the run it was derived from.
+        expected: String,
+        /// Its label now.
+        met: String,
+    },
+}
+
+/// Takes the options that a plan names and 0 everywhere else, and records every choice.
+#[derive(Debug)]
+pub(crate) struct Chooser {
+    plan: Plan,
+    next: usize,
+    record: Vec<Choice>,
+    divergence: Option<Divergence>,
+}
+
+impl Chooser {
+    /// A chooser that will follow `plan`.
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan, next: 0, record: Vec::with_capacity(48), divergence: None }
+    }
+
+    /// A chooser for a run that is over.
+    pub(crate) fn idle() -> Self {
+        Self { plan: Plan::Wanted(Vec::new()), next: 0, record: Vec::new(), divergence: None }
+    }
+
+    /// Decides. The answer is below `options.len()`.
+    pub(crate) fn choose(&mut self, kind: Kind, label: Label, options: Options) -> usize {
+        let taken = self.planned(label, options);
+        debug_assert!(taken < options.len(), "an option that is not offered");
+        self.record.push(Choice { kind, label, options, taken: taken as u32 });
+        taken
+    }
+
+    fn planned(&mut self, label: Label, options: Options) -> usize {
+        if self.divergence.is_some() {
+            return 0;
+        }
+        match &self.plan {
+            Plan::Numbered(deviations, expected) => {
+                let at = self.record.len();
+                let Some(deviation) = deviations.get(self.next).filter(|d| d.at() == at) else { return 0 };
+                self.next += 1;
+                let last = self.next == deviations.len();
+                if let Some(expected) = expected.filter(|expected| last && *expected != label) {
+                    self.divergence = Some(Divergence::Changed {
+                        at,
+                        expected: expected.to_string(),
+                        met: label.to_string(),
+                    });
+                    return 0;
+                }
+                if deviation.option() >= options.len() {
+                    self.divergence = Some(Divergence::NoSuchOption {
+                        wanted: format!("{label}={}", deviation.option()),
+                        offered: offered(options),
+                    });
+                    return 0;
+                }
+                deviation.option()
+            }
+            Plan::Wanted(wanted) => {
+                let text = label.to_string();
+                let Some(want) = wanted.get(self.next).filter(|want| want.label == text) else { return 0 };
+                let met = 1 + self.record.iter().filter(|choice| choice.label == label).count();
+                if met < want.nth as usize {
+                    return 0;
+                }
+                let Some(option) = options.find(&want.option) else {
+                    self.divergence = Some(Divergence::NoSuchOption {
+                        wanted: want.to_string(),
+                        offered: offered(options),
+                    });
+                    return 0;
+                };
+                self.next += 1;
+                option
+            }
+        }
+    }
+
+    /// Every choice of the run so far, in order.
+    #[cfg(test)]
+    pub(crate) fn record(&self) -> &[Choice] {
+        &self.record
+    }
+
+    /// The record and why the run left its plan, if it did. To be asked when the run is over: a deviation that was
+    /// never met is a divergence, too.
+    pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>) {
+        let unmet = match &self.plan {
+            Plan::Numbered(deviations, expected) => {
+                deviations.get(self.next).map(|deviation| match expected {
+                    Some(label) => format!("{label}={}", deviation.option()),
+                    None => format!("choice {}={}", deviation.at(), deviation.option()),
+                })
+            }
+            Plan::Wanted(wanted) => wanted.get(self.next).map(Wanted::to_string),
+        };
+        let divergence = self.divergence.or_else(|| {
+            unmet.map(|wanted| Divergence::NeverMet {
+                wanted,
+                met: self.record.len(),
+                last: self.record.last().map_or("none".to_owned(), |choice| format!("`{}`", choice.label)),
+            })
+        });
+        (self.record, divergence)
+    }
+}
+
+fn offered(options: Options) -> String {
+    (0..options.len()).map(|option| options.name(option)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
+
+    fn label(point: &'static str) -> Label {
+        Label { actor: Actor::Attempt { job: 1, attempt: 1 }, site: Site::Attempt, point }
+    }
+
+    fn wanted(label: &str, nth: u32, option: &str) -> Wanted {
+        Wanted { label: label.to_owned(), nth, option: option.to_owned() }
+    }
+
+    #[test]
+    fn takes_nothing_unusual_unless_told() {
+        let mut chooser = Chooser::new(Plan::Numbered(vec![], None));
+        assert_eq!(chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH), 0);
+        assert_eq!(chooser.finish().1, None);
+    }
+
+    #[test]
+    fn counts_meetings_with_the_same_label() {
+        let mut chooser = Chooser::new(Plan::Wanted(vec![
+            wanted("job#1.1:turn", 2, "crash"),
+            wanted("job#1.1:turn", 4, "crash"),
+        ]));
+        let taken: Vec<_> =
+            (0..4).map(|_| chooser.choose(Kind::Crash, label("turn"), LIVE_OR_CRASH)).collect();
+        assert_eq!(taken, [0, 1, 0, 1]);
+        assert_eq!(chooser.finish().1, None);
+    }
+
+    #[test]
+    fn counts_meetings_before_the_label_was_next() {
+        let mut chooser = Chooser::new(Plan::Wanted(vec![
+            wanted("job#1.1:a", 1, "crash"),
+            wanted("job#1.1:b", 2, "crash"),
+        ]));
+        let taken: Vec<_> =
+            ["b", "a", "b"].map(|point| chooser.choose(Kind::Crash, label(point), LIVE_OR_CRASH)).into();
+        assert_eq!(taken, [0, 1, 1]);
+        assert_eq!(chooser.finish().1, None);
+    }
+
+    #[test]
+    fn a_changed_label_an_unknown_option_and_an_unmet_choice_are_divergences() {
+        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 1)], Some(label("end"))));
+        assert_eq!(chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH), 0);
+        assert_eq!(
+            chooser.finish().1.unwrap().to_string(),
+            "choice 0 was `job#1.1:end` the first time and `job#1.1:start` the second"
+        );
+
+        let mut chooser = Chooser::new(Plan::Wanted(vec![wanted("job#1.1:start", 1, "explode")]));
+        chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH);
+        assert_eq!(
+            chooser.finish().1.unwrap().to_string(),
+            "`job#1.1:start=explode`: that choice no longer offers this option; it offers live, crash"
+        );
+
+        let chooser = Chooser::new(Plan::Wanted(vec![wanted("job#1.1:start", 1, "crash")]));
+        assert_eq!(
+            chooser.finish().1.unwrap().to_string(),
+            "`job#1.1:start=crash` was never met; the run met 0 choices, the last being none"
+        );
+    }
+
+    #[test]
+    fn a_deviation_is_four_bytes() {
+        assert_eq!(size_of::<Deviation>(), 4);
+        let deviation = Deviation::new(70_000, 5);
+        assert_eq!((deviation.at(), deviation.option()), (70_000, 5));
+    }
+}

@@ -1,0 +1,128 @@
+//! Virtual time and timers. Time stands still while anything can go on, and then jumps to the next timer.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+use std::time::Duration;
+
+/// Who is to be woken when a timer fires.
+#[derive(Clone, Debug)]
+pub(crate) enum Wake {
+    /// A task of the executor's own, by number. Unlike a clone of its waker this leaves no trace at the waker, so
+    /// that the executor can tell tasks that wait for the outside from tasks that wait for the world.
+    Task(TaskId),
+    /// Somebody else: a task of tokio's, a combinator with wakers of its own.
+    Waker(Waker),
+}
+
+/// A task of the executor: its place and, since places are used again, whose turn it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId {
+    pub(crate) slot: u32,
+    pub(crate) turn: u32,
+}
+
+/// A timer that was set, to take it back by.
+pub(crate) type TimerId = (Duration, u64);
+
+/// The time since the world began, and who waits for which moment.
+#[derive(Debug, Default)]
+pub(crate) struct VirtualClock {
+    now: Duration,
+    set: u64,
+    timers: BTreeMap<TimerId, Wake>,
+}
+
+impl VirtualClock {
+    pub(crate) fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Wakes `wake` when it is `at`. Timers of the same moment fire in the order in which they were set.
+    pub(crate) fn set(&mut self, at: Duration, wake: Wake) -> TimerId {
+        let id = (at, self.set);
+        self.set += 1;
+        self.timers.insert(id, wake);
+        id
+    }
+
+    pub(crate) fn cancel(&mut self, id: TimerId) {
+        self.timers.remove(&id);
+    }
+
+    /// When the next timer fires.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Goes forward to `to` (never back) and takes out those that are to be woken.
+    pub(crate) fn advance(&mut self, to: Duration) -> Vec<Wake> {
+        self.now = self.now.max(to);
+        let mut due = Vec::new();
+        while let Some(first) = self.timers.first_entry() {
+            if first.key().0 > self.now {
+                break;
+            }
+            due.push(first.remove());
+        }
+        due
+    }
+}
+
+/// A moment of virtual time as a person reads it: `t+0s`, `t+60s`, `t+1.5s`, `t+3d 2h`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(pub(crate) Duration);
+
+impl std::fmt::Display for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (seconds, nanos) = (self.0.as_secs(), self.0.subsec_nanos());
+        let text = if nanos == 0 && seconds < 600 {
+            format!("t+{seconds}s")
+        } else if nanos != 0 && seconds < 600 {
+            format!("t+{:?}", self.0)
+        } else {
+            let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+            let parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds % 60, "s")];
+            let shown: Vec<_> = parts
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, unit)| format!("{count}{unit}"))
+                .collect();
+            format!("t+{}", shown.join(" "))
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waker() -> Wake {
+        Wake::Waker(Waker::noop().clone())
+    }
+
+    #[test]
+    fn fires_what_is_due_in_the_order_it_was_set() {
+        let mut clock = VirtualClock::default();
+        let second = Duration::from_secs(1);
+        clock.set(2 * second, waker());
+        let taken_back = clock.set(second, waker());
+        clock.set(second, waker());
+        clock.cancel(taken_back);
+        assert_eq!(clock.next(), Some(second));
+        assert_eq!(clock.advance(second).len(), 1);
+        assert_eq!(clock.advance(5 * second).len(), 1);
+        assert_eq!((clock.now(), clock.next()), (5 * second, None));
+        clock.advance(second);
+        assert_eq!(clock.now(), 5 * second, "time does not go back");
+    }
+
+    #[test]
+    fn moments_are_read_at_a_glance() {
+        let text = |millis| Moment(Duration::from_millis(millis)).to_string();
+        assert_eq!(text(0), "t+0s");
+        assert_eq!(text(60_000), "t+60s");
+        assert_eq!(text(1_500), "t+1.5s");
+        assert_eq!(text(266_400_000), "t+3d 2h");
+    }
+}

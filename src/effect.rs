@@ -1,0 +1,204 @@
+//! What was done to the outside that a customer could notice, and the ledger of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+use std::panic::Location;
+use std::time::Duration;
+
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+
+use crate::choice::{Actor, Name};
+
+/// Something done to the outside that a customer could notice: a charge, an email, a shipped order.
+///
+/// Two effects are the same if service, operation, key and body are.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Effect {
+    /// Who did it: `payments`.
+    pub service: Name,
+    /// What it did: `charge`.
+    pub operation: Name,
+    /// The idempotency key it bore, if any.
+    pub key: Option<String>,
+    /// What was asked for, as JSON, without the key.
+    #[serde(serialize_with = "as_json")]
+    pub body: String,
+    /// The id that the service gave it, derived from its content: `ch_63d74d53`.
+    pub id: String,
+    /// When, since the world began.
+    #[serde(skip)]
+    pub at: Duration,
+    /// Whether the test body did it itself, as a given.
+    pub given: bool,
+    #[serde(skip)]
+    pub(crate) by: Actor,
+    #[serde(skip)]
+    pub(crate) place: Option<&'static Location<'static>>,
+}
+
+fn as_json<S: serde::Serializer>(body: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<serde_json::Value>(body) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => serializer.serialize_str(body),
+    }
+}
+
+impl Effect {
+    /// `payments.charge`
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.service, self.operation)
+    }
+
+    /// What makes two effects the same.
+    pub(crate) fn identity(&self) -> (Name, Name, Option<&str>, &str) {
+        (self.service, self.operation, self.key.as_deref(), &self.body)
+    }
+}
+
+impl PartialEq for Effect {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} {}", self.service, self.operation, self.body)?;
+        self.key.iter().try_for_each(|key| write!(f, " key {key:?}"))
+    }
+}
+
+/// Every effect of a run, in the order in which they happened.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    effects: Vec<Effect>,
+    occurrences: BTreeMap<u64, u32>,
+}
+
+impl Ledger {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Eight hex digits that say which effect this is: they derive from its content and from how many of the same
+    /// content came before, so that no other effect moves them.
+    pub(crate) fn id(&mut self, service: Name, operation: Name, key: Option<&str>, body: &str) -> String {
+        let content = fingerprint(&[service.as_str(), operation.as_str(), key.unwrap_or(body)]);
+        let occurrence = self.occurrences.entry(content).or_insert(0);
+        *occurrence += 1;
+        // The occurrence goes through the hash once more; two digests that differ little do not stay alike.
+        let mut hasher = SipHasher13::new();
+        hasher.write_u64(content);
+        hasher.write_u32(*occurrence);
+        format!("{:08x}", hasher.finish() >> 32)
+    }
+}
+
+/// A digest of some texts, the same on every machine and in every release.
+pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for part in parts {
+        hasher.write(part.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
+/// The effects of a world, to be asked about in a test.
+///
+/// ```
+/// # use retryproof::{World, service::payments::Charge};
+/// # retryproof::check(async |world: &World| {
+/// # world.process("worker", |p| {
+/// #     let payments = p.payments();
+/// #     p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500).key("k")).await.map(drop));
+/// # });
+/// # world.enqueue(6_u32);
+/// # world.settle().await;
+/// assert_eq!(world.effects().of("payments.charge").count(), 1);
+/// # });
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    pub(crate) fn new(effects: Vec<Effect>) -> Self {
+        Self(effects)
+    }
+
+    /// Those of one kind, named as `service.operation`, or all those of a `service`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|e| e.service.as_str() == name || e.name() == name).cloned().collect())
+    }
+
+    /// Those whose body contains this text.
+    #[must_use]
+    pub fn with(&self, text: &str) -> Self {
+        Self(self.0.iter().filter(|e| e.body.contains(text)).cloned().collect())
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One after the other, in the order in which they happened.
+    pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Effects {
+    type Item = &'a Effect;
+    type IntoIter = std::slice::Iter<'a, Effect>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|effect| writeln!(f, "{effect}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extra_effect_does_not_move_the_ids_of_later_ones() {
+        let id = |ledger: &mut Ledger, body: &str| ledger.id("payments".into(), "charge".into(), None, body);
+        let (mut one, mut other) = (Ledger::default(), Ledger::default());
+        let first = id(&mut one, "a");
+        let second = id(&mut one, "b");
+        assert_eq!(id(&mut other, "a"), first);
+        assert_ne!(id(&mut other, "a"), first, "the same content again is another effect");
+        assert_eq!(id(&mut other, "b"), second);
+    }
+
+    #[test]
+    fn ids_are_the_same_on_every_machine() {
+        let id = Ledger::default().id("payments".into(), "charge".into(), Some("order-6"), "{}");
+        assert_eq!(id, "7185fb14");
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,186 @@
+//! Paths into JSON: to name where two states differ, and to leave parts of a state out of the comparison.
+//!
+//! A small subset of RFC 9535 (JSONPath, 2024): `$`, `.name`, `[3]`, `[*]`, `.*`, `..name`. The libraries for the
+//! whole of it bring a regex engine with them, and nothing more is needed here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+/// A path such as `$.orders[*].paid_at`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JsonPath(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Name(String),
+    Index(usize),
+    Any,
+    Deep(String),
+}
+
+/// Why a text is no path.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is not a path: {expected} at character {at}; paths look like `$.orders[*].paid_at` or `$..id`"
+)]
+pub(crate) struct JsonPathError {
+    text: String,
+    expected: &'static str,
+    at: usize,
+}
+
+impl FromStr for JsonPath {
+    type Err = JsonPathError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |rest: &str, expected| JsonPathError {
+            text: text.to_owned(),
+            expected,
+            at: text.chars().count() - rest.chars().count(),
+        };
+        let mut rest = text.strip_prefix('$').ok_or_else(|| error(text, "expected `$`"))?;
+        let mut parts = Vec::new();
+        while !rest.is_empty() {
+            if let Some(after) = rest.strip_prefix("..") {
+                let (name, after) = name(after);
+                if name.is_empty() {
+                    return Err(error(after, "expected a name"));
+                }
+                parts.push(Part::Deep(name.to_owned()));
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix(".*").or_else(|| rest.strip_prefix("[*]")) {
+                parts.push(Part::Any);
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('.') {
+                let (name, after) = name(after);
+                if name.is_empty() {
+                    return Err(error(after, "expected a name"));
+                }
+                parts.push(Part::Name(name.to_owned()));
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('[') {
+                let (index, after) = after.split_once(']').ok_or_else(|| error(after, "expected `]`"))?;
+                parts.push(Part::Index(index.parse().map_err(|_| error(rest, "expected a number or `*`"))?));
+                rest = after;
+            } else {
+                return Err(error(rest, "expected `.` or `[`"));
+            }
+        }
+        Ok(Self(parts))
+    }
+}
+
+fn name(text: &str) -> (&str, &str) {
+    text.split_at(text.find(['.', '[']).unwrap_or(text.len()))
+}
+
+impl JsonPath {
+    /// Puts `null` in the place of everything that the path names.
+    pub(crate) fn blank(&self, value: &mut Value) {
+        blank(&self.0, value);
+    }
+}
+
+fn blank(parts: &[Part], value: &mut Value) {
+    let Some((part, rest)) = parts.split_first() else {
+        *value = Value::Null;
+        return;
+    };
+    match (part, value) {
+        (Part::Name(name), Value::Object(map)) => {
+            map.get_mut(name).into_iter().for_each(|inner| blank(rest, inner));
+        }
+        (Part::Index(index), Value::Array(items)) => {
+            items.get_mut(*index).into_iter().for_each(|inner| blank(rest, inner));
+        }
+        (Part::Any, Value::Object(map)) => map.values_mut().for_each(|inner| blank(rest, inner)),
+        (Part::Any, Value::Array(items)) => items.iter_mut().for_each(|inner| blank(rest, inner)),
+        (Part::Deep(name), Value::Object(map)) => {
+            for (key, inner) in map.iter_mut() {
+                blank(if key == name { rest } else { parts }, inner);
+            }
+        }
+        (Part::Deep(_), Value::Array(items)) => items.iter_mut().for_each(|inner| blank(parts, inner)),
+        _ => {}
+    }
+}
+
+/// A place where two values differ, and what each has there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Difference {
+    /// `$[3].charge_id`
+    pub(crate) path: String,
+    pub(crate) expected: Option<Value>,
+    pub(crate) actual: Option<Value>,
+}
+
+/// Where two values differ, as deep down as can be said. Arrays of different lengths differ as a whole.
+pub(crate) fn differences(expected: &Value, actual: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    compare("$".to_owned(), Some(expected), Some(actual), &mut found);
+    found
+}
+
+fn compare(path: String, expected: Option<&Value>, actual: Option<&Value>, found: &mut Vec<Difference>) {
+    match (expected, actual) {
+        (Some(one), Some(other)) if one == other => {}
+        (Some(Value::Object(one)), Some(Value::Object(other))) => {
+            let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
+            for name in names {
+                compare(format!("{path}.{name}"), one.get(name), other.get(name), found);
+            }
+        }
+        (Some(Value::Array(one)), Some(Value::Array(other))) if one.len() == other.len() => {
+            for (index, (one, other)) in one.iter().zip(other).enumerate() {
+                compare(format!("{path}[{index}]"), Some(one), Some(other), found);
+            }
+        }
+        (one, other) => found.push(Difference { path, expected: one.cloned(), actual: other.cloned() }),
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn blanks_what_a_path_names() {
+        let blanked = |path: &str| {
+            let mut value = json!({"orders": [{"id": 1, "at": 5}, {"id": 2, "at": 6, "deep": {"at": 7}}]});
+            path.parse::<JsonPath>().unwrap().blank(&mut value);
+            value
+        };
+        assert_eq!(blanked("$.orders[1].id")["orders"][1]["id"], Value::Null);
+        assert_eq!(blanked("$.orders[*].at")["orders"][1]["deep"]["at"], 7);
+        assert_eq!(blanked("$..at")["orders"][1]["deep"]["at"], Value::Null);
+        assert_eq!(blanked("$.*[0]")["orders"][0], Value::Null);
+        assert_eq!(blanked("$"), Value::Null);
+    }
+
+    #[test]
+    fn a_bad_path_is_told_where() {
+        let error = |path: &str| path.parse::<JsonPath>().unwrap_err().to_string();
+        assert!(error("orders").starts_with("`orders` is not a path: expected `$` at character 0"));
+        assert!(error("$.a[x]").contains("expected a number or `*` at character 3"), "{}", error("$.a[x]"));
+        assert!(error("$..").contains("expected a name at character 3"));
+    }
+
+    #[test]
+    fn differences_are_as_deep_as_can_be_said() {
+        let paths = |one: Value, other: Value| -> Vec<_> {
+            differences(&one, &other).into_iter().map(|difference| difference.path).collect()
+        };
+        assert_eq!(paths(json!([{"a": 1, "b": 2}]), json!([{"a": 1, "b": 3, "c": 4}])), ["$[0].b", "$[0].c"]);
+        assert_eq!(paths(json!([1]), json!([1, 2])), ["$"]);
+        assert!(paths(json!({"a": [1]}), json!({"a": [1]})).is_empty());
+    }
+}

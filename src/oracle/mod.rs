@@ -1,0 +1,156 @@
+//! Outcomes → findings. Pure functions: they never run anything, and they word nothing.
+//!
+//! What is expected are the outcomes of fault-free runs: the reference run, and, where a run differs from it, every
+//! other one-at-a-time order of the same jobs. An outcome is its effects as a multiset, the durable and observed
+//! state, and the end of each job.
+
+mod accounted;
+mod effects;
+mod state;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::choice::Name;
+use crate::effect::Effect;
+use crate::job::{Job, JobState};
+use crate::panics::Panicked;
+use crate::run::{End, Outcome};
+use crate::world::{Guarantee, Terms};
+
+/// Who found a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Oracle {
+    /// The outcome is not that of the reference run.
+    Reference,
+    /// The outcome is that of no one-at-a-time order of the jobs.
+    Serial,
+    /// An effect did not keep its guarantee.
+    Guarantee,
+    /// A job vanished, or could not be run.
+    Accounted,
+    /// The test body panicked, or a check of its own did.
+    Body,
+}
+
+/// What is wrong with an outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Finding {
+    /// An effect happened oftener than its guarantee allows.
+    Repeated { effect: Effect, expected: usize, actual: usize },
+    /// An effect happened less often than its guarantee allows.
+    Missing { effect: Effect, expected: usize, actual: usize },
+    /// An effect happened that happens in no fault-free run; perhaps in the place of another.
+    Unexpected { effect: Effect, instead: Option<Effect>, serial: bool },
+    /// A state differs.
+    State { name: Name, path: String, expected: Option<Value>, actual: Option<Value>, serial: bool },
+    /// A job of the fault-free run never came into the world, or ended otherwise.
+    Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
+    /// A job is gone: its worker died, and the queue had forgotten it.
+    Lost { kind: &'static str, payload: String },
+    /// A job could not be run at all.
+    NotRun { kind: &'static str, payload: String, error: String },
+    /// The body panicked.
+    Panicked(Panicked),
+}
+
+impl Finding {
+    pub(crate) fn oracle(&self) -> Oracle {
+        let compared = |serial: bool| if serial { Oracle::Serial } else { Oracle::Reference };
+        match self {
+            Finding::Repeated { .. } | Finding::Missing { .. } => Oracle::Guarantee,
+            Finding::Unexpected { serial, .. }
+            | Finding::State { serial, .. }
+            | Finding::Job { serial, .. } => compared(*serial),
+            Finding::Lost { .. } | Finding::NotRun { .. } => Oracle::Accounted,
+            Finding::Panicked(_) => Oracle::Body,
+        }
+    }
+
+    /// What it is about, the same for all findings with the same cause: places in arrays and payloads are left out.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Finding::Repeated { effect, .. } => format!("repeated {}", effect.name()),
+            Finding::Missing { effect, .. } => format!("missing {}", effect.name()),
+            Finding::Unexpected { effect, .. } => format!("unexpected {}", effect.name()),
+            Finding::State { name, path, .. } => {
+                let path: String = path.chars().filter(|c| !c.is_ascii_digit()).collect();
+                format!("state {name} {path}")
+            }
+            Finding::Job { kind, actual, .. } => format!("job {kind} {actual:?}"),
+            Finding::Lost { kind, .. } => format!("lost {kind}"),
+            Finding::NotRun { kind, .. } => format!("not run {kind}"),
+            Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+        }
+    }
+}
+
+impl Terms {
+    /// The guarantee of an effect: the last one stated for it.
+    pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
+        let names = |allowed: &str| {
+            allowed == service.as_str()
+                || allowed.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix('.'))
+                    == Some(operation.as_str())
+        };
+        self.allowed
+            .iter()
+            .rev()
+            .find(|(allowed, _)| names(allowed))
+            .map_or(Guarantee::default(), |(_, g)| *g)
+    }
+}
+
+/// Whether two outcomes are the same to the letter. Most are, and need no further look.
+pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
+    let jobs = |job: &Job| (job.kind, job.state);
+    one.end == other.end
+        && one.effects == other.effects
+        && one.state == other.state
+        && one.jobs.len() == other.jobs.len()
+        && one.jobs.iter().zip(&other.jobs).all(|(a, b)| jobs(a) == jobs(b) && a.payload == b.payload)
+}
+
+/// What is wrong with an outcome whatever is expected.
+pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let End::Panicked(panicked) = &outcome.end {
+        findings.push(Finding::Panicked(panicked.clone()));
+    }
+    accounted::judge(outcome, &mut findings);
+    findings
+}
+
+/// In what an outcome differs from an expected one, as far as the guarantees forbid it. `serial`: there is more than
+/// one expected outcome.
+pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -> Vec<Finding> {
+    let newly_dead = accounted::newly_dead(outcome, expected);
+    let mut findings = Vec::new();
+    effects::compare(outcome, expected, newly_dead, serial, &mut findings);
+    // What a job that gave up has left behind is not what a finished one leaves; its effects were judged above.
+    if !newly_dead {
+        let aliases = effects::aliases(outcome, expected);
+        state::compare(outcome, expected, &aliases, serial, &mut findings);
+        if findings.is_empty() {
+            accounted::compare(outcome, expected, serial, &mut findings);
+        }
+    }
+    findings
+}
+
+/// What is wrong with an outcome. `expected` holds the outcomes of the fault-free runs, the reference run first.
+pub(crate) fn judge<'e>(
+    outcome: &Outcome,
+    expected: impl Iterator<Item = &'e Outcome> + Clone,
+) -> Vec<Finding> {
+    let mut findings = alone(outcome);
+    if matches!(outcome.end, End::Panicked(_)) {
+        return findings;
+    }
+    let serial = expected.clone().nth(1).is_some();
+    let nearest = expected.map(|expected| differences(outcome, expected, serial)).min_by_key(Vec::len);
+    findings.extend(nearest.unwrap_or_default());
+    findings
+}

@@ -1,0 +1,97 @@
+//! State that outlives every crash, held by the test in place of a database.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use crate::choice::Name;
+use crate::life;
+use crate::state::{Shared, lock};
+use crate::timeline::What;
+
+/// A value that outlives every crash, and is compared when a run ends.
+///
+/// An update is atomic: there is no crash point inside it, and a panic inside it leaves the value as it was. It is
+/// never poisoned. A process that is dead cannot change it any more, its destructors included.
+pub struct Durable<T> {
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T> {
+    name: Name,
+    value: Mutex<T>,
+    shared: Arc<Shared>,
+}
+
+impl<T> Clone for Durable<T> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Durable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durable").field("name", &self.inner.name).field("value", &self.inner.value).finish()
+    }
+}
+
+impl<T: Clone> Durable<T> {
+    pub(crate) fn new(shared: Arc<Shared>, name: Name, value: T) -> Self {
+        Self { inner: Arc::new(Inner { name, value: Mutex::new(value), shared }) }
+    }
+
+    /// A copy of the value.
+    pub fn get(&self) -> T {
+        lock(&self.inner.value).clone()
+    }
+
+    /// Looks at the value. `look` must not come back to this same value.
+    pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+        look(&lock(&self.inner.value))
+    }
+
+    /// Changes the value, all at once. `change` must not come back to this same value.
+    #[track_caller]
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let place = Location::caller();
+        let mut value = lock(&self.inner.value);
+        // The change is made to a copy: a panic in it, or a caller that is dead, leaves the value as it was.
+        let mut copy = value.clone();
+        let result = change(&mut copy);
+        if !life::is_dead_here() {
+            *value = copy;
+            let mut state = self.inner.shared.state();
+            let name = self.inner.name;
+            state.note(|| What::Updated { name, place });
+        }
+        result
+    }
+
+    /// Puts another value in its place.
+    #[track_caller]
+    pub fn set(&self, value: T) {
+        self.update(|held| *held = value);
+    }
+}
+
+/// Something whose state is taken down when a run ends.
+pub(crate) struct Observed {
+    pub(crate) name: Name,
+    /// The state as JSON.
+    pub(crate) look: Box<dyn Fn() -> Result<String, serde_json::Error>>,
+}
+
+impl fmt::Debug for Observed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<T: Serialize + Clone + Send + 'static> Durable<T> {
+    pub(crate) fn observed(&self) -> Observed {
+        let durable = self.clone();
+        Observed { name: self.inner.name, look: Box::new(move || durable.read(serde_json::to_string)) }
+    }
+}

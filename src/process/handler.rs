@@ -1,0 +1,155 @@
+//! Handlers, and the options that stand where a job is handled.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+
+use super::Process;
+use crate::choice::Name;
+use crate::job::{Backoff, Delivery, JobResult};
+use crate::state::KindOptions;
+use crate::timeline::Place;
+
+/// An attempt of a job: runs to its end, or its error.
+pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+
+/// An attempt begun, or why the payload did not decode; and where the handler stands.
+pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
+
+/// A handler for any kind of job.
+trait Handler {
+    fn start(&self, payload: &str) -> Result<Attempt, serde_json::Error>;
+}
+
+struct Async<J, F> {
+    handler: Rc<F>,
+    takes: PhantomData<fn(J)>,
+}
+
+impl<J, R, F> Handler for Async<J, F>
+where
+    J: DeserializeOwned + 'static,
+    R: JobResult + 'static,
+    F: AsyncFn(J) -> R + 'static,
+{
+    fn start(&self, payload: &str) -> Result<Attempt, serde_json::Error> {
+        let job = serde_json::from_str(payload)?;
+        let handler = self.handler.clone();
+        Ok(Box::pin(async move { handler(job).await.into_result() }))
+    }
+}
+
+/// A handler and the kind it handles.
+pub(crate) struct Registered {
+    pub(crate) kind: &'static str,
+    /// Another name that jobs of this kind may bear.
+    pub(crate) alias: Option<&'static str>,
+    place: Place,
+    handler: Box<dyn Handler>,
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("kind", &self.kind)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registered {
+    pub(crate) fn asynchronous<J, R, F>(kind: &'static str, place: Place, handler: F) -> Self
+    where
+        J: DeserializeOwned + 'static,
+        R: JobResult + 'static,
+        F: AsyncFn(J) -> R + 'static,
+    {
+        Self {
+            kind,
+            alias: None,
+            place,
+            handler: Box::new(Async { handler: Rc::new(handler), takes: PhantomData::<fn(J)> }),
+        }
+    }
+
+    pub(crate) fn handles(&self, kind: &str) -> bool {
+        self.kind == kind || self.alias == Some(kind)
+    }
+
+    pub(crate) fn start(&self, payload: &str) -> Start {
+        (self.handler.start(payload), self.place)
+    }
+}
+
+/// The options of a kind of job, where it is handled.
+///
+/// ```
+/// use std::time::Duration;
+/// use retryproof::{Backoff, World};
+///
+/// retryproof::check(async |world: &World| {
+///     let done = world.durable("done", 0_u32);
+///     world.process("worker", move |p| {
+///         let done = done.clone();
+///         p.handle(async move |_job: u32| done.set(1)).max_retries(3).backoff(Backoff::Constant(Duration::from_secs(5)));
+///     });
+///     world.enqueue(7_u32);
+///     world.settle().await;
+/// });
+/// ```
+#[derive(Debug)]
+pub struct HandlerOptions<'p> {
+    process: &'p Process,
+    index: usize,
+}
+
+impl<'p> HandlerOptions<'p> {
+    pub(super) fn new(process: &'p Process, index: usize) -> Self {
+        Self { process, index }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut KindOptions)) {
+        let registered = &self.process.handlers.borrow()[self.index];
+        let mut state = self.process.link.shared().state();
+        change(state.kinds.entry(registered.kind).or_default());
+        if let Some(alias) = registered.alias {
+            let options = state.options(registered.kind);
+            state.kinds.insert(alias, options);
+        }
+    }
+
+    /// Handles the jobs that bear this name (see [`World::enqueue_raw`](crate::World::enqueue_raw)), too: what a
+    /// program in another language, or an older version of this one, would have put into the queue.
+    pub fn name(self, kind: impl Into<Name>) -> Self {
+        let kind = kind.into().as_str();
+        self.process.handlers.borrow_mut()[self.index].alias = Some(kind);
+        let mut state = self.process.link.shared().state();
+        let options = state.options(self.process.handlers.borrow()[self.index].kind);
+        state.kinds.insert(kind, options);
+        drop(state);
+        self
+    }
+
+    /// How often a failed job is tried again before it goes to the dead set. 25 unless told; 0: straight to the dead
+    /// set at the first failure.
+    pub fn max_retries(self, retries: u32) -> Self {
+        self.set(|options| options.retry.max_retries = retries);
+        self
+    }
+
+    /// How long a failed job waits before it is tried again. [`Backoff::Sidekiq`] unless told.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.set(|options| options.retry.backoff = backoff);
+        self
+    }
+
+    /// Whether a job whose worker dies is handed out again. [`Delivery::AtLeastOnce`] unless told.
+    pub fn delivery(self, delivery: Delivery) -> Self {
+        self.set(|options| options.delivery = delivery);
+        self
+    }
+}

@@ -1,0 +1,173 @@
+//! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
+
+mod client;
+mod durable;
+mod handler;
+mod handles;
+mod link;
+
+pub use client::{Call, Client, TypedCall};
+pub use durable::Durable;
+pub use handler::HandlerOptions;
+pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
+
+pub(crate) use durable::Observed;
+pub(crate) use handler::{Attempt, Registered, Start};
+pub(crate) use link::Link;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use crate::choice::Name;
+use crate::job::{JobResult, kind_of};
+use crate::life::Life;
+use crate::service::email::EmailService;
+use crate::service::fulfillment::Fulfillment;
+use crate::service::payments::Payments;
+use crate::state::Shared;
+
+/// How many jobs a process runs at once, unless told.
+const SLOTS: usize = 5;
+
+/// The code's side of the world: what a boot closure builds its jobs from.
+///
+/// Every handle it gives out carries this incarnation. Once the process is dead, its handles do nothing more: async
+/// calls never complete, blocking calls unwind.
+pub struct Process {
+    link: Link,
+    handlers: RefCell<Vec<Registered>>,
+    slots: RefCell<usize>,
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.name())
+            .field("incarnation", &self.incarnation())
+            .finish()
+    }
+}
+
+impl Process {
+    pub(crate) fn new(shared: Arc<Shared>, life: Arc<Life>) -> Self {
+        let link = Link::of_process(shared, life);
+        Self { link, handlers: RefCell::new(Vec::new()), slots: RefCell::new(SLOTS) }
+    }
+
+    fn life(&self) -> &Life {
+        self.link.life().expect("a process has an incarnation")
+    }
+
+    /// The name of the process.
+    pub fn name(&self) -> Name {
+        self.life().process
+    }
+
+    /// Which incarnation this is, from 1: how often the process was booted.
+    pub fn incarnation(&self) -> u32 {
+        self.life().incarnation
+    }
+
+    /// Handles the jobs of one kind: that of the type which the handler takes.
+    ///
+    /// A handler answers nothing, or a `Result`; an error, or a panic, is a failure of the attempt, which is tried
+    /// again after its backoff.
+    ///
+    /// # Panics
+    /// When the kind is handled twice in one process.
+    #[track_caller]
+    pub fn handle<J, R, F>(&self, handler: F) -> HandlerOptions<'_>
+    where
+        J: DeserializeOwned + 'static,
+        R: JobResult + 'static,
+        F: AsyncFn(J) -> R + 'static,
+    {
+        self.register(Registered::asynchronous::<J, R, F>(kind_of::<J>(), Location::caller(), handler))
+    }
+
+    /// Handles the jobs of one kind with a function that blocks: its calls are the handles' blocking forms
+    /// (`charge_blocking`, …), and a crash at one of them unwinds.
+    ///
+    /// # Panics
+    /// When the kind is handled twice in one process.
+    #[track_caller]
+    pub fn handle_blocking<J, R, F>(&self, handler: F) -> HandlerOptions<'_>
+    where
+        J: DeserializeOwned + 'static,
+        R: JobResult + 'static,
+        F: Fn(J) -> R + 'static,
+    {
+        self.handle::<J, R, _>(async move |job: J| handler(job))
+    }
+
+    #[track_caller]
+    fn register(&self, registered: Registered) -> HandlerOptions<'_> {
+        let mut handlers = self.handlers.borrow_mut();
+        assert!(
+            handlers.iter().all(|known| known.kind != registered.kind),
+            "process `{}` handles {} twice; each kind of job has one handler a process",
+            self.name(),
+            registered.kind,
+        );
+        self.link.shared().state().kinds.entry(registered.kind).or_default();
+        handlers.push(registered);
+        HandlerOptions::new(self, handlers.len() - 1)
+    }
+
+    /// How many jobs this process runs at once. 5 unless told.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn slots(&self, slots: usize) -> &Self {
+        assert!(slots > 0, "process `{}` needs at least one slot to run jobs in", self.name());
+        *self.slots.borrow_mut() = slots;
+        self
+    }
+
+    pub(crate) fn slot_count(&self) -> usize {
+        *self.slots.borrow()
+    }
+
+    pub(crate) fn handles_kind(&self, kind: &str) -> bool {
+        self.handlers.borrow().iter().any(|handler| handler.handles(kind))
+    }
+
+    pub(crate) fn start(&self, kind: &str, payload: &str) -> Option<Start> {
+        let handlers = self.handlers.borrow();
+        handlers.iter().find(|handler| handler.handles(kind)).map(|handler| handler.start(payload))
+    }
+
+    /// The payment service, as this incarnation reaches it.
+    pub fn payments(&self) -> Client<Payments> {
+        Client::new(self.link.clone(), self.link.shared().payments.clone())
+    }
+
+    /// The email service, as this incarnation reaches it.
+    pub fn email(&self) -> Client<EmailService> {
+        Client::new(self.link.clone(), self.link.shared().email.clone())
+    }
+
+    /// The fulfillment service, as this incarnation reaches it.
+    pub fn fulfillment(&self) -> Client<Fulfillment> {
+        Client::new(self.link.clone(), self.link.shared().fulfillment.clone())
+    }
+
+    /// The queue: jobs enqueue jobs through it.
+    pub fn queue(&self) -> JobQueue {
+        JobQueue::new(self.link.clone())
+    }
+
+    /// Virtual time.
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.link.clone())
+    }
+
+    /// Random numbers that are the same in every run of the scenario.
+    pub fn rng(&self) -> Rng {
+        Rng::new(self.link.clone())
+    }
+}

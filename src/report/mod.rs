@@ -1,0 +1,200 @@
+//! What an exploration found: data first, text afterwards. The only place that words a failure.
+
+mod source;
+mod text;
+mod timeline;
+pub(crate) mod words;
+
+use serde::Serialize;
+
+use crate::choice::Actor;
+use crate::oracle::{Finding, Oracle};
+use crate::scenario::Scenario;
+use crate::timeline::{Event, Place};
+
+/// What an exploration has shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Every scenario inside the bound ran, and each had an expected outcome. The only one that passes.
+    RetryProof,
+    /// A scenario had an outcome that no fault-free run has.
+    Violated,
+    /// Nothing was there that could have gone wrong: no effect and no state, no crash point, no job that ran.
+    NothingTested,
+    /// The exploration stopped before it had run every scenario inside the bound.
+    Incomplete,
+    /// The same scenario did not take the same course twice.
+    Nondeterministic,
+    /// A scenario could go no further, or went on for ever.
+    Stuck,
+}
+
+/// One thing that is wrong, with the smallest scenario in which it shows.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Violation {
+    /// Who found it.
+    pub oracle: Oracle,
+    /// What is wrong, in one sentence.
+    pub summary: String,
+    /// The effect that it is about, as `service.operation`, if it is about one.
+    pub effect: Option<String>,
+    /// What a fault-free run has.
+    pub expected: String,
+    /// What this run has.
+    pub actual: String,
+    /// The run in which it shows.
+    pub scenario: Scenario,
+    /// What went wrong in that run, in words: one sentence for each deviation.
+    pub cause: Vec<String>,
+    /// Where in the code: the place of the last deviation, as `file:line`.
+    pub place: Option<String>,
+    /// How many of the explored runs show it.
+    pub runs: u64,
+}
+
+/// What an exploration found.
+///
+/// Its `Display` is the report for people, its `Serialize` the one for programs. Both are the same in every run of
+/// the same code.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub(crate) test: String,
+    pub(crate) verdict: Verdict,
+    /// Why it is this verdict, where it is not for a violation.
+    pub(crate) reason: Option<String>,
+    pub(crate) violations: Vec<Violation>,
+    pub(crate) runs: u64,
+    pub(crate) deviations: usize,
+    pub(crate) exhausted: bool,
+    /// As many runs there are at the least.
+    pub(crate) at_least: u64,
+    /// Runs that showed a violation.
+    pub(crate) violated: u64,
+    pub(crate) notes: Vec<String>,
+    #[serde(skip)]
+    pub(crate) replayed: bool,
+    #[serde(skip)]
+    pub(crate) showing: Option<Showing>,
+}
+
+/// A run that is shown: what happened in it, and what is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Showing {
+    pub(crate) scenario: Scenario,
+    pub(crate) events: Vec<Event>,
+    pub(crate) findings: Vec<Finding>,
+    /// Places to be marked in the source, with what is to be said of them.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// A place in the source and what is to be said of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    pub(crate) place: Place,
+    pub(crate) text: String,
+    /// Where it went wrong, as opposed to where it shows.
+    pub(crate) primary: bool,
+}
+
+impl Report {
+    /// Whether the test passes: every scenario inside the bound ran, and each had an expected outcome.
+    pub fn is_retryproof(&self) -> bool {
+        self.verdict == Verdict::RetryProof
+    }
+
+    /// What the exploration has shown.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Why it is this verdict, where it is not for a violation: what was not tested, what was not deterministic, who
+    /// is stuck.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// What is wrong, each cause once, the one with the smallest scenario first.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// How many runs were judged, the reference run among them. Runs that were only repeated are not counted.
+    pub fn runs(&self) -> u64 {
+        self.runs
+    }
+
+    /// Whether every scenario inside the bound ran.
+    pub fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// The most deviations that a run had.
+    pub fn deviations(&self) -> usize {
+        self.deviations
+    }
+
+    /// The name of the test.
+    pub fn test(&self) -> &str {
+        &self.test
+    }
+
+    /// The report in colour, for a terminal.
+    pub fn to_ansi(&self) -> String {
+        text::render(self, true)
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&text::render(self, false))
+    }
+}
+
+impl Showing {
+    /// Shows a run: finds the places to mark.
+    pub(crate) fn new(
+        scenario: Scenario,
+        events: Vec<Event>,
+        findings: Vec<Finding>,
+        effects: &[crate::effect::Effect],
+    ) -> Self {
+        let mut marks = Vec::new();
+        for event in &events {
+            if let crate::timeline::What::Deviated { choice, place: Some(place) } = &event.what {
+                marks.push(Mark {
+                    place,
+                    text: words::at(event.by, &words::deviation(choice)),
+                    primary: true,
+                });
+            }
+        }
+        for finding in &findings {
+            if let Finding::Repeated { effect, expected, .. } = finding {
+                for again in effects.iter().filter(|other| *other == effect).skip(*expected) {
+                    if let Some(place) = again.place {
+                        let text = words::at(again.by, &words::again(again));
+                        marks.push(Mark { place, text, primary: false });
+                    }
+                }
+            }
+        }
+        Self { scenario, events, findings, marks }
+    }
+
+    /// What went wrong, in words.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let deviated = self.events.iter().filter_map(|event| match &event.what {
+            crate::timeline::What::Deviated { choice, .. } => Some((event.by, choice)),
+            _ => None,
+        });
+        deviated.map(|(by, choice): (Actor, _)| words::at(by, &words::deviation(choice))).collect()
+    }
+
+    /// Where the last deviation was.
+    pub(crate) fn place(&self) -> Option<String> {
+        let place = self.marks.iter().rfind(|mark| mark.primary)?.place;
+        Some(format!("{}:{}", place.file(), place.line()))
+    }
+}

@@ -1,0 +1,166 @@
+//! The report as text: the bug is seen before it is read.
+
+use super::{Report, Showing, Verdict, source, timeline, words};
+use crate::oracle::Finding;
+
+/// A timeline longer than this is cut in its middle, except in a replay.
+const MOST_LINES: usize = 60;
+
+struct Page {
+    text: String,
+    colour: bool,
+}
+
+impl Page {
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref().trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, text: &str) {
+        self.line("");
+        let text = if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
+        self.line(text);
+    }
+
+    fn red(&mut self, text: &str) {
+        let text = if self.colour { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() };
+        self.line(text);
+    }
+}
+
+pub(super) fn render(report: &Report, colour: bool) -> String {
+    let mut page = Page { text: String::new(), colour };
+    headline(report, &mut page);
+    if let Some(showing) = &report.showing {
+        show(report, showing, &mut page);
+    }
+    others(report, &mut page);
+    for note in &report.notes {
+        page.line(format!("note: {note}"));
+    }
+    page.heading("explored");
+    page.line(format!("  {}", explored(report)));
+    page.text
+}
+
+fn headline(report: &Report, page: &mut Page) {
+    let test = &report.test;
+    let line = match report.verdict {
+        Verdict::RetryProof => format!("{test} is retry-proof"),
+        Verdict::Violated => format!("{test} is NOT retry-proof"),
+        Verdict::NothingTested => format!("{test}: nothing was tested"),
+        Verdict::Incomplete if report.replayed => format!("{test}: replay of one scenario"),
+        Verdict::Incomplete => format!("{test}: the exploration is incomplete"),
+        Verdict::Nondeterministic => format!("{test} is not deterministic"),
+        Verdict::Stuck => format!("{test} gets stuck"),
+    };
+    page.line(line);
+    if let Some(reason) = &report.reason {
+        page.line("");
+        for line in reason.lines() {
+            page.line(format!("  {line}"));
+        }
+    }
+}
+
+fn show(report: &Report, showing: &Showing, page: &mut Page) {
+    let title = match showing.findings.first() {
+        Some(finding) => words::summary(finding),
+        None => "what went wrong".to_owned(),
+    };
+    if !showing.marks.is_empty() {
+        page.line("");
+        page.line(source::excerpt(&title, &showing.marks, page.colour));
+    } else if !showing.findings.is_empty() {
+        page.line("");
+        page.line(format!("error: {title}"));
+    }
+    page.heading("what happened");
+    let lines = timeline::lines(&showing.events, &repeated(showing));
+    let cut = if report.replayed { 0 } else { lines.len().saturating_sub(MOST_LINES) };
+    for (index, line) in lines.iter().enumerate() {
+        let from = MOST_LINES * 2 / 3;
+        if cut > 0 && index == from {
+            page.line(format!("  … {cut} more lines; the replay shows them all"));
+        }
+        if cut > 0 && (from..from + cut).contains(&index) {
+            continue;
+        }
+        match line.deviation {
+            true => page.red(&format!("  {}", line.text)),
+            false => page.line(format!("  {}", line.text)),
+        }
+    }
+    if !showing.findings.is_empty() {
+        page.heading("expected (when nothing goes wrong)");
+        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
+        for (expected, _) in &pairs {
+            page.line(format!("  {expected}"));
+        }
+        page.heading("actual");
+        for (_, actual) in &pairs {
+            page.red(&format!("  {actual}"));
+        }
+    }
+    page.heading("replay");
+    page.line(format!("  RETRYPROOF_REPLAY='{}' cargo test", showing.scenario));
+}
+
+/// The ids of effects that happened too often.
+fn repeated(showing: &Showing) -> Vec<String> {
+    use crate::timeline::What;
+    let mut ids = Vec::new();
+    for finding in &showing.findings {
+        let Finding::Repeated { effect, expected, .. } = finding else { continue };
+        // Those of the same name, after as many as were expected: the first one is the finding's own.
+        let same = showing.events.iter().filter_map(|event| match &event.what {
+            What::Effect { name, id } if *name == effect.name() => Some(id),
+            _ => None,
+        });
+        ids.extend(same.skip_while(|id| **id != effect.id).skip(*expected).cloned());
+    }
+    ids
+}
+
+fn others(report: &Report, page: &mut Page) {
+    let shown = usize::from(report.showing.is_some());
+    let others = report.violations.get(shown..).unwrap_or_default();
+    if others.is_empty() {
+        return;
+    }
+    page.heading("also");
+    let mut told: Vec<&str> = Vec::new();
+    for violation in others {
+        if told.contains(&violation.summary.as_str()) {
+            continue;
+        }
+        told.push(&violation.summary);
+        page.line(format!("  {}", violation.summary));
+        for same in others.iter().filter(|other| other.summary == violation.summary) {
+            let place = same.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+            page.line(format!("    - {}{place}", same.cause.join("; then ")));
+            page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
+        }
+    }
+}
+
+fn explored(report: &Report) -> String {
+    let runs = if report.runs == 1 { "1 run".to_owned() } else { format!("{} runs", report.runs) };
+    let bound = match report.deviations {
+        0 => "the one in which nothing goes wrong".to_owned(),
+        1 => "all scenarios of up to 1 deviation".to_owned(),
+        bound => format!("all scenarios of up to {bound} deviations"),
+    };
+    let violated = match report.violated {
+        0 => String::new(),
+        count => format!("; {count} of them violate"),
+    };
+    if report.exhausted {
+        format!("{runs}, {bound}{violated}")
+    } else if report.replayed {
+        format!("{runs}: the reference run and the scenario that was asked for")
+    } else {
+        format!("{runs} of at least {}{violated}", report.at_least)
+    }
+}

@@ -1,0 +1,170 @@
+//! Every text about a failure, one function a message.
+
+use serde_json::Value;
+
+use crate::choice::{Actor, Choice, Kind, Site};
+use crate::effect::Effect;
+use crate::job::{JobState, short_kind};
+use crate::oracle::Finding;
+
+/// `once`, `2 times`
+pub(crate) fn times(count: usize) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+fn json(value: Option<&Value>) -> String {
+    value.map_or("nothing".to_owned(), Value::to_string)
+}
+
+/// What is wrong, in one sentence.
+pub(crate) fn summary(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, expected, actual } => {
+            format!("{} happened {}, expected {}", effect.name(), times(*actual), times(*expected))
+        }
+        Finding::Missing { effect, expected, actual } => match actual {
+            0 => format!("{} never happened, expected {}", effect.name(), times(*expected)),
+            _ => format!("{} happened {}, expected {}", effect.name(), times(*actual), times(*expected)),
+        },
+        Finding::Unexpected { effect, instead: Some(_), .. } => {
+            format!("{} happened with another content or key than expected", effect.name())
+        }
+        Finding::Unexpected { effect, instead: None, .. } => {
+            format!("{} happened and should not have", effect.name())
+        }
+        Finding::State { name, path, .. } => {
+            format!("the state `{name}` ended otherwise than expected, at {path}")
+        }
+        Finding::Job { kind, actual: None, .. } => {
+            format!("a {} never came into the world", short_kind(kind))
+        }
+        Finding::Job { kind, expected, actual: Some(actual), .. } => {
+            format!("a {} ended {}, expected {}", short_kind(kind), job_state(*actual), job_state(*expected))
+        }
+        Finding::Lost { kind, .. } => {
+            format!("a {} is gone: its worker died and the queue had forgotten it", short_kind(kind))
+        }
+        Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
+        Finding::Panicked(panicked) => match &panicked.place {
+            Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
+            None => format!("the test body panicked: {}", panicked.message),
+        },
+    }
+}
+
+/// What a fault-free run has, and what this one has.
+pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
+    let of = |count: usize, effect: &Effect| format!("{count} × {effect}");
+    match finding {
+        Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
+            (of(*expected, effect), of(*actual, effect))
+        }
+        Finding::Unexpected { effect, instead, .. } => {
+            (instead.as_ref().map_or("nothing".to_owned(), Effect::to_string), effect.to_string())
+        }
+        Finding::State { name, path, expected, actual, .. } => (
+            format!("{name} {path} = {}", json(expected.as_ref())),
+            format!("{name} {path} = {}", json(actual.as_ref())),
+        ),
+        Finding::Job { kind, payload, expected, actual, .. } => (
+            format!("{} {payload} {}", short_kind(kind), job_state(*expected)),
+            format!("{} {payload} {}", short_kind(kind), actual.map_or("never enqueued", job_state)),
+        ),
+        Finding::Lost { kind, payload } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} done"), format!("{job} gone"))
+        }
+        Finding::NotRun { kind, payload, .. } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} is run"), format!("{job} cannot be run"))
+        }
+        Finding::Panicked(panicked) => {
+            ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
+        }
+    }
+}
+
+pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
+    match finding {
+        Finding::Repeated { effect, .. }
+        | Finding::Missing { effect, .. }
+        | Finding::Unexpected { effect, .. } => Some(effect.name()),
+        _ => None,
+    }
+}
+
+pub(crate) fn job_state(state: JobState) -> &'static str {
+    match state {
+        JobState::Ready => "ready",
+        JobState::Scheduled => "scheduled",
+        JobState::Retrying => "waiting to be tried again",
+        JobState::Running => "running",
+        JobState::Leased => "leased by a dead worker",
+        JobState::Done => "done",
+        JobState::Dead => "dead",
+        JobState::Popped => "popped",
+        JobState::Lost => "lost",
+    }
+}
+
+/// `attempt 2 of job#1: …`
+pub(crate) fn at(by: Actor, text: &str) -> String {
+    match by {
+        Actor::Attempt { job: 1, attempt } => format!("attempt {attempt}: {text}"),
+        Actor::Attempt { job, attempt } => format!("job#{job}, attempt {attempt}: {text}"),
+        Actor::Process(name) => format!("{name}: {text}"),
+        Actor::Test => text.to_owned(),
+    }
+}
+
+/// An effect that had happened before.
+pub(crate) fn again(effect: &Effect) -> String {
+    format!("{} happens again", effect.name())
+}
+
+/// What went wrong at a choice.
+pub(crate) fn deviation(choice: &Choice) -> String {
+    let option = choice.options.name(choice.taken as usize);
+    match (choice.kind, choice.label.site) {
+        (Kind::Crash, Site::Attempt) if choice.label.point == "end" => {
+            "the process dies after the last line of the job, before the queue hears of its end".to_owned()
+        }
+        (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", fault(&option)),
+        (Kind::Delivery, Site::Attempt) => {
+            "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
+        }
+        (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
+        _ => format!("{} takes {option}", choice.label),
+    }
+}
+
+fn crash(site: Site, point: &str) -> String {
+    match (site, point) {
+        (Site::Call { service, operation }, "before") => format!("before {service}.{operation}"),
+        (Site::Call { service, operation }, "happened") => {
+            format!("when {service}.{operation} has happened and its reply has not arrived")
+        }
+        (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
+        (Site::Attempt, _) => "before the first line of the job".to_owned(),
+        (Site::Wait(what), _) => format!("during a {what}"),
+        (Site::Queue, _) => "at the queue".to_owned(),
+    }
+}
+
+fn fault(option: &str) -> &'static str {
+    match option {
+        "unavailable" => "answers 503; nothing has happened",
+        "reply-lost" => "happens, but its reply is lost: the job sees an error",
+        "throttled" => "answers 429; nothing has happened",
+        "timed-out" => "does not answer in time; nothing has happened",
+        "timed-out-but-done" => "does not answer in time, but happens all the same",
+        "refused" => "fails; the job is not in the queue",
+        _ => "goes wrong",
+    }
+}

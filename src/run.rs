@@ -1,0 +1,150 @@
+//! One scenario in, one outcome out.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, Waker};
+
+use crate::choice::{Choice, Chooser, Divergence, Name, Plan};
+use crate::clock::TaskId;
+use crate::effect::Effect;
+use crate::job::Job;
+use crate::panics::{self, Panicked};
+use crate::runtime::{Context, Pool};
+use crate::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::timeline::{Event, Timeline};
+use crate::world::{Terms, World};
+
+/// A test body: it is started once for each run.
+pub(crate) trait Body {
+    fn start<'w>(&'w self, world: &'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>>;
+}
+
+impl<F: AsyncFn(&World)> Body for F {
+    fn start<'w>(&'w self, world: &'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>> {
+        Box::pin(async move { self(world).await })
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    /// The test body panicked, or something it asked for could not be done.
+    Panicked(Panicked),
+    Stuck(Stuck),
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) end: End,
+    /// In the order in which they happened, givens left out.
+    pub(crate) effects: Vec<Effect>,
+    /// Durable and observed states, as JSON, in the order in which they were named.
+    pub(crate) state: Vec<(Name, String)>,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) terms: Terms,
+    /// Crash points met by code under test.
+    pub(crate) crash_points: u64,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) record: Vec<Choice>,
+    pub(crate) divergence: Option<Divergence>,
+    pub(crate) events: Vec<Event>,
+}
+
+/// What is the same for all runs of an exploration.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) seed: u64,
+    pub(crate) max_steps: u64,
+    pub(crate) pool: Pool,
+}
+
+/// Runs one scenario.
+pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timeline, ground: &Ground) -> Ran {
+    let state = State::new(Chooser::new(plan), weather, timeline, ground.seed, ground.max_steps);
+    let shared = Shared::new(state);
+    let world = World::new(shared.clone(), ground.pool.clone());
+    let end = live_through(body, &world, &shared, ground);
+    let (end, observed) = match world.look() {
+        Ok(observed) => (end, observed),
+        Err((name, error)) => {
+            let message = format!("the state `{name}` cannot be written as JSON: {error}");
+            (End::Panicked(Panicked { message, place: None }), Vec::new())
+        }
+    };
+    let terms = world.take_terms();
+    // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
+    shared.state().calm = true;
+    world.executor().shut_down();
+    let mut state = shared.state();
+    let (crash_points, mut effects, jobs) =
+        (state.crash_points, state.ledger.take(), state.queue.into_jobs());
+    effects.retain(|effect| !effect.given);
+    let events = state.timeline.take();
+    let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
+    drop(state);
+    let (record, divergence) = chooser.finish();
+    let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points };
+    Ran { outcome, record, divergence, events }
+}
+
+/// Polls the body to its end.
+fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground) -> End {
+    let id = TaskId { slot: u32::MAX, turn: 0 };
+    let wake = TaskWaker::new(id, shared.woken.clone());
+    let waker = Waker::from(wake.clone());
+    let mut context = Context::new(ground.pool.clone());
+    let mut future = match catch_unwind(AssertUnwindSafe(|| body.start(world))) {
+        Ok(future) => future,
+        Err(payload) => return panicked(&*payload),
+    };
+    let end = loop {
+        let now = shared.state().clock.now();
+        wake.begin();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            context.within(now, || future.as_mut().poll(&mut TaskContext::from_waker(&waker)))
+        }));
+        let woken = wake.end();
+        match polled {
+            Ok(Poll::Ready(())) => break End::Completed,
+            Err(payload) => break panicked(&*payload),
+            Ok(Poll::Pending) => {}
+        }
+        if let Some(payload) = world.executor().broken_boot.take() {
+            break panicked(&*payload);
+        }
+        {
+            let mut state = shared.state();
+            if !state.step() || woken {
+                match state.stuck.clone() {
+                    Some(stuck) => break End::Stuck(stuck),
+                    None => continue,
+                }
+            }
+        }
+        let limit = shared.state().clock.next();
+        let (reached, called) = context.drive(now, limit, &shared.woken);
+        shared.advance(reached);
+        while shared.woken.pop().is_some_and(|task| task != id) {}
+        if !called && limit.is_none() {
+            let waiting = vec!["the test body waits for something that never comes".to_owned()];
+            break End::Stuck(Stuck::Deadlock { waiting });
+        }
+    };
+    let _ = catch_unwind(AssertUnwindSafe(|| context.within(shared.state().clock.now(), || drop(future))));
+    context.end();
+    end
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
+    let message = panics::text(payload);
+    let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
+    End::Panicked(Panicked { message, place })
+}

@@ -1,0 +1,209 @@
+//! The tokio context of a process: paused, tied to the world's clock, taken from a pool and given back while clean.
+
+#[cfg(feature = "tokio")]
+pub(crate) use with_tokio::{Context, Pool};
+#[cfg(not(feature = "tokio"))]
+pub(crate) use without::{Context, Pool};
+
+#[cfg(feature = "tokio")]
+mod with_tokio {
+    use std::cell::RefCell;
+    use std::pin::pin;
+    use std::rc::Rc;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::time::{Instant, advance, sleep_until};
+
+    use crate::panics;
+    use crate::state::Woken;
+
+    /// As far as tokio's timers reach is two years; nothing that a job waits for is later than that.
+    const HORIZON: Duration = Duration::from_secs(365 * 86_400);
+
+    #[derive(Debug)]
+    struct Clean {
+        runtime: Runtime,
+        started: Instant,
+    }
+
+    /// Runtimes without tasks, to be used again: building one costs more than a run.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Pool(Rc<RefCell<Vec<Clean>>>);
+
+    impl Pool {
+        fn take(&self) -> Clean {
+            self.0.borrow_mut().pop().unwrap_or_else(|| {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .start_paused(true)
+                    .on_thread_start(panics::keep_quiet)
+                    .build()
+                    .expect("a current-thread tokio runtime can be built");
+                let started = {
+                    let _entered = runtime.enter();
+                    Instant::now()
+                };
+                Clean { runtime, started }
+            })
+        }
+    }
+
+    /// The tokio context of one incarnation. Costs nothing until something is polled in it.
+    #[derive(Debug)]
+    pub(crate) struct Context {
+        pool: Pool,
+        used: Option<Used>,
+    }
+
+    #[derive(Debug)]
+    struct Used {
+        clean: Clean,
+        /// The same moment on both clocks.
+        world: Duration,
+        tokio: Instant,
+    }
+
+    impl Context {
+        pub(crate) fn new(pool: Pool) -> Self {
+            Self { pool, used: None }
+        }
+
+        fn used(&mut self, now: Duration) -> &mut Used {
+            let used = self.used.get_or_insert_with(|| {
+                let clean = self.pool.take();
+                let tokio = {
+                    let _entered = clean.runtime.enter();
+                    // Tokio's timers tick in milliseconds since the runtime began: start at a full one, so that
+                    // rounding is the same in every run.
+                    let past = (Instant::now() - clean.started).subsec_nanos() % 1_000_000;
+                    if past != 0 {
+                        go_forward(Duration::from_nanos(u64::from(1_000_000 - past)));
+                    }
+                    Instant::now()
+                };
+                Used { clean, world: now, tokio }
+            });
+            if now > used.world {
+                let _entered = used.clean.runtime.enter();
+                go_forward(now - used.world);
+                used.world = now;
+                used.tokio = Instant::now();
+            }
+            used
+        }
+
+        /// Runs `code` where tokio's functions find this context.
+        pub(crate) fn within<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
+            let _entered = self.used(now).clean.runtime.enter();
+            code()
+        }
+
+        /// Whether tasks were spawned that have not ended.
+        pub(crate) fn has_tasks(&self) -> bool {
+            self.used.as_ref().is_some_and(|used| used.clean.runtime.metrics().num_alive_tasks() > 0)
+        }
+
+        /// Lets spawned tasks go on for a turn, without time passing.
+        pub(crate) fn turn(&mut self, now: Duration) {
+            let used = self.used(now);
+            used.clean.runtime.block_on(async {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            });
+        }
+
+        /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`. Returns how late
+        /// it is then, and whether the executor was called for.
+        pub(crate) fn drive(
+            &mut self,
+            now: Duration,
+            limit: Option<Duration>,
+            woken: &Woken,
+        ) -> (Duration, bool) {
+            let used = self.used(now);
+            let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(now)).min(HORIZON));
+            let until = used.tokio + wait;
+            let called = used.clean.runtime.block_on(async {
+                let mut over = pin!(sleep_until(until));
+                std::future::poll_fn(|cx| {
+                    woken.set_driver(Some(cx.waker().clone()));
+                    if woken.is_called_for() {
+                        return Poll::Ready(true);
+                    }
+                    over.as_mut().poll(cx).map(|()| false)
+                })
+                .await
+            });
+            woken.set_driver(None);
+            let passed = {
+                let _entered = used.clean.runtime.enter();
+                Instant::now() - used.tokio
+            };
+            used.tokio += passed;
+            used.world += passed;
+            (used.world, called)
+        }
+
+        /// Ends the context: its tasks die. A runtime without any goes back into the pool.
+        pub(crate) fn end(&mut self) {
+            let clean = !self.has_tasks();
+            if let Some(used) = self.used.take() {
+                if clean {
+                    self.pool.0.borrow_mut().push(used.clean);
+                } else {
+                    used.clean.runtime.shutdown_background();
+                }
+            }
+        }
+    }
+
+    /// Moves tokio's clock. The future moves it when it is first polled and then only yields.
+    fn go_forward(by: Duration) {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = pin!(advance(by)).as_mut().poll(&mut cx);
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+mod without {
+    use std::time::Duration;
+
+    use crate::state::Woken;
+
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Pool;
+
+    #[derive(Debug)]
+    pub(crate) struct Context;
+
+    impl Context {
+        pub(crate) fn new(_: Pool) -> Self {
+            Self
+        }
+
+        pub(crate) fn within<R>(&mut self, _: Duration, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+
+        pub(crate) fn has_tasks(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn turn(&mut self, _: Duration) {}
+
+        /// Without tokio nothing goes on by itself: time simply passes.
+        pub(crate) fn drive(
+            &mut self,
+            now: Duration,
+            limit: Option<Duration>,
+            woken: &Woken,
+        ) -> (Duration, bool) {
+            woken.set_driver(None);
+            (limit.unwrap_or(now), woken.is_called_for())
+        }
+
+        pub(crate) fn end(&mut self) {}
+    }
+}

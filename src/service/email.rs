@@ -1,0 +1,144 @@
+//! Sends emails. It knows no idempotency key: that is the point of this service. What was sent can be looked up.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Cx, Operation, Service};
+use crate::choice::Name;
+
+/// The request to send an email.
+///
+/// ```
+/// use retryproof::service::email::Email;
+///
+/// let email = Email::new("ada@example.com", "order-confirmation").data("order_id", 6);
+/// assert_eq!(email.template_data["order_id"], 6);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Email {
+    /// To whom.
+    pub to: String,
+    /// Which template.
+    pub template_id: String,
+    /// What goes into the template.
+    #[serde(default)]
+    pub template_data: serde_json::Map<String, Value>,
+}
+
+impl Email {
+    /// An email from a template.
+    pub fn new(to: impl Into<String>, template_id: impl Into<String>) -> Self {
+        Self { to: to.into(), template_id: template_id.into(), ..Self::default() }
+    }
+
+    /// Puts a value into the template.
+    #[must_use]
+    pub fn data(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.template_data.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// The answer to a request to send.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+pub enum Sent {
+    /// The email is on its way.
+    Queued {
+        /// `em_63d74d53`
+        email_id: String,
+    },
+    /// It was not sent.
+    NotQueued {
+        /// Why.
+        #[serde(rename = "errorMessage")]
+        error_message: String,
+    },
+}
+
+/// An email that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EmailRecord {
+    /// `em_63d74d53`
+    pub email_id: String,
+    /// The email.
+    #[serde(flatten)]
+    pub email: Email,
+}
+
+/// What can be asked of [`EmailService`].
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Request {
+    /// Send an email.
+    Send(Email),
+    /// The emails to an address from a template.
+    Emails {
+        /// The address.
+        email: String,
+        /// The template.
+        template_id: String,
+    },
+}
+
+/// What [`EmailService`] answers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// To a request to send.
+    Sent(Sent),
+    /// To a look-up.
+    Emails(Vec<EmailRecord>),
+}
+
+/// The email service.
+#[derive(Clone, Debug, Default)]
+pub struct EmailService {
+    records: Vec<EmailRecord>,
+}
+
+impl EmailService {
+    /// Every email so far.
+    pub fn records(&self) -> &[EmailRecord] {
+        &self.records
+    }
+
+    fn send(&mut self, email: Email, cx: &mut Cx<'_>) -> Sent {
+        let missing = [("to", &email.to), ("template_id", &email.template_id)];
+        if let Some((field, _)) = missing.iter().find(|(_, value)| value.trim().is_empty()) {
+            return Sent::NotQueued { error_message: format!("{field} required") };
+        }
+        let email_id = cx.effect("send", None, &email, "em_");
+        self.records.push(EmailRecord { email_id: email_id.clone(), email });
+        Sent::Queued { email_id }
+    }
+}
+
+impl Service for EmailService {
+    type Request = Request;
+    type Reply = Reply;
+
+    fn name(&self) -> Name {
+        "email".into()
+    }
+
+    fn operation(&self, request: &Request) -> Operation {
+        match request {
+            Request::Send(_) => Operation::write("send".into()),
+            Request::Emails { .. } => Operation::read("emails".into()),
+        }
+    }
+
+    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Reply {
+        match request {
+            Request::Send(email) => Reply::Sent(self.send(email, cx)),
+            Request::Emails { email, template_id } => Reply::Emails(
+                self.records
+                    .iter()
+                    .filter(|record| record.email.to == email && record.email.template_id == template_id)
+                    .cloned()
+                    .collect(),
+            ),
+        }
+    }
+}

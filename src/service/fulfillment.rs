@@ -1,0 +1,118 @@
+//! Ships parcels. A request with the idempotency key of an earlier accepted one ships nothing.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cx, Metadata, Operation, Service};
+use crate::choice::Name;
+
+/// The request to ship a parcel.
+///
+/// ```
+/// use retryproof::service::fulfillment::Shipment;
+///
+/// let shipment = Shipment::of_order(6, "pr_3", 2).customer("cu_2").address("1 Main St").key("ship-order-6");
+/// assert_eq!(shipment.quantity, 2);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shipment {
+    /// Who ordered.
+    pub customer_id: String,
+    /// Where it goes. A blank one is rejected.
+    pub address: String,
+    /// What is in it.
+    pub product_id: String,
+    /// How many of them.
+    pub quantity: u32,
+    /// For which order, and under which key.
+    pub metadata: Metadata,
+}
+
+impl Shipment {
+    /// A parcel for an order.
+    pub fn of_order(order_id: impl ToString, product_id: impl Into<String>, quantity: u32) -> Self {
+        let metadata = Metadata { order_id: order_id.to_string(), idempotency_key: None };
+        Self { product_id: product_id.into(), quantity, metadata, ..Self::default() }
+    }
+
+    /// Who ordered.
+    #[must_use]
+    pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
+        self.customer_id = customer_id.into();
+        self
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = address.into();
+        self
+    }
+
+    /// Makes the request repeatable: a second one with this key ships nothing.
+    #[must_use]
+    pub fn key(mut self, idempotency_key: impl Into<String>) -> Self {
+        self.metadata.idempotency_key = Some(idempotency_key.into());
+        self
+    }
+}
+
+/// The answer to a request to ship.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum Shipped {
+    /// The parcel will be shipped.
+    Accepted {
+        /// `fr_63d74d53`
+        request_id: String,
+    },
+    /// It will not.
+    Rejected {
+        /// Why.
+        error: String,
+    },
+}
+
+/// The fulfillment service.
+#[derive(Clone, Debug, Default)]
+pub struct Fulfillment {
+    requests: Vec<Shipment>,
+    answered: BTreeMap<String, Shipped>,
+}
+
+impl Fulfillment {
+    /// Every parcel so far.
+    pub fn requests(&self) -> &[Shipment] {
+        &self.requests
+    }
+}
+
+impl Service for Fulfillment {
+    type Request = Shipment;
+    type Reply = Shipped;
+
+    fn name(&self) -> Name {
+        "fulfillment".into()
+    }
+
+    fn operation(&self, _: &Shipment) -> Operation {
+        Operation::write("request".into())
+    }
+
+    fn answer(&mut self, mut shipment: Shipment, cx: &mut Cx<'_>) -> Shipped {
+        let key = shipment.metadata.idempotency_key.take();
+        if let Some(answer) = key.as_ref().and_then(|key| self.answered.get(key)) {
+            return answer.clone();
+        }
+        if shipment.address.trim().is_empty() {
+            return Shipped::Rejected { error: "Missing address".to_owned() };
+        }
+        let answer = Shipped::Accepted { request_id: cx.effect("request", key.as_deref(), &shipment, "fr_") };
+        self.requests.push(shipment);
+        if let Some(key) = key {
+            self.answered.insert(key, answer.clone());
+        }
+        answer
+    }
+}

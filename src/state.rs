@@ -1,0 +1,345 @@
+//! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake as WakeTrait, Waker};
+use std::time::Duration;
+
+use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Site};
+use crate::clock::{TaskId, VirtualClock, Wake};
+use crate::effect::{Ledger, fingerprint};
+use crate::job::{Delivery, JobId, RetryPolicy};
+use crate::queue::Queue;
+use crate::service::email::EmailService;
+use crate::service::fulfillment::Fulfillment;
+use crate::service::payments::Payments;
+use crate::timeline::{Place, Timeline, What};
+
+/// The options of a kind of job, as given where it is handled.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KindOptions {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) delivery: Delivery,
+}
+
+/// What may go wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Everything that the plan says.
+    Rough,
+    /// Nothing, but jobs are taken one at a time in the order that the plan says.
+    Serial,
+}
+
+/// Why a run can go no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stuck {
+    /// More happened than a run may hold.
+    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
+    StepLimit {
+        /// How many.
+        steps: u64,
+        /// Whose turn it was.
+        who: String,
+    },
+    /// Everything waits and no timer is set.
+    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
+    Deadlock {
+        /// Who waits, and where it called last.
+        waiting: Vec<String>,
+    },
+}
+
+/// The part of a run behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) chooser: Chooser,
+    pub(crate) weather: Weather,
+    /// Set while nothing may go wrong: drains.
+    pub(crate) calm: bool,
+    pub(crate) clock: VirtualClock,
+    pub(crate) ledger: Ledger,
+    pub(crate) queue: Queue,
+    pub(crate) kinds: BTreeMap<&'static str, KindOptions>,
+    pub(crate) timeline: Timeline,
+    /// Who runs now, and as which task of the executor.
+    pub(crate) actor: Actor,
+    pub(crate) task: Option<(TaskId, usize)>,
+    seed: u64,
+    draws: BTreeMap<Actor, u64>,
+    steps: u64,
+    max_steps: u64,
+    /// Crash points met by code under test.
+    pub(crate) crash_points: u64,
+    pub(crate) stuck: Option<Stuck>,
+}
+
+const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
+
+impl State {
+    pub(crate) fn new(
+        chooser: Chooser,
+        weather: Weather,
+        timeline: Timeline,
+        seed: u64,
+        max_steps: u64,
+    ) -> Self {
+        Self {
+            chooser,
+            weather,
+            calm: false,
+            clock: VirtualClock::default(),
+            ledger: Ledger::default(),
+            queue: Queue::default(),
+            kinds: BTreeMap::new(),
+            timeline,
+            actor: Actor::Test,
+            task: None,
+            seed,
+            draws: BTreeMap::new(),
+            steps: 0,
+            // Every choice is a step, so that no choice is past what a deviation can name.
+            max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
+            crash_points: 0,
+            stuck: None,
+        }
+    }
+
+    /// Counts one step. False when the run has had too many.
+    pub(crate) fn step(&mut self) -> bool {
+        self.steps += 1;
+        if self.steps > self.max_steps && self.stuck.is_none() {
+            let who = self.actor.to_string();
+            self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
+        }
+        self.stuck.is_none()
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Decides whether, and how, the ordinary course is left here.
+    pub(crate) fn deviate(
+        &mut self,
+        kind: Kind,
+        site: Site,
+        point: &'static str,
+        options: Options,
+        place: Option<Place>,
+    ) -> usize {
+        if self.calm || self.weather == Weather::Serial || !self.step() {
+            return 0;
+        }
+        let label = Label { actor: self.actor, site, point };
+        let taken = self.chooser.choose(kind, label, options);
+        if taken != 0 && self.timeline.is_recording() {
+            let choice = Choice { kind, label, options, taken: taken as u32 };
+            // A point without a call of its own is shown at the call before it.
+            let place = place.or_else(|| self.timeline.last_call(self.actor).map(|(place, _)| place));
+            self.note(|| What::Deviated { choice, place });
+        }
+        taken
+    }
+
+    /// A crash point. True: the process dies here.
+    pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
+        self.crash_points += 1;
+        self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
+    }
+
+    /// Which of the waiting jobs is taken next, where jobs are taken one at a time in any order.
+    pub(crate) fn pick(&mut self, candidates: usize) -> usize {
+        if candidates < 2 || !self.step() {
+            return 0;
+        }
+        let label = Label { actor: Actor::Test, site: Site::Queue, point: "pick" };
+        self.chooser.choose(
+            Kind::Schedule,
+            label,
+            Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
+        )
+    }
+
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+        self.timeline.push(self.clock.now(), self.actor, what);
+    }
+
+    /// Takes a job into the queue.
+    pub(crate) fn enqueue(&mut self, kind: &'static str, payload: String, delay: Duration) -> JobId {
+        let now = self.clock.now();
+        let due = now.saturating_add(delay);
+        if self.timeline.is_recording() {
+            let (job, payload) = (self.queue.jobs().len() as u32 + 1, payload.clone());
+            let due = (due > now).then_some(due);
+            self.note(|| What::Enqueued { job, kind, payload, due });
+        }
+        self.queue.enqueue(kind, payload, now, due)
+    }
+
+    pub(crate) fn options(&self, kind: &str) -> KindOptions {
+        self.kinds.get(kind).cloned().unwrap_or_default()
+    }
+
+    /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
+    /// one does.
+    pub(crate) fn draw(&mut self) -> u64 {
+        let drawn = self.draws.entry(self.actor).or_insert(0);
+        *drawn += 1;
+        fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
+    }
+
+    /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
+    pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
+        fingerprint(&[&self.seed.to_string(), "backoff", &job.to_string(), &failure.to_string()])
+    }
+}
+
+/// Tasks that were woken, and who drives tokio meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Woken {
+    tasks: Mutex<VecDeque<TaskId>>,
+    driver: Mutex<Option<Waker>>,
+    died: AtomicBool,
+}
+
+impl Woken {
+    pub(crate) fn push(&self, task: TaskId) {
+        lock(&self.tasks).push_back(task);
+        self.call_driver();
+    }
+
+    pub(crate) fn pop(&self) -> Option<TaskId> {
+        lock(&self.tasks).pop_front()
+    }
+
+    /// Says that a process died outside of any attempt.
+    pub(crate) fn process_died(&self) {
+        self.died.store(true, Ordering::Relaxed);
+        self.call_driver();
+    }
+
+    pub(crate) fn take_died(&self) -> bool {
+        self.died.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the executor has something to do.
+    pub(crate) fn is_called_for(&self) -> bool {
+        self.died.load(Ordering::Relaxed) || !lock(&self.tasks).is_empty()
+    }
+
+    pub(crate) fn set_driver(&self, waker: Option<Waker>) {
+        *lock(&self.driver) = waker;
+    }
+
+    fn call_driver(&self) {
+        if let Some(driver) = &*lock(&self.driver) {
+            driver.wake_by_ref();
+        }
+    }
+}
+
+/// Wakes one task of the executor.
+#[derive(Debug)]
+pub(crate) struct TaskWaker {
+    pub(crate) task: TaskId,
+    /// Bits: running now, woken.
+    flags: AtomicU64,
+    woken: Arc<Woken>,
+}
+
+const RUNNING: u64 = 1;
+const WOKEN: u64 = 2;
+
+impl TaskWaker {
+    pub(crate) fn new(task: TaskId, woken: Arc<Woken>) -> Arc<Self> {
+        Arc::new(Self { task, flags: AtomicU64::new(0), woken })
+    }
+
+    /// From here on waking only leaves a mark: the task that runs goes on running.
+    pub(crate) fn begin(&self) {
+        self.flags.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// Whether the task was woken since [`TaskWaker::begin`].
+    pub(crate) fn end(&self) -> bool {
+        self.flags.swap(0, Ordering::SeqCst) & WOKEN != 0
+    }
+}
+
+impl WakeTrait for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let before = self.flags.fetch_or(WOKEN, Ordering::SeqCst);
+        if before & (RUNNING | WOKEN) == 0 {
+            self.woken.push(self.task);
+        }
+    }
+}
+
+/// What all handles of a world share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) woken: Arc<Woken>,
+    pub(crate) payments: Arc<Mutex<Payments>>,
+    pub(crate) email: Arc<Mutex<EmailService>>,
+    pub(crate) fulfillment: Arc<Mutex<Fulfillment>>,
+}
+
+impl Shared {
+    pub(crate) fn new(state: State) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(state),
+            woken: Arc::default(),
+            payments: Arc::default(),
+            email: Arc::default(),
+            fulfillment: Arc::default(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Who is to be woken through this context: a task of the executor by number, anybody else by their waker.
+    pub(crate) fn wake_of(state: &State, cx: &Context<'_>) -> Wake {
+        match state.task {
+            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
+            _ => Wake::Waker(cx.waker().clone()),
+        }
+    }
+
+    /// Goes forward in time and wakes whoever waited for it.
+    pub(crate) fn advance(&self, to: Duration) {
+        let (due, now) = {
+            let mut state = self.state();
+            let due = state.clock.advance(to);
+            let now = state.clock.now();
+            state.queue.promote(now);
+            (due, now)
+        };
+        debug_assert!(now >= to, "time does not go back");
+        for wake in due {
+            match wake {
+                Wake::Task(task) => self.woken.push(task),
+                Wake::Waker(waker) => waker.wake(),
+            }
+        }
+    }
+}
+
+/// Locks; what a panic left behind is as good as anything else here, since no user code runs under these locks.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The service and operation of a call, as a site.
+pub(crate) fn call_site(service: Name, operation: Name) -> Site {
+    Site::Call { service, operation }
+}

@@ -1,0 +1,81 @@
+//! What happened in one run, event by event. Recorded only for runs that are to be shown.
+
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::choice::{Actor, Choice, Name, Site};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) at: Duration,
+    pub(crate) by: Actor,
+    pub(crate) what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A process was booted.
+    Booted { process: Name },
+    /// A job came into the world.
+    Enqueued { job: u32, kind: &'static str, payload: String, due: Option<Duration> },
+    /// An attempt of a job began.
+    Started { kind: &'static str, payload: String, process: Name },
+    /// A service was called.
+    Called { service: Name, operation: Name, request: String },
+    /// An effect happened.
+    Effect { name: String, id: String },
+    /// The call ended: with its reply, or with an error.
+    Replied { reply: Result<String, String> },
+    /// Durable state was updated.
+    Updated { name: Name, place: Place },
+    /// A deviation was taken.
+    Deviated { choice: Choice, place: Option<Place> },
+    /// The attempt ended well, and the queue heard of it.
+    Succeeded,
+    /// The attempt failed.
+    Failed { error: String, retry_at: Option<Duration> },
+    /// The queue will hand the job out once more.
+    DeliveredAgain,
+}
+
+/// A place in the user's source.
+pub(crate) type Place = &'static Location<'static>;
+
+/// The events of a run, if they are wanted, and where the code last called.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline {
+    events: Option<Vec<Event>>,
+    /// Where the last call was made, and by whom: where a crash is shown, and where a task got stuck.
+    last_call: Option<(Actor, Place, Site)>,
+}
+
+impl Timeline {
+    pub(crate) fn recording() -> Self {
+        Self { events: Some(Vec::new()), last_call: None }
+    }
+
+    pub(crate) fn is_recording(&self) -> bool {
+        self.events.is_some()
+    }
+
+    pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> What) {
+        if let Some(events) = &mut self.events {
+            events.push(Event { at, by, what: what() });
+        }
+    }
+
+    pub(crate) fn called_from(&mut self, by: Actor, place: Place, site: Site) {
+        self.last_call = Some((by, place, site));
+    }
+
+    /// Where `by` made its last call, if nobody called since.
+    pub(crate) fn last_call(&self, by: Actor) -> Option<(Place, Site)> {
+        self.last_call.filter(|(actor, _, _)| *actor == by).map(|(_, place, site)| (place, site))
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Event> {
+        self.events.take().unwrap_or_default()
+    }
+}

@@ -1,0 +1,264 @@
+//! The world as a test body sees it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::choice::Name;
+use crate::clock::Moment;
+use crate::effect::Effects;
+use crate::executor::{DrainError, Executor};
+use crate::job::{JobId, JobState, JobView, kind_of};
+use crate::process::{Client, Durable, Link, Observed, Process, Rng};
+use crate::runtime::Pool;
+use crate::service::email::EmailService;
+use crate::service::fulfillment::Fulfillment;
+use crate::service::payments::Payments;
+use crate::state::Shared;
+
+/// How often an effect may happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Guarantee {
+    /// As often as in a run in which nothing goes wrong.
+    #[default]
+    ExactlyOnce,
+    /// As often or oftener.
+    AtLeastOnce,
+    /// As often or less.
+    AtMostOnce,
+    /// However often.
+    Unchecked,
+}
+
+/// What the test has said about the comparison of outcomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// `service` or `service.operation`, and its guarantee.
+    pub(crate) allowed: Vec<(String, Guarantee)>,
+    /// Parts of observed states that are not compared: the name of the state, a path.
+    pub(crate) ignored: Vec<(Name, crate::json_path::JsonPath)>,
+}
+
+/// A small world: a queue, worker processes, the services they call. One is made for each run.
+///
+/// What the test body does through it are *givens*: no faults, no crash points, no oracle, but part of the state.
+pub struct World {
+    shared: Arc<Shared>,
+    executor: RefCell<Executor>,
+    observed: RefCell<Vec<Observed>>,
+    terms: RefCell<Terms>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("now", &format_args!("{}", Moment(self.now()))).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool) -> Self {
+        let executor = RefCell::new(Executor::new(shared.clone(), pool));
+        Self { shared, executor, observed: RefCell::default(), terms: RefCell::default() }
+    }
+
+    fn link(&self) -> Link {
+        Link::of_test(self.shared.clone())
+    }
+
+    /// Adds a worker process. `boot` is called now, and again after every crash: what it builds dies with the process.
+    ///
+    /// # Panics
+    /// When there is a process of that name already.
+    pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) {
+        self.executor.borrow_mut().add(name.into(), Box::new(boot));
+    }
+
+    /// Enqueues a job, ready at once.
+    ///
+    /// # Panics
+    /// When it cannot be written as JSON.
+    pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> JobId {
+        self.enqueue_in(Duration::ZERO, job)
+    }
+
+    /// Enqueues a job that becomes ready after `delay`.
+    ///
+    /// # Panics
+    /// When it cannot be written as JSON.
+    pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> JobId {
+        let kind = kind_of::<J>();
+        let payload = serde_json::to_string(&job).unwrap_or_else(|error| {
+            panic!("{kind} cannot be enqueued: it cannot be written as JSON: {error}")
+        });
+        self.shared.state().enqueue(kind, payload, delay)
+    }
+
+    /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
+    ///
+    /// # Panics
+    /// When it cannot be written as JSON.
+    pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> JobId {
+        self.enqueue_in(at.saturating_sub(self.now()), job)
+    }
+
+    /// Puts a payload into the queue as it is, under a kind's name: what a program in another language, or an older
+    /// version of this one, would have put there.
+    pub fn enqueue_raw(&self, kind: impl Into<Name>, payload: impl Into<String>) -> JobId {
+        self.shared.state().enqueue(kind.into().as_str(), payload.into(), Duration::ZERO)
+    }
+
+    /// Runs the world as production does, until nothing is left to do: workers take jobs, failures are retried with
+    /// backoff in virtual time, processes that crash restart, until every job is done or dead.
+    ///
+    /// When the run is stuck this never completes; the harness ends the run and says why.
+    pub fn settle(&self) -> impl Future<Output = ()> + '_ {
+        std::future::poll_fn(|_| match self.executor.borrow_mut().settle() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+    }
+
+    /// Runs every ready job and the jobs they enqueue, in order. Nothing goes wrong and nothing is retried: to explore
+    /// what may go wrong, use [`World::settle`]. Returns how many jobs ran.
+    ///
+    /// # Errors
+    /// The first job that fails. It is popped, the jobs behind it stay.
+    pub async fn drain_all(&self) -> Result<usize, DrainError> {
+        self.executor.borrow_mut().drain_all()
+    }
+
+    /// Holds state that outlives every crash, in place of a database. It is compared when the run ends.
+    ///
+    /// # Panics
+    /// When the name is taken.
+    pub fn durable<T>(&self, name: impl Into<Name>, value: T) -> Durable<T>
+    where
+        T: Serialize + Clone + Send + 'static,
+    {
+        let durable = Durable::new(self.shared.clone(), name.into(), value);
+        self.add_observed(durable.observed());
+        durable
+    }
+
+    /// Has state looked at when the run ends, and compared: rows of a database, say.
+    ///
+    /// # Panics
+    /// When the name is taken.
+    pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
+        let look = Box::new(move || serde_json::to_string(&look()));
+        self.add_observed(Observed { name: name.into(), look });
+    }
+
+    fn add_observed(&self, new: Observed) {
+        let mut observed = self.observed.borrow_mut();
+        assert!(
+            observed.iter().all(|known| known.name != new.name),
+            "the state `{}` was named twice; give each durable or observed state a name of its own",
+            new.name
+        );
+        observed.push(new);
+    }
+
+    /// Leaves a part of a durable or observed state out of the comparison: times, versions, random ids.
+    ///
+    /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`.
+    ///
+    /// # Panics
+    /// When the path does not parse.
+    pub fn ignore(&self, name: impl Into<Name>, path: &str) {
+        let path = path.parse().unwrap_or_else(|error| panic!("{error}"));
+        self.terms.borrow_mut().ignored.push((name.into(), path));
+    }
+
+    /// States a guarantee for an effect, `service.operation` or all those of a `service`. Exactly once unless told.
+    pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) {
+        self.terms.borrow_mut().allowed.push((effect.into(), guarantee));
+    }
+
+    /// Has `check` called after every step of every job. A panic in it is a violation.
+    pub fn always(&self, check: impl Fn() + 'static) {
+        self.executor.borrow_mut().always.push(Box::new(check));
+    }
+
+    /// The effects so far, givens included.
+    pub fn effects(&self) -> Effects {
+        Effects::new(self.shared.state().ledger.effects().to_vec())
+    }
+
+    /// The jobs of one kind that wait or run, in the order in which they came.
+    pub fn jobs<J: 'static>(&self) -> Vec<JobView> {
+        let over = [JobState::Done, JobState::Dead, JobState::Lost, JobState::Popped];
+        self.views(|job| job.kind == kind_of::<J>() && !over.contains(&job.state))
+    }
+
+    /// The jobs that wait for their time.
+    pub fn scheduled(&self) -> Vec<JobView> {
+        self.views(|job| job.state == JobState::Scheduled)
+    }
+
+    /// The jobs that wait to be tried again.
+    pub fn retries(&self) -> Vec<JobView> {
+        self.views(|job| job.state == JobState::Retrying)
+    }
+
+    /// The dead set, in the order in which they died.
+    pub fn dead(&self) -> Vec<JobView> {
+        let state = self.shared.state();
+        state.queue.dead().iter().map(|&job| state.queue.job(job).into()).collect()
+    }
+
+    fn views(&self, wanted: impl Fn(&JobView) -> bool) -> Vec<JobView> {
+        self.shared.state().queue.jobs().iter().map(JobView::from).filter(wanted).collect()
+    }
+
+    /// The time since the world began.
+    pub fn now(&self) -> Duration {
+        self.shared.state().clock.now()
+    }
+
+    /// Random numbers that are the same in every run.
+    pub fn rng(&self) -> Rng {
+        Rng::new(self.link())
+    }
+
+    /// The payment service, for givens and to look at.
+    pub fn payments(&self) -> Client<Payments> {
+        Client::new(self.link(), self.shared.payments.clone())
+    }
+
+    /// The email service, for givens and to look at.
+    pub fn email(&self) -> Client<EmailService> {
+        Client::new(self.link(), self.shared.email.clone())
+    }
+
+    /// The fulfillment service, for givens and to look at.
+    pub fn fulfillment(&self) -> Client<Fulfillment> {
+        Client::new(self.link(), self.shared.fulfillment.clone())
+    }
+
+    pub(crate) fn executor(&self) -> std::cell::RefMut<'_, Executor> {
+        self.executor.borrow_mut()
+    }
+
+    pub(crate) fn take_terms(&self) -> Terms {
+        self.terms.take()
+    }
+
+    /// The states under observation, as JSON.
+    ///
+    /// # Errors
+    /// When one cannot be written as JSON: its name and why.
+    pub(crate) fn look(&self) -> Result<Vec<(Name, String)>, (Name, serde_json::Error)> {
+        let observed = self.observed.borrow();
+        observed
+            .iter()
+            .map(|o| (o.look)().map(|json| (o.name, json)).map_err(|error| (o.name, error)))
+            .collect()
+    }
+}
