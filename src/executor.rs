@@ -143,7 +143,8 @@ impl Executor {
     /// Production: runs until nothing is left to do. False when the run is stuck.
     pub(crate) fn settle(&mut self) -> bool {
         loop {
-            if self.shared.state().stuck.is_some() || self.broken_boot.is_some() {
+            // Each round counts: whatever goes on for ever, it is found.
+            if !self.shared.state().step() || self.broken_boot.is_some() {
                 return false;
             }
             if self.go_on() {
@@ -201,6 +202,7 @@ impl Executor {
             }
             let before = self.shared.state().steps();
             self.with_spawned(index, |context, now, _| context.turn(now));
+            self.shared.woken.settle_down();
             moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
         }
         moved
@@ -496,6 +498,7 @@ impl Executor {
 
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
+        self.shared.woken.settle_down();
         let (now, limit) = {
             let state = self.shared.state();
             let restart =

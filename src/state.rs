@@ -7,7 +7,7 @@ use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
 use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Site};
-use crate::clock::{TaskId, VirtualClock, Wake};
+use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
 use crate::queue::Queue;
@@ -203,6 +203,8 @@ pub(crate) struct Woken {
     tasks: Mutex<VecDeque<TaskId>>,
     driver: Mutex<Option<Waker>>,
     died: AtomicBool,
+    /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
+    stirred: AtomicBool,
 }
 
 impl Woken {
@@ -225,9 +227,21 @@ impl Woken {
         self.died.swap(false, Ordering::Relaxed)
     }
 
+    /// Says that the next moment at which something happens may be another one now.
+    pub(crate) fn stir(&self) {
+        self.stirred.store(true, Ordering::Relaxed);
+        self.call_driver();
+    }
+
     /// Whether the executor has something to do.
     pub(crate) fn is_called_for(&self) -> bool {
-        self.died.load(Ordering::Relaxed) || !lock(&self.tasks).is_empty()
+        let flags = [&self.died, &self.stirred];
+        flags.iter().any(|flag| flag.load(Ordering::Relaxed)) || !lock(&self.tasks).is_empty()
+    }
+
+    /// The executor is about to think over how long to wait.
+    pub(crate) fn settle_down(&self) {
+        self.stirred.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn set_driver(&self, waker: Option<Waker>) {
@@ -307,12 +321,16 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Who is to be woken through this context: a task of the executor by number, anybody else by their waker.
-    pub(crate) fn wake_of(state: &State, cx: &Context<'_>) -> Wake {
-        match state.task {
+    /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
+    pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
+        let wake = match state.task {
             Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
-            _ => Wake::Waker(cx.waker().clone()),
-        }
+            _ => {
+                self.woken.stir();
+                Wake::Waker(cx.waker().clone())
+            }
+        };
+        state.clock.set(at, wake)
     }
 
     /// Goes forward in time and wakes whoever waited for it.

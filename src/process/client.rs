@@ -14,7 +14,7 @@ use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
 use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
 use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
 use crate::service::{CLIENT_TIMEOUT, Cx, Fault, Operation, Service, ServiceError, answer};
-use crate::state::{Shared, State, call_site, lock};
+use crate::state::{State, call_site, lock};
 use crate::timeline::{Place, What};
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
@@ -210,9 +210,8 @@ impl<S: Service> Future for Call<S> {
                 this.step = match result {
                     Err(error @ ServiceError::TimedOut { after, .. }) => {
                         let mut state = link.shared().state();
-                        let wake = Shared::wake_of(&state, cx);
                         let at = state.clock.now() + after;
-                        Step::TimingOut(error, state.clock.set(at, wake))
+                        Step::TimingOut(error, link.shared().set_timer(&mut state, at, cx))
                     }
                     result => {
                         cx.waker().wake_by_ref();
@@ -225,8 +224,7 @@ impl<S: Service> Future for Call<S> {
                 let mut state = link.shared().state();
                 if state.clock.now() < timer.0 {
                     state.clock.cancel(timer);
-                    let wake = Shared::wake_of(&state, cx);
-                    let timer = state.clock.set(timer.0, wake);
+                    let timer = link.shared().set_timer(&mut state, timer.0, cx);
                     this.step = Step::TimingOut(error, timer);
                     return Poll::Pending;
                 }

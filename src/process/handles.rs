@@ -12,7 +12,7 @@ use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Site};
 use crate::clock::TimerId;
 use crate::job::{JobId, kind_of};
-use crate::state::{Shared, State, call_site};
+use crate::state::{State, call_site};
 use crate::timeline::Place;
 
 /// Why a job was not taken into the queue, or may not have been.
@@ -136,7 +136,10 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Result<JobId
         return None;
     }
     let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
-    let take_in = |state: &mut State| state.enqueue(parcel.kind, parcel.payload.clone(), parcel.delay);
+    let take_in = |state: &mut State| {
+        link.shared().woken.stir();
+        state.enqueue(parcel.kind, parcel.payload.clone(), parcel.delay)
+    };
     Some(match option {
         0 => Ok(take_in(state)),
         1 => unavailable,
@@ -263,16 +266,14 @@ impl Future for Pause {
                     }
                     Some(duration) => {
                         let at = state.clock.now().saturating_add(duration);
-                        let wake = Shared::wake_of(state, cx);
-                        this.wait = Wait::Sleeping(state.clock.set(at, wake));
+                        this.wait = Wait::Sleeping(this.link.shared().set_timer(state, at, cx));
                     }
                 }
                 Poll::Pending
             }
             Wait::Sleeping(timer) if state.clock.now() < timer.0 => {
                 state.clock.cancel(timer);
-                let wake = Shared::wake_of(state, cx);
-                this.wait = Wait::Sleeping(state.clock.set(timer.0, wake));
+                this.wait = Wait::Sleeping(this.link.shared().set_timer(state, timer.0, cx));
                 Poll::Pending
             }
             Wait::Sleeping(_) | Wait::Yielded | Wait::Over => {
