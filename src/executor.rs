@@ -517,22 +517,26 @@ impl Executor {
             return true;
         }
         // The first process to be called for ends the wait for those after it.
-        let (mut until, mut called) = (limit, false);
+        let (mut until, mut latest, mut called) = (limit, now, false);
         for index in outside {
             let driven =
                 self.with_spawned(index, |context, now, shared| context.drive(now, until, &shared.woken));
-            if let Some((reached, was_called)) = driven {
-                called |= was_called;
-                if was_called {
+            match driven {
+                Some((reached, true)) => {
+                    called = true;
                     until = Some(until.map_or(reached, |until| until.min(reached)));
                 }
+                // Tokio's timers tick in milliseconds: it may be a little later than was asked for.
+                Some((reached, false)) => latest = latest.max(reached),
+                None => {}
             }
         }
         match until {
-            Some(until) => self.shared.advance(until.max(now)),
+            Some(until) if called => self.shared.advance(until.max(now)),
+            Some(until) => self.shared.advance(until.max(latest)),
             None => return false,
         }
-        called || limit.is_some()
+        true
     }
 
     /// Nothing goes on any more: because all is done, or because everything waits for ever.

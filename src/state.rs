@@ -71,7 +71,7 @@ pub(crate) struct State {
     draws: BTreeMap<Actor, u64>,
     steps: u64,
     max_steps: u64,
-    /// Crash points met by code under test.
+    /// Crash points met by code under test, where something could go wrong.
     pub(crate) crash_points: u64,
     pub(crate) stuck: Option<Stuck>,
 }
@@ -111,7 +111,8 @@ impl State {
     pub(crate) fn step(&mut self) -> bool {
         self.steps += 1;
         if self.steps > self.max_steps && self.stuck.is_none() {
-            let who = self.actor.to_string();
+            let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
+            let who = last.unwrap_or(self.actor).to_string();
             self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
         }
         self.stuck.is_none()
@@ -146,7 +147,7 @@ impl State {
 
     /// A crash point. True: the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
-        self.crash_points += 1;
+        self.crash_points += u64::from(!self.calm);
         self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
     }
 

@@ -75,6 +75,11 @@ impl Timeline {
         self.last_call.filter(|(actor, _, _)| *actor == by).map(|(_, place, site)| (place, site))
     }
 
+    /// Who made the last call.
+    pub(crate) fn last_actor(&self) -> Option<Actor> {
+        self.last_call.map(|(actor, _, _)| actor)
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Event> {
         self.events.take().unwrap_or_default()
     }

@@ -41,13 +41,18 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("the state `{name}` ended otherwise than expected, at {path}")
         }
         Finding::Job { kind, actual: None, .. } => {
-            format!("a {} never came into the world", short_kind(kind))
+            format!("job `{}` never came into the world", short_kind(kind))
         }
         Finding::Job { kind, expected, actual: Some(actual), .. } => {
-            format!("a {} ended {}, expected {}", short_kind(kind), job_state(*actual), job_state(*expected))
+            format!(
+                "job `{}` ended {}, expected {}",
+                short_kind(kind),
+                job_state(*actual),
+                job_state(*expected)
+            )
         }
         Finding::Lost { kind, .. } => {
-            format!("a {} is gone: its worker died and the queue had forgotten it", short_kind(kind))
+            format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::Panicked(panicked) => match &panicked.place {

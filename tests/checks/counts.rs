@@ -1,0 +1,82 @@
+//! How many runs there are, counted by hand.
+
+use crate::{explore, keyed, one_deviation, paying};
+use retryproof::{Explore, Report, World};
+
+fn charging(deviations: usize) -> Report {
+    explore(
+        &Explore::new().deviations(deviations),
+        paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)),
+    )
+}
+
+#[test]
+fn one_charge() {
+    // The choices of an attempt, with their options beyond 0: start 1, before the charge 1, its call 5 (unavailable,
+    // reply lost, throttled, timed out, timed out but done), happened 1, replied 1, end 1, ack 1: 11.
+    assert_eq!(charging(0).runs(), 1);
+    assert_eq!(charging(1).runs(), 1 + 11);
+    // Level 2: the deviations after the first one, in the run that has the first one. After a crash (start, before,
+    // happened, replied, end) or the second delivery comes a whole attempt more: 6 × 11. After each of the five faults
+    // the first attempt still has happened, replied and end, and then comes a whole attempt: 5 × (3 + 11).
+    assert_eq!(charging(2).runs(), 1 + 11 + 6 * 11 + 5 * (3 + 11));
+}
+
+#[test]
+fn a_read_has_fewer_points() {
+    // start 1, before 1, call 3 (unavailable, throttled, timed out), replied 1, end 1, ack 1: 8. One state, so that
+    // there is something to test.
+    let report = one_deviation().run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", paying(async |payments, id| payments.charges(id).await.map(drop)));
+        world.enqueue(crate::Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.runs(), 1 + 8);
+}
+
+#[test]
+fn a_sleep_and_an_enqueue() {
+    // Job 1: start 1, sleep 1, enqueue before 1, call 2 (refused, reply lost), happened 1, replied 1, end 1, ack 1: 9.
+    // Job 2: start 1, end 1, ack 1: 3.
+    let report = one_deviation().run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| {
+            let (clock, queue) = (p.clock(), p.queue());
+            p.handle(async move |_: crate::Order| {
+                clock.sleep(std::time::Duration::from_secs(1)).await;
+                queue.enqueue(1_u8).await.map(drop)
+            });
+            p.handle(async |_: u8| ());
+        });
+        world.enqueue(crate::Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.runs(), 1 + 9 + 3);
+}
+
+#[test]
+fn bounds_for_one_kind() {
+    let runs = |explore: Explore| explore_charging(&explore).runs();
+    // Of the 11 single deviations 5 are faults, 5 crashes, 1 a delivery.
+    assert_eq!(runs(one_deviation().faults(0)), 1 + 6);
+    assert_eq!(runs(one_deviation().crashes(0)), 1 + 6);
+    assert_eq!(runs(one_deviation().deliveries(0)), 1 + 10);
+    assert_eq!(runs(one_deviation().crashes(0).faults(0).deliveries(0)), 1);
+    // Two crashes at the most, nothing else: 1 + 5 + 5 × 5.
+    assert_eq!(runs(Explore::new().faults(0).deliveries(0)), 1 + 5 + 25);
+}
+
+fn explore_charging(settings: &Explore) -> Report {
+    explore(settings, paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)))
+}
+
+#[test]
+fn blocking_calls_have_the_same_points() {
+    let report = explore(&one_deviation(), |p| {
+        let payments = p.payments();
+        p.handle_blocking(move |order: crate::Order| payments.charge_blocking(keyed(order.id)).map(drop));
+    });
+    assert_eq!(report.runs(), 1 + 11, "{report}");
+    crate::assert_green(&report);
+}

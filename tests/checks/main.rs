@@ -1,0 +1,65 @@
+//! What an exploration finds, and what it leaves alone.
+
+mod bad_input;
+mod counts;
+mod crashes;
+mod oracles;
+mod replays;
+mod reports;
+
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Explore, JobResult, Process, Report, Verdict, World};
+use serde::{Deserialize, Serialize};
+
+/// The job of most tests here.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    id: u32,
+}
+
+/// The exploration of most tests here: one deviation shows most.
+fn one_deviation() -> Explore {
+    Explore::new().name("test").deviations(1)
+}
+
+/// Explores a world with one worker, which handles what `boot` says, and one order.
+fn explore(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    explore.run(async |world: &World| {
+        world.process("worker", boot.clone());
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+/// A worker whose job has nothing but the payments.
+fn paying<R: JobResult + 'static>(
+    job: impl AsyncFn(Client<Payments>, u32) -> R + Clone + 'static,
+) -> impl Fn(&Process) + Clone {
+    move |p: &Process| {
+        let (payments, job) = (p.payments(), job.clone());
+        p.handle(async move |order: Order| job(payments.clone(), order.id).await);
+    }
+}
+
+fn keyed(order: u32) -> Charge {
+    unkeyed(order).key(format!("order-{order}"))
+}
+
+fn unkeyed(order: u32) -> Charge {
+    Charge::of_order(order, 500).customer("cu_1").payment_method("pm_1")
+}
+
+#[track_caller]
+fn assert_green(report: &Report) {
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.exhausted(), "{report}");
+}
+
+/// The report condemns the job, with this sentence, in this scenario.
+#[track_caller]
+fn assert_violated(report: &Report, summary: &str, scenario: &str) {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let found =
+        report.violations().iter().any(|v| v.summary == summary && v.scenario.to_string() == scenario);
+    assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");
+}

@@ -1,0 +1,96 @@
+//! A line of the report, pasted, shows that run again.
+
+use std::process::Command;
+
+use crate::{Order, explore, keyed, one_deviation, paying, unkeyed};
+use retryproof::{Explore, Verdict, World};
+
+/// The test that the replays here are of. By itself it is red: it charges without a key.
+#[retryproof::test]
+#[ignore = "red on purpose; run by the tests beside it"]
+async fn charges_without_a_key(world: &World) {
+    world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
+    world.enqueue(Order { id: 1 });
+    world.settle().await;
+}
+
+#[retryproof::test(deviations = 1, max_runs = 1_000)]
+#[ignore = "run by the tests beside it"]
+async fn charges_with_a_key(world: &World) {
+    world.process("worker", paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+    world.enqueue(Order { id: 1 });
+    world.settle().await;
+}
+
+/// Runs the two tests above in a process of their own, and says whether they passed and what they printed.
+fn run(test: &str, replay: Option<&str>) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", test, "--test-threads=1"]).env_remove("RETRYPROOF_REPLAY");
+    command.env("RUST_BACKTRACE", "0");
+    if let Some(replay) = replay {
+        command.env("RETRYPROOF_REPLAY", replay);
+    }
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.success(), text)
+}
+
+/// The scenario in the replay line of a report.
+fn pasted(text: &str) -> &str {
+    text.split("RETRYPROOF_REPLAY='").nth(1).unwrap().split('\'').next().unwrap()
+}
+
+#[test]
+fn the_line_of_a_report_shows_that_run_again() {
+    let (passed, text) = run("replays::charges_without_a_key", None);
+    assert!(!passed, "{text}");
+    let scenario = pasted(&text);
+    assert_eq!(scenario, "replays::charges_without_a_key job#1.1/payments.charge:call=reply-lost");
+    let (passed, replayed) = run("replays::charges_without_a_key", Some(scenario));
+    assert!(!passed, "{replayed}");
+    assert_eq!(pasted(&replayed), scenario);
+    assert!(replayed.contains("2 runs: the reference run and the scenario that was asked for"), "{replayed}");
+    assert!(replayed.contains("● payments.charge ch_"), "{replayed}");
+}
+
+#[test]
+fn a_replay_is_for_the_test_that_it_names() {
+    let scenario = "replays::charges_without_a_key job#1.1:end=crash";
+    let (passed, text) = run("replays::charges_with_a_key", Some(scenario));
+    assert!(passed, "{text}");
+    assert!(!text.contains("replay of one scenario"), "{text}");
+}
+
+#[test]
+fn a_scenario_that_is_fine_is_shown_and_passes() {
+    let scenario = "replays::charges_with_a_key job#1.1/payments.charge:happened=crash";
+    let (passed, text) = run("replays::charges_with_a_key", Some(scenario));
+    assert!(passed, "{text}");
+    assert!(text.contains("replays::charges_with_a_key: replay of one scenario"), "{text}");
+    assert!(text.contains("✗ the process dies here, when payments.charge has happened"), "{text}");
+    assert!(text.contains("worker restarts"), "{text}");
+}
+
+#[test]
+fn garbage_in_the_variable_is_told_by_every_test() {
+    let (passed, text) = run("replays::charges_with_a_key", Some("garbage in"));
+    assert!(!passed, "{text}");
+    assert!(
+        text.contains("the scenario to be replayed cannot be read: `in` (word 2 of the scenario)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_violation_can_be_replayed_by_its_scenario() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let report = explore(&Explore::new().name("test"), boot());
+    assert!(report.violations().len() > 2, "{report}");
+    for violation in report.violations() {
+        let replay = explore(&one_deviation().replay(violation.scenario.to_string()), boot());
+        assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");
+        let same = replay.violations().iter().any(|v| v.summary == violation.summary);
+        assert!(same, "{}\n{replay}", violation.summary);
+        assert_eq!(replay.violations()[0].scenario.to_string(), violation.scenario.to_string());
+    }
+}

@@ -1,0 +1,88 @@
+//! The report: the same in every run, for people and for programs.
+
+use crate::{Order, explore, one_deviation, paying, unkeyed};
+use retryproof::service::email::Email;
+use retryproof::{Explore, Report, ServiceError, World};
+
+fn naive() -> Report {
+    one_deviation().run(async |world: &World| {
+        let orders = world.durable("orders", vec!["new"]);
+        world.process("worker", move |p| {
+            let (payments, email, orders) = (p.payments(), p.email(), orders.clone());
+            p.handle(async move |order: Order| {
+                payments.charge(unkeyed(order.id)).await?;
+                email.send(Email::new("ada@example.com", "receipt")).await?;
+                orders.set(vec!["paid"]);
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(Order { id: 6 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_report_is_the_same_each_time() {
+    assert_eq!(naive().to_string(), naive().to_string());
+    assert_eq!(serde_json::to_string(&naive()).unwrap(), serde_json::to_string(&naive()).unwrap());
+    // On another thread, too.
+    let there = std::thread::spawn(|| naive().to_string()).join().unwrap();
+    assert_eq!(there, naive().to_string());
+}
+
+#[test]
+fn a_report_shows_the_line_the_timeline_and_the_difference() {
+    let text = naive().to_string();
+    for part in [
+        "test is NOT retry-proof",
+        "error: payments.charge happened twice, expected once",
+        "--> tests/checks/reports.rs:",
+        "payments.charge(unkeyed(order.id)).await?",
+        "attempt 1: payments.charge happens, but its reply is lost: the job sees an error",
+        "attempt 2: payments.charge happens again",
+        "what happened\n  t+0s      enqueued job#1 Order {\"id\":6}",
+        "  ← again",
+        "expected (when nothing goes wrong)\n  1 × payments.charge {",
+        "actual\n  2 × payments.charge {",
+        "RETRYPROOF_REPLAY='test job#1.1/payments.charge:call=reply-lost' cargo test",
+        "email.send happened twice, expected once",
+        "runs, all scenarios of up to 1 deviation",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!text.contains('\x1b'), "no colour unless asked for");
+    assert!(naive().to_ansi().contains("\x1b[31m"));
+}
+
+#[test]
+fn a_report_is_data_too() {
+    let json = serde_json::to_value(naive()).unwrap();
+    assert_eq!(json["verdict"], "Violated");
+    assert_eq!(json["exhausted"], true);
+    assert_eq!(json["violations"][0]["oracle"], "guarantee");
+    assert_eq!(json["violations"][0]["effect"], "payments.charge");
+    assert_eq!(json["violations"][0]["scenario"], "test job#1.1/payments.charge:call=reply-lost");
+}
+
+#[test]
+fn explored_panics_do_not_reach_the_terminal() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "reports::panics_often", "--test-threads=1", "--nocapture"])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(output.status.success(), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn panics_often() {
+    let report = explore(
+        &Explore::new().name("test"),
+        paying(async |payments, id| {
+            payments.charge(crate::keyed(id)).await.unwrap();
+        }),
+    );
+    crate::assert_green(&report);
+}
