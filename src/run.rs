@@ -85,7 +85,7 @@ pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timel
     world.executor().shut_down();
     let mut state = shared.state();
     let (crash_points, mut effects, jobs) =
-        (state.crash_points, state.ledger.take(), state.queue.into_jobs());
+        (state.crash_points, state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());

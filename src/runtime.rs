@@ -173,7 +173,7 @@ mod without {
     use crate::state::Woken;
 
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Pool;
+    pub(crate) struct Pool {}
 
     #[derive(Debug)]
     pub(crate) struct Context;

@@ -93,27 +93,24 @@ impl Exhaustive {
             self.started = true;
             return Some(self.judged(Vec::new(), None));
         }
-        loop {
-            if let Some((deviations, label)) = self.next_child() {
-                return Some(self.judged(deviations, Some(label)));
-            }
-            self.parent = None;
-            if self.level == 0 || self.done * self.level == self.frontier.len() {
-                if self.following.is_empty() {
-                    return None;
-                }
-                self.level += 1;
-                self.frontier = std::mem::take(&mut self.following);
-                self.done = 0;
-            }
-            let from = self.done * self.level;
-            let deviations = self.frontier[from..from + self.level].to_vec();
-            self.done += 1;
-            self.handed = None;
-            self.parent =
-                Some(Parent { deviations: deviations.clone(), record: Vec::new(), at: 0, option: 0 });
-            return Some(Task { plan: Plan::Numbered(deviations, None), judge: false });
+        if let Some((deviations, label)) = self.next_child() {
+            return Some(self.judged(deviations, Some(label)));
         }
+        self.parent = None;
+        if self.level == 0 || self.done * self.level == self.frontier.len() {
+            if self.following.is_empty() {
+                return None;
+            }
+            self.level += 1;
+            self.frontier = std::mem::take(&mut self.following);
+            self.done = 0;
+        }
+        let from = self.done * self.level;
+        let deviations = self.frontier[from..from + self.level].to_vec();
+        self.done += 1;
+        self.handed = None;
+        self.parent = Some(Parent { deviations: deviations.clone(), record: Vec::new(), at: 0, option: 0 });
+        Some(Task { plan: Plan::Numbered(deviations, None), judge: false })
     }
 
     fn judged(&mut self, deviations: Vec<Deviation>, label: Option<Label>) -> Task {

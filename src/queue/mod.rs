@@ -176,7 +176,7 @@ impl Queue {
     }
 
     /// All jobs, when the world ends.
-    pub(crate) fn into_jobs(&mut self) -> Vec<Job> {
+    pub(crate) fn take_jobs(&mut self) -> Vec<Job> {
         std::mem::take(&mut self.jobs)
     }
 

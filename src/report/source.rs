@@ -16,10 +16,13 @@ fn read(file: &str) -> Option<String> {
     here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())
 }
 
+/// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
+type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
+
 /// The marked places under a title; without the source where it is not to be found.
 pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
     // One mark a place: what is said of it twice stands there once after the other.
-    let mut places: BTreeMap<(&str, u32, u32), (Place, bool, Vec<&str>)> = BTreeMap::new();
+    let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();
     for mark in marks {
         let key = (mark.place.file(), mark.place.line(), mark.place.column());

@@ -226,8 +226,12 @@ fn the_futures_of_handles_are_send_and_the_handles_sync() {
         world.process("worker", |p| {
             let (payments, email, parcels) = (p.payments(), p.email(), p.fulfillment());
             let (queue, clock, rng) = (p.queue(), p.clock(), p.rng());
-            (send_sync(&payments), send_sync(&email), send_sync(&parcels));
-            (send_sync(&queue), send_sync(&clock), send_sync(&rng));
+            send_sync(&payments);
+            send_sync(&email);
+            send_sync(&parcels);
+            send_sync(&queue);
+            send_sync(&clock);
+            send_sync(&rng);
             send(&payments.charge(charge()));
             send(&email.send(Email::new("a", "b")));
             send(&queue.enqueue(1_u32));

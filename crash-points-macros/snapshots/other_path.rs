@@ -1,0 +1,4 @@
+#[crash_points(crate = retryproof::crash_points)]
+fn elsewhere() {
+    something();
+}

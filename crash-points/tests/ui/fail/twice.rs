@@ -1,0 +1,11 @@
+use crash_points::crash_points;
+
+#[crash_points]
+#[crash_points]
+fn a() {
+    drop(1);
+}
+
+fn main() {
+    a();
+}
