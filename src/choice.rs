@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -78,6 +79,60 @@ impl Serialize for Name {
     }
 }
 
+/// A place in the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) file: &'static str,
+    /// Counted from 1.
+    pub(crate) line: u32,
+    /// Counted from 1, in characters.
+    pub(crate) column: u32,
+}
+
+impl Place {
+    /// Where the function that calls this was called, if it is `#[track_caller]`.
+    #[track_caller]
+    pub(crate) fn caller() -> Self {
+        let location = Location::caller();
+        Self { file: location.file(), line: location.line(), column: location.column() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// A crash point that stands before a statement of a function.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    pub(crate) function: &'static crash_points::Function,
+    /// Which of the function's points: several may stand at one place, where a macro wrote the code.
+    pub(crate) ordinal: u32,
+}
+
+impl Line {
+    pub(crate) fn place(self) -> Place {
+        let place = self.function.points[self.ordinal as usize];
+        Place { file: self.function.file, line: place.line, column: place.column }
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        self.ordinal == other.ordinal && std::ptr::eq(self.function, other.function)
+    }
+}
+
+impl Eq for Line {}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.place(), self.ordinal)
+    }
+}
+
 /// Who met a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Actor {
@@ -105,7 +160,7 @@ impl fmt::Display for Actor {
 }
 
 /// Where a choice was met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Site {
     /// A call to a service, the queue among them.
     Call {
@@ -118,6 +173,8 @@ pub(crate) enum Site {
     Attempt,
     /// A wait that the harness owns: `sleep`, `yield`.
     Wait(&'static str),
+    /// Before a statement of a `#[crash_points]` function.
+    Line(Line),
     /// The order in which jobs are taken.
     Queue,
 }
@@ -125,7 +182,7 @@ pub(crate) enum Site {
 /// The name of a choice: who, where, and which of the points there.
 ///
 /// The same label may be met several times in one run; a [`Scenario`](crate::Scenario) then counts (`~2`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
     /// Who met the choice.
     pub(crate) actor: Actor,
@@ -142,6 +199,7 @@ impl fmt::Display for Label {
             Site::Call { service, operation } => write!(f, "/{service}.{operation}")?,
             Site::Attempt => {}
             Site::Wait(what) => write!(f, "/{what}")?,
+            Site::Line(line) => write!(f, "/{line:?}")?,
             Site::Queue => f.write_str("/queue")?,
         }
         write!(f, ":{}", self.point)

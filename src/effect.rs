@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
-use std::panic::Location;
 use std::time::Duration;
 
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
-use crate::choice::{Actor, Name};
+use crate::choice::{Actor, Name, Place};
 
 /// Something done to the outside that a customer could notice: a charge, an email, a shipped order.
 ///
@@ -36,7 +35,7 @@ pub struct Effect {
     #[serde(skip)]
     pub(crate) by: Actor,
     #[serde(skip)]
-    pub(crate) place: Option<&'static Location<'static>>,
+    pub(crate) place: Option<Place>,
 }
 
 fn as_json<S: serde::Serializer>(body: &str, serializer: S) -> Result<S::Ok, S::Error> {

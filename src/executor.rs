@@ -123,7 +123,7 @@ impl Executor {
     fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
         let host = &mut self.hosts[index];
         host.incarnations += 1;
-        let life = Life::new(host.name, index, host.incarnations);
+        let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
         let process = Process::new(self.shared.clone(), life.clone());
         let now = {
             let mut state = self.shared.state();
@@ -133,8 +133,9 @@ impl Executor {
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
-        let booted =
-            catch_unwind(AssertUnwindSafe(|| context.within(now, || life::live(&life, || boot(&process)))));
+        let booted = catch_unwind(AssertUnwindSafe(|| {
+            context.within(now, &life, || life::live(&life, || boot(&process)))
+        }));
         self.shared.state().actor = Actor::Test;
         host.living = Some((life, process));
         booted
@@ -221,7 +222,7 @@ impl Executor {
             state.actor = Actor::Process(host.name);
             state.clock.now()
         };
-        let result = life::live(&life, || code(&mut host.context, now, &self.shared));
+        let result = life::risk(&life, || code(&mut host.context, now, &self.shared));
         self.shared.state().actor = Actor::Test;
         Some(result)
     }
@@ -333,7 +334,7 @@ impl Executor {
                 return;
             }
         };
-        let dies = state.crashes(Site::Attempt, "start", None);
+        let dies = life.crashes(&mut state, Site::Attempt, "start", None);
         drop(state);
         self.hosts[host].busy += 1;
         let slot = self.tasks.iter().position(Option::is_none).unwrap_or_else(|| {
@@ -346,7 +347,6 @@ impl Executor {
         let waker = Waker::from(wake.clone());
         self.tasks[slot] = Some(Task { id, host, job, attempt, future, wake, waker });
         if dies {
-            life.die();
             self.take_apart(host, None);
         } else {
             self.run(id);
@@ -376,7 +376,7 @@ impl Executor {
             let mut cx = TaskContext::from_waker(&task.waker);
             let future = task.future.as_mut();
             let polled = catch_unwind(AssertUnwindSafe(|| {
-                host.context.within(now, || life::live(&life, || future.poll(&mut cx)))
+                host.context.within(now, &life, || life::risk(&life, || future.poll(&mut cx)))
             }));
             let woken = task.wake.end();
             self.shared.state().task = None;
@@ -417,7 +417,7 @@ impl Executor {
             return;
         }
         let options = state.options(state.queue.job(job).kind);
-        if state.crashes(Site::Attempt, "end", None) {
+        if life.crashes(&mut state, Site::Attempt, "end", None) {
             match (options.delivery, &result) {
                 // Popped before it ran, and it ran to its end: there is nothing to hand out again.
                 (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job),
@@ -427,7 +427,6 @@ impl Executor {
                 }
             }
             drop(state);
-            life.die();
             self.take_apart(life.index, None);
             self.shared.state().actor = Actor::Test;
             return;
@@ -483,7 +482,7 @@ impl Executor {
         life.set_falling(true);
         let host = &mut self.hosts[index];
         life::live(&life, || {
-            host.context.within(now, || {
+            host.context.within(now, &life, || {
                 tasks.into_iter().for_each(drop_quietly);
                 drop_quietly(process);
             });

@@ -5,10 +5,14 @@
 //! answered from throw-away copies.
 
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
-use crate::choice::Name;
+use crash_points::Point;
+
+use crate::choice::{Actor, Line, Name, Place, Site};
+use crate::state::{Shared, State, lock};
 
 /// An incarnation of a process.
 #[derive(Debug)]
@@ -18,14 +22,15 @@ pub(crate) struct Life {
     pub(crate) index: usize,
     /// From 1.
     pub(crate) incarnation: u32,
+    pub(crate) shared: Arc<Shared>,
     dead: AtomicBool,
     falling: AtomicBool,
 }
 
 impl Life {
-    pub(crate) fn new(process: Name, index: usize, incarnation: u32) -> Arc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, process: Name, index: usize, incarnation: u32) -> Arc<Self> {
         let (dead, falling) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { process, index, incarnation, dead, falling })
+        Arc::new(Self { process, index, incarnation, shared, dead, falling })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -36,35 +41,109 @@ impl Life {
         self.dead.store(true, Ordering::Relaxed);
     }
 
-    /// Whether its destructors are running, on this thread or another.
+    /// Whether destructors are running of what has died: the incarnation is being taken apart, or this thread unwinds
+    /// from its crash.
     pub(crate) fn is_falling(&self) -> bool {
-        self.falling.load(Ordering::Relaxed)
+        self.falling.load(Ordering::Relaxed) || self.is_dead() && thread::panicking()
     }
 
     pub(crate) fn set_falling(&self, falling: bool) {
         self.falling.store(falling, Ordering::Relaxed);
     }
+
+    /// A crash point of this incarnation. True: it has died, here.
+    pub(crate) fn crashes(
+        &self,
+        state: &mut State,
+        site: Site,
+        point: &'static str,
+        place: Option<Place>,
+    ) -> bool {
+        // A destructor that runs while a panic unwinds cannot unwind itself: that would abort.
+        if thread::panicking() || !state.crashes(site, point, place) {
+            return false;
+        }
+        self.die();
+        if !matches!(state.actor, Actor::Attempt { .. }) {
+            self.shared.woken.process_died();
+        }
+        true
+    }
+
+    /// The point before a line of a `#[crash_points]` function.
+    fn pass(&self, point: Point) {
+        if thread::panicking() || self.falling.load(Ordering::Relaxed) {
+            return;
+        }
+        if !self.is_dead() {
+            let line = Line { function: point.function, ordinal: point.ordinal };
+            let site = Site::Line(line);
+            let mut state = self.shared.state();
+            let by = state.actor;
+            state.timeline.called_from(by, line.place(), site);
+            if !self.crashes(&mut state, site, "line", Some(line.place())) && state.stuck.is_none() {
+                return;
+            }
+        }
+        unwind()
+    }
 }
+
+/// Who runs on a thread that others run on before and after: one of tokio's for blocking tasks.
+pub(crate) type Owner = Arc<Mutex<Option<Arc<Life>>>>;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
+    static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
 }
 
-/// Runs `code` as the code of this incarnation: what it does on this thread is done by it.
-pub(crate) fn live<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
-    struct Former(Option<Arc<Life>>);
-    impl Drop for Former {
-        fn drop(&mut self) {
-            CURRENT.set(self.0.take());
-        }
+/// Puts things back as they were, however the code in between ends.
+struct Former {
+    life: Option<Arc<Life>>,
+    listener: Option<crash_points::Listener>,
+}
+
+impl Drop for Former {
+    fn drop(&mut self) {
+        CURRENT.set(self.life.take());
+        crash_points::listen(self.listener);
     }
-    let _former = Former(CURRENT.replace(Some(life.clone())));
+}
+
+/// Runs `code` as the code of this incarnation: what it does on this thread is done by it. Nothing can go wrong at the
+/// lines that it passes.
+pub(crate) fn live<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+    let listener = crash_points::listen(None);
+    let _former = Former { life: CURRENT.replace(Some(life.clone())), listener };
     code()
+}
+
+/// Runs `code` as the code of this incarnation, which may die at each line that it passes.
+pub(crate) fn risk<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+    let listener = crash_points::listen(Some(pass));
+    let _former = Former { life: CURRENT.replace(Some(life.clone())), listener };
+    code()
+}
+
+fn pass(point: Point) {
+    CURRENT.with_borrow(|life| life.iter().for_each(|life| life.pass(point)));
+}
+
+/// From here on this thread belongs to whoever owns it at the time.
+#[cfg(feature = "tokio")]
+pub(crate) fn lend_thread(owner: Owner) {
+    OWNER.set(Some(owner));
+    crash_points::listen(Some(|point| owner_of_thread().iter().for_each(|life| life.pass(point))));
+}
+
+fn owner_of_thread() -> Option<Arc<Life>> {
+    OWNER.with_borrow(|owner| owner.as_ref().and_then(|owner| lock(owner).clone()))
 }
 
 /// Whether the code that runs on this thread belongs to an incarnation that is dead: what it does must not show.
 pub(crate) fn is_dead_here() -> bool {
-    CURRENT.with_borrow(|life| life.as_ref().is_some_and(|life| life.is_dead()))
+    let current = CURRENT.with_borrow(|life| life.as_ref().map(|life| life.is_dead()));
+    current.unwrap_or_else(|| owner_of_thread().is_some_and(|life| life.is_dead()))
 }
 
 /// What a blocking call unwinds with when its process dies. It is not a panic: no message, no hook.

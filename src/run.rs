@@ -109,7 +109,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         let now = shared.state().clock.now();
         wake.begin();
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, || future.as_mut().poll(&mut TaskContext::from_waker(&waker)))
+            context.within_test(now, || future.as_mut().poll(&mut TaskContext::from_waker(&waker)))
         }));
         let woken = wake.end();
         match polled {
@@ -138,7 +138,8 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             break End::Stuck(Stuck::Deadlock { waiting });
         }
     };
-    let _ = catch_unwind(AssertUnwindSafe(|| context.within(shared.state().clock.now(), || drop(future))));
+    let _ =
+        catch_unwind(AssertUnwindSafe(|| context.within_test(shared.state().clock.now(), || drop(future))));
     context.end();
     end
 }

@@ -10,14 +10,17 @@ mod with_tokio {
     use std::cell::RefCell;
     use std::pin::pin;
     use std::rc::Rc;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::task::Poll;
     use std::time::Duration;
 
     use tokio::runtime::{Builder, Runtime};
     use tokio::time::{Instant, advance, sleep_until};
 
+    use crate::life::{self, Life, Owner};
     use crate::panics;
-    use crate::state::Woken;
+    use crate::state::{Woken, lock};
 
     /// As far as tokio's timers reach is two years; nothing that a job waits for is later than that.
     const HORIZON: Duration = Duration::from_secs(365 * 86_400);
@@ -26,6 +29,10 @@ mod with_tokio {
     struct Clean {
         runtime: Runtime,
         started: Instant,
+        /// Whose its threads for blocking tasks are.
+        owner: Owner,
+        /// Whether it has any: what runs there cannot be ended, so such a runtime is not used again.
+        has_threads: Arc<AtomicBool>,
     }
 
     /// Runtimes without tasks, to be used again: building one costs more than a run.
@@ -35,17 +42,23 @@ mod with_tokio {
     impl Pool {
         fn take(&self) -> Clean {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
+                let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
+                let (lent, threads) = (owner.clone(), has_threads.clone());
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .start_paused(true)
-                    .on_thread_start(panics::keep_quiet)
+                    .on_thread_start(move || {
+                        panics::keep_quiet();
+                        life::lend_thread(lent.clone());
+                        threads.store(true, Ordering::SeqCst);
+                    })
                     .build()
                     .expect("a current-thread tokio runtime can be built");
                 let started = {
                     let _entered = runtime.enter();
                     Instant::now()
                 };
-                Clean { runtime, started }
+                Clean { runtime, started, owner, has_threads }
             })
         }
     }
@@ -95,7 +108,15 @@ mod with_tokio {
         }
 
         /// Runs `code` where tokio's functions find this context.
-        pub(crate) fn within<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
+        pub(crate) fn within<R>(&mut self, now: Duration, life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+            if self.used.is_none() {
+                *lock(&self.used(now).clean.owner) = Some(life.clone());
+            }
+            self.within_test(now, code)
+        }
+
+        /// The same for the test body, which is no process.
+        pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
             let _entered = self.used(now).clean.runtime.enter();
             code()
         }
@@ -148,9 +169,10 @@ mod with_tokio {
 
         /// Ends the context: its tasks die. A runtime without any goes back into the pool.
         pub(crate) fn end(&mut self) {
-            let clean = !self.has_tasks();
+            let has_tasks = self.has_tasks();
             if let Some(used) = self.used.take() {
-                if clean {
+                if !has_tasks && !used.clean.has_threads.load(Ordering::SeqCst) {
+                    *lock(&used.clean.owner) = None;
                     self.pool.0.borrow_mut().push(used.clean);
                 } else {
                     used.clean.runtime.shutdown_background();
@@ -168,8 +190,10 @@ mod with_tokio {
 
 #[cfg(not(feature = "tokio"))]
 mod without {
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use crate::life::Life;
     use crate::state::Woken;
 
     #[derive(Clone, Debug, Default)]
@@ -183,7 +207,11 @@ mod without {
             Self
         }
 
-        pub(crate) fn within<R>(&mut self, _: Duration, code: impl FnOnce() -> R) -> R {
+        pub(crate) fn within<R>(&mut self, _: Duration, _: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+
+        pub(crate) fn within_test<R>(&mut self, _: Duration, code: impl FnOnce() -> R) -> R {
             code()
         }
 

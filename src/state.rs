@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
-use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Site};
+use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
@@ -14,7 +14,7 @@ use crate::queue::Queue;
 use crate::service::email::EmailService;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
-use crate::timeline::{Place, Timeline, What};
+use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
 #[derive(Clone, Debug, Default)]

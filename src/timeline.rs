@@ -1,9 +1,8 @@
 //! What happened in one run, event by event. Recorded only for runs that are to be shown.
 
-use std::panic::Location;
 use std::time::Duration;
 
-use crate::choice::{Actor, Choice, Name, Site};
+use crate::choice::{Actor, Choice, Name, Place, Site};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -39,9 +38,6 @@ pub(crate) enum What {
     /// The queue will hand the job out once more.
     DeliveredAgain,
 }
-
-/// A place in the user's source.
-pub(crate) type Place = &'static Location<'static>;
 
 /// The events of a run, if they are wanted, and where the code last called.
 #[derive(Debug, Default)]

@@ -1,13 +1,12 @@
 //! A service as one incarnation reaches it: calls with three crash points and a fault choice each.
 
 use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Name};
+use crate::choice::{Kind, Name, Place};
 use crate::clock::TimerId;
 use crate::effect::Ledger;
 use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
@@ -15,7 +14,7 @@ use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
 use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
 use crate::service::{CLIENT_TIMEOUT, Cx, Fault, Operation, Service, ServiceError, answer};
 use crate::state::{State, call_site, lock};
-use crate::timeline::{Place, What};
+use crate::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl<S: Service> Client<S> {
     #[track_caller]
     pub fn call(&self, request: S::Request) -> Call<S> {
         let operation = lock(&self.service).operation(&request);
-        Call { client: self.clone(), operation, place: Location::caller(), step: Step::Begin(request) }
+        Call { client: self.clone(), operation, place: Place::caller(), step: Step::Begin(request) }
     }
 
     /// Asks the service from code that blocks. A crash unwinds.
@@ -77,7 +76,7 @@ impl<S: Service> Client<S> {
     /// When the call came to nothing, as far as the caller can see.
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
-        let (client, place) = (self, Location::caller());
+        let (client, place) = (self, Place::caller());
         let operation = lock(&self.service).operation(&request);
         match client.link.standing() {
             Standing::Falling => return Ok(client.throw_away(request, place)),

@@ -1,12 +1,11 @@
 //! State that outlives every crash, held by the test in place of a database.
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
-use crate::choice::Name;
+use crate::choice::{Name, Place};
 use crate::life;
 use crate::state::{Shared, lock};
 use crate::timeline::What;
@@ -55,7 +54,7 @@ impl<T: Clone> Durable<T> {
     /// Changes the value, all at once. `change` must not come back to this same value.
     #[track_caller]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
-        let place = Location::caller();
+        let place = Place::caller();
         let mut value = lock(&self.inner.value);
         // The change is made to a copy: a panic in it, or a caller that is dead, leaves the value as it was.
         let mut copy = value.clone();

@@ -9,10 +9,9 @@ use std::rc::Rc;
 use serde::de::DeserializeOwned;
 
 use super::Process;
-use crate::choice::Name;
+use crate::choice::{Name, Place};
 use crate::job::{Backoff, Delivery, JobResult};
 use crate::state::KindOptions;
-use crate::timeline::Place;
 
 /// An attempt of a job: runs to its end, or its error.
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), String>>>>;

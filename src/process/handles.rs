@@ -1,7 +1,6 @@
 //! The world's own services: the queue, the clock, random numbers.
 
 use std::future::Future;
-use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,11 +8,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Options, Site};
+use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
 use crate::job::{JobId, kind_of};
 use crate::state::{State, call_site};
-use crate::timeline::Place;
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +79,7 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
-        let parcel = parcel(kind_of::<J>(), &job, delay, Location::caller());
+        let parcel = parcel(kind_of::<J>(), &job, delay, Place::caller());
         EnqueueFuture { link: self.link.clone(), parcel, answering: None }
     }
 
@@ -91,7 +89,7 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
-        let parcel = parcel(kind_of::<J>(), &job, Duration::ZERO, Location::caller())?;
+        let parcel = parcel(kind_of::<J>(), &job, Duration::ZERO, Place::caller())?;
         match self.link.standing() {
             Standing::Falling => return Ok(JobId::of(parcel.kind, &parcel.payload, 0)),
             Standing::Dead => self.link.unwind(),
@@ -217,7 +215,7 @@ impl Clock {
 
     #[track_caller]
     fn pause(&self, what: &'static str, duration: Option<Duration>) -> Pause {
-        let place = Location::caller();
+        let place = Place::caller();
         Pause { link: self.link.clone(), what, place, wait: Wait::Begin(duration) }
     }
 }

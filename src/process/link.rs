@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::choice::{Actor, Site};
+use crate::choice::{Actor, Place, Site};
 use crate::life::{self, Life};
 use crate::state::{Shared, State};
-use crate::timeline::Place;
 
 /// A way to the world: for one incarnation of a process, or for the test body.
 #[derive(Clone, Debug)]
@@ -62,15 +61,7 @@ impl Link {
         point: &'static str,
         place: Option<Place>,
     ) -> bool {
-        let Some(life) = &self.life else { return false };
-        if !state.crashes(site, point, place) {
-            return false;
-        }
-        life.die();
-        if !matches!(state.actor, Actor::Attempt { .. }) {
-            self.shared.woken.process_died();
-        }
-        true
+        self.life.as_ref().is_some_and(|life| life.crashes(state, site, point, place))
     }
 
     /// Refuses a handle of the test body's to the code under test: through it nothing would be tested.

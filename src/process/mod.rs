@@ -17,12 +17,11 @@ pub(crate) use link::Link;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use crate::choice::Name;
+use crate::choice::{Name, Place};
 use crate::job::{JobResult, kind_of};
 use crate::life::Life;
 use crate::service::email::EmailService;
@@ -86,7 +85,7 @@ impl Process {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        self.register(Registered::asynchronous::<J, R, F>(kind_of::<J>(), Location::caller(), handler))
+        self.register(Registered::asynchronous::<J, R, F>(kind_of::<J>(), Place::caller(), handler))
     }
 
     /// Handles the jobs of one kind with a function that blocks: its calls are the handles' blocking forms

@@ -7,10 +7,10 @@ pub(crate) mod words;
 
 use serde::Serialize;
 
-use crate::choice::Actor;
+use crate::choice::{Actor, Place};
 use crate::oracle::{Finding, Oracle};
 use crate::scenario::Scenario;
-use crate::timeline::{Event, Place};
+use crate::timeline::Event;
 
 /// What an exploration has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -164,7 +164,7 @@ impl Showing {
         for event in &events {
             if let crate::timeline::What::Deviated { choice, place: Some(place) } = &event.what {
                 marks.push(Mark {
-                    place,
+                    place: *place,
                     text: words::at(event.by, &words::deviation(choice)),
                     primary: true,
                 });
@@ -195,6 +195,6 @@ impl Showing {
     /// Where the last deviation was.
     pub(crate) fn place(&self) -> Option<String> {
         let place = self.marks.iter().rfind(|mark| mark.primary)?.place;
-        Some(format!("{}:{}", place.file(), place.line()))
+        Some(format!("{}:{}", place.file, place.line))
     }
 }

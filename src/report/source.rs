@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::Mark;
-use crate::timeline::Place;
+use crate::choice::Place;
 
 /// A source file found on this machine.
 fn read(file: &str) -> Option<String> {
@@ -25,21 +25,21 @@ pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
     let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();
     for mark in marks {
-        let key = (mark.place.file(), mark.place.line(), mark.place.column());
+        let key = (mark.place.file, mark.place.line, mark.place.column);
         let (_, primary, texts) = places.entry(key).or_insert((mark.place, false, Vec::new()));
         *primary |= mark.primary;
         if !texts.contains(&mark.text.as_str()) {
             texts.push(&mark.text);
         }
-        if !files.contains(&mark.place.file()) {
-            files.push(mark.place.file());
+        if !files.contains(&mark.place.file) {
+            files.push(mark.place.file);
         }
     }
     let sources: Vec<_> = files.iter().map(|file| (*file, read(file))).collect();
     let mut group = Group::with_title(Level::ERROR.primary_title(title));
     let mut unseen = String::new();
     for (file, source) in &sources {
-        let here = places.values().filter(|(place, _, _)| place.file() == *file);
+        let here = places.values().filter(|(place, _, _)| place.file == *file);
         let Some(source) = source else {
             for (place, _, texts) in here {
                 unseen.push_str(&format!("\n  --> {place}\n      {}", texts.join("\n      ")));
@@ -48,7 +48,7 @@ pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
         };
         let annotations = here.flat_map(|(place, primary, texts)| {
             let kind = if *primary { AnnotationKind::Primary } else { AnnotationKind::Context };
-            let span = span(source, place);
+            let span = span(source, *place);
             texts.iter().filter_map(move |text| Some(kind.span(span.clone()?).label(*text)))
         });
         group =
@@ -60,9 +60,9 @@ pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
 
 /// The name that stands at a place: of the method that was called there.
 fn span(source: &str, place: Place) -> Option<std::ops::Range<usize>> {
-    let line_start: usize = source.split_inclusive('\n').take(place.line() as usize - 1).map(str::len).sum();
+    let line_start: usize = source.split_inclusive('\n').take(place.line as usize - 1).map(str::len).sum();
     let line = source[line_start..].lines().next()?;
-    let column: usize = line.chars().take(place.column() as usize - 1).map(char::len_utf8).sum();
+    let column: usize = line.chars().take(place.column as usize - 1).map(char::len_utf8).sum();
     let name = line[column..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(line.len() - column);
     let start = line_start + column;
     Some(start..start + name.max(1).min(line.len() - column))

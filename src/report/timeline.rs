@@ -45,7 +45,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
             What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
             What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
             What::Updated { name, place } => {
-                (format!("updates `{name}` ({}:{})", place.file(), place.line()), false)
+                (format!("updates `{name}` ({}:{})", place.file, place.line), false)
             }
             What::Deviated { choice, .. } => (format!("✗ {}", words::deviation(choice)), true),
             What::Succeeded => ("done".to_owned(), false),

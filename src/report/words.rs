@@ -158,6 +158,7 @@ fn crash(site: Site, point: &str) -> String {
         (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
         (Site::Attempt, _) => "before the first line of the job".to_owned(),
         (Site::Wait(what), _) => format!("during a {what}"),
+        (Site::Line(_), _) => "before this line".to_owned(),
         (Site::Queue, _) => "at the queue".to_owned(),
     }
 }

@@ -7,12 +7,11 @@ pub mod fulfillment;
 pub mod payments;
 
 use std::fmt::Debug;
-use std::panic::Location;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::choice::{Actor, Name, Options};
+use crate::choice::{Actor, Name, Options, Place};
 use crate::effect::{Effect, Ledger};
 
 /// A service of the outside: a state machine that answers requests and makes effects.
@@ -64,7 +63,7 @@ pub struct Cx<'a> {
     pub(crate) now: Duration,
     pub(crate) by: Actor,
     pub(crate) given: bool,
-    pub(crate) place: Option<&'static Location<'static>>,
+    pub(crate) place: Option<Place>,
 }
 
 impl Cx<'_> {
