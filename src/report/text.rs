@@ -104,7 +104,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         }
     }
     page.heading("replay");
-    page.line(format!("  RETRYPROOF_REPLAY='{}' cargo test", showing.scenario));
+    page.line(format!("  RETRYPROOF_REPLAY='{}' {}", showing.scenario, report.replay_command));
 }
 
 /// The ids of effects that happened too often.
