@@ -440,6 +440,9 @@ impl Exploration<'_> {
             self.orders = Some(self.run_orders());
         }
         let orders = self.orders.as_deref().unwrap_or_default();
+        if orders.is_empty() {
+            return findings;
+        }
         oracle::judge(outcome, std::iter::once(&self.reference.outcome).chain(orders))
     }
 
