@@ -33,7 +33,9 @@ impl Version {
         match self {
             Self::Naive => "one job: charge, email, fulfil, then save everything",
             Self::Chain => "three jobs: each calls, saves, enqueues the next",
-            Self::RetryProof => "the chain with keys, look-ups, guarded saves and repeatable enqueues",
+            Self::RetryProof => {
+                "the chain with keys, look-ups, guarded saves, repeatable enqueues; email at least once"
+            }
         }
     }
 
