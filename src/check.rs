@@ -567,6 +567,7 @@ impl Exploration<'_> {
             first = Some(self.show(plan).1);
         }
         self.note_failures();
+        self.note_guarantees();
         Report {
             violations,
             runs: self.runs,
@@ -576,6 +577,14 @@ impl Exploration<'_> {
             notes: std::mem::take(&mut self.notes),
             showing: first.filter(|_| matches!(verdict, Verdict::Violated | Verdict::Stuck)),
             ..self.settings.blank(self.test, verdict, reason)
+        }
+    }
+
+    /// What the test allows is part of what it proves.
+    fn note_guarantees(&mut self) {
+        for (effect, guarantee) in &self.reference.outcome.terms.allowed {
+            let note = words::allowed(effect, *guarantee);
+            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
     }
 

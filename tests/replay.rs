@@ -1,7 +1,7 @@
-//! What a replay prints, and how a report says it is to be made.
+//! What a replay prints, and what a report says of how it came about.
 
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Report, Verdict, World};
+use retryproof::{Explore, Guarantee, Report, Verdict, World};
 
 async fn charge_with_key(world: &World) {
     world.process("worker", |p| {
@@ -49,4 +49,17 @@ fn a_replay_that_shows_nothing_wrong_does_not_look_like_an_error() {
     assert_eq!(text.lines().next(), Some("shop: this scenario ends as if nothing had gone wrong"));
     assert!(text.contains("note: what was put in the way"), "{text}");
     assert!(!text.lines().any(|line| line.starts_with("error")), "{text}");
+}
+
+#[test]
+fn the_report_says_what_the_test_allows() {
+    let report = Explore::new().name("shop").run(async |world: &World| {
+        world.allow("payments.charge", Guarantee::AtLeastOnce);
+        charge_without_key(world).await;
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof);
+    let note = "note: payments.charge may be repeated: the test allows `AtLeastOnce`";
+    assert_eq!(lines_with(&report.to_string(), "note:"), [note]);
+    let strict = Explore::new().name("shop").run(charge_with_key);
+    assert_eq!(lines_with(&strict.to_string(), "note:"), [""; 0]);
 }
