@@ -9,7 +9,7 @@ use retryproof::service::payments::Charged;
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
-use crate::shop::{Done, Shop, email_id};
+use crate::shop::{Done, Shop, assert_completed, email_id};
 
 #[derive(Serialize, Deserialize)]
 struct CompleteOrder {
@@ -19,14 +19,16 @@ struct CompleteOrder {
 pub(crate) async fn complete(world: &World, orders: Orders) {
     let placed: Vec<u32> = orders.keys().copied().collect();
     let orders = world.durable("orders", orders);
+    let table = orders.clone();
     world.process("worker", move |p| {
-        let shop = Shop::new(p, &orders);
+        let shop = Shop::new(p, &table);
         p.handle(async move |job: CompleteOrder| complete_order(&shop, job).await);
     });
     for order_id in placed {
         world.enqueue(CompleteOrder { order_id });
     }
     world.settle().await;
+    orders.read(|orders| assert_completed(world, orders));
 }
 
 async fn complete_order(shop: &Shop, job: CompleteOrder) -> Done {

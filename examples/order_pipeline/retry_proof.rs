@@ -7,7 +7,7 @@ use retryproof::{Guarantee, World};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
-use crate::shop::{ADDRESS_NEEDED, CONFIRMATION, Done, Shop, email_about, email_id};
+use crate::shop::{ADDRESS_NEEDED, CONFIRMATION, Done, Shop, assert_completed, email_about, email_id};
 
 #[derive(Serialize, Deserialize)]
 struct ChargeOrder {
@@ -33,8 +33,9 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
 
     let placed: Vec<u32> = orders.keys().copied().collect();
     let orders = world.durable("orders", orders);
+    let table = orders.clone();
     world.process("worker", move |p| {
-        let shop = Shop::new(p, &orders);
+        let shop = Shop::new(p, &table);
         let (charging, confirming, shipping) = (shop.clone(), shop.clone(), shop);
         p.handle(async move |job: ChargeOrder| charge(&charging, job).await);
         p.handle(async move |job: ConfirmOrder| confirm(&confirming, job).await);
@@ -44,6 +45,7 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
         world.enqueue(ChargeOrder { order_id });
     }
     world.settle().await;
+    orders.read(|orders| assert_completed(world, orders));
 }
 
 async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {

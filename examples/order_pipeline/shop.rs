@@ -4,10 +4,10 @@ use std::error::Error;
 
 use retryproof::service::email::{Email, EmailRecord, EmailService, Sent};
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
-use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, JobQueue, Process};
+use retryproof::service::payments::{Charge, DECLINED_AMOUNT, Payments};
+use retryproof::{Client, Durable, JobQueue, Process, World};
 
-use crate::order::{Order, Orders};
+use crate::order::{Order, Orders, Status};
 
 /// How an attempt of a job ends.
 pub(crate) type Done = Result<(), Box<dyn Error>>;
@@ -104,4 +104,32 @@ pub(crate) fn email_about(order_id: u32, sent: &[EmailRecord]) -> Option<String>
     let about =
         |record: &&EmailRecord| record.email.template_data.get("order_id").is_some_and(|id| *id == order_id);
     sent.iter().find(about).map(|record| record.email_id.clone())
+}
+
+/// What any test of the shop would assert when all is over: each order has come to the end that it should.
+///
+/// That nothing is done twice is not asserted: the harness sees to it. But it compares with the run in which nothing
+/// goes wrong, and cannot know that *that* run is right: a constant key would ship the first order and no other, every
+/// time.
+pub(crate) fn assert_completed(world: &World, orders: &Orders) {
+    let (charges, emails) = (world.payments().records(), world.email().records());
+    let parcels = world.fulfillment().requests();
+    for order in orders.values() {
+        let id = order.id.to_string();
+        let paid = charges.iter().any(|c| c.charge.metadata.order_id == id && c.charge_id().is_some());
+        let shipped = parcels.iter().any(|parcel| parcel.metadata.order_id == id);
+        let told = |template: &str| {
+            let mut of_template = emails.iter().filter(|sent| sent.email.template_id == template);
+            of_template.any(|sent| sent.email.template_data.get("order_id") == Some(&order.id.into()))
+        };
+        let end = (order.status, paid, told(CONFIRMATION), told(ADDRESS_NEEDED), shipped);
+        let expected = if order.total_cents == DECLINED_AMOUNT {
+            (Status::Declined, false, false, false, false)
+        } else if order.customer.address.trim().is_empty() {
+            (Status::Rejected, true, true, true, false)
+        } else {
+            (Status::Shipped, true, true, false, true)
+        };
+        assert_eq!(end, expected, "order {id}: status, paid, confirmed, asked for an address, shipped");
+    }
 }
