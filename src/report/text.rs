@@ -51,7 +51,7 @@ fn headline(report: &Report, page: &mut Page) {
         Verdict::Violated => format!("{test} is NOT retry-proof"),
         Verdict::NothingTested => format!("{test}: nothing was tested"),
         Verdict::Incomplete if report.replayed && report.reason.is_none() => {
-            format!("{test}: this scenario ends as if nothing had gone wrong")
+            format!("{test}: replay of one scenario, which ends as if nothing had gone wrong")
         }
         Verdict::Incomplete if report.replayed => format!("{test}: replay of one scenario"),
         Verdict::Incomplete => format!("{test}: the exploration is incomplete"),
