@@ -146,11 +146,12 @@ fn section(version: Version, summary: &Summary) -> String {
         Verdict::RetryProof => format!(
             "{title}\n{rule}\n\nretry-proof: {explored}.\nEach run ended as if nothing had gone wrong.\n\n"
         ),
-        _ => format!(
-            "{title}\n{rule}\n\n{:?}: {explored}.\nThe smallest scenario that fails:\n\n{}\n",
-            summary.verdict,
-            text_of(&summary.report)
-        ),
+        verdict => {
+            let violated = verdict == Verdict::Violated;
+            let what = if violated { "The smallest scenario that fails" } else { "The report" };
+            let report = text_of(&summary.report);
+            format!("{title}\n{rule}\n\n{verdict:?}: {explored}.\n{what}:\n\n{report}\n")
+        }
     }
 }
 
