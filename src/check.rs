@@ -57,6 +57,7 @@ pub struct Explore {
     max_steps: u64,
     seed: u64,
     replay: Option<String>,
+    replay_command: String,
     allow_incomplete: bool,
 }
 
@@ -70,6 +71,7 @@ impl Default for Explore {
             max_steps: 20_000,
             seed: 0,
             replay: None,
+            replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
         }
     }
@@ -185,6 +187,13 @@ impl Explore {
         self
     }
 
+    /// The command that runs this exploration, for the line that the report prints to be pasted. `cargo test` unless
+    /// told; an example or a binary says `cargo run --example …`.
+    pub fn replay_command(mut self, command: impl Into<String>) -> Self {
+        self.replay_command = command.into();
+        self
+    }
+
     /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
     /// without having found anything.
     pub fn allow_incomplete(mut self) -> Self {
@@ -289,6 +298,7 @@ impl Explore {
             violated: 0,
             notes: Vec::new(),
             replayed: false,
+            replay_command: self.replay_command.clone(),
             showing: None,
         }
     }
@@ -430,6 +440,9 @@ impl Exploration<'_> {
             self.orders = Some(self.run_orders());
         }
         let orders = self.orders.as_deref().unwrap_or_default();
+        if orders.is_empty() {
+            return findings;
+        }
         oracle::judge(outcome, std::iter::once(&self.reference.outcome).chain(orders))
     }
 
@@ -554,6 +567,7 @@ impl Exploration<'_> {
             first = Some(self.show(plan).1);
         }
         self.note_failures();
+        self.note_guarantees();
         Report {
             violations,
             runs: self.runs,
@@ -563,6 +577,14 @@ impl Exploration<'_> {
             notes: std::mem::take(&mut self.notes),
             showing: first.filter(|_| matches!(verdict, Verdict::Violated | Verdict::Stuck)),
             ..self.settings.blank(self.test, verdict, reason)
+        }
+    }
+
+    /// What the test allows is part of what it proves.
+    fn note_guarantees(&mut self) {
+        for (effect, guarantee) in &self.reference.outcome.terms.allowed {
+            let note = words::allowed(effect, *guarantee);
+            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
     }
 

@@ -26,6 +26,10 @@ pub(super) fn compare(
         for (alias, id) in aliases {
             other = other.replace(alias.as_str(), id);
         }
+        // Most states differ in nothing but such an id: no need to read them as JSON.
+        if *one == other {
+            continue;
+        }
         let read = |text: &str| serde_json::from_str::<Value>(text).unwrap_or(Value::Null);
         let (mut one, mut other) = (read(one), read(&other));
         for (_, path) in expected.terms.ignored.iter().filter(|(ignored, _)| ignored == name) {

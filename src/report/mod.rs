@@ -75,6 +75,9 @@ pub struct Report {
     pub(crate) notes: Vec<String>,
     #[serde(skip)]
     pub(crate) replayed: bool,
+    /// What is run to replay a scenario.
+    #[serde(skip)]
+    pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
 }

@@ -19,8 +19,8 @@ fn read(file: &str) -> Option<String> {
 /// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
 type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
 
-/// The marked places under a title; without the source where it is not to be found.
-pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
+/// The marked places under what is wrong, if anything is; without the source where it is not to be found.
+pub(super) fn excerpt(wrong: Option<&str>, marks: &[Mark], colour: bool) -> String {
     // One mark a place: what is said of it twice stands there once after the other.
     let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();
@@ -36,7 +36,10 @@ pub(super) fn excerpt(title: &str, marks: &[Mark], colour: bool) -> String {
         }
     }
     let sources: Vec<_> = files.iter().map(|file| (*file, read(file))).collect();
-    let mut group = Group::with_title(Level::ERROR.primary_title(title));
+    let mut group = Group::with_title(match wrong {
+        Some(wrong) => Level::ERROR.primary_title(wrong),
+        None => Level::NOTE.primary_title("what was put in the way"),
+    });
     let mut unseen = String::new();
     for (file, source) in &sources {
         let here = places.values().filter(|(place, _, _)| place.file == *file);

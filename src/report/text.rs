@@ -50,6 +50,9 @@ fn headline(report: &Report, page: &mut Page) {
         Verdict::RetryProof => format!("{test} is retry-proof"),
         Verdict::Violated => format!("{test} is NOT retry-proof"),
         Verdict::NothingTested => format!("{test}: nothing was tested"),
+        Verdict::Incomplete if report.replayed && report.reason.is_none() => {
+            format!("{test}: replay of one scenario, which ends as if nothing had gone wrong")
+        }
         Verdict::Incomplete if report.replayed => format!("{test}: replay of one scenario"),
         Verdict::Incomplete => format!("{test}: the exploration is incomplete"),
         Verdict::Nondeterministic => format!("{test} is not deterministic"),
@@ -65,16 +68,13 @@ fn headline(report: &Report, page: &mut Page) {
 }
 
 fn show(report: &Report, showing: &Showing, page: &mut Page) {
-    let title = match showing.findings.first() {
-        Some(finding) => words::summary(finding),
-        None => "what went wrong".to_owned(),
-    };
+    let wrong = showing.findings.first().map(words::summary);
     if !showing.marks.is_empty() {
         page.line("");
-        page.line(source::excerpt(&title, &showing.marks, page.colour));
-    } else if !showing.findings.is_empty() {
+        page.line(source::excerpt(wrong.as_deref(), &showing.marks, page.colour));
+    } else if let Some(wrong) = wrong {
         page.line("");
-        page.line(format!("error: {title}"));
+        page.line(format!("error: {wrong}"));
     }
     page.heading("what happened");
     let lines = timeline::lines(&showing.events, &repeated(showing));
@@ -104,7 +104,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         }
     }
     page.heading("replay");
-    page.line(format!("  RETRYPROOF_REPLAY='{}' cargo test", showing.scenario));
+    page.line(format!("  RETRYPROOF_REPLAY='{}' {}", showing.scenario, report.replay_command));
 }
 
 /// The ids of effects that happened too often.

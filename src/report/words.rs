@@ -6,6 +6,7 @@ use crate::choice::{Actor, Choice, Kind, Site};
 use crate::effect::Effect;
 use crate::job::{JobState, short_kind};
 use crate::oracle::Finding;
+use crate::world::Guarantee;
 
 /// `once`, `2 times`
 pub(crate) fn times(count: usize) -> String {
@@ -92,6 +93,17 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
     }
+}
+
+/// What the test lets pass that would otherwise be a violation.
+pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
+    let may = match guarantee {
+        Guarantee::ExactlyOnce => return None,
+        Guarantee::AtLeastOnce => "may be repeated",
+        Guarantee::AtMostOnce => "may be missing",
+        Guarantee::Unchecked => "may be repeated and may be missing",
+    };
+    Some(format!("{effect} {may}: the test allows `{guarantee:?}`"))
 }
 
 pub(crate) fn effect_of(finding: &Finding) -> Option<String> {

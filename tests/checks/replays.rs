@@ -69,6 +69,10 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
     assert!(text.contains("replays::charges_with_a_key: replay of one scenario"), "{text}");
     assert!(text.contains("✗ the process dies here, when payments.charge has happened"), "{text}");
     assert!(text.contains("worker restarts"), "{text}");
+    // It does not look like an error.
+    assert!(text.contains("replay of one scenario, which ends as if nothing had gone wrong\n"), "{text}");
+    assert!(text.contains("note: what was put in the way"), "{text}");
+    assert!(!text.contains("error: "), "{text}");
 }
 
 #[test]
@@ -93,4 +97,15 @@ fn every_violation_can_be_replayed_by_its_scenario() {
         assert!(same, "{}\n{replay}", violation.summary);
         assert_eq!(replay.violations()[0].scenario.to_string(), violation.scenario.to_string());
     }
+}
+
+#[test]
+fn the_report_names_the_command_that_replays_it() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let line = "RETRYPROOF_REPLAY='test job#1.1/payments.charge:call=reply-lost'";
+    let report = explore(&one_deviation(), boot()).to_string();
+    assert!(report.contains(&format!("  {line} cargo test\n")), "{report}");
+    let told = one_deviation().replay_command("cargo run --example shop");
+    let report = explore(&told, boot()).to_string();
+    assert!(report.contains(&format!("  {line} cargo run --example shop\n")), "{report}");
 }

@@ -1,8 +1,8 @@
 //! The report: the same in every run, for people and for programs.
 
-use crate::{Order, explore, one_deviation, paying, unkeyed};
+use crate::{Order, assert_green, explore, keyed, one_deviation, paying, unkeyed};
 use retryproof::service::email::Email;
-use retryproof::{Explore, Report, ServiceError, World};
+use retryproof::{Explore, Guarantee, Report, ServiceError, World};
 
 fn naive() -> Report {
     one_deviation().run(async |world: &World| {
@@ -85,4 +85,20 @@ fn panics_often() {
         }),
     );
     crate::assert_green(&report);
+}
+
+#[test]
+fn what_the_test_allows_is_said() {
+    let report = one_deviation().run(async |world: &World| {
+        world.allow("payments.charge", Guarantee::AtLeastOnce);
+        world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_green(&report);
+    let note = "\nnote: payments.charge may be repeated: the test allows `AtLeastOnce`\n";
+    assert!(report.to_string().contains(note), "{report}");
+    let strict =
+        explore(&one_deviation(), paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+    assert!(!strict.to_string().contains("note:"), "{strict}");
 }

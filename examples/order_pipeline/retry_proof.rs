@@ -1,0 +1,131 @@
+//! The chain again, each job of it repeatable: it asks what has happened already, every call bears a key or is
+//! preceded by a look-up, every save is guarded, and every enqueue may be done twice.
+
+use retryproof::service::fulfillment::Shipped;
+use retryproof::service::payments::{ChargeRecord, Charged};
+use retryproof::{Guarantee, World};
+use serde::{Deserialize, Serialize};
+
+use crate::order::{Orders, Status};
+use crate::shop::{ADDRESS_NEEDED, CONFIRMATION, Done, Shop, assert_completed, email_about, email_id};
+
+#[derive(Serialize, Deserialize)]
+struct ChargeOrder {
+    order_id: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfirmOrder {
+    order_id: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ShipOrder {
+    order_id: u32,
+}
+
+pub(crate) async fn complete(world: &World, orders: Orders) {
+    // The email service knows no idempotency key, and to look before sending is two steps: when a job is delivered
+    // again while its first attempt still runs (a zombie), both look, both find nothing, both send. No claim or lock
+    // helps, since it cannot tell a holder that is dead from one that is slow. So no version of this job emails
+    // exactly once. Everything else it does, it does exactly once.
+    world.allow("email.send", Guarantee::AtLeastOnce);
+
+    let placed: Vec<u32> = orders.keys().copied().collect();
+    let orders = world.durable("orders", orders);
+    let table = orders.clone();
+    world.process("worker", move |p| {
+        let shop = Shop::new(p, &table);
+        let (charging, confirming, shipping) = (shop.clone(), shop.clone(), shop);
+        p.handle(async move |job: ChargeOrder| charge(&charging, job).await);
+        p.handle(async move |job: ConfirmOrder| confirm(&confirming, job).await);
+        p.handle(async move |job: ShipOrder| ship(&shipping, job).await);
+    });
+    for order_id in placed {
+        world.enqueue(ChargeOrder { order_id });
+    }
+    world.settle().await;
+    orders.read(|orders| assert_completed(world, orders));
+}
+
+async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
+    let order = shop.order(order_id);
+    if order.charge_id.is_none() {
+        // The key alone stops a second charge, until it expires (after a day, say). A retry may come later than that.
+        let charges = shop.payments.charges(order_id).await?;
+        let paid = charges.iter().find_map(ChargeRecord::charge_id).map(str::to_owned);
+        let charge_id = match paid {
+            Some(charge_id) => charge_id,
+            None => {
+                // From the order's id: the same in each attempt, another one for each order.
+                let charge = order.charge().key(format!("charge-order-{order_id}"));
+                match shop.payments.charge(charge).await? {
+                    Charged::Success { charge_id } => charge_id,
+                    Charged::Declined { .. } => {
+                        shop.update(order_id, |order| {
+                            // Unless another attempt was paid meanwhile.
+                            if order.charge_id.is_none() {
+                                order.status = Status::Declined;
+                            }
+                        });
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        shop.update(order_id, |order| {
+            // A late attempt must not take an order back that has gone on.
+            if order.charge_id.is_none() {
+                order.charge_id = Some(charge_id);
+                order.status = Status::Paid;
+            }
+        });
+    }
+    // In every attempt: the last one may have died between its save and here. Twice does no harm, since each job
+    // asks first what has happened already.
+    shop.queue.enqueue(ConfirmOrder { order_id }).await?;
+    Ok(())
+}
+
+async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
+    let order = shop.order(order_id);
+    if order.email_id.is_none() {
+        let sent = shop.email.emails(&order.customer.email, CONFIRMATION).await?;
+        let email_id = match email_about(order_id, &sent) {
+            Some(email_id) => email_id,
+            None => email_id(shop.email.send(order.confirmation()).await?)?,
+        };
+        shop.update(order_id, |order| {
+            if order.email_id.is_none() {
+                order.email_id = Some(email_id);
+                order.status = Status::Confirmed;
+            }
+        });
+    }
+    shop.queue.enqueue(ShipOrder { order_id }).await?;
+    Ok(())
+}
+
+async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
+    let order = shop.order(order_id);
+    if matches!(order.status, Status::Shipped | Status::Rejected) {
+        return Ok(());
+    }
+    let shipment = order.shipment().key(format!("ship-order-{order_id}"));
+    match shop.fulfillment.request(shipment).await? {
+        Shipped::Accepted { request_id } => shop.update(order_id, |order| {
+            // One key, one request: a second attempt writes what the first one wrote.
+            order.request_id = Some(request_id);
+            order.status = Status::Shipped;
+        }),
+        Shipped::Rejected { .. } => {
+            // Told before it is saved: the other way round, a crash in between would leave the customer waiting.
+            let told = shop.email.emails(&order.customer.email, ADDRESS_NEEDED).await?;
+            if email_about(order_id, &told).is_none() {
+                email_id(shop.email.send(order.address_needed()).await?)?;
+            }
+            shop.update(order_id, |order| order.status = Status::Rejected);
+        }
+    }
+    Ok(())
+}
