@@ -1,0 +1,369 @@
+//! Crashes at lines.
+//!
+//! Nothing here but points and what dies at them; the attribute itself is tested in `crash-points`.
+
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use crash_points::crash_points;
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Durable, Explore, Report, ServiceError, Verdict, World};
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Order {
+    id: u32,
+}
+
+fn one_deviation() -> Explore {
+    Explore::new().name("test").deviations(1).faults(0).deliveries(0)
+}
+
+fn keyed(order: u32) -> Charge {
+    Charge::of_order(order, 500).key(format!("order-{order}"))
+}
+
+#[track_caller]
+fn assert_green(report: &Report) {
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+/// Two writes, no transaction.
+#[crash_points]
+async fn decrement_and_mark_paid(stock: Durable<u32>, paid: Durable<bool>) {
+    stock.update(|stock| *stock -= 1);
+    paid.set(true);
+}
+
+#[crash_points]
+async fn guarded(stock: Durable<(u32, bool)>) {
+    stock.update(|(stock, paid)| {
+        if !*paid {
+            *stock -= 1;
+            *paid = true;
+        }
+    });
+}
+
+#[test]
+fn a_crash_between_two_writes() {
+    let report = one_deviation().run(async |world: &World| {
+        let (stock, paid) = (world.durable("stock", 10_u32), world.durable("paid", false));
+        world.process("worker", move |p| {
+            let (stock, paid) = (stock.clone(), paid.clone());
+            p.handle(async move |_: Order| decrement_and_mark_paid(stock.clone(), paid.clone()).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let violation = &report.violations()[0];
+    // Between the two lines: the crash is before the second one.
+    let scenario = format!("test job#1.1/{}:35:5#1:line=crash", file!());
+    assert_eq!(violation.scenario.to_string(), scenario, "{report}");
+    assert_eq!((&*violation.expected, &*violation.actual), ("stock $ = 9", "stock $ = 8"));
+    // start 1, two lines 2, end 1, and the reference run.
+    assert_eq!(report.runs(), 5);
+
+    let report = one_deviation().run(async |world: &World| {
+        let stock = world.durable("stock", (10_u32, false));
+        world.process("worker", move |p| {
+            let stock = stock.clone();
+            p.handle(async move |_: Order| guarded(stock.clone()).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_green(&report);
+}
+
+#[crash_points]
+async fn charge_each(payments: Client<Payments>, key: bool) -> Result<(), ServiceError> {
+    for line in 1..=3 {
+        let charge = Charge::of_order(line, 100);
+        payments.charge(if key { charge.key(format!("line-{line}")) } else { charge }).await?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_third_turn_of_a_loop_is_a_point_of_its_own() {
+    let charging = |key: bool| {
+        one_deviation().run(async move |world: &World| {
+            world.process("worker", move |p| {
+                let payments = p.payments();
+                p.handle(async move |_: Order| charge_each(payments.clone(), key).await);
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        })
+    };
+    assert_green(&charging(true));
+    // start, loop, three turns of two lines and three points of the call, the last line, end.
+    assert_eq!(charging(true).runs(), 1 + 1 + 1 + 3 * (2 + 3) + 1 + 1);
+    let report = charging(false);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    // The turns are told apart by how often the point was passed, and a replay finds them again.
+    let scenario = format!("test job#1.1/{}:83:9#1:line~3=crash", file!());
+    let replay = Explore::new().name("test").replay(&scenario).run(async |world: &World| {
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            p.handle(async move |_: Order| charge_each(payments.clone(), false).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert_eq!(world.effects().count(), 5, "two charges, the crash, and all three");
+    });
+    assert!(replay.reason().is_none(), "{replay}");
+    assert_eq!(replay.violations()[0].scenario.to_string(), scenario, "{replay}");
+    assert!(replay.violations().iter().all(|violation| !violation.summary.contains("panicked")), "{replay}");
+}
+
+/// Gives back in its destructor what it took: green under unwinding, red under a power cut.
+struct GiveBack(Durable<bool>);
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+#[crash_points]
+fn with_a_lock(lock: &Durable<bool>, done: &Durable<u32>) -> Result<(), &'static str> {
+    if lock.update(|locked| std::mem::replace(locked, true)) {
+        return Err("locked");
+    }
+    let guard = GiveBack(lock.clone());
+    done.set(1);
+    drop(guard);
+    Ok(())
+}
+
+#[test]
+fn a_destructor_does_not_save_the_day_though_it_runs() {
+    let report = one_deviation().run(async |world: &World| {
+        let (lock, done) = (world.durable("lock", false), world.durable("done", 0));
+        world.process("worker", move |p| {
+            let (lock, done) = (lock.clone(), done.clone());
+            p.handle_blocking(move |_: Order| with_a_lock(&lock, &done)).max_retries(0);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert!(world.dead().is_empty(), "still locked");
+    });
+    assert!(report.violations().iter().any(|v| v.summary.contains("still locked")), "{report}");
+}
+
+#[crash_points]
+fn blocking(payments: &Client<Payments>, saved: &Durable<u32>, order: u32) -> Result<(), ServiceError> {
+    if saved.get() == 0 {
+        payments.charge_blocking(Charge::of_order(order, 500))?;
+        saved.set(1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_blocking_handler_dies_at_lines_too() {
+    let report = one_deviation().run(async |world: &World| {
+        let saved = world.durable("saved", 0);
+        world.process("worker", move |p| {
+            let (payments, saved) = (p.payments(), saved.clone());
+            p.handle_blocking(move |order: Order| blocking(&payments, &saved, order.id));
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    // start, three lines, the call's three points, the last line, end.
+    assert_eq!(report.runs(), 1 + 1 + 3 + 3 + 1 + 1, "{report}");
+}
+
+#[crash_points]
+fn step(saved: &Durable<u32>) {
+    saved.update(|saved| *saved += 1);
+    saved.get();
+}
+
+#[crash_points]
+fn swallowing(saved: &Durable<u32>) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(saved)));
+}
+
+#[test]
+fn a_swallowed_crash_stays_a_crash() {
+    let report = one_deviation().run(async |world: &World| {
+        let saved = world.durable("saved", 0);
+        world.process("worker", move |p| {
+            let saved = saved.clone();
+            p.handle(async move |_: Order| swallowing(&saved));
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert_eq!(report.violations()[0].actual, "saved $ = 2");
+}
+
+/// Panics, or does something, when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[crash_points]
+fn lines() {
+    let one = 1;
+    let two = one + 1;
+    assert_eq!(two, 2);
+}
+
+#[test]
+fn points_and_calls_in_destructors_neither_hang_nor_panic_twice() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            p.handle_blocking(move |order: Order| {
+                let inner = payments.clone();
+                // While the crash unwinds, this runs points of its own and calls a service.
+                let _guard = OnDrop(|| {
+                    if std::thread::panicking() {
+                        lines();
+                        inner.charge_blocking(Charge::of_order(99, 1)).expect("a destructor is answered");
+                    }
+                });
+                lines();
+                payments.charge_blocking(keyed(order.id)).map(drop)
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert_eq!(world.payments().records().len(), 1);
+    });
+    assert_green(&report);
+    assert!(report.runs() > 6, "{report}");
+}
+
+#[cfg(feature = "tokio")]
+mod in_tokio {
+    use super::*;
+
+    #[crash_points]
+    async fn spawned(saved: Durable<u32>) {
+        saved.update(|saved| *saved += 1);
+        tokio::task::yield_now().await;
+        saved.get();
+    }
+
+    #[test]
+    fn a_crash_at_a_line_of_a_spawned_task_is_one_of_the_process() {
+        let report = one_deviation().run(async |world: &World| {
+            let saved = world.durable("saved", 0);
+            world.process("worker", move |p| {
+                let saved = saved.clone();
+                // Tokio swallows the unwinding and makes a JoinError of it, which the job swallows.
+                p.handle(async move |_: Order| drop(tokio::spawn(spawned(saved.clone())).await));
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        });
+        assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+        let at = format!("worker/{}:", file!());
+        assert!(report.violations()[0].scenario.to_string().contains(&at), "{report}");
+    }
+
+    #[test]
+    fn a_blocking_task_dies_at_its_lines_and_does_nothing_more() {
+        let report = one_deviation().run(async |world: &World| {
+            let saved = world.durable("saved", 0);
+            world.process("worker", {
+                let saved = saved.clone();
+                move |p| {
+                    let saved = saved.clone();
+                    p.handle(async move |_: Order| {
+                        let inner = saved.clone();
+                        let died = tokio::task::spawn_blocking(move || step(&inner)).await.is_err();
+                        if died {
+                            saved.set(99);
+                        }
+                    });
+                }
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+            assert_ne!(saved.get(), 99);
+        });
+        assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+        assert_eq!(report.violations()[0].actual, "saved $ = 2", "{report}");
+    }
+}
+
+#[test]
+fn scoped_threads_are_joined_and_a_crash_inside_is_one_of_the_process() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            p.handle_blocking(move |order: Order| {
+                std::thread::scope(|scope| {
+                    scope.spawn(|| payments.charge_blocking(Charge::of_order(order.id, 500)).map(drop)).join()
+                })
+                .unwrap_or(Ok(()))
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert!(report.to_string().contains("payments.charge happened twice"), "{report}");
+}
+
+#[crash_points]
+fn under_a_mutex(shared: &Mutex<u32>) {
+    let mut held = shared.lock().unwrap();
+    *held += 1;
+    *held = 1;
+}
+
+#[test]
+fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
+    let report = one_deviation().run(async |world: &World| {
+        // Held by the test: it outlives the crash, as no mutex does.
+        let shared = Arc::new(Mutex::new(0));
+        world.observe("shared", {
+            let shared = shared.clone();
+            move || *shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        });
+        world.process("worker", move |p| {
+            let shared = shared.clone();
+            p.handle_blocking(move |_: Order| under_a_mutex(&shared)).max_retries(1);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+    assert!(report.reason().unwrap().contains("poisoned by the crash"), "{report}");
+    assert!(report.to_string().contains("RETRYPROOF_REPLAY='test job#1.1/tests/lines.rs:"), "{report}");
+}
+
+static CONFIG: LazyLock<u32> = LazyLock::new(|| {
+    lines();
+    7
+});
+
+#[test]
+fn a_static_poisoned_by_the_crash_is_explained() {
+    let report = one_deviation().run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", move |p| {
+            p.handle_blocking(move |_: Order| assert_eq!(*CONFIG, 7)).max_retries(1);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        // The reference run would fill the static before a crash could poison it: empty it is only once.
+        let _ = Duration::ZERO;
+    });
+    // The reference run has filled it: nothing is poisoned, and nothing is wrong.
+    assert_green(&report);
+}
