@@ -88,6 +88,8 @@ struct Exploration<'b> {
     orders: Option<Vec<Outcome>>,
     groups: Vec<Group>,
     stuck: Option<(Plan, String)>,
+    /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
+    poisoned: Option<(Plan, String)>,
     runs: u64,
     violated: u64,
     notes: Vec<String>,
@@ -212,7 +214,8 @@ impl Explore {
         let passes = match report.verdict() {
             Verdict::RetryProof => true,
             Verdict::Incomplete => {
-                report.reason.is_none() && report.replayed || self.allow_incomplete && !report.replayed
+                let stopped = report.at_least > report.runs;
+                report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
             }
             _ => false,
         };
@@ -242,6 +245,9 @@ impl Explore {
     }
 
     fn explore(&self, body: &dyn Body, test: &str) -> Report {
+        if cfg!(panic = "abort") {
+            return self.blank(test, Verdict::Incomplete, Some(words::ABORT.to_owned()));
+        }
         let replay = match self.wanted_replay(test) {
             Ok(replay) => replay,
             Err(error) => {
@@ -261,6 +267,7 @@ impl Explore {
             orders: None,
             groups: Vec::new(),
             stuck: None,
+            poisoned: None,
             runs: 1,
             violated: 0,
             notes: Vec::new(),
@@ -347,6 +354,10 @@ impl Exploration<'_> {
             let reason = reason.clone();
             return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
         }
+        if let Some((_, error)) = &self.poisoned {
+            let reason = words::poisoned(error);
+            return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
+        }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
                 self.finish(Verdict::Incomplete, Some(reason), false, at_least)
@@ -358,7 +369,7 @@ impl Exploration<'_> {
     fn run_all(&mut self, explorer: &mut Exhaustive) -> Result<(), Halt> {
         let root = explorer.next();
         debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
-        explorer.ran(&self.reference.record);
+        let _ = explorer.ran(&self.reference.record);
         let deadline = self.settings.max_time.map(deadline);
         while let Some(task) = explorer.next() {
             if task.judge {
@@ -384,7 +395,12 @@ impl Exploration<'_> {
             if let Some(divergence) = &ran.divergence {
                 return Err(self.diverged(divergence));
             }
-            explorer.ran(&ran.record);
+            if !explorer.ran(&ran.record) {
+                let scenario = Scenario::of_record(self.test, &ran.record);
+                let difference =
+                    format!("the scenario `{scenario}` met other choices when it was run once more");
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
+            }
             if task.judge {
                 self.runs += 1;
                 self.judge(&ran, plan);
@@ -399,6 +415,12 @@ impl Exploration<'_> {
             if self.stuck.is_none() {
                 self.stuck = Some((plan, stuck.to_string()));
             }
+            return;
+        }
+        // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
+        let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
+        if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
+            self.poisoned.get_or_insert((plan, error.to_owned()));
             return;
         }
         let findings = self.findings(&ran.outcome);
@@ -457,7 +479,9 @@ impl Exploration<'_> {
                 break;
             }
             let ran = run(self.body, task.plan, Weather::Serial, Timeline::default(), &self.ground);
-            explorer.ran(&ran.record);
+            if !explorer.ran(&ran.record) {
+                break;
+            }
             if task.judge {
                 runs += 1;
                 let known = oracle::same(&ran.outcome, &self.reference.outcome)
@@ -536,6 +560,9 @@ impl Exploration<'_> {
         if let End::Stuck(stuck) = &ran.outcome.end {
             return report(Verdict::Stuck, Some(stuck.to_string()), showing);
         }
+        if let Some(error) = poisoned(&ran.outcome) {
+            return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
+        }
         if showing.findings.is_empty() {
             return report(Verdict::Incomplete, None, showing);
         }
@@ -563,8 +590,11 @@ impl Exploration<'_> {
             violations.push(violation(&showing.findings[0], &showing, group.runs));
             first.get_or_insert(showing);
         }
-        if let (None, Some((plan, _))) = (&first, self.stuck.take()) {
+        if let (None, Some((plan, _))) = (&first, self.stuck.take().or_else(|| self.poisoned.take())) {
             first = Some(self.show(plan).1);
+        }
+        if let Some((_, error)) = self.poisoned.take() {
+            self.notes.push(words::poisoned(&error));
         }
         self.note_failures();
         self.note_guarantees();
@@ -575,7 +605,7 @@ impl Exploration<'_> {
             at_least,
             violated: self.violated,
             notes: std::mem::take(&mut self.notes),
-            showing: first.filter(|_| matches!(verdict, Verdict::Violated | Verdict::Stuck)),
+            showing: first,
             ..self.settings.blank(self.test, verdict, reason)
         }
     }
@@ -616,6 +646,13 @@ fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     }
 }
 
+/// The error of a job that came upon a lock of the standard library which a panic had poisoned.
+fn poisoned(outcome: &Outcome) -> Option<&str> {
+    const SAID: [&str; 3] = ["PoisonError", "poisoned lock", "has previously been poisoned"];
+    let errors = outcome.jobs.iter().filter_map(|job| job.error.as_deref());
+    errors.into_iter().find(|error| SAID.iter().any(|said| error.contains(said)))
+}
+
 /// Why the reference run tests nothing, if it does not.
 fn nothing_tested(outcome: &Outcome) -> Option<String> {
     if outcome.jobs.is_empty() {
@@ -654,7 +691,7 @@ fn nothing_tested(outcome: &Outcome) -> Option<String> {
 
 fn nondeterministic(difference: &str) -> String {
     format!(
-        "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap)"
+        "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap). What a static, a LazyLock or a Once holds outlives the run: build it in the boot closure instead"
     )
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::panic::Location;
 use std::sync::Mutex;
 
 use serde::Serialize;
 
 /// What sort of thing may go wrong at a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
@@ -80,7 +81,7 @@ impl Serialize for Name {
 }
 
 /// A place in the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) file: &'static str,
     /// Counted from 1.
@@ -127,6 +128,12 @@ impl PartialEq for Line {
 
 impl Eq for Line {}
 
+impl Hash for Line {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.place(), self.ordinal).hash(state);
+    }
+}
+
 impl fmt::Debug for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}#{}", self.place(), self.ordinal)
@@ -134,7 +141,7 @@ impl fmt::Debug for Line {
 }
 
 /// Who met a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Actor {
     /// The test body. It never meets a choice, but it makes effects (givens).
     Test,
@@ -160,7 +167,7 @@ impl fmt::Display for Actor {
 }
 
 /// Where a choice was met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Site {
     /// A call to a service, the queue among them.
     Call {
@@ -182,7 +189,7 @@ pub(crate) enum Site {
 /// The name of a choice: who, where, and which of the points there.
 ///
 /// The same label may be met several times in one run; a [`Scenario`](crate::Scenario) then counts (`~2`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Label {
     /// Who met the choice.
     pub(crate) actor: Actor,
@@ -207,7 +214,7 @@ impl fmt::Display for Label {
 }
 
 /// What can be taken at a choice. Option 0 is the ordinary course of things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Options {
     /// A fixed list of names.
     Named(&'static [&'static str]),
@@ -238,7 +245,7 @@ impl Options {
 }
 
 /// A choice as it was met and taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Choice {
     /// What sort of thing may go wrong.
     pub(crate) kind: Kind,
@@ -248,6 +255,13 @@ pub(crate) struct Choice {
     pub(crate) options: Options,
     /// What was taken.
     pub(crate) taken: u32,
+}
+
+/// A digest of a run's choices, to tell whether it took the same course again.
+pub(crate) fn digest(record: &[Choice]) -> u32 {
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    record.hash(&mut hasher);
+    (hasher.finish() >> 32) as u32
 }
 
 /// One departure from the ordinary course: which choice of the run, counted from 0, and which option. Four bytes.

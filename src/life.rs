@@ -51,6 +51,18 @@ impl Life {
         self.falling.store(falling, Ordering::Relaxed);
     }
 
+    /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
+    /// elsewhere the process.
+    pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
+        if CURRENT.with_borrow(Option::is_some) {
+            return code(state);
+        }
+        let actor = std::mem::replace(&mut state.actor, Actor::Process(self.process));
+        let result = code(state);
+        state.actor = actor;
+        result
+    }
+
     /// A crash point of this incarnation. True: it has died, here.
     pub(crate) fn crashes(
         &self,
@@ -79,9 +91,12 @@ impl Life {
             let line = Line { function: point.function, ordinal: point.ordinal };
             let site = Site::Line(line);
             let mut state = self.shared.state();
-            let by = state.actor;
-            state.timeline.called_from(by, line.place(), site);
-            if !self.crashes(&mut state, site, "line", Some(line.place())) && state.stuck.is_none() {
+            let goes_on = self.speak(&mut state, |state| {
+                let by = state.actor;
+                state.timeline.called_from(by, line.place(), site);
+                !self.crashes(state, site, "line", Some(line.place())) && state.stuck.is_none()
+            });
+            if goes_on {
                 return;
             }
         }

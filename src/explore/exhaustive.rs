@@ -2,10 +2,11 @@
 //!
 //! The children of a scenario are the deviations that lie after its last one, taken from its own recorded choices.
 //! That names each run exactly once even though a deviation changes which choices come later. Leaves are never
-//! stored. An inner scenario is stored as its deviations alone (four bytes each); when its turn comes it is run once
-//! more, uncounted, to have its choices back.
+//! stored. An inner scenario is stored as its deviations (four bytes each) and a digest of its choices (four bytes);
+//! when its turn comes it is run once more, uncounted, to have its choices back: and if they are others now, the code
+//! under test is not deterministic.
 
-use crate::choice::{Choice, Deviation, Kind, Label, Plan};
+use crate::choice::{Choice, Deviation, Kind, Label, Plan, digest};
 
 /// How many deviations a run may have: in all, and of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +63,11 @@ pub(crate) struct Exhaustive {
     level: usize,
     /// Scenarios whose children are still to be run, `level` deviations each, end to end.
     frontier: Vec<Deviation>,
+    digests: Vec<u32>,
     done: usize,
     /// Those for the level after.
     following: Vec<Deviation>,
+    following_digests: Vec<u32>,
     parent: Option<Parent>,
     started: bool,
     handed: Option<Vec<Deviation>>,
@@ -78,8 +81,10 @@ impl Exhaustive {
             bounds,
             level: 0,
             frontier: Vec::new(),
+            digests: Vec::new(),
             done: 0,
             following: Vec::new(),
+            following_digests: Vec::new(),
             parent: None,
             started: false,
             handed: None,
@@ -103,6 +108,7 @@ impl Exhaustive {
             }
             self.level += 1;
             self.frontier = std::mem::take(&mut self.following);
+            self.digests = std::mem::take(&mut self.following_digests);
             self.done = 0;
         }
         let from = self.done * self.level;
@@ -119,8 +125,9 @@ impl Exhaustive {
         Task { plan: Plan::Numbered(deviations, label), judge: true }
     }
 
-    /// What the run that was handed out last met.
-    pub(crate) fn ran(&mut self, record: &[Choice]) {
+    /// What the run that was handed out last met. False: it was run before, and met something else then.
+    #[must_use = "a run that changes its course must not be taken for explored"]
+    pub(crate) fn ran(&mut self, record: &[Choice]) -> bool {
         match self.handed.take() {
             // The root stays at hand: its children come next.
             Some(deviations) if deviations.is_empty() => {
@@ -131,15 +138,18 @@ impl Exhaustive {
             Some(deviations) => {
                 if deviations.len() < self.bounds.total && self.has_children(&deviations, record) {
                     self.following.extend(deviations);
+                    self.following_digests.push(digest(record));
                 }
             }
             None => {
                 if let Some(parent) = &mut self.parent {
                     parent.at = parent.deviations.last().map_or(0, |last| last.at() + 1);
                     parent.record = record.to_vec();
+                    return self.digests[self.done - 1] == digest(record);
                 }
             }
         }
+        true
     }
 
     fn next_child(&mut self) -> Option<(Vec<Deviation>, Label)> {
@@ -214,7 +224,7 @@ mod tests {
             program(&mut chooser);
             let (record, divergence) = chooser.finish();
             assert_eq!(divergence, None);
-            explorer.ran(&record);
+            assert!(explorer.ran(&record));
         }
         assert_eq!(explorer.at_least(), seen.len() as u64);
         seen
@@ -292,7 +302,7 @@ mod tests {
             for _ in 0..5 {
                 choose(&mut chooser, Kind::Crash, 2);
             }
-            explorer.ran(chooser.record());
+            assert!(explorer.ran(chooser.record()));
             known.push(explorer.at_least());
         }
         // 1 + 5 + 10 runs.

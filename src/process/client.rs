@@ -105,11 +105,21 @@ impl<S: Service> Client<S> {
     }
 
     fn begin(&self, request: S::Request, operation: Operation, place: Place) -> Begun<S> {
-        let name = self.name;
-        let site = call_site(name, operation.name);
         let mut service = lock(&self.service);
         let mut state = self.link.shared().state();
-        let state = &mut *state;
+        self.link.speak(&mut state, |state| self.begin_as(state, &mut service, request, operation, place))
+    }
+
+    fn begin_as(
+        &self,
+        state: &mut State,
+        service: &mut S,
+        request: S::Request,
+        operation: Operation,
+        place: Place,
+    ) -> Begun<S> {
+        let name = self.name;
+        let site = call_site(name, operation.name);
         self.link.admit(state, name.as_str());
         if self.link.is_given() {
             let result = Ok(service.answer(request, &mut self.cx(state, name, place)));
@@ -130,7 +140,7 @@ impl<S: Service> Client<S> {
         }
         let effects = state.ledger.effects().len();
         let fault = Fault::taken(operation, option);
-        let result = answer(&mut *service, request, operation.name, fault, &mut self.cx(state, name, place));
+        let result = answer(service, request, operation.name, fault, &mut self.cx(state, name, place));
         if state.timeline.is_recording() {
             let new: Vec<_> =
                 state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
@@ -150,14 +160,16 @@ impl<S: Service> Client<S> {
     /// one, since before and after the reply are the same.
     fn died_answering(&self, state: &mut State, operation: Operation, place: Place) -> bool {
         let site = call_site(self.name, operation.name);
-        (operation.writes && self.link.crashes(state, site, "happened", Some(place)))
-            || self.link.crashes(state, site, "replied", Some(place))
+        self.link.speak(state, |state| {
+            (operation.writes && self.link.crashes(state, site, "happened", Some(place)))
+                || self.link.crashes(state, site, "replied", Some(place))
+        })
     }
 
     fn note_reply(&self, state: &mut State, result: &Result<S::Reply, ServiceError>) {
         if state.timeline.is_recording() && !self.link.is_given() {
             let reply = result.as_ref().map(json).map_err(ServiceError::to_string);
-            state.note(|| What::Replied { reply });
+            self.link.speak(state, |state| state.note(|| What::Replied { reply }));
         }
     }
 

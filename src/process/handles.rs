@@ -96,7 +96,7 @@ impl JobQueue {
             Standing::Alive => {}
         }
         let mut state = self.link.shared().state();
-        if let Some(result) = begin(&self.link, &mut state, &parcel) {
+        if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel)) {
             if !died_answering(&self.link, &mut state, parcel.place) {
                 return result;
             }
@@ -150,7 +150,10 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Result<JobId
 
 fn died_answering(link: &Link, state: &mut State, place: Place) -> bool {
     let site = enqueue_site();
-    link.crashes(state, site, "happened", Some(place)) || link.crashes(state, site, "replied", Some(place))
+    link.speak(state, |state| {
+        link.crashes(state, site, "happened", Some(place))
+            || link.crashes(state, site, "replied", Some(place))
+    })
 }
 
 impl Future for EnqueueFuture {
@@ -170,7 +173,7 @@ impl Future for EnqueueFuture {
         let mut state = this.link.shared().state();
         match this.answering.take() {
             None => {
-                this.answering = begin(&this.link, &mut state, parcel);
+                this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel));
                 if this.answering.is_some() {
                     drop(state);
                     cx.waker().wake_by_ref();

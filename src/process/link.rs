@@ -53,6 +53,14 @@ impl Link {
         }
     }
 
+    /// Has `code` done in the name of whoever speaks through this link.
+    pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
+        match &self.life {
+            Some(life) => life.speak(state, code),
+            None => code(state),
+        }
+    }
+
     /// A crash point of whoever speaks through this link. True: the process has died, here.
     pub(crate) fn crashes(
         &self,

@@ -139,6 +139,16 @@ pub(crate) fn at(by: Actor, text: &str) -> String {
     }
 }
 
+/// A crash at a line unwound while a lock was held.
+pub(crate) fn poisoned(error: &str) -> String {
+    format!(
+        "a lock was poisoned by the crash: {error}\nA crash at a line unwinds, and a std Mutex or a LazyLock that is held or being filled meanwhile stays poisoned; a power cut leaves no such thing behind. So what comes after could not be tested. Build what dies with the process in the boot closure; hold what outlives it in `world.durable(…)`, which is never poisoned; or take the lock with `unwrap_or_else(PoisonError::into_inner)`"
+    )
+}
+
+/// The build cannot unwind.
+pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
+
 /// An effect that had happened before.
 pub(crate) fn again(effect: &Effect) -> String {
     format!("{} happens again", effect.name())
