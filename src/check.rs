@@ -4,21 +4,24 @@ use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::choice::{Choice, Divergence, Kind, Plan};
+use crate::choice::{Choice, Deviation, Divergence, Kind, Plan, Site};
 use crate::explore::{Bounds, Exhaustive};
 use crate::job::{JobState, short_kind};
 use crate::json_path;
 use crate::oracle::{self, Finding};
-use crate::report::{Report, Showing, Verdict, Violation, words};
-use crate::run::{Body, End, Ground, Outcome, Ran, run};
+use crate::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
+use crate::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::runtime::Pool;
 use crate::scenario::{Scenario, ScenarioError};
 use crate::state::Weather;
 use crate::timeline::Timeline;
+use crate::watch::{Seen, Watch};
 use crate::{World, panics};
 
 /// The variable that holds a scenario to be run alone.
 const REPLAY: &str = "RETRYPROOF_REPLAY";
+/// Lines passed in the reference run that the map of a job shows.
+const MOST_MAPPED: usize = 5_000;
 /// Orders of jobs that are tried before an outcome is called that of none.
 const MOST_ORDERS: u64 = 1_000;
 
@@ -59,6 +62,7 @@ pub struct Explore {
     replay: Option<String>,
     replay_command: String,
     allow_incomplete: bool,
+    merge: bool,
 }
 
 impl Default for Explore {
@@ -73,6 +77,7 @@ impl Default for Explore {
             replay: None,
             replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
+            merge: false,
         }
     }
 }
@@ -91,6 +96,7 @@ struct Exploration<'b> {
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
     poisoned: Option<(Plan, String)>,
     runs: u64,
+    merged: u64,
     violated: u64,
     notes: Vec<String>,
 }
@@ -203,6 +209,17 @@ impl Explore {
         self
     }
 
+    /// Ends a run where another one has gone on from the same state, with as much yet to come. Off unless told.
+    ///
+    /// After a crash of the only living process what is left is the durable state: services, queue, effects, time, and
+    /// what `world.durable(…)` and `world.observe(…)` name. Two runs that have left the same go on alike, and one of
+    /// them is enough. So switch it on where *all* durable state is observed: state in a static, a file or a database
+    /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
+    pub fn merge(mut self, merge: bool) -> Self {
+        self.merge = merge;
+        self
+    }
+
     /// Explores, and panics with the report unless the body is retry-proof.
     ///
     /// # Panics
@@ -256,8 +273,7 @@ impl Explore {
             }
         };
         let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool: Pool::default() };
-        let reference =
-            run(body, Plan::Numbered(Vec::new(), None), Weather::Rough, Timeline::default(), &ground);
+        let reference = run(body, Course::plain(Plan::Numbered(Vec::new(), None)), &ground);
         let exploration = Exploration {
             body,
             test,
@@ -269,6 +285,7 @@ impl Explore {
             stuck: None,
             poisoned: None,
             runs: 1,
+            merged: 0,
             violated: 0,
             notes: Vec::new(),
         };
@@ -303,7 +320,9 @@ impl Explore {
             exhausted: false,
             at_least: 0,
             violated: 0,
+            merged: 0,
             notes: Vec::new(),
+            lines: LineMap::default(),
             replayed: false,
             replay_command: self.replay_command.clone(),
             showing: None,
@@ -333,7 +352,7 @@ fn in_tokio() -> bool {
 
 impl Exploration<'_> {
     fn run(&self, plan: Plan) -> Ran {
-        run(self.body, plan, Weather::Rough, Timeline::default(), &self.ground)
+        run(self.body, Course::plain(plan), &self.ground)
     }
 
     fn explore(mut self) -> Report {
@@ -345,7 +364,7 @@ impl Exploration<'_> {
         if let Some(Halt::Nondeterministic { reason }) = halt {
             return self.finish(Verdict::Nondeterministic, Some(reason), false, self.runs);
         }
-        let at_least = explorer.at_least();
+        let at_least = explorer.at_least() - self.merged;
         let exhausted = halt.is_none();
         if !self.groups.is_empty() {
             return self.finish(Verdict::Violated, None, exhausted, at_least);
@@ -371,6 +390,7 @@ impl Exploration<'_> {
         debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
         let _ = explorer.ran(&self.reference.record);
         let deadline = self.settings.max_time.map(deadline);
+        let seen = self.settings.merge.then(Seen::default);
         while let Some(task) = explorer.next() {
             if task.judge {
                 let stopped = match (self.runs >= self.settings.max_runs, deadline) {
@@ -391,7 +411,8 @@ impl Exploration<'_> {
                 }
             }
             let plan = task.plan.clone();
-            let ran = self.run(task.plan);
+            let watch = seen.clone().map_or(Watch::Nothing, Watch::merging);
+            let ran = run(self.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
             if let Some(divergence) = &ran.divergence {
                 return Err(self.diverged(divergence));
             }
@@ -401,7 +422,9 @@ impl Exploration<'_> {
                     format!("the scenario `{scenario}` met other choices when it was run once more");
                 return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
             }
-            if task.judge {
+            if ran.outcome.end == End::Merged {
+                self.merged += u64::from(task.judge);
+            } else if task.judge {
                 self.runs += 1;
                 self.judge(&ran, plan);
             }
@@ -478,7 +501,8 @@ impl Exploration<'_> {
                 self.notes.push(format!("the jobs have more than {MOST_ORDERS} orders; outcomes were compared with those of the first {MOST_ORDERS} only. Check fewer jobs at once"));
                 break;
             }
-            let ran = run(self.body, task.plan, Weather::Serial, Timeline::default(), &self.ground);
+            let ran =
+                run(self.body, Course { weather: Weather::Serial, ..Course::plain(task.plan) }, &self.ground);
             if !explorer.ran(&ran.record) {
                 break;
             }
@@ -535,7 +559,8 @@ impl Exploration<'_> {
 
     /// Runs a scenario again and takes down what happens.
     fn show(&mut self, plan: Plan) -> (Ran, Showing) {
-        let mut ran = run(self.body, plan, Weather::Rough, Timeline::recording(), &self.ground);
+        let mut ran =
+            run(self.body, Course { timeline: Timeline::recording(), ..Course::plain(plan) }, &self.ground);
         let findings = self.findings(&ran.outcome);
         let scenario = Scenario::of_record(self.test, &ran.record);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
@@ -596,11 +621,14 @@ impl Exploration<'_> {
         if let Some((_, error)) = self.poisoned.take() {
             self.notes.push(words::poisoned(&error));
         }
+        let lines = self.map_lines();
         self.note_failures();
         self.note_guarantees();
         Report {
             violations,
             runs: self.runs,
+            merged: self.merged,
+            lines,
             exhausted,
             at_least,
             violated: self.violated,
@@ -616,6 +644,40 @@ impl Exploration<'_> {
             let note = words::allowed(effect, *guarantee);
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
+    }
+
+    /// Crashes once at each line that the reference run has passed.
+    fn map_lines(&mut self) -> LineMap {
+        let mut map = LineMap::default();
+        if self.reference.outcome.end != End::Completed {
+            return map;
+        }
+        let labels = self.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));
+        let points: Vec<_> = labels
+            .filter_map(|(at, label)| match label.site {
+                Site::Line(line) => Some((at, label, line)),
+                _ => None,
+            })
+            .collect();
+        if points.len() > MOST_MAPPED {
+            let passed = points.len();
+            self.notes.push(format!(
+                "the jobs pass {passed} lines; the map shows crashes at the first {MOST_MAPPED} only"
+            ));
+        }
+        for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
+            let plan = Plan::Numbered(vec![Deviation::new(at, 1)], Some(label));
+            let ran = run(self.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
+            let Watch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else { continue };
+            let after_recovery = match &ran.outcome.end {
+                End::Stuck(stuck) => vec![stuck.to_string()],
+                _ => recovery(&self.findings(&ran.outcome)),
+            };
+            let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
+            let scenario = Scenario::of_record(self.test, &ran.record);
+            map.add(line, LineCrash { scenario, after_crash, after_recovery });
+        }
+        map
     }
 
     /// A job that fails though nothing goes wrong is worth a word, even where others do not.

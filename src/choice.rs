@@ -437,7 +437,6 @@ impl Chooser {
     }
 
     /// Every choice of the run so far, in order.
-    #[cfg(test)]
     pub(crate) fn record(&self) -> &[Choice] {
         &self.record
     }

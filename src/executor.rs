@@ -4,8 +4,10 @@
 //! itself. Time passes only when nothing can go on.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
@@ -15,10 +17,11 @@ use crate::clock::TaskId;
 use crate::job::{Delivery, JobError, JobState};
 use crate::life::{self, Life};
 use crate::panics;
-use crate::process::{Attempt, Process};
+use crate::process::{Attempt, Observed, Process};
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, Stuck, TaskWaker, Weather};
 use crate::timeline::What;
+use crate::watch::Watch;
 
 /// How long a process that died is down.
 const RESTART: Duration = Duration::from_secs(1);
@@ -70,6 +73,9 @@ pub(crate) struct Executor {
     pub(crate) always: Vec<Box<dyn Fn()>>,
     /// A boot closure panicked.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
+    /// What is looked at when a run ends; shared with the world.
+    pub(crate) observed: Rc<RefCell<Vec<Observed>>>,
+    watch: Watch,
 }
 
 impl fmt::Debug for Executor {
@@ -101,9 +107,9 @@ pub enum DrainError {
 }
 
 impl Executor {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool) -> Self {
-        let (hosts, tasks, always) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shared, pool, hosts, tasks, turns: 0, always, broken_boot: None }
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+        let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
+        Self { shared, pool, hosts, tasks, turns: 0, always, broken_boot: None, observed, watch }
     }
 
     /// Adds a process and boots it.
@@ -141,11 +147,17 @@ impl Executor {
         booted
     }
 
-    /// Production: runs until nothing is left to do. False when the run is stuck.
+    /// Whether the run goes on as another one has already.
+    pub(crate) fn is_merged(&self) -> bool {
+        self.watch.is_over()
+    }
+
+    /// Production: runs until nothing is left to do. False when the run is stuck, or over.
     pub(crate) fn settle(&mut self) -> bool {
+        self.watch.next_phase();
         loop {
             // Each round counts: whatever goes on for ever, it is found.
-            if !self.shared.state().step() || self.broken_boot.is_some() {
+            if self.watch.is_over() || !self.shared.state().step() || self.broken_boot.is_some() {
                 return false;
             }
             if self.go_on() {
@@ -310,6 +322,7 @@ impl Executor {
             state.note(|| What::Started { kind, payload: payload.clone(), process });
             (kind, payload, attempt)
         };
+        self.watch.begins(&self.observed.borrow());
         let begun = life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(kind, &payload))));
         let mut state = self.shared.state();
         let future = match begun {
@@ -493,6 +506,8 @@ impl Executor {
         host.context = Context::new(self.pool.clone());
         host.busy = 0;
         host.restart_at = now + RESTART;
+        let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
+        self.watch.crashed(&self.shared, &self.observed.borrow(), nobody_lives);
     }
 
     /// Lets time pass to the next moment at which something happens. False when there is none.
@@ -617,13 +632,16 @@ impl Executor {
     }
 
     /// Ends the world: every process is taken apart.
-    pub(crate) fn shut_down(&mut self) {
+    pub(crate) fn shut_down(&mut self) -> Watch {
+        // The end is no crash.
+        let watch = std::mem::take(&mut self.watch);
         for index in 0..self.hosts.len() {
             if let Some((life, _)) = &self.hosts[index].living {
                 life.die();
                 self.take_apart(index, None);
             }
         }
+        watch
     }
 }
 

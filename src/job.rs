@@ -19,7 +19,7 @@ pub(crate) fn short_kind(kind: &str) -> &str {
 }
 
 /// A job as it lies in the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Job {
     /// In the order in which jobs came into the world, from 1.
     pub(crate) number: u32,
@@ -40,7 +40,7 @@ pub(crate) struct Job {
 }
 
 /// Where a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum JobState {

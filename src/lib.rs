@@ -15,6 +15,7 @@ mod life;
 mod panics;
 mod runtime;
 mod process;
+mod watch;
 mod executor;
 mod json_path;
 mod world;
@@ -33,7 +34,7 @@ pub use process::{
     Call, Client, Clock, Durable, EnqueueError, EnqueueFuture, HandlerOptions, JobQueue, Pause, Process, Rng,
     TypedCall,
 };
-pub use report::{Report, Verdict, Violation};
+pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation};
 pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
 pub use service::{Service, ServiceError};

@@ -13,6 +13,7 @@ use crate::panics::{self, Panicked};
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::timeline::{Event, Timeline};
+use crate::watch::Watch;
 use crate::world::{Terms, World};
 
 /// A test body: it is started once for each run.
@@ -33,6 +34,8 @@ pub(crate) enum End {
     /// The test body panicked, or something it asked for could not be done.
     Panicked(Panicked),
     Stuck(Stuck),
+    /// The run was ended where another one has gone on from the same state.
+    Merged,
 }
 
 /// What came of a run.
@@ -56,6 +59,7 @@ pub(crate) struct Ran {
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
     pub(crate) events: Vec<Event>,
+    pub(crate) watch: Watch,
 }
 
 /// What is the same for all runs of an exploration.
@@ -66,11 +70,28 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
 }
 
+/// How one run is run.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) plan: Plan,
+    pub(crate) weather: Weather,
+    pub(crate) timeline: Timeline,
+    pub(crate) watch: Watch,
+}
+
+impl Course {
+    /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
+    pub(crate) fn plain(plan: Plan) -> Self {
+        Self { plan, weather: Weather::Rough, timeline: Timeline::default(), watch: Watch::default() }
+    }
+}
+
 /// Runs one scenario.
-pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timeline, ground: &Ground) -> Ran {
+pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
+    let Course { plan, weather, timeline, watch } = course;
     let state = State::new(Chooser::new(plan), weather, timeline, ground.seed, ground.max_steps);
     let shared = Shared::new(state);
-    let world = World::new(shared.clone(), ground.pool.clone());
+    let world = World::new(shared.clone(), ground.pool.clone(), watch);
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = match world.look() {
         Ok(observed) => (end, observed),
@@ -82,7 +103,7 @@ pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timel
     let terms = world.take_terms();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
     shared.state().calm = true;
-    world.executor().shut_down();
+    let watch = world.executor().shut_down();
     let mut state = shared.state();
     let (crash_points, mut effects, jobs) =
         (state.crash_points, state.ledger.take(), state.queue.take_jobs());
@@ -92,7 +113,7 @@ pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timel
     drop(state);
     let (record, divergence) = chooser.finish();
     let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points };
-    Ran { outcome, record, divergence, events }
+    Ran { outcome, record, divergence, events, watch }
 }
 
 /// Polls the body to its end.
@@ -116,6 +137,9 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             Ok(Poll::Ready(())) => break End::Completed,
             Err(payload) => break panicked(&*payload),
             Ok(Poll::Pending) => {}
+        }
+        if world.executor().is_merged() {
+            break End::Merged;
         }
         if let Some(payload) = world.executor().broken_boot.take() {
             break panicked(&*payload);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::service::email::EmailService;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
 use crate::state::Shared;
+use crate::watch::Watch;
 
 /// How often an effect may happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -51,7 +53,7 @@ pub(crate) struct Terms {
 pub struct World {
     shared: Arc<Shared>,
     executor: RefCell<Executor>,
-    observed: RefCell<Vec<Observed>>,
+    observed: Rc<RefCell<Vec<Observed>>>,
     terms: RefCell<Terms>,
 }
 
@@ -62,9 +64,10 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool) -> Self {
-        let executor = RefCell::new(Executor::new(shared.clone(), pool));
-        Self { shared, executor, observed: RefCell::default(), terms: RefCell::default() }
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+        let executor = Executor::new(shared.clone(), pool, watch);
+        let observed = executor.observed.clone();
+        Self { shared, executor: RefCell::new(executor), observed, terms: RefCell::default() }
     }
 
     fn link(&self) -> Link {

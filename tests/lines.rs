@@ -3,7 +3,6 @@
 //! Nothing here but points and what dies at them; the attribute itself is tested in `crash-points`.
 
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
 
 use crash_points::crash_points;
 use retryproof::service::payments::{Charge, Payments};
@@ -396,4 +395,154 @@ fn a_static_that_is_filled_once_is_found() {
         report.reason().unwrap().contains("What a static, a LazyLock or a Once holds outlives the run"),
         "{report}"
     );
+}
+
+/// Sets the stock, charges, notes it; three lines, of which one is reached only by those who have paid.
+#[crash_points]
+async fn complete(
+    payments: Client<Payments>,
+    stock: Durable<u32>,
+    paid: Durable<bool>,
+) -> Result<(), ServiceError> {
+    if paid.get() {
+        return Ok(());
+    }
+    stock.set(9);
+    payments.charge(Charge::of_order(1, 500)).await?;
+    paid.set(true);
+    Ok(())
+}
+
+fn completing(settings: &Explore) -> Report {
+    settings.run(async |world: &World| {
+        let (stock, paid) = (world.durable("stock", 10_u32), world.durable("paid", false));
+        world.process("worker", move |p| {
+            let (payments, stock, paid) = (p.payments(), stock.clone(), paid.clone());
+            p.handle(async move |_: Order| complete(payments.clone(), stock.clone(), paid.clone()).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn the_map_of_a_job() {
+    let report = completing(&one_deviation());
+    let map = report.by_line();
+    assert_eq!(map.functions().len(), 1);
+    assert_eq!(map.functions()[0].name, "complete");
+    let row = |text: &str| {
+        let lines: Vec<_> = include_str!("lines.rs").lines().collect();
+        let line = lines.iter().rposition(|line| line.trim() == text).unwrap() as u32 + 1;
+        let point = map.functions()[0].points.iter().find(|point| point.line == line).unwrap();
+        point
+            .crashes
+            .iter()
+            .map(|c| (c.after_crash.join(", "), c.after_recovery.join(", ")))
+            .collect::<Vec<_>>()
+    };
+    let told = |after: &str, recovered: &str| vec![(after.to_owned(), recovered.to_owned())];
+    assert_eq!(row("if paid.get() {"), told("", ""));
+    assert_eq!(row("payments.charge(Charge::of_order(1, 500)).await?;"), told("stock = 9", ""));
+    // Between the charge and the note of it.
+    assert_eq!(row("paid.set(true);"), told("payments.charge, stock = 9", "payments.charge twice"));
+    assert_eq!(map.unreached().len(), 1, "{map}");
+    assert!(map.unreached()[0].starts_with("tests/lines.rs:"));
+    let text = report.to_string();
+    assert!(text.contains("by line\n  complete · tests/lines.rs"), "{text}");
+    assert!(text.contains("✗ paid.set(true);"), "{text}");
+    assert!(text.contains("│ payments.charge, stock = 9    → payments.charge twice"), "{text}");
+    assert!(text.contains("│ never reached"), "{text}");
+    println!("{text}");
+}
+
+/// What is wrong, whatever the scenario: merging leaves the smallest one as it is, and finds the same.
+fn violations(report: &Report) -> Vec<String> {
+    let mut found: Vec<_> = report
+        .violations()
+        .iter()
+        .map(|v| format!("{:?} {} | {} | {} | {}", v.oracle, v.summary, v.expected, v.actual, v.scenario))
+        .collect();
+    found.sort();
+    found
+}
+
+#[crash_points]
+async fn many_lines(
+    payments: Client<Payments>,
+    log: Durable<Vec<u32>>,
+    key: bool,
+) -> Result<(), ServiceError> {
+    let one = 1;
+    let two = one + 1;
+    log.update(|log| log.push(two));
+    let three = two + 1;
+    let charge = Charge::of_order(three, 100);
+    payments.charge(if key { charge.key("k") } else { charge }).await?;
+    log.update(|log| log.push(three));
+    let four = three + 1;
+    log.update(|log| log.retain(|entry| *entry != four));
+    Ok(())
+}
+
+#[test]
+fn merging_finds_the_same_and_runs_less() {
+    let bodies = [(false, false), (true, false), (true, true)];
+    for deviations in 1..=2 {
+        for (key, ignore) in bodies {
+            let explore = |merge: bool| {
+                Explore::new().name("test").deviations(deviations).merge(merge).run(
+                    async move |world: &World| {
+                        if ignore {
+                            world.ignore("log", "$");
+                        }
+                        let log = world.durable("log", Vec::new());
+                        world.process("worker", move |p| {
+                            let (payments, log) = (p.payments(), log.clone());
+                            p.handle(async move |_: Order| {
+                                many_lines(payments.clone(), log.clone(), key).await
+                            });
+                        });
+                        world.enqueue(Order { id: 1 });
+                        world.settle().await;
+                    },
+                )
+            };
+            let (full, merged) = (explore(false), explore(true));
+            assert_eq!(
+                violations(&full),
+                violations(&merged),
+                "{deviations} {key} {ignore}\n{full}\n{merged}"
+            );
+            assert_eq!(full.verdict(), merged.verdict());
+            assert!(merged.exhausted() && merged.merged() > 0 && full.merged() == 0);
+            assert!(merged.runs() < full.runs(), "{} of {}", merged.runs(), full.runs());
+            assert!(merged.to_string().contains("more were merged with runs that had left the same state"));
+            println!("{deviations}: {} runs, {} merged, of {}", merged.runs(), merged.merged(), full.runs());
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_not_observed_must_not_be_merged_and_is_found_without() {
+    // What merging cannot see: a file, a table, a static. The documentation says so; this shows what it means.
+    let explore = |merge: bool| {
+        one_deviation().merge(merge).run(async |world: &World| {
+            let hidden = Arc::new(Mutex::new(0_u32));
+            world.observe("half", {
+                let hidden = hidden.clone();
+                move || *hidden.lock().unwrap() / 100
+            });
+            world.process("worker", move |p| {
+                let (payments, hidden) = (p.payments(), hidden.clone());
+                p.handle(async move |_: Order| {
+                    *hidden.lock().unwrap() += 60;
+                    payments.charges(1).await.map(drop)
+                });
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(false).verdict(), Verdict::Violated);
 }

@@ -12,7 +12,7 @@ use crate::job::{Delivery, Job, JobId, JobState};
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 /// All jobs of a world, and where each of them is.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Hash)]
 pub(crate) struct Queue {
     jobs: Vec<Job>,
     ready: VecDeque<u32>,

@@ -1,9 +1,13 @@
 //! What an exploration found: data first, text afterwards. The only place that words a failure.
 
+mod lines;
 mod source;
 mod text;
 mod timeline;
 pub(crate) mod words;
+
+pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
+pub(crate) use lines::{recovery, wreck};
 
 use serde::Serialize;
 
@@ -72,7 +76,10 @@ pub struct Report {
     pub(crate) at_least: u64,
     /// Runs that showed a violation.
     pub(crate) violated: u64,
+    /// Runs that were ended where another one had gone on from the same state.
+    pub(crate) merged: u64,
     pub(crate) notes: Vec<String>,
+    pub(crate) lines: LineMap,
     #[serde(skip)]
     pub(crate) replayed: bool,
     /// What is run to replay a scenario.
@@ -131,6 +138,20 @@ impl Report {
     /// Whether every scenario inside the bound ran.
     pub fn exhausted(&self) -> bool {
         self.exhausted
+    }
+
+    /// How many runs were ended early because another one had gone on from the same state, with as much yet to come
+    /// ([`Explore::merge`](crate::Explore::merge)). They are not among [`Report::runs`].
+    pub fn merged(&self) -> u64 {
+        self.merged
+    }
+
+    /// The map of the jobs: for each line of their `#[crash_points]` functions, the state after a crash there, the
+    /// state after recovery, and the verdict. Lines that were never reached are shown as such.
+    ///
+    /// It is made by crashing once at each line passed in the run in which nothing goes wrong, whatever the bound.
+    pub fn by_line(&self) -> &LineMap {
+        &self.lines
     }
 
     /// The most deviations that a run had.

@@ -9,7 +9,7 @@ use super::Mark;
 use crate::choice::Place;
 
 /// A source file found on this machine.
-fn read(file: &str) -> Option<String> {
+pub(super) fn read(file: &str) -> Option<String> {
     // Paths are relative to the workspace, tests run in their package: look there and in each folder above it.
     let here =
         std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;

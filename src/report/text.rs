@@ -36,6 +36,10 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         show(report, showing, &mut page);
     }
     others(report, &mut page);
+    if !report.lines.is_empty() {
+        page.heading("by line");
+        report.lines.to_string().lines().for_each(|line| page.line(format!("  {line}")));
+    }
     for note in &report.notes {
         page.line(format!("note: {note}"));
     }
@@ -152,12 +156,16 @@ fn explored(report: &Report) -> String {
         1 => "all scenarios of up to 1 deviation".to_owned(),
         bound => format!("all scenarios of up to {bound} deviations"),
     };
+    let merged = match report.merged {
+        0 => String::new(),
+        count => format!("; {count} more were merged with runs that had left the same state"),
+    };
     let violated = match report.violated {
         0 => String::new(),
         count => format!("; {count} of them violate"),
     };
     if report.exhausted {
-        format!("{runs}, {bound}{violated}")
+        format!("{runs}, {bound}{violated}{merged}")
     } else if report.replayed {
         format!("{runs}: the reference run and the scenario that was asked for")
     } else {

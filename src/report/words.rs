@@ -63,6 +63,22 @@ pub(crate) fn summary(finding: &Finding) -> String {
     }
 }
 
+/// The same, for a column of a table.
+pub(crate) fn in_short(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, actual, .. } | Finding::Missing { effect, actual, .. } => {
+            format!("{} {}", effect.name(), times(*actual))
+        }
+        Finding::Unexpected { effect, .. } => format!("another {}", effect.name()),
+        Finding::State { name, path, expected, actual, .. } => {
+            format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
+        }
+        Finding::Job { .. } | Finding::Lost { .. } | Finding::NotRun { .. } | Finding::Panicked(_) => {
+            summary(finding)
+        }
+    }
+}
+
 /// What a fault-free run has, and what this one has.
 pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
     let of = |count: usize, effect: &Effect| format!("{count} × {effect}");

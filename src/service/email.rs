@@ -92,7 +92,7 @@ pub enum Reply {
 }
 
 /// The email service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct EmailService {
     records: Vec<EmailRecord>,
 }

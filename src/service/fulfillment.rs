@@ -75,7 +75,7 @@ pub enum Shipped {
 }
 
 /// The fulfillment service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Fulfillment {
     requests: Vec<Shipment>,
     answered: BTreeMap<String, Shipped>,

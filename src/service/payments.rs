@@ -120,7 +120,7 @@ pub enum Reply {
 }
 
 /// The payment service.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Payments {
     records: Vec<ChargeRecord>,
     answered: BTreeMap<String, Charged>,

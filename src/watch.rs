@@ -1,0 +1,144 @@
+//! What is taken down when a process has crashed: the state it left behind, to be shown beside its line; or a digest of
+//! all that is left, to tell whether another run went on from there before.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::rc::Rc;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::choice::{Choice, Kind, Name};
+use crate::effect::Effect;
+use crate::process::Observed;
+use crate::state::{Shared, lock};
+
+/// The durable and observed states, as JSON.
+pub(crate) type States = Vec<(Name, String)>;
+
+/// What a crash left behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wreck {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) states: States,
+}
+
+/// What to do about crashes.
+#[derive(Debug, Default)]
+pub(crate) enum Watch {
+    #[default]
+    Nothing,
+    /// Take down the states before the first attempt, and what the first crash left behind.
+    Wrecks { before: Option<States>, wreck: Option<Wreck> },
+    /// End the run where it goes on as another one has already.
+    Merging { seen: Seen, phase: u32, over: bool },
+}
+
+/// The states from which some run has gone on, and which.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Rc<RefCell<BTreeMap<u128, Gone>>>);
+
+/// A run that has gone on from a state: the deviations it had taken by then.
+#[derive(Debug)]
+struct Gone {
+    deviations: Vec<(usize, u32)>,
+    kinds: [usize; 5],
+}
+
+impl Gone {
+    fn of(record: &[Choice]) -> Self {
+        let mut kinds = [0; 5];
+        let mut deviations = Vec::new();
+        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.taken != 0) {
+            deviations.push((at, choice.taken));
+            let kind = match choice.kind {
+                Kind::Crash => 0,
+                Kind::Fault => 1,
+                Kind::Delivery => 2,
+                Kind::Schedule => 3,
+                Kind::Delay => 4,
+            };
+            kinds[kind] += 1;
+        }
+        Self { deviations, kinds }
+    }
+
+    /// Whether all that `other` may still do, this one may do, too: it has not used up more, of any kind.
+    fn covers(&self, other: &Self) -> bool {
+        self.kinds.iter().zip(&other.kinds).all(|(mine, its)| mine <= its)
+    }
+}
+
+impl Watch {
+    pub(crate) fn wrecks() -> Self {
+        Watch::Wrecks { before: None, wreck: None }
+    }
+
+    pub(crate) fn merging(seen: Seen) -> Self {
+        Watch::Merging { seen, phase: 0, over: false }
+    }
+
+    /// The test body goes on: from here the same state is another one.
+    pub(crate) fn next_phase(&mut self) {
+        if let Watch::Merging { phase, .. } = self {
+            *phase += 1;
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Watch::Merging { over: true, .. })
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begins(&mut self, observed: &[Observed]) {
+        if let Watch::Wrecks { before: before @ None, .. } = self {
+            *before = Some(look(observed));
+        }
+    }
+
+    /// A process has crashed and was taken apart.
+    pub(crate) fn crashed(&mut self, shared: &Shared, observed: &[Observed], nobody_lives: bool) {
+        match self {
+            Watch::Nothing => {}
+            Watch::Wrecks { wreck, .. } => {
+                wreck.get_or_insert_with(|| Wreck {
+                    effects: shared.state().ledger.effects().to_vec(),
+                    states: look(observed),
+                });
+            }
+            // What another process holds in memory is not seen: only where none lives is durable state all there is.
+            Watch::Merging { seen, phase, over } if nobody_lives => {
+                let digest = digest(shared, observed, *phase);
+                let now = Gone::of(shared.state().chooser.record());
+                let mut seen = seen.0.borrow_mut();
+                match seen.get(&digest) {
+                    Some(before) if before.deviations == now.deviations => {}
+                    Some(before) if before.covers(&now) => *over = true,
+                    _ => drop(seen.insert(digest, now)),
+                }
+            }
+            Watch::Merging { .. } => {}
+        }
+    }
+}
+
+fn look(observed: &[Observed]) -> States {
+    observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\"")))).collect()
+}
+
+/// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time.
+fn digest(shared: &Shared, observed: &[Observed], phase: u32) -> u128 {
+    let mut hasher = SipHasher13::new();
+    phase.hash(&mut hasher);
+    look(observed).hash(&mut hasher);
+    let services = (&*lock(&shared.payments), &*lock(&shared.email), &*lock(&shared.fulfillment));
+    serde_json::to_string(&services).unwrap_or_default().hash(&mut hasher);
+    let state = shared.state();
+    state.clock.now().hash(&mut hasher);
+    for effect in state.ledger.effects() {
+        (effect.identity(), &effect.id, effect.given).hash(&mut hasher);
+    }
+    state.queue.hash(&mut hasher);
+    let digest = hasher.finish128();
+    u128::from(digest.h1) << 64 | u128::from(digest.h2)
+}
