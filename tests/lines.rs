@@ -453,7 +453,6 @@ fn the_map_of_a_job() {
     assert!(text.contains("✗ paid.set(true);"), "{text}");
     assert!(text.contains("│ payments.charge, stock = 9    → payments.charge twice"), "{text}");
     assert!(text.contains("│ never reached"), "{text}");
-    println!("{text}");
 }
 
 /// What is wrong, whatever the scenario: merging leaves the smallest one as it is, and finds the same.
@@ -518,7 +517,6 @@ fn merging_finds_the_same_and_runs_less() {
             assert!(merged.exhausted() && merged.merged() > 0 && full.merged() == 0);
             assert!(merged.runs() < full.runs(), "{} of {}", merged.runs(), full.runs());
             assert!(merged.to_string().contains("more were merged with runs that had left the same state"));
-            println!("{deviations}: {} runs, {} merged, of {}", merged.runs(), merged.merged(), full.runs());
         }
     }
 }
