@@ -1,4 +1,140 @@
-//! Crash your background jobs at every await. Prove that they still happen exactly once.
+//! Crashes your background jobs at every await, loses their replies, delivers them twice, and proves that their
+//! effects still happen exactly once.
+//!
+//! A dev-dependency. A test describes a small world (a queue, worker processes, the outside services that jobs call)
+//! and the jobs to run in it. The harness runs that world again and again, each time with something else going wrong,
+//! and checks that the outcome is always one that could have come about with nothing going wrong.
+//!
+//! # A job that fails
+//!
+//! ```
+//! #[retryproof::test]
+//! async fn an_order_is_paid_and_shipped_once(world: &World) {
+//!     world.process("worker", |p| {
+//!         let (payments, parcels) = (p.payments(), p.fulfillment());
+//!         p.handle(async move |job: CompleteOrder| {
+//!             payments.charge(Charge::of_order(job.order_id, 2_598)).await?;
+//!             parcels.request(Shipment::of_order(job.order_id, "pr_3", 1).address("1 Main St")).await
+//!         });
+//!     });
+//!     world.enqueue(CompleteOrder { order_id: 6 });
+//!     world.settle().await;
+//! }
+//! ```
+//!
+//! There is no assertion in it. This is what `cargo test` says:
+//!
+//! ```text
+#![doc = include_str!("../docs/report.txt")]
+//! ```
+//!
+//! # The fix
+//!
+//! The order is charged again because the second attempt cannot tell that the first one got as far as that. With an
+//! idempotency key that is the same in every attempt the service can:
+//!
+//! ```ignore
+//! p.handle(async move |job: CompleteOrder| {
+//!     let key = format!("order-{}", job.order_id);
+//!     payments.charge(Charge::of_order(job.order_id, 2_598).key(&key)).await?;
+//!     parcels.request(Shipment::of_order(job.order_id, "pr_3", 1).address("1 Main St").key(&key)).await
+//! });
+//! ```
+//!
+//! The key comes from the job. One from the time, the attempt or a random number is another one each time, and the
+//! harness finds that, too:
+//!
+//! ```
+//! use retryproof::{Explore, Verdict, World, service::payments::Charge};
+//!
+//! let charging = |key: fn(u32, u64) -> String| {
+//!     Explore::new().deviations(1).run(async move |world: &World| {
+//!         world.process("worker", move |p| {
+//!             let (payments, rng) = (p.payments(), p.rng());
+//!             p.handle(async move |order: u32| {
+//!                 payments.charge(Charge::of_order(order, 500).key(key(order, rng.next_u64()))).await
+//!             });
+//!         });
+//!         world.enqueue(6_u32);
+//!         world.settle().await;
+//!     })
+//! };
+//! assert_eq!(charging(|order, _| format!("order-{order}")).verdict(), Verdict::RetryProof);
+//! assert_eq!(charging(|_, random| format!("{random}")).verdict(), Verdict::Violated);
+//! ```
+//!
+//! # The words
+//!
+//! * **Job, attempt**: a job is any type that serde can write and read; its kind is its type's path. Each time that a
+//!   worker takes it is an attempt.
+//! * **Process**: the unit that crashes. What its boot closure builds dies with it and is built anew when it
+//!   restarts: a new *incarnation*.
+//! * **Durable**: what outlives a crash: the queue, the services, [`World::durable`].
+//! * **Effect**: something done to the outside that a customer could notice: a charge, an email, a parcel. A read is
+//!   none.
+//! * **Given**: what the test body itself does through `world.…`: no faults, no crash points, no oracle, but part of
+//!   the state.
+//! * **Choice**: what the world does not determine by itself. Option 0 is the ordinary course; any other is a
+//!   *deviation*.
+//! * **Scenario**: a run's name: its deviations. The one without any is the *reference run*.
+//! * **Oracle**: says whether an outcome is an expected one. What it finds is a *violation*.
+//! * **Replay**: one scenario, run again from the line that the report prints, by `RETRYPROOF_REPLAY='…' cargo test`.
+//!
+//! # The map
+//!
+//! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
+//!
+//! * *The test's side*: [`World`] and its [`Guarantee`]s, what it lets be looked at ([`Effects`], [`Effect`],
+//!   [`JobView`], [`JobState`], [`JobId`]), and how a drain fails ([`DrainError`]).
+//! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
+//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
+//!   [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
+//! * *Handlers*: what they may answer ([`JobResult`]), their options ([`HandlerOptions`], [`Backoff`], [`Delivery`]),
+//!   and why a job could not be run ([`JobError`]).
+//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
+//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
+//!   [`Name`] is a text that costs nothing to copy.
+//! * *Services*: [`Service`] is what the built-in ones are written with. One of one's own cannot be put into a world
+//!   yet.
+//!
+//! # Limitations
+//!
+//! * What does not go through the handles of a process, [`World::durable`] or a timer is not seen. Crashes fall on
+//!   the awaits of those calls, not between any two lines; a tokio timer is no crash point. [`Clock::yield_now`] is
+//!   one, wherever it is wanted.
+//! * The jobs of a run overlap in one order, always the same: no interleaving of workers, no two deliveries at once.
+//!   Nothing draws choices of [`Kind::Schedule`] in such a run, nor any of [`Kind::Delay`].
+//! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
+//!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
+//! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
+//! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
+//!   is [`Verdict::Nondeterministic`].
+//! * Where `panic = "abort"` holds (`cargo test` never does), a job that panics ends the program, and so does a crash
+//!   in a blocking handler.
+//!
+//! # Design
+//!
+//! A run is the happy path plus a short list of deviations. Run 0 takes option 0 everywhere. Its children take one
+//! other option at one of the choices that it recorded; the children of a scenario are the deviations *after its last
+//! one*, taken from its own record. That names each run exactly once even though a deviation changes which choices
+//! come later, and needs no model of the job. Runs with fewer deviations come first, so the first failure is already
+//! a smallest one.
+//!
+//! Time is virtual: it stands still while anything can go on, then jumps to the next timer. Ids derive from content,
+//! so that an extra effect does not move those of later ones. The reference run is run again at the start and at the
+//! end: a difference is the code's own nondeterminism.
+//!
+//! A crash at an await drops the attempt's future while its process is marked dead; a crash in a blocking call
+//! unwinds to where the attempt is polled, without a panic's message. A dead process does nothing more: its async
+//! calls never complete, and what its destructors ask for is answered from throw-away copies.
+//!
+//! The outcome of a run is compared, as a multiset of effects, the durable and observed state, and the end of each
+//! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
+//! violation, and a harmless reordering is none.
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod choice;
@@ -35,6 +171,23 @@ pub use process::{
     TypedCall,
 };
 pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation};
+/// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
+/// retry-proof.
+///
+/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
+/// `max_runs`, `max_time`, `max_steps`, `seed`, each with a value, and `allow_incomplete` without one. Other
+/// attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
+///
+/// ```
+/// use retryproof::World;
+///
+/// #[retryproof::test(deviations = 3, crashes = 1, max_runs = 10_000)]
+/// async fn orders_are_paid_once(world: &World) {
+///     // …
+///     world.settle().await;
+/// }
+/// ```
+///
 pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
 pub use service::{Service, ServiceError};

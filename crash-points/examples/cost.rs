@@ -1,5 +1,6 @@
 //! What a point costs: `cargo run --release --example cost --features enabled`.
 #![expect(clippy::print_stdout, reason = "to print is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "to take the time is what it is for")]
 
 use std::hint::black_box;
 use std::time::Instant;

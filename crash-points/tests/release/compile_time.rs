@@ -37,6 +37,7 @@ fn source(attribute: &str) -> String {
 }
 
 /// Seconds that cargo needs once everything else is built; the least of five.
+#[expect(clippy::disallowed_methods, reason = "to take the time is what it is for")]
 fn seconds(workspace: &Workspace, source: &str, arguments: &[&str]) -> f64 {
     let measure = |round: usize| {
         workspace.write("timed/src/lib.rs", &format!("{source}// {round}\n"));

@@ -1,0 +1,92 @@
+"""Facts about the workspace, from `cargo metadata`, one a line: what .ci/run loops over.
+
+facts.py members                 name
+facts.py packages                name of each that is published
+facts.py features MEMBER         each feature of it but `default`
+facts.py examples                member, example, the features it needs (or -)
+facts.py benches                 member, bench
+facts.py msrv                    fails if a member declares none, or a dependency in its build needs a newer one
+facts.py readme                  the commands that README.md tells a newcomer to try
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+
+def metadata(*more):
+    command = ["cargo", "metadata", "--format-version=1", "--locked", *more]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def members(data):
+    return [package for package in data["packages"] if package["id"] in data["workspace_members"]]
+
+
+def targets(kind):
+    for package in members(metadata("--no-deps")):
+        for target in package["targets"]:
+            if kind in target["kind"]:
+                yield package["name"], target["name"], ",".join(target.get("required-features", [])) or "-"
+
+
+def number(version):
+    return tuple(int(part) for part in (version.split(".") + ["0", "0"])[:3])
+
+
+def msrv():
+    data = metadata("--all-features")
+    packages = {package["id"]: package for package in data["packages"]}
+    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
+    wrong = []
+    for member in members(data):
+        ours = member["rust_version"]
+        if not ours:
+            wrong.append(f"{member['name']} declares no rust-version")
+            continue
+        seen, waiting = set(), [member["id"]]
+        while waiting:
+            at = waiting.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            theirs = packages[at]["rust_version"]
+            if theirs and number(theirs) > number(ours):
+                name = f"{packages[at]['name']} {packages[at]['version']}"
+                wrong.append(f"{member['name']} supports Rust {ours}, but {name} needs {theirs}")
+            for dependency in nodes[at]["deps"]:
+                if any(kind["kind"] != "dev" for kind in dependency["dep_kinds"]):
+                    waiting.append(dependency["pkg"])
+        print(f"{member['name']}: Rust {ours}, and so do the {len(seen) - 1} crates that it is built from")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    sys.exit(bool(wrong))
+
+
+def readme():
+    page = open("README.md", encoding="utf-8").read()
+    section = page.split("\n## Try it\n")[1].split("\n## ")[0]
+    block = re.search(r"```sh\n(.*?)```", section, re.S).group(1)
+    print(block, end="")
+
+
+match sys.argv[1:]:
+    case ["members"]:
+        print("\n".join(package["name"] for package in members(metadata("--no-deps"))))
+    case ["packages"]:
+        published = [package for package in members(metadata("--no-deps")) if package["publish"] != []]
+        print("\n".join(package["name"] for package in published))
+    case ["features", name]:
+        package = next(p for p in members(metadata("--no-deps")) if p["name"] == name)
+        print("\n".join(feature for feature in package["features"] if feature != "default"))
+    case ["examples"]:
+        print("\n".join(" ".join(example) for example in targets("example")))
+    case ["benches"]:
+        print("\n".join(" ".join(bench[:2]) for bench in targets("bench")))
+    case ["msrv"]:
+        msrv()
+    case ["readme"]:
+        readme()
+    case _:
+        sys.exit(__doc__)

@@ -1,0 +1,126 @@
+//! The job that README.md and the crate's page begin with, and its report: both pages show what is here, to the letter.
+//!
+//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report anew, into `docs/report.txt` and README.md.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use retryproof::World;
+use retryproof::service::fulfillment::Shipment;
+use retryproof::service::payments::Charge;
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct CompleteOrder {
+    order_id: u32,
+}
+
+#[ignore = "red on purpose: the README shows its report"]
+// shown: bad
+#[retryproof::test]
+async fn an_order_is_paid_and_shipped_once(world: &World) {
+    world.process("worker", |p| {
+        let (payments, parcels) = (p.payments(), p.fulfillment());
+        p.handle(async move |job: CompleteOrder| {
+            payments.charge(Charge::of_order(job.order_id, 2_598)).await?;
+            parcels.request(Shipment::of_order(job.order_id, "pr_3", 1).address("1 Main St")).await
+        });
+    });
+    world.enqueue(CompleteOrder { order_id: 6 });
+    world.settle().await;
+}
+// shown: end
+
+#[retryproof::test]
+async fn an_order_with_keys_is_paid_and_shipped_once(world: &World) {
+    world.process("worker", |p| {
+        let (payments, parcels) = (p.payments(), p.fulfillment());
+        // shown: good
+        p.handle(async move |job: CompleteOrder| {
+            let key = format!("order-{}", job.order_id);
+            payments.charge(Charge::of_order(job.order_id, 2_598).key(&key)).await?;
+            parcels.request(Shipment::of_order(job.order_id, "pr_3", 1).address("1 Main St").key(&key)).await
+        });
+        // shown: end
+    });
+    world.enqueue(CompleteOrder { order_id: 6 });
+    world.settle().await;
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the test above prints when it fails: the text of its panic.
+fn report() -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "an_order_is_paid_and_shipped_once", "--test-threads=1"])
+        .env_remove("RETRYPROOF_REPLAY")
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "the job of the README passes");
+    let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    let from = printed.find("an_order_is_paid_and_shipped_once is NOT retry-proof").expect(&printed);
+    let length = printed[from..].find("\nnote: run with `RUST_BACKTRACE").expect(&printed);
+    format!("{}\n", printed[from..from + length].trim_end())
+}
+
+/// The part of this file after `// shown: what`, moved to the left.
+fn shown(what: &str) -> String {
+    let source = include_str!("readme.rs");
+    let from = source.find(&format!("// shown: {what}\n")).expect(what);
+    let lines = source[from..].lines().skip(1).take_while(|line| !line.trim().starts_with("// shown: end"));
+    let lines: Vec<_> = lines.collect();
+    let indent = lines[0].len() - lines[0].trim_start().len();
+    lines.iter().map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect()
+}
+
+/// The block of a page between a line that opens a fence and the one that closes it.
+fn block(page: &str, opening: &str) -> std::ops::Range<usize> {
+    let from =
+        page.find(opening).unwrap_or_else(|| panic!("no block opens with {opening:?}")) + opening.len();
+    from..from + page[from..].find("```").expect("a block ends")
+}
+
+/// The crate's page as text.
+fn crate_page() -> String {
+    let lib = read(&root().join("src/lib.rs"));
+    let lines = lib.lines().filter_map(|line| line.strip_prefix("//!"));
+    lines.map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line))).collect()
+}
+
+#[test]
+fn the_report_is_the_real_one() {
+    let (snapshot, readme) = (root().join("docs/report.txt"), root().join("README.md"));
+    let (report, page) = (report(), read(&readme));
+    let range = block(&page, "```text\nan_order_is_paid");
+    let range = range.start - "an_order_is_paid".len()..range.end;
+    if std::env::var_os("RETRYPROOF_BLESS").is_some() {
+        std::fs::write(snapshot, &report).unwrap();
+        std::fs::write(readme, format!("{}{report}{}", &page[..range.start], &page[range.end..])).unwrap();
+        return;
+    }
+    let hint = "the report has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";
+    assert_eq!(read(&snapshot), report, "{hint}");
+    assert_eq!(page[range], report, "{hint}");
+}
+
+#[test]
+fn both_pages_show_the_jobs_that_are_tested_here() {
+    for (name, page) in [("README.md", read(&root().join("README.md"))), ("src/lib.rs", crate_page())] {
+        for what in ["bad", "good"] {
+            assert!(page.contains(&shown(what)), "{name} does not show:\n{}", shown(what));
+        }
+    }
+}
+
+#[test]
+fn the_crates_page_includes_the_report() {
+    let lib = read(&root().join("src/lib.rs"));
+    assert!(lib.contains("#![doc = include_str!(\"../docs/report.txt\")]"));
+}

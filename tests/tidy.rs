@@ -1,0 +1,313 @@
+//! What of the house's rules a test can hold the code to. Where a rule costs clarity, change it here and say why.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Lines of a file. 600 is the aim; what is longer, up to this, is better than a seam in the wrong place.
+const FILE_LINES: usize = 700;
+/// Lines of a function, from `fn` to its closing brace.
+const FUNCTION_LINES: usize = 70;
+
+/// A source file: where it is, and what stands in it.
+struct Source {
+    path: String,
+    text: String,
+    /// The text with comments, strings and characters blanked out, line by line as long as before.
+    code: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every `.rs` file under a folder, ordered by path. Snapshots and ui tests are no code of ours to judge.
+fn sources(folder: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    walk(&root().join(folder), &mut found);
+    found.sort();
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+        Source { path, code: code_only(&text), text }
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !name.starts_with('.') && !["target", "snapshots", "ui", "corpus"].contains(&name) {
+                walk(&path, found);
+            }
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Blanks out what is no code: comments, strings, characters. Lines stay where they are.
+fn code_only(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = skipped(rest);
+        let (piece, after) = rest.split_at(length.max(first.len_utf8()));
+        match length {
+            0 => code.push(first),
+            _ => code.extend(piece.chars().map(|c| if c == '\n' { '\n' } else { ' ' })),
+        }
+        rest = after;
+        // An identifier is taken whole, so that the `r` of `for"` is no raw string and a lifetime no character.
+        if first.is_alphanumeric() || first == '_' {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            if length == 0 {
+                code.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+        }
+    }
+    code
+}
+
+/// How much of the text, from its beginning, is a comment, a string or a character.
+fn skipped(text: &str) -> usize {
+    let until =
+        |from: usize, end: &str| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
+    if text.starts_with("//") {
+        return text.find('\n').unwrap_or(text.len());
+    }
+    if text.starts_with("/*") {
+        return until(2, "*/");
+    }
+    let raw = text.strip_prefix("br").or_else(|| text.strip_prefix('r'));
+    if let Some(raw) = raw {
+        let hashes = raw.len() - raw.trim_start_matches('#').len();
+        if raw[hashes..].starts_with('"') {
+            let from = text.len() - raw.len() + hashes + 1;
+            return until(from, &format!("\"{}", "#".repeat(hashes)));
+        }
+    }
+    let quoted = |quote: char| {
+        let mut escaped = false;
+        for (at, c) in text.char_indices().skip(1) {
+            if c == quote && !escaped {
+                return at + 1;
+            }
+            escaped = c == '\\' && !escaped;
+        }
+        text.len()
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.next(), chars.next()) {
+        (Some('"'), _, _) => quoted('"'),
+        (Some('\''), Some('\\'), _) | (Some('\''), _, Some('\'')) => quoted('\''),
+        _ => 0,
+    }
+}
+
+#[test]
+fn what_is_no_code_is_blanked_out() {
+    let text = "a // \"b\nc(\"d // {\", 'e', '\"', b'\\'', r#\"f \" g\"#) /* h\n */ fn i<'j>(k: &'j str) {}";
+    let code = code_only(text);
+    assert_eq!(code.split_whitespace().collect::<String>(), "ac(,,,b,)fni<'j>(k:&'jstr){}");
+    assert_eq!(code.lines().count(), text.lines().count());
+}
+
+/// The rooms in the order of their `mod` lines, and the room of each name that the crate's root gives out.
+fn rooms() -> (Vec<String>, BTreeMap<String, String>) {
+    let lib = code_only(&std::fs::read_to_string(root().join("src/lib.rs")).unwrap());
+    let rooms: Vec<String> = lib
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod ")))
+        .filter_map(|rest| rest.strip_suffix(';'))
+        .map(str::to_owned)
+        .collect();
+    let mut names: BTreeMap<_, _> = rooms.iter().map(|room| (room.clone(), room.clone())).collect();
+    for item in lib.split(';').filter_map(|item| item.split_once("pub use ")) {
+        let (room, what) = item.1.split_once("::").unwrap();
+        let what = what.trim().trim_start_matches('{').trim_end_matches('}');
+        for name in what.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            names.insert(name.to_owned(), room.to_owned());
+        }
+    }
+    (rooms, names)
+}
+
+/// The names behind each `crate::` in a piece of code; of `crate::{a::b, c}` it is `a` and `c`. With their lines.
+fn mentions(code: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let line = code[..at].lines().count();
+        let rest = &code[at + "crate::".len()..];
+        let name = |text: &str| -> String {
+            text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+        };
+        match rest.strip_prefix('{') {
+            None => found.push((line, name(rest))),
+            Some(group) => {
+                let mut depth = 0;
+                let items = group.split_inclusive([',', '{', '}']);
+                let mut starts = true;
+                for item in items {
+                    if depth == 0 && starts {
+                        found.push((line, name(item)));
+                    }
+                    match item.chars().last() {
+                        Some('{') => (depth, starts) = (depth + 1, false),
+                        Some('}') if depth == 0 => break,
+                        Some('}') => (depth, starts) = (depth - 1, false),
+                        _ => starts = depth == 0,
+                    }
+                }
+            }
+        }
+    }
+    found.retain(|(_, name)| !name.is_empty());
+    found
+}
+
+#[test]
+fn mentions_are_found_in_groups_too() {
+    let names = |code: &str| mentions(code).into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    assert_eq!(names("use crate::{World, a::{b, c}, panics}; crate::x::y()"), ["World", "a", "panics", "x"]);
+    assert_eq!(names("use crate::state::{Shared, State}; $crate::no; mycrate::no"), ["state"]);
+}
+
+/// The order of `mod` lines is the order in which data flows: code mentions only what stands above it. A doc link may
+/// point anywhere.
+#[test]
+fn a_room_knows_only_the_rooms_above_it() {
+    let (rooms, names) = rooms();
+    assert!(rooms.len() > 10, "{rooms:?}");
+    let place = |room: &str| rooms.iter().position(|known| known == room);
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for source in sources("src") {
+        let room = source.path["src/".len()..].trim_end_matches(".rs").split('/').next().unwrap();
+        if room == "lib" {
+            continue;
+        }
+        let own = place(room).unwrap_or_else(|| panic!("{} belongs to no room", source.path));
+        for (line, name) in mentions(&source.code) {
+            seen += 1;
+            match names.get(&name).and_then(|room| place(room)) {
+                Some(other) if other <= own => {}
+                Some(other) => {
+                    wrong.push(format!("{}:{line}: {room} must not know {}", source.path, rooms[other]));
+                }
+                None => wrong.push(format!("{}:{line}: crate::{name} belongs to no room", source.path)),
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} mentions found");
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Folders with code of ours.
+fn all_sources() -> Vec<Source> {
+    let members = ["src", "tests", "examples", "benches", "macros", "crash-points", "crash-points-macros"];
+    members.into_iter().flat_map(sources).collect()
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    let mut long = Vec::new();
+    for source in all_sources() {
+        let lines = source.text.lines().count();
+        if lines > FILE_LINES {
+            long.push(format!("{}: {lines} lines, at most {FILE_LINES}", source.path));
+        }
+        for (line, name, length) in functions(&source.code) {
+            if length > FUNCTION_LINES {
+                let path = &source.path;
+                long.push(format!("{path}:{line}: fn {name} has {length} lines, at most {FUNCTION_LINES}"));
+            }
+        }
+    }
+    assert!(long.is_empty(), "\n{}", long.join("\n"));
+}
+
+/// Each function with a body: its line, its name, how many lines it has.
+fn functions(code: &str) -> Vec<(usize, &str, usize)> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("fn ") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let name =
+            code[at + 3..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        let Some(end) = body_end(&code[at..]) else { continue };
+        if !name.is_empty() {
+            found.push((
+                1 + code[..at].matches('\n').count(),
+                name,
+                1 + code[at..at + end].matches('\n').count(),
+            ));
+        }
+    }
+    found
+}
+
+/// Where the body of a function ends, if it has one: at the brace that closes the first one.
+fn body_end(code: &str) -> Option<usize> {
+    let (mut depth, mut brackets) = (0_usize, 0_usize);
+    for (at, c) in code.char_indices() {
+        match c {
+            ';' if depth == 0 && brackets == 0 => return None,
+            '[' => brackets += 1,
+            ']' => brackets = brackets.saturating_sub(1),
+            '{' => depth += 1,
+            '}' if depth <= 1 => return (depth == 1).then_some(at),
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The order of a hash map differs from run to run. Clippy says so for std's; this says so for any.
+#[test]
+fn nothing_in_the_core_has_no_order() {
+    for source in sources("src") {
+        for name in ["HashMap", "HashSet"] {
+            assert!(!source.code.contains(name), "{}: {name}; use a BTreeMap or a Vec", source.path);
+        }
+    }
+}
+
+/// Whatever the crate gives out by name is named on its page.
+#[test]
+fn the_crates_page_names_whatever_is_public() {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let page: String = lib.lines().filter(|line| line.starts_with("//!")).collect();
+    let (rooms, names) = rooms();
+    let missing: BTreeSet<_> = names
+        .keys()
+        .filter(|name| !rooms.contains(name))
+        .filter(|name| !page.contains(&format!("[`{name}`]")) && !page.contains(&format!("[`macro@{name}`]")))
+        .collect();
+    assert!(missing.is_empty(), "not on the crate's page: {missing:?}");
+}
+
+/// ARCHITECTURE.md has the rooms of lib.rs, in their order, and is short enough to be read.
+#[test]
+fn the_map_shows_the_rooms_as_they_are() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let shown: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split('`').next())
+        .map(|room| room.trim_end_matches(".rs").trim_end_matches('/').to_owned())
+        .collect();
+    assert_eq!(shown, rooms().0);
+    assert!(page.lines().count() < 250);
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let room = line.split('`').nth(1).unwrap();
+        assert!(root().join("src").join(room).exists(), "src/{room} is not there");
+    }
+}
