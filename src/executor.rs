@@ -52,6 +52,30 @@ impl Task {
         Actor::Attempt { job: self.job, attempt: self.attempt }
     }
 
+    /// Polls as long as the task wakes itself and no time passes; only once if somebody looks on after each step.
+    /// Returns whether it woke itself, too.
+    fn poll(
+        &mut self,
+        shared: &Shared,
+        life: &Life,
+        now: Duration,
+        watched: bool,
+    ) -> (Poll<Result<(), String>>, bool) {
+        let mut cx = TaskContext::from_waker(&self.waker);
+        loop {
+            self.wake.begin();
+            let polled = self.future.as_mut().poll(&mut cx);
+            let woken = self.wake.end();
+            if polled.is_ready() || !woken || watched || life.is_dead() {
+                return (polled, woken);
+            }
+            let mut state = shared.state();
+            if state.clock.now() != now || !state.step() {
+                return (polled, woken);
+            }
+        }
+    }
+
     /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.
     fn waits_outside(&self) -> bool {
         // One for the executor's own handle, one inside the waker that is shown to the future.
@@ -362,6 +386,7 @@ impl Executor {
         };
         let host = &mut self.hosts[task.host];
         let life = host.living.as_ref().expect("the tasks of a dead process are gone").0.clone();
+        let watched = !self.always.is_empty();
         let ended = loop {
             let now = {
                 let mut state = self.shared.state();
@@ -372,13 +397,10 @@ impl Executor {
                 state.task = Some((task.id, task.waker.data().addr()));
                 state.clock.now()
             };
-            task.wake.begin();
-            let mut cx = TaskContext::from_waker(&task.waker);
-            let future = task.future.as_mut();
             let polled = catch_unwind(AssertUnwindSafe(|| {
-                host.context.within(now, &life, || life::risk(&life, || future.poll(&mut cx)))
+                let go_on = || task.poll(&self.shared, &life, now, watched);
+                host.context.within(now, &life, || life::risk(&life, go_on))
             }));
-            let woken = task.wake.end();
             self.shared.state().task = None;
             for check in &self.always {
                 check();
@@ -387,9 +409,9 @@ impl Executor {
                 break None;
             }
             match polled {
-                Ok(Poll::Ready(result)) => break Some(result),
-                Ok(Poll::Pending) if woken => {}
-                Ok(Poll::Pending) => break None,
+                Ok((Poll::Ready(result), _)) => break Some(result),
+                Ok((Poll::Pending, true)) => {}
+                Ok((Poll::Pending, false)) => break None,
                 Err(panic) => break Some(Err(format!("panicked: {}", panics::text(&*panic)))),
             }
         };
