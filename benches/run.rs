@@ -63,7 +63,9 @@ async fn charges(world: &World, count: u32) {
         let payments = p.payments();
         p.handle(async move |count: u32| {
             for order in 0..count {
-                payments.charge(Charge::of_order(order, 2_598).customer("cu_2").key(order.to_string())).await?;
+                payments
+                    .charge(Charge::of_order(order, 2_598).customer("cu_2").key(order.to_string()))
+                    .await?;
             }
             Ok::<(), ServiceError>(())
         });

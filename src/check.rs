@@ -1,5 +1,6 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
@@ -249,7 +250,8 @@ impl Explore {
                 return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
             }
         };
-        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool: Pool::default() };
+        let (pool, record) = (Pool::default(), RefCell::default());
+        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool, record };
         let reference =
             run(body, Plan::Numbered(Vec::new(), None), Weather::Rough, Timeline::default(), &ground);
         let exploration = Exploration {
@@ -389,6 +391,7 @@ impl Exploration<'_> {
                 self.runs += 1;
                 self.judge(&ran, plan);
             }
+            self.ground.record.replace(ran.record);
         }
         Ok(())
     }

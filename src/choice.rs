@@ -358,8 +358,16 @@ pub(crate) struct Chooser {
 
 impl Chooser {
     /// A chooser that will follow `plan`.
+    #[cfg(test)]
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, next: 0, record: Vec::with_capacity(48), divergence: None }
+        Self::recording_in(plan, Vec::new())
+    }
+
+    /// A chooser that will follow `plan`, with the room of a record that is no longer needed: a new one costs more than
+    /// all that is put in.
+    pub(crate) fn recording_in(plan: Plan, mut record: Vec<Choice>) -> Self {
+        record.clear();
+        Self { plan, next: 0, record, divergence: None }
     }
 
     /// A chooser for a run that is over.

@@ -200,7 +200,8 @@ mod tests {
 
     #[test]
     fn an_extra_effect_does_not_move_the_ids_of_later_ones() {
-        let id = |ledger: &mut Ledger, body: &str| ledger.id("", "payments".into(), "charge".into(), None, body);
+        let id =
+            |ledger: &mut Ledger, body: &str| ledger.id("", "payments".into(), "charge".into(), None, body);
         let (mut one, mut other) = (Ledger::default(), Ledger::default());
         let first = id(&mut one, "a");
         let second = id(&mut one, "b");

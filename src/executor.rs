@@ -195,6 +195,9 @@ impl Executor {
 
     /// Boots the processes whose time has come.
     fn restart(&mut self) -> bool {
+        if self.hosts.iter().all(|host| host.living.is_some()) {
+            return false;
+        }
         let now = self.shared.state().clock.now();
         let due = (0..self.hosts.len())
             .find(|&index| self.hosts[index].living.is_none() && self.hosts[index].restart_at <= now);
@@ -253,19 +256,24 @@ impl Executor {
 
     /// Starts an attempt, if a job is ready and a slot free.
     fn take_job(&mut self) -> bool {
-        let serial = self.shared.state().weather == Weather::Serial;
-        if serial {
+        let mut state = self.shared.state();
+        if state.weather == Weather::Serial {
+            drop(state);
             return self.tasks.iter().all(Option::is_none) && self.take_in_any_order();
         }
-        let candidate = {
-            let state = self.shared.state();
-            state
-                .queue
-                .ready()
-                .find_map(|job| self.host_for(state.queue.job(job).kind).map(|host| (job, host)))
+        if state.queue.ready().len() == 0 {
+            return false;
+        }
+        let candidate = state
+            .queue
+            .ready()
+            .find_map(|job| self.host_for(state.queue.job(job).kind).map(|host| (job, host)));
+        let Some((job, host)) = candidate else {
+            drop(state);
+            return self.bury_unhandled();
         };
-        let Some((job, host)) = candidate else { return self.bury_unhandled() };
-        self.shared.state().queue.take_out_of_turn(job);
+        state.queue.take_out_of_turn(job);
+        drop(state);
         self.begin(job, host);
         true
     }

@@ -1,5 +1,6 @@
 //! One scenario in, one outcome out.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -64,11 +65,14 @@ pub(crate) struct Ground {
     pub(crate) seed: u64,
     pub(crate) max_steps: u64,
     pub(crate) pool: Pool,
+    /// Room for the record of the next run.
+    pub(crate) record: RefCell<Vec<Choice>>,
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timeline, ground: &Ground) -> Ran {
-    let state = State::new(Chooser::new(plan), weather, timeline, ground.seed, ground.max_steps);
+    let chooser = Chooser::recording_in(plan, ground.record.take());
+    let state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone());
     let end = live_through(body, &world, &shared, ground);

@@ -61,7 +61,9 @@ pub(crate) async fn ten_awaits(world: &World) {
             });
             clock.sleep(Duration::from_secs(1)).await;
             if email.emails(&job.email, "receipt").await?.is_empty() {
-                email.send(Email::new(job.email, "receipt").data("order_id", id).data("cents", cents)).await?;
+                email
+                    .send(Email::new(job.email, "receipt").data("order_id", id).data("cents", cents))
+                    .await?;
             }
             clock.yield_now().await;
             clock.sleep(Duration::from_secs(1)).await;

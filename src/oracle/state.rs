@@ -6,12 +6,7 @@ use super::{Finding, effects};
 use crate::json_path;
 use crate::run::Outcome;
 
-pub(super) fn compare(
-    outcome: &Outcome,
-    expected: &Outcome,
-    serial: bool,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findings: &mut Vec<Finding>) {
     for (name, one) in &expected.state {
         let Some((_, other)) = outcome.state.iter().find(|(known, _)| known == name) else {
             let (path, expected) = ("$".to_owned(), serde_json::from_str(one).ok());
