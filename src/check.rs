@@ -381,7 +381,6 @@ impl Exploration<'_> {
                     });
                 }
             }
-            let plan = task.plan.clone();
             let ran = self.run(task.plan);
             if let Some(divergence) = &ran.divergence {
                 return Err(self.diverged(divergence));
@@ -389,7 +388,7 @@ impl Exploration<'_> {
             explorer.ran(&ran.record);
             if task.judge {
                 self.runs += 1;
-                self.judge(&ran, plan);
+                self.judge(&ran);
             }
             self.ground.record.replace(ran.record);
         }
@@ -397,10 +396,10 @@ impl Exploration<'_> {
     }
 
     /// Judges a run and sorts what is wrong with it by cause.
-    fn judge(&mut self, ran: &Ran, plan: Plan) {
+    fn judge(&mut self, ran: &Ran) {
         if let End::Stuck(stuck) = &ran.outcome.end {
             if self.stuck.is_none() {
-                self.stuck = Some((plan, stuck.to_string()));
+                self.stuck = Some((ran.plan.clone(), stuck.to_string()));
             }
             return;
         }
@@ -424,7 +423,7 @@ impl Exploration<'_> {
                     subject,
                     kinds: kinds.clone(),
                     finding,
-                    plan: plan.clone(),
+                    plan: ran.plan.clone(),
                     runs: 1,
                 }),
             }

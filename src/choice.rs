@@ -376,14 +376,22 @@ impl Chooser {
     }
 
     /// Decides. The answer is below `options.len()`.
+    #[inline]
     pub(crate) fn choose(&mut self, kind: Kind, label: Label, options: Options) -> usize {
-        let taken = self.planned(label, options);
+        // Nearly all choices of a run are ordinary: for them nothing is looked at.
+        let ordinary = match &self.plan {
+            Plan::Numbered(deviations, _) => {
+                deviations.get(self.next).is_none_or(|next| next.at() != self.record.len())
+            }
+            Plan::Wanted(wanted) => self.next == wanted.len(),
+        };
+        let taken = if ordinary { 0 } else { self.planned(&label, options) };
         debug_assert!(taken < options.len(), "an option that is not offered");
         self.record.push(Choice { kind, label, options, taken: taken as u32 });
         taken
     }
 
-    fn planned(&mut self, label: Label, options: Options) -> usize {
+    fn planned(&mut self, label: &Label, options: Options) -> usize {
         if self.divergence.is_some() {
             return 0;
         }
@@ -393,7 +401,7 @@ impl Chooser {
                 let Some(deviation) = deviations.get(self.next).filter(|d| d.at() == at) else { return 0 };
                 self.next += 1;
                 let last = self.next == deviations.len();
-                if let Some(expected) = expected.filter(|expected| last && *expected != label) {
+                if let Some(expected) = expected.filter(|expected| last && expected != label) {
                     self.divergence = Some(Divergence::Changed {
                         at,
                         expected: expected.to_string(),
@@ -413,7 +421,7 @@ impl Chooser {
             Plan::Wanted(wanted) => {
                 let text = label.to_string();
                 let Some(want) = wanted.get(self.next).filter(|want| want.label == text) else { return 0 };
-                let met = 1 + self.record.iter().filter(|choice| choice.label == label).count();
+                let met = 1 + self.record.iter().filter(|choice| choice.label == *label).count();
                 if met < want.nth as usize {
                     return 0;
                 }
@@ -436,9 +444,9 @@ impl Chooser {
         &self.record
     }
 
-    /// The record and why the run left its plan, if it did. To be asked when the run is over: a deviation that was
-    /// never met is a divergence, too.
-    pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>) {
+    /// The record, why the run left its plan, if it did, and the plan. To be asked when the run is over: a deviation
+    /// that was never met is a divergence, too.
+    pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>, Plan) {
         let unmet = match &self.plan {
             Plan::Numbered(deviations, expected) => {
                 deviations.get(self.next).map(|deviation| match expected {
@@ -455,7 +463,7 @@ impl Chooser {
                 last: self.record.last().map_or("none".to_owned(), |choice| format!("`{}`", choice.label)),
             })
         });
-        (self.record, divergence)
+        (self.record, divergence, self.plan)
     }
 }
 

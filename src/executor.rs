@@ -335,8 +335,9 @@ impl Executor {
         let life = life.clone();
         let (kind, payload, attempt) = {
             let mut state = self.shared.state();
-            let taken = state.queue.job(job);
-            let (kind, payload, attempt) = (taken.kind, taken.payload.clone(), taken.attempts);
+            // Lent to the handler while it decodes.
+            let taken = state.queue.job_mut(job);
+            let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             state.actor = Actor::Attempt { job, attempt };
             let process = self.hosts[host].name;
             state.note(|| What::Started { kind, payload: payload.clone(), process });
@@ -344,6 +345,7 @@ impl Executor {
         };
         let begun = life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(kind, &payload))));
         let mut state = self.shared.state();
+        state.queue.job_mut(job).payload = payload;
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
                 let actor = state.actor;
@@ -351,6 +353,7 @@ impl Executor {
                 future
             }
             Ok(Some((Err(error), _))) => {
+                let payload = state.queue.job(job).payload.clone();
                 let (kind, reason) = (kind.to_owned(), error.to_string());
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
                 state.note(|| What::Failed { error: error.clone(), retry_at: None });

@@ -53,6 +53,7 @@ pub(crate) struct Outcome {
 /// A run that is over.
 #[derive(Debug)]
 pub(crate) struct Ran {
+    pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
@@ -94,9 +95,9 @@ pub(crate) fn run(body: &dyn Body, plan: Plan, weather: Weather, timeline: Timel
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
-    let (record, divergence) = chooser.finish();
+    let (record, divergence, plan) = chooser.finish();
     let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points };
-    Ran { outcome, record, divergence, events }
+    Ran { plan, outcome, record, divergence, events }
 }
 
 /// Polls the body to its end.
