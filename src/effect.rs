@@ -117,8 +117,7 @@ pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
     let mut text = String::with_capacity(prefix.len() + digits as usize);
     text.push_str(prefix);
     for place in (0..digits).rev() {
-        let digit = (number >> (4 * place) & 0xf) as u32;
-        text.push(char::from_digit(digit, 16).expect("four bits are a hex digit"));
+        text.push(char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
     }
     text
 }
