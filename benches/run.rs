@@ -128,7 +128,7 @@ fn runs(criterion: &mut Criterion) {
 }
 
 fn parts(criterion: &mut Criterion) {
-    const N: u32 = 10;
+    const N: u32 = 20;
     let mut group = criterion.benchmark_group("parts");
     group.bench_function("a choice (an awaited yield)", |bencher| {
         bencher.iter_custom(|wanted| {
