@@ -1,5 +1,6 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
@@ -272,7 +273,8 @@ impl Explore {
                 return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
             }
         };
-        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool: Pool::default() };
+        let (pool, record) = (Pool::default(), RefCell::default());
+        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool, record };
         let reference = run(body, Course::plain(Plan::Numbered(Vec::new(), None)), &ground);
         let exploration = Exploration {
             body,
@@ -410,7 +412,6 @@ impl Exploration<'_> {
                     });
                 }
             }
-            let plan = task.plan.clone();
             let watch = seen.clone().map_or(Watch::Nothing, Watch::merging);
             let ran = run(self.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
             if let Some(divergence) = &ran.divergence {
@@ -426,24 +427,25 @@ impl Exploration<'_> {
                 self.merged += u64::from(task.judge);
             } else if task.judge {
                 self.runs += 1;
-                self.judge(&ran, plan);
+                self.judge(&ran);
             }
+            self.ground.record.replace(ran.record);
         }
         Ok(())
     }
 
     /// Judges a run and sorts what is wrong with it by cause.
-    fn judge(&mut self, ran: &Ran, plan: Plan) {
+    fn judge(&mut self, ran: &Ran) {
         if let End::Stuck(stuck) = &ran.outcome.end {
             if self.stuck.is_none() {
-                self.stuck = Some((plan, stuck.to_string()));
+                self.stuck = Some((ran.plan.clone(), stuck.to_string()));
             }
             return;
         }
         // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
         let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
-            self.poisoned.get_or_insert((plan, error.to_owned()));
+            self.poisoned.get_or_insert((ran.plan.clone(), error.to_owned()));
             return;
         }
         let findings = self.findings(&ran.outcome);
@@ -466,7 +468,7 @@ impl Exploration<'_> {
                     subject,
                     kinds: kinds.clone(),
                     finding,
-                    plan: plan.clone(),
+                    plan: ran.plan.clone(),
                     runs: 1,
                 }),
             }

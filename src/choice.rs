@@ -372,8 +372,16 @@ pub(crate) struct Chooser {
 
 impl Chooser {
     /// A chooser that will follow `plan`.
+    #[cfg(test)]
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, next: 0, record: Vec::with_capacity(48), divergence: None }
+        Self::recording_in(plan, Vec::new())
+    }
+
+    /// A chooser that will follow `plan`, with the room of a record that is no longer needed: a new one costs more than
+    /// all that is put in.
+    pub(crate) fn recording_in(plan: Plan, mut record: Vec<Choice>) -> Self {
+        record.clear();
+        Self { plan, next: 0, record, divergence: None }
     }
 
     /// A chooser for a run that is over.
@@ -382,14 +390,22 @@ impl Chooser {
     }
 
     /// Decides. The answer is below `options.len()`.
+    #[inline]
     pub(crate) fn choose(&mut self, kind: Kind, label: Label, options: Options) -> usize {
-        let taken = self.planned(label, options);
+        // Nearly all choices of a run are ordinary: for them nothing is looked at.
+        let ordinary = match &self.plan {
+            Plan::Numbered(deviations, _) => {
+                deviations.get(self.next).is_none_or(|next| next.at() != self.record.len())
+            }
+            Plan::Wanted(wanted) => self.next == wanted.len(),
+        };
+        let taken = if ordinary { 0 } else { self.planned(&label, options) };
         debug_assert!(taken < options.len(), "an option that is not offered");
         self.record.push(Choice { kind, label, options, taken: taken as u32 });
         taken
     }
 
-    fn planned(&mut self, label: Label, options: Options) -> usize {
+    fn planned(&mut self, label: &Label, options: Options) -> usize {
         if self.divergence.is_some() {
             return 0;
         }
@@ -399,7 +415,7 @@ impl Chooser {
                 let Some(deviation) = deviations.get(self.next).filter(|d| d.at() == at) else { return 0 };
                 self.next += 1;
                 let last = self.next == deviations.len();
-                if let Some(expected) = expected.filter(|expected| last && *expected != label) {
+                if let Some(expected) = expected.filter(|expected| last && expected != label) {
                     self.divergence = Some(Divergence::Changed {
                         at,
                         expected: expected.to_string(),
@@ -419,7 +435,7 @@ impl Chooser {
             Plan::Wanted(wanted) => {
                 let text = label.to_string();
                 let Some(want) = wanted.get(self.next).filter(|want| want.label == text) else { return 0 };
-                let met = 1 + self.record.iter().filter(|choice| choice.label == label).count();
+                let met = 1 + self.record.iter().filter(|choice| choice.label == *label).count();
                 if met < want.nth as usize {
                     return 0;
                 }
@@ -441,9 +457,9 @@ impl Chooser {
         &self.record
     }
 
-    /// The record and why the run left its plan, if it did. To be asked when the run is over: a deviation that was
-    /// never met is a divergence, too.
-    pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>) {
+    /// The record, why the run left its plan, if it did, and the plan. To be asked when the run is over: a deviation
+    /// that was never met is a divergence, too.
+    pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>, Plan) {
         let unmet = match &self.plan {
             Plan::Numbered(deviations, expected) => {
                 deviations.get(self.next).map(|deviation| match expected {
@@ -460,7 +476,7 @@ impl Chooser {
                 last: self.record.last().map_or("none".to_owned(), |choice| format!("`{}`", choice.label)),
             })
         });
-        (self.record, divergence)
+        (self.record, divergence, self.plan)
     }
 }
 

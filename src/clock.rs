@@ -1,6 +1,6 @@
 //! Virtual time and timers. Time stands still while anything can go on, and then jumps to the next timer.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -29,7 +29,9 @@ pub(crate) type TimerId = (Duration, u64);
 pub(crate) struct VirtualClock {
     now: Duration,
     set: u64,
-    timers: BTreeMap<TimerId, Wake>,
+    /// In the order in which they fire. There are few at a time, and most are set behind the others: a map would
+    /// allocate for each of them.
+    timers: VecDeque<(TimerId, Wake)>,
 }
 
 impl VirtualClock {
@@ -41,30 +43,32 @@ impl VirtualClock {
     pub(crate) fn set(&mut self, at: Duration, wake: Wake) -> TimerId {
         let id = (at, self.set);
         self.set += 1;
-        self.timers.insert(id, wake);
+        let place = self.place_of(id);
+        self.timers.insert(place, (id, wake));
         id
     }
 
     pub(crate) fn cancel(&mut self, id: TimerId) {
-        self.timers.remove(&id);
+        let place = self.place_of(id);
+        if self.timers.get(place).is_some_and(|(known, _)| *known == id) {
+            self.timers.remove(place);
+        }
+    }
+
+    fn place_of(&self, id: TimerId) -> usize {
+        self.timers.partition_point(|(known, _)| *known < id)
     }
 
     /// When the next timer fires.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.timers.first_key_value().map(|((at, _), _)| *at)
+        self.timers.front().map(|((at, _), _)| *at)
     }
 
     /// Goes forward to `to` (never back) and takes out those that are to be woken.
     pub(crate) fn advance(&mut self, to: Duration) -> Vec<Wake> {
         self.now = self.now.max(to);
-        let mut due = Vec::new();
-        while let Some(first) = self.timers.first_entry() {
-            if first.key().0 > self.now {
-                break;
-            }
-            due.push(first.remove());
-        }
-        due
+        let due = self.timers.partition_point(|((at, _), _)| *at <= self.now);
+        self.timers.drain(..due).map(|(_, wake)| wake).collect()
     }
 }
 

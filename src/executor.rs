@@ -55,6 +55,30 @@ impl Task {
         Actor::Attempt { job: self.job, attempt: self.attempt }
     }
 
+    /// Polls as long as the task wakes itself and no time passes; only once if somebody looks on after each step.
+    /// Returns whether it woke itself, too.
+    fn poll(
+        &mut self,
+        shared: &Shared,
+        life: &Life,
+        now: Duration,
+        watched: bool,
+    ) -> (Poll<Result<(), String>>, bool) {
+        let mut cx = TaskContext::from_waker(&self.waker);
+        loop {
+            self.wake.begin();
+            let polled = self.future.as_mut().poll(&mut cx);
+            let woken = self.wake.end();
+            if polled.is_ready() || !woken || watched || life.is_dead() {
+                return (polled, woken);
+            }
+            let mut state = shared.state();
+            if state.clock.now() != now || !state.step() {
+                return (polled, woken);
+            }
+        }
+    }
+
     /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.
     fn waits_outside(&self) -> bool {
         // One for the executor's own handle, one inside the waker that is shown to the future.
@@ -183,6 +207,9 @@ impl Executor {
 
     /// Boots the processes whose time has come.
     fn restart(&mut self) -> bool {
+        if self.hosts.iter().all(|host| host.living.is_some()) {
+            return false;
+        }
         let now = self.shared.state().clock.now();
         let due = (0..self.hosts.len())
             .find(|&index| self.hosts[index].living.is_none() && self.hosts[index].restart_at <= now);
@@ -241,19 +268,24 @@ impl Executor {
 
     /// Starts an attempt, if a job is ready and a slot free.
     fn take_job(&mut self) -> bool {
-        let serial = self.shared.state().weather == Weather::Serial;
-        if serial {
+        let mut state = self.shared.state();
+        if state.weather == Weather::Serial {
+            drop(state);
             return self.tasks.iter().all(Option::is_none) && self.take_in_any_order();
         }
-        let candidate = {
-            let state = self.shared.state();
-            state
-                .queue
-                .ready()
-                .find_map(|job| self.host_for(state.queue.job(job).kind).map(|host| (job, host)))
+        if state.queue.ready().len() == 0 {
+            return false;
+        }
+        let candidate = state
+            .queue
+            .ready()
+            .find_map(|job| self.host_for(state.queue.job(job).kind).map(|host| (job, host)));
+        let Some((job, host)) = candidate else {
+            drop(state);
+            return self.bury_unhandled();
         };
-        let Some((job, host)) = candidate else { return self.bury_unhandled() };
-        self.shared.state().queue.take_out_of_turn(job);
+        state.queue.take_out_of_turn(job);
+        drop(state);
         self.begin(job, host);
         true
     }
@@ -315,8 +347,9 @@ impl Executor {
         let life = life.clone();
         let (kind, payload, attempt) = {
             let mut state = self.shared.state();
-            let taken = state.queue.job(job);
-            let (kind, payload, attempt) = (taken.kind, taken.payload.clone(), taken.attempts);
+            // Lent to the handler while it decodes.
+            let taken = state.queue.job_mut(job);
+            let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             state.actor = Actor::Attempt { job, attempt };
             let process = self.hosts[host].name;
             state.note(|| What::Started { kind, payload: payload.clone(), process });
@@ -325,6 +358,7 @@ impl Executor {
         self.watch.begins(&self.observed.borrow());
         let begun = life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(kind, &payload))));
         let mut state = self.shared.state();
+        state.queue.job_mut(job).payload = payload;
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
                 let actor = state.actor;
@@ -332,6 +366,7 @@ impl Executor {
                 future
             }
             Ok(Some((Err(error), _))) => {
+                let payload = state.queue.job(job).payload.clone();
                 let (kind, reason) = (kind.to_owned(), error.to_string());
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
                 state.note(|| What::Failed { error: error.clone(), retry_at: None });
@@ -375,6 +410,7 @@ impl Executor {
         };
         let host = &mut self.hosts[task.host];
         let life = host.living.as_ref().expect("the tasks of a dead process are gone").0.clone();
+        let watched = !self.always.is_empty();
         let ended = loop {
             let now = {
                 let mut state = self.shared.state();
@@ -385,13 +421,10 @@ impl Executor {
                 state.task = Some((task.id, task.waker.data().addr()));
                 state.clock.now()
             };
-            task.wake.begin();
-            let mut cx = TaskContext::from_waker(&task.waker);
-            let future = task.future.as_mut();
             let polled = catch_unwind(AssertUnwindSafe(|| {
-                host.context.within(now, &life, || life::risk(&life, || future.poll(&mut cx)))
+                let go_on = || task.poll(&self.shared, &life, now, watched);
+                host.context.within(now, &life, || life::risk(&life, go_on))
             }));
-            let woken = task.wake.end();
             self.shared.state().task = None;
             for check in &self.always {
                 check();
@@ -400,9 +433,9 @@ impl Executor {
                 break None;
             }
             match polled {
-                Ok(Poll::Ready(result)) => break Some(result),
-                Ok(Poll::Pending) if woken => {}
-                Ok(Poll::Pending) => break None,
+                Ok((Poll::Ready(result), _)) => break Some(result),
+                Ok((Poll::Pending, true)) => {}
+                Ok((Poll::Pending, false)) => break None,
                 Err(panic) => break Some(Err(format!("panicked: {}", panics::text(&*panic)))),
             }
         };

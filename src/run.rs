@@ -1,5 +1,6 @@
 //! One scenario in, one outcome out.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -55,6 +56,7 @@ pub(crate) struct Outcome {
 /// A run that is over.
 #[derive(Debug)]
 pub(crate) struct Ran {
+    pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
@@ -68,6 +70,8 @@ pub(crate) struct Ground {
     pub(crate) seed: u64,
     pub(crate) max_steps: u64,
     pub(crate) pool: Pool,
+    /// Room for the record of the next run.
+    pub(crate) record: RefCell<Vec<Choice>>,
 }
 
 /// How one run is run.
@@ -89,7 +93,8 @@ impl Course {
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let Course { plan, weather, timeline, watch } = course;
-    let state = State::new(Chooser::new(plan), weather, timeline, ground.seed, ground.max_steps);
+    let chooser = Chooser::recording_in(plan, ground.record.take());
+    let state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     let end = live_through(body, &world, &shared, ground);
@@ -111,9 +116,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
-    let (record, divergence) = chooser.finish();
+    let (record, divergence, plan) = chooser.finish();
     let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points };
-    Ran { outcome, record, divergence, events, watch }
+    Ran { plan, outcome, record, divergence, events, watch }
 }
 
 /// Polls the body to its end.

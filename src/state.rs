@@ -225,7 +225,7 @@ impl Woken {
     }
 
     pub(crate) fn take_died(&self) -> bool {
-        self.died.swap(false, Ordering::Relaxed)
+        self.died.load(Ordering::Relaxed) && self.died.swap(false, Ordering::Relaxed)
     }
 
     /// Says that the next moment at which something happens may be another one now.
@@ -275,7 +275,7 @@ impl TaskWaker {
 
     /// From here on waking only leaves a mark: the task that runs goes on running.
     pub(crate) fn begin(&self) {
-        self.flags.store(RUNNING, Ordering::SeqCst);
+        self.flags.store(RUNNING, Ordering::Relaxed);
     }
 
     /// Whether the task was woken since [`TaskWaker::begin`].

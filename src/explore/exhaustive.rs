@@ -222,7 +222,7 @@ mod tests {
             }
             let mut chooser = Chooser::new(task.plan);
             program(&mut chooser);
-            let (record, divergence) = chooser.finish();
+            let (record, divergence, _) = chooser.finish();
             assert_eq!(divergence, None);
             assert!(explorer.ran(&record));
         }

@@ -86,14 +86,11 @@ fn lacking<'e>(
 
 /// Ids that stand for the same thing: which of the ids of a repeated effect a state holds is no difference of its own.
 /// Whether the effect may be repeated is judged above. From each id of a repetition to the id of the first.
-pub(super) fn aliases(outcome: &Outcome, expected: &Outcome) -> Vec<(String, String)> {
-    let mut aliases = Vec::new();
-    for effect in &outcome.effects {
-        if let Some(first) = expected.effects.iter().find(|first| *first == effect) {
-            if first.id != effect.id {
-                aliases.push((effect.id.clone(), first.id.clone()));
-            }
-        }
+pub(super) fn aliases<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> Vec<(&'o str, &'o str)> {
+    let mut firsts = BTreeMap::new();
+    for effect in &expected.effects {
+        firsts.entry(effect.identity()).or_insert(effect.id.as_str());
     }
-    aliases
+    let ids = outcome.effects.iter().map(|effect| (effect.id.as_str(), firsts.get(&effect.identity())));
+    ids.filter_map(|(id, first)| first.filter(|first| **first != id).map(|first| (id, *first))).collect()
 }

@@ -2,17 +2,11 @@
 
 use serde_json::Value;
 
-use super::Finding;
+use super::{Finding, effects};
 use crate::json_path;
 use crate::run::Outcome;
 
-pub(super) fn compare(
-    outcome: &Outcome,
-    expected: &Outcome,
-    aliases: &[(String, String)],
-    serial: bool,
-    findings: &mut Vec<Finding>,
-) {
+pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findings: &mut Vec<Finding>) {
     for (name, one) in &expected.state {
         let Some((_, other)) = outcome.state.iter().find(|(known, _)| known == name) else {
             let (path, expected) = ("$".to_owned(), serde_json::from_str(one).ok());
@@ -23,8 +17,8 @@ pub(super) fn compare(
             continue;
         }
         let mut other = other.clone();
-        for (alias, id) in aliases {
-            other = other.replace(alias.as_str(), id);
+        for (alias, id) in effects::aliases(outcome, expected) {
+            other = other.replace(alias, id);
         }
         // Most states differ in nothing but such an id: no need to read them as JSON.
         if *one == other {

@@ -35,16 +35,16 @@ impl<S: Service> Clone for Client<S> {
 enum Step<S: Service> {
     Begin(S::Request),
     /// It happened, or not; the answer is on its way.
-    Answering(Result<S::Reply, ServiceError>),
+    Answering(Operation, Result<S::Reply, ServiceError>),
     /// No answer will come; the client waits until its own timeout.
-    TimingOut(ServiceError, TimerId),
+    TimingOut(Operation, ServiceError, TimerId),
     Done,
 }
 
 /// What comes of the first half of a call.
 enum Begun<S: Service> {
     Died,
-    Happened(Result<S::Reply, ServiceError>),
+    Happened(Operation, Result<S::Reply, ServiceError>),
 }
 
 /// A call that was made. It does nothing unless awaited.
@@ -52,7 +52,6 @@ enum Begun<S: Service> {
 #[must_use = "a call does nothing unless awaited"]
 pub struct Call<S: Service> {
     client: Client<S>,
-    operation: Operation,
     place: Place,
     step: Step<S>,
 }
@@ -66,8 +65,7 @@ impl<S: Service> Client<S> {
     /// Asks the service. Three crash points: before, after it happened but before its reply, after the reply.
     #[track_caller]
     pub fn call(&self, request: S::Request) -> Call<S> {
-        let operation = lock(&self.service).operation(&request);
-        Call { client: self.clone(), operation, place: Place::caller(), step: Step::Begin(request) }
+        Call { client: self.clone(), place: Place::caller(), step: Step::Begin(request) }
     }
 
     /// Asks the service from code that blocks. A crash unwinds.
@@ -77,13 +75,12 @@ impl<S: Service> Client<S> {
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
         let (client, place) = (self, Place::caller());
-        let operation = lock(&self.service).operation(&request);
         match client.link.standing() {
             Standing::Falling => return Ok(client.throw_away(request, place)),
             Standing::Dead => client.link.unwind(),
             Standing::Alive => {}
         }
-        let Begun::Happened(result) = client.begin(request, operation, place) else { client.link.unwind() };
+        let Begun::Happened(operation, result) = client.begin(request, place) else { client.link.unwind() };
         let mut state = client.link.shared().state();
         if matches!(result, Err(ServiceError::TimedOut { .. })) {
             let now = state.clock.now();
@@ -104,8 +101,9 @@ impl<S: Service> Client<S> {
         lock(&self.service)
     }
 
-    fn begin(&self, request: S::Request, operation: Operation, place: Place) -> Begun<S> {
+    fn begin(&self, request: S::Request, place: Place) -> Begun<S> {
         let mut service = lock(&self.service);
+        let operation = service.operation(&request);
         let mut state = self.link.shared().state();
         self.link.speak(&mut state, |state| self.begin_as(state, &mut service, request, operation, place))
     }
@@ -123,7 +121,7 @@ impl<S: Service> Client<S> {
         self.link.admit(state, name.as_str());
         if self.link.is_given() {
             let result = Ok(service.answer(request, &mut self.cx(state, name, place)));
-            return Begun::Happened(result);
+            return Begun::Happened(operation, result);
         }
         state.timeline.called_from(state.actor, place, site);
         if state.timeline.is_recording() {
@@ -148,7 +146,7 @@ impl<S: Service> Client<S> {
                 state.note(|| What::Effect { name, id });
             }
         }
-        Begun::Happened(result)
+        Begun::Happened(operation, result)
     }
 
     fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
@@ -212,7 +210,7 @@ impl<S: Service> Future for Call<S> {
         }
         match std::mem::replace(&mut this.step, Step::Done) {
             Step::Begin(request) => {
-                let Begun::Happened(result) = this.client.begin(request, this.operation, this.place) else {
+                let Begun::Happened(operation, result) = this.client.begin(request, this.place) else {
                     return Poll::Pending;
                 };
                 if link.is_given() {
@@ -222,36 +220,40 @@ impl<S: Service> Future for Call<S> {
                     Err(error @ ServiceError::TimedOut { after, .. }) => {
                         let mut state = link.shared().state();
                         let at = state.clock.now() + after;
-                        Step::TimingOut(error, link.shared().set_timer(&mut state, at, cx))
+                        Step::TimingOut(operation, error, link.shared().set_timer(&mut state, at, cx))
                     }
                     result => {
                         cx.waker().wake_by_ref();
-                        Step::Answering(result)
+                        Step::Answering(operation, result)
                     }
                 };
                 Poll::Pending
             }
-            Step::TimingOut(error, timer) => {
+            Step::TimingOut(operation, error, timer) => {
                 let mut state = link.shared().state();
                 if state.clock.now() < timer.0 {
                     state.clock.cancel(timer);
                     let timer = link.shared().set_timer(&mut state, timer.0, cx);
-                    this.step = Step::TimingOut(error, timer);
+                    this.step = Step::TimingOut(operation, error, timer);
                     return Poll::Pending;
                 }
                 drop(state);
-                this.finish(Err(error))
+                this.finish(operation, Err(error))
             }
-            Step::Answering(result) => this.finish(result),
+            Step::Answering(operation, result) => this.finish(operation, result),
             Step::Done => panic!("a call was polled after it had ended"),
         }
     }
 }
 
 impl<S: Service> Call<S> {
-    fn finish(&self, result: Result<S::Reply, ServiceError>) -> Poll<Result<S::Reply, ServiceError>> {
+    fn finish(
+        &self,
+        operation: Operation,
+        result: Result<S::Reply, ServiceError>,
+    ) -> Poll<Result<S::Reply, ServiceError>> {
         let mut state = self.client.link.shared().state();
-        if self.client.died_answering(&mut state, self.operation, self.place) || state.stuck.is_some() {
+        if self.client.died_answering(&mut state, operation, self.place) || state.stuck.is_some() {
             return Poll::Pending;
         }
         self.client.note_reply(&mut state, &result);
@@ -261,7 +263,7 @@ impl<S: Service> Call<S> {
 
 impl<S: Service> Drop for Call<S> {
     fn drop(&mut self) {
-        if let Step::TimingOut(_, timer) = self.step {
+        if let Step::TimingOut(_, _, timer) = self.step {
             self.client.link.shared().state().clock.cancel(timer);
         }
     }

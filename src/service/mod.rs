@@ -85,7 +85,7 @@ impl Cx<'_> {
     ) -> String {
         let operation = operation.into();
         let body = serde_json::to_string(body).expect("the body of an effect can be written as JSON");
-        let id = format!("{prefix}{}", self.ledger.id(self.service, operation, key, &body));
+        let id = self.ledger.id(prefix, self.service, operation, key, &body);
         self.ledger.push(Effect {
             service: self.service,
             operation,

@@ -132,7 +132,7 @@ impl Payments {
         &self.records
     }
 
-    fn charge(&mut self, charge: Charge, cx: &mut Cx<'_>) -> Charged {
+    fn charge(&mut self, mut charge: Charge, cx: &mut Cx<'_>) -> Charged {
         if let Some(answer) = charge.metadata.idempotency_key.as_ref().and_then(|key| self.answered.get(key))
         {
             return answer.clone();
@@ -140,13 +140,14 @@ impl Payments {
         let answer = if charge.amount_cents == DECLINED_AMOUNT {
             Charged::Declined { explanation: "Insufficient funds".to_owned() }
         } else {
-            let mut body = charge.clone();
-            let key = body.metadata.idempotency_key.take();
-            let charge_id = cx.effect("charge", key.as_deref(), &body, "ch_");
+            // The body of the effect is what was asked for, without the key.
+            let key = charge.metadata.idempotency_key.take();
+            let charge_id = cx.effect("charge", key.as_deref(), &charge, "ch_");
             let answer = Charged::Success { charge_id };
-            if let Some(key) = key {
-                self.answered.insert(key, answer.clone());
+            if let Some(key) = &key {
+                self.answered.insert(key.clone(), answer.clone());
             }
+            charge.metadata.idempotency_key = key;
             answer
         };
         self.records.push(ChargeRecord { charge, answer: answer.clone() });
