@@ -1,14 +1,19 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+mod reference;
+mod settings;
+
+pub use self::settings::Explore;
+
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::time::Duration;
 
-use crate::choice::{Choice, Deviation, Divergence, Kind, Plan, Site};
+use self::reference::{difference, nothing_tested};
+use crate::choice::{Deviation, Divergence, Kind, Plan, Site};
 use crate::explore::{Bounds, Exhaustive};
-use crate::job::{JobState, short_kind};
-use crate::json_path;
+use crate::job::short_kind;
 use crate::oracle::{self, Finding};
 use crate::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
 use crate::run::{Body, Course, End, Ground, Outcome, Ran, run};
@@ -33,54 +38,6 @@ const MOST_ORDERS: u64 = 1_000;
 #[track_caller]
 pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
-}
-
-/// The settings of an exploration.
-///
-/// ```
-/// use retryproof::{Explore, Verdict, World, service::payments::Charge};
-///
-/// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     world.process("worker", |p| {
-///         let payments = p.payments();
-///         p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500)).await.map(drop));
-///     });
-///     world.enqueue(6_u32);
-///     world.settle().await;
-/// });
-/// assert_eq!(report.verdict(), Verdict::Violated);
-/// assert_eq!(report.violations()[0].summary, "payments.charge happened twice, expected once");
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "settings do nothing until `run` or `check` is called"]
-pub struct Explore {
-    name: Option<String>,
-    bounds: Bounds,
-    max_runs: u64,
-    max_time: Option<Duration>,
-    max_steps: u64,
-    seed: u64,
-    replay: Option<String>,
-    replay_command: String,
-    allow_incomplete: bool,
-    merge: bool,
-}
-
-impl Default for Explore {
-    fn default() -> Self {
-        Self {
-            name: None,
-            bounds: Bounds::total(2),
-            max_runs: 1_000_000,
-            max_time: None,
-            max_steps: 20_000,
-            seed: 0,
-            replay: None,
-            replay_command: "cargo test".to_owned(),
-            allow_incomplete: false,
-            merge: false,
-        }
-    }
 }
 
 /// An exploration under way.
@@ -118,109 +75,6 @@ enum Halt {
 }
 
 impl Explore {
-    /// The defaults: up to two deviations, of any kind.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().split_whitespace().collect::<Vec<_>>().join("-"));
-        self
-    }
-
-    /// How many deviations a run may have. 2 unless told.
-    pub fn deviations(mut self, most: usize) -> Self {
-        self.bounds.total = most;
-        self
-    }
-
-    /// How many of them may be crashes. As many as deviations unless told; so for the other kinds.
-    pub fn crashes(mut self, most: usize) -> Self {
-        self.bounds.crashes = most;
-        self
-    }
-
-    /// How many of them may be faults of services.
-    pub fn faults(mut self, most: usize) -> Self {
-        self.bounds.faults = most;
-        self
-    }
-
-    /// How many of them may be irregular deliveries.
-    pub fn deliveries(mut self, most: usize) -> Self {
-        self.bounds.deliveries = most;
-        self
-    }
-
-    /// How many of them may be switches to another task.
-    pub fn switches(mut self, most: usize) -> Self {
-        self.bounds.switches = most;
-        self
-    }
-
-    /// How many of them may be late timers.
-    pub fn delays(mut self, most: usize) -> Self {
-        self.bounds.delays = most;
-        self
-    }
-
-    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`]. A million unless told.
-    pub fn max_runs(mut self, most: u64) -> Self {
-        self.max_runs = most;
-        self
-    }
-
-    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`]. No limit unless told.
-    pub fn max_time(mut self, most: Duration) -> Self {
-        self.max_time = Some(most);
-        self
-    }
-
-    /// How many steps (polls, calls, choices) a run may take before it is called stuck. 20,000 unless told.
-    pub fn max_steps(mut self, most: u64) -> Self {
-        self.max_steps = most;
-        self
-    }
-
-    /// The seed of the random numbers that code under test draws, and of the jitter of backoffs.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Runs one scenario only, as a report names it, and shows its timeline. So does the environment variable
-    /// `RETRYPROOF_REPLAY`, for the test that it names.
-    pub fn replay(mut self, scenario: impl Into<String>) -> Self {
-        self.replay = Some(scenario.into());
-        self
-    }
-
-    /// The command that runs this exploration, for the line that the report prints to be pasted. `cargo test` unless
-    /// told; an example or a binary says `cargo run --example …`.
-    pub fn replay_command(mut self, command: impl Into<String>) -> Self {
-        self.replay_command = command.into();
-        self
-    }
-
-    /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
-    /// without having found anything.
-    pub fn allow_incomplete(mut self) -> Self {
-        self.allow_incomplete = true;
-        self
-    }
-
-    /// Ends a run where another one has gone on from the same state, with as much yet to come. Off unless told.
-    ///
-    /// After a crash of the only living process what is left is the durable state: services, queue, effects, time, and
-    /// what `world.durable(…)` and `world.observe(…)` name. Two runs that have left the same go on alike, and one of
-    /// them is enough. So switch it on where *all* durable state is observed: state in a static, a file or a database
-    /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
-    pub fn merge(mut self, merge: bool) -> Self {
-        self.merge = merge;
-        self
-    }
-
     /// Explores, and panics with the report unless the body is retry-proof.
     ///
     /// # Panics
@@ -717,77 +571,10 @@ fn poisoned(outcome: &Outcome) -> Option<&str> {
     errors.into_iter().find(|error| SAID.iter().any(|said| error.contains(said)))
 }
 
-/// Why the reference run tests nothing, if it does not.
-fn nothing_tested(outcome: &Outcome) -> Option<String> {
-    if outcome.jobs.is_empty() {
-        return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
-    }
-    if outcome.jobs.iter().all(|job| job.state != JobState::Done) {
-        let states: Vec<_> = outcome
-            .jobs
-            .iter()
-            .map(|job| {
-                let error = job.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-                format!(
-                    "job#{} {} is {}{error}",
-                    job.number,
-                    short_kind(job.kind),
-                    words::job_state(job.state)
-                )
-            })
-            .collect();
-        let help = "a test body usually ends with `world.settle().await`";
-        return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
-    }
-    if outcome.crash_points == 0 {
-        return Some(
-            "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
-                .to_owned(),
-        );
-    }
-    if outcome.effects.is_empty() && outcome.state.is_empty() {
-        return Some(
-            "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
-        );
-    }
-    None
-}
-
 fn nondeterministic(difference: &str) -> String {
     format!(
         "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap). What a static, a LazyLock or a Once holds outlives the run: build it in the boot closure instead"
     )
-}
-
-/// In what two runs of the same scenario differ.
-fn difference(one: &Ran, other: &Ran) -> Option<String> {
-    let label = |choice: Option<&Choice>| {
-        choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
-    };
-    let (first, second) = (&one.record, &other.record);
-    let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
-    if let Some(at) = at {
-        let (a, b) = (label(first.get(at)), label(second.get(at)));
-        return Some(format!("choice {at} was {a} the first time and {b} the second"));
-    }
-    let (one, other) = (&one.outcome, &other.outcome);
-    let mut ordered = one.effects.iter().zip(&other.effects);
-    if let Some((a, b)) = ordered.find(|(a, b)| a != b) {
-        return Some(match effect_difference(&a.body, &b.body) {
-            Some(path) => format!("{} differs at {path}: {a} the first time, {b} the second", a.name()),
-            None => format!("an effect was {a} the first time and {b} the second"),
-        });
-    }
-    let findings = oracle::judge(other, std::iter::once(one));
-    findings.first().map(|finding| {
-        let (first, second) = words::expected_and_actual(finding);
-        format!("{first} the first time, {second} the second")
-    })
-}
-
-fn effect_difference(one: &str, other: &str) -> Option<String> {
-    let (one, other) = (serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?);
-    json_path::differences(&one, &other).first().map(|difference| difference.path.clone())
 }
 
 #[expect(

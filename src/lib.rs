@@ -92,16 +92,18 @@
 //! * *Handlers*: what they may answer ([`JobResult`]), their options ([`HandlerOptions`], [`Backoff`], [`Delivery`]),
 //!   and why a job could not be run ([`JobError`]).
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
-//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
-//!   [`Name`] is a text that costs nothing to copy.
+//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
+//!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
+//!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. One of one's own cannot be put into a world
 //!   yet.
 //!
 //! # Limitations
 //!
 //! * What does not go through the handles of a process, [`World::durable`] or a timer is not seen. Crashes fall on
-//!   the awaits of those calls, not between any two lines; a tokio timer is no crash point. [`Clock::yield_now`] is
-//!   one, wherever it is wanted.
+//!   the awaits of those calls and before the statements of functions with `#[crash_points]` (of the crate
+//!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
+//!   wherever it is wanted.
 //! * The jobs of a run overlap in one order, always the same: no interleaving of workers, no two deliveries at once.
 //!   Nothing draws choices of [`Kind::Schedule`] in such a run, nor any of [`Kind::Delay`].
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
@@ -110,7 +112,7 @@
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
 //! * Where `panic = "abort"` holds (`cargo test` never does), a job that panics ends the program, and so does a crash
-//!   in a blocking handler.
+//!   at a line or in a blocking handler.
 //!
 //! # Design
 //!
@@ -124,9 +126,9 @@
 //! so that an extra effect does not move those of later ones. The reference run is run again at the start and at the
 //! end: a difference is the code's own nondeterminism.
 //!
-//! A crash at an await drops the attempt's future while its process is marked dead; a crash in a blocking call
-//! unwinds to where the attempt is polled, without a panic's message. A dead process does nothing more: its async
-//! calls never complete, and what its destructors ask for is answered from throw-away copies.
+//! A crash at an await drops the attempt's future while its process is marked dead; a crash at a line or in a
+//! blocking call unwinds to where the attempt is polled, without a panic's message. A dead process does nothing more:
+//! its async calls never complete, and what its destructors ask for is answered from throw-away copies.
 //!
 //! The outcome of a run is compared, as a multiset of effects, the durable and observed state, and the end of each
 //! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a

@@ -70,10 +70,16 @@ impl VisitMut for Walk<'_> {
         self.visit_expr_mut(&mut array.expr);
     }
 
+    fn visit_pat_mut(&mut self, pattern: &mut Pat) {
+        // A pattern may hold constants. The guard of a match arm is a part of it, and an expression.
+        if let Pat::Guard(guarded) = pattern {
+            self.visit_expr_mut(&mut guarded.guard);
+        }
+    }
+
     // What is or may hold a constant, and items, which are functions of their own.
     fn visit_expr_const_mut(&mut self, _: &mut ExprConst) {}
     fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut AngleBracketedGenericArguments) {}
-    fn visit_pat_mut(&mut self, _: &mut Pat) {}
     fn visit_type_mut(&mut self, _: &mut Type) {}
     fn visit_item_mut(&mut self, _: &mut Item) {}
     fn visit_attribute_mut(&mut self, _: &mut Attribute) {}

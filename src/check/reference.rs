@@ -1,0 +1,75 @@
+//! Whether a reference run is any good to compare with: something happened in it, and the same each time.
+
+use crate::choice::Choice;
+use crate::job::{JobState, short_kind};
+use crate::json_path;
+use crate::oracle;
+use crate::report::words;
+use crate::run::{Outcome, Ran};
+
+/// Why the reference run tests nothing, if it does not.
+pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
+    if outcome.jobs.is_empty() {
+        return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
+    }
+    if outcome.jobs.iter().all(|job| job.state != JobState::Done) {
+        let states: Vec<_> = outcome
+            .jobs
+            .iter()
+            .map(|job| {
+                let error = job.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                format!(
+                    "job#{} {} is {}{error}",
+                    job.number,
+                    short_kind(job.kind),
+                    words::job_state(job.state)
+                )
+            })
+            .collect();
+        let help = "a test body usually ends with `world.settle().await`";
+        return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
+    }
+    if outcome.crash_points == 0 {
+        return Some(
+            "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
+                .to_owned(),
+        );
+    }
+    if outcome.effects.is_empty() && outcome.state.is_empty() {
+        return Some(
+            "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
+        );
+    }
+    None
+}
+
+/// In what two runs of the same scenario differ.
+pub(super) fn difference(one: &Ran, other: &Ran) -> Option<String> {
+    let label = |choice: Option<&Choice>| {
+        choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
+    };
+    let (first, second) = (&one.record, &other.record);
+    let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
+    if let Some(at) = at {
+        let (a, b) = (label(first.get(at)), label(second.get(at)));
+        return Some(format!("choice {at} was {a} the first time and {b} the second"));
+    }
+    let (one, other) = (&one.outcome, &other.outcome);
+    let mut ordered = one.effects.iter().zip(&other.effects);
+    if let Some((a, b)) = ordered.find(|(a, b)| a != b) {
+        return Some(match effect_difference(&a.body, &b.body) {
+            Some(path) => format!("{} differs at {path}: {a} the first time, {b} the second", a.name()),
+            None => format!("an effect was {a} the first time and {b} the second"),
+        });
+    }
+    let findings = oracle::judge(other, std::iter::once(one));
+    findings.first().map(|finding| {
+        let (first, second) = words::expected_and_actual(finding);
+        format!("{first} the first time, {second} the second")
+    })
+}
+
+fn effect_difference(one: &str, other: &str) -> Option<String> {
+    let (one, other) = (serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?);
+    json_path::differences(&one, &other).first().map(|difference| difference.path.clone())
+}

@@ -1,0 +1,158 @@
+//! What can be set of an exploration.
+
+use std::time::Duration;
+
+use crate::explore::Bounds;
+
+/// The settings of an exploration.
+///
+/// ```
+/// use retryproof::{Explore, Verdict, World, service::payments::Charge};
+///
+/// let report = Explore::new().deviations(1).run(async |world: &World| {
+///     world.process("worker", |p| {
+///         let payments = p.payments();
+///         p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500)).await.map(drop));
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// assert_eq!(report.verdict(), Verdict::Violated);
+/// assert_eq!(report.violations()[0].summary, "payments.charge happened twice, expected once");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "settings do nothing until `run` or `check` is called"]
+pub struct Explore {
+    pub(super) name: Option<String>,
+    pub(super) bounds: Bounds,
+    pub(super) max_runs: u64,
+    pub(super) max_time: Option<Duration>,
+    pub(super) max_steps: u64,
+    pub(super) seed: u64,
+    pub(super) replay: Option<String>,
+    pub(super) replay_command: String,
+    pub(super) allow_incomplete: bool,
+    pub(super) merge: bool,
+}
+
+impl Default for Explore {
+    fn default() -> Self {
+        Self {
+            name: None,
+            bounds: Bounds::total(2),
+            max_runs: 1_000_000,
+            max_time: None,
+            max_steps: 20_000,
+            seed: 0,
+            replay: None,
+            replay_command: "cargo test".to_owned(),
+            allow_incomplete: false,
+            merge: false,
+        }
+    }
+}
+
+impl Explore {
+    /// The defaults: up to two deviations, of any kind.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().split_whitespace().collect::<Vec<_>>().join("-"));
+        self
+    }
+
+    /// How many deviations a run may have. 2 unless told.
+    pub fn deviations(mut self, most: usize) -> Self {
+        self.bounds.total = most;
+        self
+    }
+
+    /// How many of them may be crashes. As many as deviations unless told; so for the other kinds.
+    pub fn crashes(mut self, most: usize) -> Self {
+        self.bounds.crashes = most;
+        self
+    }
+
+    /// How many of them may be faults of services.
+    pub fn faults(mut self, most: usize) -> Self {
+        self.bounds.faults = most;
+        self
+    }
+
+    /// How many of them may be irregular deliveries.
+    pub fn deliveries(mut self, most: usize) -> Self {
+        self.bounds.deliveries = most;
+        self
+    }
+
+    /// How many of them may be switches to another task.
+    pub fn switches(mut self, most: usize) -> Self {
+        self.bounds.switches = most;
+        self
+    }
+
+    /// How many of them may be late timers.
+    pub fn delays(mut self, most: usize) -> Self {
+        self.bounds.delays = most;
+        self
+    }
+
+    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`]. A million unless told.
+    pub fn max_runs(mut self, most: u64) -> Self {
+        self.max_runs = most;
+        self
+    }
+
+    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`]. No limit unless told.
+    pub fn max_time(mut self, most: Duration) -> Self {
+        self.max_time = Some(most);
+        self
+    }
+
+    /// How many steps (polls, calls, choices) a run may take before it is called stuck. 20,000 unless told.
+    pub fn max_steps(mut self, most: u64) -> Self {
+        self.max_steps = most;
+        self
+    }
+
+    /// The seed of the random numbers that code under test draws, and of the jitter of backoffs.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Runs one scenario only, as a report names it, and shows its timeline. So does the environment variable
+    /// `RETRYPROOF_REPLAY`, for the test that it names.
+    pub fn replay(mut self, scenario: impl Into<String>) -> Self {
+        self.replay = Some(scenario.into());
+        self
+    }
+
+    /// The command that runs this exploration, for the line that the report prints to be pasted. `cargo test` unless
+    /// told; an example or a binary says `cargo run --example …`.
+    pub fn replay_command(mut self, command: impl Into<String>) -> Self {
+        self.replay_command = command.into();
+        self
+    }
+
+    /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
+    /// without having found anything.
+    pub fn allow_incomplete(mut self) -> Self {
+        self.allow_incomplete = true;
+        self
+    }
+
+    /// Ends a run where another one has gone on from the same state, with as much yet to come. Off unless told.
+    ///
+    /// After a crash of the only living process what is left is the durable state: services, queue, effects, time, and
+    /// what `world.durable(…)` and `world.observe(…)` name. Two runs that have left the same go on alike, and one of
+    /// them is enough. So switch it on where *all* durable state is observed: state in a static, a file or a database
+    /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
+    pub fn merge(mut self, merge: bool) -> Self {
+        self.merge = merge;
+        self
+    }
+}
