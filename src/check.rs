@@ -109,11 +109,11 @@ impl Explore {
         if in_tokio() {
             // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
             return std::thread::scope(|scope| {
-                let explored = scope.spawn(|| panics::quietly(|| self.explore(&body, &name))).join();
+                let explored = scope.spawn(|| panics::quietly(&name, || self.explore(&body, &name))).join();
                 explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             });
         }
-        panics::quietly(|| self.explore(&body, &name))
+        panics::quietly(&name, || self.explore(&body, &name))
     }
 
     fn explore(&self, body: &dyn Body, test: &str) -> Report {

@@ -1,11 +1,17 @@
 //! Keeps the panics of explored runs off the terminal, and remembers where the last one was.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Once;
+use std::io::Write;
+use std::sync::{Arc, Once};
+
+use crate::scenario::Scenario;
+use crate::state::Shared;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
     static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+    static TEST: RefCell<String> = const { RefCell::new(String::new()) };
+    static RUN: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
 /// A panic that did not reach the terminal.
@@ -26,6 +32,13 @@ pub(crate) fn keep_quiet() {
                 return former(info);
             }
             let message = text(info.payload());
+            // What the standard library says before it aborts: a second panic while the first one unwinds.
+            if message.starts_with("panic in a destructor")
+                || message.starts_with("panic in a function that cannot")
+            {
+                last_words();
+                return former(info);
+            }
             let place = info.location().map(ToString::to_string);
             let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place }));
         }));
@@ -33,8 +46,35 @@ pub(crate) fn keep_quiet() {
     QUIET.set(true);
 }
 
-/// Runs `code` with the panics of this thread kept off the terminal.
-pub(crate) fn quietly<R>(code: impl FnOnce() -> R) -> R {
+/// From here on this run is under way on this thread; none: it is over.
+pub(crate) fn during(run: Option<Arc<Shared>>) {
+    RUN.set(run);
+}
+
+/// The process is about to abort in the middle of a run: says in which.
+fn last_words() {
+    let scenario = RUN.try_with(|run| {
+        let shared = run.borrow().clone()?;
+        let state = shared.try_state()?;
+        Some(TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record())))
+    });
+    let first = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
+    let mut words = String::new();
+    if let Some(first) = first {
+        words = format!("retryproof: panicked at {}: {}\n", first.place.unwrap_or_default(), first.message);
+    }
+    if let Ok(Some(scenario)) = scenario {
+        words.push_str(
+            "retryproof: a second panic while the first one unwinds, which aborts; to see it again:\n",
+        );
+        words.push_str(&format!("  RETRYPROOF_REPLAY='{scenario}' cargo test\n"));
+    }
+    // Not through `eprintln!`: what libtest has kept to itself is lost when the process aborts.
+    let _ = std::io::stderr().write_all(words.as_bytes());
+}
+
+/// Runs `code`, an exploration of this test, with the panics of this thread kept off the terminal.
+pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
     struct Loud(bool);
     impl Drop for Loud {
         fn drop(&mut self) {
@@ -43,6 +83,7 @@ pub(crate) fn quietly<R>(code: impl FnOnce() -> R) -> R {
     }
     let _loud = Loud(QUIET.get());
     keep_quiet();
+    TEST.set(test.to_owned());
     code()
 }
 

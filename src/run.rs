@@ -97,6 +97,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
+    panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = match world.look() {
         Ok(observed) => (end, observed),
@@ -109,6 +110,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
     shared.state().calm = true;
     let watch = world.executor().shut_down();
+    panics::during(None);
     let mut state = shared.state();
     let (crash_points, mut effects, jobs) =
         (state.crash_points, state.ledger.take(), state.queue.take_jobs());

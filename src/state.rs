@@ -318,6 +318,11 @@ impl Shared {
         })
     }
 
+    /// The state, unless somebody is at it.
+    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok()
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }
