@@ -100,13 +100,13 @@ impl Explore {
         self
     }
 
-    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`]. A million unless told.
+    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). A million unless told.
     pub fn max_runs(mut self, most: u64) -> Self {
         self.max_runs = most;
         self
     }
 
-    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`]. No limit unless told.
+    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). No limit unless told.
     pub fn max_time(mut self, most: Duration) -> Self {
         self.max_time = Some(most);
         self
