@@ -3,6 +3,7 @@
 //! Less is repeated when something goes wrong, but it is still repeated: when the reply to the call is lost, when the
 //! job dies between the call and the save, and when it dies between the save and the enqueue.
 
+use crash_points::crash_points;
 use retryproof::World;
 use retryproof::service::fulfillment::Shipped;
 use retryproof::service::payments::Charged;
@@ -44,6 +45,7 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
     orders.read(|orders| assert_completed(world, orders));
 }
 
+#[crash_points]
 async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     let mut order = shop.order(order_id);
     match shop.payments.charge(order.charge()).await? {
@@ -60,6 +62,7 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     Ok(())
 }
 
+#[crash_points]
 async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
     let mut order = shop.order(order_id);
     let sent = shop.email.send(order.confirmation()).await?;
@@ -70,6 +73,7 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
     Ok(())
 }
 
+#[crash_points]
 async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
     let mut order = shop.order(order_id);
     match shop.fulfillment.request(order.shipment()).await? {

@@ -156,9 +156,11 @@ fn section(version: Version, summary: &Summary) -> String {
 }
 
 fn explored(summary: &Summary) -> String {
-    let Summary { orders, runs, deviations, .. } = summary;
+    let Summary { orders, runs, merged, deviations, .. } = summary;
     let all = if summary.exhausted { "all" } else { "not all" };
-    format!("{orders} orders, {runs} runs, {all} scenarios of up to {deviations} deviations")
+    format!(
+        "{orders} orders, {runs} runs (and {merged} more that left the same state as one of them), {all} scenarios of up to {deviations} deviations"
+    )
 }
 
 fn table(summaries: &[(Version, Summary)]) -> String {

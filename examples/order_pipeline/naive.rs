@@ -3,6 +3,7 @@
 //! It is right as long as nothing goes wrong. But a job that fails or dies starts again from its first line, and by
 //! then the customer may have paid: nothing says so before the last line has run.
 
+use crash_points::crash_points;
 use retryproof::World;
 use retryproof::service::fulfillment::Shipped;
 use retryproof::service::payments::Charged;
@@ -31,6 +32,7 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
     orders.read(|orders| assert_completed(world, orders));
 }
 
+#[crash_points]
 async fn complete_order(shop: &Shop, job: CompleteOrder) -> Done {
     let mut order = shop.order(job.order_id);
 

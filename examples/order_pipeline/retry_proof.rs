@@ -1,6 +1,7 @@
 //! The chain again, each job of it repeatable: it asks what has happened already, every call bears a key or is
 //! preceded by a look-up, every save is guarded, and every enqueue may be done twice.
 
+use crash_points::crash_points;
 use retryproof::service::fulfillment::Shipped;
 use retryproof::service::payments::{ChargeRecord, Charged};
 use retryproof::{Guarantee, World};
@@ -48,6 +49,7 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
     orders.read(|orders| assert_completed(world, orders));
 }
 
+#[crash_points]
 async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     let order = shop.order(order_id);
     if order.charge_id.is_none() {
@@ -87,6 +89,7 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     Ok(())
 }
 
+#[crash_points]
 async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
     let order = shop.order(order_id);
     if order.email_id.is_none() {
@@ -106,6 +109,7 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
     Ok(())
 }
 
+#[crash_points]
 async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
     let order = shop.order(order_id);
     if matches!(order.status, Status::Shipped | Status::Rejected) {

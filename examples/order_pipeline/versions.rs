@@ -55,7 +55,9 @@ impl Version {
 
     /// Completes these orders in every way in which up to two things go wrong.
     pub(crate) fn check(self, orders: &Orders) -> Report {
-        let explore = Explore::new().name(self.name_of(orders)).replay_command(COMMAND);
+        // All that outlives a crash here is in the services, the queue and `world.durable`: runs that have left the same
+        // there may be merged.
+        let explore = Explore::new().name(self.name_of(orders)).replay_command(COMMAND).merge(true);
         match self {
             Self::Naive => explore.run(async |world| naive::complete(world, orders.clone()).await),
             Self::Chain => explore.run(async |world| chain::complete(world, orders.clone()).await),
@@ -85,6 +87,8 @@ pub(crate) struct Summary {
     pub(crate) name: &'static str,
     pub(crate) verdict: Verdict,
     pub(crate) runs: u64,
+    /// Runs that were ended early because another one had gone on from the same state.
+    pub(crate) merged: u64,
     pub(crate) exhausted: bool,
     /// The bound: so many things at once may go wrong in a run.
     pub(crate) deviations: usize,
@@ -130,6 +134,7 @@ pub(crate) fn sum_up(version: Version, orders: usize, reports: Vec<Report>) -> O
     Some(Summary {
         name: version.name(),
         runs: reports.iter().map(Report::runs).sum(),
+        merged: reports.iter().map(Report::merged).sum(),
         exhausted: reports.iter().all(Report::exhausted),
         deviations: reports.iter().map(Report::deviations).max()?,
         orders,
