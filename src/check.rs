@@ -47,8 +47,10 @@ struct Exploration<'b> {
     ground: Ground,
     settings: &'b Explore,
     reference: Ran,
-    /// The outcomes of the other orders of the jobs, once they are asked for.
-    orders: Option<Vec<Outcome>>,
+    /// The outcomes of the orders of the jobs, once they are asked for.
+    orders: Option<Orders>,
+    /// The reference run ended as no order of its jobs does.
+    torn: bool,
     groups: Vec<Group>,
     stuck: Option<(Plan, String)>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
@@ -57,6 +59,15 @@ struct Exploration<'b> {
     merged: u64,
     violated: u64,
     notes: Vec<String>,
+}
+
+/// What comes of the jobs when they run one at a time.
+#[derive(Default)]
+struct Orders {
+    /// Whether some order ends as the reference run does.
+    like_reference: bool,
+    /// The outcomes of those that do not, each once.
+    others: Vec<Outcome>,
 }
 
 /// Findings with the same cause.
@@ -137,6 +148,7 @@ impl Explore {
             settings: self,
             reference,
             orders: None,
+            torn: false,
             groups: Vec::new(),
             stuck: None,
             poisoned: None,
@@ -330,27 +342,50 @@ impl Exploration<'_> {
     }
 
     fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
-        if oracle::same(outcome, &self.reference.outcome) {
-            return oracle::alone(outcome);
+        let reference = &self.reference.outcome;
+        if !self.torn {
+            if oracle::same(outcome, reference) {
+                return oracle::alone(outcome);
+            }
+            let findings = oracle::judge(outcome, std::iter::once(reference), false);
+            if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
+                return findings;
+            }
+            if self.orders().others.is_empty() {
+                return findings;
+            }
         }
-        let findings = oracle::judge(outcome, std::iter::once(&self.reference.outcome));
-        if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
-            return findings;
+        let torn = self.torn;
+        self.orders();
+        let others = self.orders.iter().flat_map(|orders| &orders.others);
+        let reference = Some(&self.reference.outcome).filter(|_| !torn);
+        oracle::judge(outcome, reference.into_iter().chain(others), true)
+    }
+
+    /// Jobs that ran at the same time may have torn each other's state even where nothing went wrong. Then the reference
+    /// run ended as no order of them does, and is nothing to compare with.
+    fn look_at_overlap(&mut self) {
+        if !self.reference.outcome.overlapped
+            || self.orders().like_reference
+            || self.orders().others.is_empty()
+        {
+            return;
         }
+        let others = self.orders.iter().flat_map(|orders| &orders.others);
+        self.torn = !oracle::judge(&self.reference.outcome, others, true).is_empty();
+    }
+
+    fn orders(&mut self) -> &Orders {
         if self.orders.is_none() {
             self.orders = Some(self.run_orders());
         }
-        let orders = self.orders.as_deref().unwrap_or_default();
-        if orders.is_empty() {
-            return findings;
-        }
-        oracle::judge(outcome, std::iter::once(&self.reference.outcome).chain(orders))
+        self.orders.as_ref().expect("the orders were run a moment ago")
     }
 
-    /// The outcomes of every one-at-a-time order of the jobs that is not that of the reference run.
-    fn run_orders(&mut self) -> Vec<Outcome> {
+    /// Runs the jobs one at a time, in every order.
+    fn run_orders(&mut self) -> Orders {
         let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));
-        let mut outcomes: Vec<Outcome> = Vec::new();
+        let mut orders = Orders::default();
         let mut runs = 0;
         while let Some(task) = explorer.next() {
             if runs == MOST_ORDERS {
@@ -364,14 +399,15 @@ impl Exploration<'_> {
             }
             if task.judge {
                 runs += 1;
-                let known = oracle::same(&ran.outcome, &self.reference.outcome)
-                    || outcomes.iter().any(|outcome| oracle::same(&ran.outcome, outcome));
-                if !known && ran.outcome.end == End::Completed {
-                    outcomes.push(ran.outcome);
+                let like_reference = oracle::same(&ran.outcome, &self.reference.outcome);
+                orders.like_reference |= like_reference;
+                let known = orders.others.iter().any(|outcome| oracle::same(&ran.outcome, outcome));
+                if !known && !like_reference && ran.outcome.end == End::Completed {
+                    orders.others.push(ran.outcome);
                 }
             }
         }
-        outcomes
+        orders
     }
 
     /// A report right away, if the run in which nothing goes wrong is nothing to compare with.
@@ -382,10 +418,18 @@ impl Exploration<'_> {
             self.stuck = Some((Plan::Numbered(Vec::new(), None), reason.clone()));
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
-        let findings = oracle::alone(outcome);
+        let mut findings = oracle::alone(outcome);
+        let mut reason =
+            "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
+        if findings.is_empty() {
+            self.look_at_overlap();
+            if self.torn {
+                let others = self.orders.iter().flat_map(|orders| &orders.others);
+                findings = oracle::judge(&self.reference.outcome, others, true);
+                reason = "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does.";
+            }
+        }
         if !findings.is_empty() {
-            let reason =
-                "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
             self.violated = 1;
             for finding in findings {
                 let (subject, plan) = (finding.subject(), Plan::Numbered(Vec::new(), None));
@@ -424,6 +468,7 @@ impl Exploration<'_> {
     }
 
     fn replay(mut self, scenario: &Scenario) -> Report {
+        self.look_at_overlap();
         let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
         self.runs = 2;
         let report = |verdict, reason, showing| Report {

@@ -351,6 +351,7 @@ impl Executor {
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             state.actor = Actor::Attempt { job, attempt };
+            state.overlapped |= self.tasks.iter().any(Option::is_some);
             let process = self.hosts[host].name;
             state.note(|| What::Started { kind, payload: payload.clone(), process });
             (kind, payload, attempt)

@@ -51,6 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// Crash points met by code under test.
     pub(crate) crash_points: u64,
+    /// Whether attempts ran at the same time.
+    pub(crate) overlapped: bool,
 }
 
 /// A run that is over.
@@ -112,14 +114,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
-    let (crash_points, mut effects, jobs) =
-        (state.crash_points, state.ledger.take(), state.queue.take_jobs());
+    let (crash_points, overlapped) = (state.crash_points, state.overlapped);
+    let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
-    let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points };
+    let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points, overlapped };
     Ran { plan, outcome, record, divergence, events, watch }
 }
 

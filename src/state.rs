@@ -73,6 +73,8 @@ pub(crate) struct State {
     max_steps: u64,
     /// Crash points met by code under test, where something could go wrong.
     pub(crate) crash_points: u64,
+    /// Whether an attempt has begun while another one was under way.
+    pub(crate) overlapped: bool,
     pub(crate) stuck: Option<Stuck>,
 }
 
@@ -103,6 +105,7 @@ impl State {
             // Every choice is a step, so that no choice is past what a deviation can name.
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
             crash_points: 0,
+            overlapped: false,
             stuck: None,
         }
     }

@@ -26,7 +26,12 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
                 )
             })
             .collect();
-        let help = "a test body usually ends with `world.settle().await`";
+        let waiting = outcome.jobs.iter().any(|job| job.failures == 0);
+        let help = if waiting {
+            "a test body usually ends with `world.settle().await`"
+        } else {
+            "mend the job, or what the test gives it, before its retries"
+        };
         return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
     }
     if outcome.crash_points == 0 {
@@ -62,7 +67,7 @@ pub(super) fn difference(one: &Ran, other: &Ran) -> Option<String> {
             None => format!("an effect was {a} the first time and {b} the second"),
         });
     }
-    let findings = oracle::judge(other, std::iter::once(one));
+    let findings = oracle::judge(other, std::iter::once(one), false);
     findings.first().map(|finding| {
         let (first, second) = words::expected_and_actual(finding);
         format!("{first} the first time, {second} the second")

@@ -142,16 +142,17 @@ pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -
     findings
 }
 
-/// What is wrong with an outcome. `expected` holds the outcomes of the fault-free runs, the reference run first.
+/// What is wrong with an outcome, as against the nearest of the expected ones: those of the fault-free runs. `serial`:
+/// they are those of the orders of the jobs, and not of the reference run alone.
 pub(crate) fn judge<'e>(
     outcome: &Outcome,
-    expected: impl Iterator<Item = &'e Outcome> + Clone,
+    expected: impl Iterator<Item = &'e Outcome>,
+    serial: bool,
 ) -> Vec<Finding> {
     let mut findings = alone(outcome);
     if matches!(outcome.end, End::Panicked(_)) {
         return findings;
     }
-    let serial = expected.clone().nth(1).is_some();
     let nearest = expected.map(|expected| differences(outcome, expected, serial)).min_by_key(Vec::len);
     findings.extend(nearest.unwrap_or_default());
     findings

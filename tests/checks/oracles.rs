@@ -216,6 +216,49 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 
+/// Two jobs read a number, wait, and write it back one higher; `slots` of them run at once.
+fn counting(slots: usize, atomic: bool) -> Report {
+    one_deviation().run(async move |world: &World| {
+        let count = world.durable("count", 0_u32);
+        // Crashes and redeliveries repeat a count; this is about what happens when nothing goes wrong.
+        let counted = world.durable("counted", Vec::new());
+        world.process("worker", move |p| {
+            p.slots(slots);
+            let (clock, count, counted) = (p.clock(), count.clone(), counted.clone());
+            p.handle(async move |order: Order| {
+                if counted.get().contains(&order.id) {
+                    return;
+                }
+                let read = count.get();
+                clock.sleep(Duration::from_secs(1)).await;
+                counted.update(|counted| {
+                    counted.push(order.id);
+                    counted.sort();
+                    count.update(|count| *count = if atomic { *count + 1 } else { read + 1 });
+                });
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue(Order { id: 2 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
+    let report = counting(2, false);
+    assert_violated(&report, "the state `count` ended otherwise than expected, at $", "test");
+    let violation = &report.violations()[0];
+    assert_eq!(
+        (violation.oracle, &*violation.expected, &*violation.actual),
+        (Oracle::Serial, "count $ = 2", "count $ = 1")
+    );
+    assert!(report.reason().unwrap().contains("it ended as no one-at-a-time order of them does"), "{report}");
+    // One at a time it is fine, and so is an atomic one.
+    assert_green(&counting(1, false));
+    assert_green(&counting(2, true));
+}
+
 #[test]
 fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let delivered = |delivery: Delivery| {
