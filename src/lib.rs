@@ -111,8 +111,8 @@
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
-//! * Where `panic = "abort"` holds (`cargo test` never does), a job that panics ends the program, and so does a crash
-//!   at a line or in a blocking handler.
+//! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
+//!   unwinding. `cargo test` always unwinds.
 //!
 //! # Design
 //!

@@ -1,13 +1,14 @@
 //! The job that README.md and the crate's page begin with, and its report: both pages show what is here, to the letter.
 //!
-//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report anew, into `docs/report.txt` and README.md.
+//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map anew, into `docs/` and README.md.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use retryproof::World;
-use retryproof::service::fulfillment::Shipment;
-use retryproof::service::payments::Charge;
+use crash_points::crash_points;
+use retryproof::service::fulfillment::{Fulfillment, Shipment};
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Durable, Explore, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +46,37 @@ async fn an_order_with_keys_is_paid_and_shipped_once(world: &World) {
     });
     world.enqueue(CompleteOrder { order_id: 6 });
     world.settle().await;
+}
+
+// shown: lines
+#[crash_points]
+async fn complete_order(
+    order: &Durable<&'static str>,
+    payments: &Client<Payments>,
+    parcels: &Client<Fulfillment>,
+) -> Result<(), ServiceError> {
+    if order.get() == "done" {
+        return Ok(());
+    }
+    payments.charge(Charge::of_order(6, 2_598).key("charge-order-6")).await?;
+    order.set("paid");
+    parcels.request(Shipment::of_order(6, "pr_3", 1).address("1 Main St")).await?;
+    order.set("done");
+    Ok(())
+}
+// shown: end
+
+fn map() -> String {
+    let report = Explore::new().name("complete_order").deviations(1).run(async |world: &World| {
+        let order = world.durable("order", "new");
+        world.process("worker", move |p| {
+            let (order, payments, parcels) = (order.clone(), p.payments(), p.fulfillment());
+            p.handle(async move |_: CompleteOrder| complete_order(&order, &payments, &parcels).await);
+        });
+        world.enqueue(CompleteOrder { order_id: 6 });
+        world.settle().await;
+    });
+    report.by_line().to_string()
 }
 
 fn root() -> PathBuf {
@@ -108,6 +140,24 @@ fn the_report_is_the_real_one() {
     let hint = "the report has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";
     assert_eq!(read(&snapshot), report, "{hint}");
     assert_eq!(page[range], report, "{hint}");
+}
+
+#[test]
+fn the_map_is_the_real_one() {
+    let (snapshot, readme) = (root().join("docs/map.txt"), root().join("README.md"));
+    let (map, page) = (map(), read(&readme));
+    let range = block(&page, "```text\ncomplete_order ·");
+    let range = range.start - "complete_order ·".len()..range.end;
+    if std::env::var_os("RETRYPROOF_BLESS").is_some() {
+        std::fs::write(snapshot, &map).unwrap();
+        std::fs::write(readme, format!("{}{map}{}", &page[..range.start], &page[range.end..])).unwrap();
+        return;
+    }
+    let hint =
+        "the map has changed; RETRYPROOF_BLESS=1 cargo test --test readme -- --test-threads=1 writes it anew";
+    assert_eq!(read(&snapshot), map, "{hint}");
+    assert_eq!(page[range], map, "{hint}");
+    assert!(page.contains(&shown("lines")), "README.md does not show:\n{}", shown("lines"));
 }
 
 #[test]

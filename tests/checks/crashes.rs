@@ -98,6 +98,35 @@ fn what_a_destructor_asks_for_is_answered_and_comes_to_nothing() {
 }
 
 #[test]
+fn the_handles_of_a_dead_incarnation_do_nothing_more() {
+    use std::sync::Mutex;
+    static KEPT: Mutex<Vec<Client<Payments>>> = Mutex::new(Vec::new());
+    let settings =
+        retryproof::Explore::new().name("test").replay("test job#1.1/payments.charge:happened=crash");
+    let report = explore(&settings, |p| {
+        let payments = p.payments();
+        KEPT.lock().unwrap().push(payments.clone());
+        p.handle(async move |order: Order| payments.charge(keyed(order.id)).await.map(drop));
+    });
+    assert!(report.reason().is_none() && report.violations().is_empty(), "{report}");
+    // The last run booted twice; its first incarnation died. (The reference run booted once.)
+    let mut kept = std::mem::take(&mut *KEPT.lock().unwrap());
+    assert_eq!(kept.len(), 3);
+    let dead = kept.remove(1);
+    let before = dead.records().len();
+    assert!(
+        futures_util::FutureExt::now_or_never(dead.charge(unkeyed(7))).is_none(),
+        "an async call never completes"
+    );
+    let blocking = std::thread::spawn({
+        let dead = dead.clone();
+        move || dead.charge_blocking(unkeyed(7)).is_ok()
+    });
+    assert!(blocking.join().is_err(), "a blocking call unwinds");
+    assert_eq!(dead.records().len(), before, "and nothing has happened");
+}
+
+#[test]
 fn a_destructor_that_panics_is_no_harm() {
     struct Panics;
     impl Drop for Panics {
