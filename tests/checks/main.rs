@@ -6,6 +6,7 @@ mod crashes;
 mod oracles;
 mod replays;
 mod reports;
+mod waits;
 
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Explore, JobResult, Process, Report, Verdict, World};
