@@ -6,6 +6,7 @@ mod crashes;
 mod oracles;
 mod replays;
 mod reports;
+mod services;
 mod waits;
 
 use retryproof::service::payments::{Charge, Payments};
