@@ -3,6 +3,7 @@
 mod bad_input;
 mod counts;
 mod crashes;
+mod merging;
 mod oracles;
 mod replays;
 mod reports;
