@@ -530,12 +530,28 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_met_by_the_whole_of_it() {
+        for (asked, met) in [("job#1.1:a", "ab"), ("job#1.1:ab", "a")] {
+            let mut chooser = Chooser::new(Plan::Wanted(vec![wanted(asked, 1, "crash")]));
+            assert_eq!(chooser.choose(Kind::Crash, label(met), LIVE_OR_CRASH), 0);
+            assert!(matches!(chooser.finish().1, Some(Divergence::NeverMet { .. })));
+        }
+    }
+
+    #[test]
     fn a_changed_label_an_unknown_option_and_an_unmet_choice_are_divergences() {
         let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 1)], Some(label("end"))));
         assert_eq!(chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH), 0);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "choice 0 was `job#1.1:end` the first time and `job#1.1:start` the second"
+        );
+
+        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 2)], Some(label("end"))));
+        assert_eq!(chooser.choose(Kind::Crash, label("end"), LIVE_OR_CRASH), 0);
+        assert_eq!(
+            chooser.finish().1.unwrap().to_string(),
+            "`job#1.1:end=2`: that choice no longer offers this option; it offers live, crash"
         );
 
         let mut chooser = Chooser::new(Plan::Wanted(vec![wanted("job#1.1:start", 1, "explode")]));

@@ -122,6 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn timers_of_the_same_moment_fire_in_the_order_in_which_they_were_set() {
+        let mut clock = VirtualClock::default();
+        for (slot, seconds) in [(0, 2), (1, 1), (2, 2), (3, 1)] {
+            clock.set(Duration::from_secs(seconds), Wake::Task(TaskId { slot, turn: 0 }));
+        }
+        let woken = clock.advance(Duration::from_secs(2)).into_iter().map(|wake| match wake {
+            Wake::Task(task) => task.slot,
+            Wake::Waker(_) => unreachable!("none was set"),
+        });
+        assert_eq!(woken.collect::<Vec<_>>(), [1, 3, 0, 2]);
+    }
+
+    #[test]
     fn moments_are_read_at_a_glance() {
         let text = |millis| Moment(Duration::from_millis(millis)).to_string();
         assert_eq!(text(0), "t+0s");

@@ -541,7 +541,8 @@ impl Executor {
         host.busy = 0;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
-        self.watch.crashed(&self.shared, &self.observed.borrow(), nobody_lives);
+        let down = nobody_lives.then(|| self.hosts.iter().map(|host| (host.incarnations, host.restart_at)));
+        self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 
     /// Lets time pass to the next moment at which something happens. False when there is none.

@@ -195,6 +195,12 @@ impl State {
         fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
     }
 
+    /// How much was drawn from the rows that may be drawn from again: no attempt comes twice, but a process does.
+    pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
+        let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
+        again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
     /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
     pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
         fingerprint(&[&self.seed.to_string(), "backoff", &job.to_string(), &failure.to_string()])

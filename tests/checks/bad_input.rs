@@ -114,6 +114,13 @@ fn a_job_that_never_ends() {
         });
     });
     assert_reason(&report, Verdict::Stuck, "500 steps and no end");
+    let report = explore(&one_deviation().max_steps(500), |p| {
+        let queue = p.queue();
+        p.handle_blocking(
+            move |order: Order| while queue.enqueue_blocking(Order { id: order.id }).is_ok() {},
+        );
+    });
+    assert_reason(&report, Verdict::Stuck, "500 steps and no end");
     // A job that enqueues itself.
     let report = explore(&one_deviation(), |p| {
         let queue = p.queue();
@@ -234,6 +241,15 @@ fn a_course_that_differs() {
 fn no_effect_at_all() {
     let report = explore(&Explore::new().name("test"), |p| {
         p.handle(async |_: Order| ());
+    });
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
+    // What the test itself does is none of theirs.
+    let report = one_deviation().run(async |world: &World| {
+        world.payments().charge(unkeyed(1)).await.unwrap();
+        world.process("worker", |p| drop(p.handle(async |_: Order| ())));
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert!(world.effects().iter().all(|effect| effect.given));
     });
     assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
 }
