@@ -154,7 +154,7 @@ impl Executor {
         let host = &mut self.hosts[index];
         host.incarnations += 1;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
-        let process = Process::new(self.shared.clone(), life.clone());
+        let process = Process::new(life.clone());
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
