@@ -114,12 +114,33 @@ impl Ledger {
 /// A prefix and a number in so many hex digits. By hand: ids are made in every run, and formatting costs more than
 /// all the rest of them.
 pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
-    let mut text = String::with_capacity(prefix.len() + digits as usize);
-    text.push_str(prefix);
-    for place in (0..digits).rev() {
-        text.push(char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    let mut text = Vec::with_capacity(prefix.len() + digits as usize);
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    String::from_utf8(text).expect("hex digits are text")
+}
+
+/// A number in decimal digits, without a `String` for it.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: u64) -> Self {
+        let (mut digits, mut from) = ([b'0'; 20], 19);
+        while number > 9 {
+            digits[from] += (number % 10) as u8;
+            number /= 10;
+            from -= 1;
+        }
+        digits[from] += number as u8;
+        Self { digits, from }
     }
-    text
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.from..]).expect("digits are text")
+    }
 }
 
 /// A digest of some texts, the same on every machine and in every release.
@@ -213,6 +234,13 @@ mod tests {
     fn ids_are_the_same_on_every_machine() {
         let id = Ledger::default().id("", "payments".into(), "charge".into(), Some("order-6"), "{}");
         assert_eq!(id, "7185fb14");
+    }
+
+    #[test]
+    fn digits_are_those_of_display() {
+        for number in [0, 9, 10, 1_099, u64::MAX] {
+            assert_eq!(Digits::of(number).text(), number.to_string());
+        }
     }
 
     #[test]

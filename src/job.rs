@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::effect::{fingerprint, hex};
+use crate::effect::{Digits, fingerprint, hex};
 
 /// The kind of a job is its type's path.
 pub(crate) fn kind_of<J: 'static>() -> &'static str {
@@ -104,7 +104,7 @@ pub struct JobId(String);
 
 impl JobId {
     pub(crate) fn of(kind: &str, payload: &str, occurrence: usize) -> Self {
-        Self(hex("", fingerprint(&[kind, payload, &occurrence.to_string()]), 16))
+        Self(hex("", fingerprint(&[kind, payload, Digits::of(occurrence as u64).text()]), 16))
     }
 }
 

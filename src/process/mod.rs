@@ -110,7 +110,7 @@ impl Process {
             self.name(),
             registered.kind,
         );
-        self.link.shared().state().kinds.entry(registered.kind).or_default();
+        self.link.shared().state().options_mut(registered.kind);
         handlers.push(registered);
         HandlerOptions::new(self, handlers.len() - 1)
     }
