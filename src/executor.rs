@@ -144,6 +144,8 @@ impl Executor {
         );
         let context = Context::new(self.pool.clone());
         let restart_at = Duration::ZERO;
+        // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
+        self.hosts.reserve_exact(1);
         self.hosts.push(Host { name, boot, incarnations: 0, living: None, context, busy: 0, restart_at });
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);

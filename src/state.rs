@@ -1,7 +1,7 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
@@ -214,6 +214,8 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Woken {
     tasks: Mutex<VecDeque<TaskId>>,
+    /// How many they are: mostly none, and then the lock is not taken.
+    count: AtomicUsize,
     driver: Mutex<Option<Waker>>,
     died: AtomicBool,
     /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
@@ -222,12 +224,21 @@ pub(crate) struct Woken {
 
 impl Woken {
     pub(crate) fn push(&self, task: TaskId) {
-        lock(&self.tasks).push_back(task);
+        let mut tasks = lock(&self.tasks);
+        tasks.push_back(task);
+        self.count.store(tasks.len(), Ordering::Release);
+        drop(tasks);
         self.call_driver();
     }
 
     pub(crate) fn pop(&self) -> Option<TaskId> {
-        lock(&self.tasks).pop_front()
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut tasks = lock(&self.tasks);
+        let first = tasks.pop_front();
+        self.count.store(tasks.len(), Ordering::Release);
+        first
     }
 
     /// Says that a process died outside of any attempt.
