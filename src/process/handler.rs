@@ -66,12 +66,7 @@ impl Registered {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        Self {
-            kind,
-            alias: None,
-            place,
-            handler: Rc::new(Async { handler, takes: PhantomData::<fn(J)> }),
-        }
+        Self { kind, alias: None, place, handler: Rc::new(Async { handler, takes: PhantomData::<fn(J)> }) }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
