@@ -101,8 +101,8 @@ mod with_tokio {
             if now > used.world {
                 let _entered = used.clean.runtime.enter();
                 go_forward(now - used.world);
-                used.tokio += now - used.world;
                 used.world = now;
+                used.tokio = Instant::now();
             }
             used
         }
