@@ -272,7 +272,9 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
             Actor::Attempt { job, attempt } => (u64::from(job) << 2 | 2, attempt),
         };
         hasher.write_u64(who << 8 | choice.kind as u64);
-        hasher.write_u64(u64::from(attempt) << 32 | u64::from(choice.taken) << 24 | choice.options.len() as u64);
+        hasher.write_u64(
+            u64::from(attempt) << 32 | u64::from(choice.taken) << 24 | choice.options.len() as u64,
+        );
         hasher.write(choice.label.point.as_bytes());
         match choice.label.site {
             Site::Call { service, operation } => {

@@ -423,10 +423,10 @@ impl Executor {
                 state.task = Some((task.id, task.waker.data().addr()));
                 state.clock.now()
             };
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                let go_on = || task.poll(&self.shared, &life, now, watched);
-                host.context.within(now, &life, || life::risk(&life, go_on))
-            }));
+            // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
+            let go_on = || task.poll(&self.shared, &life, now, watched);
+            let go_on = || catch_unwind(AssertUnwindSafe(go_on));
+            let polled = host.context.within(now, &life, || life::risk(&life, go_on));
             self.shared.state().task = None;
             for check in &self.always {
                 check();
