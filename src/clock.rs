@@ -138,7 +138,8 @@ mod tests {
         for (slot, seconds) in [(0, 2), (1, 1), (2, 2), (3, 1)] {
             clock.set(Duration::from_secs(seconds), Wake::Task(TaskId { slot, turn: 0 }));
         }
-        let woken = clock.advance(Duration::from_secs(2)).into_iter().map(|wake| match wake {
+        clock.advance(Duration::from_secs(2));
+        let woken = std::iter::from_fn(|| clock.take_due()).map(|wake| match wake {
             Wake::Task(task) => task.slot,
             Wake::Waker(_) => unreachable!("none was set"),
         });

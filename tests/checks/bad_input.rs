@@ -246,7 +246,9 @@ fn no_effect_at_all() {
     // What the test itself does is none of theirs.
     let report = one_deviation().run(async |world: &World| {
         world.payments().charge(unkeyed(1)).await.unwrap();
-        world.process("worker", |p| drop(p.handle(async |_: Order| ())));
+        world.process("worker", |p| {
+            p.handle(async |_: Order| ());
+        });
         world.enqueue(Order { id: 1 });
         world.settle().await;
         assert!(world.effects().iter().all(|effect| effect.given));
@@ -413,7 +415,9 @@ fn a_drain_stops_at_the_first_error() {
                 });
             }
         });
-        (1..=3_u32).for_each(|id| drop(world.enqueue(id)));
+        for id in 1..=3_u32 {
+            world.enqueue(id);
+        }
         let error = world.drain_all().await.unwrap_err();
         assert_eq!(error.to_string(), "job#2 u32 failed: two");
         assert_eq!(world.jobs::<u32>().iter().map(|job| job.number).collect::<Vec<_>>(), [3, 4]);

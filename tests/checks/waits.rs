@@ -119,7 +119,9 @@ fn done_in(slots: usize) -> (Report, Duration) {
             let clock = p.slots(slots).clock();
             p.handle(async move |_: Order| clock.sleep(S).await);
         });
-        (1..=4).for_each(|id| drop(world.enqueue(Order { id })));
+        for id in 1..=4 {
+            world.enqueue(Order { id });
+        }
         world.settle().await;
         *over.lock().unwrap() = world.now();
     });
