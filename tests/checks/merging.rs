@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use retryproof::service::payments::Charge;
+use retryproof::service::payments::{Charge, DECLINED_AMOUNT};
 use retryproof::{Clock, Delivery, Explore, Report, World};
 
 const S: Duration = Duration::from_secs(1);
@@ -164,6 +164,23 @@ fn a_run_that_may_do_less_from_there() {
             p.handle(async |_: u8| ());
         });
         world.enqueue(1_u16);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_service_that_is_not_the_same() {
+    // A charge that is declined is no effect, but it is remembered.
+    finds_the_same(&crashes(1), "666", async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |_: u8| {
+                let cents = if payments.charges(1).await?.is_empty() { DECLINED_AMOUNT } else { 666 };
+                payments.charge(Charge::of_order(1, cents).key("k")).await.map(drop)
+            });
+        });
+        world.enqueue(1_u8);
+        world.durable("nothing", ());
         world.settle().await;
     });
 }
