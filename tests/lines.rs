@@ -535,6 +535,33 @@ fn the_map_of_a_job() {
     assert!(text.contains("│ never reached"), "{text}");
 }
 
+#[crash_points]
+async fn flagged(running: Durable<bool>) {
+    if running.get() {
+        std::future::pending::<()>().await;
+    }
+    running.set(true);
+    running.set(false);
+}
+
+#[test]
+fn the_map_tells_what_gets_stuck_and_leaves_out_what_was_given() {
+    let report = one_deviation().run(async |world: &World| {
+        world.payments().charge(keyed(1)).await.unwrap();
+        let running = world.durable("running", false);
+        world.process("worker", move |p| {
+            let running = running.clone();
+            p.handle(async move |_: Order| flagged(running.clone()).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    let crash = &report.by_line().functions()[0].points.last().unwrap().crashes[0];
+    assert_eq!(crash.after_crash, ["running = true"]);
+    assert!(crash.after_recovery[0].starts_with("deadlock: nothing can go on"), "{report}");
+}
+
 /// What is wrong, whatever the scenario: merging leaves the smallest one as it is, and finds the same.
 fn violations(report: &Report) -> Vec<String> {
     let mut found: Vec<_> = report
