@@ -95,8 +95,8 @@
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
 //!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
 //!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
-//! * *Services*: [`Service`] is what the built-in ones are written with. One of one's own cannot be put into a world
-//!   yet.
+//! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
+//!   which may be a single [`function`](service::function).
 //!
 //! # Limitations
 //!

@@ -11,9 +11,7 @@ use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
 use crate::queue::Queue;
-use crate::service::email::EmailService;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
+use crate::service::Directory;
 use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
@@ -305,20 +303,12 @@ impl WakeTrait for TaskWaker {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
-    pub(crate) payments: Arc<Mutex<Payments>>,
-    pub(crate) email: Arc<Mutex<EmailService>>,
-    pub(crate) fulfillment: Arc<Mutex<Fulfillment>>,
+    pub(crate) services: Directory,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(state),
-            woken: Arc::default(),
-            payments: Arc::default(),
-            email: Arc::default(),
-            fulfillment: Arc::default(),
-        })
+        Arc::new(Self { state: Mutex::new(state), woken: Arc::default(), services: Directory::default() })
     }
 
     /// The state, unless somebody is at it.
