@@ -105,7 +105,9 @@
 //!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
 //!   wherever it is wanted.
 //! * The jobs of a run overlap in one order, always the same: no interleaving of workers, no two deliveries at once.
-//!   Nothing draws choices of [`Kind::Schedule`] in such a run, nor any of [`Kind::Delay`].
+//!   Nothing draws choices of [`Kind::Schedule`] in such a run.
+//! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
+//!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.

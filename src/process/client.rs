@@ -106,6 +106,28 @@ impl<S: Service> Client<S> {
         look(&lock(&self.door).service)
     }
 
+    /// Changes what is set of the door.
+    pub(super) fn set(&self, change: impl FnOnce(&mut Door<S>)) -> &Self {
+        self.test_only();
+        change(&mut lock(&self.door));
+        self
+    }
+
+    /// From here on it matters how late something comes: something expires.
+    pub(super) fn expect_delays(&self) {
+        self.test_only();
+        self.link.shared().state().delays = true;
+    }
+
+    /// Refuses what is the test's own business to the code under test.
+    fn test_only(&self) {
+        assert!(
+            self.link.is_given(),
+            "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
+            self.name
+        );
+    }
+
     fn begin(&self, request: S::Request, place: Place) -> Begun<S> {
         let mut door = lock(&self.door);
         let operation = door.service.operation(&request);

@@ -6,6 +6,7 @@ mod durable;
 mod handler;
 mod handles;
 mod link;
+mod settings;
 
 pub use client::{Call, Client, TypedCall};
 pub use durable::Durable;

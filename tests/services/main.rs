@@ -1,5 +1,8 @@
 //! The services: each row of the table of answers, each fault, each setting, and a service of one's own.
 
+mod answers;
+mod faults;
+mod keys;
 mod own;
 
 use retryproof::{Explore, Report, Verdict};
