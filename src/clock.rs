@@ -64,11 +64,17 @@ impl VirtualClock {
         self.timers.front().map(|((at, _), _)| *at)
     }
 
-    /// Goes forward to `to` (never back) and takes out those that are to be woken.
-    pub(crate) fn advance(&mut self, to: Duration) -> Vec<Wake> {
+    /// Goes forward to `to`, never back.
+    pub(crate) fn advance(&mut self, to: Duration) {
         self.now = self.now.max(to);
-        let due = self.timers.partition_point(|((at, _), _)| *at <= self.now);
-        self.timers.drain(..due).map(|(_, wake)| wake).collect()
+    }
+
+    /// The next of those that are to be woken by now.
+    pub(crate) fn take_due(&mut self) -> Option<Wake> {
+        if self.next().is_none_or(|at| at > self.now) {
+            return None;
+        }
+        self.timers.pop_front().map(|(_, wake)| wake)
     }
 }
 
@@ -105,6 +111,11 @@ mod tests {
         Wake::Waker(Waker::noop().clone())
     }
 
+    fn woken_at(clock: &mut VirtualClock, at: Duration) -> usize {
+        clock.advance(at);
+        std::iter::from_fn(|| clock.take_due()).count()
+    }
+
     #[test]
     fn fires_what_is_due_in_the_order_it_was_set() {
         let mut clock = VirtualClock::default();
@@ -114,11 +125,25 @@ mod tests {
         clock.set(second, waker());
         clock.cancel(taken_back);
         assert_eq!(clock.next(), Some(second));
-        assert_eq!(clock.advance(second).len(), 1);
-        assert_eq!(clock.advance(5 * second).len(), 1);
+        assert_eq!(woken_at(&mut clock, second), 1);
+        assert_eq!(woken_at(&mut clock, 5 * second), 1);
         assert_eq!((clock.now(), clock.next()), (5 * second, None));
         clock.advance(second);
         assert_eq!(clock.now(), 5 * second, "time does not go back");
+    }
+
+    #[test]
+    fn timers_of_the_same_moment_fire_in_the_order_in_which_they_were_set() {
+        let mut clock = VirtualClock::default();
+        for (slot, seconds) in [(0, 2), (1, 1), (2, 2), (3, 1)] {
+            clock.set(Duration::from_secs(seconds), Wake::Task(TaskId { slot, turn: 0 }));
+        }
+        clock.advance(Duration::from_secs(2));
+        let woken = std::iter::from_fn(|| clock.take_due()).map(|wake| match wake {
+            Wake::Task(task) => task.slot,
+            Wake::Waker(_) => unreachable!("none was set"),
+        });
+        assert_eq!(woken.collect::<Vec<_>>(), [1, 3, 0, 2]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(crate) struct Reuse {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     effects: Vec<Effect>,
-    occurrences: BTreeMap<u64, u32>,
+    occurrences: Occurrences,
     /// Requests that came to nothing because another one had borne their key.
     pub(crate) reused: Vec<Reuse>,
 }
@@ -117,12 +117,11 @@ impl Ledger {
         body: &str,
     ) -> String {
         let content = fingerprint(&[service.as_str(), operation.as_str(), key.unwrap_or(body)]);
-        let occurrence = self.occurrences.entry(content).or_insert(0);
-        *occurrence += 1;
+        let occurrence = self.occurrences.next(content) + 1;
         // The occurrence goes through the hash once more; two digests that differ little do not stay alike.
         let mut hasher = SipHasher13::new();
         hasher.write_u64(content);
-        hasher.write_u32(*occurrence);
+        hasher.write_u32(occurrence);
         hex(prefix, hasher.finish() >> 32, 8)
     }
 }
@@ -130,22 +129,83 @@ impl Ledger {
 /// A prefix and a number in so many hex digits. By hand: ids are made in every run, and formatting costs more than
 /// all the rest of them.
 pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
-    let mut text = String::with_capacity(prefix.len() + digits as usize);
-    text.push_str(prefix);
-    for place in (0..digits).rev() {
-        text.push(char::from(b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    let mut text = Vec::with_capacity(prefix.len() + digits as usize);
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    String::from_utf8(text).expect("hex digits are text")
+}
+
+/// A number in decimal digits, without a `String` for it.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: u64) -> Self {
+        let (mut digits, mut from) = ([b'0'; 20], 19);
+        while number > 9 {
+            digits[from] += (number % 10) as u8;
+            number /= 10;
+            from -= 1;
+        }
+        digits[from] += number as u8;
+        Self { digits, from }
     }
-    text
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.from..]).expect("digits are text")
+    }
 }
 
 /// A digest of some texts, the same on every machine and in every release.
 pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
-    let mut hasher = SipHasher13::new();
-    for part in parts {
-        hasher.write(part.as_bytes());
-        hasher.write_u8(0xff);
+    Fingerprint::of(parts).digest()
+}
+
+/// A digest to which further texts may be added.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(SipHasher13);
+
+impl Fingerprint {
+    pub(crate) fn of(parts: &[&str]) -> Self {
+        parts.iter().fold(Self(SipHasher13::new()), |digest, part| digest.and(part))
     }
-    hasher.finish()
+
+    pub(crate) fn and(mut self, part: &str) -> Self {
+        self.0.write(part.as_bytes());
+        self.0.write_u8(0xff);
+        self
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
+/// How often each content came so far. The first few need no memory of their own: mostly there are no more.
+#[derive(Debug, Default, Hash)]
+pub(crate) struct Occurrences {
+    few: [(u64, u32); 4],
+    others: BTreeMap<u64, u32>,
+}
+
+impl Occurrences {
+    /// How often this content came before.
+    pub(crate) fn next(&mut self, content: u64) -> u32 {
+        for (known, count) in &mut self.few {
+            if *count == 0 {
+                *known = content;
+            }
+            if *known == content {
+                *count += 1;
+                return *count - 1;
+            }
+        }
+        let count = self.others.entry(content).or_insert(0);
+        *count += 1;
+        *count - 1
+    }
 }
 
 /// The effects of a world, to be asked about in a test.
@@ -229,6 +289,23 @@ mod tests {
     fn ids_are_the_same_on_every_machine() {
         let id = Ledger::default().id("", "payments".into(), "charge".into(), Some("order-6"), "{}");
         assert_eq!(id, "7185fb14");
+    }
+
+    #[test]
+    fn occurrences_are_counted_however_many_contents_there_are() {
+        let mut seen = Occurrences::default();
+        for round in 0..3 {
+            for content in (0..20).rev() {
+                assert_eq!(seen.next(content), round);
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_display() {
+        for number in [0, 9, 10, 1_099, u64::MAX] {
+            assert_eq!(Digits::of(number).text(), number.to_string());
+        }
     }
 
     #[test]

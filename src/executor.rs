@@ -144,6 +144,8 @@ impl Executor {
         );
         let context = Context::new(self.pool.clone());
         let restart_at = Duration::ZERO;
+        // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
+        self.hosts.reserve_exact(1);
         self.hosts.push(Host { name, boot, incarnations: 0, living: None, context, busy: 0, restart_at });
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
@@ -154,7 +156,7 @@ impl Executor {
         let host = &mut self.hosts[index];
         host.incarnations += 1;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
-        let process = Process::new(self.shared.clone(), life.clone());
+        let process = Process::new(life.clone());
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
@@ -422,10 +424,10 @@ impl Executor {
                 state.task = Some((task.id, task.waker.data().addr()));
                 state.clock.now()
             };
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                let go_on = || task.poll(&self.shared, &life, now, watched);
-                host.context.within(now, &life, || life::risk(&life, go_on))
-            }));
+            // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
+            let go_on = || task.poll(&self.shared, &life, now, watched);
+            let go_on = || catch_unwind(AssertUnwindSafe(go_on));
+            let polled = host.context.within(now, &life, || life::risk(&life, go_on));
             self.shared.state().task = None;
             for check in &self.always {
                 check();
@@ -539,7 +541,8 @@ impl Executor {
         host.busy = 0;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
-        self.watch.crashed(&self.shared, &self.observed.borrow(), nobody_lives);
+        let down = nobody_lives.then(|| self.hosts.iter().map(|host| (host.incarnations, host.restart_at)));
+        self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 
     /// Lets time pass to the next moment at which something happens. False when there is none.

@@ -1,11 +1,11 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::effect::{fingerprint, hex};
+use crate::effect::{Digits, Fingerprint, hex};
 
 /// The kind of a job is its type's path.
 pub(crate) fn kind_of<J: 'static>() -> &'static str {
@@ -99,18 +99,40 @@ impl From<&Job> for JobView {
 }
 
 /// The id of an enqueued job: derived from its content, so the same in every run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct JobId(String);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(u64);
 
 impl JobId {
-    pub(crate) fn of(kind: &str, payload: &str, occurrence: usize) -> Self {
-        Self(hex("", fingerprint(&[kind, payload, &occurrence.to_string()]), 16))
+    /// The id of the first job with this content.
+    pub(crate) fn first(kind: &str, payload: &str) -> Self {
+        Self::nth(Fingerprint::of(&[kind, payload]), 0)
+    }
+
+    /// The id of a job before which so many came with the same kind and payload.
+    pub(crate) fn nth(content: Fingerprint, occurrence: u32) -> Self {
+        Self(content.and(Digits::of(u64::from(occurrence)).text()).digest())
+    }
+
+    fn text(&self) -> String {
+        hex("", self.0, 16)
+    }
+}
+
+impl Debug for JobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("JobId").field(&self.text()).finish()
+    }
+}
+
+impl Serialize for JobId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
     }
 }
 
 impl Display for JobId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text())
     }
 }
 

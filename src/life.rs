@@ -4,7 +4,7 @@
 //! that. While a dead incarnation is being taken apart it is *falling*: its destructors run, and what they ask for is
 //! answered from throw-away copies.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -54,7 +54,7 @@ impl Life {
     /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
     /// elsewhere the process.
     pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
-        if CURRENT.with_borrow(Option::is_some) {
+        if IS_LIVED.get() {
             return code(state);
         }
         let actor = std::mem::replace(&mut state.actor, Actor::Process(self.process));
@@ -82,25 +82,22 @@ impl Life {
         true
     }
 
-    /// The point before a line of a `#[crash_points]` function.
-    fn pass(&self, point: Point) {
+    /// The point before a line of a `#[crash_points]` function. False: nothing goes on behind it. To unwind is left to
+    /// the caller, who holds nothing that is to be put back: each thing held makes unwinding dearer.
+    fn passes(&self, point: Point) -> bool {
         if thread::panicking() || self.falling.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
-        if !self.is_dead() {
-            let line = Line { function: point.function, ordinal: point.ordinal };
-            let site = Site::Line(line);
-            let mut state = self.shared.state();
-            let goes_on = self.speak(&mut state, |state| {
-                let by = state.actor;
-                state.timeline.called_from(by, line.place(), site);
-                !self.crashes(state, site, "line", Some(line.place())) && state.stuck.is_none()
-            });
-            if goes_on {
-                return;
-            }
+        if self.is_dead() {
+            return false;
         }
-        unwind()
+        let line = Line { function: point.function, ordinal: point.ordinal };
+        let (site, place) = (Site::Line(line), line.place());
+        let mut state = self.shared.state();
+        self.speak(&mut state, |state| {
+            state.timeline.called_from(state.actor, place, site);
+            !self.crashes(state, site, "line", Some(place)) && state.stuck.is_none()
+        })
     }
 }
 
@@ -109,6 +106,8 @@ pub(crate) type Owner = Arc<Mutex<Option<Arc<Life>>>>;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
+    /// Whether there is a current one. Asked at every choice, and without a destructor it is a plain read.
+    static IS_LIVED: Cell<bool> = const { Cell::new(false) };
     static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
 }
 
@@ -120,6 +119,7 @@ struct Former {
 
 impl Drop for Former {
     fn drop(&mut self) {
+        IS_LIVED.set(self.life.is_some());
         CURRENT.set(self.life.take());
         crash_points::listen(self.listener);
     }
@@ -128,27 +128,40 @@ impl Drop for Former {
 /// Runs `code` as the code of this incarnation: what it does on this thread is done by it. Nothing can go wrong at the
 /// lines that it passes.
 pub(crate) fn live<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
-    let listener = crash_points::listen(None);
-    let _former = Former { life: CURRENT.replace(Some(life.clone())), listener };
-    code()
+    with_listener(life, None, code)
 }
 
 /// Runs `code` as the code of this incarnation, which may die at each line that it passes.
 pub(crate) fn risk<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
-    let listener = crash_points::listen(Some(pass));
+    with_listener(life, Some(pass), code)
+}
+
+fn with_listener<R>(
+    life: &Arc<Life>,
+    listener: Option<crash_points::Listener>,
+    code: impl FnOnce() -> R,
+) -> R {
+    let listener = crash_points::listen(listener);
     let _former = Former { life: CURRENT.replace(Some(life.clone())), listener };
+    IS_LIVED.set(true);
     code()
 }
 
 fn pass(point: Point) {
-    CURRENT.with_borrow(|life| life.iter().for_each(|life| life.pass(point)));
+    if !CURRENT.with_borrow(|life| life.as_ref().is_none_or(|life| life.passes(point))) {
+        unwind()
+    }
 }
 
 /// From here on this thread belongs to whoever owns it at the time.
 #[cfg(feature = "tokio")]
 pub(crate) fn lend_thread(owner: Owner) {
     OWNER.set(Some(owner));
-    crash_points::listen(Some(|point| owner_of_thread().iter().for_each(|life| life.pass(point))));
+    crash_points::listen(Some(|point| {
+        if owner_of_thread().is_some_and(|life| !life.passes(point)) {
+            unwind()
+        }
+    }));
 }
 
 fn owner_of_thread() -> Option<Arc<Life>> {

@@ -1,14 +1,14 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
 use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
-use crate::effect::{Ledger, fingerprint};
+use crate::effect::{Digits, Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
 use crate::queue::Queue;
 use crate::service::Directory;
@@ -62,7 +62,8 @@ pub(crate) struct State {
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
-    pub(crate) kinds: BTreeMap<&'static str, KindOptions>,
+    /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
+    kinds: Vec<(&'static str, KindOptions)>,
     pub(crate) timeline: Timeline,
     /// Who runs now, and as which task of the executor.
     pub(crate) actor: Actor,
@@ -99,7 +100,7 @@ impl State {
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
             queue: Queue::default(),
-            kinds: BTreeMap::new(),
+            kinds: Vec::new(),
             timeline,
             actor: Actor::Test,
             task: None,
@@ -210,7 +211,17 @@ impl State {
     }
 
     pub(crate) fn options(&self, kind: &str) -> KindOptions {
-        self.kinds.get(kind).cloned().unwrap_or_default()
+        let known = self.kinds.iter().find(|(known, _)| *known == kind);
+        known.map_or_else(KindOptions::default, |(_, options)| options.clone())
+    }
+
+    /// The options of a kind, to be set.
+    pub(crate) fn options_mut(&mut self, kind: &'static str) -> &mut KindOptions {
+        let place = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.kinds.push((kind, KindOptions::default()));
+            self.kinds.len() - 1
+        });
+        &mut self.kinds[place].1
     }
 
     /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
@@ -221,9 +232,16 @@ impl State {
         fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
     }
 
+    /// How much was drawn from the rows that may be drawn from again: no attempt comes twice, but a process does.
+    pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
+        let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
+        again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
     /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
     pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
-        fingerprint(&[&self.seed.to_string(), "backoff", &job.to_string(), &failure.to_string()])
+        let numbers = [self.seed, u64::from(job), u64::from(failure)].map(Digits::of);
+        fingerprint(&[numbers[0].text(), "backoff", numbers[1].text(), numbers[2].text()])
     }
 }
 
@@ -231,6 +249,8 @@ impl State {
 #[derive(Debug, Default)]
 pub(crate) struct Woken {
     tasks: Mutex<VecDeque<TaskId>>,
+    /// How many they are: mostly none, and then the lock is not taken.
+    count: AtomicUsize,
     driver: Mutex<Option<Waker>>,
     died: AtomicBool,
     /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
@@ -239,12 +259,21 @@ pub(crate) struct Woken {
 
 impl Woken {
     pub(crate) fn push(&self, task: TaskId) {
-        lock(&self.tasks).push_back(task);
+        let mut tasks = lock(&self.tasks);
+        tasks.push_back(task);
+        self.count.store(tasks.len(), Ordering::Release);
+        drop(tasks);
         self.call_driver();
     }
 
     pub(crate) fn pop(&self) -> Option<TaskId> {
-        lock(&self.tasks).pop_front()
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut tasks = lock(&self.tasks);
+        let first = tasks.pop_front();
+        self.count.store(tasks.len(), Ordering::Release);
+        first
     }
 
     /// Says that a process died outside of any attempt.
@@ -362,18 +391,19 @@ impl Shared {
 
     /// Goes forward in time and wakes whoever waited for it.
     pub(crate) fn advance(&self, to: Duration) {
-        let (due, now) = {
-            let mut state = self.state();
-            let due = state.clock.advance(to);
-            let now = state.clock.now();
-            state.queue.promote(now);
-            (due, now)
-        };
+        let mut state = self.state();
+        state.clock.advance(to);
+        let now = state.clock.now();
         debug_assert!(now >= to, "time does not go back");
-        for wake in due {
+        state.queue.promote(now);
+        while let Some(wake) = state.clock.take_due() {
             match wake {
                 Wake::Task(task) => self.woken.push(task),
-                Wake::Waker(waker) => waker.wake(),
+                Wake::Waker(waker) => {
+                    drop(state);
+                    waker.wake();
+                    state = self.state();
+                }
             }
         }
     }

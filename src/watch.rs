@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::rc::Rc;
+use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
@@ -96,8 +97,14 @@ impl Watch {
         }
     }
 
-    /// A process has crashed and was taken apart.
-    pub(crate) fn crashed(&mut self, shared: &Shared, observed: &[Observed], nobody_lives: bool) {
+    /// A process has crashed and was taken apart. `down`: of each process how often it was booted and when it will be
+    /// again, if none lives.
+    pub(crate) fn crashed(
+        &mut self,
+        shared: &Shared,
+        observed: &[Observed],
+        down: Option<impl Iterator<Item = (u32, Duration)>>,
+    ) {
         match self {
             Watch::Nothing => {}
             Watch::Wrecks { wreck, .. } => {
@@ -107,8 +114,9 @@ impl Watch {
                 });
             }
             // What another process holds in memory is not seen: only where none lives is durable state all there is.
-            Watch::Merging { seen, phase, over } if nobody_lives => {
-                let Some(digest) = digest(shared, observed, *phase) else { return };
+            Watch::Merging { seen, phase, over } => {
+                let Some(down) = down else { return };
+                let Some(digest) = digest(shared, observed, *phase, down) else { return };
                 let now = Gone::of(shared.state().chooser.record());
                 let mut seen = seen.0.borrow_mut();
                 match seen.get(&digest) {
@@ -117,7 +125,6 @@ impl Watch {
                     _ => drop(seen.insert(digest, now)),
                 }
             }
-            Watch::Merging { .. } => {}
         }
     }
 }
@@ -126,11 +133,17 @@ fn look(observed: &[Observed]) -> States {
     observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\"")))).collect()
 }
 
-/// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time. None
-/// where a service does not tell what it remembers.
-fn digest(shared: &Shared, observed: &[Observed], phase: u32) -> Option<u128> {
+/// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time, and
+/// what a process that boots can tell of those before it. None where a service does not tell what it remembers.
+fn digest(
+    shared: &Shared,
+    observed: &[Observed],
+    phase: u32,
+    down: impl Iterator<Item = (u32, Duration)>,
+) -> Option<u128> {
     let mut hasher = SipHasher13::new();
     phase.hash(&mut hasher);
+    down.for_each(|process| process.hash(&mut hasher));
     look(observed).hash(&mut hasher);
     shared.services.states()?.hash(&mut hasher);
     let times_matter = shared.services.look_at_the_clock();
@@ -141,6 +154,7 @@ fn digest(shared: &Shared, observed: &[Observed], phase: u32) -> Option<u128> {
         times_matter.then_some(effect.at).hash(&mut hasher);
     }
     state.queue.hash(&mut hasher);
+    state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     let digest = hasher.finish128();
     Some(u128::from(digest.h1) << 64 | u128::from(digest.h2))
 }

@@ -72,7 +72,7 @@ impl World {
     }
 
     fn link(&self) -> Link {
-        Link::of_test(self.shared.clone())
+        Link::Test(self.shared.clone())
     }
 
     /// Adds a worker process. `boot` is called now, and again after every crash: what it builds dies with the process.

@@ -2,6 +2,7 @@
 //!
 //! Nothing here but points and what dies at them; the attribute itself is tested in `crash-points`.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use crash_points::crash_points;
@@ -210,6 +211,50 @@ fn a_swallowed_crash_stays_a_crash() {
     assert_eq!(report.violations()[0].actual, "saved $ = 2");
 }
 
+#[crash_points]
+fn swallowing_and_going_on(saved: &Durable<u32>, after: &AtomicU32) {
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(saved))).is_err();
+    after.fetch_add(u32::from(died), Ordering::Relaxed);
+}
+
+#[test]
+fn a_dead_process_passes_no_line() {
+    let after = Arc::new(AtomicU32::new(0));
+    let inner = after.clone();
+    let report = one_deviation().run(async |world: &World| {
+        let (saved, after) = (world.durable("saved", 0), inner.clone());
+        world.process("worker", move |p| {
+            let (saved, after) = (saved.clone(), after.clone());
+            p.handle_blocking(move |_: Order| swallowing_and_going_on(&saved, &after));
+        });
+        world.ignore("saved", "$");
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_green(&report);
+    assert_eq!(after.load(Ordering::Relaxed), 0);
+}
+
+#[crash_points]
+fn counting_for_ever() {
+    let mut count = 0_u64;
+    loop {
+        count = count.wrapping_add(1);
+    }
+}
+
+#[test]
+fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
+    let report = one_deviation().max_steps(500).run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| drop(p.handle_blocking(|_: Order| counting_for_ever())));
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    assert!(report.reason().unwrap().contains("500 steps and no end: job#1.1 goes on"), "{report}");
+}
+
 /// Panics, or does something, when it is dropped.
 struct OnDrop<F: FnMut()>(F);
 
@@ -303,6 +348,38 @@ mod in_tokio {
         });
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
         assert_eq!(report.violations()[0].actual, "saved $ = 2", "{report}");
+        let scenario = format!("test worker/{}=crash", point("saved.get();", 1));
+        assert_eq!(report.violations()[0].scenario.to_string(), scenario, "{report}");
+    }
+
+    #[test]
+    fn a_blocking_task_that_swallows_its_death_writes_nothing_more() {
+        let report = one_deviation().run(async |world: &World| {
+            let (saved, written) = (world.durable("saved", 0), world.durable("written", false));
+            world.process("worker", {
+                let (saved, written) = (saved.clone(), written.clone());
+                move |p| {
+                    let (saved, written) = (saved.clone(), written.clone());
+                    p.handle(async move |_: Order| {
+                        let (saved, written) = (saved.clone(), written.clone());
+                        let blocking = move || {
+                            let step = std::panic::AssertUnwindSafe(|| step(&saved));
+                            if std::panic::catch_unwind(step).is_err() {
+                                written.set(true);
+                            }
+                        };
+                        let _ = tokio::task::spawn_blocking(blocking).await;
+                    });
+                }
+            });
+            world.ignore("saved", "$");
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+            // Long enough for a thread that would write.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            assert!(!written.get());
+        });
+        assert_green(&report);
     }
 }
 
@@ -323,6 +400,9 @@ fn scoped_threads_are_joined_and_a_crash_inside_is_one_of_the_process() {
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(report.to_string().contains("payments.charge happened twice"), "{report}");
+    // Nobody knows whose attempt a thread is about: it is the process that calls there.
+    let scenario = "test worker/payments.charge:happened=crash";
+    assert_eq!(report.violations()[0].scenario.to_string(), scenario, "{report}");
 }
 
 #[crash_points]

@@ -32,7 +32,7 @@ pub(crate) struct Order {
 }
 
 impl CompleteOrder {
-    fn example() -> Self {
+    pub(crate) fn example() -> Self {
         let line = Line { product: "pr_3".to_owned(), cents: 1_299 };
         Self { order_id: 6, email: "ada@example.com".to_owned(), lines: vec![line.clone(), line] }
     }

@@ -294,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_that_meets_other_choices_the_second_time_is_found() {
+        let mut explorer = Exhaustive::new(Bounds::total(2));
+        let told = std::iter::from_fn(|| {
+            let task = explorer.next()?;
+            let again = !task.judge;
+            let mut chooser = Chooser::new(task.plan);
+            for _ in 0..if again { 4 } else { 3 } {
+                choose(&mut chooser, Kind::Crash, 2);
+            }
+            Some((again, explorer.ran(chooser.record())))
+        });
+        let told: Vec<_> = told.take(5).collect();
+        assert_eq!(told, [(false, true), (false, true), (false, true), (false, true), (true, false)]);
+    }
+
+    #[test]
     fn what_is_known_beforehand_never_exceeds_what_there_is() {
         let mut explorer = Exhaustive::new(Bounds::total(2));
         let mut known = Vec::new();

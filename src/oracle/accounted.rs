@@ -7,10 +7,11 @@ use crate::run::Outcome;
 /// Jobs that are gone, or could not be run at all.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
-        let (kind, payload) = (job.kind, job.payload.clone());
+        let kind = job.kind;
         if job.state == JobState::Lost {
-            findings.push(Finding::Lost { kind, payload });
+            findings.push(Finding::Lost { kind, payload: job.payload.clone() });
         } else if job.could_not_run {
+            let payload = job.payload.clone();
             let error = job.error.clone().unwrap_or_default();
             findings.push(Finding::NotRun { kind, payload, error });
         }

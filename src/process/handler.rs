@@ -21,11 +21,11 @@ pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
 
 /// A handler for any kind of job.
 trait Handler {
-    fn start(&self, payload: &str) -> Result<Attempt, serde_json::Error>;
+    fn start(self: Rc<Self>, payload: &str) -> Result<Attempt, serde_json::Error>;
 }
 
 struct Async<J, F> {
-    handler: Rc<F>,
+    handler: F,
     takes: PhantomData<fn(J)>,
 }
 
@@ -35,10 +35,9 @@ where
     R: JobResult + 'static,
     F: AsyncFn(J) -> R + 'static,
 {
-    fn start(&self, payload: &str) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, payload: &str) -> Result<Attempt, serde_json::Error> {
         let job = serde_json::from_str(payload)?;
-        let handler = self.handler.clone();
-        Ok(Box::pin(async move { handler(job).await.into_result() }))
+        Ok(Box::pin(async move { (self.handler)(job).await.into_result() }))
     }
 }
 
@@ -48,7 +47,7 @@ pub(crate) struct Registered {
     /// Another name that jobs of this kind may bear.
     pub(crate) alias: Option<&'static str>,
     place: Place,
-    handler: Box<dyn Handler>,
+    handler: Rc<dyn Handler>,
 }
 
 impl fmt::Debug for Registered {
@@ -67,12 +66,7 @@ impl Registered {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        Self {
-            kind,
-            alias: None,
-            place,
-            handler: Box::new(Async { handler: Rc::new(handler), takes: PhantomData::<fn(J)> }),
-        }
+        Self { kind, alias: None, place, handler: Rc::new(Async { handler, takes: PhantomData::<fn(J)> }) }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
@@ -80,7 +74,7 @@ impl Registered {
     }
 
     pub(crate) fn start(&self, payload: &str) -> Start {
-        (self.handler.start(payload), self.place)
+        (self.handler.clone().start(payload), self.place)
     }
 }
 
@@ -114,10 +108,9 @@ impl<'p> HandlerOptions<'p> {
     fn set(&self, change: impl FnOnce(&mut KindOptions)) {
         let registered = &self.process.handlers.borrow()[self.index];
         let mut state = self.process.link.shared().state();
-        change(state.kinds.entry(registered.kind).or_default());
+        change(state.options_mut(registered.kind));
         if let Some(alias) = registered.alias {
-            let options = state.options(registered.kind);
-            state.kinds.insert(alias, options);
+            *state.options_mut(alias) = state.options(registered.kind);
         }
     }
 
@@ -127,8 +120,7 @@ impl<'p> HandlerOptions<'p> {
         let kind = kind.into().as_str();
         self.process.handlers.borrow_mut()[self.index].alias = Some(kind);
         let mut state = self.process.link.shared().state();
-        let options = state.options(self.process.handlers.borrow()[self.index].kind);
-        state.kinds.insert(kind, options);
+        *state.options_mut(kind) = state.options(self.process.handlers.borrow()[self.index].kind);
         drop(state);
         self
     }

@@ -91,7 +91,7 @@ impl JobQueue {
     pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
         let parcel = parcel(kind_of::<J>(), &job, Duration::ZERO, Place::caller())?;
         match self.link.standing() {
-            Standing::Falling => return Ok(JobId::of(parcel.kind, &parcel.payload, 0)),
+            Standing::Falling => return Ok(JobId::first(parcel.kind, &parcel.payload)),
             Standing::Dead => self.link.unwind(),
             Standing::Alive => {}
         }
@@ -172,7 +172,7 @@ impl Future for EnqueueFuture {
         match this.link.standing() {
             Standing::Alive => {}
             Standing::Dead => return Poll::Pending,
-            Standing::Falling => return Poll::Ready(Ok(JobId::of(parcel.kind, &parcel.payload, 0))),
+            Standing::Falling => return Poll::Ready(Ok(JobId::first(parcel.kind, &parcel.payload))),
         }
         let mut state = this.link.shared().state();
         match this.answering.take() {

@@ -6,11 +6,13 @@ use crate::choice::{Actor, Place, Site};
 use crate::life::{self, Life};
 use crate::state::{Shared, State};
 
-/// A way to the world: for one incarnation of a process, or for the test body.
+/// A way to the world: for one incarnation of a process, or for the test body. Every call clones one, so it is one
+/// pointer.
 #[derive(Clone, Debug)]
-pub(crate) struct Link {
-    shared: Arc<Shared>,
-    life: Option<Arc<Life>>,
+pub(crate) enum Link {
+    Process(Arc<Life>),
+    /// The test body's own: no faults, no crash points; what it does is a given.
+    Test(Arc<Shared>),
 }
 
 /// How a caller stands.
@@ -24,29 +26,26 @@ pub(crate) enum Standing {
 }
 
 impl Link {
-    pub(crate) fn of_process(shared: Arc<Shared>, life: Arc<Life>) -> Self {
-        Self { shared, life: Some(life) }
-    }
-
-    /// The test body's own: no faults, no crash points; what it does is a given.
-    pub(crate) fn of_test(shared: Arc<Shared>) -> Self {
-        Self { shared, life: None }
-    }
-
     pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        match self {
+            Link::Process(life) => &life.shared,
+            Link::Test(shared) => shared,
+        }
     }
 
     pub(crate) fn life(&self) -> Option<&Life> {
-        self.life.as_deref()
+        match self {
+            Link::Process(life) => Some(life),
+            Link::Test(_) => None,
+        }
     }
 
     pub(crate) fn is_given(&self) -> bool {
-        self.life.is_none()
+        matches!(self, Link::Test(_))
     }
 
     pub(crate) fn standing(&self) -> Standing {
-        match &self.life {
+        match self.life() {
             Some(life) if life.is_falling() => Standing::Falling,
             Some(life) if life.is_dead() => Standing::Dead,
             _ => Standing::Alive,
@@ -55,7 +54,7 @@ impl Link {
 
     /// Has `code` done in the name of whoever speaks through this link.
     pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
-        match &self.life {
+        match self.life() {
             Some(life) => life.speak(state, code),
             None => code(state),
         }
@@ -69,7 +68,7 @@ impl Link {
         point: &'static str,
         place: Option<Place>,
     ) -> bool {
-        self.life.as_ref().is_some_and(|life| life.crashes(state, site, point, place))
+        self.life().is_some_and(|life| life.crashes(state, site, point, place))
     }
 
     /// Refuses a handle of the test body's to the code under test: through it nothing would be tested.
@@ -78,7 +77,7 @@ impl Link {
     /// When an attempt speaks through it.
     pub(crate) fn admit(&self, state: &State, what: &str) {
         let actor = state.actor;
-        if self.life.is_none() && actor != Actor::Test {
+        if self.is_given() && actor != Actor::Test {
             panic!(
                 "{actor} called {what} through the test's own handle (`world.…`), where nothing can go wrong; give the job the handle of its process (`p.…`)"
             );

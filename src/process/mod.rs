@@ -30,7 +30,6 @@ use crate::service::Service;
 use crate::service::email::EmailService;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
-use crate::state::Shared;
 
 /// How many jobs a process runs at once, unless told.
 const SLOTS: usize = 5;
@@ -55,9 +54,8 @@ impl fmt::Debug for Process {
 }
 
 impl Process {
-    pub(crate) fn new(shared: Arc<Shared>, life: Arc<Life>) -> Self {
-        let link = Link::of_process(shared, life);
-        Self { link, handlers: RefCell::new(Vec::new()), slots: RefCell::new(SLOTS) }
+    pub(crate) fn new(life: Arc<Life>) -> Self {
+        Self { link: Link::Process(life), handlers: RefCell::new(Vec::new()), slots: RefCell::new(SLOTS) }
     }
 
     fn life(&self) -> &Life {
@@ -115,7 +113,7 @@ impl Process {
             self.name(),
             registered.kind,
         );
-        self.link.shared().state().kinds.entry(registered.kind).or_default();
+        self.link.shared().state().options_mut(registered.kind);
         handlers.push(registered);
         HandlerOptions::new(self, handlers.len() - 1)
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::effect::{Fingerprint, Occurrences};
 use crate::job::{Delivery, Job, JobId, JobState};
 
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
@@ -21,7 +22,7 @@ pub(crate) struct Queue {
     timed_so_far: u64,
     dead: Vec<u32>,
     /// Occurrences of each content, to derive ids from.
-    seen: BTreeMap<u64, usize>,
+    seen: Occurrences,
 }
 
 impl Queue {
@@ -34,9 +35,9 @@ impl Queue {
         due: Duration,
     ) -> JobId {
         let number = self.jobs.len() as u32 + 1;
-        let occurrence = self.seen.entry(crate::effect::fingerprint(&[kind, &payload])).or_insert(0);
-        let id = JobId::of(kind, &payload, *occurrence);
-        *occurrence += 1;
+        let content = Fingerprint::of(&[kind, &payload]);
+        let occurrence = self.seen.next(content.digest());
+        let id = JobId::nth(content, occurrence);
         let state = JobState::Ready;
         let job = Job {
             number,

@@ -114,6 +114,13 @@ fn a_job_that_never_ends() {
         });
     });
     assert_reason(&report, Verdict::Stuck, "500 steps and no end");
+    let report = explore(&one_deviation().max_steps(500), |p| {
+        let queue = p.queue();
+        p.handle_blocking(
+            move |order: Order| while queue.enqueue_blocking(Order { id: order.id }).is_ok() {},
+        );
+    });
+    assert_reason(&report, Verdict::Stuck, "500 steps and no end");
     // A job that enqueues itself.
     let report = explore(&one_deviation(), |p| {
         let queue = p.queue();
@@ -234,6 +241,17 @@ fn a_course_that_differs() {
 fn no_effect_at_all() {
     let report = explore(&Explore::new().name("test"), |p| {
         p.handle(async |_: Order| ());
+    });
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
+    // What the test itself does is none of theirs.
+    let report = one_deviation().run(async |world: &World| {
+        world.payments().charge(unkeyed(1)).await.unwrap();
+        world.process("worker", |p| {
+            p.handle(async |_: Order| ());
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert!(world.effects().iter().all(|effect| effect.given));
     });
     assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
 }
@@ -397,7 +415,9 @@ fn a_drain_stops_at_the_first_error() {
                 });
             }
         });
-        (1..=3_u32).for_each(|id| drop(world.enqueue(id)));
+        for id in 1..=3_u32 {
+            world.enqueue(id);
+        }
         let error = world.drain_all().await.unwrap_err();
         assert_eq!(error.to_string(), "job#2 u32 failed: two");
         assert_eq!(world.jobs::<u32>().iter().map(|job| job.number).collect::<Vec<_>>(), [3, 4]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{Order, assert_green, assert_violated, explore, keyed, one_deviation, unkeyed};
 use retryproof::service::email::Email;
 use retryproof::service::payments::Payments;
-use retryproof::{Client, Durable, Report, ServiceError, Verdict, World};
+use retryproof::{Client, Clock, Durable, Explore, JobQueue, Report, ServiceError, Verdict, World};
 
 const TWICE: &str = "payments.charge happened twice, expected once";
 
@@ -58,6 +58,8 @@ fn a_destructor_does_not_save_the_day() {
 struct Refund {
     payments: Client<Payments>,
     email: Client<retryproof::service::email::EmailService>,
+    queue: JobQueue,
+    clock: Clock,
     armed: Cell<bool>,
 }
 
@@ -66,11 +68,19 @@ static REFUNDS: AtomicU32 = AtomicU32::new(0);
 impl Drop for Refund {
     fn drop(&mut self) {
         if self.armed.get() {
-            REFUNDS.fetch_add(1, Ordering::Relaxed);
             self.payments.charge_blocking(unkeyed(99)).expect("a destructor is answered");
-            futures_util::FutureExt::now_or_never(self.email.send(Email::new("a@example.com", "sorry")))
-                .expect("a destructor does not wait")
-                .expect("a destructor is answered");
+            // There is no handler for a job of this kind: if one came of it, it would be found.
+            self.queue.enqueue_blocking(99_u64).expect("a destructor is answered");
+            let asked = async {
+                self.clock.sleep(Duration::from_secs(1)).await;
+                self.queue.enqueue(99_u64).await.expect("a destructor is answered");
+                self.email
+                    .send(Email::new("a@example.com", "sorry"))
+                    .await
+                    .expect("a destructor is answered");
+            };
+            futures_util::FutureExt::now_or_never(asked).expect("a destructor does not wait");
+            REFUNDS.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -79,10 +89,10 @@ impl Drop for Refund {
 fn what_a_destructor_asks_for_is_answered_and_comes_to_nothing() {
     let report = one_deviation().faults(0).deliveries(0).run(async |world: &World| {
         world.process("worker", |p| {
-            let (payments, email) = (p.payments(), p.email());
+            let (payments, email, queue, clock) = (p.payments(), p.email(), p.queue(), p.clock());
             p.handle(async move |order: Order| {
-                let guard =
-                    Refund { payments: payments.clone(), email: email.clone(), armed: Cell::new(true) };
+                let (queue, clock, armed) = (queue.clone(), clock.clone(), Cell::new(true));
+                let guard = Refund { payments: payments.clone(), email: email.clone(), queue, clock, armed };
                 payments.charge(keyed(order.id)).await?;
                 guard.armed.set(false);
                 Ok::<(), ServiceError>(())
@@ -299,6 +309,66 @@ fn a_panic_inside_an_update_leaves_the_state_as_it_was() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
         assert_eq!(state.get(), (5, 5));
+    });
+    assert_green(&report);
+}
+
+#[test]
+fn what_a_dead_process_calls_comes_to_nothing() {
+    // `join!` polls its second branch though the first has just died.
+    let report = Explore::new().name("test").replay("test job#1.1/payments.charge:before=crash").run(
+        async |world: &World| {
+            world.process("worker", |p| {
+                let (payments, email, queue) = (p.payments(), p.email(), p.queue());
+                p.handle(async move |order: Order| {
+                    let (charged, sent, enqueued) = futures_util::join!(
+                        payments.charge(keyed(order.id)),
+                        email.send(Email::new("a@example.com", "paid")),
+                        queue.enqueue(1_u8)
+                    );
+                    enqueued.unwrap();
+                    charged.map(drop).and(sent.map(drop))
+                });
+                p.handle(async |_: u8| ());
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+            assert_eq!(world.email().records().len(), 1);
+        },
+    );
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+    // A blocking job swallows its death and goes on calling.
+    let report =
+        explore(&Explore::new().name("test").replay("test job#1.1/payments.charge:before=crash"), |p| {
+            let (payments, email, queue) = (p.payments(), p.email(), p.queue());
+            p.handle_blocking(move |order: Order| {
+                let step = || payments.charge_blocking(keyed(order.id)).map(drop);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
+                let step = || queue.enqueue_blocking(1_u8).map(drop);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(step));
+                email.send_blocking(Email::new("a@example.com", "paid")).map(drop)
+            });
+            p.handle(async |_: u8| ());
+        });
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}
+
+#[test]
+fn a_crash_is_not_drawn_while_the_jobs_own_panic_unwinds() {
+    /// Looks, in its destructor, for what was charged.
+    struct Looks(Client<Payments>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let _ = self.0.charges_blocking(1);
+        }
+    }
+    // A crash there would unwind out of a destructor that runs because of a panic: that aborts.
+    let report = explore(&Explore::new().name("test"), |p| {
+        let payments = p.payments();
+        p.handle_blocking(move |order: Order| {
+            let _looks = Looks(payments.clone());
+            payments.charge_blocking(keyed(order.id)).unwrap();
+        });
     });
     assert_green(&report);
 }

@@ -3,9 +3,12 @@
 mod bad_input;
 mod counts;
 mod crashes;
+mod merging;
 mod oracles;
 mod replays;
 mod reports;
+mod services;
+mod waits;
 
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Explore, JobResult, Process, Report, Verdict, World};

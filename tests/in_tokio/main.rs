@@ -181,6 +181,33 @@ fn blocking_tasks_are_waited_for() {
 }
 
 #[test]
+fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        let taken = world.durable("taken", 0);
+        world.process("worker", {
+            let taken = taken.clone();
+            move |p| {
+                let (queue, clock, taken) = (p.queue(), p.clock(), taken.clone());
+                p.handle(async move |_: u32| {
+                    let queue = queue.clone();
+                    let task = tokio::spawn(async move {
+                        tokio::time::sleep(5 * S).await;
+                        queue.enqueue(1_u8).await.unwrap();
+                        tokio::time::sleep(600 * S).await;
+                    });
+                    task.await.unwrap();
+                });
+                p.handle(async move |_: u8| taken.set(clock.now().as_secs()));
+            }
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+        assert_eq!((taken.get(), world.now()), (5, 605 * S));
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+#[test]
 fn combinators_with_wakers_of_their_own_work() {
     let report = explore(async |payments| {
         let calls =
