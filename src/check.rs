@@ -139,7 +139,8 @@ impl Explore {
             }
         };
         let (pool, record) = (Pool::default(), RefCell::default());
-        let ground = Ground { seed: self.seed, max_steps: self.max_steps, pool, record };
+        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
+        let ground = Ground { seed, max_steps, delays, pool, record };
         let reference = run(body, Course::plain(Plan::Numbered(Vec::new(), None)), &ground);
         let exploration = Exploration {
             body,

@@ -70,11 +70,27 @@ impl fmt::Display for Effect {
     }
 }
 
+/// A request that was answered with the stored answer of another one, because it bore the other's idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reuse {
+    pub(crate) service: Name,
+    pub(crate) operation: Name,
+    pub(crate) key: String,
+    /// What was asked for under the key first, and done.
+    pub(crate) first: String,
+    /// What was asked for now, and not done.
+    pub(crate) second: String,
+    pub(crate) by: Actor,
+    pub(crate) place: Option<Place>,
+}
+
 /// Every effect of a run, in the order in which they happened.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     effects: Vec<Effect>,
     occurrences: Occurrences,
+    /// Requests that came to nothing because another one had borne their key.
+    pub(crate) reused: Vec<Reuse>,
 }
 
 impl Ledger {

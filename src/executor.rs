@@ -470,10 +470,7 @@ impl Executor {
             match (options.delivery, &result) {
                 // Popped before it ran, and it ran to its end: there is nothing to hand out again.
                 (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job),
-                (delivery, _) => {
-                    let now = state.clock.now();
-                    state.queue.worker_died(job, delivery, now);
-                }
+                (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
             }
             drop(state);
             self.take_apart(life.index, None);
@@ -500,7 +497,8 @@ impl Executor {
                     state.queue.bury(job, error);
                 } else {
                     let wait = options.retry.backoff.after(failures, state.jitter(job, failures));
-                    let due = state.clock.now().saturating_add(wait);
+                    let late = state.lateness(Site::Attempt, "retry", None);
+                    let due = state.clock.now().saturating_add(wait).saturating_add(late);
                     state.note(|| What::Failed { error: error.clone(), retry_at: Some(due) });
                     state.queue.retry(job, due, error);
                 }
@@ -523,7 +521,7 @@ impl Executor {
             for task in &tasks {
                 let options = state.options(state.queue.job(task.job).kind);
                 if state.queue.job(task.job).state == JobState::Running {
-                    state.queue.worker_died(task.job, options.delivery, now);
+                    state.worker_died(task.actor(), options.delivery);
                 }
             }
             now

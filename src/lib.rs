@@ -95,8 +95,8 @@
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
 //!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
 //!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
-//! * *Services*: [`Service`] is what the built-in ones are written with. One of one's own cannot be put into a world
-//!   yet.
+//! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
+//!   which may be a single [`function`](service::function).
 //!
 //! # Limitations
 //!
@@ -105,7 +105,9 @@
 //!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
 //!   wherever it is wanted.
 //! * The jobs of a run overlap in one order, always the same: no interleaving of workers, no two deliveries at once.
-//!   Nothing draws choices of [`Kind::Schedule`] in such a run, nor any of [`Kind::Delay`].
+//!   Nothing draws choices of [`Kind::Schedule`] in such a run.
+//! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
+//!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.

@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use crate::choice::{Choice, Chooser, Divergence, Name, Plan};
 use crate::clock::TaskId;
-use crate::effect::Effect;
+use crate::effect::{Effect, Reuse};
 use crate::job::Job;
 use crate::panics::{self, Panicked};
 use crate::runtime::{Context, Pool};
@@ -45,6 +45,8 @@ pub(crate) struct Outcome {
     pub(crate) end: End,
     /// In the order in which they happened, givens left out.
     pub(crate) effects: Vec<Effect>,
+    /// Requests that came to nothing because another one had borne their idempotency key.
+    pub(crate) reused: Vec<Reuse>,
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
@@ -71,6 +73,8 @@ pub(crate) struct Ran {
 pub(crate) struct Ground {
     pub(crate) seed: u64,
     pub(crate) max_steps: u64,
+    /// Whether timers and retries may come late in any world.
+    pub(crate) delays: bool,
     pub(crate) pool: Pool,
     /// Room for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
@@ -96,7 +100,8 @@ impl Course {
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let Course { plan, weather, timeline, watch } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
-    let state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    state.delays = ground.delays;
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -117,11 +122,12 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let (crash_points, overlapped) = (state.crash_points, state.overlapped);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
+    let reused = std::mem::take(&mut state.ledger.reused);
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
-    let outcome = Outcome { end, effects, state: observed, jobs, terms, crash_points, overlapped };
+    let outcome = Outcome { end, effects, reused, state: observed, jobs, terms, crash_points, overlapped };
     Ran { plan, outcome, record, divergence, events, watch }
 }
 

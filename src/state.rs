@@ -11,9 +11,7 @@ use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
 use crate::queue::Queue;
-use crate::service::email::EmailService;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
+use crate::service::Directory;
 use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
@@ -59,6 +57,8 @@ pub(crate) struct State {
     pub(crate) weather: Weather,
     /// Set while nothing may go wrong: drains.
     pub(crate) calm: bool,
+    /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
+    pub(crate) delays: bool,
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
@@ -79,6 +79,9 @@ pub(crate) struct State {
     pub(crate) stuck: Option<Stuck>,
 }
 
+/// How late what comes late is: after keys have expired and locks have timed out.
+const LATE: Duration = Duration::from_secs(3 * 86_400);
+
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
 
 impl State {
@@ -93,6 +96,7 @@ impl State {
             chooser,
             weather,
             calm: false,
+            delays: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -153,6 +157,28 @@ impl State {
     pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
         self.crash_points += u64::from(!self.calm);
         self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
+    }
+
+    /// A timer or a retry is set: by how much it comes late.
+    pub(crate) fn lateness(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Duration {
+        const PUNCTUAL_OR_LATE: Options = Options::Named(&["on-time", "days-late"]);
+        match self.delays && self.deviate(Kind::Delay, site, point, PUNCTUAL_OR_LATE, place) != 0 {
+            true => LATE,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// The worker of a job died: the job comes back when its lease ends, or later.
+    pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
+        let Actor::Attempt { job, .. } = actor else { return };
+        let former = std::mem::replace(&mut self.actor, actor);
+        let late = match delivery {
+            Delivery::AtLeastOnce => self.lateness(Site::Attempt, "lease", None),
+            Delivery::AtMostOnce => Duration::ZERO,
+        };
+        self.actor = former;
+        let from = self.clock.now().saturating_add(late);
+        self.queue.worker_died(job, delivery, from);
     }
 
     /// Which of the waiting jobs is taken next, where jobs are taken one at a time in any order.
@@ -334,20 +360,12 @@ impl WakeTrait for TaskWaker {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
-    pub(crate) payments: Arc<Mutex<Payments>>,
-    pub(crate) email: Arc<Mutex<EmailService>>,
-    pub(crate) fulfillment: Arc<Mutex<Fulfillment>>,
+    pub(crate) services: Directory,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self {
-            state: Mutex::new(state),
-            woken: Arc::default(),
-            payments: Arc::default(),
-            email: Arc::default(),
-            fulfillment: Arc::default(),
-        })
+        Arc::new(Self { state: Mutex::new(state), woken: Arc::default(), services: Directory::default() })
     }
 
     /// The state, unless somebody is at it.

@@ -12,7 +12,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::choice::{Choice, Kind, Name};
 use crate::effect::Effect;
 use crate::process::Observed;
-use crate::state::{Shared, lock};
+use crate::state::Shared;
 
 /// The durable and observed states, as JSON.
 pub(crate) type States = Vec<(Name, String)>;
@@ -116,7 +116,7 @@ impl Watch {
             // What another process holds in memory is not seen: only where none lives is durable state all there is.
             Watch::Merging { seen, phase, over } => {
                 let Some(down) = down else { return };
-                let digest = digest(shared, observed, *phase, down);
+                let Some(digest) = digest(shared, observed, *phase, down) else { return };
                 let now = Gone::of(shared.state().chooser.record());
                 let mut seen = seen.0.borrow_mut();
                 match seen.get(&digest) {
@@ -134,26 +134,27 @@ fn look(observed: &[Observed]) -> States {
 }
 
 /// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time, and
-/// what a process that boots can tell of those before it.
+/// what a process that boots can tell of those before it. None where a service does not tell what it remembers.
 fn digest(
     shared: &Shared,
     observed: &[Observed],
     phase: u32,
     down: impl Iterator<Item = (u32, Duration)>,
-) -> u128 {
+) -> Option<u128> {
     let mut hasher = SipHasher13::new();
     phase.hash(&mut hasher);
     down.for_each(|process| process.hash(&mut hasher));
     look(observed).hash(&mut hasher);
-    let services = (&*lock(&shared.payments), &*lock(&shared.email), &*lock(&shared.fulfillment));
-    serde_json::to_string(&services).unwrap_or_default().hash(&mut hasher);
+    shared.services.states()?.hash(&mut hasher);
+    let times_matter = shared.services.look_at_the_clock();
     let state = shared.state();
     state.clock.now().hash(&mut hasher);
     for effect in state.ledger.effects() {
         (effect.identity(), &effect.id, effect.given).hash(&mut hasher);
+        times_matter.then_some(effect.at).hash(&mut hasher);
     }
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     let digest = hasher.finish128();
-    u128::from(digest.h1) << 64 | u128::from(digest.h2)
+    Some(u128::from(digest.h1) << 64 | u128::from(digest.h2))
 }

@@ -16,6 +16,7 @@ use crate::executor::{DrainError, Executor};
 use crate::job::{JobId, JobState, JobView, kind_of};
 use crate::process::{Client, Durable, Link, Observed, Process, Rng};
 use crate::runtime::Pool;
+use crate::service::Service;
 use crate::service::email::EmailService;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
@@ -232,17 +233,30 @@ impl World {
 
     /// The payment service, for givens and to look at.
     pub fn payments(&self) -> Client<Payments> {
-        Client::new(self.link(), self.shared.payments.clone())
+        Client::new(self.link(), "payments".into(), self.shared.services.payments.clone())
     }
 
     /// The email service, for givens and to look at.
     pub fn email(&self) -> Client<EmailService> {
-        Client::new(self.link(), self.shared.email.clone())
+        Client::new(self.link(), "email".into(), self.shared.services.email.clone())
     }
 
     /// The fulfillment service, for givens and to look at.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
-        Client::new(self.link(), self.shared.fulfillment.clone())
+        Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
+    }
+
+    /// Puts in a service of the test's own. It has the same faults, ledger and crash points as the built-in ones; processes
+    /// reach it by [`Process::service`]. What comes back is for givens, settings, and to look at.
+    ///
+    /// One function is enough ([`function`](crate::service::function)); any [`Service`] will do.
+    ///
+    /// # Panics
+    /// When there is a service of that name already.
+    pub fn service<S: Service>(&self, name: impl Into<Name>, service: S) -> Client<S> {
+        let name = name.into();
+        let door = self.shared.services.add(name, service).unwrap_or_else(|error| panic!("{error}"));
+        Client::new(self.link(), name, door)
     }
 
     pub(crate) fn executor(&self) -> std::cell::RefMut<'_, Executor> {

@@ -29,6 +29,7 @@ pub struct Explore {
     pub(super) max_time: Option<Duration>,
     pub(super) max_steps: u64,
     pub(super) seed: u64,
+    pub(super) delays: bool,
     pub(super) replay: Option<String>,
     pub(super) replay_command: String,
     pub(super) allow_incomplete: bool,
@@ -44,6 +45,7 @@ impl Default for Explore {
             max_time: None,
             max_steps: 20_000,
             seed: 0,
+            delays: false,
             replay: None,
             replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
@@ -94,9 +96,14 @@ impl Explore {
         self
     }
 
-    /// How many of them may be late timers.
+    /// How many of them may be delays: a retry, a redelivery, a sleep or a scheduled job that comes three days late.
+    ///
+    /// Unless told there are delays in worlds where something expires and it can matter
+    /// ([`idempotency_keys`](crate::Client::idempotency_keys), [`search_lag`](crate::Client::search_lag)), and in no
+    /// others; told so, in all. Say so where jobs look at the clock.
     pub fn delays(mut self, most: usize) -> Self {
         self.bounds.delays = most;
+        self.delays = most > 0;
         self
     }
 

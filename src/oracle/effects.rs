@@ -25,6 +25,24 @@ fn counts<'e>(
     counts
 }
 
+/// Requests that were answered with the stored answer of another one and never happened; each of them once, however
+/// often it was tried. Nothing where the effect may be missing.
+pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
+    for reuse in &outcome.reused {
+        let may_lack = matches!(
+            outcome.terms.guarantee(reuse.service, reuse.operation),
+            Guarantee::AtMostOnce | Guarantee::Unchecked
+        );
+        let known = |finding: &Finding| match finding {
+            Finding::Reused(other) => (&other.key, &other.second) == (&reuse.key, &reuse.second),
+            _ => false,
+        };
+        if !may_lack && !findings.iter().any(known) {
+            findings.push(Finding::Reused(reuse.clone()));
+        }
+    }
+}
+
 /// `newly_dead`: a job ended dead that does not in the expected outcome; effects may then be lacking, but not be
 /// repeated.
 pub(super) fn compare(

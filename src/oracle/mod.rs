@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::choice::Name;
-use crate::effect::Effect;
+use crate::effect::{Effect, Reuse};
 use crate::job::{Job, JobState};
 use crate::panics::Panicked;
 use crate::run::{End, Outcome};
@@ -42,6 +42,8 @@ pub(crate) enum Finding {
     Repeated { effect: Effect, expected: usize, actual: usize },
     /// An effect happened less often than its guarantee allows.
     Missing { effect: Effect, expected: usize, actual: usize },
+    /// A request never happened: it was answered with the stored answer of another one, whose key it bore.
+    Reused(Reuse),
     /// An effect happened that happens in no fault-free run; perhaps in the place of another.
     Unexpected { effect: Effect, instead: Option<Effect>, serial: bool },
     /// A state differs.
@@ -60,7 +62,7 @@ impl Finding {
     pub(crate) fn oracle(&self) -> Oracle {
         let compared = |serial: bool| if serial { Oracle::Serial } else { Oracle::Reference };
         match self {
-            Finding::Repeated { .. } | Finding::Missing { .. } => Oracle::Guarantee,
+            Finding::Repeated { .. } | Finding::Missing { .. } | Finding::Reused(_) => Oracle::Guarantee,
             Finding::Unexpected { serial, .. }
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
@@ -75,6 +77,7 @@ impl Finding {
             Finding::Repeated { effect, .. } => format!("repeated {}", effect.name()),
             Finding::Missing { effect, .. } => format!("missing {}", effect.name()),
             Finding::Unexpected { effect, .. } => format!("unexpected {}", effect.name()),
+            Finding::Reused(reuse) => format!("reused {}.{}", reuse.service, reuse.operation),
             Finding::State { name, path, .. } => {
                 let path: String = path.chars().filter(|c| !c.is_ascii_digit()).collect();
                 format!("state {name} {path}")
@@ -119,6 +122,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     if let End::Panicked(panicked) = &outcome.end {
         findings.push(Finding::Panicked(panicked.clone()));
     }
+    effects::reused(outcome, &mut findings);
     accounted::judge(outcome, &mut findings);
     findings
 }

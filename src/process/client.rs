@@ -2,17 +2,15 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Name, Place};
 use crate::clock::TimerId;
 use crate::effect::Ledger;
-use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
-use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
-use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
-use crate::service::{CLIENT_TIMEOUT, Cx, Fault, Operation, Service, ServiceError, answer};
+use crate::service::{Answer, Cx, Door, Operation, Service, ServiceError, Sight};
 use crate::state::{State, call_site, lock};
 use crate::timeline::What;
 
@@ -21,12 +19,12 @@ use crate::timeline::What;
 pub struct Client<S: Service> {
     link: Link,
     name: Name,
-    service: Arc<Mutex<S>>,
+    door: Arc<Mutex<Door<S>>>,
 }
 
 impl<S: Service> Clone for Client<S> {
     fn clone(&self) -> Self {
-        Self { link: self.link.clone(), name: self.name, service: self.service.clone() }
+        Self { link: self.link.clone(), name: self.name, door: self.door.clone() }
     }
 }
 
@@ -35,16 +33,20 @@ impl<S: Service> Clone for Client<S> {
 enum Step<S: Service> {
     Begin(S::Request),
     /// It happened, or not; the answer is on its way.
-    Answering(Operation, Result<S::Reply, ServiceError>),
-    /// No answer will come; the client waits until its own timeout.
-    TimingOut(Operation, ServiceError, TimerId),
+    Answering(Happened<S>),
+    /// The answer takes its time; or none will come, and the client waits until its own timeout.
+    Waiting(Happened<S>, TimerId),
     Done,
 }
 
-/// What comes of the first half of a call.
-enum Begun<S: Service> {
-    Died,
-    Happened(Operation, Result<S::Reply, ServiceError>),
+/// What comes of the first half of a call: nothing, if the process died in it.
+type Begun<S> = Option<Happened<S>>;
+
+/// A call that has happened, or not, and what the caller will see of it.
+#[derive(Debug)]
+struct Happened<S: Service> {
+    operation: Operation,
+    answer: Answer<S::Reply>,
 }
 
 /// A call that was made. It does nothing unless awaited.
@@ -57,9 +59,8 @@ pub struct Call<S: Service> {
 }
 
 impl<S: Service> Client<S> {
-    pub(crate) fn new(link: Link, service: Arc<Mutex<S>>) -> Self {
-        let name = lock(&service).name();
-        Self { link, name, service }
+    pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Door<S>>>) -> Self {
+        Self { link, name, door }
     }
 
     /// Asks the service. Three crash points: before, after it happened but before its reply, after the reply.
@@ -76,42 +77,68 @@ impl<S: Service> Client<S> {
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
         let (client, place) = (self, Place::caller());
         match client.link.standing() {
-            Standing::Falling => return Ok(client.throw_away(request, place)),
+            Standing::Falling => return client.throw_away(request, place),
             Standing::Dead => client.link.unwind(),
             Standing::Alive => {}
         }
-        let Begun::Happened(operation, result) = client.begin(request, place) else { client.link.unwind() };
+        let Some(Happened { operation, answer }) = client.begin(request, place) else { client.link.unwind() };
         let mut state = client.link.shared().state();
-        if matches!(result, Err(ServiceError::TimedOut { .. })) {
+        if !answer.takes.is_zero() {
             let now = state.clock.now();
             drop(state);
-            client.link.shared().advance(now + CLIENT_TIMEOUT);
+            client.link.shared().advance(now.saturating_add(answer.takes));
             state = client.link.shared().state();
         }
         if client.died_answering(&mut state, operation, place) {
             drop(state);
             client.link.unwind()
         }
-        client.note_reply(&mut state, &result);
-        result
+        client.note_reply(&mut state, &answer.result);
+        drop(state);
+        client.hear(answer.running.as_deref());
+        answer.result
     }
 
-    /// The state of the service, to be looked at by the test.
-    pub(crate) fn look(&self) -> MutexGuard<'_, S> {
-        lock(&self.service)
+    /// The state of the service, to be looked at by the test: it is no call.
+    ///
+    /// `look` must not come back to this same service.
+    pub fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&lock(&self.door).service)
+    }
+
+    /// Changes what is set of the door.
+    pub(super) fn set(&self, change: impl FnOnce(&mut Door<S>)) -> &Self {
+        self.test_only();
+        change(&mut lock(&self.door));
+        self
+    }
+
+    /// From here on it matters how late something comes: something expires.
+    pub(super) fn expect_delays(&self) {
+        self.test_only();
+        self.link.shared().state().delays = true;
+    }
+
+    /// Refuses what is the test's own business to the code under test.
+    fn test_only(&self) {
+        assert!(
+            self.link.is_given(),
+            "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
+            self.name
+        );
     }
 
     fn begin(&self, request: S::Request, place: Place) -> Begun<S> {
-        let mut service = lock(&self.service);
-        let operation = service.operation(&request);
+        let mut door = lock(&self.door);
+        let operation = door.service.operation(&request);
         let mut state = self.link.shared().state();
-        self.link.speak(&mut state, |state| self.begin_as(state, &mut service, request, operation, place))
+        self.link.speak(&mut state, |state| self.begin_as(state, &mut door, request, operation, place))
     }
 
     fn begin_as(
         &self,
         state: &mut State,
-        service: &mut S,
+        door: &mut Door<S>,
         request: S::Request,
         operation: Operation,
         place: Place,
@@ -120,8 +147,8 @@ impl<S: Service> Client<S> {
         let site = call_site(name, operation.name);
         self.link.admit(state, name.as_str());
         if self.link.is_given() {
-            let result = Ok(service.answer(request, &mut self.cx(state, name, place)));
-            return Begun::Happened(operation, result);
+            let answer = door.given(request, operation.name, &mut self.cx(state, name, place));
+            return Some(Happened { operation, answer });
         }
         state.timeline.called_from(state.actor, place, site);
         if state.timeline.is_recording() {
@@ -130,15 +157,19 @@ impl<S: Service> Client<S> {
             state.note(|| What::Called { service, operation, request });
         }
         if self.link.crashes(state, site, "before", Some(place)) {
-            return Begun::Died;
+            return None;
         }
-        let option = state.deviate(Kind::Fault, site, "call", Fault::options(operation), Some(place));
+        let fault = match door.sight(operation, state.clock.now()) {
+            Sight::Certain(fault) => Some(fault),
+            Sight::Open(options) => {
+                door.fault(operation, state.deviate(Kind::Fault, site, "call", options, Some(place)))
+            }
+        };
         if state.stuck.is_some() {
-            return Begun::Died;
+            return None;
         }
         let effects = state.ledger.effects().len();
-        let fault = Fault::taken(operation, option);
-        let result = answer(service, request, operation.name, fault, &mut self.cx(state, name, place));
+        let answer = door.answer(request, operation.name, fault, &mut self.cx(state, name, place));
         if state.timeline.is_recording() {
             let new: Vec<_> =
                 state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
@@ -146,12 +177,27 @@ impl<S: Service> Client<S> {
                 state.note(|| What::Effect { name, id });
             }
         }
-        Begun::Happened(operation, result)
+        Some(Happened { operation, answer })
     }
 
     fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
-        let (now, by) = (state.clock.now(), state.actor);
-        Cx { now, by, service, given: self.link.is_given(), place: Some(place), ledger: &mut state.ledger }
+        let (now, by, lag) = (state.clock.now(), state.actor, Duration::ZERO);
+        Cx {
+            now,
+            by,
+            service,
+            given: self.link.is_given(),
+            place: Some(place),
+            lag,
+            ledger: &mut state.ledger,
+        }
+    }
+
+    /// The caller has the answer to a request that was running.
+    fn hear(&self, running: Option<&str>) {
+        if let Some(key) = running {
+            lock(&self.door).answered(key);
+        }
     }
 
     /// The crash points between what happened and the caller's going on. Where nothing can have happened there is
@@ -172,15 +218,16 @@ impl<S: Service> Client<S> {
     }
 
     /// The answer that a destructor of a dead process gets. Nothing comes of it.
-    fn throw_away(&self, request: S::Request, place: Place) -> S::Reply {
-        let mut copy = self.look().clone();
+    fn throw_away(&self, request: S::Request, place: Place) -> Result<S::Reply, ServiceError> {
+        let mut copy = lock(&self.door).clone();
         let mut ledger = Ledger::default();
+        let operation = copy.service.operation(&request).name;
         let state = self.link.shared().state();
         let (now, by, service) = (state.clock.now(), state.actor, self.name);
-        copy.answer(
-            request,
-            &mut Cx { ledger: &mut ledger, service, now, by, given: false, place: Some(place) },
-        )
+        drop(state);
+        let (place, lag) = (Some(place), Duration::ZERO);
+        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag };
+        copy.given(request, operation, &mut cx).result
     }
 }
 
@@ -199,7 +246,7 @@ impl<S: Service> Future for Call<S> {
             Standing::Dead => return Poll::Pending,
             Standing::Falling => {
                 return match std::mem::replace(&mut this.step, Step::Done) {
-                    Step::Begin(request) => Poll::Ready(Ok(this.client.throw_away(request, this.place))),
+                    Step::Begin(request) => Poll::Ready(this.client.throw_away(request, this.place)),
                     // A call that was under way when the process died: its answer never comes.
                     other => {
                         this.step = other;
@@ -210,60 +257,62 @@ impl<S: Service> Future for Call<S> {
         }
         match std::mem::replace(&mut this.step, Step::Done) {
             Step::Begin(request) => {
-                let Begun::Happened(operation, result) = this.client.begin(request, this.place) else {
+                let Some(happened) = this.client.begin(request, this.place) else {
                     return Poll::Pending;
                 };
                 if link.is_given() {
-                    return Poll::Ready(result);
+                    return Poll::Ready(happened.answer.result);
                 }
-                this.step = match result {
-                    Err(error @ ServiceError::TimedOut { after, .. }) => {
-                        let mut state = link.shared().state();
-                        let at = state.clock.now() + after;
-                        Step::TimingOut(operation, error, link.shared().set_timer(&mut state, at, cx))
-                    }
-                    result => {
-                        cx.waker().wake_by_ref();
-                        Step::Answering(operation, result)
-                    }
+                let takes = happened.answer.takes;
+                this.step = if takes.is_zero() {
+                    cx.waker().wake_by_ref();
+                    Step::Answering(happened)
+                } else {
+                    let mut state = link.shared().state();
+                    let at = state.clock.now().saturating_add(takes);
+                    Step::Waiting(happened, link.shared().set_timer(&mut state, at, cx))
                 };
                 Poll::Pending
             }
-            Step::TimingOut(operation, error, timer) => {
+            Step::Waiting(happened, timer) => {
                 let mut state = link.shared().state();
                 if state.clock.now() < timer.0 {
                     state.clock.cancel(timer);
                     let timer = link.shared().set_timer(&mut state, timer.0, cx);
-                    this.step = Step::TimingOut(operation, error, timer);
+                    this.step = Step::Waiting(happened, timer);
                     return Poll::Pending;
                 }
                 drop(state);
-                this.finish(operation, Err(error))
+                this.finish(happened)
             }
-            Step::Answering(operation, result) => this.finish(operation, result),
+            Step::Answering(happened) => this.finish(happened),
             Step::Done => panic!("a call was polled after it had ended"),
         }
     }
 }
 
 impl<S: Service> Call<S> {
-    fn finish(
-        &self,
-        operation: Operation,
-        result: Result<S::Reply, ServiceError>,
-    ) -> Poll<Result<S::Reply, ServiceError>> {
+    fn finish(&self, happened: Happened<S>) -> Poll<Result<S::Reply, ServiceError>> {
+        let Happened { operation, answer } = happened;
         let mut state = self.client.link.shared().state();
         if self.client.died_answering(&mut state, operation, self.place) || state.stuck.is_some() {
             return Poll::Pending;
         }
-        self.client.note_reply(&mut state, &result);
-        Poll::Ready(result)
+        self.client.note_reply(&mut state, &answer.result);
+        drop(state);
+        self.client.hear(answer.running.as_deref());
+        Poll::Ready(answer.result)
+    }
+
+    /// The same call, with its reply made into what is wanted of it.
+    pub fn map<T>(self, unpack: fn(S::Reply) -> T) -> TypedCall<S, T> {
+        TypedCall { call: self, unpack }
     }
 }
 
 impl<S: Service> Drop for Call<S> {
     fn drop(&mut self) {
-        if let Step::TimingOut(_, _, timer) = self.step {
+        if let Step::Waiting(_, timer) = self.step {
             self.client.link.shared().state().clock.cancel(timer);
         }
     }
@@ -283,74 +332,5 @@ impl<S: Service, T> Future for TypedCall<S, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let unpack = self.unpack;
         Pin::new(&mut self.call).poll(cx).map(|result| result.map(unpack))
-    }
-}
-
-/// Writes the async and the blocking form of a call, with the reply as that call has it.
-macro_rules! calls {
-    ($service:ty: $($(#[$doc:meta])* $name:ident, $blocking:ident($($arg:ident: $type:ty),*) $request:expr => $unpack:expr, $output:ty;)*) => {
-        impl Client<$service> {$(
-            $(#[$doc])*
-            ///
-            /// # Errors
-            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
-            #[track_caller]
-            pub fn $name(&self, $($arg: $type),*) -> TypedCall<$service, $output> {
-                TypedCall { call: self.call($request), unpack: $unpack }
-            }
-
-            #[doc = concat!("The blocking form of [`", stringify!($name), "`](Self::", stringify!($name), "). A crash unwinds.")]
-            ///
-            /// # Errors
-            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
-            #[track_caller]
-            pub fn $blocking(&self, $($arg: $type),*) -> Result<$output, ServiceError> {
-                self.call_blocking($request).map($unpack)
-            }
-        )*}
-    };
-}
-
-fn other_reply<T>() -> T {
-    unreachable!("a service answers what it was asked")
-}
-
-calls! { Payments:
-    /// Charges a card.
-    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, Charged;
-    /// The charges of an order, declined ones included.
-    charges, charges_blocking(order_id: impl std::fmt::Display) payments::Request::Charges { order_id: order_id.to_string() } => |reply| match reply { payments::Reply::Charges(charges) => charges, payments::Reply::Charged(_) => other_reply() }, Vec<ChargeRecord>;
-}
-
-calls! { EmailService:
-    /// Sends an email.
-    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, Sent;
-    /// The emails sent to an address from a template.
-    emails, emails_blocking(to: &str, template_id: &str) email::Request::Emails { email: to.to_owned(), template_id: template_id.to_owned() } => |reply| match reply { email::Reply::Emails(emails) => emails, email::Reply::Sent(_) => other_reply() }, Vec<EmailRecord>;
-}
-
-calls! { Fulfillment:
-    /// Ships a parcel.
-    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, Shipped;
-}
-
-impl Client<Payments> {
-    /// Every charge so far, declined ones included. For the test: it is no call.
-    pub fn records(&self) -> Vec<ChargeRecord> {
-        self.look().records().to_vec()
-    }
-}
-
-impl Client<EmailService> {
-    /// Every email so far. For the test: it is no call.
-    pub fn records(&self) -> Vec<EmailRecord> {
-        self.look().records().to_vec()
-    }
-}
-
-impl Client<Fulfillment> {
-    /// Every parcel so far. For the test: it is no call.
-    pub fn requests(&self) -> Vec<Shipment> {
-        self.look().requests().to_vec()
     }
 }

@@ -136,7 +136,11 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Result<JobId
     let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
     let take_in = |state: &mut State| {
         link.shared().woken.stir();
-        state.enqueue(parcel.kind, parcel.payload.clone(), parcel.delay)
+        let late = match parcel.delay.is_zero() {
+            true => Duration::ZERO,
+            false => state.lateness(site, "timer", Some(parcel.place)),
+        };
+        state.enqueue(parcel.kind, parcel.payload.clone(), parcel.delay.saturating_add(late))
     };
     Some(match option {
         0 => Ok(take_in(state)),
@@ -266,7 +270,8 @@ impl Future for Pause {
                         cx.waker().wake_by_ref();
                     }
                     Some(duration) => {
-                        let at = state.clock.now().saturating_add(duration);
+                        let late = state.lateness(site, "timer", Some(this.place));
+                        let at = state.clock.now().saturating_add(duration).saturating_add(late);
                         this.wait = Wait::Sleeping(this.link.shared().set_timer(state, at, cx));
                     }
                 }

@@ -1,10 +1,12 @@
 //! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
 
+mod calls;
 mod client;
 mod durable;
 mod handler;
 mod handles;
 mod link;
+mod settings;
 
 pub use client::{Call, Client, TypedCall};
 pub use durable::Durable;
@@ -24,6 +26,7 @@ use serde::de::DeserializeOwned;
 use crate::choice::{Name, Place};
 use crate::job::{JobResult, kind_of};
 use crate::life::Life;
+use crate::service::Service;
 use crate::service::email::EmailService;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
@@ -140,17 +143,29 @@ impl Process {
 
     /// The payment service, as this incarnation reaches it.
     pub fn payments(&self) -> Client<Payments> {
-        Client::new(self.link.clone(), self.link.shared().payments.clone())
+        Client::new(self.link.clone(), "payments".into(), self.link.shared().services.payments.clone())
     }
 
     /// The email service, as this incarnation reaches it.
     pub fn email(&self) -> Client<EmailService> {
-        Client::new(self.link.clone(), self.link.shared().email.clone())
+        Client::new(self.link.clone(), "email".into(), self.link.shared().services.email.clone())
     }
 
     /// The fulfillment service, as this incarnation reaches it.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
-        Client::new(self.link.clone(), self.link.shared().fulfillment.clone())
+        Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
+    }
+
+    /// A service of the test's own, as this incarnation reaches it: the one that [`World::service`](crate::World::service)
+    /// has put in under this name.
+    ///
+    /// # Panics
+    /// When there is none of that name and type.
+    #[track_caller]
+    pub fn service<S: Service>(&self, name: impl Into<Name>) -> Client<S> {
+        let name = name.into();
+        let door = self.link.shared().services.get(name).unwrap_or_else(|error| panic!("{error}"));
+        Client::new(self.link.clone(), name, door)
     }
 
     /// The queue: jobs enqueue jobs through it.

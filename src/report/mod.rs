@@ -195,6 +195,13 @@ impl Showing {
             }
         }
         for finding in &findings {
+            if let Finding::Reused(reuse) = finding {
+                if let Some(place) = reuse.place {
+                    let text = words::at(reuse.by, &words::reused_here(reuse));
+                    // In the run in which nothing goes wrong there is no other place to blame.
+                    marks.push(Mark { place, text, primary: marks.is_empty() });
+                }
+            }
             if let Finding::Repeated { effect, expected, .. } = finding {
                 for again in effects.iter().filter(|other| *other == effect).skip(*expected) {
                     if let Some(place) = again.place {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::choice::{Actor, Choice, Kind, Site};
-use crate::effect::Effect;
+use crate::effect::{Effect, Reuse};
 use crate::job::{JobState, short_kind};
 use crate::oracle::Finding;
 use crate::world::Guarantee;
@@ -38,6 +38,10 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Unexpected { effect, instead: None, .. } => {
             format!("{} happened and should not have", effect.name())
         }
+        Finding::Reused(reuse) => format!(
+            "{}.{} was answered with the stored answer of another request: it never happened (both bear the key {:?})",
+            reuse.service, reuse.operation, reuse.key
+        ),
         Finding::State { name, path, .. } => {
             format!("the state `{name}` ended otherwise than expected, at {path}")
         }
@@ -70,6 +74,9 @@ pub(crate) fn in_short(finding: &Finding) -> String {
             format!("{} {}", effect.name(), times(*actual))
         }
         Finding::Unexpected { effect, .. } => format!("another {}", effect.name()),
+        Finding::Reused(reuse) => {
+            format!("{}.{} never, under the key {:?} of another", reuse.service, reuse.operation, reuse.key)
+        }
         Finding::State { name, path, expected, actual, .. } => {
             format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
         }
@@ -89,6 +96,10 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Unexpected { effect, instead, .. } => {
             (instead.as_ref().map_or("nothing".to_owned(), Effect::to_string), effect.to_string())
         }
+        Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
+            format!("{service}.{operation} {second} happens, under a key of its own"),
+            format!("{service}.{operation} {first} happened under the key {key:?}, and stands for both"),
+        ),
         Finding::State { name, path, expected, actual, .. } => (
             format!("{name} {path} = {}", json(expected.as_ref())),
             format!("{name} {path} = {}", json(actual.as_ref())),
@@ -127,6 +138,7 @@ pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
         Finding::Repeated { effect, .. }
         | Finding::Missing { effect, .. }
         | Finding::Unexpected { effect, .. } => Some(effect.name()),
+        Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
         _ => None,
     }
 }
@@ -170,6 +182,11 @@ pub(crate) fn again(effect: &Effect) -> String {
     format!("{} happens again", effect.name())
 }
 
+/// A request that came to nothing for its key.
+pub(crate) fn reused_here(reuse: &Reuse) -> String {
+    format!("the key {:?} is known, from another request; this one never happens", reuse.key)
+}
+
 /// What went wrong at a choice.
 pub(crate) fn deviation(choice: &Choice) -> String {
     let option = choice.options.name(choice.taken as usize);
@@ -178,6 +195,7 @@ pub(crate) fn deviation(choice: &Choice) -> String {
             "the process dies after the last line of the job, before the queue hears of its end".to_owned()
         }
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", fault(&option)),
         (Kind::Delivery, Site::Attempt) => {
             "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
@@ -201,6 +219,15 @@ fn crash(site: Site, point: &str) -> String {
     }
 }
 
+fn late(site: Site, point: &str) -> &'static str {
+    match (site, point) {
+        (Site::Call { .. }, _) => "the scheduled job",
+        (Site::Wait(_), _) => "the end of this wait",
+        (_, "lease") => "the redelivery after the crash",
+        _ => "the retry",
+    }
+}
+
 fn fault(option: &str) -> &'static str {
     match option {
         "unavailable" => "answers 503; nothing has happened",
@@ -208,6 +235,9 @@ fn fault(option: &str) -> &'static str {
         "throttled" => "answers 429; nothing has happened",
         "timed-out" => "does not answer in time; nothing has happened",
         "timed-out-but-done" => "does not answer in time, but happens all the same",
+        "stale" => "answers without what was made in the last hour",
+        "outage" => "answers 503 from here on, for a while; nothing has happened",
+        "outage-for-ever" => "answers 503 from here on, for ever; nothing has happened",
         "refused" => "fails; the job is not in the queue",
         _ => "goes wrong",
     }

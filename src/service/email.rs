@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cx, Operation, Service};
-use crate::choice::Name;
+use super::{Cx, Made, Operation, Refusal, Service};
 
 /// The request to send an email.
 ///
@@ -64,6 +63,9 @@ pub struct EmailRecord {
     /// The email.
     #[serde(flatten)]
     pub email: Email,
+    /// When.
+    #[serde(skip)]
+    pub made: Made,
 }
 
 /// What can be asked of [`EmailService`].
@@ -109,7 +111,7 @@ impl EmailService {
             return Sent::NotQueued { error_message: format!("{field} required") };
         }
         let email_id = cx.effect("send", None, &email, "em_");
-        self.records.push(EmailRecord { email_id: email_id.clone(), email });
+        self.records.push(EmailRecord { email_id: email_id.clone(), email, made: cx.made() });
         Sent::Queued { email_id }
     }
 }
@@ -118,27 +120,28 @@ impl Service for EmailService {
     type Request = Request;
     type Reply = Reply;
 
-    fn name(&self) -> Name {
-        "email".into()
-    }
-
     fn operation(&self, request: &Request) -> Operation {
         match request {
-            Request::Send(_) => Operation::write("send".into()),
+            Request::Send(_) => Operation::write("send".into()).done_before_crash(),
             Request::Emails { .. } => Operation::read("emails".into()),
         }
     }
 
-    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Reply {
-        match request {
+    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+        Ok(match request {
             Request::Send(email) => Reply::Sent(self.send(email, cx)),
-            Request::Emails { email, template_id } => Reply::Emails(
-                self.records
-                    .iter()
-                    .filter(|record| record.email.to == email && record.email.template_id == template_id)
-                    .cloned()
-                    .collect(),
-            ),
-        }
+            Request::Emails { email, template_id } => {
+                let wanted = |record: &&EmailRecord| {
+                    record.email.to == email
+                        && record.email.template_id == template_id
+                        && cx.shows(record.made)
+                };
+                Reply::Emails(self.records.iter().filter(wanted).cloned().collect())
+            }
+        })
+    }
+
+    fn state(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }

@@ -1,11 +1,8 @@
 //! Ships parcels. A request with the idempotency key of an earlier accepted one ships nothing.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Metadata, Operation, Service};
-use crate::choice::Name;
+use super::{Cx, Keys, Metadata, Operation, Refusal, Service};
 
 /// The request to ship a parcel.
 ///
@@ -78,7 +75,7 @@ pub enum Shipped {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Fulfillment {
     requests: Vec<Shipment>,
-    answered: BTreeMap<String, Shipped>,
+    keys: Keys<Shipped>,
 }
 
 impl Fulfillment {
@@ -86,33 +83,42 @@ impl Fulfillment {
     pub fn requests(&self) -> &[Shipment] {
         &self.requests
     }
+
+    /// The idempotency keys of requests, to be set: when they are forgotten, whether a reused one is refused.
+    pub fn keys(&mut self) -> &mut Keys<Shipped> {
+        &mut self.keys
+    }
 }
 
 impl Service for Fulfillment {
     type Request = Shipment;
     type Reply = Shipped;
 
-    fn name(&self) -> Name {
-        "fulfillment".into()
-    }
-
     fn operation(&self, _: &Shipment) -> Operation {
         Operation::write("request".into())
     }
 
-    fn answer(&mut self, mut shipment: Shipment, cx: &mut Cx<'_>) -> Shipped {
+    fn answer(&mut self, mut shipment: Shipment, cx: &mut Cx<'_>) -> Result<Shipped, Refusal> {
         let key = shipment.metadata.idempotency_key.take();
-        if let Some(answer) = key.as_ref().and_then(|key| self.answered.get(key)) {
-            return answer.clone();
+        if let Some(answer) = self.keys.known("request", key.as_deref(), &shipment, cx)? {
+            return Ok(answer);
         }
         if shipment.address.trim().is_empty() {
-            return Shipped::Rejected { error: "Missing address".to_owned() };
+            return Ok(Shipped::Rejected { error: "Missing address".to_owned() });
         }
         let answer = Shipped::Accepted { request_id: cx.effect("request", key.as_deref(), &shipment, "fr_") };
         self.requests.push(shipment);
         if let Some(key) = key {
-            self.answered.insert(key, answer.clone());
+            self.keys.store(key, answer.clone(), cx);
         }
-        answer
+        Ok(answer)
+    }
+
+    fn key<'r>(&self, shipment: &'r Shipment) -> Option<&'r str> {
+        shipment.metadata.idempotency_key.as_deref()
+    }
+
+    fn state(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }

@@ -2,17 +2,27 @@
 //! of them. Nothing here knows of HTTP, tasks or processes, and the built-in services are written with nothing that
 //! a user's own does not have.
 
+mod directory;
+mod door;
 pub mod email;
 pub mod fulfillment;
+mod function;
+mod keys;
 pub mod payments;
+
+pub(crate) use directory::Directory;
+pub use door::Behave;
+pub(crate) use door::{Answer, Door, Sight};
+pub use function::{Function, function};
+pub use keys::Keys;
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::choice::{Actor, Name, Options, Place};
-use crate::effect::{Effect, Ledger};
+use crate::choice::{Actor, Name, Place};
+use crate::effect::{Effect, Ledger, Reuse};
 
 /// A service of the outside: a state machine that answers requests and makes effects.
 ///
@@ -24,14 +34,36 @@ pub trait Service: Clone + Send + 'static {
     /// What is answered. A decline or a rejection is an answer.
     type Reply: Serialize + Debug + Send + Unpin + 'static;
 
-    /// The name of the service: `payments`.
-    fn name(&self) -> Name;
-
     /// What a request does.
     fn operation(&self, request: &Self::Request) -> Operation;
 
     /// Does it and answers. Effects go to `cx`.
-    fn answer(&mut self, request: Self::Request, cx: &mut Cx<'_>) -> Self::Reply;
+    ///
+    /// # Errors
+    /// When the request is refused as such: the caller sees [`ServiceError::Refused`].
+    fn answer(&mut self, request: Self::Request, cx: &mut Cx<'_>) -> Result<Self::Reply, Refusal>;
+
+    /// The idempotency key that a request bears, if any. What is around the service wants to know it to tell a
+    /// request whose key is in flight ([`Client::keys_in_flight`](crate::Client::keys_in_flight)).
+    fn key<'r>(&self, request: &'r Self::Request) -> Option<&'r str> {
+        let _ = request;
+        None
+    }
+
+    /// All that the service remembers, as JSON. Runs are merged ([`Explore::merge`](crate::Explore::merge)) only in
+    /// worlds whose services all tell; by default a service does not.
+    fn state(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Why a request was refused as such, as opposed to declined or rejected, which are answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// 400 to 499.
+    pub status: u16,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// What a request does: its name, and whether it may change something outside.
@@ -41,17 +73,25 @@ pub struct Operation {
     pub name: Name,
     /// Whether it may make an effect. A read cannot: its lost reply is the same as its not having happened.
     pub writes: bool,
+    /// Whether a service that crashes ([`Behave::Crash`]) has done it by then. Most have not.
+    pub done_before_crash: bool,
 }
 
 impl Operation {
     /// An operation that may make an effect.
     pub const fn write(name: Name) -> Self {
-        Self { name, writes: true }
+        Self { name, writes: true, done_before_crash: false }
+    }
+
+    /// This operation has happened when the service crashes in it: the caller is told that it did not, and it did.
+    #[must_use]
+    pub const fn done_before_crash(self) -> Self {
+        Self { done_before_crash: true, ..self }
     }
 
     /// An operation that only looks.
     pub const fn read(name: Name) -> Self {
-        Self { name, writes: false }
+        Self { name, writes: false, done_before_crash: false }
     }
 }
 
@@ -64,12 +104,31 @@ pub struct Cx<'a> {
     pub(crate) by: Actor,
     pub(crate) given: bool,
     pub(crate) place: Option<Place>,
+    /// How long it takes until a look-up shows a record.
+    pub(crate) lag: Duration,
 }
+
+/// When a record was made, as a service remembers it to tell whether a look-up shows it yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made(Option<Duration>);
 
 impl Cx<'_> {
     /// The time since the world began.
     pub fn now(&self) -> Duration {
         self.now
+    }
+
+    /// Now, for a record to remember. What the test body makes itself was there before.
+    pub fn made(&self) -> Made {
+        Made((!self.given).then_some(self.now))
+    }
+
+    /// Whether a look-up shows a record already. It may lag behind
+    /// ([`Client::search_lag`](crate::Client::search_lag), [`Client::stale_reads`](crate::Client::stale_reads)); the
+    /// test body's own look-ups never do.
+    pub fn shows(&self, record: Made) -> bool {
+        self.given
+            || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
     }
 
     /// Records an effect and gives it its id: `prefix` and eight hex digits derived from the content.
@@ -99,22 +158,6 @@ impl Cx<'_> {
         });
         id
     }
-}
-
-/// How a call can fail, whatever the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// 503; nothing happened.
-    Unavailable,
-    /// It happened, and the caller sees 503.
-    ReplyLost,
-    /// 429; nothing happened.
-    Throttled,
-    /// The client's own timeout; nothing happened.
-    TimedOut,
-    /// The client's own timeout; it happened all the same.
-    TimedOutButDone,
 }
 
 /// Why a call came to nothing, as the caller sees it. Whether something happened all the same it does not tell.
@@ -149,65 +192,18 @@ pub enum ServiceError {
         /// How long the client waited.
         after: Duration,
     },
-}
-
-/// What a throttled caller is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// How long a client waits for an answer.
-pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-
-const WRITE_FAULTS: [Fault; 5] =
-    [Fault::Unavailable, Fault::ReplyLost, Fault::Throttled, Fault::TimedOut, Fault::TimedOutButDone];
-const READ_FAULTS: [Fault; 3] = [Fault::Unavailable, Fault::Throttled, Fault::TimedOut];
-
-impl Fault {
-    /// What a call's fault choice offers.
-    pub(crate) fn options(operation: Operation) -> Options {
-        Options::Named(if operation.writes {
-            &["ok", "unavailable", "reply-lost", "throttled", "timed-out", "timed-out-but-done"]
-        } else {
-            &["ok", "unavailable", "throttled", "timed-out"]
-        })
-    }
-
-    /// The fault behind an option of that choice; none behind option 0.
-    pub(crate) fn taken(operation: Operation, option: usize) -> Option<Self> {
-        let faults: &[Self] = if operation.writes { &WRITE_FAULTS } else { &READ_FAULTS };
-        option.checked_sub(1).map(|fault| faults[fault])
-    }
-
-    fn happens(self) -> bool {
-        matches!(self, Fault::ReplyLost | Fault::TimedOutButDone)
-    }
-
-    fn seen_as(self, service: Name, operation: Name) -> ServiceError {
-        match self {
-            Fault::Unavailable | Fault::ReplyLost => ServiceError::Unavailable { service, operation },
-            Fault::Throttled => ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER },
-            Fault::TimedOut | Fault::TimedOutButDone => {
-                ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT }
-            }
-        }
-    }
-}
-
-/// The fault layer: a call with a fault, or without.
-pub(crate) fn answer<S: Service>(
-    service: &mut S,
-    request: S::Request,
-    operation: Name,
-    fault: Option<Fault>,
-    cx: &mut Cx<'_>,
-) -> Result<S::Reply, ServiceError> {
-    match fault {
-        None => Ok(service.answer(request, cx)),
-        Some(fault) => {
-            if fault.happens() {
-                service.answer(request, cx);
-            }
-            Err(fault.seen_as(cx.service, operation))
-        }
-    }
+    /// The service refused the request as such: an answer of 400 to 499 that is none of its ordinary ones.
+    #[error("{service}.{operation}: {status} {reason}")]
+    Refused {
+        /// The service.
+        service: Name,
+        /// The operation.
+        operation: Name,
+        /// `400`
+        status: u16,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What names the thing that a call is about: an order, and a key that makes the call repeatable.

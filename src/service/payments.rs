@@ -1,11 +1,8 @@
 //! Charges a customer's card. A charge with the idempotency key of an earlier successful one does nothing.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Metadata, Operation, Service};
-use crate::choice::Name;
+use super::{Cx, Keys, Made, Metadata, Operation, Refusal, Service};
 
 /// A total of this many cents is always declined.
 pub const DECLINED_AMOUNT: u64 = 9_999;
@@ -84,6 +81,9 @@ pub struct ChargeRecord {
     /// What was answered.
     #[serde(flatten)]
     pub answer: Charged,
+    /// When.
+    #[serde(skip)]
+    pub made: Made,
 }
 
 impl ChargeRecord {
@@ -123,7 +123,7 @@ pub enum Reply {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Payments {
     records: Vec<ChargeRecord>,
-    answered: BTreeMap<String, Charged>,
+    keys: Keys<Charged>,
 }
 
 impl Payments {
@@ -132,36 +132,35 @@ impl Payments {
         &self.records
     }
 
-    fn charge(&mut self, mut charge: Charge, cx: &mut Cx<'_>) -> Charged {
-        if let Some(answer) = charge.metadata.idempotency_key.as_ref().and_then(|key| self.answered.get(key))
-        {
-            return answer.clone();
+    /// The idempotency keys of charges, to be set: when they are forgotten, whether a reused one is refused.
+    pub fn keys(&mut self) -> &mut Keys<Charged> {
+        &mut self.keys
+    }
+
+    fn charge(&mut self, mut charge: Charge, cx: &mut Cx<'_>) -> Result<Charged, Refusal> {
+        // The body of the effect is what was asked for, without the key.
+        let key = charge.metadata.idempotency_key.take();
+        if let Some(answer) = self.keys.known("charge", key.as_deref(), &charge, cx)? {
+            return Ok(answer);
         }
         let answer = if charge.amount_cents == DECLINED_AMOUNT {
             Charged::Declined { explanation: "Insufficient funds".to_owned() }
         } else {
-            // The body of the effect is what was asked for, without the key.
-            let key = charge.metadata.idempotency_key.take();
-            let charge_id = cx.effect("charge", key.as_deref(), &charge, "ch_");
-            let answer = Charged::Success { charge_id };
+            let answer = Charged::Success { charge_id: cx.effect("charge", key.as_deref(), &charge, "ch_") };
             if let Some(key) = &key {
-                self.answered.insert(key.clone(), answer.clone());
+                self.keys.store(key, answer.clone(), cx);
             }
-            charge.metadata.idempotency_key = key;
             answer
         };
-        self.records.push(ChargeRecord { charge, answer: answer.clone() });
-        answer
+        charge.metadata.idempotency_key = key;
+        self.records.push(ChargeRecord { charge, answer: answer.clone(), made: cx.made() });
+        Ok(answer)
     }
 }
 
 impl Service for Payments {
     type Request = Request;
     type Reply = Reply;
-
-    fn name(&self) -> Name {
-        "payments".into()
-    }
 
     fn operation(&self, request: &Request) -> Operation {
         match request {
@@ -170,12 +169,24 @@ impl Service for Payments {
         }
     }
 
-    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Reply {
+    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
         match request {
-            Request::Charge(charge) => Reply::Charged(self.charge(charge, cx)),
-            Request::Charges { order_id } => Reply::Charges(
-                self.records.iter().filter(|r| r.charge.metadata.order_id == order_id).cloned().collect(),
-            ),
+            Request::Charge(charge) => self.charge(charge, cx).map(Reply::Charged),
+            Request::Charges { order_id } => {
+                let wanted = |r: &&ChargeRecord| r.charge.metadata.order_id == order_id && cx.shows(r.made);
+                Ok(Reply::Charges(self.records.iter().filter(wanted).cloned().collect()))
+            }
         }
+    }
+
+    fn key<'r>(&self, request: &'r Request) -> Option<&'r str> {
+        match request {
+            Request::Charge(charge) => charge.metadata.idempotency_key.as_deref(),
+            Request::Charges { .. } => None,
+        }
+    }
+
+    fn state(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }

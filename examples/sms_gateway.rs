@@ -1,0 +1,66 @@
+//! A service of one's own: an SMS gateway, in three lines, with the same faults, ledger and crash points as the
+//! built-in services.
+//!
+//! ```console
+//! $ cargo run --example sms_gateway
+//! ```
+//!
+//! The job texts a customer. It is explored twice: as it is, and with the key that the gateway knows. The program fails
+//! unless the harness tells the two apart.
+
+#![expect(clippy::print_stdout, reason = "it is the example's purpose")]
+
+use retryproof::service::{Cx, Function, Keys, function};
+use retryproof::{Explore, Report, World};
+use serde::{Deserialize, Serialize};
+
+/// What the gateway is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Text {
+    key: Option<String>,
+    to: String,
+    text: String,
+}
+
+/// The job.
+#[derive(Serialize, Deserialize)]
+struct Remind {
+    appointment: u32,
+    to: String,
+}
+
+fn explore(name: &str, keyed: bool) -> Report {
+    Explore::new().name(name).replay_command("cargo run --example sms_gateway").run(async |world: &World| {
+        // The gateway: what it does, what it answers, and the keys that it knows.
+        let mut keys = Keys::<String>::default();
+        world.service("sms", function("send", move |text: Text, cx: &mut Cx<'_>| send(&mut keys, text, cx)));
+        world.process("worker", move |p| {
+            let sms = p.service::<Function<Text, String>>("sms");
+            p.handle(async move |job: Remind| {
+                let key = keyed.then(|| format!("remind-{}", job.appointment));
+                sms.call(Text { key, to: job.to, text: "See you tomorrow".to_owned() }).await.map(drop)
+            });
+        });
+        world.enqueue(Remind { appointment: 6, to: "+49 30 901820".to_owned() });
+        world.settle().await;
+    })
+}
+
+fn send(keys: &mut Keys<String>, mut text: Text, cx: &mut Cx<'_>) -> String {
+    let key = text.key.take();
+    if let Ok(Some(known)) = keys.known("send", key.as_deref(), &text, cx) {
+        return known;
+    }
+    let id = cx.effect("send", key.as_deref(), &text, "sm_");
+    if let Some(key) = key {
+        keys.store(key, id.clone(), cx);
+    }
+    id
+}
+
+fn main() {
+    let (naive, keyed) = (explore("without_a_key", false), explore("with_a_key", true));
+    println!("{naive}\n{keyed}");
+    assert!(!naive.is_retryproof(), "a text without a key is sent twice");
+    assert!(keyed.is_retryproof(), "a text with a key is sent once");
+}

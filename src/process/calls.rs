@@ -1,0 +1,76 @@
+//! The calls of the built-in services by name. Nothing here but what a user has for a service of their own.
+
+use super::client::{Client, TypedCall};
+use crate::service::ServiceError;
+use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
+use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
+use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
+
+/// Writes the async and the blocking form of a call, with the reply as that call has it.
+macro_rules! calls {
+    ($service:ty: $($(#[$doc:meta])* $name:ident, $blocking:ident($($arg:ident: $type:ty),*) $request:expr => $unpack:expr, $output:ty;)*) => {
+        impl Client<$service> {$(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
+            #[track_caller]
+            pub fn $name(&self, $($arg: $type),*) -> TypedCall<$service, $output> {
+                self.call($request).map($unpack)
+            }
+
+            #[doc = concat!("The blocking form of [`", stringify!($name), "`](Self::", stringify!($name), "). A crash unwinds.")]
+            ///
+            /// # Errors
+            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
+            #[track_caller]
+            pub fn $blocking(&self, $($arg: $type),*) -> Result<$output, ServiceError> {
+                self.call_blocking($request).map($unpack)
+            }
+        )*}
+    };
+}
+
+fn other_reply<T>() -> T {
+    unreachable!("a service answers what it was asked")
+}
+
+calls! { Payments:
+    /// Charges a card.
+    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, Charged;
+    /// The charges of an order, declined ones included.
+    charges, charges_blocking(order_id: impl std::fmt::Display) payments::Request::Charges { order_id: order_id.to_string() } => |reply| match reply { payments::Reply::Charges(charges) => charges, payments::Reply::Charged(_) => other_reply() }, Vec<ChargeRecord>;
+}
+
+calls! { EmailService:
+    /// Sends an email.
+    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, Sent;
+    /// The emails sent to an address from a template.
+    emails, emails_blocking(to: &str, template_id: &str) email::Request::Emails { email: to.to_owned(), template_id: template_id.to_owned() } => |reply| match reply { email::Reply::Emails(emails) => emails, email::Reply::Sent(_) => other_reply() }, Vec<EmailRecord>;
+}
+
+calls! { Fulfillment:
+    /// Ships a parcel.
+    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, Shipped;
+}
+
+impl Client<Payments> {
+    /// Every charge so far, declined ones included. For the test: it is no call.
+    pub fn records(&self) -> Vec<ChargeRecord> {
+        self.look(|service| service.records().to_vec())
+    }
+}
+
+impl Client<EmailService> {
+    /// Every email so far. For the test: it is no call.
+    pub fn records(&self) -> Vec<EmailRecord> {
+        self.look(|service| service.records().to_vec())
+    }
+}
+
+impl Client<Fulfillment> {
+    /// Every parcel so far. For the test: it is no call.
+    pub fn requests(&self) -> Vec<Shipment> {
+        self.look(|service| service.requests().to_vec())
+    }
+}

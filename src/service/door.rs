@@ -1,0 +1,284 @@
+//! The door to a service: faults go around a service, never into one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Cx, Operation, Refusal, Service, ServiceError};
+use crate::choice::{Name, Options};
+
+/// What a throttled caller is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// How long a client waits for an answer.
+pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A stale look-up does not show what was made in this last stretch of time: longer than the first retries take, and
+/// than a dead worker's lease.
+const STALE: Duration = Duration::from_secs(3_600);
+
+/// How a service behaves in all its calls, by the test's own choice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Behave {
+    /// As it should; what may go wrong is explored.
+    #[default]
+    Well,
+    /// Each call is answered 503 before anything happened; one of an operation that is
+    /// [`done_before_crash`](Operation::done_before_crash), after it.
+    Crash,
+    /// Each call is answered 429, and nothing happens.
+    Throttle,
+    /// Each answer takes so long. A client waits for 30 seconds; what it no longer hears of happens all the same.
+    Slow(Duration),
+}
+
+/// How a call can fail, whatever the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// 503; nothing happened.
+    Unavailable,
+    /// It happened, and the caller sees 503.
+    ReplyLost,
+    /// 429; nothing happened.
+    Throttled,
+    /// The client's own timeout; nothing happened.
+    TimedOut,
+    /// The client's own timeout; it happened all the same.
+    TimedOutButDone,
+    /// A look-up that does not yet show the newest records. The caller sees nothing unusual.
+    StaleRead,
+    /// 503 from here on for a stretch of time; nothing happens.
+    Outage,
+    /// 503 from here on for ever; nothing happens.
+    OutageForEver,
+}
+
+use Fault::{Outage, OutageForEver, ReplyLost, StaleRead, Throttled, TimedOut, TimedOutButDone, Unavailable};
+
+/// What may go wrong at a call, option by option, with the names of the options. Those that a world must ask for come
+/// after those that every world has.
+type Faults = (&'static [Fault], &'static [&'static str]);
+
+const WRITE: Faults = (
+    &[Unavailable, ReplyLost, Throttled, TimedOut, TimedOutButDone],
+    &["ok", "unavailable", "reply-lost", "throttled", "timed-out", "timed-out-but-done"],
+);
+const WRITE_OUTAGES: Faults = (
+    &[Unavailable, ReplyLost, Throttled, TimedOut, TimedOutButDone, Outage, OutageForEver],
+    &[
+        "ok",
+        "unavailable",
+        "reply-lost",
+        "throttled",
+        "timed-out",
+        "timed-out-but-done",
+        "outage",
+        "outage-for-ever",
+    ],
+);
+const READ: Faults = (&[Unavailable, Throttled, TimedOut], &["ok", "unavailable", "throttled", "timed-out"]);
+const READ_STALE: Faults = (
+    &[Unavailable, Throttled, TimedOut, StaleRead],
+    &["ok", "unavailable", "throttled", "timed-out", "stale"],
+);
+const READ_OUTAGES: Faults = (
+    &[Unavailable, Throttled, TimedOut, Outage, OutageForEver],
+    &["ok", "unavailable", "throttled", "timed-out", "outage", "outage-for-ever"],
+);
+const READ_STALE_OUTAGES: Faults = (
+    &[Unavailable, Throttled, TimedOut, StaleRead, Outage, OutageForEver],
+    &["ok", "unavailable", "throttled", "timed-out", "stale", "outage", "outage-for-ever"],
+);
+
+impl Fault {
+    fn happens(self) -> bool {
+        matches!(self, ReplyLost | TimedOutButDone | StaleRead)
+    }
+
+    /// What the caller sees; nothing, where the answer arrives.
+    fn seen_as(self, service: Name, operation: Name) -> Option<ServiceError> {
+        match self {
+            Unavailable | ReplyLost | Outage | OutageForEver => {
+                Some(ServiceError::Unavailable { service, operation })
+            }
+            Throttled => Some(ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER }),
+            TimedOut | TimedOutButDone => {
+                Some(ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT })
+            }
+            StaleRead => None,
+        }
+    }
+}
+
+/// What a test has set.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Settings {
+    pub(crate) behave: Behave,
+    pub(crate) stale_reads: bool,
+    /// How long an outage lasts that ends, where there may be any.
+    pub(crate) outages: Option<Duration>,
+    pub(crate) search_lag: Duration,
+    /// How long a request with a key runs on whose caller has no answer, where that makes a conflict.
+    pub(crate) in_flight: Option<Duration>,
+}
+
+/// A service and what stands around it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Door<S> {
+    pub(crate) service: S,
+    pub(crate) settings: Settings,
+    down_until: Duration,
+    /// Requests with a key that may still be running: until when.
+    in_flight: BTreeMap<String, Duration>,
+}
+
+/// What the door lets through to a call before it begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sight {
+    /// It is known how it will go.
+    Certain(Fault),
+    /// Any of these.
+    Open(Options),
+}
+
+/// What came of a call, as the caller will see it.
+#[derive(Debug)]
+pub(crate) struct Answer<R> {
+    pub(crate) result: Result<R, ServiceError>,
+    /// How long the answer takes.
+    pub(crate) takes: Duration,
+    /// The key whose request runs until the caller has the answer.
+    pub(crate) running: Option<String>,
+}
+
+impl<S: Service> Door<S> {
+    pub(crate) fn new(service: S) -> Self {
+        Self {
+            service,
+            settings: Settings::default(),
+            down_until: Duration::ZERO,
+            in_flight: BTreeMap::new(),
+        }
+    }
+
+    fn faults(&self, operation: Operation) -> Faults {
+        match (operation.writes, self.settings.stale_reads, self.settings.outages.is_some()) {
+            (true, _, false) => WRITE,
+            (true, _, true) => WRITE_OUTAGES,
+            (false, false, false) => READ,
+            (false, true, false) => READ_STALE,
+            (false, false, true) => READ_OUTAGES,
+            (false, true, true) => READ_STALE_OUTAGES,
+        }
+    }
+
+    /// What may come of a call that begins now.
+    pub(crate) fn sight(&self, operation: Operation, now: Duration) -> Sight {
+        match self.settings.behave {
+            _ if now < self.down_until => Sight::Certain(Unavailable),
+            Behave::Crash if operation.done_before_crash => Sight::Certain(ReplyLost),
+            Behave::Crash => Sight::Certain(Unavailable),
+            Behave::Throttle => Sight::Certain(Throttled),
+            Behave::Well | Behave::Slow(_) => Sight::Open(Options::Named(self.faults(operation).1)),
+        }
+    }
+
+    /// The fault behind an option of that choice; none behind option 0.
+    pub(crate) fn fault(&self, operation: Operation, option: usize) -> Option<Fault> {
+        option.checked_sub(1).map(|fault| self.faults(operation).0[fault])
+    }
+
+    /// A call with a fault, or without.
+    pub(crate) fn answer(
+        &mut self,
+        request: S::Request,
+        operation: Name,
+        fault: Option<Fault>,
+        cx: &mut Cx<'_>,
+    ) -> Answer<S::Reply> {
+        match fault {
+            Some(Outage) => {
+                self.down_until = cx.now.saturating_add(self.settings.outages.unwrap_or_default())
+            }
+            Some(OutageForEver) => self.down_until = Duration::MAX,
+            _ => {}
+        }
+        cx.lag = if fault == Some(StaleRead) { STALE } else { self.settings.search_lag };
+        let seen = fault.and_then(|fault| fault.seen_as(cx.service, operation));
+        let mut running = None;
+        let answered = if fault.is_none_or(Fault::happens) {
+            Some(self.ask(request, operation, cx, &mut running))
+        } else {
+            None
+        };
+        let slow = match self.settings.behave {
+            Behave::Slow(slow) => slow,
+            _ => Duration::ZERO,
+        };
+        match (seen, answered) {
+            (Some(error @ ServiceError::TimedOut { .. }), _) => {
+                Answer { result: Err(error), takes: CLIENT_TIMEOUT, running: None }
+            }
+            (Some(error), _) => Answer { result: Err(error), takes: Duration::ZERO, running: None },
+            (None, Some(result)) if slow < CLIENT_TIMEOUT => Answer { result, takes: slow, running },
+            _ => {
+                let (service, takes) = (cx.service, CLIENT_TIMEOUT);
+                let result = Err(ServiceError::TimedOut { service, operation, after: takes });
+                Answer { result, takes, running: None }
+            }
+        }
+    }
+
+    /// A call of the test body's own, or of a destructor: nothing can go wrong.
+    pub(crate) fn given(
+        &mut self,
+        request: S::Request,
+        operation: Name,
+        cx: &mut Cx<'_>,
+    ) -> Answer<S::Reply> {
+        let service = cx.service;
+        let refused =
+            |Refusal { status, reason }| ServiceError::Refused { service, operation, status, reason };
+        let result = self.service.answer(request, cx).map_err(refused);
+        Answer { result, takes: Duration::ZERO, running: None }
+    }
+
+    /// Asks the service itself, unless a request with the same key is still running.
+    fn ask(
+        &mut self,
+        request: S::Request,
+        operation: Name,
+        cx: &mut Cx<'_>,
+        running: &mut Option<String>,
+    ) -> Result<S::Reply, ServiceError> {
+        let service = cx.service;
+        let refused = |status, reason| ServiceError::Refused { service, operation, status, reason };
+        if let Some(time) = self.settings.in_flight {
+            if let Some(key) = self.service.key(&request) {
+                if self.in_flight.get(key).is_some_and(|until| cx.now < *until) {
+                    let reason = format!("a request with the idempotency key {key:?} is still running");
+                    return Err(refused(409, reason));
+                }
+                self.in_flight.insert(key.to_owned(), cx.now.saturating_add(time));
+                *running = Some(key.to_owned());
+            }
+        }
+        self.service.answer(request, cx).map_err(|refusal| refused(refusal.status, refusal.reason))
+    }
+
+    /// The caller has the answer: the request runs no longer.
+    pub(crate) fn answered(&mut self, key: &str) {
+        self.in_flight.remove(key);
+    }
+
+    /// Whether what it answers depends on when records were made.
+    pub(crate) fn looks_at_the_clock(&self) -> bool {
+        self.settings.stale_reads || !self.settings.search_lag.is_zero()
+    }
+
+    /// All that what it answers depends on, if the service tells.
+    pub(crate) fn state(&self) -> Option<String> {
+        let around = serde_json::to_string(&(self.settings, self.down_until, &self.in_flight)).ok()?;
+        self.service.state().map(|state| state + &around)
+    }
+}
