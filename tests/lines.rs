@@ -247,7 +247,9 @@ fn counting_for_ever() {
 fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
     let report = one_deviation().max_steps(500).run(async |world: &World| {
         world.durable("nothing", ());
-        world.process("worker", |p| drop(p.handle_blocking(|_: Order| counting_for_ever())));
+        world.process("worker", |p| {
+            p.handle_blocking(|_: Order| counting_for_ever());
+        });
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
@@ -353,6 +355,7 @@ mod in_tokio {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
     fn a_blocking_task_that_swallows_its_death_writes_nothing_more() {
         let report = one_deviation().run(async |world: &World| {
             let (saved, written) = (world.durable("saved", 0), world.durable("written", false));

@@ -204,7 +204,9 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
             if watched {
                 world.always(|| ());
             }
-            world.process("worker", |p| drop(p.handle(async |_: Order| for_ever().await)));
+            world.process("worker", |p| {
+                p.handle(async |_: Order| for_ever().await);
+            });
             world.enqueue(Order { id: 1 });
             world.settle().await;
         });
@@ -217,7 +219,9 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
     assert_reason(&report, Verdict::Stuck, "the test body waits for something that never comes");
     // In a drain.
     let report = one_deviation().max_steps(500).run(async |world: &World| {
-        world.process("worker", |p| drop(p.handle(async |_: Order| for_ever().await)));
+        world.process("worker", |p| {
+            p.handle(async |_: Order| for_ever().await);
+        });
         world.enqueue(Order { id: 1 });
         let error = world.drain_all().await.unwrap_err();
         assert!(error.to_string().contains("500 steps and no end"), "{error}");
@@ -528,7 +532,9 @@ fn a_drain_runs_one_job_after_the_other() {
                 });
             }
         });
-        (1..=3_u32).for_each(|id| drop(world.enqueue(id)));
+        for id in 1..=3_u32 {
+            world.enqueue(id);
+        }
         assert_eq!(world.drain_all().await, Ok(3));
         assert_eq!((ran.get(), world.now()), (vec![1, 2, 3], Duration::from_secs(9 + 8 + 7)));
         // What was asked for at a time that is past is ready now; what is to come waits.

@@ -208,6 +208,7 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
 fn what_a_dead_process_has_spawned_writes_nothing_more() {
     // A task of tokio's and a thread, both still at it when the next incarnation runs, which has none.
     let settings = Explore::new().name("test").replay("test job#1.1/yield:before=crash");
