@@ -427,3 +427,57 @@ fn a_dead_process_does_nothing_more_in_combinators() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     assert!(AFTER_DEATH.load(Ordering::Relaxed) > 5);
 }
+
+#[test]
+fn two_tasks_at_the_same_service_take_the_same_course_each_time() {
+    // Enough runs that tokio's runtime, which is used again and again, would have asked its queues in another order.
+    let report = Explore::new().name("test").run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |_: u32| {
+                let (one, other) = (payments.clone(), payments.clone());
+                let one = tokio::spawn(async move { one.charge(Charge::of_order(1, 100).key("a")).await });
+                let other =
+                    tokio::spawn(async move { other.charge(Charge::of_order(2, 100).key("b")).await });
+                one.await.unwrap()?;
+                other.await.unwrap().map(drop)
+            });
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.runs() > 400, "{report}");
+}
+
+#[test]
+fn a_call_that_a_job_blocks_on_unwinds_when_its_process_dies() {
+    let report = Explore::new().name("test").deviations(1).faults(0).run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle_blocking(move |_: u32| futures_executor(payments.charge(charge())).map(drop));
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+/// The smallest `block_on`: it knows nothing of the harness.
+fn futures_executor<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
