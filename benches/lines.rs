@@ -118,11 +118,13 @@ fn runs(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// How the cost of a row's points is taken.
+type Measure = fn(fn(&mut u64)) -> f64;
+
 /// What a point costs: the median difference between a row with and the same row without, one measured after the other.
 fn points(_: &mut Criterion) {
     println!("a point          | ns (median)");
-    let places: [(&str, fn(fn(&mut u64)) -> f64); 2] =
-        [("outside of a run", outside), ("inside a run", inside)];
+    let places: [(&str, Measure); 2] = [("outside of a run", outside), ("inside a run", inside)];
     for (place, measure) in places {
         let mut differences: Vec<f64> =
             (0..if is_quick() { 1 } else { 401 }).map(|_| measure(row) - measure(bare_row)).collect();

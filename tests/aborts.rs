@@ -60,7 +60,9 @@ panic = "abort"
 const MAIN: &str = r#"
 fn main() {
     let report = retryproof::Explore::new().name("test").run(async |world: &retryproof::World| {
-        world.process("worker", |p| drop(p.handle(async |_: u32| ())));
+        world.process("worker", |p| {
+p.handle(async |_: u32| ());
+});
         world.enqueue(1_u32);
         world.settle().await;
     });

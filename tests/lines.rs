@@ -247,7 +247,9 @@ fn counting_for_ever() {
 fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
     let report = one_deviation().max_steps(500).run(async |world: &World| {
         world.durable("nothing", ());
-        world.process("worker", |p| drop(p.handle_blocking(|_: Order| counting_for_ever())));
+        world.process("worker", |p| {
+            p.handle_blocking(|_: Order| counting_for_ever());
+        });
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
@@ -353,6 +355,7 @@ mod in_tokio {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
     fn a_blocking_task_that_swallows_its_death_writes_nothing_more() {
         let report = one_deviation().run(async |world: &World| {
             let (saved, written) = (world.durable("saved", 0), world.durable("written", false));
@@ -533,6 +536,33 @@ fn the_map_of_a_job() {
     assert!(text.contains("✗ paid.set(true);"), "{text}");
     assert!(text.contains("│ payments.charge, stock = 9    → payments.charge twice"), "{text}");
     assert!(text.contains("│ never reached"), "{text}");
+}
+
+#[crash_points]
+async fn flagged(running: Durable<bool>) {
+    if running.get() {
+        std::future::pending::<()>().await;
+    }
+    running.set(true);
+    running.set(false);
+}
+
+#[test]
+fn the_map_tells_what_gets_stuck_and_leaves_out_what_was_given() {
+    let report = one_deviation().run(async |world: &World| {
+        world.payments().charge(keyed(1)).await.unwrap();
+        let running = world.durable("running", false);
+        world.process("worker", move |p| {
+            let running = running.clone();
+            p.handle(async move |_: Order| flagged(running.clone()).await);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    let crash = &report.by_line().functions()[0].points.last().unwrap().crashes[0];
+    assert_eq!(crash.after_crash, ["running = true"]);
+    assert!(crash.after_recovery[0].starts_with("deadlock: nothing can go on"), "{report}");
 }
 
 /// What is wrong, whatever the scenario: merging leaves the smallest one as it is, and finds the same.

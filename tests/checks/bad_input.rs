@@ -170,6 +170,89 @@ fn stuck_after_a_crash_only() {
 }
 
 #[test]
+fn a_stuck_scenario_is_stuck_when_it_is_replayed_and_the_smallest_is_shown() {
+    // As above, but for as many deviations as are wanted.
+    let explore = |settings: Explore| {
+        settings.name("test").run(async |world: &World| {
+            let running = world.durable("running", false);
+            world.process("worker", move |p| {
+                let (clock, running) = (p.clock(), running.clone());
+                p.handle(async move |_: Order| {
+                    if running.update(|running| std::mem::replace(running, true)) {
+                        std::future::pending::<()>().await;
+                    }
+                    clock.yield_now().await;
+                    running.set(false);
+                });
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        })
+    };
+    let smallest = "test job#1.1/yield:before=crash";
+    let report = explore(Explore::new());
+    assert_reason(&report, Verdict::Stuck, "deadlock");
+    assert!(report.to_string().contains(&format!("RETRYPROOF_REPLAY='{smallest}'")), "{report}");
+    assert_reason(&explore(Explore::new().replay(smallest)), Verdict::Stuck, "deadlock");
+}
+
+#[test]
+fn what_goes_on_by_itself_and_what_waits_for_nothing() {
+    // Wakes itself, and asks the world for nothing: alone, and where somebody looks on after each step.
+    for watched in [false, true] {
+        let report = one_deviation().max_steps(500).run(async move |world: &World| {
+            if watched {
+                world.always(|| ());
+            }
+            world.process("worker", |p| {
+                p.handle(async |_: Order| for_ever().await);
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        });
+        assert_reason(&report, Verdict::Stuck, "500 steps and no end: job#1.1 goes on");
+    }
+    // The body, too.
+    let report = one_deviation().max_steps(500).run(async |_: &World| for_ever().await);
+    assert_reason(&report, Verdict::Stuck, "500 steps and no end");
+    let report = one_deviation().run(async |_: &World| std::future::pending().await);
+    assert_reason(&report, Verdict::Stuck, "the test body waits for something that never comes");
+    // In a drain.
+    let report = one_deviation().max_steps(500).run(async |world: &World| {
+        world.process("worker", |p| {
+            p.handle(async |_: Order| for_ever().await);
+        });
+        world.enqueue(Order { id: 1 });
+        let error = world.drain_all().await.unwrap_err();
+        assert!(error.to_string().contains("500 steps and no end"), "{error}");
+    });
+    assert_reason(&report, Verdict::NothingTested, "job#1 Order is");
+}
+
+async fn for_ever() {
+    std::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await
+}
+
+#[test]
+fn a_boot_that_panics_after_a_crash() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |order: Order| payments.charge(keyed(order.id)).await.map(drop));
+            assert_eq!(p.incarnation(), 1, "no second boot");
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert!(report.violations()[0].summary.contains("no second boot"), "{report}");
+}
+
+#[test]
 fn an_order_that_is_none() {
     #[expect(clippy::disallowed_types, reason = "the point of the test")]
     let report = Explore::new().name("test").run(async |world: &World| {
@@ -317,6 +400,12 @@ fn incomplete_does_not_pass() {
 }
 
 #[test]
+#[should_panic(expected = "the scenario to be replayed cannot be read")]
+fn what_is_incomplete_for_another_reason_does_not_pass() {
+    incomplete(Explore::new().replay("garbage in").allow_incomplete());
+}
+
+#[test]
 fn incomplete_passes_where_the_test_says_so() {
     incomplete(Explore::new().allow_incomplete());
 }
@@ -427,4 +516,43 @@ fn a_drain_stops_at_the_first_error() {
     });
     // In a drain nothing goes wrong, so nothing was tested, and it says so.
     assert_reason(&report, Verdict::NothingTested, "in a drain nothing goes wrong");
+}
+
+#[test]
+fn a_drain_runs_one_job_after_the_other() {
+    let report = one_deviation().run(async |world: &World| {
+        let ran = world.durable("ran", Vec::new());
+        world.process("worker", {
+            let ran = ran.clone();
+            move |p| {
+                let (clock, ran) = (p.clock(), ran.clone());
+                p.handle(async move |id: u32| {
+                    clock.sleep(Duration::from_secs(10 - u64::from(id))).await;
+                    ran.update(|ran| ran.push(id));
+                });
+            }
+        });
+        for id in 1..=3_u32 {
+            world.enqueue(id);
+        }
+        assert_eq!(world.drain_all().await, Ok(3));
+        assert_eq!((ran.get(), world.now()), (vec![1, 2, 3], Duration::from_secs(9 + 8 + 7)));
+        // What was asked for at a time that is past is ready now; what is to come waits.
+        world.enqueue_at(Duration::from_secs(20), 4_u32);
+        world.enqueue_in(Duration::from_secs(20), 5_u32);
+        assert_eq!((world.jobs::<u32>().len(), world.scheduled().len()), (2, 1));
+        assert_eq!(world.drain_all().await, Ok(1));
+    });
+    assert_reason(&report, Verdict::NothingTested, "in a drain nothing goes wrong");
+}
+
+#[test]
+fn a_drain_of_a_job_that_nobody_handles() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", |_| {});
+        world.enqueue(1_u32);
+        world.drain_all().await.unwrap_err();
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert!(report.violations()[0].summary.contains("u32 has no handler"), "{report}");
 }

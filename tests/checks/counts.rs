@@ -93,3 +93,19 @@ fn nothing_goes_wrong_in_a_drain_and_all_may_after_it() {
     // The choices of one charge, as above.
     assert_eq!(report.runs(), 1 + 11, "{report}");
 }
+
+#[test]
+fn a_job_that_is_popped_before_it_runs_is_not_delivered_again() {
+    let popped = |settings: &Explore| {
+        explore(settings, |p| {
+            let payments = p.payments();
+            p.handle(async move |order: crate::Order| payments.charge(keyed(order.id)).await.map(drop))
+                .delivery(retryproof::Delivery::AtMostOnce);
+        })
+    };
+    // As above, but for the acknowledgement.
+    assert_eq!(popped(&one_deviation()).runs(), 1 + 10);
+    // And when it has come to its end there is nothing to lose.
+    let report = popped(&one_deviation().replay("test job#1.1:end=crash"));
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}

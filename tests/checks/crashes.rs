@@ -372,3 +372,20 @@ fn a_crash_is_not_drawn_while_the_jobs_own_panic_unwinds() {
     });
     assert_green(&report);
 }
+
+#[test]
+fn a_dead_attempt_is_not_polled_again() {
+    // It would wake itself for ever.
+    let report = explore(&one_deviation().faults(0).deliveries(0), |p| {
+        let payments = p.payments();
+        p.handle(async move |order: Order| {
+            let restless = std::future::poll_fn(|cx| {
+                cx.waker().wake_by_ref();
+                std::task::Poll::<()>::Pending
+            });
+            let charging = Box::pin(payments.charge(keyed(order.id)));
+            drop(futures_util::future::select(charging, restless).await);
+        });
+    });
+    assert_green(&report);
+}

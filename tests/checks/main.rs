@@ -1,8 +1,10 @@
 //! What an exploration finds, and what it leaves alone.
 
 mod bad_input;
+mod comparing;
 mod counts;
 mod crashes;
+mod fickle;
 mod merging;
 mod oracles;
 mod replays;

@@ -1,13 +1,15 @@
 //! What must not be taken for the same: merged or not, an exploration finds the same.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use retryproof::service::payments::Charge;
+use retryproof::service::payments::{Charge, DECLINED_AMOUNT};
 use retryproof::{Clock, Delivery, Explore, Report, World};
 
 const S: Duration = Duration::from_secs(1);
 
-/// What is wrong, and whether something was merged.
+/// What is wrong, whatever the scenario.
 fn found(report: &Report) -> Vec<String> {
     let mut found: Vec<_> =
         report.violations().iter().map(|v| format!("{} | {}", v.summary, v.actual)).collect();
@@ -15,14 +17,17 @@ fn found(report: &Report) -> Vec<String> {
     found
 }
 
-/// Explores crashes, without merging and with it, and compares.
+/// Up to so many deviations, all of them crashes.
+fn crashes(most: usize) -> Explore {
+    Explore::new().name("test").deviations(most).faults(0).deliveries(0)
+}
+
+/// Explores without merging and with it, and compares.
 #[track_caller]
-fn finds_the_same(crashes: usize, expected: &str, body: impl AsyncFn(&World) + Sync) -> Report {
-    let crashes = Explore::new().name("test").deviations(crashes).faults(0).deliveries(0);
-    let (full, merged) = (crashes.clone().run(&body), crashes.merge(true).run(&body));
+fn finds_the_same(settings: &Explore, expected: &str, body: impl AsyncFn(&World) + Sync) {
+    let (full, merged) = (settings.run(&body), settings.clone().merge(true).run(&body));
     assert!(found(&full).iter().any(|text| text.contains(expected)), "{full}");
     assert_eq!(found(&full), found(&merged), "{full}\n{merged}");
-    merged
 }
 
 /// The second job of the two that are popped and lost. It waits, but not in a process that was restarted.
@@ -63,7 +68,119 @@ async fn one_crash_or_two(world: &World, boot: impl Fn(&retryproof::Process) -> 
 
 #[test]
 fn a_process_that_was_booted_oftener() {
-    finds_the_same(2, "666", async |world: &World| {
+    finds_the_same(&crashes(2), "666", async |world: &World| {
         one_crash_or_two(world, |p| p.incarnation() == 3).await;
+    });
+}
+
+#[test]
+fn a_queue_that_is_not_the_same() {
+    finds_the_same(&crashes(1), "job `u16` is gone", async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| {
+            p.handle(async |_: u8| ()).delivery(Delivery::AtMostOnce);
+            p.handle(async |_: u16| ()).delivery(Delivery::AtMostOnce);
+        });
+        world.enqueue(1_u8);
+        world.enqueue(1_u16);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_body_that_has_gone_on() {
+    // What the job could not enqueue the body enqueues later: the queue is the same then.
+    let settings = crashes(2).deliveries(1);
+    finds_the_same(&settings, "mended and crashed", async |world: &World| {
+        let (ran, boots) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+        let (inner, counted) = (ran.clone(), boots.clone());
+        world.durable("nothing", ());
+        world.process("worker", move |p| {
+            counted.set(counted.get() + 1);
+            let (queue, ran) = (p.queue(), inner.clone());
+            p.handle(async move |_: u16| drop(queue.enqueue(1_u8).await));
+            p.handle(async move |_: u8| ran.set(true));
+        });
+        world.enqueue(1_u16);
+        world.settle().await;
+        if !ran.get() {
+            let before = boots.get();
+            world.enqueue(1_u8);
+            world.settle().await;
+            assert_eq!(boots.get(), before, "mended and crashed");
+        }
+    });
+}
+
+#[test]
+fn a_process_that_lives_on_and_remembers() {
+    let settings = crashes(2).faults(1);
+    finds_the_same(&settings, "666", async |world: &World| {
+        let crashed = world.durable("crashed", false);
+        world.ignore("crashed", "$");
+        let told = crashed.clone();
+        world.process("crashing", move |p| {
+            if p.incarnation() > 1 {
+                told.set(true);
+            }
+            p.handle(async |_: u8| ());
+        });
+        world.process("remembering", move |p| {
+            let (payments, crashed, failed) = (p.payments(), crashed.clone(), Rc::new(Cell::new(false)));
+            let (inner, noted) = (payments.clone(), failed.clone());
+            p.handle(async move |_: u16| noted.set(inner.charges(1).await.is_err()));
+            p.handle(async move |_: u32| {
+                let cents = if failed.get() && crashed.get() { 666 } else { 500 };
+                payments.charge(Charge::of_order(1, cents).key("k")).await.map(drop)
+            });
+        });
+        world.enqueue(1_u16);
+        world.enqueue_in(10 * S, 1_u8);
+        world.enqueue_in(100 * S, 1_u32);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_run_that_may_do_less_from_there() {
+    // After a fault or a lost reply the same is noted; but where a fault was used up, none may come any more.
+    let settings = Explore::new().name("test").deviations(3).crashes(1).faults(1).deliveries(1);
+    finds_the_same(&settings, "666", async |world: &World| {
+        let failed = world.durable("failed", false);
+        world.ignore("failed", "$");
+        world.process("worker", move |p| {
+            let (payments, queue, failed) = (p.payments(), p.queue(), failed.clone());
+            p.handle(async move |_: u16| {
+                let before = failed.get();
+                let looked = payments.charges(1).await.is_err();
+                if before && looked {
+                    payments.charge(Charge::of_order(1, 666).key("never")).await?;
+                }
+                if !before && (queue.enqueue(1_u8).await.is_err() || looked) {
+                    failed.set(true);
+                }
+                Ok::<(), retryproof::ServiceError>(())
+            });
+            p.handle(async |_: u8| ());
+        });
+        world.enqueue(1_u16);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_service_that_is_not_the_same() {
+    // A charge that is declined is no effect, but it is remembered.
+    finds_the_same(&crashes(1), "666", async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |_: u8| {
+                let cents = if payments.charges(1).await?.is_empty() { DECLINED_AMOUNT } else { 666 };
+                payments.charge(Charge::of_order(1, cents).key("k")).await.map(drop)
+            });
+        });
+        world.enqueue(1_u8);
+        world.durable("nothing", ());
+        world.settle().await;
     });
 }

@@ -516,3 +516,23 @@ fn retries_come_when_their_backoff_is_over() {
     assert_green(&report);
     assert!(report.to_string().contains("fails 3 times even when nothing goes wrong"), "{report}");
 }
+
+#[test]
+fn a_check_of_the_users_own_is_made_after_each_step() {
+    let report = one_deviation().run(async |world: &World| {
+        let half = world.durable("half", false);
+        let seen = half.clone();
+        world.always(move || assert!(!seen.get(), "half done"));
+        world.process("worker", move |p| {
+            let (clock, half) = (p.clock(), half.clone());
+            p.handle(async move |_: Order| {
+                half.set(true);
+                clock.yield_now().await;
+                half.set(false);
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert!(report.violations()[0].summary.contains("half done"), "{report}");
+}

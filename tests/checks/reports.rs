@@ -85,6 +85,15 @@ fn panics_often() {
         }),
     );
     crate::assert_green(&report);
+    // On a thread of tokio's, too.
+    #[cfg(feature = "tokio")]
+    crate::assert_green(&explore(
+        &one_deviation(),
+        paying(async |payments, id| {
+            tokio::task::spawn_blocking(|| panic!("over there")).await.unwrap_err();
+            payments.charge(crate::keyed(id)).await.map(drop)
+        }),
+    ));
 }
 
 #[test]

@@ -147,3 +147,78 @@ fn a_process_runs_as_many_jobs_at_once_as_it_has_slots() {
         paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)),
     ));
 }
+
+#[test]
+fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
+    let report = Explore::new().name("test").replay("test job#1.1:start=crash").run(async |world: &World| {
+        let began = world.durable("began", Vec::new());
+        world.ignore("began", "$");
+        world.process("worker", {
+            let began = began.clone();
+            move |p| {
+                let (clock, began) = (p.clock(), began.clone());
+                p.handle(async move |order: Order| {
+                    began.update(|began| began.push((order.id, clock.now().as_micros())));
+                    // A time that is no full millisecond is kept where nobody waits in tokio.
+                    clock.sleep(Duration::from_micros(1_500)).await;
+                    began.update(|began| began.push((order.id, clock.now().as_micros())));
+                });
+            }
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue(Order { id: 2 });
+        world.settle().await;
+        // Both at once, or as they come back.
+        let (calm, crashed) = (
+            [(1, 0), (2, 0), (1, 1_500), (2, 1_500)],
+            [(2, 1_000_000), (2, 1_001_500), (1, 60_000_000), (1, 60_001_500)],
+        );
+        assert!([calm, crashed].contains(&began.get().try_into().unwrap()), "{:?}", began.get());
+    });
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}
+
+#[test]
+fn what_one_attempt_draws_does_not_move_what_another_one_draws() {
+    // The first attempt of the first job dies before it draws; the second job draws the same all the same.
+    let report = Explore::new().name("test").replay("test job#1.1:start=crash").run(async |world: &World| {
+        let drawn = world.durable("drawn", 0);
+        world.process("worker", move |p| {
+            let (rng, drawn) = (p.rng(), drawn.clone());
+            p.handle(async move |order: Order| {
+                let number = rng.next_u64();
+                if order.id == 2 {
+                    drawn.set(number);
+                }
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue(Order { id: 2 });
+        world.settle().await;
+    });
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}
+
+#[test]
+fn the_seed_moves_random_numbers_and_backoffs() {
+    let drawn = |seed: u64| {
+        let drawn = std::sync::Mutex::new((0, Duration::ZERO));
+        let report = Explore::new().name("test").deviations(0).seed(seed).run(async |world: &World| {
+            world.durable("nothing", ());
+            world.process("worker", |p| {
+                p.handle(async |_: Order| Err::<(), _>("always")).max_retries(5);
+                p.handle(async |_: u8| ());
+            });
+            world.enqueue(Order { id: 1 });
+            world.enqueue(1_u8);
+            world.settle().await;
+            *drawn.lock().unwrap() = (world.rng().next_u64(), world.now());
+        });
+        assert_green(&report);
+        drawn.into_inner().unwrap()
+    };
+    let (one, other) = (drawn(1), drawn(2));
+    assert_eq!(one, drawn(1));
+    assert_ne!(one.0, other.0);
+    assert_ne!(one.1, other.1);
+}

@@ -208,6 +208,91 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
+fn what_a_dead_process_has_spawned_writes_nothing_more() {
+    // A task of tokio's and a thread, both still at it when the next incarnation runs, which has none.
+    let settings = Explore::new().name("test").replay("test job#1.1/yield:before=crash");
+    let report = settings.run(async |world: &World| {
+        let (boots, late) = (world.durable("boots", 0_u32), world.durable("late", Vec::new()));
+        ["boots", "late"].into_iter().for_each(|state| world.ignore(state, "$"));
+        world.process("worker", {
+            let (boots, late) = (boots.clone(), late.clone());
+            move |p| {
+                let (clock, late, boots) =
+                    (p.clock(), late.clone(), boots.update(|n| std::mem::replace(n, *n + 1)));
+                p.handle(async move |_: u32| {
+                    if boots > 0 {
+                        return tokio::time::sleep(60 * S).await;
+                    }
+                    let (task, thread) = (late.clone(), late.clone());
+                    let task = tokio::spawn(async move {
+                        tokio::time::sleep(5 * S).await;
+                        task.update(|late| late.push("task"));
+                    });
+                    let thread = tokio::task::spawn_blocking(move || {
+                        std::thread::sleep(Duration::from_millis(10));
+                        thread.update(|late| late.push("thread"));
+                    });
+                    clock.yield_now().await;
+                    let _ = (task.await, thread.await);
+                });
+            }
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!(late.get().len(), if boots.get() == 1 { 2 } else { 0 }, "{:?}", late.get());
+    });
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}
+
+#[test]
+fn tokios_clock_is_the_same_in_each_run_and_after_each_blocking_wait() {
+    let report =
+        Explore::new().name("test").deviations(1).faults(0).deliveries(0).run(async |world: &World| {
+            let passed = world.durable("passed", 0);
+            world.process("worker", move |p| {
+                let (clock, passed) = (p.clock(), passed.clone());
+                p.handle(async move |_: u32| {
+                    let started = clock.now();
+                    tokio::time::sleep(Duration::from_micros(1_500)).await;
+                    clock.sleep(Duration::from_micros(1_700)).await;
+                    tokio::time::sleep(Duration::from_micros(1_500)).await;
+                    passed.set((clock.now() - started).as_micros() as u64);
+                    clock.sleep(Duration::from_micros(300)).await;
+                });
+            });
+            world.enqueue(1_u32);
+            world.settle().await;
+        });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    let settings = Explore::new().name("test").replay("test job#1.1/payments.charge:call=timed-out");
+    let report = settings.run(async |world: &World| {
+        let seen = world.durable("seen", 0);
+        world.ignore("seen", "$");
+        world.process("worker", {
+            let seen = seen.clone();
+            move |p| {
+                let (clock, payments, seen) = (p.clock(), p.payments(), seen.clone());
+                p.handle(async move |_: u32| {
+                    let started = tokio::time::Instant::now();
+                    let failed = payments.charge_blocking(charge()).is_err();
+                    clock.yield_now().await;
+                    seen.set(started.elapsed().as_secs());
+                    assert_eq!(started.elapsed(), if failed { 30 * S } else { Duration::ZERO });
+                    payments.charge(charge()).await.map(drop)
+                })
+                .max_retries(0);
+            }
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+        assert!(world.dead().is_empty());
+    });
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+}
+
+#[test]
 fn combinators_with_wakers_of_their_own_work() {
     let report = explore(async |payments| {
         let calls =
