@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use retryproof::service::payments::Charge;
+use retryproof::service::{Cx, Function, function};
 use retryproof::{Explore, ServiceError, Verdict, World};
 
 /// The time of `wanted` runs: of whole explorations, divided by the runs that they judged. Runs that are only
@@ -74,6 +75,23 @@ async fn charges(world: &World, count: u32) {
     world.settle().await;
 }
 
+/// Calls of a service that does nothing: what is left is the call itself, its four choices and their record.
+async fn calls(world: &World, count: u32) {
+    world.durable("nothing", ());
+    world.service("echo", function("say", |number: u32, _: &mut Cx<'_>| number));
+    world.process("worker", |p| {
+        let echo = p.service::<Function<u32, u32>>("echo");
+        p.handle(async move |count: u32| {
+            for number in 0..count {
+                assert_eq!(echo.call(number).await?, number);
+            }
+            Ok::<(), ServiceError>(())
+        });
+    });
+    world.enqueue(count);
+    world.settle().await;
+}
+
 /// Explores a job without awaits up to so many crashes. Returns the time, the runs that there really were (those that
 /// are only repeated among them), and the crashes in them.
 fn crashes(most: usize) -> (Duration, u64, u64) {
@@ -129,11 +147,22 @@ fn runs(criterion: &mut Criterion) {
 
 fn parts(criterion: &mut Criterion) {
     const N: u32 = 20;
+    // A call is so short that the difference of few drowns in the noise, and the record of many no longer fits into what
+    // the allocator keeps at hand.
+    const CALLS: u32 = 60;
+    const TIMES: u64 = 8;
     let mut group = criterion.benchmark_group("parts");
     group.bench_function("a choice (an awaited yield)", |bencher| {
         bencher.iter_custom(|wanted| {
             let once = reference(wanted, async |world: &World| yields(world, N).await);
             second_half(once, reference(wanted, async |world: &World| yields(world, 2 * N).await), N)
+        });
+    });
+    group.bench_function("a call (awaited: three crash points and a fault choice, recorded)", |bencher| {
+        bencher.iter_custom(|wanted| {
+            let once = reference(TIMES * wanted, async |world: &World| calls(world, CALLS).await);
+            let twice = reference(TIMES * wanted, async |world: &World| calls(world, 2 * CALLS).await);
+            second_half(once, twice, CALLS * TIMES as u32)
         });
     });
     group.bench_function("a recorded effect (an awaited charge: four choices)", |bencher| {

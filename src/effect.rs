@@ -36,6 +36,9 @@ pub struct Effect {
     pub(crate) by: Actor,
     #[serde(skip)]
     pub(crate) place: Option<Place>,
+    /// It is the telling of a failure.
+    #[serde(skip)]
+    pub(crate) tells: bool,
 }
 
 fn as_json<S: serde::Serializer>(body: &str, serializer: S) -> Result<S::Ok, S::Error> {

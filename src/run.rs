@@ -45,6 +45,10 @@ pub(crate) struct Outcome {
     pub(crate) end: End,
     /// In the order in which they happened, givens left out.
     pub(crate) effects: Vec<Effect>,
+    /// What those were told that are there to be told of failures.
+    pub(crate) told: Vec<Effect>,
+    /// The service that was there to be told, if there was one.
+    pub(crate) told_of_failures: Option<Name>,
     /// Requests that came to nothing because another one had borne their idempotency key.
     pub(crate) reused: Vec<Reuse>,
     /// Durable and observed states, as JSON, in the order in which they were named.
@@ -127,6 +131,11 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let (crash_points, overlapped) = (state.crash_points, state.overlapped);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
+    let told_of_failures = state.told_of_failures;
+    let (told, effects) = match told_of_failures.is_some() {
+        true => effects.into_iter().partition(|effect| effect.tells),
+        false => (Vec::new(), effects),
+    };
     let reused = std::mem::take(&mut state.ledger.reused);
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
@@ -141,6 +150,8 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         outage,
         end,
         effects,
+        told,
+        told_of_failures,
         reused,
         state: observed,
         jobs,

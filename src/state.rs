@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) weather: Weather,
     /// Set while nothing may go wrong: drains.
     pub(crate) calm: bool,
+    /// The service that is there to be told of failures, if a process has one.
+    pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     pub(crate) clock: VirtualClock,
@@ -96,6 +98,7 @@ impl State {
             chooser,
             weather,
             calm: false,
+            told_of_failures: None,
             delays: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),

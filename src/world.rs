@@ -18,6 +18,7 @@ use crate::process::{Client, Durable, Link, Observed, Process, Rng};
 use crate::runtime::Pool;
 use crate::service::Service;
 use crate::service::email::EmailService;
+use crate::service::error_catcher::ErrorCatcher;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
 use crate::state::Shared;
@@ -249,6 +250,11 @@ impl World {
     /// The fulfillment service, for givens and to look at.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
         Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
+    }
+
+    /// The error catcher, for givens and to look at.
+    pub fn error_catcher(&self) -> Client<ErrorCatcher> {
+        Client::new(self.link(), "error_catcher".into(), self.shared.services.error_catcher())
     }
 
     /// Puts in a service of the test's own. It has the same faults, ledger and crash points as the built-in ones; processes

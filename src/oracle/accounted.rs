@@ -1,8 +1,10 @@
 //! No job vanishes: every one that came into the world ends done, dead, or still waiting.
 
 use super::Finding;
+use crate::choice::Actor;
 use crate::job::{Job, JobState};
 use crate::run::Outcome;
+use crate::world::Guarantee;
 
 /// Jobs that are gone, or could not be run at all.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
@@ -15,6 +17,47 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
             let error = job.error.clone().unwrap_or_default();
             findings.push(Finding::NotRun { kind, payload, error });
         }
+    }
+}
+
+/// Who died must have told, in one attempt; who was tried again and ended well, in none. How often within one attempt is
+/// nobody's business: a reply may be lost. Jobs with an attempt whose worker died before the queue heard of its end are
+/// left alone, unless they are dead and never told: what such an attempt told of was real.
+pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<Finding>) {
+    let (may_repeat, may_lack) = match guarantee {
+        Guarantee::ExactlyOnce => (false, false),
+        Guarantee::AtLeastOnce => (true, false),
+        Guarantee::AtMostOnce => (false, true),
+        Guarantee::Unchecked => return,
+    };
+    for job in &outcome.jobs {
+        let mut told: Vec<u32> =
+            outcome.told.iter().filter_map(|told| attempt_of(told.by, job.number)).collect();
+        told.dedup();
+        let (kind, payload) = (job.kind, job.payload.clone());
+        match job.state {
+            JobState::Dead if told.is_empty() && !job.could_not_run && !may_lack => {
+                findings.push(Finding::Untold { kind, payload });
+            }
+            JobState::Dead if told.len() > 1 && job.attempts == job.failures && !may_repeat => {
+                findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: true });
+            }
+            JobState::Done if job.attempts == job.failures + 1 && !may_repeat => {
+                // The last attempt ended well; what it tells is part of its ordinary course.
+                told.retain(|attempt| *attempt < job.attempts);
+                if !told.is_empty() {
+                    findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: false });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn attempt_of(by: Actor, number: u32) -> Option<u32> {
+    match by {
+        Actor::Attempt { job, attempt } if job == number => Some(attempt),
+        _ => None,
     }
 }
 

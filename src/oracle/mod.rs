@@ -54,6 +54,10 @@ pub(crate) enum Finding {
     Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
     /// A job is gone: its worker died, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
+    /// A job ended dead, and nobody was told.
+    Untold { kind: &'static str, payload: String },
+    /// A job told of its failures in so many attempts: more than once for a dead one, at all for one that ended well.
+    Told { kind: &'static str, payload: String, attempts: usize, dead: bool },
     /// A job could not be run at all.
     NotRun { kind: &'static str, payload: String, error: String },
     /// The body panicked.
@@ -68,7 +72,11 @@ impl Finding {
             Finding::Unexpected { serial, .. }
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
-            Finding::Died { .. } | Finding::Lost { .. } | Finding::NotRun { .. } => Oracle::Accounted,
+            Finding::Died { .. }
+            | Finding::Lost { .. }
+            | Finding::NotRun { .. }
+            | Finding::Untold { .. }
+            | Finding::Told { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
         }
     }
@@ -88,12 +96,24 @@ impl Finding {
             Finding::Died { kind, .. } => format!("died {kind}"),
             Finding::Lost { kind, .. } => format!("lost {kind}"),
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
+            Finding::Untold { kind, .. } => format!("untold {kind}"),
+            Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
         }
     }
 }
 
 impl Terms {
+    /// The guarantee of all that a service does: the last one stated for it or any operation of its.
+    fn guarantee_of(&self, service: Name) -> Guarantee {
+        let names = |allowed: &str| allowed.split('.').next() == Some(service.as_str());
+        self.allowed
+            .iter()
+            .rev()
+            .find(|(allowed, _)| names(allowed))
+            .map_or(Guarantee::default(), |(_, guarantee)| *guarantee)
+    }
+
     /// The guarantee of an effect: the last one stated for it.
     pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
         let names = |allowed: &str| {
@@ -127,6 +147,9 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     effects::reused(outcome, &mut findings);
     accounted::judge(outcome, &mut findings);
+    if let Some(service) = outcome.told_of_failures {
+        accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
+    }
     findings
 }
 

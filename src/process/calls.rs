@@ -3,6 +3,7 @@
 use super::client::{Client, TypedCall};
 use crate::service::ServiceError;
 use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
+use crate::service::error_catcher::{ErrorCatcher, Noted, Notification};
 use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
 use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
 
@@ -52,6 +53,18 @@ calls! { EmailService:
 calls! { Fulfillment:
     /// Ships a parcel.
     request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, Shipped;
+}
+
+calls! { ErrorCatcher:
+    /// Tells of a failure.
+    notify, notify_blocking(notification: Notification) notification => |noted| noted, Noted;
+}
+
+impl Client<ErrorCatcher> {
+    /// All that it was told so far. For the test: it is no call.
+    pub fn notifications(&self) -> Vec<Notification> {
+        self.look(|service| service.notifications().to_vec())
+    }
 }
 
 impl Client<Payments> {

@@ -60,6 +60,9 @@ pub struct Call<S: Service> {
 
 impl<S: Service> Client<S> {
     pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Door<S>>>) -> Self {
+        if !link.is_given() && lock(&door).service.is_told_of_failures() {
+            link.shared().state().told_of_failures = Some(name);
+        }
         Self { link, name, door }
     }
 
@@ -189,6 +192,7 @@ impl<S: Service> Client<S> {
             given: self.link.is_given(),
             place: Some(place),
             lag,
+            tells: false,
             ledger: &mut state.ledger,
         }
     }
@@ -226,7 +230,7 @@ impl<S: Service> Client<S> {
         let (now, by, service) = (state.clock.now(), state.actor, self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
-        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag };
+        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag, tells: false };
         copy.given(request, operation, &mut cx).result
     }
 }

@@ -28,6 +28,7 @@ use crate::job::{JobResult, kind_of};
 use crate::life::Life;
 use crate::service::Service;
 use crate::service::email::EmailService;
+use crate::service::error_catcher::ErrorCatcher;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
 
@@ -154,6 +155,12 @@ impl Process {
     /// The fulfillment service, as this incarnation reaches it.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
         Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
+    }
+
+    /// The error catcher, as this incarnation reaches it. A job that ends dead must then have told it, once; one that is
+    /// tried again must not.
+    pub fn error_catcher(&self) -> Client<ErrorCatcher> {
+        Client::new(self.link.clone(), "error_catcher".into(), self.link.shared().services.error_catcher())
     }
 
     /// A service of the test's own, as this incarnation reaches it: the one that [`World::service`](crate::World::service)

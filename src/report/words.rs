@@ -65,6 +65,18 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Lost { kind, .. } => {
             format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
         }
+        Finding::Untold { kind, .. } => {
+            format!("job `{}` ended dead, and nobody was told", short_kind(kind))
+        }
+        Finding::Told { kind, attempts, dead: true, .. } => {
+            format!(
+                "job `{}` told of its failures in {attempts} attempts, expected once, when it is dead",
+                short_kind(kind)
+            )
+        }
+        Finding::Told { kind, .. } => {
+            format!("job `{}` told of a failure, and was tried again and ended well", short_kind(kind))
+        }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::Panicked(panicked) => match &panicked.place {
             Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
@@ -87,9 +99,12 @@ pub(crate) fn in_short(finding: &Finding) -> String {
             format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
         }
         Finding::Died { kind, .. } => format!("job `{}` dead", short_kind(kind)),
-        Finding::Job { .. } | Finding::Lost { .. } | Finding::NotRun { .. } | Finding::Panicked(_) => {
-            summary(finding)
-        }
+        Finding::Job { .. }
+        | Finding::Lost { .. }
+        | Finding::NotRun { .. }
+        | Finding::Untold { .. }
+        | Finding::Told { .. }
+        | Finding::Panicked(_) => summary(finding),
     }
 }
 
@@ -122,6 +137,15 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Lost { kind, payload } => {
             let job = format!("{} {payload}", short_kind(kind));
             (format!("{job} done"), format!("{job} gone"))
+        }
+        Finding::Untold { kind, payload } => {
+            let job = format!("{} {payload} dead", short_kind(kind));
+            (format!("{job}, told once"), format!("{job}, told never"))
+        }
+        Finding::Told { kind, payload, attempts, dead } => {
+            let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
+            let job = format!("{} {payload} {state}", short_kind(kind));
+            (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
         }
         Finding::NotRun { kind, payload, .. } => {
             let job = format!("{} {payload}", short_kind(kind));

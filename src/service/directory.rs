@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Service;
 use super::door::Door;
 use super::email::EmailService;
+use super::error_catcher::ErrorCatcher;
 use super::fulfillment::Fulfillment;
 use super::payments::Payments;
 use crate::choice::Name;
@@ -88,6 +89,13 @@ impl Directory {
         let door = Arc::new(Mutex::new(Door::new(service)));
         own.insert(name, Own { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
         Ok(door)
+    }
+
+    /// The error catcher. Few worlds want one: it is made when it is first asked for.
+    pub(crate) fn error_catcher(&self) -> Shared<ErrorCatcher> {
+        let name = Name::from("error_catcher");
+        let known = self.get(name).or_else(|_| self.put(name, ErrorCatcher::default()));
+        known.expect("nothing else may have that name")
     }
 
     /// The service of that name.

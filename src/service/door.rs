@@ -203,6 +203,7 @@ impl<S: Service> Door<S> {
             Some(OutageForEver) => self.down_until = Duration::MAX,
             _ => {}
         }
+        cx.tells = self.service.is_told_of_failures();
         cx.lag = if fault == Some(StaleRead) { STALE } else { self.settings.search_lag };
         let seen = fault.and_then(|fault| fault.seen_as(cx.service, operation));
         let mut running = None;
@@ -236,6 +237,7 @@ impl<S: Service> Door<S> {
         operation: Name,
         cx: &mut Cx<'_>,
     ) -> Answer<S::Reply> {
+        cx.tells = self.service.is_told_of_failures();
         let service = cx.service;
         let refused =
             |Refusal { status, reason }| ServiceError::Refused { service, operation, status, reason };

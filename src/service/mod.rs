@@ -5,6 +5,7 @@
 mod directory;
 mod door;
 pub mod email;
+pub mod error_catcher;
 pub mod fulfillment;
 mod function;
 mod keys;
@@ -48,6 +49,12 @@ pub trait Service: Clone + Send + 'static {
     fn key<'r>(&self, request: &'r Self::Request) -> Option<&'r str> {
         let _ = request;
         None
+    }
+
+    /// Whether it is there to be told of failures. What it is told is then no effect: instead a job that ends dead must
+    /// have told, in one attempt, and one that is tried again and ends well must not.
+    fn is_told_of_failures(&self) -> bool {
+        false
     }
 
     /// All that the service remembers, as JSON. Runs are merged ([`Explore::merge`](crate::Explore::merge)) only in
@@ -106,6 +113,8 @@ pub struct Cx<'a> {
     pub(crate) place: Option<Place>,
     /// How long it takes until a look-up shows a record.
     pub(crate) lag: Duration,
+    /// Whether what happens is the telling of a failure.
+    pub(crate) tells: bool,
 }
 
 /// When a record was made, as a service remembers it to tell whether a look-up shows it yet.
@@ -155,6 +164,7 @@ impl Cx<'_> {
             given: self.given,
             by: self.by,
             place: self.place,
+            tells: self.tells,
         });
         id
     }

@@ -1,0 +1,85 @@
+//! Is told of failures, so that people look at them. What it is told is judged with the ends of jobs, not as effects:
+//! whoever dies tells, once; what is tried again tells nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cx, Operation, Refusal, Service};
+
+/// What the error catcher is told.
+///
+/// ```
+/// use retryproof::service::error_catcher::Notification;
+///
+/// let notification = Notification::new("Timeout", "the bank did not answer");
+/// assert_eq!(notification.exception_class, "Timeout");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// Which sort of failure.
+    pub exception_class: String,
+    /// What it says.
+    pub exception_message: String,
+}
+
+impl Notification {
+    /// A failure of a certain sort.
+    pub fn new(exception_class: impl Into<String>, exception_message: impl Into<String>) -> Self {
+        Self { exception_class: exception_class.into(), exception_message: exception_message.into() }
+    }
+}
+
+/// The answer to a notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Noted {
+    /// People will look at it.
+    Noted {
+        /// `err_63d74d53`
+        notification_id: String,
+    },
+    /// They will not.
+    Rejected {
+        /// Why.
+        error: String,
+    },
+}
+
+/// The error catcher.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ErrorCatcher {
+    notifications: Vec<Notification>,
+}
+
+impl ErrorCatcher {
+    /// All that it was told so far.
+    pub fn notifications(&self) -> &[Notification] {
+        &self.notifications
+    }
+}
+
+impl Service for ErrorCatcher {
+    type Request = Notification;
+    type Reply = Noted;
+
+    fn operation(&self, _: &Notification) -> Operation {
+        Operation::write("notify".into())
+    }
+
+    fn answer(&mut self, notification: Notification, cx: &mut Cx<'_>) -> Result<Noted, Refusal> {
+        let texts = [&notification.exception_class, &notification.exception_message];
+        if texts.iter().any(|text| text.trim().is_empty()) {
+            return Ok(Noted::Rejected { error: "exception class or message is missing".to_owned() });
+        }
+        let notification_id = cx.effect("notify", None, &notification, "err_");
+        self.notifications.push(notification);
+        Ok(Noted::Noted { notification_id })
+    }
+
+    fn is_told_of_failures(&self) -> bool {
+        true
+    }
+
+    fn state(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
+    }
+}
