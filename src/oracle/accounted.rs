@@ -9,11 +9,15 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
         if job.state == JobState::Lost {
-            findings.push(Finding::Lost { kind, payload: job.payload.clone() });
+            findings.push(Finding::Lost { kind, payload: job.payload.to_string() });
         } else if job.could_not_run {
-            let payload = job.payload.clone();
-            let error = job.error.clone().unwrap_or_default();
+            let payload = job.payload.to_string();
+            let error = job.error().unwrap_or_default().to_owned();
             findings.push(Finding::NotRun { kind, payload, error });
+        } else if let Some(trouble) = job.trouble.as_ref().filter(|t| t.deaths != t.deaths_told) {
+            let payload = job.payload.to_string();
+            let (deaths, told) = (trouble.deaths, trouble.deaths_told);
+            findings.push(Finding::DeathUntold { kind, payload, deaths, told });
         }
     }
 }
@@ -39,7 +43,7 @@ pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findi
         if alike.any(|other| other.state == job.state) || actual == Some(JobState::Lost) {
             continue;
         }
-        let (kind, payload, expected) = (job.kind, job.payload.clone(), job.state);
+        let (kind, payload, expected) = (job.kind, job.payload.to_string(), job.state);
         findings.push(Finding::Job { kind, payload, expected, actual, serial });
     }
 }

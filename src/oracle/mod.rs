@@ -54,6 +54,8 @@ pub(crate) enum Finding {
     Lost { kind: &'static str, payload: String },
     /// A job could not be run at all.
     NotRun { kind: &'static str, payload: String, error: String },
+    /// The death handlers did not hear of a death, or heard of it again.
+    DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// The body panicked.
     Panicked(Panicked),
 }
@@ -66,7 +68,7 @@ impl Finding {
             Finding::Unexpected { serial, .. }
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
-            Finding::Lost { .. } | Finding::NotRun { .. } => Oracle::Accounted,
+            Finding::Lost { .. } | Finding::NotRun { .. } | Finding::DeathUntold { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
         }
     }
@@ -85,6 +87,7 @@ impl Finding {
             Finding::Job { kind, actual, .. } => format!("job {kind} {actual:?}"),
             Finding::Lost { kind, .. } => format!("lost {kind}"),
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
+            Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
         }
     }
