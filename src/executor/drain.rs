@@ -153,10 +153,13 @@ impl Executor {
     /// Runs what runs to its end, taking no other job.
     pub(super) fn finish_running(&mut self) -> Result<(), DrainError> {
         loop {
-            if self.begin_inline() {
+            let (begins, stuck) = {
+                let state = self.shared.state();
+                (state.inline.is_some(), state.stuck.clone())
+            };
+            if begins && self.begin_inline() {
                 continue;
             }
-            let stuck = self.shared.state().stuck.clone();
             if let Some(stuck) = stuck {
                 return Err(self.give_up(stuck).into());
             }
