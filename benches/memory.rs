@@ -1,5 +1,5 @@
 //! The most memory that an exploration holds: `cargo bench --bench memory`. Linux only: it reads `VmHWM`. Each size
-//! is explored by a process of its own. With `-- --test` a thousand runs are the most.
+//! is explored by a process of its own. With `-- --test` a thousand runs are the most. Then what a queued job takes.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![allow(missing_docs, reason = "a program without an interface")]
 
@@ -7,22 +7,50 @@ mod job;
 
 use std::process::Command;
 
-use retryproof::Explore;
+use retryproof::{Explore, World};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--runs") {
         return explore(arguments[at + 1].parse().expect("a number of runs"));
     }
+    if let Some(at) = arguments.iter().position(|argument| argument == "--queued") {
+        return queued(arguments[at + 1].parse().expect("a number of jobs"));
+    }
     let quick = arguments.iter().any(|argument| argument == "--test" || argument == "--quick");
     println!("     runs | peak memory (KiB)");
     let sizes: &[u64] = if quick { &[1, 1_000] } else { &[1, 10_000, 1_000_000] };
     for runs in sizes {
-        let own = std::env::current_exe().expect("the path of this program");
-        let output = Command::new(own).args(["--runs", &runs.to_string()]).output().expect("it starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        println!("{runs:>9} | {:>9}", String::from_utf8_lossy(&output.stdout).trim());
+        println!("{runs:>9} | {:>9}", own_process("--runs", *runs));
     }
+    let jobs = if quick { 10_000 } else { 1_000_000 };
+    println!("a queued job takes {} bytes, of {jobs}", own_process("--queued", jobs));
+}
+
+/// What this program says when it is started with this argument.
+fn own_process(argument: &str, number: u64) -> String {
+    let own = std::env::current_exe().expect("the path of this program");
+    let output = Command::new(own).args([argument, &number.to_string()]).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// What is held now, in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    1_024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
+}
+
+/// Jobs with payloads of eight digits, all different.
+fn queued(jobs: u64) {
+    let world = World::fake();
+    let before = resident();
+    for job in 0..jobs {
+        world.enqueue(10_000_000 + job);
+    }
+    println!("{}", (resident() - before) / jobs);
+    assert_eq!(world.stats().enqueued as u64, jobs);
 }
 
 fn explore(runs: u64) {

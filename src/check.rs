@@ -597,9 +597,9 @@ impl Exploration<'_> {
 
     /// A job that fails though nothing goes wrong is worth a word, even where others do not.
     fn note_failures(&mut self) {
-        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures > 0) {
-            let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures);
-            let error = job.error.as_deref().unwrap_or_default();
+        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
+            let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures());
+            let error = job.error().unwrap_or_default();
             self.notes.push(format!(
                 "job#{number} {kind} fails {} even when nothing goes wrong: {error}",
                 words::times(failures as usize)
@@ -626,7 +626,7 @@ fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
 /// The error of a job that came upon a lock of the standard library which a panic had poisoned.
 fn poisoned(outcome: &Outcome) -> Option<&str> {
     const SAID: [&str; 3] = ["PoisonError", "poisoned lock", "has previously been poisoned"];
-    let errors = outcome.jobs.iter().filter_map(|job| job.error.as_deref());
+    let errors = outcome.jobs.iter().filter_map(|job| job.error());
     errors.into_iter().find(|error| SAID.iter().any(|said| error.contains(said)))
 }
 

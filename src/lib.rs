@@ -85,12 +85,15 @@
 //! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
 //!
 //! * *The test's side*: [`World`] and its [`Guarantee`]s, what it lets be looked at ([`Effects`], [`Effect`],
-//!   [`JobView`], [`JobState`], [`JobId`]), and how a drain fails ([`DrainError`]).
+//!   [`JobView`], [`JobState`], [`JobId`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
+//!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
+//!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
 //!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
 //!   [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
-//! * *Handlers*: what they may answer ([`JobResult`]), their options ([`HandlerOptions`], [`Backoff`], [`Delivery`]),
-//!   and why a job could not be run ([`JobError`]).
+//! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
+//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), who hears of a failed attempt ([`Failed`]) and what is decided
+//!   by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
 //!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
@@ -167,8 +170,11 @@ mod check;
 pub use check::{Explore, check};
 pub use choice::{Kind, Name};
 pub use effect::{Effect, Effects};
-pub use executor::DrainError;
-pub use job::{Backoff, Delivery, JobError, JobId, JobResult, JobState, JobView};
+pub use executor::{DrainError, Drained};
+pub use job::{
+    Backoff, BackoffFunction, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult, JobState,
+    JobView,
+};
 pub use oracle::Oracle;
 pub use process::{
     Call, Client, Clock, Durable, EnqueueError, EnqueueFuture, HandlerOptions, JobQueue, Pause, Process, Rng,
@@ -196,7 +202,7 @@ pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
 pub use service::{Service, ServiceError};
 pub use state::Stuck;
-pub use world::{Guarantee, World};
+pub use world::{Drain, Guarantee, Settle, SettleUntil, Stats, World};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

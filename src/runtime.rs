@@ -15,7 +15,7 @@ mod with_tokio {
     use std::task::Poll;
     use std::time::Duration;
 
-    use tokio::runtime::{Builder, Runtime};
+    use tokio::runtime::{Builder, Handle, Runtime};
     use tokio::time::{Instant, advance, sleep_until};
 
     use crate::life::{self, Life, Owner};
@@ -25,14 +25,51 @@ mod with_tokio {
     /// As far as tokio's timers reach is two years; nothing that a job waits for is later than that.
     const HORIZON: Duration = Duration::from_secs(365 * 86_400);
 
+    /// A runtime that may be dropped anywhere, also inside a runtime of the user's.
+    #[derive(Debug)]
+    struct Owned(Option<Runtime>);
+
+    impl std::ops::Deref for Owned {
+        type Target = Runtime;
+
+        fn deref(&self) -> &Runtime {
+            self.0.as_ref().expect("it is there until it is dropped")
+        }
+    }
+
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(Runtime::shutdown_background);
+        }
+    }
+
     #[derive(Debug)]
     struct Clean {
-        runtime: Runtime,
+        runtime: Owned,
         started: Instant,
         /// Whose its threads for blocking tasks are.
         owner: Owner,
         /// Whether it has any: what runs there cannot be ended, so such a runtime is not used again.
         has_threads: Arc<AtomicBool>,
+    }
+
+    impl Clean {
+        /// Drives the runtime. Inside a runtime of the user's (`#[tokio::test]`) it needs a thread of its own for that:
+        /// a thread can drive one at a time.
+        fn block_on<R: Send>(&self, future: impl Future<Output = R> + Send) -> R {
+            if Handle::try_current().is_err() {
+                return self.runtime.block_on(future);
+            }
+            let life = lock(&self.owner).clone();
+            let driven = std::thread::scope(|scope| {
+                let drive = || match &life {
+                    Some(life) => life::risk(life, || self.runtime.block_on(future)),
+                    None => self.runtime.block_on(future),
+                };
+                scope.spawn(drive).join()
+            });
+            driven.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }
     }
 
     /// Runtimes without tasks, to be used again: building one costs more than a run.
@@ -65,7 +102,7 @@ mod with_tokio {
                     let _entered = runtime.enter();
                     Instant::now()
                 };
-                Clean { runtime, started, owner, has_threads }
+                Clean { runtime: Owned(Some(runtime)), started, owner, has_threads }
             })
         }
     }
@@ -136,7 +173,7 @@ mod with_tokio {
         /// Lets spawned tasks go on for a turn, without time passing.
         pub(crate) fn turn(&mut self, now: Duration) {
             let used = self.used(now);
-            used.clean.runtime.block_on(async {
+            used.clean.block_on(async {
                 tokio::task::yield_now().await;
                 tokio::task::yield_now().await;
             });
@@ -153,7 +190,7 @@ mod with_tokio {
             let used = self.used(now);
             let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(now)).min(HORIZON));
             let until = used.tokio + wait;
-            let called = used.clean.runtime.block_on(async {
+            let called = used.clean.block_on(async {
                 let mut over = pin!(sleep_until(until));
                 std::future::poll_fn(|cx| {
                     woken.set_driver(Some(cx.waker().clone()));
@@ -181,8 +218,6 @@ mod with_tokio {
                 if !has_tasks && !used.clean.has_threads.load(Ordering::SeqCst) {
                     *lock(&used.clean.owner) = None;
                     self.pool.0.borrow_mut().push(used.clean);
-                } else {
-                    used.clean.runtime.shutdown_background();
                 }
             }
         }

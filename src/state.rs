@@ -10,16 +10,30 @@ use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Option
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
 use crate::job::{Delivery, JobId, RetryPolicy};
-use crate::queue::Queue;
+use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct KindOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) delivery: Delivery,
+    pub(crate) queue: Name,
 }
+
+impl Default for KindOptions {
+    fn default() -> Self {
+        let queue = DEFAULT_QUEUE.into();
+        Self { retry: RetryPolicy::default(), delivery: Delivery::default(), queue }
+    }
+}
+
+/// The queue of jobs whose kind names no other.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
+
+/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
+pub(crate) const LONGEST_CHAIN: u32 = 1_000;
 
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +42,8 @@ pub(crate) enum Weather {
     Rough,
     /// Nothing, but jobs are taken one at a time in the order that the plan says.
     Serial,
+    /// Nothing: the world of an ordinary test.
+    Fair,
 }
 
 /// Why a run can go no further.
@@ -41,6 +57,14 @@ pub enum Stuck {
         steps: u64,
         /// Whose turn it was.
         who: String,
+    },
+    /// Jobs enqueue jobs without end.
+    #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
+    Endless {
+        /// How long the chain has become.
+        depth: u32,
+        /// The kinds of the jobs in it, from one to the next of the same kind.
+        cycle: Vec<String>,
     },
     /// Everything waits and no timer is set.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
@@ -66,6 +90,13 @@ pub(crate) struct State {
     pub(crate) queue: Queue,
     /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
     kinds: Vec<(&'static str, KindOptions)>,
+    pub(crate) usage: Usage,
+    /// In inline mode: which jobs are to be begun, and who waits for them.
+    pub(crate) inline: Option<Inline>,
+    /// Room for the executor to look at the heads of the queue.
+    pub(crate) heads: Vec<Head>,
+    /// Numbers drawn for workers that looked for a job.
+    pub(crate) fetches: u64,
     pub(crate) timeline: Timeline,
     /// Who runs now, and as which task of the executor.
     pub(crate) actor: Actor,
@@ -83,6 +114,46 @@ pub(crate) struct State {
 
 /// How late what comes late is: after keys have expired and locks have timed out.
 const LATE: Duration = Duration::from_secs(3 * 86_400);
+
+/// How the slots of all processes are used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) busy: usize,
+    pub(crate) slots: usize,
+    /// Nanoseconds of busy slots, and of slots there were.
+    busy_time: u128,
+    slot_time: u128,
+}
+
+impl Usage {
+    fn pass(&mut self, time: Duration) {
+        self.busy_time += time.as_nanos() * self.busy as u128;
+        self.slot_time += time.as_nanos() * self.slots as u128;
+    }
+
+    /// Busy slot time by available slot time; 0 while no time has passed.
+    pub(crate) fn utilisation(&self) -> f64 {
+        if self.slot_time == 0 { 0.0 } else { self.busy_time as f64 / self.slot_time as f64 }
+    }
+}
+
+/// Inline mode.
+#[derive(Debug, Default)]
+pub(crate) struct Inline {
+    pub(crate) begins: VecDeque<u32>,
+    waits: BTreeMap<u32, Waker>,
+}
+
+impl Inline {
+    /// Has a job begun as soon as whoever enqueued it waits.
+    pub(crate) fn begin(&mut self, job: u32) {
+        self.begins.push_back(job);
+    }
+
+    pub(crate) fn wait(&mut self, job: u32, cx: &Context<'_>) {
+        self.waits.insert(job, cx.waker().clone());
+    }
+}
 
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
 
@@ -104,6 +175,10 @@ impl State {
             ledger: Ledger::default(),
             queue: Queue::default(),
             kinds: Vec::new(),
+            usage: Usage::default(),
+            inline: None,
+            heads: Vec::new(),
+            fetches: 0,
             timeline,
             actor: Actor::Test,
             task: None,
@@ -142,7 +217,7 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.calm || self.weather == Weather::Serial || !self.step() {
+        if self.calm || self.weather != Weather::Rough || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
@@ -202,7 +277,7 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    pub(crate) fn enqueue(&mut self, kind: &'static str, payload: String, delay: Duration) -> JobId {
+    pub(crate) fn enqueue(&mut self, kind: &'static str, payload: String, delay: Duration) -> (u32, JobId) {
         let now = self.clock.now();
         let due = now.saturating_add(delay);
         if self.timeline.is_recording() {
@@ -210,12 +285,18 @@ impl State {
             let due = (due > now).then_some(due);
             self.note(|| What::Enqueued { job, kind, payload, due });
         }
-        self.queue.enqueue(kind, payload, now, due)
+        let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
+        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent }, now);
+        let depth = self.queue.job(job).depth;
+        if depth >= LONGEST_CHAIN && self.stuck.is_none() {
+            let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
+            self.stuck = Some(Stuck::Endless { depth, cycle });
+        }
+        (job, id)
     }
 
     pub(crate) fn options(&self, kind: &str) -> KindOptions {
-        let known = self.kinds.iter().find(|(known, _)| *known == kind);
-        known.map_or_else(KindOptions::default, |(_, options)| options.clone())
+        self.options_if_known(kind).cloned().unwrap_or_default()
     }
 
     /// The options of a kind, to be set.
@@ -225,6 +306,45 @@ impl State {
             self.kinds.len() - 1
         });
         &mut self.kinds[place].1
+    }
+
+    fn options_if_known(&self, kind: &str) -> Option<&KindOptions> {
+        // Most often the very same text: no need to compare its letters.
+        let same = |known: &str| std::ptr::eq(known, kind) || known == kind;
+        self.kinds.iter().find(|(known, _)| same(known)).map(|(_, options)| options)
+    }
+
+    /// The options of the kind of a job.
+    fn options_of(&self, job: u32) -> Option<&KindOptions> {
+        self.options_if_known(self.queue.job(job).kind)
+    }
+
+    pub(crate) fn delivery(&self, job: u32) -> Delivery {
+        self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
+    }
+
+    /// The queue in which jobs of a kind lie.
+    pub(crate) fn queue_of(&self, kind: &str) -> Name {
+        self.options_if_known(kind).map_or(DEFAULT_QUEUE.into(), |options| options.queue)
+    }
+
+    /// Puts a job back that was taken and not begun.
+    pub(crate) fn untake(&mut self, job: u32) {
+        let now = self.clock.now();
+        self.queue.untake(job, now);
+    }
+
+    /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
+    pub(crate) fn job_ended(&mut self) {
+        if self.weather == Weather::Fair {
+            self.steps = 0;
+        }
+    }
+
+    /// A number drawn for a worker that looks for a job.
+    pub(crate) fn draw_fetch(&mut self) -> u64 {
+        self.fetches += 1;
+        fingerprint(&[&self.seed.to_string(), "fetch", &self.fetches.to_string()])
     }
 
     /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
@@ -392,11 +512,21 @@ impl Shared {
         state.clock.set(at, wake)
     }
 
+    /// Wakes whoever waits for a job in inline mode: an attempt of it has ended.
+    pub(crate) fn end_inline(&self, job: u32) {
+        let waker = self.state().inline.as_mut().and_then(|inline| inline.waits.remove(&job));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Goes forward in time and wakes whoever waited for it.
     pub(crate) fn advance(&self, to: Duration) {
         let mut state = self.state();
+        let before = state.clock.now();
         state.clock.advance(to);
         let now = state.clock.now();
+        state.usage.pass(now - before);
         debug_assert!(now >= to, "time does not go back");
         state.queue.promote(now);
         while let Some(wake) = state.clock.take_due() {

@@ -35,6 +35,10 @@ pub(crate) enum What {
     Succeeded,
     /// The attempt failed.
     Failed { error: String, retry_at: Option<Duration> },
+    /// The job was given up without a place in the dead set.
+    Discarded { error: String },
+    /// The job was put back until later; that was no failure.
+    Snoozed { due: Duration },
     /// The queue will hand the job out once more.
     DeliveredAgain,
 }

@@ -155,6 +155,7 @@ fn digest(
     }
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
+    state.fetches.hash(&mut hasher);
     let digest = hasher.finish128();
     Some(u128::from(digest.h1) << 64 | u128::from(digest.h2))
 }

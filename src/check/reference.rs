@@ -17,7 +17,7 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
             .jobs
             .iter()
             .map(|job| {
-                let error = job.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                let error = job.error().map(|error| format!(": {error}")).unwrap_or_default();
                 format!(
                     "job#{} {} is {}{error}",
                     job.number,
@@ -26,7 +26,7 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
                 )
             })
             .collect();
-        let waiting = outcome.jobs.iter().any(|job| job.failures == 0);
+        let waiting = outcome.jobs.iter().any(|job| job.failures() == 0);
         let help = if waiting {
             "a test body usually ends with `world.settle().await`"
         } else {

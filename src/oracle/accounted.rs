@@ -11,11 +11,15 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
         if job.state == JobState::Lost {
-            findings.push(Finding::Lost { kind, payload: job.payload.clone() });
+            findings.push(Finding::Lost { kind, payload: job.payload.to_string() });
         } else if job.could_not_run {
-            let payload = job.payload.clone();
-            let error = job.error.clone().unwrap_or_default();
+            let payload = job.payload.to_string();
+            let error = job.error().unwrap_or_default().to_owned();
             findings.push(Finding::NotRun { kind, payload, error });
+        } else if let Some(trouble) = job.trouble.as_ref().filter(|t| t.deaths != t.deaths_told) {
+            let payload = job.payload.to_string();
+            let (deaths, told) = (trouble.deaths, trouble.deaths_told);
+            findings.push(Finding::DeathUntold { kind, payload, deaths, told });
         }
     }
 }
@@ -34,15 +38,15 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
         let mut told: Vec<u32> =
             outcome.told.iter().filter_map(|told| attempt_of(told.by, job.number)).collect();
         told.dedup();
-        let (kind, payload) = (job.kind, job.payload.clone());
+        let (kind, payload) = (job.kind, job.payload.to_string());
         match job.state {
             JobState::Dead if told.is_empty() && !job.could_not_run && !may_lack => {
                 findings.push(Finding::Untold { kind, payload });
             }
-            JobState::Dead if told.len() > 1 && job.attempts == job.failures && !may_repeat => {
+            JobState::Dead if told.len() > 1 && job.attempts == job.failures() && !may_repeat => {
                 findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: true });
             }
-            JobState::Done if job.attempts == job.failures + 1 && !may_repeat => {
+            JobState::Done if job.attempts == job.failures() + 1 && !may_repeat => {
                 // The last attempt ended well; what it tells is part of its ordinary course.
                 told.retain(|attempt| *attempt < job.attempts);
                 if !told.is_empty() {
@@ -76,7 +80,7 @@ fn deaths<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> impl Iterator<Item
 /// Whether a job died of what went wrong: no attempt failed for which nothing had gone wrong. One that fails oftener
 /// fails by itself, for what an earlier attempt has left behind.
 fn is_excused(job: &Job, outcome: &Outcome) -> bool {
-    outcome.outage || job.failures as usize <= outcome.went_wrong
+    outcome.outage || job.failures() as usize <= outcome.went_wrong
 }
 
 /// Whether a job ended dead that does not in the expected outcome, and no job died by itself.
@@ -88,8 +92,8 @@ pub(super) fn newly_dead(outcome: &Outcome, expected: &Outcome) -> bool {
 /// Jobs that died though nothing went wrong any more.
 pub(super) fn judge_deaths(outcome: &Outcome, expected: &Outcome, findings: &mut Vec<Finding>) {
     for job in deaths(outcome, expected).filter(|job| !is_excused(job, outcome)) {
-        let (kind, payload, failures) = (job.kind, job.payload.clone(), job.failures);
-        let error = job.error.clone().unwrap_or_default();
+        let (kind, payload, failures) = (job.kind, job.payload.to_string(), job.failures());
+        let error = job.error().unwrap_or_default().to_owned();
         findings.push(Finding::Died { kind, payload, failures, went_wrong: outcome.went_wrong, error });
     }
 }
@@ -104,7 +108,7 @@ pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findi
         if alike.any(|other| other.state == job.state) || actual == Some(JobState::Lost) {
             continue;
         }
-        let (kind, payload, expected) = (job.kind, job.payload.clone(), job.state);
+        let (kind, payload, expected) = (job.kind, job.payload.to_string(), job.state);
         findings.push(Finding::Job { kind, payload, expected, actual, serial });
     }
 }

@@ -60,6 +60,8 @@ pub(crate) enum Finding {
     Told { kind: &'static str, payload: String, attempts: usize, dead: bool },
     /// A job could not be run at all.
     NotRun { kind: &'static str, payload: String, error: String },
+    /// The death handlers did not hear of a death, or heard of it again.
+    DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// The body panicked.
     Panicked(Panicked),
 }
@@ -73,6 +75,7 @@ impl Finding {
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
             Finding::Died { .. }
+            | Finding::DeathUntold { .. }
             | Finding::Lost { .. }
             | Finding::NotRun { .. }
             | Finding::Untold { .. }
@@ -98,6 +101,7 @@ impl Finding {
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
             Finding::Untold { kind, .. } => format!("untold {kind}"),
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
+            Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
         }
     }

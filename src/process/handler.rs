@@ -5,19 +5,26 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::Process;
 use crate::choice::{Name, Place};
-use crate::job::{Backoff, Delivery, JobResult};
+use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView};
 use crate::state::KindOptions;
 
 /// An attempt of a job: runs to its end, or its error.
-pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
 
 /// An attempt begun, or why the payload did not decode; and where the handler stands.
 pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
+
+/// Decides what becomes of a failed job.
+pub(super) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
+
+/// Hears what has become of a job.
+pub(super) type HearOfJob = Box<dyn Fn(&JobView)>;
 
 /// A handler for any kind of job.
 trait Handler {
@@ -48,6 +55,8 @@ pub(crate) struct Registered {
     pub(crate) alias: Option<&'static str>,
     place: Place,
     handler: Rc<dyn Handler>,
+    pub(super) decide: Option<Decide>,
+    pub(super) exhausted: Option<HearOfJob>,
 }
 
 impl fmt::Debug for Registered {
@@ -66,7 +75,8 @@ impl Registered {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        Self { kind, alias: None, place, handler: Rc::new(Async { handler, takes: PhantomData::<fn(J)> }) }
+        let handler = Rc::new(Async { handler, takes: PhantomData::<fn(J)> });
+        Self { kind, alias: None, place, handler, decide: None, exhausted: None }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
@@ -128,7 +138,7 @@ impl<'p> HandlerOptions<'p> {
     /// How often a failed job is tried again before it goes to the dead set. 25 unless told; 0: straight to the dead
     /// set at the first failure.
     pub fn max_retries(self, retries: u32) -> Self {
-        self.set(|options| options.retry.max_retries = retries);
+        self.set(|options| options.retry.max_retries = Some(retries));
         self
     }
 
@@ -141,6 +151,53 @@ impl<'p> HandlerOptions<'p> {
     /// Whether a job whose worker dies is handed out again. [`Delivery::AtLeastOnce`] unless told.
     pub fn delivery(self, delivery: Delivery) -> Self {
         self.set(|options| options.delivery = delivery);
+        self
+    }
+
+    /// A failed job is neither tried again nor put into the dead set. Death handlers hear of it.
+    pub fn no_retry(self) -> Self {
+        self.set(|options| options.retry.max_retries = None);
+        self
+    }
+
+    /// Bounds retries by the time since the first failure, instead of by their number.
+    pub fn retry_for(self, most: Duration) -> Self {
+        self.set(|options| options.retry.retry_for = Some(most));
+        self
+    }
+
+    /// The queue in which jobs of this kind lie. `default` unless told. See [`Process::queues`].
+    pub fn queue(self, queue: impl Into<Name>) -> Self {
+        let queue = queue.into();
+        self.set(|options| options.queue = queue);
+        self
+    }
+
+    /// Decides by the error what becomes of a failed job.
+    ///
+    /// ```
+    /// use retryproof::{Decision, JobState, ServiceError, World};
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     p.handle(async |age: u32| age.checked_sub(18).ok_or("too young")).on_failure(|failed| {
+    ///         match failed.downcast_ref::<&str>() {
+    ///             Some(&"too young") => Decision::Discard,
+    ///             _ => Decision::Retry,
+    ///         }
+    ///     });
+    /// });
+    /// world.enqueue(7_u32);
+    /// assert_eq!(world.drain_all().run().unwrap().discarded, 1);
+    /// ```
+    pub fn on_failure(self, decide: impl Fn(&Failed<'_>) -> Decision + 'static) -> Self {
+        self.process.handlers.borrow_mut()[self.index].decide = Some(Box::new(decide));
+        self
+    }
+
+    /// Is called when the retries of a job are used up, before it goes to the dead set.
+    pub fn on_exhausted(self, hear: impl Fn(&JobView) + 'static) -> Self {
+        self.process.handlers.borrow_mut()[self.index].exhausted = Some(Box::new(hear));
         self
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
-use crate::job::{JobId, kind_of};
+use crate::job::{JobId, JobState, kind_of};
 use crate::state::{State, call_site};
 
 /// Why a job was not taken into the queue, or may not have been.
@@ -20,6 +20,24 @@ pub enum EnqueueError {
     /// The queue did not answer. The job may have been taken in all the same.
     #[error("the queue did not answer whether it took {kind}")]
     Unavailable {
+        /// The kind of the job.
+        kind: String,
+    },
+    /// In inline mode the job ran where it was enqueued, and failed.
+    #[error("job#{job} {kind}, run where it was enqueued, failed: {error}")]
+    Failed {
+        /// The number of the job.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// What it answered.
+        error: String,
+    },
+    /// In inline mode a job that blocks cannot wait for another one.
+    #[error(
+        "{kind} cannot run where it is enqueued, since the job that enqueues it blocks; enqueue it with `enqueue(…).await`, or use `World::fake()`"
+    )]
+    InlineBlocking {
         /// The kind of the job.
         kind: String,
     },
@@ -54,8 +72,13 @@ struct Parcel {
 pub struct EnqueueFuture {
     link: Link,
     parcel: Result<Parcel, EnqueueError>,
-    answering: Option<Result<JobId, EnqueueError>>,
+    answering: Option<Answer>,
+    /// In inline mode: the job that runs meanwhile.
+    performing: Option<(u32, JobId)>,
 }
+
+/// What the queue answers: the job's number and id.
+type Answer = Result<(u32, JobId), EnqueueError>;
 
 const ENQUEUE: Options = Options::Named(&["ok", "refused", "reply-lost"]);
 
@@ -80,7 +103,7 @@ impl JobQueue {
     #[track_caller]
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
         let parcel = parcel(kind_of::<J>(), &job, delay, Place::caller());
-        EnqueueFuture { link: self.link.clone(), parcel, answering: None }
+        EnqueueFuture { link: self.link.clone(), parcel, answering: None, performing: None }
     }
 
     /// Enqueues a job from code that blocks. A crash unwinds.
@@ -96,9 +119,12 @@ impl JobQueue {
             Standing::Alive => {}
         }
         let mut state = self.link.shared().state();
+        if state.inline.is_some() {
+            return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
+        }
         if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel)) {
             if !died_answering(&self.link, &mut state, parcel.place) {
-                return result;
+                return result.map(|(_, id)| id);
             }
         }
         drop(state);
@@ -123,7 +149,7 @@ fn enqueue_site() -> Site {
 }
 
 /// The first half of an enqueue; none if the process died before it.
-fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Result<JobId, EnqueueError>> {
+fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Answer> {
     let site = enqueue_site();
     state.timeline.called_from(state.actor, parcel.place, site);
     if link.crashes(state, site, "before", Some(parcel.place)) {
@@ -175,6 +201,9 @@ impl Future for EnqueueFuture {
             Standing::Falling => return Poll::Ready(Ok(JobId::first(parcel.kind, &parcel.payload))),
         }
         let mut state = this.link.shared().state();
+        if let Some((job, id)) = this.performing {
+            return performed(&mut state, job, cx).map(|ended| ended.map(|()| id));
+        }
         match this.answering.take() {
             None => {
                 this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel));
@@ -189,7 +218,31 @@ impl Future for EnqueueFuture {
                 drop(state);
                 this.link.cease(cx)
             }
-            Some(result) => Poll::Ready(result),
+            Some(Ok((job, id)))
+                if state.inline.is_some() && state.queue.job(job).state == JobState::Ready =>
+            {
+                this.performing = Some((job, id));
+                state.inline.iter_mut().for_each(|inline| inline.begin(job));
+                performed(&mut state, job, cx).map(|ended| ended.map(|()| id))
+            }
+            Some(result) => Poll::Ready(result.map(|(_, id)| id)),
+        }
+    }
+}
+
+/// In inline mode: how the job ended, once it has.
+fn performed(state: &mut State, job: u32, cx: &Context<'_>) -> Poll<Result<(), EnqueueError>> {
+    let performed = state.queue.job(job);
+    match performed.state {
+        JobState::Ready | JobState::Running => {
+            state.inline.iter_mut().for_each(|inline| inline.wait(job, cx));
+            Poll::Pending
+        }
+        JobState::Done => Poll::Ready(Ok(())),
+        _ => {
+            let kind = performed.kind.to_owned();
+            let error = performed.error().unwrap_or("it did not end well").to_owned();
+            Poll::Ready(Err(EnqueueError::Failed { job, kind, error }))
         }
     }
 }

@@ -5,7 +5,9 @@ mod client;
 mod durable;
 mod handler;
 mod handles;
+mod hooks;
 mod link;
+mod queues;
 mod settings;
 
 pub use client::{Call, Client, TypedCall};
@@ -16,6 +18,7 @@ pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
 pub(crate) use durable::Observed;
 pub(crate) use handler::{Attempt, Registered, Start};
 pub(crate) use link::Link;
+pub(crate) use queues::Order;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -43,6 +46,8 @@ pub struct Process {
     link: Link,
     handlers: RefCell<Vec<Registered>>,
     slots: RefCell<usize>,
+    queues: RefCell<queues::Served>,
+    hooks: RefCell<hooks::Hooks>,
 }
 
 impl fmt::Debug for Process {
@@ -56,7 +61,9 @@ impl fmt::Debug for Process {
 
 impl Process {
     pub(crate) fn new(life: Arc<Life>) -> Self {
-        Self { link: Link::Process(life), handlers: RefCell::new(Vec::new()), slots: RefCell::new(SLOTS) }
+        let (handlers, slots) = (RefCell::new(Vec::new()), RefCell::new(SLOTS));
+        let link = Link::Process(life);
+        Self { link, handlers, slots, queues: RefCell::default(), hooks: RefCell::default() }
     }
 
     fn life(&self) -> &Life {

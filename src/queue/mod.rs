@@ -3,11 +3,18 @@
 //! The queue is durable: it outlives every crash. A job that a worker has taken is leased; when the worker dies, the
 //! job comes back when the lease ends.
 
-use std::collections::{BTreeMap, VecDeque};
+mod dead;
+mod lanes;
+
+pub(crate) use lanes::Head;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::effect::{Fingerprint, Occurrences};
 use crate::job::{Delivery, Job, JobId, JobState};
+use dead::DeadSet;
+use lanes::Lanes;
 
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -16,47 +23,67 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Queue {
     jobs: Vec<Job>,
-    ready: VecDeque<u32>,
+    ready: Lanes,
     /// Scheduled, retrying and leased jobs, by the time at which they become ready.
     timed: BTreeMap<(Duration, u64), u32>,
-    timed_so_far: u64,
-    dead: Vec<u32>,
+    turns: u64,
+    dead: DeadSet,
     /// Occurrences of each content, to derive ids from.
     seen: Occurrences,
+    counts: Counts,
+}
+
+/// What has been counted since the world began.
+#[derive(Clone, Copy, Debug, Default, Hash)]
+pub(crate) struct Counts {
+    /// Attempts that ended, well or not.
+    pub(crate) processed: u64,
+    /// Those that failed.
+    pub(crate) failed: u64,
+    /// Jobs that ended well.
+    pub(crate) done: u64,
+}
+
+/// A job to be taken in.
+#[derive(Debug)]
+pub(crate) struct New {
+    pub(crate) kind: &'static str,
+    pub(crate) payload: String,
+    /// In the past or now: ready at once.
+    pub(crate) due: Duration,
+    /// The job whose attempt enqueues it; 0: none does.
+    pub(crate) parent: u32,
 }
 
 impl Queue {
-    /// Takes a new job in. `due` in the past or now: ready at once.
-    pub(crate) fn enqueue(
-        &mut self,
-        kind: &'static str,
-        payload: String,
-        now: Duration,
-        due: Duration,
-    ) -> JobId {
+    /// Takes a new job in.
+    pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
+        let New { kind, payload, due, parent } = new;
         let number = self.jobs.len() as u32 + 1;
         let content = Fingerprint::of(&[kind, &payload]);
         let occurrence = self.seen.next(content.digest());
         let id = JobId::nth(content, occurrence);
-        let state = JobState::Ready;
-        let job = Job {
+        let depth = if parent == 0 { 0 } else { self.job(parent).depth + 1 };
+        self.jobs.push(Job {
             number,
-            kind,
-            payload,
             attempts: 0,
-            failures: 0,
-            error: None,
-            state,
-            copies: 1,
+            kind,
+            payload: payload.into_boxed_str(),
+            trouble: None,
+            at: now,
+            turn: 0,
+            parent,
+            depth,
+            state: JobState::Ready,
             could_not_run: false,
-        };
-        self.jobs.push(job);
+            copies: 1,
+        });
         if due <= now {
-            self.ready.push_back(number);
+            self.set_ready(number, now);
         } else {
             self.wait(number, due, JobState::Scheduled);
         }
-        id
+        (number, id)
     }
 
     pub(crate) fn job(&self, number: u32) -> &Job {
@@ -71,9 +98,18 @@ impl Queue {
         &self.jobs
     }
 
-    /// Ready jobs, the next one first.
-    pub(crate) fn ready(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
-        self.ready.iter().copied()
+    /// Ready jobs, the next one first. Costs as much as there are jobs.
+    pub(crate) fn ready(&self) -> Vec<u32> {
+        self.ready.in_order()
+    }
+
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// The first ready job of each kind.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = Head> + '_ {
+        self.ready.heads()
     }
 
     /// Jobs that wait for their time, the next one first.
@@ -81,8 +117,13 @@ impl Queue {
         self.timed.iter().map(|((due, _), number)| (*due, *number))
     }
 
-    pub(crate) fn dead(&self) -> &[u32] {
-        &self.dead
+    /// The dead set, in the order in which they died.
+    pub(crate) fn dead(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.dead.jobs()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// When the next waiting job becomes ready.
@@ -97,52 +138,67 @@ impl Queue {
                 break;
             }
             let number = first.remove();
-            self.set_ready(number);
+            let due = self.job(number).at;
+            self.set_ready(number, due);
         }
     }
 
-    fn set_ready(&mut self, number: u32) {
-        self.job_mut(number).state = JobState::Ready;
-        self.ready.push_back(number);
+    fn next_turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+
+    fn set_ready(&mut self, number: u32, since: Duration) {
+        let turn = self.next_turn();
+        let job = self.job_mut(number);
+        (job.state, job.at, job.turn) = (JobState::Ready, since, turn);
+        let kind = job.kind;
+        self.ready.push(kind, turn, number);
     }
 
     fn wait(&mut self, number: u32, due: Duration, state: JobState) {
-        self.timed.insert((due, self.timed_so_far), number);
-        self.timed_so_far += 1;
-        self.job_mut(number).state = state;
+        let turn = self.next_turn();
+        let job = self.job_mut(number);
+        (job.state, job.at, job.turn) = (state, due, turn);
+        self.timed.insert((due, turn), number);
     }
 
-    /// The next ready job, leased to whoever asks. Its attempt is counted.
-    pub(crate) fn take(&mut self) -> Option<u32> {
-        let number = self.ready.pop_front()?;
-        self.start(number);
-        Some(number)
-    }
-
-    /// A certain ready or waiting job, whatever stands before it.
-    pub(crate) fn take_out_of_turn(&mut self, number: u32) {
-        if self.ready.front() == Some(&number) {
-            self.ready.pop_front();
-        } else {
-            self.ready.retain(|&ready| ready != number);
-            self.timed.retain(|_, &mut waiting| waiting != number);
+    /// Takes a waiting job from wherever it waits.
+    fn withdraw(&mut self, number: u32) {
+        let job = self.job(number);
+        let (kind, at, turn) = (job.kind, job.at, job.turn);
+        match job.state {
+            JobState::Ready => drop(self.ready.remove(kind, turn)),
+            JobState::Scheduled | JobState::Retrying | JobState::Leased => {
+                self.timed.remove(&(at, turn));
+            }
+            _ => {}
         }
-        self.start(number);
     }
 
-    fn start(&mut self, number: u32) {
+    /// A waiting job is leased to whoever asks. Its attempt is counted.
+    pub(crate) fn take(&mut self, number: u32) {
+        self.withdraw(number);
         let job = self.job_mut(number);
         job.state = JobState::Running;
         job.attempts += 1;
     }
 
+    /// The job was taken but not begun: as if it had not been taken, but that it goes to the back.
+    pub(crate) fn untake(&mut self, number: u32, now: Duration) {
+        self.job_mut(number).attempts -= 1;
+        self.set_ready(number, now);
+    }
+
     /// The job ended well.
-    pub(crate) fn acknowledge(&mut self, number: u32) {
+    pub(crate) fn acknowledge(&mut self, number: u32, now: Duration) {
+        self.counts.processed += 1;
+        self.counts.done += 1;
         let job = self.job_mut(number);
         job.copies -= 1;
         job.state = JobState::Done;
         if job.copies > 0 {
-            self.set_ready(number);
+            self.set_ready(number, now);
         }
     }
 
@@ -151,29 +207,61 @@ impl Queue {
         self.job_mut(number).copies += 1;
     }
 
-    /// The attempt failed; the job is tried again at `due`.
-    pub(crate) fn retry(&mut self, number: u32, due: Duration, error: String) {
-        let job = self.job_mut(number);
-        job.failures += 1;
-        job.error = Some(error);
+    /// Counts a failure.
+    pub(crate) fn note_failure(&mut self, number: u32, now: Duration, error: String) {
+        self.counts.processed += 1;
+        self.counts.failed += 1;
+        let trouble = self.job_mut(number).trouble();
+        trouble.failures += 1;
+        trouble.error = Some(error);
+        trouble.since.get_or_insert(now);
+    }
+
+    /// The job is tried again at `due`.
+    pub(crate) fn retry(&mut self, number: u32, due: Duration) {
         self.wait(number, due, JobState::Retrying);
     }
 
-    /// The job goes to the dead set.
-    pub(crate) fn bury(&mut self, number: u32, error: String) {
-        let job = self.job_mut(number);
-        job.failures += 1;
-        job.error = Some(error);
-        job.state = JobState::Dead;
-        self.dead.push(number);
+    /// The job comes again at `due`; its attempt was no failure.
+    pub(crate) fn put_back(&mut self, number: u32, now: Duration, due: Duration) {
+        self.job_mut(number).trouble().interruptions += 1;
+        if due <= now {
+            self.set_ready(number, now);
+        } else {
+            self.wait(number, due, JobState::Scheduled);
+        }
     }
 
-    /// The attempt failed in a drain, which retries nothing: the job is popped.
-    pub(crate) fn pop_failed(&mut self, number: u32, error: String) {
+    /// The job goes to the dead set.
+    pub(crate) fn bury(&mut self, number: u32, now: Duration) {
         let job = self.job_mut(number);
-        job.failures += 1;
-        job.error = Some(error);
-        job.state = JobState::Popped;
+        job.state = JobState::Dead;
+        job.trouble().deaths += 1;
+        for forgotten in self.dead.push(now, number) {
+            self.job_mut(forgotten).state = JobState::Forgotten;
+        }
+    }
+
+    /// The job could not be run at all: it goes to the dead set with the reason.
+    pub(crate) fn bury_unrun(&mut self, number: u32, now: Duration, reason: String) {
+        self.note_failure(number, now, reason);
+        self.job_mut(number).could_not_run = true;
+        self.bury(number, now);
+    }
+
+    /// The job is over, whatever it still had to do: popped by a drain, discarded, cleared.
+    pub(crate) fn give_up(&mut self, number: u32, state: JobState) {
+        self.withdraw(number);
+        self.job_mut(number).state = state;
+    }
+
+    /// Takes a job out of the dead set and makes it ready. False if it is not there.
+    pub(crate) fn retry_dead(&mut self, number: u32, now: Duration) -> bool {
+        let was_dead = self.dead.remove(number);
+        if was_dead {
+            self.set_ready(number, now);
+        }
+        was_dead
     }
 
     /// All jobs, when the world ends.
@@ -191,7 +279,24 @@ impl Queue {
 
     /// Whether nothing is ready and nothing waits for its time.
     pub(crate) fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.timed.is_empty()
+        self.ready.len() == 0 && self.timed.is_empty()
+    }
+
+    /// The kinds on the way from a job to the job that enqueued it, and so on, until a kind comes again: the cycle
+    /// in which jobs enqueue jobs.
+    pub(crate) fn cycle(&self, number: u32) -> Vec<&'static str> {
+        let mut kinds = vec![self.job(number).kind];
+        let mut parent = self.job(number).parent;
+        while parent != 0 {
+            let kind = self.job(parent).kind;
+            kinds.push(kind);
+            if kinds[0] == kind {
+                break;
+            }
+            parent = self.job(parent).parent;
+        }
+        kinds.reverse();
+        kinds
     }
 }
 
@@ -202,7 +307,14 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn enqueue(queue: &mut Queue, payload: &str, due: Duration) -> JobId {
-        queue.enqueue("k", payload.to_owned(), Duration::ZERO, due)
+        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0 };
+        queue.enqueue(new, Duration::ZERO).1
+    }
+
+    fn take(queue: &mut Queue) -> Option<u32> {
+        let job = queue.heads().next()?.job;
+        queue.take(job);
+        Some(job)
     }
 
     #[test]
@@ -211,22 +323,22 @@ mod tests {
         enqueue(&mut queue, "late", 9 * S);
         enqueue(&mut queue, "soon", 2 * S);
         enqueue(&mut queue, "now", Duration::ZERO);
-        assert_eq!(queue.take(), Some(3));
-        assert_eq!(queue.take(), None);
+        assert_eq!(take(&mut queue), Some(3));
+        assert_eq!(take(&mut queue), None);
         queue.promote(10 * S);
-        assert_eq!((queue.take(), queue.take(), queue.take()), (Some(2), Some(1), None));
+        assert_eq!((take(&mut queue), take(&mut queue), take(&mut queue)), (Some(2), Some(1), None));
     }
 
     #[test]
     fn a_job_whose_worker_died_comes_back_when_the_lease_ends() {
         let mut queue = Queue::default();
         enqueue(&mut queue, "x", Duration::ZERO);
-        let job = queue.take().unwrap();
+        let job = take(&mut queue).unwrap();
         queue.worker_died(job, Delivery::AtLeastOnce, 5 * S);
         queue.promote(5 * S + LEASE - S);
-        assert_eq!(queue.take(), None);
+        assert_eq!(take(&mut queue), None);
         queue.promote(5 * S + LEASE);
-        assert_eq!(queue.take(), Some(job));
+        assert_eq!(take(&mut queue), Some(job));
         assert_eq!(queue.job(job).attempts, 2);
         queue.worker_died(job, Delivery::AtMostOnce, 5 * S);
         assert!(queue.is_idle());

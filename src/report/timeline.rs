@@ -53,6 +53,8 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
                 (format!("failed: {error}; tried again at {}", Moment(*at)), false)
             }
             What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+            What::Discarded { error } => (format!("failed: {error}; discarded"), false),
+            What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
             What::DeliveredAgain => continue,
         };
         let moment = Moment(event.at).to_string();

@@ -78,6 +78,14 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("job `{}` told of a failure, and was tried again and ended well", short_kind(kind))
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
+        Finding::DeathUntold { kind, deaths, told, .. } => {
+            format!(
+                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked",
+                short_kind(kind),
+                times(*deaths as usize),
+                times(*told as usize)
+            )
+        }
         Finding::Panicked(panicked) => match &panicked.place {
             Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
             None => format!("the test body panicked: {}", panicked.message),
@@ -104,6 +112,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::NotRun { .. }
         | Finding::Untold { .. }
         | Finding::Told { .. }
+        | Finding::DeathUntold { .. }
         | Finding::Panicked(_) => summary(finding),
     }
 }
@@ -151,6 +160,12 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             let job = format!("{} {payload}", short_kind(kind));
             (format!("{job} is run"), format!("{job} cannot be run"))
         }
+        Finding::DeathUntold { kind, payload, deaths, told } => {
+            let heard = |count: u32| {
+                format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
+            };
+            (heard(*deaths), heard(*told))
+        }
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
@@ -189,6 +204,9 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
         JobState::Dead => "dead",
         JobState::Popped => "popped",
         JobState::Lost => "lost",
+        JobState::Discarded => "discarded",
+        JobState::Cleared => "cleared",
+        JobState::Forgotten => "dead, and forgotten by the dead set",
     }
 }
 

@@ -1,10 +1,18 @@
 //! The world as a test body sees it.
 
+mod assertions;
+mod drains;
+mod jobs;
+mod ordinary;
+mod stats;
+
+pub use drains::{Drain, Settle, SettleUntil};
+pub use stats::Stats;
+
 use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,8 +20,7 @@ use serde::Serialize;
 use crate::choice::Name;
 use crate::clock::Moment;
 use crate::effect::Effects;
-use crate::executor::{DrainError, Executor};
-use crate::job::{JobId, JobState, JobView, kind_of};
+use crate::executor::Executor;
 use crate::process::{Client, Durable, Link, Observed, Process, Rng};
 use crate::runtime::Pool;
 use crate::service::Service;
@@ -85,60 +92,6 @@ impl World {
         self.executor.borrow_mut().add(name.into(), Box::new(boot));
     }
 
-    /// Enqueues a job, ready at once.
-    ///
-    /// # Panics
-    /// When it cannot be written as JSON.
-    pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> JobId {
-        self.enqueue_in(Duration::ZERO, job)
-    }
-
-    /// Enqueues a job that becomes ready after `delay`.
-    ///
-    /// # Panics
-    /// When it cannot be written as JSON.
-    pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> JobId {
-        let kind = kind_of::<J>();
-        let payload = serde_json::to_string(&job).unwrap_or_else(|error| {
-            panic!("{kind} cannot be enqueued: it cannot be written as JSON: {error}")
-        });
-        self.shared.state().enqueue(kind, payload, delay)
-    }
-
-    /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
-    ///
-    /// # Panics
-    /// When it cannot be written as JSON.
-    pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> JobId {
-        self.enqueue_in(at.saturating_sub(self.now()), job)
-    }
-
-    /// Puts a payload into the queue as it is, under a kind's name: what a program in another language, or an older
-    /// version of this one, would have put there.
-    pub fn enqueue_raw(&self, kind: impl Into<Name>, payload: impl Into<String>) -> JobId {
-        self.shared.state().enqueue(kind.into().as_str(), payload.into(), Duration::ZERO)
-    }
-
-    /// Runs the world as production does, until nothing is left to do: workers take jobs, failures are retried with
-    /// backoff in virtual time, processes that crash restart, until every job is done or dead.
-    ///
-    /// When the run is stuck this never completes; the harness ends the run and says why.
-    pub fn settle(&self) -> impl Future<Output = ()> + '_ {
-        std::future::poll_fn(|_| match self.executor.borrow_mut().settle() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-    }
-
-    /// Runs every ready job and the jobs they enqueue, in order. Nothing goes wrong and nothing is retried: to explore
-    /// what may go wrong, use [`World::settle`]. Returns how many jobs ran.
-    ///
-    /// # Errors
-    /// The first job that fails. It is popped, the jobs behind it stay.
-    pub async fn drain_all(&self) -> Result<usize, DrainError> {
-        self.executor.borrow_mut().drain_all()
-    }
-
     /// Holds state that outlives every crash, in place of a database. It is compared when the run ends.
     ///
     /// # Panics
@@ -201,32 +154,6 @@ impl World {
         Effects::new(self.shared.state().ledger.effects().to_vec())
     }
 
-    /// The jobs of one kind that wait or run, in the order in which they came.
-    pub fn jobs<J: 'static>(&self) -> Vec<JobView> {
-        let over = [JobState::Done, JobState::Dead, JobState::Lost, JobState::Popped];
-        self.views(|job| job.kind == kind_of::<J>() && !over.contains(&job.state))
-    }
-
-    /// The jobs that wait for their time.
-    pub fn scheduled(&self) -> Vec<JobView> {
-        self.views(|job| job.state == JobState::Scheduled)
-    }
-
-    /// The jobs that wait to be tried again.
-    pub fn retries(&self) -> Vec<JobView> {
-        self.views(|job| job.state == JobState::Retrying)
-    }
-
-    /// The dead set, in the order in which they died.
-    pub fn dead(&self) -> Vec<JobView> {
-        let state = self.shared.state();
-        state.queue.dead().iter().map(|&job| state.queue.job(job).into()).collect()
-    }
-
-    fn views(&self, wanted: impl Fn(&JobView) -> bool) -> Vec<JobView> {
-        self.shared.state().queue.jobs().iter().map(JobView::from).filter(wanted).collect()
-    }
-
     /// The time since the world began.
     pub fn now(&self) -> Duration {
         self.shared.state().clock.now()
@@ -268,6 +195,15 @@ impl World {
         let name = name.into();
         let door = self.shared.services.add(name, service).unwrap_or_else(|error| panic!("{error}"));
         Client::new(self.link(), name, door)
+    }
+
+    /// Kills a process, as a power cut would. It restarts after a second; the jobs that it ran come back when their
+    /// leases end.
+    ///
+    /// # Panics
+    /// When there is no process of that name.
+    pub fn crash(&self, process: &str) {
+        self.executor.borrow_mut().crash(process);
     }
 
     pub(crate) fn executor(&self) -> std::cell::RefMut<'_, Executor> {

@@ -1,9 +1,15 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
+mod retry;
+
+pub use retry::{Backoff, BackoffFunction, Decision, Failed, JobFailure};
+
+pub(crate) use retry::RetryPolicy;
+
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::effect::{Digits, Fingerprint, hex};
 
@@ -23,20 +29,58 @@ pub(crate) fn short_kind(kind: &str) -> &str {
 pub(crate) struct Job {
     /// In the order in which jobs came into the world, from 1.
     pub(crate) number: u32,
-    pub(crate) kind: &'static str,
-    /// JSON.
-    pub(crate) payload: String,
     /// Attempts started so far.
     pub(crate) attempts: u32,
+    pub(crate) kind: &'static str,
+    /// JSON.
+    pub(crate) payload: Box<str>,
+    /// What has gone wrong with it, if anything has.
+    pub(crate) trouble: Option<Box<Trouble>>,
+    /// When it is due, or since when it has been ready.
+    pub(crate) at: Duration,
+    /// Its place among those that are ready or due at the same time.
+    pub(crate) turn: u64,
+    /// The job that enqueued it; 0: none did.
+    pub(crate) parent: u32,
+    /// How long the chain of parents is.
+    pub(crate) depth: u32,
+    pub(crate) state: JobState,
+    /// It is dead because it could not be run at all.
+    pub(crate) could_not_run: bool,
+    /// How often the queue has it to hand out: 1, and one more for each delivery that is to come again.
+    pub(crate) copies: u8,
+}
+
+/// What has gone wrong with a job.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Trouble {
     /// Attempts that ended with an error.
     pub(crate) failures: u32,
     /// The last error.
     pub(crate) error: Option<String>,
-    pub(crate) state: JobState,
-    /// How often the queue has it to hand out: 1, and one more for each delivery that is to come again.
-    pub(crate) copies: u32,
-    /// It is dead because it could not be run at all.
-    pub(crate) could_not_run: bool,
+    /// When it first failed.
+    pub(crate) since: Option<Duration>,
+    /// How often it came to the dead set or was given up, and how often death handlers were to hear of it and did.
+    pub(crate) deaths: u32,
+    pub(crate) deaths_told: u32,
+    /// How often it was interrupted, which is no failure.
+    pub(crate) interruptions: u32,
+}
+
+impl Job {
+    /// Attempts that ended with an error.
+    pub(crate) fn failures(&self) -> u32 {
+        self.trouble.as_ref().map_or(0, |trouble| trouble.failures)
+    }
+
+    /// The last error.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.error.as_deref())
+    }
+
+    pub(crate) fn trouble(&mut self) -> &mut Trouble {
+        self.trouble.get_or_insert_default()
+    }
 }
 
 /// Where a job is.
@@ -62,6 +106,19 @@ pub enum JobState {
     Popped,
     /// Its worker died and the queue had already forgotten it (at-most-once delivery).
     Lost,
+    /// It failed and was given up without a place in the dead set.
+    Discarded,
+    /// The test cleared it out of the queue.
+    Cleared,
+    /// It was in the dead set until that grew past its limits.
+    Forgotten,
+}
+
+impl JobState {
+    /// Whether the job waits to be run.
+    pub(crate) fn is_waiting(self) -> bool {
+        matches!(self, Self::Ready | Self::Scheduled | Self::Retrying | Self::Leased)
+    }
 }
 
 /// A job to be looked at, in a test or a report.
@@ -82,6 +139,8 @@ pub struct JobView {
     pub failures: u32,
     /// The last error.
     pub error: Option<String>,
+    /// When it is due, since the world began, if it waits for its time.
+    pub due: Option<Duration>,
 }
 
 impl From<&Job> for JobView {
@@ -89,17 +148,18 @@ impl From<&Job> for JobView {
         Self {
             number: job.number,
             kind: job.kind,
-            payload: job.payload.clone(),
+            payload: job.payload.to_string(),
             state: job.state,
             attempts: job.attempts,
-            failures: job.failures,
-            error: job.error.clone(),
+            failures: job.failures(),
+            error: job.error().map(str::to_owned),
+            due: (job.state.is_waiting() && job.state != JobState::Ready).then_some(job.at),
         }
     }
 }
 
 /// The id of an enqueued job: derived from its content, so the same in every run.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
 impl JobId {
@@ -113,7 +173,7 @@ impl JobId {
         Self(content.and(Digits::of(u64::from(occurrence)).text()).digest())
     }
 
-    fn text(&self) -> String {
+    fn text(self) -> String {
         hex("", self.0, 16)
     }
 }
@@ -125,7 +185,7 @@ impl Debug for JobId {
 }
 
 impl Serialize for JobId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text())
     }
 }
@@ -147,63 +207,24 @@ pub enum Delivery {
     AtMostOnce,
 }
 
-/// How long a failed job waits before it is tried again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Backoff {
-    /// Sidekiq's: after failure *n* (from 0) `n⁴ + 15` seconds and up to `10·(n+1)` seconds of jitter.
-    #[default]
-    Sidekiq,
-    /// The same each time.
-    Constant(Duration),
-}
-
-impl Backoff {
-    /// The wait after failure number `failure`, counted from 0. `jitter` is a number drawn for this failure.
-    pub(crate) fn after(&self, failure: u32, jitter: u64) -> Duration {
-        match self {
-            Backoff::Constant(wait) => *wait,
-            Backoff::Sidekiq => {
-                let n = u64::from(failure);
-                Duration::from_secs(n.saturating_pow(4).saturating_add(15) + jitter % (10 * (n + 1)))
-            }
-        }
-    }
-}
-
-/// How often a failed job is tried again, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RetryPolicy {
-    pub(crate) max_retries: u32,
-    pub(crate) backoff: Backoff,
-}
-
-impl Default for RetryPolicy {
-    /// Sidekiq's: 25 retries over about 20 days.
-    fn default() -> Self {
-        Self { max_retries: 25, backoff: Backoff::default() }
-    }
-}
-
 /// What a handler may answer: nothing, or a `Result` whose error can be shown.
 pub trait JobResult {
     /// The error's text, if it failed.
     ///
     /// # Errors
     /// The attempt failed; the text is what the retry set and the report show.
-    fn into_result(self) -> Result<(), String>;
+    fn into_result(self) -> Result<(), JobFailure>;
 }
 
 impl JobResult for () {
-    fn into_result(self) -> Result<(), String> {
+    fn into_result(self) -> Result<(), JobFailure> {
         Ok(())
     }
 }
 
-impl<T, E: Display> JobResult for Result<T, E> {
-    fn into_result(self) -> Result<(), String> {
-        // `{:#}`: anyhow and its like show the chain of causes.
-        self.map(drop).map_err(|error| format!("{error:#}"))
+impl<T, E: Display + 'static> JobResult for Result<T, E> {
+    fn into_result(self) -> Result<(), JobFailure> {
+        self.map(drop).map_err(JobFailure::new)
     }
 }
 
@@ -218,6 +239,18 @@ pub enum JobError {
         job: u32,
         /// Its kind.
         kind: String,
+    },
+    /// A process handles its kind, but no process serves the queue it lies in.
+    #[error(
+        "job#{job} {kind} lies in the queue `{queue}`, which no process serves; add it to the `p.queues([…])` of a process that handles this kind"
+    )]
+    NotServed {
+        /// The job's number.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// The queue of its kind.
+        queue: crate::choice::Name,
     },
     /// Its payload does not decode into the type that the handler takes.
     #[error("job#{job} {kind} does not decode: {reason}; its payload is {payload}")]
@@ -236,15 +269,6 @@ pub enum JobError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sidekiqs_backoff() {
-        let wait = |failure, jitter| Backoff::Sidekiq.after(failure, jitter).as_secs();
-        assert_eq!((wait(0, 0), wait(0, 9), wait(0, 10)), (15, 24, 15));
-        assert_eq!((wait(3, 0), wait(24, 0)), (81 + 15, 331_776 + 15));
-        let days: u64 = (0..25).map(|failure| wait(failure, 0)).sum::<u64>() / 86_400;
-        assert_eq!(days, 20);
-    }
 
     #[test]
     fn kinds_are_shortened_for_people() {

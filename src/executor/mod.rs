@@ -3,6 +3,15 @@
 //! Option 0 of every choice is that the running task goes on running: a task is polled again as long as it has woken
 //! itself. Time passes only when nothing can go on.
 
+mod drain;
+mod end;
+mod inline;
+mod pick;
+
+pub use drain::{DrainError, Drained};
+
+pub(crate) use drain::Plan;
+
 use std::any::Any;
 use std::cell::RefCell;
 use std::fmt;
@@ -12,9 +21,9 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use crate::choice::{Actor, Kind, Name, Options, Site};
+use crate::choice::{Actor, Name, Site};
 use crate::clock::TaskId;
-use crate::job::{Delivery, JobError, JobState};
+use crate::job::{JobError, JobFailure, JobState};
 use crate::life::{self, Life};
 use crate::panics;
 use crate::process::{Attempt, Observed, Process};
@@ -63,7 +72,7 @@ impl Task {
         life: &Life,
         now: Duration,
         watched: bool,
-    ) -> (Poll<Result<(), String>>, bool) {
+    ) -> (Poll<Result<(), JobFailure>>, bool) {
         let mut cx = TaskContext::from_waker(&self.waker);
         loop {
             self.wake.begin();
@@ -100,6 +109,8 @@ pub(crate) struct Executor {
     /// What is looked at when a run ends; shared with the world.
     pub(crate) observed: Rc<RefCell<Vec<Observed>>>,
     watch: Watch,
+    /// What came of the attempts since it was last cleared.
+    tally: Drained,
 }
 
 impl fmt::Debug for Executor {
@@ -108,32 +119,11 @@ impl fmt::Debug for Executor {
     }
 }
 
-/// Why a drain stopped.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DrainError {
-    /// A job failed. It is popped; the jobs behind it stay.
-    #[error("job#{job} {kind} failed: {error}")]
-    Failed {
-        /// The number of the job.
-        job: u32,
-        /// Its kind.
-        kind: String,
-        /// What it answered.
-        error: String,
-    },
-    /// A job could not be run at all.
-    #[error(transparent)]
-    NotRun(#[from] JobError),
-    /// The run can go no further.
-    #[error(transparent)]
-    Stuck(#[from] Stuck),
-}
-
 impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
         let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
-        Self { shared, pool, hosts, tasks, turns: 0, always, broken_boot: None, observed, watch }
+        let (turns, broken_boot, tally) = (0, None, Drained::default());
+        Self { shared, pool, hosts, tasks, turns, always, broken_boot, observed, watch, tally }
     }
 
     /// Adds a process and boots it.
@@ -176,6 +166,7 @@ impl Executor {
             let mut state = self.shared.state();
             state.actor = Actor::Test;
             state.calm = calm;
+            state.usage.slots += process.slot_count();
         }
         host.living = Some((life, process));
         booted
@@ -186,25 +177,32 @@ impl Executor {
         self.watch.is_over()
     }
 
-    /// Production: runs until nothing is left to do. False when the run is stuck, or over.
-    pub(crate) fn settle(&mut self) -> bool {
+    /// Production: runs until nothing is left to do (then false), or until `enough` says so (then true). None when the
+    /// run is stuck, or over.
+    pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         self.watch.next_phase();
         loop {
+            if enough() {
+                return Some(true);
+            }
             // Each round counts: whatever goes on for ever, it is found.
             if self.watch.is_over() || !self.shared.state().step() || self.broken_boot.is_some() {
-                return false;
+                return None;
             }
             if self.go_on() {
                 continue;
             }
             if !self.pass_time() {
-                return self.is_quiescent();
+                return self.is_quiescent().then_some(false);
             }
         }
     }
 
     /// One step that takes no time, if there is one.
     fn go_on(&mut self) -> bool {
+        if self.begin_inline() {
+            return true;
+        }
         if let Some(id) = self.shared.woken.pop() {
             self.run(id);
             return true;
@@ -276,82 +274,6 @@ impl Executor {
         Some(result)
     }
 
-    /// Starts an attempt, if a job is ready and a slot free.
-    fn take_job(&mut self) -> bool {
-        let mut state = self.shared.state();
-        if state.weather == Weather::Serial {
-            drop(state);
-            return self.tasks.iter().all(Option::is_none) && self.take_in_any_order();
-        }
-        if state.queue.ready().len() == 0 {
-            return false;
-        }
-        let candidate = state
-            .queue
-            .ready()
-            .find_map(|job| self.host_for(state.queue.job(job).kind).map(|host| (job, host)));
-        let Some((job, host)) = candidate else {
-            drop(state);
-            return self.bury_unhandled();
-        };
-        state.queue.take_out_of_turn(job);
-        drop(state);
-        self.begin(job, host);
-        true
-    }
-
-    /// One at a time: any waiting job may come next, a scheduled one when its time has come.
-    fn take_in_any_order(&mut self) -> bool {
-        let (job, due) = {
-            let mut state = self.shared.state();
-            let now = state.clock.now();
-            let mut waiting: Vec<_> = state.queue.ready().map(|job| (now, job)).collect();
-            waiting.extend(state.queue.timed());
-            waiting.retain(|(_, job)| self.host_for(state.queue.job(*job).kind).is_some());
-            if waiting.is_empty() {
-                drop(state);
-                return self.bury_unhandled();
-            }
-            let (due, job) = waiting[state.pick(waiting.len())];
-            state.queue.take_out_of_turn(job);
-            (job, due)
-        };
-        self.shared.advance(due);
-        let kind = self.shared.state().queue.job(job).kind;
-        let host = self.host_for(kind).expect("a host was there a moment ago");
-        self.begin(job, host);
-        true
-    }
-
-    /// A living process that handles the kind and has a free slot.
-    fn host_for(&self, kind: &str) -> Option<usize> {
-        self.hosts.iter().position(|host| {
-            let serves = |(life, process): &(Arc<Life>, Process)| {
-                !life.is_dead() && host.busy < process.slot_count() && process.handles_kind(kind)
-            };
-            host.living.as_ref().is_some_and(serves)
-        })
-    }
-
-    /// Puts a ready job that no process handles into the dead set.
-    fn bury_unhandled(&mut self) -> bool {
-        if self.hosts.iter().any(|host| host.living.is_none()) {
-            return false;
-        }
-        let mut state = self.shared.state();
-        let handled = |kind: &str| {
-            self.hosts.iter().any(|host| host.living.as_ref().is_some_and(|(_, p)| p.handles_kind(kind)))
-        };
-        let Some(job) = state.queue.ready().find(|&job| !handled(state.queue.job(job).kind)) else {
-            return false;
-        };
-        let kind = state.queue.job(job).kind.to_owned();
-        state.queue.take_out_of_turn(job);
-        state.queue.bury(job, JobError::NoHandler { job, kind }.to_string());
-        state.queue.job_mut(job).could_not_run = true;
-        true
-    }
-
     fn begin(&mut self, job: u32, host: usize) {
         let (life, process) = self.hosts[host].living.as_ref().expect("a job is given to a living process");
         let life = life.clone();
@@ -363,7 +285,7 @@ impl Executor {
             state.actor = Actor::Attempt { job, attempt };
             state.overlapped |= self.tasks.iter().any(Option::is_some);
             let process = self.hosts[host].name;
-            state.note(|| What::Started { kind, payload: payload.clone(), process });
+            state.note(|| What::Started { kind, payload: payload.to_string(), process });
             (kind, payload, attempt)
         };
         self.watch.begins(&self.observed.borrow());
@@ -377,25 +299,25 @@ impl Executor {
                 future
             }
             Ok(Some((Err(error), _))) => {
-                let payload = state.queue.job(job).payload.clone();
+                let payload = state.queue.job(job).payload.to_string();
                 let (kind, reason) = (kind.to_owned(), error.to_string());
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
                 state.note(|| What::Failed { error: error.clone(), retry_at: None });
-                state.queue.bury(job, error);
-                state.queue.job_mut(job).could_not_run = true;
-                state.actor = Actor::Test;
+                drop(state);
+                self.cannot_run(job, Some(host), error);
                 return;
             }
             Ok(None) => unreachable!("a job is given to a process that handles it"),
             Err(panic) => {
                 drop(state);
-                self.ended(job, attempt, &life, Err(format!("panicked: {}", panics::text(&*panic))));
+                let failure = JobFailure::of_text(format!("panicked: {}", panics::text(&*panic)));
+                self.ended(job, attempt, &life, Err(failure));
                 return;
             }
         };
         let dies = life.crashes(&mut state, Site::Attempt, "start", None);
         drop(state);
-        self.hosts[host].busy += 1;
+        self.occupy(host, true);
         let slot = self.tasks.iter().position(Option::is_none).unwrap_or_else(|| {
             self.tasks.push(None);
             self.tasks.len() - 1
@@ -447,7 +369,10 @@ impl Executor {
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) => {}
                 Ok((Poll::Pending, false)) => break None,
-                Err(panic) => break Some(Err(format!("panicked: {}", panics::text(&*panic)))),
+                Err(panic) => {
+                    let text = format!("panicked: {}", panics::text(&*panic));
+                    break Some(Err(JobFailure::of_text(text)));
+                }
             }
         };
         let (host, job, attempt) = (task.host, task.job, task.attempt);
@@ -459,60 +384,22 @@ impl Executor {
             None => self.tasks[slot] = Some(task),
             Some(result) => {
                 life::live(&life, || drop_quietly(task.future));
-                self.hosts[host].busy -= 1;
+                self.occupy(host, false);
                 self.ended(job, attempt, &life, result);
             }
         }
         self.shared.state().actor = Actor::Test;
     }
 
-    /// An attempt has ended: the point between its end and the queue's hearing of it.
-    fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), String>) {
-        let mut state = self.shared.state();
-        state.actor = Actor::Attempt { job, attempt };
-        if state.stuck.is_some() {
-            return;
+    /// Takes a slot of a process, or gives it back.
+    fn occupy(&mut self, host: usize, more: bool) {
+        let busy = &mut self.hosts[host].busy;
+        let usage = &mut self.shared.state().usage;
+        if more {
+            (*busy, usage.busy) = (*busy + 1, usage.busy + 1);
+        } else {
+            (*busy, usage.busy) = (*busy - 1, usage.busy - 1);
         }
-        let options = state.options(state.queue.job(job).kind);
-        if life.crashes(&mut state, Site::Attempt, "end", None) {
-            match (options.delivery, &result) {
-                // Popped before it ran, and it ran to its end: there is nothing to hand out again.
-                (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job),
-                (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
-            }
-            drop(state);
-            self.take_apart(life.index, None);
-            self.shared.state().actor = Actor::Test;
-            return;
-        }
-        match result {
-            Ok(()) => {
-                const ACK: Options = Options::Named(&["heard", "again"]);
-                state.note(|| What::Succeeded);
-                let again = options.delivery == Delivery::AtLeastOnce
-                    && state.deviate(Kind::Delivery, Site::Attempt, "ack", ACK, None) != 0;
-                if again {
-                    state.note(|| What::DeliveredAgain);
-                    state.queue.deliver_again(job);
-                }
-                state.queue.acknowledge(job);
-            }
-            Err(error) if state.calm => state.queue.pop_failed(job, error),
-            Err(error) => {
-                let failures = state.queue.job(job).failures;
-                if failures >= options.retry.max_retries {
-                    state.note(|| What::Failed { error: error.clone(), retry_at: None });
-                    state.queue.bury(job, error);
-                } else {
-                    let wait = options.retry.backoff.after(failures, state.jitter(job, failures));
-                    let late = state.lateness(Site::Attempt, "retry", None);
-                    let due = state.clock.now().saturating_add(wait).saturating_add(late);
-                    state.note(|| What::Failed { error: error.clone(), retry_at: Some(due) });
-                    state.queue.retry(job, due, error);
-                }
-            }
-        }
-        state.actor = Actor::Test;
     }
 
     /// Drops all that a dead incarnation was: its attempts, its handlers, its spawned tasks. Its destructors run, but
@@ -527,11 +414,13 @@ impl Executor {
             let mut state = self.shared.state();
             let now = state.clock.now();
             for task in &tasks {
-                let options = state.options(state.queue.job(task.job).kind);
                 if state.queue.job(task.job).state == JobState::Running {
-                    state.worker_died(task.actor(), options.delivery);
+                    let delivery = state.delivery(task.job);
+                    state.worker_died(task.actor(), delivery);
                 }
             }
+            state.usage.busy -= self.hosts[index].busy;
+            state.usage.slots -= process.slot_count();
             now
         };
         life.set_falling(true);
@@ -619,59 +508,44 @@ impl Executor {
         true
     }
 
-    /// Sidekiq's `drain_all`: every ready job and the jobs they enqueue, in order; the first error ends it. Nothing
-    /// goes wrong and nothing is retried.
-    pub(crate) fn drain_all(&mut self) -> Result<usize, DrainError> {
-        self.shared.state().calm = true;
-        let drained = self.drain();
-        self.shared.state().calm = false;
-        drained
-    }
-
-    fn drain(&mut self) -> Result<usize, DrainError> {
-        let mut performed = 0;
-        loop {
-            let next = {
+    /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
+    /// exploration of a run ends with it.
+    pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
+        if self.shared.state().weather != Weather::Fair {
+            return stuck;
+        }
+        for slot in 0..self.tasks.len() {
+            if let Some(task) = self.tasks[slot].take() {
+                let life = self.hosts[task.host].living.as_ref().map(|(life, _)| life.clone());
+                self.occupy(task.host, false);
                 let mut state = self.shared.state();
-                let next = state.queue.take();
-                next.map(|job| (job, state.queue.job(job).kind))
-            };
-            let Some((job, kind)) = next else { return Ok(performed) };
-            let Some(host) = self.host_for(kind) else {
-                let error = JobError::NoHandler { job, kind: kind.to_owned() };
-                let mut state = self.shared.state();
-                state.queue.bury(job, error.to_string());
-                state.queue.job_mut(job).could_not_run = true;
-                return Err(error.into());
-            };
-            self.begin(job, host);
-            performed += 1;
-            self.finish_running()?;
-            let state = self.shared.state();
-            let job = state.queue.job(job);
-            if let (JobState::Popped | JobState::Dead, Some(error)) = (job.state, &job.error) {
-                return Err(DrainError::Failed {
-                    job: job.number,
-                    kind: job.kind.to_owned(),
-                    error: error.clone(),
-                });
+                let now = state.clock.now();
+                state.queue.note_failure(task.job, now, stuck.to_string());
+                state.queue.give_up(task.job, JobState::Popped);
+                drop(state);
+                match life {
+                    Some(life) => life::live(&life, || drop_quietly(task.future)),
+                    None => drop_quietly(task.future),
+                }
             }
         }
+        let mut state = self.shared.state();
+        state.stuck = None;
+        state.job_ended();
+        state.actor = Actor::Test;
+        stuck
     }
 
-    /// Runs what runs to its end, taking no other job.
-    fn finish_running(&mut self) -> Result<(), DrainError> {
-        while self.tasks.iter().any(Option::is_some) {
-            if let Some(stuck) = self.shared.state().stuck.clone() {
-                return Err(stuck.into());
-            }
-            if let Some(id) = self.shared.woken.pop() {
-                self.run(id);
-            } else if !self.turn_spawned() && !self.pass_time() {
-                self.is_quiescent();
-            }
+    /// Kills a process.
+    pub(crate) fn crash(&mut self, process: &str) {
+        let Some(index) = self.hosts.iter().position(|host| host.name.as_str() == process) else {
+            let known: Vec<_> = self.hosts.iter().map(|host| format!("`{}`", host.name)).collect();
+            panic!("there is no process `{process}` to be killed; there are: [{}]", known.join(", "));
+        };
+        if let Some((life, _)) = &self.hosts[index].living {
+            life.die();
+            self.take_apart(index, None);
         }
-        Ok(())
     }
 
     /// Ends the world: every process is taken apart.

@@ -1,0 +1,189 @@
+//! Sidekiq's drains: ready jobs run in order, here and now. Nothing goes wrong and nothing is retried.
+
+use std::time::Duration;
+
+use super::Executor;
+use crate::job::{JobError, JobState};
+use crate::state::{State, Stuck};
+
+/// What came of a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drained {
+    /// Attempts that were started.
+    pub performed: usize,
+    /// Those that ended well.
+    pub succeeded: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those after which the job was discarded.
+    pub discarded: usize,
+    /// Jobs that came to the dead set.
+    pub dead: usize,
+    /// Attempts after which the job was put back for later.
+    pub snoozed: usize,
+}
+
+/// Why a drain stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DrainError {
+    /// A job failed. It is popped; the jobs behind it stay.
+    #[error("job#{job} {kind} failed: {error}")]
+    Failed {
+        /// The number of the job.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// What it answered.
+        error: String,
+    },
+    /// There is no job to be performed.
+    #[error("no {what} is ready to be performed; {}", match ready { 0 => "the queue is empty".to_owned(), ready => format!("of other kinds there are {ready}") })]
+    EmptyQueue {
+        /// The kind that was asked for.
+        what: String,
+        /// How many jobs of other kinds are ready.
+        ready: usize,
+    },
+    /// A job could not be run at all.
+    #[error(transparent)]
+    NotRun(#[from] JobError),
+    /// The run can go no further.
+    #[error(transparent)]
+    Stuck(#[from] Stuck),
+}
+
+/// What is to be drained, and how far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Jobs of this kind alone.
+    pub(crate) only: Option<&'static str>,
+    pub(crate) limit: usize,
+    /// Jobs that are due until then, too.
+    pub(crate) until: Option<Duration>,
+    /// Jobs that the jobs enqueue, too.
+    pub(crate) recursive: bool,
+    /// The first error does not end it.
+    pub(crate) keep_going: bool,
+}
+
+impl Executor {
+    /// Every ready job and the jobs they enqueue, in the order of production; the first error ends it.
+    pub(crate) fn drain(&mut self, plan: Plan) -> Result<Drained, DrainError> {
+        self.tally = Drained::default();
+        let calm = std::mem::replace(&mut self.shared.state().calm, true);
+        let drained = self.drain_calmly(plan);
+        self.shared.state().calm = calm;
+        drained.map(|()| self.tally)
+    }
+
+    fn drain_calmly(&mut self, plan: Plan) -> Result<(), DrainError> {
+        // Jobs are numbered as they come: those past this were enqueued by the drain.
+        let last = self.shared.state().queue.jobs().len() as u32;
+        let mut set_aside = Vec::new();
+        let drained = loop {
+            if self.tally.performed >= plan.limit {
+                break Ok(());
+            }
+            let Some((job, host)) = self.next_to_drain(plan) else { break Ok(()) };
+            self.shared.state().queue.take(job);
+            if !plan.recursive && job > last {
+                set_aside.push(job);
+                continue;
+            }
+            let performed = match host {
+                Ok(host) => self.perform(job, host),
+                Err(why) => {
+                    self.cannot_run(job, None, why.to_string());
+                    Err(why.into())
+                }
+            };
+            if let (Err(error), false) = (performed, plan.keep_going) {
+                break Err(error);
+            }
+        };
+        let mut state = self.shared.state();
+        set_aside.into_iter().for_each(|job| state.untake(job));
+        drained
+    }
+
+    /// The next job, and who runs it or why nobody can. In a drain a process has as many slots as it takes.
+    fn next_to_drain(&mut self, plan: Plan) -> Option<(u32, Result<usize, JobError>)> {
+        loop {
+            if let Some((job, host)) = self.next(plan.only, true) {
+                return Some((job, Ok(host)));
+            }
+            let unrunnable = {
+                let state = self.shared.state();
+                let wanted =
+                    state.queue.heads().filter(|head| plan.only.is_none_or(|only| only == head.kind));
+                wanted.min_by_key(|head| head.turn).map(|head| head.job)
+            };
+            if let Some(job) = unrunnable {
+                let why = self.why_never(job)?;
+                return Some((job, Err(why)));
+            }
+            let next = self.shared.state().queue.next_due();
+            let due = next.filter(|&due| plan.until.is_some_and(|until| due <= until))?;
+            self.shared.advance(due);
+        }
+    }
+
+    /// Runs a job that was taken, to its end.
+    fn perform(&mut self, job: u32, host: usize) -> Result<(), DrainError> {
+        self.tally.performed += 1;
+        self.begin(job, host);
+        self.finish_running()?;
+        failure_of(&self.shared.state(), job)
+    }
+
+    /// Runs the first ready job of a kind.
+    pub(crate) fn perform_one(&mut self, kind: &'static str) -> Result<(), DrainError> {
+        let plan = Plan { only: Some(kind), limit: 1, until: None, recursive: true, keep_going: false };
+        match self.drain(plan)?.performed {
+            0 => {
+                let (what, ready) = (kind.to_owned(), self.shared.state().queue.ready_count());
+                Err(DrainError::EmptyQueue { what, ready })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs what runs to its end, taking no other job.
+    pub(super) fn finish_running(&mut self) -> Result<(), DrainError> {
+        loop {
+            let (begins, stuck) = {
+                let state = self.shared.state();
+                (state.inline.is_some(), state.stuck.clone())
+            };
+            if begins && self.begin_inline() {
+                continue;
+            }
+            if let Some(stuck) = stuck {
+                return Err(self.give_up(stuck).into());
+            }
+            if self.tasks.iter().all(Option::is_none) {
+                return Ok(());
+            }
+            if let Some(id) = self.shared.woken.pop() {
+                self.run(id);
+            } else if !self.turn_spawned() && !self.pass_time() {
+                self.is_quiescent();
+            }
+        }
+    }
+}
+
+/// The failure of a job that a drain has run, if it failed.
+pub(super) fn failure_of(state: &State, job: u32) -> Result<(), DrainError> {
+    let job = state.queue.job(job);
+    let was_killed = job.state == JobState::Dead && !job.could_not_run;
+    match (job.state, job.error()) {
+        (JobState::Popped | JobState::Dead, Some(error)) if !was_killed => {
+            let (kind, error) = (job.kind.to_owned(), error.to_owned());
+            Err(DrainError::Failed { job: job.number, kind, error })
+        }
+        _ => Ok(()),
+    }
+}

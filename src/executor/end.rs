@@ -1,0 +1,222 @@
+//! What becomes of a job when an attempt has ended: done, tried again, discarded, dead; and who hears of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Executor;
+use crate::choice::{Actor, Kind, Options, Site};
+use crate::job::{Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::life::{self, Life};
+use crate::process::Process;
+use crate::timeline::What;
+
+impl Executor {
+    /// An attempt has ended: the point between its end and the queue's hearing of it.
+    pub(super) fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), JobFailure>) {
+        let mut state = self.shared.state();
+        state.actor = Actor::Attempt { job, attempt };
+        if state.stuck.is_some() {
+            return;
+        }
+        state.job_ended();
+        let delivery = state.delivery(job);
+        let now = state.clock.now();
+        if life.crashes(&mut state, Site::Attempt, "end", None) {
+            match (delivery, &result) {
+                // Popped before it ran, and it ran to its end: there is nothing to hand out again.
+                (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job, now),
+                (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
+            }
+            drop(state);
+            self.take_apart(life.index, None);
+        } else if let Err(failure) = result {
+            drop(state);
+            self.failed(job, life.index, failure);
+        } else {
+            const ACK: Options = Options::Named(&["heard", "again"]);
+            state.note(|| What::Succeeded);
+            let again = delivery == Delivery::AtLeastOnce
+                && state.deviate(Kind::Delivery, Site::Attempt, "ack", ACK, None) != 0;
+            if again {
+                state.note(|| What::DeliveredAgain);
+                state.queue.deliver_again(job);
+            }
+            state.queue.acknowledge(job, now);
+            drop(state);
+            self.tally.succeeded += 1;
+        }
+        self.shared.end_inline(job);
+        self.shared.state().actor = Actor::Test;
+    }
+
+    /// An attempt has failed.
+    fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
+        let view = JobView::from(self.shared.state().queue.job(job));
+        let failed = Failed { job: view, error: &failure.text, source: failure.error.as_deref() };
+        let mut error = failure.text.clone();
+        let mut decision = Decision::Retry;
+        match self.tell(host, |process| process.decide(failed.job.kind, &failed)) {
+            Told::Heard(decided) => decision = decided.unwrap_or(Decision::Retry),
+            Told::Panicked(text) => error = format!("{error}; its `on_failure` panicked: {text}"),
+            Told::Died => return self.worker_died(job, host),
+        }
+        let now = self.shared.state().clock.now();
+        if let Decision::Snooze(wait) = decision {
+            let due = now.saturating_add(wait);
+            let mut state = self.shared.state();
+            state.note(|| What::Snoozed { due });
+            state.queue.put_back(job, now, due);
+            self.tally.snoozed += 1;
+            return;
+        }
+        if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
+            return self.worker_died(job, host);
+        }
+        self.shared.state().queue.note_failure(job, now, error.clone());
+        self.decide(job, host, decision, error);
+    }
+
+    fn decide(&mut self, job: u32, host: usize, decision: Decision, error: String) {
+        let (policy, failures, since, now, calm) = {
+            let state = self.shared.state();
+            let failing = state.queue.job(job);
+            let policy = state.options(failing.kind).retry;
+            let since = failing.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or_default();
+            (policy, failing.failures() - 1, since, state.clock.now(), state.calm)
+        };
+        let is_over = policy.is_exhausted(failures, now - since);
+        match decision {
+            Decision::Discard => {
+                self.over(job, JobState::Discarded, error);
+                self.tally.discarded += 1;
+            }
+            Decision::Kill => self.dies(job, host, error),
+            _ if calm => {
+                self.over(job, JobState::Popped, error);
+                self.tally.failed += 1;
+            }
+            _ if policy.max_retries.is_none() => {
+                self.shared.state().queue.job_mut(job).trouble().deaths += 1;
+                self.over(job, JobState::Discarded, error);
+                self.tell_of_death(job, host);
+                self.tally.discarded += 1;
+            }
+            _ if is_over => {
+                let view = JobView::from(self.shared.state().queue.job(job));
+                match self.tell(host, |process| process.tell_of_exhaustion(&view)) {
+                    Told::Died => self.worker_died(job, host),
+                    _ => self.dies(job, host, error),
+                }
+            }
+            decision => self.tried_again(job, &policy, failures, decision, error),
+        }
+    }
+
+    fn tried_again(
+        &mut self,
+        job: u32,
+        policy: &RetryPolicy,
+        failures: u32,
+        decision: Decision,
+        error: String,
+    ) {
+        let jitter = self.shared.state().jitter(job, failures);
+        let wait = match decision {
+            Decision::RetryAfter(wait) => wait,
+            // A function of the user's is called while nothing is locked.
+            _ => policy.backoff.after(failures, jitter),
+        };
+        let mut state = self.shared.state();
+        let late = state.lateness(Site::Attempt, "retry", None);
+        let due = state.clock.now().saturating_add(wait).saturating_add(late);
+        state.note(|| What::Failed { error, retry_at: Some(due) });
+        state.queue.retry(job, due);
+        self.tally.failed += 1;
+    }
+
+    /// The job is given up without a place in the dead set.
+    fn over(&mut self, job: u32, as_what: JobState, error: String) {
+        let mut state = self.shared.state();
+        if as_what == JobState::Discarded {
+            state.note(|| What::Discarded { error });
+        }
+        state.queue.give_up(job, as_what);
+    }
+
+    /// The job goes to the dead set, and the death handlers hear of it.
+    fn dies(&mut self, job: u32, host: usize, error: String) {
+        {
+            let mut state = self.shared.state();
+            let now: Duration = state.clock.now();
+            state.note(|| What::Failed { error, retry_at: None });
+            state.queue.bury(job, now);
+        }
+        self.tell_of_death(job, host);
+        self.tally.dead += 1;
+    }
+
+    /// The job could not be run at all: it goes to the dead set with the reason.
+    pub(super) fn cannot_run(&mut self, job: u32, host: Option<usize>, reason: String) {
+        {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            state.queue.bury_unrun(job, now, reason);
+            state.actor = Actor::Test;
+        }
+        self.tally.dead += 1;
+        match host.or_else(|| self.hosts.iter().position(|host| host.living.is_some())) {
+            Some(host) => self.tell_of_death(job, host),
+            // There is nobody to tell.
+            None => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+        }
+        self.shared.end_inline(job);
+    }
+
+    fn tell_of_death(&mut self, job: u32, host: usize) {
+        let view = JobView::from(self.shared.state().queue.job(job));
+        match self.tell(host, |process| process.tell_of_death(&view)) {
+            Told::Heard(()) => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+            Told::Panicked(text) => {
+                let mut state = self.shared.state();
+                let trouble = state.queue.job_mut(job).trouble();
+                let error = trouble.error.take().unwrap_or_default();
+                trouble.error = Some(format!("{error}; a death handler panicked: {text}"));
+            }
+            // The job is dead already, and this process with it.
+            Told::Died => self.take_apart(host, None),
+        }
+    }
+
+    /// Calls hooks of a process, in its name.
+    fn tell<R>(&mut self, host: usize, code: impl FnOnce(&Process) -> R) -> Told<R> {
+        let host = &mut self.hosts[host];
+        let Some((life, process)) = &host.living else { return Told::Died };
+        let now = self.shared.state().clock.now();
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            host.context.within(now, life, || life::live(life, || code(process)))
+        }));
+        match told {
+            _ if life.is_dead() => Told::Died,
+            Ok(heard) => Told::Heard(heard),
+            Err(panic) => Told::Panicked(crate::panics::text(&*panic)),
+        }
+    }
+
+    /// The process died in a hook: the queue has not heard of the end of the attempt.
+    fn worker_died(&mut self, job: u32, host: usize) {
+        {
+            let mut state = self.shared.state();
+            let (delivery, attempt) = (state.delivery(job), state.queue.job(job).attempts);
+            state.worker_died(Actor::Attempt { job, attempt }, delivery);
+        }
+        self.take_apart(host, None);
+    }
+}
+
+/// How a hook ended.
+enum Told<R> {
+    Heard(R),
+    Panicked(String),
+    Died,
+}

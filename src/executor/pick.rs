@@ -1,0 +1,156 @@
+//! Which job is taken next, and by which process.
+
+use std::sync::Arc;
+
+use super::{Executor, Host};
+use crate::job::JobError;
+use crate::life::Life;
+use crate::process::{Order, Process};
+use crate::queue::Head;
+use crate::state::{State, Weather};
+
+/// The place of a job among those that a process may take: its queue's, and its own.
+type Rank = (usize, u64);
+
+impl Host {
+    /// The incarnation that lives and can take jobs.
+    fn taking(&self) -> Option<&(Arc<Life>, Process)> {
+        self.living.as_ref().filter(|(life, _)| !life.is_dead())
+    }
+
+    /// The job that this process takes next, among `heads`.
+    fn wants(&self, state: &mut State, heads: &[Head]) -> Option<Head> {
+        let (_, process) = self.taking()?;
+        let mut order = None;
+        let mut best: Option<(Rank, Head)> = None;
+        for &head in heads.iter().filter(|head| process.handles_kind(head.kind)) {
+            let queue = state.queue_of(head.kind);
+            let order = order.get_or_insert_with(|| process.order(&mut || state.draw_fetch()));
+            let Some(place) = order.place(queue) else { continue };
+            let rank = (place, head.turn);
+            if best.is_none_or(|(known, _)| rank < known) {
+                best = Some((rank, head));
+            }
+        }
+        best.map(|(_, head)| head)
+    }
+
+    fn has_free_slot(&self) -> bool {
+        self.living.as_ref().is_some_and(|(_, process)| self.busy < process.slot_count())
+    }
+}
+
+impl Executor {
+    /// The next job and who takes it: each process looks at the queues that it serves, in its order; among the
+    /// processes the job that has been ready longest decides. `only`: jobs of this kind alone. Unless `busy_too`,
+    /// only processes with a free slot are asked.
+    pub(super) fn next(&self, only: Option<&str>, busy_too: bool) -> Option<(u32, usize)> {
+        let mut state = self.shared.state();
+        if state.queue.ready_count() == 0 {
+            return None;
+        }
+        let mut heads = std::mem::take(&mut state.heads);
+        heads.clear();
+        heads.extend(state.queue.heads().filter(|head| only.is_none_or(|only| only == head.kind)));
+        let mut next: Option<(Head, usize)> = None;
+        for (index, host) in self.hosts.iter().enumerate() {
+            if !busy_too && !host.has_free_slot() {
+                continue;
+            }
+            if let Some(head) = host.wants(&mut state, &heads) {
+                if next.is_none_or(|(known, _)| head.turn < known.turn) {
+                    next = Some((head, index));
+                }
+            }
+        }
+        state.heads = heads;
+        next.map(|(head, host)| (head.job, host))
+    }
+
+    /// Starts an attempt, if a job is ready and a slot free.
+    pub(super) fn take_job(&mut self) -> bool {
+        let serial = self.shared.state().weather == Weather::Serial;
+        if serial {
+            return self.tasks.iter().all(Option::is_none) && self.take_in_any_order();
+        }
+        let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
+        self.shared.state().queue.take(job);
+        self.begin(job, host);
+        true
+    }
+
+    /// One at a time: any waiting job may come next, a scheduled one when its time has come.
+    fn take_in_any_order(&mut self) -> bool {
+        let (job, due) = {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
+            waiting.extend(state.queue.timed());
+            waiting.retain(|(_, job)| self.host_for(&state, state.queue.job(*job).kind).is_some());
+            if waiting.is_empty() {
+                drop(state);
+                return self.bury_unhandled();
+            }
+            let (due, job) = waiting[state.pick(waiting.len())];
+            state.queue.take(job);
+            (job, due)
+        };
+        self.shared.advance(due);
+        let host = {
+            let state = self.shared.state();
+            self.host_for(&state, state.queue.job(job).kind).expect("a host was there a moment ago")
+        };
+        self.begin(job, host);
+        true
+    }
+
+    /// A living process that handles the kind, serves its queue and has a free slot.
+    fn host_for(&self, state: &State, kind: &str) -> Option<usize> {
+        let queue = state.queue_of(kind);
+        self.hosts.iter().position(|host| {
+            let serves =
+                |(_, process): &(Arc<Life>, Process)| process.handles_kind(kind) && process.serves(queue);
+            host.has_free_slot() && host.taking().is_some_and(serves)
+        })
+    }
+
+    /// Why no process will ever run a job of this kind, if none will.
+    pub(super) fn why_never(&self, job: u32) -> Option<JobError> {
+        let state = self.shared.state();
+        let kind = state.queue.job(job).kind;
+        let queue = state.queue_of(kind);
+        let living = || self.hosts.iter().filter_map(|host| host.living.as_ref().map(|(_, process)| process));
+        if living().any(|process| process.handles_kind(kind) && process.serves(queue)) {
+            return None;
+        }
+        let kind = kind.to_owned();
+        Some(match living().any(|process| process.handles_kind(&kind)) {
+            true => JobError::NotServed { job, kind, queue },
+            false => JobError::NoHandler { job, kind },
+        })
+    }
+
+    /// Puts a ready job that no process will ever run into the dead set.
+    fn bury_unhandled(&mut self) -> bool {
+        if self.hosts.iter().any(|host| host.living.is_none()) {
+            return false;
+        }
+        let mut heads: Vec<_> = self.shared.state().queue.heads().collect();
+        heads.sort_by_key(|head| head.turn);
+        let unrunnable = heads.iter().find_map(|head| self.why_never(head.job).map(|why| (head.job, why)));
+        let Some((job, why)) = unrunnable else { return false };
+        self.shared.state().queue.take(job);
+        self.cannot_run(job, None, why.to_string());
+        true
+    }
+}
+
+impl Order {
+    /// The place of a queue in this order; none if the process does not serve it.
+    fn place(&self, queue: crate::choice::Name) -> Option<usize> {
+        match self {
+            Order::Any => Some(0),
+            Order::Of(queues) => queues.iter().position(|&served| served == queue),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether a failed job is tried again, and when.
+
+use std::any::Any;
+use std::fmt::{self, Display};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::JobView;
+
+/// How long a failed job waits before it is tried again.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum Backoff {
+    /// Sidekiq's: after failure *n* (from 0) `n⁴ + 15` seconds and up to `10·(n+1)` seconds of jitter.
+    #[default]
+    Sidekiq,
+    /// The same each time.
+    Constant(Duration),
+    /// Exponential with full jitter (Brooker, AWS Architecture Blog, 2015): any time up to `base · 2ⁿ` after failure
+    /// *n* (from 0), never more than `cap`.
+    Exponential {
+        /// The most after the first failure.
+        base: Duration,
+        /// The most after any failure.
+        cap: Duration,
+    },
+    /// What a function says, which is given the number of the failure, from 0. See [`Backoff::function`].
+    Function(BackoffFunction),
+}
+
+/// From the number of a failure, counted from 0, to the wait after it.
+pub type BackoffFunction = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
+
+impl fmt::Debug for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Backoff::Sidekiq => f.write_str("Sidekiq"),
+            Backoff::Constant(wait) => write!(f, "Constant({wait:?})"),
+            Backoff::Exponential { base, cap } => write!(f, "Exponential({base:?}, at most {cap:?})"),
+            Backoff::Function(_) => f.write_str("Function"),
+        }
+    }
+}
+
+impl Backoff {
+    /// The wait that `wait` says after failure number *n*, counted from 0.
+    pub fn function(wait: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
+        Backoff::Function(Arc::new(wait))
+    }
+
+    /// The wait after failure number `failure`, counted from 0. `jitter` is a number drawn for this failure.
+    pub(crate) fn after(&self, failure: u32, jitter: u64) -> Duration {
+        match self {
+            Backoff::Constant(wait) => *wait,
+            Backoff::Sidekiq => {
+                let n = u64::from(failure);
+                Duration::from_secs(n.saturating_pow(4).saturating_add(15) + jitter % (10 * (n + 1)))
+            }
+            Backoff::Exponential { base, cap } => {
+                let most = base.saturating_mul(2_u32.saturating_pow(failure)).min(*cap);
+                let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+                Duration::from_nanos(jitter % nanos.saturating_add(1).max(1))
+            }
+            Backoff::Function(wait) => wait(failure),
+        }
+    }
+}
+
+/// How often a failed job is tried again, and when.
+#[derive(Clone, Debug)]
+pub(crate) struct RetryPolicy {
+    /// None: neither tried again nor put into the dead set.
+    pub(crate) max_retries: Option<u32>,
+    /// Bounds by the time since the first failure instead of by number.
+    pub(crate) retry_for: Option<Duration>,
+    pub(crate) backoff: Backoff,
+}
+
+impl Default for RetryPolicy {
+    /// Sidekiq's: 25 retries over about 20 days.
+    fn default() -> Self {
+        Self { max_retries: Some(25), retry_for: None, backoff: Backoff::default() }
+    }
+}
+
+impl RetryPolicy {
+    /// Whether a job that has just failed again is to be tried no more. `failures` are those before this one;
+    /// `failing` is how long it has been failing.
+    pub(crate) fn is_exhausted(&self, failures: u32, failing: Duration) -> bool {
+        match (self.retry_for, self.max_retries) {
+            (Some(most), _) => failing > most,
+            (None, Some(most)) => failures >= most,
+            (None, None) => true,
+        }
+    }
+}
+
+/// What becomes of a failed job, by the error it failed with. See
+/// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Decision {
+    /// What its options say: it is tried again after its backoff, or is dead.
+    Retry,
+    /// It is tried again after this time, unless its retries are used up.
+    RetryAfter(Duration),
+    /// It comes again after this time. This was no failure and uses up no retry.
+    Snooze(Duration),
+    /// It is dropped: no retry, no dead set, no death handler.
+    Discard,
+    /// It goes to the dead set at once.
+    Kill,
+}
+
+/// Why an attempt failed: the text, and the error itself.
+pub struct JobFailure {
+    pub(crate) text: String,
+    pub(crate) error: Option<Box<dyn Any>>,
+}
+
+impl fmt::Debug for JobFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JobFailure").field(&self.text).finish()
+    }
+}
+
+impl JobFailure {
+    /// The failure that an error is.
+    pub fn new<E: Display + 'static>(error: E) -> Self {
+        // `{:#}`: anyhow and its like show the chain of causes.
+        Self { text: format!("{error:#}"), error: Some(Box::new(error)) }
+    }
+
+    /// A failure that is known by its text alone: a panic.
+    pub(crate) fn of_text(text: String) -> Self {
+        Self { text, error: None }
+    }
+}
+
+/// A failed attempt, as error handlers and [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure) see it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Failed<'a> {
+    /// The job; its `failures` are those before this one.
+    pub job: JobView,
+    /// The text of the error.
+    pub error: &'a str,
+    pub(crate) source: Option<&'a dyn Any>,
+}
+
+impl Failed<'_> {
+    /// The error itself, if it is of this type. A panic has none.
+    pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
+        self.source.and_then(|source| source.downcast_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sidekiqs_backoff() {
+        let wait = |failure, jitter| Backoff::Sidekiq.after(failure, jitter).as_secs();
+        assert_eq!((wait(0, 0), wait(0, 9), wait(0, 10)), (15, 24, 15));
+        assert_eq!((wait(3, 0), wait(24, 0)), (81 + 15, 331_776 + 15));
+        let days: u64 = (0..25).map(|failure| wait(failure, 0)).sum::<u64>() / 86_400;
+        assert_eq!(days, 20);
+    }
+
+    #[test]
+    fn exponential_backoff_draws_from_all_of_its_span_and_stops_at_its_cap() {
+        let backoff = Backoff::Exponential { base: Duration::from_nanos(4), cap: Duration::from_nanos(20) };
+        let most = |failure| (0..1_000).map(|j| backoff.after(failure, j).as_nanos()).max().unwrap();
+        let least = |failure| (0..1_000).map(|j| backoff.after(failure, j).as_nanos()).min().unwrap();
+        assert_eq!([0, 1, 2, 3, 40].map(most), [4, 8, 16, 20, 20]);
+        assert_eq!([0, 1, 2, 3, 40].map(least), [0; 5]);
+    }
+
+    #[test]
+    fn a_backoff_that_is_a_function() {
+        let backoff = Backoff::function(|failure| Duration::from_secs(u64::from(failure) * 3));
+        assert_eq!(backoff.after(4, 99), Duration::from_secs(12));
+    }
+
+    #[test]
+    fn retries_are_bounded_by_number_or_by_time() {
+        let by_number = RetryPolicy { max_retries: Some(2), ..RetryPolicy::default() };
+        assert!(!by_number.is_exhausted(1, Duration::MAX) && by_number.is_exhausted(2, Duration::ZERO));
+        let hour = Duration::from_secs(3_600);
+        let by_time = RetryPolicy { retry_for: Some(hour), ..RetryPolicy::default() };
+        assert!(!by_time.is_exhausted(99, hour) && by_time.is_exhausted(0, hour + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Who hears of failures and deaths of the jobs that a process runs.
+
+use std::fmt;
+
+use super::Process;
+use super::handler::HearOfJob;
+use crate::job::{Decision, Failed, JobView};
+
+type HearOfError = Box<dyn Fn(&Failed<'_>)>;
+
+#[derive(Default)]
+pub(super) struct Hooks {
+    errors: Vec<HearOfError>,
+    deaths: Vec<HearOfJob>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("errors", &self.errors.len())
+            .field("deaths", &self.deaths.len())
+            .finish()
+    }
+}
+
+impl Process {
+    /// Has `hear` called for each failed attempt of a job that this process runs.
+    pub fn on_error(&self, hear: impl Fn(&Failed<'_>) + 'static) -> &Self {
+        self.hooks.borrow_mut().errors.push(Box::new(hear));
+        self
+    }
+
+    /// Has `hear` called once for each job that goes to the dead set, or is given up because its retries are off, after
+    /// this process ran it. A panic in it is a violation: nobody heard of the death.
+    pub fn on_death(&self, hear: impl Fn(&JobView) + 'static) -> &Self {
+        self.hooks.borrow_mut().deaths.push(Box::new(hear));
+        self
+    }
+
+    /// What the handler of this kind decides; none if it leaves that to its options.
+    pub(crate) fn decide(&self, kind: &str, failed: &Failed<'_>) -> Option<Decision> {
+        let handlers = self.handlers.borrow();
+        let handler = handlers.iter().find(|handler| handler.handles(kind))?;
+        handler.decide.as_ref().map(|decide| decide(failed))
+    }
+
+    pub(crate) fn tell_of_error(&self, failed: &Failed<'_>) {
+        self.hooks.borrow().errors.iter().for_each(|hear| hear(failed));
+    }
+
+    pub(crate) fn tell_of_exhaustion(&self, job: &JobView) {
+        let handlers = self.handlers.borrow();
+        let handler = handlers.iter().find(|handler| handler.handles(job.kind));
+        if let Some(hear) = handler.and_then(|handler| handler.exhausted.as_ref()) {
+            hear(job);
+        }
+    }
+
+    pub(crate) fn tell_of_death(&self, job: &JobView) {
+        self.hooks.borrow().deaths.iter().for_each(|hear| hear(job));
+    }
+}

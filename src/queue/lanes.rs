@@ -1,0 +1,98 @@
+//! Ready jobs: a lane for each kind, and one order over all of them.
+//!
+//! A worker takes the first job of the lanes that it serves: that costs a look at the head of each lane, whatever the
+//! number of jobs in them.
+
+use std::collections::VecDeque;
+
+/// The head of a lane: the kind, the turn of its first job, that job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) kind: &'static str,
+    pub(crate) turn: u64,
+    pub(crate) job: u32,
+}
+
+#[derive(Debug, Hash)]
+struct Lane {
+    kind: &'static str,
+    /// Turn and job, in the order of their turns.
+    jobs: VecDeque<(u64, u32)>,
+}
+
+/// All ready jobs.
+#[derive(Debug, Default, Hash)]
+pub(crate) struct Lanes {
+    /// In the order in which their kinds were first seen. Kinds are few.
+    lanes: Vec<Lane>,
+    len: usize,
+}
+
+impl Lanes {
+    fn lane(&mut self, kind: &'static str) -> &mut Lane {
+        // Most often the very same text: no need to compare its letters.
+        let same = |lane: &Lane| std::ptr::eq(lane.kind, kind) || lane.kind == kind;
+        let at = self.lanes.iter().position(same).unwrap_or_else(|| {
+            self.lanes.push(Lane { kind, jobs: VecDeque::new() });
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[at]
+    }
+
+    /// Puts a job at the back: `turn` is past that of every other.
+    pub(crate) fn push(&mut self, kind: &'static str, turn: u64, job: u32) {
+        self.lane(kind).jobs.push_back((turn, job));
+        self.len += 1;
+    }
+
+    /// Takes a job out, wherever it stands. False if it is not there.
+    pub(crate) fn remove(&mut self, kind: &'static str, turn: u64) -> bool {
+        let jobs = &mut self.lane(kind).jobs;
+        let removed = match jobs.front() {
+            Some(&(first, _)) if first == turn => jobs.pop_front(),
+            _ => match jobs.binary_search_by_key(&turn, |&(turn, _)| turn) {
+                Ok(at) => jobs.remove(at),
+                Err(_) => None,
+            },
+        };
+        self.len -= usize::from(removed.is_some());
+        removed.is_some()
+    }
+
+    /// The first job of each kind.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = Head> + '_ {
+        self.lanes
+            .iter()
+            .filter_map(|lane| lane.jobs.front().map(|&(turn, job)| Head { kind: lane.kind, turn, job }))
+    }
+
+    /// Every ready job, in the order of their turns. Costs as much as there are jobs.
+    pub(crate) fn in_order(&self) -> Vec<u32> {
+        let mut all: Vec<_> = self.lanes.iter().flat_map(|lane| lane.jobs.iter().copied()).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, job)| job).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_and_order() {
+        let mut lanes = Lanes::default();
+        for (turn, (kind, job)) in [("a", 7), ("b", 5), ("a", 9), ("a", 3)].into_iter().enumerate() {
+            lanes.push(kind, turn as u64, job);
+        }
+        assert_eq!(lanes.in_order(), [7, 5, 9, 3]);
+        let heads: Vec<_> = lanes.heads().collect();
+        assert_eq!(heads, [Head { kind: "a", turn: 0, job: 7 }, Head { kind: "b", turn: 1, job: 5 }]);
+        assert!(lanes.remove("a", 2) && !lanes.remove("a", 2) && lanes.remove("b", 1));
+        assert_eq!((lanes.in_order(), lanes.len()), (vec![7, 3], 2));
+        assert_eq!(lanes.heads().count(), 1);
+    }
+}

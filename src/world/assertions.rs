@@ -1,0 +1,81 @@
+//! Assertions on the queue, whose failures list what is there.
+
+use std::fmt::Write;
+
+use serde::de::DeserializeOwned;
+
+use super::World;
+use crate::clock::Moment;
+use crate::job::{Job, JobState, kind_of, short_kind};
+
+/// The most jobs that a failed assertion lists.
+const MOST_LISTED: usize = 20;
+
+impl World {
+    /// The waiting jobs of one kind, as they will be handed out.
+    ///
+    /// # Panics
+    /// When one does not decode; the message lists what is there.
+    #[track_caller]
+    pub fn all_enqueued<J: DeserializeOwned + 'static>(&self) -> Vec<J> {
+        let decoded = self.waiting::<J>().into_iter().map(|job| {
+            let decoded = serde_json::from_str(&job.payload);
+            decoded.map_err(|error| (job.number, error))
+        });
+        match decoded.collect() {
+            Ok(jobs) => jobs,
+            Err((job, error)) => {
+                panic!("job#{job} {} does not decode: {error}; {}", kind_of::<J>(), self.listed())
+            }
+        }
+    }
+
+    /// Asserts that a job of this kind waits that `matcher` accepts.
+    ///
+    /// # Panics
+    /// When there is none; the message lists what is there.
+    #[track_caller]
+    pub fn assert_enqueued<J: DeserializeOwned + 'static>(&self, matcher: impl Fn(&J) -> bool) {
+        if !self.all_enqueued::<J>().iter().any(matcher) {
+            panic!("no waiting {} is as expected; {}", kind_of::<J>(), self.listed());
+        }
+    }
+
+    /// Asserts that no job of this kind waits that `matcher` accepts.
+    ///
+    /// # Panics
+    /// When there is one; the message lists what is there.
+    #[track_caller]
+    pub fn refute_enqueued<J: DeserializeOwned + 'static>(&self, matcher: impl Fn(&J) -> bool) {
+        let found = self.all_enqueued::<J>().iter().filter(|job| matcher(job)).count();
+        if found > 0 {
+            panic!("{found} waiting {} should not be there; {}", kind_of::<J>(), self.listed());
+        }
+    }
+
+    fn waiting<J: 'static>(&self) -> Vec<Job> {
+        let state = self.shared.state();
+        let waits = |job: &&Job| job.state.is_waiting() && job.kind == kind_of::<J>();
+        state.queue.jobs().iter().filter(waits).cloned().collect()
+    }
+
+    fn listed(&self) -> String {
+        let state = self.shared.state();
+        let waiting: Vec<_> = state.queue.jobs().iter().filter(|job| job.state.is_waiting()).collect();
+        if waiting.is_empty() {
+            return "nothing waits".to_owned();
+        }
+        let mut text = format!("{} wait:", waiting.len());
+        for job in waiting.iter().take(MOST_LISTED) {
+            let due = match job.state {
+                JobState::Ready => String::new(),
+                _ => format!(", due {}", Moment(job.at)),
+            };
+            let _ = write!(text, "\n  job#{} {} {}{due}", job.number, short_kind(job.kind), job.payload);
+        }
+        if waiting.len() > MOST_LISTED {
+            let _ = write!(text, "\n  and {} more", waiting.len() - MOST_LISTED);
+        }
+        text
+    }
+}

@@ -1,0 +1,69 @@
+//! The executor by itself, for ordinary tests: Sidekiq's two testing modes.
+
+use super::World;
+use crate::choice::Chooser;
+use crate::runtime::Pool;
+use crate::state::{Inline, Shared, State, Weather};
+use crate::timeline::Timeline;
+use crate::watch::Watch;
+
+/// Steps without the end of any attempt, after which an ordinary test is called stuck.
+const MOST_STEPS: u64 = 10_000_000;
+
+impl World {
+    /// A world for an ordinary test, sync or async: jobs wait in the queue, where they can be looked at, until the test
+    /// runs them. Nothing goes wrong, and nothing is shared with other worlds.
+    ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     let email = p.email();
+    ///     p.handle(async move |to: String| {
+    ///         email.send(retryproof::service::email::Email::new(&to, "welcome")).await.map(drop)
+    ///     });
+    /// });
+    /// world.enqueue("ada@example.com".to_owned());
+    /// world.assert_enqueued::<String>(|to| to.starts_with("ada"));
+    /// world.drain_all().run().unwrap();
+    /// assert_eq!(world.email().records().len(), 1);
+    /// ```
+    pub fn fake() -> Self {
+        let state = State::new(Chooser::idle(), Weather::Fair, Timeline::default(), 0, MOST_STEPS);
+        Self::new(Shared::new(state), Pool::default(), Watch::default())
+    }
+
+    /// A world for an ordinary test in which a job runs where it is enqueued, also when a job enqueues it. What is to
+    /// run later runs when it is due: in a drain, or when the world settles.
+    ///
+    /// ```
+    /// # use retryproof::World;
+    /// let world = World::inline();
+    /// let done = world.durable("done", Vec::new());
+    /// world.process("worker", {
+    ///     let done = done.clone();
+    ///     move |p| {
+    ///         let done = done.clone();
+    ///         p.handle(async move |job: u32| done.update(|done| done.push(job)));
+    ///     }
+    /// });
+    /// world.enqueue(7_u32);
+    /// assert_eq!(done.get(), [7]);
+    /// ```
+    pub fn inline() -> Self {
+        let world = Self::fake();
+        world.shared.state().inline = Some(Inline::default());
+        world
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
+        self.shared.state().calm = true;
+        if let Ok(mut executor) = self.executor.try_borrow_mut() {
+            executor.shut_down();
+        }
+    }
+}

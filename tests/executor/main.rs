@@ -1,0 +1,62 @@
+//! The executor, row by row of what Sidekiq does and what it should do better; each test is named after its row.
+
+mod bad_input;
+mod better;
+mod modes;
+mod priorities;
+mod properties;
+mod retries;
+mod the_same;
+
+use std::time::Duration;
+
+use retryproof::{Durable, JobView, Process, World};
+
+const S: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A job of a kind of its own beside `u32`.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Mail {
+    to: u32,
+}
+
+/// What happened, in order.
+type Log = Durable<Vec<String>>;
+
+fn log(world: &World) -> Log {
+    world.durable("log", Vec::new())
+}
+
+/// Adds a worker.
+fn worker(world: &World, log: &Log, boot: impl Fn(&Process, &Log) + 'static) {
+    let log = log.clone();
+    world.process("worker", move |p| boot(p, &log));
+}
+
+/// A worker that notes each job, of two kinds; a `u32` of 13 fails.
+fn noting(world: &World, log: &Log) {
+    worker(world, log, |p, log| {
+        let noted = log.clone();
+        p.handle(async move |job: u32| {
+            noted.update(|log| log.push(format!("u32 {job}")));
+            if job == 13 { Err("unlucky") } else { Ok(()) }
+        });
+        let noted = log.clone();
+        p.handle(async move |mail: Mail| noted.update(|log| log.push(format!("Mail {}", mail.to))));
+    });
+}
+
+fn numbers(jobs: &[JobView]) -> Vec<u32> {
+    jobs.iter().map(|job| job.number).collect()
+}
+
+/// The message with which `code` panics.
+#[track_caller]
+fn panic_of(code: impl FnOnce()) -> String {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)).expect_err("it panics");
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().expect("a panic with a text")).to_owned(),
+    }
+}
