@@ -207,6 +207,10 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that the harness does not wait for goes on in real time"
+)]
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
 fn what_a_dead_process_has_spawned_writes_nothing_more() {
