@@ -207,47 +207,52 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
+/// A task of tokio's, or a thread, that is still at it when the next incarnation runs, which spawns nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "a thread that the harness does not wait for goes on in real time"
 )]
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
-fn what_a_dead_process_has_spawned_writes_nothing_more() {
-    // A task of tokio's and a thread, both still at it when the next incarnation runs, which has none.
+fn spawning(thread: bool) -> Report {
     let settings = Explore::new().name("test").replay("test job#1.1/yield:before=crash");
-    let report = settings.run(async |world: &World| {
-        let (boots, late) = (world.durable("boots", 0_u32), world.durable("late", Vec::new()));
+    settings.run(async move |world: &World| {
+        let (boots, late) = (world.durable("boots", 0_u32), world.durable("late", 0_u32));
         ["boots", "late"].into_iter().for_each(|state| world.ignore(state, "$"));
         world.process("worker", {
             let (boots, late) = (boots.clone(), late.clone());
             move |p| {
-                let (clock, late, boots) =
-                    (p.clock(), late.clone(), boots.update(|n| std::mem::replace(n, *n + 1)));
+                let (clock, late) = (p.clock(), late.clone());
+                let booted = boots.update(|boots| std::mem::replace(boots, *boots + 1));
                 p.handle(async move |_: u32| {
-                    if boots > 0 {
-                        return tokio::time::sleep(60 * S).await;
-                    }
-                    let (task, thread) = (late.clone(), late.clone());
-                    let task = tokio::spawn(async move {
-                        tokio::time::sleep(5 * S).await;
-                        task.update(|late| late.push("task"));
-                    });
-                    let thread = tokio::task::spawn_blocking(move || {
-                        std::thread::sleep(Duration::from_millis(10));
-                        thread.update(|late| late.push("thread"));
-                    });
+                    let late = late.clone();
+                    let spawned = match (booted, thread) {
+                        (0, true) => tokio::task::spawn_blocking(move || {
+                            std::thread::sleep(Duration::from_millis(10));
+                            late.update(|late| *late += 1);
+                        }),
+                        (0, false) => tokio::spawn(async move {
+                            tokio::time::sleep(5 * S).await;
+                            late.update(|late| *late += 1);
+                        }),
+                        _ => return tokio::time::sleep(60 * S).await,
+                    };
                     clock.yield_now().await;
-                    let _ = (task.await, thread.await);
+                    spawned.await.unwrap();
                 });
             }
         });
         world.enqueue(1_u32);
         world.settle().await;
         std::thread::sleep(Duration::from_millis(30));
-        assert_eq!(late.get().len(), if boots.get() == 1 { 2 } else { 0 }, "{:?}", late.get());
-    });
-    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+        assert_eq!(late.get(), u32::from(boots.get() == 1));
+    })
+}
+
+#[test]
+fn what_a_dead_process_has_spawned_writes_nothing_more() {
+    for thread in [false, true] {
+        let report = spawning(thread);
+        assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+    }
 }
 
 #[test]
