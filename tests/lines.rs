@@ -354,10 +354,6 @@ mod in_tokio {
         assert_eq!(report.violations()[0].scenario.to_string(), scenario, "{report}");
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a thread that the harness does not wait for goes on in real time"
-    )]
     #[test]
     #[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
     fn a_blocking_task_that_swallows_its_death_writes_nothing_more() {
