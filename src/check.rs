@@ -11,7 +11,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use self::reference::{difference, nothing_tested};
-use crate::choice::{Deviation, Divergence, Kind, Plan, Site};
+use crate::choice::{Deviation, Divergence, Kind, Name, Plan, Site};
 use crate::explore::{Bounds, Exhaustive};
 use crate::job::short_kind;
 use crate::oracle::{self, Finding};
@@ -545,6 +545,19 @@ impl Exploration<'_> {
         for (effect, guarantee) in &self.reference.outcome.terms.allowed {
             let note = words::allowed(effect, *guarantee);
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
+        }
+        // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
+        let outcome = &self.reference.outcome;
+        let happens =
+            |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
+        for (effect, _) in outcome.terms.allowed.iter().filter(|(effect, _)| !happens(effect)) {
+            self.notes.push(format!(
+                "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
+            ));
+        }
+        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
+        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
+            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
         }
     }
 

@@ -137,6 +137,7 @@ impl Executor {
     }
 
     /// Adds a process and boots it.
+    #[track_caller]
     pub(crate) fn add(&mut self, name: Name, boot: Boot) {
         assert!(
             self.hosts.iter().all(|host| host.name != name),
@@ -157,18 +158,25 @@ impl Executor {
         host.incarnations += 1;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
         let process = Process::new(life.clone());
+        let calm;
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
             state.note(|| What::Booted { process });
             state.actor = Actor::Process(host.name);
+            // What the boot closure itself asks for is answered: a boot that fails is no job that does.
+            calm = std::mem::replace(&mut state.calm, true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
         let booted = catch_unwind(AssertUnwindSafe(|| {
             context.within(now, &life, || life::live(&life, || boot(&process)))
         }));
-        self.shared.state().actor = Actor::Test;
+        {
+            let mut state = self.shared.state();
+            state.actor = Actor::Test;
+            state.calm = calm;
+        }
         host.living = Some((life, process));
         booted
     }

@@ -168,6 +168,11 @@ fn owner_of_thread() -> Option<Arc<Life>> {
     OWNER.with_borrow(|owner| owner.as_ref().and_then(|owner| lock(owner).clone()))
 }
 
+/// Whether the code that runs on this thread belongs to any incarnation.
+pub(crate) fn is_inside() -> bool {
+    CURRENT.with_borrow(Option::is_some) || owner_of_thread().is_some()
+}
+
 /// Whether the code that runs on this thread belongs to an incarnation that is dead: what it does must not show.
 pub(crate) fn is_dead_here() -> bool {
     let current = CURRENT.with_borrow(|life| life.as_ref().map(|life| life.is_dead()));

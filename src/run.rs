@@ -59,6 +59,10 @@ pub(crate) struct Outcome {
     pub(crate) crash_points: u64,
     /// Whether attempts ran at the same time.
     pub(crate) overlapped: bool,
+    /// How many things went wrong: the deviations of the run.
+    pub(crate) went_wrong: usize,
+    /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
+    pub(crate) outage: bool,
 }
 
 /// A run that is over.
@@ -110,9 +114,10 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
-    let (end, observed) = match world.look() {
-        Ok(observed) => (end, observed),
-        Err((name, error)) => {
+    let (end, observed) = match catch_unwind(AssertUnwindSafe(|| world.look())) {
+        Err(payload) => (panicked(&*payload), Vec::new()),
+        Ok(Ok(observed)) => (end, observed),
+        Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
             (End::Panicked(Panicked { message, place: None }), Vec::new())
         }
@@ -136,7 +141,13 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
+    let deviations = record.iter().filter(|choice| choice.taken != 0);
+    let went_wrong = deviations.clone().count();
+    let outage =
+        went_wrong > 0 && deviations.clone().any(|c| c.options.name(c.taken as usize).starts_with("outage"));
     let outcome = Outcome {
+        went_wrong,
+        outage,
         end,
         effects,
         told,

@@ -47,10 +47,17 @@ mod with_tokio {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .start_paused(true)
+                    // Otherwise every 31st turn since the runtime was made asks another queue first, and a runtime that
+                    // is used again would run the same tasks in another order.
+                    .global_queue_interval(1)
+                    // Called where a thread is asked for, before it starts: a process may be dead by then.
+                    .thread_name_fn(move || {
+                        threads.store(true, Ordering::SeqCst);
+                        "tokio-rt-worker".to_owned()
+                    })
                     .on_thread_start(move || {
                         panics::keep_quiet();
                         life::lend_thread(lent.clone());
-                        threads.store(true, Ordering::SeqCst);
                     })
                     .build()
                     .expect("a current-thread tokio runtime can be built");

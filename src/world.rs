@@ -80,6 +80,7 @@ impl World {
     ///
     /// # Panics
     /// When there is a process of that name already.
+    #[track_caller]
     pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) {
         self.executor.borrow_mut().add(name.into(), Box::new(boot));
     }
@@ -142,6 +143,7 @@ impl World {
     ///
     /// # Panics
     /// When the name is taken.
+    #[track_caller]
     pub fn durable<T>(&self, name: impl Into<Name>, value: T) -> Durable<T>
     where
         T: Serialize + Clone + Send + 'static,
@@ -155,11 +157,13 @@ impl World {
     ///
     /// # Panics
     /// When the name is taken.
+    #[track_caller]
     pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
         let look = Box::new(move || serde_json::to_string(&look()));
         self.add_observed(Observed { name: name.into(), look });
     }
 
+    #[track_caller]
     fn add_observed(&self, new: Observed) {
         let mut observed = self.observed.borrow_mut();
         assert!(
@@ -176,6 +180,7 @@ impl World {
     ///
     /// # Panics
     /// When the path does not parse.
+    #[track_caller]
     pub fn ignore(&self, name: impl Into<Name>, path: &str) {
         let path = path.parse().unwrap_or_else(|error| panic!("{error}"));
         self.terms.borrow_mut().ignored.push((name.into(), path));

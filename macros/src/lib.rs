@@ -16,7 +16,7 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 }
 
 /// The settings that can be given as arguments: those of `Explore` that take one value, and those that take none.
-const WITH_VALUE: [&str; 10] = [
+const WITH_VALUE: [&str; 11] = [
     "deviations",
     "crashes",
     "faults",
@@ -27,6 +27,7 @@ const WITH_VALUE: [&str; 10] = [
     "max_time",
     "max_steps",
     "seed",
+    "merge",
 ];
 const WITHOUT_VALUE: [&str; 1] = ["allow_incomplete"];
 

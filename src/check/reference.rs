@@ -40,6 +40,14 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
                 .to_owned(),
         );
     }
+    let forgotten =
+        outcome.jobs.iter().find(|job| matches!(job.state, JobState::Ready | JobState::Scheduled));
+    if let Some(job) = forgotten.filter(|job| job.attempts == 0) {
+        let (number, kind) = (job.number, short_kind(job.kind));
+        return Some(format!(
+            "job#{number} {kind} was never run: the test body ended before; settle once more after the last enqueue"
+        ));
+    }
     if outcome.effects.is_empty() && outcome.state.is_empty() {
         return Some(
             "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),

@@ -62,7 +62,7 @@ impl Explore {
 
     /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into().split_whitespace().collect::<Vec<_>>().join("-"));
+        self.name = Some(fit_for_a_line(&name.into()));
         self
     }
 
@@ -162,4 +162,11 @@ impl Explore {
         self.merge = merge;
         self
     }
+}
+
+/// A name that can be pasted into a shell between quotes, as one word.
+fn fit_for_a_line(name: &str) -> String {
+    let fits =
+        |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '\'' | '"' | '=' | '`' | '$' | '\\');
+    name.chars().map(|c| if fits(c) { c } else { '-' }).collect()
 }

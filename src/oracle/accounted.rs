@@ -61,15 +61,37 @@ fn attempt_of(by: Actor, number: u32) -> Option<u32> {
     }
 }
 
-/// Whether a job ended dead that does not in the expected outcome.
-pub(super) fn newly_dead(outcome: &Outcome, expected: &Outcome) -> bool {
+/// Jobs that ended dead and do not in the expected outcome.
+fn deaths<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> impl Iterator<Item = &'o Job> {
     let is_expected = |job: &Job| {
-        expected
-            .jobs
-            .iter()
-            .any(|e| e.state == JobState::Dead && e.kind == job.kind && e.payload == job.payload)
+        let alike = |e: &&Job| e.kind == job.kind && e.payload == job.payload;
+        expected.jobs.iter().filter(alike).any(|e| e.state == JobState::Dead)
     };
-    outcome.jobs.iter().any(|job| job.state == JobState::Dead && !job.could_not_run && !is_expected(job))
+    outcome
+        .jobs
+        .iter()
+        .filter(move |job| job.state == JobState::Dead && !job.could_not_run && !is_expected(job))
+}
+
+/// Whether a job died of what went wrong: no attempt failed for which nothing had gone wrong. One that fails oftener
+/// fails by itself, for what an earlier attempt has left behind.
+fn is_excused(job: &Job, outcome: &Outcome) -> bool {
+    outcome.outage || job.failures as usize <= outcome.went_wrong
+}
+
+/// Whether a job ended dead that does not in the expected outcome, and no job died by itself.
+pub(super) fn newly_dead(outcome: &Outcome, expected: &Outcome) -> bool {
+    let mut deaths = deaths(outcome, expected).peekable();
+    deaths.peek().is_some() && deaths.all(|job| is_excused(job, outcome))
+}
+
+/// Jobs that died though nothing went wrong any more.
+pub(super) fn judge_deaths(outcome: &Outcome, expected: &Outcome, findings: &mut Vec<Finding>) {
+    for job in deaths(outcome, expected).filter(|job| !is_excused(job, outcome)) {
+        let (kind, payload, failures) = (job.kind, job.payload.clone(), job.failures);
+        let error = job.error.clone().unwrap_or_default();
+        findings.push(Finding::Died { kind, payload, failures, went_wrong: outcome.went_wrong, error });
+    }
 }
 
 /// Each job of the expected outcome must be there and have ended likewise. A job more than expected is none of this

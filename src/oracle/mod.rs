@@ -50,6 +50,8 @@ pub(crate) enum Finding {
     State { name: Name, path: String, expected: Option<Value>, actual: Option<Value>, serial: bool },
     /// A job of the fault-free run never came into the world, or ended otherwise.
     Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
+    /// A job ended dead, and not of what went wrong: it failed oftener than anything did.
+    Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
     /// A job is gone: its worker died, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and nobody was told.
@@ -70,9 +72,11 @@ impl Finding {
             Finding::Unexpected { serial, .. }
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
-            Finding::Lost { .. } | Finding::NotRun { .. } | Finding::Untold { .. } | Finding::Told { .. } => {
-                Oracle::Accounted
-            }
+            Finding::Died { .. }
+            | Finding::Lost { .. }
+            | Finding::NotRun { .. }
+            | Finding::Untold { .. }
+            | Finding::Told { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
         }
     }
@@ -89,6 +93,7 @@ impl Finding {
                 format!("state {name} {path}")
             }
             Finding::Job { kind, actual, .. } => format!("job {kind} {actual:?}"),
+            Finding::Died { kind, .. } => format!("died {kind}"),
             Finding::Lost { kind, .. } => format!("lost {kind}"),
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
             Finding::Untold { kind, .. } => format!("untold {kind}"),
@@ -156,6 +161,7 @@ pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -
     }
     let newly_dead = accounted::newly_dead(outcome, expected);
     let mut findings = Vec::new();
+    accounted::judge_deaths(outcome, expected, &mut findings);
     effects::compare(outcome, expected, newly_dead, serial, &mut findings);
     // What a job that gave up has left behind is not what a finished one leaves; its effects were judged above.
     if !newly_dead {

@@ -247,7 +247,7 @@ impl<S: Service> Future for Call<S> {
         let link = &this.client.link;
         match link.standing() {
             Standing::Alive => {}
-            Standing::Dead => return Poll::Pending,
+            Standing::Dead => return link.cease(cx),
             Standing::Falling => {
                 return match std::mem::replace(&mut this.step, Step::Done) {
                     Step::Begin(request) => Poll::Ready(this.client.throw_away(request, this.place)),
@@ -262,7 +262,7 @@ impl<S: Service> Future for Call<S> {
         match std::mem::replace(&mut this.step, Step::Done) {
             Step::Begin(request) => {
                 let Some(happened) = this.client.begin(request, this.place) else {
-                    return Poll::Pending;
+                    return link.cease(cx);
                 };
                 if link.is_given() {
                     return Poll::Ready(happened.answer.result);
@@ -287,20 +287,21 @@ impl<S: Service> Future for Call<S> {
                     return Poll::Pending;
                 }
                 drop(state);
-                this.finish(happened)
+                this.finish(happened, cx)
             }
-            Step::Answering(happened) => this.finish(happened),
+            Step::Answering(happened) => this.finish(happened, cx),
             Step::Done => panic!("a call was polled after it had ended"),
         }
     }
 }
 
 impl<S: Service> Call<S> {
-    fn finish(&self, happened: Happened<S>) -> Poll<Result<S::Reply, ServiceError>> {
+    fn finish(&self, happened: Happened<S>, cx: &Context<'_>) -> Poll<Result<S::Reply, ServiceError>> {
         let Happened { operation, answer } = happened;
         let mut state = self.client.link.shared().state();
         if self.client.died_answering(&mut state, operation, self.place) || state.stuck.is_some() {
-            return Poll::Pending;
+            drop(state);
+            return self.client.link.cease(cx);
         }
         self.client.note_reply(&mut state, &answer.result);
         drop(state);

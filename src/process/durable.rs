@@ -1,7 +1,9 @@
 //! State that outlives every crash, held by the test in place of a database.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
@@ -41,21 +43,41 @@ impl<T: Clone> Durable<T> {
         Self { inner: Arc::new(Inner { name, value: Mutex::new(value), shared }) }
     }
 
+    /// The value, held by this thread.
+    ///
+    /// # Panics
+    /// When this thread holds it already: it would wait for itself for ever.
+    #[track_caller]
+    fn hold(&self) -> Held<'_, T> {
+        let at = Arc::as_ptr(&self.inner).addr();
+        let again = HELD.with_borrow(|held| held.contains(&at));
+        assert!(
+            !again,
+            "`{}` is asked for inside of its own `read` or `update`, which would wait for itself for ever; use what the closure is given",
+            self.inner.name
+        );
+        let value = lock(&self.inner.value);
+        HELD.with_borrow_mut(|held| held.push(at));
+        Held { at, value }
+    }
+
     /// A copy of the value.
+    #[track_caller]
     pub fn get(&self) -> T {
-        lock(&self.inner.value).clone()
+        self.hold().clone()
     }
 
-    /// Looks at the value. `look` must not come back to this same value.
+    /// Looks at the value. `look` must not come back to this same value: that panics.
+    #[track_caller]
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        look(&lock(&self.inner.value))
+        look(&self.hold())
     }
 
-    /// Changes the value, all at once. `change` must not come back to this same value.
+    /// Changes the value, all at once. `change` must not come back to this same value: that panics.
     #[track_caller]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let place = Place::caller();
-        let mut value = lock(&self.inner.value);
+        let mut value = self.hold();
         // The change is made to a copy: a panic in it, or a caller that is dead, leaves the value as it was.
         let mut copy = value.clone();
         let result = change(&mut copy);
@@ -72,6 +94,36 @@ impl<T: Clone> Durable<T> {
     #[track_caller]
     pub fn set(&self, value: T) {
         self.update(|held| *held = value);
+    }
+}
+
+thread_local! {
+    /// The values that this thread looks at or changes now, by their addresses.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Held<'v, T> {
+    at: usize,
+    value: MutexGuard<'v, T>,
+}
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.retain(|&at| at != self.at));
+    }
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
     }
 }
 

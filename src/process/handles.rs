@@ -171,21 +171,23 @@ impl Future for EnqueueFuture {
         };
         match this.link.standing() {
             Standing::Alive => {}
-            Standing::Dead => return Poll::Pending,
+            Standing::Dead => return this.link.cease(cx),
             Standing::Falling => return Poll::Ready(Ok(JobId::first(parcel.kind, &parcel.payload))),
         }
         let mut state = this.link.shared().state();
         match this.answering.take() {
             None => {
                 this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel));
-                if this.answering.is_some() {
-                    drop(state);
-                    cx.waker().wake_by_ref();
+                drop(state);
+                if this.answering.is_none() {
+                    return this.link.cease(cx);
                 }
+                cx.waker().wake_by_ref();
                 Poll::Pending
             }
             Some(_) if died_answering(&this.link, &mut state, parcel.place) || state.stuck.is_some() => {
-                Poll::Pending
+                drop(state);
+                this.link.cease(cx)
             }
             Some(result) => Poll::Ready(result),
         }
@@ -252,17 +254,18 @@ impl Future for Pause {
         let this = &mut *self;
         match this.link.standing() {
             Standing::Alive => {}
-            Standing::Dead => return Poll::Pending,
+            Standing::Dead => return this.link.cease(cx),
             Standing::Falling => return Poll::Ready(()),
         }
-        let mut state = this.link.shared().state();
-        let state = &mut *state;
+        let mut guard = this.link.shared().state();
+        let state = &mut *guard;
         match this.wait {
             Wait::Begin(duration) => {
                 let site = Site::Wait(this.what);
                 state.timeline.called_from(state.actor, this.place, site);
                 if this.link.crashes(state, site, "before", Some(this.place)) || !state.step() {
-                    return Poll::Pending;
+                    drop(guard);
+                    return this.link.cease(cx);
                 }
                 match duration {
                     None => {

@@ -1,6 +1,7 @@
 //! What every handle holds: the world, and on whose behalf it speaks.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use crate::choice::{Actor, Place, Site};
 use crate::life::{self, Life};
@@ -50,6 +51,20 @@ impl Link {
             Some(life) if life.is_dead() => Standing::Dead,
             _ => Standing::Alive,
         }
+    }
+
+    /// What a call answers that never completes: its process is dead, or the run is stuck. Polled by the executor it is
+    /// dropped soon. Polled by anybody else inside of the run (a `block_on`, a task of tokio's) it unwinds, since
+    /// nobody else would ever let go of it.
+    ///
+    /// No lock of the world's may be held.
+    pub(crate) fn cease<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        let executors =
+            self.shared().state().task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker);
+        if !executors && life::is_inside() && !std::thread::panicking() {
+            life::unwind()
+        }
+        Poll::Pending
     }
 
     /// Has `code` done in the name of whoever speaks through this link.

@@ -13,7 +13,15 @@ struct Page {
 
 impl Page {
     fn line(&mut self, text: impl AsRef<str>) {
-        self.text.push_str(text.as_ref().trim_end());
+        // A payload may be as long as it likes; what tells one from another stands at its beginning.
+        const MOST: usize = 600;
+        let text = text.as_ref().trim_end();
+        match text.char_indices().nth(MOST) {
+            Some((at, _)) => {
+                self.text.push_str(&format!("{}… ({} bytes more)", &text[..at], text.len() - at))
+            }
+            None => self.text.push_str(text),
+        }
         self.text.push('\n');
     }
 

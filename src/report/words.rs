@@ -56,6 +56,12 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 job_state(*expected)
             )
         }
+        Finding::Died { kind, failures, went_wrong, error, .. } => {
+            let (kind, failed, wrong) = (short_kind(kind), times(*failures as usize), times(*went_wrong));
+            format!(
+                "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
+            )
+        }
         Finding::Lost { kind, .. } => {
             format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
         }
@@ -92,6 +98,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         Finding::State { name, path, expected, actual, .. } => {
             format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
         }
+        Finding::Died { kind, .. } => format!("job `{}` dead", short_kind(kind)),
         Finding::Job { .. }
         | Finding::Lost { .. }
         | Finding::NotRun { .. }
@@ -123,6 +130,10 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             format!("{} {payload} {}", short_kind(kind), job_state(*expected)),
             format!("{} {payload} {}", short_kind(kind), actual.map_or("never enqueued", job_state)),
         ),
+        Finding::Died { kind, payload, failures, .. } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} done"), format!("{job} dead after {failures} failures"))
+        }
         Finding::Lost { kind, payload } => {
             let job = format!("{} {payload}", short_kind(kind));
             (format!("{job} done"), format!("{job} gone"))

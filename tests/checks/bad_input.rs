@@ -377,6 +377,71 @@ fn no_job_no_settle_no_success_no_crash_point() {
 }
 
 #[test]
+fn a_job_that_is_forgotten_in_the_queue() {
+    let report = Explore::new().name("test").run(async |world: &World| {
+        world.process("worker", paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        world.enqueue(Order { id: 2 });
+    });
+    assert_reason(&report, Verdict::NothingTested, "job#2 Order was never run: the test body ended before");
+}
+
+#[test]
+fn names_that_name_nothing_are_noted() {
+    let report = one_deviation().run(async |world: &World| {
+        world.allow("emial.send", retryproof::Guarantee::AtLeastOnce);
+        world.ignore("order", "$");
+        world.durable("orders", ());
+        world.process("worker", paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    let text = report.to_string();
+    assert!(text.contains("`allow(\"emial.send\", …)` names no effect that happens"), "{text}");
+    assert!(text.contains("`ignore(\"order\", …)` names no durable or observed state"), "{text}");
+}
+
+#[test]
+fn a_state_that_cannot_be_looked_at() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+        world.observe("rows", || -> u32 { panic!("no such table") });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert!(report.violations()[0].summary.contains("no such table"), "{report}");
+}
+
+#[test]
+fn a_state_that_waits_for_itself() {
+    let report = one_deviation().run(async |world: &World| {
+        let count = world.durable("count", 1_u32);
+        world.process("worker", move |p| {
+            let count = count.clone();
+            p.handle(async move |_: Order| count.update(|held| *held += count.get())).max_retries(0);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_reason(
+        &report,
+        Verdict::NothingTested,
+        "`count` is asked for inside of its own `read` or `update`",
+    );
+}
+
+#[test]
+fn a_boot_closure_that_calls() {
+    let report = explore(&one_deviation(), |p| {
+        let payments = p.payments();
+        payments.charges_blocking(1).unwrap();
+        p.handle(async move |order: Order| payments.charge(keyed(order.id)).await.map(drop));
+    });
+    assert_green(&report);
+}
+
+#[test]
 fn a_bound_that_would_take_for_ever() {
     let boot = || paying(async |payments, id| payments.charge(keyed(id)).await.map(drop));
     let report = explore(&Explore::new().name("test").deviations(50).max_runs(500), boot());

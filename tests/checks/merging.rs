@@ -135,8 +135,9 @@ fn a_process_that_lives_on_and_remembers() {
             });
         });
         world.enqueue(1_u16);
-        world.enqueue_in(10 * S, 1_u8);
-        world.enqueue_in(100 * S, 1_u32);
+        // When every fault of the first job is over.
+        world.enqueue_in(50 * S, 1_u8);
+        world.enqueue_in(200 * S, 1_u32);
         world.settle().await;
     });
 }
@@ -146,14 +147,15 @@ fn a_run_that_may_do_less_from_there() {
     // After a fault or a lost reply the same is noted; but where a fault was used up, none may come any more.
     let settings = Explore::new().name("test").deviations(3).crashes(1).faults(1).deliveries(1);
     finds_the_same(&settings, "666", async |world: &World| {
-        let failed = world.durable("failed", false);
-        world.ignore("failed", "$");
+        let (failed, enqueued) = (world.durable("failed", false), world.durable("enqueued", false));
+        ["failed", "enqueued"].into_iter().for_each(|state| world.ignore(state, "$"));
         world.process("worker", move |p| {
             let (payments, queue, failed) = (p.payments(), p.queue(), failed.clone());
+            let (heard, enqueued) = (enqueued.clone(), enqueued.clone());
             p.handle(async move |_: u16| {
                 let before = failed.get();
                 let looked = payments.charges(1).await.is_err();
-                if before && looked {
+                if before && looked && heard.get() {
                     payments.charge(Charge::of_order(1, 666).key("never")).await?;
                 }
                 if !before && (queue.enqueue(1_u8).await.is_err() || looked) {
@@ -161,7 +163,7 @@ fn a_run_that_may_do_less_from_there() {
                 }
                 Ok::<(), retryproof::ServiceError>(())
             });
-            p.handle(async |_: u8| ());
+            p.handle(async move |_: u8| enqueued.set(true));
         });
         world.enqueue(1_u16);
         world.settle().await;

@@ -297,6 +297,44 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     assert_violated(&giving_up(1), TWICE, "test job#1.1/payments.charge:call=reply-lost");
 }
 
+/// A row that must be there once, and a call after it: whoever comes again finds the row and fails for ever.
+fn inserting(look: bool) -> Report {
+    explore_rows(&one_deviation(), look)
+}
+
+fn explore_rows(settings: &Explore, look: bool) -> Report {
+    settings.run(async move |world: &World| {
+        let rows = world.durable("rows", Vec::new());
+        world.process("worker", move |p| {
+            let (payments, rows) = (p.payments(), rows.clone());
+            p.handle(async move |order: Order| {
+                let inserted = rows.update(|rows| {
+                    let new = !rows.contains(&order.id);
+                    rows.extend(new.then_some(order.id));
+                    new
+                });
+                if !inserted && !look {
+                    return Err("duplicate key".to_owned());
+                }
+                payments.charge(keyed(order.id)).await.map(drop).map_err(|error| error.to_string())
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn accounted_catches_a_job_that_dies_by_itself() {
+    // One 503 and every retry fails on the row of the first attempt. It is not the 503 that it dies of.
+    let report = inserting(false);
+    let summary =
+        "job `Order` ended dead: it failed 26 times, though something went wrong only once (duplicate key)";
+    assert_violated(&report, summary, "test job#1.1/payments.charge:call=unavailable");
+    assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted), "{report}");
+    assert_green(&inserting(true));
+}
+
 #[test]
 fn a_job_that_ends_dead_may_not_have_repeated_anything() {
     // Retries: one. A lost reply and one fault more: dead, and charged twice.
@@ -492,6 +530,8 @@ fn an_enqueue_whose_failure_is_swallowed() {
     });
     let scenario = "test job#1.1/queue.enqueue:call=refused";
     assert_violated(&report, "payments.charge never happened, expected once", scenario);
+    // That the job lacks, too, says nothing new.
+    assert_eq!(report.violations().len(), 1, "{report}");
 }
 
 #[test]
@@ -519,7 +559,7 @@ fn retries_come_when_their_backoff_is_over() {
 
 #[test]
 fn a_check_of_the_users_own_is_made_after_each_step() {
-    let report = one_deviation().run(async |world: &World| {
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
         let half = world.durable("half", false);
         let seen = half.clone();
         world.always(move || assert!(!seen.get(), "half done"));
@@ -534,5 +574,6 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
+    assert_eq!((report.runs(), report.violations().len()), (1, 1), "{report}");
     assert!(report.violations()[0].summary.contains("half done"), "{report}");
 }

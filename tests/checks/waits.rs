@@ -181,22 +181,26 @@ fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
 #[test]
 fn what_one_attempt_draws_does_not_move_what_another_one_draws() {
     // The first attempt of the first job dies before it draws; the second job draws the same all the same.
+    let drawn = std::sync::Mutex::new(std::collections::BTreeSet::new());
     let report = Explore::new().name("test").replay("test job#1.1:start=crash").run(async |world: &World| {
-        let drawn = world.durable("drawn", 0);
+        let number = world.durable("number", 0);
+        let kept = number.clone();
         world.process("worker", move |p| {
-            let (rng, drawn) = (p.rng(), drawn.clone());
+            let (rng, number) = (p.rng(), kept.clone());
             p.handle(async move |order: Order| {
-                let number = rng.next_u64();
+                let drawn = rng.next_u64();
                 if order.id == 2 {
-                    drawn.set(number);
+                    number.set(drawn);
                 }
             });
         });
         world.enqueue(Order { id: 1 });
         world.enqueue(Order { id: 2 });
         world.settle().await;
+        drawn.lock().unwrap().insert(number.get());
     });
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+    assert_eq!(drawn.into_inner().unwrap().len(), 1);
 }
 
 #[test]

@@ -207,43 +207,52 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-#[test]
-#[expect(clippy::disallowed_methods, reason = "a real thread is given real time")]
-fn what_a_dead_process_has_spawned_writes_nothing_more() {
-    // A task of tokio's and a thread, both still at it when the next incarnation runs, which has none.
+/// A task of tokio's, or a thread, that is still at it when the next incarnation runs, which spawns nothing.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a thread that the harness does not wait for goes on in real time"
+)]
+fn spawning(thread: bool) -> Report {
     let settings = Explore::new().name("test").replay("test job#1.1/yield:before=crash");
-    let report = settings.run(async |world: &World| {
-        let (boots, late) = (world.durable("boots", 0_u32), world.durable("late", Vec::new()));
+    settings.run(async move |world: &World| {
+        let (boots, late) = (world.durable("boots", 0_u32), world.durable("late", 0_u32));
         ["boots", "late"].into_iter().for_each(|state| world.ignore(state, "$"));
         world.process("worker", {
             let (boots, late) = (boots.clone(), late.clone());
             move |p| {
-                let (clock, late, boots) =
-                    (p.clock(), late.clone(), boots.update(|n| std::mem::replace(n, *n + 1)));
+                let (clock, late) = (p.clock(), late.clone());
+                let booted = boots.update(|boots| std::mem::replace(boots, *boots + 1));
                 p.handle(async move |_: u32| {
-                    if boots > 0 {
-                        return tokio::time::sleep(60 * S).await;
-                    }
-                    let (task, thread) = (late.clone(), late.clone());
-                    let task = tokio::spawn(async move {
-                        tokio::time::sleep(5 * S).await;
-                        task.update(|late| late.push("task"));
-                    });
-                    let thread = tokio::task::spawn_blocking(move || {
-                        std::thread::sleep(Duration::from_millis(10));
-                        thread.update(|late| late.push("thread"));
-                    });
+                    let late = late.clone();
+                    let spawned = match (booted, thread) {
+                        (0, true) => tokio::task::spawn_blocking(move || {
+                            std::thread::sleep(Duration::from_millis(10));
+                            late.update(|late| *late += 1);
+                        }),
+                        (0, false) => tokio::spawn(async move {
+                            tokio::time::sleep(5 * S).await;
+                            late.update(|late| *late += 1);
+                        }),
+                        _ => return tokio::time::sleep(60 * S).await,
+                    };
                     clock.yield_now().await;
-                    let _ = (task.await, thread.await);
+                    spawned.await.unwrap();
                 });
             }
         });
         world.enqueue(1_u32);
         world.settle().await;
         std::thread::sleep(Duration::from_millis(30));
-        assert_eq!(late.get().len(), if boots.get() == 1 { 2 } else { 0 }, "{:?}", late.get());
-    });
-    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+        assert_eq!(late.get(), u32::from(boots.get() == 1));
+    })
+}
+
+#[test]
+fn what_a_dead_process_has_spawned_writes_nothing_more() {
+    for thread in [false, true] {
+        let report = spawning(thread);
+        assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+    }
 }
 
 #[test]
@@ -426,4 +435,58 @@ fn a_dead_process_does_nothing_more_in_combinators() {
     });
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     assert!(AFTER_DEATH.load(Ordering::Relaxed) > 5);
+}
+
+#[test]
+fn two_tasks_at_the_same_service_take_the_same_course_each_time() {
+    // Enough runs that tokio's runtime, which is used again and again, would have asked its queues in another order.
+    let report = Explore::new().name("test").run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |_: u32| {
+                let (one, other) = (payments.clone(), payments.clone());
+                let one = tokio::spawn(async move { one.charge(Charge::of_order(1, 100).key("a")).await });
+                let other =
+                    tokio::spawn(async move { other.charge(Charge::of_order(2, 100).key("b")).await });
+                one.await.unwrap()?;
+                other.await.unwrap().map(drop)
+            });
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.runs() > 400, "{report}");
+}
+
+#[test]
+fn a_call_that_a_job_blocks_on_unwinds_when_its_process_dies() {
+    let report = Explore::new().name("test").deviations(1).faults(0).run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle_blocking(move |_: u32| futures_executor(payments.charge(charge())).map(drop));
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+/// The smallest `block_on`: it knows nothing of the harness.
+fn futures_executor<F: Future>(future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        std::thread::park();
+    }
 }
