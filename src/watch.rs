@@ -152,7 +152,10 @@ fn digest(
     for effect in state.ledger.effects() {
         (effect.identity(), &effect.id, effect.given).hash(&mut hasher);
         times_matter.then_some(effect.at).hash(&mut hasher);
+        effect.tells.then_some(effect.by).hash(&mut hasher);
     }
+    // What is wrong with a run already is no matter of what comes, but its verdict is.
+    state.ledger.reused.len().hash(&mut hasher);
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     state.fetches.hash(&mut hasher);

@@ -68,17 +68,19 @@ fn stale_read_leaves_alone_a_charge_with_a_key_and_what_was_there_before() {
         world.email().stale_reads();
         world.email().search_lag(HOUR);
         world.email().send(Email::new("ada@example.com", "receipt")).await.unwrap();
-        let sent = world.durable("found", 0);
+        let found = world.durable("found", 0);
+        let sent = found.clone();
         world.process("worker", move |p| {
-            let (email, sent) = (p.email(), sent.clone());
+            let (email, found_now) = (p.email(), sent.clone());
             p.handle(async move |to: String| {
                 let found = email.emails(&to, "receipt").await?.len();
-                sent.set(found);
+                found_now.set(found);
                 Ok::<_, ServiceError>(())
             });
         });
         world.enqueue("ada@example.com".to_owned());
         world.settle().await;
+        assert_eq!(found.get(), 1);
     });
 }
 
