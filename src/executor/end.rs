@@ -52,6 +52,15 @@ impl Executor {
 
     /// An attempt has failed.
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
+        let (kind, now) = {
+            let state = self.shared.state();
+            (state.queue.job(job).kind, state.clock.now())
+        };
+        let hears = |(_, process): &(Arc<Life>, Process)| process.hears_of_failures(kind);
+        if self.hosts[host].living.as_ref().is_some_and(|living| !hears(living)) {
+            self.shared.state().queue.note_failure(job, now, failure.text.clone());
+            return self.decide(job, host, Decision::Retry, failure.text);
+        }
         let view = JobView::from(self.shared.state().queue.job(job));
         let failed = Failed { job: view, error: &failure.text, source: failure.error.as_deref() };
         let mut error = failure.text.clone();

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Process;
-use super::handler::HearOfJob;
+use super::handler::{HearOfJob, Registered};
 use crate::job::{Decision, Failed, JobView};
 
 type HearOfError = Box<dyn Fn(&Failed<'_>)>;
@@ -35,6 +35,18 @@ impl Process {
     pub fn on_death(&self, hear: impl Fn(&JobView) + 'static) -> &Self {
         self.hooks.borrow_mut().deaths.push(Box::new(hear));
         self
+    }
+
+    /// Whether anybody hears of a failed attempt of a job of this kind. Mostly nobody does, and nothing need be made ready
+    /// to be told.
+    pub(crate) fn hears_of_failures(&self, kind: &str) -> bool {
+        let decides = |handlers: &[Registered]| {
+            handlers
+                .iter()
+                .find(|handler| handler.handles(kind))
+                .is_some_and(|handler| handler.decide.is_some())
+        };
+        !self.hooks.borrow().errors.is_empty() || decides(&self.handlers.borrow())
     }
 
     /// What the handler of this kind decides; none if it leaves that to its options.
