@@ -348,7 +348,7 @@ impl Exploration<'_> {
             if oracle::same(outcome, reference) {
                 return oracle::alone(outcome);
             }
-            let findings = oracle::judge(outcome, std::iter::once(reference), false);
+            let findings = oracle::judge(outcome, std::iter::once(reference), outcome.overlapped);
             if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
                 return findings;
             }

@@ -220,6 +220,8 @@ pub(crate) enum Options {
     Named(&'static [&'static str]),
     /// As many as there are candidates, counted from 0.
     Counted(u32),
+    /// Going on, or as many others that could go on instead.
+    Others(u32),
 }
 
 impl Options {
@@ -228,6 +230,7 @@ impl Options {
         match self {
             Options::Named(names) => names.len(),
             Options::Counted(count) => count as usize,
+            Options::Others(count) => count as usize + 1,
         }
     }
 
@@ -236,6 +239,11 @@ impl Options {
         match self {
             Options::Named(names) => names[option].to_owned(),
             Options::Counted(_) => option.to_string(),
+            Options::Others(_) => match option {
+                0 => "on".to_owned(),
+                1 => "other".to_owned(),
+                nth => format!("other-{nth}"),
+            },
         }
     }
 

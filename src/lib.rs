@@ -107,8 +107,8 @@
 //!   the awaits of those calls and before the statements of functions with `#[crash_points]` (of the crate
 //!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
 //!   wherever it is wanted.
-//! * The jobs of a run overlap in one order, always the same: no interleaving of workers, no two deliveries at once.
-//!   Nothing draws choices of [`Kind::Schedule`] in such a run.
+//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
+//!   lies between two of them is one step, and so is a blocking handler.
 //! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
 //!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused

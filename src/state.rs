@@ -226,7 +226,7 @@ impl State {
             let choice = Choice { kind, label, options, taken: taken as u32 };
             // A point without a call of its own is shown at the call before it.
             let place = place.or_else(|| self.timeline.last_call(self.actor).map(|(place, _)| place));
-            self.note(|| What::Deviated { choice, place });
+            self.note(|| What::Deviated { choice, place, instead: None });
         }
         taken
     }
@@ -270,6 +270,27 @@ impl State {
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
         )
+    }
+
+    /// After a step of an attempt. True: its worker stands still until its lease is over.
+    pub(crate) fn lease_runs_out(&mut self) -> bool {
+        const PAUSE: Options = Options::Named(&["none", "past-lease"]);
+        let site = self.last_site(self.actor);
+        self.deviate(Kind::Delivery, site, "pause", PAUSE, None) != 0
+    }
+
+    /// Who of several goes on: 0 for `first`, whose turn it is.
+    pub(crate) fn switch(&mut self, first: Actor, candidates: usize) -> usize {
+        let former = std::mem::replace(&mut self.actor, first);
+        let others = Options::Others(candidates.min(Deviation::MAX_OPTIONS) as u32 - 1);
+        let taken = self.deviate(Kind::Schedule, self.last_site(first), "next", others, None);
+        self.actor = former;
+        taken
+    }
+
+    /// Where `actor` called last, if nobody else did since.
+    fn last_site(&self, actor: Actor) -> Site {
+        self.timeline.last_call(actor).map_or(Site::Attempt, |(_, site)| site)
     }
 
     pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
@@ -387,6 +408,27 @@ impl Woken {
         self.count.store(tasks.len(), Ordering::Release);
         drop(tasks);
         self.call_driver();
+    }
+
+    /// Whether anybody was woken.
+    pub(crate) fn any(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Looks at all that were woken, in that order.
+    pub(crate) fn each(&self, mut look: impl FnMut(TaskId)) {
+        if self.any() {
+            lock(&self.tasks).iter().copied().for_each(&mut look);
+        }
+    }
+
+    /// Forgets those that `stays` does not want.
+    pub(crate) fn retain(&self, mut stays: impl FnMut(TaskId) -> bool) {
+        if self.any() {
+            let mut tasks = lock(&self.tasks);
+            tasks.retain(|task| stays(*task));
+            self.count.store(tasks.len(), Ordering::Release);
+        }
     }
 
     pub(crate) fn pop(&self) -> Option<TaskId> {

@@ -22,7 +22,7 @@ pub(crate) enum What {
     /// An attempt of a job began.
     Started { kind: &'static str, payload: String, process: Name },
     /// A service was called.
-    Called { service: Name, operation: Name, request: String },
+    Called { service: Name, operation: Name, request: String, place: Place },
     /// An effect happened.
     Effect { name: String, id: String },
     /// The call ended: with its reply, or with an error.
@@ -30,7 +30,7 @@ pub(crate) enum What {
     /// Durable state was updated.
     Updated { name: Name, place: Place },
     /// A deviation was taken.
-    Deviated { choice: Choice, place: Option<Place> },
+    Deviated { choice: Choice, place: Option<Place>, instead: Option<Actor> },
     /// The attempt ended well, and the queue heard of it.
     Succeeded,
     /// The attempt failed.
@@ -41,6 +41,8 @@ pub(crate) enum What {
     Snoozed { due: Duration },
     /// The queue will hand the job out once more.
     DeliveredAgain,
+    /// The attempt ended when the queue had already handed the job out again: it is not listened to.
+    EndedLate { error: Option<String> },
 }
 
 /// The events of a run, if they are wanted, and where the code last called.
@@ -78,6 +80,14 @@ impl Timeline {
     /// Who made the last call.
     pub(crate) fn last_actor(&self) -> Option<Actor> {
         self.last_call.map(|(actor, _, _)| actor)
+    }
+
+    /// The deviation noted last: who goes on instead.
+    pub(crate) fn name_other(&mut self, other: Actor) {
+        let last = self.events.as_mut().and_then(|events| events.last_mut());
+        if let Some(What::Deviated { instead, .. }) = last.map(|event| &mut event.what) {
+            *instead = Some(other);
+        }
     }
 
     pub(crate) fn take(&mut self) -> Vec<Event> {

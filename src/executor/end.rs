@@ -22,14 +22,21 @@ impl Executor {
         state.job_ended();
         let delivery = state.delivery(job);
         let now = state.clock.now();
+        let late = !state.queue.is_held_by(job, attempt);
         if life.crashes(&mut state, Site::Attempt, "end", None) {
             match (delivery, &result) {
                 // Popped before it ran, and it ran to its end: there is nothing to hand out again.
+                _ if late => {}
                 (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job, now),
                 (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
             }
             drop(state);
             self.take_apart(life.index, None);
+        } else if late {
+            let error = result.as_ref().err().map(|failure| failure.text.clone());
+            state.note(|| What::EndedLate { error });
+            drop(state);
+            self.ended_late(job, life.index, result);
         } else if let Err(failure) = result {
             drop(state);
             self.failed(job, life.index, failure);
@@ -48,6 +55,17 @@ impl Executor {
         }
         self.shared.end_inline(job);
         self.shared.state().actor = Actor::Test;
+    }
+
+    /// An attempt has ended that had lost its lease: the queue has handed the job out again, and does not listen. Its
+    /// own process does.
+    fn ended_late(&mut self, job: u32, host: usize, result: Result<(), JobFailure>) {
+        let Err(failure) = result else { return };
+        let view = JobView::from(self.shared.state().queue.job(job));
+        let failed = Failed { job: view, error: &failure.text, source: failure.error.as_deref() };
+        if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
+            self.take_apart(host, None);
+        }
     }
 
     /// An attempt has failed.

@@ -7,10 +7,13 @@ mod drain;
 mod end;
 mod inline;
 mod pick;
+mod turns;
 
 pub use drain::{DrainError, Drained};
 
 pub(crate) use drain::Plan;
+
+use turns::Turn;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -57,6 +60,8 @@ struct Task {
     future: Attempt,
     wake: Arc<TaskWaker>,
     waker: Waker,
+    /// Its worker stands still until then, when its lease is over.
+    stalled_until: Option<Duration>,
 }
 
 impl Task {
@@ -64,25 +69,28 @@ impl Task {
         Actor::Attempt { job: self.job, attempt: self.attempt }
     }
 
-    /// Polls as long as the task wakes itself and no time passes; only once if somebody looks on after each step.
-    /// Returns whether it woke itself, too.
+    /// Polls as long as the task wakes itself, no time passes and nobody else could go on instead; only once if
+    /// somebody looks on after each step. Returns whether it could go on, too.
     fn poll(
         &mut self,
         shared: &Shared,
         life: &Life,
         now: Duration,
-        watched: bool,
+        look: Look,
     ) -> (Poll<Result<(), JobFailure>>, bool) {
-        let mut cx = TaskContext::from_waker(&self.waker);
         loop {
             self.wake.begin();
-            let polled = self.future.as_mut().poll(&mut cx);
+            let polled = self.future.as_mut().poll(&mut TaskContext::from_waker(&self.waker));
             let woken = self.wake.end();
-            if polled.is_ready() || !woken || watched || life.is_dead() {
+            if polled.is_ready() || !woken || life.is_dead() {
                 return (polled, woken);
             }
             let mut state = shared.state();
-            if state.clock.now() != now || !state.step() {
+            if look.overtaking && self.is_overtaken(&mut state) {
+                return (polled, false);
+            }
+            let others = look.switching && (shared.woken.any() || state.queue.ready_count() > 0);
+            if look.watched || others || state.clock.now() != now || !state.step() {
                 return (polled, woken);
             }
         }
@@ -95,6 +103,17 @@ impl Task {
     }
 }
 
+/// What is to be looked at between two steps of a task.
+#[derive(Clone, Copy)]
+struct Look {
+    /// Somebody wants to see the world after each of them.
+    watched: bool,
+    /// Another task could go on instead.
+    switching: bool,
+    /// Another worker could take the job meanwhile.
+    overtaking: bool,
+}
+
 /// Runs the tasks of a world.
 pub(crate) struct Executor {
     shared: Arc<Shared>,
@@ -102,6 +121,10 @@ pub(crate) struct Executor {
     hosts: Vec<Host>,
     tasks: Vec<Option<Task>>,
     turns: u32,
+    /// Who was chosen to go on next.
+    chosen: Option<Turn>,
+    /// Room for those among whom it is chosen.
+    candidates: Vec<Turn>,
     /// Called after every step.
     pub(crate) always: Vec<Box<dyn Fn()>>,
     /// A boot closure panicked.
@@ -122,8 +145,22 @@ impl fmt::Debug for Executor {
 impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
         let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
-        let (turns, broken_boot, tally) = (0, None, Drained::default());
-        Self { shared, pool, hosts, tasks, turns, always, broken_boot, observed, watch, tally }
+        let (turns, chosen, candidates) = (0, None, Vec::new());
+        let (broken_boot, tally) = (None, Drained::default());
+        Self {
+            shared,
+            pool,
+            hosts,
+            tasks,
+            turns,
+            chosen,
+            candidates,
+            always,
+            broken_boot,
+            observed,
+            watch,
+            tally,
+        }
     }
 
     /// Adds a process and boots it.
@@ -203,14 +240,32 @@ impl Executor {
         if self.begin_inline() {
             return true;
         }
+        if let Some(turn) = self.chosen.take() {
+            self.give(turn);
+            return true;
+        }
+        if self.may_switch() {
+            return self.go_on_in_turn();
+        }
         if let Some(id) = self.shared.woken.pop() {
             self.run(id);
             return true;
         }
-        if self.restart() || self.bury_dead_tasks() || self.take_job() {
+        self.restart() || self.bury_dead_tasks() || self.take_job() || self.turn_spawned()
+    }
+
+    /// The same where it is a choice who goes on.
+    fn go_on_in_turn(&mut self) -> bool {
+        if !self.shared.woken.any() && (self.restart() || self.bury_dead_tasks()) {
             return true;
         }
-        self.turn_spawned()
+        match self.whose_turn(None) {
+            Some(turn) => {
+                self.give(turn);
+                true
+            }
+            None => self.restart() || self.bury_dead_tasks() || self.bury_unhandled() || self.turn_spawned(),
+        }
     }
 
     /// Boots the processes whose time has come.
@@ -326,7 +381,8 @@ impl Executor {
         let id = TaskId { slot: slot as u32, turn: self.turns };
         let wake = TaskWaker::new(id, self.shared.woken.clone());
         let waker = Waker::from(wake.clone());
-        self.tasks[slot] = Some(Task { id, host, job, attempt, future, wake, waker });
+        let stalled_until = None;
+        self.tasks[slot] = Some(Task { id, host, job, attempt, future, wake, waker, stalled_until });
         if dies {
             self.take_apart(host, None);
         } else {
@@ -341,9 +397,10 @@ impl Executor {
         else {
             return;
         };
-        let host = &mut self.hosts[task.host];
-        let life = host.living.as_ref().expect("the tasks of a dead process are gone").0.clone();
-        let watched = !self.always.is_empty();
+        let life =
+            self.hosts[task.host].living.as_ref().expect("the tasks of a dead process are gone").0.clone();
+        task.stalled_until = None;
+        let look = self.look_at(&task);
         let ended = loop {
             let now = {
                 let mut state = self.shared.state();
@@ -355,9 +412,10 @@ impl Executor {
                 state.clock.now()
             };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
-            let go_on = || task.poll(&self.shared, &life, now, watched);
+            let context = &mut self.hosts[task.host].context;
+            let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
-            let polled = host.context.within(now, &life, || life::risk(&life, go_on));
+            let polled = context.within(now, &life, || life::risk(&life, go_on));
             self.shared.state().task = None;
             for check in &self.always {
                 check();
@@ -367,8 +425,8 @@ impl Executor {
             }
             match polled {
                 Ok((Poll::Ready(result), _)) => break Some(result),
-                Ok((Poll::Pending, true)) => {}
-                Ok((Poll::Pending, false)) => break None,
+                Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
+                Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
                     let text = format!("panicked: {}", panics::text(&*panic));
                     break Some(Err(JobFailure::of_text(text)));
@@ -414,7 +472,7 @@ impl Executor {
             let mut state = self.shared.state();
             let now = state.clock.now();
             for task in &tasks {
-                if state.queue.job(task.job).state == JobState::Running {
+                if state.queue.is_held_by(task.job, task.attempt) {
                     let delivery = state.delivery(task.job);
                     state.worker_died(task.actor(), delivery);
                 }

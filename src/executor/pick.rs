@@ -35,8 +35,12 @@ impl Host {
         best.map(|(_, head)| head)
     }
 
+    pub(super) fn free_slots(&self) -> usize {
+        self.living.as_ref().map_or(0, |(_, process)| process.slot_count().saturating_sub(self.busy))
+    }
+
     fn has_free_slot(&self) -> bool {
-        self.living.as_ref().is_some_and(|(_, process)| self.busy < process.slot_count())
+        self.free_slots() > 0
     }
 }
 
@@ -105,13 +109,21 @@ impl Executor {
     }
 
     /// A living process that handles the kind, serves its queue and has a free slot.
-    fn host_for(&self, state: &State, kind: &str) -> Option<usize> {
+    pub(super) fn host_for(&self, state: &State, kind: &str) -> Option<usize> {
+        self.host_with(state, kind, |index| self.hosts[index].has_free_slot())
+    }
+
+    /// A living process that handles the kind, serves its queue and is free.
+    pub(super) fn host_with(
+        &self,
+        state: &State,
+        kind: &str,
+        is_free: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let queue = state.queue_of(kind);
-        self.hosts.iter().position(|host| {
-            let serves =
-                |(_, process): &(Arc<Life>, Process)| process.handles_kind(kind) && process.serves(queue);
-            host.has_free_slot() && host.taking().is_some_and(serves)
-        })
+        let serves =
+            |(_, process): &(Arc<Life>, Process)| process.handles_kind(kind) && process.serves(queue);
+        (0..self.hosts.len()).find(|&index| is_free(index) && self.hosts[index].taking().is_some_and(serves))
     }
 
     /// Why no process will ever run a job of this kind, if none will.
@@ -131,7 +143,7 @@ impl Executor {
     }
 
     /// Puts a ready job that no process will ever run into the dead set.
-    fn bury_unhandled(&mut self) -> bool {
+    pub(super) fn bury_unhandled(&mut self) -> bool {
         if self.hosts.iter().any(|host| host.living.is_none()) {
             return false;
         }

@@ -157,7 +157,7 @@ impl<S: Service> Client<S> {
         if state.timeline.is_recording() {
             let request = json(&request);
             let (service, operation) = (name, operation.name);
-            state.note(|| What::Called { service, operation, request });
+            state.note(|| What::Called { service, operation, request, place });
         }
         if self.link.crashes(state, site, "before", Some(place)) {
             return None;

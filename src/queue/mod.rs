@@ -277,6 +277,20 @@ impl Queue {
         }
     }
 
+    /// The worker of a running job goes on, but slower than its lease: the job is handed out again when that is over.
+    /// Returns when.
+    pub(crate) fn lease_runs_out(&mut self, number: u32, now: Duration) -> Duration {
+        let over = now.saturating_add(LEASE);
+        self.wait(number, over, JobState::Leased);
+        over
+    }
+
+    /// Whether this attempt still holds the lease of its job.
+    pub(crate) fn is_held_by(&self, number: u32, attempt: u32) -> bool {
+        let job = self.job(number);
+        job.state == JobState::Running && job.attempts == attempt
+    }
+
     /// Whether nothing is ready and nothing waits for its time.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.len() == 0 && self.timed.is_empty()

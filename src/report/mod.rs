@@ -1,5 +1,6 @@
 //! What an exploration found: data first, text afterwards. The only place that words a failure.
 
+mod crossing;
 mod lines;
 mod source;
 mod text;
@@ -11,7 +12,7 @@ pub(crate) use lines::{recovery, wreck};
 
 use serde::Serialize;
 
-use crate::choice::{Actor, Place};
+use crate::choice::Place;
 use crate::oracle::{Finding, Oracle};
 use crate::scenario::Scenario;
 use crate::timeline::Event;
@@ -186,10 +187,10 @@ impl Showing {
     ) -> Self {
         let mut marks = Vec::new();
         for event in &events {
-            if let crate::timeline::What::Deviated { choice, place: Some(place) } = &event.what {
+            if let crate::timeline::What::Deviated { choice, place: Some(place), instead } = &event.what {
                 marks.push(Mark {
                     place: *place,
-                    text: words::at(event.by, &words::deviation(choice)),
+                    text: words::at(event.by, &words::deviation(choice, *instead)),
                     primary: true,
                 });
             }
@@ -217,10 +218,10 @@ impl Showing {
     /// What went wrong, in words.
     pub(crate) fn causes(&self) -> Vec<String> {
         let deviated = self.events.iter().filter_map(|event| match &event.what {
-            crate::timeline::What::Deviated { choice, .. } => Some((event.by, choice)),
+            crate::timeline::What::Deviated { choice, instead, .. } => Some((event.by, choice, *instead)),
             _ => None,
         });
-        deviated.map(|(by, choice): (Actor, _)| words::at(by, &words::deviation(choice))).collect()
+        deviated.map(|(by, choice, instead)| words::at(by, &words::deviation(choice, instead))).collect()
     }
 
     /// Where the last deviation was.

@@ -1,6 +1,6 @@
 //! The report as text: the bug is seen before it is read.
 
-use super::{Report, Showing, Verdict, source, timeline, words};
+use super::{Report, Showing, Verdict, crossing, source, timeline, words};
 use crate::oracle::Finding;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
@@ -103,6 +103,11 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
             true => page.red(&format!("  {}", line.text)),
             false => page.line(format!("  {}", line.text)),
         }
+    }
+    let crossings = crossing::crossings(&showing.events);
+    if !showing.findings.is_empty() && !crossings.is_empty() {
+        page.heading("what crossed");
+        crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
         page.heading("expected (when nothing goes wrong)");

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::words;
-use crate::choice::Actor;
+use crate::choice::{Actor, Name};
 use crate::clock::Moment;
 use crate::job::short_kind;
 use crate::timeline::{Event, What};
@@ -18,48 +18,23 @@ pub(super) struct Line {
 /// The lines of a timeline. `repeated` are the ids of effects that should not have happened.
 pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut last = None;
-    let mut booted: Vec<crate::choice::Name> = Vec::new();
+    let (mut last, mut speaker) = (None, None);
+    let mut booted: Vec<Name> = Vec::new();
     for event in events {
-        let (text, deviation) = match &event.what {
-            What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
-            What::Booted { process } => {
-                booted.push(*process);
-                continue;
-            }
-            What::Enqueued { job, kind, payload, due } => {
-                let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
-                (format!("enqueued job#{job} {} {payload}{due}", short_kind(kind)), false)
-            }
-            What::Started { kind, payload, process } => {
-                let (job, attempt) = numbers(event.by);
-                (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
-            }
-            What::Called { service, operation, request } => {
-                (format!("{service}.{operation} {request}"), false)
-            }
-            What::Effect { name, id } => {
-                let again = if repeated.contains(id) { "  ← again" } else { "" };
-                (format!("  ● {name} {id}{again}"), !again.is_empty())
-            }
-            What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
-            What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
-            What::Updated { name, place } => {
-                (format!("updates `{name}` ({}:{})", place.file, place.line), false)
-            }
-            What::Deviated { choice, .. } => (format!("✗ {}", words::deviation(choice)), true),
-            What::Succeeded => ("done".to_owned(), false),
-            What::Failed { error, retry_at: Some(at) } => {
-                (format!("failed: {error}; tried again at {}", Moment(*at)), false)
-            }
-            What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
-            What::Discarded { error } => (format!("failed: {error}; discarded"), false),
-            What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
-            What::DeliveredAgain => continue,
-        };
+        let Some((text, deviation)) = entry(event, repeated, &mut booted) else { continue };
         let moment = Moment(event.at).to_string();
-        let shown = if last.as_ref() == Some(&moment) { String::new() } else { moment.clone() };
+        let mut shown = if last.as_ref() == Some(&moment) { String::new() } else { moment.clone() };
         last = Some(moment);
+        // Where attempts take turns, it is said whose it is.
+        if let Actor::Attempt { job, attempt } = event.by {
+            let begins = matches!(event.what, What::Started { .. });
+            if !begins && speaker.is_some_and(|speaker| speaker != event.by) {
+                let shown = std::mem::take(&mut shown);
+                let text = format!("{shown:<9} job#{job} · attempt {attempt} goes on");
+                lines.push(Line { text, deviation: false });
+            }
+            speaker = Some(event.by);
+        }
         let indent = match (&event.what, event.by) {
             (What::Started { .. } | What::Booted { .. }, _) | (_, Actor::Test) => "",
             _ => "  ",
@@ -69,6 +44,49 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         lines.push(Line { text: line, deviation });
     }
     lines
+}
+
+/// What is said of an event, and whether something went wrong there. `booted`: the processes that were booted before.
+fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(String, bool)> {
+    let entry = match &event.what {
+        What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
+        What::Booted { process } => {
+            booted.push(*process);
+            return None;
+        }
+        What::Enqueued { job, kind, payload, due } => {
+            let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
+            (format!("enqueued job#{job} {} {payload}{due}", short_kind(kind)), false)
+        }
+        What::Started { kind, payload, process } => {
+            let (job, attempt) = numbers(event.by);
+            (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
+        }
+        What::Called { service, operation, request, .. } => {
+            (format!("{service}.{operation} {request}"), false)
+        }
+        What::Effect { name, id } => {
+            let again = if repeated.contains(id) { "  ← again" } else { "" };
+            (format!("  ● {name} {id}{again}"), !again.is_empty())
+        }
+        What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
+        What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
+        What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),
+        What::Succeeded => ("done".to_owned(), false),
+        What::Failed { error, retry_at: Some(at) } => {
+            (format!("failed: {error}; tried again at {}", Moment(*at)), false)
+        }
+        What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+        What::Discarded { error } => (format!("failed: {error}; discarded"), false),
+        What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
+        What::DeliveredAgain => return None,
+        What::EndedLate { error: None } => ("done; the queue has given the job to another".to_owned(), false),
+        What::EndedLate { error: Some(error) } => {
+            (format!("failed: {error}; the queue has given the job to another"), false)
+        }
+    };
+    Some(entry)
 }
 
 fn numbers(by: Actor) -> (u32, u32) {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::crossing::{Crossing, Step};
+
 use crate::choice::{Actor, Choice, Kind, Site};
 use crate::effect::{Effect, Reuse};
 use crate::job::{JobState, short_kind};
@@ -210,6 +212,32 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
     }
 }
 
+/// Two steps of one attempt and the one of another's that came between, a line each.
+pub(super) fn crossing(crossing: &Crossing) -> [String; 3] {
+    let named = |step: &Step| {
+        let what = match step.operation {
+            Some(operation) => format!("{}.{operation}", step.whose),
+            None => format!("updates `{}`", step.whose),
+        };
+        format!("{what} ({}:{})", step.place.file, step.place.line)
+    };
+    let Crossing { before, between, after } = crossing;
+    [
+        format!("{}: {}", who(before.by), named(before)),
+        format!("    {}: {}", who(between.by), named(between)),
+        format!("{}: {}", who(after.by), named(after)),
+    ]
+}
+
+/// `attempt 2 of job#1`
+pub(crate) fn who(actor: Actor) -> String {
+    match actor {
+        Actor::Attempt { job, attempt } => format!("attempt {attempt} of job#{job}"),
+        Actor::Process(name) => name.to_string(),
+        Actor::Test => "the test".to_owned(),
+    }
+}
+
 /// `attempt 2 of job#1: …`
 pub(crate) fn at(by: Actor, text: &str) -> String {
     match by {
@@ -240,8 +268,8 @@ pub(crate) fn reused_here(reuse: &Reuse) -> String {
     format!("the key {:?} is known, from another request; this one never happens", reuse.key)
 }
 
-/// What went wrong at a choice.
-pub(crate) fn deviation(choice: &Choice) -> String {
+/// What went wrong at a choice. `instead`: who went on, where it was a choice of that.
+pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     let option = choice.options.name(choice.taken as usize);
     match (choice.kind, choice.label.site) {
         (Kind::Crash, Site::Attempt) if choice.label.point == "end" => {
@@ -249,6 +277,12 @@ pub(crate) fn deviation(choice: &Choice) -> String {
         }
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
+        (Kind::Delivery, _) if choice.label.point == "pause" => {
+            "the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs".to_owned()
+        }
+        (Kind::Schedule, _) if choice.label.point == "next" => {
+            format!("is overtaken here by {}", instead.map_or(option, who))
+        }
         (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", fault(&option)),
         (Kind::Delivery, Site::Attempt) => {
             "the job ends well, but the queue does not hear of it and hands it out again".to_owned()

@@ -77,7 +77,7 @@ fn garbage_as_a_replay() {
     assert_reason(
         &report,
         Verdict::Incomplete,
-        "the scenario no longer fits the code: `job#9.1:end=crash` was never met; the run met 7 choices, the last being `job#1.1:ack`",
+        "the scenario no longer fits the code: `job#9.1:end=crash` was never met; the run met 8 choices, the last being `job#1.1:ack`",
     );
     let report = explore(&Explore::new().name("test").replay("test job#1.1:end=explode"), boot());
     assert_reason(&report, Verdict::Incomplete, "it offers live, crash");

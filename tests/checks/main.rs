@@ -9,6 +9,7 @@ mod merging;
 mod oracles;
 mod replays;
 mod reports;
+mod schedules;
 mod services;
 mod waits;
 

@@ -47,7 +47,7 @@ fn a_report_shows_the_line_the_timeline_and_the_difference() {
         "RETRYPROOF_REPLAY='test job#1.1/payments.charge:call=reply-lost' cargo test",
         "email.send happened twice, expected once",
         "runs, all scenarios of up to 1 deviation",
-        "1 deviation; 14 of them violate",
+        "1 deviation; 16 of them violate",
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }

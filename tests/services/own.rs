@@ -29,12 +29,12 @@ fn a_function_has_every_fault_and_crash_point() {
     for scenario in [
         "test job#1.1/sms.send:call=reply-lost",
         "test job#1.1/sms.send:happened=crash",
-        "test job#1.1:ack=again",
+        "test job#1.1/sms.send:pause=past-lease",
     ] {
         assert_violated(&report, "sms.send happened twice, expected once", scenario);
     }
-    // As many as for a charge: start 1, before 1, call 5, happened 1, replied 1, end 1, ack 1.
-    assert_eq!(report.runs(), 1 + 11, "{report}");
+    // As many as for a charge: start 1, before 1, call 5, pause 1, happened 1, replied 1, end 1, ack 1.
+    assert_eq!(report.runs(), 1 + 12, "{report}");
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn a_function_that_only_reads_has_a_reads_faults() {
         world.settle().await;
     });
     assert_green(&report);
-    assert_eq!(report.runs(), 1 + 8, "{report}");
+    assert_eq!(report.runs(), 1 + 9, "{report}");
 }
 
 #[test]

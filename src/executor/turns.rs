@@ -1,0 +1,145 @@
+//! Whose turn it is, where more than one could go on.
+//!
+//! Delay bounding (Emmi, Qadeer and Rakamarić, 2011): there is one deterministic order in which tasks go on, and each
+//! departure from it is a deviation. In that order a task goes on for as long as it can, then the next one that was
+//! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::choice::Kind) is drawn wherever
+//! another one of them could go on instead.
+
+use super::{Executor, Look, Task};
+use crate::choice::Actor;
+use crate::clock::{TaskId, Wake};
+use crate::job::Delivery;
+use crate::state::{State, Weather};
+
+/// Who goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// An attempt under way.
+    Task(TaskId),
+    /// A job that is ready, in a process with a free slot.
+    Begin { job: u32, host: usize },
+}
+
+impl Task {
+    /// After a step that the task could follow with another. True: its worker stands still until its lease is over,
+    /// and the job is handed out again meanwhile.
+    pub(super) fn is_overtaken(&mut self, state: &mut State) -> bool {
+        if !state.queue.is_held_by(self.job, self.attempt) || !state.lease_runs_out() {
+            return false;
+        }
+        let until = state.queue.lease_runs_out(self.job, state.clock.now());
+        self.stalled_until = Some(until);
+        state.clock.set(until, Wake::Task(self.id));
+        true
+    }
+}
+
+impl Executor {
+    /// Whether choices are drawn of who goes on.
+    pub(super) fn may_switch(&self) -> bool {
+        let state = self.shared.state();
+        state.weather == Weather::Rough && !state.calm
+    }
+
+    /// What is to be looked at between two steps of a task.
+    pub(super) fn look_at(&self, task: &Task) -> Look {
+        let switching = self.may_switch();
+        let state = self.shared.state();
+        let overtaking = switching
+            && state.delivery(task.job) == Delivery::AtLeastOnce
+            && self.host_for(&state, state.queue.job(task.job).kind).is_some();
+        Look { watched: !self.always.is_empty(), switching, overtaking }
+    }
+
+    /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.
+    pub(super) fn goes_on(&mut self, task: &Task, look: Look) -> bool {
+        if !look.switching {
+            return true;
+        }
+        match self.whose_turn(Some((task.id, task.actor()))) {
+            Some(Turn::Task(next)) if next == task.id => true,
+            other => {
+                self.chosen = other;
+                task.waker.wake_by_ref();
+                false
+            }
+        }
+    }
+
+    /// Decides who goes on: `running`, if it can, or whoever was woken first, or the next job that is ready.
+    pub(super) fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
+        let mut turns = std::mem::take(&mut self.candidates);
+        turns.clear();
+        turns.extend(running.map(|(id, _)| Turn::Task(id)));
+        let now = self.shared.state().clock.now();
+        // Whoever stands still is woken when that is over; until then nothing else wakes it.
+        let can_go_on = |task: &Task| task.stalled_until.is_none_or(|until| until <= now);
+        self.shared.woken.retain(|id| self.task(id).is_some_and(can_go_on));
+        let stood_still = |id| self.task(id).is_some_and(|task| task.stalled_until.is_some());
+        self.shared.woken.each(|id| turns.extend((!stood_still(id)).then_some(Turn::Task(id))));
+        self.add_startable(&mut turns);
+        // Their lease is over, and others have the job: those come first.
+        self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
+        let taken = match turns[..] {
+            [] | [_] => 0,
+            [first, ..] => {
+                let first = running.map_or_else(|| self.actor_of(first), |(_, actor)| actor);
+                let taken = self.shared.state().switch(first, turns.len());
+                if taken != 0 {
+                    let next = self.actor_of(turns[taken]);
+                    self.shared.state().timeline.name_other(next);
+                }
+                taken
+            }
+        };
+        let turn = turns.get(taken).copied();
+        self.candidates = turns;
+        turn
+    }
+
+    /// The one whose turn it is goes on.
+    pub(super) fn give(&mut self, turn: Turn) {
+        match turn {
+            Turn::Task(id) => {
+                self.shared.woken.retain(|woken| woken != id);
+                self.run(id);
+            }
+            Turn::Begin { job, host } => {
+                self.shared.state().queue.take(job);
+                self.begin(job, host);
+            }
+        }
+    }
+
+    fn task(&self, id: TaskId) -> Option<&Task> {
+        self.tasks.get(id.slot as usize)?.as_ref().filter(|task| task.id == id)
+    }
+
+    fn actor_of(&self, turn: Turn) -> Actor {
+        match turn {
+            Turn::Task(id) => self.task(id).map_or(Actor::Test, Task::actor),
+            Turn::Begin { job, .. } => {
+                Actor::Attempt { job, attempt: self.shared.state().queue.job(job).attempts + 1 }
+            }
+        }
+    }
+
+    /// The ready jobs that could be begun at once, the next one first: as many as there are free slots.
+    fn add_startable(&self, turns: &mut Vec<Turn>) {
+        let Some((first, host)) = self.next(None, false) else { return };
+        turns.push(Turn::Begin { job: first, host });
+        let state = self.shared.state();
+        if state.queue.ready_count() == 1 {
+            return;
+        }
+        let mut free: Vec<_> = self.hosts.iter().map(super::Host::free_slots).collect();
+        free[host] -= 1;
+        for job in state.queue.ready().into_iter().filter(|job| *job != first) {
+            let Some(host) = self.host_with(&state, state.queue.job(job).kind, |host| free[host] > 0) else {
+                continue;
+            };
+            free[host] -= 1;
+            turns.push(Turn::Begin { job, host });
+        }
+    }
+}
