@@ -25,7 +25,7 @@ impl Bounds {
         Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
     }
 
-    fn of(&self, kind: Kind) -> usize {
+    pub(super) fn of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Crash => self.crashes,
             Kind::Fault => self.faults,
