@@ -1,33 +1,29 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+mod conclusion;
+mod judging;
 mod reference;
+mod replay;
 mod settings;
+mod walk;
 
 pub use self::settings::Explore;
 
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
-use std::time::Duration;
 
+use self::judging::Group;
 use self::reference::{difference, nothing_tested};
-use crate::choice::{Deviation, Divergence, Kind, Name, Plan, Site};
+use crate::choice::Plan;
 use crate::explore::{Bounds, Exhaustive};
-use crate::job::short_kind;
 use crate::oracle::{self, Finding};
-use crate::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
+use crate::report::{LineMap, Report, Verdict, words};
 use crate::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::runtime::Pool;
-use crate::scenario::{Scenario, ScenarioError};
 use crate::state::Weather;
-use crate::timeline::Timeline;
-use crate::watch::{Seen, Watch};
 use crate::{World, panics};
 
-/// The variable that holds a scenario to be run alone.
-const REPLAY: &str = "RETRYPROOF_REPLAY";
-/// Lines passed in the reference run that the map of a job shows.
-const MOST_MAPPED: usize = 5_000;
 /// Orders of jobs that are tried before an outcome is called that of none.
 const MOST_ORDERS: u64 = 1_000;
 
@@ -68,15 +64,6 @@ struct Orders {
     like_reference: bool,
     /// The outcomes of those that do not, each once.
     others: Vec<Outcome>,
-}
-
-/// Findings with the same cause.
-struct Group {
-    subject: String,
-    kinds: Vec<Kind>,
-    finding: Finding,
-    plan: Plan,
-    runs: u64,
 }
 
 /// Why an exploration ends before it has run everything.
@@ -164,20 +151,6 @@ impl Explore {
         }
     }
 
-    /// The scenario to be run alone, if one is asked for here.
-    fn wanted_replay(&self, test: &str) -> Result<Option<Scenario>, ScenarioError> {
-        if let Some(text) = &self.replay {
-            return text.parse().map(Some);
-        }
-        match std::env::var(REPLAY) {
-            Ok(text) => {
-                let scenario: Scenario = text.parse()?;
-                Ok(Some(scenario).filter(|scenario| scenario.test() == test))
-            }
-            Err(_) => Ok(None),
-        }
-    }
-
     fn blank(&self, test: &str, verdict: Verdict, reason: Option<String>) -> Report {
         Report {
             test: test.to_owned(),
@@ -251,94 +224,6 @@ impl Exploration<'_> {
                 self.finish(Verdict::Incomplete, Some(reason), false, at_least)
             }
             None => self.finish(Verdict::RetryProof, None, true, at_least),
-        }
-    }
-
-    fn run_all(&mut self, explorer: &mut Exhaustive) -> Result<(), Halt> {
-        let root = explorer.next();
-        debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
-        let _ = explorer.ran(&self.reference.record);
-        let deadline = self.settings.max_time.map(deadline);
-        let seen = self.settings.merge.then(Seen::default);
-        while let Some(task) = explorer.next() {
-            if task.judge {
-                let stopped = match (self.runs >= self.settings.max_runs, deadline) {
-                    (true, _) => Some(format!("max_runs = {}", self.settings.max_runs)),
-                    (false, Some(deadline)) if self.runs % 64 == 0 && is_past(deadline) => {
-                        Some(format!("max_time = {:?}", self.settings.max_time.unwrap_or_default()))
-                    }
-                    _ => None,
-                };
-                if let Some(limit) = stopped {
-                    let at_least = explorer.at_least();
-                    let runs = self.runs;
-                    return Err(Halt::Incomplete {
-                        reason: format!(
-                            "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
-                        ),
-                    });
-                }
-            }
-            let watch = seen.clone().map_or(Watch::Nothing, Watch::merging);
-            let ran = run(self.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
-            if let Some(divergence) = &ran.divergence {
-                return Err(self.diverged(divergence));
-            }
-            if !explorer.ran(&ran.record) {
-                let scenario = Scenario::of_record(self.test, &ran.record);
-                let difference =
-                    format!("the scenario `{scenario}` met other choices when it was run once more");
-                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
-            }
-            if ran.outcome.end == End::Merged {
-                self.merged += u64::from(task.judge);
-            } else if task.judge {
-                self.runs += 1;
-                self.judge(&ran);
-            }
-            self.ground.record.replace(ran.record);
-        }
-        Ok(())
-    }
-
-    /// Judges a run and sorts what is wrong with it by cause.
-    fn judge(&mut self, ran: &Ran) {
-        if let End::Stuck(stuck) = &ran.outcome.end {
-            if self.stuck.is_none() {
-                self.stuck = Some((ran.plan.clone(), stuck.to_string()));
-            }
-            return;
-        }
-        // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
-        let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
-        if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
-            self.poisoned.get_or_insert((ran.plan.clone(), error.to_owned()));
-            return;
-        }
-        let findings = self.findings(&ran.outcome);
-        if findings.is_empty() {
-            return;
-        }
-        self.violated += 1;
-        let mut kinds: Vec<Kind> = ran.record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
-        kinds.sort();
-        kinds.dedup();
-        for finding in findings {
-            let subject = finding.subject();
-            // What fewer kinds of deviation bring about by themselves is no new cause.
-            let known = |group: &&mut Group| {
-                group.subject == subject && group.kinds.iter().all(|k| kinds.contains(k))
-            };
-            match self.groups.iter_mut().find(known) {
-                Some(group) => group.runs += 1,
-                None => self.groups.push(Group {
-                    subject,
-                    kinds: kinds.clone(),
-                    finding,
-                    plan: ran.plan.clone(),
-                    runs: 1,
-                }),
-            }
         }
     }
 
@@ -453,174 +338,6 @@ impl Exploration<'_> {
             Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),
         }
     }
-
-    fn diverged(&self, divergence: &Divergence) -> Halt {
-        Halt::Nondeterministic { reason: nondeterministic(&divergence.to_string()) }
-    }
-
-    /// Runs a scenario again and takes down what happens.
-    fn show(&mut self, plan: Plan) -> (Ran, Showing) {
-        let mut ran =
-            run(self.body, Course { timeline: Timeline::recording(), ..Course::plain(plan) }, &self.ground);
-        let findings = self.findings(&ran.outcome);
-        let scenario = Scenario::of_record(self.test, &ran.record);
-        let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
-        (ran, showing)
-    }
-
-    fn replay(mut self, scenario: &Scenario) -> Report {
-        self.look_at_overlap();
-        let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
-        self.runs = 2;
-        let report = |verdict, reason, showing| Report {
-            replayed: true,
-            runs: 2,
-            showing: Some(showing),
-            ..self.settings.blank(self.test, verdict, reason)
-        };
-        if let Some(divergence) = &ran.divergence {
-            let reason = format!(
-                "the scenario no longer fits the code: {divergence}\nIts timeline is that of what is left of it. Run the test without {REPLAY} to have today's scenarios."
-            );
-            return report(Verdict::Incomplete, Some(reason), showing);
-        }
-        if let End::Stuck(stuck) = &ran.outcome.end {
-            return report(Verdict::Stuck, Some(stuck.to_string()), showing);
-        }
-        if let Some(error) = poisoned(&ran.outcome) {
-            return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
-        }
-        if showing.findings.is_empty() {
-            return report(Verdict::Incomplete, None, showing);
-        }
-        let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
-        Report { violations, violated: 1, ..report(Verdict::Violated, None, showing) }
-    }
-
-    /// The report. The smallest scenario is run once more to be shown; so are the others, for their places.
-    fn finish(&mut self, verdict: Verdict, reason: Option<String>, exhausted: bool, at_least: u64) -> Report {
-        let mut violations = Vec::new();
-        let mut first = None;
-        for group in std::mem::take(&mut self.groups) {
-            let (_, mut showing) = self.show(group.plan);
-            let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject)
-            else {
-                let what = words::summary(&group.finding);
-                let reason = nondeterministic(&format!(
-                    "`{}`: the first time {what}, the second time not",
-                    showing.scenario
-                ));
-                return self.settings.blank(self.test, Verdict::Nondeterministic, Some(reason));
-            };
-            // What the group is about stands first.
-            showing.findings.swap(0, at);
-            violations.push(violation(&showing.findings[0], &showing, group.runs));
-            first.get_or_insert(showing);
-        }
-        if let (None, Some((plan, _))) = (&first, self.stuck.take().or_else(|| self.poisoned.take())) {
-            first = Some(self.show(plan).1);
-        }
-        if let Some((_, error)) = self.poisoned.take() {
-            self.notes.push(words::poisoned(&error));
-        }
-        let lines = self.map_lines();
-        self.note_failures();
-        self.note_guarantees();
-        Report {
-            violations,
-            runs: self.runs,
-            merged: self.merged,
-            lines,
-            exhausted,
-            at_least,
-            violated: self.violated,
-            notes: std::mem::take(&mut self.notes),
-            showing: first,
-            ..self.settings.blank(self.test, verdict, reason)
-        }
-    }
-
-    /// What the test allows is part of what it proves.
-    fn note_guarantees(&mut self) {
-        for (effect, guarantee) in &self.reference.outcome.terms.allowed {
-            let note = words::allowed(effect, *guarantee);
-            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
-        }
-        // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
-        let outcome = &self.reference.outcome;
-        let happens =
-            |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
-        for (effect, _) in outcome.terms.allowed.iter().filter(|(effect, _)| !happens(effect)) {
-            self.notes.push(format!(
-                "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
-            ));
-        }
-        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
-        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
-            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
-        }
-    }
-
-    /// Crashes once at each line that the reference run has passed.
-    fn map_lines(&mut self) -> LineMap {
-        let mut map = LineMap::default();
-        if self.reference.outcome.end != End::Completed {
-            return map;
-        }
-        let labels = self.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));
-        let points: Vec<_> = labels
-            .filter_map(|(at, label)| match label.site {
-                Site::Line(line) => Some((at, label, line)),
-                _ => None,
-            })
-            .collect();
-        if points.len() > MOST_MAPPED {
-            let passed = points.len();
-            self.notes.push(format!(
-                "the jobs pass {passed} lines; the map shows crashes at the first {MOST_MAPPED} only"
-            ));
-        }
-        for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
-            let plan = Plan::Numbered(vec![Deviation::new(at, 1)], Some(label));
-            let ran = run(self.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
-            let Watch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else { continue };
-            let after_recovery = match &ran.outcome.end {
-                End::Stuck(stuck) => vec![stuck.to_string()],
-                _ => recovery(&self.findings(&ran.outcome)),
-            };
-            let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
-            let scenario = Scenario::of_record(self.test, &ran.record);
-            map.add(line, LineCrash { scenario, after_crash, after_recovery });
-        }
-        map
-    }
-
-    /// A job that fails though nothing goes wrong is worth a word, even where others do not.
-    fn note_failures(&mut self) {
-        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
-            let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures());
-            let error = job.error().unwrap_or_default();
-            self.notes.push(format!(
-                "job#{number} {kind} fails {} even when nothing goes wrong: {error}",
-                words::times(failures as usize)
-            ));
-        }
-    }
-}
-
-fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
-    let (expected, actual) = words::expected_and_actual(finding);
-    Violation {
-        oracle: finding.oracle(),
-        summary: words::summary(finding),
-        effect: words::effect_of(finding),
-        expected,
-        actual,
-        scenario: showing.scenario.clone(),
-        cause: showing.causes(),
-        place: showing.place(),
-        runs,
-    }
 }
 
 /// The error of a job that came upon a lock of the standard library which a panic had poisoned.
@@ -634,20 +351,4 @@ fn nondeterministic(difference: &str) -> String {
     format!(
         "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap). What a static, a LazyLock or a Once holds outlives the run: build it in the boot closure instead"
     )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "max_time bounds the exploration itself, in real time; no run sees it"
-)]
-fn deadline(most: Duration) -> std::time::Instant {
-    std::time::Instant::now() + most
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "max_time bounds the exploration itself, in real time; no run sees it"
-)]
-fn is_past(deadline: std::time::Instant) -> bool {
-    std::time::Instant::now() >= deadline
 }

@@ -4,6 +4,10 @@
 //! option taken. Option 0 is always "nothing unusual"; any other option is a *deviation*. A run is named by its
 //! deviations alone. Nothing here knows what the choices are about.
 
+mod sampled;
+
+pub(crate) use self::sampled::{Dice, Pct, Random};
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -358,6 +362,26 @@ pub(crate) enum Plan {
     Numbered(Vec<Deviation>, Option<Label>),
     /// At the choices of these names, in the order in which they are met.
     Wanted(Vec<Wanted>),
+    /// At a few places that are drawn on the way.
+    Random(Random),
+    /// Where [`Chooser::choose_task`] is asked, as random priorities will have it.
+    Pct(Pct),
+}
+
+impl Plan {
+    /// No departure at all.
+    pub(crate) fn ordinary() -> Self {
+        Plan::Numbered(Vec::new(), None)
+    }
+
+    /// The course that a run has taken, once more.
+    pub(crate) fn again(record: &[Choice]) -> Self {
+        let deviations = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
+        Plan::Numbered(
+            deviations.map(|(at, choice)| Deviation::new(at, choice.taken as usize)).collect(),
+            None,
+        )
+    }
 }
 
 /// Why a run did not follow its plan.
@@ -431,16 +455,40 @@ impl Chooser {
                 deviations.get(self.next).is_none_or(|next| next.at() != self.record.len())
             }
             Plan::Wanted(wanted) => self.next == wanted.len(),
+            Plan::Random(random) => random.is_over(),
+            Plan::Pct(_) => true,
         };
-        let taken = if ordinary { 0 } else { self.planned(&label, options) };
+        let taken = if ordinary { 0 } else { self.planned(kind, &label, options) };
         debug_assert!(taken < options.len(), "an option that is not offered");
         self.record.push(Choice { kind, label, options, taken: taken as u32 });
         taken
     }
 
-    fn planned(&mut self, label: &Label, options: Options) -> usize {
+    /// Decides which task goes on. `candidates`: who could, each by a small number that it keeps for the run; the first
+    /// is the one that would, and `label` names it. The answer is a place in `candidates`, and recorded as
+    /// [`Chooser::choose`] records it, as a choice of [`Kind::Schedule`].
+    ///
+    /// # Panics
+    /// When there is no candidate.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "asked by the executor as soon as it interleaves tasks")
+    )]
+    pub(crate) fn choose_task(&mut self, label: Label, candidates: &[u32]) -> usize {
+        assert!(!candidates.is_empty(), "nobody to choose from at {label}");
+        let options = Options::Counted(candidates.len() as u32);
+        let Plan::Pct(pct) = &mut self.plan else { return self.choose(Kind::Schedule, label, options) };
+        let taken = pct.take(candidates);
+        self.record.push(Choice { kind: Kind::Schedule, label, options, taken: taken as u32 });
+        taken
+    }
+
+    fn planned(&mut self, kind: Kind, label: &Label, options: Options) -> usize {
         if self.divergence.is_some() {
             return 0;
+        }
+        if let Plan::Random(random) = &mut self.plan {
+            return random.take(kind, options.len());
         }
         match &self.plan {
             Plan::Numbered(deviations, expected) => {
@@ -482,6 +530,7 @@ impl Chooser {
                 self.next += 1;
                 option
             }
+            Plan::Random(_) | Plan::Pct(_) => 0,
         }
     }
 
@@ -501,6 +550,8 @@ impl Chooser {
                 })
             }
             Plan::Wanted(wanted) => wanted.get(self.next).map(Wanted::to_string),
+            // They take what comes.
+            Plan::Random(_) | Plan::Pct(_) => None,
         };
         let divergence = self.divergence.or_else(|| {
             unmet.map(|wanted| Divergence::NeverMet {

@@ -6,6 +6,7 @@
 //! when its turn comes it is run once more, uncounted, to have its choices back: and if they are others now, the code
 //! under test is not deterministic.
 
+use super::Share;
 use crate::choice::{Choice, Deviation, Kind, Label, Plan, digest};
 
 /// How many deviations a run may have: in all, and of each kind.
@@ -25,7 +26,7 @@ impl Bounds {
         Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
     }
 
-    fn of(&self, kind: Kind) -> usize {
+    pub(super) fn of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Crash => self.crashes,
             Kind::Fault => self.faults,
@@ -45,13 +46,49 @@ pub(crate) struct Task {
 }
 
 /// The scenario whose children are being run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Parent {
     deviations: Vec<Deviation>,
     record: Vec<Choice>,
     /// The next child: which choice, which option of it.
     at: usize,
     option: usize,
+    /// Children so far, those of other shards among them.
+    children: u64,
+    /// How many more may be run.
+    left: usize,
+}
+
+impl Parent {
+    fn new(deviations: Vec<Deviation>, record: Vec<Choice>) -> Self {
+        Self { deviations, record, at: 0, option: 0, children: 0, left: usize::MAX }
+    }
+
+    /// The next child, whoever runs it: its last deviation, and the label of that.
+    fn next(&mut self, bounds: &Bounds) -> Option<(Deviation, Label)> {
+        while let Some(choice) = self.record.get(self.at) {
+            let options = choice.options.len().min(Deviation::MAX_OPTIONS);
+            if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
+                self.option += 1;
+                self.children += 1;
+                return Some((Deviation::new(self.at, self.option), choice.label));
+            }
+            self.at += 1;
+            self.option = 0;
+        }
+        None
+    }
+
+    /// How many children are still to come, whoever runs them.
+    fn to_come(&self, bounds: &Bounds) -> u64 {
+        let rest = self.record.get(self.at..).unwrap_or_default();
+        let options: usize = rest
+            .iter()
+            .filter(|choice| admits(bounds, &self.deviations, &self.record, choice.kind))
+            .map(|choice| choice.options.len().min(Deviation::MAX_OPTIONS) - 1)
+            .sum();
+        options.saturating_sub(self.option) as u64
+    }
 }
 
 /// Hands out runs, fewest deviations first. After each [`Exhaustive::next`], [`Exhaustive::ran`] must be told how
@@ -59,6 +96,10 @@ struct Parent {
 #[derive(Debug)]
 pub(crate) struct Exhaustive {
     bounds: Bounds,
+    /// Which of the runs with one deviation are run here, with all that come of them.
+    share: Share,
+    /// It is a piece of another one, and ends where the level ends.
+    is_piece: bool,
     /// How many deviations the scenarios of the frontier have.
     level: usize,
     /// Scenarios whose children are still to be run, `level` deviations each, end to end.
@@ -79,6 +120,8 @@ impl Exhaustive {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            share: Share::default(),
+            is_piece: false,
             level: 0,
             frontier: Vec::new(),
             digests: Vec::new(),
@@ -92,6 +135,11 @@ impl Exhaustive {
         }
     }
 
+    /// Only a share of the runs.
+    pub(crate) fn sharing(self, share: Share) -> Self {
+        Self { share, ..self }
+    }
+
     /// The next run, or none when all within the bounds were handed out.
     pub(crate) fn next(&mut self) -> Option<Task> {
         if !self.started {
@@ -101,22 +149,37 @@ impl Exhaustive {
         if let Some((deviations, label)) = self.next_child() {
             return Some(self.judged(deviations, Some(label)));
         }
-        self.parent = None;
-        if self.level == 0 || self.done * self.level == self.frontier.len() {
-            if self.following.is_empty() {
-                return None;
-            }
-            self.level += 1;
-            self.frontier = std::mem::take(&mut self.following);
-            self.digests = std::mem::take(&mut self.following_digests);
-            self.done = 0;
+        // Whoever puts a piece back asks its parent how far it came.
+        if self.parents_left() == 0 && (self.is_piece || !self.deepen()) {
+            return None;
         }
         let from = self.done * self.level;
         let deviations = self.frontier[from..from + self.level].to_vec();
         self.done += 1;
         self.handed = None;
-        self.parent = Some(Parent { deviations: deviations.clone(), record: Vec::new(), at: 0, option: 0 });
+        self.parent = Some(Parent::new(deviations.clone(), Vec::new()));
         Some(Task { plan: Plan::Numbered(deviations, None), judge: false })
+    }
+
+    /// How many scenarios of the frontier have not had their turn.
+    fn parents_left(&self) -> usize {
+        match self.level {
+            0 => 0,
+            level => self.frontier.len() / level - self.done,
+        }
+    }
+
+    /// Goes on to the runs with one deviation more, if there are any.
+    fn deepen(&mut self) -> bool {
+        if self.following.is_empty() {
+            return false;
+        }
+        self.parent = None;
+        self.level += 1;
+        self.frontier = std::mem::take(&mut self.following);
+        self.digests = std::mem::take(&mut self.following_digests);
+        self.done = 0;
+        true
     }
 
     fn judged(&mut self, deviations: Vec<Deviation>, label: Option<Label>) -> Task {
@@ -131,9 +194,7 @@ impl Exhaustive {
         match self.handed.take() {
             // The root stays at hand: its children come next.
             Some(deviations) if deviations.is_empty() => {
-                let record = record.to_vec();
-                self.parent =
-                    (self.bounds.total > 0).then_some(Parent { deviations, record, at: 0, option: 0 });
+                self.parent = (self.bounds.total > 0).then(|| Parent::new(deviations, record.to_vec()));
             }
             Some(deviations) => {
                 if deviations.len() < self.bounds.total && self.has_children(&deviations, record) {
@@ -154,21 +215,21 @@ impl Exhaustive {
 
     fn next_child(&mut self) -> Option<(Vec<Deviation>, Label)> {
         let parent = self.parent.as_mut()?;
-        while let Some(choice) = parent.record.get(parent.at) {
-            let options = choice.options.len().min(Deviation::MAX_OPTIONS);
-            if parent.option + 1 < options
-                && admits(&self.bounds, &parent.deviations, &parent.record, choice.kind)
-            {
-                parent.option += 1;
-                let mut deviations = Vec::with_capacity(parent.deviations.len() + 1);
-                deviations.extend_from_slice(&parent.deviations);
-                deviations.push(Deviation::new(parent.at, parent.option));
-                return Some((deviations, choice.label));
+        loop {
+            if parent.left == 0 {
+                return None;
             }
-            parent.at += 1;
-            parent.option = 0;
+            let number = parent.children;
+            let (last, label) = parent.next(&self.bounds)?;
+            parent.left -= 1;
+            if parent.deviations.is_empty() && !self.share.has(number) {
+                continue;
+            }
+            let mut deviations = Vec::with_capacity(parent.deviations.len() + 1);
+            deviations.extend_from_slice(&parent.deviations);
+            deviations.push(last);
+            return Some((deviations, label));
         }
-        None
     }
 
     fn has_children(&self, deviations: &[Deviation], record: &[Choice]) -> bool {
@@ -183,20 +244,86 @@ impl Exhaustive {
     /// A number of runs that the exploration has at the least, counted from what is known now.
     pub(crate) fn at_least(&self) -> u64 {
         let children = self.parent.as_ref().map_or(0, |parent| {
-            let rest = parent.record.get(parent.at..).unwrap_or_default();
-            let options: usize = rest
-                .iter()
-                .filter(|choice| admits(&self.bounds, &parent.deviations, &parent.record, choice.kind))
-                .map(|choice| choice.options.len().min(Deviation::MAX_OPTIONS) - 1)
-                .sum();
-            options.saturating_sub(parent.option)
+            let to_come = parent.to_come(&self.bounds);
+            match parent.deviations.is_empty() {
+                true => self.share.count(parent.children..parent.children + to_come),
+                false => to_come,
+            }
         });
-        let parents = match self.level {
-            0 => 0,
-            level => self.frontier.len() / level - self.done,
-        };
         // Each stored scenario has a child, or it would not have been stored.
-        self.runs + (children + parents + self.following.len() / (self.level + 1)) as u64
+        let stored = self.parents_left() + self.following.len() / (self.level + 1);
+        self.runs + children + stored as u64
+    }
+}
+
+/// How far the pieces of a level were handed out.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    level: usize,
+    parents: usize,
+    root: Option<Parent>,
+}
+
+/// An exploration in pieces, which may be run apart from one another: each is an explorer of its own, and when it has
+/// handed out all of its runs it is put back, in the order in which pieces were taken. Until then the explorer that
+/// they are pieces of is as if nothing had been taken.
+impl Exhaustive {
+    /// To take pieces from, from here on.
+    pub(crate) fn ahead(&self) -> Ahead {
+        debug_assert!(self.level == 0 || self.parent.as_ref().is_none_or(|p| p.to_come(&self.bounds) == 0));
+        Ahead {
+            level: self.level,
+            parents: self.done,
+            root: self.parent.clone().filter(|parent| parent.deviations.is_empty()),
+        }
+    }
+
+    /// The next piece, of at most so many scenarios of this level (of the first level: runs); none when all of the level
+    /// are handed out.
+    pub(crate) fn piece(&self, ahead: &mut Ahead, most: usize) -> Option<Self> {
+        debug_assert_eq!(ahead.level, self.level, "pieces of a level that is over");
+        let piece = Self {
+            share: self.share,
+            is_piece: true,
+            level: self.level,
+            started: true,
+            ..Self::new(self.bounds.clone())
+        };
+        if let Some(root) = &mut ahead.root {
+            let parent = Parent { left: most, ..root.clone() };
+            let taken = (0..most).take_while(|_| root.next(&self.bounds).is_some()).count();
+            return (taken > 0).then_some(Self { parent: Some(parent), ..piece });
+        }
+        let all = self.digests.len();
+        let (from, to) = (ahead.parents, all.min(ahead.parents + most));
+        ahead.parents = to;
+        let frontier = self.frontier[from * self.level..to * self.level].to_vec();
+        (from < to).then(|| Self { frontier, digests: self.digests[from..to].to_vec(), ..piece })
+    }
+
+    /// How many scenarios of this level are not in a piece yet (of the first level: runs).
+    pub(crate) fn left(&self, ahead: &Ahead) -> usize {
+        match &ahead.root {
+            Some(root) => root.to_come(&self.bounds) as usize,
+            None => self.digests.len() - ahead.parents,
+        }
+    }
+
+    /// Puts back a piece that has handed out all of its runs.
+    pub(crate) fn put_back(&mut self, piece: Self) {
+        debug_assert_eq!(piece.level, self.level, "a piece of a level that is over");
+        self.runs += piece.runs;
+        self.following.extend(piece.following);
+        self.following_digests.extend(piece.following_digests);
+        self.done += piece.done;
+        if let (0, Some(mine), Some(its)) = (self.level, &mut self.parent, piece.parent) {
+            (mine.at, mine.option, mine.children) = (its.at, its.option, its.children);
+        }
+    }
+
+    /// Goes on to the next level when all pieces of this one are back. False: there is none.
+    pub(crate) fn next_level(&mut self) -> bool {
+        self.deepen()
     }
 }
 
@@ -307,6 +434,116 @@ mod tests {
         });
         let told: Vec<_> = told.take(5).collect();
         assert_eq!(told, [(false, true), (false, true), (false, true), (false, true), (true, false)]);
+    }
+
+    /// A program whose course depends on what was taken: some branches are longer, some offer other kinds.
+    fn crooked(chooser: &mut Chooser) {
+        for turn in 0..4 {
+            match choose(chooser, Kind::Crash, 2 + turn) {
+                1 => (0..3).for_each(|_| _ = choose(chooser, Kind::Fault, 3)),
+                2 => _ = choose(chooser, Kind::Delivery, 2),
+                _ => {}
+            }
+        }
+    }
+
+    type Runs = Vec<Vec<(usize, usize)>>;
+
+    fn run_to_the_end(explorer: &mut Exhaustive, program: impl Fn(&mut Chooser)) -> Runs {
+        let mut runs = Vec::new();
+        while let Some(task) = explorer.next() {
+            let Plan::Numbered(deviations, _) = &task.plan else { unreachable!("numbered plans only") };
+            if task.judge {
+                runs.push(deviations.iter().map(|d| (d.at(), d.option())).collect());
+            }
+            let mut chooser = Chooser::new(task.plan);
+            program(&mut chooser);
+            assert!(explorer.ran(chooser.record()));
+        }
+        runs
+    }
+
+    /// Explores in pieces, which are run the last one first; after so many levels as always.
+    fn in_pieces(bounds: Bounds, share: Share, size: usize, levels: usize) -> (Runs, u64) {
+        let mut explorer = Exhaustive::new(bounds).sharing(share);
+        let mut chooser = Chooser::new(explorer.next().unwrap().plan);
+        crooked(&mut chooser);
+        assert!(explorer.ran(chooser.record()));
+        let mut seen = vec![vec![]];
+        for _ in 0..levels {
+            let mut ahead = explorer.ahead();
+            let all = explorer.left(&ahead);
+            let mut pieces = Vec::new();
+            while let Some(piece) = explorer.piece(&mut ahead, size) {
+                pieces.push(piece);
+            }
+            assert_eq!((pieces.len(), explorer.left(&ahead)), (all.div_ceil(size), 0));
+            let mut runs: Vec<_> =
+                pieces.iter_mut().rev().map(|piece| run_to_the_end(piece, crooked)).collect();
+            runs.reverse();
+            seen.extend(runs.concat());
+            pieces.into_iter().for_each(|piece| explorer.put_back(piece));
+            if !explorer.next_level() {
+                break;
+            }
+        }
+        seen.extend(run_to_the_end(&mut explorer, crooked));
+        (seen, explorer.at_least())
+    }
+
+    #[test]
+    fn in_pieces_the_same_runs_come_in_the_same_order() {
+        for bounds in [Bounds::total(1), Bounds::total(2), Bounds { faults: 1, ..Bounds::total(3) }] {
+            let whole = explore(bounds.clone(), crooked);
+            for (size, levels) in [(1, 9), (2, 9), (3, 1), (7, 2), (1_000, 9), (4, 0)] {
+                let (pieces, at_least) = in_pieces(bounds.clone(), Share::default(), size, levels);
+                assert_eq!(pieces, whole, "{size} at a time");
+                assert_eq!(at_least, whole.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn an_explorer_goes_on_where_its_pieces_were_put_back() {
+        let whole = explore(Bounds::total(2), crooked);
+        let mut explorer = Exhaustive::new(Bounds::total(2));
+        let mut chooser = Chooser::new(explorer.next().unwrap().plan);
+        crooked(&mut chooser);
+        assert!(explorer.ran(chooser.record()));
+        let mut seen = vec![vec![]];
+        let mut ahead = explorer.ahead();
+        for _ in 0..2 {
+            let mut piece = explorer.piece(&mut ahead, 3).unwrap();
+            seen.extend(run_to_the_end(&mut piece, crooked));
+            explorer.put_back(piece);
+        }
+        let lost = explorer.piece(&mut ahead, 3);
+        assert!(lost.is_some(), "a piece that is never put back");
+        seen.extend(run_to_the_end(&mut explorer, crooked));
+        assert_eq!(seen, whole);
+    }
+
+    #[test]
+    fn shards_are_disjoint_and_together_complete() {
+        for bounds in [Bounds::total(1), Bounds::total(3)] {
+            let mut whole = explore(bounds.clone(), crooked);
+            whole.sort();
+            for of in [1, 2, 3, 5, 100] {
+                let mut together: Runs = Vec::new();
+                for number in 1..=of {
+                    let share = Share::new(number, of).unwrap();
+                    let mut explorer = Exhaustive::new(bounds.clone()).sharing(share);
+                    let runs = run_to_the_end(&mut explorer, crooked);
+                    assert_eq!(explorer.at_least(), runs.len() as u64);
+                    assert_eq!(in_pieces(bounds.clone(), share, 2, 9).0, runs, "shard {share} in pieces");
+                    assert_eq!(runs[0], [], "each has the reference run, to compare with");
+                    together.extend_from_slice(&runs[1..]);
+                }
+                together.push(vec![]);
+                together.sort();
+                assert_eq!(together, whole, "{of} shards: each run in one of them, and only once");
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,13 @@
 //! Which scenario next. Knows choices and their records, nothing of jobs and worlds.
 
+mod shard;
 mod exhaustive;
+mod random;
+mod pct;
+mod shrink;
 
-pub(crate) use exhaustive::{Bounds, Exhaustive};
+pub(crate) use exhaustive::{Ahead, Bounds, Exhaustive};
+pub(crate) use pct::PctRuns;
+pub(crate) use random::RandomRuns;
+pub(crate) use shard::{Share, ShareError};
+pub(crate) use shrink::shrink;

@@ -1,0 +1,158 @@
+//! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
+//! is to be noted.
+
+use super::{Exploration, nondeterministic};
+use crate::choice::{Deviation, Name, Plan, Site};
+use crate::job::short_kind;
+use crate::oracle::Finding;
+use crate::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
+use crate::run::{Course, End, Ran, run};
+use crate::scenario::Scenario;
+use crate::timeline::Timeline;
+use crate::watch::Watch;
+
+/// Lines passed in the reference run that the map of a job shows.
+const MOST_MAPPED: usize = 5_000;
+
+impl Exploration<'_> {
+    /// Runs a scenario again and takes down what happens.
+    pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
+        let mut ran =
+            run(self.body, Course { timeline: Timeline::recording(), ..Course::plain(plan) }, &self.ground);
+        let findings = self.findings(&ran.outcome);
+        let scenario = Scenario::of_record(self.test, &ran.record);
+        let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
+        (ran, showing)
+    }
+
+    /// The report. The smallest scenario is run once more to be shown; so are the others, for their places.
+    pub(super) fn finish(
+        &mut self,
+        verdict: Verdict,
+        reason: Option<String>,
+        exhausted: bool,
+        at_least: u64,
+    ) -> Report {
+        let mut violations = Vec::new();
+        let mut first = None;
+        for group in std::mem::take(&mut self.groups) {
+            let (_, mut showing) = self.show(group.plan);
+            let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject)
+            else {
+                let what = words::summary(&group.finding);
+                let reason = nondeterministic(&format!(
+                    "`{}`: the first time {what}, the second time not",
+                    showing.scenario
+                ));
+                return self.settings.blank(self.test, Verdict::Nondeterministic, Some(reason));
+            };
+            // What the group is about stands first.
+            showing.findings.swap(0, at);
+            violations.push(violation(&showing.findings[0], &showing, group.runs));
+            first.get_or_insert(showing);
+        }
+        if let (None, Some((plan, _))) = (&first, self.stuck.take().or_else(|| self.poisoned.take())) {
+            first = Some(self.show(plan).1);
+        }
+        if let Some((_, error)) = self.poisoned.take() {
+            self.notes.push(words::poisoned(&error));
+        }
+        let lines = self.map_lines();
+        self.note_failures();
+        self.note_guarantees();
+        Report {
+            violations,
+            runs: self.runs,
+            merged: self.merged,
+            lines,
+            exhausted,
+            at_least,
+            violated: self.violated,
+            notes: std::mem::take(&mut self.notes),
+            showing: first,
+            ..self.settings.blank(self.test, verdict, reason)
+        }
+    }
+
+    /// What the test allows is part of what it proves.
+    pub(super) fn note_guarantees(&mut self) {
+        for (effect, guarantee) in &self.reference.outcome.terms.allowed {
+            let note = words::allowed(effect, *guarantee);
+            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
+        }
+        // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
+        let outcome = &self.reference.outcome;
+        let happens =
+            |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
+        for (effect, _) in outcome.terms.allowed.iter().filter(|(effect, _)| !happens(effect)) {
+            self.notes.push(format!(
+                "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
+            ));
+        }
+        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
+        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
+            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
+        }
+    }
+
+    /// Crashes once at each line that the reference run has passed.
+    pub(super) fn map_lines(&mut self) -> LineMap {
+        let mut map = LineMap::default();
+        if self.reference.outcome.end != End::Completed {
+            return map;
+        }
+        let labels = self.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));
+        let points: Vec<_> = labels
+            .filter_map(|(at, label)| match label.site {
+                Site::Line(line) => Some((at, label, line)),
+                _ => None,
+            })
+            .collect();
+        if points.len() > MOST_MAPPED {
+            let passed = points.len();
+            self.notes.push(format!(
+                "the jobs pass {passed} lines; the map shows crashes at the first {MOST_MAPPED} only"
+            ));
+        }
+        for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
+            let plan = Plan::Numbered(vec![Deviation::new(at, 1)], Some(label));
+            let ran = run(self.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
+            let Watch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else { continue };
+            let after_recovery = match &ran.outcome.end {
+                End::Stuck(stuck) => vec![stuck.to_string()],
+                _ => recovery(&self.findings(&ran.outcome)),
+            };
+            let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
+            let scenario = Scenario::of_record(self.test, &ran.record);
+            map.add(line, LineCrash { scenario, after_crash, after_recovery });
+        }
+        map
+    }
+
+    /// A job that fails though nothing goes wrong is worth a word, even where others do not.
+    pub(super) fn note_failures(&mut self) {
+        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
+            let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures());
+            let error = job.error().unwrap_or_default();
+            self.notes.push(format!(
+                "job#{number} {kind} fails {} even when nothing goes wrong: {error}",
+                words::times(failures as usize)
+            ));
+        }
+    }
+}
+
+pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
+    let (expected, actual) = words::expected_and_actual(finding);
+    Violation {
+        oracle: finding.oracle(),
+        summary: words::summary(finding),
+        effect: words::effect_of(finding),
+        expected,
+        actual,
+        scenario: showing.scenario.clone(),
+        cause: showing.causes(),
+        place: showing.place(),
+        runs,
+    }
+}

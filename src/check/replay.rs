@@ -1,0 +1,58 @@
+//! One scenario alone.
+
+use super::conclusion::violation;
+use super::{Exploration, Explore, poisoned};
+use crate::choice::Plan;
+use crate::report::{Report, Verdict, words};
+use crate::run::End;
+use crate::scenario::{Scenario, ScenarioError};
+
+/// The variable that holds a scenario to be run alone.
+const REPLAY: &str = "RETRYPROOF_REPLAY";
+
+impl Explore {
+    /// The scenario to be run alone, if one is asked for here.
+    pub(super) fn wanted_replay(&self, test: &str) -> Result<Option<Scenario>, ScenarioError> {
+        if let Some(text) = &self.replay {
+            return text.parse().map(Some);
+        }
+        match std::env::var(REPLAY) {
+            Ok(text) => {
+                let scenario: Scenario = text.parse()?;
+                Ok(Some(scenario).filter(|scenario| scenario.test() == test))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+impl Exploration<'_> {
+    pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
+        self.look_at_overlap();
+        let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
+        self.runs = 2;
+        let report = |verdict, reason, showing| Report {
+            replayed: true,
+            runs: 2,
+            showing: Some(showing),
+            ..self.settings.blank(self.test, verdict, reason)
+        };
+        if let Some(divergence) = &ran.divergence {
+            let reason = format!(
+                "the scenario no longer fits the code: {divergence}\nIts timeline is that of what is left of it. Run the test without {REPLAY} to have today's scenarios."
+            );
+            return report(Verdict::Incomplete, Some(reason), showing);
+        }
+        if let End::Stuck(stuck) = &ran.outcome.end {
+            return report(Verdict::Stuck, Some(stuck.to_string()), showing);
+        }
+        if let Some(error) = poisoned(&ran.outcome) {
+            return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
+        }
+        if showing.findings.is_empty() {
+            return report(Verdict::Incomplete, None, showing);
+        }
+        let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
+        Report { violations, violated: 1, ..report(Verdict::Violated, None, showing) }
+    }
+}

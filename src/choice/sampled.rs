@@ -1,0 +1,138 @@
+//! Plans that are drawn while the run goes on, for what lies past the exhaustive bound. What they have taken is in the
+//! run's record like anything else, so that a sampled run has a name, too.
+
+use std::collections::BTreeMap;
+
+use super::{Choice, Deviation, Kind};
+
+/// How many kinds of choices there are.
+const KINDS: usize = 5;
+
+/// Numbers that a seed determines: SplitMix64 (Steele, Lea, Flood 2014).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// The numbers of one stream of a seed.
+    pub(crate) fn new(seed: u64, stream: u64) -> Self {
+        let mut streams = Self(stream);
+        Self(seed ^ streams.roll())
+    }
+
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `count`; 0 if there is none. Its bias is at most `count` in 2⁶⁴.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        ((u128::from(self.roll()) * count as u128) >> 64) as usize
+    }
+}
+
+/// A few deviations at random places.
+///
+/// Each has any place among as many choices as the ordinary run has, counted from the one before it: a deviation often
+/// brings a whole attempt more, which the number of choices of the ordinary run would leave out.
+#[derive(Clone, Debug)]
+pub(crate) struct Random {
+    dice: Dice,
+    /// Deviations still to be taken.
+    left: usize,
+    /// How many choices that could be taken otherwise are passed before the next.
+    pass: usize,
+    spread: usize,
+    /// Of each kind, how many more there may be.
+    budget: [usize; KINDS],
+}
+
+impl Random {
+    /// `deviations` of them, as far as the run lasts. `spread`: how many choices the ordinary run has at which something
+    /// else could be taken.
+    pub(crate) fn new(
+        mut dice: Dice,
+        deviations: usize,
+        spread: usize,
+        most: impl Fn(Kind) -> usize,
+    ) -> Self {
+        let pass = dice.below(spread);
+        let budget = [Kind::Crash, Kind::Fault, Kind::Delivery, Kind::Schedule, Kind::Delay].map(most);
+        Self { dice, left: deviations, pass, spread, budget }
+    }
+
+    /// Whether all deviations were taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    pub(super) fn take(&mut self, kind: Kind, options: usize) -> usize {
+        let budget = &mut self.budget[kind as usize];
+        if self.left == 0 || options < 2 || *budget == 0 {
+            return 0;
+        }
+        if self.pass > 0 {
+            self.pass -= 1;
+            return 0;
+        }
+        self.left -= 1;
+        *budget -= 1;
+        self.pass = self.dice.below(self.spread);
+        1 + self.dice.below(options.min(Deviation::MAX_OPTIONS) - 1)
+    }
+
+    /// The choices of a run at which something else could be taken.
+    pub(crate) fn spread_of(record: &[Choice], most: impl Fn(Kind) -> usize) -> usize {
+        record.iter().filter(|choice| choice.options.len() > 1 && most(choice.kind) > 0).count()
+    }
+}
+
+/// Schedules by priority: the one of all candidates that has the highest goes on, and at a few random moments it loses
+/// it. A bug that `depth` orderings of steps bring about, among `n` tasks with `k` steps in all, is met with a
+/// probability of at least 1/(n·k^(depth−1)) (Burckhardt, Kothari, Musuvathi, Nagarakatte: *A Randomized Scheduler with
+/// Probabilistic Guarantees of Finding Bugs*, 2010).
+#[derive(Clone, Debug)]
+pub(crate) struct Pct {
+    dice: Dice,
+    /// What each task has; tasks draw theirs when they are first seen.
+    priorities: BTreeMap<u32, u64>,
+    /// At which steps the task that is to go on gets which priority.
+    changes: Vec<(usize, u64)>,
+    step: usize,
+}
+
+impl Pct {
+    /// `depth − 1` changes of priority, among `steps` steps.
+    pub(crate) fn new(mut dice: Dice, depth: usize, steps: usize) -> Self {
+        let changes = (1..depth).map(|priority| (dice.below(steps), priority as u64)).collect();
+        Self { dice, priorities: BTreeMap::new(), changes, step: 0 }
+    }
+
+    /// Which of the candidates goes on.
+    pub(super) fn take(&mut self, candidates: &[u32]) -> usize {
+        // Above all that a change gives.
+        const FIRST: u64 = 1 << 63;
+        let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
+        for &task in candidates {
+            let dice = &mut self.dice;
+            self.priorities.entry(task).or_insert_with(|| dice.roll() | FIRST);
+        }
+        for at in 0..self.changes.len() {
+            let (step, priority) = self.changes[at];
+            if step == self.step {
+                let falls = candidates[self.highest(candidates)];
+                self.priorities.insert(falls, priority);
+            }
+        }
+        self.step += 1;
+        self.highest(candidates)
+    }
+
+    /// The place of the candidate with the highest priority; of equal ones the first.
+    fn highest(&self, candidates: &[u32]) -> usize {
+        let priority = |at: &usize| self.priorities[&candidates[*at]];
+        (0..candidates.len()).rev().max_by_key(priority).unwrap_or(0)
+    }
+}
