@@ -151,6 +151,8 @@ pub(crate) enum Actor {
     Test,
     /// Code of a process outside of any attempt: a task that an attempt has spawned.
     Process(Name),
+    /// A task that a process has spawned when it was booted, by its own name.
+    Task(Name),
     /// One attempt of one job. Both count from 1.
     Attempt {
         /// The number of the job, in the order in which jobs came into the world.
@@ -164,7 +166,7 @@ impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Actor::Test => f.write_str("test"),
-            Actor::Process(name) => write!(f, "{name}"),
+            Actor::Process(name) | Actor::Task(name) => write!(f, "{name}"),
             Actor::Attempt { job, attempt } => write!(f, "job#{job}.{attempt}"),
         }
     }
@@ -280,6 +282,10 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
             Actor::Process(name) => {
                 hasher.write(name.0.as_bytes());
                 (1, 0)
+            }
+            Actor::Task(name) => {
+                hasher.write(name.0.as_bytes());
+                (3, 0)
             }
             Actor::Attempt { job, attempt } => (u64::from(job) << 2 | 2, attempt),
         };
@@ -464,19 +470,14 @@ impl Chooser {
         taken
     }
 
-    /// Decides which task goes on. `candidates`: who could, each by a small number that it keeps for the run; the first
-    /// is the one that would, and `label` names it. The answer is a place in `candidates`, and recorded as
+    /// Decides which task goes on. `candidates`: who could; the first is the one that would, and `label` names it. The answer is a place in `candidates`, and recorded as
     /// [`Chooser::choose`] records it, as a choice of [`Kind::Schedule`].
     ///
     /// # Panics
     /// When there is no candidate.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked by the executor as soon as it interleaves tasks")
-    )]
-    pub(crate) fn choose_task(&mut self, label: Label, candidates: &[u32]) -> usize {
+    pub(crate) fn choose_task(&mut self, label: Label, candidates: &[Actor]) -> usize {
         assert!(!candidates.is_empty(), "nobody to choose from at {label}");
-        let options = Options::Counted(candidates.len() as u32);
+        let options = Options::Others(candidates.len() as u32 - 1);
         let Plan::Pct(pct) = &mut self.plan else { return self.choose(Kind::Schedule, label, options) };
         let taken = pct.take(candidates);
         self.record.push(Choice { kind: Kind::Schedule, label, options, taken: taken as u32 });

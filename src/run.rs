@@ -59,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) crash_points: u64,
     /// Whether attempts ran at the same time.
     pub(crate) overlapped: bool,
+    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
+    pub(crate) spawned: bool,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
     /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
@@ -128,7 +130,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
-    let (crash_points, overlapped) = (state.crash_points, state.overlapped);
+    let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
     let told_of_failures = state.told_of_failures;
@@ -158,6 +160,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         terms,
         crash_points,
         overlapped,
+        spawned,
     };
     Ran { plan, outcome, record, divergence, events, watch }
 }

@@ -109,6 +109,8 @@ pub(crate) struct State {
     pub(crate) crash_points: u64,
     /// Whether an attempt has begun while another one was under way.
     pub(crate) overlapped: bool,
+    /// Whether a process has spawned tasks of its own.
+    pub(crate) spawned: bool,
     pub(crate) stuck: Option<Stuck>,
 }
 
@@ -189,6 +191,7 @@ impl State {
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
             crash_points: 0,
             overlapped: false,
+            spawned: false,
             stuck: None,
         }
     }
@@ -222,13 +225,22 @@ impl State {
         }
         let label = Label { actor: self.actor, site, point };
         let taken = self.chooser.choose(kind, label, options);
-        if taken != 0 && self.timeline.is_recording() {
-            let choice = Choice { kind, label, options, taken: taken as u32 };
-            // A point without a call of its own is shown at the call before it.
-            let place = place.or_else(|| self.timeline.last_call(self.actor).map(|(place, _)| place));
-            self.note(|| What::Deviated { choice, place, instead: None });
+        if taken != 0 {
+            self.note_deviation(place, None);
         }
         taken
+    }
+
+    /// Notes the deviation that was just taken. `instead`: who goes on, where it was a choice of that.
+    fn note_deviation(&mut self, place: Option<Place>, instead: Option<Actor>) {
+        if !self.timeline.is_recording() {
+            return;
+        }
+        let choice = *self.chooser.record().last().expect("a choice was taken");
+        // A point without a call of its own is shown at the call before it.
+        let by = choice.label.actor;
+        let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
+        self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
     }
 
     /// A crash point. True: the process dies here.
@@ -279,12 +291,18 @@ impl State {
         self.deviate(Kind::Delivery, site, "pause", PAUSE, None) != 0
     }
 
-    /// Who of several goes on: 0 for `first`, whose turn it is.
-    pub(crate) fn switch(&mut self, first: Actor, candidates: usize) -> usize {
-        let former = std::mem::replace(&mut self.actor, first);
-        let others = Options::Others(candidates.min(Deviation::MAX_OPTIONS) as u32 - 1);
-        let taken = self.deviate(Kind::Schedule, self.last_site(first), "next", others, None);
-        self.actor = former;
+    /// Who of several goes on; the first is the one whose turn it is. Returns the place of whoever does.
+    pub(crate) fn switch(&mut self, candidates: &[Actor]) -> usize {
+        if !self.step() {
+            return 0;
+        }
+        let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: "next" };
+        let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
+        let taken = self.chooser.choose_task(label, candidates);
+        if taken != 0 {
+            self.overlapped = true;
+            self.note_deviation(None, Some(candidates[taken]));
+        }
         taken
     }
 

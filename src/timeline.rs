@@ -31,6 +31,8 @@ pub(crate) enum What {
     Updated { name: Name, place: Place },
     /// A deviation was taken.
     Deviated { choice: Choice, place: Option<Place>, instead: Option<Actor> },
+    /// A task that a process had spawned ended with an error, and the process with it.
+    Exited { error: String },
     /// The attempt ended well, and the queue heard of it.
     Succeeded,
     /// The attempt failed.
@@ -80,14 +82,6 @@ impl Timeline {
     /// Who made the last call.
     pub(crate) fn last_actor(&self) -> Option<Actor> {
         self.last_call.map(|(actor, _, _)| actor)
-    }
-
-    /// The deviation noted last: who goes on instead.
-    pub(crate) fn name_other(&mut self, other: Actor) {
-        let last = self.events.as_mut().and_then(|events| events.last_mut());
-        if let Some(What::Deviated { instead, .. }) = last.map(|event| &mut event.what) {
-            *instead = Some(other);
-        }
     }
 
     pub(crate) fn take(&mut self) -> Vec<Event> {

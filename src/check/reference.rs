@@ -9,10 +9,10 @@ use crate::run::{Outcome, Ran};
 
 /// Why the reference run tests nothing, if it does not.
 pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
-    if outcome.jobs.is_empty() {
+    if outcome.jobs.is_empty() && !outcome.spawned {
         return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
     }
-    if outcome.jobs.iter().all(|job| job.state != JobState::Done) {
+    if !outcome.jobs.is_empty() && outcome.jobs.iter().all(|job| job.state != JobState::Done) {
         let states: Vec<_> = outcome
             .jobs
             .iter()

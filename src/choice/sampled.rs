@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Choice, Deviation, Kind};
+use super::{Actor, Choice, Deviation, Kind};
 
 /// How many kinds of choices there are.
 const KINDS: usize = 5;
@@ -97,7 +97,7 @@ impl Random {
 pub(crate) struct Pct {
     dice: Dice,
     /// What each task has; tasks draw theirs when they are first seen.
-    priorities: BTreeMap<u32, u64>,
+    priorities: BTreeMap<Actor, u64>,
     /// At which steps the task that is to go on gets which priority.
     changes: Vec<(usize, u64)>,
     step: usize,
@@ -111,7 +111,7 @@ impl Pct {
     }
 
     /// Which of the candidates goes on.
-    pub(super) fn take(&mut self, candidates: &[u32]) -> usize {
+    pub(super) fn take(&mut self, candidates: &[Actor]) -> usize {
         // Above all that a change gives.
         const FIRST: u64 = 1 << 63;
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
@@ -131,7 +131,7 @@ impl Pct {
     }
 
     /// The place of the candidate with the highest priority; of equal ones the first.
-    fn highest(&self, candidates: &[u32]) -> usize {
+    fn highest(&self, candidates: &[Actor]) -> usize {
         let priority = |at: &usize| self.priorities[&candidates[*at]];
         (0..candidates.len()).rev().max_by_key(priority).unwrap_or(0)
     }

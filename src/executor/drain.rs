@@ -163,7 +163,7 @@ impl Executor {
             if let Some(stuck) = stuck {
                 return Err(self.give_up(stuck).into());
             }
-            if self.tasks.iter().all(Option::is_none) {
+            if self.attempts().next().is_none() {
                 return Ok(());
             }
             if let Some(id) = self.shared.woken.pop() {

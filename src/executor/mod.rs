@@ -7,12 +7,15 @@ mod drain;
 mod end;
 mod inline;
 mod pick;
+mod spawned;
+mod task;
 mod turns;
 
 pub use drain::{DrainError, Drained};
 
 pub(crate) use drain::Plan;
 
+use task::{Task, Work};
 use turns::Turn;
 
 use std::any::Any;
@@ -21,7 +24,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::choice::{Actor, Name, Site};
@@ -29,9 +32,9 @@ use crate::clock::TaskId;
 use crate::job::{JobError, JobFailure, JobState};
 use crate::life::{self, Life};
 use crate::panics;
-use crate::process::{Attempt, Observed, Process};
+use crate::process::{Observed, Process};
 use crate::runtime::{Context, Pool};
-use crate::state::{Shared, Stuck, TaskWaker, Weather};
+use crate::state::{Shared, Stuck, Weather};
 use crate::timeline::What;
 use crate::watch::Watch;
 
@@ -51,69 +54,6 @@ struct Host {
     restart_at: Duration,
 }
 
-/// An attempt under way.
-struct Task {
-    id: TaskId,
-    host: usize,
-    job: u32,
-    attempt: u32,
-    future: Attempt,
-    wake: Arc<TaskWaker>,
-    waker: Waker,
-    /// Its worker stands still until then, when its lease is over.
-    stalled_until: Option<Duration>,
-}
-
-impl Task {
-    fn actor(&self) -> Actor {
-        Actor::Attempt { job: self.job, attempt: self.attempt }
-    }
-
-    /// Polls as long as the task wakes itself, no time passes and nobody else could go on instead; only once if
-    /// somebody looks on after each step. Returns whether it could go on, too.
-    fn poll(
-        &mut self,
-        shared: &Shared,
-        life: &Life,
-        now: Duration,
-        look: Look,
-    ) -> (Poll<Result<(), JobFailure>>, bool) {
-        loop {
-            self.wake.begin();
-            let polled = self.future.as_mut().poll(&mut TaskContext::from_waker(&self.waker));
-            let woken = self.wake.end();
-            if polled.is_ready() || !woken || life.is_dead() {
-                return (polled, woken);
-            }
-            let mut state = shared.state();
-            if look.overtaking && self.is_overtaken(&mut state) {
-                return (polled, false);
-            }
-            let others = look.switching && (shared.woken.any() || state.queue.ready_count() > 0);
-            if look.watched || others || state.clock.now() != now || !state.step() {
-                return (polled, woken);
-            }
-        }
-    }
-
-    /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.
-    fn waits_outside(&self) -> bool {
-        // One for the executor's own handle, one inside the waker that is shown to the future.
-        Arc::strong_count(&self.wake) > 2
-    }
-}
-
-/// What is to be looked at between two steps of a task.
-#[derive(Clone, Copy)]
-struct Look {
-    /// Somebody wants to see the world after each of them.
-    watched: bool,
-    /// Another task could go on instead.
-    switching: bool,
-    /// Another worker could take the job meanwhile.
-    overtaking: bool,
-}
-
 /// Runs the tasks of a world.
 pub(crate) struct Executor {
     shared: Arc<Shared>,
@@ -125,6 +65,7 @@ pub(crate) struct Executor {
     chosen: Option<Turn>,
     /// Room for those among whom it is chosen.
     candidates: Vec<Turn>,
+    actors: Vec<Actor>,
     /// Called after every step.
     pub(crate) always: Vec<Box<dyn Fn()>>,
     /// A boot closure panicked.
@@ -145,7 +86,7 @@ impl fmt::Debug for Executor {
 impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
         let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
-        let (turns, chosen, candidates) = (0, None, Vec::new());
+        let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
         let (broken_boot, tally) = (None, Drained::default());
         Self {
             shared,
@@ -155,6 +96,7 @@ impl Executor {
             turns,
             chosen,
             candidates,
+            actors,
             always,
             broken_boot,
             observed,
@@ -205,7 +147,9 @@ impl Executor {
             state.calm = calm;
             state.usage.slots += process.slot_count();
         }
+        let spawned = process.take_spawned();
         host.living = Some((life, process));
+        spawned.into_iter().for_each(|(name, future)| self.spawn(index, name, future));
         booted
     }
 
@@ -218,8 +162,10 @@ impl Executor {
     /// run is stuck, or over.
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         self.watch.next_phase();
+        let mut reached = false;
         loop {
-            if enough() {
+            reached = reached || enough();
+            if reached && !self.is_anybody_held_up() {
                 return Some(true);
             }
             // Each round counts: whatever goes on for ever, it is found.
@@ -338,7 +284,7 @@ impl Executor {
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             state.actor = Actor::Attempt { job, attempt };
-            state.overlapped |= self.tasks.iter().any(Option::is_some);
+            state.overlapped |= self.attempts().next().is_some();
             let process = self.hosts[host].name;
             state.note(|| What::Started { kind, payload: payload.to_string(), process });
             (kind, payload, attempt)
@@ -373,16 +319,7 @@ impl Executor {
         let dies = life.crashes(&mut state, Site::Attempt, "start", None);
         drop(state);
         self.occupy(host, true);
-        let slot = self.tasks.iter().position(Option::is_none).unwrap_or_else(|| {
-            self.tasks.push(None);
-            self.tasks.len() - 1
-        });
-        self.turns += 1;
-        let id = TaskId { slot: slot as u32, turn: self.turns };
-        let wake = TaskWaker::new(id, self.shared.woken.clone());
-        let waker = Waker::from(wake.clone());
-        let stalled_until = None;
-        self.tasks[slot] = Some(Task { id, host, job, attempt, future, wake, waker, stalled_until });
+        let id = self.add_task(host, Work::Attempt { job, attempt }, future);
         if dies {
             self.take_apart(host, None);
         } else {
@@ -433,17 +370,21 @@ impl Executor {
                 }
             }
         };
-        let (host, job, attempt) = (task.host, task.job, task.attempt);
+        let host = task.host;
         if life.is_dead() {
             self.take_apart(host, Some(task));
             return;
         }
-        match ended {
-            None => self.tasks[slot] = Some(task),
-            Some(result) => {
+        match (ended, task.work) {
+            (None, _) => self.tasks[slot] = Some(task),
+            (Some(result), Work::Attempt { job, attempt }) => {
                 life::live(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
                 self.ended(job, attempt, &life, result);
+            }
+            (Some(result), Work::Spawned(_)) => {
+                life::live(&life, || drop_quietly(task.future));
+                self.spawned_ended(&life, result);
             }
         }
         self.shared.state().actor = Actor::Test;
@@ -472,8 +413,8 @@ impl Executor {
             let mut state = self.shared.state();
             let now = state.clock.now();
             for task in &tasks {
-                if state.queue.is_held_by(task.job, task.attempt) {
-                    let delivery = state.delivery(task.job);
+                if let Some((job, _)) = task.job().filter(|(job, by)| state.queue.is_held_by(*job, *by)) {
+                    let delivery = state.delivery(job);
                     state.worker_died(task.actor(), delivery);
                 }
             }
@@ -547,11 +488,9 @@ impl Executor {
     fn is_quiescent(&mut self) -> bool {
         let mut state = self.shared.state();
         let waiting: Vec<_> = self
-            .tasks
-            .iter()
-            .flatten()
-            .map(|task| {
-                let kind = crate::job::short_kind(state.queue.job(task.job).kind);
+            .attempts()
+            .map(|(task, job)| {
+                let kind = crate::job::short_kind(state.queue.job(job).kind);
                 match state.timeline.last_call(task.actor()) {
                     Some((place, _)) => format!("{} {kind} waits; it called last at {place}", task.actor()),
                     None => format!("{} {kind} waits", task.actor()),
@@ -573,13 +512,14 @@ impl Executor {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
-            if let Some(task) = self.tasks[slot].take() {
+            let attempt = self.tasks[slot].take_if(|task| task.job().is_some());
+            if let Some((task, (job, _))) = attempt.and_then(|task| task.job().map(|job| (task, job))) {
                 let life = self.hosts[task.host].living.as_ref().map(|(life, _)| life.clone());
                 self.occupy(task.host, false);
                 let mut state = self.shared.state();
                 let now = state.clock.now();
-                state.queue.note_failure(task.job, now, stuck.to_string());
-                state.queue.give_up(task.job, JobState::Popped);
+                state.queue.note_failure(job, now, stuck.to_string());
+                state.queue.give_up(job, JobState::Popped);
                 drop(state);
                 match life {
                     Some(life) => life::live(&life, || drop_quietly(task.future)),

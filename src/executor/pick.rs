@@ -75,7 +75,7 @@ impl Executor {
     pub(super) fn take_job(&mut self) -> bool {
         let serial = self.shared.state().weather == Weather::Serial;
         if serial {
-            return self.tasks.iter().all(Option::is_none) && self.take_in_any_order();
+            return self.attempts().next().is_none() && self.take_in_any_order();
         }
         let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
         self.shared.state().queue.take(job);

@@ -5,33 +5,20 @@
 //! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::choice::Kind) is drawn wherever
 //! another one of them could go on instead.
 
-use super::{Executor, Look, Task};
+use super::Executor;
+use super::task::{Look, Task};
 use crate::choice::Actor;
-use crate::clock::{TaskId, Wake};
+use crate::clock::TaskId;
 use crate::job::Delivery;
-use crate::state::{State, Weather};
+use crate::state::Weather;
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// An attempt under way.
+    /// A task under way.
     Task(TaskId),
     /// A job that is ready, in a process with a free slot.
     Begin { job: u32, host: usize },
-}
-
-impl Task {
-    /// After a step that the task could follow with another. True: its worker stands still until its lease is over,
-    /// and the job is handed out again meanwhile.
-    pub(super) fn is_overtaken(&mut self, state: &mut State) -> bool {
-        if !state.queue.is_held_by(self.job, self.attempt) || !state.lease_runs_out() {
-            return false;
-        }
-        let until = state.queue.lease_runs_out(self.job, state.clock.now());
-        self.stalled_until = Some(until);
-        state.clock.set(until, Wake::Task(self.id));
-        true
-    }
 }
 
 impl Executor {
@@ -41,13 +28,21 @@ impl Executor {
         state.weather == Weather::Rough && !state.calm
     }
 
+    /// Whether somebody could have gone on and was not let: what it still does counts, whatever the others have reached.
+    pub(super) fn is_anybody_held_up(&self) -> bool {
+        let stands_still = |task: &Task| task.stalled_until.is_some();
+        self.may_switch() && (self.shared.woken.any() || self.tasks.iter().flatten().any(stands_still))
+    }
+
     /// What is to be looked at between two steps of a task.
     pub(super) fn look_at(&self, task: &Task) -> Look {
         let switching = self.may_switch();
         let state = self.shared.state();
-        let overtaking = switching
-            && state.delivery(task.job) == Delivery::AtLeastOnce
-            && self.host_for(&state, state.queue.job(task.job).kind).is_some();
+        let overtaking = task.job().is_some_and(|(job, _)| {
+            switching
+                && state.delivery(job) == Delivery::AtLeastOnce
+                && self.host_for(&state, state.queue.job(job).kind).is_some()
+        });
         Look { watched: !self.always.is_empty(), switching, overtaking }
     }
 
@@ -82,13 +77,13 @@ impl Executor {
         self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
         let taken = match turns[..] {
             [] | [_] => 0,
-            [first, ..] => {
-                let first = running.map_or_else(|| self.actor_of(first), |(_, actor)| actor);
-                let taken = self.shared.state().switch(first, turns.len());
-                if taken != 0 {
-                    let next = self.actor_of(turns[taken]);
-                    self.shared.state().timeline.name_other(next);
-                }
+            _ => {
+                let mut actors = std::mem::take(&mut self.actors);
+                actors.clear();
+                actors.extend(running.map(|(_, actor)| actor));
+                actors.extend(turns[actors.len()..].iter().map(|turn| self.actor_of(*turn)));
+                let taken = self.shared.state().switch(&actors);
+                self.actors = actors;
                 taken
             }
         };

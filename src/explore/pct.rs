@@ -47,16 +47,18 @@ mod tests {
         let (mut order, mut goes_on) = (Vec::new(), 0);
         loop {
             let all = (0..tasks.len()).map(|task| (goes_on + task) % tasks.len());
-            let candidates: Vec<u32> = all.filter(|&task| left[task] > 0).map(|task| task as u32).collect();
+            let candidates: Vec<usize> = all.filter(|&task| left[task] > 0).collect();
             let taken = match candidates.len() {
                 0 => return order,
                 1 => 0,
                 _ => {
-                    let actor = Actor::Attempt { job: candidates[0], attempt: 1 };
-                    chooser.choose_task(Label { actor, site: Site::Attempt, point: "step" }, &candidates)
+                    let actor = |&task: &usize| Actor::Attempt { job: task as u32, attempt: 1 };
+                    let actors: Vec<_> = candidates.iter().map(actor).collect();
+                    chooser
+                        .choose_task(Label { actor: actors[0], site: Site::Attempt, point: "step" }, &actors)
                 }
             };
-            goes_on = candidates[taken] as usize;
+            goes_on = candidates[taken];
             left[goes_on] -= 1;
             order.push(goes_on as u32);
         }

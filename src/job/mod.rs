@@ -222,6 +222,22 @@ impl JobResult for () {
     }
 }
 
+/// What never returns, as `loop {}` does: the type `!`, which has no name of its own in stable Rust, but is the output of
+/// a function type that may be written.
+trait Returns {
+    type Output;
+}
+
+impl<T> Returns for fn() -> T {
+    type Output = T;
+}
+
+impl JobResult for <fn() -> ! as Returns>::Output {
+    fn into_result(self) -> Result<(), JobFailure> {
+        match self {}
+    }
+}
+
 impl<T, E: Display + 'static> JobResult for Result<T, E> {
     fn into_result(self) -> Result<(), JobFailure> {
         self.map(drop).map_err(JobFailure::new)

@@ -22,6 +22,7 @@ pub(crate) use queues::Order;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -48,6 +49,7 @@ pub struct Process {
     slots: RefCell<usize>,
     queues: RefCell<queues::Served>,
     hooks: RefCell<hooks::Hooks>,
+    spawned: RefCell<Vec<(Name, Attempt)>>,
 }
 
 impl fmt::Debug for Process {
@@ -63,7 +65,8 @@ impl Process {
     pub(crate) fn new(life: Arc<Life>) -> Self {
         let (handlers, slots) = (RefCell::new(Vec::new()), RefCell::new(SLOTS));
         let link = Link::Process(life);
-        Self { link, handlers, slots, queues: RefCell::default(), hooks: RefCell::default() }
+        let (queues, hooks, spawned) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { link, handlers, slots, queues, hooks, spawned }
     }
 
     fn life(&self) -> &Life {
@@ -124,6 +127,49 @@ impl Process {
         self.link.shared().state().options_mut(registered.kind);
         handlers.push(registered);
         HandlerOptions::new(self, handlers.len() - 1)
+    }
+
+    /// Runs a loop of the code's own beside the handlers: a worker that polls a table of jobs, a relay, a scheduler. It is
+    /// polled from the boot on, overtaken and crashed at its awaits like an attempt, and begun anew with each incarnation.
+    /// When it ends with an error, or panics, the process dies of it, and restarts.
+    ///
+    /// [`World::settle`](crate::World::settle) waits for jobs of the world's queue alone. A loop that never ends is let
+    /// run by [`World::settle_until`](crate::World::settle_until).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retryproof::World;
+    ///
+    /// retryproof::check(async |world: &World| {
+    ///     let orders = world.durable("orders", vec!["placed"; 2]);
+    ///     let table = orders.clone();
+    ///     world.process("worker", move |p| {
+    ///         let (clock, table) = (p.clock(), table.clone());
+    ///         p.spawn("poller", async move {
+    ///             loop {
+    ///                 table.update(|orders| orders.iter_mut().find(|order| **order == "placed").map(|order| *order = "shipped"));
+    ///                 clock.sleep(Duration::from_secs(10)).await;
+    ///             }
+    ///         });
+    ///     });
+    ///     world.settle_until(|_| orders.read(|orders| orders.iter().all(|order| *order == "shipped"))).await;
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// When the process has a task of that name already.
+    pub fn spawn<R: JobResult>(&self, name: impl Into<Name>, task: impl Future<Output = R> + 'static) {
+        let name = Name::from(format!("{}/{}", self.name(), name.into()));
+        let mut spawned = self.spawned.borrow_mut();
+        assert!(
+            spawned.iter().all(|(known, _)| *known != name),
+            "the task `{name}` was spawned twice; give each task of a process a name of its own"
+        );
+        spawned.push((name, Box::pin(async move { task.await.into_result() })));
+    }
+
+    pub(crate) fn take_spawned(&self) -> Vec<(Name, Attempt)> {
+        self.spawned.take()
     }
 
     /// How many jobs this process runs at once. 5 unless told.

@@ -25,14 +25,12 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         let moment = Moment(event.at).to_string();
         let mut shown = if last.as_ref() == Some(&moment) { String::new() } else { moment.clone() };
         last = Some(moment);
-        // Where attempts take turns, it is said whose it is.
-        if let Actor::Attempt { job, attempt } = event.by {
-            let begins = matches!(event.what, What::Started { .. });
-            if !begins && speaker.is_some_and(|speaker| speaker != event.by) {
-                let shown = std::mem::take(&mut shown);
-                let text = format!("{shown:<9} job#{job} · attempt {attempt} goes on");
-                lines.push(Line { text, deviation: false });
-            }
+        // Where tasks take turns, it is said whose it is.
+        if let Some(heading) = heading(event, speaker) {
+            let shown = std::mem::take(&mut shown);
+            lines.push(Line { text: format!("{shown:<9} {heading}"), deviation: false });
+        }
+        if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
         }
         let indent = match (&event.what, event.by) {
@@ -44,6 +42,18 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         lines.push(Line { text: line, deviation });
     }
     lines
+}
+
+/// Whose event it is, if that was another's before.
+fn heading(event: &Event, speaker: Option<Actor>) -> Option<String> {
+    if speaker == Some(event.by) || matches!(event.what, What::Started { .. }) {
+        return None;
+    }
+    match event.by {
+        Actor::Attempt { job, attempt } => speaker.map(|_| format!("job#{job} · attempt {attempt} goes on")),
+        Actor::Task(name) => Some(format!("{name} goes on")),
+        Actor::Test | Actor::Process(_) => None,
+    }
 }
 
 /// What is said of an event, and whether something went wrong there. `booted`: the processes that were booted before.
@@ -73,6 +83,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
         What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
         What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),
+        What::Exited { error } => (format!("the process exits: {error}"), false),
         What::Succeeded => ("done".to_owned(), false),
         What::Failed { error, retry_at: Some(at) } => {
             (format!("failed: {error}; tried again at {}", Moment(*at)), false)
@@ -92,7 +103,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
 fn numbers(by: Actor) -> (u32, u32) {
     match by {
         Actor::Attempt { job, attempt } => (job, attempt),
-        Actor::Test | Actor::Process(_) => (0, 0),
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => (0, 0),
     }
 }
 

@@ -233,7 +233,7 @@ pub(super) fn crossing(crossing: &Crossing) -> [String; 3] {
 pub(crate) fn who(actor: Actor) -> String {
     match actor {
         Actor::Attempt { job, attempt } => format!("attempt {attempt} of job#{job}"),
-        Actor::Process(name) => name.to_string(),
+        Actor::Process(name) | Actor::Task(name) => name.to_string(),
         Actor::Test => "the test".to_owned(),
     }
 }
@@ -243,7 +243,7 @@ pub(crate) fn at(by: Actor, text: &str) -> String {
     match by {
         Actor::Attempt { job: 1, attempt } => format!("attempt {attempt}: {text}"),
         Actor::Attempt { job, attempt } => format!("job#{job}, attempt {attempt}: {text}"),
-        Actor::Process(name) => format!("{name}: {text}"),
+        Actor::Process(name) | Actor::Task(name) => format!("{name}: {text}"),
         Actor::Test => text.to_owned(),
     }
 }

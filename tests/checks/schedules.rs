@@ -351,3 +351,95 @@ fn those_that_wake_at_the_same_moment_may_wake_in_either_order() {
     // Either may be the last when they run one at a time.
     assert_green(&sleeping(&switches(2)));
 }
+
+/// A table of jobs and two workers that poll it, as many a shop has it.
+fn polling(settings: &Explore, claim_at_once: bool) -> Report {
+    settings.run(async move |world: &World| {
+        let table = world.durable("table", ["ready"; 2]);
+        for name in ["one", "two"] {
+            let table = table.clone();
+            world.process(name, move |p| {
+                let (clock, email, table) = (p.clock(), p.email(), table.clone());
+                p.spawn("poller", async move {
+                    let claim = |at: &mut Option<usize>| {
+                        table.update(|rows| {
+                            if claim_at_once {
+                                *at = rows.iter().position(|row| *row == "ready");
+                            }
+                            at.map(|at| rows[at] = "running")
+                        });
+                    };
+                    loop {
+                        let mut at = table.read(|rows| rows.iter().position(|row| *row == "ready"));
+                        clock.yield_now().await;
+                        claim(&mut at);
+                        match at {
+                            Some(at) => {
+                                email.send(Email::new(format!("{at}@example.com"), "hello")).await?;
+                                table.update(|rows| rows[at] = "done");
+                            }
+                            None => clock.sleep(Duration::from_secs(10)).await,
+                        }
+                    }
+                    #[expect(unreachable_code, reason = "names the error of the loop")]
+                    Ok::<(), ServiceError>(())
+                });
+            });
+        }
+        world.settle_until(move |_| table.get() == ["done"; 2]).await;
+    })
+}
+
+#[test]
+fn loops_of_the_users_own_overtake_each_other() {
+    let report = polling(&switches(1), false);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let twice = &report.violations()[0];
+    assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
+    assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
+    assert!(report.to_string().contains("two/poller goes on"), "{report}");
+    assert_green(&polling(&switches(3), true));
+}
+
+#[test]
+fn a_loop_that_fails_takes_its_process_with_it() {
+    // Claimed, and then dead: nobody ever takes the row again, and the test never settles.
+    let report = polling(&one_deviation().deliveries(0).max_steps(500), true);
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    let reason = report.reason().unwrap();
+    assert!(reason.contains("500 steps and no end"), "{reason}");
+    assert!(report.to_string().contains("one/poller"), "{report}");
+    // The loop's own error is the process's exit; and it restarts.
+    let report = one_deviation().replay("test worker/loop/payments.charge:call=unavailable").run(
+        async |world: &World| {
+            let paid = world.durable("paid", false);
+            let done = paid.clone();
+            world.process("worker", move |p| {
+                let (payments, done, incarnation) = (p.payments(), done.clone(), p.incarnation());
+                p.spawn("loop", async move {
+                    if !done.get() {
+                        payments.charge(keyed(incarnation)).await?;
+                        done.set(true);
+                    }
+                    Ok::<_, ServiceError>(())
+                });
+            });
+            world.settle().await;
+            assert!(paid.get());
+        },
+    );
+    let text = report.to_string();
+    assert!(text.contains("the process exits: payments.charge: 503 service unavailable"), "{text}");
+    assert!(text.contains("worker restarts"), "{text}");
+}
+
+#[test]
+#[should_panic(
+    expected = "the task `worker/loop` was spawned twice; give each task of a process a name of its own"
+)]
+fn two_tasks_of_one_name() {
+    World::fake().process("worker", |p| {
+        p.spawn("loop", async {});
+        p.spawn("loop", async {});
+    });
+}

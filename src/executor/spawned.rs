@@ -1,0 +1,48 @@
+//! Tasks that a process has spawned: loops of the user's own.
+
+use std::sync::Arc;
+
+use super::Executor;
+use super::task::{Task, Work};
+use crate::choice::Name;
+use crate::clock::TaskId;
+use crate::job::JobFailure;
+use crate::life::Life;
+use crate::process::Attempt;
+use crate::timeline::What;
+
+impl Executor {
+    /// Takes in a task of a process that has just booted.
+    pub(super) fn spawn(&mut self, host: usize, name: Name, future: Attempt) {
+        let id = self.add_task(host, Work::Spawned(name), future);
+        self.shared.state().spawned = true;
+        self.shared.woken.push(id);
+    }
+
+    /// A task that was spawned has come to its end. With an error its process dies, as of a `main` that fails.
+    pub(super) fn spawned_ended(&mut self, life: &Arc<Life>, result: Result<(), JobFailure>) {
+        if let Err(failure) = result {
+            let error = failure.text;
+            self.shared.state().note(|| What::Exited { error });
+            life.die();
+            self.take_apart(life.index, None);
+        }
+    }
+
+    /// The attempts under way, each with its job.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = (&Task, u32)> {
+        self.tasks.iter().flatten().filter_map(|task| task.job().map(|(job, _)| (task, job)))
+    }
+
+    /// Gives a task a place.
+    pub(super) fn add_task(&mut self, host: usize, work: Work, future: Attempt) -> TaskId {
+        let slot = self.tasks.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() - 1
+        });
+        self.turns += 1;
+        let id = TaskId { slot: slot as u32, turn: self.turns };
+        self.tasks[slot] = Some(Task::new(id, host, work, future, &self.shared));
+        id
+    }
+}
