@@ -34,6 +34,7 @@ pub struct Explore {
     pub(super) replay_command: String,
     pub(super) allow_incomplete: bool,
     pub(super) merge: bool,
+    pub(super) threads: usize,
 }
 
 impl Default for Explore {
@@ -50,6 +51,7 @@ impl Default for Explore {
             replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
             merge: false,
+            threads: 1,
         }
     }
 }
@@ -160,6 +162,17 @@ impl Explore {
     /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
     pub fn merge(mut self, merge: bool) -> Self {
         self.merge = merge;
+        self
+    }
+
+    /// Explores on so many threads. One unless told: tests run side by side already.
+    ///
+    /// The report is the same, byte for byte, whatever their number (not so where [`Explore::max_time`] stops it). The
+    /// test body is run on all of them at once, each run in a world of its own: what it reaches beyond its world
+    /// (statics, files, a database) must bear that. With [`Explore::merge`] there is one thread, since which of two runs
+    /// is merged with the other depends on which was first.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
         self
     }
 }

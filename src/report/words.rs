@@ -255,6 +255,13 @@ pub(crate) fn poisoned(error: &str) -> String {
     )
 }
 
+/// More orders of the jobs than are run.
+pub(crate) fn orders_cut(most: u64) -> String {
+    format!(
+        "the jobs have more than {most} orders; outcomes were compared with those of the first {most} only. Check fewer jobs at once"
+    )
+}
+
 /// The build cannot unwind.
 pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
 

@@ -11,6 +11,7 @@ mod replays;
 mod reports;
 mod schedules;
 mod services;
+mod threads;
 mod waits;
 
 use retryproof::service::payments::{Charge, Payments};
