@@ -3,14 +3,15 @@
 mod conclusion;
 mod reference;
 mod replay;
+mod sampling;
 mod settings;
+mod sharding;
 mod tally;
 mod threads;
 mod walk;
 
 pub use self::settings::Explore;
 
-use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::sync::OnceLock;
@@ -19,11 +20,10 @@ use self::reference::{Reference, difference, nothing_tested};
 use self::tally::Tally;
 use self::walk::Limits;
 use crate::choice::Plan;
-use crate::explore::{Bounds, Exhaustive};
+use crate::explore::{Bounds, Exhaustive, Share};
 use crate::oracle::{self, Finding};
-use crate::report::{LineMap, Report, Verdict, words};
+use crate::report::{LineMap, Report, Samples, Verdict, words};
 use crate::run::{Body, Course, End, Ground, Outcome, Ran, run};
-use crate::runtime::Pool;
 use crate::state::Weather;
 use crate::{World, panics};
 
@@ -44,6 +44,8 @@ struct Basis<'b> {
     body: &'b (dyn Body + Sync),
     test: &'b str,
     settings: &'b Explore,
+    /// Which of the scenarios are explored here.
+    share: Share,
     reference: Reference,
     /// The outcomes of the orders of the jobs, once they are asked for.
     orders: OnceLock<Orders>,
@@ -56,7 +58,17 @@ struct Exploration<'b> {
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
+    /// What was drawn past the bound.
+    samples: Vec<Samples>,
     notes: Vec<String>,
+}
+
+impl<'b> Basis<'b> {
+    /// The part of the exploration that the current thread has.
+    fn part(&'b self) -> Exploration<'b> {
+        panics::keep_thread_quiet(self.test);
+        Exploration::new(self, self.settings.ground(), Tally::of_part())
+    }
 }
 
 /// What comes of the jobs when they run one at a time.
@@ -88,7 +100,7 @@ impl Explore {
         let passes = match report.verdict() {
             Verdict::RetryProof => true,
             Verdict::Incomplete => {
-                let stopped = report.at_least > report.runs;
+                let stopped = report.at_least > report.runs || report.samples.iter().any(|s| s.is_cut);
                 report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
             }
             _ => false,
@@ -129,17 +141,24 @@ impl Explore {
                 return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
             }
         };
-        let (pool, record) = (Pool::default(), RefCell::default());
-        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
-        let ground = Ground { seed, max_steps, delays, pool, record };
+        let share = match self.share() {
+            Ok(share) => share,
+            Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
+        };
+        let ground = self.ground();
         let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
         let (orders, torn) = (OnceLock::new(), OnceLock::new());
-        let basis = Basis { body, test, settings: self, reference, orders, torn };
+        let basis = Basis { body, test, settings: self, share, reference, orders, torn };
         let exploration = Exploration::new(&basis, ground, Tally::of_reference());
         match replay {
             Some(scenario) => exploration.replay(&scenario),
             None => exploration.explore(),
         }
+    }
+
+    fn ground(&self) -> Ground {
+        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
+        Ground { seed, max_steps, delays, ..Ground::default() }
     }
 
     fn blank(&self, test: &str, verdict: Verdict, reason: Option<String>) -> Report {
@@ -154,6 +173,8 @@ impl Explore {
             at_least: 0,
             violated: 0,
             merged: 0,
+            samples: Vec::new(),
+            share: None,
             notes: Vec::new(),
             lines: LineMap::default(),
             replayed: false,
@@ -185,7 +206,7 @@ fn in_tokio() -> bool {
 
 impl<'b> Exploration<'b> {
     fn new(basis: &'b Basis<'b>, ground: Ground, tally: Tally) -> Self {
-        Self { basis, ground, tally, notes: Vec::new() }
+        Self { basis, ground, tally, samples: Vec::new(), notes: Vec::new() }
     }
 
     fn run(&self, plan: Plan) -> Ran {
@@ -196,16 +217,23 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
-        let mut explorer = Exhaustive::new(self.basis.settings.bounds.clone());
-        let settings = self.basis.settings;
+        let (settings, share) = (self.basis.settings, self.basis.share);
+        let mut explorer = Exhaustive::new(settings.bounds.clone()).sharing(share);
         let limits = Limits::new(settings.max_runs, settings.max_time);
-        let halt = self.run_all(&mut explorer, &limits).err().or_else(|| self.reference_has_changed().err());
+        let mut halt = self.run_all(&mut explorer, &limits).err();
+        let exhausted = halt.is_none();
+        if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
+            match self.tally.shows_nothing() {
+                true => halt = halt.or(self.sample(&limits).err()),
+                false => self.notes.push(words::NOT_SAMPLED.to_owned()),
+            }
+        }
+        let halt = halt.or_else(|| self.reference_has_changed().err());
         if let Some(Halt::Nondeterministic { reason }) = halt {
             let runs = self.tally.runs;
             return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);
         }
         let at_least = explorer.at_least() - self.tally.merged;
-        let exhausted = halt.is_none();
         if !self.tally.groups.is_empty() {
             return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
@@ -219,7 +247,7 @@ impl<'b> Exploration<'b> {
         }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
-                self.finish(Verdict::Incomplete, Some(reason), false, at_least)
+                self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least)
             }
             None => self.finish(Verdict::RetryProof, None, true, at_least),
         }

@@ -68,8 +68,14 @@ impl Exploration<'_> {
         if self.tally.by_orders && self.orders().cut {
             self.notes.insert(0, words::orders_cut(MOST_ORDERS));
         }
+        let samples = std::mem::take(&mut self.samples);
+        if verdict == Verdict::RetryProof && !samples.is_empty() {
+            self.notes.push(words::only_sampled(&samples));
+        }
         Report {
             violations,
+            samples,
+            share: Some(self.basis.share).filter(|share| !share.is_all()),
             runs: self.tally.runs,
             merged: self.tally.merged,
             lines,

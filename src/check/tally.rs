@@ -43,6 +43,11 @@ impl Tally {
         Self { is_part: true, ..Self::default() }
     }
 
+    /// Whether nothing was found that would be told.
+    pub(super) fn shows_nothing(&self) -> bool {
+        self.groups.is_empty() && self.stuck.is_none() && self.poisoned.is_none()
+    }
+
     /// The place of the group that a finding belongs to.
     pub(super) fn known(&self, subject: &str, kinds: &[Kind]) -> Option<usize> {
         self.groups.iter().position(|group| {

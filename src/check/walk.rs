@@ -6,8 +6,7 @@ use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
 use crate::explore::{Ahead, Exhaustive};
-use crate::panics;
-use crate::run::{Course, End, Ground, run};
+use crate::run::{Course, End, run};
 use crate::scenario::Scenario;
 use crate::watch::{Seen, Watch};
 
@@ -92,7 +91,6 @@ impl Exploration<'_> {
     /// limit, and where a run did not take its course; the rest is then for one thread, from there on.
     fn run_side_by_side(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
         let (basis, ahead) = (self.basis, explorer.ahead());
-        let (seed, max_steps, delays) = (self.ground.seed, self.ground.max_steps, self.ground.delays);
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
         let mut level = Level { explorer, ahead, threads, tally, max_runs, fickle: None };
@@ -100,11 +98,7 @@ impl Exploration<'_> {
         threads::side_by_side(
             threads,
             &mut level,
-            || {
-                panics::keep_thread_quiet(basis.test);
-                let ground = Ground { seed, max_steps, delays, ..Ground::default() };
-                Exploration::new(basis, ground, Tally::of_part())
-            },
+            || basis.part(),
             |exploration, (mut piece, size)| {
                 let halt = exploration.walk(&mut piece, &limits_of_piece, None).err();
                 let tally = std::mem::replace(&mut exploration.tally, Tally::of_part());

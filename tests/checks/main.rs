@@ -9,8 +9,10 @@ mod merging;
 mod oracles;
 mod replays;
 mod reports;
+mod sampling;
 mod schedules;
 mod services;
+mod shards;
 mod threads;
 mod waits;
 

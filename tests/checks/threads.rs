@@ -1,7 +1,7 @@
 //! The same report, byte for byte, whatever the number of threads.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -153,8 +153,10 @@ fn of_what_gets_stuck_and_of_what_is_poisoned() {
         world.process("worker", |p| {
             let (clock, payments, again) = (p.clock(), p.payments(), p.incarnation() > 1);
             p.handle(async move |order: Order| {
-                while again {
-                    clock.yield_now().await;
+                if again {
+                    loop {
+                        clock.yield_now().await;
+                    }
                 }
                 payments.charge(keyed(order.id)).await.map(drop)
             });
@@ -206,22 +208,20 @@ fn they_are_really_used() {
     let seen = |threads: usize| {
         let ids = Mutex::new(Vec::<ThreadId>::new());
         let runs = AtomicU32::new(0);
+        let met = Barrier::new(threads.max(1));
         let _ = Explore::new().deviations(1).threads(threads).run(async |world: &World| {
-            let id = std::thread::current().id();
-            if !ids.lock().unwrap().contains(&id) {
-                ids.lock().unwrap().push(id);
-            }
-            // After the two reference runs nobody goes on before all are there, or a second has passed.
-            let waits = runs.fetch_add(1, Ordering::Relaxed) == 2;
-            for _ in 0..1_000 {
-                if waits && ids.lock().unwrap().len() < threads {
-                    std::thread::sleep(Duration::from_millis(1));
+            // After the two reference runs each thread waits, in its first run, for all of them.
+            if runs.fetch_add(1, Ordering::Relaxed) >= 2 {
+                let id = std::thread::current().id();
+                let is_first = !ids.lock().unwrap().contains(&id);
+                if is_first {
+                    ids.lock().unwrap().push(id);
+                    met.wait();
                 }
             }
             paid_and_mailed(world, true).await;
         });
-        let seen = ids.lock().unwrap().len();
-        seen
+        ids.into_inner().unwrap().len()
     };
     assert_eq!(seen(1), 1);
     assert_eq!(seen(2), 2);
