@@ -1,26 +1,29 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod conclusion;
-mod judging;
 mod reference;
 mod replay;
+mod sampling;
 mod settings;
+mod sharding;
+mod tally;
+mod threads;
 mod walk;
 
 pub use self::settings::Explore;
 
-use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
+use std::sync::OnceLock;
 
-use self::judging::Group;
-use self::reference::{difference, nothing_tested};
+use self::reference::{Reference, difference, nothing_tested};
+use self::tally::Tally;
+use self::walk::Limits;
 use crate::choice::Plan;
-use crate::explore::{Bounds, Exhaustive};
+use crate::explore::{Bounds, Exhaustive, Share};
 use crate::oracle::{self, Finding};
-use crate::report::{LineMap, Report, Verdict, words};
+use crate::report::{LineMap, Report, Samples, Verdict, words};
 use crate::run::{Body, Course, End, Ground, Outcome, Ran, run};
-use crate::runtime::Pool;
 use crate::state::Weather;
 use crate::{World, panics};
 
@@ -36,25 +39,36 @@ pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
 }
 
-/// An exploration under way.
-struct Exploration<'b> {
-    body: &'b dyn Body,
+/// What is explored, and what its outcomes are compared with: the same for all threads.
+struct Basis<'b> {
+    body: &'b (dyn Body + Sync),
     test: &'b str,
-    ground: Ground,
     settings: &'b Explore,
-    reference: Ran,
+    /// Which of the scenarios are explored here.
+    share: Share,
+    reference: Reference,
     /// The outcomes of the orders of the jobs, once they are asked for.
-    orders: Option<Orders>,
-    /// The reference run ended as no order of its jobs does.
-    torn: bool,
-    groups: Vec<Group>,
-    stuck: Option<(Plan, String)>,
-    /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
-    poisoned: Option<(Plan, String)>,
-    runs: u64,
-    merged: u64,
-    violated: u64,
+    orders: OnceLock<Orders>,
+    /// Whether the reference run ended as no order of its jobs does, once that was looked at.
+    torn: OnceLock<bool>,
+}
+
+/// An exploration under way, or the part of it that one thread has.
+struct Exploration<'b> {
+    basis: &'b Basis<'b>,
+    ground: Ground,
+    tally: Tally,
+    /// What was drawn past the bound.
+    samples: Vec<Samples>,
     notes: Vec<String>,
+}
+
+impl<'b> Basis<'b> {
+    /// The part of the exploration that the current thread has.
+    fn part(&'b self) -> Exploration<'b> {
+        panics::keep_thread_quiet(self.test);
+        Exploration::new(self, self.settings.ground(), Tally::of_part())
+    }
 }
 
 /// What comes of the jobs when they run one at a time.
@@ -64,6 +78,8 @@ struct Orders {
     like_reference: bool,
     /// The outcomes of those that do not, each once.
     others: Vec<Outcome>,
+    /// There are more of them than were run.
+    cut: bool,
 }
 
 /// Why an exploration ends before it has run everything.
@@ -84,7 +100,7 @@ impl Explore {
         let passes = match report.verdict() {
             Verdict::RetryProof => true,
             Verdict::Incomplete => {
-                let stopped = report.at_least > report.runs;
+                let stopped = report.at_least > report.runs || report.samples.iter().any(|s| s.is_cut);
                 report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
             }
             _ => false,
@@ -114,7 +130,7 @@ impl Explore {
         panics::quietly(&name, || self.explore(&body, &name))
     }
 
-    fn explore(&self, body: &dyn Body, test: &str) -> Report {
+    fn explore(&self, body: &(dyn Body + Sync), test: &str) -> Report {
         if cfg!(panic = "abort") {
             return self.blank(test, Verdict::Incomplete, Some(words::ABORT.to_owned()));
         }
@@ -125,30 +141,24 @@ impl Explore {
                 return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
             }
         };
-        let (pool, record) = (Pool::default(), RefCell::default());
-        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
-        let ground = Ground { seed, max_steps, delays, pool, record };
-        let reference = run(body, Course::plain(Plan::Numbered(Vec::new(), None)), &ground);
-        let exploration = Exploration {
-            body,
-            test,
-            ground,
-            settings: self,
-            reference,
-            orders: None,
-            torn: false,
-            groups: Vec::new(),
-            stuck: None,
-            poisoned: None,
-            runs: 1,
-            merged: 0,
-            violated: 0,
-            notes: Vec::new(),
+        let share = match self.share() {
+            Ok(share) => share,
+            Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
         };
+        let ground = self.ground();
+        let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+        let (orders, torn) = (OnceLock::new(), OnceLock::new());
+        let basis = Basis { body, test, settings: self, share, reference, orders, torn };
+        let exploration = Exploration::new(&basis, ground, Tally::of_reference());
         match replay {
             Some(scenario) => exploration.replay(&scenario),
             None => exploration.explore(),
         }
+    }
+
+    fn ground(&self) -> Ground {
+        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
+        Ground { seed, max_steps, delays, ..Ground::default() }
     }
 
     fn blank(&self, test: &str, verdict: Verdict, reason: Option<String>) -> Report {
@@ -163,6 +173,8 @@ impl Explore {
             at_least: 0,
             violated: 0,
             merged: 0,
+            samples: Vec::new(),
+            share: None,
             notes: Vec::new(),
             lines: LineMap::default(),
             replayed: false,
@@ -192,44 +204,59 @@ fn in_tokio() -> bool {
     false
 }
 
-impl Exploration<'_> {
+impl<'b> Exploration<'b> {
+    fn new(basis: &'b Basis<'b>, ground: Ground, tally: Tally) -> Self {
+        Self { basis, ground, tally, samples: Vec::new(), notes: Vec::new() }
+    }
+
     fn run(&self, plan: Plan) -> Ran {
-        run(self.body, Course::plain(plan), &self.ground)
+        run(self.basis.body, Course::plain(plan), &self.ground)
     }
 
     fn explore(mut self) -> Report {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
-        let mut explorer = Exhaustive::new(self.settings.bounds.clone());
-        let halt = self.run_all(&mut explorer).err().or_else(|| self.reference_has_changed().err());
-        if let Some(Halt::Nondeterministic { reason }) = halt {
-            return self.finish(Verdict::Nondeterministic, Some(reason), false, self.runs);
-        }
-        let at_least = explorer.at_least() - self.merged;
+        let (settings, share) = (self.basis.settings, self.basis.share);
+        let mut explorer = Exhaustive::new(settings.bounds.clone()).sharing(share);
+        let limits = Limits::new(settings.max_runs, settings.max_time);
+        let mut halt = self.run_all(&mut explorer, &limits).err();
         let exhausted = halt.is_none();
-        if !self.groups.is_empty() {
+        if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
+            match self.tally.shows_nothing() {
+                true => halt = halt.or(self.sample(&limits).err()),
+                false => self.notes.push(words::NOT_SAMPLED.to_owned()),
+            }
+        }
+        let halt = halt.or_else(|| self.reference_has_changed().err());
+        if let Some(Halt::Nondeterministic { reason }) = halt {
+            let runs = self.tally.runs;
+            return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);
+        }
+        let at_least = explorer.at_least() - self.tally.merged;
+        if !self.tally.groups.is_empty() {
             return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
-        if let Some((_, reason)) = &self.stuck {
+        if let Some((_, reason)) = &self.tally.stuck {
             let reason = reason.clone();
             return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
         }
-        if let Some((_, error)) = &self.poisoned {
+        if let Some((_, error)) = &self.tally.poisoned {
             let reason = words::poisoned(error);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
         }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
-                self.finish(Verdict::Incomplete, Some(reason), false, at_least)
+                self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least)
             }
             None => self.finish(Verdict::RetryProof, None, true, at_least),
         }
     }
 
     fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
-        let reference = &self.reference.outcome;
-        if !self.torn {
+        let reference = &self.basis.reference.outcome;
+        let torn = self.is_torn();
+        if !torn {
             if oracle::same(outcome, reference) {
                 return oracle::alone(outcome);
             }
@@ -237,55 +264,58 @@ impl Exploration<'_> {
             if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
                 return findings;
             }
+            self.tally.by_orders = true;
             if self.orders().others.is_empty() {
                 return findings;
             }
         }
-        let torn = self.torn;
-        self.orders();
-        let others = self.orders.iter().flat_map(|orders| &orders.others);
-        let reference = Some(&self.reference.outcome).filter(|_| !torn);
-        oracle::judge(outcome, reference.into_iter().chain(others), true)
+        let reference = Some(reference).filter(|_| !torn);
+        oracle::judge(outcome, reference.into_iter().chain(&self.orders().others), true)
+    }
+
+    fn is_torn(&self) -> bool {
+        self.basis.torn.get().copied().unwrap_or_default()
     }
 
     /// Jobs that ran at the same time may have torn each other's state even where nothing went wrong. Then the reference
     /// run ended as no order of them does, and is nothing to compare with.
     fn look_at_overlap(&mut self) {
-        if !self.reference.outcome.overlapped
-            || self.orders().like_reference
-            || self.orders().others.is_empty()
-        {
+        let reference = &self.basis.reference.outcome;
+        if !reference.overlapped {
             return;
         }
-        let others = self.orders.iter().flat_map(|orders| &orders.others);
-        self.torn = !oracle::judge(&self.reference.outcome, others, true).is_empty();
+        self.tally.by_orders = true;
+        let orders = self.orders();
+        if orders.like_reference || orders.others.is_empty() {
+            return;
+        }
+        let torn = !oracle::judge(reference, orders.others.iter(), true).is_empty();
+        self.basis.torn.get_or_init(|| torn);
     }
 
-    fn orders(&mut self) -> &Orders {
-        if self.orders.is_none() {
-            self.orders = Some(self.run_orders());
-        }
-        self.orders.as_ref().expect("the orders were run a moment ago")
+    /// The first thread that asks for them runs them.
+    fn orders(&self) -> &'b Orders {
+        self.basis.orders.get_or_init(|| self.run_orders())
     }
 
     /// Runs the jobs one at a time, in every order.
-    fn run_orders(&mut self) -> Orders {
+    fn run_orders(&self) -> Orders {
         let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));
         let mut orders = Orders::default();
         let mut runs = 0;
         while let Some(task) = explorer.next() {
             if runs == MOST_ORDERS {
-                self.notes.push(format!("the jobs have more than {MOST_ORDERS} orders; outcomes were compared with those of the first {MOST_ORDERS} only. Check fewer jobs at once"));
+                orders.cut = true;
                 break;
             }
-            let ran =
-                run(self.body, Course { weather: Weather::Serial, ..Course::plain(task.plan) }, &self.ground);
+            let course = Course { weather: Weather::Serial, ..Course::plain(task.plan) };
+            let ran = run(self.basis.body, course, &self.ground);
             if !explorer.ran(&ran.record) {
                 break;
             }
             if task.judge {
                 runs += 1;
-                let like_reference = oracle::same(&ran.outcome, &self.reference.outcome);
+                let like_reference = oracle::same(&ran.outcome, &self.basis.reference.outcome);
                 orders.like_reference |= like_reference;
                 let known = orders.others.iter().any(|outcome| oracle::same(&ran.outcome, outcome));
                 if !known && !like_reference && ran.outcome.end == End::Completed {
@@ -298,10 +328,10 @@ impl Exploration<'_> {
 
     /// A report right away, if the run in which nothing goes wrong is nothing to compare with.
     fn reference_is_no_good(&mut self) -> Option<Report> {
-        let outcome = &self.reference.outcome;
+        let outcome = &self.basis.reference.outcome;
         if let End::Stuck(stuck) = &outcome.end {
             let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
-            self.stuck = Some((Plan::Numbered(Vec::new(), None), reason.clone()));
+            self.tally.stuck = Some((Plan::ordinary(), reason.clone()));
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
         let mut findings = oracle::alone(outcome);
@@ -309,31 +339,26 @@ impl Exploration<'_> {
             "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
         if findings.is_empty() {
             self.look_at_overlap();
-            if self.torn {
-                let others = self.orders.iter().flat_map(|orders| &orders.others);
-                findings = oracle::judge(&self.reference.outcome, others, true);
+            if self.is_torn() {
+                findings = oracle::judge(outcome, self.orders().others.iter(), true);
                 reason = "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does.";
             }
         }
         if !findings.is_empty() {
-            self.violated = 1;
-            for finding in findings {
-                let (subject, plan) = (finding.subject(), Plan::Numbered(Vec::new(), None));
-                self.groups.push(Group { subject, kinds: Vec::new(), finding, plan, runs: 1 });
-            }
+            self.tally.sort(findings, &[], Plan::ordinary);
             return Some(self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1));
         }
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
         }
-        let reason = nothing_tested(&self.reference.outcome)?;
+        let reason = nothing_tested(outcome)?;
         Some(self.finish(Verdict::NothingTested, Some(reason), false, 1))
     }
 
     /// Runs the reference run once more.
     fn reference_has_changed(&self) -> Result<(), Halt> {
-        let again = self.run(Plan::Numbered(Vec::new(), None));
-        match difference(&self.reference, &again) {
+        let again = self.run(Plan::ordinary()).into();
+        match difference(&self.basis.reference, &again) {
             None => Ok(()),
             Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),
         }

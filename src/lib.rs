@@ -185,8 +185,9 @@ pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Vio
 /// retry-proof.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
-/// `max_runs`, `max_time`, `max_steps`, `seed`, each with a value, and `allow_incomplete` without one. Other
-/// attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
+/// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
+/// with two (`pct = (3, 1_000)`); and `allow_incomplete` without one. Other attributes of the function (`#[ignore]`,
+/// `#[should_panic]`) are kept.
 ///
 /// ```
 /// use retryproof::World;

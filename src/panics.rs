@@ -82,9 +82,14 @@ pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
         }
     }
     let _loud = Loud(QUIET.get());
+    keep_thread_quiet(test);
+    code()
+}
+
+/// From here on this thread explores this test, and its panics are kept off the terminal.
+pub(crate) fn keep_thread_quiet(test: &str) {
     keep_quiet();
     TEST.set(test.to_owned());
-    code()
 }
 
 /// The last panic of this thread that was kept off the terminal.

@@ -78,8 +78,8 @@ pub(crate) struct Ran {
     pub(crate) watch: Watch,
 }
 
-/// What is the same for all runs of an exploration.
-#[derive(Clone, Debug)]
+/// What is the same for all runs of an exploration on one thread.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,
     pub(crate) max_steps: u64,

@@ -15,8 +15,9 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
     expand(settings, body).unwrap_or_else(Error::into_compile_error).into()
 }
 
-/// The settings that can be given as arguments: those of `Explore` that take one value, and those that take none.
-const WITH_VALUE: [&str; 11] = [
+/// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
+/// parentheses), and those that take none.
+const WITH_VALUE: [&str; 15] = [
     "deviations",
     "crashes",
     "faults",
@@ -28,7 +29,12 @@ const WITH_VALUE: [&str; 11] = [
     "max_steps",
     "seed",
     "merge",
+    "threads",
+    "random",
+    "pct",
+    "shard",
 ];
+const WITH_TWO_VALUES: [&str; 2] = ["pct", "shard"];
 const WITHOUT_VALUE: [&str; 1] = ["allow_incomplete"];
 
 /// `deviations = 3`, or `allow_incomplete`.
@@ -77,7 +83,13 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
     inner.attrs.clear();
     inner.vis = syn::Visibility::Inherited;
     inner.sig.ident = format_ident!("body", span = name.span());
-    let calls = settings.iter().map(|Setting { name, value }| quote_spanned!(name.span()=> .#name(#value)));
+    let calls = settings.iter().map(|Setting { name, value }| match value {
+        Some(Expr::Tuple(two)) if WITH_TWO_VALUES.iter().any(|known| name == known) => {
+            let values = two.elems.iter();
+            quote_spanned!(name.span()=> .#name(#(#values),*))
+        }
+        value => quote_spanned!(name.span()=> .#name(#value)),
+    });
     let run = quote_spanned! {name.span()=>
         ::retryproof::Explore::new()
             .name(::retryproof::__test_name(module_path!(), stringify!(#name)))

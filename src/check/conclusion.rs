@@ -1,7 +1,7 @@
 //! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
 //! is to be noted.
 
-use super::{Exploration, nondeterministic};
+use super::{Exploration, MOST_ORDERS, nondeterministic};
 use crate::choice::{Deviation, Name, Plan, Site};
 use crate::job::short_kind;
 use crate::oracle::Finding;
@@ -17,10 +17,13 @@ const MOST_MAPPED: usize = 5_000;
 impl Exploration<'_> {
     /// Runs a scenario again and takes down what happens.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
-        let mut ran =
-            run(self.body, Course { timeline: Timeline::recording(), ..Course::plain(plan) }, &self.ground);
+        let mut ran = run(
+            self.basis.body,
+            Course { timeline: Timeline::recording(), ..Course::plain(plan) },
+            &self.ground,
+        );
         let findings = self.findings(&ran.outcome);
-        let scenario = Scenario::of_record(self.test, &ran.record);
+        let scenario = Scenario::of_record(self.basis.test, &ran.record);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
         (ran, showing)
     }
@@ -35,7 +38,7 @@ impl Exploration<'_> {
     ) -> Report {
         let mut violations = Vec::new();
         let mut first = None;
-        for group in std::mem::take(&mut self.groups) {
+        for group in std::mem::take(&mut self.tally.groups) {
             let (_, mut showing) = self.show(group.plan);
             let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject)
             else {
@@ -44,44 +47,55 @@ impl Exploration<'_> {
                     "`{}`: the first time {what}, the second time not",
                     showing.scenario
                 ));
-                return self.settings.blank(self.test, Verdict::Nondeterministic, Some(reason));
+                return self.basis.settings.blank(self.basis.test, Verdict::Nondeterministic, Some(reason));
             };
             // What the group is about stands first.
             showing.findings.swap(0, at);
             violations.push(violation(&showing.findings[0], &showing, group.runs));
             first.get_or_insert(showing);
         }
-        if let (None, Some((plan, _))) = (&first, self.stuck.take().or_else(|| self.poisoned.take())) {
+        if let (None, Some((plan, _))) =
+            (&first, self.tally.stuck.take().or_else(|| self.tally.poisoned.take()))
+        {
             first = Some(self.show(plan).1);
         }
-        if let Some((_, error)) = self.poisoned.take() {
+        if let Some((_, error)) = self.tally.poisoned.take() {
             self.notes.push(words::poisoned(&error));
         }
         let lines = self.map_lines();
         self.note_failures();
         self.note_guarantees();
+        if self.tally.by_orders && self.orders().cut {
+            self.notes.insert(0, words::orders_cut(MOST_ORDERS));
+        }
+        let samples = std::mem::take(&mut self.samples);
+        if verdict == Verdict::RetryProof && !samples.is_empty() {
+            self.notes.push(words::only_sampled(&samples));
+        }
         Report {
             violations,
-            runs: self.runs,
-            merged: self.merged,
+            samples,
+            share: Some(self.basis.share).filter(|share| !share.is_all()),
+            runs: self.tally.runs,
+            merged: self.tally.merged,
             lines,
             exhausted,
             at_least,
-            violated: self.violated,
+            violated: self.tally.violated,
             notes: std::mem::take(&mut self.notes),
             showing: first,
-            ..self.settings.blank(self.test, verdict, reason)
+            ..self.basis.settings.blank(self.basis.test, verdict, reason)
         }
     }
 
     /// What the test allows is part of what it proves.
     pub(super) fn note_guarantees(&mut self) {
-        for (effect, guarantee) in &self.reference.outcome.terms.allowed {
+        for (effect, guarantee) in &self.basis.reference.outcome.terms.allowed {
             let note = words::allowed(effect, *guarantee);
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
         // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
-        let outcome = &self.reference.outcome;
+        let outcome = &self.basis.reference.outcome;
         let happens =
             |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
         for (effect, _) in outcome.terms.allowed.iter().filter(|(effect, _)| !happens(effect)) {
@@ -98,10 +112,10 @@ impl Exploration<'_> {
     /// Crashes once at each line that the reference run has passed.
     pub(super) fn map_lines(&mut self) -> LineMap {
         let mut map = LineMap::default();
-        if self.reference.outcome.end != End::Completed {
+        if self.basis.reference.outcome.end != End::Completed {
             return map;
         }
-        let labels = self.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));
+        let labels = self.basis.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));
         let points: Vec<_> = labels
             .filter_map(|(at, label)| match label.site {
                 Site::Line(line) => Some((at, label, line)),
@@ -116,14 +130,15 @@ impl Exploration<'_> {
         }
         for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
             let plan = Plan::Numbered(vec![Deviation::new(at, 1)], Some(label));
-            let ran = run(self.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
+            let ran =
+                run(self.basis.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
             let Watch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else { continue };
             let after_recovery = match &ran.outcome.end {
                 End::Stuck(stuck) => vec![stuck.to_string()],
                 _ => recovery(&self.findings(&ran.outcome)),
             };
             let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
-            let scenario = Scenario::of_record(self.test, &ran.record);
+            let scenario = Scenario::of_record(self.basis.test, &ran.record);
             map.add(line, LineCrash { scenario, after_crash, after_recovery });
         }
         map
@@ -131,7 +146,7 @@ impl Exploration<'_> {
 
     /// A job that fails though nothing goes wrong is worth a word, even where others do not.
     pub(super) fn note_failures(&mut self) {
-        for job in self.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
+        for job in self.basis.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
             let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures());
             let error = job.error().unwrap_or_default();
             self.notes.push(format!(

@@ -7,6 +7,18 @@ use crate::oracle;
 use crate::report::words;
 use crate::run::{Outcome, Ran};
 
+/// The run in which nothing goes wrong: what is needed of it to compare with.
+pub(super) struct Reference {
+    pub(super) record: Vec<Choice>,
+    pub(super) outcome: Outcome,
+}
+
+impl From<Ran> for Reference {
+    fn from(ran: Ran) -> Self {
+        Self { record: ran.record, outcome: ran.outcome }
+    }
+}
+
 /// Why the reference run tests nothing, if it does not.
 pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
     if outcome.jobs.is_empty() && !outcome.spawned {
@@ -57,7 +69,7 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
 }
 
 /// In what two runs of the same scenario differ.
-pub(super) fn difference(one: &Ran, other: &Ran) -> Option<String> {
+pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     let label = |choice: Option<&Choice>| {
         choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
     };

@@ -30,12 +30,11 @@ impl Exploration<'_> {
     pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
         self.look_at_overlap();
         let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
-        self.runs = 2;
         let report = |verdict, reason, showing| Report {
             replayed: true,
             runs: 2,
             showing: Some(showing),
-            ..self.settings.blank(self.test, verdict, reason)
+            ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };
         if let Some(divergence) = &ran.divergence {
             let reason = format!(

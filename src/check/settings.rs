@@ -34,6 +34,10 @@ pub struct Explore {
     pub(super) replay_command: String,
     pub(super) allow_incomplete: bool,
     pub(super) merge: bool,
+    pub(super) threads: usize,
+    pub(super) random: u64,
+    pub(super) pct: Option<(usize, u64)>,
+    pub(super) shard: Option<(u64, u64)>,
 }
 
 impl Default for Explore {
@@ -50,6 +54,10 @@ impl Default for Explore {
             replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
             merge: false,
+            threads: 1,
+            random: 0,
+            pct: None,
+            shard: None,
         }
     }
 }
@@ -125,10 +133,59 @@ impl Explore {
         self
     }
 
-    /// The seed of the random numbers that code under test draws, and of the jitter of backoffs.
+    /// The seed of the random numbers that code under test draws, of the jitter of backoffs, and of samples
+    /// ([`Explore::random`], [`Explore::pct`]). 0 unless told.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
+    }
+
+    /// After all scenarios of up to so many [`deviations`](Explore::deviations), runs so many random ones with one to
+    /// three deviations more. None unless told. Bounds for one kind hold for them, too.
+    ///
+    /// They are determined by the [`seed`](Explore::seed), and drawn only where the exhaustive part has found nothing.
+    /// What they find is made smaller, by dropping deviations, until none can be dropped; it is then a scenario like any
+    /// other. They prove nothing: a verdict of [`RetryProof`](crate::Verdict::RetryProof) rests on the exhaustive part,
+    /// and a note says how many samples there were. They count neither among [`Report::runs`](crate::Report::runs) nor
+    /// towards [`max_runs`](Explore::max_runs); where that has stopped the exhaustive part they are run all the same.
+    ///
+    /// ```
+    /// use retryproof::{Explore, World, service::payments::Charge};
+    ///
+    /// // Wrong where the worker dies three times: the exhaustive part, up to one deviation, cannot see that.
+    /// let report = Explore::new().deviations(1).random(500).seed(7).run(async |world: &World| {
+    ///     world.process("worker", |p| {
+    ///         let (payments, incarnation) = (p.payments(), p.incarnation());
+    ///         p.handle(async move |order: u32| {
+    ///             let key = format!("order-{order}-{}", incarnation / 4);
+    ///             payments.charge(Charge::of_order(order, 500).key(key)).await.map(drop)
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.violations()[0].scenario.deviations().len(), 3);
+    /// ```
+    pub fn random(mut self, runs: u64) -> Self {
+        self.random = runs;
+        self
+    }
+
+    /// After the exhaustive part, runs so many schedules by random priorities (PCT): where more than one task could go
+    /// on, the one with the highest priority does, and at `depth − 1` random moments it loses it. None unless told.
+    ///
+    /// With `n` tasks and `k` such moments in a run, a bug that needs `depth` steps to come in a certain order is met by
+    /// each of the runs with a probability of at least 1/(n·k^(depth−1)), whatever the job (Burckhardt, Kothari,
+    /// Musuvathi, Nagarakatte: *A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, 2010). 2 and 3
+    /// find most. Nothing else goes wrong in these runs. What is said at [`Explore::random`] of seed, findings and
+    /// verdict holds for them, too.
+    pub fn pct(mut self, depth: usize, runs: u64) -> Self {
+        self.pct = Some((depth.max(1), runs));
+        self
+    }
+
+    pub(super) fn samples(&self) -> bool {
+        self.random > 0 || self.pct.is_some_and(|(_, runs)| runs > 0)
     }
 
     /// Runs one scenario only, as a report names it, and shows its timeline. So does the environment variable
@@ -142,6 +199,24 @@ impl Explore {
     /// told; an example or a binary says `cargo run --example …`.
     pub fn replay_command(mut self, command: impl Into<String>) -> Self {
         self.replay_command = command.into();
+        self
+    }
+
+    /// Explores only the shard `number`, counted from 1, `of` so many: each machine has one, and together they run every
+    /// scenario once, apart from the reference run, which each of them needs to compare with.
+    ///
+    /// What is dealt out are the runs with one deviation, each with all the runs that have it and later ones; samples by
+    /// their number. A shard that shows nothing wrong passes, and its report says which shard it was: the body is
+    /// retry-proof when all of them do. One that does not exist makes the report
+    /// [`Incomplete`](crate::Verdict::Incomplete).
+    ///
+    /// Without this setting the environment is asked: `RETRYPROOF_SHARD=k/n` splits every exploration of the test run.
+    /// `RETRYPROOF_SHARD=bazel` takes `k` and `n` from Bazel's `TEST_SHARD_INDEX` and `TEST_TOTAL_SHARDS`, and tells
+    /// Bazel, by the file that `TEST_SHARD_STATUS_FILE` names, that this is a test which can be split. Bazel's variables
+    /// alone do nothing, and nor does nextest's `--partition`, which sets none: both split by test, and what is split by
+    /// test and again inside of it is partly run by nobody.
+    pub fn shard(mut self, number: u64, of: u64) -> Self {
+        self.shard = Some((number, of));
         self
     }
 
@@ -160,6 +235,17 @@ impl Explore {
     /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
     pub fn merge(mut self, merge: bool) -> Self {
         self.merge = merge;
+        self
+    }
+
+    /// Explores on so many threads. One unless told: tests run side by side already.
+    ///
+    /// The report is the same, byte for byte, whatever their number (not so where [`Explore::max_time`] stops it). The
+    /// test body is run on all of them at once, each run in a world of its own: what it reaches beyond its world
+    /// (statics, files, a database) must bear that. With [`Explore::merge`] there is one thread, since which of two runs
+    /// is merged with the other depends on which was first.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
         self
     }
 }

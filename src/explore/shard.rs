@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 /// One of a number of shares. Whatever is numbered is dealt out like cards.
 ///
 /// Its text is `k/n`, counted from 1.
@@ -50,7 +52,7 @@ impl Share {
 
     /// How many of these numbers are in the share.
     pub(crate) fn count(self, numbers: Range<u64>) -> u64 {
-        let before = |end: u64| (end + self.of - 1 - self.index) / self.of;
+        let before = |end: u64| end / self.of + u64::from(end % self.of > self.index);
         before(numbers.end) - before(numbers.start)
     }
 }
@@ -58,6 +60,12 @@ impl Share {
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.index + 1, self.of)
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -83,6 +91,7 @@ mod tests {
             for number in 0..50 {
                 assert_eq!(shares.iter().filter(|share| share.has(number)).count(), 1);
             }
+            assert_eq!(shares.iter().map(|share| share.count(0..u64::MAX)).sum::<u64>(), u64::MAX);
             for (from, to) in [(0, 0), (0, 50), (3, 4), (5, 29)] {
                 for share in &shares {
                     let counted = (from..to).filter(|number| share.has(*number)).count() as u64;

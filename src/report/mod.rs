@@ -1,18 +1,21 @@
 //! What an exploration found: data first, text afterwards. The only place that words a failure.
 
 mod crossing;
+mod explored;
 mod lines;
 mod source;
 mod text;
 mod timeline;
 pub(crate) mod words;
 
+pub(crate) use explored::Samples;
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
 
 use serde::Serialize;
 
 use crate::choice::Place;
+use crate::explore::Share;
 use crate::oracle::{Finding, Oracle};
 use crate::scenario::Scenario;
 use crate::timeline::Event;
@@ -79,6 +82,12 @@ pub struct Report {
     pub(crate) violated: u64,
     /// Runs that were ended where another one had gone on from the same state.
     pub(crate) merged: u64,
+    /// What was drawn past the bound.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) samples: Vec<Samples>,
+    /// Which shard of the exploration this is, if it was split.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) share: Option<Share>,
     pub(crate) notes: Vec<String>,
     pub(crate) lines: LineMap,
     #[serde(skip)]
@@ -136,7 +145,13 @@ impl Report {
         self.runs
     }
 
-    /// Whether every scenario inside the bound ran.
+    /// How many runs were drawn past the bound ([`Explore::random`](crate::Explore::random),
+    /// [`Explore::pct`](crate::Explore::pct)). They are not among [`Report::runs`].
+    pub fn sampled(&self) -> u64 {
+        self.samples.iter().map(|samples| samples.runs).sum()
+    }
+
+    /// Whether every scenario inside the bound ran; of a shard, every one of its own.
     pub fn exhausted(&self) -> bool {
         self.exhausted
     }

@@ -1,5 +1,6 @@
 //! The report as text: the bug is seen before it is read.
 
+use super::explored::explored;
 use super::{Report, Showing, Verdict, crossing, source, timeline, words};
 use crate::oracle::Finding;
 
@@ -59,7 +60,10 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
 fn headline(report: &Report, page: &mut Page) {
     let test = &report.test;
     let line = match report.verdict {
-        Verdict::RetryProof => format!("{test} is retry-proof"),
+        Verdict::RetryProof => match report.share {
+            Some(share) => format!("{test}: shard {share} shows nothing wrong"),
+            None => format!("{test} is retry-proof"),
+        },
         Verdict::Violated => format!("{test} is NOT retry-proof"),
         Verdict::NothingTested => format!("{test}: nothing was tested"),
         Verdict::Incomplete if report.replayed && report.reason.is_none() => {
@@ -159,29 +163,5 @@ fn others(report: &Report, page: &mut Page) {
             page.line(format!("    - {}{place}", same.cause.join("; then ")));
             page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
         }
-    }
-}
-
-fn explored(report: &Report) -> String {
-    let runs = if report.runs == 1 { "1 run".to_owned() } else { format!("{} runs", report.runs) };
-    let bound = match report.deviations {
-        0 => "the one in which nothing goes wrong".to_owned(),
-        1 => "all scenarios of up to 1 deviation".to_owned(),
-        bound => format!("all scenarios of up to {bound} deviations"),
-    };
-    let merged = match report.merged {
-        0 => String::new(),
-        count => format!("; {count} more were merged with runs that had left the same state"),
-    };
-    let violated = match report.violated {
-        0 => String::new(),
-        count => format!("; {count} of them violate"),
-    };
-    if report.exhausted {
-        format!("{runs}, {bound}{violated}{merged}")
-    } else if report.replayed {
-        format!("{runs}: the reference run and the scenario that was asked for")
-    } else {
-        format!("{runs} of at least {}{violated}", report.at_least)
     }
 }

@@ -1,9 +1,11 @@
 //! Every text about a failure, one function a message.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::Samples;
 use super::crossing::{Crossing, Step};
-
 use crate::choice::{Actor, Choice, Kind, Site};
 use crate::effect::{Effect, Reuse};
 use crate::job::{JobState, short_kind};
@@ -253,6 +255,47 @@ pub(crate) fn poisoned(error: &str) -> String {
     format!(
         "a lock was poisoned by the crash: {error}\nA crash at a line unwinds, and a std Mutex or a LazyLock that is held or being filled meanwhile stays poisoned; a power cut leaves no such thing behind. So what comes after could not be tested. Build what dies with the process in the boot closure; hold what outlives it in `world.durable(…)`, which is never poisoned; or take the lock with `unwrap_or_else(PoisonError::into_inner)`"
     )
+}
+
+/// More orders of the jobs than are run.
+pub(crate) fn orders_cut(most: u64) -> String {
+    format!(
+        "the jobs have more than {most} orders; outcomes were compared with those of the first {most} only. Check fewer jobs at once"
+    )
+}
+
+/// Samples were asked for, but the exhaustive part was enough.
+pub(crate) const NOT_SAMPLED: &str =
+    "nothing was sampled past the bound: what was found inside it is enough to begin with";
+
+/// No random run can differ from the ordinary one.
+pub(crate) const NOTHING_AT_RANDOM: &str =
+    "no random scenario was drawn: within the bounds for single kinds nothing can go wrong in this run";
+
+/// No schedule can differ from the ordinary one.
+pub(crate) const NOTHING_BY_PRIORITY: &str = "no schedule was drawn by priority: nowhere in this run could more than one task go on. A second job and a free slot for it make two";
+
+/// Samples were cut short.
+pub(crate) fn samples_cut(time: Duration, runs: u64, of: u64) -> String {
+    format!("stopped by max_time = {time:?} after {runs} of {of} samples; raise the limit, or ask for fewer")
+}
+
+/// What samples are worth where they show nothing.
+pub(crate) fn only_sampled(samples: &[Samples]) -> String {
+    let all: Vec<_> = samples.iter().map(ToString::to_string).collect();
+    format!("past the bound nothing is proven: {} show nothing wrong", all.join(", and "))
+}
+
+/// A sampled run was made smaller.
+pub(crate) fn shrunk(seed: u64, before: usize, after: usize, cut: Option<usize>) -> String {
+    let left = match cut {
+        None => format!("the run that was drawn had {before}, of which none of these can be left out"),
+        Some(tries) => {
+            format!("the run that was drawn had {before}; after {tries} tries no more were left out")
+        }
+    };
+    let s = if after == 1 { "" } else { "s" };
+    format!("found past the bound with seed {seed}, in {after} deviation{s}: {left}")
 }
 
 /// The build cannot unwind.

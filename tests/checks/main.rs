@@ -9,8 +9,11 @@ mod merging;
 mod oracles;
 mod replays;
 mod reports;
+mod sampling;
 mod schedules;
 mod services;
+mod shards;
+mod threads;
 mod waits;
 
 use retryproof::service::payments::{Charge, Payments};

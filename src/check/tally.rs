@@ -1,0 +1,134 @@
+//! Judges runs and sorts what is wrong with them by cause.
+
+use super::{Exploration, poisoned};
+use crate::choice::{Choice, Kind, Plan};
+use crate::oracle::Finding;
+use crate::run::{End, Ran};
+
+/// Findings with the same cause.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) subject: String,
+    /// The kinds of the deviations of the first such run, each once, in order.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) finding: Finding,
+    pub(super) plan: Plan,
+    pub(super) runs: u64,
+}
+
+/// What runs have shown, in the order in which they stand.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) runs: u64,
+    pub(super) merged: u64,
+    pub(super) violated: u64,
+    pub(super) groups: Vec<Group>,
+    /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.
+    is_part: bool,
+    pub(super) stuck: Option<(Plan, String)>,
+    /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
+    pub(super) poisoned: Option<(Plan, String)>,
+    /// Whether an outcome was compared with those of the orders of the jobs.
+    pub(super) by_orders: bool,
+}
+
+impl Tally {
+    /// The reference run is there already.
+    pub(super) fn of_reference() -> Self {
+        Self { runs: 1, ..Self::default() }
+    }
+
+    /// Of some runs, to be added to that of those before them.
+    pub(super) fn of_part() -> Self {
+        Self { is_part: true, ..Self::default() }
+    }
+
+    /// Whether nothing was found that would be told.
+    pub(super) fn shows_nothing(&self) -> bool {
+        self.groups.is_empty() && self.stuck.is_none() && self.poisoned.is_none()
+    }
+
+    /// The place of the group that a finding belongs to.
+    pub(super) fn known(&self, subject: &str, kinds: &[Kind]) -> Option<usize> {
+        self.groups.iter().position(|group| {
+            let alike = match self.is_part {
+                true => group.kinds == kinds,
+                // What fewer kinds of deviation bring about by themselves is no new cause.
+                false => group.kinds.iter().all(|kind| kinds.contains(kind)),
+            };
+            alike && group.subject == subject
+        })
+    }
+
+    fn add(&mut self, group: Group) {
+        match self.known(&group.subject, &group.kinds) {
+            Some(known) => self.groups[known].runs += group.runs,
+            None => self.groups.push(group),
+        }
+    }
+
+    /// Sorts what is wrong with one run.
+    pub(super) fn sort(&mut self, findings: Vec<Finding>, kinds: &[Kind], plan: impl Fn() -> Plan) {
+        self.violated += 1;
+        for finding in findings {
+            let subject = finding.subject();
+            match self.known(&subject, kinds) {
+                Some(known) => self.groups[known].runs += 1,
+                None => {
+                    let (kinds, plan) = (kinds.to_vec(), plan());
+                    self.groups.push(Group { subject, kinds, finding, plan, runs: 1 });
+                }
+            }
+        }
+    }
+
+    /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one: all of
+    /// a group of theirs belong to the group that the first of them belongs to.
+    pub(super) fn append(&mut self, next: Self) {
+        debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        self.runs += next.runs;
+        self.merged += next.merged;
+        self.violated += next.violated;
+        next.groups.into_iter().for_each(|group| self.add(group));
+        self.stuck = self.stuck.take().or(next.stuck);
+        self.poisoned = self.poisoned.take().or(next.poisoned);
+        self.by_orders |= next.by_orders;
+    }
+}
+
+/// The kinds of the deviations of a run, each once.
+pub(super) fn kinds(record: &[Choice]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// A plan by which the run can be run once more.
+fn replayable(ran: &Ran) -> Plan {
+    match &ran.plan {
+        Plan::Random(_) | Plan::Pct(_) => Plan::again(&ran.record),
+        plan => plan.clone(),
+    }
+}
+
+impl Exploration<'_> {
+    /// Judges a run and sorts what is wrong with it by cause.
+    pub(super) fn judge(&mut self, ran: &Ran) {
+        self.tally.runs += 1;
+        if let End::Stuck(stuck) = &ran.outcome.end {
+            self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
+            return;
+        }
+        // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
+        let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
+        if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
+            self.tally.poisoned.get_or_insert_with(|| (replayable(ran), error.to_owned()));
+            return;
+        }
+        let findings = self.findings(&ran.outcome);
+        if !findings.is_empty() {
+            self.tally.sort(findings, &kinds(&ran.record), || replayable(ran));
+        }
+    }
+}
