@@ -1,5 +1,9 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod intake;
+
+pub(crate) use intake::{Intake, Keys, has_keys};
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +13,7 @@ use std::time::Duration;
 use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
-use crate::job::{Delivery, JobId, RetryPolicy};
+use crate::job::{Delivery, JobId, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
@@ -20,12 +24,13 @@ pub(crate) struct KindOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) delivery: Delivery,
     pub(crate) queue: Name,
+    pub(crate) unique: Option<Arc<Unique>>,
 }
 
 impl Default for KindOptions {
     fn default() -> Self {
         let queue = DEFAULT_QUEUE.into();
-        Self { retry: RetryPolicy::default(), delivery: Delivery::default(), queue }
+        Self { retry: RetryPolicy::default(), delivery: Delivery::default(), queue, unique: None }
     }
 }
 
@@ -119,6 +124,8 @@ const LATE: Duration = Duration::from_secs(3 * 86_400);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) busy: usize,
+    /// Busy ones in which an attempt waits for a lock: they do no work.
+    pub(crate) waiting: usize,
     pub(crate) slots: usize,
     /// Nanoseconds of busy slots, and of slots there were.
     busy_time: u128,
@@ -127,7 +134,7 @@ pub(crate) struct Usage {
 
 impl Usage {
     fn pass(&mut self, time: Duration) {
-        self.busy_time += time.as_nanos() * self.busy as u128;
+        self.busy_time += time.as_nanos() * (self.busy - self.waiting) as u128;
         self.slot_time += time.as_nanos() * self.slots as u128;
     }
 
@@ -526,11 +533,14 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
     pub(crate) services: Directory,
+    /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
+    keyed: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(state), woken: Arc::default(), services: Directory::default() })
+        let (woken, services, keyed) = (Arc::default(), Directory::default(), AtomicBool::new(false));
+        Arc::new(Self { state: Mutex::new(state), woken, services, keyed })
     }
 
     /// The state, unless somebody is at it.
@@ -544,14 +554,19 @@ impl Shared {
 
     /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
     pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
-        let wake = match state.task {
-            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
-            _ => {
-                self.woken.stir();
-                Wake::Waker(cx.waker().clone())
-            }
-        };
+        let wake = self.wake_of(state, cx);
+        if matches!(wake, Wake::Waker(_)) {
+            self.woken.stir();
+        }
         state.clock.set(at, wake)
+    }
+
+    /// How whoever polls is woken without leaving a trace at its waker, if it is a task of the executor.
+    pub(crate) fn wake_of(&self, state: &State, cx: &Context<'_>) -> Wake {
+        match state.task {
+            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
+            _ => Wake::Waker(cx.waker().clone()),
+        }
     }
 
     /// Wakes whoever waits for a job in inline mode: an attempt of it has ended.

@@ -39,7 +39,10 @@ impl Executor {
             self.ended_late(job, life.index, result);
         } else if let Err(failure) = result {
             drop(state);
-            self.failed(job, life.index, failure);
+            match failure.refusal() {
+                Some(refusal) => self.kept_out(job, life.index, refusal),
+                None => self.failed(job, life.index, failure),
+            }
         } else {
             const ACK: Options = Options::Named(&["heard", "again"]);
             state.note(|| What::Succeeded);

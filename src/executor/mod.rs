@@ -6,6 +6,7 @@
 mod drain;
 mod end;
 mod inline;
+mod kept_out;
 mod pick;
 mod turns;
 
@@ -552,6 +553,9 @@ impl Executor {
             .flatten()
             .map(|task| {
                 let kind = crate::job::short_kind(state.queue.job(task.job).kind);
+                if let Some(lock) = state.awaited_lock(task.job) {
+                    return format!("{} {kind} waits for {lock}", task.actor());
+                }
                 match state.timeline.last_call(task.actor()) {
                     Some((place, _)) => format!("{} {kind} waits; it called last at {place}", task.actor()),
                     None => format!("{} {kind} waits", task.actor()),

@@ -1,10 +1,13 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
 mod retry;
+mod unique;
 
 pub use retry::{Backoff, BackoffFunction, Decision, Failed, JobFailure};
+pub use unique::{Conflict, LockTaken, Unique};
 
 pub(crate) use retry::RetryPolicy;
+pub(crate) use unique::{LockKind, Refusal};
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -65,6 +68,8 @@ pub(crate) struct Trouble {
     pub(crate) deaths_told: u32,
     /// How often it was interrupted, which is no failure.
     pub(crate) interruptions: u32,
+    /// It is in the dead set because another job had its lock, which is no failure either.
+    pub(crate) rejected: bool,
 }
 
 impl Job {
@@ -112,6 +117,10 @@ pub enum JobState {
     Cleared,
     /// It was in the dead set until that grew past its limits.
     Forgotten,
+    /// It was about to run, and another job had its lock: dropped.
+    Dropped,
+    /// Another job with the same lock came, and took its place.
+    Replaced,
 }
 
 impl JobState {
@@ -263,6 +272,18 @@ pub enum JobError {
         reason: String,
         /// The payload, as JSON.
         payload: String,
+    },
+    /// It met a lock that names no owner, so that nobody can tell whether it will ever be given back.
+    #[error(
+        "job#{job} {kind} meets the lock {key}, whose field `owner` is missing: nobody can tell whether it will ever be given back; delete that lock, and have each one name its owner"
+    )]
+    LockWithoutOwner {
+        /// The job's number.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// The key of the lock, as JSON.
+        key: String,
     },
 }
 

@@ -9,6 +9,7 @@ mod hooks;
 mod link;
 mod queues;
 mod settings;
+mod unique;
 
 pub use client::{Call, Client, TypedCall};
 pub use durable::Durable;
@@ -146,7 +147,10 @@ impl Process {
 
     pub(crate) fn start(&self, kind: &str, payload: &str) -> Option<Start> {
         let handlers = self.handlers.borrow();
-        handlers.iter().find(|handler| handler.handles(kind)).map(|handler| handler.start(payload))
+        handlers
+            .iter()
+            .find(|handler| handler.handles(kind))
+            .map(|handler| handler.start(&self.link, payload))
     }
 
     /// The payment service, as this incarnation reaches it.

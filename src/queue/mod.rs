@@ -5,8 +5,10 @@
 
 mod dead;
 mod lanes;
+mod locks;
 
 pub(crate) use lanes::Head;
+pub(crate) use locks::{Held, LockKey, Owner};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use crate::effect::{Fingerprint, Occurrences};
 use crate::job::{Delivery, Job, JobId, JobState};
 use dead::DeadSet;
 use lanes::Lanes;
+use locks::Locks;
 
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -31,6 +34,7 @@ pub(crate) struct Queue {
     /// Occurrences of each content, to derive ids from.
     seen: Occurrences,
     counts: Counts,
+    pub(crate) locks: Locks,
 }
 
 /// What has been counted since the world began.
@@ -199,6 +203,15 @@ impl Queue {
         job.state = JobState::Done;
         if job.copies > 0 {
             self.set_ready(number, now);
+        } else {
+            self.over(number);
+        }
+    }
+
+    /// Nothing more comes of the job, unless somebody takes it up by hand.
+    fn over(&mut self, number: u32) {
+        if !self.locks.is_unused() {
+            self.locks.over(number);
         }
     }
 
@@ -237,9 +250,24 @@ impl Queue {
         let job = self.job_mut(number);
         job.state = JobState::Dead;
         job.trouble().deaths += 1;
+        self.lay_with_the_dead(number, now);
+    }
+
+    fn lay_with_the_dead(&mut self, number: u32, now: Duration) {
         for forgotten in self.dead.push(now, number) {
             self.job_mut(forgotten).state = JobState::Forgotten;
         }
+        self.over(number);
+    }
+
+    /// The job goes to the dead set because another one has its lock. It has not failed, and nobody hears of it.
+    pub(crate) fn reject(&mut self, number: u32, now: Duration, reason: String) {
+        self.withdraw(number);
+        let job = self.job_mut(number);
+        job.state = JobState::Dead;
+        let trouble = job.trouble();
+        (trouble.error, trouble.rejected) = (Some(reason), true);
+        self.lay_with_the_dead(number, now);
     }
 
     /// The job could not be run at all: it goes to the dead set with the reason.
@@ -253,6 +281,7 @@ impl Queue {
     pub(crate) fn give_up(&mut self, number: u32, state: JobState) {
         self.withdraw(number);
         self.job_mut(number).state = state;
+        self.over(number);
     }
 
     /// Takes a job out of the dead set and makes it ready. False if it is not there.

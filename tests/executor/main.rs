@@ -7,6 +7,8 @@ mod priorities;
 mod properties;
 mod retries;
 mod the_same;
+mod unique;
+mod unique_checked;
 
 use std::time::Duration;
 
