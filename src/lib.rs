@@ -93,7 +93,7 @@
 //!   [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
-//!   [`LockView`]), who hears of a failed attempt ([`Failed`]) and what is decided
+//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what is decided
 //!   by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
@@ -176,7 +176,7 @@ pub use effect::{Effect, Effects};
 pub use executor::{DrainError, Drained};
 pub use job::{
     Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult,
-    JobState, JobView, LockTaken, Unique,
+    JobState, JobView, LockTaken, Ordered, Unique,
 };
 pub use oracle::Oracle;
 pub use process::{

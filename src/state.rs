@@ -2,9 +2,10 @@
 
 mod intake;
 
-pub(crate) use intake::{Intake, Keys, has_keys};
+pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
@@ -13,24 +14,38 @@ use std::time::Duration;
 use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
-use crate::job::{Delivery, JobId, RetryPolicy, Unique};
+use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct KindOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) delivery: Delivery,
     pub(crate) queue: Name,
     pub(crate) unique: Option<Arc<Unique>>,
+    /// From a payload to the key of its stream.
+    pub(crate) stream: Option<KeyOf>,
+}
+
+impl fmt::Debug for KindOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindOptions").field("queue", &self.queue).finish_non_exhaustive()
+    }
 }
 
 impl Default for KindOptions {
     fn default() -> Self {
         let queue = DEFAULT_QUEUE.into();
-        Self { retry: RetryPolicy::default(), delivery: Delivery::default(), queue, unique: None }
+        Self {
+            retry: RetryPolicy::default(),
+            delivery: Delivery::default(),
+            queue,
+            unique: None,
+            stream: None,
+        }
     }
 }
 
@@ -305,7 +320,8 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    pub(crate) fn enqueue(&mut self, kind: &'static str, payload: String, delay: Duration) -> (u32, JobId) {
+    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+        let Incoming { kind, payload, delay, keys: Keys { stream, .. } } = incoming;
         let now = self.clock.now();
         let due = now.saturating_add(delay);
         if self.timeline.is_recording() {
@@ -314,7 +330,7 @@ impl State {
             self.note(|| What::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
-        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent }, now);
+        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream }, now);
         let depth = self.queue.job(job).depth;
         if depth >= LONGEST_CHAIN && self.stuck.is_none() {
             let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();

@@ -1,13 +1,15 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
+mod ordered;
 mod retry;
 mod unique;
 
+pub use ordered::Ordered;
 pub use retry::{Backoff, BackoffFunction, Decision, Failed, JobFailure};
 pub use unique::{Conflict, LockTaken, Unique};
 
 pub(crate) use retry::RetryPolicy;
-pub(crate) use unique::{LockKind, Refusal};
+pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -99,6 +101,8 @@ pub enum JobState {
     Scheduled,
     /// In the retry set, until its backoff is over.
     Retrying,
+    /// Ready, but not the first of its stream: it waits for those before it.
+    Blocked,
     /// Taken by a worker.
     Running,
     /// Its worker died; it waits for its lease to end.
@@ -124,9 +128,14 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// Whether there is a time at which the job is ready.
+    pub(crate) fn waits_for_its_time(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Retrying | Self::Leased)
+    }
+
     /// Whether the job waits to be run.
     pub(crate) fn is_waiting(self) -> bool {
-        matches!(self, Self::Ready | Self::Scheduled | Self::Retrying | Self::Leased)
+        matches!(self, Self::Ready | Self::Blocked) || self.waits_for_its_time()
     }
 }
 
@@ -162,7 +171,7 @@ impl From<&Job> for JobView {
             attempts: job.attempts,
             failures: job.failures(),
             error: job.error().map(str::to_owned),
-            due: (job.state.is_waiting() && job.state != JobState::Ready).then_some(job.at),
+            due: job.state.waits_for_its_time().then_some(job.at),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
 use crate::job::{JobId, JobState, LockTaken, kind_of};
-use crate::state::{Intake, Keys, State, call_site};
+use crate::state::{Incoming, Intake, Keys, State, call_site};
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<
         };
         let mut dies = |state: &mut State| link.crashes(state, site, "locked", Some(parcel.place));
         let (payload, delay) = (parcel.payload.clone(), parcel.delay.saturating_add(late));
-        match state.take_in(parcel.kind, payload, delay, keys, &mut dies) {
+        match state.take_in(Incoming { kind: parcel.kind, payload, delay, keys }, &mut dies) {
             Intake::In(job, id) => Some(Ok((job, id))),
             Intake::Known(id) => Some(Ok((0, id))),
             Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),

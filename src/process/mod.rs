@@ -7,6 +7,7 @@ mod handler;
 mod handles;
 mod hooks;
 mod link;
+mod ordered;
 mod queues;
 mod settings;
 mod unique;

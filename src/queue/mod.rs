@@ -6,6 +6,7 @@
 mod dead;
 mod lanes;
 mod locks;
+mod streams;
 
 pub(crate) use lanes::Head;
 pub(crate) use locks::{Held, LockKey, Owner};
@@ -18,6 +19,7 @@ use crate::job::{Delivery, Job, JobId, JobState};
 use dead::DeadSet;
 use lanes::Lanes;
 use locks::Locks;
+use streams::Streams;
 
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -35,6 +37,9 @@ pub(crate) struct Queue {
     seen: Occurrences,
     counts: Counts,
     pub(crate) locks: Locks,
+    streams: Streams,
+    /// Jobs that wait for those before them in their streams.
+    blocked: usize,
 }
 
 /// What has been counted since the world began.
@@ -57,12 +62,14 @@ pub(crate) struct New {
     pub(crate) due: Duration,
     /// The job whose attempt enqueues it; 0: none does.
     pub(crate) parent: u32,
+    /// The key of its stream, if it has one.
+    pub(crate) stream: Option<Box<str>>,
 }
 
 impl Queue {
     /// Takes a new job in.
     pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
-        let New { kind, payload, due, parent } = new;
+        let New { kind, payload, due, parent, stream } = new;
         let number = self.jobs.len() as u32 + 1;
         let content = Fingerprint::of(&[kind, &payload]);
         let occurrence = self.seen.next(content.digest());
@@ -82,6 +89,9 @@ impl Queue {
             could_not_run: false,
             copies: 1,
         });
+        if let Some(key) = stream {
+            self.streams.assign(number, kind, key);
+        }
         if due <= now {
             self.set_ready(number, now);
         } else {
@@ -109,6 +119,11 @@ impl Queue {
 
     pub(crate) fn ready_count(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Jobs that are ready but for those before them in their streams.
+    pub(crate) fn blocked_count(&self) -> usize {
+        self.blocked
     }
 
     /// The first ready job of each kind.
@@ -157,7 +172,36 @@ impl Queue {
         let job = self.job_mut(number);
         (job.state, job.at, job.turn) = (JobState::Ready, since, turn);
         let kind = job.kind;
+        if !self.streams.is_unused() && !self.streams.join(number) {
+            self.job_mut(number).state = JobState::Blocked;
+            self.blocked += 1;
+            return;
+        }
         self.ready.push(kind, turn, number);
+    }
+
+    /// The job stands in the way of nobody any more.
+    fn leave_stream(&mut self, number: u32) {
+        if self.streams.is_unused() {
+            return;
+        }
+        let Some(next) = self.streams.leave(number) else { return };
+        if self.job(next).state == JobState::Blocked {
+            self.blocked -= 1;
+            self.set_ready(next, self.job(next).at);
+        }
+    }
+
+    /// Whether the streams let a waiting job be taken, if it were its time.
+    pub(crate) fn may_come_next(&self, number: u32) -> bool {
+        // Those that are due join their stream one after the other.
+        let is_before = |&(_, other): &(Duration, u32)| self.streams.are_together(number, other);
+        self.streams.is_unused()
+            || self.streams.is_its_turn(number)
+                && self
+                    .timed()
+                    .find(is_before)
+                    .is_none_or(|(_, first)| first == number || !self.job(number).state.waits_for_its_time())
     }
 
     fn wait(&mut self, number: u32, due: Duration, state: JobState) {
@@ -176,6 +220,7 @@ impl Queue {
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
                 self.timed.remove(&(at, turn));
             }
+            JobState::Blocked => self.blocked -= 1,
             _ => {}
         }
     }
@@ -183,6 +228,9 @@ impl Queue {
     /// A waiting job is leased to whoever asks. Its attempt is counted.
     pub(crate) fn take(&mut self, number: u32) {
         self.withdraw(number);
+        if !self.streams.is_unused() {
+            self.streams.join(number);
+        }
         let job = self.job_mut(number);
         job.state = JobState::Running;
         job.attempts += 1;
@@ -213,6 +261,7 @@ impl Queue {
         if !self.locks.is_unused() {
             self.locks.over(number);
         }
+        self.leave_stream(number);
     }
 
     /// The job ended well, but the queue did not hear of it: it will hand it out once more.
@@ -302,7 +351,10 @@ impl Queue {
     pub(crate) fn worker_died(&mut self, number: u32, delivery: Delivery, now: Duration) {
         match delivery {
             Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
-            Delivery::AtMostOnce => self.job_mut(number).state = JobState::Lost,
+            Delivery::AtMostOnce => {
+                self.job_mut(number).state = JobState::Lost;
+                self.leave_stream(number);
+            }
         }
     }
 
@@ -350,7 +402,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn enqueue(queue: &mut Queue, payload: &str, due: Duration) -> JobId {
-        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0 };
+        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0, stream: None };
         queue.enqueue(new, Duration::ZERO).1
     }
 

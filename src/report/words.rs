@@ -217,6 +217,7 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
         JobState::Ready => "ready",
         JobState::Scheduled => "scheduled",
         JobState::Retrying => "waiting to be tried again",
+        JobState::Blocked => "waiting for those before it in its stream",
         JobState::Running => "running",
         JobState::Leased => "leased by a dead worker",
         JobState::Done => "done",

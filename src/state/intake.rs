@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Shared, State};
 use crate::choice::Actor;
-use crate::job::{Conflict, JobError, JobId, JobState, LockKind, LockTaken, Unique};
+use crate::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, Unique};
 use crate::queue::{Held, LockKey, Owner};
 use crate::timeline::{LockEvent, What};
 
@@ -14,6 +14,17 @@ use crate::timeline::{LockEvent, What};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
     lock: Option<Box<str>>,
+    pub(super) stream: Option<Box<str>>,
+}
+
+/// A job that is to come into the queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    pub(crate) kind: &'static str,
+    pub(crate) payload: String,
+    /// None: it is ready at once.
+    pub(crate) delay: Duration,
+    pub(crate) keys: Keys,
 }
 
 /// What became of a job that was to come into the queue.
@@ -35,9 +46,13 @@ impl Shared {
         if !self.keyed.load(Ordering::Relaxed) {
             return Keys::default();
         }
-        let unique = self.state().options(kind).unique;
+        let (unique, stream) = {
+            let options = self.state().options(kind);
+            (options.unique, options.stream)
+        };
         let at_enqueue = unique.filter(|unique| unique.lock.is_taken_at_enqueue());
-        Keys { lock: at_enqueue.and_then(|unique| (unique.key)(payload)) }
+        let lock = at_enqueue.and_then(|unique| (unique.key)(payload));
+        Keys { lock, stream: stream.and_then(|stream| stream(payload)) }
     }
 }
 
@@ -45,22 +60,16 @@ impl State {
     /// Takes a job into the queue, if its lock lets it. `dies` is asked between taking the lock and enqueuing.
     pub(crate) fn take_in(
         &mut self,
-        kind: &'static str,
-        payload: String,
-        delay: Duration,
-        keys: Keys,
+        mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
-        let unique = if keys.lock.is_some() { self.options(kind).unique } else { None };
-        let (Some(unique), Some(key)) = (unique, keys.lock) else {
-            let (job, id) = self.enqueue(kind, payload, delay);
-            return Intake::In(job, id);
-        };
+        let kind = incoming.kind;
+        let Some(key) = incoming.keys.lock.take() else { return self.let_in(incoming) };
+        let Some(unique) = self.options(kind).unique else { return self.let_in(incoming) };
         let lock = LockKey { kind, to_run: false, key };
         let now = self.clock.now();
-        let expires = unique.ttl.map(|ttl| now.saturating_add(delay).saturating_add(ttl));
         let Some(held) = self.queue.locks.get(&lock, now) else {
-            return self.lock_and_enqueue(&unique, lock, payload, delay, dies);
+            return self.lock_and_enqueue(&unique, lock, incoming, dies);
         };
         let hands_over = match (held.owner, self.actor) {
             (Owner::Job(owner), Actor::Attempt { job, .. }) => {
@@ -73,11 +82,28 @@ impl State {
             if dies(self) {
                 return Intake::Died;
             }
-            let (job, id) = self.enqueue(kind, payload, delay);
-            self.bind(&unique, lock, Held { owner: Owner::Job(job), id: Some(id), expires });
-            return Intake::In(job, id);
+            return self.enqueue_with(&unique, lock, incoming);
         }
-        self.conflict(&unique, lock, held, payload, delay, dies)
+        self.conflict(&unique, lock, held, incoming, dies)
+    }
+
+    fn let_in(&mut self, incoming: Incoming) -> Intake {
+        let (job, id) = self.enqueue(incoming);
+        Intake::In(job, id)
+    }
+
+    /// Enqueues a job that has a lock.
+    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: Incoming) -> Intake {
+        let expires = self.expiry(unique, &incoming);
+        let (job, id) = self.enqueue(incoming);
+        let held = Held { owner: Owner::Job(job), id: Some(id), expires };
+        self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);
+        Intake::In(job, id)
+    }
+
+    /// A lock lives from when its job is due.
+    fn expiry(&self, unique: &Unique, incoming: &Incoming) -> Option<Duration> {
+        unique.ttl.map(|ttl| self.clock.now().saturating_add(incoming.delay).saturating_add(ttl))
     }
 
     /// Takes the lock, then enqueues: two steps, between which whoever does it may die.
@@ -85,23 +111,16 @@ impl State {
         &mut self,
         unique: &Unique,
         lock: LockKey,
-        payload: String,
-        delay: Duration,
+        incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
-        let expires = unique.ttl.map(|ttl| self.clock.now().saturating_add(delay).saturating_add(ttl));
+        let expires = self.expiry(unique, &incoming);
         self.queue.locks.put(lock.clone(), Held { owner: Owner::NeverCame, id: None, expires });
         self.note(|| What::Lock { key: lock.key.to_string(), event: LockEvent::Taken });
         if dies(self) {
             return Intake::Died;
         }
-        let (job, id) = self.enqueue(lock.kind, payload, delay);
-        self.bind(unique, lock, Held { owner: Owner::Job(job), id: Some(id), expires });
-        Intake::In(job, id)
-    }
-
-    fn bind(&mut self, unique: &Unique, lock: LockKey, held: Held) {
-        self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);
+        self.enqueue_with(unique, lock, incoming)
     }
 
     /// The lock is another job's.
@@ -110,13 +129,11 @@ impl State {
         unique: &Unique,
         lock: LockKey,
         held: Held,
-        payload: String,
-        delay: Duration,
+        mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
-        let kind = lock.kind;
         if held.owner == Owner::Missing {
-            let (job, id) = self.enqueue(kind, payload, delay);
+            let (job, id) = self.enqueue(incoming);
             self.bury_unowned(job, &lock);
             return Intake::In(job, id);
         }
@@ -127,10 +144,12 @@ impl State {
             event: LockEvent::Conflict { holder: taken.holder.clone(), then },
         });
         match then {
-            Conflict::Drop => Intake::Known(held.id.unwrap_or_else(|| JobId::first(kind, &payload))),
+            Conflict::Drop => {
+                Intake::Known(held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)))
+            }
             Conflict::Raise => Intake::Refused(taken),
             Conflict::Reject => {
-                let (job, id) = self.enqueue(kind, payload, delay);
+                let (job, id) = self.enqueue(incoming);
                 let now = self.clock.now();
                 self.queue.reject(job, now, taken.to_string());
                 Intake::In(job, id)
@@ -141,12 +160,13 @@ impl State {
                         self.queue.give_up(former, JobState::Replaced);
                     }
                 }
-                self.lock_and_enqueue(unique, lock, payload, delay, dies)
+                self.lock_and_enqueue(unique, lock, incoming, dies)
             }
-            // It waits in the queue, where it takes no slot.
             Conflict::Wait => unreachable!("refused where it was asked for"),
             Conflict::Reschedule(wait) => {
-                let (job, id) = self.enqueue(kind, payload, delay.max(wait));
+                // It waits in the queue, where it takes no slot.
+                incoming.delay = incoming.delay.max(wait);
+                let (job, id) = self.enqueue(incoming);
                 self.queue.locks.lacks(job);
                 Intake::In(job, id)
             }
@@ -241,4 +261,10 @@ impl State {
 pub(crate) fn has_keys(shared: &Shared, kind: &'static str, unique: Arc<Unique>) {
     shared.keyed.store(true, Ordering::Relaxed);
     shared.state().options_mut(kind).unique = Some(unique);
+}
+
+/// A kind whose jobs run in an order by key, or in none.
+pub(crate) fn has_order(shared: &Shared, kind: &'static str, key: Option<KeyOf>) {
+    shared.keyed.store(true, Ordering::Relaxed);
+    shared.state().options_mut(kind).stream = key;
 }

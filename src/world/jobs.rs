@@ -8,7 +8,7 @@ use super::World;
 use crate::choice::Name;
 use crate::job::{JobId, JobState, JobView, kind_of};
 use crate::process::EnqueueError;
-use crate::state::Intake;
+use crate::state::{Incoming, Intake};
 
 /// How many jobs a bulk enqueue puts in at once, as Sidekiq's.
 const BATCH: usize = 1_000;
@@ -56,7 +56,8 @@ impl World {
                 ids.extend(batch.into_iter().map(|payload| self.put(kind, payload, Duration::ZERO)));
             } else {
                 for (payload, keys) in batch.into_iter().zip(keys) {
-                    let intake = state.take_in(kind, payload, Duration::ZERO, keys, &mut |_| false);
+                    let intake = state
+                        .take_in(Incoming { kind, payload, delay: Duration::ZERO, keys }, &mut |_| false);
                     ids.push(taken_in(intake).1);
                 }
             }
@@ -74,7 +75,7 @@ impl World {
         let (job, id, inline) = {
             let keys = self.shared.keys(kind, &payload);
             let mut state = self.shared.state();
-            let (job, id) = taken_in(state.take_in(kind, payload, delay, keys, &mut |_| false));
+            let (job, id) = taken_in(state.take_in(Incoming { kind, payload, delay, keys }, &mut |_| false));
             (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {

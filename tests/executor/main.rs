@@ -3,6 +3,7 @@
 mod bad_input;
 mod better;
 mod modes;
+mod ordering;
 mod priorities;
 mod properties;
 mod retries;
