@@ -1,6 +1,9 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod bounds;
 mod intake;
+
+pub use bounds::Stuck;
 
 pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
 
@@ -52,9 +55,6 @@ impl Default for KindOptions {
 /// The queue of jobs whose kind names no other.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
-/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
-pub(crate) const LONGEST_CHAIN: u32 = 1_000;
-
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -64,34 +64,6 @@ pub(crate) enum Weather {
     Serial,
     /// Nothing: the world of an ordinary test.
     Fair,
-}
-
-/// Why a run can go no further.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Stuck {
-    /// More happened than a run may hold.
-    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
-    StepLimit {
-        /// How many.
-        steps: u64,
-        /// Whose turn it was.
-        who: String,
-    },
-    /// Jobs enqueue jobs without end.
-    #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
-    Endless {
-        /// How long the chain has become.
-        depth: u32,
-        /// The kinds of the jobs in it, from one to the next of the same kind.
-        cycle: Vec<String>,
-    },
-    /// Everything waits and no timer is set.
-    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
-    Deadlock {
-        /// Who waits, and where it called last.
-        waiting: Vec<String>,
-    },
 }
 
 /// The part of a run behind the lock.
@@ -331,11 +303,7 @@ impl State {
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
         let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream }, now);
-        let depth = self.queue.job(job).depth;
-        if depth >= LONGEST_CHAIN && self.stuck.is_none() {
-            let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
-            self.stuck = Some(Stuck::Endless { depth, cycle });
-        }
+        self.bound_family(job);
         (job, id)
     }
 

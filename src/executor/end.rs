@@ -96,7 +96,7 @@ impl Executor {
             let due = now.saturating_add(wait);
             let mut state = self.shared.state();
             state.note(|| What::Snoozed { due });
-            state.queue.put_back(job, now, due);
+            state.put_back(job, due, || format!("its `on_failure` decided so, the last time for {wait:?}"));
             self.tally.snoozed += 1;
             return;
         }

@@ -18,10 +18,10 @@ impl Executor {
                 state.queue.reject(job, now, taken.to_string());
                 self.tally.dead += 1;
             }
-            Refusal::PutBack(wait) => {
+            Refusal::PutBack(wait, taken) => {
                 let due = now.saturating_add(*wait);
                 state.note(|| What::Snoozed { due });
-                state.queue.put_back(job, now, due);
+                state.put_back(job, due, || taken.to_string());
                 self.tally.snoozed += 1;
             }
             Refusal::CannotRun(error) => {

@@ -47,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) turn: u64,
     /// The job that enqueued it; 0: none did.
     pub(crate) parent: u32,
+    /// The first in the chain of parents: itself, if it has none.
+    pub(crate) root: u32,
     /// How long the chain of parents is.
     pub(crate) depth: u32,
     pub(crate) state: JobState,

@@ -258,6 +258,6 @@ pub struct LockTaken {
 pub(crate) enum Refusal {
     Drop,
     Reject(LockTaken),
-    PutBack(Duration),
+    PutBack(Duration, LockTaken),
     CannotRun(JobError),
 }

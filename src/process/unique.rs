@@ -170,7 +170,7 @@ impl Turn {
         let refusal = match conflict {
             Conflict::Raise => return JobFailure::new(taken),
             Conflict::Reject => Refusal::Reject(taken),
-            Conflict::Reschedule(wait) => Refusal::PutBack(wait),
+            Conflict::Reschedule(wait) => Refusal::PutBack(wait, taken),
             Conflict::Drop | Conflict::Replace | Conflict::Wait => Refusal::Drop,
         };
         JobFailure::refused(refusal)

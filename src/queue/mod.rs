@@ -36,6 +36,8 @@ pub(crate) struct Queue {
     /// Occurrences of each content, to derive ids from.
     seen: Occurrences,
     counts: Counts,
+    /// By their root: how many jobs came below one of their own kind.
+    families: BTreeMap<u32, u32>,
     pub(crate) locks: Locks,
     streams: Streams,
     /// Jobs that wait for those before them in their streams.
@@ -74,7 +76,10 @@ impl Queue {
         let content = Fingerprint::of(&[kind, &payload]);
         let occurrence = self.seen.next(content.digest());
         let id = JobId::nth(content, occurrence);
-        let depth = if parent == 0 { 0 } else { self.job(parent).depth + 1 };
+        let (root, depth) = match parent {
+            0 => (number, 0),
+            parent => (self.job(parent).root, self.job(parent).depth + 1),
+        };
         self.jobs.push(Job {
             number,
             attempts: 0,
@@ -84,6 +89,7 @@ impl Queue {
             at: now,
             turn: 0,
             parent,
+            root,
             depth,
             state: JobState::Ready,
             could_not_run: false,
@@ -375,6 +381,20 @@ impl Queue {
     /// Whether nothing is ready and nothing waits for its time.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.len() == 0 && self.timed.is_empty()
+    }
+
+    /// Counts a job that has one of its own kind before it among its parents. Returns how many have come of the same root.
+    pub(crate) fn count_in_family(&mut self, number: u32) -> u32 {
+        let (kind, mut parent) = (self.job(number).kind, self.job(number).parent);
+        while parent != 0 && self.job(parent).kind != kind {
+            parent = self.job(parent).parent;
+        }
+        if parent == 0 {
+            return 0;
+        }
+        let size = self.families.entry(self.job(number).root).or_insert(0);
+        *size += 1;
+        *size
     }
 
     /// The kinds on the way from a job to the job that enqueued it, and so on, until a kind comes again: the cycle
