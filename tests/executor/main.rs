@@ -3,6 +3,7 @@
 mod bad_input;
 mod better;
 mod modes;
+mod order_properties;
 mod ordering;
 mod priorities;
 mod properties;
