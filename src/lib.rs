@@ -92,7 +92,8 @@
 //!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
 //!   [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
-//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), who hears of a failed attempt ([`Failed`]) and what is decided
+//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
+//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what is decided
 //!   by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
@@ -111,6 +112,8 @@
 //!   lies between two of them is one step, and so is a blocking handler.
 //! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
 //!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
+//! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
+//!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
@@ -172,8 +175,8 @@ pub use choice::{Kind, Name};
 pub use effect::{Effect, Effects};
 pub use executor::{DrainError, Drained};
 pub use job::{
-    Backoff, BackoffFunction, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult, JobState,
-    JobView,
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult,
+    JobState, JobView, LockTaken, Ordered, Unique,
 };
 pub use oracle::Oracle;
 pub use process::{
@@ -203,7 +206,7 @@ pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
 pub use service::{Service, ServiceError};
 pub use state::Stuck;
-pub use world::{Drain, Guarantee, Settle, SettleUntil, Stats, World};
+pub use world::{Drain, Guarantee, LockView, Settle, SettleUntil, Stats, World};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

@@ -11,6 +11,7 @@ use crate::clock::TaskId;
 use crate::effect::{Effect, Reuse};
 use crate::job::Job;
 use crate::panics::{self, Panicked};
+use crate::queue::LockKey;
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::timeline::{Event, Timeline};
@@ -54,6 +55,8 @@ pub(crate) struct Outcome {
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
+    /// Locks that nobody will ever give back, and who holds them, in words.
+    pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
     /// Crash points met by code under test.
     pub(crate) crash_points: u64,
@@ -125,6 +128,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         }
     };
     let terms = world.take_terms();
+    let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
     shared.state().calm = true;
     let watch = world.executor().shut_down();
@@ -157,6 +161,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         reused,
         state: observed,
         jobs,
+        left_locks,
         terms,
         crash_points,
         overlapped,

@@ -1,6 +1,14 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod bounds;
+mod intake;
+
+pub use bounds::Stuck;
+
+pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
+
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
@@ -9,31 +17,43 @@ use std::time::Duration;
 use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
-use crate::job::{Delivery, JobId, RetryPolicy};
+use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
 
 /// The options of a kind of job, as given where it is handled.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct KindOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) delivery: Delivery,
     pub(crate) queue: Name,
+    pub(crate) unique: Option<Arc<Unique>>,
+    /// From a payload to the key of its stream.
+    pub(crate) stream: Option<KeyOf>,
+}
+
+impl fmt::Debug for KindOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindOptions").field("queue", &self.queue).finish_non_exhaustive()
+    }
 }
 
 impl Default for KindOptions {
     fn default() -> Self {
         let queue = DEFAULT_QUEUE.into();
-        Self { retry: RetryPolicy::default(), delivery: Delivery::default(), queue }
+        Self {
+            retry: RetryPolicy::default(),
+            delivery: Delivery::default(),
+            queue,
+            unique: None,
+            stream: None,
+        }
     }
 }
 
 /// The queue of jobs whose kind names no other.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
-
-/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
-pub(crate) const LONGEST_CHAIN: u32 = 1_000;
 
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,34 +64,6 @@ pub(crate) enum Weather {
     Serial,
     /// Nothing: the world of an ordinary test.
     Fair,
-}
-
-/// Why a run can go no further.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Stuck {
-    /// More happened than a run may hold.
-    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
-    StepLimit {
-        /// How many.
-        steps: u64,
-        /// Whose turn it was.
-        who: String,
-    },
-    /// Jobs enqueue jobs without end.
-    #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
-    Endless {
-        /// How long the chain has become.
-        depth: u32,
-        /// The kinds of the jobs in it, from one to the next of the same kind.
-        cycle: Vec<String>,
-    },
-    /// Everything waits and no timer is set.
-    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
-    Deadlock {
-        /// Who waits, and where it called last.
-        waiting: Vec<String>,
-    },
 }
 
 /// The part of a run behind the lock.
@@ -121,6 +113,8 @@ const LATE: Duration = Duration::from_secs(3 * 86_400);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) busy: usize,
+    /// Busy ones in which an attempt waits for a lock: they do no work.
+    pub(crate) waiting: usize,
     pub(crate) slots: usize,
     /// Nanoseconds of busy slots, and of slots there were.
     busy_time: u128,
@@ -129,7 +123,7 @@ pub(crate) struct Usage {
 
 impl Usage {
     fn pass(&mut self, time: Duration) {
-        self.busy_time += time.as_nanos() * self.busy as u128;
+        self.busy_time += time.as_nanos() * (self.busy - self.waiting) as u128;
         self.slot_time += time.as_nanos() * self.slots as u128;
     }
 
@@ -316,7 +310,8 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    pub(crate) fn enqueue(&mut self, kind: &'static str, payload: String, delay: Duration) -> (u32, JobId) {
+    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+        let Incoming { kind, payload, delay, keys: Keys { stream, .. } } = incoming;
         let now = self.clock.now();
         let due = now.saturating_add(delay);
         if self.timeline.is_recording() {
@@ -325,12 +320,8 @@ impl State {
             self.note(|| What::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
-        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent }, now);
-        let depth = self.queue.job(job).depth;
-        if depth >= LONGEST_CHAIN && self.stuck.is_none() {
-            let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
-            self.stuck = Some(Stuck::Endless { depth, cycle });
-        }
+        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream }, now);
+        self.bound_family(job);
         (job, id)
     }
 
@@ -544,11 +535,14 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
     pub(crate) services: Directory,
+    /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
+    keyed: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(state), woken: Arc::default(), services: Directory::default() })
+        let (woken, services, keyed) = (Arc::default(), Directory::default(), AtomicBool::new(false));
+        Arc::new(Self { state: Mutex::new(state), woken, services, keyed })
     }
 
     /// The state, unless somebody is at it.
@@ -562,14 +556,19 @@ impl Shared {
 
     /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
     pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
-        let wake = match state.task {
-            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
-            _ => {
-                self.woken.stir();
-                Wake::Waker(cx.waker().clone())
-            }
-        };
+        let wake = self.wake_of(state, cx);
+        if matches!(wake, Wake::Waker(_)) {
+            self.woken.stir();
+        }
         state.clock.set(at, wake)
+    }
+
+    /// How whoever polls is woken without leaving a trace at its waker, if it is a task of the executor.
+    pub(crate) fn wake_of(&self, state: &State, cx: &Context<'_>) -> Wake {
+        match state.task {
+            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
+            _ => Wake::Waker(cx.waker().clone()),
+        }
     }
 
     /// Wakes whoever waits for a job in inline mode: an attempt of it has ended.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::choice::{Actor, Choice, Name, Place, Site};
+use crate::job::Conflict;
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -45,6 +46,22 @@ pub(crate) enum What {
     DeliveredAgain,
     /// The attempt ended when the queue had already handed the job out again: it is not listened to.
     EndedLate { error: Option<String> },
+    /// Something became of the lock of a unique job.
+    Lock { key: String, event: LockEvent },
+}
+
+/// What became of a lock.
+#[derive(Clone, Debug)]
+pub(crate) enum LockEvent {
+    Taken,
+    GivenBack,
+    /// It was given back by one who did not have it.
+    TakenAway,
+    /// Another one had it.
+    Conflict {
+        holder: String,
+        then: Conflict,
+    },
 }
 
 /// The events of a run, if they are wanted, and where the code last called.

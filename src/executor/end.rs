@@ -39,7 +39,10 @@ impl Executor {
             self.ended_late(job, life.index, result);
         } else if let Err(failure) = result {
             drop(state);
-            self.failed(job, life.index, failure);
+            match failure.refusal() {
+                Some(refusal) => self.kept_out(job, life.index, refusal),
+                None => self.failed(job, life.index, failure),
+            }
         } else {
             const ACK: Options = Options::Named(&["heard", "again"]);
             state.note(|| What::Succeeded);
@@ -93,7 +96,7 @@ impl Executor {
             let due = now.saturating_add(wait);
             let mut state = self.shared.state();
             state.note(|| What::Snoozed { due });
-            state.queue.put_back(job, now, due);
+            state.put_back(job, due, || format!("its `on_failure` decided so, the last time for {wait:?}"));
             self.tally.snoozed += 1;
             return;
         }

@@ -6,6 +6,7 @@
 mod drain;
 mod end;
 mod inline;
+mod kept_out;
 mod pick;
 mod spawned;
 mod task;
@@ -491,6 +492,9 @@ impl Executor {
             .attempts()
             .map(|(task, job)| {
                 let kind = crate::job::short_kind(state.queue.job(job).kind);
+                if let Some(lock) = state.awaited_lock(job) {
+                    return format!("{} {kind} waits for {lock}", task.actor());
+                }
                 match state.timeline.last_call(task.actor()) {
                     Some((place, _)) => format!("{} {kind} waits; it called last at {place}", task.actor()),
                     None => format!("{} {kind} waits", task.actor()),

@@ -90,7 +90,9 @@ impl Executor {
             let now = state.clock.now();
             let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
             waiting.extend(state.queue.timed());
-            waiting.retain(|(_, job)| self.host_for(&state, state.queue.job(*job).kind).is_some());
+            waiting.retain(|(_, job)| {
+                self.host_for(&state, state.queue.job(*job).kind).is_some() && state.queue.may_come_next(*job)
+            });
             if waiting.is_empty() {
                 drop(state);
                 return self.bury_unhandled();

@@ -1,10 +1,15 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
+mod ordered;
 mod retry;
+mod unique;
 
+pub use ordered::Ordered;
 pub use retry::{Backoff, BackoffFunction, Decision, Failed, JobFailure};
+pub use unique::{Conflict, LockTaken, Unique};
 
 pub(crate) use retry::RetryPolicy;
+pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -42,6 +47,8 @@ pub(crate) struct Job {
     pub(crate) turn: u64,
     /// The job that enqueued it; 0: none did.
     pub(crate) parent: u32,
+    /// The first in the chain of parents: itself, if it has none.
+    pub(crate) root: u32,
     /// How long the chain of parents is.
     pub(crate) depth: u32,
     pub(crate) state: JobState,
@@ -65,6 +72,8 @@ pub(crate) struct Trouble {
     pub(crate) deaths_told: u32,
     /// How often it was interrupted, which is no failure.
     pub(crate) interruptions: u32,
+    /// It is in the dead set because another job had its lock, which is no failure either.
+    pub(crate) rejected: bool,
 }
 
 impl Job {
@@ -94,6 +103,8 @@ pub enum JobState {
     Scheduled,
     /// In the retry set, until its backoff is over.
     Retrying,
+    /// Ready, but not the first of its stream: it waits for those before it.
+    Blocked,
     /// Taken by a worker.
     Running,
     /// Its worker died; it waits for its lease to end.
@@ -112,12 +123,21 @@ pub enum JobState {
     Cleared,
     /// It was in the dead set until that grew past its limits.
     Forgotten,
+    /// It was about to run, and another job had its lock: dropped.
+    Dropped,
+    /// Another job with the same lock came, and took its place.
+    Replaced,
 }
 
 impl JobState {
+    /// Whether there is a time at which the job is ready.
+    pub(crate) fn waits_for_its_time(self) -> bool {
+        matches!(self, Self::Scheduled | Self::Retrying | Self::Leased)
+    }
+
     /// Whether the job waits to be run.
     pub(crate) fn is_waiting(self) -> bool {
-        matches!(self, Self::Ready | Self::Scheduled | Self::Retrying | Self::Leased)
+        matches!(self, Self::Ready | Self::Blocked) || self.waits_for_its_time()
     }
 }
 
@@ -153,7 +173,7 @@ impl From<&Job> for JobView {
             attempts: job.attempts,
             failures: job.failures(),
             error: job.error().map(str::to_owned),
-            due: (job.state.is_waiting() && job.state != JobState::Ready).then_some(job.at),
+            due: job.state.waits_for_its_time().then_some(job.at),
         }
     }
 }
@@ -279,6 +299,18 @@ pub enum JobError {
         reason: String,
         /// The payload, as JSON.
         payload: String,
+    },
+    /// It met a lock that names no owner, so that nobody can tell whether it will ever be given back.
+    #[error(
+        "job#{job} {kind} meets the lock {key}, whose field `owner` is missing: nobody can tell whether it will ever be given back; delete that lock, and have each one name its owner"
+    )]
+    LockWithoutOwner {
+        /// The job's number.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// The key of the lock, as JSON.
+        key: String,
     },
 }
 

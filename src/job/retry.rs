@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::JobView;
+use super::{JobView, Refusal};
 
 /// How long a failed job waits before it is tried again.
 #[derive(Clone, Default)]
@@ -129,6 +129,16 @@ impl JobFailure {
     pub fn new<E: Display + 'static>(error: E) -> Self {
         // `{:#}`: anyhow and its like show the chain of causes.
         Self { text: format!("{error:#}"), error: Some(Box::new(error)) }
+    }
+
+    /// No failure: a lock has kept the attempt out.
+    pub(crate) fn refused(refusal: Refusal) -> Self {
+        Self { text: String::new(), error: Some(Box::new(refusal)) }
+    }
+
+    /// What becomes of an attempt that a lock has kept out.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.error.as_ref().and_then(|error| error.downcast_ref())
     }
 
     /// A failure that is known by its text alone: a panic.

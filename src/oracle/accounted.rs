@@ -24,6 +24,14 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Locks that nobody will ever give back.
+pub(super) fn locks(outcome: &Outcome, findings: &mut Vec<Finding>) {
+    for (lock, holder) in &outcome.left_locks {
+        let (kind, key, holder) = (lock.kind, lock.key.to_string(), holder.clone());
+        findings.push(Finding::LockLeft { kind, key, holder });
+    }
+}
+
 /// Who died must have told, in one attempt; who was tried again and ended well, in none. How often within one attempt is
 /// nobody's business: a reply may be lost. Jobs with an attempt whose worker died before the queue heard of its end are
 /// left alone, unless they are dead and never told: what such an attempt told of was real.
@@ -40,7 +48,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
         told.dedup();
         let (kind, payload) = (job.kind, job.payload.to_string());
         match job.state {
-            JobState::Dead if told.is_empty() && !job.could_not_run && !may_lack => {
+            JobState::Dead if told.is_empty() && !job.could_not_run && !was_rejected(job) && !may_lack => {
                 findings.push(Finding::Untold { kind, payload });
             }
             JobState::Dead if told.len() > 1 && job.attempts == job.failures() && !may_repeat => {
@@ -58,6 +66,11 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
     }
 }
 
+/// Whether it is dead because another job had its lock: it has not failed, and nobody is to be told.
+fn was_rejected(job: &Job) -> bool {
+    job.trouble.as_ref().is_some_and(|trouble| trouble.rejected)
+}
+
 fn attempt_of(by: Actor, number: u32) -> Option<u32> {
     match by {
         Actor::Attempt { job, attempt } if job == number => Some(attempt),
@@ -71,10 +84,9 @@ fn deaths<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> impl Iterator<Item
         let alike = |e: &&Job| e.kind == job.kind && e.payload == job.payload;
         expected.jobs.iter().filter(alike).any(|e| e.state == JobState::Dead)
     };
-    outcome
-        .jobs
-        .iter()
-        .filter(move |job| job.state == JobState::Dead && !job.could_not_run && !is_expected(job))
+    outcome.jobs.iter().filter(move |job| {
+        job.state == JobState::Dead && !job.could_not_run && !was_rejected(job) && !is_expected(job)
+    })
 }
 
 /// Whether a job died of what went wrong: no attempt failed for which nothing had gone wrong. One that fails oftener

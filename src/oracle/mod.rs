@@ -62,6 +62,8 @@ pub(crate) enum Finding {
     NotRun { kind: &'static str, payload: String, error: String },
     /// The death handlers did not hear of a death, or heard of it again.
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
+    /// A lock that never expires is held by a job that is gone: by whom, in words.
+    LockLeft { kind: &'static str, key: String, holder: String },
     /// The body panicked.
     Panicked(Panicked),
 }
@@ -76,6 +78,7 @@ impl Finding {
             | Finding::Job { serial, .. } => compared(*serial),
             Finding::Died { .. }
             | Finding::DeathUntold { .. }
+            | Finding::LockLeft { .. }
             | Finding::Lost { .. }
             | Finding::NotRun { .. }
             | Finding::Untold { .. }
@@ -102,6 +105,7 @@ impl Finding {
             Finding::Untold { kind, .. } => format!("untold {kind}"),
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
+            Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
         }
     }
@@ -151,6 +155,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     effects::reused(outcome, &mut findings);
     accounted::judge(outcome, &mut findings);
+    accounted::locks(outcome, &mut findings);
     if let Some(service) = outcome.told_of_failures {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }

@@ -5,14 +5,17 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
 use super::Process;
+use super::link::Link;
+use super::unique::guarded;
 use crate::choice::{Name, Place};
-use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView};
-use crate::state::KindOptions;
+use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
+use crate::state::{KindOptions, Shared};
 
 /// An attempt of a job: runs to its end, or its error.
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
@@ -57,6 +60,7 @@ pub(crate) struct Registered {
     handler: Rc<dyn Handler>,
     pub(super) decide: Option<Decide>,
     pub(super) exhausted: Option<HearOfJob>,
+    pub(super) unique: Option<Arc<Unique>>,
 }
 
 impl fmt::Debug for Registered {
@@ -76,15 +80,20 @@ impl Registered {
         F: AsyncFn(J) -> R + 'static,
     {
         let handler = Rc::new(Async { handler, takes: PhantomData::<fn(J)> });
-        Self { kind, alias: None, place, handler, decide: None, exhausted: None }
+        Self { kind, alias: None, place, handler, decide: None, exhausted: None, unique: None }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
         self.kind == kind || self.alias == Some(kind)
     }
 
-    pub(crate) fn start(&self, payload: &str) -> Start {
-        (self.handler.clone().start(payload), self.place)
+    pub(crate) fn start(&self, link: &Link, payload: &str) -> Start {
+        let attempt = self.handler.clone().start(payload);
+        let attempt = match &self.unique {
+            None => attempt,
+            Some(unique) => attempt.map(|run| guarded(link, unique, payload, self.place, run)),
+        };
+        (attempt, self.place)
     }
 }
 
@@ -115,7 +124,19 @@ impl<'p> HandlerOptions<'p> {
         Self { process, index }
     }
 
-    fn set(&self, change: impl FnOnce(&mut KindOptions)) {
+    pub(super) fn kind(&self) -> &'static str {
+        self.process.handlers.borrow()[self.index].kind
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        self.process.link.shared()
+    }
+
+    pub(super) fn register(&self, change: impl FnOnce(&mut Registered)) {
+        change(&mut self.process.handlers.borrow_mut()[self.index]);
+    }
+
+    pub(super) fn set(&self, change: impl FnOnce(&mut KindOptions)) {
         let registered = &self.process.handlers.borrow()[self.index];
         let mut state = self.process.link.shared().state();
         change(state.options_mut(registered.kind));

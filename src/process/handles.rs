@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
-use crate::job::{JobId, JobState, kind_of};
-use crate::state::{State, call_site};
+use crate::job::{JobId, JobState, LockTaken, kind_of};
+use crate::state::{Incoming, Intake, Keys, State, call_site};
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum EnqueueError {
         /// The kind of the job.
         kind: String,
     },
+    /// Another job has the lock of this one ([`Conflict::Raise`](crate::Conflict::Raise)).
+    #[error("the job was not enqueued: {0}")]
+    Locked(LockTaken),
     /// The job cannot be written as JSON.
     #[error("{kind} cannot be enqueued: {reason}")]
     Unencodable {
@@ -77,7 +80,7 @@ pub struct EnqueueFuture {
     performing: Option<(u32, JobId)>,
 }
 
-/// What the queue answers: the job's number and id.
+/// What the queue answers: the job's number, 0 if it was dropped for one that is there already, and the id.
 type Answer = Result<(u32, JobId), EnqueueError>;
 
 const ENQUEUE: Options = Options::Named(&["ok", "refused", "reply-lost"]);
@@ -118,11 +121,12 @@ impl JobQueue {
             Standing::Dead => self.link.unwind(),
             Standing::Alive => {}
         }
+        let keys = self.link.shared().keys(parcel.kind, &parcel.payload);
         let mut state = self.link.shared().state();
         if state.inline.is_some() {
             return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
         }
-        if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel)) {
+        if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel, keys)) {
             if !died_answering(&self.link, &mut state, parcel.place) {
                 return result.map(|(_, id)| id);
             }
@@ -149,7 +153,7 @@ fn enqueue_site() -> Site {
 }
 
 /// The first half of an enqueue; none if the process died before it.
-fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Answer> {
+fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<Answer> {
     let site = enqueue_site();
     state.timeline.called_from(state.actor, parcel.place, site);
     if link.crashes(state, site, "before", Some(parcel.place)) {
@@ -166,16 +170,20 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel) -> Option<Answer> {
             true => Duration::ZERO,
             false => state.lateness(site, "timer", Some(parcel.place)),
         };
-        state.enqueue(parcel.kind, parcel.payload.clone(), parcel.delay.saturating_add(late))
-    };
-    Some(match option {
-        0 => Ok(take_in(state)),
-        1 => unavailable,
-        _ => {
-            take_in(state);
-            unavailable
+        let mut dies = |state: &mut State| link.crashes(state, site, "locked", Some(parcel.place));
+        let (payload, delay) = (parcel.payload.clone(), parcel.delay.saturating_add(late));
+        match state.take_in(Incoming { kind: parcel.kind, payload, delay, keys }, &mut dies) {
+            Intake::In(job, id) => Some(Ok((job, id))),
+            Intake::Known(id) => Some(Ok((0, id))),
+            Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),
+            Intake::Died => None,
         }
-    })
+    };
+    match option {
+        0 => take_in(state),
+        1 => Some(unavailable),
+        _ => take_in(state).map(|_| unavailable),
+    }
 }
 
 fn died_answering(link: &Link, state: &mut State, place: Place) -> bool {
@@ -200,13 +208,17 @@ impl Future for EnqueueFuture {
             Standing::Dead => return this.link.cease(cx),
             Standing::Falling => return Poll::Ready(Ok(JobId::first(parcel.kind, &parcel.payload))),
         }
+        let keys = match this.answering {
+            None => this.link.shared().keys(parcel.kind, &parcel.payload),
+            Some(_) => Keys::default(),
+        };
         let mut state = this.link.shared().state();
         if let Some((job, id)) = this.performing {
             return performed(&mut state, job, cx).map(|ended| ended.map(|()| id));
         }
         match this.answering.take() {
             None => {
-                this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel));
+                this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel, keys));
                 drop(state);
                 if this.answering.is_none() {
                     return this.link.cease(cx);
@@ -219,7 +231,7 @@ impl Future for EnqueueFuture {
                 this.link.cease(cx)
             }
             Some(Ok((job, id)))
-                if state.inline.is_some() && state.queue.job(job).state == JobState::Ready =>
+                if state.inline.is_some() && job != 0 && state.queue.job(job).state == JobState::Ready =>
             {
                 this.performing = Some((job, id));
                 state.inline.iter_mut().for_each(|inline| inline.begin(job));

@@ -7,8 +7,10 @@ mod handler;
 mod handles;
 mod hooks;
 mod link;
+mod ordered;
 mod queues;
 mod settings;
+mod unique;
 
 pub use client::{Call, Client, TypedCall};
 pub use durable::Durable;
@@ -192,7 +194,10 @@ impl Process {
 
     pub(crate) fn start(&self, kind: &str, payload: &str) -> Option<Start> {
         let handlers = self.handlers.borrow();
-        handlers.iter().find(|handler| handler.handles(kind)).map(|handler| handler.start(payload))
+        handlers
+            .iter()
+            .find(|handler| handler.handles(kind))
+            .map(|handler| handler.start(&self.link, payload))
     }
 
     /// The payment service, as this incarnation reaches it.

@@ -5,8 +5,11 @@
 
 mod dead;
 mod lanes;
+mod locks;
+mod streams;
 
 pub(crate) use lanes::Head;
+pub(crate) use locks::{Held, LockKey, Owner};
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +18,8 @@ use crate::effect::{Fingerprint, Occurrences};
 use crate::job::{Delivery, Job, JobId, JobState};
 use dead::DeadSet;
 use lanes::Lanes;
+use locks::Locks;
+use streams::Streams;
 
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
@@ -31,6 +36,12 @@ pub(crate) struct Queue {
     /// Occurrences of each content, to derive ids from.
     seen: Occurrences,
     counts: Counts,
+    /// By their root: how many jobs came below one of their own kind.
+    families: BTreeMap<u32, u32>,
+    pub(crate) locks: Locks,
+    streams: Streams,
+    /// Jobs that wait for those before them in their streams.
+    blocked: usize,
 }
 
 /// What has been counted since the world began.
@@ -53,17 +64,22 @@ pub(crate) struct New {
     pub(crate) due: Duration,
     /// The job whose attempt enqueues it; 0: none does.
     pub(crate) parent: u32,
+    /// The key of its stream, if it has one.
+    pub(crate) stream: Option<Box<str>>,
 }
 
 impl Queue {
     /// Takes a new job in.
     pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
-        let New { kind, payload, due, parent } = new;
+        let New { kind, payload, due, parent, stream } = new;
         let number = self.jobs.len() as u32 + 1;
         let content = Fingerprint::of(&[kind, &payload]);
         let occurrence = self.seen.next(content.digest());
         let id = JobId::nth(content, occurrence);
-        let depth = if parent == 0 { 0 } else { self.job(parent).depth + 1 };
+        let (root, depth) = match parent {
+            0 => (number, 0),
+            parent => (self.job(parent).root, self.job(parent).depth + 1),
+        };
         self.jobs.push(Job {
             number,
             attempts: 0,
@@ -73,11 +89,15 @@ impl Queue {
             at: now,
             turn: 0,
             parent,
+            root,
             depth,
             state: JobState::Ready,
             could_not_run: false,
             copies: 1,
         });
+        if let Some(key) = stream {
+            self.streams.assign(number, kind, key);
+        }
         if due <= now {
             self.set_ready(number, now);
         } else {
@@ -105,6 +125,11 @@ impl Queue {
 
     pub(crate) fn ready_count(&self) -> usize {
         self.ready.len()
+    }
+
+    /// Jobs that are ready but for those before them in their streams.
+    pub(crate) fn blocked_count(&self) -> usize {
+        self.blocked
     }
 
     /// The first ready job of each kind.
@@ -153,7 +178,36 @@ impl Queue {
         let job = self.job_mut(number);
         (job.state, job.at, job.turn) = (JobState::Ready, since, turn);
         let kind = job.kind;
+        if !self.streams.is_unused() && !self.streams.join(number) {
+            self.job_mut(number).state = JobState::Blocked;
+            self.blocked += 1;
+            return;
+        }
         self.ready.push(kind, turn, number);
+    }
+
+    /// The job stands in the way of nobody any more.
+    fn leave_stream(&mut self, number: u32) {
+        if self.streams.is_unused() {
+            return;
+        }
+        let Some(next) = self.streams.leave(number) else { return };
+        if self.job(next).state == JobState::Blocked {
+            self.blocked -= 1;
+            self.set_ready(next, self.job(next).at);
+        }
+    }
+
+    /// Whether the streams let a waiting job be taken, if it were its time.
+    pub(crate) fn may_come_next(&self, number: u32) -> bool {
+        // Those that are due join their stream one after the other.
+        let is_before = |&(_, other): &(Duration, u32)| self.streams.are_together(number, other);
+        self.streams.is_unused()
+            || self.streams.is_its_turn(number)
+                && self
+                    .timed()
+                    .find(is_before)
+                    .is_none_or(|(_, first)| first == number || !self.job(number).state.waits_for_its_time())
     }
 
     fn wait(&mut self, number: u32, due: Duration, state: JobState) {
@@ -172,6 +226,7 @@ impl Queue {
             JobState::Scheduled | JobState::Retrying | JobState::Leased => {
                 self.timed.remove(&(at, turn));
             }
+            JobState::Blocked => self.blocked -= 1,
             _ => {}
         }
     }
@@ -179,6 +234,9 @@ impl Queue {
     /// A waiting job is leased to whoever asks. Its attempt is counted.
     pub(crate) fn take(&mut self, number: u32) {
         self.withdraw(number);
+        if !self.streams.is_unused() {
+            self.streams.join(number);
+        }
         let job = self.job_mut(number);
         job.state = JobState::Running;
         job.attempts += 1;
@@ -199,7 +257,17 @@ impl Queue {
         job.state = JobState::Done;
         if job.copies > 0 {
             self.set_ready(number, now);
+        } else {
+            self.over(number);
         }
+    }
+
+    /// Nothing more comes of the job, unless somebody takes it up by hand.
+    fn over(&mut self, number: u32) {
+        if !self.locks.is_unused() {
+            self.locks.over(number);
+        }
+        self.leave_stream(number);
     }
 
     /// The job ended well, but the queue did not hear of it: it will hand it out once more.
@@ -237,9 +305,24 @@ impl Queue {
         let job = self.job_mut(number);
         job.state = JobState::Dead;
         job.trouble().deaths += 1;
+        self.lay_with_the_dead(number, now);
+    }
+
+    fn lay_with_the_dead(&mut self, number: u32, now: Duration) {
         for forgotten in self.dead.push(now, number) {
             self.job_mut(forgotten).state = JobState::Forgotten;
         }
+        self.over(number);
+    }
+
+    /// The job goes to the dead set because another one has its lock. It has not failed, and nobody hears of it.
+    pub(crate) fn reject(&mut self, number: u32, now: Duration, reason: String) {
+        self.withdraw(number);
+        let job = self.job_mut(number);
+        job.state = JobState::Dead;
+        let trouble = job.trouble();
+        (trouble.error, trouble.rejected) = (Some(reason), true);
+        self.lay_with_the_dead(number, now);
     }
 
     /// The job could not be run at all: it goes to the dead set with the reason.
@@ -253,6 +336,7 @@ impl Queue {
     pub(crate) fn give_up(&mut self, number: u32, state: JobState) {
         self.withdraw(number);
         self.job_mut(number).state = state;
+        self.over(number);
     }
 
     /// Takes a job out of the dead set and makes it ready. False if it is not there.
@@ -273,7 +357,10 @@ impl Queue {
     pub(crate) fn worker_died(&mut self, number: u32, delivery: Delivery, now: Duration) {
         match delivery {
             Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
-            Delivery::AtMostOnce => self.job_mut(number).state = JobState::Lost,
+            Delivery::AtMostOnce => {
+                self.job_mut(number).state = JobState::Lost;
+                self.leave_stream(number);
+            }
         }
     }
 
@@ -294,6 +381,20 @@ impl Queue {
     /// Whether nothing is ready and nothing waits for its time.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.len() == 0 && self.timed.is_empty()
+    }
+
+    /// Counts a job that has one of its own kind before it among its parents. Returns how many have come of the same root.
+    pub(crate) fn count_in_family(&mut self, number: u32) -> u32 {
+        let (kind, mut parent) = (self.job(number).kind, self.job(number).parent);
+        while parent != 0 && self.job(parent).kind != kind {
+            parent = self.job(parent).parent;
+        }
+        if parent == 0 {
+            return 0;
+        }
+        let size = self.families.entry(self.job(number).root).or_insert(0);
+        *size += 1;
+        *size
     }
 
     /// The kinds on the way from a job to the job that enqueued it, and so on, until a kind comes again: the cycle
@@ -321,7 +422,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn enqueue(queue: &mut Queue, payload: &str, due: Duration) -> JobId {
-        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0 };
+        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0, stream: None };
         queue.enqueue(new, Duration::ZERO).1
     }
 

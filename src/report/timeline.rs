@@ -92,6 +92,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Discarded { error } => (format!("failed: {error}; discarded"), false),
         What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
         What::DeliveredAgain => return None,
+        What::Lock { key, event } => (words::lock(key, event), false),
         What::EndedLate { error: None } => ("done; the queue has given the job to another".to_owned(), false),
         What::EndedLate { error: Some(error) } => {
             (format!("failed: {error}; the queue has given the job to another"), false)

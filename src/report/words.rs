@@ -8,8 +8,10 @@ use super::Samples;
 use super::crossing::{Crossing, Step};
 use crate::choice::{Actor, Choice, Kind, Site};
 use crate::effect::{Effect, Reuse};
-use crate::job::{JobState, short_kind};
+use crate::job::{Conflict, JobState, short_kind};
 use crate::oracle::Finding;
+use crate::panics::Panicked;
+use crate::timeline::LockEvent;
 use crate::world::Guarantee;
 
 /// `once`, `2 times`
@@ -90,10 +92,17 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 times(*told as usize)
             )
         }
-        Finding::Panicked(panicked) => match &panicked.place {
-            Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
-            None => format!("the test body panicked: {}", panicked.message),
-        },
+        Finding::LockLeft { kind, key, holder } => {
+            format!("a lock was left behind for ever: {key} of `{}`, held by {holder}", short_kind(kind))
+        }
+        Finding::Panicked(panicked) => body_panicked(panicked),
+    }
+}
+
+fn body_panicked(panicked: &Panicked) -> String {
+    match &panicked.place {
+        Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
+        None => format!("the test body panicked: {}", panicked.message),
     }
 }
 
@@ -117,6 +126,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::Untold { .. }
         | Finding::Told { .. }
         | Finding::DeathUntold { .. }
+        | Finding::LockLeft { .. }
         | Finding::Panicked(_) => summary(finding),
     }
 }
@@ -170,6 +180,13 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             };
             (heard(*deaths), heard(*told))
         }
+        Finding::LockLeft { kind, key, holder } => {
+            let kind = short_kind(kind);
+            (
+                format!("{kind}: the lock {key} is free, or expires"),
+                format!("{kind}: {key} is held by {holder}"),
+            )
+        }
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
@@ -202,6 +219,7 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
         JobState::Ready => "ready",
         JobState::Scheduled => "scheduled",
         JobState::Retrying => "waiting to be tried again",
+        JobState::Blocked => "waiting for those before it in its stream",
         JobState::Running => "running",
         JobState::Leased => "leased by a dead worker",
         JobState::Done => "done",
@@ -211,6 +229,8 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
         JobState::Discarded => "discarded",
         JobState::Cleared => "cleared",
         JobState::Forgotten => "dead, and forgotten by the dead set",
+        JobState::Dropped => "dropped for its lock",
+        JobState::Replaced => "replaced by another with its lock",
     }
 }
 
@@ -247,6 +267,26 @@ pub(crate) fn at(by: Actor, text: &str) -> String {
         Actor::Attempt { job, attempt } => format!("job#{job}, attempt {attempt}: {text}"),
         Actor::Process(name) | Actor::Task(name) => format!("{name}: {text}"),
         Actor::Test => text.to_owned(),
+    }
+}
+
+/// What became of a lock.
+pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
+    match event {
+        LockEvent::Taken => format!("takes the lock {key}"),
+        LockEvent::GivenBack => format!("gives the lock {key} back"),
+        LockEvent::TakenAway => format!("gives the lock {key} back, which is another's"),
+        LockEvent::Conflict { holder, then } => {
+            let then = match then {
+                Conflict::Drop => "dropped".to_owned(),
+                Conflict::Raise => "refused".to_owned(),
+                Conflict::Reject => "goes to the dead set".to_owned(),
+                Conflict::Replace => "takes its place".to_owned(),
+                Conflict::Reschedule(wait) => format!("comes again after {wait:?}"),
+                Conflict::Wait => "waits for it".to_owned(),
+            };
+            format!("finds the lock {key} held by {holder}: {then}")
+        }
     }
 }
 
@@ -338,6 +378,7 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
 fn crash(site: Site, point: &str) -> String {
     match (site, point) {
         (Site::Call { service, operation }, "before") => format!("before {service}.{operation}"),
+        (Site::Call { .. }, "locked") => "between taking the lock and enqueuing the job".to_owned(),
         (Site::Call { service, operation }, "happened") => {
             format!("when {service}.{operation} has happened and its reply has not arrived")
         }

@@ -69,6 +69,7 @@ impl World {
         for job in waiting.iter().take(MOST_LISTED) {
             let due = match job.state {
                 JobState::Ready => String::new(),
+                JobState::Blocked => ", blocked".to_owned(),
                 _ => format!(", due {}", Moment(job.at)),
             };
             let _ = write!(text, "\n  job#{} {} {}{due}", job.number, short_kind(job.kind), job.payload);

@@ -7,6 +7,8 @@ use serde::Serialize;
 use super::World;
 use crate::choice::Name;
 use crate::job::{JobId, JobState, JobView, kind_of};
+use crate::process::EnqueueError;
+use crate::state::{Incoming, Intake};
 
 /// How many jobs a bulk enqueue puts in at once, as Sidekiq's.
 const BATCH: usize = 1_000;
@@ -47,12 +49,17 @@ impl World {
             // Written before anything is locked: what a job writes itself as is the user's code.
             let batch: Vec<_> = jobs.by_ref().take(BATCH).map(|job| json(&job)).collect();
             let kind = kind_of::<J>();
+            let keys: Vec<_> = batch.iter().map(|payload| self.shared.keys(kind, payload)).collect();
             let mut state = self.shared.state();
             if state.inline.is_some() {
                 drop(state);
                 ids.extend(batch.into_iter().map(|payload| self.put(kind, payload, Duration::ZERO)));
             } else {
-                ids.extend(batch.into_iter().map(|payload| state.enqueue(kind, payload, Duration::ZERO).1));
+                for (payload, keys) in batch.into_iter().zip(keys) {
+                    let intake = state
+                        .take_in(Incoming { kind, payload, delay: Duration::ZERO, keys }, &mut |_| false);
+                    ids.push(taken_in(intake).1);
+                }
             }
         }
         ids
@@ -66,9 +73,10 @@ impl World {
 
     fn put(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
         let (job, id, inline) = {
+            let keys = self.shared.keys(kind, &payload);
             let mut state = self.shared.state();
-            let (job, id) = state.enqueue(kind, payload, delay);
-            (job, id, state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
+            let (job, id) = taken_in(state.take_in(Incoming { kind, payload, delay, keys }, &mut |_| false));
+            (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {
             let performed = self.executor.borrow_mut().perform_inline(job);
@@ -149,6 +157,16 @@ impl World {
         let cleared: Vec<_> = waiting.map(|job| job.number).collect();
         cleared.iter().for_each(|&job| state.queue.give_up(job, JobState::Cleared));
         cleared.len()
+    }
+}
+
+/// The number and id of what the test itself enqueued; the number is 0 for a job that is there already.
+fn taken_in(intake: Intake) -> (u32, JobId) {
+    match intake {
+        Intake::In(job, id) => (job, id),
+        Intake::Known(id) => (0, id),
+        Intake::Refused(taken) => panic!("{}", EnqueueError::Locked(taken)),
+        Intake::Died => unreachable!("the test does not die"),
     }
 }
 

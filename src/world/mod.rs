@@ -3,10 +3,12 @@
 mod assertions;
 mod drains;
 mod jobs;
+mod locks;
 mod ordinary;
 mod stats;
 
 pub use drains::{Drain, Settle, SettleUntil};
+pub use locks::LockView;
 pub use stats::Stats;
 
 use std::cell::RefCell;

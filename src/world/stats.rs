@@ -15,6 +15,8 @@ use crate::job::JobState;
 pub struct Stats {
     /// Jobs that are ready to be taken.
     pub enqueued: usize,
+    /// Jobs that are ready, but for those before them in their streams.
+    pub blocked: usize,
     /// Jobs that wait for their time.
     pub scheduled: usize,
     /// Jobs that wait to be tried again.
@@ -33,7 +35,8 @@ pub struct Stats {
     pub slots: usize,
     /// How long the first job of each queue has been ready; of queues in which one is.
     pub latency: BTreeMap<Name, Duration>,
-    /// Busy slot time by available slot time, in virtual time; 0 while no time has passed.
+    /// Busy slot time by available slot time, in virtual time; 0 while no time has passed. A slot whose attempt waits
+    /// for the lock of a unique job is busy, but not used.
     pub utilisation: f64,
 }
 
@@ -44,6 +47,7 @@ impl World {
         let (now, counts) = (state.clock.now(), state.queue.counts());
         let mut stats = Stats {
             enqueued: state.queue.ready_count(),
+            blocked: state.queue.blocked_count(),
             dead: state.queue.dead().len(),
             processed: counts.processed,
             failed: counts.failed,

@@ -1,6 +1,6 @@
 //! Bad input is a typed error that names the job and the field; nothing else in the queue is disturbed.
 
-use retryproof::{DrainError, JobError, JobState, World};
+use retryproof::{DrainError, JobError, JobState, Unique, World};
 
 use crate::{Mail, log, noting, panic_of};
 
@@ -60,6 +60,38 @@ fn a_queue_that_no_process_serves() {
     let reason = "job#1 u8 lies in the queue `low`, which no process serves; add it to the `p.queues([…])` of a \
                   process that handles this kind";
     assert_dead_alone(&world, &log, reason);
+}
+
+#[test]
+fn a_lock_without_an_owner() {
+    let reason = |job: u32| {
+        format!(
+            "job#{job} u64 meets the lock 7, whose field `owner` is missing: nobody can tell whether it will ever be \
+             given back; delete that lock, and have each one name its owner"
+        )
+    };
+    for unique in
+        [Unique::until_executed(|job: &u64| Some(*job)), Unique::while_executing(|job: &u64| Some(*job))]
+    {
+        let world = World::fake();
+        let log = log(&world);
+        noting(&world, &log);
+        world.process("other", move |p| _ = p.handle(async |_: u64| ()).unique(unique.clone()));
+        world.put_lock::<u64>(7, None, None);
+        world.enqueue(7_u64);
+        assert_dead_alone(&world, &log, &reason(1));
+        // Once it is gone, the next one runs; one that names an owner only keeps it out.
+        world.put_lock::<u64>(7, None, Some(crate::S));
+        world.advance(crate::S);
+        let id = world.enqueue(7_u64);
+        world.settle().run();
+        assert_eq!(world.all_jobs()[2].state, JobState::Done, "{id}");
+    }
+    let message = panic_of(|| World::fake().put_lock::<u64>(7, None, None));
+    assert_eq!(
+        message,
+        "u64 takes no lock; make it unique with `p.handle(…).unique(…)` before you put one there"
+    );
 }
 
 #[test]

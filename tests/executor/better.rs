@@ -1,6 +1,6 @@
 //! Row by row: where Sidekiq's executor is not good enough.
 
-use retryproof::{DrainError, Stuck, World};
+use retryproof::{Conflict, Decision, DrainError, Explore, Stuck, Unique, Verdict, World};
 
 use crate::{DAY, Mail, S, log, noting, panic_of, worker};
 
@@ -44,6 +44,99 @@ fn a_job_that_enqueues_itself_for_ever_is_stopped_with_an_error_that_names_the_c
     world.enqueue(1_u32);
     let message = panic_of(|| world.settle().run());
     assert_eq!(message, format!("the world is stuck: {error}"));
+}
+
+/// Each job enqueues `children` of its own kind, by way of a mail.
+fn growing(world: &World, children: u32) {
+    world.process("worker", move |p| {
+        let queue = p.queue();
+        p.handle(async move |job: u32| {
+            for _ in 0..children {
+                queue.enqueue(Mail { to: job }).await.unwrap();
+            }
+        });
+        let queue = p.queue();
+        p.handle(async move |mail: Mail| queue.enqueue(mail.to + 1).await.map(drop));
+    });
+    world.enqueue(1_u32);
+}
+
+#[test]
+fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_names_the_cycle() {
+    // At a depth of 1,000 the second one would have 2⁵⁰⁰ jobs.
+    for children in [2, 10] {
+        let world = World::fake();
+        growing(&world, children);
+        let error = world.drain_all().run().unwrap_err();
+        let cycle = ["executor::Mail", "u32", "executor::Mail"].map(str::to_owned).to_vec();
+        assert_eq!(error, DrainError::Stuck(Stuck::Growing { root: 1, size: 10_001, cycle }));
+        assert_eq!(
+            error.to_string(),
+            "10001 jobs came of job#1, each below one of its own kind, and no end: executor::Mail → u32 → \
+             executor::Mail; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`"
+        );
+        assert!(world.all_jobs().len() < 25_000);
+    }
+    // Under `check` each run must be short.
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        growing(world, 2);
+        world.settle().await;
+    });
+    let reason = report.reason().unwrap_or_default();
+    assert!(reason.starts_with("1001 jobs came of job#1, each below one of its own kind"), "{reason}");
+    // Many jobs of many others are no such growth.
+    let world = World::fake();
+    world.process("worker", |p| {
+        let queue = p.queue();
+        p.handle(async move |_: u32| {
+            for to in 0..200 {
+                queue.enqueue(Mail { to }).await.unwrap();
+            }
+        });
+        p.handle(async |_: Mail| ());
+    });
+    world.enqueue_bulk(0..100_u32);
+    assert_eq!(world.drain_all().run().unwrap().succeeded, 100 + 20_000);
+}
+
+#[test]
+fn a_job_that_snoozes_for_ever_is_stopped_and_named() {
+    let snoozing = |p: &retryproof::Process| {
+        p.handle(async |_: u32| Err::<(), _>("not yet")).on_failure(|_| Decision::Snooze(S));
+    };
+    let reason = "job#1 u32 was put back 1000 times, and no end: its `on_failure` decided so, the last time for 1s; let \
+                  it end, fail, or be discarded some time";
+    let world = World::fake();
+    world.process("worker", snoozing);
+    world.enqueue(1_u32);
+    assert_eq!(panic_of(|| world.settle().run()), format!("the world is stuck: {reason}"));
+    let world = World::fake();
+    world.process("worker", snoozing);
+    world.enqueue(1_u32);
+    assert_eq!(world.drain_all().until(DAY).run().unwrap_err().to_string(), reason);
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        world.process("worker", snoozing);
+        world.enqueue(1_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck);
+    assert!(report.reason().unwrap_or_default().starts_with(reason), "{:?}", report.reason());
+}
+
+#[test]
+fn a_job_that_a_lock_keeps_out_for_ever_is_stopped_and_named() {
+    let world = World::fake();
+    world.process("worker", |p| {
+        let unique = Unique::while_executing(|job: &u32| Some(*job));
+        p.handle(async |_: u32| ()).unique(unique.when_busy(Conflict::Reschedule(S)));
+    });
+    world.put_lock::<u32>(7, Some("an older version"), None);
+    world.enqueue(7_u32);
+    assert_eq!(
+        panic_of(|| world.settle().run()),
+        "the world is stuck: job#1 u32 was put back 1000 times, and no end: a u32 holds the lock 7 already: somebody who \
+         is not of this world; it never expires; let it end, fail, or be discarded some time"
+    );
 }
 
 #[test]

@@ -3,10 +3,14 @@
 mod bad_input;
 mod better;
 mod modes;
+mod order_properties;
+mod ordering;
 mod priorities;
 mod properties;
 mod retries;
 mod the_same;
+mod unique;
+mod unique_checked;
 
 use std::time::Duration;
 

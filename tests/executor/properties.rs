@@ -9,7 +9,7 @@ use crate::{Mail, S, log, worker};
 
 /// What a test may do to a world.
 #[derive(Clone, Debug)]
-enum Do {
+pub(crate) enum Do {
     Enqueue,
     EnqueueIn(u8),
     Mail,
@@ -25,7 +25,7 @@ enum Do {
     Work(u8),
 }
 
-fn anything() -> impl Strategy<Value = Do> {
+pub(crate) fn anything() -> impl Strategy<Value = Do> {
     prop_oneof![
         Just(Do::Enqueue),
         any::<u8>().prop_map(Do::EnqueueIn),
@@ -97,16 +97,17 @@ fn act(world: &World, act: &Do, next: u32) -> u32 {
 }
 
 /// How many jobs are in each state.
-fn census(world: &World) -> BTreeMap<JobState, usize> {
+pub(crate) fn census(world: &World) -> BTreeMap<JobState, usize> {
     let mut census = BTreeMap::new();
     world.all_jobs().iter().for_each(|job| *census.entry(job.state).or_default() += 1);
     census
 }
 
-fn check_counts(world: &World) {
+pub(crate) fn check_counts(world: &World) {
     let (census, stats) = (census(world), world.stats());
     let of = |state| census.get(&state).copied().unwrap_or(0);
     assert_eq!(stats.enqueued, of(JobState::Ready));
+    assert_eq!(stats.blocked, of(JobState::Blocked));
     assert_eq!(stats.scheduled, of(JobState::Scheduled));
     assert_eq!(stats.retries, of(JobState::Retrying));
     assert_eq!(stats.leased, of(JobState::Leased));

@@ -1,0 +1,35 @@
+//! What becomes of a job that a lock has kept out: it has not failed.
+
+use super::Executor;
+use crate::job::{JobState, Refusal};
+use crate::timeline::What;
+
+impl Executor {
+    /// An attempt has ended before its handler ran, since another job has its lock.
+    pub(super) fn kept_out(&mut self, job: u32, host: usize, refusal: &Refusal) {
+        let mut state = self.shared.state();
+        let now = state.clock.now();
+        match refusal {
+            Refusal::Drop => {
+                state.queue.give_up(job, JobState::Dropped);
+                self.tally.discarded += 1;
+            }
+            Refusal::Reject(taken) => {
+                state.queue.reject(job, now, taken.to_string());
+                self.tally.dead += 1;
+            }
+            Refusal::PutBack(wait, taken) => {
+                let due = now.saturating_add(*wait);
+                state.note(|| What::Snoozed { due });
+                state.put_back(job, due, || taken.to_string());
+                self.tally.snoozed += 1;
+            }
+            Refusal::CannotRun(error) => {
+                let error = error.to_string();
+                state.note(|| What::Failed { error: error.clone(), retry_at: None });
+                drop(state);
+                self.cannot_run(job, Some(host), error);
+            }
+        }
+    }
+}

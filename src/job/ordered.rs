@@ -1,0 +1,83 @@
+//! In which order the jobs of a kind run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::kind_of;
+use super::unique::{KeyOf, key_of};
+
+/// In which order the jobs of a kind run, however many slots and processes there are.
+///
+/// A job keeps its place until it is over: until it ended well, is dead or was given up. So one that fails, that waits for
+/// its lease to end, or that was put back holds up those behind it. A scheduled job takes its place when it is due.
+///
+/// ```
+/// use std::time::Duration;
+/// use retryproof::{Ordered, World};
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Change {
+///     account: Option<u32>,
+///     nth: u32,
+/// }
+///
+/// let world = World::fake();
+/// let seen = world.durable("seen", Vec::new());
+/// let noted = seen.clone();
+/// world.process("worker", move |p| {
+///     let (clock, noted) = (p.clock(), noted.clone());
+///     p.handle(async move |job: Change| {
+///         clock.sleep(Duration::from_secs(if job.nth == 1 { 10 } else { 1 })).await;
+///         noted.update(|seen| seen.push(job.nth));
+///     })
+///     .ordered(Ordered::by_key(|job: &Change| job.account));
+/// });
+/// for (account, nth) in [(Some(7), 1), (Some(7), 2), (Some(8), 3), (None, 4)] {
+///     world.enqueue(Change { account, nth });
+/// }
+/// world.settle().run();
+/// assert_eq!(seen.get(), [3, 4, 1, 2]);
+/// ```
+#[derive(Clone)]
+#[must_use = "pass it to `p.handle(…).ordered(…)`"]
+pub struct Ordered {
+    /// The kind from whose jobs the key is computed, if one is.
+    pub(crate) of: Option<&'static str>,
+    /// From a payload to the key of its stream; none: no order.
+    pub(crate) key: Option<KeyOf>,
+}
+
+impl fmt::Debug for Ordered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (&self.of, &self.key) {
+            (Some(_), _) => "Ordered by key",
+            (None, Some(_)) => "Ordered in one partition",
+            (None, None) => "In parallel",
+        })
+    }
+}
+
+impl Ordered {
+    /// One partition: all jobs of the kind run one after the other.
+    pub fn in_one_partition() -> Self {
+        Self { of: None, key: Some(Arc::new(|_| Some("".into()))) }
+    }
+
+    /// The jobs with one key run one after the other, and keys in parallel. A job whose key is `None` waits for nobody,
+    /// and nobody for it.
+    pub fn by_key<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
+    where
+        J: DeserializeOwned + 'static,
+        K: Serialize,
+    {
+        Self { of: Some(kind_of::<J>()), key: Some(key_of(key)) }
+    }
+
+    /// All in parallel, as they are unless told.
+    pub fn in_parallel() -> Self {
+        Self { of: None, key: None }
+    }
+}

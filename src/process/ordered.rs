@@ -1,0 +1,22 @@
+//! Streams of jobs: the option where they are handled.
+
+use super::handler::HandlerOptions;
+use crate::job::Ordered;
+use crate::state::has_order;
+
+impl HandlerOptions<'_> {
+    /// In which order the jobs of this kind run. A job that is enqueued before any process has said so has no place in
+    /// that order.
+    ///
+    /// # Panics
+    /// When the key is computed from another kind of job.
+    #[track_caller]
+    pub fn ordered(self, ordered: Ordered) -> Self {
+        let kind = self.kind();
+        if let Some(of) = ordered.of.filter(|of| *of != kind) {
+            panic!("the order of {kind} computes its key from a {of}; give it a function over a {kind}");
+        }
+        has_order(self.shared(), kind, ordered.key);
+        self
+    }
+}

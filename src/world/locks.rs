@@ -1,0 +1,81 @@
+//! Locks of unique jobs, as a test sees them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::World;
+use crate::job::kind_of;
+use crate::queue::{Held, LockKey, Owner};
+
+/// A lock that is taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct LockView {
+    /// The kind of the jobs that it keeps apart.
+    pub kind: &'static str,
+    /// The key, as JSON.
+    pub key: String,
+    /// Whether it was taken to run, and not when the job was enqueued.
+    pub to_run: bool,
+    /// The number of the job that has it. None: that job never came into the queue, or it is no job of this world.
+    pub owner: Option<u32>,
+    /// When its time to live is over, since the world began. None: never.
+    pub expires: Option<Duration>,
+}
+
+impl World {
+    /// The locks of unique jobs that are taken now, by kind and key.
+    ///
+    /// ```
+    /// use retryproof::{Unique, World};
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     p.handle(async |_: u32| ()).unique(Unique::until_executed(|job: &u32| Some(job % 10)));
+    /// });
+    /// world.enqueue(17_u32);
+    /// let locks = world.locks();
+    /// assert_eq!((locks.len(), locks[0].key.as_str(), locks[0].owner), (1, "7", Some(1)));
+    /// world.drain_all().run().unwrap();
+    /// assert!(world.locks().is_empty());
+    /// ```
+    pub fn locks(&self) -> Vec<LockView> {
+        let state = self.shared.state();
+        let now = state.clock.now();
+        let view = |(lock, held): (&LockKey, Held)| LockView {
+            kind: lock.kind,
+            key: lock.key.to_string(),
+            to_run: lock.to_run,
+            owner: match held.owner {
+                Owner::Job(job) => Some(job),
+                Owner::NeverCame | Owner::Stranger | Owner::Missing => None,
+            },
+            expires: held.expires,
+        };
+        state.queue.locks.held(now).map(view).collect()
+    }
+
+    /// Puts a lock of the jobs of this kind into the store, as somebody else has left it there: an older version, or
+    /// another program. Without an owner it is broken, and a job that meets it goes to the dead set with
+    /// [`JobError::LockWithoutOwner`](crate::JobError::LockWithoutOwner).
+    ///
+    /// # Panics
+    /// When no process that handles this kind has made it unique, or the key cannot be written as JSON.
+    pub fn put_lock<J: 'static>(&self, key: impl Serialize, owner: Option<&str>, ttl: Option<Duration>) {
+        let kind = kind_of::<J>();
+        let key = serde_json::to_string(&key);
+        let key = key.unwrap_or_else(|error| panic!("a key of {kind} cannot be written as JSON: {error}"));
+        let mut state = self.shared.state();
+        let Some(unique) = state.options(kind).unique else {
+            drop(state);
+            panic!(
+                "{kind} takes no lock; make it unique with `p.handle(…).unique(…)` before you put one there"
+            );
+        };
+        let owner = owner.map_or(Owner::Missing, |_| Owner::Stranger);
+        let expires = ttl.map(|ttl| state.clock.now().saturating_add(ttl));
+        let lock = LockKey { kind, to_run: !unique.lock.is_taken_at_enqueue(), key: key.into() };
+        state.queue.locks.put(lock, Held { owner, id: None, expires });
+    }
+}
