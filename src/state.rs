@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
-use crate::choice::{Actor, Choice, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
+use crate::choice::{Actor, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::effect::{Digits, Ledger, fingerprint};
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
