@@ -244,7 +244,6 @@ impl JobResult for () {
 
 /// What never returns, as `loop {}` does: the type `!`, which has no name of its own in stable Rust, but is the output of
 /// a function type that may be written.
-#[expect(unreachable_pub, reason = "named by an implementation of a public trait, and by nobody else")]
 pub trait Returns {
     /// What it returns.
     type Output;
