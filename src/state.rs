@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::job::{Delivery, JobId, RetryPolicy};
 use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
+use crate::wire::Wire;
 
 /// The options of a kind of job, as given where it is handled.
 #[derive(Clone, Debug)]
@@ -484,11 +485,25 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
     pub(crate) services: Directory,
+    /// Real sockets that reach into the run, if there are any.
+    wire: OnceLock<Arc<dyn Wire>>,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(state), woken: Arc::default(), services: Directory::default() })
+        let (woken, services) = (Arc::default(), Directory::default());
+        Arc::new(Self { state: Mutex::new(state), woken, services, wire: OnceLock::new() })
+    }
+
+    /// The real sockets that reach into the run, if there are any.
+    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        self.wire.get()
+    }
+
+    /// The same; `lay` makes them if there are none.
+    #[cfg(feature = "http")]
+    pub(crate) fn wire_or_lay(&self, lay: impl FnOnce() -> Arc<dyn Wire>) -> &Arc<dyn Wire> {
+        self.wire.get_or_init(lay)
     }
 
     /// The state, unless somebody is at it.

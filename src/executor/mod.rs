@@ -6,6 +6,7 @@
 mod drain;
 mod end;
 mod inline;
+mod lines;
 mod pick;
 
 pub use drain::{DrainError, Drained};
@@ -160,7 +161,7 @@ impl Executor {
         };
         let (boot, context) = (&host.boot, &mut host.context);
         let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::live(&life, || boot(&process)))
+            context.within(now, &life, || life::live(&life, || life.blocked(|| boot(&process))))
         }));
         {
             let mut state = self.shared.state();
@@ -381,7 +382,11 @@ impl Executor {
             return;
         }
         match ended {
-            None => self.tasks[slot] = Some(task),
+            None => {
+                let (host, actor) = (task.host, task.actor());
+                self.tasks[slot] = Some(task);
+                self.attribute(host, actor);
+            }
             Some(result) => {
                 life::live(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
@@ -423,6 +428,9 @@ impl Executor {
             state.usage.slots -= process.slot_count();
             now
         };
+        if let Some(wire) = self.shared.wire() {
+            wire.close(index);
+        }
         life.set_falling(true);
         let host = &mut self.hosts[index];
         life::live(&life, || {
@@ -445,6 +453,9 @@ impl Executor {
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
+        if self.attend() {
+            return true;
+        }
         let (now, limit) = {
             let state = self.shared.state();
             let restart =
@@ -463,10 +474,13 @@ impl Executor {
             return true;
         }
         // The first process to be called for ends the wait for those after it.
+        let wire = self.shared.wire().cloned();
+        let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
         let (mut until, mut latest, mut called) = (limit, now, false);
         for index in outside {
-            let driven =
-                self.with_spawned(index, |context, now, shared| context.drive(now, until, &shared.woken));
+            let driven = self.with_spawned(index, |context, now, shared| {
+                context.drive(now, until, &shared.woken, wire.is_some())
+            });
             match driven {
                 Some((reached, true)) => {
                     called = true;
@@ -481,6 +495,9 @@ impl Executor {
             Some(until) if called => self.shared.advance(until.max(now)),
             Some(until) => self.shared.advance(until.max(latest)),
             None => return false,
+        }
+        if let Some(wire) = wire {
+            wire.hang_up(self.shared.state().clock.now());
         }
         true
     }
