@@ -225,7 +225,7 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
     let Some(wire) = shared.wire() else { return false };
     shared.woken.settle_down();
     loop {
-        context.rest(now, &shared.woken);
+        context.rest(now);
         if shared.woken.is_called_for() {
             return true;
         }

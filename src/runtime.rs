@@ -7,7 +7,8 @@ pub(crate) use without::{Context, Pool};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::pin::pin;
     use std::rc::Rc;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -93,11 +94,37 @@ mod with_tokio {
         idle: Arc<Idle>,
     }
 
+    thread_local! {
+        /// Whether the first context that this thread entered is one of these.
+        static IS_OURS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Says that a context was entered, until it is dropped.
+    struct Entered(bool);
+
+    impl Entered {
+        fn now() -> Self {
+            Self(IS_OURS.replace(IS_OURS.get() || Handle::try_current().is_err()))
+        }
+    }
+
+    impl Drop for Entered {
+        fn drop(&mut self) {
+            IS_OURS.set(self.0);
+        }
+    }
+
     impl Clean {
+        /// Whether this thread may drive it although it has entered a context: it drives none. Whoever entered one of
+        /// ours first does not, unless code of the user's in it drives one of its own. Only trying tells.
+        fn is_alone(&self) -> bool {
+            IS_OURS.get() && catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(async {}))).is_ok()
+        }
+
         /// Drives the runtime. Inside a runtime of the user's (`#[tokio::test]`) it needs a thread of its own for that:
         /// a thread can drive one at a time.
         fn block_on<R: Send>(&self, future: impl Future<Output = R> + Send) -> R {
-            if Handle::try_current().is_err() {
+            if Handle::try_current().is_err() || self.is_alone() {
                 return self.runtime.block_on(future);
             }
             let life = lock(&self.owner).clone();
@@ -204,13 +231,20 @@ mod with_tokio {
 
         /// The same for the test body, which is no process.
         pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
-            let _entered = self.used(now).clean.runtime.enter();
+            let runtime = &self.used(now).clean.runtime;
+            let _ours = Entered::now();
+            let _entered = runtime.enter();
             code()
         }
 
         /// Whether tasks were spawned that have not ended.
         pub(crate) fn has_tasks(&self) -> bool {
             self.used.as_ref().is_some_and(|used| used.clean.runtime.metrics().num_alive_tasks() > 0)
+        }
+
+        /// Whether it has threads for blocking tasks: while one is at work, its clock does not go on.
+        pub(crate) fn has_threads(&self) -> bool {
+            self.used.as_ref().is_some_and(|used| used.clean.has_threads.load(Ordering::SeqCst))
         }
 
         /// Lets spawned tasks go on for a turn, without time passing.
@@ -222,9 +256,8 @@ mod with_tokio {
             });
         }
 
-        /// Lets spawned tasks go on until they wait, or the executor is called for, without time passing. What has
-        /// arrived at a socket is read.
-        pub(crate) fn rest(&mut self, now: Duration, woken: &Woken) {
+        /// Lets spawned tasks go on until all of them wait, without time passing. What has arrived at a socket is read.
+        pub(crate) fn rest(&mut self, now: Duration) {
             if self.used.is_none() {
                 return;
             }
@@ -233,7 +266,7 @@ mod with_tokio {
             clean.block_on(std::future::poll_fn(|cx| {
                 *lock(&clean.idle.driver) = Some(cx.waker().clone());
                 // Between the first time and the last it looks at its sockets twice.
-                match woken.is_called_for() || clean.idle.times() > 2 {
+                match clean.idle.times() > 2 {
                     true => Poll::Ready(()),
                     false => Poll::Pending,
                 }
@@ -335,9 +368,13 @@ mod without {
             false
         }
 
+        pub(crate) fn has_threads(&self) -> bool {
+            false
+        }
+
         pub(crate) fn turn(&mut self, _: Duration) {}
 
-        pub(crate) fn rest(&mut self, _: Duration, _: &Woken) {}
+        pub(crate) fn rest(&mut self, _: Duration) {}
 
         /// Without tokio nothing goes on by itself: time simply passes.
         pub(crate) fn drive(

@@ -53,6 +53,9 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     /// The run is over: nothing is left behind.
     fn end(&self);
 
+    /// The text without what is another one in each run: the numbers of ports.
+    fn without_ports(&self, text: String) -> String;
+
     /// The thing itself, for those who know it.
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }

@@ -30,8 +30,11 @@ impl Executor {
             }
             drop(state);
             self.take_apart(life.index, None);
-        } else if let Err(failure) = result {
+        } else if let Err(mut failure) = result {
             drop(state);
+            if let Some(wire) = self.shared.wire() {
+                failure.text = wire.without_ports(failure.text);
+            }
             self.failed(job, life.index, failure);
         } else {
             const ACK: Options = Options::Named(&["heard", "again"]);

@@ -2,6 +2,7 @@
 //! drawn in an order that does not depend on how fast a socket is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Executor;
 use crate::choice::Actor;
@@ -44,35 +45,46 @@ impl Executor {
         }
     }
 
-    /// Who makes the calls of a process: its attempt, if it is the only one.
+    /// Who makes the calls of a process that wait: the attempt that was polled last, if it is under way.
     fn caller(&self, host: usize) -> Actor {
-        let mut attempts = self.tasks.iter().flatten().filter(|task| task.host == host);
-        match (attempts.next(), attempts.next()) {
-            (Some(task), None) => task.actor(),
-            _ => Actor::Process(self.hosts[host].name),
-        }
+        let of_host = self.tasks.iter().flatten().filter(|task| task.host == host);
+        let mut attempts = of_host.map(super::Task::actor);
+        let last = self.hosts[host].last;
+        attempts.find(|actor| Some(*actor) == last).unwrap_or(Actor::Process(self.hosts[host].name))
     }
 
-    /// Sees to it that a call is known for that of the attempt which has just been polled: afterwards nobody could tell
-    /// it from that of another attempt of the process.
-    pub(super) fn attribute(&mut self, host: usize, actor: Actor) {
+    /// An attempt is about to be polled. If it was another one of its process the last time, whatever that one asked
+    /// for arrives first: afterwards nobody could tell whose it is.
+    pub(super) fn turn_to(&mut self, host: usize, actor: Actor) {
         let Some(wire) = self.wire() else { return };
-        if self.tasks.iter().flatten().filter(|task| task.host == host).count() < 2 {
-            return;
-        }
+        let Some(last) = self.hosts[host].last.replace(actor).filter(|last| *last != actor) else { return };
         loop {
             self.rest();
             if wire.settle() == Traffic::Still {
                 break;
             }
         }
-        wire.made_by(host, actor);
+        wire.made_by(host, last);
+    }
+
+    /// Where threads of a process are at work its clock does not go on. Whoever waits in one for what never comes has
+    /// its line cut instead. True if there is anybody.
+    pub(super) fn cut_off(&mut self, waiting: &[usize], now: Duration, limit: Option<Duration>) -> bool {
+        let Some(wire) = self.wire() else { return false };
+        if !waiting.iter().any(|&index| self.hosts[index].context.has_threads()) {
+            return false;
+        }
+        let Some(at) = wire.hangs_up_at() else { return false };
+        let until = limit.map_or(at, |limit| limit.min(at)).max(now);
+        self.shared.advance(until);
+        wire.hang_up(until);
+        true
     }
 
     /// Lets what tokio drives go on, in every process, as far as it comes without time.
     fn rest(&mut self) {
         for index in 0..self.hosts.len() {
-            self.with_spawned(index, |context, now, shared| context.rest(now, &shared.woken));
+            self.with_spawned(index, |context, now, _| context.rest(now));
         }
     }
 }

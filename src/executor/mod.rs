@@ -47,6 +47,8 @@ struct Host {
     context: Context,
     busy: usize,
     restart_at: Duration,
+    /// The attempt that was polled last, where calls come over sockets.
+    last: Option<Actor>,
 }
 
 /// An attempt under way.
@@ -138,7 +140,16 @@ impl Executor {
         let restart_at = Duration::ZERO;
         // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
         self.hosts.reserve_exact(1);
-        self.hosts.push(Host { name, boot, incarnations: 0, living: None, context, busy: 0, restart_at });
+        self.hosts.push(Host {
+            name,
+            boot,
+            incarnations: 0,
+            living: None,
+            context,
+            busy: 0,
+            restart_at,
+            last: None,
+        });
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
         }
@@ -342,6 +353,7 @@ impl Executor {
         else {
             return;
         };
+        self.turn_to(task.host, task.actor());
         let host = &mut self.hosts[task.host];
         let life = host.living.as_ref().expect("the tasks of a dead process are gone").0.clone();
         let watched = !self.always.is_empty();
@@ -382,11 +394,7 @@ impl Executor {
             return;
         }
         match ended {
-            None => {
-                let (host, actor) = (task.host, task.actor());
-                self.tasks[slot] = Some(task);
-                self.attribute(host, actor);
-            }
+            None => self.tasks[slot] = Some(task),
             Some(result) => {
                 life::live(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
@@ -444,6 +452,7 @@ impl Executor {
         life.set_falling(false);
         host.context = Context::new(self.pool.clone());
         host.busy = 0;
+        host.last = None;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
         let down = nobody_lives.then(|| self.hosts.iter().map(|host| (host.incarnations, host.restart_at)));
@@ -471,6 +480,9 @@ impl Executor {
         if outside.is_empty() {
             let Some(limit) = limit else { return false };
             self.shared.advance(limit.max(now));
+            return true;
+        }
+        if self.cut_off(&outside, now, limit) {
             return true;
         }
         // The first process to be called for ends the wait for those after it.
