@@ -155,6 +155,7 @@ mod effect;
 mod job;
 mod queue;
 mod timeline;
+mod wire;
 pub mod service;
 mod state;
 mod life;
@@ -169,11 +170,15 @@ mod run;
 mod oracle;
 mod report;
 mod check;
+#[cfg(feature = "http")]
+mod http;
 
 pub use check::{Explore, check};
 pub use choice::{Kind, Name};
 pub use effect::{Effect, Effects};
 pub use executor::{DrainError, Drained};
+#[cfg(feature = "http")]
+pub use http::Http;
 pub use job::{
     Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult,
     JobState, JobView, LockTaken, Ordered, Unique,

@@ -25,12 +25,15 @@ pub(crate) struct Life {
     pub(crate) shared: Arc<Shared>,
     dead: AtomicBool,
     falling: AtomicBool,
+    /// Code of it blocks the thread of the executor: who waits for an answer from elsewhere waits in vain for the
+    /// executor.
+    blocked: AtomicBool,
 }
 
 impl Life {
     pub(crate) fn new(shared: Arc<Shared>, process: Name, index: usize, incarnation: u32) -> Arc<Self> {
-        let (dead, falling) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { process, index, incarnation, shared, dead, falling })
+        let [dead, falling, blocked] = [const { AtomicBool::new(false) }; 3];
+        Arc::new(Self { process, index, incarnation, shared, dead, falling, blocked })
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -45,6 +48,24 @@ impl Life {
     /// from its crash.
     pub(crate) fn is_falling(&self) -> bool {
         self.falling.load(Ordering::Relaxed) || self.is_dead() && thread::panicking()
+    }
+
+    /// Runs code that blocks the thread of the executor.
+    pub(crate) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
+        struct Former<'a>(&'a AtomicBool, bool);
+        impl Drop for Former<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Ordering::Relaxed);
+            }
+        }
+        let _former = Former(&self.blocked, self.blocked.swap(true, Ordering::Relaxed));
+        code()
+    }
+
+    /// Whether nothing but its blocking code runs.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_falling(&self, falling: bool) {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use crate::choice::{Choice, Chooser, Divergence, Name, Plan};
 use crate::clock::TaskId;
@@ -16,6 +17,7 @@ use crate::runtime::{Context, Pool};
 use crate::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::timeline::{Event, Timeline};
 use crate::watch::Watch;
+use crate::wire::Traffic;
 use crate::world::{Terms, World};
 
 /// A test body: it is started once for each run.
@@ -207,8 +209,12 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
                 }
             }
         }
+        if settle(&mut context, shared, now) {
+            while shared.woken.pop().is_some_and(|task| task != id) {}
+            continue;
+        }
         let limit = shared.state().clock.next();
-        let (reached, called) = context.drive(now, limit, &shared.woken);
+        let (reached, called) = context.drive(now, limit, &shared.woken, shared.wire().is_some());
         shared.advance(reached);
         while shared.woken.pop().is_some_and(|task| task != id) {}
         if !called && limit.is_none() {
@@ -220,6 +226,21 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         catch_unwind(AssertUnwindSafe(|| context.within_test(shared.state().clock.now(), || drop(future))));
     context.end();
     end
+}
+
+/// Has whatever is under way on a socket arrive. True when the body can go on because of it.
+fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
+    let Some(wire) = shared.wire() else { return false };
+    shared.woken.settle_down();
+    loop {
+        context.rest(now);
+        if shared.woken.is_called_for() {
+            return true;
+        }
+        if wire.settle() == Traffic::Still {
+            return false;
+        }
+    }
 }
 
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {

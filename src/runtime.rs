@@ -7,12 +7,13 @@ pub(crate) use without::{Context, Pool};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::pin::pin;
     use std::rc::Rc;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::Poll;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Poll, Waker};
     use std::time::Duration;
 
     use tokio::runtime::{Builder, Handle, Runtime};
@@ -43,6 +44,45 @@ mod with_tokio {
         }
     }
 
+    /// Hears of it when a runtime has nothing to do: it would then wait for sockets, or let time pass.
+    #[derive(Debug, Default)]
+    struct Idle {
+        is_watched: AtomicBool,
+        times: AtomicU32,
+        /// The first so many times nothing is done about it.
+        let_pass: AtomicU32,
+        driver: Mutex<Option<Waker>>,
+    }
+
+    impl Idle {
+        fn watch(&self, let_pass: u32) {
+            self.times.store(0, Ordering::SeqCst);
+            self.let_pass.store(let_pass, Ordering::SeqCst);
+            self.is_watched.store(true, Ordering::SeqCst);
+        }
+
+        fn end(&self) {
+            self.is_watched.store(false, Ordering::SeqCst);
+            *lock(&self.driver) = None;
+        }
+
+        /// A runtime that is woken here looks at its sockets all the same, but lets no time pass.
+        fn hear(&self) {
+            if !self.is_watched.load(Ordering::Relaxed) {
+                return;
+            }
+            if self.times.fetch_add(1, Ordering::SeqCst) >= self.let_pass.load(Ordering::SeqCst) {
+                if let Some(driver) = &*lock(&self.driver) {
+                    driver.wake_by_ref();
+                }
+            }
+        }
+
+        fn times(&self) -> u32 {
+            self.times.load(Ordering::SeqCst)
+        }
+    }
+
     #[derive(Debug)]
     struct Clean {
         runtime: Owned,
@@ -51,13 +91,40 @@ mod with_tokio {
         owner: Owner,
         /// Whether it has any: what runs there cannot be ended, so such a runtime is not used again.
         has_threads: Arc<AtomicBool>,
+        idle: Arc<Idle>,
+    }
+
+    thread_local! {
+        /// Whether the first context that this thread entered is one of these.
+        static IS_OURS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Says that a context was entered, until it is dropped.
+    struct Entered(bool);
+
+    impl Entered {
+        fn now() -> Self {
+            Self(IS_OURS.replace(IS_OURS.get() || Handle::try_current().is_err()))
+        }
+    }
+
+    impl Drop for Entered {
+        fn drop(&mut self) {
+            IS_OURS.set(self.0);
+        }
     }
 
     impl Clean {
+        /// Whether this thread may drive it although it has entered a context: it drives none. Whoever entered one of
+        /// ours first does not, unless code of the user's in it drives one of its own. Only trying tells.
+        fn is_alone(&self) -> bool {
+            IS_OURS.get() && catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(async {}))).is_ok()
+        }
+
         /// Drives the runtime. Inside a runtime of the user's (`#[tokio::test]`) it needs a thread of its own for that:
         /// a thread can drive one at a time.
         fn block_on<R: Send>(&self, future: impl Future<Output = R> + Send) -> R {
-            if Handle::try_current().is_err() {
+            if Handle::try_current().is_err() || self.is_alone() {
                 return self.runtime.block_on(future);
             }
             let life = lock(&self.owner).clone();
@@ -81,6 +148,8 @@ mod with_tokio {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
                 let (lent, threads) = (owner.clone(), has_threads.clone());
+                let idle = Arc::<Idle>::default();
+                let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .start_paused(true)
@@ -92,6 +161,7 @@ mod with_tokio {
                         threads.store(true, Ordering::SeqCst);
                         "tokio-rt-worker".to_owned()
                     })
+                    .on_thread_park(move || hears.hear())
                     .on_thread_start(move || {
                         panics::keep_quiet();
                         life::lend_thread(lent.clone());
@@ -102,7 +172,7 @@ mod with_tokio {
                     let _entered = runtime.enter();
                     Instant::now()
                 };
-                Clean { runtime: Owned(Some(runtime)), started, owner, has_threads }
+                Clean { runtime: Owned(Some(runtime)), started, owner, has_threads, idle }
             })
         }
     }
@@ -161,13 +231,20 @@ mod with_tokio {
 
         /// The same for the test body, which is no process.
         pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
-            let _entered = self.used(now).clean.runtime.enter();
+            let runtime = &self.used(now).clean.runtime;
+            let _ours = Entered::now();
+            let _entered = runtime.enter();
             code()
         }
 
         /// Whether tasks were spawned that have not ended.
         pub(crate) fn has_tasks(&self) -> bool {
             self.used.as_ref().is_some_and(|used| used.clean.runtime.metrics().num_alive_tasks() > 0)
+        }
+
+        /// Whether it has threads for blocking tasks: while one is at work, its clock does not go on.
+        pub(crate) fn has_threads(&self) -> bool {
+            self.used.as_ref().is_some_and(|used| used.clean.has_threads.load(Ordering::SeqCst))
         }
 
         /// Lets spawned tasks go on for a turn, without time passing.
@@ -179,22 +256,49 @@ mod with_tokio {
             });
         }
 
-        /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`. Returns how late
-        /// it is then, and whether the executor was called for.
+        /// Lets spawned tasks go on until all of them wait, without time passing. What has arrived at a socket is read.
+        pub(crate) fn rest(&mut self, now: Duration) {
+            if self.used.is_none() {
+                return;
+            }
+            let clean = &self.used(now).clean;
+            clean.idle.watch(0);
+            clean.block_on(std::future::poll_fn(|cx| {
+                *lock(&clean.idle.driver) = Some(cx.waker().clone());
+                // Between the first time and the last it looks at its sockets twice.
+                match clean.idle.times() > 2 {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            }));
+            clean.idle.end();
+        }
+
+        /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`; `in_steps` only from
+        /// one timer to the next, since what a task writes to a socket then must arrive before time goes on. Returns how
+        /// late it is then, and whether the executor was called for.
         pub(crate) fn drive(
             &mut self,
             now: Duration,
             limit: Option<Duration>,
             woken: &Woken,
+            in_steps: bool,
         ) -> (Duration, bool) {
             let used = self.used(now);
+            let idle = used.clean.idle.clone();
+            if in_steps {
+                idle.watch(1);
+            }
             let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(now)).min(HORIZON));
             let until = used.tokio + wait;
             let called = used.clean.block_on(async {
                 let mut over = pin!(sleep_until(until));
                 std::future::poll_fn(|cx| {
                     woken.set_driver(Some(cx.waker().clone()));
-                    if woken.is_called_for() {
+                    if in_steps {
+                        *lock(&idle.driver) = Some(cx.waker().clone());
+                    }
+                    if woken.is_called_for() || (in_steps && idle.times() > 1) {
                         return Poll::Ready(true);
                     }
                     over.as_mut().poll(cx).map(|()| false)
@@ -202,6 +306,9 @@ mod with_tokio {
                 .await
             });
             woken.set_driver(None);
+            if in_steps {
+                idle.end();
+            }
             let passed = {
                 let _entered = used.clean.runtime.enter();
                 Instant::now() - used.tokio
@@ -261,7 +368,13 @@ mod without {
             false
         }
 
+        pub(crate) fn has_threads(&self) -> bool {
+            false
+        }
+
         pub(crate) fn turn(&mut self, _: Duration) {}
+
+        pub(crate) fn rest(&mut self, _: Duration) {}
 
         /// Without tokio nothing goes on by itself: time simply passes.
         pub(crate) fn drive(
@@ -269,6 +382,7 @@ mod without {
             now: Duration,
             limit: Option<Duration>,
             woken: &Woken,
+            _: bool,
         ) -> (Duration, bool) {
             woken.set_driver(None);
             (limit.unwrap_or(now), woken.is_called_for())

@@ -10,7 +10,7 @@ pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Wake as WakeTrait, Waker};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::Directory;
 use crate::timeline::{Timeline, What};
+use crate::wire::Wire;
 
 /// The options of a kind of job, as given where it is handled.
 #[derive(Clone)]
@@ -537,12 +538,25 @@ pub(crate) struct Shared {
     pub(crate) services: Directory,
     /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
     keyed: AtomicBool,
+    /// Real sockets that reach into the run, if there are any.
+    wire: OnceLock<Arc<dyn Wire>>,
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, services, keyed) = (Arc::default(), Directory::default(), AtomicBool::new(false));
-        Arc::new(Self { state: Mutex::new(state), woken, services, keyed })
+        Arc::new(Self { state: Mutex::new(state), woken, services, keyed, wire: OnceLock::new() })
+    }
+
+    /// The real sockets that reach into the run, if there are any.
+    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        self.wire.get()
+    }
+
+    /// The same; `lay` makes them if there are none.
+    #[cfg(feature = "http")]
+    pub(crate) fn wire_or_lay(&self, lay: impl FnOnce() -> Arc<dyn Wire>) -> &Arc<dyn Wire> {
+        self.wire.get_or_init(lay)
     }
 
     /// The state, unless somebody is at it.

@@ -37,8 +37,11 @@ impl Executor {
             state.note(|| What::EndedLate { error });
             drop(state);
             self.ended_late(job, life.index, result);
-        } else if let Err(failure) = result {
+        } else if let Err(mut failure) = result {
             drop(state);
+            if let Some(wire) = self.shared.wire() {
+                failure.text = wire.without_ports(failure.text);
+            }
             match failure.refusal() {
                 Some(refusal) => self.kept_out(job, life.index, refusal),
                 None => self.failed(job, life.index, failure),

@@ -7,6 +7,7 @@ mod drain;
 mod end;
 mod inline;
 mod kept_out;
+mod lines;
 mod pick;
 mod spawned;
 mod task;
@@ -53,6 +54,8 @@ struct Host {
     context: Context,
     busy: usize,
     restart_at: Duration,
+    /// The attempt that was polled last, where calls come over sockets.
+    last: Option<Actor>,
 }
 
 /// Runs the tasks of a world.
@@ -117,7 +120,16 @@ impl Executor {
         let restart_at = Duration::ZERO;
         // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
         self.hosts.reserve_exact(1);
-        self.hosts.push(Host { name, boot, incarnations: 0, living: None, context, busy: 0, restart_at });
+        self.hosts.push(Host {
+            name,
+            boot,
+            incarnations: 0,
+            living: None,
+            context,
+            busy: 0,
+            restart_at,
+            last: None,
+        });
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
         }
@@ -140,7 +152,7 @@ impl Executor {
         };
         let (boot, context) = (&host.boot, &mut host.context);
         let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::live(&life, || boot(&process)))
+            context.within(now, &life, || life::live(&life, || life.blocked(|| boot(&process))))
         }));
         {
             let mut state = self.shared.state();
@@ -335,6 +347,7 @@ impl Executor {
         else {
             return;
         };
+        self.turn_to(task.host, task.actor());
         let life =
             self.hosts[task.host].living.as_ref().expect("the tasks of a dead process are gone").0.clone();
         task.stalled_until = None;
@@ -423,6 +436,9 @@ impl Executor {
             state.usage.slots -= process.slot_count();
             now
         };
+        if let Some(wire) = self.shared.wire() {
+            wire.close(index);
+        }
         life.set_falling(true);
         let host = &mut self.hosts[index];
         life::live(&life, || {
@@ -436,6 +452,7 @@ impl Executor {
         life.set_falling(false);
         host.context = Context::new(self.pool.clone());
         host.busy = 0;
+        host.last = None;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
         let down = nobody_lives.then(|| self.hosts.iter().map(|host| (host.incarnations, host.restart_at)));
@@ -445,6 +462,9 @@ impl Executor {
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
+        if self.attend() {
+            return true;
+        }
         let (now, limit) = {
             let state = self.shared.state();
             let restart =
@@ -462,11 +482,17 @@ impl Executor {
             self.shared.advance(limit.max(now));
             return true;
         }
+        if self.cut_off(&outside, now, limit) {
+            return true;
+        }
         // The first process to be called for ends the wait for those after it.
+        let wire = self.shared.wire().cloned();
+        let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
         let (mut until, mut latest, mut called) = (limit, now, false);
         for index in outside {
-            let driven =
-                self.with_spawned(index, |context, now, shared| context.drive(now, until, &shared.woken));
+            let driven = self.with_spawned(index, |context, now, shared| {
+                context.drive(now, until, &shared.woken, wire.is_some())
+            });
             match driven {
                 Some((reached, true)) => {
                     called = true;
@@ -481,6 +507,9 @@ impl Executor {
             Some(until) if called => self.shared.advance(until.max(now)),
             Some(until) => self.shared.advance(until.max(latest)),
             None => return false,
+        }
+        if let Some(wire) = wire {
+            wire.hang_up(self.shared.state().clock.now());
         }
         true
     }

@@ -65,12 +65,28 @@ impl Client<ErrorCatcher> {
     pub fn notifications(&self) -> Vec<Notification> {
         self.look(|service| service.notifications().to_vec())
     }
+
+    /// Has the service forget all that it was told. For the test; what happened has happened, and stays in the ledger.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn clear(&self) {
+        self.adjust(ErrorCatcher::clear);
+    }
 }
 
 impl Client<Payments> {
     /// Every charge so far, declined ones included. For the test: it is no call.
     pub fn records(&self) -> Vec<ChargeRecord> {
         self.look(|service| service.records().to_vec())
+    }
+
+    /// Has the service forget every charge, and every key. For the test; what happened has happened, and stays in the ledger.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn clear(&self) {
+        self.adjust(Payments::clear);
     }
 }
 
@@ -79,11 +95,32 @@ impl Client<EmailService> {
     pub fn records(&self) -> Vec<EmailRecord> {
         self.look(|service| service.records().to_vec())
     }
+
+    /// Has the service forget every email. For the test; what happened has happened, and stays in the ledger.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn clear(&self) {
+        self.adjust(EmailService::clear);
+    }
 }
 
 impl Client<Fulfillment> {
     /// Every parcel so far. For the test: it is no call.
     pub fn requests(&self) -> Vec<Shipment> {
         self.look(|service| service.requests().to_vec())
+    }
+
+    /// How many parcels there are so far. For the test: it is no call.
+    pub fn num_requests(&self) -> usize {
+        self.look(|service| service.requests().len())
+    }
+
+    /// Has the service forget every parcel, and every key. For the test; what happened has happened, and stays in the ledger.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn clear(&self) {
+        self.adjust(Fulfillment::clear);
     }
 }

@@ -10,16 +10,16 @@ use super::link::{Link, Standing};
 use crate::choice::{Kind, Name, Place};
 use crate::clock::TimerId;
 use crate::effect::Ledger;
-use crate::service::{Answer, Cx, Door, Operation, Service, ServiceError, Sight};
+use crate::service::{Answer, Cx, Door, Fault, Manner, Operation, Service, ServiceError, Sight};
 use crate::state::{State, call_site, lock};
 use crate::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
 #[derive(Debug)]
 pub struct Client<S: Service> {
-    link: Link,
-    name: Name,
-    door: Arc<Mutex<Door<S>>>,
+    pub(super) link: Link,
+    pub(super) name: Name,
+    pub(super) door: Arc<Mutex<Door<S>>>,
 }
 
 impl<S: Service> Clone for Client<S> {
@@ -40,13 +40,14 @@ enum Step<S: Service> {
 }
 
 /// What comes of the first half of a call: nothing, if the process died in it.
-type Begun<S> = Option<Happened<S>>;
+pub(super) type Begun<S> = Option<Happened<S>>;
 
 /// A call that has happened, or not, and what the caller will see of it.
 #[derive(Debug)]
-struct Happened<S: Service> {
-    operation: Operation,
-    answer: Answer<S::Reply>,
+pub(super) struct Happened<S: Service> {
+    pub(super) operation: Operation,
+    pub(super) answer: Answer<S::Reply>,
+    pub(super) fault: Option<Fault>,
 }
 
 /// A call that was made. It does nothing unless awaited.
@@ -84,7 +85,8 @@ impl<S: Service> Client<S> {
             Standing::Dead => client.link.unwind(),
             Standing::Alive => {}
         }
-        let Some(Happened { operation, answer }) = client.begin(request, place) else { client.link.unwind() };
+        let begun = client.begin(request, place, Manner::default());
+        let Some(Happened { operation, answer, .. }) = begun else { client.link.unwind() };
         let mut state = client.link.shared().state();
         if !answer.takes.is_zero() {
             let now = state.clock.now();
@@ -131,11 +133,12 @@ impl<S: Service> Client<S> {
         );
     }
 
-    fn begin(&self, request: S::Request, place: Place) -> Begun<S> {
+    pub(super) fn begin(&self, request: S::Request, place: Place, manner: Manner) -> Begun<S> {
         let mut door = lock(&self.door);
         let operation = door.service.operation(&request);
         let mut state = self.link.shared().state();
-        self.link.speak(&mut state, |state| self.begin_as(state, &mut door, request, operation, place))
+        self.link
+            .speak(&mut state, |state| self.begin_as(state, &mut door, request, (operation, place, manner)))
     }
 
     fn begin_as(
@@ -143,15 +146,14 @@ impl<S: Service> Client<S> {
         state: &mut State,
         door: &mut Door<S>,
         request: S::Request,
-        operation: Operation,
-        place: Place,
+        (operation, place, manner): (Operation, Place, Manner),
     ) -> Begun<S> {
         let name = self.name;
         let site = call_site(name, operation.name);
         self.link.admit(state, name.as_str());
         if self.link.is_given() {
             let answer = door.given(request, operation.name, &mut self.cx(state, name, place));
-            return Some(Happened { operation, answer });
+            return Some(Happened { operation, answer, fault: None });
         }
         state.timeline.called_from(state.actor, place, site);
         if state.timeline.is_recording() {
@@ -162,10 +164,11 @@ impl<S: Service> Client<S> {
         if self.link.crashes(state, site, "before", Some(place)) {
             return None;
         }
-        let fault = match door.sight(operation, state.clock.now()) {
+        let fault = match door.sight(operation, state.clock.now(), manner) {
             Sight::Certain(fault) => Some(fault),
             Sight::Open(options) => {
-                door.fault(operation, state.deviate(Kind::Fault, site, "call", options, Some(place)))
+                let option = state.deviate(Kind::Fault, site, "call", options, Some(place));
+                door.fault(operation, option, manner)
             }
         };
         if state.stuck.is_some() {
@@ -180,7 +183,7 @@ impl<S: Service> Client<S> {
                 state.note(|| What::Effect { name, id });
             }
         }
-        Some(Happened { operation, answer })
+        Some(Happened { operation, answer, fault })
     }
 
     fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
@@ -198,7 +201,7 @@ impl<S: Service> Client<S> {
     }
 
     /// The caller has the answer to a request that was running.
-    fn hear(&self, running: Option<&str>) {
+    pub(super) fn hear(&self, running: Option<&str>) {
         if let Some(key) = running {
             lock(&self.door).answered(key);
         }
@@ -206,7 +209,7 @@ impl<S: Service> Client<S> {
 
     /// The crash points between what happened and the caller's going on. Where nothing can have happened there is
     /// one, since before and after the reply are the same.
-    fn died_answering(&self, state: &mut State, operation: Operation, place: Place) -> bool {
+    pub(super) fn died_answering(&self, state: &mut State, operation: Operation, place: Place) -> bool {
         let site = call_site(self.name, operation.name);
         self.link.speak(state, |state| {
             (operation.writes && self.link.crashes(state, site, "happened", Some(place)))
@@ -214,7 +217,7 @@ impl<S: Service> Client<S> {
         })
     }
 
-    fn note_reply(&self, state: &mut State, result: &Result<S::Reply, ServiceError>) {
+    pub(super) fn note_reply(&self, state: &mut State, result: &Result<S::Reply, ServiceError>) {
         if state.timeline.is_recording() && !self.link.is_given() {
             let reply = result.as_ref().map(json).map_err(ServiceError::to_string);
             self.link.speak(state, |state| state.note(|| What::Replied { reply }));
@@ -261,7 +264,7 @@ impl<S: Service> Future for Call<S> {
         }
         match std::mem::replace(&mut this.step, Step::Done) {
             Step::Begin(request) => {
-                let Some(happened) = this.client.begin(request, this.place) else {
+                let Some(happened) = this.client.begin(request, this.place, Manner::default()) else {
                     return link.cease(cx);
                 };
                 if link.is_given() {
@@ -297,7 +300,7 @@ impl<S: Service> Future for Call<S> {
 
 impl<S: Service> Call<S> {
     fn finish(&self, happened: Happened<S>, cx: &Context<'_>) -> Poll<Result<S::Reply, ServiceError>> {
-        let Happened { operation, answer } = happened;
+        let Happened { operation, answer, .. } = happened;
         let mut state = self.client.link.shared().state();
         if self.client.died_answering(&mut state, operation, self.place) || state.stuck.is_some() {
             drop(state);

@@ -41,6 +41,23 @@ impl Link {
         }
     }
 
+    /// The same, to be kept.
+    #[cfg(feature = "http")]
+    pub(crate) fn life_shared(&self) -> Option<&Arc<Life>> {
+        match self {
+            Link::Process(life) => Some(life),
+            Link::Test(_) => None,
+        }
+    }
+
+    /// Runs code that blocks the thread of the executor.
+    pub(super) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
+        match self.life() {
+            Some(life) => life.blocked(code),
+            None => code(),
+        }
+    }
+
     pub(crate) fn is_given(&self) -> bool {
         matches!(self, Link::Test(_))
     }

@@ -1,6 +1,8 @@
 //! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
 
 mod calls;
+#[cfg(feature = "http")]
+mod carry;
 mod client;
 mod durable;
 mod handler;
@@ -71,6 +73,11 @@ impl Process {
         Self { link, handlers, slots, queues, hooks, spawned }
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     fn life(&self) -> &Life {
         self.link.life().expect("a process has an incarnation")
     }
@@ -114,7 +121,8 @@ impl Process {
         R: JobResult + 'static,
         F: Fn(J) -> R + 'static,
     {
-        self.handle::<J, R, _>(async move |job: J| handler(job))
+        let link = self.link.clone();
+        self.handle::<J, R, _>(async move |job: J| link.blocked(|| handler(job)))
     }
 
     #[track_caller]

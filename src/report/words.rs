@@ -409,6 +409,10 @@ fn fault(option: &str) -> &'static str {
         "stale" => "answers without what was made in the last hour",
         "outage" => "answers 503 from here on, for a while; nothing has happened",
         "outage-for-ever" => "answers 503 from here on, for ever; nothing has happened",
+        "reset" => "does not happen: the connection is reset",
+        "reset-but-done" => "happens, but the connection is reset before its reply",
+        "closed-but-done" => "happens, but the connection is closed before its reply",
+        "half-a-reply" => "happens, but the connection is closed in the middle of its reply",
         "refused" => "fails; the job is not in the queue",
         _ => "goes wrong",
     }

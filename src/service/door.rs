@@ -51,9 +51,21 @@ pub(crate) enum Fault {
     Outage,
     /// 503 from here on for ever; nothing happens.
     OutageForEver,
+    /// The line breaks before the request is read; nothing happens. This one and the next three befall calls that come
+    /// over a line.
+    Reset,
+    /// It happens, and then the line breaks.
+    ResetButDone,
+    /// It happens, and then the line is closed without an answer.
+    ClosedButDone,
+    /// It happens, and the line is closed in the middle of the answer.
+    HalfReply,
 }
 
-use Fault::{Outage, OutageForEver, ReplyLost, StaleRead, Throttled, TimedOut, TimedOutButDone, Unavailable};
+use Fault::{
+    ClosedButDone, HalfReply, Outage, OutageForEver, ReplyLost, Reset, ResetButDone, StaleRead, Throttled,
+    TimedOut, TimedOutButDone, Unavailable,
+};
 
 /// What may go wrong at a call, option by option, with the names of the options. Those that a world must ask for come
 /// after those that every world has.
@@ -90,22 +102,82 @@ const READ_STALE_OUTAGES: Faults = (
     &["ok", "unavailable", "throttled", "timed-out", "stale", "outage", "outage-for-ever"],
 );
 
+/// The faults of a call that comes over a line: those that any call has, then those of the line.
+macro_rules! over_a_line {
+    ($($name:ident: [$($fault:ident $option:literal),*];)*) => {
+        $(const $name: Faults = (&[$($fault),*], &["ok", $($option),*]);)*
+    };
+}
+
+over_a_line! {
+    WRITE_LINE: [
+        Unavailable "unavailable", ReplyLost "reply-lost", Throttled "throttled", TimedOut "timed-out",
+        TimedOutButDone "timed-out-but-done", Reset "reset", ResetButDone "reset-but-done",
+        ClosedButDone "closed-but-done", HalfReply "half-a-reply"
+    ];
+    WRITE_OUTAGES_LINE: [
+        Unavailable "unavailable", ReplyLost "reply-lost", Throttled "throttled", TimedOut "timed-out",
+        TimedOutButDone "timed-out-but-done", Outage "outage", OutageForEver "outage-for-ever", Reset "reset",
+        ResetButDone "reset-but-done", ClosedButDone "closed-but-done", HalfReply "half-a-reply"
+    ];
+    READ_LINE: [
+        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", Reset "reset",
+        HalfReply "half-a-reply"
+    ];
+    READ_STALE_LINE: [
+        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", StaleRead "stale", Reset "reset",
+        HalfReply "half-a-reply"
+    ];
+    READ_OUTAGES_LINE: [
+        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", Outage "outage",
+        OutageForEver "outage-for-ever", Reset "reset", HalfReply "half-a-reply"
+    ];
+    READ_STALE_OUTAGES_LINE: [
+        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", StaleRead "stale", Outage "outage",
+        OutageForEver "outage-for-ever", Reset "reset", HalfReply "half-a-reply"
+    ];
+}
+
+/// How a line ends without a whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Nothing ever comes.
+    Silent,
+    /// It is reset.
+    Reset,
+    /// It is closed.
+    Closed,
+    /// It is closed in the middle of the answer.
+    Half,
+}
+
 impl Fault {
     fn happens(self) -> bool {
-        matches!(self, ReplyLost | TimedOutButDone | StaleRead)
+        matches!(self, ReplyLost | TimedOutButDone | StaleRead | ResetButDone | ClosedButDone | HalfReply)
+    }
+
+    /// What becomes of the line on which the call came.
+    pub(crate) fn breaks(self) -> Option<Broken> {
+        match self {
+            TimedOut | TimedOutButDone => Some(Broken::Silent),
+            Reset | ResetButDone => Some(Broken::Reset),
+            ClosedButDone => Some(Broken::Closed),
+            HalfReply => Some(Broken::Half),
+            Unavailable | ReplyLost | Throttled | StaleRead | Outage | OutageForEver => None,
+        }
     }
 
     /// What the caller sees; nothing, where the answer arrives.
     fn seen_as(self, service: Name, operation: Name) -> Option<ServiceError> {
         match self {
-            Unavailable | ReplyLost | Outage | OutageForEver => {
+            Unavailable | ReplyLost | Outage | OutageForEver | Reset | ResetButDone | ClosedButDone => {
                 Some(ServiceError::Unavailable { service, operation })
             }
             Throttled => Some(ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER }),
             TimedOut | TimedOutButDone => {
                 Some(ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT })
             }
-            StaleRead => None,
+            StaleRead | HalfReply => None,
         }
     }
 }
@@ -130,6 +202,15 @@ pub(crate) struct Door<S> {
     down_until: Duration,
     /// Requests with a key that may still be running: until when.
     in_flight: BTreeMap<String, Duration>,
+}
+
+/// How a call comes to the door.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Over a line, which can break.
+    pub(crate) over_a_line: bool,
+    /// The behaviour that the request itself asks for.
+    pub(crate) behave: Option<Behave>,
 }
 
 /// What the door lets through to a call before it begins.
@@ -161,31 +242,40 @@ impl<S: Service> Door<S> {
         }
     }
 
-    fn faults(&self, operation: Operation) -> Faults {
-        match (operation.writes, self.settings.stale_reads, self.settings.outages.is_some()) {
-            (true, _, false) => WRITE,
-            (true, _, true) => WRITE_OUTAGES,
-            (false, false, false) => READ,
-            (false, true, false) => READ_STALE,
-            (false, false, true) => READ_OUTAGES,
-            (false, true, true) => READ_STALE_OUTAGES,
+    fn faults(&self, operation: Operation, over_a_line: bool) -> Faults {
+        let (stale, outages) = (self.settings.stale_reads, self.settings.outages.is_some());
+        match (operation.writes, stale, outages, over_a_line) {
+            (true, _, false, false) => WRITE,
+            (true, _, true, false) => WRITE_OUTAGES,
+            (false, false, false, false) => READ,
+            (false, true, false, false) => READ_STALE,
+            (false, false, true, false) => READ_OUTAGES,
+            (false, true, true, false) => READ_STALE_OUTAGES,
+            (true, _, false, true) => WRITE_LINE,
+            (true, _, true, true) => WRITE_OUTAGES_LINE,
+            (false, false, false, true) => READ_LINE,
+            (false, true, false, true) => READ_STALE_LINE,
+            (false, false, true, true) => READ_OUTAGES_LINE,
+            (false, true, true, true) => READ_STALE_OUTAGES_LINE,
         }
     }
 
-    /// What may come of a call that begins now.
-    pub(crate) fn sight(&self, operation: Operation, now: Duration) -> Sight {
-        match self.settings.behave {
+    /// What may come of a call that begins now. A request can ask for a behaviour of its own.
+    pub(crate) fn sight(&self, operation: Operation, now: Duration, manner: Manner) -> Sight {
+        match manner.behave.unwrap_or(self.settings.behave) {
             _ if now < self.down_until => Sight::Certain(Unavailable),
             Behave::Crash if operation.done_before_crash => Sight::Certain(ReplyLost),
             Behave::Crash => Sight::Certain(Unavailable),
             Behave::Throttle => Sight::Certain(Throttled),
-            Behave::Well | Behave::Slow(_) => Sight::Open(Options::Named(self.faults(operation).1)),
+            Behave::Well | Behave::Slow(_) => {
+                Sight::Open(Options::Named(self.faults(operation, manner.over_a_line).1))
+            }
         }
     }
 
     /// The fault behind an option of that choice; none behind option 0.
-    pub(crate) fn fault(&self, operation: Operation, option: usize) -> Option<Fault> {
-        option.checked_sub(1).map(|fault| self.faults(operation).0[fault])
+    pub(crate) fn fault(&self, operation: Operation, option: usize, manner: Manner) -> Option<Fault> {
+        option.checked_sub(1).map(|fault| self.faults(operation, manner.over_a_line).0[fault])
     }
 
     /// A call with a fault, or without.

@@ -16,8 +16,10 @@ use super::{Cx, Made, Operation, Refusal, Service};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Email {
     /// To whom.
+    #[serde(default)]
     pub to: String,
     /// Which template.
+    #[serde(default)]
     pub template_id: String,
     /// What goes into the template.
     #[serde(default)]
@@ -103,6 +105,11 @@ impl EmailService {
     /// Every email so far.
     pub fn records(&self) -> &[EmailRecord] {
         &self.records
+    }
+
+    /// Forgets every email.
+    pub fn clear(&mut self) {
+        self.records.clear();
     }
 
     fn send(&mut self, email: Email, cx: &mut Cx<'_>) -> Sent {

@@ -16,8 +16,10 @@ use super::{Cx, Operation, Refusal, Service};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     /// Which sort of failure.
+    #[serde(default)]
     pub exception_class: String,
     /// What it says.
+    #[serde(default)]
     pub exception_message: String,
 }
 
@@ -54,6 +56,11 @@ impl ErrorCatcher {
     /// All that it was told so far.
     pub fn notifications(&self) -> &[Notification] {
         &self.notifications
+    }
+
+    /// Forgets all that it was told.
+    pub fn clear(&mut self) {
+        self.notifications.clear();
     }
 }
 

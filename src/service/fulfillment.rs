@@ -17,6 +17,7 @@ pub struct Shipment {
     /// Who ordered.
     pub customer_id: String,
     /// Where it goes. A blank one is rejected.
+    #[serde(default)]
     pub address: String,
     /// What is in it.
     pub product_id: String,
@@ -82,6 +83,12 @@ impl Fulfillment {
     /// Every parcel so far.
     pub fn requests(&self) -> &[Shipment] {
         &self.requests
+    }
+
+    /// Forgets every parcel, and every key.
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.keys.clear();
     }
 
     /// The idempotency keys of requests, to be set: when they are forgotten, whether a reused one is refused.

@@ -45,6 +45,11 @@ impl<A: Clone> Keys<A> {
         self.refuse_reused = true;
     }
 
+    /// Forgets each key.
+    pub fn clear(&mut self) {
+        self.stored.clear();
+    }
+
     /// The answer stored under the key, if the key is known. `body` is what is asked for, without the key.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub mod payments;
 
 pub(crate) use directory::Directory;
 pub use door::Behave;
-pub(crate) use door::{Answer, Door, Sight};
+pub(crate) use door::{Answer, Broken, CLIENT_TIMEOUT, Door, Fault, Manner, Sight};
 pub use function::{Function, function};
 pub use keys::Keys;
 

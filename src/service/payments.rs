@@ -137,6 +137,12 @@ impl Payments {
         &mut self.keys
     }
 
+    /// Forgets every charge, and every key.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.keys.clear();
+    }
+
     fn charge(&mut self, mut charge: Charge, cx: &mut Cx<'_>) -> Result<Charged, Refusal> {
         // The body of the effect is what was asked for, without the key.
         let key = charge.metadata.idempotency_key.take();

@@ -81,7 +81,7 @@ impl World {
         Self { shared, executor: RefCell::new(executor), observed, terms: RefCell::default() }
     }
 
-    fn link(&self) -> Link {
+    pub(crate) fn link(&self) -> Link {
         Link::Test(self.shared.clone())
     }
 

@@ -1,0 +1,205 @@
+//! What a request asks for: the checks that come before the route, and the route.
+
+use std::time::Duration;
+
+use hyper::header::{ACCEPT, ALLOW, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method};
+
+use super::answer::Answer;
+use crate::effect::fingerprint;
+
+/// Which built-in service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    Payments,
+    Email,
+    Fulfillment,
+    ErrorCatcher,
+}
+
+impl Which {
+    pub(super) const ALL: [Which; 4] =
+        [Which::Payments, Which::Fulfillment, Which::Email, Which::ErrorCatcher];
+
+    /// As it stands in a path.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Which::Payments => "payments",
+            Which::Email => "email",
+            Which::Fulfillment => "fulfillment",
+            Which::ErrorCatcher => "error-catcher",
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Index,
+    Status(Which),
+    Page(Which),
+    Clear(Which),
+    Charge,
+    Charges { order_id: String },
+    Ship,
+    Send,
+    Emails { email: String, template_id: String },
+    Notify,
+    Own { service: String, operation: String },
+}
+
+/// How the request wants to be treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    pub(super) slow: Duration,
+    pub(super) throttle: bool,
+    /// With which status.
+    pub(super) crash: Option<u16>,
+}
+
+/// A request that may be served.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) route: Result<Route, Answer>,
+    pub(super) wants: Wants,
+    pub(super) body: Vec<u8>,
+}
+
+pub(super) enum Checked {
+    /// It goes no further.
+    Refused(Answer),
+    Sound(Request),
+}
+
+/// The checks that come before the route.
+pub(super) fn check(parts: &Parts, body: &[u8]) -> Checked {
+    let path = parts.uri.path();
+    let (wanted, group) = match is_page(path) {
+        true => ("text/html", "text/*"),
+        false => ("application/json", "application/*"),
+    };
+    if !admits(&parts.headers, wanted, group) {
+        return Checked::Refused(Answer::error(406, &format!("`Accept` does not admit {wanted}")));
+    }
+    let has_body = !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
+    if has_body {
+        if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            return Checked::Refused(Answer::error(422, &format!("the body is not JSON: {error}")));
+        }
+    }
+    let wants = match wants(&parts.headers, path, body) {
+        Ok(wants) => wants,
+        Err(reason) => return Checked::Refused(Answer::error(422, reason)),
+    };
+    let route = route(&parts.method, path, parts.uri.query().unwrap_or_default());
+    Checked::Sound(Request { route, wants, body: body.to_vec() })
+}
+
+fn is_page(path: &str) -> bool {
+    path == "/"
+        || Which::ALL.iter().any(|which| path.strip_prefix('/') == Some(&format!("{}/ui", which.path())))
+}
+
+/// Whether an `Accept` admits something. Without one, anything will do.
+fn admits(headers: &HeaderMap, wanted: &str, group: &str) -> bool {
+    let mut accepts = headers.get_all(ACCEPT).iter().peekable();
+    if accepts.peek().is_none() {
+        return true;
+    }
+    let ranges = accepts.filter_map(|accept| accept.to_str().ok()).flat_map(|accept| accept.split(','));
+    let mut ranges = ranges.map(|range| range.split(';').map(str::trim));
+    ranges.any(|mut range| {
+        let kind = range.next().unwrap_or_default().to_ascii_lowercase();
+        let is_refused = range.any(|parameter| {
+            let quality = parameter.to_ascii_lowercase().replace(' ', "");
+            quality.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0_f32))
+        });
+        !is_refused && ["*/*", group, wanted].contains(&kind.as_str())
+    })
+}
+
+fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static str> {
+    let is_set =
+        |name: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+    // What is drawn is drawn from the request: the same one is treated alike in every run.
+    let drawn = fingerprint(&[path, &String::from_utf8_lossy(body)]);
+    let slow = match headers.get("x-be-slow").map(HeaderValue::to_str) {
+        None | Some(Ok("false")) => Duration::ZERO,
+        Some(Ok("true")) => Duration::from_secs(1 + drawn % 10),
+        Some(seconds) => {
+            let seconds = seconds.ok().and_then(|seconds| seconds.parse().ok());
+            seconds
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+                .ok_or("X-Be-Slow is neither `true` nor a number of seconds")?
+        }
+    };
+    let crash = is_set("x-crash").then_some(if drawn % 2 == 0 { 503 } else { 504 });
+    Ok(Wants { slow, throttle: is_set("x-throttle"), crash })
+}
+
+fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
+    let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
+    let (first, second, more) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
+    let unknown = || Answer::error(404, "there is nothing here; `GET /` shows what there is");
+    if more.is_some() {
+        return Err(unknown());
+    }
+    let which = Which::ALL.into_iter().find(|which| which.path() == first);
+    let (Some(second), Some(which)) = (second, which) else {
+        return match (first, second) {
+            ("", None) => only(Method::GET, method, || Ok(Route::Index)),
+            ("", _) | (_, None | Some("")) => Err(unknown()),
+            (service, Some(operation)) => only(Method::POST, method, || {
+                Ok(Route::Own { service: service.to_owned(), operation: operation.to_owned() })
+            }),
+        };
+    };
+    match (which, second) {
+        (_, "status") => only(Method::GET, method, || Ok(Route::Status(which))),
+        (_, "ui") => only(Method::GET, method, || Ok(Route::Page(which))),
+        (Which::Payments, "charge") => only(Method::POST, method, || Ok(Route::Charge)),
+        (Which::Payments, "charges") if method == Method::DELETE => Ok(Route::Clear(which)),
+        (Which::Payments, "charges") => {
+            either(method, || Ok(Route::Charges { order_id: parameter(query, "order_id")? }))
+        }
+        (Which::Fulfillment, "request") => only(Method::PUT, method, || Ok(Route::Ship)),
+        (Which::Fulfillment, "requests") => only(Method::DELETE, method, || Ok(Route::Clear(which))),
+        (Which::Email, "send") => only(Method::POST, method, || Ok(Route::Send)),
+        (Which::Email, "emails") if method == Method::DELETE => Ok(Route::Clear(which)),
+        (Which::Email, "emails") => either(method, || {
+            let email = parameter(query, "email")?;
+            Ok(Route::Emails { email, template_id: parameter(query, "template_id")? })
+        }),
+        (Which::ErrorCatcher, "notification") => only(Method::PUT, method, || Ok(Route::Notify)),
+        (Which::ErrorCatcher, "notifications") => only(Method::DELETE, method, || Ok(Route::Clear(which))),
+        _ => Err(unknown()),
+    }
+}
+
+type Routed = Result<Route, Answer>;
+
+fn only(wanted: Method, method: &Method, route: impl FnOnce() -> Routed) -> Routed {
+    if wanted == *method { route() } else { Err(not_allowed(HeaderValue::from_str(wanted.as_str()).ok())) }
+}
+
+/// What can be looked up, and emptied.
+fn either(method: &Method, route: impl FnOnce() -> Routed) -> Routed {
+    if method == Method::GET {
+        route()
+    } else {
+        Err(not_allowed(Some(HeaderValue::from_static("GET, DELETE"))))
+    }
+}
+
+fn not_allowed(allowed: Option<HeaderValue>) -> Answer {
+    let answer = Answer::error(405, "that cannot be done here; `Allow` says what can");
+    Answer { header: allowed.map(|allowed| (ALLOW, allowed)), ..answer }
+}
+
+fn parameter(query: &str, name: &str) -> Result<String, Answer> {
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned())
+        .ok_or_else(|| Answer::error(422, &format!("{name} required")))
+}
