@@ -50,23 +50,36 @@ fn errors(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("the example prints UTF-8")
 }
 
-/// The whole of it as JSON, run once for all tests.
+/// What the example prints, run once for all tests, and once for all processes where each test has one of its own
+/// (nextest, in which `.config/nextest.toml` has them come one after the other).
+fn printed(name: &str, arguments: &[&str]) -> String {
+    let built = std::fs::metadata(program()).and_then(|file| file.modified()).expect("the example was built");
+    let built = built.duration_since(std::time::UNIX_EPOCH).expect("it was built after 1970").as_nanos();
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("order_pipeline-{built}.{name}"));
+    if let Ok(printed) = std::fs::read_to_string(&kept) {
+        return printed;
+    }
+    let output = run(arguments, None);
+    assert_eq!((output.status.code(), errors(&output)), (Some(0), ""));
+    // Whole or not at all.
+    let new = kept.with_extension(format!("{name}.{}", std::process::id()));
+    std::fs::write(&new, &output.stdout).and_then(|()| std::fs::rename(&new, &kept)).expect("it can be kept");
+    text(&output).to_owned()
+}
+
+/// The whole of it as JSON.
 fn json() -> &'static (String, Value) {
     static JSON: OnceLock<(String, Value)> = OnceLock::new();
     JSON.get_or_init(|| {
-        let output = run(&["--json"], None);
-        assert_eq!((output.status.code(), errors(&output)), (Some(0), ""));
-        (text(&output).to_owned(), serde_json::from_str(text(&output)).expect("it prints JSON"))
+        let json = printed("json", &["--json"]);
+        let value = serde_json::from_str(&json).expect("it prints JSON");
+        (json, value)
     })
 }
 
 fn report() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
-    TEXT.get_or_init(|| {
-        let output = run(&[], None);
-        assert_eq!((output.status.code(), errors(&output)), (Some(0), ""));
-        text(&output).to_owned()
-    })
+    TEXT.get_or_init(|| printed("txt", &[]))
 }
 
 /// What a report shows of a run: from the source to the line to be pasted.
