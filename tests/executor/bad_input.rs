@@ -1,6 +1,6 @@
 //! Bad input is a typed error that names the job and the field; nothing else in the queue is disturbed.
 
-use retryproof::{DrainError, JobError, JobState, Unique, World};
+use retryproof::{DrainError, Explore, JobError, JobState, Unique, Verdict, World};
 
 use crate::{Mail, log, noting, panic_of};
 
@@ -139,4 +139,28 @@ fn an_unknown_process_is_not_killed() {
     world.process("worker", |_| ());
     let message = panic_of(|| world.crash("wroker"));
     assert_eq!(message, "there is no process `wroker` to be killed; there are: [`worker`]");
+}
+
+#[test]
+fn a_replay_text_that_does_not_parse() {
+    let replayed = |text: &str| {
+        let report = Explore::new().name("test").replay(text).run(async |_: &World| ());
+        assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+        report.reason().expect("a reason").to_owned()
+    };
+    assert_eq!(
+        replayed("test job#1.1:end"),
+        "the scenario to be replayed cannot be read: `job#1.1:end` (word 2 of the scenario) is not `choice=option`, as in \
+         `job#1.1:end=crash`; paste the whole line that the report prints"
+    );
+    assert_eq!(
+        replayed("test job#1.1:end=crash job#2.1:end~first=crash"),
+        "the scenario to be replayed cannot be read: `job#2.1:end~first=crash` (word 3 of the scenario): what follows `~` \
+         counts meetings with that choice, from 1"
+    );
+    assert_eq!(
+        replayed(" "),
+        "the scenario to be replayed cannot be read: a replay needs a scenario: paste the line that the report prints, \
+         `test choice=option …`"
+    );
 }

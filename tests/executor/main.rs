@@ -8,6 +8,7 @@ mod ordering;
 mod priorities;
 mod properties;
 mod retries;
+mod rows;
 mod the_same;
 mod unique;
 mod unique_checked;

@@ -313,6 +313,27 @@ fn self_conflict_a_job_that_is_retried_keeps_its_own_lock() {
 }
 
 #[test]
+fn a_handler_that_panics_or_gets_stuck_gives_its_lock_back() {
+    let world = World::fake();
+    world.process("worker", |p| {
+        let unique = Unique::while_executing(|job: &u32| Some(job % 2));
+        p.handle(async |job: u32| match job {
+            1 => panic!("broken"),
+            2 => std::future::pending::<()>().await,
+            _ => {}
+        })
+        .max_retries(0)
+        .unique(unique);
+    });
+    world.enqueue_bulk([1_u32, 3]);
+    world.settle().run();
+    assert_eq!(states(&world), [JobState::Dead, JobState::Done]);
+    world.enqueue(2_u32);
+    assert!(world.drain_all().run().is_err());
+    assert_eq!(world.locks(), []);
+}
+
+#[test]
 fn a_lock_left_behind_by_a_killed_process_goes_when_its_time_to_live_is_over() {
     let left = |ttl: Duration| {
         let (world, log) = world(Unique::while_executing(feed).ttl(ttl));
