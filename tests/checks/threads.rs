@@ -6,7 +6,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crash_points::crash_points;
-use retryproof::service::email::Email;
+use retryproof::service::fulfillment::Shipment;
 use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::payments::Payments};
 
 use crate::{Order, explore, keyed, one_deviation, paying, unkeyed};
@@ -23,15 +23,14 @@ fn the_same(settings: &Explore, body: impl AsyncFn(&World) + Sync) -> Report {
     one
 }
 
-/// Charges and writes, with a key or without.
-async fn paid_and_mailed(world: &World, has_keys: bool) {
+/// Ships and charges, the latter with a key or without.
+async fn paid_and_shipped(world: &World, has_keys: bool) {
     let paid = world.durable("paid", 0_u32);
     world.process("worker", move |p| {
-        let (payments, mails, paid) = (p.payments(), p.email(), paid.clone());
+        let (payments, parcels, paid) = (p.payments(), p.fulfillment(), paid.clone());
         p.handle(async move |order: Order| {
-            if mails.emails("ada@example.com", "hello").await?.is_empty() {
-                mails.send(Email::new("ada@example.com", "hello")).await?;
-            }
+            let key = format!("order-{}", order.id);
+            parcels.request(Shipment::of_order(order.id, "pr_3", 1).address("1 Main St").key(&key)).await?;
             let charge = if has_keys { keyed(order.id) } else { unkeyed(order.id) };
             payments.charge(charge).await?;
             paid.set(order.id);
@@ -46,7 +45,7 @@ async fn paid_and_mailed(world: &World, has_keys: bool) {
 fn of_a_good_job() {
     for deviations in 0..=2 {
         let settings = Explore::new().name("test").deviations(deviations);
-        let report = the_same(&settings, async |world: &World| paid_and_mailed(world, true).await);
+        let report = the_same(&settings, async |world: &World| paid_and_shipped(world, true).await);
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     }
 }
@@ -55,7 +54,7 @@ fn of_a_good_job() {
 fn of_a_bad_job() {
     for deviations in 1..=2 {
         let settings = Explore::new().name("test").deviations(deviations);
-        let report = the_same(&settings, async |world: &World| paid_and_mailed(world, false).await);
+        let report = the_same(&settings, async |world: &World| paid_and_shipped(world, false).await);
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     }
     // Several causes, some of which show only in company.
@@ -128,13 +127,13 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
 
 #[test]
 fn wherever_max_runs_stops_it() {
-    let runs = Explore::new().run(async |world: &World| paid_and_mailed(world, false).await).runs();
+    let runs = Explore::new().run(async |world: &World| paid_and_shipped(world, false).await).runs();
     for most in [0, 1, 2, 5, 20, 21, 22, 50, 99, runs - 1, runs, runs + 1] {
         let settings = Explore::new().name("test").max_runs(most);
-        let report = the_same(&settings, async |world: &World| paid_and_mailed(world, false).await);
+        let report = the_same(&settings, async |world: &World| paid_and_shipped(world, false).await);
         assert_eq!(report.runs(), most.clamp(1, runs));
         assert_eq!(report.exhausted(), most >= runs);
-        let green = the_same(&settings, async |world: &World| paid_and_mailed(world, true).await);
+        let green = the_same(&settings, async |world: &World| paid_and_shipped(world, true).await);
         assert_eq!(green.runs(), most.clamp(1, green.runs()));
     }
 }
@@ -142,7 +141,7 @@ fn wherever_max_runs_stops_it() {
 #[test]
 fn where_runs_are_merged() {
     let report = the_same(&Explore::new().name("test").merge(true), async |world: &World| {
-        paid_and_mailed(world, true).await;
+        paid_and_shipped(world, true).await;
     });
     assert!(report.merged() > 0, "{report}");
 }
@@ -219,7 +218,7 @@ fn they_are_really_used() {
                     met.wait();
                 }
             }
-            paid_and_mailed(world, true).await;
+            paid_and_shipped(world, true).await;
         });
         ids.into_inner().unwrap().len()
     };
@@ -251,7 +250,7 @@ fn a_limit_of_time_holds_on_any_number_of_threads() {
         let settings = Explore::new().name("test").deviations(9).threads(threads);
         let report = settings
             .max_time(Duration::from_millis(50))
-            .run(async |world: &World| paid_and_mailed(world, true).await);
+            .run(async |world: &World| paid_and_shipped(world, true).await);
         assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
         assert!(report.reason().unwrap().starts_with("stopped by max_time = 50ms after "), "{report}");
     }
