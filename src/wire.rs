@@ -4,6 +4,7 @@
 //! socket has to arrive. What is behind a [`Wire`] the rooms above do not know; without a feature that brings one
 //! there is none.
 
+#[cfg(feature = "http")]
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -57,5 +58,6 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     fn without_ports(&self, text: String) -> String;
 
     /// The thing itself, for those who know it.
+    #[cfg(feature = "http")]
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }

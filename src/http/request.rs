@@ -139,9 +139,10 @@ fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static
 }
 
 fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
-    let mut segments = path.strip_prefix('/').unwrap_or_default().split('/');
-    let (first, second, more) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
     let unknown = || Answer::error(404, "there is nothing here; `GET /` shows what there is");
+    // `OPTIONS *` has no path, nor has `CONNECT`.
+    let mut segments = path.strip_prefix('/').ok_or_else(unknown)?.split('/');
+    let (first, second, more) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
     if more.is_some() {
         return Err(unknown());
     }

@@ -47,6 +47,10 @@ pub(super) type Begun<S> = Option<Happened<S>>;
 pub(super) struct Happened<S: Service> {
     pub(super) operation: Operation,
     pub(super) answer: Answer<S::Reply>,
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "what breaks a line matters where there is one")
+    )]
     pub(super) fault: Option<Fault>,
 }
 

@@ -139,6 +139,7 @@ over_a_line! {
 }
 
 /// How a line ends without a whole answer.
+#[cfg(feature = "http")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// Nothing ever comes.
@@ -157,6 +158,7 @@ impl Fault {
     }
 
     /// What becomes of the line on which the call came.
+    #[cfg(feature = "http")]
     pub(crate) fn breaks(self) -> Option<Broken> {
         match self {
             TimedOut | TimedOutButDone => Some(Broken::Silent),

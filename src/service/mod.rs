@@ -13,7 +13,9 @@ pub mod payments;
 
 pub(crate) use directory::Directory;
 pub use door::Behave;
-pub(crate) use door::{Answer, Broken, CLIENT_TIMEOUT, Door, Fault, Manner, Sight};
+pub(crate) use door::{Answer, Door, Fault, Manner, Sight};
+#[cfg(feature = "http")]
+pub(crate) use door::{Broken, CLIENT_TIMEOUT};
 pub use function::{Function, function};
 pub use keys::Keys;
 

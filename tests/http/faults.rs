@@ -74,7 +74,7 @@ fn assert_each_alone_repeats_the_charge(charging: impl Fn(&Explore, Option<&'sta
         .map(|fault| format!("/payments.charge:call={fault}"));
     for point in harmless.iter().map(String::as_str).chain(["/payments.charge:before=crash", ":start=crash"])
     {
-        let replayed = charging(&one_deviation().replay(&format!("test job#1.1{point}")), None);
+        let replayed = charging(&one_deviation().replay(format!("test job#1.1{point}")), None);
         assert!(
             replayed.violations().is_empty() && replayed.to_string().contains("ends as if"),
             "{replayed}"

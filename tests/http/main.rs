@@ -2,6 +2,8 @@
 
 mod answers;
 mod faults;
+mod hostile;
+mod same;
 
 use retryproof::{Explore, Report, Verdict};
 use serde_json::{Value, json};

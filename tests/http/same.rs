@@ -1,0 +1,287 @@
+//! The same scenario, in process and over HTTP, has the same outcome: the jobs of the order pipeline, both ways, through
+//! each of its scenarios.
+
+#[path = "../../examples/order_pipeline/order.rs"]
+mod order;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use order::{Order, Orders, Status};
+use retryproof::service::email::{Email, EmailService, Sent};
+use retryproof::service::fulfillment::{Fulfillment, Shipment, Shipped};
+use retryproof::service::payments::{Charge, Charged, Payments};
+use retryproof::{Client, Durable, Explore, JobQueue, Process, Verdict, World};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// How the shop reaches the services.
+#[derive(Clone)]
+enum Way {
+    InProcess(Client<Payments>, Client<EmailService>, Client<Fulfillment>),
+    Http(String, reqwest::Client),
+}
+
+type Answer<T> = Result<T, String>;
+
+impl Way {
+    fn new(p: &Process, over_http: bool) -> Self {
+        // As long as the handles wait.
+        let client = || reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
+        match over_http {
+            true => Way::Http(p.http().uri(), client()),
+            false => Way::InProcess(p.payments(), p.email(), p.fulfillment()),
+        }
+    }
+
+    async fn charge(&self, charge: Charge) -> Answer<Charged> {
+        match self {
+            Way::InProcess(payments, ..) => payments.charge(charge).await.map_err(|e| e.to_string()),
+            Way::Http(uri, client) => {
+                answer(client.post(format!("{uri}/payments/charge")).json(&charge)).await
+            }
+        }
+    }
+
+    async fn send(&self, email: Email) -> Answer<Sent> {
+        match self {
+            Way::InProcess(_, service, _) => service.send(email).await.map_err(|e| e.to_string()),
+            Way::Http(uri, client) => answer(client.post(format!("{uri}/email/send")).json(&email)).await,
+        }
+    }
+
+    /// The ids of the emails about an order.
+    async fn sent(&self, order: &Order, template: &str) -> Answer<Vec<String>> {
+        let records: Vec<Value> = match self {
+            Way::InProcess(_, service, _) => {
+                let found =
+                    service.emails(&order.customer.email, template).await.map_err(|e| e.to_string())?;
+                found.iter().map(|record| serde_json::to_value(record).unwrap()).collect()
+            }
+            Way::Http(uri, client) => {
+                let query = [("email", order.customer.email.as_str()), ("template_id", template)];
+                answer(client.get(format!("{uri}/email/emails")).query(&query)).await?
+            }
+        };
+        let about = records.iter().filter(|record| record["template_data"]["order_id"] == order.id);
+        Ok(about.map(|record| record["email_id"].as_str().unwrap().to_owned()).collect())
+    }
+
+    async fn ship(&self, parcel: Shipment) -> Answer<Shipped> {
+        match self {
+            Way::InProcess(.., service) => service.request(parcel).await.map_err(|e| e.to_string()),
+            Way::Http(uri, client) => {
+                answer(client.put(format!("{uri}/fulfillment/request")).json(&parcel)).await
+            }
+        }
+    }
+}
+
+async fn answer<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Answer<T> {
+    let response = request.send().await.map_err(|error| error.to_string())?;
+    match response.status().as_u16() {
+        200..300 | 422 => response.json().await.map_err(|error| error.to_string()),
+        status => Err(status.to_string()),
+    }
+}
+
+#[derive(Clone)]
+struct Shop {
+    way: Way,
+    orders: Durable<Orders>,
+    queue: JobQueue,
+}
+
+impl Shop {
+    fn order(&self, id: u32) -> Order {
+        self.orders.read(|orders| orders[&id].clone())
+    }
+
+    fn save(&self, order: &Order) {
+        self.orders.update(|orders| orders.insert(order.id, order.clone()));
+    }
+
+    async fn email(&self, order: &Order, template: &str) -> Answer<String> {
+        let email = Email::new(&order.customer.email, template).data("order_id", order.id);
+        match self.way.send(email).await? {
+            Sent::Queued { email_id } => Ok(email_id),
+            Sent::NotQueued { error_message } => Err(error_message),
+        }
+    }
+
+    async fn email_once(&self, order: &Order, template: &str) -> Answer<String> {
+        match self.way.sent(order, template).await?.pop() {
+            Some(id) => Ok(id),
+            None => self.email(order, template).await,
+        }
+    }
+}
+
+fn charge(order: &Order) -> Charge {
+    Charge::of_order(order.id, order.total_cents).customer(&order.customer.id)
+}
+
+fn parcel(order: &Order) -> Shipment {
+    Shipment::of_order(order.id, &order.product_id, order.quantity).address(&order.customer.address)
+}
+
+/// All in one go, and nothing twice only as long as nothing goes wrong.
+#[derive(Serialize, Deserialize)]
+struct Naive(u32);
+
+async fn naive(shop: &Shop, id: u32) -> Answer<()> {
+    let mut order = shop.order(id);
+    match shop.way.charge(charge(&order)).await? {
+        Charged::Success { charge_id } => order.charge_id = Some(charge_id),
+        Charged::Declined { .. } => order.status = Status::Declined,
+    }
+    if order.status != Status::Declined {
+        order.email_id = Some(shop.email(&order, "order-confirmation").await?);
+        match shop.way.ship(parcel(&order)).await? {
+            Shipped::Accepted { request_id } => {
+                (order.request_id, order.status) = (Some(request_id), Status::Shipped);
+            }
+            Shipped::Rejected { .. } => {
+                shop.email(&order, "address-needed").await?;
+                order.status = Status::Rejected;
+            }
+        }
+    }
+    shop.save(&order);
+    Ok(())
+}
+
+/// The same in two jobs, each of which may be done again.
+#[derive(Serialize, Deserialize)]
+struct Pay(u32);
+
+#[derive(Serialize, Deserialize)]
+struct Send(u32);
+
+async fn pay(shop: &Shop, id: u32) -> Answer<()> {
+    let mut order = shop.order(id);
+    match shop.way.charge(charge(&order).key(format!("charge-{id}"))).await? {
+        Charged::Success { charge_id } => order.charge_id = Some(charge_id),
+        Charged::Declined { .. } => {
+            order.status = Status::Declined;
+            shop.save(&order);
+            return Ok(());
+        }
+    }
+    if shop.order(id).status == Status::Placed {
+        order.status = Status::Paid;
+        shop.save(&order);
+    }
+    shop.queue.enqueue(Send(id)).await.map(drop).map_err(|error| error.to_string())
+}
+
+async fn send(shop: &Shop, id: u32) -> Answer<()> {
+    let mut order = shop.order(id);
+    order.email_id = Some(shop.email_once(&order, "order-confirmation").await?);
+    match shop.way.ship(parcel(&order).key(format!("ship-{id}"))).await? {
+        Shipped::Accepted { request_id } => {
+            (order.request_id, order.status) = (Some(request_id), Status::Shipped);
+        }
+        Shipped::Rejected { .. } => {
+            shop.email_once(&order, "address-needed").await?;
+            order.status = Status::Rejected;
+        }
+    }
+    shop.save(&order);
+    Ok(())
+}
+
+/// What came of a scenario: all that happened, as JSON, the state at the end, and what is said of it.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    ends: Vec<Value>,
+    verdict: Verdict,
+    violations: Vec<String>,
+}
+
+fn play(orders: &Orders, is_naive: bool, over_http: bool, scenario: &str) -> Outcome {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let report = Explore::new().name("test").replay(scenario).run(async |world: &World| {
+        let table = world.durable("orders", orders.clone());
+        let durable = table.clone();
+        world.process("worker", move |p| {
+            let shop = Shop { way: Way::new(p, over_http), orders: durable.clone(), queue: p.queue() };
+            let (one, other, third) = (shop.clone(), shop.clone(), shop);
+            p.handle(async move |Naive(id)| naive(&one, id).await);
+            p.handle(async move |Pay(id)| pay(&other, id).await);
+            p.handle(async move |Send(id)| send(&third, id).await);
+        });
+        for id in orders.keys() {
+            match is_naive {
+                true => world.enqueue(Naive(*id)),
+                false => world.enqueue(Pay(*id)),
+            };
+        }
+        world.settle().await;
+        let end = serde_json::to_value((world.effects(), table.get())).unwrap();
+        ends.lock().unwrap().push(end);
+    });
+    let violations = report.violations().iter().map(|v| format!("{}: {}", v.summary, v.scenario)).collect();
+    Outcome { ends: std::mem::take(&mut *ends.lock().unwrap()), verdict: report.verdict(), violations }
+}
+
+/// Where something can go wrong with a job that makes these calls, and how: but for the faults of a connection.
+fn points(job: &str, calls: &[(&str, bool)]) -> Vec<String> {
+    let mut points =
+        vec![format!("{job}:start=crash"), format!("{job}:end=crash"), format!("{job}:ack=again")];
+    for (call, writes) in calls {
+        let faults: &[&str] = match writes {
+            true => &["unavailable", "reply-lost", "throttled", "timed-out", "timed-out-but-done"],
+            false => &["unavailable", "throttled", "timed-out"],
+        };
+        let crashes: &[&str] =
+            if *writes { &["before", "happened", "replied"] } else { &["before", "replied"] };
+        points.extend(faults.iter().map(|fault| format!("{job}/{call}:call={fault}")));
+        points.extend(crashes.iter().map(|point| format!("{job}/{call}:{point}=crash")));
+    }
+    points
+}
+
+#[track_caller]
+fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/orders.json");
+    let mut orders = order::load(&fixture).unwrap();
+    let plain = orders.iter().position(|o| o.total_cents != 9_999 && !o.customer.address.trim().is_empty());
+    let declined = orders.iter().position(|order| order.total_cents == 9_999);
+    let rejected = orders.iter().position(|order| order.customer.address.trim().is_empty());
+    let chosen = [plain, declined, rejected].map(|at| orders[at.unwrap()].clone());
+    orders.clear();
+    let mut met = 0;
+    for order in chosen {
+        let orders = Orders::from([(order.id, order)]);
+        let scenarios = first.iter().cloned().chain(second.iter().enumerate().map(|(at, then)| {
+            // A scenario of two: some fault at first, and then something else.
+            format!("{} {then}", first[(7 * at + 3) % first.len()])
+        }));
+        for scenario in scenarios {
+            let scenario = format!("test {scenario}");
+            let inside = play(&orders, is_naive, false, &scenario);
+            let outside = play(&orders, is_naive, true, &scenario);
+            assert_eq!(inside, outside, "{scenario}");
+            met += usize::from(inside.ends.iter().any(|end| *end != inside.ends[0]));
+        }
+    }
+    // What goes wrong shows in the end of the naive job, and not in that of the other.
+    assert_eq!(met > 20, is_naive, "{met} scenarios made a difference");
+}
+
+#[test]
+fn the_naive_order_job_has_the_same_outcomes() {
+    let calls = [("payments.charge", true), ("email.send", true), ("fulfillment.request", true)];
+    assert_same(true, &points("job#1.1", &calls), &points("job#1.2", &calls));
+}
+
+#[test]
+fn the_mended_order_jobs_have_the_same_outcomes() {
+    let paying = [("payments.charge", true)];
+    let sending = [("email.emails", false), ("email.send", true), ("fulfillment.request", true)];
+    let first = [points("job#1.1", &paying), points("job#2.1", &sending)].concat();
+    assert_same(false, &first, &points("job#2.2", &sending));
+}
