@@ -44,6 +44,11 @@ impl Life {
         self.dead.store(true, Ordering::Relaxed);
     }
 
+    /// Whether this incarnation does not go on: what unwinds now is its end, and no panic of the job's.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_dead()
+    }
+
     /// Whether destructors are running of what has died: the incarnation is being taken apart, or this thread unwinds
     /// from its crash.
     pub(crate) fn is_falling(&self) -> bool {

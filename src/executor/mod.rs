@@ -303,7 +303,8 @@ impl Executor {
             (kind, payload, attempt)
         };
         self.watch.begins(&self.observed.borrow());
-        let begun = life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(kind, &payload))));
+        let begun =
+            life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
         state.queue.job_mut(job).payload = payload;
         let future = match begun {
@@ -324,7 +325,7 @@ impl Executor {
             Ok(None) => unreachable!("a job is given to a process that handles it"),
             Err(panic) => {
                 drop(state);
-                let failure = JobFailure::of_text(format!("panicked: {}", panics::text(&*panic)));
+                let failure = JobFailure::of_panic(panics::text(&*panic));
                 self.ended(job, attempt, &life, Err(failure));
                 return;
             }
@@ -379,8 +380,7 @@ impl Executor {
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
                 Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
-                    let text = format!("panicked: {}", panics::text(&*panic));
-                    break Some(Err(JobFailure::of_text(text)));
+                    break Some(Err(JobFailure::of_panic(panics::text(&*panic))));
                 }
             }
         };

@@ -106,6 +106,13 @@ impl Queue {
         (number, id)
     }
 
+    /// The id that a job with this content will have when so many alike come before it.
+    pub(crate) fn id_to_come(&self, kind: &str, payload: &str, before: u32) -> JobId {
+        let content = Fingerprint::of(&[kind, payload]);
+        let occurrence = self.seen.count(content.digest()) + before;
+        JobId::nth(content, occurrence)
+    }
+
     pub(crate) fn job(&self, number: u32) -> &Job {
         &self.jobs[number as usize - 1]
     }
