@@ -90,7 +90,8 @@
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
 //!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
-//!   [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
+//!   [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
+//!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
 //!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what is decided
@@ -192,7 +193,7 @@ pub use oracle::Oracle;
 pub use process::{
     Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture, EnqueueService,
     EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture, PerformService, Process,
-    Retries, Rng, TypedCall,
+    Retries, Rng, StopSignal, Stopping, TypedCall,
 };
 pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is

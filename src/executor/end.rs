@@ -76,6 +76,14 @@ impl Executor {
 
     /// An attempt has failed.
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
+        if failure.cause == Cause::Interrupted {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            state.note(|| What::Interrupted);
+            state.queue.put_back_first(job, now);
+            self.tally.snoozed += 1;
+            return;
+        }
         if failure.cause == Cause::NotRun {
             self.shared.state().note(|| What::Failed { error: failure.text.clone(), retry_at: None });
             return self.cannot_run(job, Some(host), failure.text);

@@ -28,6 +28,8 @@ pub(crate) enum Cause {
     Error,
     /// The payload does not decode: the job could not be run at all.
     NotRun,
+    /// The process is being stopped, and the job has stopped itself. That is no failure.
+    Interrupted,
 }
 
 /// An error of whatever type, which stays on its thread.
@@ -109,6 +111,12 @@ impl JobFailure {
         Self { cause: Cause::NotRun, error_type: "JobError", ..Self::of_text(text) }
     }
 
+    /// The job has stopped itself because its process is being stopped.
+    pub(crate) fn interrupted() -> Self {
+        let text = "interrupted: its process is being stopped".to_owned();
+        Self { cause: Cause::Interrupted, ..Self::of_text(text) }
+    }
+
     /// The text of the error.
     pub fn text(&self) -> &str {
         &self.text
@@ -147,6 +155,12 @@ impl JobFailure {
     #[must_use]
     pub fn transient(self) -> Self {
         Self { transient: true, ..self }
+    }
+
+    /// Whether the job has stopped itself because its process is being stopped. That is no failure: it comes again, and
+    /// uses up no retry.
+    pub fn is_interruption(&self) -> bool {
+        self.cause == Cause::Interrupted
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) struct Trouble {
     pub(crate) rejected: bool,
     /// What enqueue layers have given it on its way, as a JSON object.
     pub(crate) context: Option<Box<str>>,
+    /// How far an iterable job has come, as JSON.
+    pub(crate) cursor: Option<Box<str>>,
 }
 
 impl Job {
@@ -97,6 +99,11 @@ impl Job {
     /// What it carries beside its payload.
     pub(crate) fn context(&self) -> Option<&str> {
         self.trouble.as_ref().and_then(|trouble| trouble.context.as_deref())
+    }
+
+    /// How far it has come, if it is an iterable job.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.cursor.as_deref())
     }
 
     pub(crate) fn trouble(&mut self) -> &mut Trouble {
@@ -175,6 +182,8 @@ pub struct JobView {
     pub due: Option<Duration>,
     /// What the layers around its enqueue have put beside its payload, as a JSON object.
     pub context: Option<String>,
+    /// How far it has come, as JSON, if it is an iterable job that has saved its cursor.
+    pub cursor: Option<String>,
 }
 
 impl From<&Job> for JobView {
@@ -189,6 +198,7 @@ impl From<&Job> for JobView {
             error: job.error().map(str::to_owned),
             due: job.state.waits_for_its_time().then_some(job.at),
             context: job.context().map(str::to_owned),
+            cursor: job.cursor().map(str::to_owned),
         }
     }
 }

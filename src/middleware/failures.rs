@@ -223,7 +223,7 @@ where
             let Err(error) = performing.await else { return Ok(()) };
             let failure = JobFailure::new(error.into());
             let passes = failure.is_transient() && !retries.are_used_up();
-            if !passes {
+            if !passes && !failure.is_interruption() {
                 layer.tell_of(&failure).await;
             }
             Err(failure)

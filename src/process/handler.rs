@@ -1,5 +1,6 @@
 //! Handlers, and the options that stand where a job is handled.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -62,6 +63,8 @@ pub(crate) struct Registered {
     pub(super) decide: Option<Decide>,
     pub(super) exhausted: Option<HearOfJob>,
     pub(super) unique: Option<Arc<Unique>>,
+    /// Of an iterable job: after how many items it saves its cursor.
+    pub(super) save_every: Option<Rc<Cell<u32>>>,
 }
 
 impl fmt::Debug for Registered {
@@ -85,7 +88,8 @@ impl Registered {
 
     pub(super) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
         let layers = Layers::default();
-        Self { kind, alias: None, place, handler, layers, decide: None, exhausted: None, unique: None }
+        let (alias, decide, exhausted, unique, save_every) = (None, None, None, None, None);
+        Self { kind, alias, place, handler, layers, decide, exhausted, unique, save_every }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {

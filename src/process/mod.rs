@@ -9,6 +9,7 @@ mod durable;
 mod enqueue;
 mod handler;
 mod handles;
+mod iterable;
 mod hooks;
 mod link;
 mod ordered;
@@ -16,6 +17,7 @@ mod perform;
 mod queues;
 mod service;
 mod settings;
+mod stop;
 mod unique;
 
 pub use bulk::EnqueueBulkFuture;
@@ -27,6 +29,8 @@ pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
 
 pub use perform::{Perform, PerformFuture, PerformService, Retries};
 
+pub use stop::{StopSignal, Stopping};
+
 pub(crate) use durable::Observed;
 pub(crate) use enqueue::{EnqueueLayers, Given};
 pub(crate) use handler::{Attempt, Registered};
@@ -37,6 +41,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -67,6 +72,7 @@ pub struct Process {
     enqueue_layers: RefCell<EnqueueLayers>,
     /// Whether the queue was given out, with the layers that there were.
     gave_queue: Cell<bool>,
+    grace: Cell<Duration>,
 }
 
 impl fmt::Debug for Process {
@@ -92,6 +98,7 @@ impl Process {
             layers: RefCell::default(),
             enqueue_layers: RefCell::default(),
             gave_queue: Cell::new(false),
+            grace: Cell::new(stop::GRACE),
         }
     }
 

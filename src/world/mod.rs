@@ -5,6 +5,7 @@ mod drains;
 mod jobs;
 mod locks;
 mod ordinary;
+mod shutdown;
 mod stats;
 
 pub use drains::{Drain, Settle, SettleUntil};
