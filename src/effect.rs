@@ -194,6 +194,12 @@ pub(crate) struct Occurrences {
 }
 
 impl Occurrences {
+    /// How often this content came so far.
+    pub(crate) fn count(&self, content: u64) -> u32 {
+        let few = self.few.iter().find(|(known, count)| *known == content && *count > 0);
+        few.map_or_else(|| self.others.get(&content).copied().unwrap_or(0), |(_, count)| *count)
+    }
+
     /// How often this content came before.
     pub(crate) fn next(&mut self, content: u64) -> u32 {
         for (known, count) in &mut self.few {
@@ -299,7 +305,7 @@ mod tests {
         let mut seen = Occurrences::default();
         for round in 0..3 {
             for content in (0..20).rev() {
-                assert_eq!(seen.next(content), round);
+                assert_eq!((seen.count(content), seen.next(content)), (round, round));
             }
         }
     }

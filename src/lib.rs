@@ -90,11 +90,16 @@
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
 //!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
-//!   [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws. [`Durable`] is the test's and the code's.
+//!   [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
+//!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
 //!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what is decided
 //!   by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
+//! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
+//!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
+//!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
+//!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
 //!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
@@ -162,6 +167,7 @@ mod life;
 mod panics;
 mod runtime;
 mod process;
+pub mod middleware;
 mod watch;
 mod executor;
 mod json_path;
@@ -185,8 +191,9 @@ pub use job::{
 };
 pub use oracle::Oracle;
 pub use process::{
-    Call, Client, Clock, Durable, EnqueueError, EnqueueFuture, HandlerOptions, JobQueue, Pause, Process, Rng,
-    TypedCall,
+    Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture, EnqueueService,
+    EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture, PerformService, Process,
+    Retries, Rng, StopSignal, Stopping, TypedCall,
 };
 pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is

@@ -7,12 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread;
 
 use crash_points::Point;
 
 use crate::choice::{Actor, Line, Name, Place, Site};
-use crate::state::{Shared, State, lock};
+use crate::state::{Ending, Shared, State, lock};
 
 /// An incarnation of a process.
 #[derive(Debug)]
@@ -28,12 +29,54 @@ pub(crate) struct Life {
     /// Code of it blocks the thread of the executor: who waits for an answer from elsewhere waits in vain for the
     /// executor.
     blocked: AtomicBool,
+    /// It is being stopped: it takes no more jobs, and those that run may end.
+    stopping: AtomicBool,
+    /// Its time to stop is over: whatever runs is interrupted.
+    overrun: AtomicBool,
+    /// Who waits for the sign to stop.
+    listening: Mutex<Vec<Waker>>,
 }
 
 impl Life {
     pub(crate) fn new(shared: Arc<Shared>, process: Name, index: usize, incarnation: u32) -> Arc<Self> {
-        let [dead, falling, blocked] = [const { AtomicBool::new(false) }; 3];
-        Arc::new(Self { process, index, incarnation, shared, dead, falling, blocked })
+        let listening = Mutex::default();
+        let [dead, falling, blocked, stopping, overrun] = [const { AtomicBool::new(false) }; 5];
+        Arc::new(Self {
+            process,
+            index,
+            incarnation,
+            shared,
+            dead,
+            falling,
+            blocked,
+            stopping,
+            overrun,
+            listening,
+        })
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Gives the sign to stop. Who waits for it is to be woken while nothing is locked.
+    #[must_use = "who waits for the sign is to be woken"]
+    pub(crate) fn stop(&self) -> Vec<Waker> {
+        self.stopping.store(true, Ordering::Relaxed);
+        std::mem::take(&mut *lock(&self.listening))
+    }
+
+    /// Wakes this one when the sign to stop is given.
+    pub(crate) fn listen(&self, waker: &Waker) {
+        let mut listening = lock(&self.listening);
+        if !listening.iter().any(|known| known.will_wake(waker)) {
+            listening.push(waker.clone());
+        }
+    }
+
+    /// Whether what runs is interrupted: its time to stop is over.
+    pub(crate) fn has_overrun(&self) -> bool {
+        self.overrun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -42,6 +85,11 @@ impl Life {
 
     pub(crate) fn die(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this incarnation does not go on: what unwinds now is its end, and no panic of the job's.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_dead() || self.has_overrun()
     }
 
     /// Whether destructors are running of what has died: the incarnation is being taken apart, or this thread unwinds
@@ -93,7 +141,30 @@ impl Life {
         place: Option<Place>,
     ) -> bool {
         // A destructor that runs while a panic unwinds cannot unwind itself: that would abort.
-        if thread::panicking() || !state.crashes(site, point, place) {
+        if thread::panicking() {
+            return false;
+        }
+        let waits = matches!(site, Site::Call { .. } | Site::Wait(_));
+        if state.deploys && waits && matches!(state.actor, Actor::Attempt { .. }) {
+            return match state.ends(site, point, place) {
+                Ending::None => false,
+                Ending::Crash => {
+                    self.die();
+                    true
+                }
+                Ending::Stop => {
+                    self.stopping.store(true, Ordering::Relaxed);
+                    state.stopping = true;
+                    false
+                }
+                Ending::Interrupt => {
+                    self.stopping.store(true, Ordering::Relaxed);
+                    self.overrun.store(true, Ordering::Relaxed);
+                    true
+                }
+            };
+        }
+        if !state.crashes(site, point, place) {
             return false;
         }
         self.die();

@@ -78,6 +78,10 @@ pub(crate) struct State {
     pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
+    /// Whether a process may be stopped for a deploy at any wait.
+    pub(crate) deploys: bool,
+    /// Whether a process may be about to stop.
+    pub(crate) stopping: bool,
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
@@ -152,6 +156,17 @@ impl Inline {
     }
 }
 
+/// How an incarnation may end at a wait, where deploys are explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    None,
+    Crash,
+    /// It is told to stop here.
+    Stop,
+    /// It was told to stop long ago, and here its time is over.
+    Interrupt,
+}
+
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
 
 impl State {
@@ -168,6 +183,8 @@ impl State {
             calm: false,
             told_of_failures: None,
             delays: false,
+            deploys: false,
+            stopping: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -242,6 +259,18 @@ impl State {
     pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
         self.crash_points += u64::from(!self.calm);
         self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
+    }
+
+    /// A crash point that is a wait, where deploys are explored.
+    pub(crate) fn ends(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Ending {
+        const ENDINGS: Options = Options::Named(&["live", "crash", "stop", "interrupt"]);
+        self.crash_points += u64::from(!self.calm);
+        match self.deviate(Kind::Crash, site, point, ENDINGS, place) {
+            0 => Ending::None,
+            1 => Ending::Crash,
+            2 => Ending::Stop,
+            _ => Ending::Interrupt,
+        }
     }
 
     /// A timer or a retry is set: by how much it comes late.

@@ -42,6 +42,14 @@ pub(crate) enum What {
     Discarded { error: String },
     /// The job was put back until later; that was no failure.
     Snoozed { due: Duration },
+    /// A process takes no more jobs, and those that run may end until then.
+    Stopping { process: Name, until: Duration },
+    /// A process has stopped, as it was told.
+    Stopped { process: Name },
+    /// The attempt was interrupted because its process stops; the job comes again at once. That was no failure.
+    Interrupted,
+    /// The cursor of an iterable job was saved.
+    Saved { cursor: String },
     /// The queue will hand the job out once more.
     DeliveredAgain,
     /// The attempt ended when the queue had already handed the job out again: it is not listened to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Executor;
 use crate::choice::{Actor, Kind, Options, Site};
-use crate::job::{Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
 use crate::life::{self, Life};
 use crate::process::Process;
 use crate::timeline::What;
@@ -68,7 +68,7 @@ impl Executor {
     fn ended_late(&mut self, job: u32, host: usize, result: Result<(), JobFailure>) {
         let Err(failure) = result else { return };
         let view = JobView::from(self.shared.state().queue.job(job));
-        let failed = Failed { job: view, error: &failure.text, source: failure.error.as_deref() };
+        let failed = Failed::of(&failure, view);
         if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
             self.take_apart(host, None);
         }
@@ -76,6 +76,18 @@ impl Executor {
 
     /// An attempt has failed.
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
+        if failure.cause == Cause::Interrupted {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            state.note(|| What::Interrupted);
+            state.queue.put_back_first(job, now);
+            self.tally.snoozed += 1;
+            return;
+        }
+        if failure.cause == Cause::NotRun {
+            self.shared.state().note(|| What::Failed { error: failure.text.clone(), retry_at: None });
+            return self.cannot_run(job, Some(host), failure.text);
+        }
         let (kind, now) = {
             let state = self.shared.state();
             (state.queue.job(job).kind, state.clock.now())
@@ -86,7 +98,7 @@ impl Executor {
             return self.decide(job, host, Decision::Retry, failure.text);
         }
         let view = JobView::from(self.shared.state().queue.job(job));
-        let failed = Failed { job: view, error: &failure.text, source: failure.error.as_deref() };
+        let failed = Failed::of(&failure, view);
         let mut error = failure.text.clone();
         let mut decision = Decision::Retry;
         match self.tell(host, |process| process.decide(failed.job.kind, &failed)) {

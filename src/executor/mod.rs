@@ -9,6 +9,7 @@ mod inline;
 mod kept_out;
 mod lines;
 mod pick;
+mod shutdown;
 mod spawned;
 mod task;
 mod turns;
@@ -17,6 +18,7 @@ pub use drain::{DrainError, Drained};
 
 pub(crate) use drain::Plan;
 
+use shutdown::Shutdown;
 use task::{Task, Work};
 use turns::Turn;
 
@@ -56,6 +58,7 @@ struct Host {
     restart_at: Duration,
     /// The attempt that was polled last, where calls come over sockets.
     last: Option<Actor>,
+    shutdown: Shutdown,
 }
 
 /// Runs the tasks of a world.
@@ -129,6 +132,7 @@ impl Executor {
             busy: 0,
             restart_at,
             last: None,
+            shutdown: Shutdown::No,
         });
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
@@ -203,6 +207,9 @@ impl Executor {
             self.give(turn);
             return true;
         }
+        if self.stop_when_due() {
+            return true;
+        }
         if self.may_switch() {
             return self.go_on_in_turn();
         }
@@ -233,9 +240,8 @@ impl Executor {
             return false;
         }
         let now = self.shared.state().clock.now();
-        let due = (0..self.hosts.len())
-            .find(|&index| self.hosts[index].living.is_none() && self.hosts[index].restart_at <= now);
-        let Some(index) = due else { return false };
+        let is_due = |host: &Host| host.restarts().is_some_and(|at| at <= now);
+        let Some(index) = self.hosts.iter().position(is_due) else { return false };
         if let Err(panic) = self.boot(index) {
             self.broken_boot = Some(panic);
         }
@@ -303,7 +309,8 @@ impl Executor {
             (kind, payload, attempt)
         };
         self.watch.begins(&self.observed.borrow());
-        let begun = life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(kind, &payload))));
+        let begun =
+            life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
         state.queue.job_mut(job).payload = payload;
         let future = match begun {
@@ -324,7 +331,7 @@ impl Executor {
             Ok(None) => unreachable!("a job is given to a process that handles it"),
             Err(panic) => {
                 drop(state);
-                let failure = JobFailure::of_text(format!("panicked: {}", panics::text(&*panic)));
+                let failure = JobFailure::of_panic(panics::text(&*panic));
                 self.ended(job, attempt, &life, Err(failure));
                 return;
             }
@@ -371,7 +378,7 @@ impl Executor {
             for check in &self.always {
                 check();
             }
-            if life.is_dead() {
+            if life.is_ending() {
                 break None;
             }
             match polled {
@@ -379,14 +386,18 @@ impl Executor {
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
                 Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
-                    let text = format!("panicked: {}", panics::text(&*panic));
-                    break Some(Err(JobFailure::of_text(text)));
+                    break Some(Err(JobFailure::of_panic(panics::text(&*panic))));
                 }
             }
         };
         let host = task.host;
         if life.is_dead() {
             self.take_apart(host, Some(task));
+            return;
+        }
+        if life.has_overrun() {
+            self.tasks[slot] = Some(task);
+            self.interrupt(host);
             return;
         }
         match (ended, task.work) {
@@ -467,9 +478,8 @@ impl Executor {
         }
         let (now, limit) = {
             let state = self.shared.state();
-            let restart =
-                self.hosts.iter().filter(|host| host.living.is_none()).map(|host| host.restart_at).min();
-            let moments = [state.clock.next(), state.queue.next_due(), restart];
+            let restart = self.hosts.iter().filter_map(Host::restarts).min();
+            let moments = [state.clock.next(), state.queue.next_due(), restart, self.next_stop()];
             (state.clock.now(), moments.into_iter().flatten().min())
         };
         let outside: Vec<_> = (0..self.hosts.len())
@@ -534,7 +544,8 @@ impl Executor {
             state.stuck = Some(Stuck::Deadlock { waiting });
             return false;
         }
-        debug_assert!(state.queue.is_idle(), "a job that waits has a time at which it goes on");
+        let stopped = self.hosts.iter().any(Host::has_stopped);
+        debug_assert!(state.queue.is_idle() || stopped, "a job that waits has a time at which it goes on");
         true
     }
 
@@ -569,10 +580,8 @@ impl Executor {
 
     /// Kills a process.
     pub(crate) fn crash(&mut self, process: &str) {
-        let Some(index) = self.hosts.iter().position(|host| host.name.as_str() == process) else {
-            let known: Vec<_> = self.hosts.iter().map(|host| format!("`{}`", host.name)).collect();
-            panic!("there is no process `{process}` to be killed; there are: [{}]", known.join(", "));
-        };
+        let index = self.host_named(process, "killed");
+        self.chosen = None;
         if let Some((life, _)) = &self.hosts[index].living {
             life.die();
             self.take_apart(index, None);

@@ -15,7 +15,7 @@ type Rank = (usize, u64);
 impl Host {
     /// The incarnation that lives and can take jobs.
     fn taking(&self) -> Option<&(Arc<Life>, Process)> {
-        self.living.as_ref().filter(|(life, _)| !life.is_dead())
+        self.living.as_ref().filter(|(life, _)| !life.is_dead() && !life.is_stopping())
     }
 
     /// The job that this process takes next, among `heads`.

@@ -91,7 +91,7 @@ impl Task {
             self.wake.begin();
             let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
             let woken = self.wake.end();
-            if polled.is_ready() || !woken || life.is_dead() {
+            if polled.is_ready() || !woken || life.is_ending() {
                 return (polled, woken);
             }
             let mut state = shared.state();

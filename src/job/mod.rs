@@ -4,10 +4,15 @@ mod ordered;
 mod retry;
 mod unique;
 
+mod failure;
+
 pub use ordered::Ordered;
-pub use retry::{Backoff, BackoffFunction, Decision, Failed, JobFailure};
 pub use unique::{Conflict, LockTaken, Unique};
 
+pub use failure::{Failed, JobFailure};
+pub use retry::{Backoff, BackoffFunction, Decision};
+
+pub(crate) use failure::Cause;
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
@@ -39,7 +44,7 @@ pub(crate) struct Job {
     pub(crate) kind: &'static str,
     /// JSON.
     pub(crate) payload: Box<str>,
-    /// What has gone wrong with it, if anything has.
+    /// What has gone wrong with it, if anything has, and what it carries beside its payload.
     pub(crate) trouble: Option<Box<Trouble>>,
     /// When it is due, or since when it has been ready.
     pub(crate) at: Duration,
@@ -58,7 +63,7 @@ pub(crate) struct Job {
     pub(crate) copies: u8,
 }
 
-/// What has gone wrong with a job.
+/// What few jobs have: what has gone wrong with it, and what it carries beside its payload.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Trouble {
     /// Attempts that ended with an error.
@@ -74,6 +79,10 @@ pub(crate) struct Trouble {
     pub(crate) interruptions: u32,
     /// It is in the dead set because another job had its lock, which is no failure either.
     pub(crate) rejected: bool,
+    /// What enqueue layers have given it on its way, as a JSON object.
+    pub(crate) context: Option<Box<str>>,
+    /// How far an iterable job has come, as JSON.
+    pub(crate) cursor: Option<Box<str>>,
 }
 
 impl Job {
@@ -85,6 +94,16 @@ impl Job {
     /// The last error.
     pub(crate) fn error(&self) -> Option<&str> {
         self.trouble.as_ref().and_then(|trouble| trouble.error.as_deref())
+    }
+
+    /// What it carries beside its payload.
+    pub(crate) fn context(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.context.as_deref())
+    }
+
+    /// How far it has come, if it is an iterable job.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.trouble.as_ref().and_then(|trouble| trouble.cursor.as_deref())
     }
 
     pub(crate) fn trouble(&mut self) -> &mut Trouble {
@@ -161,6 +180,10 @@ pub struct JobView {
     pub error: Option<String>,
     /// When it is due, since the world began, if it waits for its time.
     pub due: Option<Duration>,
+    /// What the layers around its enqueue have put beside its payload, as a JSON object.
+    pub context: Option<String>,
+    /// How far it has come, as JSON, if it is an iterable job that has saved its cursor.
+    pub cursor: Option<String>,
 }
 
 impl From<&Job> for JobView {
@@ -174,6 +197,8 @@ impl From<&Job> for JobView {
             failures: job.failures(),
             error: job.error().map(str::to_owned),
             due: job.state.waits_for_its_time().then_some(job.at),
+            context: job.context().map(str::to_owned),
+            cursor: job.cursor().map(str::to_owned),
         }
     }
 }

@@ -1,11 +1,8 @@
 //! Whether a failed job is tried again, and when.
 
-use std::any::Any;
-use std::fmt::{self, Display};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use super::{JobView, Refusal};
 
 /// How long a failed job waits before it is tried again.
 #[derive(Clone, Default)]
@@ -110,59 +107,6 @@ pub enum Decision {
     Discard,
     /// It goes to the dead set at once.
     Kill,
-}
-
-/// Why an attempt failed: the text, and the error itself.
-pub struct JobFailure {
-    pub(crate) text: String,
-    pub(crate) error: Option<Box<dyn Any>>,
-}
-
-impl fmt::Debug for JobFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("JobFailure").field(&self.text).finish()
-    }
-}
-
-impl JobFailure {
-    /// The failure that an error is.
-    pub fn new<E: Display + 'static>(error: E) -> Self {
-        // `{:#}`: anyhow and its like show the chain of causes.
-        Self { text: format!("{error:#}"), error: Some(Box::new(error)) }
-    }
-
-    /// No failure: a lock has kept the attempt out.
-    pub(crate) fn refused(refusal: Refusal) -> Self {
-        Self { text: String::new(), error: Some(Box::new(refusal)) }
-    }
-
-    /// What becomes of an attempt that a lock has kept out.
-    pub(crate) fn refusal(&self) -> Option<&Refusal> {
-        self.error.as_ref().and_then(|error| error.downcast_ref())
-    }
-
-    /// A failure that is known by its text alone: a panic.
-    pub(crate) fn of_text(text: String) -> Self {
-        Self { text, error: None }
-    }
-}
-
-/// A failed attempt, as error handlers and [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure) see it.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Failed<'a> {
-    /// The job; its `failures` are those before this one.
-    pub job: JobView,
-    /// The text of the error.
-    pub error: &'a str,
-    pub(crate) source: Option<&'a dyn Any>,
-}
-
-impl Failed<'_> {
-    /// The error itself, if it is of this type. A panic has none.
-    pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
-        self.source.and_then(|source| source.downcast_ref())
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Handlers, and the options that stand where a job is handled.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -11,8 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::Process;
-use super::link::Link;
-use super::unique::guarded;
+use super::perform::Layers;
 use crate::choice::{Name, Place};
 use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
 use crate::state::{KindOptions, Shared};
@@ -30,8 +30,9 @@ pub(super) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
 pub(super) type HearOfJob = Box<dyn Fn(&JobView)>;
 
 /// A handler for any kind of job.
-trait Handler {
-    fn start(self: Rc<Self>, payload: &str) -> Result<Attempt, serde_json::Error>;
+pub(super) trait Handler {
+    /// Begins an attempt of a job, if its payload decodes.
+    fn start(self: Rc<Self>, job: u32, payload: &str) -> Result<Attempt, serde_json::Error>;
 }
 
 struct Async<J, F> {
@@ -45,7 +46,7 @@ where
     R: JobResult + 'static,
     F: AsyncFn(J) -> R + 'static,
 {
-    fn start(self: Rc<Self>, payload: &str) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, _: u32, payload: &str) -> Result<Attempt, serde_json::Error> {
         let job = serde_json::from_str(payload)?;
         Ok(Box::pin(async move { (self.handler)(job).await.into_result() }))
     }
@@ -56,11 +57,14 @@ pub(crate) struct Registered {
     pub(crate) kind: &'static str,
     /// Another name that jobs of this kind may bear.
     pub(crate) alias: Option<&'static str>,
-    place: Place,
-    handler: Rc<dyn Handler>,
+    pub(super) place: Place,
+    pub(super) handler: Rc<dyn Handler>,
+    pub(super) layers: Layers,
     pub(super) decide: Option<Decide>,
     pub(super) exhausted: Option<HearOfJob>,
     pub(super) unique: Option<Arc<Unique>>,
+    /// Of an iterable job: after how many items it saves its cursor.
+    pub(super) save_every: Option<Rc<Cell<u32>>>,
 }
 
 impl fmt::Debug for Registered {
@@ -79,21 +83,22 @@ impl Registered {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        let handler = Rc::new(Async { handler, takes: PhantomData::<fn(J)> });
-        Self { kind, alias: None, place, handler, decide: None, exhausted: None, unique: None }
+        Self::new(kind, place, Rc::new(Async { handler, takes: PhantomData::<fn(J)> }))
+    }
+
+    pub(super) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
+        let layers = Layers::default();
+        let (alias, decide, exhausted, unique, save_every) = (None, None, None, None, None);
+        Self { kind, alias, place, handler, layers, decide, exhausted, unique, save_every }
     }
 
     pub(crate) fn handles(&self, kind: &str) -> bool {
         self.kind == kind || self.alias == Some(kind)
     }
 
-    pub(crate) fn start(&self, link: &Link, payload: &str) -> Start {
-        let attempt = self.handler.clone().start(payload);
-        let attempt = match &self.unique {
-            None => attempt,
-            Some(unique) => attempt.map(|run| guarded(link, unique, payload, self.place, run)),
-        };
-        (attempt, self.place)
+    /// The names that its jobs may bear.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        std::iter::once(self.kind).chain(self.alias).collect()
     }
 }
 
@@ -115,8 +120,8 @@ impl Registered {
 /// ```
 #[derive(Debug)]
 pub struct HandlerOptions<'p> {
-    process: &'p Process,
-    index: usize,
+    pub(super) process: &'p Process,
+    pub(super) index: usize,
 }
 
 impl<'p> HandlerOptions<'p> {

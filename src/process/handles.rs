@@ -1,5 +1,6 @@
 //! The world's own services: the queue, the clock, random numbers.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::enqueue::{EnqueueLayers, EnqueueResult, enqueue_through, run_blocking};
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
@@ -44,6 +46,22 @@ pub enum EnqueueError {
     /// Another job has the lock of this one ([`Conflict::Raise`](crate::Conflict::Raise)).
     #[error("the job was not enqueued: {0}")]
     Locked(LockTaken),
+    /// A layer around the queue has failed, or refused the job.
+    #[error("{kind} was not enqueued: {reason}")]
+    Layer {
+        /// The kind of the job.
+        kind: String,
+        /// The layer's error.
+        reason: String,
+    },
+    /// A layer around the queue waits, which code that blocks cannot.
+    #[error(
+        "{kind} was not enqueued: a layer around the queue waits, which code that blocks cannot; enqueue it with `enqueue(…).await`"
+    )]
+    LayerWaits {
+        /// The kind of the job.
+        kind: String,
+    },
     /// The job cannot be written as JSON.
     #[error("{kind} cannot be enqueued: {reason}")]
     Unencodable {
@@ -57,20 +75,61 @@ pub enum EnqueueError {
 /// The queue, as one incarnation of a process reaches it.
 #[derive(Clone, Debug)]
 pub struct JobQueue {
-    link: Link,
+    pub(super) link: Link,
+    pub(super) layers: EnqueueLayers,
+    /// How many jobs a bulk puts in at once.
+    pub(super) batch: usize,
 }
 
 /// A job ready to be taken in: its kind and its payload.
 #[derive(Clone, Debug)]
-struct Parcel {
-    kind: &'static str,
-    payload: String,
-    delay: Duration,
-    place: Place,
+pub(super) struct Parcel {
+    pub(super) kind: &'static str,
+    pub(super) payload: String,
+    pub(super) delay: Duration,
+    /// When it is to be ready, if that is not said by the delay.
+    pub(super) at: Option<Duration>,
+    /// What it carries beside its payload, as JSON.
+    pub(super) context: Option<Box<str>>,
+    pub(super) place: Place,
+}
+
+impl Parcel {
+    /// How long it waits from now on.
+    pub(super) fn delay(&self, now: Duration) -> Duration {
+        self.at.map_or(self.delay, |at| at.saturating_sub(now))
+    }
+
+    /// Has the queue take it in; none if whoever enqueues it died meanwhile. `keys` were computed before anything was
+    /// locked.
+    pub(super) fn take_in(
+        &self,
+        state: &mut State,
+        delay: Duration,
+        keys: Keys,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Option<Answer> {
+        let (kind, payload) = (self.kind, self.payload.clone());
+        match state.take_in(Incoming { kind, payload, delay, keys }, dies) {
+            Intake::In(job, id) => {
+                if self.context.is_some() {
+                    state.queue.job_mut(job).trouble().context = self.context.clone();
+                }
+                Some(Ok((job, id)))
+            }
+            Intake::Known(id) => Some(Ok((0, id))),
+            Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),
+            Intake::Died => None,
+        }
+    }
+
+    /// Puts it into the queue, past all layers.
+    pub(super) fn enqueue(self, link: Link) -> EnqueueFuture {
+        EnqueueFuture { link, parcel: Ok(self), answering: None, performing: None, layered: None }
+    }
 }
 
 /// A job on its way into the queue. It is not enqueued unless this is awaited.
-#[derive(Debug)]
 #[must_use = "a job is not enqueued unless this is awaited"]
 pub struct EnqueueFuture {
     link: Link,
@@ -78,22 +137,36 @@ pub struct EnqueueFuture {
     answering: Option<Answer>,
     /// In inline mode: the job that runs meanwhile.
     performing: Option<(u32, JobId)>,
+    /// Its way through the layers around the queue, if there are any.
+    layered: Option<EnqueueResult>,
 }
 
-/// What the queue answers: the job's number, 0 if it was dropped for one that is there already, and the id.
-type Answer = Result<(u32, JobId), EnqueueError>;
+impl fmt::Debug for EnqueueFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueFuture").field("parcel", &self.parcel).finish_non_exhaustive()
+    }
+}
 
-const ENQUEUE: Options = Options::Named(&["ok", "refused", "reply-lost"]);
+/// A job that was taken in: its number, 0 if it was dropped for one that is there already, and its id.
+pub(super) type Answered = (u32, JobId);
+
+/// What the queue answers.
+pub(super) type Answer = Result<Answered, EnqueueError>;
+
+/// How many jobs a bulk puts in at once, unless told: as Sidekiq.
+const BATCH: usize = 1_000;
+
+pub(super) const ENQUEUE: Options = Options::Named(&["ok", "refused", "reply-lost"]);
 
 impl JobQueue {
-    pub(crate) fn new(link: Link) -> Self {
-        Self { link }
+    pub(crate) fn new(link: Link, layers: EnqueueLayers) -> Self {
+        Self { link, layers, batch: BATCH }
     }
 
     /// Enqueues a job, ready at once.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// When the queue did not answer, a layer around it has failed, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> EnqueueFuture {
         self.enqueue_in(Duration::ZERO, job)
@@ -105,8 +178,24 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
-        let parcel = parcel(kind_of::<J>(), &job, delay, Place::caller());
-        EnqueueFuture { link: self.link.clone(), parcel, answering: None, performing: None }
+        self.send(parcel(kind_of::<J>(), &job, delay, None, Place::caller()))
+    }
+
+    /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> EnqueueFuture {
+        self.send(parcel(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
+    }
+
+    fn send(&self, parcel: Result<Parcel, EnqueueError>) -> EnqueueFuture {
+        let layered = self.layers.around(&self.link).zip(parcel.as_ref().ok()).map(|(service, parcel)| {
+            let now = self.link.shared().state().clock.now();
+            enqueue_through(service, parcel.clone().request(now))
+        });
+        EnqueueFuture { link: self.link.clone(), parcel, answering: None, performing: None, layered }
     }
 
     /// Enqueues a job from code that blocks. A crash unwinds.
@@ -115,7 +204,36 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
-        let parcel = parcel(kind_of::<J>(), &job, Duration::ZERO, Place::caller())?;
+        self.send_blocking(parcel(kind_of::<J>(), &job, Duration::ZERO, None, Place::caller())?)
+    }
+
+    /// Enqueues a job that becomes ready after `delay`, from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_in_blocking<J: Serialize + 'static>(
+        &self,
+        delay: Duration,
+        job: J,
+    ) -> Result<JobId, EnqueueError> {
+        self.send_blocking(parcel(kind_of::<J>(), &job, delay, None, Place::caller())?)
+    }
+
+    /// Enqueues a job that becomes ready at a time since the world began, from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_at_blocking<J: Serialize + 'static>(
+        &self,
+        at: Duration,
+        job: J,
+    ) -> Result<JobId, EnqueueError> {
+        self.send_blocking(parcel(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller())?)
+    }
+
+    fn send_blocking(&self, parcel: Parcel) -> Result<JobId, EnqueueError> {
         match self.link.standing() {
             Standing::Falling => return Ok(JobId::first(parcel.kind, &parcel.payload)),
             Standing::Dead => self.link.unwind(),
@@ -125,6 +243,10 @@ impl JobQueue {
         let mut state = self.link.shared().state();
         if state.inline.is_some() {
             return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
+        }
+        if !self.layers.is_empty() {
+            drop(state);
+            return run_blocking(parcel.kind, self.send(Ok(parcel)));
         }
         if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel, keys)) {
             if !died_answering(&self.link, &mut state, parcel.place) {
@@ -136,14 +258,15 @@ impl JobQueue {
     }
 }
 
-fn parcel<J: Serialize>(
+pub(super) fn parcel<J: Serialize>(
     kind: &'static str,
     job: &J,
     delay: Duration,
+    at: Option<Duration>,
     place: Place,
 ) -> Result<Parcel, EnqueueError> {
     match serde_json::to_string(job) {
-        Ok(payload) => Ok(Parcel { kind, payload, delay, place }),
+        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, place }),
         Err(error) => Err(EnqueueError::Unencodable { kind: kind.to_owned(), reason: error.to_string() }),
     }
 }
@@ -166,18 +289,13 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<
     let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
     let take_in = |state: &mut State| {
         link.shared().woken.stir();
-        let late = match parcel.delay.is_zero() {
+        let delay = parcel.delay(state.clock.now());
+        let late = match delay.is_zero() {
             true => Duration::ZERO,
             false => state.lateness(site, "timer", Some(parcel.place)),
         };
         let mut dies = |state: &mut State| link.crashes(state, site, "locked", Some(parcel.place));
-        let (payload, delay) = (parcel.payload.clone(), parcel.delay.saturating_add(late));
-        match state.take_in(Incoming { kind: parcel.kind, payload, delay, keys }, &mut dies) {
-            Intake::In(job, id) => Some(Ok((job, id))),
-            Intake::Known(id) => Some(Ok((0, id))),
-            Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),
-            Intake::Died => None,
-        }
+        parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)
     };
     match option {
         0 => take_in(state),
@@ -199,6 +317,9 @@ impl Future for EnqueueFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if let Some(layered) = &mut this.layered {
+            return layered.as_mut().poll(cx);
+        }
         let parcel = match &this.parcel {
             Ok(parcel) => parcel,
             Err(error) => return Poll::Ready(Err(error.clone())),
@@ -243,7 +364,7 @@ impl Future for EnqueueFuture {
 }
 
 /// In inline mode: how the job ended, once it has.
-fn performed(state: &mut State, job: u32, cx: &Context<'_>) -> Poll<Result<(), EnqueueError>> {
+pub(super) fn performed(state: &mut State, job: u32, cx: &Context<'_>) -> Poll<Result<(), EnqueueError>> {
     let performed = state.queue.job(job);
     match performed.state {
         JobState::Ready | JobState::Running => {

@@ -1,33 +1,47 @@
 //! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
 
+mod bulk;
 mod calls;
 #[cfg(feature = "http")]
 mod carry;
 mod client;
 mod durable;
+mod enqueue;
 mod handler;
 mod handles;
+mod iterable;
 mod hooks;
 mod link;
 mod ordered;
+mod perform;
 mod queues;
+mod service;
 mod settings;
+mod stop;
 mod unique;
 
+pub use bulk::EnqueueBulkFuture;
 pub use client::{Call, Client, TypedCall};
 pub use durable::Durable;
+pub use enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
 pub use handler::HandlerOptions;
 pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
 
+pub use perform::{Perform, PerformFuture, PerformService, Retries};
+
+pub use stop::{StopSignal, Stopping};
+
 pub(crate) use durable::Observed;
-pub(crate) use handler::{Attempt, Registered, Start};
+pub(crate) use enqueue::{EnqueueLayers, Given};
+pub(crate) use handler::{Attempt, Registered};
 pub(crate) use link::Link;
 pub(crate) use queues::Order;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -54,6 +68,11 @@ pub struct Process {
     queues: RefCell<queues::Served>,
     hooks: RefCell<hooks::Hooks>,
     spawned: RefCell<Vec<(Name, Attempt)>>,
+    layers: RefCell<perform::Layers>,
+    enqueue_layers: RefCell<EnqueueLayers>,
+    /// Whether the queue was given out, with the layers that there were.
+    gave_queue: Cell<bool>,
+    grace: Cell<Duration>,
 }
 
 impl fmt::Debug for Process {
@@ -69,8 +88,18 @@ impl Process {
     pub(crate) fn new(life: Arc<Life>) -> Self {
         let (handlers, slots) = (RefCell::new(Vec::new()), RefCell::new(SLOTS));
         let link = Link::Process(life);
-        let (queues, hooks, spawned) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { link, handlers, slots, queues, hooks, spawned }
+        Self {
+            link,
+            handlers,
+            slots,
+            queues: RefCell::default(),
+            hooks: RefCell::default(),
+            spawned: RefCell::default(),
+            layers: RefCell::default(),
+            enqueue_layers: RefCell::default(),
+            gave_queue: Cell::new(false),
+            grace: Cell::new(stop::GRACE),
+        }
     }
 
     #[cfg(feature = "http")]
@@ -200,14 +229,6 @@ impl Process {
         self.handlers.borrow().iter().any(|handler| handler.handles(kind))
     }
 
-    pub(crate) fn start(&self, kind: &str, payload: &str) -> Option<Start> {
-        let handlers = self.handlers.borrow();
-        handlers
-            .iter()
-            .find(|handler| handler.handles(kind))
-            .map(|handler| handler.start(&self.link, payload))
-    }
-
     /// The payment service, as this incarnation reaches it.
     pub fn payments(&self) -> Client<Payments> {
         Client::new(self.link.clone(), "payments".into(), self.link.shared().services.payments.clone())
@@ -243,7 +264,8 @@ impl Process {
 
     /// The queue: jobs enqueue jobs through it.
     pub fn queue(&self) -> JobQueue {
-        JobQueue::new(self.link.clone())
+        self.gave_queue.set(true);
+        JobQueue::new(self.link.clone(), self.enqueue_layers.borrow().clone())
     }
 
     /// Virtual time.

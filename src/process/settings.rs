@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client::Client;
+use crate::service::error_catcher::ErrorCatcher;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
 use crate::service::{Behave, Service};
@@ -62,6 +63,17 @@ impl<S: Service> Client<S> {
     /// Through the handle of a process.
     pub fn keys_in_flight(&self, time: Duration) -> &Self {
         self.set(|door| door.settings.in_flight = Some(time))
+    }
+}
+
+impl Client<ErrorCatcher> {
+    /// Has the error catcher ignore these classes: who tells of one is answered as ever, and nothing comes of it. A job that
+    /// dies must then tell under another class.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn ignore<C: Into<String>>(&self, exception_classes: impl IntoIterator<Item = C>) -> &Self {
+        self.adjust(|catcher| catcher.ignore(exception_classes))
     }
 }
 

@@ -45,6 +45,12 @@ impl Lanes {
         self.len += 1;
     }
 
+    /// Puts a job at the front: `turn` is before that of every other.
+    pub(crate) fn push_first(&mut self, kind: &'static str, turn: u64, job: u32) {
+        self.lane(kind).jobs.push_front((turn, job));
+        self.len += 1;
+    }
+
     /// Takes a job out, wherever it stands. False if it is not there.
     pub(crate) fn remove(&mut self, kind: &'static str, turn: u64) -> bool {
         let jobs = &mut self.lane(kind).jobs;
@@ -94,5 +100,11 @@ mod tests {
         assert!(lanes.remove("a", 2) && !lanes.remove("a", 2) && lanes.remove("b", 1));
         assert_eq!((lanes.in_order(), lanes.len()), (vec![7, 3], 2));
         assert_eq!(lanes.heads().count(), 1);
+        let mut lanes = Lanes::default();
+        lanes.push("a", 10, 1);
+        lanes.push_first("b", 9, 2);
+        lanes.push_first("a", 8, 3);
+        assert_eq!(lanes.in_order(), [3, 2, 1]);
+        assert!(lanes.remove("a", 10) && lanes.remove("a", 8) && lanes.len() == 1);
     }
 }

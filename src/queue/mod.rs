@@ -24,6 +24,9 @@ use streams::Streams;
 /// How long after the death of its worker a leased job is handed out again (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
+/// The turns of jobs that were put at the front lie before this one.
+const FIRST_TURN: u64 = 1 << 32;
+
 /// All jobs of a world, and where each of them is.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Queue {
@@ -32,6 +35,8 @@ pub(crate) struct Queue {
     /// Scheduled, retrying and leased jobs, by the time at which they become ready.
     timed: BTreeMap<(Duration, u64), u32>,
     turns: u64,
+    /// How often a job was put at the front.
+    fronts: u64,
     dead: DeadSet,
     /// Occurrences of each content, to derive ids from.
     seen: Occurrences,
@@ -106,6 +111,13 @@ impl Queue {
         (number, id)
     }
 
+    /// The id that a job with this content will have when so many alike come before it.
+    pub(crate) fn id_to_come(&self, kind: &str, payload: &str, before: u32) -> JobId {
+        let content = Fingerprint::of(&[kind, payload]);
+        let occurrence = self.seen.count(content.digest()) + before;
+        JobId::nth(content, occurrence)
+    }
+
     pub(crate) fn job(&self, number: u32) -> &Job {
         &self.jobs[number as usize - 1]
     }
@@ -170,7 +182,7 @@ impl Queue {
 
     fn next_turn(&mut self) -> u64 {
         self.turns += 1;
-        self.turns
+        FIRST_TURN + self.turns
     }
 
     fn set_ready(&mut self, number: u32, since: Duration) {
@@ -298,6 +310,17 @@ impl Queue {
         } else {
             self.wait(number, due, JobState::Scheduled);
         }
+    }
+
+    /// The job was interrupted: it is the next one to be taken, and its attempt was no failure.
+    pub(crate) fn put_back_first(&mut self, number: u32, now: Duration) {
+        self.fronts += 1;
+        let turn = FIRST_TURN - self.fronts;
+        let job = self.job_mut(number);
+        job.trouble().interruptions += 1;
+        (job.state, job.at, job.turn) = (JobState::Ready, now, turn);
+        let kind = job.kind;
+        self.ready.push_first(kind, turn, number);
     }
 
     /// The job goes to the dead set.

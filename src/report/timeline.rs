@@ -34,7 +34,11 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
             speaker = Some(event.by);
         }
         let indent = match (&event.what, event.by) {
-            (What::Started { .. } | What::Booted { .. }, _) | (_, Actor::Test) => "",
+            (
+                What::Started { .. } | What::Booted { .. } | What::Stopping { .. } | What::Stopped { .. },
+                _,
+            )
+            | (_, Actor::Test) => "",
             _ => "  ",
         };
         let mut line = String::new();
@@ -91,6 +95,12 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
         What::Discarded { error } => (format!("failed: {error}; discarded"), false),
         What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
+        What::Stopping { process, until } => {
+            (format!("{process} is told to stop, at {} at the latest", Moment(*until)), false)
+        }
+        What::Stopped { process } => (format!("{process} has stopped"), false),
+        What::Interrupted => ("interrupted; the job is back in its queue, at the front".to_owned(), false),
+        What::Saved { cursor } => (format!("  saved the cursor {}", shortened(cursor)), false),
         What::DeliveredAgain => return None,
         What::Lock { key, event } => (words::lock(key, event), false),
         What::EndedLate { error: None } => ("done; the queue has given the job to another".to_owned(), false),

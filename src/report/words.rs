@@ -358,6 +358,12 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, Site::Attempt) if choice.label.point == "end" => {
             "the process dies after the last line of the job, before the queue hears of its end".to_owned()
         }
+        (Kind::Crash, site) if option == "stop" => {
+            format!("the process is told to stop here, {}", crash(site, choice.label.point))
+        }
+        (Kind::Crash, site) if option == "interrupt" => {
+            format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
+        }
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (Kind::Delivery, _) if choice.label.point == "pause" => {

@@ -50,6 +50,8 @@ pub enum Noted {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ErrorCatcher {
     notifications: Vec<Notification>,
+    /// The classes of which nobody wants to hear.
+    ignored: Vec<String>,
 }
 
 impl ErrorCatcher {
@@ -61,6 +63,11 @@ impl ErrorCatcher {
     /// Forgets all that it was told.
     pub fn clear(&mut self) {
         self.notifications.clear();
+    }
+
+    /// Nobody wants to hear of these classes any more. Who tells of one is answered as ever, and nothing comes of it.
+    pub fn ignore<C: Into<String>>(&mut self, exception_classes: impl IntoIterator<Item = C>) {
+        self.ignored.extend(exception_classes.into_iter().map(Into::into));
     }
 }
 
@@ -76,6 +83,10 @@ impl Service for ErrorCatcher {
         let texts = [&notification.exception_class, &notification.exception_message];
         if texts.iter().any(|text| text.trim().is_empty()) {
             return Ok(Noted::Rejected { error: "exception class or message is missing".to_owned() });
+        }
+        if self.ignored.contains(&notification.exception_class) {
+            let notification_id = cx.id("notify", &notification, "err_");
+            return Ok(Noted::Noted { notification_id });
         }
         let notification_id = cx.effect("notify", None, &notification, "err_");
         self.notifications.push(notification);

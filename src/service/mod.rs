@@ -142,6 +142,15 @@ impl Cx<'_> {
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
     }
 
+    /// The id of something that is answered like an effect and is none: nothing is recorded, and no later id is moved.
+    ///
+    /// # Panics
+    /// When `body` cannot be written as JSON.
+    pub fn id(&self, operation: impl Into<Name>, body: &impl Serialize, prefix: &str) -> String {
+        let body = serde_json::to_string(body).expect("the body of an effect can be written as JSON");
+        Ledger::default().id(prefix, self.service, operation.into(), None, &body)
+    }
+
     /// Records an effect and gives it its id: `prefix` and eight hex digits derived from the content.
     ///
     /// # Panics

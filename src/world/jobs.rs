@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use super::World;
 use crate::choice::Name;
 use crate::job::{JobId, JobState, JobView, kind_of};
-use crate::process::EnqueueError;
+use crate::process::{Enqueue, EnqueueError, EnqueueService, Given};
 use crate::state::{Incoming, Intake};
+
+/// An error of whatever layer, boxed as tower's layers do.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How many jobs a bulk enqueue puts in at once, as Sidekiq's.
 const BATCH: usize = 1_000;
@@ -17,7 +22,7 @@ impl World {
     /// Enqueues a job, ready at once. In inline mode it runs here and now.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, and in inline mode when it fails.
+    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when it fails.
     pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> JobId {
         self.enqueue_in(Duration::ZERO, job)
     }
@@ -25,15 +30,15 @@ impl World {
     /// Enqueues a job that becomes ready after `delay`.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, and in inline mode when there is no delay and it fails.
+    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when there is no delay and it fails.
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> JobId {
-        self.put(kind_of::<J>(), json(&job), delay)
+        self.send(kind_of::<J>(), json(&job), delay)
     }
 
     /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, and in inline mode when its time has come and it fails.
+    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when its time has come and it fails.
     pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> JobId {
         self.enqueue_in(at.saturating_sub(self.now()), job)
     }
@@ -41,7 +46,7 @@ impl World {
     /// Enqueues many jobs, in batches of 1,000. Their ids come back in order.
     ///
     /// # Panics
-    /// When one cannot be written as JSON, and in inline mode when one fails.
+    /// When one cannot be written as JSON, a layer refuses one, and in inline mode when one fails.
     pub fn enqueue_bulk<J: Serialize + 'static>(&self, jobs: impl IntoIterator<Item = J>) -> Vec<JobId> {
         let mut jobs = jobs.into_iter().peekable();
         let mut ids = Vec::with_capacity(jobs.size_hint().0);
@@ -51,9 +56,9 @@ impl World {
             let kind = kind_of::<J>();
             let keys: Vec<_> = batch.iter().map(|payload| self.shared.keys(kind, payload)).collect();
             let mut state = self.shared.state();
-            if state.inline.is_some() {
+            if state.inline.is_some() || !self.enqueue_layers.borrow().is_empty() {
                 drop(state);
-                ids.extend(batch.into_iter().map(|payload| self.put(kind, payload, Duration::ZERO)));
+                ids.extend(batch.into_iter().map(|payload| self.send(kind, payload, Duration::ZERO)));
             } else {
                 for (payload, keys) in batch.into_iter().zip(keys) {
                     let intake = state
@@ -68,14 +73,41 @@ impl World {
     /// Puts a payload into the queue as it is, under a kind's name: what a program in another language, or an older
     /// version of this one, would have put there.
     pub fn enqueue_raw(&self, kind: impl Into<Name>, payload: impl Into<String>) -> JobId {
-        self.put(kind.into().as_str(), payload.into(), Duration::ZERO)
+        self.put((kind.into().as_str(), payload.into(), Duration::ZERO, None))
     }
 
-    fn put(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
+    /// Puts a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, as
+    /// [`Process::enqueue_layer`](crate::Process::enqueue_layer) does around those of a process: where the test stands in
+    /// for a web server, say, that has such layers. [`World::enqueue_raw`] goes past them.
+    pub fn enqueue_layer<L>(&self, layer: L) -> &Self
+    where
+        L: Layer<EnqueueService> + Send + 'static,
+        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Clone + Send + 'static,
+    {
+        self.enqueue_layers.borrow_mut().push(layer);
+        self
+    }
+
+    /// Enqueues through the layers, if there are any.
+    fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
+        let layers = self.enqueue_layers.borrow().clone();
+        if layers.is_empty() {
+            return self.put((kind, payload, delay, None));
+        }
+        let sent = layers.send_given(&self.shared, kind, payload, delay);
+        let (id, given) = sent.unwrap_or_else(|error| panic!("{error}"));
+        given.into_iter().map(|given| self.put(given)).reduce(|first, _| first).unwrap_or(id)
+    }
+
+    fn put(&self, (kind, payload, delay, context): Given) -> JobId {
         let (job, id, inline) = {
             let keys = self.shared.keys(kind, &payload);
             let mut state = self.shared.state();
             let (job, id) = taken_in(state.take_in(Incoming { kind, payload, delay, keys }, &mut |_| false));
+            if context.is_some() && job != 0 {
+                state.queue.job_mut(job).trouble().context = context;
+            }
             (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {

@@ -5,6 +5,7 @@ mod drains;
 mod jobs;
 mod locks;
 mod ordinary;
+mod shutdown;
 mod stats;
 
 pub use drains::{Drain, Settle, SettleUntil};
@@ -23,7 +24,7 @@ use crate::choice::Name;
 use crate::clock::Moment;
 use crate::effect::Effects;
 use crate::executor::Executor;
-use crate::process::{Client, Durable, Link, Observed, Process, Rng};
+use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng};
 use crate::runtime::Pool;
 use crate::service::Service;
 use crate::service::email::EmailService;
@@ -66,6 +67,7 @@ pub struct World {
     executor: RefCell<Executor>,
     observed: Rc<RefCell<Vec<Observed>>>,
     terms: RefCell<Terms>,
+    enqueue_layers: RefCell<EnqueueLayers>,
 }
 
 impl fmt::Debug for World {
@@ -78,7 +80,13 @@ impl World {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
         let executor = Executor::new(shared.clone(), pool, watch);
         let observed = executor.observed.clone();
-        Self { shared, executor: RefCell::new(executor), observed, terms: RefCell::default() }
+        Self {
+            shared,
+            executor: RefCell::new(executor),
+            observed,
+            terms: RefCell::default(),
+            enqueue_layers: RefCell::default(),
+        }
     }
 
     pub(crate) fn link(&self) -> Link {

@@ -2,6 +2,11 @@
 
 mod bad_input;
 mod better;
+mod bulk;
+mod context;
+mod failures;
+mod iterable;
+mod middleware;
 mod modes;
 mod order_properties;
 mod ordering;
@@ -9,13 +14,14 @@ mod priorities;
 mod properties;
 mod retries;
 mod rows;
+mod shutdown;
 mod the_same;
 mod unique;
 mod unique_checked;
 
 use std::time::Duration;
 
-use retryproof::{Durable, JobView, Process, World};
+use retryproof::{Durable, Explore, JobView, Process, Report, Verdict, World};
 
 const S: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -50,6 +56,26 @@ fn noting(world: &World, log: &Log) {
         let noted = log.clone();
         p.handle(async move |mail: Mail| noted.update(|log| log.push(format!("Mail {}", mail.to))));
     });
+}
+
+/// One deviation shows most.
+fn one_deviation() -> Explore {
+    Explore::new().name("test").deviations(1)
+}
+
+#[track_caller]
+fn assert_green(report: &Report) {
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.exhausted(), "{report}");
+}
+
+/// The report condemns the job, with this sentence, in this scenario.
+#[track_caller]
+fn assert_violated(report: &Report, summary: &str, scenario: &str) {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let found =
+        report.violations().iter().any(|v| v.summary == summary && v.scenario.to_string() == scenario);
+    assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");
 }
 
 fn numbers(jobs: &[JobView]) -> Vec<u32> {

@@ -1,0 +1,170 @@
+//! Stopping a process as a deploy does: it takes no more jobs, those that run may end for a while, and what overruns is
+//! interrupted and put back. That is no failure.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::{Executor, Host, drop_quietly};
+use crate::life;
+use crate::timeline::What;
+
+/// Whether a process is to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shutdown {
+    No,
+    /// At the latest then. `again`: it is then started once more, as by a deploy.
+    Until {
+        at: Duration,
+        again: bool,
+    },
+    /// It has stopped, and stays so until it is started.
+    Stopped,
+}
+
+impl Host {
+    /// When this process, which is down, is booted again, if it is by itself.
+    pub(super) fn restarts(&self) -> Option<Duration> {
+        (self.living.is_none() && !self.has_stopped()).then_some(self.restart_at)
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.shutdown == Shutdown::Stopped
+    }
+}
+
+impl Executor {
+    /// The place of a process; `what` is what is to be done with it.
+    pub(super) fn host_named(&self, process: &str, what: &str) -> usize {
+        let named = self.hosts.iter().position(|host| host.name.as_str() == process);
+        named.unwrap_or_else(|| {
+            let known: Vec<_> = self.hosts.iter().map(|host| format!("`{}`", host.name)).collect();
+            panic!("there is no process `{process}` to be {what}; there are: [{}]", known.join(", "))
+        })
+    }
+
+    /// Tells a process to stop.
+    pub(crate) fn stop(&mut self, process: &str, again: bool) {
+        let index = self.host_named(process, "stopped");
+        self.chosen = None;
+        match (self.hosts[index].shutdown, &self.hosts[index].living) {
+            (Shutdown::Until { at, .. }, _) => self.hosts[index].shutdown = Shutdown::Until { at, again },
+            (Shutdown::Stopped, _) => {}
+            (Shutdown::No, None) if again => {}
+            (Shutdown::No, None) => self.hosts[index].shutdown = Shutdown::Stopped,
+            (Shutdown::No, Some(_)) => self.tell_to_stop(index, again),
+        }
+        while self.stop_when_due() {}
+    }
+
+    /// Starts a process that was stopped, or is about to.
+    pub(crate) fn start(&mut self, process: &str) {
+        let index = self.host_named(process, "started");
+        let host = &mut self.hosts[index];
+        match host.shutdown {
+            Shutdown::No => {}
+            Shutdown::Until { at, .. } => host.shutdown = Shutdown::Until { at, again: true },
+            Shutdown::Stopped => {
+                host.shutdown = Shutdown::No;
+                if let Err(panic) = self.boot(index) {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+
+    fn tell_to_stop(&mut self, index: usize, again: bool) {
+        let host = &mut self.hosts[index];
+        let Some((life, process)) = &host.living else { return };
+        let at = {
+            let mut state = self.shared.state();
+            let until = state.clock.now().saturating_add(process.grace_period());
+            let process = host.name;
+            state.stopping = true;
+            state.note(|| What::Stopping { process, until });
+            until
+        };
+        host.shutdown = Shutdown::Until { at, again };
+        life.stop().into_iter().for_each(std::task::Waker::wake);
+    }
+
+    /// The next moment at which the time of a process is over.
+    pub(super) fn next_stop(&self) -> Option<Duration> {
+        let at = |host: &Host| match host.shutdown {
+            Shutdown::Until { at, .. } if host.living.is_some() => Some(at),
+            _ => None,
+        };
+        self.hosts.iter().filter_map(at).min()
+    }
+
+    /// Stops a process in which nothing runs any more, or whose time is over. False: there is none.
+    pub(super) fn stop_when_due(&mut self) -> bool {
+        let now = {
+            let state = self.shared.state();
+            // Whoever can go on at this very moment goes first.
+            if !state.stopping || self.shared.woken.any() {
+                return false;
+            }
+            state.clock.now()
+        };
+        let (mut due, mut waiting) = (None, false);
+        for index in 0..self.hosts.len() {
+            let stops = self.hosts[index].living.as_ref().is_some_and(|(life, _)| life.is_stopping());
+            if stops && self.hosts[index].shutdown == Shutdown::No {
+                // A deviation: it is told by the choice, and restarts.
+                self.tell_to_stop(index, true);
+            }
+            let Shutdown::Until { at, again } = self.hosts[index].shutdown else { continue };
+            if self.hosts[index].living.is_none() {
+                // It has crashed meanwhile.
+                self.hosts[index].shutdown = if again { Shutdown::No } else { Shutdown::Stopped };
+            } else if self.hosts[index].busy == 0 || at <= now {
+                due = due.or(Some(index));
+            }
+            waiting |= self.hosts[index].living.is_some();
+        }
+        self.shared.state().stopping = waiting;
+        due.map(|index| self.interrupt(index)).is_some()
+    }
+
+    /// Ends a process that stops. Jobs that still run are put back first, in the order in which they were begun; then
+    /// their futures are dropped. The process is alive meanwhile: what destructors do is done.
+    pub(super) fn interrupt(&mut self, index: usize) {
+        let Some((life, _)) = &self.hosts[index].living else { return };
+        let life = life.clone();
+        let mut tasks: Vec<_> =
+            self.tasks.iter_mut().filter_map(|task| task.take_if(|task| task.host == index)).collect();
+        tasks.sort_by_key(|task| task.id.turn);
+        let now = {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            for task in tasks.iter().rev() {
+                let held = task.job().filter(|&(job, attempt)| state.queue.is_held_by(job, attempt));
+                let Some((job, _)) = held else { continue };
+                state.actor = task.actor();
+                state.note(|| What::Interrupted);
+                state.queue.put_back_first(job, now);
+            }
+            now
+        };
+        for task in tasks {
+            self.shared.state().actor = task.actor();
+            let job = task.job();
+            let host = &mut self.hosts[index];
+            let dropped =
+                || host.context.within(now, &life, || life::live(&life, || drop_quietly(task.future)));
+            let _ = catch_unwind(AssertUnwindSafe(dropped));
+            job.into_iter().for_each(|(job, _)| self.shared.end_inline(job));
+        }
+        let name = self.hosts[index].name;
+        {
+            let mut state = self.shared.state();
+            state.actor = crate::choice::Actor::Test;
+            state.note(|| What::Stopped { process: name });
+        }
+        life.die();
+        self.take_apart(index, None);
+        let stays = self.hosts[index].shutdown;
+        let stays = matches!(stays, Shutdown::Until { again: false, .. });
+        self.hosts[index].shutdown = if stays { Shutdown::Stopped } else { Shutdown::No };
+    }
+}

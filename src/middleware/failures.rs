@@ -1,0 +1,232 @@
+//! Who is told of failures: of transient ones nobody, until a job dies of them.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::service::error_catcher::Notification;
+use crate::{Clock, JobFailure, Perform, Process};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+type Performing = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
+
+/// Marks failures as transient: those that pass by themselves, of which nobody need hear as long as the job is tried
+/// again. A layer around perform: for one kind of job, or for all of a process, or both.
+///
+/// ```
+/// use retryproof::{ServiceError, middleware::Transient};
+///
+/// let transient = Transient::new()
+///     .error_if(|error: &ServiceError| !matches!(error, ServiceError::Refused { .. }))
+///     .text("connection reset");
+/// ```
+#[derive(Clone, Default)]
+pub struct Transient {
+    tests: Rc<Vec<Test>>,
+}
+
+/// Whether a failure is transient.
+type Test = Rc<dyn Fn(&JobFailure) -> bool>;
+
+impl fmt::Debug for Transient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transient").field("tests", &self.tests.len()).finish()
+    }
+}
+
+impl Transient {
+    /// None is, yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All errors of this type are, boxed ones and those behind another one ([`JobFailure::find`]).
+    #[must_use]
+    pub fn error<E: Error + 'static>(self) -> Self {
+        self.error_if::<E>(|_| true)
+    }
+
+    /// Errors of this type are of which `is_transient` says so.
+    #[must_use]
+    pub fn error_if<E: Error + 'static>(self, is_transient: impl Fn(&E) -> bool + 'static) -> Self {
+        self.failure(move |failure| failure.find().is_some_and(&is_transient))
+    }
+
+    /// Failures are in whose text this stands.
+    #[must_use]
+    pub fn text(self, part: impl Into<String>) -> Self {
+        let part = part.into();
+        self.failure(move |failure| failure.text().contains(&part))
+    }
+
+    /// Failures are of which `is_transient` says so.
+    #[must_use]
+    pub fn failure(mut self, is_transient: impl Fn(&JobFailure) -> bool + 'static) -> Self {
+        Rc::make_mut(&mut self.tests).push(Rc::new(is_transient));
+        self
+    }
+
+    fn mark(&self, failure: JobFailure) -> JobFailure {
+        match self.tests.iter().any(|is_transient| is_transient(&failure)) {
+            true => failure.transient(),
+            false => failure,
+        }
+    }
+}
+
+impl<S> Layer<S> for Transient {
+    type Service = TransientFailures<S>;
+
+    fn layer(&self, inner: S) -> TransientFailures<S> {
+        TransientFailures { inner, transient: self.clone() }
+    }
+}
+
+/// The service of [`Transient`].
+#[derive(Clone, Debug)]
+pub struct TransientFailures<S> {
+    inner: S,
+    transient: Transient,
+}
+
+impl<S> Service<Perform> for TransientFailures<S>
+where
+    S: Service<Perform, Error: Into<BoxError>, Future: 'static>,
+{
+    type Response = ();
+    type Error = JobFailure;
+    type Future = Performing;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        self.inner.poll_ready(cx).map_err(|error| self.transient.mark(JobFailure::new(error.into())))
+    }
+
+    fn call(&mut self, request: Perform) -> Performing {
+        let (performing, transient) = (self.inner.call(request), self.transient.clone());
+        Box::pin(async move {
+            performing.await.map(drop).map_err(|error| transient.mark(JobFailure::new(error.into())))
+        })
+    }
+}
+
+/// Tells of failed attempts: of one that is [transient](Transient) only when it is the job's last, since its retries
+/// are used up; of any other one at once. A layer around perform, outside of those that mark failures.
+///
+/// It tells before the queue hears of the failure: should the process crash in between, the attempt comes again. Where it
+/// is not heard, it tries five times more over about a minute, and lets the failure pass then.
+///
+/// A job that is not tried again by a decision of [`on_failure`](crate::HandlerOptions::on_failure) should not fail with
+/// a transient error; then it is told at once.
+///
+/// ```
+/// use retryproof::middleware::{TellOfFailures, Transient};
+/// use retryproof::service::payments::Charge;
+/// use retryproof::{ServiceError, World};
+///
+/// retryproof::check(async |world: &World| {
+///     world.process("worker", |p| {
+///         let payments = p.payments();
+///         p.layer(TellOfFailures::new(p)).layer(Transient::new().error::<ServiceError>());
+///         p.handle(async move |order: u32| {
+///             payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
+///         });
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// ```
+#[derive(Clone)]
+pub struct TellOfFailures {
+    tell: Tell,
+    clock: Clock,
+}
+
+type Tell = Rc<dyn Fn(Notification) -> Pin<Box<dyn Future<Output = Result<(), String>>>>>;
+
+impl fmt::Debug for TellOfFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TellOfFailures").finish_non_exhaustive()
+    }
+}
+
+impl TellOfFailures {
+    /// Tells the error catcher.
+    pub fn new(p: &Process) -> Self {
+        let catcher = p.error_catcher();
+        Self::by(p, async move |notification| catcher.notify(notification).await)
+    }
+
+    /// Tells somebody else: a pager of one's own.
+    pub fn by<T, E: Display>(
+        p: &Process,
+        tell: impl AsyncFn(Notification) -> Result<T, E> + Clone + 'static,
+    ) -> Self {
+        let tell = move |notification| {
+            let tell = tell.clone();
+            Box::pin(async move { tell(notification).await.map(drop).map_err(|error| error.to_string()) })
+                as Pin<Box<dyn Future<Output = _>>>
+        };
+        Self { tell: Rc::new(tell), clock: p.clock() }
+    }
+
+    async fn tell_of(&self, failure: &JobFailure) {
+        let notification = Notification::new(failure.error_type(), failure.text());
+        for seconds in [2, 4, 8, 16, 32] {
+            if (self.tell)(notification.clone()).await.is_ok() {
+                return;
+            }
+            self.clock.sleep(Duration::from_secs(seconds)).await;
+        }
+        let _ = (self.tell)(notification).await;
+    }
+}
+
+impl<S> Layer<S> for TellOfFailures {
+    type Service = Telling<S>;
+
+    fn layer(&self, inner: S) -> Telling<S> {
+        Telling { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`TellOfFailures`].
+#[derive(Clone, Debug)]
+pub struct Telling<S> {
+    inner: S,
+    layer: TellOfFailures,
+}
+
+impl<S> Service<Perform> for Telling<S>
+where
+    S: Service<Perform, Error: Into<BoxError>, Future: 'static>,
+{
+    type Response = ();
+    type Error = JobFailure;
+    type Future = Performing;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        self.inner.poll_ready(cx).map_err(|error| JobFailure::new(error.into()))
+    }
+
+    fn call(&mut self, request: Perform) -> Performing {
+        let (retries, layer) = (request.retries(), self.layer.clone());
+        let performing = self.inner.call(request);
+        Box::pin(async move {
+            let Err(error) = performing.await else { return Ok(()) };
+            let failure = JobFailure::new(error.into());
+            let passes = failure.is_transient() && !retries.are_used_up();
+            if !passes && !failure.is_interruption() {
+                layer.tell_of(&failure).await;
+            }
+            Err(failure)
+        })
+    }
+}

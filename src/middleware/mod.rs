@@ -1,0 +1,59 @@
+//! Layers for the stacks around perform and around enqueue ([`Process::layer`](crate::Process::layer),
+//! [`HandlerOptions::layer`](crate::HandlerOptions::layer), [`Process::enqueue_layer`](crate::Process::enqueue_layer)).
+//! They are written with nothing that a layer of one's own does not have.
+//!
+//! * [`TellOfFailures`] tells the error catcher of failures, of [`Transient`] ones only when the job dies of them.
+//! * [`RequestContext`] carries a tenant, a locale, from whoever enqueues to the job.
+//! * [`ClearThreadLocals`] leaves nothing behind for the next job on the same thread.
+//!
+//! # A layer of one's own
+//!
+//! ```
+//! use std::task::{Context, Poll};
+//! use retryproof::{Durable, Perform, World};
+//! use tower::{Layer, Service};
+//!
+//! #[derive(Clone)]
+//! struct Traced<S> {
+//!     inner: S,
+//!     log: Durable<Vec<String>>,
+//! }
+//!
+//! impl<S: Service<Perform>> Service<Perform> for Traced<S> {
+//!     type Response = S::Response;
+//!     type Error = S::Error;
+//!     type Future = S::Future;
+//!
+//!     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+//!         self.inner.poll_ready(cx)
+//!     }
+//!
+//!     fn call(&mut self, request: Perform) -> S::Future {
+//!         let line = format!("{} {}, attempt {}", request.job.kind, request.job.payload, request.job.attempts);
+//!         self.log.update(|log| log.push(line));
+//!         self.inner.call(request)
+//!     }
+//! }
+//!
+//! let world = World::fake();
+//! let log = world.durable("log", Vec::new());
+//! world.process("worker", {
+//!     let log = log.clone();
+//!     move |p| {
+//!         let log = log.clone();
+//!         p.layer(tower::layer::layer_fn(move |inner| Traced { inner, log: log.clone() }));
+//!         p.handle(async |_job: u32| ());
+//!     }
+//! });
+//! world.enqueue(7_u32);
+//! world.drain_all().run().unwrap();
+//! assert_eq!(log.get(), ["u32 7, attempt 1"]);
+//! ```
+
+mod context;
+mod failures;
+mod thread_locals;
+
+pub use context::{InContext, RequestContext, WithContext};
+pub use failures::{TellOfFailures, Telling, Transient, TransientFailures};
+pub use thread_locals::{ClearThreadLocals, Cleared, ClearingAfter};

@@ -1,0 +1,130 @@
+//! Nothing is left behind for the next job on the same thread.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Clears thread-locals after each attempt, however it ends: well, with an error, or because its process crashes. A
+/// layer around perform.
+///
+/// What attempts that overlap leave to one another while they run is not its business: for that there is
+/// [`RequestContext`](super::RequestContext).
+///
+/// ```
+/// use std::cell::Cell;
+/// use retryproof::{World, middleware::ClearThreadLocals};
+///
+/// thread_local! {
+///     static UNIT: Cell<&'static str> = const { Cell::new("Celsius") };
+/// }
+///
+/// let world = World::fake();
+/// let shown = world.durable("shown", Vec::new());
+/// world.process("worker", {
+///     let shown = shown.clone();
+///     move |p| {
+///         let shown = shown.clone();
+///         p.layer(ClearThreadLocals::new(|| UNIT.set("Celsius")));
+///         p.handle(async move |american: bool| {
+///             if american {
+///                 UNIT.set("Fahrenheit");
+///             }
+///             shown.update(|shown| shown.push(UNIT.get()));
+///         });
+///     }
+/// });
+/// world.enqueue_bulk([true, false]);
+/// world.drain_all().run().unwrap();
+/// assert_eq!(shown.get(), ["Fahrenheit", "Celsius"]);
+/// ```
+#[derive(Clone)]
+pub struct ClearThreadLocals {
+    clear: Rc<dyn Fn()>,
+}
+
+impl fmt::Debug for ClearThreadLocals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClearThreadLocals").finish_non_exhaustive()
+    }
+}
+
+impl ClearThreadLocals {
+    /// Calls `clear` after each attempt, on its thread. It must not panic.
+    pub fn new(clear: impl Fn() + 'static) -> Self {
+        Self { clear: Rc::new(clear) }
+    }
+}
+
+impl<S> Layer<S> for ClearThreadLocals {
+    type Service = Cleared<S>;
+
+    fn layer(&self, inner: S) -> Cleared<S> {
+        Cleared { inner, clear: self.clone() }
+    }
+}
+
+/// The service of [`ClearThreadLocals`].
+#[derive(Clone, Debug)]
+pub struct Cleared<S> {
+    inner: S,
+    clear: ClearThreadLocals,
+}
+
+impl<R, S: Service<R>> Service<R> for Cleared<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ClearingAfter<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        // Made before the call: what that leaves behind is cleared, too, if it panics.
+        let mut clearing = ClearingAfter { inner: None, clear: Some(self.clear.clone()) };
+        clearing.inner = Some(Box::pin(self.inner.call(request)));
+        clearing
+    }
+}
+
+/// The future of [`Cleared`].
+#[derive(Debug)]
+pub struct ClearingAfter<F> {
+    inner: Option<Pin<Box<F>>>,
+    /// None: it has cleared.
+    clear: Option<ClearThreadLocals>,
+}
+
+impl<F> ClearingAfter<F> {
+    fn end(&mut self) {
+        // First what was still running: its destructors may leave something behind.
+        self.inner = None;
+        if let Some(layer) = self.clear.take() {
+            (layer.clear)();
+        }
+    }
+}
+
+impl<F: Future> Future for ClearingAfter<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let inner = self.inner.as_mut().expect("a future that has ended is not polled again");
+        let polled = inner.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.end();
+        }
+        polled
+    }
+}
+
+impl<F> Drop for ClearingAfter<F> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
