@@ -606,6 +606,16 @@ impl Shared {
         state.clock.set(at, wake)
     }
 
+    /// Wakes them. Nothing may be locked.
+    pub(crate) fn wake(&self, wakes: Vec<Wake>) {
+        for wake in wakes {
+            match wake {
+                Wake::Task(task) => self.woken.push(task),
+                Wake::Waker(waker) => waker.wake(),
+            }
+        }
+    }
+
     /// How whoever polls is woken without leaving a trace at its waker, if it is a task of the executor.
     pub(crate) fn wake_of(&self, state: &State, cx: &Context<'_>) -> Wake {
         match state.task {

@@ -5,6 +5,14 @@ use crate::job::{JobState, Refusal};
 use crate::timeline::What;
 
 impl Executor {
+    /// Wakes who waits for the lock of a job that is over without having ended. True if anybody did.
+    pub(super) fn wake_for_locks(&self) -> bool {
+        let woken = self.shared.state().queue.locks.take_woken();
+        let any = !woken.is_empty();
+        self.shared.wake(woken);
+        any
+    }
+
     /// An attempt has ended before its handler ran, since another job has its lock.
     pub(super) fn kept_out(&mut self, job: u32, host: usize, refusal: &Refusal) {
         let mut state = self.shared.state();

@@ -473,7 +473,7 @@ impl Executor {
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
-        if self.attend() {
+        if self.attend() || self.wake_for_locks() {
             return true;
         }
         let (now, limit) = {

@@ -129,7 +129,7 @@ impl Turn {
             let mut wakes = Vec::new();
             let acted = act(&mut state, cx, &mut wakes);
             drop(state);
-            self.wake(wakes);
+            self.link.shared().wake(wakes);
             if let Poll::Ready(acted) = acted {
                 result = Some(acted);
                 cx.waker().wake_by_ref();
@@ -137,15 +137,6 @@ impl Turn {
             Poll::Pending
         })
         .await
-    }
-
-    fn wake(&self, wakes: Wakes) {
-        for wake in wakes {
-            match wake {
-                Wake::Task(task) => self.link.shared().woken.push(task),
-                Wake::Waker(waker) => waker.wake(),
-            }
-        }
     }
 
     /// Takes a lock, or says what becomes of the attempt that cannot have it.
@@ -215,7 +206,7 @@ impl Drop for Holds<'_> {
         let link = &self.turn.link;
         if self.is_held && link.standing() == Standing::Alive {
             let wakes = self.turn.give_back_now(&mut link.shared().state(), self.lock);
-            self.turn.wake(wakes);
+            link.shared().wake(wakes);
         }
     }
 }

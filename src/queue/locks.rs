@@ -41,13 +41,15 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     held: BTreeMap<LockKey, Held>,
-    /// Locks that are given back when their job is over at the latest.
-    of_job: BTreeMap<u32, LockKey>,
+    /// Locks that are given back when their job is over at the latest; of each job, whether it is one to run.
+    of_job: BTreeMap<(u32, bool), LockKey>,
     /// Jobs that were put back without the lock that they should have got when they were enqueued.
     lacking: BTreeSet<u32>,
     /// Attempts that wait for a lock, and how they are woken. They die with their process, and are none of the durable
     /// state.
     waiting: BTreeMap<LockKey, Vec<(u32, Wake)>>,
+    /// Those of them that are to be woken, since the job that had the lock is over.
+    to_wake: Vec<Wake>,
 }
 
 impl Hash for Locks {
@@ -87,7 +89,7 @@ impl Locks {
 
     /// A job gives this lock back when it is over at the latest.
     pub(crate) fn will_give_back(&mut self, job: u32, key: LockKey) {
-        self.of_job.insert(job, key);
+        self.of_job.insert((job, key.to_run), key);
     }
 
     /// Takes the lock for a job that runs, or says who has it. One that has it already keeps it, anew.
@@ -95,7 +97,7 @@ impl Locks {
         match self.get(key, now) {
             Some(held) if held.owner != wanted.owner => Err(held),
             _ => {
-                self.put(key.clone(), wanted);
+                self.bind(key.clone(), wanted, key.to_run);
                 Ok(())
             }
         }
@@ -103,31 +105,41 @@ impl Locks {
 
     /// Gives the lock back, and returns whether it was there and who is to be woken. `owned`: only its owner does.
     pub(crate) fn give_back(&mut self, key: &LockKey, job: u32, owned: bool) -> (bool, Vec<Wake>) {
-        if self.of_job.get(&job) == Some(key) {
-            self.of_job.remove(&job);
-        }
+        self.of_job.remove(&(job, key.to_run));
         let is_its = self.held.get(key).is_some_and(|held| !owned || held.owner == Owner::Job(job));
         if !is_its {
             return (false, Vec::new());
         }
         self.held.remove(key);
+        (true, self.waiting_for(key))
+    }
+
+    fn waiting_for(&mut self, key: &LockKey) -> Vec<Wake> {
         let waiting = self.waiting.get_mut(key).map(std::mem::take).unwrap_or_default();
-        (true, waiting.into_iter().map(|(_, wake)| wake).collect())
+        waiting.into_iter().map(|(_, wake)| wake).collect()
     }
 
     /// The lock that a job took when it was enqueued and has not given back.
     pub(crate) fn of_job(&self, job: u32) -> Option<&LockKey> {
-        self.of_job.get(&job)
+        self.of_job.get(&(job, false))
     }
 
     /// A job is over: it has no lock any more.
     pub(crate) fn over(&mut self, job: u32) {
         self.lacking.remove(&job);
-        if let Some(key) = self.of_job.remove(&job) {
+        for to_run in [false, true] {
+            let Some(key) = self.of_job.remove(&(job, to_run)) else { continue };
             if self.held.get(&key).is_some_and(|held| held.owner == Owner::Job(job)) {
                 self.held.remove(&key);
+                let woken = self.waiting_for(&key);
+                self.to_wake.extend(woken);
             }
         }
+    }
+
+    /// Who waits for a lock that went with its job.
+    pub(crate) fn take_woken(&mut self) -> Vec<Wake> {
+        std::mem::take(&mut self.to_wake)
     }
 
     /// The job is in the queue without the lock that it should have.
@@ -215,6 +227,11 @@ mod tests {
         assert_eq!(locks.get(&key(), S), Some(of(2, None)));
         locks.over(2);
         assert_eq!(locks.get(&key(), S), None);
+        let to_run = LockKey { to_run: true, ..key() };
+        locks.take(&to_run, of(2, None), S).unwrap();
+        locks.wait(&to_run, 4, Wake::Task(TaskId { slot: 4, turn: 0 }));
+        locks.over(2);
+        assert_eq!((locks.get(&to_run, S), locks.take_woken().len()), (None, 1));
         locks.bind(key(), of(3, None), false);
         locks.over(3);
         assert_eq!(locks.get(&key(), S), Some(of(3, None)), "until it expires");

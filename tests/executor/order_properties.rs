@@ -308,7 +308,7 @@ fn settle(world: &World, observer: &mut Observer, enough: impl Fn(&World) -> boo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_order_rule_of_each_mode_holds_at_each_step(acts in prop::collection::vec(anything(), 1..25)) {

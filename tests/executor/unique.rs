@@ -277,6 +277,18 @@ fn a_job_that_is_given_up_gives_its_lock_back() {
 }
 
 #[test]
+fn a_job_that_is_cleared_after_its_worker_died_leaves_no_lock_and_those_that_wait_for_it_go_on() {
+    let (world, log) = world(Unique::while_executing(feed));
+    world.enqueue(fetch(1));
+    world.settle_until(|_| log.get().len() == 1).run();
+    world.crash("worker");
+    assert_eq!((world.clear::<Fetch>(), world.locks().len()), (1, 0));
+    world.enqueue(fetch(2));
+    world.settle().run();
+    assert_eq!(log.get().last().map(String::as_str), Some("11 ends 2"));
+}
+
+#[test]
 fn self_conflict_a_job_that_enqueues_itself_hands_its_lock_on() {
     let world = World::fake();
     world.process("worker", |p| {
