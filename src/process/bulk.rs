@@ -127,10 +127,11 @@ impl EnqueueBulkFuture {
         let mut taken = Ok(Vec::new());
         if option != 1 {
             self.link.shared().woken.stir();
-            let taking = batch.iter().zip(keys);
-            let answers: Vec<_> = taking
-                .filter_map(|(parcel, keys)| parcel.take_in(state, Duration::ZERO, keys, &mut |_| false))
-                .collect();
+            let mut dies = |state: &mut State| self.link.crashes(state, site(), "locked", Some(self.place));
+            let mut answers = Vec::with_capacity(batch.len());
+            for (parcel, keys) in batch.iter().zip(keys) {
+                answers.push(parcel.take_in(state, Duration::ZERO, keys, &mut dies)?);
+            }
             // One that a lock refuses stays outside; the others of its batch are in.
             taken = answers.into_iter().collect();
         }

@@ -290,6 +290,33 @@ fn self_conflict_a_job_that_enqueues_itself_holds_under_every_crash() {
 }
 
 #[test]
+fn a_bulk_of_unique_jobs_may_die_between_each_lock_and_its_job() {
+    let bulk = |explore: Explore, unique: Unique| {
+        explore.run(async move |world: &World| {
+            let unique = unique.clone();
+            world.process("worker", move |p| {
+                let (queue, payments) = (p.queue(), p.payments());
+                p.handle(async move |_: Plan| queue.enqueue_bulk([Fetch(1), Fetch(2)]).await.map(drop))
+                    .backoff(Backoff::Constant(10 * S));
+                p.handle(async move |job: Fetch| {
+                    let charge = retryproof::service::payments::Charge::of_order(job.0, 500);
+                    payments.charge(charge.key(format!("order-{}", job.0))).await
+                })
+                .unique(unique.clone());
+            });
+            world.enqueue(Plan(1));
+            world.settle().await;
+        })
+    };
+    assert_green(&bulk(explore(), Unique::until_executed(feed).ttl(30 * S)));
+    for nth in ["", "~2"] {
+        let scenario = format!("test job#1.1/queue.enqueue_bulk:locked{nth}=crash");
+        let report = bulk(explore().replay(&scenario), Unique::until_executed(feed));
+        assert_found(&report, Oracle::Guarantee, "payments.charge never happened, expected once", &scenario);
+    }
+}
+
+#[test]
 fn replays_name_the_points_inside_of_lock_and_unlock() {
     for scenario in [
         "test job#1.1/queue.enqueue:locked=crash",
