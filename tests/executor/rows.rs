@@ -69,6 +69,36 @@ const ROWS: &[(&str, &[&str])] = &[
     ("a stream: one at a time per key", &["ordering::one_at_a_time_per_key_keys_in_parallel"]),
     ("a stream: all parallel", &["ordering::all_parallel"]),
     ("a stream: a key of none", &["ordering::a_key_of_none_is_no_key_and_never_one_key_for_all"]),
+    (
+        "middleware: server side",
+        &[
+            "middleware::the_same_stack_in_check",
+            "middleware::tower_timeout_ends_an_attempt_that_takes_too_long",
+        ],
+    ),
+    (
+        "middleware: client side",
+        &[
+            "middleware::a_layer_around_enqueue_may_refuse_a_job",
+            "middleware::layers_may_change_the_payload_on_both_sides",
+        ],
+    ),
+    (
+        "request-scoped context",
+        &["context::request_context_is_put_into_the_payload_at_enqueue_and_restored_around_perform"],
+    ),
+    (
+        "a shutdown is not a failure and uses up no retry",
+        &["shutdown::a_shutdown_is_not_a_failure_and_uses_up_no_retry"],
+    ),
+    ("bulk from a job", &["bulk::bulk_from_a_job_is_taken_in_and_its_ids_come_back_in_order"]),
+    (
+        "better: the same stack in fake and inline mode",
+        &[
+            "middleware::the_same_stack_in_fake_mode_whether_drained_or_settled",
+            "middleware::the_same_stack_in_inline_mode",
+        ],
+    ),
     ("stats", &["the_same::stats_count_everything", "priorities::latency_is_told_for_each_queue"]),
     ("lock until executing", &["unique::until_executing_one_waits_and_a_second_comes_in_when_it_runs"]),
     ("lock until executed", &["unique::until_executed_one_at_a_time_until_it_is_over"]),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retryproof::{Backoff, Conflict, DrainError, EnqueueError, JobState, LockTaken, Unique, World};
+use retryproof::{Backoff, Conflict, DrainError, EnqueueError, JobState, LockTaken, Ordered, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Log, S, log, numbers, panic_of, worker};
@@ -306,6 +306,18 @@ fn self_conflict_a_job_that_enqueues_itself_hands_its_lock_on() {
 }
 
 #[test]
+fn until_expired_keeps_a_job_out_that_enqueues_itself_too() {
+    let world = World::fake();
+    world.process("worker", |p| {
+        let queue = p.queue();
+        p.handle(async move |job: Fetch| queue.enqueue(fetch(job.nth + 1)).await.map(drop))
+            .unique(Unique::until_expired(HOUR, feed));
+    });
+    world.enqueue(fetch(1));
+    assert_eq!(world.drain_all().run().unwrap().succeeded, 1);
+}
+
+#[test]
 fn self_conflict_a_job_that_is_retried_keeps_its_own_lock() {
     for unique in [Unique::until_executed(feed), Unique::until_and_while_executing(feed)] {
         let (world, log) = world(unique.on_conflict(Conflict::Raise));
@@ -322,6 +334,29 @@ fn self_conflict_a_job_that_is_retried_keeps_its_own_lock() {
     world.settle().run();
     assert_eq!(log.get(), ["0 begins 1", "60 begins 1", "70 ends 1"]);
     assert_eq!((world.locks().len(), world.stats().failed), (0, 0));
+}
+
+#[test]
+fn an_interrupted_job_gives_its_lock_to_run_back_and_keeps_its_place() {
+    let world = World::fake();
+    let log = log(&world);
+    worker(&world, &log, |p, log| {
+        let (clock, noted) = (p.clock(), log.clone());
+        p.handle(async move |job: Fetch| {
+            noted.update(|log| log.push(format!("{} begins {}", clock.now().as_secs(), job.nth)));
+            clock.sleep(60 * S).await;
+        })
+        .unique(Unique::while_executing(feed))
+        .ordered(Ordered::in_one_partition());
+    });
+    world.enqueue_bulk([fetch(1), fetch(2)]);
+    assert!(world.settle_until(|_| log.get().len() == 1).run());
+    world.shut_down("worker");
+    world.settle().run();
+    assert_eq!((world.locks(), states(&world)), (Vec::new(), vec![JobState::Ready, JobState::Blocked]));
+    world.start("worker");
+    world.settle().run();
+    assert_eq!(log.get(), ["0 begins 1", "25 begins 1", "85 begins 2"]);
 }
 
 #[test]
