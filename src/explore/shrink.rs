@@ -21,11 +21,12 @@ pub(crate) fn shrink(
             // The run without any deviation is the reference run, and that is fine.
             if end - start < deviations.len() {
                 let rest = [&deviations[..start], &deviations[end..]].concat();
-                let earlier = || {
-                    let dropped = deviations[start..end].first().filter(|_| piece == 1)?;
-                    fails(&one_attempt_earlier(&rest, start, &dropped.label)?)
-                };
-                if let Some(left) = fails(&rest).or_else(earlier) {
+                let mut left = fails(&rest);
+                if left.is_none() && piece == 1 {
+                    let earlier = one_attempt_earlier(&rest, start, &deviations[start].label);
+                    left = earlier.and_then(|earlier| fails(&earlier));
+                }
+                if let Some(left) = left {
                     debug_assert!(left.len() < deviations.len(), "a run takes what it was told and no more");
                     (deviations, dropped) = (left, true);
                 }
