@@ -211,7 +211,8 @@ fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
     for threads in 2..=3 {
         assert_eq!(adding(&settings.clone().threads(threads), false).to_string(), text, "{threads} threads");
     }
-    let report = adding(&settings.random(50), true);
+    // A job that adds cannot be tried again: nothing but switches goes wrong.
+    let report = adding(&settings.random(50).crashes(0).deliveries(0), true);
     assert_green(&report);
     assert_eq!(report.sampled(), 250);
 }
