@@ -1,6 +1,7 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod conclusion;
+mod progress;
 mod reference;
 mod replay;
 mod sampling;
@@ -12,10 +13,13 @@ mod walk;
 
 pub use self::settings::Explore;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::sync::OnceLock;
 
+use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::Tally;
 use self::walk::Limits;
@@ -46,6 +50,7 @@ struct Basis<'b> {
     settings: &'b Explore,
     /// Which of the scenarios are explored here.
     share: Share,
+    progress: Progress,
     reference: Reference,
     /// The outcomes of the orders of the jobs, once they are asked for.
     orders: OnceLock<Orders>,
@@ -119,7 +124,7 @@ impl Explore {
     #[track_caller]
     pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
         let caller = Location::caller();
-        let name = self.name.clone().unwrap_or_else(|| test_name(caller));
+        let name = self.name.clone().unwrap_or_else(|| numbered(test_name(caller)));
         if in_tokio() {
             // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
             return std::thread::scope(|scope| {
@@ -147,8 +152,8 @@ impl Explore {
         };
         let ground = self.ground();
         let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
-        let (orders, torn) = (OnceLock::new(), OnceLock::new());
-        let basis = Basis { body, test, settings: self, share, reference, orders, torn };
+        let (orders, torn, progress) = (OnceLock::new(), OnceLock::new(), Progress::new(test));
+        let basis = Basis { body, test, settings: self, share, progress, reference, orders, torn };
         let exploration = Exploration::new(&basis, ground, Tally::of_reference());
         match replay {
             Some(scenario) => exploration.replay(&scenario),
@@ -194,6 +199,19 @@ fn test_name(caller: &Location<'_>) -> String {
     }
 }
 
+/// The second exploration of one name on one thread gets another one, by which it alone can be replayed.
+fn numbered(name: String) -> String {
+    thread_local! {
+        static EXPLORED: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    let number = EXPLORED.with_borrow_mut(|explored| {
+        let number = explored.entry(name.clone()).or_default();
+        *number += 1;
+        *number
+    });
+    if number == 1 { name } else { format!("{name}#{number}") }
+}
+
 #[cfg(feature = "tokio")]
 fn in_tokio() -> bool {
     tokio::runtime::Handle::try_current().is_ok()
@@ -229,6 +247,7 @@ impl<'b> Exploration<'b> {
             }
         }
         let halt = halt.or_else(|| self.reference_has_changed().err());
+        self.basis.progress.end();
         if let Some(Halt::Nondeterministic { reason }) = halt {
             let runs = self.tally.runs;
             return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);

@@ -124,6 +124,9 @@
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
+//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the tasks that
+//!   could at the time; so PCT's probability is about those choices, not about instructions.
+//! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear that.
 //! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
 //!   unwinding. `cargo test` always unwinds.
 //!

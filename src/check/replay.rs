@@ -1,5 +1,8 @@
 //! One scenario alone.
 
+use std::io::Write;
+use std::sync::Once;
+
 use super::conclusion::violation;
 use super::{Exploration, Explore, poisoned};
 use crate::choice::Plan;
@@ -19,11 +22,28 @@ impl Explore {
         match std::env::var(REPLAY) {
             Ok(text) => {
                 let scenario: Scenario = text.parse()?;
-                Ok(Some(scenario).filter(|scenario| scenario.test() == test))
+                if scenario.test() != test {
+                    say_once(&scenario, test);
+                    return Ok(None);
+                }
+                Ok(Some(scenario))
             }
             Err(_) => Ok(None),
         }
     }
+}
+
+/// A replay of a test that there is not would pass without a word: whoever is not meant says so, the first of them.
+fn say_once(scenario: &Scenario, test: &str) {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let meant = scenario.test();
+        let words = format!(
+            "retryproof: {REPLAY} is for the test `{meant}`; `{test}`, and all others, are explored as always. If no report says `{meant}: replay of one scenario`, no test of that name has run\n"
+        );
+        // Not through `eprintln!`: libtest would keep it to itself where the test passes.
+        let _ = std::io::stderr().write_all(words.as_bytes());
+    });
 }
 
 impl Exploration<'_> {

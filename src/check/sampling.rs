@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::progress::{Progress, Standing};
 use super::tally::{self, Group, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
@@ -50,7 +51,8 @@ impl Exploration<'_> {
     /// Runs so many samples.
     fn draw(&mut self, count: u64, plan: Plans<'_>, limits: &Limits) -> Result<(), Halt> {
         let basis = self.basis;
-        let mut drawing = Drawing { next: 0, count, tally: Tally::of_part(), is_cut: false };
+        let tally = Tally::of_part();
+        let mut drawing = Drawing { next: 0, count, tally, progress: &basis.progress, is_cut: false };
         let work = |exploration: &mut Exploration<'_>, numbers: Range<u64>| {
             for number in numbers.filter(|number| basis.share.has(*number)) {
                 if limits.is_time_up() {
@@ -146,15 +148,16 @@ impl Exploration<'_> {
 }
 
 /// Samples on the desk of several threads, by their numbers.
-struct Drawing {
+struct Drawing<'b> {
     next: u64,
     count: u64,
     tally: Tally,
+    progress: &'b Progress,
     /// The time was up before all were run.
     is_cut: bool,
 }
 
-impl Source for Drawing {
+impl Source for Drawing<'_> {
     type Piece = Range<u64>;
     type Result = Option<Tally>;
 
@@ -168,6 +171,8 @@ impl Source for Drawing {
         self.is_cut = shown.is_none();
         shown.is_some_and(|tally| {
             self.tally.append(tally);
+            let (runs, violated) = (self.tally.runs, self.tally.violated);
+            self.progress.tell(|| Standing { runs, known: self.count, expected: self.count, violated });
             true
         })
     }

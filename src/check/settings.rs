@@ -68,7 +68,8 @@ impl Explore {
         Self::default()
     }
 
-    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it.
+    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it; a second
+    /// exploration on that thread is then `name#2`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(fit_for_a_line(&name.into()));
         self

@@ -43,6 +43,10 @@ impl Tally {
         Self { is_part: true, ..Self::default() }
     }
 
+    pub(super) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
     /// Whether nothing was found that would be told.
     pub(super) fn shows_nothing(&self) -> bool {
         self.groups.is_empty() && self.stuck.is_none() && self.poisoned.is_none()

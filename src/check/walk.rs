@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::progress::{Progress, Standing};
 use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
@@ -83,6 +84,10 @@ impl Exploration<'_> {
                 self.judge(&ran);
             }
             self.ground.record.replace(ran.record);
+            // A part of the exploration does not know how far the whole has come.
+            if !self.tally.is_part() {
+                self.basis.progress.tell(|| standing(explorer, &self.tally));
+            }
         }
         Ok(())
     }
@@ -93,7 +98,8 @@ impl Exploration<'_> {
         let (basis, ahead) = (self.basis, explorer.ahead());
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
-        let mut level = Level { explorer, ahead, threads, tally, max_runs, fickle: None };
+        let progress = &basis.progress;
+        let mut level = Level { explorer, ahead, threads, tally, max_runs, progress, fickle: None };
         let limits_of_piece = Limits { max_runs: u64::MAX, ..limits.clone() };
         threads::side_by_side(
             threads,
@@ -114,6 +120,11 @@ impl Exploration<'_> {
     }
 }
 
+fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
+    let (known, expected) = (explorer.at_least(), explorer.expected());
+    Standing { runs: tally.runs, known, expected, violated: tally.violated }
+}
+
 /// The explorer on the desk of several threads.
 struct Level<'e> {
     explorer: &'e mut Exhaustive,
@@ -121,6 +132,7 @@ struct Level<'e> {
     threads: usize,
     tally: &'e mut Tally,
     max_runs: u64,
+    progress: &'e Progress,
     /// A run did not take its course: in a piece of this size, and in this way.
     fickle: Option<(usize, Halt)>,
 }
@@ -163,6 +175,7 @@ impl Source for Level<'_> {
             None if runs <= self.max_runs => {
                 self.explorer.put_back(done.piece);
                 self.tally.append(done.tally);
+                self.progress.tell(|| standing(self.explorer, self.tally));
                 true
             }
             // At a limit, which is for one thread to meet.

@@ -114,6 +114,10 @@ pub(crate) struct Exhaustive {
     handed: Option<Vec<Deviation>>,
     /// Runs handed out for judgement.
     runs: u64,
+    /// Those of them that are of the levels before.
+    runs_before: u64,
+    /// How many children a scenario of the level before had on average.
+    children_before: u64,
 }
 
 impl Exhaustive {
@@ -132,6 +136,8 @@ impl Exhaustive {
             started: false,
             handed: None,
             runs: 0,
+            runs_before: 0,
+            children_before: 0,
         }
     }
 
@@ -175,6 +181,8 @@ impl Exhaustive {
             return false;
         }
         self.parent = None;
+        self.children_before = self.average_children();
+        self.runs_before = self.runs;
         self.level += 1;
         self.frontier = std::mem::take(&mut self.following);
         self.digests = std::mem::take(&mut self.following_digests);
@@ -253,6 +261,20 @@ impl Exhaustive {
         // Each stored scenario has a child, or it would not have been stored.
         let stored = self.parents_left() + self.following.len() / (self.level + 1);
         self.runs + children + stored as u64
+    }
+
+    /// A guess at the number of runs: what is stored has as many children as those of this level that had their turn.
+    pub(crate) fn expected(&self) -> u64 {
+        let stored = (self.parents_left() + self.following.len() / (self.level + 1)) as u64;
+        self.at_least() + stored * self.average_children().saturating_sub(1)
+    }
+
+    fn average_children(&self) -> u64 {
+        match (self.level, self.done) {
+            (0, _) => self.runs - 1,
+            (_, 0) => self.children_before,
+            (_, done) => (self.runs - self.runs_before) / done as u64,
+        }
     }
 }
 
@@ -339,20 +361,9 @@ mod tests {
     use crate::choice::{Actor, Chooser, Options, Site};
 
     /// Explores a made-up program and returns the deviations of every run, in order.
-    fn explore(bounds: Bounds, program: impl Fn(&mut Chooser)) -> Vec<Vec<(usize, usize)>> {
+    fn explore(bounds: Bounds, program: impl Fn(&mut Chooser)) -> Runs {
         let mut explorer = Exhaustive::new(bounds);
-        let mut seen = Vec::new();
-        while let Some(task) = explorer.next() {
-            let Plan::Numbered(deviations, _) = &task.plan else { unreachable!("numbered plans only") };
-            if task.judge {
-                seen.push(deviations.iter().map(|d| (d.at(), d.option())).collect());
-            }
-            let mut chooser = Chooser::new(task.plan);
-            program(&mut chooser);
-            let (record, divergence, _) = chooser.finish();
-            assert_eq!(divergence, None);
-            assert!(explorer.ran(&record));
-        }
+        let seen = run_to_the_end(&mut explorer, program);
         assert_eq!(explorer.at_least(), seen.len() as u64);
         seen
     }
@@ -458,7 +469,9 @@ mod tests {
             }
             let mut chooser = Chooser::new(task.plan);
             program(&mut chooser);
-            assert!(explorer.ran(chooser.record()));
+            let (record, divergence, _) = chooser.finish();
+            assert_eq!(divergence, None);
+            assert!(explorer.ran(&record));
         }
         runs
     }
@@ -562,5 +575,6 @@ mod tests {
         assert!(known.iter().all(|&known| known <= 16), "{known:?}");
         assert!(known.is_sorted(), "{known:?}");
         assert_eq!(known.last(), Some(&16));
+        assert_eq!(explorer.expected(), 16, "nothing is left to be guessed");
     }
 }

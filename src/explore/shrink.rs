@@ -21,7 +21,12 @@ pub(crate) fn shrink(
             // The run without any deviation is the reference run, and that is fine.
             if end - start < deviations.len() {
                 let rest = [&deviations[..start], &deviations[end..]].concat();
-                if let Some(left) = fails(&rest) {
+                let mut left = fails(&rest);
+                if left.is_none() && piece == 1 {
+                    let earlier = one_attempt_earlier(&rest, start, &deviations[start].label);
+                    left = earlier.and_then(|earlier| fails(&earlier));
+                }
+                if let Some(left) = left {
                     debug_assert!(left.len() < deviations.len(), "a run takes what it was told and no more");
                     (deviations, dropped) = (left, true);
                 }
@@ -33,6 +38,30 @@ pub(crate) fn shrink(
             _ => piece = (piece / 2).max(1),
         }
     }
+}
+
+/// The deviations, those from `start` on in an attempt that comes one earlier, if they are of the job of the one that
+/// was dropped there: without it that job may have needed an attempt less.
+fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<Vec<Wanted>> {
+    let (job, attempt, _) = attempt_of(dropped)?;
+    let mut is_other = false;
+    let (before, after) = rest.split_at(start);
+    let after = after.iter().map(|wanted| {
+        let later = attempt_of(&wanted.label).filter(|(of, number, _)| *of == job && *number > attempt);
+        is_other |= later.is_some();
+        let label = later.map(|(job, number, point)| format!("{job}.{}{point}", number - 1));
+        Wanted { label: label.unwrap_or_else(|| wanted.label.clone()), ..wanted.clone() }
+    });
+    let all = before.iter().cloned().chain(after).collect();
+    is_other.then_some(all)
+}
+
+/// Of `job#3.2:end`: `job#3`, 2 and `:end`.
+fn attempt_of(label: &str) -> Option<(&str, u32, &str)> {
+    let (job, rest) = label.strip_prefix("job#").and_then(|_| label.split_once('.'))?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+    let (number, point) = rest.split_at(digits);
+    Some((job, number.parse().ok()?, point))
 }
 
 #[cfg(test)]
@@ -96,6 +125,27 @@ mod tests {
             failed
         });
         assert_eq!(left, "bg");
+    }
+
+    #[test]
+    fn an_attempt_less_is_no_reason_to_keep_what_made_it_necessary() {
+        let wanted = |text: &str| {
+            let scenario: Scenario = format!("t {text}").parse().unwrap();
+            scenario.wanted().to_vec()
+        };
+        // Two crashes of job 2 are needed, in whatever attempts; each attempt after the first needs one before it.
+        let fails = |deviations: &[Wanted]| {
+            let attempts: Vec<_> = deviations.iter().filter_map(|d| attempt_of(&d.label)).collect();
+            let of_two = attempts.iter().filter(|(job, ..)| *job == "job#2").map(|(_, number, _)| *number);
+            let crashes =
+                deviations.iter().filter(|d| d.label.starts_with("job#2") && d.option == "crash").count();
+            (of_two.eq(1..=attempts.len() as u32 - 1) && crashes >= 2).then(|| deviations.to_vec())
+        };
+        let drawn =
+            "job#1.1:end=crash job#2.1:end=crash job#2.2/a.b:call=unavailable job#2.3/a.b:before=crash";
+        assert!(fails(&wanted(drawn)).is_some());
+        let left = shrink(wanted(drawn), fails);
+        assert_eq!(left, wanted("job#1.1:end=crash job#2.1:end=crash job#2.2/a.b:before=crash"));
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod crashes;
 mod fickle;
 mod merging;
 mod oracles;
+#[cfg(all(feature = "progress", target_os = "linux"))]
+mod progress;
 mod replays;
 mod reports;
 mod sampling;

@@ -167,6 +167,56 @@ fn what_gets_stuck_past_the_bound_is_made_smaller_too() {
     assert_eq!(scenario.split(' ').count(), 3, "{report}");
 }
 
+/// Two jobs add to one counter; between reading and writing they can be overtaken, or not.
+fn adding(settings: &Explore, at_once: bool) -> Report {
+    settings.run(async move |world: &World| {
+        let counter = world.durable("counter", 0_u32);
+        world.process("worker", move |p| {
+            let (clock, counter) = (p.clock(), counter.clone());
+            p.handle(async move |amount: u32| {
+                clock.yield_now().await;
+                if at_once {
+                    counter.update(|counter| *counter += amount);
+                    return clock.yield_now().await;
+                }
+                let read = counter.get();
+                clock.yield_now().await;
+                counter.set(read + amount);
+            });
+        });
+        world.enqueue(1_u32);
+        world.enqueue(10_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
+    let none = Explore::new().name("test").deviations(0);
+    assert_green(&adding(&none, false));
+    let settings = none.pct(2, 200).seed(3);
+    let report = adding(&settings, false);
+    assert_eq!((report.verdict(), report.runs(), report.sampled()), (Verdict::Violated, 1, 200), "{report}");
+    // A change of priority, and going back: of two tasks no more is needed.
+    let scenario = &report.violations()[0].scenario;
+    assert!(scenario.deviations().len() <= 2, "{report}");
+    assert!(scenario.deviations().iter().all(|d| d.contains(":next") && d.ends_with("=other")), "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains("besides, 200 schedules by priority (PCT of depth 2), drawn with seed 3; "),
+        "{text}"
+    );
+    let replay = adding(&Explore::new().name("test").replay(scenario.to_string()), false);
+    assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");
+    for threads in 2..=3 {
+        assert_eq!(adding(&settings.clone().threads(threads), false).to_string(), text, "{threads} threads");
+    }
+    // A job that adds cannot be tried again: nothing but switches goes wrong.
+    let report = adding(&settings.random(50).crashes(0).deliveries(0), true);
+    assert_green(&report);
+    assert_eq!(report.sampled(), 250);
+}
+
 #[test]
 fn a_run_in_which_one_task_alone_goes_on_has_no_schedules() {
     let boot = paying(async |payments, id| payments.charge(keyed(id)).await.map(drop));
