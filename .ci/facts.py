@@ -4,7 +4,7 @@ facts.py members                 name
 facts.py packages                name of each that is published
 facts.py features MEMBER         each feature of it but `default`
 facts.py examples                member, example, the features it needs (or -)
-facts.py benches                 member, bench
+facts.py benches                 member, bench, the features it needs (or -)
 facts.py msrv                    fails if a member declares none, or a dependency in its build needs a newer one
 facts.py readme                  the commands that README.md tells a newcomer to try
 """
@@ -83,7 +83,7 @@ match sys.argv[1:]:
     case ["examples"]:
         print("\n".join(" ".join(example) for example in targets("example")))
     case ["benches"]:
-        print("\n".join(" ".join(bench[:2]) for bench in targets("bench")))
+        print("\n".join(" ".join(bench) for bench in targets("bench")))
     case ["msrv"]:
         msrv()
     case ["readme"]:

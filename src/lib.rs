@@ -105,7 +105,8 @@
 //!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
 //!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
-//!   which may be a single [`function`](service::function).
+//!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
+//!   too: [`Http`].
 //!
 //! # Limitations
 //!
@@ -119,7 +120,13 @@
 //!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
+//! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other there. A
+//!   client that blocks is waited for in `handle_blocking` and `spawn_blocking`; anywhere else each call takes a second of
+//!   real time. Such a client's own timeout runs in real time: where no answer comes, its connection is reset instead.
+//!   It is not stopped when its process dies at a call; its connection is reset. A request or a reply of which only a part is
+//!   sent, or read, before the code waits for something else, is waited for in vain for half a second of real time. Ports differ
+//!   from run to run; a failure's text has them as `worker.localhost`.
+//! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
 //! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
@@ -149,6 +156,8 @@
 //! The outcome of a run is compared, as a multiset of effects, the durable and observed state, and the end of each
 //! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
 //! violation, and a harmless reordering is none.
+
+#![cfg_attr(not(feature = "http"), doc = "\n[`Http`]: #the-map")]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

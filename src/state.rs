@@ -569,12 +569,36 @@ pub(crate) struct Shared {
     keyed: AtomicBool,
     /// Real sockets that reach into the run, if there are any.
     wire: OnceLock<Arc<dyn Wire>>,
+    /// The executor runs jobs.
+    is_at_work: AtomicBool,
+}
+
+/// The executor is at work until this is dropped.
+pub(crate) struct AtWork(Arc<Shared>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.is_at_work.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, services, keyed) = (Arc::default(), Directory::default(), AtomicBool::new(false));
-        Arc::new(Self { state: Mutex::new(state), woken, services, keyed, wire: OnceLock::new() })
+        let (state, wire, is_at_work) = (Mutex::new(state), OnceLock::new(), AtomicBool::new(false));
+        Arc::new(Self { state, woken, services, keyed, wire, is_at_work })
+    }
+
+    /// The executor begins to run jobs.
+    pub(crate) fn work(self: &Arc<Self>) -> AtWork {
+        self.is_at_work.store(true, Ordering::Relaxed);
+        AtWork(self.clone())
+    }
+
+    /// Whether the executor runs jobs: then whoever calls is one of them.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.is_at_work.load(Ordering::Relaxed)
     }
 
     /// The real sockets that reach into the run, if there are any.

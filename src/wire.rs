@@ -36,6 +36,10 @@ pub(crate) trait Wire: fmt::Debug + Send + Sync {
     /// Waits, in real time, until nothing more arrives by itself.
     fn settle(&self) -> Traffic;
 
+    /// Waits a moment longer, before time passes for somebody who may be waiting for a socket: an operating system under
+    /// load takes its time. Whether something has come.
+    fn linger(&self) -> bool;
+
     /// The calls of a process that have arrived since were made by `actor`.
     fn made_by(&self, host: usize, actor: Actor);
 

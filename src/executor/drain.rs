@@ -152,6 +152,7 @@ impl Executor {
 
     /// Runs what runs to its end, taking no other job.
     pub(super) fn finish_running(&mut self) -> Result<(), DrainError> {
+        let _work = self.shared.work();
         loop {
             let (begins, stuck) = {
                 let state = self.shared.state();

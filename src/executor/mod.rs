@@ -178,6 +178,7 @@ impl Executor {
     /// Production: runs until nothing is left to do (then false), or until `enough` says so (then true). None when the
     /// run is stuck, or over.
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
+        let _work = self.shared.work();
         self.watch.next_phase();
         let mut reached = false;
         loop {
@@ -492,11 +493,11 @@ impl Executor {
             self.shared.advance(limit.max(now));
             return true;
         }
-        if self.cut_off(&outside, now, limit) {
+        let wire = self.shared.wire().cloned();
+        if wire.as_ref().is_some_and(|wire| wire.linger()) || self.cut_off(&outside, now, limit) {
             return true;
         }
         // The first process to be called for ends the wait for those after it.
-        let wire = self.shared.wire().cloned();
         let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
         let (mut until, mut latest, mut called) = (limit, now, false);
         for index in outside {

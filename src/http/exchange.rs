@@ -26,6 +26,8 @@ use crate::wire::{Asked, Traffic, Wire};
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long, in real time, the executor waits before it looks whether the other end can go on.
 const PATIENCE: Duration = Duration::from_millis(2);
+/// How long, in real time, is waited before time passes.
+const MOMENT: Duration = Duration::from_millis(1);
 /// After so many such waits in vain what is under way stays under way: somebody writes half a request, or does not read
 /// the answer, and waits for something else meanwhile.
 const STALLED: u32 = 250;
@@ -352,6 +354,14 @@ impl Wire for Exchange {
             true => Traffic::Moving,
             false => Traffic::Still,
         }
+    }
+
+    fn linger(&self) -> bool {
+        let before = self.moves();
+        let lines = lock(&self.lines);
+        drop(self.changed.wait_timeout_while(lines, MOMENT, |_| self.moves() == before));
+        self.sockets.look();
+        self.moves() != before
     }
 
     fn made_by(&self, host: usize, actor: Actor) {
