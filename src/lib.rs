@@ -115,13 +115,14 @@
 //!   wherever it is wanted.
 //! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
 //!   lies between two of them is one step, and so is a blocking handler.
-//! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
-//!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
+//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
+//!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
+//!   [`World::deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
 //! * Sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
-//! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
+//! * Threads and statics outlive a crash, and all processes of a world run on one thread. A loop that neither awaits nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
 //! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
