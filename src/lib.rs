@@ -116,8 +116,9 @@
 //!   wherever it is wanted.
 //! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
 //!   lies between two of them is one step, and so is a blocking handler.
-//! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
-//!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
+//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
+//!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
+//!   [`World::deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
 //! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other there. A
@@ -128,7 +129,7 @@
 //!   from run to run; a failure's text has them as `worker.localhost`.
 //! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
 //!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
-//! * Threads and statics outlive a crash. A loop that neither awaits nor calls cannot be stopped.
+//! * Threads and statics outlive a crash, and all processes of a world run on one thread. A loop that neither awaits nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
 //! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the tasks that

@@ -154,7 +154,7 @@ impl Life {
                 }
                 Ending::Stop => {
                     self.stopping.store(true, Ordering::Relaxed);
-                    state.stopping = true;
+                    self.shared.stopping.store(true, Ordering::Relaxed);
                     false
                 }
                 Ending::Interrupt => {

@@ -80,8 +80,6 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
-    /// Whether a process may be about to stop.
-    pub(crate) stopping: bool,
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
@@ -184,7 +182,6 @@ impl State {
             told_of_failures: None,
             delays: false,
             deploys: false,
-            stopping: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -564,6 +561,8 @@ impl WakeTrait for TaskWaker {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
+    /// Whether a process may be about to stop.
+    pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
     /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
     keyed: AtomicBool,
@@ -584,9 +583,10 @@ impl Drop for AtWork {
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        let (woken, services, keyed) = (Arc::default(), Directory::default(), AtomicBool::new(false));
-        let (state, wire, is_at_work) = (Mutex::new(state), OnceLock::new(), AtomicBool::new(false));
-        Arc::new(Self { state, woken, services, keyed, wire, is_at_work })
+        let (woken, services) = (Arc::default(), Directory::default());
+        let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        let (state, wire) = (Mutex::new(state), OnceLock::new());
+        Arc::new(Self { state, woken, services, keyed, stopping, wire, is_at_work })
     }
 
     /// The executor begins to run jobs.

@@ -97,13 +97,13 @@ impl Watch {
         }
     }
 
-    /// A process has crashed and was taken apart. `down`: of each process how often it was booted and when it will be
-    /// again, if none lives.
+    /// A process has crashed and was taken apart. `down`: of each process how often it was booted, when it will be
+    /// again, and whether it will not, if none lives.
     pub(crate) fn crashed(
         &mut self,
         shared: &Shared,
         observed: &[Observed],
-        down: Option<impl Iterator<Item = (u32, Duration)>>,
+        down: Option<impl Iterator<Item = (u32, Duration, bool)>>,
     ) {
         match self {
             Watch::Nothing => {}
@@ -139,7 +139,7 @@ fn digest(
     shared: &Shared,
     observed: &[Observed],
     phase: u32,
-    down: impl Iterator<Item = (u32, Duration)>,
+    down: impl Iterator<Item = (u32, Duration, bool)>,
 ) -> Option<u128> {
     let mut hasher = SipHasher13::new();
     phase.hash(&mut hasher);

@@ -66,7 +66,7 @@ impl Executor {
     /// An attempt has ended that had lost its lease: the queue has handed the job out again, and does not listen. Its
     /// own process does.
     fn ended_late(&mut self, job: u32, host: usize, result: Result<(), JobFailure>) {
-        let Err(failure) = result else { return };
+        let Some(failure) = result.err().filter(|failure| !failure.is_interruption()) else { return };
         let view = JobView::from(self.shared.state().queue.job(job));
         let failed = Failed::of(&failure, view);
         if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {

@@ -467,7 +467,8 @@ impl Executor {
         host.last = None;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
-        let down = nobody_lives.then(|| self.hosts.iter().map(|host| (host.incarnations, host.restart_at)));
+        let down =
+            nobody_lives.then(|| self.hosts.iter().map(|h| (h.incarnations, h.restart_at, h.stays_down())));
         self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 

@@ -2,6 +2,7 @@
 //! interrupted and put back. That is no failure.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Executor, Host, drop_quietly};
@@ -25,6 +26,11 @@ impl Host {
     /// When this process, which is down, is booted again, if it is by itself.
     pub(super) fn restarts(&self) -> Option<Duration> {
         (self.living.is_none() && !self.has_stopped()).then_some(self.restart_at)
+    }
+
+    /// Whether it stays down when it has stopped.
+    pub(super) fn stays_down(&self) -> bool {
+        matches!(self.shutdown, Shutdown::Stopped | Shutdown::Until { again: false, .. })
     }
 
     pub(super) fn has_stopped(&self) -> bool {
@@ -79,7 +85,7 @@ impl Executor {
             let mut state = self.shared.state();
             let until = state.clock.now().saturating_add(process.grace_period());
             let process = host.name;
-            state.stopping = true;
+            self.shared.stopping.store(true, Ordering::Relaxed);
             state.note(|| What::Stopping { process, until });
             until
         };
@@ -98,14 +104,11 @@ impl Executor {
 
     /// Stops a process in which nothing runs any more, or whose time is over. False: there is none.
     pub(super) fn stop_when_due(&mut self) -> bool {
-        let now = {
-            let state = self.shared.state();
-            // Whoever can go on at this very moment goes first.
-            if !state.stopping || self.shared.woken.any() {
-                return false;
-            }
-            state.clock.now()
-        };
+        // Whoever can go on at this very moment goes first.
+        if !self.shared.stopping.load(Ordering::Relaxed) || self.shared.woken.any() {
+            return false;
+        }
+        let now = self.shared.state().clock.now();
         let (mut due, mut waiting) = (None, false);
         for index in 0..self.hosts.len() {
             let stops = self.hosts[index].living.as_ref().is_some_and(|(life, _)| life.is_stopping());
@@ -113,16 +116,17 @@ impl Executor {
                 // A deviation: it is told by the choice, and restarts.
                 self.tell_to_stop(index, true);
             }
-            let Shutdown::Until { at, again } = self.hosts[index].shutdown else { continue };
+            let Shutdown::Until { at, .. } = self.hosts[index].shutdown else { continue };
             if self.hosts[index].living.is_none() {
                 // It has crashed meanwhile.
-                self.hosts[index].shutdown = if again { Shutdown::No } else { Shutdown::Stopped };
+                let stays = self.hosts[index].stays_down();
+                self.hosts[index].shutdown = if stays { Shutdown::Stopped } else { Shutdown::No };
             } else if self.hosts[index].busy == 0 || at <= now {
                 due = due.or(Some(index));
             }
             waiting |= self.hosts[index].living.is_some();
         }
-        self.shared.state().stopping = waiting;
+        self.shared.stopping.store(waiting, Ordering::Relaxed);
         due.map(|index| self.interrupt(index)).is_some()
     }
 
@@ -163,8 +167,7 @@ impl Executor {
         }
         life.die();
         self.take_apart(index, None);
-        let stays = self.hosts[index].shutdown;
-        let stays = matches!(stays, Shutdown::Until { again: false, .. });
+        let stays = self.hosts[index].stays_down();
         self.hosts[index].shutdown = if stays { Shutdown::Stopped } else { Shutdown::No };
     }
 }

@@ -29,7 +29,14 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("perform_one on an empty queue", &["the_same::perform_one_on_an_empty_queue_is_an_error_of_its_own"]),
     ("delays", &["the_same::delays_put_a_job_into_the_scheduled_set_and_a_time_in_the_past_means_now"]),
-    ("bulk", &["the_same::bulk_ids_come_back_in_order"]),
+    (
+        "bulk",
+        &[
+            "the_same::bulk_ids_come_back_in_order",
+            "bulk::bulk_from_a_job_is_taken_in_and_its_ids_come_back_in_order",
+            "bulk::a_crash_between_two_batches_leaves_the_earlier_ones_and_none_falls_inside_of_one",
+        ],
+    ),
     ("retry: 26 attempts over 20 days", &["retries::retry_25_times_over_20_days_then_the_dead_set"]),
     ("backoff", &["retries::backoff_constant_exponential_and_a_function"]),
     ("retry_for", &["retries::retry_for_bounds_by_time_instead_of_count"]),
@@ -51,6 +58,30 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "dead set: 10,000 jobs, 180 days",
         &["retries::the_dead_set_holds_10_000_jobs", "retries::the_dead_set_holds_jobs_for_180_days"],
+    ),
+    (
+        "a shutdown is not a failure",
+        &[
+            "shutdown::a_shutdown_is_not_a_failure_and_uses_up_no_retry",
+            "shutdown::an_interrupted_job_comes_before_all_others_of_its_queue",
+            "iterable::a_deploy_repeats_nothing_and_is_no_failure",
+        ],
+    ),
+    (
+        "middleware around perform and enqueue",
+        &[
+            "middleware::the_same_stack_in_check",
+            "middleware::tower_timeout_ends_an_attempt_that_takes_too_long",
+            "middleware::tower_concurrency_limit_is_one_for_all_kinds_of_a_process_or_for_one_kind",
+            "middleware::a_layer_around_enqueue_may_refuse_a_job",
+        ],
+    ),
+    (
+        "request-scoped context",
+        &[
+            "context::request_context_is_put_into_the_payload_at_enqueue_and_restored_around_perform",
+            "context::request_context_is_of_the_attempt_and_not_of_the_thread",
+        ],
     ),
     ("queues in strict priority", &["priorities::strict_priority_takes_high_before_low"]),
     ("queues in weighted priority", &["priorities::weighted_priority_draws_and_starves_nobody"]),
@@ -156,6 +187,14 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "better: retries, exhaustion, death handlers run",
         &["retries::retry_25_times_over_20_days_then_the_dead_set"],
+    ),
+    (
+        "better: the same middleware in tests",
+        &[
+            "middleware::the_same_stack_in_fake_mode_whether_drained_or_settled",
+            "middleware::the_same_stack_in_inline_mode",
+            "middleware::the_same_stack_in_check",
+        ],
     ),
     ("better: testing mode is a value", &["modes::worlds_are_values_and_independent"]),
     (
