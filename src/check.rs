@@ -1,6 +1,7 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod conclusion;
+mod hygiene;
 mod reference;
 mod replay;
 mod sampling;
@@ -176,6 +177,7 @@ impl Explore {
             samples: Vec::new(),
             share: None,
             notes: Vec::new(),
+            warnings: Vec::new(),
             lines: LineMap::default(),
             replayed: false,
             replay_command: self.replay_command.clone(),

@@ -7,7 +7,7 @@ pub use bounds::Stuck;
 
 pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use crate::choice::{Actor, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
+use crate::connections::Connections;
 use crate::effect::{Digits, Ledger, fingerprint};
+use crate::hygiene::Hygiene;
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
-use crate::service::Directory;
+use crate::service::{Directory, STORE};
 use crate::timeline::{Timeline, What};
 use crate::wire::Wire;
 
@@ -88,6 +90,10 @@ pub(crate) struct State {
     /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
     kinds: Vec<(&'static str, KindOptions)>,
     pub(crate) usage: Usage,
+    /// Connections to the store.
+    pub(crate) connections: Connections,
+    /// What was done that is asking for trouble.
+    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
     /// Room for the executor to look at the heads of the queue.
@@ -190,6 +196,8 @@ impl State {
             queue: Queue::default(),
             kinds: Vec::new(),
             usage: Usage::default(),
+            connections: Connections::default(),
+            hygiene: BTreeSet::new(),
             inline: None,
             heads: Vec::new(),
             fetches: 0,
@@ -333,6 +341,16 @@ impl State {
     /// Where `actor` called last, if nobody else did since.
     fn last_site(&self, actor: Actor) -> Site {
         self.timeline.last_call(actor).map_or(Site::Attempt, |(_, site)| site)
+    }
+
+    /// A call to the outside begins: it should not while a transaction is open.
+    #[inline]
+    pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
+        if let Some(opened) = self.connections.in_transaction_since(self.actor) {
+            if service.as_str() != STORE {
+                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+            }
+        }
     }
 
     pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
@@ -611,6 +629,16 @@ impl Shared {
         match state.task {
             Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
             _ => Wake::Waker(cx.waker().clone()),
+        }
+    }
+
+    /// Wakes them. The state must not be locked.
+    pub(crate) fn wake(&self, wakes: Vec<Wake>) {
+        for wake in wakes {
+            match wake {
+                Wake::Task(task) => self.woken.push(task),
+                Wake::Waker(waker) => waker.wake(),
+            }
         }
     }
 
