@@ -116,6 +116,8 @@
 //!   wherever it is wanted.
 //! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
 //!   lies between two of them is one step, and so is a blocking handler.
+//! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
+//!   (`put_blocking`, …) and would have to wait for a row or a connection is [`Verdict::Stuck`].
 //! * Stale reads, outages, search lag, keys that expire and timers that come days late ([`Kind::Delay`]) are explored
 //!   where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
@@ -219,8 +221,7 @@ pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Vio
 ///
 pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
-pub use service::store::StoreError;
-pub use service::{Service, ServiceError};
+pub use service::{Service, ServiceError, StoreError};
 pub use state::Stuck;
 pub use world::{Drain, Guarantee, LockView, Settle, SettleUntil, Stats, World};
 

@@ -19,6 +19,7 @@ pub(crate) use door::{Answer, Door, Fault, Manner, Sight};
 pub(crate) use door::{Broken, CLIENT_TIMEOUT};
 pub use function::{Function, function};
 pub use keys::Keys;
+pub use store::StoreError;
 
 use std::fmt::Debug;
 use std::time::Duration;

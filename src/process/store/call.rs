@@ -64,8 +64,8 @@ pub(super) fn wait(
         let dies = link.speak(state, |state| {
             state.timeline.called_from(state.actor, place, site);
             if state.timeline.is_recording() {
-                let why = state.connections.why_waits(&owner, &awaited, place);
-                state.note(|| What::Waits { why });
+                let text = format!("waits {}", state.connections.why_waits(&owner, &awaited, place));
+                state.note(|| What::Remarked { text });
             }
             link.crashes(state, site, "before", Some(place)) || !state.step()
         });

@@ -38,7 +38,8 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 ///     world.process("worker", |p| {
 ///         let store = p.store();
 ///         p.handle(async move |order: u32| {
-///             let mut tx = store.transaction(Isolation::ReadCommitted).await;
+///             // Serializable: of two deliveries at once one fails, is tried again, and finds the guard.
+///             let mut tx = store.transaction(Isolation::Serializable).await;
 ///             // The guard: a row per order, in the same transaction.
 ///             if tx.get::<bool>(format!("paid:{order}")).await?.is_none() {
 ///                 tx.put(format!("paid:{order}"), &true).await?;
@@ -135,7 +136,11 @@ impl Store {
 
     #[track_caller]
     fn ask<T>(&self, ask: Result<Ask, StoreError>, unpack: Unpack<T>) -> StoreCall<'static, T> {
-        let call = ask.map(|ask| self.client.call(Request { ask, transaction: None }));
+        // No closure: it would be the caller.
+        let call = match ask {
+            Ok(ask) => Ok(self.client.call(Request { ask, transaction: None })),
+            Err(error) => Err(error),
+        };
         StoreCall::new(call, None, unpack)
     }
 

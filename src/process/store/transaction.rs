@@ -13,7 +13,6 @@ use crate::choice::Place;
 use crate::connections::{Awaited, Ticket};
 use crate::process::client::Client;
 use crate::process::link::Standing;
-use crate::service::STORE;
 use crate::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
 use crate::state::lock;
 use crate::timeline::What;
@@ -52,10 +51,7 @@ impl Begin {
         let connection =
             owner.and_then(|owner| state.connections.connect(owner, Some(id), *place, self.wait.take()));
         link.speak(state, |state| {
-            let request = serde_json::to_string(isolation).unwrap_or_default();
-            let (service, operation) = (STORE.into(), "transaction".into());
-            let place = *place;
-            state.note(|| What::Called { service, operation, request, place });
+            state.note(|| What::Remarked { text: format!("begins {id}, {isolation}") });
         });
         Some(Transaction { client: client.clone(), id, connection })
     }
@@ -145,7 +141,11 @@ impl Transaction {
     #[track_caller]
     fn ask<T>(&self, ask: Result<Ask, StoreError>, unpack: Unpack<T>) -> StoreCall<'static, T> {
         let transaction = Some(self.id);
-        let call = ask.map(|ask| self.client.call(Request { ask, transaction }));
+        // No closure: it would be the caller.
+        let call = match ask {
+            Ok(ask) => Ok(self.client.call(Request { ask, transaction })),
+            Err(error) => Err(error),
+        };
         StoreCall::new(call, transaction, unpack)
     }
 

@@ -27,6 +27,15 @@ pub enum Isolation {
     Serializable,
 }
 
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Isolation::ReadCommitted => "read committed",
+            Isolation::Serializable => "serializable",
+        })
+    }
+}
+
 /// A transaction of the database, numbered from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct TxId(u64);
