@@ -3,7 +3,7 @@
 use crate::choice::{Name, Place};
 
 /// Something that works and should not be done.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Hygiene {
     /// A call to the outside while a transaction of the attempt's is open, and where that was begun.
     OutsideCall { service: Name, operation: Name, place: Place, opened: Place },
