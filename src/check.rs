@@ -1,6 +1,7 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod conclusion;
+mod hygiene;
 mod progress;
 mod reference;
 mod replay;
@@ -181,6 +182,7 @@ impl Explore {
             samples: Vec::new(),
             share: None,
             notes: Vec::new(),
+            warnings: Vec::new(),
             lines: LineMap::default(),
             replayed: false,
             replay_command: self.replay_command.clone(),

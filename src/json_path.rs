@@ -77,7 +77,7 @@ fn name(text: &str) -> (&str, &str) {
 }
 
 impl JsonPath {
-    /// Puts `null` in the place of everything that the path names.
+    /// Takes out whatever the path names; where that would move others, `null` takes its place.
     pub(crate) fn blank(&self, value: &mut Value) {
         blank(&self.0, value);
     }
@@ -89,6 +89,9 @@ fn blank(parts: &[Part], value: &mut Value) {
         return;
     };
     match (part, value) {
+        // What is left out is the same whether it is there or not.
+        (Part::Name(name), Value::Object(map)) if rest.is_empty() => drop(map.remove(name)),
+        (Part::Any, Value::Object(map)) if rest.is_empty() => map.clear(),
         (Part::Name(name), Value::Object(map)) => {
             map.get_mut(name).into_iter().for_each(|inner| blank(rest, inner));
         }
@@ -98,6 +101,9 @@ fn blank(parts: &[Part], value: &mut Value) {
         (Part::Any, Value::Object(map)) => map.values_mut().for_each(|inner| blank(rest, inner)),
         (Part::Any, Value::Array(items)) => items.iter_mut().for_each(|inner| blank(rest, inner)),
         (Part::Deep(name), Value::Object(map)) => {
+            if rest.is_empty() {
+                map.remove(name);
+            }
             for (key, inner) in map.iter_mut() {
                 blank(if key == name { rest } else { parts }, inner);
             }

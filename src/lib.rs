@@ -69,7 +69,7 @@
 //!   worker takes it is an attempt.
 //! * **Process**: the unit that crashes. What its boot closure builds dies with it and is built anew when it
 //!   restarts: a new *incarnation*.
-//! * **Durable**: what outlives a crash: the queue, the services, [`World::durable`].
+//! * **Durable**: what outlives a crash: the queue, the services, the [`Store`], [`World::durable`].
 //! * **Effect**: something done to the outside that a customer could notice: a charge, an email, a parcel. A read is
 //!   none.
 //! * **Given**: what the test body itself does through `world.…`: no faults, no crash points, no oracle, but part of
@@ -89,8 +89,9 @@
 //!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
-//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. [`JobQueue`] enqueues ([`EnqueueFuture`],
-//!   [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
+//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database: its calls are
+//!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
+//!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
@@ -102,7 +103,7 @@
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
-//!   [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
+//!   A [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
 //!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
@@ -116,6 +117,8 @@
 //!   wherever it is wanted.
 //! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
 //!   lies between two of them is one step, and so is a blocking handler.
+//! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
+//!   (`put_blocking`, …) and would have to wait for a row or a connection is [`Verdict::Stuck`].
 //! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
 //!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
 //!   [`World::deploys`]).
@@ -175,6 +178,8 @@ mod queue;
 mod timeline;
 mod wire;
 pub mod service;
+mod hygiene;
+mod connections;
 mod state;
 mod life;
 mod panics;
@@ -204,11 +209,11 @@ pub use job::{
 };
 pub use oracle::Oracle;
 pub use process::{
-    Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture, EnqueueService,
-    EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture, PerformService, Process,
-    Retries, Rng, StopSignal, Stopping, TypedCall,
+    Begin, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture,
+    EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture,
+    PerformService, Process, Retries, Rng, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
-pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation};
+pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
 ///
@@ -229,7 +234,7 @@ pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Vio
 ///
 pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
-pub use service::{Service, ServiceError};
+pub use service::{Service, ServiceError, StoreError};
 pub use state::Stuck;
 pub use world::{Drain, Guarantee, LockView, Settle, SettleUntil, Stats, World};
 

@@ -1,6 +1,7 @@
 //! One scenario in, one outcome out.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::choice::{Choice, Chooser, Divergence, Name, Plan};
 use crate::clock::TaskId;
 use crate::effect::{Effect, Reuse};
+use crate::hygiene::Hygiene;
 use crate::job::Job;
 use crate::panics::{self, Panicked};
 use crate::queue::LockKey;
@@ -60,6 +62,8 @@ pub(crate) struct Outcome {
     /// Locks that nobody will ever give back, and who holds them, in words.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
+    /// What was done that is asking for trouble.
+    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// Crash points met by code under test.
     pub(crate) crash_points: u64,
     /// Whether attempts ran at the same time.
@@ -145,6 +149,13 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
+    let mut hygiene = std::mem::take(&mut state.hygiene);
+    let too_few = state.connections.too_few();
+    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
+        process,
+        slots,
+        connections,
+    }));
     let events = state.timeline.take();
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
@@ -165,6 +176,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         jobs,
         left_locks,
         terms,
+        hygiene,
         crash_points,
         overlapped,
         spawned,

@@ -2,24 +2,28 @@
 
 mod bounds;
 mod intake;
+mod woken;
 
 pub use bounds::Stuck;
 
 pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
+pub(crate) use woken::{TaskWaker, Woken};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Wake as WakeTrait, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crate::choice::{Actor, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
 use crate::clock::{TaskId, TimerId, VirtualClock, Wake};
+use crate::connections::Connections;
 use crate::effect::{Digits, Ledger, fingerprint};
+use crate::hygiene::Hygiene;
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
-use crate::service::Directory;
+use crate::service::{Directory, STORE};
 use crate::timeline::{Timeline, What};
 use crate::wire::Wire;
 
@@ -86,6 +90,10 @@ pub(crate) struct State {
     /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
     kinds: Vec<(&'static str, KindOptions)>,
     pub(crate) usage: Usage,
+    /// Connections to the store.
+    pub(crate) connections: Connections,
+    /// What was done that is asking for trouble.
+    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
     /// Room for the executor to look at the heads of the queue.
@@ -187,6 +195,8 @@ impl State {
             queue: Queue::default(),
             kinds: Vec::new(),
             usage: Usage::default(),
+            connections: Connections::default(),
+            hygiene: BTreeSet::new(),
             inline: None,
             heads: Vec::new(),
             fetches: 0,
@@ -332,6 +342,16 @@ impl State {
         self.timeline.last_call(actor).map_or(Site::Attempt, |(_, site)| site)
     }
 
+    /// A call to the outside begins: it should not while a transaction is open.
+    #[inline]
+    pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
+        if let Some(opened) = self.connections.in_transaction_since(self.actor) {
+            if service.as_str() != STORE {
+                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+            }
+        }
+    }
+
     pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
         self.timeline.push(self.clock.now(), self.actor, what);
     }
@@ -422,137 +442,6 @@ impl State {
     pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
         let numbers = [self.seed, u64::from(job), u64::from(failure)].map(Digits::of);
         fingerprint(&[numbers[0].text(), "backoff", numbers[1].text(), numbers[2].text()])
-    }
-}
-
-/// Tasks that were woken, and who drives tokio meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Woken {
-    tasks: Mutex<VecDeque<TaskId>>,
-    /// How many they are: mostly none, and then the lock is not taken.
-    count: AtomicUsize,
-    driver: Mutex<Option<Waker>>,
-    died: AtomicBool,
-    /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
-    stirred: AtomicBool,
-}
-
-impl Woken {
-    pub(crate) fn push(&self, task: TaskId) {
-        let mut tasks = lock(&self.tasks);
-        tasks.push_back(task);
-        self.count.store(tasks.len(), Ordering::Release);
-        drop(tasks);
-        self.call_driver();
-    }
-
-    /// Whether anybody was woken.
-    pub(crate) fn any(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
-    }
-
-    /// Looks at all that were woken, in that order.
-    pub(crate) fn each(&self, mut look: impl FnMut(TaskId)) {
-        if self.any() {
-            lock(&self.tasks).iter().copied().for_each(&mut look);
-        }
-    }
-
-    /// Forgets those that `stays` does not want.
-    pub(crate) fn retain(&self, mut stays: impl FnMut(TaskId) -> bool) {
-        if self.any() {
-            let mut tasks = lock(&self.tasks);
-            tasks.retain(|task| stays(*task));
-            self.count.store(tasks.len(), Ordering::Release);
-        }
-    }
-
-    pub(crate) fn pop(&self) -> Option<TaskId> {
-        if self.count.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut tasks = lock(&self.tasks);
-        let first = tasks.pop_front();
-        self.count.store(tasks.len(), Ordering::Release);
-        first
-    }
-
-    /// Says that a process died outside of any attempt.
-    pub(crate) fn process_died(&self) {
-        self.died.store(true, Ordering::Relaxed);
-        self.call_driver();
-    }
-
-    pub(crate) fn take_died(&self) -> bool {
-        self.died.load(Ordering::Relaxed) && self.died.swap(false, Ordering::Relaxed)
-    }
-
-    /// Says that the next moment at which something happens may be another one now.
-    pub(crate) fn stir(&self) {
-        self.stirred.store(true, Ordering::Relaxed);
-        self.call_driver();
-    }
-
-    /// Whether the executor has something to do.
-    pub(crate) fn is_called_for(&self) -> bool {
-        let flags = [&self.died, &self.stirred];
-        flags.iter().any(|flag| flag.load(Ordering::Relaxed)) || !lock(&self.tasks).is_empty()
-    }
-
-    /// The executor is about to think over how long to wait.
-    pub(crate) fn settle_down(&self) {
-        self.stirred.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn set_driver(&self, waker: Option<Waker>) {
-        *lock(&self.driver) = waker;
-    }
-
-    fn call_driver(&self) {
-        if let Some(driver) = &*lock(&self.driver) {
-            driver.wake_by_ref();
-        }
-    }
-}
-
-/// Wakes one task of the executor.
-#[derive(Debug)]
-pub(crate) struct TaskWaker {
-    pub(crate) task: TaskId,
-    /// Bits: running now, woken.
-    flags: AtomicU64,
-    woken: Arc<Woken>,
-}
-
-const RUNNING: u64 = 1;
-const WOKEN: u64 = 2;
-
-impl TaskWaker {
-    pub(crate) fn new(task: TaskId, woken: Arc<Woken>) -> Arc<Self> {
-        Arc::new(Self { task, flags: AtomicU64::new(0), woken })
-    }
-
-    /// From here on waking only leaves a mark: the task that runs goes on running.
-    pub(crate) fn begin(&self) {
-        self.flags.store(RUNNING, Ordering::Relaxed);
-    }
-
-    /// Whether the task was woken since [`TaskWaker::begin`].
-    pub(crate) fn end(&self) -> bool {
-        self.flags.swap(0, Ordering::SeqCst) & WOKEN != 0
-    }
-}
-
-impl WakeTrait for TaskWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let before = self.flags.fetch_or(WOKEN, Ordering::SeqCst);
-        if before & (RUNNING | WOKEN) == 0 {
-            self.woken.push(self.task);
-        }
     }
 }
 

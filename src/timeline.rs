@@ -28,6 +28,8 @@ pub(crate) enum What {
     Effect { name: String, id: String },
     /// The call ended: with its reply, or with an error.
     Replied { reply: Result<String, String> },
+    /// Something else that is worth a line: a transaction begins, or somebody has to wait for another one.
+    Remarked { text: String },
     /// Durable state was updated.
     Updated { name: Name, place: Place },
     /// A deviation was taken.

@@ -91,9 +91,9 @@ impl Watch {
     }
 
     /// An attempt begins.
-    pub(crate) fn begins(&mut self, observed: &[Observed]) {
+    pub(crate) fn begins(&mut self, shared: &Shared, observed: &[Observed]) {
         if let Watch::Wrecks { before: before @ None, .. } = self {
-            *before = Some(look(observed));
+            *before = Some(look(shared, observed));
         }
     }
 
@@ -110,7 +110,7 @@ impl Watch {
             Watch::Wrecks { wreck, .. } => {
                 wreck.get_or_insert_with(|| Wreck {
                     effects: shared.state().ledger.effects().to_vec(),
-                    states: look(observed),
+                    states: look(shared, observed),
                 });
             }
             // What another process holds in memory is not seen: only where none lives is durable state all there is.
@@ -129,8 +129,9 @@ impl Watch {
     }
 }
 
-fn look(observed: &[Observed]) -> States {
-    observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\"")))).collect()
+fn look(shared: &Shared, observed: &[Observed]) -> States {
+    let states = observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\""))));
+    states.chain(shared.services.stored()).collect()
 }
 
 /// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time, and
@@ -144,7 +145,7 @@ fn digest(
     let mut hasher = SipHasher13::new();
     phase.hash(&mut hasher);
     down.for_each(|process| process.hash(&mut hasher));
-    look(observed).hash(&mut hasher);
+    look(shared, observed).hash(&mut hasher);
     shared.services.states()?.hash(&mut hasher);
     let times_matter = shared.services.look_at_the_clock();
     let state = shared.state();
@@ -156,6 +157,7 @@ fn digest(
     }
     // What is wrong with a run already is no matter of what comes, but its verdict is.
     state.ledger.reused.len().hash(&mut hasher);
+    state.hygiene.hash(&mut hasher);
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     state.fetches.hash(&mut hasher);

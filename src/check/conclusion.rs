@@ -83,6 +83,7 @@ impl Exploration<'_> {
             at_least,
             violated: self.tally.violated,
             notes: std::mem::take(&mut self.notes),
+            warnings: self.warnings(),
             showing: first,
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         }

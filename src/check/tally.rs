@@ -1,7 +1,10 @@
 //! Judges runs and sorts what is wrong with them by cause.
 
+use std::collections::BTreeSet;
+
 use super::{Exploration, poisoned};
 use crate::choice::{Choice, Kind, Plan};
+use crate::hygiene::Hygiene;
 use crate::oracle::Finding;
 use crate::run::{End, Ran};
 
@@ -28,6 +31,8 @@ pub(super) struct Tally {
     pub(super) stuck: Option<(Plan, String)>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
     pub(super) poisoned: Option<(Plan, String)>,
+    /// What any of the runs did that is asking for trouble.
+    pub(super) hygiene: BTreeSet<Hygiene>,
     /// Whether an outcome was compared with those of the orders of the jobs.
     pub(super) by_orders: bool,
 }
@@ -96,6 +101,7 @@ impl Tally {
         next.groups.into_iter().for_each(|group| self.add(group));
         self.stuck = self.stuck.take().or(next.stuck);
         self.poisoned = self.poisoned.take().or(next.poisoned);
+        self.hygiene.extend(next.hygiene);
         self.by_orders |= next.by_orders;
     }
 }
@@ -120,6 +126,7 @@ impl Exploration<'_> {
     /// Judges a run and sorts what is wrong with it by cause.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
+        self.look_at_hygiene(&ran.outcome);
         if let End::Stuck(stuck) = &ran.outcome.end {
             self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
             return;

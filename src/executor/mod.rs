@@ -36,7 +36,7 @@ use crate::clock::TaskId;
 use crate::job::{JobError, JobFailure, JobState};
 use crate::life::{self, Life};
 use crate::panics;
-use crate::process::{Observed, Process};
+use crate::process::{Observed, Process, hang_up};
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, Stuck, Weather};
 use crate::timeline::What;
@@ -163,6 +163,9 @@ impl Executor {
             state.actor = Actor::Test;
             state.calm = calm;
             state.usage.slots += process.slot_count();
+            if process.uses_store() {
+                state.connections.used_by(host.name, process.slot_count());
+            }
         }
         let spawned = process.take_spawned();
         host.living = Some((life, process));
@@ -309,7 +312,7 @@ impl Executor {
             state.note(|| What::Started { kind, payload: payload.to_string(), process });
             (kind, payload, attempt)
         };
-        self.watch.begins(&self.observed.borrow());
+        self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
             life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
@@ -462,6 +465,7 @@ impl Executor {
             let _ = catch_unwind(AssertUnwindSafe(|| context.end()));
         });
         life.set_falling(false);
+        hang_up(&self.shared, &life);
         host.context = Context::new(self.pool.clone());
         host.busy = 0;
         host.last = None;
@@ -533,6 +537,9 @@ impl Executor {
             .attempts()
             .map(|(task, job)| {
                 let kind = crate::job::short_kind(state.queue.job(job).kind);
+                if let Some(why) = state.connections.waits_for(task.actor()) {
+                    return format!("{} {kind} waits {why}", task.actor());
+                }
                 if let Some(lock) = state.awaited_lock(job) {
                     return format!("{} {kind} waits for {lock}", task.actor());
                 }

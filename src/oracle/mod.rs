@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::choice::Name;
 use crate::effect::{Effect, Reuse};
+use crate::hygiene::Hygiene;
 use crate::job::{Job, JobState};
 use crate::panics::Panicked;
 use crate::run::{End, Outcome};
@@ -33,6 +34,8 @@ pub enum Oracle {
     Accounted,
     /// The test body panicked, or a check of its own did.
     Body,
+    /// Something works and is asking for trouble, and the test denies it.
+    Hygiene,
 }
 
 /// What is wrong with an outcome.
@@ -66,6 +69,8 @@ pub(crate) enum Finding {
     LockLeft { kind: &'static str, key: String, holder: String },
     /// The body panicked.
     Panicked(Panicked),
+    /// Something is asking for trouble.
+    Unhygienic(Hygiene),
 }
 
 impl Finding {
@@ -84,6 +89,7 @@ impl Finding {
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
+            Finding::Unhygienic(_) => Oracle::Hygiene,
         }
     }
 
@@ -107,6 +113,7 @@ impl Finding {
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+            Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
         }
     }
 }
@@ -154,6 +161,9 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
         findings.push(Finding::Panicked(panicked.clone()));
     }
     effects::reused(outcome, &mut findings);
+    if outcome.terms.warnings_denied {
+        findings.extend(outcome.hygiene.iter().cloned().map(Finding::Unhygienic));
+    }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
     if let Some(service) = outcome.told_of_failures {

@@ -58,8 +58,8 @@ pub(super) struct Happened<S: Service> {
 #[derive(Debug)]
 #[must_use = "a call does nothing unless awaited"]
 pub struct Call<S: Service> {
-    client: Client<S>,
-    place: Place,
+    pub(super) client: Client<S>,
+    pub(super) place: Place,
     step: Step<S>,
 }
 
@@ -129,7 +129,7 @@ impl<S: Service> Client<S> {
     }
 
     /// Refuses what is the test's own business to the code under test.
-    fn test_only(&self) {
+    pub(super) fn test_only(&self) {
         assert!(
             self.link.is_given(),
             "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
@@ -160,6 +160,7 @@ impl<S: Service> Client<S> {
             return Some(Happened { operation, answer, fault: None });
         }
         state.timeline.called_from(state.actor, place, site);
+        state.calls_outside(name, operation.name, place);
         if state.timeline.is_recording() {
             let request = json(&request);
             let (service, operation) = (name, operation.name);
@@ -314,6 +315,22 @@ impl<S: Service> Call<S> {
         drop(state);
         self.client.hear(answer.running.as_deref());
         Poll::Ready(answer.result)
+    }
+
+    /// What will be asked, as long as it was not.
+    pub(super) fn request(&self) -> Option<&S::Request> {
+        match &self.step {
+            Step::Begin(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// The same, taken out: the call is made by somebody else.
+    pub(super) fn take_request(&mut self) -> Option<S::Request> {
+        match std::mem::replace(&mut self.step, Step::Done) {
+            Step::Begin(request) => Some(request),
+            _ => None,
+        }
     }
 
     /// The same call, with its reply made into what is wanted of it.

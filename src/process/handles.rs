@@ -12,6 +12,7 @@ use super::enqueue::{EnqueueLayers, EnqueueResult, enqueue_through, run_blocking
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
+use crate::hygiene::Hygiene;
 use crate::job::{JobId, JobState, LockTaken, kind_of};
 use crate::state::{Incoming, Intake, Keys, State, call_site};
 
@@ -279,6 +280,10 @@ fn enqueue_site() -> Site {
 fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<Answer> {
     let site = enqueue_site();
     state.timeline.called_from(state.actor, parcel.place, site);
+    if let Some(opened) = state.connections.in_transaction_since(state.actor) {
+        let (kind, place) = (parcel.kind, parcel.place);
+        state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
+    }
     if link.crashes(state, site, "before", Some(parcel.place)) {
         return None;
     }

@@ -18,6 +18,7 @@ mod queues;
 mod service;
 mod settings;
 mod stop;
+mod store;
 mod unique;
 
 pub use bulk::EnqueueBulkFuture;
@@ -26,6 +27,7 @@ pub use durable::Durable;
 pub use enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
 pub use handler::HandlerOptions;
 pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
+pub use store::{Begin, Store, StoreCall, Transaction};
 
 pub use perform::{Perform, PerformFuture, PerformService, Retries};
 
@@ -36,6 +38,7 @@ pub(crate) use enqueue::{EnqueueLayers, Given};
 pub(crate) use handler::{Attempt, Registered};
 pub(crate) use link::Link;
 pub(crate) use queues::Order;
+pub(crate) use store::hang_up;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -73,6 +76,7 @@ pub struct Process {
     /// Whether the queue was given out, with the layers that there were.
     gave_queue: Cell<bool>,
     grace: Cell<Duration>,
+    uses_store: Cell<bool>,
 }
 
 impl fmt::Debug for Process {
@@ -98,6 +102,7 @@ impl Process {
             layers: RefCell::default(),
             enqueue_layers: RefCell::default(),
             gave_queue: Cell::new(false),
+            uses_store: Cell::new(false),
             grace: Cell::new(stop::GRACE),
         }
     }
@@ -260,6 +265,16 @@ impl Process {
         let name = name.into();
         let door = self.link.shared().services.get(name).unwrap_or_else(|error| panic!("{error}"));
         Client::new(self.link.clone(), name, door)
+    }
+
+    /// The shared database, as this incarnation reaches it.
+    pub fn store(&self) -> Store {
+        self.uses_store.set(true);
+        Store::new(self.link.clone())
+    }
+
+    pub(crate) fn uses_store(&self) -> bool {
+        self.uses_store.get()
     }
 
     /// The queue: jobs enqueue jobs through it.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::choice::Place;
 use crate::explore::Share;
+use crate::hygiene::Hygiene;
 use crate::oracle::{Finding, Oracle};
 use crate::scenario::Scenario;
 use crate::timeline::Event;
@@ -62,6 +63,26 @@ pub struct Violation {
     pub runs: u64,
 }
 
+/// Something that works, and is asking for trouble in production. It is no violation unless the test says so
+/// ([`World::deny_warnings`](crate::World::deny_warnings)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Warning {
+    /// What is done, in one sentence.
+    pub summary: String,
+    /// What to do instead.
+    pub advice: &'static str,
+    /// Where in the code, as `file:line`, if it is one place.
+    pub place: Option<String>,
+}
+
+impl Warning {
+    pub(crate) fn new(hygiene: &Hygiene) -> Self {
+        let place = words::unhygienic_place(hygiene).map(|place| format!("{}:{}", place.file, place.line));
+        Self { summary: words::unhygienic(hygiene), advice: words::hygiene_advice(hygiene), place }
+    }
+}
+
 /// What an exploration found.
 ///
 /// Its `Display` is the report for people, its `Serialize` the one for programs. Both are the same in every run of
@@ -89,6 +110,8 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share: Option<Share>,
     pub(crate) notes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<Warning>,
     pub(crate) lines: LineMap,
     #[serde(skip)]
     pub(crate) replayed: bool,
@@ -138,6 +161,12 @@ impl Report {
     /// What is wrong, each cause once, the one with the smallest scenario first.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// What some run did that works and is asking for trouble, each once: a call to the outside, or an enqueue, while a
+    /// transaction of the store is open; a pool of connections smaller than the slots of its process.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// How many runs were judged, the reference run among them. Runs that were only repeated are not counted.
@@ -217,6 +246,14 @@ impl Showing {
                     // In the run in which nothing goes wrong there is no other place to blame.
                     marks.push(Mark { place, text, primary: marks.is_empty() });
                 }
+            }
+            if let Finding::Unhygienic(hygiene) = finding {
+                let place = words::unhygienic_place(hygiene);
+                marks.extend(place.map(|place| Mark {
+                    place,
+                    text: words::unhygienic(hygiene),
+                    primary: true,
+                }));
             }
             if let Finding::Repeated { effect, expected, .. } = finding {
                 for again in effects.iter().filter(|other| *other == effect).skip(*expected) {

@@ -1,7 +1,7 @@
 //! The report as text: the bug is seen before it is read.
 
 use super::explored::explored;
-use super::{Report, Showing, Verdict, crossing, source, timeline, words};
+use super::{Report, Showing, Verdict, Warning, crossing, source, timeline, words};
 use crate::oracle::Finding;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
@@ -45,6 +45,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         show(report, showing, &mut page);
     }
     others(report, &mut page);
+    warnings(report, &mut page);
     if !report.lines.is_empty() {
         page.heading("by line");
         report.lines.to_string().lines().for_each(|line| page.line(format!("  {line}")));
@@ -163,5 +164,16 @@ fn others(report: &Report, page: &mut Page) {
             page.line(format!("    - {}{place}", same.cause.join("; then ")));
             page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
         }
+    }
+}
+
+fn warnings(report: &Report, page: &mut Page) {
+    if report.warnings.is_empty() {
+        return;
+    }
+    page.heading("warnings");
+    for Warning { summary, advice, place } in &report.warnings {
+        let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        page.line(format!("  {summary}{place}: {advice}"));
     }
 }

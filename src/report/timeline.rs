@@ -85,6 +85,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
         What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        What::Remarked { text } => (text.clone(), false),
         What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
         What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),
         What::Exited { error } => (format!("the process exits: {error}"), false),

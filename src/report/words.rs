@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::Samples;
 use super::crossing::{Crossing, Step};
-use crate::choice::{Actor, Choice, Kind, Site};
+use crate::choice::{Actor, Choice, Kind, Place, Site};
 use crate::effect::{Effect, Reuse};
+use crate::hygiene::Hygiene;
 use crate::job::{Conflict, JobState, short_kind};
 use crate::oracle::Finding;
 use crate::panics::Panicked;
@@ -95,6 +96,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::LockLeft { kind, key, holder } => {
             format!("a lock was left behind for ever: {key} of `{}`, held by {holder}", short_kind(kind))
         }
+        Finding::Unhygienic(hygiene) => unhygienic(hygiene),
         Finding::Panicked(panicked) => body_panicked(panicked),
     }
 }
@@ -127,6 +129,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::Told { .. }
         | Finding::DeathUntold { .. }
         | Finding::LockLeft { .. }
+        | Finding::Unhygienic(_)
         | Finding::Panicked(_) => summary(finding),
     }
 }
@@ -187,6 +190,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
                 format!("{kind}: {key} is held by {holder}"),
             )
         }
+        Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
@@ -341,6 +345,52 @@ pub(crate) fn shrunk(seed: u64, before: usize, after: usize, cut: Option<usize>)
 /// The build cannot unwind.
 pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
 
+/// What is asking for trouble.
+pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
+    match hygiene {
+        Hygiene::OutsideCall { service, operation, opened, .. } => {
+            format!("{service}.{operation} is called while the transaction begun at {} is open", line(opened))
+        }
+        Hygiene::EnqueueInTransaction { kind, opened, .. } => {
+            let kind = short_kind(kind);
+            format!("job `{kind}` is enqueued while the transaction begun at {} is open", line(opened))
+        }
+        Hygiene::PoolTooSmall { process, slots, connections } => {
+            let connections = match connections {
+                1 => "1 connection".to_owned(),
+                count => format!("{count} connections"),
+            };
+            format!("`{process}` runs {slots} jobs at once over {connections} to the store")
+        }
+    }
+}
+
+/// What to do instead.
+pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
+    match hygiene {
+        Hygiene::OutsideCall { .. } => {
+            "row locks and a connection are held for as long as the answer takes; call after the commit"
+        }
+        Hygiene::EnqueueInTransaction { .. } => {
+            "the job may run before the commit and find nothing, and a rollback does not take it back; put a row into an outbox in the same transaction, and enqueue from there"
+        }
+        Hygiene::PoolTooSmall { .. } => {
+            "jobs wait for one another, and for ever where one of them needs a second connection; size the pool to the slots"
+        }
+    }
+}
+
+pub(crate) fn unhygienic_place(hygiene: &Hygiene) -> Option<Place> {
+    match hygiene {
+        Hygiene::OutsideCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
+        Hygiene::PoolTooSmall { .. } => None,
+    }
+}
+
+fn line(place: &Place) -> String {
+    format!("{}:{}", place.file, place.line)
+}
+
 /// An effect that had happened before.
 pub(crate) fn again(effect: &Effect) -> String {
     format!("{} happens again", effect.name())
@@ -390,6 +440,8 @@ fn crash(site: Site, point: &str) -> String {
         }
         (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
         (Site::Attempt, _) => "before the first line of the job".to_owned(),
+        (Site::Wait("lock-wait"), _) => "while it waits for a locked row".to_owned(),
+        (Site::Wait("pool-wait"), _) => "while it waits for a connection to the store".to_owned(),
         (Site::Wait(what), _) => format!("during a {what}"),
         (Site::Line(_), _) => "before this line".to_owned(),
         (Site::Queue, _) => "at the queue".to_owned(),

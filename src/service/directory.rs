@@ -11,10 +11,14 @@ use super::email::EmailService;
 use super::error_catcher::ErrorCatcher;
 use super::fulfillment::Fulfillment;
 use super::payments::Payments;
+use super::store::Database;
 use crate::choice::Name;
 
+/// The name of the store, as a service and as a state.
+pub(crate) const STORE: &str = "store";
+
 /// Names that a test cannot give to a service of its own: the built-in ones, and what shares their scenarios' text.
-const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_catcher", "store", "queue"];
+const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_catcher", STORE, "queue"];
 
 /// Why a process has no such service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +100,25 @@ impl Directory {
         let name = Name::from("error_catcher");
         let known = self.get(name).or_else(|_| self.put(name, ErrorCatcher::default()));
         known.expect("nothing else may have that name")
+    }
+
+    /// The store. It is made when it is first asked for.
+    pub(crate) fn store(&self) -> Shared<Database> {
+        self.store_if_there().unwrap_or_else(|| {
+            self.put(STORE.into(), Database::default()).expect("nothing else may have that name")
+        })
+    }
+
+    /// The store, if anybody has asked for it.
+    pub(crate) fn store_if_there(&self) -> Option<Shared<Database>> {
+        self.get(STORE.into()).ok()
+    }
+
+    /// What is in the store and stays there, as JSON, if anybody has asked for it.
+    pub(crate) fn stored(&self) -> Option<(Name, String)> {
+        let store = self.store_if_there()?;
+        let rows = store.lock().unwrap_or_else(PoisonError::into_inner).service.compared();
+        Some((STORE.into(), rows))
     }
 
     /// The service of that name.

@@ -102,14 +102,15 @@ const READ_STALE_OUTAGES: Faults = (
     &["ok", "unavailable", "throttled", "timed-out", "stale", "outage", "outage-for-ever"],
 );
 
-/// The faults of a call that comes over a line: those that any call has, then those of the line.
-macro_rules! over_a_line {
+/// Faults, and the names of their options.
+macro_rules! faults {
     ($($name:ident: [$($fault:ident $option:literal),*];)*) => {
         $(const $name: Faults = (&[$($fault),*], &["ok", $($option),*]);)*
     };
 }
 
-over_a_line! {
+// The faults of a call that comes over a line: those that any call has, then those of the line.
+faults! {
     WRITE_LINE: [
         Unavailable "unavailable", ReplyLost "reply-lost", Throttled "throttled", TimedOut "timed-out",
         TimedOutButDone "timed-out-but-done", Reset "reset", ResetButDone "reset-but-done",
@@ -136,6 +137,32 @@ over_a_line! {
         Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", StaleRead "stale", Outage "outage",
         OutageForEver "outage-for-ever", Reset "reset", HalfReply "half-a-reply"
     ];
+}
+
+// The faults of what throttles nobody, a database.
+faults! {
+    PLAIN_WRITE: [
+        Unavailable "unavailable", ReplyLost "reply-lost", TimedOut "timed-out", TimedOutButDone "timed-out-but-done"
+    ];
+    PLAIN_WRITE_OUTAGES: [
+        Unavailable "unavailable", ReplyLost "reply-lost", TimedOut "timed-out", TimedOutButDone "timed-out-but-done",
+        Outage "outage", OutageForEver "outage-for-ever"
+    ];
+    PLAIN_READ: [Unavailable "unavailable", TimedOut "timed-out"];
+    PLAIN_READ_STALE: [Unavailable "unavailable", TimedOut "timed-out", StaleRead "stale"];
+    PLAIN_READ_OUTAGES: [
+        Unavailable "unavailable", TimedOut "timed-out", Outage "outage", OutageForEver "outage-for-ever"
+    ];
+    PLAIN_READ_STALE_OUTAGES: [
+        Unavailable "unavailable", TimedOut "timed-out", StaleRead "stale", Outage "outage",
+        OutageForEver "outage-for-ever"
+    ];
+}
+
+// The faults of what does not last unless something else follows: however the line breaks, it has not happened.
+faults! {
+    PROVISIONAL: [Unavailable "unavailable"];
+    PROVISIONAL_OUTAGES: [Unavailable "unavailable", Outage "outage", OutageForEver "outage-for-ever"];
 }
 
 /// How a line ends without a whole answer.
@@ -246,6 +273,19 @@ impl<S: Service> Door<S> {
 
     fn faults(&self, operation: Operation, over_a_line: bool) -> Faults {
         let (stale, outages) = (self.settings.stale_reads, self.settings.outages.is_some());
+        if !operation.lasts {
+            return if outages { PROVISIONAL_OUTAGES } else { PROVISIONAL };
+        }
+        if !operation.throttles {
+            return match (operation.writes, stale, outages) {
+                (true, _, false) => PLAIN_WRITE,
+                (true, _, true) => PLAIN_WRITE_OUTAGES,
+                (false, false, false) => PLAIN_READ,
+                (false, true, false) => PLAIN_READ_STALE,
+                (false, false, true) => PLAIN_READ_OUTAGES,
+                (false, true, true) => PLAIN_READ_STALE_OUTAGES,
+            };
+        }
         match (operation.writes, stale, outages, over_a_line) {
             (true, _, false, false) => WRITE,
             (true, _, true, false) => WRITE_OUTAGES,

@@ -10,14 +10,16 @@ pub mod fulfillment;
 mod function;
 mod keys;
 pub mod payments;
+pub mod store;
 
-pub(crate) use directory::Directory;
+pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
 pub(crate) use door::{Answer, Door, Fault, Manner, Sight};
 #[cfg(feature = "http")]
 pub(crate) use door::{Broken, CLIENT_TIMEOUT};
 pub use function::{Function, function};
 pub use keys::Keys;
+pub use store::StoreError;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -84,12 +86,17 @@ pub struct Operation {
     pub writes: bool,
     /// Whether a service that crashes ([`Behave::Crash`]) has done it by then. Most have not.
     pub done_before_crash: bool,
+    /// Whether the service may answer 429. A database does not.
+    pub throttles: bool,
+    /// Whether what it does lasts by itself. A statement inside of a transaction does not: as long as nothing is
+    /// committed, it is the same however it fails.
+    pub lasts: bool,
 }
 
 impl Operation {
     /// An operation that may make an effect.
     pub const fn write(name: Name) -> Self {
-        Self { name, writes: true, done_before_crash: false }
+        Self { name, writes: true, done_before_crash: false, throttles: true, lasts: true }
     }
 
     /// This operation has happened when the service crashes in it: the caller is told that it did not, and it did.
@@ -100,7 +107,19 @@ impl Operation {
 
     /// An operation that only looks.
     pub const fn read(name: Name) -> Self {
-        Self { name, writes: false, done_before_crash: false }
+        Self { writes: false, ..Self::write(name) }
+    }
+
+    /// An operation of which nothing lasts unless another one follows: a statement inside of a transaction. It has the
+    /// crash points of a read, and one way to fail.
+    pub const fn provisional(name: Name) -> Self {
+        Self { lasts: false, ..Self::read(name) }
+    }
+
+    /// The service never answers 429 to this operation.
+    #[must_use]
+    pub const fn never_throttled(self) -> Self {
+        Self { throttles: false, ..self }
     }
 }
 

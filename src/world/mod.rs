@@ -24,7 +24,7 @@ use crate::choice::Name;
 use crate::clock::Moment;
 use crate::effect::Effects;
 use crate::executor::Executor;
-use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng};
+use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng, Store};
 use crate::runtime::Pool;
 use crate::service::Service;
 use crate::service::email::EmailService;
@@ -57,6 +57,8 @@ pub(crate) struct Terms {
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Parts of observed states that are not compared: the name of the state, a path.
     pub(crate) ignored: Vec<(Name, crate::json_path::JsonPath)>,
+    /// Whether what is asking for trouble is a violation.
+    pub(crate) warnings_denied: bool,
 }
 
 /// A small world: a queue, worker processes, the services they call. One is made for each run.
@@ -154,6 +156,13 @@ impl World {
         self.terms.borrow_mut().allowed.push((effect.into(), guarantee));
     }
 
+    /// Makes a violation of what is a warning otherwise ([`Report::warnings`](crate::Report::warnings)): a call to the
+    /// outside, or an enqueue, while a transaction of the store is open; a pool of connections smaller than the slots of
+    /// its process.
+    pub fn deny_warnings(&self) {
+        self.terms.borrow_mut().warnings_denied = true;
+    }
+
     /// Has `check` called after every step of every job. A panic in it is a violation.
     pub fn always(&self, check: impl Fn() + 'static) {
         self.executor.borrow_mut().always.push(Box::new(check));
@@ -194,6 +203,12 @@ impl World {
         Client::new(self.link(), "error_catcher".into(), self.shared.services.error_catcher())
     }
 
+    /// The shared database, for givens, settings and to look at. It is there if anybody asks for it, and then its rows are
+    /// compared when the run ends, under the name `store`.
+    pub fn store(&self) -> Store {
+        Store::new(self.link())
+    }
+
     /// Puts in a service of the test's own. It has the same faults, ledger and crash points as the built-in ones; processes
     /// reach it by [`Process::service`]. What comes back is for givens, settings, and to look at.
     ///
@@ -230,9 +245,8 @@ impl World {
     /// When one cannot be written as JSON: its name and why.
     pub(crate) fn look(&self) -> Result<Vec<(Name, String)>, (Name, serde_json::Error)> {
         let observed = self.observed.borrow();
-        observed
-            .iter()
-            .map(|o| (o.look)().map(|json| (o.name, json)).map_err(|error| (o.name, error)))
-            .collect()
+        let states =
+            observed.iter().map(|o| (o.look)().map(|json| (o.name, json)).map_err(|error| (o.name, error)));
+        states.chain(self.shared.services.stored().map(Ok)).collect()
     }
 }

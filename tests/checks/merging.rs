@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use retryproof::service::error_catcher::Notification;
 use retryproof::service::payments::{Charge, DECLINED_AMOUNT};
-use retryproof::{Clock, Delivery, Explore, Report, World};
+use retryproof::{Clock, Delivery, Explore, Report, ServiceError, World};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -183,6 +184,72 @@ fn a_service_that_is_not_the_same() {
         });
         world.enqueue(1_u8);
         world.durable("nothing", ());
+        world.settle().await;
+    });
+}
+
+/// One fault and one crash. What happens only where both do, and in neither alone, shows in runs that could be merged.
+fn a_fault_and_a_crash() -> Explore {
+    Explore::new().name("test").deviations(2).crashes(1).faults(1).deliveries(0).switches(0)
+}
+
+#[test]
+fn a_run_whose_key_was_anothers() {
+    // After a look-up that failed it asks for something else under a key that is known, and then waits for ever; a
+    // crash in the wait leaves what a crash leaves in which nothing of it has happened.
+    finds_the_same(&a_fault_and_a_crash(), "stands for both", async |world: &World| {
+        world.durable("nothing", ());
+        world.payments().charge(Charge::of_order(1, 500).key("k")).await.unwrap();
+        world.process("worker", |p| {
+            let (payments, clock) = (p.payments(), p.clock());
+            p.handle(async move |_: u8| {
+                let failed = payments.charges(1).await.is_err();
+                if failed {
+                    let _ = payments.charge(Charge::of_order(1, 666).key("k")).await;
+                }
+                clock.yield_now().await;
+                clock.yield_now().await;
+                if failed {
+                    std::future::pending().await
+                }
+            });
+        });
+        world.enqueue(1_u8);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_run_in_which_another_attempt_told() {
+    // The first attempt fails always. It tells of that, wrongly, where its look-up failed; otherwise the second one tells
+    // in its ordinary course. The process dies later on; only then does the second job end.
+    finds_the_same(&a_fault_and_a_crash(), "told in 1 attempts", async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| {
+            let (tried, told) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+            let (payments, catcher, early) = (p.payments(), p.error_catcher(), told.clone());
+            p.handle(async move |_: u8| {
+                let again = tried.replace(true);
+                let looked = if again { Ok(Vec::new()) } else { payments.charges(1).await };
+                // A failure that takes no time.
+                let failed = matches!(looked, Err(ServiceError::Unavailable { .. }));
+                if failed || again && !early.get() {
+                    early.set(failed);
+                    while catcher.notify(Notification::new("Charge", "down")).await.is_err() {}
+                }
+                again.then_some(()).ok_or("once")
+            })
+            .max_retries(3);
+            let clock = p.clock();
+            p.handle(async move |_: u16| {
+                clock.yield_now().await;
+                if told.get() {
+                    std::future::pending().await
+                }
+            });
+        });
+        world.enqueue(1_u8);
+        world.enqueue_in(600 * S, 1_u16);
         world.settle().await;
     });
 }

@@ -1,0 +1,56 @@
+//! What a call to the store answers, made into what its caller wants.
+
+use serde::de::DeserializeOwned;
+
+use crate::service::store::{Got, Reply, Row, Shown, StoreError};
+
+fn other_reply<T>() -> T {
+    unreachable!("the store answers what it was asked")
+}
+
+fn decode<T: DeserializeOwned>(
+    key: &str,
+    Shown { value, version, .. }: &Shown,
+) -> Result<Row<T>, StoreError> {
+    match serde_json::from_str(&value.0) {
+        Ok(value) => Ok(Row { value, version: *version }),
+        Err(error) => {
+            let (key, wanted, reason) = (key.to_owned(), std::any::type_name::<T>(), error.to_string());
+            Err(StoreError::Undecodable { key, wanted, reason })
+        }
+    }
+}
+
+pub(super) fn row<T: DeserializeOwned>(reply: Reply) -> Result<Option<Row<T>>, StoreError> {
+    match reply {
+        Reply::Row(Got { key, row }) => row.map(|row| decode(&key, &row)).transpose(),
+        _ => other_reply(),
+    }
+}
+
+pub(super) fn rows<T: DeserializeOwned>(reply: Reply) -> Result<Vec<(String, Row<T>)>, StoreError> {
+    match reply {
+        Reply::Rows(rows) => {
+            rows.into_iter().map(|(key, row)| decode(&key, &row).map(|row| (key, row))).collect()
+        }
+        _ => other_reply(),
+    }
+}
+
+pub(super) fn nothing(reply: Reply) -> Result<(), StoreError> {
+    done(reply).map(drop)
+}
+
+pub(super) fn done(reply: Reply) -> Result<bool, StoreError> {
+    match reply {
+        Reply::Done(done) => Ok(done),
+        _ => other_reply(),
+    }
+}
+
+pub(super) fn number(reply: Reply) -> Result<i64, StoreError> {
+    match reply {
+        Reply::Number(number) => Ok(number),
+        _ => other_reply(),
+    }
+}

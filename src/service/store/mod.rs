@@ -1,0 +1,303 @@
+//! A shared database, or Redis: rows under keys, with versions, times to live, row locks and transactions.
+//!
+//! What happens in it is state, not effects: no customer notices a row. It is compared when a run ends, as durable
+//! state is. Who waits for a row, and who has a connection, is the business of those who call.
+
+mod change;
+mod error;
+mod transaction;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::StoreError;
+pub use transaction::Isolation;
+pub(crate) use transaction::TxId;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use self::change::Change;
+use self::transaction::Open;
+use super::{Cx, Made, Operation, Refusal, Service};
+
+/// A row, as a look-up shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row<T> {
+    /// What was put there.
+    pub value: T,
+    /// How often the row was changed, from 1. It goes on after the row was deleted and put there again.
+    pub version: u64,
+}
+
+/// A value as JSON, written once and never changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Json(pub(crate) Arc<str>);
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: serde_json::Value = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+/// What is asked of the database, and in which transaction, if in one.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Request {
+    #[serde(flatten)]
+    pub(crate) ask: Ask,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transaction: Option<TxId>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Ask {
+    Get { key: String },
+    Scan { prefix: String },
+    Put { key: String, value: Json },
+    Insert { key: String, value: Json },
+    Delete { key: String },
+    DeleteIf { key: String, value: Json },
+    Incr { key: String, by: i64 },
+    CompareAndSet { key: String, version: u64, value: Json },
+    SetIfAbsent { key: String, value: Json, ttl: Option<Duration> },
+    ForUpdate { key: String },
+    SkipLocked { prefix: String, most: usize },
+    Commit {},
+}
+
+impl Ask {
+    fn name(&self) -> &'static str {
+        match self {
+            Ask::Get { .. } => "get",
+            Ask::Scan { .. } => "scan",
+            Ask::Put { .. } => "put",
+            Ask::Insert { .. } => "insert",
+            Ask::Delete { .. } => "delete",
+            Ask::DeleteIf { .. } => "delete_if",
+            Ask::Incr { .. } => "incr",
+            Ask::CompareAndSet { .. } => "compare_and_set",
+            Ask::SetIfAbsent { .. } => "set_if_absent",
+            Ask::ForUpdate { .. } => "for_update",
+            Ask::SkipLocked { .. } => "skip_locked",
+            Ask::Commit {} => "commit",
+        }
+    }
+
+    /// The row that it changes or locks, if it is about one.
+    fn locks(&self) -> Option<&str> {
+        match self {
+            Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => None,
+            Ask::Put { key, .. }
+            | Ask::Insert { key, .. }
+            | Ask::Delete { key }
+            | Ask::DeleteIf { key, .. }
+            | Ask::Incr { key, .. }
+            | Ask::CompareAndSet { key, .. }
+            | Ask::SetIfAbsent { key, .. }
+            | Ask::ForUpdate { key } => Some(key),
+        }
+    }
+}
+
+/// A row as the database shows it: its value and its version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Shown {
+    pub(crate) value: Json,
+    pub(crate) version: u64,
+    /// When it goes by itself.
+    #[serde(skip)]
+    expires: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Reply {
+    Row(Got),
+    Rows(BTreeMap<String, Shown>),
+    /// Whether it was done.
+    Done(bool),
+    Number(i64),
+    #[serde(serialize_with = "in_words")]
+    Failed(StoreError),
+}
+
+/// A row that was asked for by its key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Got {
+    pub(crate) key: String,
+    pub(crate) row: Option<Shown>,
+}
+
+impl Serialize for Got {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.row.serialize(serializer)
+    }
+}
+
+fn in_words<S: Serializer>(error: &StoreError, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(error)
+}
+
+/// A row as it is stored. A deleted one stays, without a value: its versions go on, and a transaction that saw it
+/// absent must know that it changed.
+#[derive(Clone, Debug, Default)]
+struct Stored {
+    value: Option<Json>,
+    version: u64,
+    expires: Option<Duration>,
+    /// The number of the commit that changed it last.
+    changed: u64,
+    made: Made,
+    /// What it was before, for replicas that lag behind, where there are any.
+    past: Vec<Past>,
+}
+
+#[derive(Clone, Debug)]
+struct Past {
+    value: Option<Json>,
+    version: u64,
+    made: Made,
+}
+
+impl Stored {
+    fn shown(&self, now: Duration) -> Option<Shown> {
+        let live = self.expires.is_none_or(|at| now < at);
+        let (version, expires) = (self.version, self.expires);
+        self.value.as_ref().filter(|_| live).map(|value| Shown { value: value.clone(), version, expires })
+    }
+
+    /// As a replica shows it, which may lag behind.
+    fn shown_by_replica(&self, cx: &Cx<'_>) -> Option<Shown> {
+        if cx.shows(self.made) {
+            return self.shown(cx.now());
+        }
+        let past = self.past.iter().rfind(|past| cx.shows(past.made))?;
+        let version = past.version;
+        past.value.as_ref().map(|value| Shown { value: value.clone(), version, expires: None })
+    }
+}
+
+/// The database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Database {
+    rows: BTreeMap<String, Stored>,
+    /// How many changes were committed: each commit is one, however many rows it changes.
+    commits: u64,
+    open: BTreeMap<TxId, Open>,
+    opened: u64,
+    locks: BTreeMap<String, TxId>,
+    /// Rows whose locks were given up since somebody asked: those who wait for them want to know.
+    released: Vec<String>,
+    /// Whether what rows were before is kept.
+    has_replicas: bool,
+}
+
+impl Database {
+    /// Look-ups outside of a transaction may go to a replica: what rows were before is kept from here on.
+    pub(crate) fn add_replicas(&mut self) {
+        self.has_replicas = true;
+    }
+
+    /// The rows that stay, as JSON. Those with a time to live go by themselves.
+    pub(crate) fn compared(&self) -> String {
+        let stay = |(key, row): (&'_ String, &'_ Stored)| match (&row.value, row.expires) {
+            (Some(value), None) => Some((serde_json::Value::from(key.as_str()), value.clone())),
+            _ => None,
+        };
+        let mut text = "{".to_owned();
+        for (at, (key, value)) in self.rows.iter().filter_map(stay).enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            let _ = write!(text, "{comma}{key}:{}", value.0);
+        }
+        text + "}"
+    }
+
+    fn committed(&self, key: &str, now: Duration) -> Option<Shown> {
+        self.rows.get(key).and_then(|row| row.shown(now))
+    }
+
+    /// A call outside of a transaction: what it changes is committed at once.
+    fn at_once(&mut self, ask: Ask, cx: &Cx<'_>) -> Reply {
+        match ask {
+            Ask::Get { key } => {
+                let row = self.rows.get(&key).and_then(|row| row.shown_by_replica(cx));
+                Reply::Row(Got { key, row })
+            }
+            Ask::Scan { prefix } => {
+                let shown = under(&self.rows, &prefix)
+                    .filter_map(|(key, row)| Some((key.clone(), row.shown_by_replica(cx)?)));
+                Reply::Rows(shown.collect())
+            }
+            // Without a transaction there is nothing to hold a lock for, and nothing to commit.
+            Ask::ForUpdate { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => {
+                Reply::Failed(StoreError::RolledBack)
+            }
+            write => {
+                let seen = write.locks().and_then(|key| self.committed(key, cx.now()));
+                let (change, reply) = change::decide(write, seen, cx.now());
+                if let Some(change) = change {
+                    self.commits += 1;
+                    self.apply(change, cx.made());
+                }
+                reply
+            }
+        }
+    }
+
+    /// Changes a row, as part of the last commit.
+    fn apply(&mut self, Change { key, value, expires }: Change, made: Made) {
+        let row = self.rows.entry(key).or_default();
+        if self.has_replicas && row.version > 0 {
+            row.past.push(Past { value: row.value.take(), version: row.version, made: row.made });
+        }
+        row.version += 1;
+        (row.value, row.expires, row.made, row.changed) = (value, expires, made, self.commits);
+    }
+}
+
+/// The rows whose keys begin so.
+fn under<'m, V>(
+    rows: &'m BTreeMap<String, V>,
+    prefix: &'m str,
+) -> impl Iterator<Item = (&'m String, &'m V)> + 'm {
+    rows.range(prefix.to_owned()..).take_while(move |(key, _)| key.starts_with(prefix))
+}
+
+impl Service for Database {
+    type Request = Request;
+    type Reply = Reply;
+
+    fn operation(&self, Request { ask, transaction }: &Request) -> Operation {
+        let name = ask.name().into();
+        let operation = match (ask, transaction) {
+            (Ask::Commit {}, _) => Operation::write(name),
+            (_, Some(_)) => Operation::provisional(name),
+            (Ask::Get { .. } | Ask::Scan { .. }, None) => Operation::read(name),
+            (_, None) => Operation::write(name),
+        };
+        operation.never_throttled()
+    }
+
+    fn answer(&mut self, Request { ask, transaction }: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+        Ok(match transaction {
+            None => self.at_once(ask, cx),
+            Some(transaction) => self.statement(transaction, ask, cx).unwrap_or_else(Reply::Failed),
+        })
+    }
+
+    fn state(&self) -> Option<String> {
+        // Numbers of commits are there for transactions, which die with their processes; times for replicas.
+        let mut text = String::new();
+        for (key, Stored { value, version, expires, made, past, .. }) in &self.rows {
+            let made = self.has_replicas.then_some((made, past));
+            let _ = write!(text, "{key:?} {value:?} {version} {expires:?} {made:?};");
+        }
+        Some(text)
+    }
+}
