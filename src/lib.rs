@@ -107,7 +107,9 @@
 //!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
-//!   too: [`Http`].
+//!   too
+#![cfg_attr(feature = "http", doc = "  ([`Http`])")]
+//!   for clients that speak HTTP.
 //!
 //! # Limitations
 //!
@@ -160,8 +162,6 @@
 //! The outcome of a run is compared, as a multiset of effects, the durable and observed state, and the end of each
 //! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
 //! violation, and a harmless reordering is none.
-
-#![cfg_attr(not(feature = "http"), doc = "\n[`Http`]: #the-map")]
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
