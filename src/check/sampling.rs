@@ -121,7 +121,8 @@ impl Exploration<'_> {
         Group { subject, kinds, finding, plan, runs }
     }
 
-    /// A smaller plan by which a run still `fails` as it did. A deviation that is not met any more is no way to fail.
+    /// A smaller plan by which a run still `fails` as it did. What is not met any more is not taken, and the run bears the
+    /// name of what it has taken.
     fn shrunk(&mut self, plan: Plan, mut fails: impl FnMut(&mut Self, &Ran) -> bool) -> Plan {
         let ran = self.run(plan.clone());
         if !fails(self, &ran) {
@@ -138,7 +139,7 @@ impl Exploration<'_> {
                 return None;
             }
             let ran = self.run(Plan::Wanted(wanted.to_vec()));
-            (ran.divergence.is_none() && fails(self, &ran)).then(|| taken(&ran))
+            fails(self, &ran).then(|| taken(&ran))
         });
         let seed = self.basis.settings.seed;
         let cut = (tries > MOST_TRIES).then_some(MOST_TRIES);

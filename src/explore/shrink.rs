@@ -3,7 +3,7 @@
 use crate::choice::Wanted;
 
 /// The deviations without those that the failure does not need. `fails` runs a scenario, and returns the deviations
-/// that it took if it fails in the same way; one that cannot be run as it stands does not.
+/// that it took if it fails in the same way.
 ///
 /// First large pieces are dropped, then smaller ones, in the end single ones: none of what is left can be dropped alone
 /// (Zeller, Hildebrandt: *Simplifying and Isolating Failure-Inducing Input*, 2002). What comes later goes first: much of
