@@ -484,6 +484,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_stream_the_first_may_come_next_and_of_those_that_are_scheduled_the_one_that_is_due_first() {
+        let mut queue = Queue::default();
+        for (due, stream) in [(0, "s"), (5, "s"), (3, "s"), (9, "t")] {
+            let (payload, stream) = (String::new(), Some(stream.into()));
+            let new = New { kind: "k", payload, due: due * S, parent: 0, stream };
+            queue.enqueue(new, Duration::ZERO);
+        }
+        let may = |queue: &Queue| (1..=4).filter(|&job| queue.may_come_next(job)).collect::<Vec<_>>();
+        assert_eq!(may(&queue), [1, 4]);
+        queue.give_up(1, JobState::Cleared);
+        assert_eq!(may(&queue)[1..], [3, 4]);
+    }
+
+    #[test]
     fn ids_derive_from_content_and_occurrence() {
         let mut one = Queue::default();
         let mut other = Queue::default();
