@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex};
 use crate::state::lock;
 
 /// Pieces for each thread that may be under way or wait for those before them: so that what waits stays bounded.
-const MOST_WAITING: usize = 8;
+const MOST_WAITING: usize = 4;
 
 /// Where pieces come from, and results go to.
 pub(super) trait Source {

@@ -150,9 +150,9 @@ impl Source for Level<'_> {
     type Result = Done;
 
     fn take(&mut self, is_back: bool) -> Option<Self::Piece> {
-        // Small enough for all to end at about the same time, large enough for the desk not to matter. Of the first
-        // level single runs are taken, of the others families.
-        let size = |left: usize| (left / (4 * self.threads)).clamp(1, 64);
+        // Small enough for all to end at about the same time, and for little to be in vain where a limit is met; large
+        // enough for the desk not to matter. Of the first level single runs are taken, of the others families.
+        let size = |left: usize| (left / (4 * self.threads)).clamp(1, 8);
         let size_here = size(self.explorer.left(&self.ahead));
         if let Some(piece) = self.explorer.piece(&mut self.ahead, size_here) {
             return Some((piece, size_here));
