@@ -1,4 +1,4 @@
-//! What the executor costs: `cargo bench --bench drain`, quickly with `-- --test`.
+//! What the executor costs: `cargo bench -p retryproof-benches --bench drain`, quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
 

@@ -1,4 +1,4 @@
-//! What a run over HTTP costs: `cargo bench --bench http --features http`, quickly with `-- --test`.
+//! What a run over HTTP costs: `cargo bench -p retryproof-benches --bench http`, quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![expect(clippy::print_stdout, reason = "what was measured is shown")]
 

@@ -1,4 +1,4 @@
-//! What crashes at lines cost: `cargo bench --bench lines`, quickly with `-- --test`.
+//! What crashes at lines cost: `cargo bench -p retryproof-benches --bench lines`, quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![expect(clippy::print_stdout, reason = "a table on stdout is half of what this program is for")]
 #![allow(missing_docs, reason = "a program without an interface")]

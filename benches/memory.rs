@@ -1,4 +1,4 @@
-//! The most memory that an exploration holds: `cargo bench --bench memory`. Linux only: it reads `VmHWM`. Each size
+//! The most memory that an exploration holds: `cargo bench -p retryproof-benches --bench memory`. Linux only: it reads `VmHWM`. Each size
 //! is explored by a process of its own. With `-- --test` a thousand runs are the most. Then what a queued job takes.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![allow(missing_docs, reason = "a program without an interface")]

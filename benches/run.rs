@@ -1,4 +1,4 @@
-//! What a run costs, and what its parts cost: `cargo bench --bench run`, quickly with `-- --test`.
+//! What a run costs, and what its parts cost: `cargo bench -p retryproof-benches --bench run`, quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
 

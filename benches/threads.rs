@@ -1,4 +1,4 @@
-//! One exploration on one thread and on more: `cargo bench --bench threads`. With `-- --test` once, and less of it.
+//! One exploration on one thread and on more: `cargo bench -p retryproof-benches --bench threads`. With `-- --test` once, and less of it.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]

@@ -53,6 +53,16 @@ impl fmt::Debug for Http {
     }
 }
 
+/// The same as [`Http::uri`], at once.
+impl std::future::IntoFuture for Http {
+    type Output = String;
+    type IntoFuture = std::future::Ready<String>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        std::future::ready(self.uri())
+    }
+}
+
 impl Http {
     /// `http://127.0.0.1:43117`, without a slash at the end. The port is another one in each incarnation and each run.
     pub fn uri(&self) -> String {
@@ -194,16 +204,16 @@ impl Process {
     /// ```
     /// use retryproof::{Explore, World};
     ///
+    /// // As well with `reqwest` in `p.handle`: see the examples in `over-http/`.
     /// let report = Explore::new().deviations(1).run(async |world: &World| {
     ///     world.process("worker", |p| {
-    ///         let (uri, client) = (p.http().uri(), reqwest::Client::new());
-    ///         p.handle(async move |order: u32| {
+    ///         let uri = p.http().uri();
+    ///         p.handle_blocking(move |order: u32| {
     ///             let charge = serde_json::json!({
     ///                 "customer_id": "cu_2", "payment_method_id": "pm_2", "amount_cents": 500,
     ///                 "metadata": { "order_id": order.to_string() },
     ///             });
-    ///             let charged = client.post(format!("{uri}/payments/charge")).json(&charge).send().await?;
-    ///             charged.error_for_status().map(drop)
+    ///             ureq::post(format!("{uri}/payments/charge")).send_json(charge).map(drop)
     ///         });
     ///     });
     ///     world.enqueue(6_u32);

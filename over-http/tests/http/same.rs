@@ -1,7 +1,7 @@
 //! The same scenario, in process and over HTTP, has the same outcome: the jobs of the order pipeline, both ways, through
 //! each of its scenarios.
 
-#[path = "../../examples/order_pipeline/order.rs"]
+#[path = "../../../examples/order_pipeline/order.rs"]
 mod order;
 
 use std::path::Path;
@@ -246,7 +246,7 @@ fn points(job: &str, calls: &[(&str, bool)]) -> Vec<String> {
 
 #[track_caller]
 fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/orders.json");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/orders.json");
     let mut orders = order::load(&fixture).unwrap();
     let plain = orders.iter().position(|o| o.total_cents != 9_999 && !o.customer.address.trim().is_empty());
     let declined = orders.iter().position(|order| order.total_cents == 9_999);

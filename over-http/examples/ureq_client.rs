@@ -1,7 +1,7 @@
 //! A blocking job whose client is `ureq`, as it is in production: it is given another base URI, and nothing else.
 //!
 //! ```console
-//! $ cargo run --features http --example http_ureq
+//! $ cargo run -p retryproof-over-http --example ureq_client
 //! ```
 //!
 //! The job sends a welcome email. The email service knows no key, so what mends the job is a look before it
@@ -50,7 +50,7 @@ impl Mailer {
 }
 
 fn explore(name: &str, looks: bool) -> Report {
-    let replay = "cargo run --features http --example http_ureq";
+    let replay = "cargo run -p retryproof-over-http --example ureq_client";
     Explore::new().name(name).replay_command(replay).run(async |world: &World| {
         world.process("worker", move |p| {
             let mailer = Mailer { agent: Agent::new_with_defaults(), base: p.http().uri(), looks };

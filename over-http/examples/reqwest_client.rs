@@ -1,7 +1,7 @@
 //! An async job whose client is `reqwest`, as it is in production: it is given another base URI, and nothing else.
 //!
 //! ```console
-//! $ cargo run --features http --example http_reqwest
+//! $ cargo run -p retryproof-over-http --example reqwest_client
 //! ```
 //!
 //! The job pays for an order and has it shipped. It is explored twice: as it is, and with keys that are the same in
@@ -69,7 +69,7 @@ impl Shop {
 }
 
 fn explore(name: &str, keyed: bool) -> Report {
-    let replay = "cargo run --features http --example http_reqwest";
+    let replay = "cargo run -p retryproof-over-http --example reqwest_client";
     Explore::new().name(name).replay_command(replay).run(async |world: &World| {
         world.process("worker", move |p| {
             let shop = Shop::new(p.http().uri(), keyed).expect("a client can be built");
