@@ -7,7 +7,7 @@ use crash_points::crash_points;
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Charged, Payments};
-use retryproof::{Client, Clock, Durable, ServiceError, World};
+use retryproof::{Client, Clock, Durable, Guarantee, ServiceError, World};
 
 use crate::job::{CompleteOrder, Order};
 
@@ -60,6 +60,8 @@ impl Shop {
 
 /// Ten awaits, three effects, fourteen lines.
 pub(crate) async fn ten_awaits(world: &World) {
+    // To look before sending is two steps: two deliveries at once both find nothing.
+    world.allow("email.send", Guarantee::AtLeastOnce);
     let orders = world.durable("orders", BTreeMap::<u32, Order>::new());
     world.process("worker", move |p| {
         let (payments, email, fulfillment) = (p.payments(), p.email(), p.fulfillment());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::{Charge, Charged};
-use retryproof::{ServiceError, World};
+use retryproof::{Guarantee, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
 /// What the queue carries.
@@ -41,6 +41,8 @@ impl CompleteOrder {
 /// Two look-ups, three effects, two sleeps and three yields. It is retry-proof, so that an exploration runs to its
 /// end and pays for no report: the charge and the parcel bear keys, the email is looked up before it is sent.
 pub(crate) async fn ten_awaits(world: &World) {
+    // To look before sending is two steps: two deliveries at once both find nothing.
+    world.allow("email.send", Guarantee::AtLeastOnce);
     let orders = world.durable("orders", BTreeMap::<u32, Order>::new());
     world.process("worker", move |p| {
         let (payments, email, fulfillment) = (p.payments(), p.email(), p.fulfillment());
