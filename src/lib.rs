@@ -1,5 +1,5 @@
-//! Crashes your background jobs at every await, loses their replies, delivers them twice, and proves that their
-//! effects still happen exactly once.
+//! Crashes your background jobs at every await, loses their replies, delivers them twice, lets workers overtake each
+//! other, and proves that their effects still happen exactly once.
 //!
 //! A dev-dependency. A test describes a small world (a queue, worker processes, the outside services that jobs call)
 //! and the jobs to run in it. The harness runs that world again and again, each time with something else going wrong,
