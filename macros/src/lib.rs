@@ -69,7 +69,7 @@ impl Parse for Setting {
 fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<TokenStream> {
     let signature = &body.sig;
     if signature.asyncness.is_none() {
-        let message = "a retryproof test is an `async fn` that takes `world: &World`";
+        let message = "a retryproof test is an `async fn` that takes `world: &World` (did `use retryproof::*` put this attribute in the place of `#[test]`? then import by name)";
         return Err(Error::new(signature.fn_token.span(), message));
     }
     if signature.inputs.len() != 1 || !signature.generics.params.is_empty() {

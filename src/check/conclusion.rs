@@ -68,6 +68,9 @@ impl Exploration<'_> {
         if self.tally.by_orders && self.orders().cut {
             self.notes.insert(0, words::orders_cut(MOST_ORDERS));
         }
+        if exhausted && self.tally.runs == 1 && self.basis.share.is_all() {
+            self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
+        }
         let samples = std::mem::take(&mut self.samples);
         if verdict == Verdict::RetryProof && !samples.is_empty() {
             self.notes.push(words::only_sampled(&samples));
@@ -91,18 +94,18 @@ impl Exploration<'_> {
 
     /// What the test allows is part of what it proves.
     pub(super) fn note_guarantees(&mut self) {
-        for (effect, guarantee) in &self.basis.reference.outcome.terms.allowed {
-            let note = words::allowed(effect, *guarantee);
-            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
-        }
         // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
         let outcome = &self.basis.reference.outcome;
         let happens =
             |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
-        for (effect, _) in outcome.terms.allowed.iter().filter(|(effect, _)| !happens(effect)) {
-            self.notes.push(format!(
-                "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
-            ));
+        for (effect, guarantee) in &outcome.terms.allowed {
+            let note = match happens(effect) {
+                true => words::allowed(effect, *guarantee),
+                false => Some(format!(
+                    "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
+                )),
+            };
+            self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
         let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
         for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {

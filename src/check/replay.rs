@@ -20,6 +20,8 @@ impl Explore {
             return text.parse().map(Some);
         }
         match std::env::var(REPLAY) {
+            // As a matrix of CI jobs leaves it.
+            Ok(text) if text.trim().is_empty() => Ok(None),
             Ok(text) => {
                 let scenario: Scenario = text.parse()?;
                 if scenario.test() != test {

@@ -43,6 +43,8 @@ impl Explore {
         }
         match variable(SHARD) {
             Err(VarError::NotPresent) => Ok(Share::default()),
+            // As a matrix of CI jobs leaves it.
+            Ok(text) if text.trim().is_empty() => Ok(Share::default()),
             Ok(text) if text == BAZEL => bazels(variable),
             Ok(text) => text.parse().map_err(ShardError::Variable),
             Err(VarError::NotUnicode(text)) => {
@@ -88,6 +90,7 @@ mod tests {
         let (plain, third) = (Explore::new(), Explore::new().shard(3, 4));
         assert_eq!(share(&plain, &[]), Ok("1 of 1".to_owned()));
         assert_eq!(share(&plain, &[(SHARD, "2/5")]), Ok("2 of 5".to_owned()));
+        assert_eq!(share(&plain, &[(SHARD, "")]), share(&plain, &[]));
         assert_eq!(share(&third, &[(SHARD, "2/5")]), Ok("3 of 4".to_owned()));
     }
 

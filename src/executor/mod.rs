@@ -378,7 +378,11 @@ impl Executor {
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
             let polled = context.within(now, &life, || life::risk(&life, go_on));
-            self.shared.state().task = None;
+            {
+                // What looks on is the test's.
+                let mut state = self.shared.state();
+                (state.task, state.actor) = (None, Actor::Test);
+            }
             for check in &self.always {
                 check();
             }

@@ -53,7 +53,7 @@ impl Process {
 /// world.settle_until(|world| world.now() >= Duration::from_secs(10)).run();
 /// world.shut_down("worker");
 /// world.settle().run();
-/// assert_eq!(done.get(), 11);
+/// assert_eq!(done.get(), 10);
 /// ```
 #[derive(Clone, Debug)]
 pub struct StopSignal {

@@ -130,6 +130,8 @@ pub(crate) struct Showing {
     pub(crate) findings: Vec<Finding>,
     /// Places to be marked in the source, with what is to be said of them.
     pub(crate) marks: Vec<Mark>,
+    /// The ids of effects that happened too often.
+    pub(crate) repeated: Vec<String>,
 }
 
 /// A place in the source and what is to be said of it.
@@ -229,7 +231,7 @@ impl Showing {
         findings: Vec<Finding>,
         effects: &[crate::effect::Effect],
     ) -> Self {
-        let mut marks = Vec::new();
+        let (mut marks, mut repeated) = (Vec::new(), Vec::new());
         for event in &events {
             if let crate::timeline::What::Deviated { choice, place: Some(place), instead } = &event.what {
                 marks.push(Mark {
@@ -257,6 +259,7 @@ impl Showing {
             }
             if let Finding::Repeated { effect, expected, .. } = finding {
                 for again in effects.iter().filter(|other| *other == effect).skip(*expected) {
+                    repeated.push(again.id.clone());
                     if let Some(place) = again.place {
                         let text = words::at(again.by, &words::again(again));
                         marks.push(Mark { place, text, primary: false });
@@ -264,7 +267,7 @@ impl Showing {
                 }
             }
         }
-        Self { scenario, events, findings, marks }
+        Self { scenario, events, findings, marks, repeated }
     }
 
     /// What went wrong, in words.

@@ -2,7 +2,6 @@
 
 use super::explored::explored;
 use super::{Report, Showing, Verdict, Warning, crossing, source, timeline, words};
-use crate::oracle::Finding;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
 const MOST_LINES: usize = 60;
@@ -94,7 +93,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         page.line(format!("error: {wrong}"));
     }
     page.heading("what happened");
-    let lines = timeline::lines(&showing.events, &repeated(showing));
+    let lines = timeline::lines(&showing.events, &showing.repeated);
     let cut = if report.replayed { 0 } else { lines.len().saturating_sub(MOST_LINES) };
     for (index, line) in lines.iter().enumerate() {
         let from = MOST_LINES * 2 / 3;
@@ -127,22 +126,6 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     }
     page.heading("replay");
     page.line(format!("  RETRYPROOF_REPLAY='{}' {}", showing.scenario, report.replay_command));
-}
-
-/// The ids of effects that happened too often.
-fn repeated(showing: &Showing) -> Vec<String> {
-    use crate::timeline::What;
-    let mut ids = Vec::new();
-    for finding in &showing.findings {
-        let Finding::Repeated { effect, expected, .. } = finding else { continue };
-        // Those of the same name, after as many as were expected: the first one is the finding's own.
-        let same = showing.events.iter().filter_map(|event| match &event.what {
-            What::Effect { name, id } if *name == effect.name() => Some(id),
-            _ => None,
-        });
-        ids.extend(same.skip_while(|id| **id != effect.id).skip(*expected).cloned());
-    }
-    ids
 }
 
 fn others(report: &Report, page: &mut Page) {

@@ -342,6 +342,9 @@ pub(crate) fn shrunk(seed: u64, before: usize, after: usize, cut: Option<usize>)
     format!("found past the bound with seed {seed}, in {after} deviation{s}: {left}")
 }
 
+/// The bounds leave no room for anything to go wrong.
+pub(crate) const NOTHING_WENT_WRONG: &str = "nothing was made to go wrong: the bounds are `deviations(0)`, or 0 for each kind of deviation that this world has";
+
 /// The build cannot unwind.
 pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
 

@@ -143,7 +143,8 @@ impl World {
     }
 
     /// The same until `enough` says so, which is asked before each step. False when nothing is left to do and it never
-    /// has said so. In an exploration whoever was overtaken by then, or stood still, goes on to its next wait: what a slow
+    /// has said so. It is asked after steps, not while time passes between them. Jobs that are not over when it has said so are
+    /// compared as they are: let it also ask whether they are (`world.stats()`). In an exploration whoever was overtaken by then, or stood still, goes on to its next wait: what a slow
     /// worker still does counts, whatever the others have reached.
     ///
     /// # Panics

@@ -56,7 +56,8 @@ impl World {
     ///         let (payments, clock) = (p.payments(), p.clock());
     ///         p.handle(async move |order: u32| {
     ///             payments.charge(Charge::of_order(order, 500).key("charge")).await?;
-    ///             let refund = Charge::of_order(order, -500).key("refund");
+    ///             // What pays it back, as far as this service can.
+    ///             let refund = Charge::of_order(order, 500).key("refund");
     ///             let refund = Refund(|| drop(payments.charge_blocking(refund.clone())));
     ///             clock.yield_now().await;
     ///             std::mem::forget(refund);

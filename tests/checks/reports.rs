@@ -82,7 +82,7 @@ fn panics_often() {
     let report = explore(
         &Explore::new().name("test"),
         paying(async |payments, id| {
-            payments.charge(crate::keyed(id)).await.unwrap();
+            payments.charge(keyed(id)).await.unwrap();
         }),
     );
     crate::assert_green(&report);
@@ -92,7 +92,7 @@ fn panics_often() {
         &one_deviation(),
         paying(async |payments, id| {
             tokio::task::spawn_blocking(|| panic!("over there")).await.unwrap_err();
-            payments.charge(crate::keyed(id)).await.map(drop)
+            payments.charge(keyed(id)).await.map(drop)
         }),
     ));
 }
@@ -111,4 +111,28 @@ fn what_the_test_allows_is_said() {
     let strict =
         explore(&one_deviation(), paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
     assert!(!strict.to_string().contains("note:"), "{strict}");
+}
+
+#[test]
+fn bounds_that_let_nothing_go_wrong_are_noted() {
+    let note = "note: nothing was made to go wrong";
+    let charging = |settings: &Explore| {
+        let job = paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+        explore(settings, job).to_string()
+    };
+    assert!(charging(&Explore::new().deviations(0)).contains(note));
+    assert!(charging(&Explore::new().crashes(0).faults(0).deliveries(0)).contains(note));
+    assert!(!charging(&one_deviation()).contains(note));
+}
+
+#[test]
+fn only_what_happens_oftener_than_expected_is_marked() {
+    let report = explore(
+        &one_deviation().replay("test job#1.1/payments.charge:call~2=reply-lost"),
+        paying(async |payments, id| {
+            payments.charge(keyed(id)).await?;
+            payments.charge(unkeyed(id)).await.map(drop)
+        }),
+    );
+    assert_eq!(report.to_string().matches("← again").count(), 1, "{report}");
 }

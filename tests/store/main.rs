@@ -3,6 +3,7 @@
 mod calls;
 mod hygiene;
 mod jobs;
+mod looks;
 mod races;
 mod waiting;
 

@@ -123,8 +123,8 @@ calls! { Store, self: &Self, 'static:
     /// Puts a value under a key that is free, for so long, in virtual time; without an end if it is given none (Redis: `SET
     /// key value NX PX ttl`). False: the key is taken. The value of a lock is its owner.
     ///
-    /// That a holder is slower than its time to live is explored where [`Explore::delays`](crate::Explore::delays)
-    /// asks for it.
+    /// That a holder is slower than a time to live of up to a minute is explored, since its job is then handed out again;
+    /// a longer one where [`Explore::delays`](crate::Explore::delays) asks for it.
     set_if_absent, set_if_absent_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized), ttl: impl Into<Option<Duration>>) encode(key, value, |key, value| Ask::SetIfAbsent { key, value, ttl: ttl.into() }) => unpack::done, bool;
 }
 
