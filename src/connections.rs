@@ -238,3 +238,29 @@ impl Connections {
         format!("at {place} for {what}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::TaskId;
+
+    #[test]
+    fn a_connection_that_is_given_back_is_for_whoever_has_waited_longest() {
+        let owner = Owner { process: "worker".into(), incarnation: 1, actor: Actor::Test };
+        let place = Place::caller();
+        let mut connections = Connections::default();
+        connections.limit(1);
+        let held = connections.connect(owner, None, place, None).unwrap();
+        let [first, second] = [0, 1].map(|slot| {
+            let wake = Wake::Task(TaskId { slot, turn: 0 });
+            connections.wait(None, owner, Awaited::Connection, place, wake)
+        });
+        assert_eq!(connections.disconnect(held).len(), 1);
+        // It has not come yet: neither a newcomer nor the one behind it goes before it.
+        assert_eq!(connections.connect(owner, None, place, None), None);
+        assert_eq!(connections.connect(owner, None, place, Some(second)), None);
+        let held = connections.connect(owner, None, place, Some(first)).unwrap();
+        connections.disconnect(held);
+        assert!(connections.connect(owner, None, place, Some(second)).is_some());
+    }
+}

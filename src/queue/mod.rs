@@ -495,6 +495,12 @@ mod tests {
         assert_eq!(may(&queue), [1, 4]);
         queue.give_up(1, JobState::Cleared);
         assert_eq!(may(&queue)[1..], [3, 4]);
+        // One that is taken before its time stands in its stream from then on: also while it waits to be tried again.
+        queue.take(3);
+        queue.retry(3, 30 * S);
+        assert_eq!(may(&queue), [4]);
+        queue.promote(5 * S);
+        assert_eq!(may(&queue), [3, 4]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crash_points::crash_points;
 use retryproof::service::fulfillment::Shipment;
+use retryproof::service::store::Isolation;
 use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::payments::Payments};
 
 use crate::{Order, explore, keyed, one_deviation, paying, unkeyed};
@@ -144,6 +145,32 @@ fn where_runs_are_merged() {
         paid_and_shipped(world, true).await;
     });
     assert!(report.merged() > 0, "{report}");
+}
+
+#[test]
+fn of_what_only_some_run_does_that_is_asking_for_trouble() {
+    let report = the_same(&one_deviation().crashes(0).deliveries(0), async |world: &World| {
+        world.process("worker", |p| {
+            let (store, payments, parcels) = (p.store(), p.payments(), p.fulfillment());
+            p.handle(async move |order: Order| {
+                let (mut first, mut last) = (false, false);
+                for _ in 0..8 {
+                    last = store.get::<u32>("order").await.is_err();
+                    first |= last;
+                }
+                let tx = store.transaction(Isolation::ReadCommitted).await;
+                if last {
+                    payments.charges(order.id).await?;
+                } else if first {
+                    parcels.request(Shipment::of_order(order.id, "pr_3", 1).key("once")).await?;
+                }
+                tx.commit().await
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!((report.verdict(), report.warnings().len()), (Verdict::RetryProof, 2), "{report}");
 }
 
 #[test]

@@ -186,11 +186,16 @@ fn a_bulk_with_a_job_that_cannot_be_written_enqueues_nothing() {
 fn layers_go_around_each_job_of_a_bulk_and_its_batches_stay_whole() {
     let run = |layered: bool| {
         let world = World::fake();
-        let ids = world.durable("ids", Vec::new());
+        let (ids, told) = (world.durable("ids", Vec::new()), world.durable("told", Vec::new()));
         world.process("worker", {
-            let ids = ids.clone();
+            let (ids, told) = (ids.clone(), told.clone());
             move |p| {
                 if layered {
+                    let told = told.clone();
+                    p.enqueue_layer(tower::util::MapResponseLayer::new(move |id: retryproof::JobId| {
+                        told.update(|told| told.push(id));
+                        id
+                    }));
                     p.enqueue_layer(tower::limit::ConcurrencyLimitLayer::new(1));
                     p.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: retryproof::Enqueue| {
                         request.context.insert("of".to_owned(), request.payload.clone().into());
@@ -207,10 +212,10 @@ fn layers_go_around_each_job_of_a_bulk_and_its_batches_stay_whole() {
         world.enqueue(Mail { to: 1 });
         world.drain::<Mail>().run().unwrap();
         let jobs: Vec<_> = world.jobs::<u32>().into_iter().map(|job| (job.payload, job.context)).collect();
-        (ids.get(), jobs)
+        (ids.get(), told.get(), jobs)
     };
-    let ((plain, _), (layered, jobs)) = (run(false), run(true));
-    assert_eq!(plain, layered);
+    let ((plain, _, _), (layered, told, jobs)) = (run(false), run(true));
+    assert_eq!((&plain, &layered), (&layered, &told), "the layers hear of the same ids");
     let of = |job: &str| (job.to_owned(), Some(format!("{{\"of\":\"{job}\"}}")));
     assert_eq!(jobs, [of("7"), of("7"), of("8")]);
 }

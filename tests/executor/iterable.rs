@@ -233,6 +233,40 @@ fn who_has_lost_the_lease_does_not_turn_the_cursor_back() {
     assert_green(&report);
 }
 
+#[test]
+fn who_has_lost_the_lease_and_is_interrupted_has_not_failed() {
+    let settings = one_deviation().replay("test job#1.1/yield:pause=past-lease");
+    let report = settings.run(async |world: &World| {
+        let failures = world.durable("failures", Vec::new());
+        world.process("worker", {
+            let failures = failures.clone();
+            move |p| {
+                let (clock, failures) = (p.clock(), failures.clone());
+                p.on_error(move |failed| failures.update(|failures| failures.push(failed.error.to_string())));
+                p.handle_iterable(
+                    async |_: &u32, cursor: Option<u32>| {
+                        Ok::<_, Infallible>((cursor.map_or(0, |c| c + 1)..2).map(|item| (item, item)))
+                    },
+                    async move |_: &u32, _: u32| {
+                        clock.yield_now().await;
+                        clock.sleep(10 * S).await;
+                    },
+                );
+            }
+        });
+        world.enqueue(1_u32);
+        // The first attempt goes on beside the second one.
+        world.settle_until(|world| world.all_jobs()[0].attempts == 2).await;
+        assert_eq!((world.now(), world.stats().busy), (60 * S, 2));
+        world.deploy("worker");
+        world.settle().await;
+        let job = &world.all_jobs()[0];
+        assert_eq!((job.state, job.attempts, world.now()), (JobState::Done, 3, 81 * S));
+        assert_eq!(failures.get(), Vec::<String>::new());
+    });
+    assert_ne!(report.verdict(), retryproof::Verdict::Violated, "{report}");
+}
+
 proptest! {
     /// Whenever the kill comes, and however often is saved: every item is done, in order but for one stretch that comes
     /// twice, which is shorter than what is saved at once.

@@ -1,12 +1,15 @@
 //! Middleware: any layer around perform and around enqueue, the same in every mode.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use retryproof::service::payments::Charge;
 use retryproof::{
-    Enqueue, EnqueueError, EnqueueService, Explore, JobState, Perform, PerformService, Process, World,
+    Enqueue, EnqueueError, EnqueueService, Explore, JobFailure, JobState, Perform, PerformService, Process,
+    World,
 };
 use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
@@ -150,6 +153,30 @@ fn the_same_stack_in_check() {
         assert_eq!(log.get(), TRACE);
     });
     assert_green(&report);
+}
+
+#[test]
+fn the_first_layer_around_enqueue_is_the_outermost() {
+    let world = World::fake();
+    let log = log(&world);
+    let traced = |name| Traced { name, log: log.clone() };
+    world.enqueue_layer(traced("outer")).enqueue_layer(traced("inner"));
+    crate::worker(&world, &log, |p, log| {
+        let traced = |name| Traced { name, log: log.clone() };
+        p.enqueue_layer(traced("outer")).enqueue_layer(traced("inner"));
+        let queue = p.queue();
+        p.handle(async move |job: u32| queue.enqueue(u64::from(job)).await.map(drop));
+        p.handle(async |_: u64| ());
+    });
+    world.enqueue(7_u32);
+    world.settle().run();
+    let through = |kind| {
+        ["outer: enqueue", "inner: enqueue"]
+            .map(|layer| format!("{layer} {kind} 7"))
+            .into_iter()
+            .chain(["inner: done".to_owned(), "outer: done".to_owned()])
+    };
+    assert_eq!(log.get(), through("u32").chain(through("u64")).collect::<Vec<_>>());
 }
 
 #[test]
@@ -326,6 +353,29 @@ fn blocking_handlers_have_the_same_layers_and_crash_in_them() {
         "payments.charge happened twice, expected once",
         "test job#1.1/payments.charge:happened=crash",
     );
+}
+
+#[test]
+fn a_crash_of_blocking_code_is_no_failure_to_the_layers_around_it() {
+    let failures = Arc::new(AtomicU32::new(0));
+    let seen = failures.clone();
+    let report = one_deviation().faults(0).run(async move |world: &World| {
+        let seen = seen.clone();
+        world.process("worker", move |p| {
+            let (payments, seen) = (p.payments(), seen.clone());
+            p.layer(tower::util::MapErrLayer::new(move |failure: JobFailure| {
+                seen.fetch_add(1, Ordering::Relaxed);
+                failure
+            }));
+            p.handle_blocking(move |order: u32| {
+                payments.charge_blocking(Charge::of_order(order, 500).key(format!("order-{order}")))
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert_green(&report);
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
 }
 
 #[test]

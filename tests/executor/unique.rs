@@ -286,6 +286,15 @@ fn a_job_that_is_cleared_after_its_worker_died_leaves_no_lock_and_those_that_wai
     world.enqueue(fetch(2));
     world.settle().run();
     assert_eq!(log.get().last().map(String::as_str), Some("11 ends 2"));
+    // One that waits for the lock already is woken.
+    world.enqueue(fetch(3));
+    world.settle_until(|_| log.get().len() == 4).run();
+    world.crash("worker");
+    world.enqueue(fetch(4));
+    assert!(world.settle_until(|world| world.stats().busy == 1).run());
+    assert_eq!((world.clear::<Fetch>(), world.locks().len()), (1, 0));
+    world.settle().run();
+    assert_eq!(log.get()[3..], ["11 begins 3", "12 begins 4", "22 ends 4"]);
 }
 
 #[test]
@@ -481,6 +490,15 @@ fn a_lock_lives_from_when_its_job_is_due() {
     assert_eq!(world.locks().len(), 1);
     world.advance(S);
     assert_eq!(world.locks(), []);
+}
+
+#[test]
+fn a_lock_to_run_lives_from_when_it_is_taken() {
+    let (world, log) = world(Unique::while_executing(feed).ttl(15 * S));
+    world.enqueue_bulk([fetch(1), fetch(2)]);
+    assert!(world.settle_until(|_| log.get().len() == 3).run());
+    assert_eq!(log.get()[1..], ["10 ends 1", "10 begins 2"]);
+    assert_eq!(world.locks()[0].expires, Some(25 * S));
 }
 
 #[test]
