@@ -254,7 +254,8 @@ impl Process {
     /// failure of the attempt. Each attempt has a clone of the stack, waits until that is ready, then calls it. It is
     /// the same in `check`, in drains, in fake and in inline mode.
     ///
-    /// ```
+    #[cfg_attr(feature = "tokio", doc = "```")]
+    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
     /// use std::time::Duration;
     /// use retryproof::World;
     /// use tower::timeout::TimeoutLayer;
