@@ -4,17 +4,20 @@
 //! option taken. Option 0 is always "nothing unusual"; any other option is a *deviation*. A run is named by its
 //! deviations alone. Nothing here knows what the choices are about.
 
+mod name;
 mod sampled;
+
+pub use self::name::Name;
 
 pub(crate) use self::sampled::{Dice, Pct, Random};
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::Location;
-use std::sync::Mutex;
 
 use serde::Serialize;
+
+use self::name::same;
 
 /// What sort of thing may go wrong at a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
@@ -31,74 +34,6 @@ pub enum Kind {
     Schedule,
     /// A timer fires very late.
     Delay,
-}
-
-/// A name that costs nothing to copy and compare: of a process, a service, an operation.
-///
-/// Made from a `&'static str` for free; a `String` is kept for the life of the program, once for each distinct text.
-#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
-pub struct Name(&'static str);
-
-/// Whether two texts that live as long as the program are the same: mostly the very same, with no need to compare letters.
-fn same(one: &'static str, other: &'static str) -> bool {
-    std::ptr::eq(one, other) || one == other
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        same(self.0, other.0)
-    }
-}
-
-impl Hash for Name {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-
-impl Name {
-    /// The text of the name.
-    pub fn as_str(self) -> &'static str {
-        self.0
-    }
-}
-
-impl From<&'static str> for Name {
-    fn from(text: &'static str) -> Self {
-        Self(text)
-    }
-}
-
-impl From<String> for Name {
-    fn from(text: String) -> Self {
-        let mut kept = KEPT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = kept.get(text.as_str()) {
-            return Self(known);
-        }
-        let text: &'static str = Box::leak(text.into_boxed_str());
-        kept.insert(text);
-        Self(text)
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0, f)
-    }
-}
-
-impl Serialize for Name {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0)
-    }
 }
 
 /// A place in the source.
@@ -314,11 +249,11 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
         let (who, attempt) = match choice.label.actor {
             Actor::Test => (0, 0),
             Actor::Process(name) => {
-                hasher.write(name.0.as_bytes());
+                hasher.write(name.as_str().as_bytes());
                 (1, 0)
             }
             Actor::Task(name) => {
-                hasher.write(name.0.as_bytes());
+                hasher.write(name.as_str().as_bytes());
                 (3, 0)
             }
             Actor::Attempt { job, attempt } => (u64::from(job) << 2 | 2, attempt),
@@ -330,8 +265,8 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
         hasher.write(choice.label.point.as_bytes());
         match choice.label.site {
             Site::Call { service, operation } => {
-                hasher.write(service.0.as_bytes());
-                hasher.write(operation.0.as_bytes());
+                hasher.write(service.as_str().as_bytes());
+                hasher.write(operation.as_str().as_bytes());
             }
             Site::Wait(what) => hasher.write(what.as_bytes()),
             Site::Line(line) => line.hash(&mut hasher),
