@@ -93,18 +93,19 @@
 //!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
 //!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
-//! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
-//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
-//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what is decided
-//!   by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
+//! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`], [`Backoff`],
+//!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
+//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
+//!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
 //!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
-//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and
-//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`].
-//!   A [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a
-//!   crash at each line leaves behind. A [`Name`] is a text that costs nothing to copy.
+//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and its
+//!   [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
+//!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
+//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind. A [`Name`]
+//!   is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
 //!   too
@@ -126,20 +127,22 @@
 //!   [`World::deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other there. A
-//!   client that blocks is waited for in `handle_blocking` and `spawn_blocking`; anywhere else each call takes a second of
-//!   real time. Such a client's own timeout runs in real time: where no answer comes, its connection is reset instead.
-//!   It is not stopped when its process dies at a call; its connection is reset. A request or a reply of which only a part is
-//!   sent, or read, before the code waits for something else, is waited for in vain for half a second of real time. Ports differ
-//!   from run to run; a failure's text has them as `worker.localhost`.
-//! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the paused
-//!   clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
-//! * Threads and statics outlive a crash, and all processes of a world run on one thread. A loop that neither awaits nor calls cannot be stopped.
+//! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other
+//!   there. A client that blocks is waited for in `handle_blocking` and `spawn_blocking`; anywhere else each call
+//!   takes a second of real time. Such a client's own timeout runs in real time: where no answer comes, its connection
+//!   is reset instead. It is not stopped when its process dies at a call; its connection is reset. A request or a
+//!   reply of which only a part is sent, or read, before the code waits for something else, is waited for in vain for
+//!   half a second of real time. Ports differ from run to run; a failure's text has them as `worker.localhost`.
+//! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the
+//!   paused clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
+//! * Threads and statics outlive a crash, and all processes of a world run on one thread. A loop that neither awaits
+//!   nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].
-//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the tasks that
-//!   could at the time; so PCT's probability is about those choices, not about instructions.
-//! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear that.
+//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the
+//!   tasks that could at the time; so PCT's probability is about those choices, not about instructions.
+//! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear
+//!   that.
 //! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
 //!   unwinding. `cargo test` always unwinds.
 //!

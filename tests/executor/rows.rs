@@ -60,7 +60,7 @@ const ROWS: &[(&str, &[&str])] = &[
         &["retries::the_dead_set_holds_10_000_jobs", "retries::the_dead_set_holds_jobs_for_180_days"],
     ),
     (
-        "a shutdown is not a failure",
+        "a shutdown is not a failure and uses up no retry",
         &[
             "shutdown::a_shutdown_is_not_a_failure_and_uses_up_no_retry",
             "shutdown::an_interrupted_job_comes_before_all_others_of_its_queue",
@@ -68,7 +68,7 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "middleware around perform and enqueue",
+        "middleware: server side",
         &[
             "middleware::the_same_stack_in_check",
             "middleware::tower_timeout_ends_an_attempt_that_takes_too_long",
@@ -101,13 +101,6 @@ const ROWS: &[(&str, &[&str])] = &[
     ("a stream: all parallel", &["ordering::all_parallel"]),
     ("a stream: a key of none", &["ordering::a_key_of_none_is_no_key_and_never_one_key_for_all"]),
     (
-        "middleware: server side",
-        &[
-            "middleware::the_same_stack_in_check",
-            "middleware::tower_timeout_ends_an_attempt_that_takes_too_long",
-        ],
-    ),
-    (
         "middleware: client side",
         &[
             "middleware::a_layer_around_enqueue_may_refuse_a_job",
@@ -115,19 +108,11 @@ const ROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "request-scoped context",
-        &["context::request_context_is_put_into_the_payload_at_enqueue_and_restored_around_perform"],
-    ),
-    (
-        "a shutdown is not a failure and uses up no retry",
-        &["shutdown::a_shutdown_is_not_a_failure_and_uses_up_no_retry"],
-    ),
-    ("bulk from a job", &["bulk::bulk_from_a_job_is_taken_in_and_its_ids_come_back_in_order"]),
-    (
-        "better: the same stack in fake and inline mode",
+        "better: the same middleware in tests",
         &[
             "middleware::the_same_stack_in_fake_mode_whether_drained_or_settled",
             "middleware::the_same_stack_in_inline_mode",
+            "middleware::the_same_stack_in_check",
         ],
     ),
     ("stats", &["the_same::stats_count_everything", "priorities::latency_is_told_for_each_queue"]),
@@ -187,14 +172,6 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "better: retries, exhaustion, death handlers run",
         &["retries::retry_25_times_over_20_days_then_the_dead_set"],
-    ),
-    (
-        "better: the same middleware in tests",
-        &[
-            "middleware::the_same_stack_in_fake_mode_whether_drained_or_settled",
-            "middleware::the_same_stack_in_inline_mode",
-            "middleware::the_same_stack_in_check",
-        ],
     ),
     ("better: testing mode is a value", &["modes::worlds_are_values_and_independent"]),
     (
