@@ -183,6 +183,7 @@ mod wire;
 pub mod service;
 mod hygiene;
 mod connections;
+mod slots;
 mod state;
 mod life;
 mod panics;

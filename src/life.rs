@@ -13,6 +13,7 @@ use std::thread;
 use crash_points::Point;
 
 use crate::choice::{Actor, Line, Name, Place, Site};
+use crate::slots;
 use crate::state::{Ending, Shared, State, lock};
 
 /// An incarnation of a process.
@@ -180,16 +181,23 @@ impl Life {
         if thread::panicking() || self.falling.load(Ordering::Relaxed) {
             return true;
         }
-        if self.is_dead() {
+        if slots::arrive().is_err() || self.is_dead() {
             return false;
         }
         let line = Line { function: point.function, ordinal: point.ordinal };
         let (site, place) = (Site::Line(line), line.place());
         let mut state = self.shared.state();
-        self.speak(&mut state, |state| {
+        let passes = self.speak(&mut state, |state| {
             state.timeline.called_from(state.actor, place, site);
             !self.crashes(state, site, "line", Some(place)) && state.stuck.is_none()
-        })
+        });
+        let others = passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);
+        if !others || !slots::is_here() {
+            return passes;
+        }
+        state.at_line = true;
+        drop(state);
+        slots::give_way().is_ok()
     }
 }
 

@@ -92,6 +92,16 @@ pub(crate) fn keep_thread_quiet(test: &str) {
     TEST.set(test.to_owned());
 }
 
+/// To be called on a thread that this one starts: its panics go where those of this one go.
+pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
+    let (quiet, test, run) = (QUIET.get(), TEST.with_borrow(Clone::clone), RUN.with_borrow(Clone::clone));
+    move || {
+        QUIET.set(quiet);
+        TEST.set(test);
+        RUN.set(run);
+    }
+}
+
 /// The last panic of this thread that was kept off the terminal.
 pub(crate) fn last() -> Option<Panicked> {
     LAST.take()

@@ -1,9 +1,9 @@
 //! The tokio context of a process: paused, tied to the world's clock, taken from a pool and given back while clean.
 
 #[cfg(feature = "tokio")]
-pub(crate) use with_tokio::{Context, Pool};
+pub(crate) use with_tokio::{Context, Pool, lend};
 #[cfg(not(feature = "tokio"))]
-pub(crate) use without::{Context, Pool};
+pub(crate) use without::{Context, Pool, lend};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
@@ -330,6 +330,21 @@ mod with_tokio {
         }
     }
 
+    /// The context that this thread is in, for another thread to be in, too.
+    pub(crate) struct Lent(Option<Handle>);
+
+    pub(crate) fn lend() -> Lent {
+        Lent(Handle::try_current().ok())
+    }
+
+    impl Lent {
+        /// Runs `code` in it.
+        pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
+            let _entered = self.0.as_ref().map(Handle::enter);
+            code()
+        }
+    }
+
     /// Moves tokio's clock. The future moves it when it is first polled and then only yields.
     fn go_forward(by: Duration) {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -347,6 +362,18 @@ mod without {
 
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Pool {}
+
+    pub(crate) struct Lent;
+
+    pub(crate) fn lend() -> Lent {
+        Lent
+    }
+
+    impl Lent {
+        pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+    }
 
     #[derive(Debug)]
     pub(crate) struct Context;

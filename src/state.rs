@@ -24,6 +24,7 @@ use crate::hygiene::Hygiene;
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::{Directory, STORE};
+use crate::slots::Sleepers;
 use crate::timeline::{Timeline, What};
 use crate::wire::Wire;
 
@@ -104,6 +105,8 @@ pub(crate) struct State {
     /// Who runs now, and as which task of the executor.
     pub(crate) actor: Actor,
     pub(crate) task: Option<(TaskId, usize)>,
+    /// The task has given way at a line, and not at a call.
+    pub(crate) at_line: bool,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
     steps: u64,
@@ -203,6 +206,7 @@ impl State {
             timeline,
             actor: Actor::Test,
             task: None,
+            at_line: false,
             seed,
             draws: BTreeMap::new(),
             steps: 0,
@@ -224,6 +228,11 @@ impl State {
             self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
         }
         self.stuck.is_none()
+    }
+
+    /// Whether choices are drawn of who goes on.
+    pub(crate) fn may_switch(&self) -> bool {
+        self.weather == Weather::Rough && !self.calm
     }
 
     pub(crate) fn steps(&self) -> u64 {
@@ -450,6 +459,8 @@ impl State {
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
+    /// Threads of slots that wait for what the harness does not know.
+    pub(crate) sleepers: Arc<Sleepers>,
     /// Whether a process may be about to stop.
     pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
@@ -472,10 +483,10 @@ impl Drop for AtWork {
 
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
-        let (woken, services) = (Arc::default(), Directory::default());
+        let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let (state, wire) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { state, woken, services, keyed, stopping, wire, is_at_work })
+        Arc::new(Self { state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
     }
 
     /// The executor begins to run jobs.

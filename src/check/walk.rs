@@ -9,6 +9,7 @@ use super::{Exploration, Halt, nondeterministic};
 use crate::explore::{Ahead, Exhaustive};
 use crate::run::{Course, End, run};
 use crate::scenario::Scenario;
+use crate::state::Stuck;
 use crate::watch::{Seen, Watch};
 
 /// How often the time is looked at, in runs.
@@ -82,6 +83,10 @@ impl Exploration<'_> {
                 self.tally.merged += u64::from(task.judge);
             } else if task.judge {
                 self.judge(&ran);
+            }
+            if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
+                let reason = "stopped by a deadlock, whose threads cannot be ended".to_owned();
+                return Err(Halt::Incomplete { reason });
             }
             self.ground.record.replace(ran.record);
             // A part of the exploration does not know how far the whole has come.

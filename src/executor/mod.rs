@@ -38,7 +38,7 @@ use crate::life::{self, Life};
 use crate::panics;
 use crate::process::{Observed, Process, hang_up};
 use crate::runtime::{Context, Pool};
-use crate::state::{Shared, Stuck, Weather};
+use crate::state::{Shared, State, Stuck, Weather};
 use crate::timeline::What;
 use crate::watch::Watch;
 
@@ -204,7 +204,7 @@ impl Executor {
 
     /// One step that takes no time, if there is one.
     fn go_on(&mut self) -> bool {
-        if self.begin_inline() {
+        if self.begin_inline() || self.shared.sleepers.have_woken() {
             return true;
         }
         if let Some(turn) = self.chosen.take() {
@@ -494,11 +494,12 @@ impl Executor {
         };
         let outside: Vec<_> = (0..self.hosts.len())
             .filter(|&index| {
-                self.tasks.iter().flatten().any(|task| task.host == index && task.waits_outside())
+                let waits = |task: &Task| task.waits_outside() && !self.shared.sleepers.has(&task.waker);
+                self.tasks.iter().flatten().any(|task| task.host == index && waits(task))
             })
             .collect();
         if outside.is_empty() {
-            let Some(limit) = limit else { return false };
+            let Some(limit) = limit else { return self.shared.sleepers.wake_at_last() };
             self.shared.advance(limit.max(now));
             return true;
         }
@@ -526,7 +527,7 @@ impl Executor {
         match until {
             Some(until) if called => self.shared.advance(until.max(now)),
             Some(until) => self.shared.advance(until.max(latest)),
-            None => return false,
+            None => return self.shared.sleepers.wake_at_last(),
         }
         if let Some(wire) = wire {
             wire.hang_up(self.shared.state().clock.now());
@@ -541,6 +542,9 @@ impl Executor {
             .attempts()
             .map(|(task, job)| {
                 let kind = crate::job::short_kind(state.queue.job(job).kind);
+                if self.shared.sleepers.has(&task.waker) {
+                    return self.sleeps_for_ever(task, &state);
+                }
                 if let Some(why) = state.connections.waits_for(task.actor()) {
                     return format!("{} {kind} waits {why}", task.actor());
                 }
@@ -554,12 +558,33 @@ impl Executor {
             })
             .collect();
         if !waiting.is_empty() {
-            state.stuck = Some(Stuck::Deadlock { waiting });
+            state.stuck = Some(match self.shared.sleepers.any() {
+                true => Stuck::Locked { waiting },
+                false => Stuck::Deadlock { waiting },
+            });
             return false;
         }
         let stopped = self.hosts.iter().any(Host::has_stopped);
         debug_assert!(state.queue.is_idle() || stopped, "a job that waits has a time at which it goes on");
         true
+    }
+
+    /// What a thread waits for that waits for no call, in words: the harness sees neither the lock nor its holder.
+    fn sleeps_for_ever(&self, sleeper: &Task, state: &State) -> String {
+        let since = |task: &Task| {
+            state.timeline.last_call(task.actor()).map(|(place, _)| format!(" (last at {place})")).unwrap_or_default()
+        };
+        let others: Vec<_> = self.tasks.iter().flatten().filter(|other| other.id != sleeper.id).collect();
+        let holders = match others[..] {
+            [] => "that nobody else can hold: it has it itself, or will never be sent what it waits for".to_owned(),
+            [other] => format!("that {}{} holds", other.actor(), since(other)),
+            _ => {
+                let names: Vec<_> = others.iter().map(|other| format!("{}{}", other.actor(), since(other))).collect();
+                format!("that one of {} holds", names.join(", "))
+            }
+        };
+        let actor = sleeper.actor();
+        format!("{actor}{} waits for a lock of its own (a Mutex, a channel, …) {holders}", since(sleeper))
     }
 
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The

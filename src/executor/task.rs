@@ -95,7 +95,8 @@ impl Task {
                 return (polled, woken);
             }
             let mut state = shared.state();
-            if look.overtaking && self.is_overtaken(&mut state) {
+            let at_line = std::mem::take(&mut state.at_line);
+            if look.overtaking && !at_line && self.is_overtaken(&mut state) {
                 return (polled, false);
             }
             let others = look.switching && (shared.woken.any() || state.queue.ready_count() > 0);

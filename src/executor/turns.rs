@@ -10,7 +10,6 @@ use super::task::{Look, Task};
 use crate::choice::Actor;
 use crate::clock::TaskId;
 use crate::job::Delivery;
-use crate::state::Weather;
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +23,7 @@ pub(super) enum Turn {
 impl Executor {
     /// Whether choices are drawn of who goes on.
     pub(super) fn may_switch(&self) -> bool {
-        let state = self.shared.state();
-        state.weather == Weather::Rough && !state.calm
+        self.shared.state().may_switch()
     }
 
     /// Whether somebody could have gone on and was not let: what it still does counts, whatever the others have reached.

@@ -115,7 +115,7 @@ impl<S: fmt::Debug, T> fmt::Debug for InContext<S, T> {
 impl<S, T> Service<Perform> for InContext<S, T>
 where
     S: Service<Perform, Error: Into<BoxError>>,
-    T: DeserializeOwned,
+    T: DeserializeOwned + 'static,
 {
     type Response = S::Response;
     type Error = BoxError;
@@ -125,9 +125,18 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Perform) -> Self::Future {
+    fn call(&mut self, mut request: Perform) -> Self::Future {
         let name = self.context.name;
-        let carried = request.context.get(name).cloned().map(serde_json::from_value).transpose();
+        let carried = request.context.get(name).cloned();
+        let (slot, own) = (self.context.slot.clone(), carried.clone());
+        request.around_blocking(move |run| {
+            // It was decoded once, before any of this is run.
+            let mut value = own.clone().and_then(|own| serde_json::from_value(own).ok());
+            let outer = slot(value.take());
+            let _in_place = InPlace { own: &mut value, outer, slot: &slot };
+            run();
+        });
+        let carried = carried.map(serde_json::from_value).transpose();
         let (value, error) = match carried {
             Ok(value) => (value, None),
             Err(error) => (None, Some(format!("the request context `{name}` does not decode: {error}"))),

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tower_layer::Layer;
 use tower_service::Service;
+
+use crate::Perform;
 
 /// Clears thread-locals after each attempt, however it ends: well, with an error, or because its process crashes. A
 /// layer around perform.
@@ -44,7 +46,7 @@ use tower_service::Service;
 /// ```
 #[derive(Clone)]
 pub struct ClearThreadLocals {
-    clear: Rc<dyn Fn()>,
+    clear: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for ClearThreadLocals {
@@ -55,8 +57,8 @@ impl fmt::Debug for ClearThreadLocals {
 
 impl ClearThreadLocals {
     /// Calls `clear` after each attempt, on its thread. It must not panic.
-    pub fn new(clear: impl Fn() + 'static) -> Self {
-        Self { clear: Rc::new(clear) }
+    pub fn new(clear: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { clear: Arc::new(clear) }
     }
 }
 
@@ -75,7 +77,7 @@ pub struct Cleared<S> {
     clear: ClearThreadLocals,
 }
 
-impl<R, S: Service<R>> Service<R> for Cleared<S> {
+impl<S: Service<Perform>> Service<Perform> for Cleared<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = ClearingAfter<S::Future>;
@@ -84,11 +86,25 @@ impl<R, S: Service<R>> Service<R> for Cleared<S> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&mut self, mut request: Perform) -> Self::Future {
+        let clear = self.clear.clear.clone();
+        request.around_blocking(move |run| {
+            let _clearing = Clearing(&*clear);
+            run();
+        });
         // Made before the call: what that leaves behind is cleared, too, if it panics.
         let mut clearing = ClearingAfter { inner: None, clear: Some(self.clear.clone()) };
         clearing.inner = Some(Box::pin(self.inner.call(request)));
         clearing
+    }
+}
+
+/// Clears, however the code in between ends.
+struct Clearing<'c>(&'c dyn Fn());
+
+impl Drop for Clearing<'_> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -14,6 +14,7 @@ use super::handles::{Answered, ENQUEUE, EnqueueError, JobQueue, Parcel, parcel, 
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Place, Site};
 use crate::job::{JobId, JobState, kind_of};
+use crate::slots;
 use crate::state::{Keys, State, call_site};
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
@@ -97,6 +98,10 @@ impl JobQueue {
         &self,
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<JobId>, EnqueueError> {
+        self.link.arrive();
+        if slots::is_here() && self.link.standing() == Standing::Alive {
+            return self.link.wait_for(self.enqueue_bulk(jobs));
+        }
         if self.link.standing() == Standing::Alive && self.link.shared().state().inline.is_some() {
             return Err(EnqueueError::InlineBlocking { kind: kind_of::<J>().to_owned() });
         }

@@ -11,6 +11,7 @@ use crate::choice::{Kind, Name, Place};
 use crate::clock::TimerId;
 use crate::effect::Ledger;
 use crate::service::{Answer, Cx, Door, Fault, Manner, Operation, Service, ServiceError, Sight};
+use crate::slots;
 use crate::state::{State, call_site, lock};
 use crate::timeline::What;
 
@@ -84,10 +85,14 @@ impl<S: Service> Client<S> {
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
         let (client, place) = (self, Place::caller());
+        client.link.arrive();
         match client.link.standing() {
             Standing::Falling => return client.throw_away(request, place),
             Standing::Dead => client.link.unwind(),
             Standing::Alive => {}
+        }
+        if slots::is_here() {
+            return client.link.wait_for(Call { client: client.clone(), place, step: Step::Begin(request) });
         }
         let begun = client.begin(request, place, Manner::default());
         let Some(Happened { operation, answer, .. }) = begun else { client.link.unwind() };

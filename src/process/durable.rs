@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::choice::{Name, Place};
 use crate::life;
+use crate::slots;
 use crate::state::{Shared, lock};
 use crate::timeline::What;
 
@@ -49,6 +50,9 @@ impl<T: Clone> Durable<T> {
     /// When this thread holds it already: it would wait for itself for ever.
     #[track_caller]
     fn hold(&self) -> Held<'_, T> {
+        if slots::arrive().is_err() {
+            life::unwind()
+        }
         let at = Arc::as_ptr(&self.inner).addr();
         let again = HELD.with_borrow(|held| held.contains(&at));
         assert!(

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::Process;
+use super::blocking::Around;
 use super::perform::Layers;
 use crate::choice::{Name, Place};
 use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
@@ -32,7 +33,12 @@ pub(super) type HearOfJob = Box<dyn Fn(&JobView)>;
 /// A handler for any kind of job.
 pub(super) trait Handler {
     /// Begins an attempt of a job, if its payload decodes.
-    fn start(self: Rc<Self>, job: u32, payload: &str) -> Result<Attempt, serde_json::Error>;
+    fn start(
+        self: Rc<Self>,
+        job: u32,
+        payload: &str,
+        around: Around,
+    ) -> Result<Attempt, serde_json::Error>;
 }
 
 struct Async<J, F> {
@@ -46,7 +52,7 @@ where
     R: JobResult + 'static,
     F: AsyncFn(J) -> R + 'static,
 {
-    fn start(self: Rc<Self>, _: u32, payload: &str) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, _: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
         let job = serde_json::from_str(payload)?;
         Ok(Box::pin(async move { (self.handler)(job).await.into_result() }))
     }

@@ -14,6 +14,7 @@ use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
 use crate::hygiene::Hygiene;
 use crate::job::{JobId, JobState, LockTaken, kind_of};
+use crate::slots;
 use crate::state::{Incoming, Intake, Keys, State, call_site};
 
 /// Why a job was not taken into the queue, or may not have been.
@@ -235,10 +236,14 @@ impl JobQueue {
     }
 
     fn send_blocking(&self, parcel: Parcel) -> Result<JobId, EnqueueError> {
+        self.link.arrive();
         match self.link.standing() {
             Standing::Falling => return Ok(JobId::first(parcel.kind, &parcel.payload)),
             Standing::Dead => self.link.unwind(),
             Standing::Alive => {}
+        }
+        if slots::is_here() {
+            return self.link.wait_for(self.send(Ok(parcel)));
         }
         let keys = self.link.shared().keys(parcel.kind, &parcel.payload);
         let mut state = self.link.shared().state();
@@ -398,6 +403,7 @@ impl Clock {
 
     /// The time since the world began.
     pub fn now(&self) -> Duration {
+        self.link.arrive();
         self.link.shared().state().clock.now()
     }
 
@@ -506,6 +512,7 @@ impl Rng {
 
     /// Any number.
     pub fn next_u64(&self) -> u64 {
+        self.link.arrive();
         self.link.shared().state().draw()
     }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Process;
+use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered};
 use super::link::{Link, Standing};
 use crate::choice::{Place, Site};
@@ -118,7 +119,7 @@ where
     N: AsyncFn(&J, Option<C>) -> Result<I, E> + 'static,
     F: AsyncFn(&J, T) -> R + 'static,
 {
-    fn start(self: Rc<Self>, job: u32, payload: &str) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, job: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
         let decoded = serde_json::from_str(payload)?;
         let (attempt, saved) = {
             let state = self.link.shared().state();

@@ -1,10 +1,12 @@
 //! What every handle holds: the world, and on whose behalf it speaks.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::choice::{Actor, Place, Site};
 use crate::life::{self, Life};
+use crate::slots;
 use crate::state::{Shared, State};
 
 /// A way to the world: for one incarnation of a process, or for the test body. Every call clones one, so it is one
@@ -42,12 +44,23 @@ impl Link {
     }
 
     /// The same, to be kept.
-    #[cfg(feature = "http")]
     pub(crate) fn life_shared(&self) -> Option<&Arc<Life>> {
         match self {
             Link::Process(life) => Some(life),
             Link::Test(_) => None,
         }
+    }
+
+    /// Has whoever was asleep on the thread of a slot wait for its turn. On any other thread it does nothing.
+    pub(crate) fn arrive(&self) {
+        if slots::arrive().is_err() {
+            self.unwind()
+        }
+    }
+
+    /// Runs a call to its end from code that blocks, on the thread of a slot.
+    pub(crate) fn wait_for<F: Future>(&self, call: F) -> F::Output {
+        slots::block_on(call).unwrap_or_else(|_| self.unwind())
     }
 
     /// Runs code that blocks the thread of the executor.

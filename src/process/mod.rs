@@ -1,5 +1,6 @@
 //! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
 
+mod blocking;
 mod bulk;
 mod calls;
 #[cfg(feature = "http")]
@@ -33,6 +34,8 @@ pub use perform::{Perform, PerformFuture, PerformService, Retries};
 
 pub use stop::{StopSignal, Stopping};
 
+use blocking::Blocking;
+
 pub(crate) use durable::Observed;
 pub(crate) use enqueue::{EnqueueLayers, Given};
 pub(crate) use handler::{Attempt, Registered};
@@ -43,6 +46,7 @@ pub(crate) use store::hang_up;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +60,7 @@ use crate::service::email::EmailService;
 use crate::service::error_catcher::ErrorCatcher;
 use crate::service::fulfillment::Fulfillment;
 use crate::service::payments::Payments;
+use crate::slots::Slots;
 
 /// How many jobs a process runs at once, unless told.
 const SLOTS: usize = 5;
@@ -71,6 +76,7 @@ pub struct Process {
     queues: RefCell<queues::Served>,
     hooks: RefCell<hooks::Hooks>,
     spawned: RefCell<Vec<(Name, Attempt)>>,
+    threads: Slots,
     layers: RefCell<perform::Layers>,
     enqueue_layers: RefCell<EnqueueLayers>,
     /// Whether the queue was given out, with the layers that there were.
@@ -99,6 +105,7 @@ impl Process {
             queues: RefCell::default(),
             hooks: RefCell::default(),
             spawned: RefCell::default(),
+            threads: Slots::default(),
             layers: RefCell::default(),
             enqueue_layers: RefCell::default(),
             gave_queue: Cell::new(false),
@@ -146,17 +153,25 @@ impl Process {
     /// Handles the jobs of one kind with a function that blocks: its calls are the handles' blocking forms
     /// (`charge_blocking`, …), and a crash at one of them unwinds.
     ///
+    /// Each slot of the process has a thread of its own for such jobs, from the first one on until the process ends:
+    /// what a job leaves in a thread-local, the next one on the slot finds. One thread runs at a time. Others may go on in
+    /// its place at each call, and at each line of a `#[crash_points]` function. One that waits for a lock of the standard
+    /// library, which another slot holds, is waited for; when all wait so, the run is stuck, and the report says for whom.
+    ///
+    /// An attempt whose future is dropped before its end (by a layer that has had enough) unwinds from its next call or
+    /// line.
+    ///
     /// # Panics
     /// When the kind is handled twice in one process.
     #[track_caller]
     pub fn handle_blocking<J, R, F>(&self, handler: F) -> HandlerOptions<'_>
     where
-        J: DeserializeOwned + 'static,
-        R: JobResult + 'static,
-        F: Fn(J) -> R + 'static,
+        J: DeserializeOwned + Send + 'static,
+        R: JobResult + Send + 'static,
+        F: Fn(J) -> R + Send + Sync + 'static,
     {
-        let link = self.link.clone();
-        self.handle::<J, R, _>(async move |job: J| link.blocked(|| handler(job)))
+        let handler = Blocking::new(self.link.clone(), self.threads.clone(), handler);
+        self.register(Registered::new(kind_of::<J>(), Place::caller(), Rc::new(handler)))
     }
 
     #[track_caller]

@@ -16,6 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Process;
+use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered, Start};
 use super::link::Link;
 use super::unique::guarded;
@@ -33,10 +34,18 @@ pub struct Perform {
     pub job: JobView,
     /// What the layers around its enqueue have put beside its payload.
     pub context: BTreeMap<String, Value>,
+    around: Around,
     link: Link,
 }
 
 impl Perform {
+    /// Has the code of a blocking handler run inside of `around`, on the thread of its slot: for what a layer puts in place
+    /// on a thread, or clears away there. It is to call what it is given, once, and must be ready for that to unwind. Of
+    /// several, the one that was added first is the outermost. To async handlers it does nothing.
+    pub fn around_blocking(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+        self.around.push(around);
+    }
+
     /// Asks, after an attempt has failed, whether there is another one to come.
     pub fn retries(&self) -> Retries {
         Retries { link: self.link.clone(), job: self.job.number, kind: self.job.kind }
@@ -162,8 +171,8 @@ impl Stack for Innermost {
     fn call(&mut self, request: Perform) -> Attempt {
         let handler = self.0.clone();
         Box::pin(async move {
-            let Perform { job, link, .. } = request;
-            let mut attempt = match handler.start(job.number, &job.payload) {
+            let Perform { job, around, link, .. } = request;
+            let mut attempt = match handler.start(job.number, &job.payload, around) {
                 Ok(attempt) => attempt,
                 Err(error) => {
                     let (kind, reason, payload) = (job.kind.to_owned(), error.to_string(), job.payload);
@@ -283,7 +292,7 @@ impl Process {
         let (handlers, layers) = (self.handlers.borrow(), self.layers.borrow());
         let registered = handlers.iter().find(|handler| handler.handles(kind))?;
         if layers.is_empty() && registered.layers.is_empty() {
-            let begun = registered.handler.clone().start(job, payload);
+            let begun = registered.handler.clone().start(job, payload, Around::default());
             return Some((begun.map(|run| self.past_locks(registered, payload, run)), registered.place));
         }
         let stack_of = |registered: &Registered| {
@@ -315,7 +324,8 @@ impl Process {
         let context = job.context().and_then(|context| serde_json::from_str(context).ok());
         // The queue has lent the payload.
         let view = JobView { payload: payload.to_owned(), ..JobView::from(job) };
-        Perform { job: view, context: context.unwrap_or_default(), link: self.link.clone() }
+        let (context, around) = (context.unwrap_or_default(), Around::default());
+        Perform { job: view, context, around, link: self.link.clone() }
     }
 }
 

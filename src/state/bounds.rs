@@ -65,6 +65,12 @@ pub enum Stuck {
         /// Who waits, and where it called last.
         waiting: Vec<String>,
     },
+    /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
+    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
+    Locked {
+        /// Who waits, for whom, and where it was last.
+        waiting: Vec<String>,
+    },
 }
 
 impl State {

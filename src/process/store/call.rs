@@ -11,6 +11,7 @@ use crate::connections::{Awaited, Owner, Ticket};
 use crate::process::client::{Call, Client};
 use crate::process::link::{Link, Standing};
 use crate::service::store::{Database, Reply, StoreError, TxId};
+use crate::slots;
 use crate::state::{State, Stuck, lock};
 use crate::timeline::What;
 
@@ -203,6 +204,13 @@ impl<'t, T> StoreCall<'t, T> {
     /// Makes the call from code that blocks.
     #[track_caller]
     pub(super) fn block(mut self) -> Result<T, StoreError> {
+        if let Ok(call) = &self.call {
+            let link = call.client.link.clone();
+            link.arrive();
+            if slots::is_here() && link.standing() == Standing::Alive {
+                return link.wait_for(self);
+            }
+        }
         match self.admit() {
             Admission::Yes => {}
             Admission::Refused(error) => return self.refused(error),

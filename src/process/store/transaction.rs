@@ -14,6 +14,7 @@ use crate::connections::{Awaited, Ticket};
 use crate::process::client::Client;
 use crate::process::link::Standing;
 use crate::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
+use crate::slots;
 use crate::state::lock;
 use crate::timeline::What;
 
@@ -58,6 +59,11 @@ impl Begin {
 
     /// Begins from code that blocks.
     pub(super) fn block(mut self) -> Transaction {
+        let link = self.client.link.clone();
+        link.arrive();
+        if slots::is_here() && link.standing() == Standing::Alive {
+            return link.wait_for(self);
+        }
         match self.begin() {
             Some(transaction) => transaction,
             None => call::stuck(&self.client.link, &Awaited::Connection, self.place),

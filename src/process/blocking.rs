@@ -1,0 +1,148 @@
+//! Handlers that block: each attempt runs on the thread of a slot, and is polled from point to point.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use serde::de::DeserializeOwned;
+
+use super::handler::{Attempt, Handler};
+use super::link::Link;
+use crate::job::{JobFailure, JobResult};
+use crate::slots::{Progress, Running, Slots};
+use crate::state::lock;
+use crate::{life, panics, runtime};
+
+/// Has code run on its thread, inside of whatever is to be in place around it.
+type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+/// What is to be in place on the thread on which a blocking handler runs. The first one is the outermost.
+#[derive(Clone, Default)]
+pub(crate) struct Around(Vec<Wrap>);
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Around").field(&self.0.len()).finish()
+    }
+}
+
+impl Around {
+    pub(super) fn push(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+        self.0.push(Arc::new(around));
+    }
+
+    fn run(&self, code: &mut dyn FnMut()) {
+        fn inside(wraps: &[Wrap], code: &mut dyn FnMut()) {
+            match wraps {
+                [] => code(),
+                [first, rest @ ..] => first(&mut || inside(rest, code)),
+            }
+        }
+        inside(&self.0, code);
+    }
+}
+
+/// The handler of one kind of job, which blocks.
+pub(super) struct Blocking<J, F> {
+    link: Link,
+    slots: Slots,
+    handler: Arc<F>,
+    takes: PhantomData<fn(J)>,
+}
+
+impl<J, F> Blocking<J, F> {
+    pub(super) fn new(link: Link, slots: Slots, handler: F) -> Self {
+        Self { link, slots, handler: Arc::new(handler), takes: PhantomData }
+    }
+}
+
+impl<J, R, F> Handler for Blocking<J, F>
+where
+    J: DeserializeOwned + Send + 'static,
+    R: JobResult + Send + 'static,
+    F: Fn(J) -> R + Send + Sync + 'static,
+{
+    fn start(self: Rc<Self>, _: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error> {
+        let job: J = serde_json::from_str(payload)?;
+        let (link, slots, handler) = (self.link.clone(), self.slots.clone(), self.handler.clone());
+        Ok(Box::pin(Blocked {
+            link,
+            slots,
+            code: Some(Box::new(move || handler(job))),
+            around,
+            ended: Arc::default(),
+            running: None,
+        }))
+    }
+}
+
+/// How the code of an attempt has ended, once it has.
+type Ended<R> = Arc<Mutex<Option<std::thread::Result<R>>>>;
+
+/// An attempt that runs on the thread of a slot.
+struct Blocked<R> {
+    link: Link,
+    slots: Slots,
+    code: Option<Box<dyn FnOnce() -> R + Send>>,
+    around: Around,
+    ended: Ended<R>,
+    running: Option<Running>,
+}
+
+impl<R: Send + 'static> Blocked<R> {
+    fn begin(&mut self, code: Box<dyn FnOnce() -> R + Send>) -> Running {
+        let life = self.link.life_shared().expect("an attempt is a process's").clone();
+        let (ended, around, context) = (self.ended.clone(), self.around.clone(), runtime::lend());
+        let shared = life.shared.clone();
+        let process = life.process;
+        let work = move || {
+            let mut code = Some(code);
+            let mut result = None;
+            let all = || {
+                around.run(&mut || result = code.take().map(|code| code()));
+            };
+            let caught = catch_unwind(AssertUnwindSafe(|| context.within(|| life::risk(&life, all))));
+            // What a layer leaves out has not run.
+            let result = caught.and_then(|()| result.ok_or_else(|| Box::new("it was not run") as _));
+            *lock(&ended) = Some(result);
+        };
+        let name = |slot| format!("{process}-slot-{}", slot + 1);
+        self.slots.begin(name, panics::lend(), Box::new(work), &shared.sleepers)
+    }
+}
+
+impl<R: JobResult + Send + 'static> Future for Blocked<R> {
+    type Output = Result<(), JobFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(code) = this.code.take() {
+            this.running = Some(this.begin(code));
+        }
+        let running = this.running.as_mut().expect("an attempt that has ended is not polled again");
+        if this.link.blocked(|| running.resume(cx.waker())) != Progress::Ended {
+            return Poll::Pending;
+        }
+        this.running = None;
+        let result = lock(&this.ended).take().expect("what has ended has left a result");
+        match result {
+            Ok(result) => Poll::Ready(result.into_result()),
+            // Its process has died: the executor sees to that.
+            Err(_) if this.link.life().is_some_and(life::Life::is_ending) => Poll::Pending,
+            Err(payload) => Poll::Ready(Err(JobFailure::of_panic(panics::text(&*payload)))),
+        }
+    }
+}
+
+impl<R> Drop for Blocked<R> {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            self.link.blocked(|| drop(running));
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! The threads on which blocking handlers run: one for each slot of an incarnation, and one of all of them at a time.
+//!
+//! A thread runs between two *points* of it (a call, a line) while the executor waits. At a point it hands the turn
+//! back and sleeps until it is its turn again. So a blocking attempt is to the executor what an async one is: something
+//! that is polled. Thread-locals stay with the slot, as in production, and end with its incarnation.
+//!
+//! What a thread may also do is wait for something that the harness does not know: a `Mutex` of the standard library
+//! that another slot holds. Then it *is asleep*: the others go on until it wakes, and then it waits for its turn before
+//! it does anything that shows.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the executor waits before it looks whether a thread is asleep, and how often it must seem so.
+const LOOK_AFTER: Duration = Duration::from_micros(300);
+const LOOKS: u32 = 3;
+/// Where it cannot be seen whether a thread sleeps, it is taken to after so many looks.
+const BLIND_LOOKS: u32 = 200;
+/// How often those that sleep are looked at before nothing is taken to wake them any more: about two seconds.
+const LAST_LOOKS: u32 = 6_000;
+
+/// What runs on a thread.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Whose turn it is.
+enum Turn {
+    /// The executor's: the thread has nothing to do.
+    Idle,
+    /// The executor's: the slot was given to somebody who has not begun.
+    Taken,
+    Begin(Work, Waker),
+    /// The thread's, between two points.
+    Running,
+    /// The executor's: the thread is at a point.
+    Waits,
+    Go(Waker),
+    /// The thread is to unwind from its point.
+    Stop,
+    /// Nobody's: the thread waits for something else. `stopped`: it is to unwind from its next point.
+    Asleep { stopped: bool },
+    /// The thread is to end.
+    Quit,
+}
+
+/// What one thread and the executor hand to each other.
+struct Baton {
+    turn: Mutex<Turn>,
+    handed: Condvar,
+    /// Where the system tells what the thread does.
+    status: OnceLock<Option<PathBuf>>,
+}
+
+impl fmt::Debug for Baton {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Baton").finish_non_exhaustive()
+    }
+}
+
+/// Where a thread has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Ended,
+    /// It is at a point.
+    Waits,
+    /// It waits for something that the harness does not know.
+    Asleep,
+}
+
+impl Baton {
+    fn new() -> Arc<Self> {
+        let (turn, handed, status) = (Mutex::new(Turn::Idle), Condvar::new(), OnceLock::new());
+        Arc::new(Self { turn, handed, status })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand(&self, mut turn: MutexGuard<'_, Turn>, to: Turn) {
+        *turn = to;
+        drop(turn);
+        self.handed.notify_all();
+    }
+
+    /// Gives the thread its turn, and waits until it has come to its next point.
+    fn give(&self, to: Turn) -> Progress {
+        self.hand(self.lock(), to);
+        self.wait(LOOKS)
+    }
+
+    /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
+    fn wait(&self, looks: u32) -> Progress {
+        let mut turn = self.lock();
+        let mut asleep = 0;
+        loop {
+            match *turn {
+                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
+                Turn::Waits => return Progress::Waits,
+                _ => {}
+            }
+            let (again, late) =
+                self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
+            turn = again;
+            if !late.timed_out() || matches!(*turn, Turn::Idle | Turn::Waits) {
+                continue;
+            }
+            let most = match self.is_asleep() {
+                Some(true) => looks,
+                Some(false) => {
+                    asleep = 0;
+                    continue;
+                }
+                None => looks.max(BLIND_LOOKS),
+            };
+            asleep += 1;
+            if asleep >= most {
+                if let Turn::Running = *turn {
+                    *turn = Turn::Asleep { stopped: false };
+                }
+                return Progress::Asleep;
+            }
+        }
+    }
+
+    /// Whether the thread waits for a lock, or the like. None where the system does not tell.
+    fn is_asleep(&self) -> Option<bool> {
+        let path = self.status.get()?.as_ref()?;
+        let doing = std::fs::read_to_string(path).ok()?;
+        let call = doing.split(' ').next()?.trim();
+        Some(FUTEX.is_some_and(|futex| call.parse() == Ok(futex)))
+    }
+
+    /// On the thread: hands the turn back, and waits for the next. Err: it is to unwind.
+    fn yield_turn(&self) -> Result<Waker, Stopped> {
+        self.hand(self.lock(), Turn::Waits);
+        let mut turn = self.lock();
+        loop {
+            match std::mem::replace(&mut *turn, Turn::Running) {
+                Turn::Go(waker) => return Ok(waker),
+                Turn::Stop => return Err(Stopped),
+                other => *turn = other,
+            }
+            turn = self.handed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The number of the system call in which a thread waits for a lock.
+const FUTEX: Option<i64> = match () {
+    () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => Some(202),
+    () if cfg!(all(target_os = "linux", target_arch = "aarch64")) => Some(98),
+    () => None,
+};
+
+/// What a thread that belongs to nobody any more is to do: unwind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopped;
+
+/// This thread's own side, while it is a slot's and at work.
+struct Here {
+    baton: Arc<Baton>,
+    /// Who is woken by what it waits for; only while it is its turn, since whoever holds one may wake from outside.
+    waker: RefCell<Option<Waker>>,
+}
+
+thread_local! {
+    static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
+}
+
+fn here() -> Option<Rc<Here>> {
+    HERE.try_with(|here| here.try_borrow().ok().and_then(|here| here.clone())).ok().flatten()
+}
+
+/// Whether this thread is a slot's that may wait for its turn: not while it unwinds, since nothing can stop it then.
+pub(crate) fn is_here() -> bool {
+    !std::thread::panicking() && here().is_some()
+}
+
+/// Before anything that shows: whoever was asleep waits for its turn. On any other thread it does nothing.
+///
+/// # Errors
+/// When the thread is to unwind.
+pub(crate) fn arrive() -> Result<(), Stopped> {
+    let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
+    let mut turn = here.baton.lock();
+    let Turn::Asleep { stopped } = *turn else { return Ok(()) };
+    if stopped {
+        *turn = Turn::Running;
+        return Err(Stopped);
+    }
+    drop(turn);
+    here.wait()
+}
+
+/// Has others go on who can, and waits for the next turn. Whoever is no slot goes on.
+///
+/// # Errors
+/// When the thread is to unwind.
+pub(crate) fn give_way() -> Result<(), Stopped> {
+    let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
+    if let Some(waker) = here.waker.take() {
+        waker.wake();
+    }
+    here.wait()
+}
+
+/// Runs a future to its end, from code that blocks on a slot's thread: what waits, waits for its turn.
+///
+/// # Errors
+/// When the thread is to unwind.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
+    let here = here().expect("it is asked only where there is a slot");
+    let mut future = pin!(future);
+    loop {
+        arrive()?;
+        let waker = here.waker.borrow().clone().expect("it is this thread's turn");
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Ok(output);
+        }
+        drop(waker);
+        here.wait()?;
+    }
+}
+
+impl Here {
+    fn wait(&self) -> Result<(), Stopped> {
+        self.waker.take();
+        let waker = self.baton.yield_turn();
+        if waker.is_err() {
+            // It unwinds, and its destructors wait for nobody.
+            HERE.set(None);
+        }
+        *self.waker.borrow_mut() = Some(waker?);
+        Ok(())
+    }
+}
+
+/// What a thread does as long as there is work.
+fn serve(baton: &Arc<Baton>) {
+    let path = std::fs::read_link("/proc/thread-self").ok();
+    let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
+    let mut turn = baton.lock();
+    loop {
+        match std::mem::replace(&mut *turn, Turn::Running) {
+            Turn::Begin(work, waker) => {
+                drop(turn);
+                HERE.set(Some(Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)) })));
+                work();
+                HERE.set(None);
+                baton.hand(baton.lock(), Turn::Idle);
+                turn = baton.lock();
+                continue;
+            }
+            Turn::Quit => {
+                *turn = Turn::Quit;
+                return;
+            }
+            other => *turn = other,
+        }
+        turn = baton.handed.wait(turn).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// A thread of a slot.
+struct Slot {
+    baton: Arc<Baton>,
+    thread: JoinHandle<()>,
+}
+
+/// The threads of the slots of one incarnation. They are started when they are needed.
+#[derive(Clone, Default)]
+pub(crate) struct Slots(Rc<RefCell<Vec<Slot>>>);
+
+impl fmt::Debug for Slots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slots").field(&self.0.borrow().len()).finish()
+    }
+}
+
+impl Slots {
+    /// Takes the first slot that is free for this work; `welcome` is called once on each thread. Nothing runs before the
+    /// first [`Running::resume`].
+    pub(crate) fn begin(
+        &self,
+        name: impl FnOnce(usize) -> String,
+        welcome: impl FnOnce() + Send + 'static,
+        work: Work,
+        sleepers: &Arc<Sleepers>,
+    ) -> Running {
+        let mut slots = self.0.borrow_mut();
+        let free = slots.iter().find(|slot| matches!(*slot.baton.lock(), Turn::Idle));
+        let baton = match free {
+            Some(slot) => slot.baton.clone(),
+            None => {
+                let baton = Baton::new();
+                let own = baton.clone();
+                let thread = std::thread::Builder::new().name(name(slots.len())).spawn(move || {
+                    welcome();
+                    serve(&own);
+                });
+                let thread = thread.unwrap_or_else(|error| {
+                    panic!("the system starts no thread for a slot ({error}); give the process fewer `slots`")
+                });
+                slots.push(Slot { baton: baton.clone(), thread });
+                baton
+            }
+        };
+        *baton.lock() = Turn::Taken;
+        Running { baton, work: Some(work), has_ended: false, sleepers: sleepers.clone() }
+    }
+
+    /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
+    pub(crate) fn end(&self) {
+        let slots = self.0.take();
+        for slot in slots {
+            if slot.baton.wait(LOOKS * 4) == Progress::Ended {
+                slot.baton.hand(slot.baton.lock(), Turn::Quit);
+                let _ = slot.thread.join();
+            }
+        }
+    }
+}
+
+/// Work under way on the thread of a slot.
+pub(crate) struct Running {
+    baton: Arc<Baton>,
+    work: Option<Work>,
+    has_ended: bool,
+    sleepers: Arc<Sleepers>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("has_ended", &self.has_ended).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Has the thread go on to its next point, in the name of whoever `waker` wakes.
+    pub(crate) fn resume(&mut self, waker: &Waker) -> Progress {
+        let progress = match self.work.take() {
+            Some(work) => self.baton.give(Turn::Begin(work, waker.clone())),
+            None => {
+                let turn = self.baton.lock();
+                match *turn {
+                    Turn::Waits => {
+                        drop(turn);
+                        self.baton.give(Turn::Go(waker.clone()))
+                    }
+                    Turn::Idle => Progress::Ended,
+                    _ => Progress::Asleep,
+                }
+            }
+        };
+        match progress {
+            Progress::Asleep => self.sleepers.add(&self.baton, waker),
+            Progress::Ended => self.has_ended = true,
+            Progress::Waits => {}
+        }
+        self.sleepers.have_woken();
+        progress
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let mut turn = self.baton.lock();
+        match &mut *turn {
+            Turn::Taken => *turn = Turn::Idle,
+            Turn::Waits => {
+                drop(turn);
+                self.baton.give(Turn::Stop);
+                if let Turn::Asleep { stopped } = &mut *self.baton.lock() {
+                    *stopped = true;
+                }
+            }
+            Turn::Asleep { stopped } => *stopped = true,
+            _ => {}
+        }
+        self.sleepers.forget(&self.baton);
+        self.sleepers.have_woken();
+    }
+}
+
+/// The threads that are asleep, in the order in which they fell asleep.
+#[derive(Debug, Default)]
+pub(crate) struct Sleepers {
+    count: AtomicUsize,
+    asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
+}
+
+impl Sleepers {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Arc<Baton>, Waker)>> {
+        self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, baton: &Arc<Baton>, waker: &Waker) {
+        let mut asleep = self.lock();
+        if !asleep.iter().any(|(known, _)| Arc::ptr_eq(known, baton)) {
+            asleep.push((baton.clone(), waker.clone()));
+        }
+        self.count.store(asleep.len(), Ordering::Relaxed);
+    }
+
+    fn forget(&self, baton: &Arc<Baton>) {
+        if self.any() {
+            let mut asleep = self.lock();
+            asleep.retain(|(known, _)| !Arc::ptr_eq(known, baton));
+            self.count.store(asleep.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anybody is asleep.
+    pub(crate) fn any(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether the task that this waker wakes is.
+    pub(crate) fn has(&self, waker: &Waker) -> bool {
+        self.any() && self.lock().iter().any(|(_, known)| known.will_wake(waker))
+    }
+
+    /// Wakes those that what they slept for has come to, after they have arrived at their next point: whoever is awake is
+    /// waited for. True if there was one.
+    pub(crate) fn have_woken(&self) -> bool {
+        self.look(LOOKS)
+    }
+
+    fn look(&self, looks: u32) -> bool {
+        if !self.any() {
+            return false;
+        }
+        let mut woke = Vec::new();
+        let mut asleep = self.lock();
+        asleep.retain(|(baton, waker)| {
+            // One that was woken is seen to be awake before it runs.
+            let sleeps = (looks == LOOKS && baton.is_asleep() == Some(true))
+                || baton.wait(looks) == Progress::Asleep;
+            if !sleeps {
+                woke.push(waker.clone());
+            }
+            sleeps
+        });
+        self.count.store(asleep.len(), Ordering::Relaxed);
+        drop(asleep);
+        woke.iter().for_each(Waker::wake_by_ref);
+        !woke.is_empty()
+    }
+
+    /// Nobody else goes on: whether one of those asleep will, within two seconds.
+    pub(crate) fn wake_at_last(&self) -> bool {
+        self.look(LAST_LOOKS)
+    }
+}
