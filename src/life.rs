@@ -191,7 +191,8 @@ impl Life {
             state.timeline.called_from(state.actor, place, site);
             !self.crashes(state, site, "line", Some(place)) && state.stuck.is_none()
         });
-        let others = passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);
+        let others =
+            passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);
         if !others || !slots::is_here() {
             return passes;
         }

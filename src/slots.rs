@@ -24,8 +24,8 @@ const LOOK_AFTER: Duration = Duration::from_micros(300);
 const LOOKS: u32 = 3;
 /// Where it cannot be seen whether a thread sleeps, it is taken to after so many looks.
 const BLIND_LOOKS: u32 = 200;
-/// How often those that sleep are looked at before nothing is taken to wake them any more: about two seconds.
-const LAST_LOOKS: u32 = 6_000;
+/// How often those that sleep are looked at before nothing is taken to wake them any more: about half a second.
+const LAST_LOOKS: u32 = 1_500;
 
 /// What runs on a thread.
 type Work = Box<dyn FnOnce() + Send>;
@@ -45,7 +45,9 @@ enum Turn {
     /// The thread is to unwind from its point.
     Stop,
     /// Nobody's: the thread waits for something else. `stopped`: it is to unwind from its next point.
-    Asleep { stopped: bool },
+    Asleep {
+        stopped: bool,
+    },
     /// The thread is to end.
     Quit,
 }
@@ -109,10 +111,15 @@ impl Baton {
             let (again, late) =
                 self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
             turn = again;
-            if !late.timed_out() || matches!(*turn, Turn::Idle | Turn::Waits) {
+            if !late.timed_out() {
                 continue;
             }
-            let most = match self.is_asleep() {
+            // Looked at while nothing is locked: a thread that waits for this very lock would seem to be asleep.
+            drop(turn);
+            let is_asleep = self.is_asleep();
+            turn = self.lock();
+            let most = match is_asleep {
+                _ if !matches!(*turn, Turn::Running | Turn::Asleep { .. }) => continue,
                 Some(true) => looks,
                 Some(false) => {
                     asleep = 0;
@@ -128,6 +135,12 @@ impl Baton {
                 return Progress::Asleep;
             }
         }
+    }
+
+    /// Whether a thread that was asleep is so still. One that was woken is seen to be awake before it runs; one that has
+    /// arrived sleeps, too, but it says so.
+    fn sleeps_on(&self) -> bool {
+        self.is_asleep() == Some(true) && matches!(*self.lock(), Turn::Asleep { .. })
     }
 
     /// Whether the thread waits for a lock, or the like. None where the system does not tell.
@@ -444,9 +457,7 @@ impl Sleepers {
         let mut woke = Vec::new();
         let mut asleep = self.lock();
         asleep.retain(|(baton, waker)| {
-            // One that was woken is seen to be awake before it runs.
-            let sleeps = (looks == LOOKS && baton.is_asleep() == Some(true))
-                || baton.wait(looks) == Progress::Asleep;
+            let sleeps = (looks == LOOKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
             if !sleeps {
                 woke.push(waker.clone());
             }
@@ -458,7 +469,7 @@ impl Sleepers {
         !woke.is_empty()
     }
 
-    /// Nobody else goes on: whether one of those asleep will, within two seconds.
+    /// Nobody else goes on: whether one of those asleep will, before long.
     pub(crate) fn wake_at_last(&self) -> bool {
         self.look(LAST_LOOKS)
     }

@@ -38,7 +38,7 @@ use crate::life::{self, Life};
 use crate::panics;
 use crate::process::{Observed, Process, hang_up};
 use crate::runtime::{Context, Pool};
-use crate::state::{Shared, State, Stuck, Weather};
+use crate::state::{Shared, Stuck, Weather};
 use crate::timeline::What;
 use crate::watch::Watch;
 
@@ -382,6 +382,8 @@ impl Executor {
                 // What looks on is the test's.
                 let mut state = self.shared.state();
                 (state.task, state.actor) = (None, Actor::Test);
+                let called = state.timeline.last_call(task.actor());
+                task.last = called.map(|(place, _)| place).or(task.last);
             }
             for check in &self.always {
                 check();
@@ -543,7 +545,7 @@ impl Executor {
             .map(|(task, job)| {
                 let kind = crate::job::short_kind(state.queue.job(job).kind);
                 if self.shared.sleepers.has(&task.waker) {
-                    return self.sleeps_for_ever(task, &state);
+                    return self.sleeps_for_ever(task);
                 }
                 if let Some(why) = state.connections.waits_for(task.actor()) {
                     return format!("{} {kind} waits {why}", task.actor());
@@ -551,8 +553,8 @@ impl Executor {
                 if let Some(lock) = state.awaited_lock(job) {
                     return format!("{} {kind} waits for {lock}", task.actor());
                 }
-                match state.timeline.last_call(task.actor()) {
-                    Some((place, _)) => format!("{} {kind} waits; it called last at {place}", task.actor()),
+                match task.last {
+                    Some(place) => format!("{} {kind} waits; it called last at {place}", task.actor()),
                     None => format!("{} {kind} waits", task.actor()),
                 }
             })
@@ -570,16 +572,16 @@ impl Executor {
     }
 
     /// What a thread waits for that waits for no call, in words: the harness sees neither the lock nor its holder.
-    fn sleeps_for_ever(&self, sleeper: &Task, state: &State) -> String {
-        let since = |task: &Task| {
-            state.timeline.last_call(task.actor()).map(|(place, _)| format!(" (last at {place})")).unwrap_or_default()
-        };
+    fn sleeps_for_ever(&self, sleeper: &Task) -> String {
+        let since = |task: &Task| task.last.map(|place| format!(" (last at {place})")).unwrap_or_default();
         let others: Vec<_> = self.tasks.iter().flatten().filter(|other| other.id != sleeper.id).collect();
         let holders = match others[..] {
-            [] => "that nobody else can hold: it has it itself, or will never be sent what it waits for".to_owned(),
+            [] => "that nobody else can hold: it has it itself, or will never be sent what it waits for"
+                .to_owned(),
             [other] => format!("that {}{} holds", other.actor(), since(other)),
             _ => {
-                let names: Vec<_> = others.iter().map(|other| format!("{}{}", other.actor(), since(other))).collect();
+                let names: Vec<_> =
+                    others.iter().map(|other| format!("{}{}", other.actor(), since(other))).collect();
                 format!("that one of {} holds", names.join(", "))
             }
         };

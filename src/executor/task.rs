@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::choice::{Actor, Name};
+use crate::choice::{Actor, Name, Place};
 use crate::clock::{TaskId, Wake};
 use crate::job::JobFailure;
 use crate::life::Life;
@@ -38,6 +38,8 @@ pub(super) struct Task {
     pub(super) future: Attempt,
     wake: Arc<TaskWaker>,
     pub(super) waker: Waker,
+    /// Where it called last, or the last line it passed.
+    pub(super) last: Option<Place>,
     /// Its worker stands still until then, when its lease is over.
     pub(super) stalled_until: Option<Duration>,
 }
@@ -63,7 +65,7 @@ impl Task {
     pub(super) fn new(id: TaskId, host: usize, work: Work, future: Attempt, shared: &Shared) -> Self {
         let wake = TaskWaker::new(id, shared.woken.clone());
         let waker = Waker::from(wake.clone());
-        Self { id, host, work, future, wake, waker, stalled_until: None }
+        Self { id, host, work, future, wake, waker, last: None, stalled_until: None }
     }
 
     pub(super) fn actor(&self) -> Actor {

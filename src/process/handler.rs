@@ -33,12 +33,7 @@ pub(super) type HearOfJob = Box<dyn Fn(&JobView)>;
 /// A handler for any kind of job.
 pub(super) trait Handler {
     /// Begins an attempt of a job, if its payload decodes.
-    fn start(
-        self: Rc<Self>,
-        job: u32,
-        payload: &str,
-        around: Around,
-    ) -> Result<Attempt, serde_json::Error>;
+    fn start(self: Rc<Self>, job: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error>;
 }
 
 struct Async<J, F> {

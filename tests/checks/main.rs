@@ -1,6 +1,7 @@
 //! What an exploration finds, and what it leaves alone.
 
 mod bad_input;
+mod blocking;
 mod comparing;
 mod counts;
 mod crashes;

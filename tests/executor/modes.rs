@@ -161,15 +161,37 @@ fn inline_keeps_what_is_to_run_later_for_later() {
 }
 
 #[test]
-fn inline_says_that_a_blocking_job_cannot_wait_for_another() {
+fn inline_runs_the_job_of_a_blocking_one_on_another_slot() {
+    let world = World::inline();
+    let log = log(&world);
+    world.process("worker", {
+        let log = log.clone();
+        move |p| {
+            let (queue, own) = (p.queue(), log.clone());
+            p.handle_blocking(move |_: u32| {
+                queue.enqueue_blocking(Mail { to: 1 }).unwrap();
+                own.update(|log| log.push("enqueued".to_owned()));
+            });
+            let own = log.clone();
+            p.handle_blocking(move |_: Mail| own.update(|log| log.push("sent".to_owned())));
+        }
+    });
+    world.enqueue(1_u32);
+    assert_eq!(log.get(), ["sent", "enqueued"]);
+}
+
+#[test]
+fn inline_says_that_code_on_no_slot_cannot_wait_for_a_job() {
     let world = World::inline();
     let seen = world.durable("seen", None);
     world.process("worker", {
         let seen = seen.clone();
         move |p| {
             let (queue, seen) = (p.queue(), seen.clone());
-            p.handle_blocking(move |_: u32| {
-                seen.set(queue.enqueue_blocking(Mail { to: 1 }).err().map(|e| e.to_string()))
+            p.handle(async move |_: u32| {
+                let queue = queue.clone();
+                let blocks = tokio::task::spawn_blocking(move || queue.enqueue_blocking(Mail { to: 1 }));
+                seen.set(blocks.await.unwrap().err().map(|error| error.to_string()))
             });
         }
     });

@@ -257,7 +257,7 @@ fn connections_of_a_dead_process_are_closed() {
 }
 
 #[test]
-fn a_blocking_job_that_would_wait_is_stuck() {
+fn a_blocking_job_waits_on_its_slot() {
     let report = switches(0).run(async |world: &World| {
         world.store().put("a", &0).await.unwrap();
         world.process("worker", |p| {
@@ -270,6 +270,32 @@ fn a_blocking_job_that_would_wait_is_stuck() {
             });
             let store = p.store();
             p.handle_blocking(move |_: u16| store.incr_blocking("a", 1));
+        });
+        world.enqueue(1_u8);
+        world.enqueue(1_u16);
+        world.settle().await;
+    });
+    assert_green(&report);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn code_that_blocks_on_no_slot_would_wait_for_ever() {
+    let report = switches(0).run(async |world: &World| {
+        world.store().put("a", &0).await.unwrap();
+        world.process("worker", |p| {
+            let (store, clock) = (p.store(), p.clock());
+            p.handle(async move |_: u8| {
+                let mut tx = store.transaction(ReadCommitted).await;
+                tx.put("a", &1).await?;
+                clock.sleep(S).await;
+                tx.commit().await
+            });
+            let store = p.store();
+            p.handle(async move |_: u16| {
+                let store = store.clone();
+                tokio::task::spawn_blocking(move || store.incr_blocking("a", 1)).await.unwrap()
+            });
         });
         world.enqueue(1_u8);
         world.enqueue(1_u16);
