@@ -2,6 +2,7 @@
 
 mod conclusion;
 mod hygiene;
+mod isolation;
 mod progress;
 mod reference;
 mod replay;
@@ -372,8 +373,10 @@ impl<'b> Exploration<'b> {
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
         }
-        let reason = nothing_tested(outcome)?;
-        Some(self.finish(Verdict::NothingTested, Some(reason), false, 1))
+        if let Some(reason) = nothing_tested(outcome) {
+            return Some(self.finish(Verdict::NothingTested, Some(reason), false, 1));
+        }
+        self.report_of_leaks()
     }
 
     /// Runs the reference run once more.

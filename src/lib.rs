@@ -119,9 +119,10 @@
 //!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
 //!   wherever it is wanted.
 //! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
-//!   lies between two of them is one step, and so is a blocking handler.
+//!   lies between two of them is one step. A blocking handler is overtaken at its calls, and at the lines of its
+//!   `#[crash_points]` functions; that it waits for a lock of the standard library is seen on Linux, and guessed elsewhere.
 //! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
-//!   (`put_blocking`, …) and would have to wait for a row or a connection is [`Verdict::Stuck`].
+//!   (`put_blocking`, …) and would have to wait for a row is [`Verdict::Stuck`], outside of `handle_blocking`.
 //! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
 //!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
 //!   [`World::deploys`]).
@@ -135,7 +136,7 @@
 //!   half a second of real time. Ports differ from run to run; a failure's text has them as `worker.localhost`.
 //! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the
 //!   paused clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
-//! * Threads and statics outlive a crash, and all processes of a world run on one thread. A loop that neither awaits
+//! * Threads of a job's own and statics outlive a crash, and all async handlers of a world run on one thread. A loop that neither awaits
 //!   nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
 //!   is [`Verdict::Nondeterministic`].

@@ -8,7 +8,7 @@
 //! that another slot holds. Then it *is asleep*: the others go on until it wakes, and then it waits for its turn before
 //! it does anything that shows.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -186,15 +186,25 @@ struct Here {
 
 thread_local! {
     static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
+    /// Whether there is one. Asked at every call, and without a destructor it is a plain read.
+    static IS_HERE: Cell<bool> = const { Cell::new(false) };
+}
+
+fn set_here(here: Option<Rc<Here>>) {
+    IS_HERE.set(here.is_some());
+    HERE.set(here);
 }
 
 fn here() -> Option<Rc<Here>> {
+    if !IS_HERE.get() {
+        return None;
+    }
     HERE.try_with(|here| here.try_borrow().ok().and_then(|here| here.clone())).ok().flatten()
 }
 
 /// Whether this thread is a slot's that may wait for its turn: not while it unwinds, since nothing can stop it then.
 pub(crate) fn is_here() -> bool {
-    !std::thread::panicking() && here().is_some()
+    IS_HERE.get() && !std::thread::panicking()
 }
 
 /// Before anything that shows: whoever was asleep waits for its turn. On any other thread it does nothing.
@@ -249,7 +259,7 @@ impl Here {
         let waker = self.baton.yield_turn();
         if waker.is_err() {
             // It unwinds, and its destructors wait for nobody.
-            HERE.set(None);
+            set_here(None);
         }
         *self.waker.borrow_mut() = Some(waker?);
         Ok(())
@@ -265,9 +275,9 @@ fn serve(baton: &Arc<Baton>) {
         match std::mem::replace(&mut *turn, Turn::Running) {
             Turn::Begin(work, waker) => {
                 drop(turn);
-                HERE.set(Some(Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)) })));
+                set_here(Some(Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)) })));
                 work();
-                HERE.set(None);
+                set_here(None);
                 baton.hand(baton.lock(), Turn::Idle);
                 turn = baton.lock();
                 continue;

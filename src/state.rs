@@ -68,6 +68,8 @@ pub(crate) enum Weather {
     Rough,
     /// Nothing, but jobs are taken one at a time in the order that the plan says.
     Serial,
+    /// The same, and each job finds its process as it was after its boot.
+    Isolated,
     /// Nothing: the world of an ordinary test.
     Fair,
 }

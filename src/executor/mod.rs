@@ -52,6 +52,8 @@ struct Host {
     name: Name,
     boot: Boot,
     incarnations: u32,
+    /// The job that this incarnation began last.
+    last_begun: Option<u32>,
     living: Option<(Arc<Life>, Process)>,
     context: Context,
     busy: usize,
@@ -127,6 +129,7 @@ impl Executor {
             name,
             boot,
             incarnations: 0,
+            last_begun: None,
             living: None,
             context,
             busy: 0,
@@ -142,6 +145,7 @@ impl Executor {
     fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
         let host = &mut self.hosts[index];
         host.incarnations += 1;
+        host.last_begun = None;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
         let process = Process::new(life.clone());
         let calm;
@@ -252,6 +256,17 @@ impl Executor {
         true
     }
 
+    /// Has a process begin anew, at once, and unnoticed: only what its memory and its threads held is gone.
+    fn reboot(&mut self, index: usize) {
+        let Some((life, _)) = &self.hosts[index].living else { return };
+        life.die();
+        self.take_apart(index, None);
+        self.hosts[index].incarnations -= 1;
+        if let Err(panic) = self.boot(index) {
+            self.broken_boot = Some(panic);
+        }
+    }
+
     /// Takes apart processes that died outside of an attempt.
     fn bury_dead_tasks(&mut self) -> bool {
         if !self.shared.woken.take_died() {
@@ -343,6 +358,7 @@ impl Executor {
         let dies = life.crashes(&mut state, Site::Attempt, "start", None);
         drop(state);
         self.occupy(host, true);
+        self.hosts[host].last_begun = Some(job);
         let id = self.add_task(host, Work::Attempt { job, attempt }, future);
         if dies {
             self.take_apart(host, None);
@@ -378,13 +394,8 @@ impl Executor {
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
             let polled = context.within(now, &life, || life::risk(&life, go_on));
-            {
-                // What looks on is the test's.
-                let mut state = self.shared.state();
-                (state.task, state.actor) = (None, Actor::Test);
-                let called = state.timeline.last_call(task.actor());
-                task.last = called.map(|(place, _)| place).or(task.last);
-            }
+            // What looks on is the test's.
+            task.rest(&mut self.shared.state());
             for check in &self.always {
                 check();
             }

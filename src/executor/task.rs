@@ -80,6 +80,13 @@ impl Task {
         }
     }
 
+    /// It was polled.
+    pub(super) fn rest(&mut self, state: &mut State) {
+        (state.task, state.actor) = (None, Actor::Test);
+        let called = state.timeline.last_call(self.actor());
+        self.last = called.map(|(place, _)| place).or(self.last);
+    }
+
     /// Polls as long as the task wakes itself, no time passes and nobody else could go on instead; only once if
     /// somebody looks on after each step. Returns whether it could go on, too.
     pub(super) fn poll(

@@ -34,6 +34,8 @@ pub enum Oracle {
     Accounted,
     /// The test body panicked, or a check of its own did.
     Body,
+    /// What a job did depends on which job ran before it on the same thread, or in the same process.
+    Isolation,
     /// Something works and is asking for trouble, and the test denies it.
     Hygiene,
 }
@@ -71,6 +73,8 @@ pub(crate) enum Finding {
     Panicked(Panicked),
     /// Something is asking for trouble.
     Unhygienic(Hygiene),
+    /// This would be otherwise if each job had found its process as it is after its boot.
+    Leaked(Box<Finding>),
 }
 
 impl Finding {
@@ -90,6 +94,7 @@ impl Finding {
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Unhygienic(_) => Oracle::Hygiene,
+            Finding::Leaked(_) => Oracle::Isolation,
         }
     }
 
@@ -114,6 +119,7 @@ impl Finding {
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
+            Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
         }
     }
 }
@@ -190,6 +196,13 @@ pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -
         }
     }
     findings
+}
+
+/// In what the outcome of jobs that ran one after the other differs from that of the same jobs, in the same order, of
+/// which each had found its process as it is after its boot.
+pub(crate) fn isolation(outcome: &Outcome, isolated: &Outcome) -> Vec<Finding> {
+    let leaked = |finding| Finding::Leaked(Box::new(finding));
+    differences(outcome, isolated, false).into_iter().map(leaked).collect()
 }
 
 /// What is wrong with an outcome, as against the nearest of the expected ones: those of the fault-free runs. `serial`:

@@ -85,7 +85,6 @@ impl<S: Service> Client<S> {
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
         let (client, place) = (self, Place::caller());
-        client.link.arrive();
         match client.link.standing() {
             Standing::Falling => return client.throw_away(request, place),
             Standing::Dead => client.link.unwind(),

@@ -236,7 +236,6 @@ impl JobQueue {
     }
 
     fn send_blocking(&self, parcel: Parcel) -> Result<JobId, EnqueueError> {
-        self.link.arrive();
         match self.link.standing() {
             Standing::Falling => return Ok(JobId::first(parcel.kind, &parcel.payload)),
             Standing::Dead => self.link.unwind(),

@@ -76,6 +76,7 @@ impl Link {
     }
 
     pub(crate) fn standing(&self) -> Standing {
+        self.arrive();
         match self.life() {
             Some(life) if life.is_falling() => Standing::Falling,
             Some(life) if life.is_dead() => Standing::Dead,

@@ -72,9 +72,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Lost { kind, .. } => {
             format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
         }
-        Finding::Untold { kind, .. } => {
-            format!("job `{}` ended dead, and nobody was told", short_kind(kind))
-        }
+        Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
         Finding::Told { kind, attempts, dead: true, .. } => {
             format!(
                 "job `{}` told of its failures in {attempts} attempts, expected once, when it is dead",
@@ -97,6 +95,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("a lock was left behind for ever: {key} of `{}`, held by {holder}", short_kind(kind))
         }
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
+        Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
         Finding::Panicked(panicked) => body_panicked(panicked),
     }
 }
@@ -130,6 +129,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::DeathUntold { .. }
         | Finding::LockLeft { .. }
         | Finding::Unhygienic(_)
+        | Finding::Leaked(_)
         | Finding::Panicked(_) => summary(finding),
     }
 }
@@ -190,6 +190,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
                 format!("{kind}: {key} is held by {holder}"),
             )
         }
+        Finding::Leaked(finding) => expected_and_actual(finding),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
@@ -214,6 +215,7 @@ pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
         | Finding::Missing { effect, .. }
         | Finding::Unexpected { effect, .. } => Some(effect.name()),
         Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
+        Finding::Leaked(finding) => effect_of(finding),
         _ => None,
     }
 }
