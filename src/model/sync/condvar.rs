@@ -32,7 +32,6 @@ impl WaitTimeoutResult {
 impl Condvar {
     /// Makes one. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
-    #[expect(clippy::new_without_default, reason = "it has one, below")]
     pub fn new() -> Self {
         Self { model: Modelled::new("Condvar", inside::Condvar::new), outside: outside::Condvar::new() }
     }

@@ -32,7 +32,6 @@ struct State {
 impl<T> OnceLock<T> {
     /// Makes an empty one. Not `const`: a static is a [`LazyLock`], or an empty one in a [`LazyLock`].
     #[track_caller]
-    #[expect(clippy::new_without_default, reason = "it has one, below")]
     pub fn new() -> Self {
         Self::of_kind("OnceLock")
     }
