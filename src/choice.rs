@@ -50,7 +50,10 @@ impl Place {
     /// Where the function that calls this was called, if it is `#[track_caller]`.
     #[track_caller]
     pub(crate) fn caller() -> Self {
-        let location = Location::caller();
+        Self::of(Location::caller())
+    }
+
+    pub(crate) fn of(location: &Location<'static>) -> Self {
         Self { file: location.file(), line: location.line(), column: location.column() }
     }
 }

@@ -111,6 +111,12 @@
 //!   too
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
 //!   for clients that speak HTTP.
+#![cfg_attr(feature = "loom", doc = "* *Memory that threads share* (feature `loom`): [`model`] runs")]
+#![cfg_attr(feature = "loom", doc = "  a closure in every order of its threads' accesses, [`Model`] has")]
+#![cfg_attr(feature = "loom", doc = "  the settings, and says how code under test takes part: by [`sync`],")]
+#![cfg_attr(feature = "loom", doc = "  [`thread`] and [`thread_local!`]. What comes out is a")]
+#![cfg_attr(feature = "loom", doc = "  [`ModelReport`], with [`ModelStep`]s; a [`ModelError`] is a model")]
+#![cfg_attr(feature = "loom", doc = "  that is misused.")]
 //!
 //! # Limitations
 //!
@@ -144,6 +150,8 @@
 //!   tasks that could at the time; so PCT's probability is about those choices, not about instructions.
 //! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear
 //!   that.
+//! * Memory that threads share is no part of a scenario, and crashes are no part of a model (feature `loom`): a model has
+//!   up to five threads, and sees what they do to its own types.
 //! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
 //!   unwinding. `cargo test` always unwinds.
 //!
@@ -201,6 +209,8 @@ mod report;
 mod check;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "loom")]
+mod model;
 
 pub use check::{Explore, check};
 pub use choice::{Kind, Name};
@@ -212,6 +222,8 @@ pub use job::{
     Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult,
     JobState, JobView, LockTaken, Ordered, Unique,
 };
+#[cfg(feature = "loom")]
+pub use model::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use oracle::Oracle;
 pub use process::{
     Begin, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture,

@@ -195,6 +195,10 @@ fn a_room_knows_only_the_rooms_above_it() {
         let own = place(room).unwrap_or_else(|| panic!("{} belongs to no room", source.path));
         for (line, name) in mentions(&source.code) {
             seen += 1;
+            // The standard library's, but in a model: whoever's threads share memory may be tested in one.
+            if ["sync", "thread", "model", "Model"].contains(&name.as_str()) {
+                continue;
+            }
             match names.get(&name).and_then(|room| place(room)) {
                 Some(other) if other <= own => {}
                 Some(other) => {

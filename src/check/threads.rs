@@ -4,9 +4,12 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Condvar, Mutex};
+use std::sync::PoisonError;
+#[cfg(not(all(test, feature = "loom")))]
+use std::sync::{Condvar, Mutex, MutexGuard};
 
-use crate::state::lock;
+#[cfg(all(test, feature = "loom"))]
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Pieces for each thread that may be under way or wait for those before them: so that what waits stays bounded.
 const MOST_WAITING: usize = 4;
@@ -24,8 +27,29 @@ pub(super) trait Source {
     fn use_up(&mut self, result: Self::Result) -> bool;
 }
 
-struct Desk<'s, S: Source> {
-    source: &'s mut S,
+impl<S: Source> Source for &mut S {
+    type Piece = S::Piece;
+    type Result = S::Result;
+
+    fn take(&mut self, is_back: bool) -> Option<Self::Piece> {
+        (**self).take(is_back)
+    }
+
+    fn use_up(&mut self, result: Self::Result) -> bool {
+        (**self).use_up(result)
+    }
+}
+
+/// Where the threads meet.
+struct Desk<S: Source> {
+    papers: Mutex<Papers<S>>,
+    changed: Condvar,
+    /// Pieces that may be under way or wait for those before them.
+    most: usize,
+}
+
+struct Papers<S: Source> {
+    source: S,
     taken: usize,
     used: usize,
     waiting: BTreeMap<usize, S::Result>,
@@ -47,66 +71,78 @@ pub(super) fn side_by_side<S, T>(
     S: Source + Send,
     S::Result: Send,
 {
-    let waiting = BTreeMap::new();
-    let desk = Mutex::new(Desk { source, taken: 0, used: 0, waiting, over: false, panic: None });
-    let changed = Condvar::new();
-    let labour = || {
-        let done = catch_unwind(AssertUnwindSafe(|| {
-            let mut tool = tool();
-            while let Some((number, piece)) = take(&desk, &changed, threads * MOST_WAITING) {
-                let result = work(&mut tool, piece);
-                give(&desk, &changed, number, result);
-            }
-        }));
-        if let Err(panic) = done {
-            let mut desk = lock(&desk);
-            desk.over = true;
-            desk.panic.get_or_insert(panic);
-            changed.notify_all();
-        }
-    };
+    let desk = Desk::new(source, threads);
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            scope.spawn(labour);
+            scope.spawn(|| desk.labour(&tool, &work));
         }
-        labour();
+        desk.labour(&tool, &work);
     });
-    if let Some(panic) = desk.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).panic {
+    if let Some(panic) = desk.papers.into_inner().unwrap_or_else(PoisonError::into_inner).panic {
         resume_unwind(panic);
     }
 }
 
-/// The next piece, as soon as there is one.
-fn take<S: Source>(desk: &Mutex<Desk<'_, S>>, changed: &Condvar, most: usize) -> Option<(usize, S::Piece)> {
-    let mut desk = lock(desk);
-    loop {
-        if desk.over {
-            return None;
-        }
-        let is_back = desk.taken == desk.used;
-        if desk.taken - desk.used < most {
-            if let Some(piece) = desk.source.take(is_back) {
-                desk.taken += 1;
-                return Some((desk.taken - 1, piece));
+impl<S: Source> Desk<S> {
+    fn new(source: S, threads: usize) -> Self {
+        let waiting = BTreeMap::new();
+        let papers = Mutex::new(Papers { source, taken: 0, used: 0, waiting, over: false, panic: None });
+        Self { papers, changed: Condvar::new(), most: threads * MOST_WAITING }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Papers<S>> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one thread does, until nothing is left.
+    fn labour<T>(&self, tool: &impl Fn() -> T, work: &impl Fn(&mut T, S::Piece) -> S::Result) {
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            let mut tool = tool();
+            while let Some((number, piece)) = self.take() {
+                let result = work(&mut tool, piece);
+                self.give(number, result);
             }
-            if is_back {
-                desk.over = true;
-                changed.notify_all();
+        }));
+        if let Err(panic) = done {
+            let mut papers = self.lock();
+            papers.over = true;
+            papers.panic.get_or_insert(panic);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The next piece, as soon as there is one.
+    fn take(&self) -> Option<(usize, S::Piece)> {
+        let mut papers = self.lock();
+        loop {
+            if papers.over {
                 return None;
             }
+            let is_back = papers.taken == papers.used;
+            if papers.taken - papers.used < self.most {
+                if let Some(piece) = papers.source.take(is_back) {
+                    papers.taken += 1;
+                    return Some((papers.taken - 1, piece));
+                }
+                if is_back {
+                    papers.over = true;
+                    self.changed.notify_all();
+                    return None;
+                }
+            }
+            papers = self.changed.wait(papers).unwrap_or_else(PoisonError::into_inner);
         }
-        desk = changed.wait(desk).unwrap_or_else(std::sync::PoisonError::into_inner);
     }
-}
 
-fn give<S: Source>(desk: &Mutex<Desk<'_, S>>, changed: &Condvar, number: usize, result: S::Result) {
-    let desk = &mut *lock(desk);
-    desk.waiting.insert(number, result);
-    while let Some(result) = desk.waiting.remove(&desk.used).filter(|_| !desk.over) {
-        desk.used += 1;
-        desk.over |= !desk.source.use_up(result);
+    fn give(&self, number: usize, result: S::Result) {
+        let papers = &mut *self.lock();
+        papers.waiting.insert(number, result);
+        while let Some(result) = papers.waiting.remove(&papers.used).filter(|_| !papers.over) {
+            papers.used += 1;
+            papers.over |= !papers.source.use_up(result);
+        }
+        self.changed.notify_all();
     }
-    changed.notify_all();
 }
 
 #[cfg(test)]
@@ -180,5 +216,63 @@ mod tests {
             assert_eq!(panic.downcast_ref(), Some(&"no such square"), "{threads} threads");
             assert!(rounds.used.len() <= 50 && rounds.used.is_sorted(), "{:?}", rounds.used);
         }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod modelled {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::thread;
+
+    /// So many pieces, and no more are asked for while some are under way.
+    struct Pieces {
+        left: usize,
+        used: Vec<usize>,
+    }
+
+    impl Source for Pieces {
+        type Piece = usize;
+        type Result = usize;
+
+        fn take(&mut self, _: bool) -> Option<usize> {
+            self.left = self.left.checked_sub(1)?;
+            Some(self.left)
+        }
+
+        fn use_up(&mut self, result: usize) -> bool {
+            self.used.push(result);
+            true
+        }
+    }
+
+    /// Both threads come to an end in every order, and what they give is used in the order in which it was taken. That
+    /// `side_by_side` waits for its threads is the standard library's business: loom has no scopes.
+    #[test]
+    fn two_at_a_desk_come_to_an_end() {
+        crate::Model::new().max_preemptions(2).check(|| {
+            let desk = Arc::new(Desk::new(Pieces { left: 2, used: Vec::new() }, 2));
+            let others = desk.clone();
+            let other = thread::spawn(move || others.labour(&|| (), &|(), piece| piece));
+            desk.labour(&|| (), &|(), piece| piece);
+            other.join().unwrap();
+            let papers = desk.lock();
+            assert_eq!(papers.source.used, [1, 0]);
+            assert!(papers.over && papers.panic.is_none());
+        });
+    }
+
+    #[test]
+    fn a_panic_of_one_ends_the_work_of_the_other() {
+        crate::Model::new().max_preemptions(2).check(|| {
+            let desk = Arc::new(Desk::new(Pieces { left: 1, used: Vec::new() }, 2));
+            let others = desk.clone();
+            let work = |(): &mut (), _: usize| resume_unwind(Box::new("no such piece"));
+            let other = thread::spawn(move || others.labour(&|| (), &work));
+            desk.labour(&|| (), &work);
+            other.join().unwrap();
+            assert!(desk.lock().panic.is_some());
+        });
     }
 }

@@ -4,10 +4,14 @@
 //! That names each run exactly once even though a deviation changes which choices come later. Leaves are never
 //! stored. An inner scenario is stored as its deviations (four bytes each) and a digest of its choices (four bytes);
 //! when its turn comes it is run once more, uncounted, to have its choices back: and if they are others now, the code
-//! under test is not deterministic.
+//! under test is not deterministic. Of small explorations that go deep nearly every scenario has children, so that each would
+//! be run twice: there the choices of those with more than one deviation are kept, as far as there is room.
 
 use super::Share;
 use crate::choice::{Choice, Deviation, Kind, Label, Plan, digest};
+
+/// Choices that are kept so that a scenario need not be run once more to have its children: about a megabyte.
+const ROOM: usize = 1 << 14;
 
 /// How many deviations a run may have: in all, and of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +68,11 @@ impl Parent {
         Self { deviations, record, at: 0, option: 0, children: 0, left: usize::MAX }
     }
 
+    /// What is to come are the deviations after its last one.
+    fn begin(&mut self) {
+        self.at = self.deviations.last().map_or(0, |last| last.at() + 1);
+    }
+
     /// The next child, whoever runs it: its last deviation, and the label of that.
     fn next(&mut self, bounds: &Bounds) -> Option<(Deviation, Label)> {
         while let Some(choice) = self.record.get(self.at) {
@@ -106,9 +115,14 @@ pub(crate) struct Exhaustive {
     frontier: Vec<Deviation>,
     digests: Vec<u32>,
     done: usize,
+    /// The choices of those for which there is room, which have no digest then; none once they had their turn.
+    records: Vec<Option<Vec<Choice>>>,
     /// Those for the level after.
     following: Vec<Deviation>,
     following_digests: Vec<u32>,
+    following_records: Vec<Option<Vec<Choice>>>,
+    /// How many choices may still be kept.
+    room: usize,
     parent: Option<Parent>,
     started: bool,
     handed: Option<Vec<Deviation>>,
@@ -130,8 +144,11 @@ impl Exhaustive {
             frontier: Vec::new(),
             digests: Vec::new(),
             done: 0,
+            records: Vec::new(),
             following: Vec::new(),
             following_digests: Vec::new(),
+            following_records: Vec::new(),
+            room: ROOM,
             parent: None,
             started: false,
             handed: None,
@@ -152,19 +169,28 @@ impl Exhaustive {
             self.started = true;
             return Some(self.judged(Vec::new(), None));
         }
-        if let Some((deviations, label)) = self.next_child() {
-            return Some(self.judged(deviations, Some(label)));
+        loop {
+            if let Some((deviations, label)) = self.next_child() {
+                return Some(self.judged(deviations, Some(label)));
+            }
+            // Whoever puts a piece back asks its parent how far it came.
+            if self.parents_left() == 0 && (self.is_piece || !self.deepen()) {
+                return None;
+            }
+            let from = self.done * self.level;
+            let deviations = self.frontier[from..from + self.level].to_vec();
+            let record = self.records.get_mut(self.done).and_then(Option::take);
+            self.done += 1;
+            self.handed = None;
+            let Some(record) = record else {
+                self.parent = Some(Parent::new(deviations.clone(), Vec::new()));
+                return Some(Task { plan: Plan::Numbered(deviations, None), judge: false });
+            };
+            self.room += record.len();
+            let mut parent = Parent::new(deviations, record);
+            parent.begin();
+            self.parent = Some(parent);
         }
-        // Whoever puts a piece back asks its parent how far it came.
-        if self.parents_left() == 0 && (self.is_piece || !self.deepen()) {
-            return None;
-        }
-        let from = self.done * self.level;
-        let deviations = self.frontier[from..from + self.level].to_vec();
-        self.done += 1;
-        self.handed = None;
-        self.parent = Some(Parent::new(deviations.clone(), Vec::new()));
-        Some(Task { plan: Plan::Numbered(deviations, None), judge: false })
     }
 
     /// How many scenarios of the frontier have not had their turn.
@@ -186,6 +212,7 @@ impl Exhaustive {
         self.level += 1;
         self.frontier = std::mem::take(&mut self.following);
         self.digests = std::mem::take(&mut self.following_digests);
+        self.records = std::mem::take(&mut self.following_records);
         self.done = 0;
         true
     }
@@ -206,14 +233,19 @@ impl Exhaustive {
             }
             Some(deviations) => {
                 if deviations.len() < self.bounds.total && self.has_children(&deviations, record) {
+                    // Those with one deviation are run once more in any case: whether they do the same again is asked of
+                    // all code under test, however small.
+                    let kept = deviations.len() > 1 && !self.is_piece && record.len() <= self.room;
+                    self.room -= if kept { record.len() } else { 0 };
                     self.following.extend(deviations);
-                    self.following_digests.push(digest(record));
+                    self.following_digests.push(if kept { 0 } else { digest(record) });
+                    self.following_records.push(kept.then(|| record.to_vec()));
                 }
             }
             None => {
                 if let Some(parent) = &mut self.parent {
-                    parent.at = parent.deviations.last().map_or(0, |last| last.at() + 1);
                     parent.record = record.to_vec();
+                    parent.begin();
                     return self.digests[self.done - 1] == digest(record);
                 }
             }
@@ -337,6 +369,7 @@ impl Exhaustive {
         self.runs += piece.runs;
         self.following.extend(piece.following);
         self.following_digests.extend(piece.following_digests);
+        self.following_records.extend(piece.following_records);
         self.done += piece.done;
         if let (0, Some(mine), Some(its)) = (self.level, &mut self.parent, piece.parent) {
             (mine.at, mine.option, mine.children) = (its.at, its.option, its.children);

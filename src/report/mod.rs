@@ -11,6 +11,8 @@ pub(crate) mod words;
 pub(crate) use explored::Samples;
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
+#[cfg(feature = "loom")]
+pub(crate) use source::excerpt;
 
 use serde::Serialize;
 

@@ -20,7 +20,7 @@ pub(super) fn read(file: &str) -> Option<String> {
 type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
 
 /// The marked places under what is wrong, if anything is; without the source where it is not to be found.
-pub(super) fn excerpt(wrong: Option<&str>, marks: &[Mark], colour: bool) -> String {
+pub(crate) fn excerpt(wrong: Option<&str>, marks: &[Mark], colour: bool) -> String {
     // One mark a place: what is said of it twice stands there once after the other.
     let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();

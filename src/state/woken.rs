@@ -1,12 +1,24 @@
 //! Who was woken, and how.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(all(test, feature = "loom")))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
 use std::task::{Wake as WakeTrait, Waker};
 
-use super::lock;
 use crate::clock::TaskId;
+#[cfg(all(test, feature = "loom"))]
+use crate::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Tasks that were woken, and who drives tokio meanwhile.
 #[derive(Debug, Default)]
@@ -136,5 +148,70 @@ impl WakeTrait for TaskWaker {
         if before & (RUNNING | WOKEN) == 0 {
             self.woken.push(self.task);
         }
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod modelled {
+    use super::*;
+    use crate::thread;
+
+    const TASK: TaskId = TaskId { slot: 0, turn: 0 };
+
+    /// A task that waits for something, and another thread that brings it and wakes the task. Woken at any moment, the task
+    /// is polled again: it goes on at once, or stands in the list, or has seen what it waited for.
+    #[test]
+    fn a_task_that_another_thread_wakes_is_polled_again() {
+        crate::model(|| {
+            let woken = Arc::new(Woken::default());
+            let waker = TaskWaker::new(TASK, woken.clone());
+            let is_there = Arc::new(AtomicBool::new(false));
+            let (brings, wakes) = (is_there.clone(), waker.clone());
+            waker.begin();
+            let other = thread::spawn(move || {
+                brings.store(true, Ordering::Release);
+                wakes.wake();
+            });
+            let has_seen = is_there.load(Ordering::Acquire);
+            let goes_on = waker.end();
+            other.join().unwrap();
+            let listed = woken.pop();
+            assert!(has_seen || goes_on || listed == Some(TASK), "it waits for ever");
+            assert!(!(goes_on && listed.is_some()), "polled twice for one wake");
+            assert!(!woken.any() && woken.pop().is_none());
+        });
+    }
+
+    /// Whoever drives tokio sleeps until somebody calls: it has looked before, and whoever comes later calls it.
+    #[test]
+    fn whoever_drives_is_called() {
+        for call in [|woken: &Woken| woken.push(TASK), Woken::process_died, Woken::stir] {
+            crate::model(move || {
+                let woken = Arc::new(Woken::default());
+                let driver = TaskWaker::new(TASK, Arc::default());
+                let calls = woken.clone();
+                let other = thread::spawn(move || call(&calls));
+                woken.set_driver(Some(driver.clone().into()));
+                let looks_again = woken.is_called_for();
+                other.join().unwrap();
+                assert!(looks_again || driver.end(), "it sleeps for ever");
+            });
+        }
+    }
+
+    /// Two threads wake two tasks: none is lost, and the number that is kept beside the list is right.
+    #[test]
+    fn two_that_are_woken_at_once_are_both_listed() {
+        crate::model(|| {
+            let woken = Arc::new(Woken::default());
+            let wakes = woken.clone();
+            let other = thread::spawn(move || wakes.push(TASK));
+            woken.push(TaskId { turn: 1, ..TASK });
+            let first = woken.pop();
+            other.join().unwrap();
+            assert!(first.is_some());
+            assert!(woken.any());
+            assert!(woken.pop().is_some() && woken.pop().is_none());
+        });
     }
 }

@@ -1,0 +1,254 @@
+//! `std::sync::mpsc` outside of a model; inside, a queue behind a lock and a condition variable of this module's parent, so
+//! that a sender that is dropped, and a bound, are explored, too.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::PoisonError;
+use std::sync::mpsc as outside;
+use std::time::Duration;
+
+#[doc(no_inline)]
+pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
+
+use super::super::execution::Execution;
+use super::{Arc, Condvar, Mutex, MutexGuard};
+
+/// The channel of a model.
+struct Channel<T> {
+    inner: Mutex<Inner<T>>,
+    changed: Condvar,
+}
+
+struct Inner<T> {
+    waiting: VecDeque<T>,
+    most: usize,
+    senders: usize,
+    has_receiver: bool,
+}
+
+impl<T> Channel<T> {
+    #[track_caller]
+    fn new(most: usize) -> Arc<Self> {
+        let inner = Inner { waiting: VecDeque::new(), most, senders: 1, has_receiver: true };
+        Arc::new(Self { inner: Mutex::of_kind("channel", inner), changed: Condvar::new() })
+    }
+
+    #[track_caller]
+    fn lock(&self) -> MutexGuard<'_, Inner<T>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[track_caller]
+    fn wait<'a>(&self, inner: MutexGuard<'a, Inner<T>>) -> MutexGuard<'a, Inner<T>> {
+        self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[track_caller]
+    fn send(&self, message: T) -> Result<(), SendError<T>> {
+        let mut inner = self.lock();
+        while inner.has_receiver && inner.waiting.len() >= inner.most {
+            inner = self.wait(inner);
+        }
+        if !inner.has_receiver {
+            return Err(SendError(message));
+        }
+        inner.waiting.push_back(message);
+        drop(inner);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    #[track_caller]
+    fn recv(&self) -> Result<T, RecvError> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(message) = inner.waiting.pop_front() {
+                drop(inner);
+                self.changed.notify_all();
+                return Ok(message);
+            }
+            if inner.senders == 0 {
+                return Err(RecvError);
+            }
+            inner = self.wait(inner);
+        }
+    }
+
+    #[track_caller]
+    fn try_recv(&self) -> Result<T, TryRecvError> {
+        let mut inner = self.lock();
+        match inner.waiting.pop_front() {
+            Some(message) => {
+                drop(inner);
+                self.changed.notify_all();
+                Ok(message)
+            }
+            None if inner.senders == 0 => Err(TryRecvError::Disconnected),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    #[track_caller]
+    fn change(&self, change: impl FnOnce(&mut Inner<T>)) {
+        // While a thread unwinds, or after the end, nobody is left to whom it would matter.
+        if Execution::current().is_none_or(|execution| !execution.is_live()) {
+            return;
+        }
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+}
+
+macro_rules! sender {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        pub struct $name<T>(Sends<T, outside::$name<T>>);
+
+        impl<T> $name<T> {
+            /// Sends, and waits for room if the channel is bounded.
+            ///
+            /// # Errors
+            /// The message, where nobody is left to receive it.
+            #[track_caller]
+            pub fn send(&self, message: T) -> Result<(), SendError<T>> {
+                match &self.0 {
+                    Sends::Outside(sender) => sender.send(message),
+                    Sends::Inside(end) => end.0.send(message),
+                }
+            }
+        }
+
+        impl<T> Clone for $name<T> {
+            #[track_caller]
+            fn clone(&self) -> Self {
+                Self(match &self.0 {
+                    Sends::Outside(sender) => Sends::Outside(sender.clone()),
+                    Sends::Inside(end) => {
+                        end.0.change(|inner| inner.senders += 1);
+                        Sends::Inside(SendingEnd(end.0.clone()))
+                    }
+                })
+            }
+        }
+
+        impl<T> fmt::Debug for $name<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+enum Sends<T, S> {
+    Outside(S),
+    Inside(SendingEnd<T>),
+}
+
+struct SendingEnd<T>(Arc<Channel<T>>);
+
+impl<T> Drop for SendingEnd<T> {
+    #[track_caller]
+    fn drop(&mut self) {
+        self.0.change(|inner| inner.senders -= 1);
+    }
+}
+
+sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a modelled channel inside.");
+sender!(
+    SyncSender,
+    "`std::sync::mpsc::SyncSender` outside of a model, one end of a modelled channel inside."
+);
+
+/// `std::sync::mpsc::Receiver` outside of a model, the other end of a modelled channel inside.
+pub struct Receiver<T>(Receives<T>);
+
+enum Receives<T> {
+    Outside(outside::Receiver<T>),
+    Inside(ReceivingEnd<T>),
+}
+
+struct ReceivingEnd<T>(Arc<Channel<T>>);
+
+impl<T> Drop for ReceivingEnd<T> {
+    #[track_caller]
+    fn drop(&mut self) {
+        self.0.change(|inner| inner.has_receiver = false);
+    }
+}
+
+/// A channel without a bound.
+#[track_caller]
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    if in_model() {
+        let channel = Channel::new(usize::MAX);
+        let receiver = Receiver(Receives::Inside(ReceivingEnd(channel.clone())));
+        return (Sender(Sends::Inside(SendingEnd(channel))), receiver);
+    }
+    let (sender, receiver) = outside::channel();
+    (Sender(Sends::Outside(sender)), Receiver(Receives::Outside(receiver)))
+}
+
+/// A channel in which no more than so many messages wait. Inside of a model a bound of zero, a rendezvous, is one of one.
+#[track_caller]
+pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
+    if in_model() {
+        let channel = Channel::new(bound.max(1));
+        let receiver = Receiver(Receives::Inside(ReceivingEnd(channel.clone())));
+        return (SyncSender(Sends::Inside(SendingEnd(channel))), receiver);
+    }
+    let (sender, receiver) = outside::sync_channel(bound);
+    (SyncSender(Sends::Outside(sender)), Receiver(Receives::Outside(receiver)))
+}
+
+fn in_model() -> bool {
+    Execution::current().is_some_and(|execution| execution.is_live())
+}
+
+impl<T> Receiver<T> {
+    /// Waits for a message.
+    ///
+    /// # Errors
+    /// When there is none, and nobody is left to send one.
+    #[track_caller]
+    pub fn recv(&self) -> Result<T, RecvError> {
+        match &self.0 {
+            Receives::Outside(receiver) => receiver.recv(),
+            Receives::Inside(end) => end.0.recv(),
+        }
+    }
+
+    /// A message, if one is there.
+    ///
+    /// # Errors
+    /// When there is none.
+    #[track_caller]
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        match &self.0 {
+            Receives::Outside(receiver) => receiver.try_recv(),
+            Receives::Inside(end) => end.0.try_recv(),
+        }
+    }
+
+    /// Waits for a message, outside of a model for no longer than `most`.
+    ///
+    /// # Errors
+    /// When none came in time, or nobody is left to send one.
+    #[track_caller]
+    pub fn recv_timeout(&self, most: Duration) -> Result<T, RecvTimeoutError> {
+        match &self.0 {
+            Receives::Outside(receiver) => receiver.recv_timeout(most),
+            Receives::Inside(end) => end.0.recv().map_err(|RecvError| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    /// The messages, until nobody is left to send one.
+    pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,34 @@
+//! Memory that threads share: each bad one beside its mended twin.
+#![allow(missing_docs, reason = "a test without an interface")]
+
+mod counters;
+mod limits;
+mod made_once;
+mod misuse;
+mod outside;
+mod waiting;
+
+use retryproof::{Model, ModelReport, Verdict};
+
+fn run(code: impl Fn() + Send + Sync + 'static) -> ModelReport {
+    Model::new().name("test").run(code)
+}
+
+/// Holds in every order, and there was more than one.
+#[track_caller]
+fn assert_holds(code: impl Fn() + Send + Sync + 'static) -> u64 {
+    let report = run(code);
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.exhausted() && report.executions() > 1, "{report}");
+    report.executions()
+}
+
+/// Fails in an assertion that says this.
+#[track_caller]
+fn assert_fails(says: &str, code: impl Fn() + Send + Sync + 'static) -> ModelReport {
+    let report = run(code);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert!(report.summary().unwrap().contains(says), "{report}");
+    assert!(!report.exhausted() && !report.steps().is_empty(), "{report}");
+    report
+}
