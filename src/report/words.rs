@@ -87,7 +87,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::DeathUntold { kind, deaths, told, .. } => {
             format!(
-                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked",
+                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked, or died with its process",
                 short_kind(kind),
                 times(*deaths as usize),
                 times(*told as usize)
