@@ -101,8 +101,8 @@
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
 //!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
-//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and its
-//!   [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
+//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
+//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
 //!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
 //!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind. A [`Name`]
 //!   is a text that costs nothing to copy.
@@ -170,6 +170,9 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+#[doc = include_str!("../docs/violations.md")]
+pub mod violations {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod choice;
 mod scenario;
@@ -217,7 +220,7 @@ pub use process::{
     EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture,
     PerformService, Process, Retries, Rng, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
-pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
+pub use report::{Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
 ///

@@ -168,6 +168,7 @@ impl Exploration<'_> {
 pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
     Violation {
+        code: showing.code_of(finding),
         oracle: finding.oracle(),
         summary: words::summary(finding),
         effect: words::effect_of(finding),

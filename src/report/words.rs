@@ -197,6 +197,14 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
     }
 }
 
+/// All that went wrong in a run, in one line.
+pub(crate) fn causes(causes: &[String]) -> String {
+    match causes {
+        [] => "when nothing goes wrong".to_owned(),
+        causes => causes.join("; then "),
+    }
+}
+
 /// What the test lets pass that would otherwise be a violation.
 pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
     let may = match guarantee {

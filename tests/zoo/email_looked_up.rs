@@ -14,7 +14,8 @@ pub(crate) fn family() -> Family {
     Family::new(
         "email, look before sending",
         [
-            bad("two deliveries at once", at_once, |explore| sending(explore, |_| ())),
+            bad("two deliveries at once", at_once, |explore| sending(explore, |_| ()))
+                .says("world.allow(\"email.send\", Guarantee::AtLeastOnce)"),
             bad("a search that shows nothing yet", lagging, |explore| {
                 sending(explore, |world| _ = world.email().stale_reads())
             })

@@ -23,8 +23,8 @@ settings, or with the settings that stand in brackets. `tests/zoo/` has the jobs
 verdict and to the reason for it. This page is written by `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table`
 and held equal to what is found, but for the time: that is of the machine on which it was written, and coarse.
 
-| family | job | verdict | smallest scenario | runs | time |
-| --- | --- | --- | --- | ---: | ---: |
+| family | job | verdict | code | smallest scenario | runs | time |
+| --- | --- | --- | --- | --- | ---: | ---: |
 ";
 
 /// The cells of a row before its time.
@@ -43,7 +43,8 @@ fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
         }
         None => "–".to_owned(),
     };
-    format!("| {} | {job} | {:?} | {scenario} | {} |", family.name, report.verdict(), report.runs())
+    let code = report.code().map_or("", |code| code.as_str());
+    format!("| {} | {job} | {:?} | {code} | {scenario} | {} |", family.name, report.verdict(), report.runs())
 }
 
 /// In words, if the table does not show what was found.
