@@ -112,6 +112,11 @@
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
 //!   for clients that speak HTTP.
 //!
+//! # Reading on
+//!
+//! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
+//! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
+//!
 //! # Limitations
 //!
 //! * What does not go through the handles of a process, [`World::durable`] or a timer is not seen. Crashes fall on
@@ -169,6 +174,9 @@
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
 
 #[doc = include_str!("../docs/violations.md")]
 pub mod violations {}

@@ -82,6 +82,8 @@ codes! {
         "a claim that only one of them can make: an idempotency key that they share, a row under a unique key, a compare-and-set";
     RepeatedLate "0006" "effect repeated by a late retry":
         "a look-up before the call, or keys and locks that live longer than the job is retried";
+    RepeatedStale "0007" "effect repeated after a stale look-up":
+        "an idempotency key; a look-up is worth what its search shows, and an index or a replica lags behind";
 
     MissingAfterCrash "0011" "effect missing after a crash":
         "noting that something is done when it is, not before; a claim with an owner and a time to live; an outbox for what must follow a commit";
@@ -172,6 +174,7 @@ pub(super) enum After {
     Nothing,
     Error,
     Crash,
+    Stale,
     Delivery,
     AtOnce,
     AnotherJob,
@@ -180,10 +183,12 @@ pub(super) enum After {
 
 impl After {
     fn choice(choice: &Choice) -> Self {
+        let is_stale = || choice.options.name(choice.taken as usize) == "stale";
         match (choice.kind, choice.label.point) {
             (Kind::Crash, _) => After::Crash,
             (Kind::Delivery, "pause") => After::AtOnce,
             (Kind::Delivery, "ack") => After::Delivery,
+            (Kind::Fault, _) if is_stale() => After::Stale,
             // An enqueue that was refused, or whose reply was lost.
             (Kind::Fault | Kind::Delivery, _) => After::Error,
             (Kind::Schedule, _) => After::AnotherJob,
@@ -202,6 +207,7 @@ impl Code {
             Finding::Repeated { .. } => match after {
                 After::Crash => Code::RepeatedAfterCrash,
                 After::Error => Code::RepeatedAfterError,
+                After::Stale => Code::RepeatedStale,
                 After::Delivery => Code::RepeatedByDelivery,
                 After::AtOnce => Code::RepeatedAtOnce,
                 After::AnotherJob | After::Nothing => Code::RepeatedByAnotherJob,
@@ -209,7 +215,7 @@ impl Code {
             },
             Finding::Missing { .. } => match after {
                 After::Crash => Code::MissingAfterCrash,
-                After::Error => Code::MissingAfterError,
+                After::Error | After::Stale => Code::MissingAfterError,
                 After::Delivery | After::AtOnce => Code::MissingAfterDelivery,
                 After::AnotherJob | After::Nothing => Code::MissingWhenJobsCross,
                 After::Late => Code::MissingLate,
@@ -219,7 +225,7 @@ impl Code {
             Finding::Reused(_) => Code::KeyReused,
             Finding::State { .. } => match after {
                 After::Crash => Code::StateAfterCrash,
-                After::Error => Code::StateAfterError,
+                After::Error | After::Stale => Code::StateAfterError,
                 After::Delivery | After::AtOnce => Code::StateAfterDelivery,
                 After::AnotherJob | After::Nothing => Code::StateWhenJobsCross,
                 After::Late => Code::StateLate,
