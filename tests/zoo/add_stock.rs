@@ -20,9 +20,9 @@ pub(crate) fn family() -> Family {
     Family::new(
         "add stock",
         [
-            bad("dies before the acknowledgement", twice, |explore| stocking(explore, &[1], |p| adding(p))),
-            bad("two at once", lost, |explore| stocking(explore, &[1, 2], |p| reading_and_adding(p))),
-            good("a row for each delivery", |explore| stocking(explore, &[1, 2], |p| noting(p))),
+            bad("dies before the acknowledgement", twice, |explore| stocking(explore, &[1], adding)),
+            bad("two at once", lost, |explore| stocking(explore, &[1, 2], reading_and_adding)),
+            good("a row for each delivery", |explore| stocking(explore, &[1, 2], noting)),
         ],
     )
 }

@@ -7,7 +7,8 @@ use retryproof::{Explore, Oracle, Report, World};
 use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let open = "payments.charge is called while the transaction begun at tests/zoo/call_in_a_transaction.rs:…";
+    let open =
+        "payments.charge is called while the transaction begun at tests/zoo/call_in_a_transaction.rs:…";
     let reasons = [because(Oracle::Hygiene, open, "", "payments.charge(")];
     Family::new(
         "outside call in a transaction",

@@ -21,7 +21,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "decrement and mark paid",
         [
-            bad("two writes", between, |explore| buying(explore, |p| two_writes(p))),
+            bad("two writes", between, |explore| buying(explore, two_writes)),
             bad("a transaction", after, |explore| buying(explore, |p| transaction(p, false))),
             good("a guard in the transaction", |explore| buying(explore, |p| transaction(p, true))),
         ],

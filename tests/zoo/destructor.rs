@@ -19,7 +19,8 @@ pub(crate) fn family() -> Family {
         because(Oracle::Reference, left, crash, "payments.charge("),
     ];
     let unpaid = "bank.refund never happened, expected once";
-    let swallowed = [because(Oracle::Guarantee, unpaid, "job#1.1/bank.refund:call=unavailable", "refund_blocking")];
+    let swallowed =
+        [because(Oracle::Guarantee, unpaid, "job#1.1/bank.refund:call=unavailable", "refund_blocking")];
     Family::new(
         "drop saves the day",
         [
@@ -87,22 +88,26 @@ impl Drop for RefundUnless {
 fn refunding(explore: &Explore, by_a_job: bool) -> Report {
     explore.run(async move |world: &World| {
         let mut keys = Keys::<String>::default();
-        world.service("bank", function("refund", move |refund: Refund, cx: &mut Cx<'_>| {
-            let key = format!("order-{}", refund.order);
-            if let Ok(Some(known)) = keys.known("refund", Some(&key), &refund, cx) {
-                return known;
-            }
-            let id = cx.effect("refund", Some(&key), &refund, "rf_");
-            keys.store(&key, id.clone(), cx);
-            id
-        }));
+        world.service(
+            "bank",
+            function("refund", move |refund: Refund, cx: &mut Cx<'_>| {
+                let key = format!("order-{}", refund.order);
+                if let Ok(Some(known)) = keys.known("refund", Some(&key), &refund, cx) {
+                    return known;
+                }
+                let id = cx.effect("refund", Some(&key), &refund, "rf_");
+                keys.store(&key, id.clone(), cx);
+                id
+            }),
+        );
         world.process("worker", move |p| {
             let (payments, parcels, queue) = (p.payments(), p.fulfillment(), p.queue());
             let bank: Client<Bank> = p.service("bank");
             p.handle(async move |order: u32| -> Done {
                 let key = format!("order-{order}");
                 payments.charge(Charge::of_order(order, 500).key(&key)).await?;
-                let mut guard = (!by_a_job).then(|| RefundUnless { shipped: true, order, bank: bank.clone() });
+                let mut guard =
+                    (!by_a_job).then(|| RefundUnless { shipped: true, order, bank: bank.clone() });
                 let answer = parcels.request(Shipment::of_order(order, "pr_3", 1).key(&key)).await?;
                 if let Shipped::Rejected { .. } = answer {
                     match &mut guard {

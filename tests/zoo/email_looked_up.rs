@@ -8,7 +8,8 @@ use crate::{Family, bad, because, good};
 const TWICE: &str = "email.send happened twice, expected once";
 
 pub(crate) fn family() -> Family {
-    let at_once = [because(Oracle::Guarantee, TWICE, "job#1.1/email.emails:pause=past-lease", "email.emails(")];
+    let at_once =
+        [because(Oracle::Guarantee, TWICE, "job#1.1/email.emails:pause=past-lease", "email.emails(")];
     let stale = "job#1.1/email.send:call=reply-lost job#1.2/email.emails:call=stale";
     let lagging = [because(Oracle::Guarantee, TWICE, stale, "email.emails(")];
     Family::new(

@@ -1,8 +1,8 @@
 //! An order is placed and its confirmation enqueued, while the transaction is open.
 
-use retryproof::{Decision, Explore, Guarantee, Oracle, Process, Report, Store, StoreError, World};
 use retryproof::service::email::Email;
 use retryproof::service::store::Isolation::ReadCommitted;
+use retryproof::{Decision, Explore, Guarantee, Oracle, Process, Report, Store, StoreError, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, S, bad, because, good};
@@ -21,14 +21,18 @@ pub(crate) fn family() -> Family {
     Family::new(
         "enqueue inside a transaction",
         [
-            bad("the job runs before the commit", too_early, |explore| placing(explore, false, |p| {
-                enqueuing_inside(p, 25);
-                confirming(p, Decision::Discard);
-            })),
-            bad("a rollback leaves an orphan", rolled_back, |explore| placing(explore, false, |p| {
-                enqueuing_inside(p, 0);
-                confirming(p, Decision::Retry);
-            })),
+            bad("the job runs before the commit", too_early, |explore| {
+                placing(explore, false, |p| {
+                    enqueuing_inside(p, 25);
+                    confirming(p, Decision::Discard);
+                })
+            }),
+            bad("a rollback leaves an orphan", rolled_back, |explore| {
+                placing(explore, false, |p| {
+                    enqueuing_inside(p, 0);
+                    confirming(p, Decision::Retry);
+                })
+            }),
             good("outbox", |explore| placing(explore, true, with_outbox)),
         ],
     )

@@ -1,8 +1,8 @@
 //! The call of the service is gone for good: the job is retried until it is dead.
 
+use retryproof::middleware::{TellOfFailures, Transient};
 use retryproof::service::error_catcher::Notification;
 use retryproof::service::payments::Charge;
-use retryproof::middleware::{TellOfFailures, Transient};
 use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
 
 use crate::{Family, S, bad, because, good};

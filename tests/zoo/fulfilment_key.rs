@@ -14,7 +14,12 @@ pub(crate) fn family() -> Family {
         [
             because(Oracle::Reference, BOTH, lost, "parcels.request("),
             because(Oracle::Serial, BOTH, "job#1.1/fulfillment.request:pause=past-lease", "parcels.request("),
-            because(Oracle::Reference, ANOTHER, "job#1.1/fulfillment.request:call=unavailable", "parcels.request("),
+            because(
+                Oracle::Reference,
+                ANOTHER,
+                "job#1.1/fulfillment.request:call=unavailable",
+                "parcels.request(",
+            ),
         ]
     };
     Family::new(

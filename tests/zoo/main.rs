@@ -7,17 +7,48 @@
 mod specimen;
 mod table;
 
+mod order_in_one_job;
+mod order_in_a_chain;
+mod email_looked_up;
+mod fulfilment_key;
+mod payment_key;
+mod payment_declined;
+mod add_stock;
+mod set_stock;
+mod decrement_and_mark_paid;
+mod enqueue_in_a_transaction;
+mod enqueue_after_the_commit;
+mod counter_in_a_database;
+mod rate_limit;
+mod optimistic_lock;
+mod state_machine_lock;
+mod refresh;
+mod unique_waiting;
+mod unique_without_key;
+mod request_context;
+mod nightly_bulk;
+mod retry_0;
+mod transient_or_not;
+mod fetch_without_acknowledgement;
+mod destructor;
+mod swallowed_crash;
+mod order_lines;
+mod find_or_create;
+mod reserve_then_die;
+mod pool_too_small;
+mod call_in_a_transaction;
+mod for_ever_503;
+mod sent_before;
+
 use specimen::{Family, bad, because, good, stuck};
 
 type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 const S: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Declares the file of each family, lists what it keeps, and has each be judged by a test of its own name.
+/// Lists what each family keeps, and has it judged by a test of its own name.
 macro_rules! families {
     ($($family:ident)*) => {
-        $(mod $family;)*
-
         /// All there are, in the order of the table.
         fn families() -> Vec<Family> {
             vec![$($family::family(),)*]

@@ -39,7 +39,9 @@ pub(crate) fn family() -> Family {
         [
             bad("call, save, enqueue", reasons, |explore| completing(explore, false)),
             // Looking before sending is not enough for two deliveries at once: see the family of the email.
-            good("with keys, a look-up, and enqueues that may be repeated", |explore| completing(explore, true)),
+            good("with keys, a look-up, and enqueues that may be repeated", |explore| {
+                completing(explore, true)
+            }),
         ],
     )
 }

@@ -36,7 +36,8 @@ async fn charge_lines(payments: Client<Payments>, order: u32, keyed: bool) -> Re
 fn second_turn() -> String {
     let source = include_str!("order_lines.rs");
     let (before, _) = source.split_once("let charge = Charge::of_order(order, 100 * line)").unwrap();
-    let (line, column) = (1 + before.matches('\n').count(), 1 + before.len() - before.rfind('\n').unwrap() - 1);
+    let (line, column) =
+        (1 + before.matches('\n').count(), 1 + before.len() - before.rfind('\n').unwrap() - 1);
     format!("job#1.1/{}:{line}:{column}#1:line~2=crash", file!())
 }
 

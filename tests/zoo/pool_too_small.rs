@@ -9,7 +9,11 @@ pub(crate) fn family() -> Family {
     Family::new(
         "pool too small",
         [
-            stuck("four connections", "for a connection to the store: all 4 of the pool of `worker` are held", |explore| pooled(explore, 4)),
+            stuck(
+                "four connections",
+                "for a connection to the store: all 4 of the pool of `worker` are held",
+                |explore| pooled(explore, 4),
+            ),
             good("two for each slot", |explore| pooled(explore, 10))
                 .with("deviations(1)", |explore| explore.deviations(1)),
         ],

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use retryproof::service::{Cx, Function, function};
 use retryproof::service::store::Isolation::Serializable;
+use retryproof::service::{Cx, Function, function};
 use retryproof::{Conflict, Explore, Oracle, Report, Unique, World};
 use serde::{Deserialize, Serialize};
 

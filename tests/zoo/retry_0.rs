@@ -7,14 +7,12 @@ use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
     // At-least-once delivery comes again after a crash, whatever the number of retries.
-    let again = [
-        because(
-            Oracle::Guarantee,
-            "email.send happened twice, expected once",
-            "job#1.1/email.send:happened=crash",
-            "email.send(",
-        ),
-    ];
+    let again = [because(
+        Oracle::Guarantee,
+        "email.send happened twice, expected once",
+        "job#1.1/email.send:happened=crash",
+        "email.send(",
+    )];
     Family::new(
         "retry 0",
         [

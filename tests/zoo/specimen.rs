@@ -7,6 +7,9 @@ use retryproof::{Explore, Oracle, Report, Verdict, Violation};
 /// Explores a job, with these settings.
 pub(crate) type Run = fn(&Explore) -> Report;
 
+/// Changes settings.
+type Set = fn(Explore) -> Explore;
+
 /// A row of the table of jobs that must be told apart.
 pub(crate) struct Family {
     pub(crate) name: &'static str,
@@ -19,7 +22,7 @@ pub(crate) struct Specimen {
     pub(crate) what: &'static str,
     run: Run,
     /// What it needs beside the default settings.
-    set: Option<(&'static str, fn(Explore) -> Explore)>,
+    set: Option<(&'static str, Set)>,
     pub(crate) verdict: Verdict,
     /// All that is wrong with it.
     because: Vec<Because>,
@@ -68,7 +71,7 @@ pub(crate) fn stuck(what: &'static str, says: &'static str, run: Run) -> Specime
 
 impl Specimen {
     /// Explores it with another setting than the defaults.
-    pub(crate) fn with(self, words: &'static str, set: fn(Explore) -> Explore) -> Self {
+    pub(crate) fn with(self, words: &'static str, set: Set) -> Self {
         Self { set: Some((words, set)), ..self }
     }
 

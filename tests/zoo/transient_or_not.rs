@@ -20,7 +20,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "transient or not",
         [
-            bad("every failure notifies", every, |explore| charging(explore, |p| telling(p))),
+            bad("every failure notifies", every, |explore| charging(explore, telling)),
             bad("none does", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
                 charging(explore, |_| ())
             }),

@@ -37,14 +37,20 @@ fn crowding(explore: &Explore, when_busy: Conflict) -> Report {
                     clock.sleep(10 * S).await;
                     fetched.update(|fetched| *fetched += u32::from(job.feed > 1));
                 })
-                .unique(Unique::while_executing(|job: &Fetch| Some(job.feed)).ttl(60 * S).when_busy(when_busy));
+                .unique(
+                    Unique::while_executing(|job: &Fetch| Some(job.feed)).ttl(60 * S).when_busy(when_busy),
+                );
             }
         });
         world.enqueue_bulk((1..=10).map(|nth| Fetch { feed: 1, nth }));
         world.enqueue_bulk((2..=5).map(|feed| Fetch { feed, nth: 1 }));
         world.settle_until(|_| fetched.get() == 4).await;
         let used = world.stats().utilisation;
-        assert!(used > 0.5, "one slot of five is used: {used:.1}; the others' turn comes at {:?}", world.now());
+        assert!(
+            used > 0.5,
+            "one slot of five is used: {used:.1}; the others' turn comes at {:?}",
+            world.now()
+        );
         world.settle().await;
     })
 }
