@@ -101,8 +101,8 @@
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
 //!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
-//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with the [`Oracle`] that found it and its
-//!   [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
+//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
+//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
 //!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
 //!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind. A [`Name`]
 //!   is a text that costs nothing to copy.
@@ -117,6 +117,11 @@
 #![cfg_attr(feature = "loom", doc = "  [`thread`] and [`thread_local!`]. What comes out is a")]
 #![cfg_attr(feature = "loom", doc = "  [`ModelReport`], with [`ModelStep`]s; a [`ModelError`] is a model")]
 #![cfg_attr(feature = "loom", doc = "  that is misused.")]
+//!
+//! # Reading on
+//!
+//! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
+//! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
 //!
 //! # Limitations
 //!
@@ -179,6 +184,12 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+#[doc = include_str!("../docs/cookbook.md")]
+pub mod cookbook {}
+
+#[doc = include_str!("../docs/violations.md")]
+pub mod violations {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod choice;
 mod scenario;
@@ -230,7 +241,7 @@ pub use process::{
     EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture,
     PerformService, Process, Retries, Rng, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
-pub use report::{FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
+pub use report::{Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
 ///

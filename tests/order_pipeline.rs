@@ -84,7 +84,7 @@ fn report() -> &'static str {
 
 /// What a report shows of a run: from the source to the line to be pasted.
 fn shown(report: &str) -> &str {
-    let from = report.find("\nerror: ").expect("the report shows an error");
+    let from = report.find("\nerror[RP").expect("the report shows an error");
     let to = report[from..].find("\nalso\n").or_else(|| report[from..].find("\nexplored\n"));
     &report[from..from + to.expect("the report ends")]
 }
@@ -129,7 +129,10 @@ fn the_report_shows_the_line_the_course_of_things_and_the_difference() {
     assert_eq!(sections.len(), 3, "{}", report());
     for (section, line) in sections[1..].iter().zip(["naive.rs", "chain.rs"]) {
         let shown = shown(section);
-        assert!(shown.starts_with("\nerror: payments.charge happened twice, expected once"), "{shown}");
+        assert!(
+            shown.starts_with("\nerror[RP0002]: payments.charge happened twice, expected once"),
+            "{shown}"
+        );
         for part in [
             line,
             "shop.payments.charge(order.charge()).await?",

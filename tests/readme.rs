@@ -1,4 +1,5 @@
 //! The job that README.md and the crate's page begin with, and its report: both pages show what is here, to the letter.
+//! And the codes of violations: docs/violations.md explains each.
 //!
 //! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map anew, into `docs/` and README.md.
 
@@ -8,7 +9,7 @@ use std::process::Command;
 use crash_points::crash_points;
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, Explore, ServiceError, World};
+use retryproof::{Client, Code, Durable, Explore, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -173,4 +174,27 @@ fn both_pages_show_the_jobs_that_are_tested_here() {
 fn the_crates_page_includes_the_report() {
     let lib = read(&root().join("src/lib.rs"));
     assert!(lib.contains("#![doc = include_str!(\"../docs/report.txt\")]"));
+}
+
+/// The page's own examples are doctests: that each is condemned with its code is seen there.
+#[test]
+fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
+    let page = read(&root().join("docs/violations.md"));
+    let (contents, sections) = page.split_at(page.find("\n## RP").expect("a section"));
+    let sections: Vec<_> = sections.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), Code::ALL.len());
+    for (section, code) in sections.iter().zip(Code::ALL) {
+        // However the lines are broken.
+        let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
+        let capital = |text: &str| format!("{}{}", text[..1].to_uppercase(), &text[1..]);
+        for part in [
+            format!("{code} **{}** (`Code::{code:?}`)", capital(code.title())),
+            format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
+            format!("*Usually mended by* {}.", code.mended_by()),
+        ] {
+            assert!(words.contains(&part), "docs/violations.md does not say `{part}`:\n{section}");
+        }
+        let row = format!("| [{code}](#{}) | {} |\n", code.as_str().to_lowercase(), code.title());
+        assert!(contents.contains(&row), "docs/violations.md has no row `{row}`");
+    }
 }

@@ -22,7 +22,11 @@ impl Exploration<'_> {
             Course { timeline: Timeline::recording(), ..Course::plain(plan) },
             &self.ground,
         );
-        let findings = self.findings(&ran.outcome);
+        // What a run has left undone that went no further is no finding beside that.
+        let findings = match ran.outcome.end {
+            End::Stuck(_) => Vec::new(),
+            _ => self.findings(&ran.outcome),
+        };
         let scenario = Scenario::of_record(self.basis.test, &ran.record);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
         (ran, showing)
@@ -164,6 +168,7 @@ impl Exploration<'_> {
 pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
     Violation {
+        code: showing.code_of(finding),
         oracle: finding.oracle(),
         summary: words::summary(finding),
         effect: words::effect_of(finding),

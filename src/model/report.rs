@@ -204,7 +204,7 @@ impl ModelReport {
         match &self.summary {
             Some(summary) if !self.marks.is_empty() => {
                 let first = summary.lines().next().unwrap_or_default();
-                line(&mut text, &format!("\n{}", excerpt(Some(first), &self.marks, colour)));
+                line(&mut text, &format!("\n{}", excerpt(Some((first, None)), &self.marks, colour)));
                 summary.lines().skip(1).for_each(|rest| line(&mut text, &format!("  {rest}")));
             }
             Some(summary) => {

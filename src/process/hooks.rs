@@ -31,7 +31,9 @@ impl Process {
     }
 
     /// Has `hear` called once for each job that goes to the dead set, or is given up because its retries are off, after
-    /// this process ran it. A panic in it is a violation: nobody heard of the death.
+    /// this process ran it. A panic in it is a violation: nobody heard of the death. So is a crash in it, at a blocking
+    /// call: the job is dead by then, and does not come again. What must be told is told by the job, in its last attempt
+    /// ([`TellOfFailures`](crate::middleware::TellOfFailures)).
     pub fn on_death(&self, hear: impl Fn(&JobView) + 'static) -> &Self {
         self.hooks.borrow_mut().deaths.push(Box::new(hear));
         self

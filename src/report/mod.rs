@@ -1,5 +1,6 @@
 //! What an exploration found: data first, text afterwards. The only place that words a failure.
 
+mod codes;
 mod crossing;
 mod explored;
 mod lines;
@@ -8,6 +9,7 @@ mod text;
 mod timeline;
 pub(crate) mod words;
 
+pub use codes::Code;
 pub(crate) use explored::Samples;
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
@@ -45,6 +47,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Violation {
+    /// Which sort of violation it is: `RP0001` to be searched for, and what usually mends it.
+    pub code: Code,
     /// Who found it.
     pub oracle: Oracle,
     /// What is wrong, in one sentence.
@@ -63,6 +67,13 @@ pub struct Violation {
     pub place: Option<String>,
     /// How many of the explored runs show it.
     pub runs: u64,
+}
+
+/// What is wrong, after what, and how it is run again, a line each.
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&text::of_violation(self))
+    }
 }
 
 /// Something that works, and is asking for trouble in production. It is no violation unless the test says so
@@ -160,6 +171,17 @@ impl Report {
     /// is stuck.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
+    }
+
+    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing if the
+    /// test passes.
+    pub fn code(&self) -> Option<Code> {
+        match self.violations.first() {
+            Some(first) => Some(first.code),
+            // A replayed scenario that shows nothing wrong is incomplete, and needs no mending.
+            None if self.replayed && self.reason.is_none() => None,
+            None => Code::of_verdict(self.verdict),
+        }
     }
 
     /// What is wrong, each cause once, the one with the smallest scenario first.
@@ -270,6 +292,15 @@ impl Showing {
             }
         }
         Self { scenario, events, findings, marks, repeated }
+    }
+
+    /// Which sort of violation it is, of a finding in this run.
+    pub(crate) fn code_of(&self, finding: &Finding) -> Code {
+        let deviated = self.events.iter().filter_map(|event| match &event.what {
+            crate::timeline::What::Deviated { choice, .. } => Some(choice),
+            _ => None,
+        });
+        Code::of(finding, codes::After::all(deviated))
     }
 
     /// What went wrong, in words.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use super::Mark;
+use super::{Code, Mark};
 use crate::choice::Place;
 
 /// A source file found on this machine.
@@ -20,7 +20,7 @@ pub(super) fn read(file: &str) -> Option<String> {
 type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
 
 /// The marked places under what is wrong, if anything is; without the source where it is not to be found.
-pub(crate) fn excerpt(wrong: Option<&str>, marks: &[Mark], colour: bool) -> String {
+pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colour: bool) -> String {
     // One mark a place: what is said of it twice stands there once after the other.
     let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();
@@ -37,7 +37,8 @@ pub(crate) fn excerpt(wrong: Option<&str>, marks: &[Mark], colour: bool) -> Stri
     }
     let sources: Vec<_> = files.iter().map(|file| (*file, read(file))).collect();
     let mut group = Group::with_title(match wrong {
-        Some(wrong) => Level::ERROR.primary_title(wrong),
+        Some((wrong, Some(code))) => Level::ERROR.primary_title(wrong).id(code.as_str()),
+        Some((wrong, None)) => Level::ERROR.primary_title(wrong),
         None => Level::NOTE.primary_title("what was put in the way"),
     });
     let mut unseen = String::new();

@@ -1,7 +1,8 @@
 //! The report as text: the bug is seen before it is read.
 
 use super::explored::explored;
-use super::{Report, Showing, Verdict, Warning, crossing, source, timeline, words};
+use super::{Report, Showing, Verdict, Violation, Warning, crossing, source, timeline, words};
+use crate::oracle::Finding;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
 const MOST_LINES: usize = 60;
@@ -54,6 +55,10 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     }
     page.heading("explored");
     page.line(format!("  {}", explored(report)));
+    if let Some(code) = report.code() {
+        page.line("");
+        page.line(code.advice(keyless(report)));
+    }
     page.text
 }
 
@@ -84,13 +89,17 @@ fn headline(report: &Report, page: &mut Page) {
 }
 
 fn show(report: &Report, showing: &Showing, page: &mut Page) {
-    let wrong = showing.findings.first().map(words::summary);
+    let wrong = showing.findings.first().map(|first| (words::summary(first), showing.code_of(first)));
     if !showing.marks.is_empty() {
         page.line("");
-        page.line(source::excerpt(wrong.as_deref(), &showing.marks, page.colour));
-    } else if let Some(wrong) = wrong {
+        page.line(source::excerpt(
+            wrong.as_ref().map(|(wrong, code)| (&**wrong, Some(*code))),
+            &showing.marks,
+            page.colour,
+        ));
+    } else if let Some((wrong, code)) = wrong {
         page.line("");
-        page.line(format!("error: {wrong}"));
+        page.line(format!("error[{code}]: {wrong}"));
     }
     page.heading("what happened");
     let lines = timeline::lines(&showing.events, &showing.repeated);
@@ -128,6 +137,13 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     page.line(format!("  RETRYPROOF_REPLAY='{}' {}", showing.scenario, report.replay_command));
 }
 
+/// The effect that the first violation is about, if it bore no key.
+fn keyless(report: &Report) -> Option<&str> {
+    let first = report.showing.as_ref()?.findings.first()?;
+    let bore_none = matches!(first, Finding::Repeated { effect, .. } if effect.key.is_none());
+    report.violations.first().filter(|_| bore_none)?.effect.as_deref()
+}
+
 fn others(report: &Report, page: &mut Page) {
     let shown = usize::from(report.showing.is_some());
     let others = report.violations.get(shown..).unwrap_or_default();
@@ -144,10 +160,20 @@ fn others(report: &Report, page: &mut Page) {
         page.line(format!("  {}", violation.summary));
         for same in others.iter().filter(|other| other.summary == violation.summary) {
             let place = same.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-            page.line(format!("    - {}{place}", same.cause.join("; then ")));
+            let cause = words::causes(&same.cause);
+            page.line(format!("    - {}: {cause}{place}", same.code));
             page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
         }
     }
+}
+
+/// One violation by itself, without its place in the code.
+pub(super) fn of_violation(violation: &Violation) -> String {
+    let Violation { code, summary, expected, actual, scenario, .. } = violation;
+    let cause = words::causes(&violation.cause);
+    format!(
+        "{code}: {summary}\n  {cause}\n  expected: {expected}\n  actual: {actual}\n  RETRYPROOF_REPLAY='{scenario}'"
+    )
 }
 
 fn warnings(report: &Report, page: &mut Page) {

@@ -85,7 +85,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::DeathUntold { kind, deaths, told, .. } => {
             format!(
-                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked",
+                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked, or died with its process",
                 short_kind(kind),
                 times(*deaths as usize),
                 times(*told as usize)
@@ -195,6 +195,14 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
+    }
+}
+
+/// All that went wrong in a run, in one line.
+pub(crate) fn causes(causes: &[String]) -> String {
+    match causes {
+        [] => "when nothing goes wrong".to_owned(),
+        causes => causes.join("; then "),
     }
 }
 

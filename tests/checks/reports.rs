@@ -35,7 +35,7 @@ fn a_report_shows_the_line_the_timeline_and_the_difference() {
     let text = naive().to_string();
     for part in [
         "test is NOT retry-proof",
-        "error: payments.charge happened twice, expected once",
+        "error[RP0002]: payments.charge happened twice, expected once",
         "--> tests/checks/reports.rs:",
         "payments.charge(unkeyed(order.id)).await?",
         "attempt 1: payments.charge happens, but its reply is lost: the job sees an error",

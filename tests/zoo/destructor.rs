@@ -1,0 +1,126 @@
+//! What a destructor does when its job fails, and what a power cut leaves of it.
+
+use retryproof::service::fulfillment::{Shipment, Shipped};
+use retryproof::service::payments::Charge;
+use retryproof::service::{Cx, Function, Keys, function};
+use retryproof::{Client, Explore, Oracle, Report, Store, World};
+use serde::{Deserialize, Serialize};
+
+use crate::{Done, Family, S, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    let dead = "job `u32` ended dead: it failed 4 times, though something went wrong only …";
+    let never = "payments.charge never happened, expected once";
+    let left = "the state `store` ended otherwise than expected, at $.running";
+    let crash = "job#1.1/payments.charge:before=crash";
+    let locked = [
+        because(Oracle::Accounted, dead, crash, "payments.charge("),
+        because(Oracle::Guarantee, never, crash, "payments.charge("),
+        because(Oracle::Reference, left, crash, "payments.charge("),
+    ];
+    let unpaid = "bank.refund never happened, expected once";
+    let swallowed =
+        [because(Oracle::Guarantee, unpaid, "job#1.1/bank.refund:call=unavailable", "refund_blocking")];
+    Family::new(
+        "drop saves the day",
+        [
+            bad("it unlocks", locked, |explore| exclusively(explore, false)),
+            good("the lock expires", |explore| exclusively(explore, true)),
+            bad("it refunds", swallowed, |explore| refunding(explore, false)),
+            good("the refund is a job", |explore| refunding(explore, true)),
+        ],
+    )
+}
+
+/// Gives back in its destructor what it holds.
+struct Locked(Store);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        _ = self.0.delete_blocking("running");
+    }
+}
+
+fn exclusively(explore: &Explore, expires: bool) -> Report {
+    explore.run(async move |world: &World| {
+        world.process("worker", move |p| {
+            let (store, payments) = (p.store(), p.payments());
+            p.handle(async move |order: u32| -> Done {
+                let ttl = expires.then_some(30 * S);
+                if !store.set_if_absent("running", &order, ttl).await? {
+                    return Err("somebody else is at it".into());
+                }
+                let _locked = Locked(store.clone());
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                Ok(())
+            })
+            .max_retries(3);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+/// Gives the money back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Refund {
+    order: u32,
+}
+
+/// Gives the money back in its destructor, unless it is told that all is well.
+struct RefundUnless {
+    shipped: bool,
+    order: u32,
+    bank: Client<Bank>,
+}
+
+type Bank = Function<Refund, String>;
+
+impl Drop for RefundUnless {
+    fn drop(&mut self) {
+        if !self.shipped {
+            _ = self.bank.call_blocking(Refund { order: self.order }); // refund_blocking
+        }
+    }
+}
+
+/// An order without an address: the parcel is rejected, and the money must go back.
+fn refunding(explore: &Explore, by_a_job: bool) -> Report {
+    explore.run(async move |world: &World| {
+        let mut keys = Keys::<String>::default();
+        world.service(
+            "bank",
+            function("refund", move |refund: Refund, cx: &mut Cx<'_>| {
+                let key = format!("order-{}", refund.order);
+                if let Ok(Some(known)) = keys.known("refund", Some(&key), &refund, cx) {
+                    return known;
+                }
+                let id = cx.effect("refund", Some(&key), &refund, "rf_");
+                keys.store(&key, id.clone(), cx);
+                id
+            }),
+        );
+        world.process("worker", move |p| {
+            let (payments, parcels, queue) = (p.payments(), p.fulfillment(), p.queue());
+            let bank: Client<Bank> = p.service("bank");
+            p.handle(async move |order: u32| -> Done {
+                let key = format!("order-{order}");
+                payments.charge(Charge::of_order(order, 500).key(&key)).await?;
+                let mut guard =
+                    (!by_a_job).then(|| RefundUnless { shipped: true, order, bank: bank.clone() });
+                let answer = parcels.request(Shipment::of_order(order, "pr_3", 1).key(&key)).await?;
+                if let Shipped::Rejected { .. } = answer {
+                    match &mut guard {
+                        Some(guard) => guard.shipped = false,
+                        None => _ = queue.enqueue(Refund { order }).await?,
+                    }
+                }
+                Ok(())
+            });
+            let bank: Client<Bank> = p.service("bank");
+            p.handle(async move |refund: Refund| bank.call(refund).await);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}

@@ -1,0 +1,37 @@
+//! A queue hands its jobs out and forgets them, or keeps them until they are acknowledged.
+
+use retryproof::service::payments::Charge;
+use retryproof::{Delivery, Explore, Oracle, Report, World};
+
+use crate::{Family, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    let gone = "job `u32` is gone: its worker died and the queue had forgotten it";
+    let never = "payments.charge never happened, expected once";
+    let start = "job#1.1:start=crash";
+    let reasons = [
+        because(Oracle::Accounted, gone, start, "p.handle("),
+        because(Oracle::Guarantee, never, start, "p.handle("),
+    ];
+    Family::new(
+        "fetch without acknowledgement",
+        [
+            bad("at most once", reasons, |explore| charging(explore, Delivery::AtMostOnce)),
+            good("at least once", |explore| charging(explore, Delivery::AtLeastOnce)),
+        ],
+    )
+}
+
+fn charging(explore: &Explore, delivery: Delivery) -> Report {
+    explore.run(async move |world: &World| {
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            p.handle(async move |order: u32| {
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
+            })
+            .delivery(delivery);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}

@@ -1,0 +1,57 @@
+//! The call of the service is gone for good: the job is retried until it is dead.
+
+use retryproof::middleware::{TellOfFailures, Transient};
+use retryproof::service::error_catcher::Notification;
+use retryproof::service::payments::Charge;
+use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
+
+use crate::{Family, S, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    let untold = "job `u32` ended dead, and nobody was told";
+    let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
+    let reasons = [because(Oracle::Accounted, untold, for_ever, "payments.charge(")];
+    let last = |what| format!("{for_ever} job#1.26/error_catcher.notify:{what}");
+    let unheard = "job `u32` died once, and its death handlers heard of it never: one of them panicked, or died with its process";
+    let by_handler = [
+        because(Oracle::Accounted, unheard, last("before=crash"), "notify_blocking("),
+        because(Oracle::Accounted, untold, last("before=crash"), "notify_blocking("),
+        because(Oracle::Accounted, untold, last("call=unavailable"), "notify_blocking("),
+    ];
+    Family::new(
+        "for ever 503",
+        [
+            bad("dead, and nobody told", reasons, |explore| charging(explore, |_| ())),
+            bad("told by a death handler", by_handler, |explore| charging(explore, by_a_death_handler)),
+            good("told by the job, in its last attempt", |explore| charging(explore, by_the_job)),
+        ],
+    )
+}
+
+/// The job is dead by then, and comes no more: should the process die here, or nobody listen, nobody hears of it.
+fn by_a_death_handler(p: &Process) {
+    let catcher = p.error_catcher();
+    p.on_death(move |job| {
+        let error = job.error.clone().unwrap_or_default();
+        _ = catcher.notify_blocking(Notification::new("Dead", error));
+    });
+}
+
+fn by_the_job(p: &Process) {
+    p.layer(TellOfFailures::new(p)).layer(Transient::new().error::<ServiceError>());
+}
+
+fn charging(explore: &Explore, tells: fn(&Process)) -> Report {
+    explore.run(async move |world: &World| {
+        world.payments().outages(10 * S);
+        world.process("worker", move |p| {
+            tells(p);
+            let (payments, _catcher) = (p.payments(), p.error_catcher());
+            p.handle(async move |order: u32| {
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}

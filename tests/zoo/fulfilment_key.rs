@@ -1,0 +1,68 @@
+//! A parcel is requested under an idempotency key. What the key is made of decides whether it is one.
+
+use retryproof::service::fulfillment::Shipment;
+use retryproof::{Durable, Explore, Oracle, Process, Report, World};
+
+use crate::{Family, S, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    const ANOTHER: &str = "fulfillment.request happened with another content or key than expected";
+    const BOTH: &str = "fulfillment.request happened and should not have";
+    const REUSED: &str = "fulfillment.request was answered with the stored answer of another request…";
+    let lost = "job#1.1/fulfillment.request:call=reply-lost";
+    let changes = || {
+        [
+            because(Oracle::Reference, BOTH, lost, "parcels.request("),
+            because(Oracle::Serial, BOTH, "job#1.1/fulfillment.request:pause=past-lease", "parcels.request("),
+            because(
+                Oracle::Reference,
+                ANOTHER,
+                "job#1.1/fulfillment.request:call=unavailable",
+                "parcels.request(",
+            ),
+        ]
+    };
+    Family::new(
+        "fulfilment key",
+        [
+            bad("from the time", changes(), |explore| shipping(explore, &[1], Key::Time)),
+            bad("from the attempt", changes(), |explore| shipping(explore, &[1], Key::Attempt)),
+            bad("the constant 1", [because(Oracle::Guarantee, REUSED, "", "parcels.request(")], |explore| {
+                shipping(explore, &[1, 2], Key::Constant)
+            }),
+            good("from the order's id", |explore| shipping(explore, &[1, 2], Key::Order)),
+        ],
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Key {
+    Time,
+    Attempt,
+    Constant,
+    Order,
+}
+
+fn shipping(explore: &Explore, orders: &'static [u32], key: Key) -> Report {
+    explore.run(async move |world: &World| {
+        let attempts = world.durable("attempts", 0_u32);
+        world.ignore("attempts", "$");
+        world.process("worker", move |p| handle(p, &attempts, key));
+        world.enqueue_bulk(orders.iter().copied());
+        world.settle().await;
+    })
+}
+
+fn handle(p: &Process, attempts: &Durable<u32>, key: Key) {
+    let (parcels, clock, attempts) = (p.fulfillment(), p.clock(), attempts.clone());
+    p.handle(async move |order: u32| {
+        attempts.update(|attempts| *attempts += 1);
+        let key = match key {
+            Key::Time => format!("{}", clock.now().as_secs() / S.as_secs()),
+            Key::Attempt => format!("order-{order}-attempt-{}", attempts.get()),
+            Key::Constant => "1".to_owned(),
+            Key::Order => format!("order-{order}"),
+        };
+        parcels.request(Shipment::of_order(order, "pr_1", 1).address("1 Main St").key(key)).await
+    });
+}

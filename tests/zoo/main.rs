@@ -1,0 +1,99 @@
+//! Jobs that must be told apart: a file a family, each bad job beside its mended twin. The harness calls every bad one bad
+//! for the reason given and for no other, and every good one good.
+//!
+//! What it found is in ZOO.md, which is held equal to what it finds now.
+//! `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table -- --nocapture` writes it anew.
+
+mod specimen;
+mod table;
+
+mod order_in_one_job;
+mod order_in_a_chain;
+mod email_looked_up;
+mod fulfilment_key;
+mod payment_key;
+mod payment_declined;
+mod add_stock;
+mod set_stock;
+mod decrement_and_mark_paid;
+mod enqueue_in_a_transaction;
+mod enqueue_after_the_commit;
+mod counter_in_a_database;
+mod rate_limit;
+mod optimistic_lock;
+mod state_machine_lock;
+mod refresh;
+mod unique_waiting;
+mod unique_without_key;
+mod request_context;
+mod nightly_bulk;
+mod retry_0;
+mod transient_or_not;
+mod fetch_without_acknowledgement;
+mod destructor;
+mod swallowed_crash;
+mod order_lines;
+mod find_or_create;
+mod reserve_then_die;
+mod pool_too_small;
+mod call_in_a_transaction;
+mod for_ever_503;
+mod sent_before;
+
+use specimen::{Family, bad, because, good, stuck};
+
+type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+const S: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Lists what each family keeps, and has it judged by a test of its own name.
+macro_rules! families {
+    ($($family:ident)*) => {
+        /// All there are, in the order of the table.
+        fn families() -> Vec<Family> {
+            vec![$($family::family(),)*]
+        }
+
+        mod told_apart {
+            $(#[test]
+            fn $family() {
+                crate::$family::family().judge();
+            })*
+        }
+    };
+}
+
+families! {
+    order_in_one_job
+    order_in_a_chain
+    email_looked_up
+    fulfilment_key
+    payment_key
+    payment_declined
+    add_stock
+    set_stock
+    decrement_and_mark_paid
+    enqueue_in_a_transaction
+    enqueue_after_the_commit
+    counter_in_a_database
+    rate_limit
+    optimistic_lock
+    state_machine_lock
+    refresh
+    unique_waiting
+    unique_without_key
+    request_context
+    nightly_bulk
+    retry_0
+    transient_or_not
+    fetch_without_acknowledgement
+    destructor
+    swallowed_crash
+    order_lines
+    find_or_create
+    reserve_then_die
+    pool_too_small
+    call_in_a_transaction
+    for_ever_503
+    sent_before
+}

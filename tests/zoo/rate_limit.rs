@@ -1,0 +1,48 @@
+//! At most two charges an hour: a job that finds the limit used up gives up.
+
+use retryproof::service::payments::Charge;
+use retryproof::service::store::Isolation::ReadCommitted;
+use retryproof::{Explore, Oracle, Report, World};
+
+use crate::{Done, Family, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    let never = "payments.charge never happened, expected once";
+    let replied = "job#1.1/store.commit:replied=crash";
+    let not_counted = "the state `store` ended otherwise than expected, at $.counted:…";
+    let reasons = [
+        because(Oracle::Guarantee, never, replied, "tx.commit("),
+        because(Oracle::Serial, not_counted, "job#1.1:start=crash job#2.1:ack=again", "payments.charge("),
+    ];
+    Family::new(
+        "rate limit",
+        [
+            bad("counts again when it is tried again", reasons, |explore| limiting(explore, false)),
+            good("counts once for each job", |explore| limiting(explore, true)),
+        ],
+    )
+}
+
+fn limiting(explore: &Explore, once: bool) -> Report {
+    explore.run(async move |world: &World| {
+        world.process("worker", move |p| {
+            p.slots(1);
+            let (store, payments) = (p.store(), p.payments());
+            p.handle(async move |order: u32| -> Done {
+                let mut tx = store.transaction(ReadCommitted).await;
+                let counted = format!("counted:{order}");
+                if !once || tx.get::<bool>(&counted).await?.is_none() {
+                    tx.put(&counted, &true).await?;
+                    if tx.incr("charges", 1).await? > 2 {
+                        return Ok(());
+                    }
+                }
+                tx.commit().await?;
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                Ok(())
+            });
+        });
+        world.enqueue_bulk([1_u32, 2]);
+        world.settle().await;
+    })
+}

@@ -1,0 +1,44 @@
+//! A job that cannot be made idempotent gives up: it is tried once, goes to the dead set, and somebody is told.
+
+use retryproof::service::email::Email;
+use retryproof::{Explore, Oracle, Report, World};
+
+use crate::{Done, Family, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    // At-least-once delivery comes again after a crash, whatever the number of retries.
+    let again = [because(
+        Oracle::Guarantee,
+        "email.send happened twice, expected once",
+        "job#1.1/email.send:happened=crash",
+        "email.send(",
+    )];
+    Family::new(
+        "retry 0",
+        [
+            bad("a crash is no retry", again, |explore| sending(explore, false)),
+            good("begun is begun, and a human looks", |explore| sending(explore, true)),
+        ],
+    )
+}
+
+fn sending(explore: &Explore, marked: bool) -> Report {
+    explore.run(async move |world: &World| {
+        let told = world.durable("told", Vec::new());
+        world.process("worker", move |p| {
+            let (store, email) = (p.store(), p.email());
+            p.handle(async move |order: u32| -> Done {
+                if marked && !store.set_if_absent(format!("begun:{order}"), &true, None).await? {
+                    return Err("an earlier attempt has begun, and nobody knows how far it came".into());
+                }
+                email.send(Email::new("ada@example.com", format!("order-{order}"))).await?;
+                Ok(())
+            })
+            .max_retries(0);
+            let told = told.clone();
+            p.on_death(move |job| told.update(|told| told.push(job.number)));
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}

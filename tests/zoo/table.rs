@@ -1,0 +1,109 @@
+//! ZOO.md: what was found in each.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use retryproof::{Report, Verdict};
+
+use crate::specimen::{Family, Specimen, scenario_of};
+
+fn path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("ZOO.md")
+}
+
+fn page() -> String {
+    std::fs::read_to_string(path()).unwrap_or_default()
+}
+
+const HEAD: &str = "\
+# The zoo
+
+Jobs that must be told apart, each bad one beside its mended twin. This is what the harness finds in them at its default
+settings, or with the settings that stand in brackets. `tests/zoo/` has the jobs, a file a family, and holds each to its
+verdict and to the reason for it. This page is written by `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table`
+and held equal to what is found, but for the time: that is of the machine on which it was written, and coarse.
+
+| family | job | verdict | code | smallest scenario | runs | time |
+| --- | --- | --- | --- | --- | ---: | ---: |
+";
+
+/// The cells of a row before its time.
+fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
+    let mut job = specimen.what.to_owned();
+    if !specimen.settings().is_empty() {
+        job = format!("{job} [{}]", specimen.settings());
+    }
+    let scenario = match report.violations().first() {
+        Some(first) => match scenario_of(first, report.test()) {
+            none if none.is_empty() => "when nothing goes wrong".to_owned(),
+            scenario => format!("`{scenario}`"),
+        },
+        None if report.verdict() == Verdict::Stuck && report.runs() == 1 => {
+            "when nothing goes wrong".to_owned()
+        }
+        None => "–".to_owned(),
+    };
+    let code = report.code().map_or("", |code| code.as_str());
+    format!("| {} | {job} | {:?} | {code} | {scenario} | {} |", family.name, report.verdict(), report.runs())
+}
+
+/// In words, if the table does not show what was found.
+pub(crate) fn differs(family: &Family, specimen: &Specimen, report: &Report) -> Option<String> {
+    let cells = cells(family, specimen, report);
+    let shown = page().lines().any(|line| line.starts_with(&cells));
+    let blessed = std::env::var_os("RETRYPROOF_BLESS").is_some();
+    (!shown && !blessed).then(|| {
+        format!("ZOO.md does not show\n    {cells}\n  RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table writes it anew")
+    })
+}
+
+/// So coarse that it is the same tomorrow.
+fn coarse(time: Duration) -> &'static str {
+    match time.as_millis() {
+        0 => "< 1 ms",
+        1..10 => "< 10 ms",
+        10..100 => "< 100 ms",
+        100..1_000 => "< 1 s",
+        _ => "> 1 s",
+    }
+}
+
+/// What was found is compared where it is found: with each job that is judged. Here it is only seen to that the table has
+/// a line for each, in their order, and no other.
+#[test]
+fn the_table_has_a_row_for_each() {
+    let families = crate::families();
+    if std::env::var_os("RETRYPROOF_BLESS").is_some() {
+        return write(&families);
+    }
+    let page = page();
+    assert!(page.starts_with(HEAD), "ZOO.md begins with something else than `HEAD`");
+    let shown: Vec<_> = page[HEAD.len()..].lines().map(first_cells).collect();
+    let kept = families.iter().flat_map(|family| family.specimens.iter().map(move |one| (family.name, one)));
+    let kept: Vec<_> = kept
+        .map(|(family, one)| match one.settings() {
+            "" => [family.to_owned(), one.what.to_owned()],
+            settings => [family.to_owned(), format!("{} [{settings}]", one.what)],
+        })
+        .collect();
+    assert_eq!(shown, kept);
+}
+
+fn first_cells(line: &str) -> [String; 2] {
+    let mut cells = line.split(" | ").map(|cell| cell.trim_start_matches("| ").to_owned());
+    [(); 2].map(|()| cells.next().unwrap_or_default())
+}
+
+fn write(families: &[Family]) {
+    let mut page = HEAD.to_owned();
+    for family in families {
+        for specimen in &family.specimens {
+            #[expect(clippy::disallowed_methods, reason = "it is measured how long it takes")]
+            let begun = Instant::now();
+            let report = specimen.explore(family);
+            let cells = cells(family, specimen, &report);
+            page.push_str(&format!("{cells} {} |\n", coarse(begun.elapsed())));
+        }
+    }
+    std::fs::write(path(), page).expect("ZOO.md can be written");
+}

@@ -1,0 +1,57 @@
+//! Who is told of a charge that fails, and when.
+
+use retryproof::middleware::{TellOfFailures, Transient};
+use retryproof::service::payments::Charge;
+use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
+
+use crate::{Family, S, bad, because, good};
+
+pub(crate) fn family() -> Family {
+    let line = "payments.charge(";
+    let cried = "job `u32` told of a failure, and was tried again and ended well";
+    let often = "job `u32` told of its failures in 3 attempts, expected once, when it is dead";
+    let untold = "job `u32` ended dead, and nobody was told";
+    let unavailable = "job#1.1/payments.charge:call=unavailable";
+    let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
+    let every = [
+        because(Oracle::Accounted, cried, unavailable, line),
+        because(Oracle::Accounted, often, for_ever, line),
+    ];
+    Family::new(
+        "transient or not",
+        [
+            bad("every failure notifies", every, |explore| charging(explore, telling)),
+            bad("none does", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
+                charging(explore, |_| ())
+            }),
+            good("transient ones are silent, dead ones tell", |explore| {
+                charging(explore, |p| {
+                    telling(p);
+                    p.layer(Transient::new().error::<ServiceError>());
+                })
+            }),
+        ],
+    )
+}
+
+fn telling(p: &Process) {
+    p.layer(TellOfFailures::new(p));
+}
+
+/// A charge that is tried again twice.
+pub(crate) fn charging(explore: &Explore, layers: fn(&Process)) -> Report {
+    explore.run(async move |world: &World| {
+        world.payments().outages(10 * S);
+        world.process("worker", move |p| {
+            layers(p);
+            // An error catcher is there, whether it is told or not.
+            let (payments, _catcher) = (p.payments(), p.error_catcher());
+            p.handle(async move |order: u32| {
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
+            })
+            .max_retries(2);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
