@@ -141,6 +141,9 @@ impl Explore {
         if cfg!(panic = "abort") {
             return self.blank(test, Verdict::Incomplete, Some(words::ABORT.to_owned()));
         }
+        if let Err(error) = self.are_possible() {
+            return self.blank(test, Verdict::Incomplete, Some(error.to_string()));
+        }
         let replay = match self.wanted_replay(test) {
             Ok(replay) => replay,
             Err(error) => {

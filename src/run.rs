@@ -68,6 +68,8 @@ pub(crate) struct Outcome {
     pub(crate) crash_points: u64,
     /// Whether attempts ran at the same time.
     pub(crate) overlapped: bool,
+    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
+    pub(crate) crowded: bool,
     /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
     pub(crate) spawned: bool,
     /// How many things went wrong: the deviations of the run.
@@ -141,6 +143,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     panics::during(None);
     let mut state = shared.state();
     let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
+    let crowded = state.crowded;
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
     let told_of_failures = state.told_of_failures;
@@ -179,6 +182,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         hygiene,
         crash_points,
         overlapped,
+        crowded,
         spawned,
     };
     Ran { plan, outcome, record, divergence, events, watch }

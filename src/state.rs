@@ -117,6 +117,8 @@ pub(crate) struct State {
     pub(crate) crash_points: u64,
     /// Whether an attempt has begun while another one was under way.
     pub(crate) overlapped: bool,
+    /// More could go on at once than a choice has options.
+    pub(crate) crowded: bool,
     /// Whether a process has spawned tasks of its own.
     pub(crate) spawned: bool,
     pub(crate) stuck: Option<Stuck>,
@@ -216,6 +218,7 @@ impl State {
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
             crash_points: 0,
             overlapped: false,
+            crowded: false,
             spawned: false,
             stuck: None,
         }
@@ -319,6 +322,7 @@ impl State {
             return 0;
         }
         let label = Label { actor: Actor::Test, site: Site::Queue, point: "pick" };
+        self.crowded |= candidates > Deviation::MAX_OPTIONS;
         self.chooser.choose(
             Kind::Schedule,
             label,
@@ -339,6 +343,7 @@ impl State {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: "next" };
+        self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
         let taken = self.chooser.choose_task(label, candidates);
         if taken != 0 {

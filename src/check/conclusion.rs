@@ -72,6 +72,9 @@ impl Exploration<'_> {
         if self.tally.by_orders && self.orders().cut {
             self.notes.insert(0, words::orders_cut(MOST_ORDERS));
         }
+        if self.tally.crowded || self.basis.reference.outcome.crowded {
+            self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
+        }
         if exhausted && self.tally.runs == 1 && self.basis.share.is_all() {
             self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
         }

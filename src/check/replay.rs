@@ -51,6 +51,9 @@ fn say_once(scenario: &Scenario, test: &str) {
 impl Exploration<'_> {
     pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
         self.look_at_overlap();
+        if scenario.test() != self.basis.test {
+            self.notes.push(words::of_another_test(scenario.test()));
+        }
         // Such a job is no deviation's fault, and its scenario has none.
         if let Some(report) =
             Some(scenario).filter(|s| s.wanted().is_empty()).and_then(|_| self.report_of_leaks())
@@ -58,9 +61,11 @@ impl Exploration<'_> {
             return Report { replayed: true, ..report };
         }
         let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
+        let notes = std::mem::take(&mut self.notes);
         let report = |verdict, reason, showing| Report {
             replayed: true,
             runs: 2,
+            notes: notes.clone(),
             showing: Some(showing),
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };

@@ -189,7 +189,8 @@ impl Explore {
         self.random > 0 || self.pct.is_some_and(|(_, runs)| runs > 0)
     }
 
-    /// Runs one scenario only, as a report names it, and shows its timeline. So does the environment variable
+    /// Runs one scenario only, as a report names it, and shows its timeline; where the report was that of another test,
+    /// with a note. So does the environment variable
     /// `RETRYPROOF_REPLAY`, for the test that it names.
     pub fn replay(mut self, scenario: impl Into<String>) -> Self {
         self.replay = Some(scenario.into());
@@ -244,10 +245,28 @@ impl Explore {
     /// The report is the same, byte for byte, whatever their number (not so where [`Explore::max_time`] stops it). The
     /// test body is run on all of them at once, each run in a world of its own: what it reaches beyond its world
     /// (statics, files, a database) must bear that. With [`Explore::merge`] there is one thread, since which of two runs
-    /// is merged with the other depends on which was first.
+    /// is merged with the other depends on which was first. With none nothing could run: the report is then
+    /// [`Incomplete`](crate::Verdict::Incomplete).
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
+        self.threads = threads;
         self
+    }
+}
+
+/// A setting with which nothing could be explored.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SettingError {
+    #[error("`Explore::threads`: 0 threads run nothing; leave the setting out, or give it at least 1")]
+    NoThreads,
+}
+
+impl Explore {
+    /// Whether the settings, each by itself, can be carried out.
+    pub(super) fn are_possible(&self) -> Result<(), SettingError> {
+        match self.threads {
+            0 => Err(SettingError::NoThreads),
+            _ => Ok(()),
+        }
     }
 }
 

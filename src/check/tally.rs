@@ -35,6 +35,8 @@ pub(super) struct Tally {
     pub(super) hygiene: BTreeSet<Hygiene>,
     /// Whether an outcome was compared with those of the orders of the jobs.
     pub(super) by_orders: bool,
+    /// Whether more could go on at once in any of the runs than a choice has options.
+    pub(super) crowded: bool,
 }
 
 impl Tally {
@@ -103,6 +105,7 @@ impl Tally {
         self.poisoned = self.poisoned.take().or(next.poisoned);
         self.hygiene.extend(next.hygiene);
         self.by_orders |= next.by_orders;
+        self.crowded |= next.crowded;
     }
 }
 
@@ -127,6 +130,7 @@ impl Exploration<'_> {
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
         self.look_at_hygiene(&ran.outcome);
+        self.tally.crowded |= ran.outcome.crowded;
         if let End::Stuck(stuck) = &ran.outcome.end {
             self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
             return;

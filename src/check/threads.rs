@@ -90,6 +90,7 @@ impl<S: Source> Desk<S> {
         Self { papers, changed: Condvar::new(), most: threads * MOST_WAITING }
     }
 
+    #[track_caller]
     fn lock(&self) -> MutexGuard<'_, Papers<S>> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,6 +231,14 @@ mod modelled {
     struct Pieces {
         left: usize,
         used: Vec<usize>,
+        /// How many results are wanted.
+        wanted: usize,
+    }
+
+    impl Pieces {
+        fn new(left: usize) -> Self {
+            Self { left, used: Vec::new(), wanted: usize::MAX }
+        }
     }
 
     impl Source for Pieces {
@@ -243,7 +252,7 @@ mod modelled {
 
         fn use_up(&mut self, result: usize) -> bool {
             self.used.push(result);
-            true
+            self.used.len() < self.wanted
         }
     }
 
@@ -252,7 +261,7 @@ mod modelled {
     #[test]
     fn two_at_a_desk_come_to_an_end() {
         crate::Model::new().max_preemptions(2).check(|| {
-            let desk = Arc::new(Desk::new(Pieces { left: 2, used: Vec::new() }, 2));
+            let desk = Arc::new(Desk::new(Pieces::new(2), 2));
             let others = desk.clone();
             let other = thread::spawn(move || others.labour(&|| (), &|(), piece| piece));
             desk.labour(&|| (), &|(), piece| piece);
@@ -263,10 +272,23 @@ mod modelled {
         });
     }
 
+    /// Whoever waits for the other's result hears of it that no more are wanted.
+    #[test]
+    fn one_that_has_enough_ends_the_work_of_the_other() {
+        crate::Model::new().max_preemptions(2).check(|| {
+            let desk = Arc::new(Desk::new(Pieces { wanted: 1, ..Pieces::new(2) }, 2));
+            let others = desk.clone();
+            let other = thread::spawn(move || others.labour(&|| (), &|(), piece| piece));
+            desk.labour(&|| (), &|(), piece| piece);
+            other.join().unwrap();
+            assert_eq!(desk.lock().source.used, [1]);
+        });
+    }
+
     #[test]
     fn a_panic_of_one_ends_the_work_of_the_other() {
         crate::Model::new().max_preemptions(2).check(|| {
-            let desk = Arc::new(Desk::new(Pieces { left: 1, used: Vec::new() }, 2));
+            let desk = Arc::new(Desk::new(Pieces::new(1), 2));
             let others = desk.clone();
             let work = |(): &mut (), _: usize| resume_unwind(Box::new("no such piece"));
             let other = thread::spawn(move || others.labour(&|| (), &work));

@@ -329,7 +329,8 @@ fn waiting(record: &Record) -> Vec<String> {
             Some((thread, since)) => format!(", which thread {thread} has held since {since}"),
             None => String::new(),
         };
-        format!("thread {} waits at {} in {}{held}", step.thread, step.at, operation(step, &record.shared))
+        let at = if step.shared.is_some() { " in" } else { ": it" };
+        format!("thread {} waits at {}{at} {}{held}", step.thread, step.at, operation(step, &record.shared))
     });
     waits.collect()
 }

@@ -322,6 +322,18 @@ pub(crate) fn orders_cut(most: u64) -> String {
 pub(crate) const NOT_SAMPLED: &str =
     "nothing was sampled past the bound: what was found inside it is enough to begin with";
 
+/// A scenario that is replayed by a test whose name it does not bear.
+pub(crate) fn of_another_test(name: &str) -> String {
+    format!("the scenario is that of `{name}`; where it fits this test, it does by its choices alone")
+}
+
+/// More tasks could go on at once than are chosen among.
+pub(crate) fn crowded(most: usize) -> String {
+    format!(
+        "more than {most} tasks could go on at once, and a choice has {most} options: those past them were never taken first. Check fewer at once"
+    )
+}
+
 /// No random run can differ from the ordinary one.
 pub(crate) const NOTHING_AT_RANDOM: &str =
     "no random scenario was drawn: within the bounds for single kinds nothing can go wrong in this run";

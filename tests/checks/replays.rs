@@ -142,3 +142,17 @@ fn the_report_names_the_command_that_replays_it() {
     let report = explore(&told, boot()).to_string();
     assert!(report.contains(&format!("  {line} cargo run --example shop\n")), "{report}");
 }
+
+#[test]
+fn a_scenario_of_another_test_is_replayed_with_a_note() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let replay = |name: &str| {
+        let scenario = format!("{name} job#1.1/payments.charge:call=reply-lost");
+        explore(&one_deviation().replay(scenario), boot()).to_string()
+    };
+    let note =
+        "note: the scenario is that of `another`; where it fits this test, it does by its choices alone";
+    assert!(replay("another").contains(note), "{}", replay("another"));
+    assert!(!replay("test").contains("note: the scenario is that of"), "{}", replay("test"));
+    assert!(replay("another").contains("payments.charge happened twice"));
+}

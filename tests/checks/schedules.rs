@@ -443,3 +443,26 @@ fn two_tasks_of_one_name() {
         p.spawn("loop", async {});
     });
 }
+
+/// So many tasks that take one step after another.
+fn crowd(tasks: u32) -> Report {
+    switches(1).max_runs(2).run(async move |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", move |p| {
+            for number in 0..tasks {
+                let clock = p.clock();
+                p.spawn(format!("task-{number}"), async move { clock.yield_now().await });
+            }
+        });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn more_tasks_than_a_choice_has_options_are_told() {
+    let note = "note: more than 256 tasks could go on at once, and a choice has 256 options";
+    let report = crowd(257);
+    assert!(report.to_string().contains(note), "{report}");
+    let report = crowd(256);
+    assert!(!report.to_string().contains("could go on at once"), "{report}");
+}

@@ -120,7 +120,10 @@ fn a_channel_whose_sender_is_kept_never_ends() {
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let text = report.to_string();
-    assert!(text.contains("joins thread 1"), "{text}");
+    assert!(
+        text.contains("thread 0 waits at tests/model/waiting.rs:") && text.contains(": it joins thread 1"),
+        "{text}"
+    );
 }
 
 #[test]
