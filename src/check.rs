@@ -167,8 +167,8 @@ impl Explore {
     }
 
     fn ground(&self) -> Ground {
-        let (seed, max_steps, delays) = (self.seed, self.max_steps, self.delays);
-        Ground { seed, max_steps, delays, ..Ground::default() }
+        let (seed, max_steps, delays, reduce) = (self.seed, self.max_steps, self.delays, self.reduce);
+        Ground { seed, max_steps, delays, reduce, ..Ground::default() }
     }
 
     fn blank(&self, test: &str, verdict: Verdict, reason: Option<String>) -> Report {
@@ -183,6 +183,7 @@ impl Explore {
             at_least: 0,
             violated: 0,
             merged: 0,
+            reduced: 0,
             samples: Vec::new(),
             share: None,
             notes: Vec::new(),
@@ -242,9 +243,10 @@ impl<'b> Exploration<'b> {
             return report;
         }
         let (settings, share) = (self.basis.settings, self.basis.share);
-        let mut explorer = Exhaustive::new(settings.bounds.clone()).sharing(share);
+        let mut explorer = Exhaustive::new(settings.bounds.clone()).sharing(share).reducing(settings.reduce);
         let limits = Limits::new(settings.max_runs, settings.max_time);
         let mut halt = self.run_all(&mut explorer, &limits).err();
+        self.tally.reduced = explorer.reduced();
         let exhausted = halt.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {

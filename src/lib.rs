@@ -204,6 +204,7 @@ pub mod service;
 mod hygiene;
 mod connections;
 mod slots;
+mod steps;
 mod state;
 mod life;
 mod panics;

@@ -17,6 +17,7 @@ use crate::panics::{self, Panicked};
 use crate::queue::LockKey;
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::steps::Same;
 use crate::timeline::{Event, Timeline};
 use crate::watch::Watch;
 use crate::wire::Traffic;
@@ -85,6 +86,8 @@ pub(crate) struct Ran {
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
+    /// What is equal to other runs.
+    pub(crate) same: Same,
     pub(crate) events: Vec<Event>,
     pub(crate) watch: Watch,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Ground {
     pub(crate) max_steps: u64,
     /// Whether timers and retries may come late in any world.
     pub(crate) delays: bool,
+    /// Whether orders of independent steps are to be explored once.
+    pub(crate) reduce: bool,
     pub(crate) pool: Pool,
     /// Room for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
@@ -123,6 +128,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -159,14 +165,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         slots,
         connections,
     }));
-    let events = state.timeline.take();
+    let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
-    let deviations = record.iter().filter(|choice| choice.taken != 0);
+    let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
-    let outage =
-        went_wrong > 0 && deviations.clone().any(|c| c.options.name(c.taken as usize).starts_with("outage"));
+    let outage = deviations.any(|c| c.options.name(c.taken as usize).starts_with("outage"));
     let outcome = Outcome {
         went_wrong,
         outage,
@@ -185,7 +191,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         crowded,
         spawned,
     };
-    Ran { plan, outcome, record, divergence, events, watch }
+    Ran { plan, outcome, record, divergence, same, events, watch }
 }
 
 /// Polls the body to its end.

@@ -25,6 +25,7 @@ use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::queue::{Head, New, Queue};
 use crate::service::{Directory, STORE};
 use crate::slots::Sleepers;
+use crate::steps::{Steps, Thing};
 use crate::timeline::{Timeline, What};
 use crate::wire::Wire;
 
@@ -109,6 +110,8 @@ pub(crate) struct State {
     pub(crate) task: Option<(TaskId, usize)>,
     /// The task has given way at a line, and not at a call.
     pub(crate) at_line: bool,
+    /// What each step touches, where orders of independent ones are to be explored once.
+    pub(crate) steps_taken: Option<Box<Steps>>,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
     steps: u64,
@@ -211,6 +214,7 @@ impl State {
             actor: Actor::Test,
             task: None,
             at_line: false,
+            steps_taken: None,
             seed,
             draws: BTreeMap::new(),
             steps: 0,
@@ -372,8 +376,25 @@ impl State {
         self.timeline.push(self.clock.now(), self.actor, what);
     }
 
+    /// The present step touches something.
+    #[inline]
+    pub(crate) fn touch(&mut self, thing: Thing, writes: bool) {
+        if let Some(steps) = &mut self.steps_taken {
+            steps.touch(thing, writes);
+        }
+    }
+
+    /// A step begins: a task's, or one of the executor's own, of which nothing is known.
+    #[inline]
+    pub(crate) fn begin_step(&mut self, task: Option<TaskId>, woken: &Woken) {
+        if let Some(steps) = &mut self.steps_taken {
+            steps.begin(task, self.chooser.record().len(), woken.wakes());
+        }
+    }
+
     /// Takes a job into the queue.
     fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+        self.touch(Thing::Queue, true);
         let Incoming { kind, payload, delay, keys: Keys { stream, .. } } = incoming;
         let now = self.clock.now();
         let due = now.saturating_add(delay);
@@ -443,6 +464,9 @@ impl State {
     /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
     /// one does.
     pub(crate) fn draw(&mut self) -> u64 {
+        if !matches!(self.actor, Actor::Attempt { .. } | Actor::Task(_)) {
+            self.touch(Thing::Everything, true);
+        }
         let drawn = self.draws.entry(self.actor).or_insert(0);
         *drawn += 1;
         fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
@@ -477,6 +501,8 @@ pub(crate) struct Shared {
     wire: OnceLock<Arc<dyn Wire>>,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
+    /// Whether it is taken down what each step touches.
+    reduces: AtomicBool,
 }
 
 /// The executor is at work until this is dropped.
@@ -492,8 +518,14 @@ impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        let reduces = AtomicBool::new(state.steps_taken.is_some());
         let (state, wire) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
+        Arc::new(Self { reduces, state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
+    }
+
+    /// Whether jobs of any kind have keys: locks, streams.
+    pub(crate) fn are_keyed(&self) -> bool {
+        self.keyed.load(Ordering::Relaxed)
     }
 
     /// The executor begins to run jobs.
@@ -528,8 +560,36 @@ impl Shared {
         lock(&self.state)
     }
 
+    /// The present step touches something, where that is taken down.
+    pub(crate) fn touch(&self, thing: Thing, writes: bool) {
+        if self.reduces.load(Ordering::Relaxed) {
+            self.state().touch(thing, writes);
+        }
+    }
+
+    /// Whether it is taken down what each step touches.
+    pub(crate) fn reduces(&self) -> bool {
+        self.reduces.load(Ordering::Relaxed)
+    }
+
+    /// The executor does something that no step may be exchanged with.
+    pub(crate) fn barrier(&self) {
+        if self.reduces.load(Ordering::Relaxed) {
+            let mut state = self.state();
+            state.begin_step(None, &self.woken);
+            state.touch(Thing::Everything, true);
+        }
+    }
+
+    /// Here it matters in which order things happen: no step is exchanged with another one in this run.
+    pub(crate) fn reduce_no_more(&self) {
+        self.reduces.store(false, Ordering::Relaxed);
+        self.state().steps_taken = None;
+    }
+
     /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
     pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
+        state.touch(Thing::Timers, true);
         let wake = self.wake_of(state, cx);
         if matches!(wake, Wake::Waker(_)) {
             self.woken.stir();
@@ -565,6 +625,7 @@ impl Shared {
 
     /// Goes forward in time and wakes whoever waited for it.
     pub(crate) fn advance(&self, to: Duration) {
+        self.barrier();
         let mut state = self.state();
         let before = state.clock.now();
         state.clock.advance(to);

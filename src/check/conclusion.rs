@@ -88,6 +88,7 @@ impl Exploration<'_> {
             share: Some(self.basis.share).filter(|share| !share.is_all()),
             runs: self.tally.runs,
             merged: self.tally.merged,
+            reduced: self.tally.reduced,
             lines,
             exhausted,
             at_least,

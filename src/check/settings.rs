@@ -34,6 +34,7 @@ pub struct Explore {
     pub(super) replay_command: String,
     pub(super) allow_incomplete: bool,
     pub(super) merge: bool,
+    pub(super) reduce: bool,
     pub(super) threads: usize,
     pub(super) random: u64,
     pub(super) pct: Option<(usize, u64)>,
@@ -54,6 +55,7 @@ impl Default for Explore {
             replay_command: "cargo test".to_owned(),
             allow_incomplete: false,
             merge: false,
+            reduce: false,
             threads: 1,
             random: 0,
             pct: None,
@@ -240,6 +242,39 @@ impl Explore {
         self
     }
 
+    /// Explores orders of steps that have nothing to do with each other once. Off unless told.
+    ///
+    /// Where a task was overtaken, and its next step touches nothing that the others' steps in between have touched (no row of
+    /// the store, no durable value, no service, unless both only read), the step might as well have come before them: that is
+    /// another run within the same bound, and whatever would deviate after the step is left to it. No outcome is lost, in
+    /// whatever bound; the report says how many runs were not needed.
+    ///
+    /// Only what goes through the handles of a process is seen. Where tasks share memory of their own, or channels,
+    /// or tokio's timers, leave it off. It does nothing in a run with [`World::always`], [`World::settle_until`],
+    /// [`World::deploys`], unique or ordered jobs, or sockets, and cannot be used together with [`Explore::merge`].
+    ///
+    /// ```
+    /// use retryproof::{Explore, World};
+    ///
+    /// let explore = |reduce| {
+    ///     Explore::new().crashes(0).faults(0).deliveries(0).reduce(reduce).run(async |world: &World| {
+    ///         world.process("worker", |p| {
+    ///             let store = p.store();
+    ///             p.handle(async move |order: u32| store.put(format!("paid:{order}"), &true).await);
+    ///         });
+    ///         world.enqueue_bulk([6_u32, 7]);
+    ///         world.settle().await;
+    ///     })
+    /// };
+    /// let (all, reduced) = (explore(false), explore(true));
+    /// assert!(all.is_retryproof() && reduced.is_retryproof());
+    /// assert!(reduced.runs() < all.runs() && reduced.reduced() > 0);
+    /// ```
+    pub fn reduce(mut self, reduce: bool) -> Self {
+        self.reduce = reduce;
+        self
+    }
+
     /// Explores on so many threads. One unless told: tests run side by side already.
     ///
     /// The report is the same, byte for byte, whatever their number (not so where [`Explore::max_time`] stops it). The
@@ -258,6 +293,10 @@ impl Explore {
 pub(super) enum SettingError {
     #[error("`Explore::threads`: 0 threads run nothing; leave the setting out, or give it at least 1")]
     NoThreads,
+    #[error(
+        "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+    )]
+    MergedAndReduced,
 }
 
 impl Explore {
@@ -265,6 +304,7 @@ impl Explore {
     pub(super) fn are_possible(&self) -> Result<(), SettingError> {
         match self.threads {
             0 => Err(SettingError::NoThreads),
+            _ if self.merge && self.reduce => Err(SettingError::MergedAndReduced),
             _ => Ok(()),
         }
     }

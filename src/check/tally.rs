@@ -24,6 +24,8 @@ pub(super) struct Group {
 pub(super) struct Tally {
     pub(super) runs: u64,
     pub(super) merged: u64,
+    /// Runs that were left out as equal to another one, not counting what would have come of them.
+    pub(super) reduced: u64,
     pub(super) violated: u64,
     pub(super) groups: Vec<Group>,
     /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.

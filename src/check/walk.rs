@@ -73,7 +73,12 @@ impl Exploration<'_> {
             if let Some(divergence) = &ran.divergence {
                 return Err(Halt::Nondeterministic { reason: nondeterministic(&divergence.to_string()) });
             }
-            if !explorer.ran(&ran.record) {
+            let same_from = ran.same.from.unwrap_or(ran.record.len());
+            if task.judge {
+                explorer.leave_out(&ran.record, same_from);
+                explorer.alike(&ran.same.alike);
+            }
+            if !explorer.ran(&ran.record[..same_from]) {
                 let scenario = Scenario::of_record(self.basis.test, &ran.record);
                 let difference =
                     format!("the scenario `{scenario}` met other choices when it was run once more");

@@ -9,6 +9,7 @@ use crate::choice::{Actor, Kind, Options, Site};
 use crate::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
 use crate::life::{self, Life};
 use crate::process::Process;
+use crate::steps::Thing;
 use crate::timeline::What;
 
 impl Executor {
@@ -16,6 +17,8 @@ impl Executor {
     pub(super) fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), JobFailure>) {
         let mut state = self.shared.state();
         state.actor = Actor::Attempt { job, attempt };
+        // Who hears of a failure is the user's code.
+        state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
         if state.stuck.is_some() {
             return;
         }
@@ -203,6 +206,7 @@ impl Executor {
 
     /// The job could not be run at all: it goes to the dead set with the reason.
     pub(super) fn cannot_run(&mut self, job: u32, host: Option<usize>, reason: String) {
+        self.shared.barrier();
         {
             let mut state = self.shared.state();
             let now = state.clock.now();

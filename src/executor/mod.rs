@@ -39,6 +39,7 @@ use crate::panics;
 use crate::process::{Observed, Process, hang_up};
 use crate::runtime::{Context, Pool};
 use crate::state::{Shared, Stuck, Weather};
+use crate::steps::Thing;
 use crate::timeline::What;
 use crate::watch::Watch;
 
@@ -143,6 +144,7 @@ impl Executor {
     }
 
     fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
+        self.shared.barrier();
         let host = &mut self.hosts[index];
         host.incarnations += 1;
         host.last_begun = None;
@@ -187,6 +189,10 @@ impl Executor {
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         let _work = self.shared.work();
         self.watch.next_phase();
+        let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().deploys);
+        if !self.always.is_empty() || self.shared.wire().is_some() || keyed || deploys {
+            self.shared.reduce_no_more();
+        }
         let mut reached = false;
         loop {
             reached = reached || enough();
@@ -287,6 +293,7 @@ impl Executor {
             if !self.hosts[index].context.has_tasks() {
                 continue;
             }
+            self.shared.barrier();
             let before = self.shared.state().steps();
             self.with_spawned(index, |context, now, _| context.turn(now));
             self.shared.woken.settle_down();
@@ -318,6 +325,8 @@ impl Executor {
         let life = life.clone();
         let (kind, payload, attempt) = {
             let mut state = self.shared.state();
+            state.begin_step(None, &self.shared.woken);
+            state.touch(Thing::Queue, true);
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
@@ -451,6 +460,7 @@ impl Executor {
     /// nothing comes of what they do.
     fn take_apart(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
+        self.shared.barrier();
         let mut tasks: Vec<_> = running.into_iter().collect();
         for task in &mut self.tasks {
             tasks.extend(task.take_if(|task| task.host == index));

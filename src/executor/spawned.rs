@@ -21,6 +21,9 @@ impl Executor {
 
     /// A task that was spawned has come to its end. With an error its process dies, as of a `main` that fails.
     pub(super) fn spawned_ended(&mut self, life: &Arc<Life>, result: Result<(), JobFailure>) {
+        if result.is_err() {
+            self.shared.barrier();
+        }
         if let Err(failure) = result {
             let error = failure.text;
             self.shared.state().note(|| What::Exited { error });

@@ -11,6 +11,7 @@ use crate::job::JobFailure;
 use crate::life::Life;
 use crate::process::Attempt;
 use crate::state::{Shared, State, TaskWaker};
+use crate::steps::Thing;
 
 /// What a task works at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,9 @@ impl Task {
         look: Look,
     ) -> (Poll<Result<(), JobFailure>>, bool) {
         loop {
+            if shared.reduces() {
+                shared.state().begin_step(Some(self.id), &shared.woken);
+            }
             self.wake.begin();
             let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
             let woken = self.wake.end();
@@ -105,6 +109,10 @@ impl Task {
             }
             let mut state = shared.state();
             let at_line = std::mem::take(&mut state.at_line);
+            if at_line {
+                // Memory that is shared between threads is not seen.
+                state.touch(Thing::Everything, true);
+            }
             if look.overtaking && !at_line && self.is_overtaken(&mut state) {
                 return (polled, false);
             }

@@ -80,7 +80,13 @@ impl Executor {
                 actors.clear();
                 actors.extend(running.map(|(_, actor)| actor));
                 actors.extend(turns[actors.len()..].iter().map(|turn| self.actor_of(*turn)));
-                let taken = self.shared.state().switch(&actors);
+                let mut state = self.shared.state();
+                let taken = state.switch(&actors);
+                if let (1.., Some((preempted, _))) = (taken, running) {
+                    let choices = state.chooser.record().len();
+                    state.steps_taken.iter_mut().for_each(|steps| steps.preempt(choices, preempted));
+                }
+                drop(state);
                 self.actors = actors;
                 taken
             }

@@ -61,16 +61,51 @@ struct Parent {
     children: u64,
     /// How many more may be run.
     left: usize,
+    /// Its children are run from the last one to this choice: a later one may tell that earlier ones are equal to it.
+    backwards_to: Option<usize>,
+    /// Those that are equal to one that was run.
+    alike: Vec<Deviation>,
 }
 
 impl Parent {
     fn new(deviations: Vec<Deviation>, record: Vec<Choice>) -> Self {
-        Self { deviations, record, at: 0, option: 0, children: 0, left: usize::MAX }
+        let (left, alike) = (usize::MAX, Vec::new());
+        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, alike }
     }
 
     /// What is to come are the deviations after its last one.
-    fn begin(&mut self) {
+    fn begin(&mut self, backwards: bool) {
         self.at = self.deviations.last().map_or(0, |last| last.at() + 1);
+        if backwards {
+            self.backwards_to = Some(self.at);
+            self.at = self.record.len().max(self.at);
+        }
+    }
+
+    /// The same, from the last one on. `left_out`: how many were equal to one of those before.
+    fn next_backwards(
+        &mut self,
+        bounds: &Bounds,
+        to: usize,
+        left_out: &mut u64,
+    ) -> Option<(Deviation, Label)> {
+        while self.at > to {
+            let choice = &self.record[self.at - 1];
+            let options = choice.options.len().min(Deviation::MAX_OPTIONS);
+            if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
+                self.option += 1;
+                let child = Deviation::new(self.at - 1, self.option);
+                if self.alike.contains(&child) {
+                    *left_out += 1;
+                    continue;
+                }
+                self.children += 1;
+                return Some((child, choice.label));
+            }
+            self.at -= 1;
+            self.option = 0;
+        }
+        None
     }
 
     /// The next child, whoever runs it: its last deviation, and the label of that.
@@ -90,7 +125,11 @@ impl Parent {
 
     /// How many children are still to come, whoever runs them.
     fn to_come(&self, bounds: &Bounds) -> u64 {
-        let rest = self.record.get(self.at..).unwrap_or_default();
+        let rest = match self.backwards_to {
+            Some(to) => self.record.get(to..self.at),
+            None => self.record.get(self.at..),
+        };
+        let rest = rest.unwrap_or_default();
         let options: usize = rest
             .iter()
             .filter(|choice| admits(bounds, &self.deviations, &self.record, choice.kind))
@@ -123,6 +162,9 @@ pub(crate) struct Exhaustive {
     following_records: Vec<Option<Vec<Choice>>>,
     /// How many choices may still be kept.
     room: usize,
+    /// Whether runs are left out that are equal to others, and how many were.
+    reduces: bool,
+    reduced: u64,
     parent: Option<Parent>,
     started: bool,
     handed: Option<Vec<Deviation>>,
@@ -149,6 +191,8 @@ impl Exhaustive {
             following_digests: Vec::new(),
             following_records: Vec::new(),
             room: ROOM,
+            reduces: false,
+            reduced: 0,
             parent: None,
             started: false,
             handed: None,
@@ -161,6 +205,32 @@ impl Exhaustive {
     /// Only a share of the runs.
     pub(crate) fn sharing(self, share: Share) -> Self {
         Self { share, ..self }
+    }
+
+    /// Some runs may be told to be equal to others.
+    pub(crate) fn reducing(self, reduces: bool) -> Self {
+        Self { reduces, ..self }
+    }
+
+    /// How many runs were left out as equal to others, not counting what would have come of them.
+    pub(crate) fn reduced(&self) -> u64 {
+        self.reduced
+    }
+
+    /// Whether the children of the scenarios of this level have none themselves, and tell which are alike.
+    fn goes_backwards(&self) -> bool {
+        self.reduces && self.level > 0 && self.level + 1 == self.bounds.total
+    }
+
+    /// The run that was handed out last had the same end as those that deviate in the same way at these choices instead.
+    pub(crate) fn alike(&mut self, alike: &[usize]) {
+        let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
+        let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
+        let is_schedule =
+            |at: &&usize| parent.record.get(**at).is_some_and(|choice| choice.kind == Kind::Schedule);
+        let alike: Vec<_> =
+            alike.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
+        parent.alike.extend(alike);
     }
 
     /// The next run, or none when all within the bounds were handed out.
@@ -188,7 +258,7 @@ impl Exhaustive {
             };
             self.room += record.len();
             let mut parent = Parent::new(deviations, record);
-            parent.begin();
+            parent.begin(self.goes_backwards());
             self.parent = Some(parent);
         }
     }
@@ -243,9 +313,10 @@ impl Exhaustive {
                 }
             }
             None => {
+                let backwards = self.goes_backwards();
                 if let Some(parent) = &mut self.parent {
                     parent.record = record.to_vec();
-                    parent.begin();
+                    parent.begin(backwards);
                     return self.digests[self.done - 1] == digest(record);
                 }
             }
@@ -260,7 +331,10 @@ impl Exhaustive {
                 return None;
             }
             let number = parent.children;
-            let (last, label) = parent.next(&self.bounds)?;
+            let (last, label) = match parent.backwards_to {
+                Some(to) => parent.next_backwards(&self.bounds, to, &mut self.reduced)?,
+                None => parent.next(&self.bounds)?,
+            };
             parent.left -= 1;
             if parent.deviations.is_empty() && !self.share.has(number) {
                 continue;
@@ -270,6 +344,16 @@ impl Exhaustive {
             deviations.push(last);
             return Some((deviations, label));
         }
+    }
+
+    /// What the run that was handed out last has from this choice on is left out.
+    pub(crate) fn leave_out(&mut self, record: &[Choice], from: usize) {
+        let Some(deviations) = self.handed.as_ref().filter(|handed| handed.len() < self.bounds.total) else {
+            return;
+        };
+        let options = |choice: &Choice| choice.options.len().min(Deviation::MAX_OPTIONS) as u64 - 1;
+        let admitted = |choice: &&Choice| admits(&self.bounds, deviations, record, choice.kind);
+        self.reduced += record[from..].iter().filter(admitted).map(options).sum::<u64>();
     }
 
     fn has_children(&self, deviations: &[Deviation], record: &[Choice]) -> bool {
@@ -339,6 +423,7 @@ impl Exhaustive {
         let piece = Self {
             share: self.share,
             is_piece: true,
+            reduces: self.reduces,
             level: self.level,
             started: true,
             ..Self::new(self.bounds.clone())
@@ -367,6 +452,7 @@ impl Exhaustive {
     pub(crate) fn put_back(&mut self, piece: Self) {
         debug_assert_eq!(piece.level, self.level, "a piece of a level that is over");
         self.runs += piece.runs;
+        self.reduced += piece.reduced;
         self.following.extend(piece.following);
         self.following_digests.extend(piece.following_digests);
         self.following_records.extend(piece.following_records);

@@ -10,9 +10,10 @@ use super::link::{Link, Standing};
 use crate::choice::{Kind, Name, Place};
 use crate::clock::TimerId;
 use crate::effect::Ledger;
-use crate::service::{Answer, Cx, Door, Fault, Manner, Operation, Service, ServiceError, Sight};
+use crate::service::{Answer, Cx, Door, Fault, Manner, Operation, STORE, Service, ServiceError, Sight};
 use crate::slots;
 use crate::state::{State, call_site, lock};
+use crate::steps::Thing;
 use crate::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
@@ -164,6 +165,10 @@ impl<S: Service> Client<S> {
             return Some(Happened { operation, answer, fault: None });
         }
         state.timeline.called_from(state.actor, place, site);
+        // Which rows it touches is said where it is known.
+        if name.as_str() != STORE {
+            state.touch(Thing::Service(name), operation.writes);
+        }
         state.calls_outside(name, operation.name, place);
         if state.timeline.is_recording() {
             let request = json(&request);
@@ -212,6 +217,7 @@ impl<S: Service> Client<S> {
     /// The caller has the answer to a request that was running.
     pub(super) fn hear(&self, running: Option<&str>) {
         if let Some(key) = running {
+            self.link.shared().touch(Thing::Service(self.name), true);
             lock(&self.door).answered(key);
         }
     }

@@ -11,6 +11,7 @@ use crate::choice::{Name, Place};
 use crate::life;
 use crate::slots;
 use crate::state::{Shared, lock};
+use crate::steps::Thing;
 use crate::timeline::What;
 
 /// A value that outlives every crash, and is compared when a run ends.
@@ -49,7 +50,7 @@ impl<T: Clone> Durable<T> {
     /// # Panics
     /// When this thread holds it already: it would wait for itself for ever.
     #[track_caller]
-    fn hold(&self) -> Held<'_, T> {
+    fn hold(&self, writes: bool) -> Held<'_, T> {
         if slots::arrive().is_err() {
             life::unwind()
         }
@@ -60,6 +61,7 @@ impl<T: Clone> Durable<T> {
             "`{}` is asked for inside of its own `read` or `update`, which would wait for itself for ever; use what the closure is given",
             self.inner.name
         );
+        self.inner.shared.touch(Thing::Value(self.inner.name), writes);
         let value = lock(&self.inner.value);
         HELD.with_borrow_mut(|held| held.push(at));
         Held { at, value }
@@ -68,20 +70,20 @@ impl<T: Clone> Durable<T> {
     /// A copy of the value.
     #[track_caller]
     pub fn get(&self) -> T {
-        self.hold().clone()
+        self.hold(false).clone()
     }
 
     /// Looks at the value. `look` must not come back to this same value: that panics.
     #[track_caller]
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
-        look(&self.hold())
+        look(&self.hold(false))
     }
 
     /// Changes the value, all at once. `change` must not come back to this same value: that panics.
     #[track_caller]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let place = Place::caller();
-        let mut value = self.hold();
+        let mut value = self.hold(true);
         // The change is made to a copy: a panic in it, or a caller that is dead, leaves the value as it was.
         let mut copy = value.clone();
         let result = change(&mut copy);

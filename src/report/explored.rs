@@ -65,10 +65,16 @@ pub(super) fn explored(report: &Report) -> String {
         0 => String::new(),
         count => format!("; {count} more were merged with runs that had left the same state"),
     };
+    let reduced = match report.reduced {
+        0 => String::new(),
+        count => format!(
+            "; {count} more were left out, each equal to one of them but for the order of steps that have nothing to do with each other"
+        ),
+    };
     let share = report.share.map(|share| format!("shard {share} of ")).unwrap_or_default();
     let violated = violate(report.violated);
     let explored = if report.exhausted {
-        format!("{runs}, {share}{bound}{violated}{merged}")
+        format!("{runs}, {share}{bound}{violated}{merged}{reduced}")
     } else if report.replayed {
         format!("{runs}: the reference run and the scenario that was asked for")
     } else {

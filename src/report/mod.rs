@@ -116,6 +116,9 @@ pub struct Report {
     pub(crate) violated: u64,
     /// Runs that were ended where another one had gone on from the same state.
     pub(crate) merged: u64,
+    /// Runs that were left out as equal to another one.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(crate) reduced: u64,
     /// What was drawn past the bound.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) samples: Vec<Samples>,
@@ -133,6 +136,10 @@ pub struct Report {
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A run that is shown: what happened in it, and what is wrong with it.
@@ -215,6 +222,12 @@ impl Report {
     /// ([`Explore::merge`](crate::Explore::merge)). They are not among [`Report::runs`].
     pub fn merged(&self) -> u64 {
         self.merged
+    }
+
+    /// How many runs were left out since another one is equal to them ([`Explore::reduce`](crate::Explore::reduce)): runs with
+    /// one deviation more than one that was run. What would have come of them is not counted.
+    pub fn reduced(&self) -> u64 {
+        self.reduced
     }
 
     /// The map of the jobs: for each line of their `#[crash_points]` functions, the state after a crash there, the

@@ -29,6 +29,8 @@ pub(crate) struct Woken {
     count: AtomicUsize,
     driver: Mutex<Option<Waker>>,
     died: AtomicBool,
+    /// How often anybody was woken who did not run.
+    wakes: AtomicUsize,
     /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
     stirred: AtomicBool,
 }
@@ -37,9 +39,15 @@ impl Woken {
     pub(crate) fn push(&self, task: TaskId) {
         let mut tasks = lock(&self.tasks);
         tasks.push_back(task);
+        self.wakes.fetch_add(1, Ordering::Relaxed);
         self.count.store(tasks.len(), Ordering::Release);
         drop(tasks);
         self.call_driver();
+    }
+
+    /// How often anybody was woken who did not run.
+    pub(crate) fn wakes(&self) -> usize {
+        self.wakes.load(Ordering::Relaxed)
     }
 
     /// Whether anybody was woken.

@@ -107,6 +107,8 @@ impl fmt::Debug for SettleUntil<'_> {
 
 impl SettleUntil<'_> {
     fn go(&self) -> Option<bool> {
+        // It sees the world after each step.
+        self.world.shared.reduce_no_more();
         self.world.go_on_until(&|| (self.enough)(self.world))
     }
 

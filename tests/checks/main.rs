@@ -10,6 +10,7 @@ mod merging;
 mod oracles;
 #[cfg(all(feature = "progress", target_os = "linux"))]
 mod progress;
+mod reduction;
 mod replays;
 mod reports;
 mod sampling;

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use super::Transaction;
 use crate::choice::{Place, Site};
 use crate::connections::{Awaited, Owner, Ticket};
+use crate::effect::fingerprint;
 use crate::process::client::{Call, Client};
 use crate::process::link::{Link, Standing};
 use crate::service::store::{Database, Reply, StoreError, TxId};
 use crate::slots;
 use crate::state::{State, Stuck, lock};
+use crate::steps::Thing;
 use crate::timeline::What;
 
 /// A call to the store. It does nothing unless awaited.
@@ -144,6 +146,13 @@ impl<'t, T> StoreCall<'t, T> {
         }
         let now = state.clock.now();
         let Some(request) = call.request() else { return Admission::Yes };
+        let (thing, writes) = match request.ask.row() {
+            Some((key, writes)) if self.transaction.is_none() && !state.connections.is_limited() => {
+                (Thing::Row(fingerprint(&[key])), writes)
+            }
+            _ => (Thing::Rows, true),
+        };
+        state.touch(thing, writes);
         match door.service.blocks(request, now).map(|(key, holder)| (key.to_owned(), holder)) {
             None => Admission::Yes,
             Some((key, holder)) => match self.transaction {
@@ -190,6 +199,9 @@ impl<'t, T> StoreCall<'t, T> {
 
     /// What a call says when it has ended. A transaction whose connection was lost is rolled back.
     fn ended(&mut self, result: Result<Reply, crate::ServiceError>) -> Result<T, StoreError> {
+        if let (true, Ok(call)) = (self.transaction.is_some() || self.connection.is_some(), &self.call) {
+            call.client.link.shared().touch(Thing::Rows, true);
+        }
         if let (Err(_), Some(transaction), Ok(call)) = (&result, self.transaction, &self.call) {
             roll_back(&call.client, transaction);
         }

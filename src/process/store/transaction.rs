@@ -16,6 +16,7 @@ use crate::process::link::Standing;
 use crate::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
 use crate::slots;
 use crate::state::lock;
+use crate::steps::Thing;
 use crate::timeline::What;
 
 /// A transaction of the [`Store`](crate::Store) on its way. It does not begin unless awaited.
@@ -44,6 +45,7 @@ impl Begin {
         }
         let mut guard = link.shared().state();
         let state = &mut *guard;
+        state.touch(Thing::Rows, true);
         let owner = call::owner(link, state);
         if owner.is_some_and(|owner| !state.connections.may_connect(&owner, self.wait)) {
             return None;

@@ -72,6 +72,21 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    /// The row that it is about, and whether it may change it; none where there may be more.
+    pub(crate) fn row(&self) -> Option<(&str, bool)> {
+        match self {
+            Ask::Get { key } => Some((key, false)),
+            Ask::Put { key, .. }
+            | Ask::Insert { key, .. }
+            | Ask::Delete { key }
+            | Ask::DeleteIf { key, .. }
+            | Ask::Incr { key, .. }
+            | Ask::CompareAndSet { key, .. }
+            | Ask::SetIfAbsent { key, .. } => Some((key, true)),
+            Ask::Scan { .. } | Ask::ForUpdate { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Ask::Get { .. } => "get",
