@@ -53,7 +53,7 @@ impl Place {
         Self::of(Location::caller())
     }
 
-    pub(crate) fn of(location: &Location<'static>) -> Self {
+    pub(crate) fn of(location: &'static Location<'static>) -> Self {
         Self { file: location.file(), line: location.line(), column: location.column() }
     }
 }

@@ -67,12 +67,23 @@ impl Executor {
         let now = self.shared.state().clock.now();
         // Whoever stands still is woken when that is over; until then nothing else wakes it.
         let can_go_on = |task: &Task| task.stalled_until.is_none_or(|until| until <= now);
-        self.shared.woken.retain(|id| self.task(id).is_some_and(can_go_on));
-        let stood_still = |id| self.task(id).is_some_and(|task| task.stalled_until.is_some());
-        self.shared.woken.each(|id| turns.extend((!stood_still(id)).then_some(Turn::Task(id))));
+        let mut stood_still = false;
+        self.shared.woken.retain(|id| match self.task(id).filter(|task| can_go_on(task)) {
+            Some(task) => {
+                match task.stalled_until {
+                    None => turns.push(Turn::Task(id)),
+                    Some(_) => stood_still = true,
+                }
+                true
+            }
+            None => false,
+        });
         self.add_startable(&mut turns);
-        // Their lease is over, and others have the job: those come first.
-        self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
+        if stood_still {
+            // Their lease is over, and others have the job: those come first.
+            let stood_still = |id| self.task(id).is_some_and(|task| task.stalled_until.is_some());
+            self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
+        }
         let taken = match turns[..] {
             [] | [_] => 0,
             _ => {

@@ -45,7 +45,7 @@ impl<T> OnceLock<T> {
 
     /// Looked at in passing, by what is a lazy value: that is told only where it makes it.
     #[track_caller]
-    fn made_by(&self, made: &Location<'static>, make: impl FnOnce() -> T) -> &T {
+    fn made_by(&self, made: &'static Location<'static>, make: impl FnOnce() -> T) -> &T {
         let at = Place::caller();
         let Some(asked) = self.model.asked(self.kind) else { return self.data.get_or_init(make) };
         asked.execution.record().shared[asked.shared].made = Place::of(made);
