@@ -35,6 +35,7 @@ mod swallowed_crash;
 mod order_lines;
 mod find_or_create;
 mod reserve_then_die;
+mod class_level_unit;
 mod pool_too_small;
 mod call_in_a_transaction;
 mod for_ever_503;
@@ -92,6 +93,7 @@ families! {
     order_lines
     find_or_create
     reserve_then_die
+    class_level_unit
     pool_too_small
     call_in_a_transaction
     for_ever_503
