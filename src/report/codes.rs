@@ -141,7 +141,7 @@ codes! {
         "a time to live";
 
     Panicked "0071" "check of the test's own":
-        "whatever the assertion is about";
+        "doing what the assertion asks for: the timeline shows what kept the jobs from it";
 
     OutsideCall "0081" "call to the outside in a transaction":
         "calling after the commit";

@@ -193,13 +193,16 @@ impl Report {
         self.reason.as_deref()
     }
 
-    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing if the
-    /// test passes.
+    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing where
+    /// nothing is wrong with the job, nor with the bounds: the test passes, or could not be run as it was asked for.
     pub fn code(&self) -> Option<Code> {
+        let was_stopped = || {
+            let cut = !self.exhausted || self.samples.iter().any(|samples| samples.is_cut);
+            !self.replayed && self.runs > 0 && cut
+        };
         match self.violations.first() {
             Some(first) => Some(first.code),
-            // A replayed scenario that shows nothing wrong is incomplete, and needs no mending.
-            None if self.replayed && self.reason.is_none() => None,
+            None if self.verdict == Verdict::Incomplete && !was_stopped() => None,
             None => Code::of_verdict(self.verdict),
         }
     }
