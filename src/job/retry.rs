@@ -5,6 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a failed job waits before it is tried again.
+///
+/// ```
+/// use retryproof::{Backoff, World};
+/// use std::time::Duration;
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     p.handle(async |_order: u32| Err::<(), _>("not yet"))
+///         .max_retries(2)
+///         .backoff(Backoff::Constant(Duration::from_secs(60)));
+/// });
+/// world.enqueue(6_u32);
+/// world.settle().run();
+/// assert_eq!((world.now(), world.dead()[0].attempts), (Duration::from_secs(120), 3));
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Backoff {

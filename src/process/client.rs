@@ -17,6 +17,28 @@ use crate::steps::Thing;
 use crate::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
+///
+/// ```
+/// use retryproof::service::payments::{Charge, Charged, Payments};
+/// use retryproof::{Client, ServiceError, World};
+///
+/// /// Code under test: it takes a client, and does not know of the test.
+/// async fn pay(payments: &Client<Payments>, order: u32) -> Result<bool, ServiceError> {
+///     let charge = Charge::of_order(order, 9_999).key(format!("order-{order}")); // an amount that is declined
+///     Ok(matches!(payments.charge(charge).await?, Charged::Success { .. }))
+/// }
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let payments = p.payments();
+///     p.handle(async move |order: u32| pay(&payments, order).await.map(|paid| assert!(!paid)));
+/// });
+/// world.enqueue(6_u32);
+/// world.drain_all().run().unwrap();
+/// // The test's side of the same service.
+/// assert_eq!(world.payments().look(|payments| payments.records().len()), 1);
+/// assert_eq!(world.effects().of("payments.charge").count(), 0);
+/// ```
 #[derive(Debug)]
 pub struct Client<S: Service> {
     pub(super) link: Link,

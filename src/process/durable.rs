@@ -18,6 +18,25 @@ use crate::timeline::What;
 ///
 /// An update is atomic: there is no crash point inside it, and a panic inside it leaves the value as it was. It is
 /// never poisoned. A process that is dead cannot change it any more, its destructors included.
+///
+/// ```
+/// use retryproof::{Code, Explore, World};
+///
+/// let report = Explore::new().deviations(1).run(async |world: &World| {
+///     let (stock, paid) = (world.durable("stock", 10_u32), world.durable("paid", false));
+///     world.process("worker", move |p| {
+///         let (stock, paid, clock) = (stock.clone(), paid.clone(), p.clock());
+///         p.handle(async move |_order: u32| {
+///             stock.update(|stock| *stock -= 1);
+///             clock.yield_now().await; // a place to die: the update has happened, and what follows has not
+///             paid.set(true);
+///         });
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// assert_eq!(report.violations()[0].actual, "stock $ = 8");
+/// ```
 pub struct Durable<T> {
     inner: Arc<Inner<T>>,
 }

@@ -75,6 +75,25 @@ pub enum EnqueueError {
 }
 
 /// The queue, as one incarnation of a process reaches it.
+///
+/// ```
+/// use retryproof::World;
+/// use std::time::Duration;
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let queue = p.queue();
+///     p.handle(async move |order: u32| {
+///         queue.enqueue(format!("confirm {order}")).await?;
+///         queue.enqueue_in(Duration::from_secs(3_600), format!("remind {order}")).await.map(drop)
+///     });
+///     p.handle(async |_mail: String| ());
+/// });
+/// world.enqueue(6_u32);
+/// world.perform_one::<u32>().unwrap();
+/// world.assert_enqueued(|mail: &String| mail == "confirm 6");
+/// assert_eq!(world.scheduled()[0].payload, "\"remind 6\"");
+/// ```
 #[derive(Clone, Debug)]
 pub struct JobQueue {
     pub(super) link: Link,
@@ -390,6 +409,26 @@ pub(super) fn performed(state: &mut State, job: u32, cx: &Context<'_>) -> Poll<R
 }
 
 /// Virtual time, as one incarnation of a process knows it.
+///
+/// ```
+/// use retryproof::World;
+/// use std::time::Duration;
+///
+/// const DAY: Duration = Duration::from_secs(86_400);
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let clock = p.clock();
+///     p.handle(async move |_order: u32| {
+///         let begun = clock.now();
+///         clock.sleep(20 * DAY).await; // takes no time at all
+///         assert_eq!(clock.now() - begun, 20 * DAY);
+///     });
+/// });
+/// world.enqueue(6_u32);
+/// world.settle().run();
+/// assert_eq!(world.now(), 20 * DAY);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Clock {
     link: Link,

@@ -34,6 +34,24 @@ impl Process {
     /// this process ran it. A panic in it is a violation: nobody heard of the death. So is a crash in it, at a blocking
     /// call: the job is dead by then, and does not come again. What must be told is told by the job, in its last attempt
     /// ([`TellOfFailures`](crate::middleware::TellOfFailures)).
+    ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// let dead = world.durable("dead", Vec::new());
+    /// world.process("worker", {
+    ///     let dead = dead.clone();
+    ///     move |p| {
+    ///         let dead = dead.clone();
+    ///         p.on_death(move |job| dead.update(|dead| dead.push(job.error.clone())));
+    ///         p.handle(async |_order: u32| Err::<(), _>("no such order")).max_retries(3);
+    ///     }
+    /// });
+    /// world.enqueue(6_u32);
+    /// world.settle().run();
+    /// assert_eq!(dead.get(), [Some("no such order".to_owned())]);
+    /// ```
     pub fn on_death(&self, hear: impl Fn(&JobView) + 'static) -> &Self {
         self.hooks.borrow_mut().deaths.push(Box::new(hear));
         self

@@ -69,6 +69,24 @@ const SLOTS: usize = 5;
 ///
 /// Every handle it gives out carries this incarnation. Once the process is dead, its handles do nothing more: async
 /// calls never complete, blocking calls unwind.
+///
+/// ```
+/// use retryproof::World;
+/// use retryproof::service::payments::Charge;
+///
+/// retryproof::check(async |world: &World| {
+///     world.process("worker", |p| {
+///         // What is built here dies with the process, and is built again when it restarts.
+///         let (payments, store) = (p.payments(), p.store());
+///         p.slots(2).handle(async move |order: u32| {
+///             payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+///             store.put(format!("paid:{order}"), &true).await
+///         });
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// ```
 pub struct Process {
     link: Link,
     handlers: RefCell<Vec<Registered>>,

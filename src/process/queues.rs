@@ -30,6 +30,26 @@ impl Process {
     /// Serves these queues only, in strict priority: a job of a later one is taken only when none is ready in an
     /// earlier one. Unless told, a process serves every queue, and takes jobs in the order in which they became ready.
     ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// let done = world.durable("done", Vec::new());
+    /// world.process("worker", {
+    ///     let done = done.clone();
+    ///     move |p| {
+    ///         p.slots(1).queues(["high", "default"]);
+    ///         let (mails, reports) = (done.clone(), done.clone());
+    ///         p.handle(async move |_mail: String| mails.update(|done| done.push("mail"))).queue("high");
+    ///         p.handle(async move |_report: u32| reports.update(|done| done.push("report")));
+    ///     }
+    /// });
+    /// world.enqueue(1_u32);
+    /// world.enqueue("ada@example.com".to_owned());
+    /// world.drain_all().run().unwrap();
+    /// assert_eq!(done.get(), ["mail", "report"]);
+    /// ```
+    ///
     /// # Panics
     /// When there are none, or one is named twice.
     pub fn queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = N>) -> &Self {

@@ -102,6 +102,8 @@ codes! {
         "making keys and contents of the job's own data, and undoing by a job of its own what has to be undone";
     KeyReused "0023" "key of another request":
         "a key for each thing that is to happen once: of the order's id, not a constant";
+    AnotherJobsContent "0024" "effect with another job's content":
+        "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
 
     StateAfterCrash "0031" "state left otherwise after a crash":
         "one transaction for what belongs together, with a guard in it that says it is done (an inbox)";
@@ -139,7 +141,7 @@ codes! {
         "a time to live";
 
     Panicked "0071" "check of the test's own":
-        "whatever the assertion is about";
+        "doing what the assertion asks for: the timeline shows what kept the jobs from it";
 
     OutsideCall "0081" "call to the outside in a transaction":
         "calling after the commit";
@@ -223,7 +225,10 @@ impl Code {
                 After::AnotherJob | After::Nothing => Code::MissingWhenJobsCross,
                 After::Late => Code::MissingLate,
             },
-            Finding::Unexpected { instead: Some(_), .. } => Code::AnotherContent,
+            Finding::Unexpected { instead: Some(_), .. } => match after {
+                After::AnotherJob | After::Nothing => Code::AnotherJobsContent,
+                _ => Code::AnotherContent,
+            },
             Finding::Unexpected { instead: None, .. } => Code::Unexpected,
             Finding::Reused(_) => Code::KeyReused,
             Finding::State { .. } => match after {

@@ -100,6 +100,26 @@ impl Warning {
 ///
 /// Its `Display` is the report for people, its `Serialize` the one for programs. Both are the same in every run of
 /// the same code.
+///
+/// ```
+/// use retryproof::service::email::Email;
+/// use retryproof::{Explore, Verdict, World};
+///
+/// let report = Explore::new().name("welcome").run(async |world: &World| {
+///     world.process("worker", |p| {
+///         let email = p.email();
+///         p.handle(async move |to: String| email.send(Email::new(to, "welcome")).await);
+///     });
+///     world.enqueue("ada@example.com".to_owned());
+///     world.settle().await;
+/// });
+/// assert_eq!(report.verdict(), Verdict::Violated);
+/// assert!(report.exhausted() && report.runs() > 100);
+/// let first = &report.violations()[0];
+/// assert_eq!((&*first.summary, first.code.as_str()), ("email.send happened twice, expected once", "RP0002"));
+/// assert_eq!(first.scenario.to_string(), "welcome job#1.1/email.send:call=reply-lost");
+/// assert_eq!(serde_json::to_value(&report).unwrap()["violations"][0]["code"], "RP0002");
+/// ```
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub(crate) test: String,
@@ -180,13 +200,16 @@ impl Report {
         self.reason.as_deref()
     }
 
-    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing if the
-    /// test passes.
+    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing where
+    /// nothing is wrong with the job, nor with the bounds: the test passes, or could not be run as it was asked for.
     pub fn code(&self) -> Option<Code> {
+        let was_stopped = || {
+            let cut = !self.exhausted || self.samples.iter().any(|samples| samples.is_cut);
+            !self.replayed && self.runs > 0 && cut
+        };
         match self.violations.first() {
             Some(first) => Some(first.code),
-            // A replayed scenario that shows nothing wrong is incomplete, and needs no mending.
-            None if self.replayed && self.reason.is_none() => None,
+            None if self.verdict == Verdict::Incomplete && !was_stopped() => None,
             None => Code::of_verdict(self.verdict),
         }
     }

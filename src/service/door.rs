@@ -17,6 +17,20 @@ pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 const STALE: Duration = Duration::from_secs(3_600);
 
 /// How a service behaves in all its calls, by the test's own choice.
+///
+/// ```
+/// use retryproof::{World, service::Behave, service::payments::Charge};
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let payments = p.payments();
+///     p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500)).await);
+/// });
+/// world.payments().behave(Behave::Crash);
+/// world.enqueue(6_u32);
+/// let failed = world.drain_all().run().unwrap_err();
+/// assert!(failed.to_string().contains("503"), "{failed}");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Behave {

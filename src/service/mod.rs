@@ -33,6 +33,41 @@ use crate::effect::{Effect, Ledger, Reuse};
 ///
 /// The state is what `self` holds; it is durable. It is `Clone` because a process that is dying is answered from a
 /// throw-away copy.
+///
+/// ```
+/// use retryproof::service::{Cx, Operation, Refusal, Service};
+/// use retryproof::{Client, Explore, World};
+///
+/// /// Tells how many letters it has sent.
+/// #[derive(Clone, Default)]
+/// struct Letters(u32);
+///
+/// impl Service for Letters {
+///     type Request = String;
+///     type Reply = u32;
+///
+///     fn operation(&self, _: &String) -> Operation {
+///         Operation::write("send".into())
+///     }
+///
+///     fn answer(&mut self, text: String, cx: &mut Cx<'_>) -> Result<u32, Refusal> {
+///         cx.effect("send", None, &text, "lt_");
+///         self.0 += 1;
+///         Ok(self.0)
+///     }
+/// }
+///
+/// let report = Explore::new().deviations(1).run(async |world: &World| {
+///     world.service("letters", Letters::default());
+///     world.process("worker", |p| {
+///         let letters: Client<Letters> = p.service("letters");
+///         p.handle(async move |name: String| letters.call(format!("Dear {name}")).await);
+///     });
+///     world.enqueue("Ada".to_owned());
+///     world.settle().await;
+/// });
+/// assert_eq!(report.violations()[0].summary, "letters.send happened twice, expected once");
+/// ```
 pub trait Service: Clone + Send + 'static {
     /// What can be asked.
     type Request: Serialize + Debug + Send + Unpin + 'static;

@@ -32,6 +32,15 @@ impl World {
 
     /// Asserts that a job of this kind waits that `matcher` accepts.
     ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// world.enqueue("ada@example.com".to_owned());
+    /// world.assert_enqueued(|to: &String| to.ends_with("example.com"));
+    /// world.refute_enqueued(|to: &String| to.is_empty());
+    /// ```
+    ///
     /// # Panics
     /// When there is none; the message lists what is there.
     #[track_caller]

@@ -145,9 +145,22 @@ impl World {
     }
 
     /// The same until `enough` says so, which is asked before each step. False when nothing is left to do and it never
-    /// has said so. It is asked after steps, not while time passes between them. Jobs that are not over when it has said so are
-    /// compared as they are: let it also ask whether they are (`world.stats()`). In an exploration whoever was overtaken by then, or stood still, goes on to its next wait: what a slow
-    /// worker still does counts, whatever the others have reached.
+    /// has said so. It is asked after steps, not while time passes between them. Jobs that are not over when it has said
+    /// so are compared as they are: let it also ask whether they are (`world.stats()`). In an exploration whoever was
+    /// overtaken by then, or stood still, goes on to its next wait: what a slow worker still does counts, whatever the
+    /// others have reached.
+    ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     p.handle(async |_order: u32| Err::<(), _>("not yet"));
+    /// });
+    /// world.enqueue(6_u32);
+    /// assert!(world.settle_until(|world| !world.retries().is_empty()).run());
+    /// assert_eq!(world.retries()[0].failures, 1);
+    /// ```
     ///
     /// # Panics
     /// In an ordinary test, when the world is stuck.

@@ -35,6 +35,26 @@ use crate::state::Shared;
 use crate::watch::Watch;
 
 /// How often an effect may happen.
+///
+/// ```
+/// use retryproof::service::email::Email;
+/// use retryproof::{Explore, Guarantee, Report, World};
+///
+/// let sending = |guarantee: Guarantee| -> Report {
+///     Explore::new().deviations(1).run(async move |world: &World| {
+///         world.allow("email.send", guarantee); // a service that knows no idempotency key
+///         world.process("worker", |p| {
+///             let email = p.email();
+///             p.handle(async move |to: String| email.send(Email::new(to, "welcome")).await);
+///         });
+///         world.enqueue("ada@example.com".to_owned());
+///         world.settle().await;
+///     })
+/// };
+/// assert!(!sending(Guarantee::ExactlyOnce).is_retryproof());
+/// let report = sending(Guarantee::AtLeastOnce);
+/// assert!(report.is_retryproof() && report.to_string().contains("email.send may be repeated"));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -64,6 +84,25 @@ pub(crate) struct Terms {
 /// A small world: a queue, worker processes, the services they call. One is made for each run.
 ///
 /// What the test body does through it are *givens*: no faults, no crash points, no oracle, but part of the state.
+///
+/// ```
+/// use retryproof::World;
+///
+/// // A test describes it in its body; this one is for an ordinary test, in which nothing goes wrong.
+/// let world = World::fake();
+/// let counted = world.durable("counted", 0_u32);
+/// world.process("worker", {
+///     let counted = counted.clone();
+///     move |p| {
+///         let counted = counted.clone();
+///         p.handle(async move |by: u32| counted.update(|counted| *counted += by));
+///     }
+/// });
+/// world.enqueue(2_u32);
+/// world.enqueue(3_u32);
+/// assert_eq!(world.drain_all().run().unwrap().succeeded, 2);
+/// assert_eq!(counted.get(), 5);
+/// ```
 pub struct World {
     shared: Arc<Shared>,
     executor: RefCell<Executor>,
@@ -120,6 +159,25 @@ impl World {
 
     /// Has state looked at when the run ends, and compared: rows of a database, say.
     ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// retryproof::check(async |world: &retryproof::World| {
+    ///     let database = Rc::new(Cell::new(0)); // yours, and made anew in each run
+    ///     world.observe("stock", {
+    ///         let database = database.clone();
+    ///         move || database.get()
+    ///     });
+    ///     world.process("worker", move |p| {
+    ///         let database = database.clone();
+    ///         p.handle(async move |stock: u32| database.set(stock));
+    ///     });
+    ///     world.enqueue(7_u32);
+    ///     world.settle().await;
+    /// });
+    /// ```
+    ///
     /// # Panics
     /// When the name is taken.
     #[track_caller]
@@ -143,6 +201,20 @@ impl World {
     ///
     /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`.
     ///
+    /// ```
+    /// retryproof::check(async |world: &retryproof::World| {
+    ///     world.ignore("store", "$.order.paid_at"); // later, if it has to be tried again
+    ///     world.process("worker", |p| {
+    ///         let (store, clock) = (p.store(), p.clock());
+    ///         p.handle(async move |_order: u32| {
+    ///             store.put("order", &serde_json::json!({"paid": true, "paid_at": clock.now().as_secs()})).await
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// ```
+    ///
     /// # Panics
     /// When the path does not parse.
     #[track_caller]
@@ -164,6 +236,30 @@ impl World {
     }
 
     /// Has `check` called after every step of every job. A panic in it is a violation.
+    ///
+    /// ```
+    /// use retryproof::{Explore, Oracle, World};
+    ///
+    /// let report = Explore::new().run(async |world: &World| {
+    ///     let (from, to) = (world.durable("from", 100_u32), world.durable("to", 0_u32));
+    ///     world.always({
+    ///         let (from, to) = (from.clone(), to.clone());
+    ///         move || assert_eq!(from.get() + to.get(), 100, "money is neither made nor lost")
+    ///     });
+    ///     world.process("worker", move |p| {
+    ///         let (from, to, clock) = (from.clone(), to.clone(), p.clock());
+    ///         p.handle(async move |cents: u32| {
+    ///             from.update(|from| *from -= cents);
+    ///             clock.yield_now().await;
+    ///             to.update(|to| *to += cents);
+    ///         });
+    ///     });
+    ///     world.enqueue(30_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.violations()[0].oracle, Oracle::Body);
+    /// assert!(report.violations()[0].summary.contains("money is neither made nor lost"));
+    /// ```
     pub fn always(&self, check: impl Fn() + 'static) {
         self.executor.borrow_mut().always.push(Box::new(check));
     }

@@ -2,7 +2,7 @@
 
 use crate::{Order, assert_green, explore, keyed, one_deviation, paying, unkeyed};
 use retryproof::service::email::Email;
-use retryproof::{Explore, Guarantee, Report, ServiceError, World};
+use retryproof::{Code, Explore, Guarantee, Report, ServiceError, World};
 
 fn naive() -> Report {
     one_deviation().run(async |world: &World| {
@@ -135,4 +135,60 @@ fn only_what_happens_oftener_than_expected_is_marked() {
         }),
     );
     assert_eq!(report.to_string().matches("← again").count(), 1, "{report}");
+}
+
+fn last_line(report: &Report) -> String {
+    report.to_string().lines().last().unwrap().to_owned()
+}
+
+#[test]
+fn the_last_line_says_what_usually_mends_it_and_where_to_read_on() {
+    let report = naive();
+    assert_eq!(report.code(), Some(Code::RepeatedAfterError));
+    assert_eq!(
+        last_line(&report),
+        "RP0002 is usually mended by an idempotency key that is the same in every attempt, or a look-up before the call; \
+         read on in docs/violations.md#rp0002"
+    );
+    // Each has its own, by what went wrong: the same charge after a crash, and at once.
+    let codes: Vec<_> = report.violations().iter().take(6).map(|v| v.code.as_str()).collect();
+    assert!(["RP0001", "RP0002", "RP0004"].iter().all(|code| codes.contains(code)), "{codes:?}");
+    let also = report.to_string();
+    assert!(
+        also.contains("\n    - RP0001: attempt 1: the process dies here, when payments.charge"),
+        "{also}"
+    );
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["violations"][0]["code"], "RP0002");
+}
+
+#[test]
+fn a_violation_by_itself_is_told_in_five_lines() {
+    let body = r#"payments.charge {"customer_id":"cu_1","payment_method_id":"pm_1","amount_cents":500,"metadata":{"order_id":"6"}}"#;
+    let expected = format!(
+        "RP0002: payments.charge happened twice, expected once\n  attempt 1: payments.charge happens, but its reply is \
+         lost: the job sees an error\n  expected: 1 × {body}\n  actual: 2 × {body}\n  \
+         RETRYPROOF_REPLAY='test job#1.1/payments.charge:call=reply-lost'"
+    );
+    assert_eq!(naive().violations()[0].to_string(), expected);
+}
+
+#[test]
+fn no_advice_where_there_is_nothing_to_mend() {
+    let paid = |settings: &Explore| {
+        explore(settings, paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)))
+    };
+    let green = paid(&one_deviation());
+    assert_eq!(
+        (green.code(), last_line(&green).trim()),
+        (None, "13 runs, all scenarios of up to 1 deviation")
+    );
+    // A replay that shows nothing wrong, and one that no longer fits the code.
+    assert_eq!(paid(&one_deviation().replay("test job#1.1:end=crash")).code(), None);
+    assert_eq!(paid(&one_deviation().replay("test job#9.1:end=crash")).code(), None);
+    assert_eq!(paid(&one_deviation().replay("no scenario")).code(), None);
+    // One that was stopped has its bounds to be mended.
+    let stopped = paid(&one_deviation().max_runs(5));
+    assert_eq!(stopped.code(), Some(Code::Incomplete));
+    assert!(last_line(&stopped).starts_with("RP0094 is usually mended by fewer jobs"), "{stopped}");
 }

@@ -25,6 +25,7 @@ mod state_machine_lock;
 mod refresh;
 mod unique_waiting;
 mod unique_without_key;
+mod thread_local_unit;
 mod request_context;
 mod nightly_bulk;
 mod retry_0;
@@ -35,6 +36,9 @@ mod swallowed_crash;
 mod order_lines;
 mod find_or_create;
 mod reserve_then_die;
+#[cfg(feature = "loom")]
+mod class_level_counter;
+mod class_level_unit;
 mod pool_too_small;
 mod call_in_a_transaction;
 mod for_ever_503;
@@ -82,6 +86,7 @@ families! {
     refresh
     unique_waiting
     unique_without_key
+    thread_local_unit
     request_context
     nightly_bulk
     retry_0
@@ -92,6 +97,7 @@ families! {
     order_lines
     find_or_create
     reserve_then_die
+    class_level_unit
     pool_too_small
     call_in_a_transaction
     for_ever_503

@@ -27,6 +27,17 @@ and held equal to what is found, but for the time: that is of the machine on whi
 | --- | --- | --- | --- | --- | ---: | ---: |
 ";
 
+/// What follows: models of memory that threads share, which are run with the feature `loom`.
+const MODELS: &str = "
+## Between two instructions
+
+With the feature `loom`: memory that threads share, in every order of its accesses.
+`RETRYPROOF_BLESS=1 cargo test --test zoo --features loom class_level_counter` writes this table anew.
+
+| family | job | verdict | last step | executions |
+| --- | --- | --- | --- | ---: |
+";
+
 /// The cells of a row before its time.
 fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
     let mut job = specimen.what.to_owned();
@@ -78,7 +89,8 @@ fn the_table_has_a_row_for_each() {
     }
     let page = page();
     assert!(page.starts_with(HEAD), "ZOO.md begins with something else than `HEAD`");
-    let shown: Vec<_> = page[HEAD.len()..].lines().map(first_cells).collect();
+    let (rows, _) = page[HEAD.len()..].split_once(MODELS).expect("ZOO.md has `MODELS`");
+    let shown: Vec<_> = rows.lines().map(first_cells).collect();
     let kept = families.iter().flat_map(|family| family.specimens.iter().map(move |one| (family.name, one)));
     let kept: Vec<_> = kept
         .map(|(family, one)| match one.settings() {
@@ -95,6 +107,7 @@ fn first_cells(line: &str) -> [String; 2] {
 }
 
 fn write(families: &[Family]) {
+    let models = page().split_once(MODELS).map(|(_, rows)| rows.to_owned()).unwrap_or_default();
     let mut page = HEAD.to_owned();
     for family in families {
         for specimen in &family.specimens {
@@ -105,5 +118,17 @@ fn write(families: &[Family]) {
             page.push_str(&format!("{cells} {} |\n", coarse(begun.elapsed())));
         }
     }
-    std::fs::write(path(), page).expect("ZOO.md can be written");
+    std::fs::write(path(), page + MODELS + &models).expect("ZOO.md can be written");
+}
+
+/// Holds the second table to what was found, or writes it.
+#[cfg(feature = "loom")]
+pub(crate) fn shows_models(rows: &[String]) {
+    let page = page();
+    let (before, shown) = page.split_once(MODELS).expect("ZOO.md has `MODELS`");
+    let found: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    if std::env::var_os("RETRYPROOF_BLESS").is_some() {
+        return std::fs::write(path(), format!("{before}{MODELS}{found}")).expect("ZOO.md can be written");
+    }
+    assert_eq!(shown, found, "ZOO.md shows other models");
 }

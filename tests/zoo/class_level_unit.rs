@@ -1,0 +1,49 @@
+//! A setting that is kept in a static, where each slot's job sets it for itself.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use retryproof::service::email::Email;
+use retryproof::{Explore, Guarantee, Oracle, Report, ServiceError, World};
+
+use crate::{Family, bad, because, good};
+
+/// The unit in which temperatures are told: `C` or `F`.
+static UNIT: AtomicU8 = AtomicU8::new(b'C');
+
+pub(crate) fn family() -> Family {
+    let another = "email.send happened with another content or key than expected";
+    let twice = "email.send happened and should not have";
+    let both_late = "job#1.1/email.emails:pause=past-lease job#2.1/email.emails:pause=past-lease";
+    let reasons = [
+        because(Oracle::Serial, another, "job#1.1/email.emails:next=other", "emails_blocking("),
+        because(Oracle::Serial, twice, both_late, "emails_blocking("),
+    ];
+    Family::new(
+        "class-level unit",
+        [
+            bad("kept in a static", reasons, |explore| telling(explore, true)),
+            good("passed as an argument", |explore| telling(explore, false)),
+        ],
+    )
+}
+
+fn telling(explore: &Explore, is_static: bool) -> Report {
+    explore.run(async move |world: &World| {
+        // To look before sending is not enough for two deliveries at once; that is another matter.
+        world.allow("email.send", Guarantee::AtLeastOnce);
+        world.process("worker", move |p| {
+            let email = p.email();
+            p.handle_blocking(move |unit: char| {
+                UNIT.store(unit as u8, Ordering::SeqCst);
+                let to = format!("{unit}@example.com");
+                if email.emails_blocking(&to, "forecast")?.is_empty() {
+                    let unit = if is_static { UNIT.load(Ordering::SeqCst) as char } else { unit };
+                    email.send_blocking(Email::new(to, "forecast").data("unit", unit.to_string()))?;
+                }
+                Ok::<_, ServiceError>(())
+            });
+        });
+        world.enqueue_bulk(['C', 'F']);
+        world.settle().await;
+    })
+}
