@@ -477,6 +477,21 @@ pub(crate) struct Shared {
     wire: OnceLock<Arc<dyn Wire>>,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
+    /// What is done with what code under test logs.
+    #[cfg(feature = "tracing")]
+    log: Log,
+}
+
+/// What is done with what code under test logs.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Debug)]
+pub(crate) enum Log {
+    /// This is the world of an ordinary test: it is none of our business.
+    Passes,
+    /// This is one of thousands of runs, and nobody is to see it.
+    Dropped,
+    /// The run is one that is shown.
+    Shown(Arc<crate::timeline::Aside>),
 }
 
 /// The executor is at work until this is dropped.
@@ -492,8 +507,30 @@ impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        #[cfg(feature = "tracing")]
+        let log = match state.weather {
+            Weather::Fair => Log::Passes,
+            _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
+            _ => Log::Dropped,
+        };
         let (state, wire) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
+        Arc::new(Self {
+            state,
+            woken,
+            sleepers,
+            services,
+            keyed,
+            stopping,
+            wire,
+            is_at_work,
+            #[cfg(feature = "tracing")]
+            log,
+        })
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// The executor begins to run jobs.
