@@ -1,23 +1,35 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+mod baseline;
 mod conclusion;
+#[cfg(feature = "proptest")]
+mod drawn;
+mod gate;
 mod hygiene;
 mod isolation;
+mod kept;
 mod progress;
 mod reference;
 mod replay;
 mod sampling;
 mod settings;
 mod sharding;
+mod summary;
+mod surroundings;
 mod tally;
 mod threads;
 mod walk;
 
+#[cfg(feature = "proptest")]
+pub(crate) use self::drawn::{Drawn, Found, Size};
+#[cfg(feature = "proptest")]
+pub(crate) use self::kept::{own_file, replace};
 pub use self::settings::Explore;
+#[cfg(feature = "proptest")]
+pub(crate) use self::surroundings::{package, say};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::panic::Location;
 use std::sync::OnceLock;
 
@@ -96,45 +108,15 @@ enum Halt {
 }
 
 impl Explore {
-    /// Explores, and panics with the report unless the body is retry-proof.
-    ///
-    /// # Panics
-    /// When the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes where
-    /// [`Explore::allow_incomplete`] says so, and for a replayed scenario that shows nothing wrong.
-    #[track_caller]
-    pub fn check(self, body: impl AsyncFn(&World) + Sync) {
-        let report = self.run(body);
-        let passes = match report.verdict() {
-            Verdict::RetryProof => true,
-            Verdict::Incomplete => {
-                let stopped = report.at_least > report.runs || report.samples.iter().any(|s| s.is_cut);
-                report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
-            }
-            _ => false,
-        };
-        let colour =
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-        let text = if colour { report.to_ansi() } else { report.to_string() };
-        assert!(passes, "{text}");
-        if report.replayed {
-            // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        }
-    }
-
-    /// Explores and tells what was found.
+    /// Explores and tells what was found. Nothing is kept, appended or printed ([`Explore::check`] does that).
     #[track_caller]
     pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
-        let caller = Location::caller();
-        let name = self.name.clone().unwrap_or_else(|| numbered(test_name(caller)));
-        if in_tokio() {
-            // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
-            return std::thread::scope(|scope| {
-                let explored = scope.spawn(|| panics::quietly(&name, || self.explore(&body, &name))).join();
-                explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-        }
-        panics::quietly(&name, || self.explore(&body, &name))
+        let name = self.test_name(Location::caller());
+        apart(&name, || self.explore(&body, &name))
+    }
+
+    pub(crate) fn test_name(&self, caller: &Location<'_>) -> String {
+        self.name.clone().unwrap_or_else(|| numbered(test_name(caller)))
     }
 
     fn explore(&self, body: &(dyn Body + Sync), test: &str) -> Report {
@@ -155,15 +137,25 @@ impl Explore {
             Ok(share) => share,
             Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
         };
+        self.begin(body, test, share, |exploration| match replay {
+            Some(scenario) => exploration.replay(&scenario),
+            None => exploration.explore(),
+        })
+    }
+
+    /// Makes the reference run, and goes on from there.
+    fn begin<R>(
+        &self,
+        body: &(dyn Body + Sync),
+        test: &str,
+        share: Share,
+        explore: impl FnOnce(Exploration<'_>) -> R,
+    ) -> R {
         let ground = self.ground();
         let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
         let (orders, torn, progress) = (OnceLock::new(), OnceLock::new(), Progress::new(test));
         let basis = Basis { body, test, settings: self, share, progress, reference, orders, torn };
-        let exploration = Exploration::new(&basis, ground, Tally::of_reference());
-        match replay {
-            Some(scenario) => exploration.replay(&scenario),
-            None => exploration.explore(),
-        }
+        explore(Exploration::new(&basis, ground, Tally::of_reference()))
     }
 
     fn ground(&self) -> Ground {
@@ -190,10 +182,26 @@ impl Explore {
             warnings: Vec::new(),
             lines: LineMap::default(),
             replayed: false,
+            kept: None,
+            coverage: None,
             replay_command: self.replay_command.clone(),
             showing: None,
+            #[cfg(feature = "proptest")]
+            case: None,
         }
     }
+}
+
+/// Runs an exploration of a test where nothing of it reaches the terminal, and a runtime can be entered.
+fn apart<R: Send>(test: &str, explore: impl FnOnce() -> R + Send) -> R {
+    if in_tokio() {
+        // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
+        return std::thread::scope(|scope| {
+            let explored = scope.spawn(|| panics::quietly(test, explore)).join();
+            explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+    }
+    panics::quietly(test, explore)
 }
 
 /// The test's name as libtest gives it to the thread; elsewhere the place of the call.

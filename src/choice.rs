@@ -10,17 +10,19 @@ mod sampled;
 pub use self::name::Name;
 
 pub(crate) use self::sampled::{Dice, Pct, Random};
+#[cfg(feature = "proptest")]
+pub(crate) use self::sampled::{Pick, Picks};
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::Location;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::name::same;
 
 /// What sort of thing may go wrong at a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
@@ -344,6 +346,9 @@ pub(crate) enum Plan {
     Random(Random),
     /// Where [`Chooser::choose_task`] is asked, as random priorities will have it.
     Pct(Pct),
+    /// At places that somebody else has drawn, each counted from the one before.
+    #[cfg(feature = "proptest")]
+    Picked(Picks),
 }
 
 impl Plan {
@@ -435,6 +440,8 @@ impl Chooser {
             Plan::Wanted(wanted) => self.next == wanted.len(),
             Plan::Random(random) => random.is_over(),
             Plan::Pct(_) => true,
+            #[cfg(feature = "proptest")]
+            Plan::Picked(picks) => picks.is_over(),
         };
         let taken = if ordinary { 0 } else { self.planned(kind, &label, options) };
         debug_assert!(taken < options.len(), "an option that is not offered");
@@ -462,6 +469,10 @@ impl Chooser {
         }
         if let Plan::Random(random) = &mut self.plan {
             return random.take(kind, options.len());
+        }
+        #[cfg(feature = "proptest")]
+        if let Plan::Picked(picks) = &mut self.plan {
+            return picks.take(kind, options.len());
         }
         match &self.plan {
             Plan::Numbered(deviations, expected) => {
@@ -503,7 +514,7 @@ impl Chooser {
                 self.next += 1;
                 option
             }
-            Plan::Random(_) | Plan::Pct(_) => 0,
+            _ => 0,
         }
     }
 
@@ -524,7 +535,7 @@ impl Chooser {
             }
             Plan::Wanted(wanted) => wanted.get(self.next).map(Wanted::to_string),
             // They take what comes.
-            Plan::Random(_) | Plan::Pct(_) => None,
+            _ => None,
         };
         let divergence = self.divergence.or_else(|| {
             unmet.map(|wanted| Divergence::NeverMet {

@@ -85,7 +85,7 @@
 //! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
 //!
 //! * *The test's side*: [`World`] and its [`Guarantee`]s, what it lets be looked at ([`Effects`], [`Effect`],
-//!   [`JobView`], [`JobState`], [`JobId`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
+//!   [`JobView`], [`JobState`], [`JobId`], [`QueueView`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
 //!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
@@ -104,7 +104,8 @@
 //! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
 //!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
 //!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
-//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind. A [`Name`]
+//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind;
+//!   [`Report::timeline`] what happened in the run that is shown ([`Timeline`], [`TimelineEvent`]). A [`Name`]
 //!   is a text that costs nothing to copy.
 //! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
@@ -117,11 +118,16 @@
 #![cfg_attr(feature = "loom", doc = "  [`thread`] and [`thread_local!`]. What comes out is a")]
 #![cfg_attr(feature = "loom", doc = "  [`ModelReport`], with [`ModelStep`]s; a [`ModelError`] is a model")]
 #![cfg_attr(feature = "loom", doc = "  that is misused.")]
+//! * *With other crates*: features for what a test suite has beside this crate
+#![cfg_attr(feature = "proptest", doc = "  ([`proptest`]: properties of workloads and scenarios)")]
+#![cfg_attr(feature = "tracing", doc = "  ([`tracing`]: what the failing scenario logs, in its timeline)")]
+//!   .
 //!
 //! # Reading on
 //!
 //! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
 //! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
+//! * [`tools`]: attempts polled by hand and sockets written down beforehand (`tokio-test`), snapshots (`insta`).
 //!
 //! # Limitations
 //!
@@ -190,6 +196,9 @@ pub mod cookbook {}
 #[doc = include_str!("../docs/violations.md")]
 pub mod violations {}
 
+#[doc = include_str!("../docs/tools.md")]
+pub mod tools {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod choice;
 mod scenario;
@@ -223,6 +232,10 @@ mod check;
 mod http;
 #[cfg(feature = "loom")]
 mod model;
+#[cfg(feature = "proptest")]
+pub mod proptest;
+#[cfg(feature = "tracing")]
+pub mod tracing;
 
 pub use check::{Explore, check};
 pub use choice::{Kind, Name};
@@ -242,13 +255,16 @@ pub use process::{
     EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture,
     PerformService, Process, Retries, Rng, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
-pub use report::{Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Verdict, Violation, Warning};
+pub use report::{
+    Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,
+    Warning,
+};
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
-/// with two (`pct = (3, 1_000)`); and `allow_incomplete` without one. Other attributes of the function (`#[ignore]`,
+/// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet` without one. Other attributes of the function (`#[ignore]`,
 /// `#[should_panic]`) are kept.
 ///
 /// ```
@@ -265,7 +281,7 @@ pub use retryproof_macros::test;
 pub use scenario::{Scenario, ScenarioError};
 pub use service::{Service, ServiceError, StoreError};
 pub use state::Stuck;
-pub use world::{Drain, Guarantee, LockView, Settle, SettleUntil, Stats, World};
+pub use world::{Drain, Guarantee, LockView, QueueView, Settle, SettleUntil, Stats, World};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

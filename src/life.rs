@@ -269,6 +269,12 @@ fn owner_of_thread() -> Option<Arc<Life>> {
     OWNER.with_borrow(|owner| owner.as_ref().and_then(|owner| lock(owner).clone()))
 }
 
+/// The incarnation that the code on this thread belongs to.
+#[cfg(feature = "tracing")]
+pub(crate) fn here() -> Option<Arc<Life>> {
+    CURRENT.try_with(|life| life.borrow().clone()).ok().flatten().or_else(owner_of_thread)
+}
+
 /// Whether the code that runs on this thread belongs to any incarnation.
 pub(crate) fn is_inside() -> bool {
     CURRENT.with_borrow(Option::is_some) || owner_of_thread().is_some()

@@ -9,6 +9,7 @@ use crate::state::Shared;
 
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
+    static ALOUD: Cell<bool> = const { Cell::new(false) };
     static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
     static TEST: RefCell<String> = const { RefCell::new(String::new()) };
     static RUN: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
@@ -39,6 +40,9 @@ pub(crate) fn keep_quiet() {
                 last_words();
                 return former(info);
             }
+            if ALOUD.try_with(Cell::get).unwrap_or(false) {
+                former(info);
+            }
             let place = info.location().map(ToString::to_string);
             let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place }));
         }));
@@ -49,6 +53,12 @@ pub(crate) fn keep_quiet() {
 /// From here on this run is under way on this thread; none: it is over.
 pub(crate) fn during(run: Option<Arc<Shared>>) {
     RUN.set(run);
+}
+
+/// The run under way on this thread.
+#[cfg(feature = "tracing")]
+pub(crate) fn run_here() -> Option<Arc<Shared>> {
+    RUN.try_with(|run| run.borrow().clone()).ok().flatten()
 }
 
 /// The process is about to abort in the middle of a run: says in which.
@@ -86,6 +96,18 @@ pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
     code()
 }
 
+/// Runs `code`, one run of those of a quiet thread, and has its panics reach the terminal, with their backtraces.
+pub(crate) fn aloud<R>(code: impl FnOnce() -> R) -> R {
+    struct Quiet(bool);
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            ALOUD.set(self.0);
+        }
+    }
+    let _quiet = Quiet(ALOUD.replace(true));
+    code()
+}
+
 /// From here on this thread explores this test, and its panics are kept off the terminal.
 pub(crate) fn keep_thread_quiet(test: &str) {
     keep_quiet();
@@ -95,10 +117,12 @@ pub(crate) fn keep_thread_quiet(test: &str) {
 /// To be called on a thread that this one starts: its panics go where those of this one go.
 pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
     let (quiet, test, run) = (QUIET.get(), TEST.with_borrow(Clone::clone), RUN.with_borrow(Clone::clone));
+    let aloud = ALOUD.get();
     move || {
         QUIET.set(quiet);
         TEST.set(test);
         RUN.set(run);
+        ALOUD.set(aloud);
     }
 }
 

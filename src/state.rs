@@ -503,6 +503,21 @@ pub(crate) struct Shared {
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
     reduces: AtomicBool,
+    /// What is done with what code under test logs.
+    #[cfg(feature = "tracing")]
+    log: Log,
+}
+
+/// What is done with what code under test logs.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Debug)]
+pub(crate) enum Log {
+    /// This is the world of an ordinary test: it is none of our business.
+    Passes,
+    /// This is one of thousands of runs, and nobody is to see it.
+    Dropped,
+    /// The run is one that is shown.
+    Shown(Arc<crate::timeline::Aside>),
 }
 
 /// The executor is at work until this is dropped.
@@ -519,13 +534,36 @@ impl Shared {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
+        #[cfg(feature = "tracing")]
+        let log = match state.weather {
+            Weather::Fair => Log::Passes,
+            _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
+            _ => Log::Dropped,
+        };
         let (state, wire) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { reduces, state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
+        Arc::new(Self {
+            state,
+            woken,
+            sleepers,
+            services,
+            keyed,
+            stopping,
+            wire,
+            is_at_work,
+            reduces,
+            #[cfg(feature = "tracing")]
+            log,
+        })
     }
 
     /// Whether jobs of any kind have keys: locks, streams.
     pub(crate) fn are_keyed(&self) -> bool {
         self.keyed.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     /// The executor begins to run jobs.

@@ -1,5 +1,7 @@
 //! What happened in one run, event by event. Recorded only for runs that are to be shown.
 
+#[cfg(feature = "tracing")]
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::choice::{Actor, Choice, Name, Place, Site};
@@ -30,6 +32,9 @@ pub(crate) enum What {
     Replied { reply: Result<String, String> },
     /// Something else that is worth a line: a transaction begins, or somebody has to wait for another one.
     Remarked { text: String },
+    /// Code under test has logged something.
+    #[cfg(feature = "tracing")]
+    Said { text: String },
     /// Durable state was updated.
     Updated { name: Name, place: Place },
     /// A deviation was taken.
@@ -80,11 +85,31 @@ pub(crate) struct Timeline {
     events: Option<Vec<Event>>,
     /// Where the last call was made, and by whom: where a crash is shown, and where a task got stuck.
     last_call: Option<(Actor, Place, Site)>,
+    /// What was logged while nobody could put it down here.
+    #[cfg(feature = "tracing")]
+    aside: Arc<Aside>,
+}
+
+/// What code under test has logged while the state of the run was locked, which it is while a service answers. It comes
+/// into the timeline with the next event.
+#[cfg(feature = "tracing")]
+#[derive(Debug, Default)]
+pub(crate) struct Aside(Mutex<Vec<String>>);
+
+#[cfg(feature = "tracing")]
+impl Aside {
+    pub(crate) fn say(&self, text: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Timeline {
     pub(crate) fn recording() -> Self {
-        Self { events: Some(Vec::new()), last_call: None }
+        Self { events: Some(Vec::new()), ..Self::default() }
     }
 
     pub(crate) fn is_recording(&self) -> bool {
@@ -93,8 +118,20 @@ impl Timeline {
 
     pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> What) {
         if let Some(events) = &mut self.events {
+            #[cfg(feature = "tracing")]
+            events.extend(self.aside.take().into_iter().map(|text| Event {
+                at,
+                by,
+                what: What::Said { text },
+            }));
             events.push(Event { at, by, what: what() });
         }
+    }
+
+    /// Where to put what is logged while the timeline is out of reach.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn aside(&self) -> Arc<Aside> {
+        self.aside.clone()
     }
 
     pub(crate) fn called_from(&mut self, by: Actor, place: Place, site: Site) {

@@ -93,6 +93,7 @@ fn report() -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "an_order_is_paid_and_shipped_once", "--test-threads=1"])
         .env_remove("RETRYPROOF_REPLAY")
+        .env("RETRYPROOF_KEEP", "off")
         .env("RUST_BACKTRACE", "0")
         .output()
         .unwrap();

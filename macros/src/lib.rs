@@ -35,7 +35,7 @@ const WITH_VALUE: [&str; 15] = [
     "shard",
 ];
 const WITH_TWO_VALUES: [&str; 2] = ["pct", "shard"];
-const WITHOUT_VALUE: [&str; 1] = ["allow_incomplete"];
+const WITHOUT_VALUE: [&str; 3] = ["allow_incomplete", "keep_regressions", "ratchet"];
 
 /// `deviations = 3`, or `allow_incomplete`.
 struct Setting {

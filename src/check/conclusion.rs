@@ -82,7 +82,7 @@ impl Exploration<'_> {
         if verdict == Verdict::RetryProof && !samples.is_empty() {
             self.notes.push(words::only_sampled(&samples));
         }
-        Report {
+        let report = Report {
             violations,
             samples,
             share: Some(self.basis.share).filter(|share| !share.is_all()),
@@ -97,7 +97,8 @@ impl Exploration<'_> {
             warnings: self.warnings(),
             showing: first,
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
-        }
+        };
+        Report { coverage: self.coverage(&report), ..report }
     }
 
     /// What the test allows is part of what it proves.
@@ -182,5 +183,7 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         cause: showing.causes(),
         place: showing.place(),
         runs,
+        subject: finding.subject(),
+        kinds: showing.kinds(),
     }
 }

@@ -26,6 +26,7 @@ mod with_indicatif {
     use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
     use super::Standing;
+    use crate::check::surroundings::in_ci;
     use crate::state::lock;
 
     /// Whoever waits for less wants no line.
@@ -52,9 +53,7 @@ mod with_indicatif {
 
     impl Progress {
         pub(in crate::check) fn new(name: &str) -> Self {
-            let in_ci =
-                std::env::var_os("CI").is_some_and(|ci| !["", "0", "false"].iter().any(|no| ci == *no));
-            let is_wanted = !in_ci && std::io::stderr().is_terminal();
+            let is_wanted = !in_ci() && std::io::stderr().is_terminal();
             let line = is_wanted.then(|| {
                 let began = now();
                 Mutex::new(Line { began, due: began + PATIENCE, bar: None })

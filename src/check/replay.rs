@@ -4,8 +4,10 @@ use std::io::Write;
 use std::sync::Once;
 
 use super::conclusion::violation;
+use super::surroundings::wants_backtraces;
 use super::{Exploration, Explore, poisoned};
 use crate::choice::Plan;
+use crate::panics;
 use crate::report::{Report, Verdict, words};
 use crate::run::End;
 use crate::scenario::{Scenario, ScenarioError};
@@ -60,7 +62,12 @@ impl Exploration<'_> {
         {
             return Report { replayed: true, ..report };
         }
-        let (ran, showing) = self.show(Plan::Wanted(scenario.wanted().to_vec()));
+        let plan = Plan::Wanted(scenario.wanted().to_vec());
+        // One run: whoever asks for backtraces wants those of its panics.
+        let (ran, showing) = match wants_backtraces() {
+            true => panics::aloud(|| self.show(plan)),
+            false => self.show(plan),
+        };
         let notes = std::mem::take(&mut self.notes);
         let report = |verdict, reason, showing| Report {
             replayed: true,

@@ -109,7 +109,7 @@ impl Exploration<'_> {
         self.tally.poisoned = self.tally.poisoned.take().or(found.poisoned);
     }
 
-    fn smaller(&mut self, group: Group) -> Group {
+    pub(super) fn smaller(&mut self, group: Group) -> Group {
         let Group { subject, mut kinds, mut finding, plan, runs } = group;
         let plan = self.shrunk(plan, |exploration, ran| {
             let findings = exploration.findings(&ran.outcome);

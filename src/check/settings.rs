@@ -39,6 +39,8 @@ pub struct Explore {
     pub(super) random: u64,
     pub(super) pct: Option<(usize, u64)>,
     pub(super) shard: Option<(u64, u64)>,
+    pub(super) keep_regressions: bool,
+    pub(super) ratchet: bool,
 }
 
 impl Default for Explore {
@@ -60,6 +62,8 @@ impl Default for Explore {
             random: 0,
             pct: None,
             shard: None,
+            keep_regressions: false,
+            ratchet: false,
         }
     }
 }
@@ -221,6 +225,34 @@ impl Explore {
     /// test and again inside of it is partly run by nobody.
     pub fn shard(mut self, number: u64, of: u64) -> Self {
         self.shard = Some((number, of));
+        self
+    }
+
+    /// Has [`Explore::check`] keep failing scenarios in `retryproof-regressions/`, beside the package's `Cargo.toml`, to be
+    /// committed: they are tried first by every run of this test from then on, whatever the bounds, and stay there when
+    /// they pass. Off unless told. In CI nothing is added to them.
+    ///
+    /// What failed *last time* is kept without being asked for, under `target/retryproof/`, and tried first by the next
+    /// run as far as it is inside the bounds. It is dropped when it passes. `RETRYPROOF_KEEP=folder` has another folder
+    /// for that, `RETRYPROOF_KEEP=off` none.
+    pub fn keep_regressions(mut self) -> Self {
+        self.keep_regressions = true;
+        self
+    }
+
+    /// Has [`Explore::check`] compare what is wrong with what was wrong when it was last recorded, for jobs that are not
+    /// clean yet: only what is *new* fails the test.
+    ///
+    /// `RETRYPROOF_BASELINE=record cargo test` writes each such test's violations and what its exploration covers into
+    /// `tests/retryproof-baseline.json`, beside the package's `Cargo.toml`, to be committed. From then on the test fails
+    /// when a violation appears that is not there, or when the exploration covers less: a lower bound, a call that is no
+    /// longer made, a line that is no longer reached. When a violation is gone it passes and says so. A test that was never
+    /// recorded passes if it is retry-proof. With `CI` set nothing is ever recorded.
+    ///
+    /// A violation is known by what it is about and by what sort of deviation brings it about, so that lines and files may
+    /// move.
+    pub fn ratchet(mut self) -> Self {
+        self.ratchet = true;
         self
     }
 

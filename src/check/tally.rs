@@ -122,8 +122,8 @@ pub(super) fn kinds(record: &[Choice]) -> Vec<Kind> {
 /// A plan by which the run can be run once more.
 fn replayable(ran: &Ran) -> Plan {
     match &ran.plan {
-        Plan::Random(_) | Plan::Pct(_) => Plan::again(&ran.record),
-        plan => plan.clone(),
+        plan @ (Plan::Numbered(..) | Plan::Wanted(_)) => plan.clone(),
+        _ => Plan::again(&ran.record),
     }
 }
 

@@ -89,6 +89,87 @@ impl Random {
     }
 }
 
+/// A deviation that was drawn without a run in sight: as a share of a run's length, from the deviation before it.
+#[cfg(feature = "proptest")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pick {
+    /// How many choices are passed, in 2⁻¹⁶ of as many as the ordinary run has.
+    pub(crate) place: u16,
+    /// Which option beyond 0; of fewer, counted round.
+    pub(crate) option: u8,
+}
+
+/// Deviations that were drawn without a run in sight: some at choices of who goes on, some at all others.
+#[cfg(feature = "proptest")]
+#[derive(Clone, Debug)]
+pub(crate) struct Picks {
+    others: Lot,
+    schedule: Lot,
+    budget: [usize; KINDS],
+}
+
+#[cfg(feature = "proptest")]
+#[derive(Clone, Debug)]
+struct Lot {
+    picks: Vec<Pick>,
+    next: usize,
+    passed: usize,
+    spread: usize,
+}
+
+#[cfg(feature = "proptest")]
+impl Lot {
+    fn new(picks: &[Pick], spread: usize) -> Self {
+        Self { picks: picks.to_vec(), next: 0, passed: 0, spread }
+    }
+
+    fn take(&mut self, options: usize) -> usize {
+        let Some(pick) = self.picks.get(self.next) else { return 0 };
+        if self.passed < (usize::from(pick.place) * self.spread) >> 16 {
+            self.passed += 1;
+            return 0;
+        }
+        (self.next, self.passed) = (self.next + 1, 0);
+        1 + usize::from(pick.option) % (options.min(Deviation::MAX_OPTIONS) - 1)
+    }
+}
+
+#[cfg(feature = "proptest")]
+impl Picks {
+    /// `reference`: the choices of the ordinary run. `most`: how many deviations of a kind there may be.
+    pub(crate) fn new(
+        others: &[Pick],
+        schedule: &[Pick],
+        reference: &[Choice],
+        most: impl Fn(Kind) -> usize,
+    ) -> Self {
+        let spread =
+            |is_schedule: bool| {
+                Random::spread_of(reference, |kind| {
+                    if (kind == Kind::Schedule) == is_schedule { most(kind) } else { 0 }
+                })
+            };
+        let (others, schedule) = (Lot::new(others, spread(false)), Lot::new(schedule, spread(true)));
+        let budget = [Kind::Crash, Kind::Fault, Kind::Delivery, Kind::Schedule, Kind::Delay].map(most);
+        Self { others, schedule, budget }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        [&self.others, &self.schedule].iter().all(|lot| lot.next == lot.picks.len())
+    }
+
+    pub(super) fn take(&mut self, kind: Kind, options: usize) -> usize {
+        let budget = &mut self.budget[kind as usize];
+        if options < 2 || *budget == 0 {
+            return 0;
+        }
+        let lot = if kind == Kind::Schedule { &mut self.schedule } else { &mut self.others };
+        let taken = lot.take(options);
+        *budget -= usize::from(taken > 0);
+        taken
+    }
+}
+
 /// Schedules by priority: the one of all candidates that has the highest goes on, and at a few random moments it loses
 /// it. A bug that `depth` orderings of steps bring about, among `n` tasks with `k` steps in all, is met with a
 /// probability of at least 1/(n·k^(depth−1)) (Burckhardt, Kothari, Musuvathi, Nagarakatte: *A Randomized Scheduler with

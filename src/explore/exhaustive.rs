@@ -30,7 +30,7 @@ impl Bounds {
         Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
     }
 
-    pub(super) fn of(&self, kind: Kind) -> usize {
+    pub(crate) fn of(&self, kind: Kind) -> usize {
         match kind {
             Kind::Crash => self.crashes,
             Kind::Fault => self.faults,

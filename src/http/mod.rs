@@ -5,6 +5,8 @@
 //! wait, one by one (`serve`): the same state machines as in process, behind the same choices.
 
 mod answer;
+#[cfg(test)]
+mod by_hand;
 mod exchange;
 mod pages;
 mod request;

@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet, yield_now};
 use super::Door;
 use super::answer::{Broken, respond};
 use super::exchange::Exchange;
-use super::stream::Stream;
+use super::stream::{Socket, Stream};
 use crate::panics;
 use crate::state::lock;
 
@@ -135,6 +135,32 @@ async fn obey(exchange: Arc<Exchange>, mut orders: UnboundedReceiver<Command>) {
     }
 }
 
+/// Serves whoever is at the other end of a connection, until it ends.
+pub(super) fn converse<S: Socket>(
+    socket: S,
+    door: Arc<Door>,
+    exchange: Arc<Exchange>,
+) -> impl Future<Output = ()> {
+    // It is there as soon as it is accepted, whenever its turn comes.
+    let line = exchange.line();
+    let stream = Stream::new(socket, line.clone(), door.clone(), exchange.clone());
+    async move {
+        let broken = stream.broken.clone();
+        let service = service_fn(move |request| {
+            respond(exchange.clone(), door.clone(), line.clone(), broken.clone(), request)
+        });
+        // What goes wrong here is what was meant to go wrong, or the client's own doing.
+        let _: Result<(), hyper::Error> = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(SLOWEST)
+            .max_buf_size(MOST_HEAD)
+            // A run knows no date.
+            .auto_date_header(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+}
+
 async fn accept(exchange: Arc<Exchange>, bound: Bound, door: Arc<Door>) {
     let Ok(listener) = TcpListener::from_std(bound) else { return };
     let mut lines = JoinSet::new();
@@ -142,23 +168,7 @@ async fn accept(exchange: Arc<Exchange>, bound: Bound, door: Arc<Door>) {
         match listener.accept().await {
             Ok((socket, _)) => {
                 let _ = socket.set_nodelay(true);
-                let (line, door, exchange) = (exchange.line(), door.clone(), exchange.clone());
-                let stream = Stream::new(socket, line.clone(), door.clone(), exchange.clone());
-                lines.spawn(async move {
-                    let broken = stream.broken.clone();
-                    let service = service_fn(move |request| {
-                        respond(exchange.clone(), door.clone(), line.clone(), broken.clone(), request)
-                    });
-                    // What goes wrong here is what was meant to go wrong, or the client's own doing.
-                    let _: Result<(), hyper::Error> = http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(SLOWEST)
-                        .max_buf_size(MOST_HEAD)
-                        // A run knows no date.
-                        .auto_date_header(false)
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
+                lines.spawn(converse(socket, door.clone(), exchange.clone()));
             }
             // Too many open files, say: some will be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,

@@ -24,8 +24,21 @@ pub(super) struct Ending {
     pub(super) ends: AtomicBool,
 }
 
-pub(super) struct Stream {
-    socket: TcpStream,
+/// What a connection lies on: a socket, or what stands for one in a test.
+pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin {
+    /// The other end is to see a reset when this is dropped, and not an end.
+    fn reset_when_dropped(&self);
+}
+
+impl Socket for TcpStream {
+    fn reset_when_dropped(&self) {
+        // Without a time to linger a socket is reset when it is closed, and leaves nothing behind.
+        let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
+    }
+}
+
+pub(super) struct Stream<S: Socket> {
+    socket: S,
     /// After the socket, so that it is dropped after it.
     about: About,
     door: Arc<Door>,
@@ -52,14 +65,14 @@ impl Drop for About {
     }
 }
 
-impl Stream {
-    pub(super) fn new(socket: TcpStream, line: Arc<Line>, door: Arc<Door>, exchange: Arc<Exchange>) -> Self {
+impl<S: Socket> Stream<S> {
+    pub(super) fn new(socket: S, line: Arc<Line>, door: Arc<Door>, exchange: Arc<Exchange>) -> Self {
         let about = About { line, exchange };
         Self { socket, about, door, broken: Arc::default(), has_written: false }
     }
 }
 
-impl AsyncRead for Stream {
+impl<S: Socket> AsyncRead for Stream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,7 +92,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl<S: Socket> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.socket).poll_write(cx, buf);
         self.has_written |= written.is_ready() && self.about.is(Phase::Answering);
@@ -115,11 +128,10 @@ impl AsyncWrite for Stream {
     }
 }
 
-impl Drop for Stream {
+impl<S: Socket> Drop for Stream<S> {
     fn drop(&mut self) {
         if self.broken.resets.load(Ordering::SeqCst) || self.door.is_closed() {
-            // Without a time to linger a socket is reset when it is closed, and leaves nothing behind.
-            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+            self.socket.reset_when_dropped();
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod blocking;
 mod bulk;
+#[cfg(test)]
+mod by_hand;
 mod calls;
 #[cfg(feature = "http")]
 mod carry;

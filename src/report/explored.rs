@@ -73,6 +73,18 @@ pub(super) fn explored(report: &Report) -> String {
     };
     let share = report.share.map(|share| format!("shard {share} of ")).unwrap_or_default();
     let violated = violate(report.violated);
+    #[cfg(feature = "proptest")]
+    if report.case.is_some() {
+        return format!(
+            "{runs} of this case{violated}; the other scenarios of it, and the other cases, were not run"
+        );
+    }
+    if let Some(tried) = report.kept {
+        let s = if tried == 1 { "" } else { "s" };
+        return format!(
+            "{runs}: the reference run, and {tried} scenario{s} kept from former runs{violated}; the others are run when these pass (RETRYPROOF_KEEP=off runs all)"
+        );
+    }
     let explored = if report.exhausted {
         format!("{runs}, {share}{bound}{violated}{merged}{reduced}")
     } else if report.replayed {

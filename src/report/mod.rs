@@ -1,24 +1,29 @@
 //! What an exploration found: data first, text afterwards. The only place that words a failure.
 
 mod codes;
+mod coverage;
 mod crossing;
 mod explored;
 mod lines;
 mod source;
+mod summary;
 mod text;
 mod timeline;
 pub(crate) mod words;
 
 pub use codes::Code;
+pub(crate) use coverage::Coverage;
 pub(crate) use explored::Samples;
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
 #[cfg(feature = "loom")]
 pub(crate) use source::excerpt;
+pub(crate) use summary::markdown;
+pub use timeline::{Timeline, TimelineEvent};
 
 use serde::Serialize;
 
-use crate::choice::Place;
+use crate::choice::{Kind, Place};
 use crate::explore::Share;
 use crate::hygiene::Hygiene;
 use crate::oracle::{Finding, Oracle};
@@ -67,6 +72,12 @@ pub struct Violation {
     pub place: Option<String>,
     /// How many of the explored runs show it.
     pub runs: u64,
+    /// What it is about, in words that stay the same.
+    #[serde(skip)]
+    pub(crate) subject: String,
+    /// The kinds of the deviations of its scenario, each once.
+    #[serde(skip)]
+    pub(crate) kinds: Vec<Kind>,
 }
 
 /// What is wrong, after what, and how it is run again, a line each.
@@ -151,11 +162,36 @@ pub struct Report {
     pub(crate) lines: LineMap,
     #[serde(skip)]
     pub(crate) replayed: bool,
+    /// How many scenarios that had failed once were tried first; nothing else was then explored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept: Option<u64>,
+    /// What the exploration covers, where somebody asks for it.
+    #[serde(skip)]
+    pub(crate) coverage: Option<Coverage>,
     /// What is run to replay a scenario.
     #[serde(skip)]
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
+    /// The data of this report, where they were drawn.
+    #[cfg(feature = "proptest")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) case: Option<Case>,
+}
+
+/// Data that were drawn and made smaller.
+#[cfg(feature = "proptest")]
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Case {
+    /// As its `Debug` has it.
+    pub(crate) case: String,
+    pub(crate) seed: String,
+    /// Cases that held before it.
+    #[serde(skip)]
+    pub(crate) held: u32,
+    /// The file in which the seed was kept.
+    #[serde(skip)]
+    pub(crate) kept: Option<String>,
 }
 
 fn is_none(count: &u64) -> bool {
@@ -261,6 +297,15 @@ impl Report {
         &self.lines
     }
 
+    /// What happened in the run that the report shows: that of its first violation, or the replayed one. Empty where none
+    /// is shown.
+    pub fn timeline(&self) -> Timeline {
+        match &self.showing {
+            Some(showing) => Timeline::new(&showing.events, &showing.repeated),
+            None => Timeline::new(&[], &[]),
+        }
+    }
+
     /// The most deviations that a run had.
     pub fn deviations(&self) -> usize {
         self.deviations
@@ -269,6 +314,15 @@ impl Report {
     /// The name of the test.
     pub fn test(&self) -> &str {
         &self.test
+    }
+
+    /// What is pasted to see a scenario of this report again.
+    fn replay_line(&self, scenario: &Scenario) -> String {
+        #[cfg(feature = "proptest")]
+        if let Some(case) = &self.case {
+            return format!("RETRYPROOF_SEED='{} {}' {}", self.test, case.seed, self.replay_command);
+        }
+        format!("RETRYPROOF_REPLAY='{scenario}' {}", self.replay_command)
     }
 
     /// The report in colour, for a terminal.
@@ -346,6 +400,18 @@ impl Showing {
             _ => None,
         });
         deviated.map(|(by, choice, instead)| words::at(by, &words::deviation(choice, instead))).collect()
+    }
+
+    /// The kinds of what went wrong, each once.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let deviated = self.events.iter().filter_map(|event| match &event.what {
+            crate::timeline::What::Deviated { choice, .. } => Some(choice.kind),
+            _ => None,
+        });
+        let mut kinds: Vec<_> = deviated.collect();
+        kinds.sort();
+        kinds.dedup();
+        kinds
     }
 
     /// Where the last deviation was.

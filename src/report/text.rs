@@ -41,6 +41,10 @@ impl Page {
 pub(super) fn render(report: &Report, colour: bool) -> String {
     let mut page = Page { text: String::new(), colour };
     headline(report, &mut page);
+    #[cfg(feature = "proptest")]
+    if let Some(case) = &report.case {
+        drawn(case, &mut page);
+    }
     if let Some(showing) = &report.showing {
         show(report, showing, &mut page);
     }
@@ -85,6 +89,22 @@ fn headline(report: &Report, page: &mut Page) {
         for line in reason.lines() {
             page.line(format!("  {line}"));
         }
+    }
+}
+
+/// The data, where they were drawn.
+#[cfg(feature = "proptest")]
+fn drawn(case: &super::Case, page: &mut Page) {
+    page.heading("the smallest case found");
+    case.case.lines().for_each(|line| page.line(format!("  {line}")));
+    let before = match case.held {
+        0 => "the first case".to_owned(),
+        1 => "after one case that held".to_owned(),
+        held => format!("after {held} cases that held"),
+    };
+    page.line(format!("  seed {}, {before}", case.seed));
+    if let Some(file) = &case.kept {
+        page.line(format!("  kept in {file}: the next run of this test tries it first"));
     }
 }
 
@@ -134,7 +154,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         }
     }
     page.heading("replay");
-    page.line(format!("  RETRYPROOF_REPLAY='{}' {}", showing.scenario, report.replay_command));
+    page.line(format!("  {}", report.replay_line(&showing.scenario)));
 }
 
 /// The effect that the first violation is about, if it bore no key.

@@ -1,12 +1,67 @@
 //! The timeline of a run, event by event, under the attempt that made them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
+
+use serde::Serialize;
 
 use super::words;
 use crate::choice::{Actor, Name};
 use crate::clock::Moment;
 use crate::job::short_kind;
 use crate::timeline::{Event, What};
+
+/// What happened in the run that a report shows, event by event: a snapshot of its own, and the same in every run.
+///
+/// Its `Display` has the lines of the report, all of them; its `Serialize` the events.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Timeline {
+    events: Vec<TimelineEvent>,
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TimelineEvent {
+    /// When, since the world began: `t+19s`.
+    pub at: String,
+    /// Who: `test`, `worker`, or an attempt as `job#1.2`.
+    pub by: String,
+    /// What, in the words of the report.
+    pub what: String,
+    /// Whether it went wrong here.
+    pub deviation: bool,
+}
+
+impl Timeline {
+    pub(super) fn new(events: &[Event], repeated: &[String]) -> Self {
+        let mut booted: Vec<Name> = Vec::new();
+        let told = events.iter().filter_map(|event| {
+            let (what, _) = entry(event, repeated, &mut booted)?;
+            Some(TimelineEvent {
+                at: Moment(event.at).to_string(),
+                by: event.by.to_string(),
+                what: what.trim().to_owned(),
+                deviation: matches!(event.what, What::Deviated { .. }),
+            })
+        });
+        let lines = lines(events, repeated).into_iter().map(|line| line.text.trim_end().to_owned());
+        Self { events: told.collect(), lines: lines.collect() }
+    }
+
+    /// The events, in the order in which they happened.
+    pub fn events(&self) -> &[TimelineEvent] {
+        &self.events
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
 
 /// A line of the timeline.
 pub(super) struct Line {
@@ -85,6 +140,8 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
         What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        #[cfg(feature = "tracing")]
+        What::Said { text } => (format!("» {text}"), false),
         What::Remarked { text } => (text.clone(), false),
         What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
         What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),

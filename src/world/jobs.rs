@@ -89,8 +89,8 @@ impl World {
         self
     }
 
-    /// Enqueues through the layers, if there are any.
-    fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
+    /// Enqueues what is already written as JSON, through the layers, if there are any.
+    pub(crate) fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
         let layers = self.enqueue_layers.borrow().clone();
         if layers.is_empty() {
             return self.put((kind, payload, delay, None));

@@ -5,11 +5,13 @@ mod drains;
 mod jobs;
 mod locks;
 mod ordinary;
+mod queue;
 mod shutdown;
 mod stats;
 
 pub use drains::{Drain, Settle, SettleUntil};
 pub use locks::LockView;
+pub use queue::QueueView;
 pub use stats::Stats;
 
 use std::cell::RefCell;

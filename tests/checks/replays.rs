@@ -26,7 +26,7 @@ async fn charges_with_a_key(world: &World) {
 fn run(test: &str, replay: Option<&str>) -> (bool, String) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", test, "--test-threads=2"]).env_remove("RETRYPROOF_REPLAY");
-    command.env("RUST_BACKTRACE", "0");
+    command.env("RUST_BACKTRACE", "0").env("RETRYPROOF_KEEP", "off");
     if let Some(replay) = replay {
         command.env("RETRYPROOF_REPLAY", replay);
     }

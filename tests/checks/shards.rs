@@ -111,6 +111,7 @@ fn report(variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--ignored", "--exact", "shards::is_split_by_the_environment", "--test-threads=1"]);
     command.env("RUST_BACKTRACE", "0").env_remove("RETRYPROOF_REPLAY").env_remove("RETRYPROOF_SHARD");
+    command.env("RETRYPROOF_KEEP", "off");
     let output = command.envs(variables.iter().copied()).output().unwrap();
     assert!(!output.status.success());
     [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat()

@@ -3,6 +3,7 @@
 mod bad_input;
 mod better;
 mod bulk;
+mod by_hand;
 mod context;
 mod failures;
 mod iterable;

@@ -1,0 +1,120 @@
+//! Strategies for what goes wrong.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use ::proptest::collection::{VecStrategy, VecValueTree, vec};
+use ::proptest::num::{u8, u16};
+use ::proptest::strategy::{NewTree, Strategy, ValueTree};
+use ::proptest::test_runner::TestRunner;
+
+use crate::check::Drawn;
+use crate::choice::Pick;
+
+/// Deviations that were drawn before the run that has them: each a share of a run's length after the one before it. Of a
+/// run that ends earlier the last ones are not met.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Deviations {
+    pub(super) drawn: Drawn,
+}
+
+impl Deviations {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.drawn.others.len() + self.drawn.schedule.len()
+    }
+}
+
+impl fmt::Debug for Deviations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Where they fall is said by the scenario of the run that has them.
+        write!(f, "Deviations({})", self.count())
+    }
+}
+
+type Places = (u16::Any, u8::Any);
+type PlacesTree = VecValueTree<<Places as Strategy>::Tree>;
+
+/// A strategy for what may go wrong but for the order in which tasks go on: crashes, faults, deliveries, delays. It shrinks
+/// towards the run in which nothing does: deviations are dropped, then they come earlier.
+#[derive(Clone, Debug)]
+pub struct Scenarios(VecStrategy<Places>);
+
+/// A strategy for the order in which tasks go on: how often another one than usual does. It shrinks as [`Scenarios`] does.
+#[derive(Clone, Debug)]
+pub struct Schedules(VecStrategy<Places>);
+
+/// What [`Scenarios`] and [`Schedules`] have drawn, and how it shrinks.
+#[derive(Clone, Debug)]
+pub struct DeviationsTree {
+    places: PlacesTree,
+    is_schedule: bool,
+}
+
+fn places(deviations: RangeInclusive<usize>) -> VecStrategy<Places> {
+    vec((u16::ANY, u8::ANY), deviations)
+}
+
+impl Scenarios {
+    /// So many deviations.
+    ///
+    /// ```
+    /// use proptest::strategy::{Strategy, ValueTree};
+    /// use proptest::test_runner::TestRunner;
+    /// use retryproof::proptest::Scenarios;
+    ///
+    /// let mut drawn = Scenarios::of(1..=3).new_tree(&mut TestRunner::deterministic()).unwrap();
+    /// assert!((1..=3).contains(&drawn.current().count()));
+    /// while drawn.simplify() {}
+    /// assert_eq!(drawn.current().count(), 1);
+    /// ```
+    pub fn of(deviations: RangeInclusive<usize>) -> Self {
+        Self(places(deviations))
+    }
+}
+
+impl Schedules {
+    /// So many departures from the usual order.
+    pub fn of(switches: RangeInclusive<usize>) -> Self {
+        Self(places(switches))
+    }
+}
+
+impl Strategy for Scenarios {
+    type Tree = DeviationsTree;
+    type Value = Deviations;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        Ok(DeviationsTree { places: self.0.new_tree(runner)?, is_schedule: false })
+    }
+}
+
+impl Strategy for Schedules {
+    type Tree = DeviationsTree;
+    type Value = Deviations;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        Ok(DeviationsTree { places: self.0.new_tree(runner)?, is_schedule: true })
+    }
+}
+
+impl ValueTree for DeviationsTree {
+    type Value = Deviations;
+
+    fn current(&self) -> Deviations {
+        let picks = self.places.current().into_iter().map(|(place, option)| Pick { place, option }).collect();
+        let drawn = match self.is_schedule {
+            true => Drawn { schedule: picks, others: Vec::new() },
+            false => Drawn { schedule: Vec::new(), others: picks },
+        };
+        Deviations { drawn }
+    }
+
+    fn simplify(&mut self) -> bool {
+        self.places.simplify()
+    }
+
+    fn complicate(&mut self) -> bool {
+        self.places.complicate()
+    }
+}

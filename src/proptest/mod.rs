@@ -1,0 +1,45 @@
+//! Feature `proptest`: properties that hold for any workload and any scenario within the bounds.
+//!
+//! [`prop_retryproof`] runs a test body once for each case that proptest's `TestRunner` draws: data from a strategy of
+//! yours, or a whole [`Workload`], and beside them a scenario, which [`Scenarios`] and [`Schedules`] draw. What fails is
+//! made smaller, data and scenario together: for each smaller piece of data the scenarios with as many deviations are gone
+//! through, fewest first, so that data may shrink even where the drawn scenario no longer fits them.
+//!
+//! ```
+//! use proptest::prelude::*;
+//! use retryproof::proptest::{Property, Workload, Workloads};
+//! use retryproof::service::payments::Charge;
+//! use retryproof::World;
+//!
+//! let orders = Workloads::new().kind(1..100_u32).jobs(1..=4).duplicates(1..=2).queues(["high", "low"]);
+//! Property::new().cases(20).check(orders, async |world: &World, orders: &Workload| {
+//!     let queue = orders.queue_of::<u32>();
+//!     world.process("worker", move |p| {
+//!         let payments = p.payments();
+//!         p.queues(["high", "low"]);
+//!         p.handle(async move |order: u32| {
+//!             payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await.map(drop)
+//!         })
+//!         .queue(queue);
+//!     });
+//!     orders.enqueue(world);
+//!     world.settle().await;
+//!     assert_eq!(world.stats().dead, 0);
+//! });
+//! ```
+//!
+//! # Seeds
+//!
+//! The cases are determined by the test's name and [`Property::seed`]; a run draws the same ones each time. The seed of a
+//! case that fails stands in the report and in a file, and is tried first by the next run; `RETRYPROOF_SEED='test seed'`
+//! runs that case alone. `PROPTEST_CASES` and the other variables of proptest's configuration count, but for those of its
+//! own seeds and files.
+
+mod course;
+mod property;
+mod seeds;
+mod workload;
+
+pub use course::{Deviations, DeviationsTree, Scenarios, Schedules};
+pub use property::{Property, PropertyError, prop_retryproof};
+pub use workload::{PlannedJob, Workload, Workloads};

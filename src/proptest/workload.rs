@@ -1,0 +1,217 @@
+//! A strategy for workloads: how many jobs, of which kinds, in which queues, with which delays and duplicates.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use ::proptest::collection::vec;
+use ::proptest::strategy::{BoxedStrategy, NewTree, Strategy, Union, ValueTree};
+use ::proptest::test_runner::{Reason, TestRunner};
+use serde::Serialize;
+
+use crate::World;
+use crate::choice::Name;
+use crate::job::{kind_of, short_kind};
+use crate::state::DEFAULT_QUEUE;
+
+/// A job that is to be enqueued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlannedJob {
+    /// The path of its type.
+    pub kind: &'static str,
+    /// What it carries, as JSON.
+    pub payload: String,
+    /// How long it waits before it is ready.
+    pub delay: Duration,
+    /// How often it is enqueued: 1, or oftener where whoever enqueues it does so twice.
+    pub copies: u32,
+}
+
+/// The jobs of one case, in the order in which they are enqueued, and the queue of each kind.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct Workload {
+    jobs: Vec<PlannedJob>,
+    queues: Vec<(&'static str, Name)>,
+}
+
+impl Workload {
+    /// The jobs.
+    pub fn jobs(&self) -> &[PlannedJob] {
+        &self.jobs
+    }
+
+    /// How many jobs are enqueued, duplicates counted.
+    pub fn count(&self) -> u32 {
+        self.jobs.iter().map(|job| job.copies).sum()
+    }
+
+    /// The queue of a kind, to be given to its handler ([`HandlerOptions::queue`](crate::HandlerOptions::queue)): `default`
+    /// unless the strategy names queues.
+    pub fn queue_of<J: 'static>(&self) -> Name {
+        let queue = self.queues.iter().find(|(kind, _)| *kind == kind_of::<J>());
+        queue.map_or(DEFAULT_QUEUE.into(), |(_, queue)| *queue)
+    }
+
+    /// Enqueues all of it, as [`World::enqueue_in`] would.
+    pub fn enqueue(&self, world: &World) {
+        for job in &self.jobs {
+            for _ in 0..job.copies {
+                let _ = world.send(job.kind, job.payload.clone(), job.delay);
+            }
+        }
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.jobs.is_empty() {
+            return f.write_str("no job");
+        }
+        for (number, job) in self.jobs.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {}", short_kind(job.kind), job.payload)?;
+            if let Some((_, queue)) = self.queues.iter().find(|(kind, _)| *kind == job.kind) {
+                write!(f, " in {queue}")?;
+            }
+            if !job.delay.is_zero() {
+                write!(f, " after {:?}", job.delay)?;
+            }
+            if job.copies != 1 {
+                write!(f, " × {}", job.copies)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Workload({self})")
+    }
+}
+
+/// A strategy for [`Workload`]s. It shrinks towards one job, without delay, in the first queue, enqueued once, with the
+/// smallest payload.
+///
+/// ```
+/// use std::time::Duration;
+/// use retryproof::proptest::Workloads;
+///
+/// #[derive(Debug, serde::Serialize)]
+/// struct Mail { to: u32 }
+///
+/// let some = Workloads::new()
+///     .jobs(1..=5)
+///     .kind(0..1_000_u32)
+///     .kind(proptest::strategy::Strategy::prop_map(0..9_u32, |to| Mail { to }))
+///     .queues(["high", "low"])
+///     .delays(Duration::ZERO..=Duration::from_secs(60))
+///     .duplicates(1..=2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Workloads {
+    jobs: RangeInclusive<usize>,
+    kinds: Vec<(&'static str, BoxedStrategy<String>)>,
+    queues: Vec<Name>,
+    delays: RangeInclusive<Duration>,
+    copies: RangeInclusive<u32>,
+}
+
+impl Default for Workloads {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Workloads {
+    /// One to three jobs without delays and duplicates. Of which kinds is still to be said.
+    pub fn new() -> Self {
+        let delays = Duration::ZERO..=Duration::ZERO;
+        Self { jobs: 1..=3, kinds: Vec::new(), queues: Vec::new(), delays, copies: 1..=1 }
+    }
+
+    /// How many jobs there are, duplicates not counted.
+    pub fn jobs(mut self, jobs: RangeInclusive<usize>) -> Self {
+        self.jobs = jobs;
+        self
+    }
+
+    /// One kind more, with what its jobs carry. Each kind comes as often as any other.
+    ///
+    /// # Panics
+    /// When a job is drawn that cannot be written as JSON.
+    pub fn kind<S>(mut self, jobs: S) -> Self
+    where
+        S: Strategy + 'static,
+        S::Value: Serialize + 'static,
+    {
+        let kind = kind_of::<S::Value>();
+        let payload = move |job: S::Value| {
+            serde_json::to_string(&job).unwrap_or_else(|error| {
+                panic!("{kind} cannot be enqueued: it cannot be written as JSON: {error}")
+            })
+        };
+        self.kinds.push((kind, jobs.prop_map(payload).boxed()));
+        self
+    }
+
+    /// The queues that kinds may be in: one is drawn for each kind.
+    pub fn queues<N: Into<Name>>(mut self, queues: impl IntoIterator<Item = N>) -> Self {
+        self.queues = queues.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long a job waits before it is ready, to the second.
+    pub fn delays(mut self, delays: RangeInclusive<Duration>) -> Self {
+        self.delays = delays;
+        self
+    }
+
+    /// How often the same job is enqueued.
+    pub fn duplicates(mut self, copies: RangeInclusive<u32>) -> Self {
+        self.copies = copies;
+        self
+    }
+
+    fn strategy(&self) -> Result<BoxedStrategy<Workload>, Reason> {
+        let range = |is_empty: bool, what: &str| match is_empty {
+            true => Err(Reason::from(format!("a workload with no number of {what} yields nothing"))),
+            false => Ok(()),
+        };
+        range(self.jobs.is_empty(), "jobs")?;
+        range(self.delays.is_empty(), "seconds to wait")?;
+        range(self.copies.is_empty(), "duplicates")?;
+        if self.kinds.is_empty() {
+            return Err("a workload without a kind of jobs yields nothing: say `.kind(strategy)`".into());
+        }
+        let jobs = Union::new(self.kinds.iter().map(|(kind, payloads)| {
+            let kind = *kind;
+            payloads.clone().prop_map(move |payload| (kind, payload)).boxed()
+        }));
+        let delays = self.delays.start().as_secs()..=self.delays.end().as_secs();
+        let job = (jobs, delays, self.copies.clone()).prop_map(|((kind, payload), delay, copies)| {
+            PlannedJob { kind, payload, delay: Duration::from_secs(delay), copies }
+        });
+        let kinds: Vec<_> = self.kinds.iter().map(|(kind, _)| *kind).collect();
+        let queues = self.queues.clone();
+        let picked = match queues.len() {
+            0 => vec(0..1_usize, 0..=0),
+            count => vec(0..count, kinds.len()..=kinds.len()),
+        };
+        let workload = (vec(job, self.jobs.clone()), picked).prop_map(move |(jobs, picked)| {
+            let queues = kinds.iter().copied().zip(picked.into_iter().map(|at| queues[at])).collect();
+            Workload { jobs, queues }
+        });
+        Ok(workload.boxed())
+    }
+}
+
+impl Strategy for Workloads {
+    type Tree = Box<dyn ValueTree<Value = Workload>>;
+    type Value = Workload;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Self> {
+        self.strategy()?.new_tree(runner)
+    }
+}
