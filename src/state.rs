@@ -22,6 +22,7 @@ use crate::connections::Connections;
 use crate::effect::{Digits, Ledger, fingerprint};
 use crate::hygiene::Hygiene;
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
+use crate::outside::Outside;
 use crate::queue::{Head, New, Queue};
 use crate::service::{Directory, STORE};
 use crate::slots::Sleepers;
@@ -475,6 +476,8 @@ pub(crate) struct Shared {
     keyed: AtomicBool,
     /// Real sockets that reach into the run, if there are any.
     wire: OnceLock<Arc<dyn Wire>>,
+    /// What is really outside, if there is anything.
+    pub(crate) outside: Outside,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
 }
@@ -493,7 +496,8 @@ impl Shared {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let (state, wire) = (Mutex::new(state), OnceLock::new());
-        Arc::new(Self { state, woken, sleepers, services, keyed, stopping, wire, is_at_work })
+        let outside = Outside::default();
+        Arc::new(Self { state, woken, sleepers, services, keyed, stopping, wire, outside, is_at_work })
     }
 
     /// The executor begins to run jobs.
