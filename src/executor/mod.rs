@@ -71,7 +71,7 @@ pub(crate) struct Executor {
     hosts: Vec<Host>,
     tasks: Vec<Option<Task>>,
     turns: u32,
-    /// Those who wait outside are looked after: nobody goes on further than that.
+    /// Those who wait outside are looked after: nobody goes on further than that, and to look is nobody's step.
     resuming: bool,
     /// Who was chosen to go on next.
     chosen: Option<Turn>,
@@ -386,7 +386,6 @@ impl Executor {
         let ended = loop {
             let now = {
                 let mut state = self.shared.state();
-                // How often it is looked at what waits outside is nobody's step.
                 if !self.resuming && !state.step() {
                     break None;
                 }

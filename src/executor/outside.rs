@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Executor;
 use crate::life::Life;
+use crate::outside::real_time;
 use crate::runtime;
 use crate::state::Stuck;
 
@@ -35,7 +36,7 @@ impl Executor {
     /// The same, before time passes: `at_least` for so long. True when anybody goes on.
     fn let_go_on(&mut self, at_least: Duration) -> bool {
         let before = self.shared.outside.waiting();
-        let mut looked = Duration::ZERO;
+        let began = real_time();
         self.resuming = true;
         loop {
             for waiting in self.shared.outside.waiting() {
@@ -44,7 +45,7 @@ impl Executor {
                 self.run(waiting.task);
             }
             self.shared.outside.settle_down();
-            let left = self.shared.outside.waiting();
+            let (left, looked) = (self.shared.outside.waiting(), began.elapsed());
             let moment = if left.iter().all(|waiting| waiting.is_locked) { Duration::ZERO } else { MOMENT };
             let patience =
                 left.iter().map(|waiting| waiting.system.said().patience).max().unwrap_or_default();
@@ -54,7 +55,6 @@ impl Executor {
                 break;
             }
             thread::park_timeout(PAUSE);
-            looked += PAUSE;
         }
         self.resuming = false;
         // In the order in which they began to wait, whoever of them was the first to be served.
@@ -105,18 +105,20 @@ impl Executor {
         if !self.shared.outside.is_used() || self.hosts[index].living.is_none() {
             return;
         }
-        let mut looked = Duration::ZERO;
-        loop {
+        if !self.shared.outside.is_held(index) && !self.hosts[index].context.has_new_tasks() {
+            return;
+        }
+        let began = real_time();
+        for looks in 0_u32.. {
             let is_held = self.shared.outside.is_held(index);
             let patience = if is_held { Duration::from_secs(2) } else { 2 * MOMENT };
-            if !is_held && !self.hosts[index].context.has_new_tasks() || looked > patience {
+            if !is_held && !self.hosts[index].context.has_new_tasks() || began.elapsed() > patience {
                 break;
             }
             self.with_spawned(index, |context, now, _| context.rest(now));
-            if !looked.is_zero() {
+            if looks > 0 {
                 thread::park_timeout(PAUSE);
             }
-            looked += PAUSE;
         }
         self.hosts[index].context.leave_tasks();
     }

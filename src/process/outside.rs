@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::Process;
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Name, Options, Place, Site};
-use crate::outside::{Closer, Probe, System, Waiting};
+use crate::outside::{Closer, Probe, System, Waiting, real_time};
 use crate::runtime;
 use crate::state::call_site;
 use crate::timeline::What;
@@ -369,6 +369,7 @@ impl<F: Future> OutsideCall<F> {
         let Self { terms, future, .. } = self;
         let (link, system) = (&terms.outside.link, &terms.outside.system);
         let shared = link.shared();
+        let mut began = None;
         for glances in 0_u32.. {
             if let Poll::Ready(output) = runtime::glance(|cx| future.as_mut().poll(cx)) {
                 return Waited::Ended(output);
@@ -388,7 +389,8 @@ impl<F: Future> OutsideCall<F> {
                 // This one is under way, too.
                 let others = shared.outside.locked(system.name);
                 let is_locked = terms.locked().is_some_and(|locked| locked > others);
-                if is_locked || PAUSE * glances.saturating_sub(GLANCES) > system.said().patience {
+                let waited = began.get_or_insert_with(real_time).elapsed();
+                if is_locked || waited > system.said().patience {
                     return match terms.wait(is_locked, cx) {
                         Some(ticket) => {
                             if let Step::UnderWay { waits, .. } = &mut self.step {
