@@ -1,5 +1,5 @@
-//! A database for one exploration. Each scenario starts with empty tables: to empty a few costs a millisecond, to copy a
-//! template thirty.
+//! A database for one exploration. Each scenario starts with empty tables: to empty them is one statement, where a new
+//! database from a template is the copy of some seven megabytes, and new connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
