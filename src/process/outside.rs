@@ -14,9 +14,9 @@ use super::Process;
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Name, Options, Place, Site};
 use crate::outside::{Closer, Probe, System, Waiting, real_time};
-use crate::runtime;
 use crate::state::call_site;
 use crate::timeline::What;
+use crate::{runtime, slots};
 
 /// So often a call that is under way is looked at without a pause: most have ended by then.
 const GLANCES: u32 = 100;
@@ -188,7 +188,7 @@ impl Outside {
     }
 
     /// A call from code that blocks: `work` is what really happens, once this is [`run`](BlockingOutsideCall::run). It
-    /// must not wait for what another task has, since nobody else goes on meanwhile.
+    /// should not wait for what another task has: nobody can tell that it does but by the time that has passed.
     #[track_caller]
     pub fn call_blocking<R, W: FnOnce() -> R>(
         &self,
@@ -556,6 +556,10 @@ impl<R, W: FnOnce() -> R> BlockingOutsideCall<W, R> {
             // A destructor cannot unwind, and nobody has said what else it could be given.
             (Standing::Falling, None) => return work(),
             (Standing::Dead, _) => link.unwind(),
+        }
+        if slots::is_here() {
+            let (link, future) = (link.clone(), Box::pin(async move { work() }));
+            return link.wait_for(OutsideCall { terms, future, fails_as, step: Step::Begin });
         }
         let output = match (terms.begin(fails_as.is_some()), fails_as) {
             (Begun::Died, _) | (Begun::Unreachable, None) => link.unwind(),

@@ -3,6 +3,7 @@
 //! blocks ([`complete_blocking`]).
 
 use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
@@ -59,7 +60,7 @@ pub async fn complete(
 /// # Errors
 /// When anything fails; it is to be tried again.
 pub fn complete_blocking(
-    orders: &rusqlite::Connection,
+    orders: &Mutex<rusqlite::Connection>,
     outside: &Outside,
     payments: &Client<Payments>,
     parcels: &Client<Fulfillment>,
@@ -67,6 +68,7 @@ pub fn complete_blocking(
     careful: bool,
 ) -> Result<(), Failed> {
     let find = || {
+        let orders = held(orders);
         let mut found = orders.prepare_cached("SELECT cents, state FROM orders WHERE id = ?1")?;
         found.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
     };
@@ -75,7 +77,7 @@ pub fn complete_blocking(
     let goes_on = |from: &str, to: &str| {
         let update = || {
             let update = "UPDATE orders SET state = ?3 WHERE id = ?1 AND state = ?2";
-            orders.prepare_cached(update)?.execute((id, from, to))
+            held(orders).prepare_cached(update)?.execute((id, from, to))
         };
         outside.call_blocking("update-orders", update).fails_as(lost).run()
     };
@@ -89,6 +91,11 @@ pub fn complete_blocking(
         goes_on("paid", "sent")?;
     }
     Ok(())
+}
+
+/// The connection, for one statement: a crash is no reason not to go on with it.
+fn held(orders: &Mutex<rusqlite::Connection>) -> MutexGuard<'_, rusqlite::Connection> {
+    orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a failure looks to rusqlite's users: there is no network, so it is one of the disk.

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::rc::Rc;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use retryproof::{Explore, Report, Verdict, World};
@@ -19,7 +20,7 @@ fn explored(blocks: bool) -> Report {
         world.process("worker", move |p| {
             let (payments, parcels, outside) = (p.payments(), p.fulfillment(), p.outside("db"));
             if blocks {
-                let orders = memory::open(&name);
+                let orders = Mutex::new(memory::open(&name));
                 p.handle_blocking(move |order: i64| {
                     complete_blocking(&orders, &outside, &payments, &parcels, order, true)
                 });
