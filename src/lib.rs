@@ -93,6 +93,9 @@
 //!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
 //!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
+//! * *What is really outside* (a database, a cache, a table of jobs of the user's own): [`World::outside`] sets it up,
+//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to crash
+//!   and to fail ([`OutsideFault`]); loops of the code's own are [`spawn`](Process::spawn)ed.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`], [`Backoff`],
 //!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
 //!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
@@ -151,8 +154,13 @@
 //!   is reset instead. It is not stopped when its process dies at a call; its connection is reset. A request or a
 //!   reply of which only a part is sent, or read, before the code waits for something else, is waited for in vain for
 //!   half a second of real time. Ports differ from run to run; a failure's text has them as `worker.localhost`.
-//! * Other sockets, database drivers and other threads are not waited for (`tokio::task::spawn_blocking` is): the
-//!   paused clock runs on to the next timer, and without one the run is [`Verdict::Stuck`].
+//! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
+//!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
+//!   [`Verdict::Stuck`].
+//! * A database's own clock (`now()` in SQL) is the real one: leases and the like are to be given the time as an argument.
+//!   Who waits in one for a lock is known by [`Outside::waits`]; without it, and for a connection of a pool that is
+//!   exhausted, by nothing but the real time that has passed. Which of two transactions a database has die of a deadlock
+//!   is its own affair, and may differ from run to run.
 //! * Threads of a job's own and statics outlive a crash, and all async handlers of a world run on one thread. A loop that neither awaits
 //!   nor calls cannot be stopped.
 //! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
@@ -214,6 +222,7 @@ mod hygiene;
 mod connections;
 mod slots;
 mod steps;
+mod outside;
 mod state;
 mod life;
 mod panics;
@@ -251,9 +260,10 @@ pub use job::{
 pub use model::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use oracle::Oracle;
 pub use process::{
-    Begin, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError, EnqueueFuture,
-    EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Pause, Perform, PerformFuture,
-    PerformService, Process, Retries, Rng, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
+    Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
+    EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
+    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, Retries, Rng, StopSignal, Stopping,
+    Store, StoreCall, Transaction, TypedCall,
 };
 pub use report::{
     Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,

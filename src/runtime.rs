@@ -1,9 +1,9 @@
 //! The tokio context of a process: paused, tied to the world's clock, taken from a pool and given back while clean.
 
 #[cfg(feature = "tokio")]
-pub(crate) use with_tokio::{Context, Pool, lend};
+pub(crate) use with_tokio::{Context, Pool, glance, is_driven_here, lend, wait};
 #[cfg(not(feature = "tokio"))]
-pub(crate) use without::{Context, Pool, lend};
+pub(crate) use without::{Context, Pool, glance, is_driven_here, lend, wait};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
@@ -13,7 +13,7 @@ mod with_tokio {
     use std::rc::Rc;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     use std::sync::{Arc, Mutex};
-    use std::task::{Poll, Waker};
+    use std::task::{Context as TaskContext, Poll, Waker};
     use std::time::Duration;
 
     use tokio::runtime::{Builder, Handle, Runtime};
@@ -97,6 +97,61 @@ mod with_tokio {
     thread_local! {
         /// Whether the first context that this thread entered is one of these.
         static IS_OURS: Cell<bool> = const { Cell::new(false) };
+        /// The context in which this thread is, where a world has anything outside.
+        static HERE: RefCell<Option<Rc<Clean>>> = const { RefCell::new(None) };
+        /// Whether this thread drives it just now.
+        static IS_DRIVEN: Cell<bool> = const { Cell::new(false) };
+        /// Where the test's own calls to the outside run, in real time. It is kept, so that a connection may be, too.
+        static REAL: RefCell<Option<Rc<Owned>>> = const { RefCell::new(None) };
+    }
+
+    /// Puts the context of this thread back as it was.
+    struct Former(Option<Rc<Clean>>);
+
+    impl Drop for Former {
+        fn drop(&mut self) {
+            HERE.set(self.0.take());
+        }
+    }
+
+    /// Waits for what the test itself does outside, in real time.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+        let real = REAL.with_borrow_mut(|real| {
+            let build = || Builder::new_current_thread().enable_all().build();
+            let build =
+                || Rc::new(Owned(Some(build().expect("a current-thread tokio runtime can be built"))));
+            real.get_or_insert_with(build).clone()
+        });
+        real.block_on(future)
+    }
+
+    /// Whether a call cannot be waited for from here: this thread drives a context already, or is in none.
+    pub(crate) fn is_driven_here() -> bool {
+        IS_DRIVEN.get() || HERE.with_borrow(|here| here.as_ref().is_none_or(|here| !here.is_alone()))
+    }
+
+    /// Polls until it has ended or nothing comes at once, in the context in which this thread is, with all that was
+    /// spawned in it. No time passes.
+    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+        struct End<'c>(&'c Clean, bool);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.idle.end();
+                IS_DRIVEN.set(self.1);
+            }
+        }
+        let here = HERE.with_borrow(Clone::clone).expect("a call is made in the context of a process");
+        here.idle.watch(0);
+        let _end = End(&here, IS_DRIVEN.replace(true));
+        here.runtime.block_on(std::future::poll_fn(|cx| {
+            *lock(&here.idle.driver) = Some(cx.waker().clone());
+            match poll(cx) {
+                Poll::Ready(value) => Poll::Ready(Poll::Ready(value)),
+                // Between the first time and the last it looks at its sockets.
+                Poll::Pending if here.idle.times() > 1 => Poll::Ready(Poll::Pending),
+                Poll::Pending => Poll::Pending,
+            }
+        }))
     }
 
     /// Says that a context was entered, until it is dropped.
@@ -141,10 +196,10 @@ mod with_tokio {
 
     /// Runtimes without tasks, to be used again: building one costs more than a run.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Pool(Rc<RefCell<Vec<Clean>>>);
+    pub(crate) struct Pool(Rc<RefCell<Vec<Rc<Clean>>>>);
 
     impl Pool {
-        fn take(&self) -> Clean {
+        fn take(&self) -> Rc<Clean> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
                 let (lent, threads) = (owner.clone(), has_threads.clone());
@@ -172,7 +227,7 @@ mod with_tokio {
                     let _entered = runtime.enter();
                     Instant::now()
                 };
-                Clean { runtime: Owned(Some(runtime)), started, owner, has_threads, idle }
+                Rc::new(Clean { runtime: Owned(Some(runtime)), started, owner, has_threads, idle })
             })
         }
     }
@@ -186,7 +241,9 @@ mod with_tokio {
 
     #[derive(Debug)]
     struct Used {
-        clean: Clean,
+        clean: Rc<Clean>,
+        /// How many tasks there were when all of them last waited.
+        resting: usize,
         /// The same moment on both clocks.
         world: Duration,
         tokio: Instant,
@@ -210,7 +267,7 @@ mod with_tokio {
                     }
                     Instant::now()
                 };
-                Used { clean, world: now, tokio }
+                Used { clean, resting: 0, world: now, tokio }
             });
             if now > used.world {
                 let _entered = used.clean.runtime.enter();
@@ -225,6 +282,11 @@ mod with_tokio {
         pub(crate) fn within<R>(&mut self, now: Duration, life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
             if self.used.is_none() {
                 *lock(&self.used(now).clean.owner) = Some(life.clone());
+            }
+            if life.shared.outside.is_used() {
+                let here = self.used(now).clean.clone();
+                let _former = Former(HERE.replace(Some(here)));
+                return self.within_test(now, code);
             }
             self.within_test(now, code)
         }
@@ -261,7 +323,7 @@ mod with_tokio {
             if self.used.is_none() {
                 return;
             }
-            let clean = &self.used(now).clean;
+            let clean: &Clean = &self.used(now).clean;
             clean.idle.watch(0);
             clean.block_on(std::future::poll_fn(|cx| {
                 *lock(&clean.idle.driver) = Some(cx.waker().clone());
@@ -272,6 +334,28 @@ mod with_tokio {
                 }
             }));
             clean.idle.end();
+        }
+
+        /// Whether it was driven further than that already: another process was called for earlier.
+        pub(crate) fn is_past(&self, limit: Duration) -> bool {
+            self.used.as_ref().is_some_and(|used| used.world > limit)
+        }
+
+        /// Whether more tasks were spawned than there were when all of them last waited.
+        pub(crate) fn has_new_tasks(&mut self) -> bool {
+            self.used.as_mut().is_some_and(|used| {
+                let alive = used.clean.runtime.metrics().num_alive_tasks();
+                let more = alive > used.resting;
+                used.resting = used.resting.min(alive);
+                more
+            })
+        }
+
+        /// Those that there are now are there to stay.
+        pub(crate) fn leave_tasks(&mut self) {
+            if let Some(used) = &mut self.used {
+                used.resting = used.clean.runtime.metrics().num_alive_tasks();
+            }
         }
 
         /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`; `in_steps` only from
@@ -289,7 +373,7 @@ mod with_tokio {
             if in_steps {
                 idle.watch(1);
             }
-            let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(now)).min(HORIZON));
+            let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(used.world)).min(HORIZON));
             let until = used.tokio + wait;
             let called = used.clean.block_on(async {
                 let mut over = pin!(sleep_until(until));
@@ -347,18 +431,50 @@ mod with_tokio {
 
     /// Moves tokio's clock. The future moves it when it is first polled and then only yields.
     fn go_forward(by: Duration) {
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut cx = TaskContext::from_waker(Waker::noop());
         let _ = pin!(advance(by)).as_mut().poll(&mut cx);
     }
 }
 
 #[cfg(not(feature = "tokio"))]
 mod without {
+    use std::pin::pin;
     use std::sync::Arc;
+    use std::task::{Context as TaskContext, Poll, Wake, Waker};
+    use std::thread::{self, Thread};
     use std::time::Duration;
 
     use crate::life::Life;
     use crate::state::Woken;
+
+    struct Parked(Thread);
+
+    impl Wake for Parked {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Waits for what the test itself does outside.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+                return value;
+            }
+            thread::park();
+        }
+    }
+
+    pub(crate) fn is_driven_here() -> bool {
+        false
+    }
+
+    /// Polls once.
+    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+        poll(&mut TaskContext::from_waker(Waker::noop()))
+    }
 
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Pool {}
@@ -398,6 +514,16 @@ mod without {
         pub(crate) fn has_threads(&self) -> bool {
             false
         }
+
+        pub(crate) fn is_past(&self, _: Duration) -> bool {
+            false
+        }
+
+        pub(crate) fn has_new_tasks(&mut self) -> bool {
+            false
+        }
+
+        pub(crate) fn leave_tasks(&mut self) {}
 
         pub(crate) fn turn(&mut self, _: Duration) {}
 

@@ -22,6 +22,7 @@ use crate::connections::Connections;
 use crate::effect::{Digits, Ledger, fingerprint};
 use crate::hygiene::Hygiene;
 use crate::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
+use crate::outside::Outside;
 use crate::queue::{Head, New, Queue};
 use crate::service::{Directory, STORE};
 use crate::slots::Sleepers;
@@ -499,6 +500,8 @@ pub(crate) struct Shared {
     keyed: AtomicBool,
     /// Real sockets that reach into the run, if there are any.
     wire: OnceLock<Arc<dyn Wire>>,
+    /// What is really outside, if there is anything.
+    pub(crate) outside: Outside,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
@@ -541,6 +544,7 @@ impl Shared {
             _ => Log::Dropped,
         };
         let (state, wire) = (Mutex::new(state), OnceLock::new());
+        let outside = Outside::default();
         Arc::new(Self {
             state,
             woken,
@@ -549,6 +553,7 @@ impl Shared {
             keyed,
             stopping,
             wire,
+            outside,
             is_at_work,
             reduces,
             #[cfg(feature = "tracing")]

@@ -8,6 +8,7 @@ mod end;
 mod inline;
 mod kept_out;
 mod lines;
+mod outside;
 mod pick;
 mod shutdown;
 mod spawned;
@@ -71,6 +72,8 @@ pub(crate) struct Executor {
     hosts: Vec<Host>,
     tasks: Vec<Option<Task>>,
     turns: u32,
+    /// Those who wait outside are looked after: nobody goes on further than that, and to look is nobody's step.
+    resuming: bool,
     /// Who was chosen to go on next.
     chosen: Option<Turn>,
     /// Room for those among whom it is chosen.
@@ -97,13 +100,14 @@ impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
         let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
         let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
-        let (broken_boot, tally) = (None, Drained::default());
+        let (broken_boot, tally, resuming) = (None, Drained::default(), false);
         Self {
             shared,
             pool,
             hosts,
             tasks,
             turns,
+            resuming,
             chosen,
             candidates,
             actors,
@@ -206,7 +210,7 @@ impl Executor {
             if self.go_on() {
                 continue;
             }
-            if !self.pass_time() {
+            if !self.pass_time() && !self.attend_outside(true) {
                 return self.is_quiescent().then_some(false);
             }
         }
@@ -214,7 +218,7 @@ impl Executor {
 
     /// One step that takes no time, if there is one.
     fn go_on(&mut self) -> bool {
-        if self.begin_inline() || self.shared.sleepers.have_woken() {
+        if self.begin_inline() || self.shared.sleepers.have_woken() || self.look_outside() {
             return true;
         }
         if let Some(turn) = self.chosen.take() {
@@ -391,7 +395,7 @@ impl Executor {
         let ended = loop {
             let now = {
                 let mut state = self.shared.state();
-                if !state.step() {
+                if !self.resuming && !state.step() {
                     break None;
                 }
                 state.actor = task.actor();
@@ -493,6 +497,8 @@ impl Executor {
         });
         life.set_falling(false);
         hang_up(&self.shared, &life);
+        self.close_outside(&life);
+        let host = &mut self.hosts[index];
         host.context = Context::new(self.pool.clone());
         host.busy = 0;
         host.last = None;
@@ -506,7 +512,7 @@ impl Executor {
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
-        if self.attend() || self.wake_for_locks() {
+        if self.attend() || self.wake_for_locks() || self.attend_outside(false) {
             return true;
         }
         let (now, limit) = {
@@ -530,10 +536,13 @@ impl Executor {
         if wire.as_ref().is_some_and(|wire| wire.linger()) || self.cut_off(&outside, now, limit) {
             return true;
         }
-        // The first process to be called for ends the wait for those after it.
+        // Each is driven up to where one before it was called for. Whoever was woken later than another waits until then.
         let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
-        let (mut until, mut latest, mut called) = (limit, now, false);
+        let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
         for index in outside {
+            if until.is_some_and(|until| self.hosts[index].context.is_past(until)) {
+                continue;
+            }
             let driven = self.with_spawned(index, |context, now, shared| {
                 context.drive(now, until, &shared.woken, wire.is_some())
             });
@@ -541,12 +550,14 @@ impl Executor {
                 Some((reached, true)) => {
                     called = true;
                     until = Some(until.map_or(reached, |until| until.min(reached)));
+                    woken.extend(std::iter::from_fn(|| self.shared.woken.pop()).map(|id| (reached, id)));
                 }
                 // Tokio's timers tick in milliseconds: it may be a little later than was asked for.
                 Some((reached, false)) => latest = latest.max(reached),
                 None => {}
             }
         }
+        self.wake_in_time(&woken, until.unwrap_or(now));
         match until {
             Some(until) if called => self.shared.advance(until.max(now)),
             Some(until) => self.shared.advance(until.max(latest)),
@@ -568,7 +579,8 @@ impl Executor {
                 if self.shared.sleepers.has(&task.waker) {
                     return self.sleeps_for_ever(task);
                 }
-                if let Some(why) = state.connections.waits_for(task.actor()) {
+                let waits = state.connections.waits_for(task.actor());
+                if let Some(why) = waits.or_else(|| self.shared.outside.waits_for(task.actor())) {
                     return format!("{} {kind} waits {why}", task.actor());
                 }
                 if let Some(lock) = state.awaited_lock(job) {
@@ -585,6 +597,10 @@ impl Executor {
                 true => Stuck::Locked { waiting },
                 false => Stuck::Deadlock { waiting },
             });
+            return false;
+        }
+        if let Some(stuck) = self.stuck_outside() {
+            state.stuck = Some(stuck);
             return false;
         }
         let stopped = self.hosts.iter().any(Host::has_stopped);

@@ -1,11 +1,12 @@
 //! Tasks that a process has spawned: loops of the user's own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Executor;
 use super::task::{Task, Work};
 use crate::choice::Name;
-use crate::clock::TaskId;
+use crate::clock::{TaskId, Wake};
 use crate::job::JobFailure;
 use crate::life::Life;
 use crate::process::Attempt;
@@ -29,6 +30,18 @@ impl Executor {
             self.shared.state().note(|| What::Exited { error });
             life.die();
             self.take_apart(life.index, None);
+        }
+    }
+
+    /// Those who were woken by a tokio of their own, each when it was that late there: at once, or when it is that late here.
+    pub(super) fn wake_in_time(&self, woken: &[(Duration, TaskId)], now: Duration) {
+        for (at, id) in woken {
+            match *at <= now {
+                true => self.shared.woken.push(*id),
+                false => {
+                    self.shared.state().clock.set(*at, Wake::Task(*id));
+                }
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod iterable;
 mod hooks;
 mod link;
 mod ordered;
+mod outside;
 mod perform;
 mod queues;
 mod service;
@@ -30,6 +31,7 @@ pub use durable::Durable;
 pub use enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
 pub use handler::HandlerOptions;
 pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
+pub use outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
 pub use store::{Begin, Store, StoreCall, Transaction};
 
 pub use perform::{Perform, PerformFuture, PerformService, Retries};

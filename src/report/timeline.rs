@@ -132,7 +132,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
             (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
         }
         What::Called { service, operation, request, .. } => {
-            (format!("{service}.{operation} {request}"), false)
+            (format!("{service}.{operation} {request}").trim_end().to_owned(), false)
         }
         What::Effect { name, id } => {
             let again = if repeated.contains(id) { "  ← again" } else { "" };

@@ -466,6 +466,7 @@ fn crash(site: Site, point: &str) -> String {
         (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
         (Site::Attempt, _) => "before the first line of the job".to_owned(),
         (Site::Wait("lock-wait"), _) => "while it waits for a locked row".to_owned(),
+        (Site::Wait("outside-wait"), _) => "while this call waits, for a lock or a connection".to_owned(),
         (Site::Wait("pool-wait"), _) => "while it waits for a connection to the store".to_owned(),
         (Site::Wait(what), _) => format!("during a {what}"),
         (Site::Line(_), _) => "before this line".to_owned(),
@@ -486,6 +487,7 @@ fn fault(option: &str) -> &'static str {
     match option {
         "unavailable" => "answers 503; nothing has happened",
         "reply-lost" => "happens, but its reply is lost: the job sees an error",
+        "unreachable" => "is not reached; nothing has happened",
         "throttled" => "answers 429; nothing has happened",
         "timed-out" => "does not answer in time; nothing has happened",
         "timed-out-but-done" => "does not answer in time, but happens all the same",

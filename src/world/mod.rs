@@ -5,6 +5,7 @@ mod drains;
 mod jobs;
 mod locks;
 mod ordinary;
+mod outside;
 mod queue;
 mod shutdown;
 mod stats;

@@ -1,0 +1,60 @@
+//! Many scenarios on a real PostgreSQL, after which nothing is left on it: no connection, no database. How many there are in
+//! a second is said by the way.
+
+use std::io::Write;
+use std::time::Instant;
+
+use retryproof::{Explore, Verdict, World};
+use retryproof_postgres::database::Database;
+use retryproof_postgres::server::Server;
+
+const LEFT: &str = "SELECT (SELECT count(*) FROM pg_stat_activity \
+    WHERE datname IS NOT NULL AND pid <> pg_backend_pid()) + (SELECT count(*) FROM pg_database)";
+
+#[expect(clippy::disallowed_methods, reason = "this measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn left(server: &Server) -> i64 {
+    World::fake().outside("db").wait(async {
+        let mut connection = server.connect().await.expect("the server is there");
+        sqlx::query_scalar(LEFT).fetch_one(&mut connection).await.expect("a number")
+    })
+}
+
+#[test]
+#[ignore = "long; .ci/run has it run"]
+fn ten_thousand_scenarios_leave_nothing_behind() {
+    let Some(server) = Server::of_its_own() else { return };
+    let before = left(&server);
+    let (began, mut runs) = (now(), 0);
+    while runs < 10_000 {
+        let database =
+            Database::new(&server, "CREATE TABLE counters (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)");
+        let report = Explore::new().name("counting").run(async |world: &World| {
+            let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
+            let theirs = database.clone();
+            world.process("worker", move |p| {
+                let pool = theirs.pool(p, 2);
+                p.handle(async move |n: i64| {
+                    let mut tx = pool.begin().await?;
+                    let find = "SELECT n FROM counters WHERE id = 1 FOR UPDATE";
+                    let _: i64 = sqlx::query_scalar(find).fetch_one(&mut *tx).await?;
+                    sqlx::query("UPDATE counters SET n = $1").bind(n).execute(&mut *tx).await?;
+                    tx.commit().await
+                });
+            });
+            let (looks, looked) = (database.clone(), outside.clone());
+            world.observe("n", move || looked.wait(looks.clone().rows("SELECT n, '' FROM counters")));
+            world.enqueue(6_i64);
+            world.settle().await;
+        });
+        database.drop(&World::fake().outside("db"));
+        assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+        runs += report.runs();
+    }
+    let rate = runs as f64 / began.elapsed().as_secs_f64();
+    let _ = writeln!(std::io::stderr(), "sqlx, PostgreSQL: {runs} scenarios, {rate:.0} a second");
+    assert_eq!(left(&server), before);
+}

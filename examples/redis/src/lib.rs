@@ -1,0 +1,167 @@
+//! What is needed to crash jobs on a real Redis: a server of the tests' own, or the one that `REDIS_URL` names; and a
+//! connection, each command of which the harness hears of.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use redis::aio::ConnectionLike;
+use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use retryproof::{Outside, OutsideFault};
+
+/// A server. One of our own ends with this process, and nothing of it is left.
+#[derive(Debug)]
+pub struct Server {
+    client: Client,
+    _keeper: Option<Child>,
+}
+
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+impl Server {
+    /// The server of this process's tests. None, and a line that says so, where there is neither `REDIS_URL` nor Redis.
+    ///
+    /// # Panics
+    /// When it cannot be started; and when there is none and `RETRYPROOF_NO_SKIP` is set.
+    pub fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+        let start = || {
+            if let Ok(url) = std::env::var("REDIS_URL") {
+                let client = Client::open(url).unwrap_or_else(|error| panic!("REDIS_URL is none: {error}"));
+                return Some(Self { client, _keeper: None });
+            }
+            let own = Self::of_its_own();
+            if own.is_none() {
+                let skipped = "SKIPPED: no Redis here; install it (redis-server), or set REDIS_URL";
+                assert!(
+                    std::env::var_os("RETRYPROOF_NO_SKIP").is_none_or(|value| value.is_empty()),
+                    "{skipped}"
+                );
+                let _ = writeln!(io::stderr(), "{skipped}");
+            }
+            own
+        };
+        SHARED.get_or_init(start).as_ref()
+    }
+
+    fn of_its_own() -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let binary = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
+        let binary = binary.into_iter().find(|binary| binary.is_file())?;
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("retryproof-redis-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory can be made");
+        let keeper = keep(&binary, &directory);
+        let socket = directory.join("socket");
+        let client =
+            Client::open(format!("redis+unix://{}", socket.display())).expect("a path is an address");
+        for _ in 0..2_000 {
+            if client.get_connection().is_ok() {
+                return Some(Self { client, _keeper: Some(keeper) });
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        panic!("{} does not answer at {}", binary.display(), socket.display())
+    }
+
+    /// A connection of the test's own, which blocks.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub fn connect(&self) -> redis::Connection {
+        self.client.get_connection().unwrap_or_else(|error| panic!("Redis cannot be reached: {error}"))
+    }
+
+    /// How to connect to it.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+}
+
+/// Runs the server until its input ends, which is with this process, then clears up.
+fn keep(binary: &PathBuf, directory: &PathBuf) -> Child {
+    let script = "cd \"$2\" && \"$1\" --port 0 --unixsocket \"$2/socket\" --save '' --appendonly no > log & server=$!; \
+        cat > /dev/null; kill $server; wait $server; rm -rf \"$2\"";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh"]).arg(binary).arg(directory).process_group(0);
+    shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell.spawn().expect("there is a shell")
+}
+
+/// A connection on which commands run as on redis's own, and each of which the harness hears of. It is made with the first.
+pub struct Connection {
+    client: Client,
+    inner: Option<redis::aio::MultiplexedConnection>,
+    outside: Outside,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("outside", &self.outside).finish_non_exhaustive()
+    }
+}
+
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), inner: self.inner.clone(), outside: self.outside.clone() }
+    }
+}
+
+fn lost<T>(fault: OutsideFault) -> RedisResult<T> {
+    Err(RedisError::from(io::Error::from(fault)))
+}
+
+impl Connection {
+    /// A connection that is made when it is needed.
+    pub fn new(client: Client, outside: Outside) -> Self {
+        Self { client, inner: None, outside }
+    }
+
+    async fn inner<'c>(
+        client: &Client,
+        inner: &'c mut Option<redis::aio::MultiplexedConnection>,
+    ) -> RedisResult<&'c mut redis::aio::MultiplexedConnection> {
+        match inner {
+            Some(inner) => Ok(inner),
+            none => Ok(none.insert(client.get_multiplexed_async_connection().await?)),
+        }
+    }
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        let name = match command.args_iter().next() {
+            Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name).to_lowercase(),
+            _ => "command".to_owned(),
+        };
+        let Self { client, inner, outside } = self;
+        let reads = ["get", "exists", "ttl", "pttl", "mget"].contains(&name.as_str());
+        let call = async move { Self::inner(client, inner).await?.req_packed_command(command).await };
+        let call = outside.call(name, call).fails_as(lost);
+        Box::pin(if reads { call.reads() } else { call })
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        let Self { client, inner, outside } = self;
+        let call = async move {
+            Self::inner(client, inner).await?.req_packed_commands(pipeline, offset, count).await
+        };
+        Box::pin(outside.call("pipeline", call).fails_as(lost))
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}

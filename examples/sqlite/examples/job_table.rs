@@ -1,0 +1,48 @@
+//! A worker's own loop on its own table of jobs: as one writes it first, and mended.
+//!
+//! `cargo run -p retryproof-sqlite --example job_table`
+
+use std::io::{self, Write};
+use std::rc::Rc;
+
+use retryproof::service::payments::Charge;
+use retryproof::{Explore, Report, World};
+use retryproof_sqlite::memory::{self, Memory};
+use retryproof_sqlite::table::{Care, TABLES, work};
+use retryproof_sqlite::watched::Pool;
+
+/// Two processes, whose loops poll the table. The harness knows nothing of it but that statements are calls.
+fn explored(care: Care) -> Report {
+    Explore::new().name(format!("{care:?}")).deviations(1).run(async move |world: &World| {
+        let database = Rc::new(Memory::new(TABLES));
+        database
+            .connection
+            .execute_batch("INSERT INTO jobs (id, amount) VALUES (1, 500), (2, 700)")
+            .expect("rows");
+        for worker in ["one", "two"] {
+            let name = database.name().to_owned();
+            world.process(worker, move |p| {
+                let (payments, clock) = (p.payments(), p.clock());
+                let pool = Pool::new(memory::pool(&name), p.outside("db"));
+                // A lease that SQLite's own clock measured would never end here.
+                let now = move || clock.now().as_secs() as i64;
+                let pay = async move |job: retryproof_sqlite::table::Taken, key: Option<String>| {
+                    let charge = Charge::of_order(job.id.unsigned_abs(), job.cents);
+                    payments.charge(key.map_or(charge.clone(), |key| charge.key(key))).await.map(|_| ())
+                };
+                p.spawn("loop", work(pool, care, now, pay));
+            });
+        }
+        let all_done =
+            |_: &World| database.rows("SELECT id, state FROM jobs WHERE state <> 'done'").is_empty();
+        assert!(world.settle_until(all_done).await, "a job was never done");
+    })
+}
+
+fn main() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for care in [Care::LooksThenTakes, Care::TakesAtOnce, Care::WithKey] {
+        writeln!(out, "{}\n", explored(care))?;
+    }
+    Ok(())
+}

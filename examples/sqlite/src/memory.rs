@@ -1,0 +1,72 @@
+//! A database of SQLite's that lives in memory, apart from all others, for one scenario. The locks that connections hold on
+//! it are those of a database in a file: who comes too late is told that it is busy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{Connection, OpenFlags};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+
+/// A database in memory. It is gone when this is and nobody is connected any more.
+#[derive(Debug)]
+pub struct Memory {
+    name: String,
+    /// The test's own.
+    pub connection: Connection,
+}
+
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+impl Memory {
+    /// A new one with these tables.
+    ///
+    /// # Panics
+    /// When SQLite does not like them.
+    pub fn new(tables: &str) -> Self {
+        // The slash makes it one that several connections share.
+        let name = format!("/retryproof-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let connection = open(&name);
+        connection.execute_batch(tables).unwrap_or_else(|error| panic!("the tables cannot be made: {error}"));
+        Self { name, connection }
+    }
+
+    /// Under which name others connect to it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All rows of a query of two columns, the first a number.
+    ///
+    /// # Panics
+    /// When it is no such query.
+    pub fn rows(&self, query: &str) -> Vec<(i64, String)> {
+        let mut statement = self.connection.prepare_cached(query).expect("a query");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("two columns");
+        rows.collect::<Result<_, _>>().expect("a number and a text")
+    }
+}
+
+/// A connection by rusqlite.
+///
+/// # Panics
+/// When there is none to be had.
+pub fn open(name: &str) -> Connection {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let opened = Connection::open_with_flags_and_vfs(name, flags, "memdb");
+    let connection = opened.unwrap_or_else(|error| panic!("{name} cannot be opened: {error}"));
+    // Nobody else goes on while somebody blocks: waiting would be in vain.
+    connection.busy_timeout(std::time::Duration::ZERO).expect("a timeout can be set");
+    connection
+}
+
+/// A pool of connections by sqlx. None is made yet.
+pub fn pool(name: &str) -> SqlitePool {
+    let options =
+        SqliteConnectOptions::new().filename(name).vfs("memdb").busy_timeout(std::time::Duration::ZERO);
+    SqlitePoolOptions::new()
+        .max_connections(4)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect_lazy_with(options)
+}

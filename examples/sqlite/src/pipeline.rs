@@ -1,0 +1,181 @@
+//! A job that completes an order: it is paid, then sent, and its row says how far it has come. The same on whatever keeps
+//! the rows ([`Orders`]): SQLite by sqlx here, PostgreSQL next door, a list in memory; and once more for rusqlite, which
+//! blocks ([`complete_blocking`]).
+
+use std::error::Error;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use retryproof::service::fulfillment::{Fulfillment, Shipment};
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Durable, Outside, OutsideFault};
+use sqlx::Sqlite;
+
+use crate::watched::Pool;
+
+/// The table, as SQLite and PostgreSQL have it.
+pub const TABLES: &str = "CREATE TABLE orders (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL, state TEXT NOT NULL DEFAULT 'placed')";
+
+/// Why a job failed.
+pub type Failed = Box<dyn Error + Send + Sync>;
+
+/// Where the orders are kept.
+pub trait Orders {
+    /// What an order costs, and how far it has come.
+    fn find(&self, id: i64) -> impl Future<Output = Result<(i64, String), Failed>>;
+    /// It has come so far, if that is as far as it had come before: a slow worker does not turn it back.
+    fn goes_on(
+        &self,
+        id: i64,
+        from: &'static str,
+        to: &'static str,
+    ) -> impl Future<Output = Result<(), Failed>>;
+}
+
+/// Completes an order. `careful`: what is asked of others bears the number of the order, so that it is not done twice.
+///
+/// # Errors
+/// When anything fails; it is to be tried again.
+pub async fn complete(
+    orders: &impl Orders,
+    payments: &Client<Payments>,
+    parcels: &Client<Fulfillment>,
+    id: i64,
+    careful: bool,
+) -> Result<(), Failed> {
+    let (cents, mut state) = orders.find(id).await?;
+    if state == "placed" {
+        payments.charge(charge(id, cents, careful)).await?;
+        orders.goes_on(id, "placed", "paid").await?;
+        state = "paid".to_owned();
+    }
+    if state == "paid" {
+        parcels.request(parcel(id, careful)).await?;
+        orders.goes_on(id, "paid", "sent").await?;
+    }
+    Ok(())
+}
+
+/// The same on rusqlite, in code that blocks.
+///
+/// # Errors
+/// When anything fails; it is to be tried again.
+pub fn complete_blocking(
+    orders: &Mutex<rusqlite::Connection>,
+    outside: &Outside,
+    payments: &Client<Payments>,
+    parcels: &Client<Fulfillment>,
+    id: i64,
+    careful: bool,
+) -> Result<(), Failed> {
+    let find = || {
+        let orders = held(orders);
+        let mut found = orders.prepare_cached("SELECT cents, state FROM orders WHERE id = ?1")?;
+        found.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    let (cents, mut state): (i64, String) =
+        outside.call_blocking("select-orders", find).reads().fails_as(lost).run()?;
+    let goes_on = |from: &str, to: &str| {
+        let update = || {
+            let update = "UPDATE orders SET state = ?3 WHERE id = ?1 AND state = ?2";
+            held(orders).prepare_cached(update)?.execute((id, from, to))
+        };
+        outside.call_blocking("update-orders", update).fails_as(lost).run()
+    };
+    if state == "placed" {
+        payments.charge_blocking(charge(id, cents, careful))?;
+        goes_on("placed", "paid")?;
+        state = "paid".to_owned();
+    }
+    if state == "paid" {
+        parcels.request_blocking(parcel(id, careful))?;
+        goes_on("paid", "sent")?;
+    }
+    Ok(())
+}
+
+/// The connection, for one statement: a crash is no reason not to go on with it.
+fn held(orders: &Mutex<rusqlite::Connection>) -> MutexGuard<'_, rusqlite::Connection> {
+    orders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a failure looks to rusqlite's users: there is no network, so it is one of the disk.
+fn lost<T>(fault: OutsideFault) -> Result<T, rusqlite::Error> {
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+    Err(rusqlite::Error::SqliteFailure(error, Some(fault.to_string())))
+}
+
+fn charge(id: i64, cents: i64, careful: bool) -> Charge {
+    let charge = Charge::of_order(id.unsigned_abs(), cents.unsigned_abs());
+    if careful { charge.key(format!("order-{id}")) } else { charge }
+}
+
+fn parcel(id: i64, careful: bool) -> Shipment {
+    let parcel = Shipment::of_order(id.unsigned_abs(), "pr_3", 1).address("1 Main St");
+    if careful { parcel.key(format!("order-{id}")) } else { parcel }
+}
+
+/// Writes [`Orders`] for a pool of one database.
+#[macro_export]
+macro_rules! orders_in {
+    ($pool:ty) => {
+        impl $crate::pipeline::Orders for $pool {
+            async fn find(&self, id: i64) -> Result<(i64, String), $crate::pipeline::Failed> {
+                let find = "SELECT cents, state FROM orders WHERE id = $1";
+                Ok(sqlx::query_as(find).bind(id).fetch_one(self.pool()).await?)
+            }
+
+            async fn goes_on(
+                &self,
+                id: i64,
+                from: &'static str,
+                to: &'static str,
+            ) -> Result<(), $crate::pipeline::Failed> {
+                let update = "UPDATE orders SET state = $3 WHERE id = $1 AND state = $2";
+                sqlx::query(update).bind(id).bind(from).bind(to).execute(self.pool()).await?;
+                Ok(())
+            }
+        }
+    };
+}
+
+/// Orders in SQLite.
+#[derive(Clone, Debug)]
+pub struct InSqlite(pub Pool<Sqlite>);
+
+impl InSqlite {
+    fn pool(&self) -> &Pool<Sqlite> {
+        &self.0
+    }
+}
+
+orders_in!(InSqlite);
+
+/// Orders in a list that outlives crashes, behind the same door: with the same things going wrong.
+#[derive(Clone, Debug)]
+pub struct InMemory {
+    /// The orders: their numbers, what they cost, how far they have come.
+    pub rows: Durable<Vec<(i64, i64, String)>>,
+    /// The door.
+    pub outside: Outside,
+}
+
+impl Orders for InMemory {
+    async fn find(&self, id: i64) -> Result<(i64, String), Failed> {
+        let find = async {
+            let found = |rows: &Vec<(i64, i64, String)>| rows.iter().find(|row| row.0 == id).cloned();
+            self.rows.read(found).map(|(_, cents, state)| (cents, state)).ok_or("no such order".into())
+        };
+        self.outside.call("select-orders", find).reads().fails_as(|fault| Err(fault.into())).await
+    }
+
+    async fn goes_on(&self, id: i64, from: &'static str, to: &'static str) -> Result<(), Failed> {
+        let update = async {
+            self.rows.update(|rows| {
+                let is_meant = |row: &&mut (i64, i64, String)| row.0 == id && row.2 == from;
+                rows.iter_mut().filter(is_meant).for_each(|row| row.2 = to.to_owned());
+            });
+            Ok(())
+        };
+        self.outside.call("update-orders", update).fails_as(|fault| Err(fault.into())).await
+    }
+}

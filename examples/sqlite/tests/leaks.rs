@@ -1,0 +1,74 @@
+//! Ten thousand scenarios, after which nothing is left: no open file, no thread, no database. How many there are in a second
+//! is said by the way.
+
+use std::fs;
+use std::io::Write;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use retryproof::{Explore, Report, Verdict, World};
+use retryproof_sqlite::memory::{self, Memory};
+use retryproof_sqlite::pipeline::{InSqlite, TABLES, complete, complete_blocking};
+use retryproof_sqlite::watched::Pool;
+
+fn explored(blocks: bool) -> Report {
+    Explore::new().name("pipeline").run(async move |world: &World| {
+        let database = Rc::new(Memory::new(TABLES));
+        database.connection.execute_batch("INSERT INTO orders (id, cents) VALUES (6, 2598)").unwrap();
+        let name = database.name().to_owned();
+        world.process("worker", move |p| {
+            let (payments, parcels, outside) = (p.payments(), p.fulfillment(), p.outside("db"));
+            if blocks {
+                let orders = Mutex::new(memory::open(&name));
+                p.handle_blocking(move |order: i64| {
+                    complete_blocking(&orders, &outside, &payments, &parcels, order, true)
+                });
+            } else {
+                let orders = InSqlite(Pool::new(memory::pool(&name), outside));
+                p.handle(async move |order: i64| complete(&orders, &payments, &parcels, order, true).await);
+            }
+        });
+        let seen = database.clone();
+        world.observe("orders", move || seen.rows("SELECT id, state FROM orders"));
+        world.enqueue(6_i64);
+        world.settle().await;
+    })
+}
+
+/// How many files are open, and how many threads there are.
+fn held() -> [usize; 2] {
+    ["/proc/self/fd", "/proc/self/task"].map(|folder| fs::read_dir(folder).map_or(0, Iterator::count))
+}
+
+#[expect(clippy::disallowed_methods, reason = "this measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn ten_thousand(what: &str, blocks: bool) {
+    // What is made once and kept is no leak.
+    explored(blocks);
+    let before = held();
+    let (began, mut runs) = (now(), 0);
+    while runs < 10_000 {
+        let report = explored(blocks);
+        assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+        runs += report.runs();
+    }
+    let rate = runs as f64 / began.elapsed().as_secs_f64();
+    let _ = writeln!(std::io::stderr(), "{what}: {runs} scenarios, {rate:.0} a second");
+    // A connection of sqlx's has a thread of its own, which is told to end and ends soon.
+    let patience = now() + Duration::from_secs(5);
+    while held().iter().zip(before).any(|(held, before)| *held > before) && now() < patience {
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert!(held().iter().zip(before).all(|(held, before)| *held <= before), "{before:?}, then {:?}", held());
+}
+
+#[test]
+#[ignore = "long; .ci/run has it run"]
+fn ten_thousand_scenarios_leave_nothing_behind() {
+    ten_thousand("rusqlite", true);
+    ten_thousand("sqlx, SQLite", false);
+}
