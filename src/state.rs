@@ -626,8 +626,9 @@ impl Shared {
 
     /// Here it matters in which order things happen: no step is exchanged with another one in this run.
     pub(crate) fn reduce_no_more(&self) {
-        self.reduces.store(false, Ordering::Relaxed);
-        self.state().steps_taken = None;
+        if self.reduces.swap(false, Ordering::Relaxed) {
+            self.state().steps_taken = None;
+        }
     }
 
     /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.

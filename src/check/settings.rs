@@ -283,7 +283,7 @@ impl Explore {
     ///
     /// Only what goes through the handles of a process is seen. Where tasks share memory of their own, or channels,
     /// or tokio's timers, leave it off. It does nothing in a run with [`World::always`], [`World::settle_until`],
-    /// [`World::deploys`], unique or ordered jobs, or sockets, and cannot be used together with [`Explore::merge`].
+    /// [`World::deploys`], unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
     ///
     /// ```
     /// use retryproof::{Explore, World};

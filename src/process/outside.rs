@@ -276,6 +276,8 @@ impl Terms {
         const READS: Options = Options::Named(&["ok", "unreachable"]);
         let Self { outside: Outside { link, system }, operation, place, reads } = self;
         let (site, service, operation, place) = (self.site(), system.name, *operation, *place);
+        // What it touches there nobody knows.
+        link.shared().reduce_no_more();
         let mut state = link.shared().state();
         link.speak(&mut state, |state| {
             link.admit(state, service.as_str());
