@@ -179,6 +179,13 @@ fn no_outcome_of_three_tasks_is_lost() {
 }
 
 #[test]
+fn no_outcome_of_four_tasks_is_lost() {
+    // Who comes next depends on who stands before whom.
+    let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&switches(2), &programs, false));
+    assert!(shorter > 1.1, "{shorter}");
+}
+
+#[test]
 fn no_outcome_of_deeper_searches_is_lost() {
     let shorter = for_each(150, programs(2..=2, 2), |programs| compare(&switches(4), &programs, false));
     assert!(shorter > 1.0, "{shorter}");
