@@ -58,7 +58,7 @@ impl Server {
         let directory =
             std::env::temp_dir().join(format!("retryproof-redis-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory can be made");
-        let keeper = keep(&binary, &directory);
+        let mut keeper = keep(&binary, &directory);
         let socket = directory.join("socket");
         let client =
             Client::open(format!("redis+unix://{}", socket.display())).expect("a path is an address");
@@ -68,6 +68,8 @@ impl Server {
             }
             std::thread::park_timeout(Duration::from_millis(5));
         }
+        let _ = keeper.kill();
+        let _ = keeper.wait();
         panic!("{} does not answer at {}", binary.display(), socket.display())
     }
 
