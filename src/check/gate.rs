@@ -42,18 +42,17 @@ impl Explore {
         let name = self.test_name(Location::caller());
         let judged = self.judged(&name, &body);
         let Judged { report, passes, words, .. } = &judged;
+        if *passes && !report.replayed {
+            return words.iter().for_each(|line| say(&format!("{name}: {line}")));
+        }
         let mut text = if in_colour() { report.to_ansi() } else { report.to_string() };
         if !words.is_empty() {
             text.push('\n');
             words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
         assert!(passes, "{text}");
-        if report.replayed {
-            // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
-            let _ = std::io::stderr().write_all(text.as_bytes());
-        } else {
-            words.iter().for_each(|line| say(&format!("{name}: {line}")));
-        }
+        // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
+        let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
     fn judged(&self, name: &str, body: &(dyn Body + Sync)) -> Judged {
