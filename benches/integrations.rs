@@ -174,17 +174,12 @@ fn main() {
         }
     }
     let _ = std::fs::remove_dir_all(&folder);
-    let medians: Vec<f64> = figures
-        .iter_mut()
-        .map(|figures| {
-            figures.sort_by(f64::total_cmp);
-            figures[figures.len() / 2]
-        })
-        .collect();
+    // The quickest turn: whatever else runs on the machine only takes away.
+    let best: Vec<f64> = figures.iter().map(|figures| figures.iter().copied().fold(0.0, f64::max)).collect();
     println!("{:<38} | a second | of the one without", "");
-    for ((line, without), median) in LINES.iter().zip(&medians) {
-        let base = LINES.iter().position(|(other, _)| other == without).map(|at| medians[at]);
-        let share = base.map(|base| format!("{:.2}", median / base)).unwrap_or_default();
-        println!("{line:<38} | {median:>8.0} | {share}");
+    for ((line, without), figure) in LINES.iter().zip(&best) {
+        let base = LINES.iter().position(|(other, _)| other == without).map(|at| best[at]);
+        let share = base.map(|base| format!("{:.2}", figure / base)).unwrap_or_default();
+        println!("{line:<38} | {figure:>8.0} | {share}");
     }
 }
