@@ -7,7 +7,7 @@
 
 mod job;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -163,8 +163,7 @@ fn main() {
         }
     }
     let turns = if arguments.iter().any(|a| a == "--test" || a == "--quick") { 1 } else { TURNS };
-    let folder =
-        PathBuf::from(std::env::temp_dir()).join(format!("retryproof-integrations-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("retryproof-integrations-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("there is room for files");
     let runs = work("run");
     let mut figures = vec![Vec::new(); LINES.len()];
