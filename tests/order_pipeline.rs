@@ -159,7 +159,12 @@ fn each_scenario_shows_again_what_it_was_named_for() {
     for violation in json().1.as_array().unwrap().iter().flat_map(|v| v["violations"].as_array().unwrap()) {
         let scenario = violation["scenario"].as_str().unwrap();
         let replayed = run(&["--json"], Some(scenario));
-        assert_eq!((replayed.status.code(), errors(&replayed)), (Some(1), ""), "{scenario}");
+        // In a replay the body's own panic is let through, and nothing else.
+        let said = errors(&replayed);
+        let is_the_bodys =
+            said.trim_start().starts_with("thread 'main'") && said.contains("examples/order_pipeline/");
+        assert!(said.is_empty() || is_the_bodys, "{scenario}: {said}");
+        assert_eq!(replayed.status.code(), Some(1), "{scenario}");
         let replayed: Value = serde_json::from_str(text(&replayed)).unwrap();
         assert_eq!(replayed.as_array().unwrap().len(), 1, "one version is replayed, no other");
         assert!(replayed[0]["violations"].as_array().unwrap().contains(violation), "{replayed}");

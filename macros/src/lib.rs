@@ -17,7 +17,7 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 
 /// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
 /// parentheses), and those that take none.
-const WITH_VALUE: [&str; 15] = [
+const WITH_VALUE: [&str; 16] = [
     "deviations",
     "crashes",
     "faults",
@@ -29,6 +29,7 @@ const WITH_VALUE: [&str; 15] = [
     "max_steps",
     "seed",
     "merge",
+    "reduce",
     "threads",
     "random",
     "pct",

@@ -281,7 +281,8 @@ impl Explore {
     /// another run within the same bound, and whatever would deviate after the step is left to it. No outcome is lost, in
     /// whatever bound; the report says how many runs were not needed.
     ///
-    /// Only what goes through the handles of a process is seen. Where tasks share memory of their own, or channels,
+    /// Only what goes through the handles of a process is seen; so a step to a line of a blocking handler has to do with all
+    /// others, since its thread may share memory with theirs. Where tasks share memory of their own, or channels,
     /// or tokio's timers, leave it off. It does nothing in a run with [`World::always`], [`World::settle_until`],
     /// [`World::deploys`], unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
     ///

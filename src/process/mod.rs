@@ -180,6 +180,8 @@ impl Process {
     /// its place at each call, and at each line of a `#[crash_points]` function. One that waits for a lock of the standard
     /// library, which another slot holds, is waited for; when all wait so, the run is stuck, and the report says for whom.
     ///
+    /// What goes to the thread and back is `Send`: an error such as `Box<dyn Error + Send + Sync>`, not `Box<dyn Error>`.
+    ///
     /// An attempt whose future is dropped before its end (by a layer that has had enough) unwinds from its next call or
     /// line.
     ///
@@ -300,7 +302,11 @@ impl Process {
     #[track_caller]
     pub fn service<S: Service>(&self, name: impl Into<Name>) -> Client<S> {
         let name = name.into();
-        let door = self.link.shared().services.get(name).unwrap_or_else(|error| panic!("{error}"));
+        // No closure: the panic would be in here, and not where it was asked for.
+        let door = match self.link.shared().services.get(name) {
+            Ok(door) => door,
+            Err(error) => panic!("{error}"),
+        };
         Client::new(self.link.clone(), name, door)
     }
 
