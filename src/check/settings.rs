@@ -293,9 +293,12 @@ impl Explore {
     ///     Explore::new().crashes(0).faults(0).deliveries(0).reduce(reduce).run(async |world: &World| {
     ///         world.process("worker", |p| {
     ///             let store = p.store();
-    ///             p.handle(async move |order: u32| store.put(format!("paid:{order}"), &true).await);
+    ///             p.handle(async move |order: u32| {
+    ///                 store.put(format!("paid:{order}"), &true).await?;
+    ///                 store.put(format!("shipped:{order}"), &true).await
+    ///             });
     ///         });
-    ///         world.enqueue_bulk([6_u32, 7]);
+    ///         world.enqueue_bulk([6_u32, 7, 8]);
     ///         world.settle().await;
     ///     })
     /// };
