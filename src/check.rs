@@ -186,6 +186,7 @@ impl Explore {
             coverage: None,
             replay_command: self.replay_command.clone(),
             showing: None,
+            others: Vec::new(),
             #[cfg(feature = "proptest")]
             case: None,
         }

@@ -357,6 +357,15 @@ impl Plan {
         Plan::Numbered(Vec::new(), None)
     }
 
+    /// How many departures it has; of one that draws them on the way, more than of any other.
+    pub(crate) fn deviations(&self) -> usize {
+        match self {
+            Plan::Numbered(deviations, _) => deviations.len(),
+            Plan::Wanted(wanted) => wanted.len(),
+            _ => usize::MAX,
+        }
+    }
+
     /// The course that a run has taken, once more.
     pub(crate) fn again(record: &[Choice]) -> Self {
         let deviations = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);

@@ -159,6 +159,12 @@ impl Ratchet {
         let is_whole = report.kept.is_none() && report.share.is_none();
         let lost = if is_whole { entry.coverage.lost(now) } else { Vec::new() };
         ruling.words.extend(lost.iter().map(|lost| format!("covered less than {FILE} has recorded: {lost}")));
+        if !lost.is_empty() {
+            let how = format!("{BASELINE}={RECORD} {}", report.replay_command);
+            ruling
+                .words
+                .push(format!("bring that back; or, if it is meant to be gone, record it anew: `{how}`"));
+        }
         if is_whole && now.exhausted {
             for gone in entry.violations.iter().filter(|known| !present.iter().any(|now| known.is(now))) {
                 let what = &gone.summary;

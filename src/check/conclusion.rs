@@ -1,6 +1,7 @@
 //! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
 //! is to be noted.
 
+use super::tally::Group;
 use super::{Exploration, MOST_ORDERS, nondeterministic};
 use crate::choice::{Deviation, Name, Plan, Site};
 use crate::job::short_kind;
@@ -32,6 +33,19 @@ impl Exploration<'_> {
         (ran, showing)
     }
 
+    /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
+    fn show_group(&mut self, group: Group) -> Result<Showing, String> {
+        let (_, mut showing) = self.show(group.plan);
+        let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject) else {
+            let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
+            return Err(nondeterministic(&format!(
+                "`{scenario}`: the first time {what}, the second time not"
+            )));
+        };
+        showing.findings.swap(0, at);
+        Ok(showing)
+    }
+
     /// The report. The smallest scenario is run once more to be shown; so are the others, for their places.
     pub(super) fn finish(
         &mut self,
@@ -41,22 +55,25 @@ impl Exploration<'_> {
         at_least: u64,
     ) -> Report {
         let mut violations = Vec::new();
-        let mut first = None;
-        for group in std::mem::take(&mut self.tally.groups) {
-            let (_, mut showing) = self.show(group.plan);
-            let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject)
-            else {
-                let what = words::summary(&group.finding);
-                let reason = nondeterministic(&format!(
-                    "`{}`: the first time {what}, the second time not",
-                    showing.scenario
-                ));
-                return self.basis.settings.blank(self.basis.test, Verdict::Nondeterministic, Some(reason));
+        let (mut first, mut others) = (None, Vec::new());
+        for group in self.tally.take_groups() {
+            let runs = group.runs;
+            let showing = match self.show_group(group) {
+                Ok(showing) => showing,
+                Err(reason) => {
+                    return self.basis.settings.blank(
+                        self.basis.test,
+                        Verdict::Nondeterministic,
+                        Some(reason),
+                    );
+                }
             };
-            // What the group is about stands first.
-            showing.findings.swap(0, at);
-            violations.push(violation(&showing.findings[0], &showing, group.runs));
-            first.get_or_insert(showing);
+            violations.push(violation(&showing.findings[0], &showing, runs));
+            match first {
+                None => first = Some(showing),
+                Some(_) if self.basis.settings.ratchet => others.push(showing),
+                Some(_) => {}
+            }
         }
         if let (None, Some((plan, _))) =
             (&first, self.tally.stuck.take().or_else(|| self.tally.poisoned.take()))
@@ -69,12 +86,7 @@ impl Exploration<'_> {
         let lines = self.map_lines();
         self.note_failures();
         self.note_guarantees();
-        if self.tally.by_orders && self.orders().cut {
-            self.notes.insert(0, words::orders_cut(MOST_ORDERS));
-        }
-        if self.tally.crowded || self.basis.reference.outcome.crowded {
-            self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
-        }
+        self.note_limits();
         if exhausted && self.tally.runs == 1 && self.basis.share.is_all() {
             self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
         }
@@ -96,9 +108,20 @@ impl Exploration<'_> {
             notes: std::mem::take(&mut self.notes),
             warnings: self.warnings(),
             showing: first,
+            others,
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };
         Report { coverage: self.coverage(&report), ..report }
+    }
+
+    /// What was too much to be looked at.
+    fn note_limits(&mut self) {
+        if self.tally.by_orders && self.orders().cut {
+            self.notes.insert(0, words::orders_cut(MOST_ORDERS));
+        }
+        if self.tally.crowded || self.basis.reference.outcome.crowded {
+            self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
+        }
     }
 
     /// What the test allows is part of what it proves.
@@ -185,5 +208,6 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         runs,
         subject: finding.subject(),
         kinds: showing.kinds(),
+        bore_no_key: matches!(finding, Finding::Repeated { effect, .. } if effect.key.is_none()),
     }
 }

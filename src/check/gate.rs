@@ -80,7 +80,7 @@ impl Explore {
         judged
     }
 
-    fn judge(&self, report: Report, ratchet: Option<&Ratchet>) -> Judged {
+    fn judge(&self, mut report: Report, ratchet: Option<&Ratchet>) -> Judged {
         let passes = match report.verdict {
             Verdict::RetryProof => true,
             Verdict::Incomplete => {
@@ -99,6 +99,8 @@ impl Explore {
             failing.extend(report.showing.as_ref().map(|showing| showing.scenario.clone()));
         }
         failing.dedup();
+        // What is known already is not what somebody looks for.
+        report.lead_with(new.first().copied().unwrap_or_default());
         Judged { report, passes, words, failing }
     }
 

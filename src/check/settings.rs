@@ -250,7 +250,7 @@ impl Explore {
     /// recorded passes if it is retry-proof. With `CI` set nothing is ever recorded.
     ///
     /// A violation is known by what it is about and by what sort of deviation brings it about, so that lines and files may
-    /// move.
+    /// move. Hence its limit: a second mail that is sent twice in the same way as a first one that is known is not new.
     pub fn ratchet(mut self) -> Self {
         self.ratchet = true;
         self

@@ -95,6 +95,16 @@ impl Tally {
         }
     }
 
+    /// The groups, the plainest first: fewest deviations; of those, what one job brings upon itself before what takes two
+    /// attempts or workers at once. Otherwise as they were found.
+    pub(super) fn take_groups(&mut self) -> Vec<Group> {
+        let mut groups = std::mem::take(&mut self.groups);
+        groups.sort_by_key(|group| {
+            (group.plan.deviations(), group.kinds.iter().map(|kind| plainness(*kind)).max())
+        });
+        groups
+    }
+
     /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one: all of
     /// a group of theirs belong to the group that the first of them belongs to.
     pub(super) fn append(&mut self, next: Self) {
@@ -117,6 +127,15 @@ pub(super) fn kinds(record: &[Choice]) -> Vec<Kind> {
     kinds.sort();
     kinds.dedup();
     kinds
+}
+
+/// How hard it is to see what a deviation does: the smaller the plainer.
+fn plainness(kind: Kind) -> u8 {
+    match kind {
+        Kind::Crash | Kind::Fault => 0,
+        Kind::Schedule => 1,
+        Kind::Delivery | Kind::Delay => 2,
+    }
 }
 
 /// A plan by which the run can be run once more.

@@ -78,6 +78,9 @@ pub struct Violation {
     /// The kinds of the deviations of its scenario, each once.
     #[serde(skip)]
     pub(crate) kinds: Vec<Kind>,
+    /// Whether its effect was asked for without a key.
+    #[serde(skip)]
+    pub(crate) bore_no_key: bool,
 }
 
 /// What is wrong, after what, and how it is run again, a line each.
@@ -173,6 +176,9 @@ pub struct Report {
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
+    /// The same for the violations after the first one, where another one may come to stand first.
+    #[serde(skip)]
+    pub(crate) others: Vec<Showing>,
     /// The data of this report, where they were drawn.
     #[cfg(feature = "proptest")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,7 +256,18 @@ impl Report {
         }
     }
 
-    /// What is wrong, each cause once, the one with the smallest scenario first.
+    /// Puts a violation first and shows its scenario.
+    pub(crate) fn lead_with(&mut self, at: usize) {
+        if at > 0 && at <= self.others.len() && at < self.violations.len() {
+            self.violations[..=at].rotate_right(1);
+            let leads = self.others.remove(at - 1);
+            let led = self.showing.replace(leads);
+            self.others.splice(0..0, led);
+        }
+    }
+
+    /// What is wrong, each cause once: the one with the smallest scenario first, and of those as small the plainest; where
+    /// [`Explore::ratchet`](crate::Explore::ratchet) knows some of them, the first that is new.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }

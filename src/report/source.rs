@@ -8,6 +8,9 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use super::{Code, Mark};
 use crate::choice::Place;
 
+/// Where a line of an excerpt is cut.
+const MOST_COLUMNS: usize = 400;
+
 /// A source file found on this machine.
 pub(super) fn read(file: &str) -> Option<String> {
     // Paths are relative to the workspace, tests run in their package: look there and in each folder above it.
@@ -59,6 +62,8 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
             group.element(Snippet::source(source.as_str()).path(*file).fold(true).annotations(annotations));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+    // What is said at a place must not be cut where the terminal ends; it wraps.
+    let renderer = renderer.term_width(MOST_COLUMNS);
     format!("{}{unseen}", renderer.render(&[group]))
 }
 

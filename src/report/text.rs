@@ -1,8 +1,7 @@
 //! The report as text: the bug is seen before it is read.
 
 use super::explored::explored;
-use super::{Report, Showing, Verdict, Violation, Warning, crossing, source, timeline, words};
-use crate::oracle::Finding;
+use super::{Code, Report, Showing, Verdict, Violation, Warning, crossing, source, timeline, words};
 
 /// A timeline longer than this is cut in its middle, except in a replay.
 const MOST_LINES: usize = 60;
@@ -61,7 +60,7 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
     page.line(format!("  {}", explored(report)));
     if let Some(code) = report.code() {
         page.line("");
-        page.line(code.advice(keyless(report)));
+        page.line(code.advice(report.violations.first().and_then(keyless)));
     }
     page.text
 }
@@ -157,11 +156,9 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     page.line(format!("  {}", report.replay_line(&showing.scenario)));
 }
 
-/// The effect that the first violation is about, if it bore no key.
-fn keyless(report: &Report) -> Option<&str> {
-    let first = report.showing.as_ref()?.findings.first()?;
-    let bore_none = matches!(first, Finding::Repeated { effect, .. } if effect.key.is_none());
-    report.violations.first().filter(|_| bore_none)?.effect.as_deref()
+/// The effect that a violation is about, if it bore no key.
+fn keyless(violation: &Violation) -> Option<&str> {
+    violation.effect.as_deref().filter(|_| violation.bore_no_key)
 }
 
 fn others(report: &Report, page: &mut Page) {
@@ -183,6 +180,14 @@ fn others(report: &Report, page: &mut Page) {
             let cause = words::causes(&same.cause);
             page.line(format!("    - {}: {cause}{place}", same.code));
             page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
+        }
+    }
+    // That of the first one is the last line of the report.
+    let mut advised: Vec<Code> = report.code().into_iter().collect();
+    for violation in others {
+        if !advised.contains(&violation.code) {
+            advised.push(violation.code);
+            page.line(format!("  {}", violation.code.advice(keyless(violation))));
         }
     }
 }

@@ -158,6 +158,13 @@ fn the_last_line_says_what_usually_mends_it_and_where_to_read_on() {
         also.contains("\n    - RP0001: attempt 1: the process dies here, when payments.charge"),
         "{also}"
     );
+    // The others have their advice too, each once, where they stand; what no job without a key can do is said.
+    let (also, end) = also.split_once("\nalso\n").unwrap().1.split_once("\nexplored\n").unwrap();
+    let advised: Vec<_> =
+        also.lines().filter(|line| line.contains("is usually mended by")).map(|line| &line[2..8]).collect();
+    assert_eq!(advised, ["RP0001", "RP0004"], "{also}");
+    assert!(also.contains("say world.allow(\"email.send\", Guarantee::AtLeastOnce); read on in"), "{also}");
+    assert_eq!(end.matches("is usually mended by").count(), 1, "{end}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["violations"][0]["code"], "RP0002");
 }

@@ -50,6 +50,11 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
         "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once\n";
     assert_eq!(text.matches(new).count(), 3, "by a fault, a crash, a delivery: {text}");
     assert!(!text.contains("recorded: payments.charge"), "{text}");
+    // The report leads with it, and not with what is known: its place, its course, its advice.
+    assert!(text.contains("\nerror[RP0002]: email.send happened twice, expected once\n"), "{text}");
+    assert!(text.contains("/email.send:call=reply-lost' cargo test"), "{text}");
+    let also = text.split("\nalso\n").nth(1).unwrap();
+    assert!(also.contains("payments.charge happened twice, expected once"), "the known ones stay: {text}");
     // What is new is kept, and tried first; what is known is not.
     let kept = package.read("keep/retryproof-environment/scenes.ratcheted.txt");
     assert_eq!(kept.lines().count(), 1 + 3, "{kept}");
@@ -87,6 +92,8 @@ fn less_coverage_fails_and_more_does_not() {
     let text = compare(&package, "keyed").red();
     let less = "covered less than tests/retryproof-baseline.json has recorded: `u32/payments.charges:call` is no longer met\n";
     assert!(text.contains(less), "{text}");
+    let how = "or, if it is meant to be gone, record it anew: `RETRYPROOF_BASELINE=record cargo test`\n";
+    assert!(text.contains(how), "{text}");
     record(&package, "keyed").green();
     compare(&package, "keyed asks").green();
     // Lower bounds.
