@@ -7,39 +7,15 @@
 //! under test is not deterministic. Of small explorations that go deep nearly every scenario has children, so that each would
 //! be run twice: there the choices of those with more than one deviation are kept, as far as there is room.
 
+mod pieces;
+
 use super::Share;
+use super::parent::{Bounds, Parent, admits};
 use crate::choice::{Choice, Deviation, Kind, Label, Plan, digest};
+pub(crate) use pieces::Ahead;
 
 /// Choices that are kept so that a scenario need not be run once more to have its children: about a megabyte.
 const ROOM: usize = 1 << 14;
-
-/// How many deviations a run may have: in all, and of each kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub(crate) total: usize,
-    pub(crate) crashes: usize,
-    pub(crate) faults: usize,
-    pub(crate) deliveries: usize,
-    pub(crate) switches: usize,
-    pub(crate) delays: usize,
-}
-
-impl Bounds {
-    pub(crate) fn total(total: usize) -> Self {
-        let all = usize::MAX;
-        Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
-    }
-
-    pub(crate) fn of(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Crash => self.crashes,
-            Kind::Fault => self.faults,
-            Kind::Delivery => self.deliveries,
-            Kind::Schedule => self.switches,
-            Kind::Delay => self.delays,
-        }
-    }
-}
 
 /// A run that the explorer asks for.
 #[derive(Debug)]
@@ -47,96 +23,6 @@ pub(crate) struct Task {
     pub(crate) plan: Plan,
     /// Whether the run is a new one. Otherwise it was seen before and only its choices are wanted.
     pub(crate) judge: bool,
-}
-
-/// The scenario whose children are being run.
-#[derive(Clone, Debug)]
-struct Parent {
-    deviations: Vec<Deviation>,
-    record: Vec<Choice>,
-    /// The next child: which choice, which option of it.
-    at: usize,
-    option: usize,
-    /// Children so far, those of other shards among them.
-    children: u64,
-    /// How many more may be run.
-    left: usize,
-    /// Its children are run from the last one to this choice: a later one may tell that earlier ones are equal to it.
-    backwards_to: Option<usize>,
-    /// Those that are equal to one that was run.
-    alike: Vec<Deviation>,
-}
-
-impl Parent {
-    fn new(deviations: Vec<Deviation>, record: Vec<Choice>) -> Self {
-        let (left, alike) = (usize::MAX, Vec::new());
-        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, alike }
-    }
-
-    /// What is to come are the deviations after its last one.
-    fn begin(&mut self, backwards: bool) {
-        self.at = self.deviations.last().map_or(0, |last| last.at() + 1);
-        if backwards {
-            self.backwards_to = Some(self.at);
-            self.at = self.record.len().max(self.at);
-        }
-    }
-
-    /// The same, from the last one on. `left_out`: how many were equal to one of those before.
-    fn next_backwards(
-        &mut self,
-        bounds: &Bounds,
-        to: usize,
-        left_out: &mut u64,
-    ) -> Option<(Deviation, Label)> {
-        while self.at > to {
-            let choice = &self.record[self.at - 1];
-            let options = choice.options.len().min(Deviation::MAX_OPTIONS);
-            if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
-                self.option += 1;
-                let child = Deviation::new(self.at - 1, self.option);
-                if self.alike.contains(&child) {
-                    *left_out += 1;
-                    continue;
-                }
-                self.children += 1;
-                return Some((child, choice.label));
-            }
-            self.at -= 1;
-            self.option = 0;
-        }
-        None
-    }
-
-    /// The next child, whoever runs it: its last deviation, and the label of that.
-    fn next(&mut self, bounds: &Bounds) -> Option<(Deviation, Label)> {
-        while let Some(choice) = self.record.get(self.at) {
-            let options = choice.options.len().min(Deviation::MAX_OPTIONS);
-            if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
-                self.option += 1;
-                self.children += 1;
-                return Some((Deviation::new(self.at, self.option), choice.label));
-            }
-            self.at += 1;
-            self.option = 0;
-        }
-        None
-    }
-
-    /// How many children are still to come, whoever runs them.
-    fn to_come(&self, bounds: &Bounds) -> u64 {
-        let rest = match self.backwards_to {
-            Some(to) => self.record.get(to..self.at),
-            None => self.record.get(self.at..),
-        };
-        let rest = rest.unwrap_or_default();
-        let options: usize = rest
-            .iter()
-            .filter(|choice| admits(bounds, &self.deviations, &self.record, choice.kind))
-            .map(|choice| choice.options.len().min(Deviation::MAX_OPTIONS) - 1)
-            .sum();
-        options.saturating_sub(self.option) as u64
-    }
 }
 
 /// Hands out runs, fewest deviations first. After each [`Exhaustive::next`], [`Exhaustive::ran`] must be told how
@@ -392,86 +278,6 @@ impl Exhaustive {
             (_, done) => (self.runs - self.runs_before) / done as u64,
         }
     }
-}
-
-/// How far the pieces of a level were handed out.
-#[derive(Debug)]
-pub(crate) struct Ahead {
-    level: usize,
-    parents: usize,
-    root: Option<Parent>,
-}
-
-/// An exploration in pieces, which may be run apart from one another: each is an explorer of its own, and when it has
-/// handed out all of its runs it is put back, in the order in which pieces were taken. Until then the explorer that
-/// they are pieces of is as if nothing had been taken.
-impl Exhaustive {
-    /// To take pieces from, from here on.
-    pub(crate) fn ahead(&self) -> Ahead {
-        debug_assert!(self.level == 0 || self.parent.as_ref().is_none_or(|p| p.to_come(&self.bounds) == 0));
-        Ahead {
-            level: self.level,
-            parents: self.done,
-            root: self.parent.clone().filter(|parent| parent.deviations.is_empty()),
-        }
-    }
-
-    /// The next piece, of at most so many scenarios of this level (of the first level: runs); none when all of the level
-    /// are handed out.
-    pub(crate) fn piece(&self, ahead: &mut Ahead, most: usize) -> Option<Self> {
-        debug_assert_eq!(ahead.level, self.level, "pieces of a level that is over");
-        let piece = Self {
-            share: self.share,
-            is_piece: true,
-            reduces: self.reduces,
-            level: self.level,
-            started: true,
-            ..Self::new(self.bounds.clone())
-        };
-        if let Some(root) = &mut ahead.root {
-            let parent = Parent { left: most, ..root.clone() };
-            let taken = (0..most).take_while(|_| root.next(&self.bounds).is_some()).count();
-            return (taken > 0).then_some(Self { parent: Some(parent), ..piece });
-        }
-        let all = self.digests.len();
-        let (from, to) = (ahead.parents, all.min(ahead.parents + most));
-        ahead.parents = to;
-        let frontier = self.frontier[from * self.level..to * self.level].to_vec();
-        (from < to).then(|| Self { frontier, digests: self.digests[from..to].to_vec(), ..piece })
-    }
-
-    /// How many scenarios of this level are not in a piece yet (of the first level: runs).
-    pub(crate) fn left(&self, ahead: &Ahead) -> usize {
-        match &ahead.root {
-            Some(root) => root.to_come(&self.bounds) as usize,
-            None => self.digests.len() - ahead.parents,
-        }
-    }
-
-    /// Puts back a piece that has handed out all of its runs.
-    pub(crate) fn put_back(&mut self, piece: Self) {
-        debug_assert_eq!(piece.level, self.level, "a piece of a level that is over");
-        self.runs += piece.runs;
-        self.reduced += piece.reduced;
-        self.following.extend(piece.following);
-        self.following_digests.extend(piece.following_digests);
-        self.following_records.extend(piece.following_records);
-        self.done += piece.done;
-        if let (0, Some(mine), Some(its)) = (self.level, &mut self.parent, piece.parent) {
-            (mine.at, mine.option, mine.children) = (its.at, its.option, its.children);
-        }
-    }
-
-    /// Goes on to the next level when all pieces of this one are back. False: there is none.
-    pub(crate) fn next_level(&mut self) -> bool {
-        self.deepen()
-    }
-}
-
-/// Whether a scenario may have one more deviation of this kind.
-fn admits(bounds: &Bounds, deviations: &[Deviation], record: &[Choice], kind: Kind) -> bool {
-    let of_kind = deviations.iter().filter(|deviation| record[deviation.at()].kind == kind).count();
-    of_kind < bounds.of(kind)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! Which scenario next. Knows choices and their records, nothing of jobs and worlds.
 
 mod shard;
+mod parent;
 mod exhaustive;
 mod random;
 mod pct;
 mod shrink;
 
-pub(crate) use exhaustive::{Ahead, Bounds, Exhaustive};
+pub(crate) use exhaustive::{Ahead, Exhaustive};
+pub(crate) use parent::Bounds;
 pub(crate) use pct::PctRuns;
 pub(crate) use random::RandomRuns;
 pub(crate) use shard::{Share, ShareError};

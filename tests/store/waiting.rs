@@ -256,18 +256,23 @@ fn connections_of_a_dead_process_are_closed() {
     assert_green(&report);
 }
 
+/// A job that holds the row `a` for a second.
+fn a_second_in_a_transaction(p: &Process) {
+    let (store, clock) = (p.store(), p.clock());
+    p.handle(async move |_: u8| {
+        let mut tx = store.transaction(ReadCommitted).await;
+        tx.put("a", &1).await?;
+        clock.sleep(S).await;
+        tx.commit().await
+    });
+}
+
 #[test]
 fn a_blocking_job_waits_on_its_slot() {
     let report = switches(0).run(async |world: &World| {
         world.store().put("a", &0).await.unwrap();
         world.process("worker", |p| {
-            let (store, clock) = (p.store(), p.clock());
-            p.handle(async move |_: u8| {
-                let mut tx = store.transaction(ReadCommitted).await;
-                tx.put("a", &1).await?;
-                clock.sleep(S).await;
-                tx.commit().await
-            });
+            a_second_in_a_transaction(p);
             let store = p.store();
             p.handle_blocking(move |_: u16| store.incr_blocking("a", 1));
         });
@@ -284,13 +289,7 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
     let report = switches(0).run(async |world: &World| {
         world.store().put("a", &0).await.unwrap();
         world.process("worker", |p| {
-            let (store, clock) = (p.store(), p.clock());
-            p.handle(async move |_: u8| {
-                let mut tx = store.transaction(ReadCommitted).await;
-                tx.put("a", &1).await?;
-                clock.sleep(S).await;
-                tx.commit().await
-            });
+            a_second_in_a_transaction(p);
             let store = p.store();
             p.handle(async move |_: u16| {
                 let store = store.clone();

@@ -107,15 +107,8 @@ impl Ask {
     /// The row that it changes or locks, if it is about one.
     fn locks(&self) -> Option<&str> {
         match self {
-            Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => None,
-            Ask::Put { key, .. }
-            | Ask::Insert { key, .. }
-            | Ask::Delete { key }
-            | Ask::DeleteIf { key, .. }
-            | Ask::Incr { key, .. }
-            | Ask::CompareAndSet { key, .. }
-            | Ask::SetIfAbsent { key, .. }
-            | Ask::ForUpdate { key } => Some(key),
+            Ask::ForUpdate { key } => Some(key),
+            _ => self.row().filter(|(_, changes)| *changes).map(|(key, _)| key),
         }
     }
 }
