@@ -7,7 +7,7 @@ mod woken;
 
 pub use bounds::Stuck;
 
-pub(crate) use intake::{Incoming, Intake, Keys, has_keys, has_order};
+pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
 pub(crate) use woken::{TaskWaker, Woken};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

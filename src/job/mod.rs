@@ -44,6 +44,7 @@ pub(crate) struct Job {
     pub(crate) kind: &'static str,
     /// JSON.
     pub(crate) payload: Box<str>,
+    pub(crate) id: JobId,
     /// What has gone wrong with it, if anything has, and what it carries beside its payload.
     pub(crate) trouble: Option<Box<Trouble>>,
     /// When it is due, or since when it has been ready.
@@ -166,6 +167,9 @@ impl JobState {
 pub struct JobView {
     /// In the order in which jobs came into the world, from 1.
     pub number: u32,
+    /// The id that whoever enqueued it was told: the same at each of its deliveries, and in every run.
+    #[serde(skip)]
+    pub id: JobId,
     /// The path of its type, or the name given where it is handled.
     pub kind: &'static str,
     /// What it carries, as JSON.
@@ -190,6 +194,7 @@ impl From<&Job> for JobView {
     fn from(job: &Job) -> Self {
         Self {
             number: job.number,
+            id: job.id,
             kind: job.kind,
             payload: job.payload.to_string(),
             state: job.state,

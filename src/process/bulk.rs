@@ -13,7 +13,7 @@ use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
 use super::handles::{Answered, ENQUEUE, EnqueueError, JobQueue, Parcel, parcel, performed};
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Place, Site};
-use crate::job::{JobId, JobState, kind_of};
+use crate::job::{JobId, JobState, LockTaken, kind_of};
 use crate::slots;
 use crate::state::{Keys, State, call_site};
 
@@ -89,6 +89,19 @@ impl JobQueue {
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step, ids }
     }
 
+    /// Puts requests of one kind into the queue as they are, through the layers around it, in batches as
+    /// [`JobQueue::enqueue_bulk`] does. One that is refused for its key keeps all of its batch out.
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or a key is taken.
+    pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
+        let left: VecDeque<_> = requests.into_iter().map(Parcel::of).collect();
+        let place = left.front().map_or_else(Place::caller, |parcel| parcel.place);
+        let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
+        let ids = Vec::with_capacity(left.len());
+        EnqueueBulkFuture { link, layers, kind: kind_of::<J>(), place, batch, left, step: Step::Begin, ids }
+    }
+
     /// Enqueues many jobs from code that blocks. A crash unwinds. See [`JobQueue::enqueue_bulk`].
     ///
     /// # Errors
@@ -129,13 +142,21 @@ impl EnqueueBulkFuture {
         if state.stuck.is_some() {
             return None;
         }
-        let mut taken = Ok(Vec::new());
-        if option != 1 {
+        let mut taken = match refused(state, batch) {
+            Some(taken) => Err(EnqueueError::Locked(taken)),
+            None => Ok(Vec::new()),
+        };
+        if option != 1 && taken.is_ok() {
             self.link.shared().woken.stir();
             let mut dies = |state: &mut State| self.link.crashes(state, site(), "locked", Some(self.place));
             let mut answers = Vec::with_capacity(batch.len());
             for (parcel, keys) in batch.iter().zip(keys) {
-                answers.push(parcel.take_in(state, Duration::ZERO, keys, &mut dies)?);
+                let delay = parcel.delay(state.clock.now());
+                let late = match delay.is_zero() {
+                    true => Duration::ZERO,
+                    false => state.lateness(site(), "timer", Some(self.place)),
+                };
+                answers.push(parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)?);
             }
             // One that a lock refuses stays outside; the others of its batch are in.
             taken = answers.into_iter().collect();
@@ -232,6 +253,22 @@ impl Future for EnqueueBulkFuture {
             };
         }
     }
+}
+
+/// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
+fn refused(state: &State, batch: &[Parcel]) -> Option<LockTaken> {
+    batch.iter().enumerate().find_map(|(number, parcel)| {
+        let once = parcel.once.as_ref().filter(|once| once.refused)?;
+        let has_its_key = |other: &Parcel| {
+            other.kind == parcel.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
+        };
+        let earlier = batch[..number].iter().any(has_its_key).then(|| LockTaken {
+            kind: parcel.kind.to_owned(),
+            key: once.key.to_string(),
+            holder: "one before it in the same batch".to_owned(),
+        });
+        earlier.or_else(|| state.refuses(parcel.kind, Some(once)))
+    })
 }
 
 /// In inline mode: runs the jobs one after another, until one fails.

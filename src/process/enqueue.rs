@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::future::{Future, ready};
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,8 +19,8 @@ use super::Process;
 use super::handles::{EnqueueError, Parcel};
 use super::link::Link;
 use crate::choice::Place;
-use crate::job::JobId;
-use crate::state::{Shared, lock};
+use crate::job::{Conflict, JobId, kind_of};
+use crate::state::{Once, Shared, lock};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -37,9 +38,41 @@ pub struct Enqueue {
     /// What it carries beside its payload: layers around perform find it there
     /// ([`Perform::context`](crate::Perform::context)).
     pub context: BTreeMap<String, Value>,
+    /// A key of its own, under which it is taken in once.
+    once: Option<Once>,
     pub(super) place: Place,
     /// Where it is laid down instead of being put into the queue.
     stage: Option<Stage>,
+}
+
+impl Enqueue {
+    /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::put`](crate::JobQueue::put).
+    #[track_caller]
+    pub fn encoded<J: 'static>(payload: String) -> Self {
+        let (kind, delay, place) = (kind_of::<J>(), Duration::ZERO, Place::caller());
+        Self { kind, payload, delay, context: BTreeMap::new(), once: None, place, stage: None }
+    }
+
+    /// Where the report says that it was enqueued: for adapters, whose own code is not what somebody looks for.
+    pub fn called_at(mut self, location: &'static Location<'static>) -> Self {
+        self.place = Place::of(location);
+        self
+    }
+
+    /// Is taken in only if no job of its kind has been taken in under this key, be it over or not. Another one is dropped
+    /// ([`Conflict::Drop`]), and whoever enqueues it gets the id of the first; or refused ([`Conflict::Raise`]).
+    ///
+    /// # Panics
+    /// With another [`Conflict`]: a job that is over has no place to be taken, and nothing to be waited for.
+    pub fn once(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
+        assert!(
+            matches!(on_conflict, Conflict::Drop | Conflict::Raise),
+            "a second job under a key is dropped or refused; use `Conflict::Drop` or `Conflict::Raise`"
+        );
+        let refused = on_conflict == Conflict::Raise;
+        self.once = Some(Once { key: key.into().into_boxed_str(), refused });
+        self
+    }
 }
 
 /// Jobs that have come through the layers and are to be put into the queue together.
@@ -227,7 +260,8 @@ impl EnqueueLayers {
     ) -> Result<(JobId, Vec<Given>), EnqueueError> {
         let link = Link::Test(shared.clone());
         let stage = Stage::default();
-        let parcel = Parcel { kind, payload, delay, at: None, context: None, place: Place::caller() };
+        let place = Place::caller();
+        let parcel = Parcel { kind, payload, delay, at: None, context: None, once: None, place };
         let request = Enqueue { stage: Some(stage.clone()), ..parcel.request(Duration::ZERO) };
         let service = self.around(&link).expect("it is asked only where there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
@@ -300,18 +334,19 @@ impl Parcel {
     /// The request that this job is to the layers.
     pub(super) fn request(self, now: Duration) -> Enqueue {
         let delay = self.delay(now);
-        let Parcel { kind, payload, place, .. } = self;
-        Enqueue { kind, payload, delay, context: BTreeMap::new(), place, stage: None }
+        let Parcel { kind, payload, context, once, place, .. } = self;
+        let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
+        Enqueue { kind, payload, delay, context, once, place, stage: None }
     }
 
     /// What the layers have made of it.
     pub(super) fn of(request: Enqueue) -> Self {
-        let Enqueue { kind, payload, delay, context, place, .. } = request;
+        let Enqueue { kind, payload, delay, context, once, place, .. } = request;
         let context = match context.is_empty() {
             true => None,
             false => serde_json::to_string(&context).ok().map(String::into_boxed_str),
         };
-        Self { kind, payload, delay, at: None, context, place }
+        Self { kind, payload, delay, at: None, context, once, place }
     }
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::enqueue::{EnqueueLayers, EnqueueResult, enqueue_through, run_blocking};
+use super::enqueue::{Enqueue, EnqueueLayers, EnqueueResult, enqueue_through, run_blocking};
 use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
 use crate::hygiene::Hygiene;
 use crate::job::{JobId, JobState, LockTaken, kind_of};
 use crate::slots;
-use crate::state::{Incoming, Intake, Keys, State, call_site};
+use crate::state::{Incoming, Intake, Keys, Once, State, call_site};
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +112,8 @@ pub(super) struct Parcel {
     pub(super) at: Option<Duration>,
     /// What it carries beside its payload, as JSON.
     pub(super) context: Option<Box<str>>,
+    /// A key of its own, under which it is taken in once.
+    pub(super) once: Option<Once>,
     pub(super) place: Place,
 }
 
@@ -127,10 +129,11 @@ impl Parcel {
         &self,
         state: &mut State,
         delay: Duration,
-        keys: Keys,
+        mut keys: Keys,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Option<Answer> {
         let (kind, payload) = (self.kind, self.payload.clone());
+        keys.once.clone_from(&self.once);
         match state.take_in(Incoming { kind, payload, delay, keys }, dies) {
             Intake::In(job, id) => {
                 if self.context.is_some() {
@@ -209,6 +212,33 @@ impl JobQueue {
     #[track_caller]
     pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> EnqueueFuture {
         self.send(parcel(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
+    }
+
+    /// Puts a request into the queue as it is, through the layers around it.
+    ///
+    /// ```
+    /// use retryproof::{Conflict, Enqueue, World};
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     let queue = p.queue();
+    ///     p.handle(async move |order: u32| {
+    ///         let mail = Enqueue::encoded::<String>(format!("\"confirm {order}\""));
+    ///         queue.put(mail.once(format!("confirm-{order}"), Conflict::Drop)).await.map(drop)
+    ///     });
+    ///     p.handle(async |_mail: String| ());
+    /// });
+    /// world.enqueue_bulk([6_u32, 6]);
+    /// let drained = world.drain_all().run().unwrap();
+    /// assert_eq!(drained.succeeded, 3, "two orders, and one mail");
+    /// ```
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or its key is taken.
+    pub fn put(&self, request: Enqueue) -> EnqueueFuture {
+        let link = self.link.clone();
+        let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
+        EnqueueFuture { link, parcel: Ok(Parcel::of(request)), answering: None, performing: None, layered }
     }
 
     fn send(&self, parcel: Result<Parcel, EnqueueError>) -> EnqueueFuture {
@@ -290,7 +320,7 @@ pub(super) fn parcel<J: Serialize>(
     place: Place,
 ) -> Result<Parcel, EnqueueError> {
     match serde_json::to_string(job) {
-        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, place }),
+        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, once: None, place }),
         Err(error) => Err(EnqueueError::Unencodable { kind: kind.to_owned(), reason: error.to_string() }),
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Queue {
     /// By their root: how many jobs came below one of their own kind.
     families: BTreeMap<u32, u32>,
     pub(crate) locks: Locks,
+    /// The jobs that were enqueued under a key of their own: one for each kind and key.
+    pub(crate) keyed: BTreeMap<(&'static str, Box<str>), (u32, JobId)>,
     streams: Streams,
     /// Jobs that wait for those before them in their streams.
     blocked: usize,
@@ -90,6 +92,7 @@ impl Queue {
             attempts: 0,
             kind,
             payload: payload.into_boxed_str(),
+            id,
             trouble: None,
             at: now,
             turn: 0,

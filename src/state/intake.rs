@@ -15,6 +15,15 @@ use crate::timeline::{LockEvent, What};
 pub(crate) struct Keys {
     lock: Option<Box<str>>,
     pub(super) stream: Option<Box<str>>,
+    pub(crate) once: Option<Once>,
+}
+
+/// A key that whoever enqueues a job gives it, and what becomes of a second job of that kind under it.
+#[derive(Clone, Debug)]
+pub(crate) struct Once {
+    pub(crate) key: Box<str>,
+    /// Refused; otherwise it is dropped.
+    pub(crate) refused: bool,
 }
 
 /// A job that is to come into the queue.
@@ -52,17 +61,42 @@ impl Shared {
         };
         let at_enqueue = unique.filter(|unique| unique.lock.is_taken_at_enqueue());
         let lock = at_enqueue.and_then(|unique| (unique.key)(payload));
-        Keys { lock, stream: stream.and_then(|stream| stream(payload)) }
+        Keys { lock, stream: stream.and_then(|stream| stream(payload)), once: None }
     }
 }
 
 impl State {
-    /// Takes a job into the queue, if its lock lets it. `dies` is asked between taking the lock and enqueuing.
+    /// Takes a job into the queue, if none of its kind came under its key, and its lock lets it. `dies` is asked between
+    /// taking the lock and enqueuing.
     pub(crate) fn take_in(
         &mut self,
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
+        let Some(once) = incoming.keys.once.take() else { return self.past_lock(incoming, dies) };
+        let refused = self.refuses(incoming.kind, Some(&once));
+        let key = (incoming.kind, once.key);
+        if let Some(&(job, id)) = self.queue.keyed.get(&key) {
+            let then = if once.refused { Conflict::Raise } else { Conflict::Drop };
+            let event = LockEvent::Conflict { holder: format!("job#{job}"), then };
+            self.note(|| What::Lock { key: key.1.into_string(), event });
+            return refused.map_or(Intake::Known(id), Intake::Refused);
+        }
+        let intake = self.past_lock(incoming, dies);
+        if let Intake::In(job, id) = intake {
+            self.queue.keyed.insert(key, (job, id));
+        }
+        intake
+    }
+
+    /// Why a job under this key is refused, if it is.
+    pub(crate) fn refuses(&self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
+        let Once { key, .. } = once.filter(|once| once.refused)?;
+        let (job, _) = self.queue.keyed.get(&(kind, key.clone()))?;
+        Some(LockTaken { kind: kind.to_owned(), key: key.to_string(), holder: format!("job#{job}") })
+    }
+
+    fn past_lock(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
         let kind = incoming.kind;
         let Some(key) = incoming.keys.lock.take() else { return self.let_in(incoming) };
         let Some(unique) = self.options(kind).unique else { return self.let_in(incoming) };

@@ -13,6 +13,7 @@ mod order_properties;
 mod ordering;
 mod priorities;
 mod properties;
+mod put;
 mod retries;
 mod rows;
 mod shutdown;

@@ -1,0 +1,92 @@
+//! An apalis worker, broken and mended: it charges an order, and pushes a parcel.
+//!
+//! ```console
+//! $ cargo run -p retryproof-apalis --example order_worker
+//! ```
+
+#![expect(clippy::print_stdout, reason = "it is the example's purpose")]
+
+use apalis::prelude::*;
+use retryproof::service::fulfillment::{Fulfillment, Shipment};
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Explore, Report, Verdict, World};
+use retryproof_apalis::{ProcessExt, WorldStorage};
+use serde::{Deserialize, Serialize};
+
+/// An order that was placed, and is to be paid and sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct CompleteOrder {
+    order_id: u32,
+    amount_cents: u64,
+}
+
+/// A parcel that is to be sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ship {
+    order_id: u32,
+}
+
+/// What the handlers reach by `Data`. In production: an HTTP client, and a `PostgresStorage<Ship>`.
+type Till = Client<Payments>;
+type Depot = Client<Fulfillment>;
+type Parcels = WorldStorage<Ship>;
+
+/// As it was written first. Each of its two steps may happen, and the worker be told otherwise.
+async fn complete(
+    order: CompleteOrder,
+    till: Data<Till>,
+    mut parcels: Data<Parcels>,
+) -> Result<(), BoxDynError> {
+    till.charge(Charge::of_order(order.order_id, order.amount_cents)).await?;
+    parcels.push(Ship { order_id: order.order_id }).await?;
+    Ok(())
+}
+
+/// Mended: both steps bear a key that is the same at each try and at each delivery.
+async fn complete_once(
+    order: CompleteOrder,
+    id: TaskId,
+    till: Data<Till>,
+    mut parcels: Data<Parcels>,
+) -> Result<(), BoxDynError> {
+    till.charge(Charge::of_order(order.order_id, order.amount_cents).key(id.to_string())).await?;
+    let parcel = TaskBuilder::new(Ship { order_id: order.order_id }).idempotency_key(id.to_string());
+    parcels.push_task(parcel.build()).await?;
+    Ok(())
+}
+
+/// Sends a parcel, once for each task.
+async fn ship(parcel: Ship, id: TaskId, depot: Data<Depot>) -> Result<(), BoxDynError> {
+    let shipment = Shipment::of_order(parcel.order_id, "pr_3", 1).address("1 Main St");
+    depot.request(shipment.key(id.to_string())).await?;
+    Ok(())
+}
+
+/// Explores what may go wrong with the worker of orders that `run` adds to a process, and with that of parcels.
+fn explore(name: &str, run: impl Fn(&retryproof::Process) + Clone + Sync + 'static) -> Report {
+    Explore::new().name(name).run(async |world: &World| {
+        let run = run.clone();
+        world.process("worker", move |p| {
+            run(p);
+            let parcels = WorkerBuilder::new("parcels").backend(p.storage()).data(p.fulfillment());
+            p.run_worker(parcels.build(ship));
+        });
+        world.enqueue(CompleteOrder { order_id: 6, amount_cents: 2_598 });
+        world.settle().await;
+    })
+}
+
+fn main() {
+    let broken = explore("order_worker", |p| {
+        let orders =
+            WorkerBuilder::new("orders").backend(p.storage()).data(p.payments()).data(p.storage::<Ship>());
+        p.run_worker(orders.retry(RetryPolicy::retries(2)).build(complete));
+    });
+    let mended = explore("order_worker_mended", |p| {
+        let orders =
+            WorkerBuilder::new("orders").backend(p.storage()).data(p.payments()).data(p.storage::<Ship>());
+        p.run_worker(orders.retry(RetryPolicy::retries(2)).build(complete_once));
+    });
+    println!("{broken}\n{mended}");
+    assert_eq!((broken.verdict(), mended.verdict()), (Verdict::Violated, Verdict::RetryProof));
+}

@@ -1,0 +1,254 @@
+//! The world's queue as a backend of apalis: what tasks are pushed into.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use apalis_core::backend::codec::Codec;
+use apalis_core::backend::finalize::Durable;
+use apalis_core::backend::future::BoxSyncFuture;
+use apalis_core::backend::{Backend, BackendConfig, WireFormatBackend};
+use apalis_core::task::task_id::RandomId;
+use apalis_core::task::{ExecutionContext, Task};
+use apalis_core::worker::context::WorkerContext;
+use futures_sink::Sink;
+use futures_util::{FutureExt, TryFutureExt};
+use retryproof::{Clock, Conflict, Enqueue, EnqueueError, JobQueue, Process};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use crate::capture::Capture;
+use crate::carried::Carried;
+use crate::wall_clock;
+
+/// Arguments as JSON, as apalis' databases have them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonCodec;
+
+impl<T: Serialize + DeserializeOwned> Codec<T> for JsonCodec {
+    type Error = serde_json::Error;
+    type Compact = Vec<u8>;
+
+    fn encode(&self, value: &T) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(value)
+    }
+
+    fn decode(&self, text: &Vec<u8>) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+}
+
+/// Why a task was not pushed, or may not have been.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The queue did not take it, or did not say whether it did.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+    /// The arguments, encoded by the caller, are no JSON.
+    #[error(
+        "a task's arguments are no JSON: {0}; push what serde_json has written, or push the arguments themselves"
+    )]
+    NotJson(serde_json::Error),
+    /// A worker was run, where the world is what runs it.
+    #[error(
+        "a worker on a `WorldStorage` is run by its process: give it to `p.run_worker(…)` instead of running it"
+    )]
+    RunByHand,
+}
+
+/// The world's queue as a backend of apalis, for tasks of one type: an apalis
+/// [`TaskSink`](apalis_core::backend::TaskSink), as one incarnation of a process reaches it, and what a worker is built on.
+///
+/// Tasks pushed together (`push_bulk`, `push_stream`, `push_all`) are taken in together or not at all. What is pushed is
+/// not there until it is flushed, which all those methods do; until then it dies with the process.
+///
+/// ```
+/// use apalis_core::backend::TaskSink;
+/// use apalis_core::task::data::Data;
+/// use apalis_core::worker::builder::WorkerBuilder;
+/// use retryproof::World;
+/// use retryproof_apalis::{ProcessExt, TaskSinkError, StorageError, WorldStorage};
+///
+/// async fn order(order: u32, mails: Data<WorldStorage<String>>) -> Result<(), TaskSinkError<StorageError>> {
+///     mails.0.clone().push(format!("confirm {order}")).await
+/// }
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let worker = WorkerBuilder::new("orders").backend(p.storage::<u32>()).data(p.storage::<String>()).build(order);
+///     p.run_worker(worker);
+///     p.handle(async |_mail: String| ());
+/// });
+/// world.enqueue(6_u32);
+/// world.perform_one::<u32>().unwrap();
+/// world.assert_enqueued(|mail: &String| mail == "confirm 6");
+/// ```
+pub struct WorldStorage<Args> {
+    queue: JobQueue,
+    clock: Clock,
+    location: &'static Location<'static>,
+    epoch: Option<u64>,
+    on_duplicate: Conflict,
+    pushed: Vec<Enqueue>,
+    flushing: Option<BoxSyncFuture<Result<(), EnqueueError>>>,
+    codec: JsonCodec,
+    args: PhantomData<fn() -> Args>,
+}
+
+impl<Args> fmt::Debug for WorldStorage<Args> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let args = std::any::type_name::<Args>();
+        f.debug_struct("WorldStorage")
+            .field("args", &args)
+            .field("pushed", &self.pushed.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Args> Clone for WorldStorage<Args> {
+    /// Another handle of the same queue, with nothing pushed.
+    fn clone(&self) -> Self {
+        let Self { location, epoch, on_duplicate, codec, .. } = *self;
+        let (queue, clock) = (self.queue.clone(), self.clock.clone());
+        let (pushed, flushing, args) = (Vec::new(), None, PhantomData);
+        Self { queue, clock, location, epoch, on_duplicate, pushed, flushing, codec, args }
+    }
+}
+
+impl<Args: 'static> WorldStorage<Args> {
+    pub(crate) fn new(process: &Process, location: &'static Location<'static>) -> Self {
+        let (queue, clock) = (process.queue(), process.clock());
+        let (pushed, flushing, args) = (Vec::new(), None, PhantomData);
+        let (epoch, on_duplicate, codec) = (None, Conflict::Drop, JsonCodec);
+        Self { queue, clock, location, epoch, on_duplicate, pushed, flushing, codec, args }
+    }
+
+    /// Takes the times of tasks (`run_at_timestamp`, `run_at_time`) for those of a clock which showed this Unix second when
+    /// the world began, and which goes with the world's ([`Process::clock`]).
+    ///
+    /// Without it they are taken for times of the wall clock, and what counts is how far they lie ahead of it: `run_after`,
+    /// `run_in_seconds` and their like, which read the wall clock, wait in virtual time for as long as they say, in whole
+    /// seconds. A date that is written down somewhere (`run_at_timestamp(1_900_000_000)`) lies less far ahead each second,
+    /// and is the same in every run only with this.
+    #[must_use = "the storage itself stays as it is"]
+    pub fn epoch(mut self, unix_seconds: u64) -> Self {
+        self.epoch = Some(unix_seconds);
+        self
+    }
+
+    /// Refuses a task whose idempotency key another one has or had ([`EnqueueError::Locked`]), as apalis-postgres does. Unless
+    /// told it is dropped in silence, as by apalis-sqlite and `MemoryStorage`.
+    #[must_use = "the storage itself stays as it is"]
+    pub fn refuse_duplicates(mut self) -> Self {
+        self.on_duplicate = Conflict::Raise;
+        self
+    }
+
+    /// What the queue is to be asked for a task.
+    fn request(&self, payload: String, pushed: &ExecutionContext) -> Enqueue {
+        let mut request = Enqueue::encoded::<Args>(payload).called_at(self.location);
+        if let Some(run_at) = pushed.run_at() {
+            request.delay = match self.epoch {
+                None => Duration::from_secs(run_at.saturating_sub(wall_clock::second())),
+                Some(epoch) => {
+                    Duration::from_secs(run_at.saturating_sub(epoch)).saturating_sub(self.clock.now())
+                }
+            };
+        }
+        Carried::of(pushed, pushed.run_at().filter(|_| self.epoch.is_some())).put_into(&mut request);
+        match (pushed.idempotency_key(), pushed.task_id()) {
+            (Some(key), _) => request.once(key, self.on_duplicate),
+            // Databases have the id for primary key.
+            (None, Some(id)) => request.once(format!("id {id}"), Conflict::Raise),
+            (None, None) => request,
+        }
+    }
+}
+
+impl<Args: 'static> Sink<Task<Vec<u8>>> for WorldStorage<Args> {
+    type Error = StorageError;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), StorageError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, task: Task<Vec<u8>>) -> Result<(), StorageError> {
+        let (args, pushed) = task.take();
+        let _: IgnoredAny = serde_json::from_slice(&args).map_err(StorageError::NotJson)?;
+        let payload = String::from_utf8(args).expect("JSON is UTF-8");
+        let request = self.request(payload, &pushed);
+        self.pushed.push(request);
+        Ok(())
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), StorageError>> {
+        let this = &mut *self;
+        if this.flushing.is_none() {
+            let mut pushed = std::mem::take(&mut this.pushed);
+            let flushing = match pushed.len() {
+                0 => return Poll::Ready(Ok(())),
+                1 => this.queue.put(pushed.remove(0)).map_ok(drop).boxed(),
+                _ => this.queue.put_bulk::<Args>(pushed).map_ok(drop).boxed(),
+            };
+            this.flushing = Some(flushing.into());
+        }
+        let flushing = this.flushing.as_mut().expect("it was put there");
+        let flushed = std::task::ready!(flushing.poll_unpin(cx));
+        this.flushing = None;
+        Poll::Ready(flushed.map_err(StorageError::Enqueue))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), StorageError>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl<Args> Backend for WorldStorage<Args> {
+    type Task = Task<Vec<u8>>;
+    type Error = StorageError;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), StorageError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_next(
+        &mut self,
+        _: &mut Context<'_>,
+        _: &WorkerContext,
+    ) -> Poll<Option<Result<Task<Vec<u8>>, StorageError>>> {
+        Poll::Ready(Some(Err(StorageError::RunByHand)))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, _: &WorkerContext) -> Poll<Result<(), StorageError>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Args> BackendConfig for WorldStorage<Args> {
+    type Args = Args;
+    type Id = RandomId;
+    type Kind = Durable;
+    type Config = ();
+    type Layer = Capture<Args>;
+
+    fn config(&self) -> &() {
+        &()
+    }
+
+    fn middleware(&mut self, worker: &mut WorkerContext) -> Capture<Args> {
+        Capture::new(worker.clone())
+    }
+}
+
+impl<Args> WireFormatBackend for WorldStorage<Args> {
+    type Codec = JsonCodec;
+    type Compact = Vec<u8>;
+
+    fn codec(&self) -> &JsonCodec {
+        &self.codec
+    }
+}

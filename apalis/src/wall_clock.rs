@@ -1,0 +1,56 @@
+//! The wall clock, which apalis reads behind its caller's back: what keeps a run from depending on it.
+//!
+//! `TaskBuilder::run_after` writes down the wall clock's present second plus the delay, whole seconds both. Whoever takes
+//! such a task in finds the delay again by subtracting the present second, unless that is another one by now.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// More than a poll of a handler takes.
+const MARGIN: Duration = Duration::from_millis(5);
+
+#[expect(clippy::disallowed_methods, reason = "the wall clock is what `TaskBuilder::run_after` has added to")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// The present second, since the Unix epoch.
+pub(crate) fn second() -> u64 {
+    now().as_secs()
+}
+
+/// Waits for the next second, if it is about to begin: what is polled next builds and pushes its tasks within one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "5 ms of each second at most, so that no run sees the second change"
+)]
+pub(crate) fn steady() {
+    let left = left_of_second(now());
+    if left < MARGIN {
+        std::thread::sleep(left);
+    }
+}
+
+fn left_of_second(now: Duration) -> Duration {
+    Duration::from_secs(1) - Duration::from_nanos(u64::from(now.subsec_nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_second() {
+        assert_eq!(left_of_second(Duration::from_millis(7_000)), Duration::from_secs(1));
+        assert_eq!(left_of_second(Duration::from_millis(7_999)), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn no_second_ends_right_after_it_was_waited_for() {
+        let until = now() + Duration::from_millis(1_100);
+        while now() < until {
+            steady();
+            // Most of the margin is for the poll itself.
+            assert!(left_of_second(now()) > MARGIN / 2, "the second is about to change");
+        }
+    }
+}
