@@ -13,7 +13,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -28,7 +28,18 @@ const BLIND_LOOKS: u32 = 200;
 const LAST_LOOKS: u32 = 1_500;
 
 /// What runs on a thread.
-type Work = Box<dyn FnOnce() + Send>;
+pub(crate) struct Code {
+    pub(crate) work: Box<dyn FnOnce() + Send>,
+    pub(crate) whose: Box<dyn Whose>,
+}
+
+/// Whose code it is that runs on a thread. Asked there: to hand the turn over and back takes longer than most steps.
+pub(crate) trait Whose: Send {
+    /// At a point: whether it goes on at once. Otherwise it is somebody else's turn.
+    fn goes_on(&self) -> bool;
+    /// Whether nothing of it is to go on any more.
+    fn is_dead(&self) -> bool;
+}
 
 /// Whose turn it is.
 enum Turn {
@@ -36,7 +47,7 @@ enum Turn {
     Idle,
     /// The executor's: the slot was given to somebody who has not begun.
     Taken,
-    Begin(Work, Waker),
+    Begin(Code, Waker),
     /// The thread's, between two points.
     Running,
     /// The executor's: the thread is at a point.
@@ -56,6 +67,8 @@ enum Turn {
 struct Baton {
     turn: Mutex<Turn>,
     handed: Condvar,
+    /// How many points the thread has passed without handing it over.
+    points: AtomicU32,
     /// Where the system tells what the thread does.
     status: OnceLock<Option<PathBuf>>,
 }
@@ -79,7 +92,7 @@ pub(crate) enum Progress {
 impl Baton {
     fn new() -> Arc<Self> {
         let (turn, handed, status) = (Mutex::new(Turn::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, status })
+        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status })
     }
 
     fn lock(&self) -> MutexGuard<'_, Turn> {
@@ -101,7 +114,7 @@ impl Baton {
     /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
     fn wait(&self, looks: u32) -> Progress {
         let mut turn = self.lock();
-        let mut asleep = 0;
+        let (mut asleep, mut passed) = (0, 0);
         loop {
             match *turn {
                 Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
@@ -127,7 +140,8 @@ impl Baton {
                 }
                 None => looks.max(BLIND_LOOKS),
             };
-            asleep += 1;
+            let points = self.points.load(Ordering::Relaxed);
+            asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
             if asleep >= most {
                 if let Turn::Running = *turn {
                     *turn = Turn::Asleep { stopped: false };
@@ -182,6 +196,7 @@ struct Here {
     baton: Arc<Baton>,
     /// Who is woken by what it waits for; only while it is its turn, since whoever holds one may wake from outside.
     waker: RefCell<Option<Waker>>,
+    whose: Box<dyn Whose>,
 }
 
 thread_local! {
@@ -249,19 +264,37 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
             return Ok(output);
         }
         drop(waker);
-        here.wait()?;
+        // One that fell asleep on its way here runs beside others.
+        let is_its_turn = matches!(*here.baton.lock(), Turn::Running);
+        if is_its_turn && here.whose.is_dead() {
+            return Err(stopped());
+        }
+        if !is_its_turn || !here.goes_on() {
+            here.wait()?;
+        }
     }
 }
 
+/// This thread unwinds, and its destructors wait for nobody.
+fn stopped() -> Stopped {
+    set_here(None);
+    Stopped
+}
+
 impl Here {
+    /// Whether it goes on at once, after a point: nobody else could.
+    fn goes_on(&self) -> bool {
+        let goes_on = self.whose.goes_on();
+        if goes_on {
+            self.baton.points.fetch_add(1, Ordering::Relaxed);
+        }
+        goes_on
+    }
+
     fn wait(&self) -> Result<(), Stopped> {
         self.waker.take();
-        let waker = self.baton.yield_turn();
-        if waker.is_err() {
-            // It unwinds, and its destructors wait for nobody.
-            set_here(None);
-        }
-        *self.waker.borrow_mut() = Some(waker?);
+        let waker = self.baton.yield_turn().map_err(|_| stopped())?;
+        *self.waker.borrow_mut() = Some(waker);
         Ok(())
     }
 }
@@ -273,11 +306,16 @@ fn serve(baton: &Arc<Baton>) {
     let mut turn = baton.lock();
     loop {
         match std::mem::replace(&mut *turn, Turn::Running) {
-            Turn::Begin(work, waker) => {
+            Turn::Begin(Code { work, whose }, waker) => {
                 drop(turn);
-                set_here(Some(Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)) })));
+                let here = Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)), whose });
+                set_here(Some(here.clone()));
                 work();
                 set_here(None);
+                if here.whose.is_dead() {
+                    baton.hand(baton.lock(), Turn::Quit);
+                    return;
+                }
                 baton.hand(baton.lock(), Turn::Idle);
                 turn = baton.lock();
                 continue;
@@ -315,7 +353,7 @@ impl Slots {
         &self,
         name: impl FnOnce(usize) -> String,
         welcome: impl FnOnce() + Send + 'static,
-        work: Work,
+        code: Code,
         sleepers: &Arc<Sleepers>,
     ) -> Running {
         let mut slots = self.0.borrow_mut();
@@ -337,7 +375,7 @@ impl Slots {
             }
         };
         *baton.lock() = Turn::Taken;
-        Running { baton, work: Some(work), has_ended: false, sleepers: sleepers.clone() }
+        Running { baton, code: Some(code), has_ended: false, sleepers: sleepers.clone() }
     }
 
     /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
@@ -355,7 +393,7 @@ impl Slots {
 /// Work under way on the thread of a slot.
 pub(crate) struct Running {
     baton: Arc<Baton>,
-    work: Option<Work>,
+    code: Option<Code>,
     has_ended: bool,
     sleepers: Arc<Sleepers>,
 }
@@ -369,8 +407,8 @@ impl fmt::Debug for Running {
 impl Running {
     /// Has the thread go on to its next point, in the name of whoever `waker` wakes.
     pub(crate) fn resume(&mut self, waker: &Waker) -> Progress {
-        let progress = match self.work.take() {
-            Some(work) => self.baton.give(Turn::Begin(work, waker.clone())),
+        let progress = match self.code.take() {
+            Some(code) => self.baton.give(Turn::Begin(code, waker.clone())),
             None => {
                 let turn = self.baton.lock();
                 match *turn {

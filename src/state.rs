@@ -2,12 +2,14 @@
 
 mod bounds;
 mod intake;
+mod stride;
 mod touched;
 mod woken;
 
 pub use bounds::Stuck;
 
 pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -478,6 +480,8 @@ pub(crate) struct Shared {
     pub(crate) woken: Arc<Woken>,
     /// Threads of slots that wait for what the harness does not know.
     pub(crate) sleepers: Arc<Sleepers>,
+    /// The task that is polled, for such a thread.
+    pub(crate) strides: Strides,
     /// Whether a process may be about to stop.
     pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
@@ -534,6 +538,7 @@ impl Shared {
             state,
             woken,
             sleepers,
+            strides: Strides::default(),
             services,
             keyed,
             stopping,

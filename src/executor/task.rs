@@ -6,12 +6,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::choice::{Actor, Name, Place};
-use crate::clock::{TaskId, Wake};
+use crate::clock::TaskId;
 use crate::job::JobFailure;
 use crate::life::Life;
 use crate::process::Attempt;
-use crate::state::{Shared, State, TaskWaker};
-use crate::steps::Thing;
+use crate::state::{Look, Next, Shared, State, Stride, TaskWaker};
 
 /// What a task works at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,17 +50,6 @@ impl fmt::Debug for Task {
     }
 }
 
-/// What is to be looked at between two steps of a task.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    /// Somebody wants to see the world after each of them.
-    pub(super) watched: bool,
-    /// Another task could go on instead.
-    pub(super) switching: bool,
-    /// Another worker could take the job meanwhile.
-    pub(super) overtaking: bool,
-}
-
 impl Task {
     pub(super) fn new(id: TaskId, host: usize, work: Work, future: Attempt, shared: &Shared) -> Self {
         let wake = TaskWaker::new(id, shared.woken.clone());
@@ -97,43 +85,20 @@ impl Task {
         now: Duration,
         look: Look,
     ) -> (Poll<Result<(), JobFailure>>, bool) {
+        let stride = Stride { task: self.id, job: self.job(), now, look };
+        shared.strides.lend(stride, &self.wake);
         loop {
-            if shared.reduces() {
-                shared.state().begin_step(Some(self.id), &shared.woken);
-            }
-            self.wake.begin();
+            stride.begin(shared, &self.wake);
             let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
-            let woken = self.wake.end();
-            if polled.is_ready() || !woken || life.is_ending() {
-                return (polled, woken);
-            }
-            let mut state = shared.state();
-            let at_line = std::mem::take(&mut state.at_line);
-            if at_line {
-                // Memory that is shared between threads is not seen.
-                state.touch(Thing::Everything, true);
-            }
-            if look.overtaking && !at_line && self.is_overtaken(&mut state) {
-                return (polled, false);
-            }
-            let others = look.switching && (shared.woken.any() || state.queue.ready_count() > 0);
-            if look.watched || others || state.clock.now() != now || !state.step() {
+            let next = shared.strides.take();
+            let next = next
+                .unwrap_or_else(|| stride.next(shared, &self.wake, polled.is_ready() || life.is_ending()));
+            if let Next::Rests { woken, stalled_until } = next {
+                self.stalled_until = stalled_until;
+                shared.strides.give_back();
                 return (polled, woken);
             }
         }
-    }
-
-    /// After a step that the task could follow with another. True: its worker stands still until its lease is over,
-    /// and the job is handed out again meanwhile.
-    fn is_overtaken(&mut self, state: &mut State) -> bool {
-        let Some((job, attempt)) = self.job() else { return false };
-        if !state.queue.is_held_by(job, attempt) || !state.lease_runs_out() {
-            return false;
-        }
-        let until = state.queue.lease_runs_out(job, state.clock.now());
-        self.stalled_until = Some(until);
-        state.clock.set(until, Wake::Task(self.id));
-        true
     }
 
     /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.

@@ -6,10 +6,11 @@
 //! another one of them could go on instead.
 
 use super::Executor;
-use super::task::{Look, Task};
+use super::task::Task;
 use crate::choice::Actor;
 use crate::clock::TaskId;
 use crate::job::Delivery;
+use crate::state::Look;
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::handler::{Attempt, Handler};
 use super::link::Link;
 use crate::job::{JobFailure, JobResult};
-use crate::slots::{Progress, Running, Slots};
+use crate::life::Life;
+use crate::slots::{Code, Progress, Running, Slots, Whose};
 use crate::state::lock;
 use crate::{life, panics, runtime};
 
@@ -57,6 +58,7 @@ pub(super) struct Blocking<J, F> {
 
 impl<J, F> Blocking<J, F> {
     pub(super) fn new(link: Link, slots: Slots, handler: F) -> Self {
+        link.shared().strides.are_used();
         Self { link, slots, handler: Arc::new(handler), takes: PhantomData }
     }
 }
@@ -81,6 +83,17 @@ where
     }
 }
 
+impl Whose for Arc<Life> {
+    fn goes_on(&self) -> bool {
+        // Where anybody is asleep it is looked at each handover whether they still are.
+        !self.shared.sleepers.any() && self.shared.goes_on(self.is_ending())
+    }
+
+    fn is_dead(&self) -> bool {
+        Life::is_dead(self)
+    }
+}
+
 /// How the code of an attempt has ended, once it has.
 type Ended<R> = Arc<Mutex<Option<std::thread::Result<R>>>>;
 
@@ -98,8 +111,7 @@ impl<R: Send + 'static> Blocked<R> {
     fn begin(&mut self, code: Box<dyn FnOnce() -> R + Send>) -> Running {
         let life = self.link.life_shared().expect("an attempt is a process's").clone();
         let (ended, around, context) = (self.ended.clone(), self.around.clone(), runtime::lend());
-        let shared = life.shared.clone();
-        let process = life.process;
+        let (process, same) = (life.process, life.clone());
         let work = move || {
             let mut code = Some(code);
             let mut result = None;
@@ -112,7 +124,8 @@ impl<R: Send + 'static> Blocked<R> {
             *lock(&ended) = Some(result);
         };
         let name = |slot| format!("{process}-slot-{}", slot + 1);
-        self.slots.begin(name, panics::lend(), Box::new(work), &shared.sleepers)
+        let (sleepers, work) = (same.shared.sleepers.clone(), Box::new(work));
+        self.slots.begin(name, panics::lend(), Code { work, whose: Box::new(same) }, &sleepers)
     }
 }
 
@@ -133,7 +146,7 @@ impl<R: JobResult + Send + 'static> Future for Blocked<R> {
         match result {
             Ok(result) => Poll::Ready(result.into_result()),
             // Its process has died: the executor sees to that.
-            Err(_) if this.link.life().is_some_and(life::Life::is_ending) => Poll::Pending,
+            Err(_) if this.link.life().is_some_and(Life::is_ending) => Poll::Pending,
             Err(payload) => Poll::Ready(Err(JobFailure::of_panic(panics::text(&*payload)))),
         }
     }

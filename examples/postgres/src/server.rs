@@ -38,7 +38,13 @@ const SETTINGS: &str = "
     listen_addresses = ''
     fsync = off
     full_page_writes = off
+    synchronous_commit = off
+    wal_level = minimal
+    max_wal_senders = 0
+    checkpoint_timeout = 1h
     autovacuum = off
+    jit = off
+    track_counts = off
     max_connections = 60
     shared_buffers = 32MB
     # Longer than the harness takes to see that both wait, and shorter than it waits for this.

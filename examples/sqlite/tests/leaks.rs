@@ -8,14 +8,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use retryproof::{Explore, Report, Verdict, World};
-use retryproof_sqlite::memory::{self, Memory};
+use retryproof_sqlite::memory::{self, Template};
 use retryproof_sqlite::pipeline::{InSqlite, TABLES, complete, complete_blocking};
 use retryproof_sqlite::watched::Pool;
 
 fn explored(blocks: bool) -> Report {
-    Explore::new().name("pipeline").run(async move |world: &World| {
-        let database = Rc::new(Memory::new(TABLES));
-        database.connection.execute_batch("INSERT INTO orders (id, cents) VALUES (6, 2598)").unwrap();
+    let template = Template::new(&format!("{TABLES}; INSERT INTO orders (id, cents) VALUES (6, 2598)"));
+    Explore::new().name("pipeline").run(async |world: &World| {
+        let database = Rc::new(template.copy());
         let name = database.name().to_owned();
         world.process("worker", move |p| {
             let (payments, parcels, outside) = (p.payments(), p.fulfillment(), p.outside("db"));
