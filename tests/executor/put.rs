@@ -132,7 +132,7 @@ fn a_key_does_not_wait() {
 #[test]
 fn a_job_is_known_by_the_same_id_at_each_delivery() {
     let world = World::fake();
-    world.process("worker", |p| drop(p.handle(async |_: u32| Err::<(), _>("no")).max_retries(2)));
+    world.process("worker", |p| _ = p.handle(async |_: u32| Err::<(), _>("no")).max_retries(2));
     let ids = world.enqueue_bulk([6_u32, 6]);
     assert_eq!(world.all_jobs().iter().map(|job| job.id).collect::<Vec<_>>(), ids);
     world.settle().run();
