@@ -120,7 +120,11 @@ pub(crate) fn wreck(effects: &[Effect], before: &States, after: &States) -> Vec<
     let was = |name: Name| before.iter().find(|(known, _)| *known == name).map(|(_, json)| json);
     for (name, json) in after.iter().filter(|(name, json)| was(*name) != Some(json)) {
         const MOST: usize = 24;
-        told.push(if json.len() <= MOST { format!("{name} = {json}") } else { format!("{name} saved") });
+        told.push(if json.len() <= MOST {
+            format!("{name} = {json}")
+        } else {
+            format!("{name} has changed")
+        });
     }
     told
 }
