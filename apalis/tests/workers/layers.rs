@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use apalis::layers::limit::RateLimitLayer;
 use apalis::prelude::*;
 use retryproof::service::payments::Charge;
-use retryproof::{JobState, Report, World};
+use retryproof::{JobState, Perform, Report, Verdict, World};
 use retryproof_apalis::ProcessExt;
 use tower::{Layer, Service};
 
@@ -234,6 +234,81 @@ fn a_worker_that_was_stopped_leaves_tasks_in_the_queue() {
     let drained = world.drain_all().run().unwrap();
     assert_eq!((drained.succeeded, drained.snoozed), (1, 1));
     assert_eq!(world.all_jobs()[1].state, JobState::Scheduled);
+}
+
+/// A layer of the harness's, between a job and its worker: it lets later jobs overtake earlier ones.
+#[derive(Clone)]
+struct Dawdle;
+
+#[derive(Clone)]
+struct Dawdling<S>(S);
+
+impl<S> Layer<S> for Dawdle {
+    type Service = Dawdling<S>;
+
+    fn layer(&self, inner: S) -> Dawdling<S> {
+        Dawdling(inner)
+    }
+}
+
+impl<S> Service<Perform> for Dawdling<S>
+where
+    S: Service<Perform, Future: 'static>,
+    S::Response: 'static,
+    S::Error: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Perform) -> Self::Future {
+        let wait = 10 * S - request.job.number * S;
+        let calling = self.0.call(request);
+        Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            calling.await
+        })
+    }
+}
+
+async fn note_id(job: u32, id: TaskId, log: Data<Log>) {
+    log.update(|log| log.push(format!("{job}: {id}")));
+}
+
+#[test]
+fn each_job_is_told_its_own_id_whatever_lies_between() {
+    let world = World::fake();
+    let log = log(&world);
+    let noted = log.clone();
+    world.process("worker", move |p| {
+        let worker = WorkerBuilder::new("orders").backend(p.storage()).data(noted.clone());
+        p.run_worker(worker.build(note_id)).layer(Dawdle);
+    });
+    let ids = world.enqueue_bulk([1_u32, 2, 3]);
+    world.settle().run();
+    let expected = [3, 2, 1].map(|job| format!("{job}: {}", ids[job - 1]));
+    assert_eq!(log.get(), expected);
+}
+
+async fn sleep_by_apalis(_: u32) {
+    apalis_core::timer::sleep(std::time::Duration::from_secs(10)).await;
+}
+
+#[test]
+fn a_sleep_of_apalis_own_is_none_of_the_worlds() {
+    let report = deviations(1).run(async |world: &World| {
+        world.process("worker", |p| {
+            p.run_worker(WorkerBuilder::new("orders").backend(p.storage()).build(sleep_by_apalis));
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    assert!(report.to_string().contains("nothing can go on and no timer is set"), "{report}");
 }
 
 #[test]
