@@ -35,30 +35,28 @@ def number(version):
     return tuple(int(part) for part in (version.split(".") + ["0", "0"])[:3])
 
 
+def built_from(name):
+    """What a member is built from, with all its features. `cargo metadata` lists what weak features could bring in, too."""
+    command = ["cargo", "tree", "--locked", "-p", name, "--all-features", "-e", "no-dev", "--target", "all", "--prefix", "none"]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {tuple(line.split()[:2]) for line in printed.splitlines() if line}
+
+
 def msrv():
     data = metadata("--all-features")
-    packages = {package["id"]: package for package in data["packages"]}
-    nodes = {node["id"]: node for node in data["resolve"]["nodes"]}
+    needs = {(package["name"], f"v{package['version']}"): package["rust_version"] for package in data["packages"]}
     wrong = []
     for member in members(data):
         ours = member["rust_version"]
         if not ours:
             wrong.append(f"{member['name']} declares no rust-version")
             continue
-        seen, waiting = set(), [member["id"]]
-        while waiting:
-            at = waiting.pop()
-            if at in seen:
-                continue
-            seen.add(at)
-            theirs = packages[at]["rust_version"]
+        built = built_from(member["name"])
+        for name, version in sorted(built):
+            theirs = needs[name, version]
             if theirs and number(theirs) > number(ours):
-                name = f"{packages[at]['name']} {packages[at]['version']}"
-                wrong.append(f"{member['name']} supports Rust {ours}, but {name} needs {theirs}")
-            for dependency in nodes[at]["deps"]:
-                if any(kind["kind"] != "dev" for kind in dependency["dep_kinds"]):
-                    waiting.append(dependency["pkg"])
-        print(f"{member['name']}: Rust {ours}, and so do the {len(seen) - 1} crates that it is built from")
+                wrong.append(f"{member['name']} supports Rust {ours}, but {name} {version} needs {theirs}")
+        print(f"{member['name']}: Rust {ours}, and so do the {len(built) - 1} crates that it is built from")
     for line in wrong:
         print(line, file=sys.stderr)
     sys.exit(bool(wrong))

@@ -100,6 +100,8 @@
 //!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
 //!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
 //!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
+//! * *Queues of others*: what an adapter needs. An [`Enqueue`] may be known by its name, and may have a [`JobKey`];
+//!   [`Process::handle_raw`] handles it, and is given a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
 //!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
@@ -253,8 +255,8 @@ pub use executor::{DrainError, Drained};
 #[cfg(feature = "http")]
 pub use http::Http;
 pub use job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobResult,
-    JobState, JobView, LockTaken, Ordered, Unique,
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
+    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
 };
 #[cfg(feature = "loom")]
 pub use model::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
@@ -262,8 +264,8 @@ pub use oracle::Oracle;
 pub use process::{
     Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, Retries, Rng, StopSignal, Stopping,
-    Store, StoreCall, Transaction, TypedCall,
+    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng,
+    StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 pub use report::{
     Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,

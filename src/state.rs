@@ -2,6 +2,7 @@
 
 mod bounds;
 mod intake;
+mod keyed;
 mod stride;
 mod touched;
 mod woken;
@@ -383,7 +384,7 @@ impl State {
     /// Takes a job into the queue.
     fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
         self.touch(Thing::Queue, true);
-        let Incoming { kind, payload, delay, keys: Keys { stream, .. } } = incoming;
+        let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
         let now = self.clock.now();
         let due = now.saturating_add(delay);
         if self.timeline.is_recording() {
@@ -392,7 +393,7 @@ impl State {
             self.note(|| What::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
-        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream }, now);
+        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
         self.bound_family(job);
         (job, id)
     }
@@ -419,6 +420,14 @@ impl State {
     /// The options of the kind of a job.
     fn options_of(&self, job: u32) -> Option<&KindOptions> {
         self.options_if_known(self.queue.job(job).kind)
+    }
+
+    /// How often a job is tried again, and when.
+    pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
+        let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
+        let own = self.queue.job(job).trouble.as_ref().and_then(|trouble| trouble.max_retries);
+        policy.max_retries = own.or(policy.max_retries);
+        policy
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {

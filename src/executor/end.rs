@@ -129,7 +129,7 @@ impl Executor {
         let (policy, failures, since, now, calm) = {
             let state = self.shared.state();
             let failing = state.queue.job(job);
-            let policy = state.options(failing.kind).retry;
+            let policy = state.retry_policy(job);
             let since = failing.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or_default();
             (policy, failing.failures() - 1, since, state.clock.now(), state.calm)
         };

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 
 use send_wrapper::SendWrapper;
 
-use super::{JobView, Refusal, short_kind};
+use super::{JobError, JobView, Refusal, short_kind};
 
 /// Why an attempt failed: the text, and the error itself.
 ///
@@ -106,8 +106,14 @@ impl JobFailure {
         Self { text, error: Source(None), error_type: "panic", transient: false, cause: Cause::Error }
     }
 
+    /// The job could not be run at all: it goes to the dead set with this reason, is not tried again, and is a violation. For
+    /// handlers that decode payloads themselves ([`Process::handle_raw`](crate::Process::handle_raw)).
+    pub fn cannot_run(error: &JobError) -> Self {
+        Self::not_run(error.to_string())
+    }
+
     /// The payload does not decode.
-    pub(crate) fn not_run(text: String) -> Self {
+    fn not_run(text: String) -> Self {
         Self { cause: Cause::NotRun, error_type: "JobError", ..Self::of_text(text) }
     }
 

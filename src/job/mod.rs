@@ -1,18 +1,21 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
 mod ordered;
+mod raw;
 mod retry;
 mod unique;
 
 mod failure;
 
 pub use ordered::Ordered;
+pub use raw::JobKey;
 pub use unique::{Conflict, LockTaken, Unique};
 
 pub use failure::{Failed, JobFailure};
 pub use retry::{Backoff, BackoffFunction, Decision};
 
 pub(crate) use failure::Cause;
+pub(crate) use raw::{KeyMode, More};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
@@ -84,6 +87,10 @@ pub(crate) struct Trouble {
     pub(crate) context: Option<Box<str>>,
     /// How far an iterable job has come, as JSON.
     pub(crate) cursor: Option<Box<str>>,
+    /// How often it is tried again, if that is its own affair and not its kind's.
+    pub(crate) max_retries: Option<u32>,
+    /// Another job has its key now: it is not tried again.
+    pub(crate) superseded: bool,
 }
 
 impl Job {

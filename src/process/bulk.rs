@@ -89,7 +89,7 @@ impl JobQueue {
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step, ids }
     }
 
-    /// Puts requests of one kind into the queue as they are, through the layers around it, in batches as
+    /// Puts requests into the queue as they are, those of the kind of `J` or any others, through the layers around it, in batches as
     /// [`JobQueue::enqueue_bulk`] does. One that is refused for its key keeps all of its batch out.
     ///
     /// # Errors
@@ -97,9 +97,10 @@ impl JobQueue {
     pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
         let left: VecDeque<_> = requests.into_iter().map(Parcel::of).collect();
         let place = left.front().map_or_else(Place::caller, |parcel| parcel.place);
+        let kind = left.front().map_or(kind_of::<J>(), |parcel| parcel.kind);
         let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
         let ids = Vec::with_capacity(left.len());
-        EnqueueBulkFuture { link, layers, kind: kind_of::<J>(), place, batch, left, step: Step::Begin, ids }
+        EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
     }
 
     /// Enqueues many jobs from code that blocks. A crash unwinds. See [`JobQueue::enqueue_bulk`].

@@ -18,9 +18,9 @@ use tower_service::Service;
 use super::Process;
 use super::handles::{EnqueueError, Parcel};
 use super::link::Link;
-use crate::choice::Place;
-use crate::job::{Conflict, JobId, kind_of};
-use crate::state::{Once, Shared, lock};
+use crate::choice::{Name, Place};
+use crate::job::{Conflict, JobId, JobKey, More, kind_of};
+use crate::state::{Incoming, Keys, Once, Shared, lock};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -40,6 +40,8 @@ pub struct Enqueue {
     pub context: BTreeMap<String, Value>,
     /// A key of its own, under which it is taken in once.
     once: Option<Once>,
+    /// What it has beside what its kind says.
+    more: Option<Box<More>>,
     pub(super) place: Place,
     /// Where it is laid down instead of being put into the queue.
     stage: Option<Stage>,
@@ -49,8 +51,19 @@ impl Enqueue {
     /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::put`](crate::JobQueue::put).
     #[track_caller]
     pub fn encoded<J: 'static>(payload: String) -> Self {
-        let (kind, delay, place) = (kind_of::<J>(), Duration::ZERO, Place::caller());
-        Self { kind, payload, delay, context: BTreeMap::new(), once: None, place, stage: None }
+        Self::of_kind(kind_of::<J>(), payload, Place::caller())
+    }
+
+    /// A job that is known by its name, with its payload as it is, ready at once: what the client of another queue puts in.
+    /// [`Process::handle_raw`](crate::Process::handle_raw) handles it. See [`JobKey`] for an example.
+    #[track_caller]
+    pub fn named(kind: impl Into<Name>, payload: impl Into<String>) -> Self {
+        Self::of_kind(kind.into().as_str(), payload.into(), Place::caller())
+    }
+
+    fn of_kind(kind: &'static str, payload: String, place: Place) -> Self {
+        let (delay, context) = (Duration::ZERO, BTreeMap::new());
+        Self { kind, payload, delay, context, once: None, more: None, place, stage: None }
     }
 
     /// Where the report says that it was enqueued: for adapters, whose own code is not what somebody looks for.
@@ -71,6 +84,30 @@ impl Enqueue {
         );
         let refused = on_conflict == Conflict::Raise;
         self.once = Some(Once { key: key.into().into_boxed_str(), refused });
+        self
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// There is one job with this key at a time, whatever its kind. It goes past the locks of unique jobs.
+    pub fn key(mut self, key: JobKey) -> Self {
+        self.more().key = Some(key);
+        self
+    }
+
+    /// How often this job is tried again when it fails, whatever its kind says
+    /// ([`HandlerOptions::max_retries`](crate::HandlerOptions::max_retries)).
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.more().max_retries = Some(retries);
+        self
+    }
+
+    /// Of the jobs with this name, whatever their kinds, one runs at a time: from when it is taken until its attempt has
+    /// ended, or its lease. One that waits to be tried again lets the others go first.
+    pub fn one_at_a_time(mut self, name: impl Into<Box<str>>) -> Self {
+        self.more().serial = Some(name.into());
         self
     }
 }
@@ -132,6 +169,13 @@ impl Future for EnqueueServiceFuture {
 
 /// A job for the queue: kind, payload, delay, and what it carries beside its payload.
 pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
+
+/// What the queue is given by a request of the test body's own, which goes past the layers.
+pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
+    let Parcel { kind, payload, delay, context, once, more, .. } = Parcel::of(request);
+    keys.once = once;
+    Incoming { kind, payload, delay, keys, context, more, serial: None }
+}
 
 /// A service of whatever type around enqueue.
 trait Stack {
@@ -261,7 +305,7 @@ impl EnqueueLayers {
         let link = Link::Test(shared.clone());
         let stage = Stage::default();
         let place = Place::caller();
-        let parcel = Parcel { kind, payload, delay, at: None, context: None, once: None, place };
+        let parcel = Parcel { kind, payload, delay, at: None, context: None, once: None, more: None, place };
         let request = Enqueue { stage: Some(stage.clone()), ..parcel.request(Duration::ZERO) };
         let service = self.around(&link).expect("it is asked only where there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
@@ -334,19 +378,19 @@ impl Parcel {
     /// The request that this job is to the layers.
     pub(super) fn request(self, now: Duration) -> Enqueue {
         let delay = self.delay(now);
-        let Parcel { kind, payload, context, once, place, .. } = self;
+        let Parcel { kind, payload, context, once, more, place, .. } = self;
         let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
-        Enqueue { kind, payload, delay, context, once, place, stage: None }
+        Enqueue { kind, payload, delay, context, once, more, place, stage: None }
     }
 
     /// What the layers have made of it.
     pub(super) fn of(request: Enqueue) -> Self {
-        let Enqueue { kind, payload, delay, context, once, place, .. } = request;
+        let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
             true => None,
             false => serde_json::to_string(&context).ok().map(String::into_boxed_str),
         };
-        Self { kind, payload, delay, at: None, context, once, place }
+        Self { kind, payload, delay, at: None, context, once, more, place }
     }
 }
 

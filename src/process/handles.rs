@@ -13,7 +13,7 @@ use super::link::{Link, Standing};
 use crate::choice::{Kind, Options, Place, Site};
 use crate::clock::TimerId;
 use crate::hygiene::Hygiene;
-use crate::job::{JobId, JobState, LockTaken, kind_of};
+use crate::job::{JobId, JobState, LockTaken, More, kind_of};
 use crate::slots;
 use crate::state::{Incoming, Intake, Keys, Once, State, call_site};
 
@@ -114,6 +114,8 @@ pub(super) struct Parcel {
     pub(super) context: Option<Box<str>>,
     /// A key of its own, under which it is taken in once.
     pub(super) once: Option<Once>,
+    /// What it has beside what its kind says.
+    pub(super) more: Option<Box<More>>,
     pub(super) place: Place,
 }
 
@@ -132,15 +134,10 @@ impl Parcel {
         mut keys: Keys,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Option<Answer> {
-        let (kind, payload) = (self.kind, self.payload.clone());
-        keys.once.clone_from(&self.once);
-        match state.take_in(Incoming { kind, payload, delay, keys }, dies) {
-            Intake::In(job, id) => {
-                if self.context.is_some() {
-                    state.queue.job_mut(job).trouble().context = self.context.clone();
-                }
-                Some(Ok((job, id)))
-            }
+        let Self { kind, payload, context, once, more, .. } = self.clone();
+        keys.once = once;
+        match state.take_in(Incoming { kind, payload, delay, keys, context, more, serial: None }, dies) {
+            Intake::In(job, id) => Some(Ok((job, id))),
             Intake::Known(id) => Some(Ok((0, id))),
             Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),
             Intake::Died => None,
@@ -320,7 +317,7 @@ pub(super) fn parcel<J: Serialize>(
     place: Place,
 ) -> Result<Parcel, EnqueueError> {
     match serde_json::to_string(job) {
-        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, once: None, place }),
+        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, once: None, more: None, place }),
         Err(error) => Err(EnqueueError::Unencodable { kind: kind.to_owned(), reason: error.to_string() }),
     }
 }

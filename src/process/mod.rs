@@ -19,6 +19,7 @@ mod ordered;
 mod outside;
 mod perform;
 mod queues;
+mod raw;
 mod service;
 mod settings;
 mod stop;
@@ -32,6 +33,7 @@ pub use enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
 pub use handler::HandlerOptions;
 pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
 pub use outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
+pub use raw::RawAttempt;
 pub use store::{Begin, Store, StoreCall, Transaction};
 
 pub use perform::{Perform, PerformFuture, PerformService, Retries};
@@ -41,7 +43,7 @@ pub use stop::{StopSignal, Stopping};
 use blocking::Blocking;
 
 pub(crate) use durable::Observed;
-pub(crate) use enqueue::{EnqueueLayers, Given};
+pub(crate) use enqueue::{EnqueueLayers, Given, incoming};
 pub(crate) use handler::{Attempt, Registered};
 pub(crate) use link::Link;
 pub(crate) use queues::Order;

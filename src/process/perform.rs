@@ -48,7 +48,7 @@ impl Perform {
 
     /// Asks, after an attempt has failed, whether there is another one to come.
     pub fn retries(&self) -> Retries {
-        Retries { link: self.link.clone(), job: self.job.number, kind: self.job.kind }
+        Retries { link: self.link.clone(), job: self.job.number }
     }
 }
 
@@ -57,7 +57,6 @@ impl Perform {
 pub struct Retries {
     link: Link,
     job: u32,
-    kind: &'static str,
 }
 
 impl Retries {
@@ -68,7 +67,7 @@ impl Retries {
         let job = state.queue.job(self.job);
         let now = state.clock.now();
         let since = job.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or(now);
-        state.options(self.kind).retry.is_exhausted(job.failures(), now - since)
+        state.retry_policy(self.job).is_exhausted(job.failures(), now - since)
     }
 }
 
@@ -177,7 +176,7 @@ impl Stack for Innermost {
                 Err(error) => {
                     let (kind, reason, payload) = (job.kind.to_owned(), error.to_string(), job.payload);
                     let error = JobError::Undecodable { job: job.number, kind, reason, payload };
-                    return Err(JobFailure::not_run(error.to_string()));
+                    return Err(JobFailure::cannot_run(&error));
                 }
             };
             std::future::poll_fn(|cx| {

@@ -4,6 +4,7 @@
 //! job comes back when the lease ends.
 
 mod dead;
+mod keyed;
 mod lanes;
 mod locks;
 mod streams;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::effect::{Fingerprint, Occurrences};
 use crate::job::{Delivery, Job, JobId, JobState};
 use dead::DeadSet;
+use keyed::ByKey;
 use lanes::Lanes;
 use locks::Locks;
 use streams::Streams;
@@ -47,6 +49,7 @@ pub(crate) struct Queue {
     /// The jobs that were enqueued under a key of their own: one for each kind and key.
     pub(crate) keyed: BTreeMap<(&'static str, Box<str>), (u32, JobId)>,
     streams: Streams,
+    by_key: ByKey,
     /// Jobs that wait for those before them in their streams.
     blocked: usize,
 }
@@ -73,12 +76,14 @@ pub(crate) struct New {
     pub(crate) parent: u32,
     /// The key of its stream, if it has one.
     pub(crate) stream: Option<Box<str>>,
+    /// Of the jobs with this name one runs at a time.
+    pub(crate) serial: Option<Box<str>>,
 }
 
 impl Queue {
     /// Takes a new job in.
     pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
-        let New { kind, payload, due, parent, stream } = new;
+        let New { kind, payload, due, parent, stream, serial } = new;
         let number = self.jobs.len() as u32 + 1;
         let content = Fingerprint::of(&[kind, &payload]);
         let occurrence = self.seen.next(content.digest());
@@ -106,11 +111,10 @@ impl Queue {
         if let Some(key) = stream {
             self.streams.assign(number, kind, key);
         }
-        if due <= now {
-            self.set_ready(number, now);
-        } else {
-            self.wait(number, due, JobState::Scheduled);
+        if let Some(name) = serial {
+            self.streams.assign_serial(number, name);
         }
+        self.wait_as_new(number, due, now);
         (number, id)
     }
 
@@ -189,6 +193,9 @@ impl Queue {
     }
 
     fn set_ready(&mut self, number: u32, since: Duration) {
+        if self.is_over_instead(number) {
+            return;
+        }
         let turn = self.next_turn();
         let job = self.job_mut(number);
         (job.state, job.at, job.turn) = (JobState::Ready, since, turn);
@@ -226,6 +233,9 @@ impl Queue {
     }
 
     fn wait(&mut self, number: u32, due: Duration, state: JobState) {
+        if self.is_over_instead(number) {
+            return;
+        }
         let turn = self.next_turn();
         let job = self.job_mut(number);
         (job.state, job.at, job.turn) = (state, due, turn);
@@ -303,6 +313,9 @@ impl Queue {
     /// The job is tried again at `due`.
     pub(crate) fn retry(&mut self, number: u32, due: Duration) {
         self.wait(number, due, JobState::Retrying);
+        if self.streams.lets_others_go_first(number) {
+            self.leave_stream(number);
+        }
     }
 
     /// The job comes again at `due`; its attempt was no failure.
@@ -448,7 +461,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn enqueue(queue: &mut Queue, payload: &str, due: Duration) -> JobId {
-        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0, stream: None };
+        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0, stream: None, serial: None };
         queue.enqueue(new, Duration::ZERO).1
     }
 
@@ -491,7 +504,7 @@ mod tests {
         let mut queue = Queue::default();
         for (due, stream) in [(0, "s"), (5, "s"), (3, "s"), (9, "t")] {
             let (payload, stream) = (String::new(), Some(stream.into()));
-            let new = New { kind: "k", payload, due: due * S, parent: 0, stream };
+            let new = New { kind: "k", payload, due: due * S, parent: 0, stream, serial: None };
             queue.enqueue(new, Duration::ZERO);
         }
         let may = |queue: &Queue| (1..=4).filter(|&job| queue.may_come_next(job)).collect::<Vec<_>>();

@@ -1,7 +1,8 @@
 //! Streams: jobs that run one after the other, in the order in which they became ready.
 //!
 //! A job that is not the first of its stream is blocked, and lies in no lane: whoever looks for work does not see it. It
-//! becomes ready when those before it are over. A retry, a lease or a snooze keeps its job in its place.
+//! becomes ready when those before it are over. A retry, a lease or a snooze keeps its job in its place; where one runs at a
+//! time and no more is wanted, a retry does not.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +17,8 @@ struct StreamKey {
 struct Place {
     stream: usize,
     joined: bool,
+    /// Whether it leaves while it waits to be tried again.
+    lets_others: bool,
 }
 
 /// All streams of a world.
@@ -36,12 +39,21 @@ impl Streams {
 
     /// The job belongs to the stream with this key.
     pub(crate) fn assign(&mut self, job: u32, kind: &'static str, key: Box<str>) {
+        self.put(job, StreamKey { kind, key }, false);
+    }
+
+    /// The job belongs to the stream of this name, whatever its kind, and leaves it while it waits to be tried again.
+    pub(crate) fn assign_serial(&mut self, job: u32, name: Box<str>) {
+        self.put(job, StreamKey { kind: "", key: name }, true);
+    }
+
+    fn put(&mut self, job: u32, key: StreamKey, lets_others: bool) {
         let next = self.jobs.len();
-        let stream = *self.known.entry(StreamKey { kind, key }).or_insert(next);
+        let stream = *self.known.entry(key).or_insert(next);
         if stream == next {
             self.jobs.push(VecDeque::new());
         }
-        self.places.insert(job, Place { stream, joined: false });
+        self.places.insert(job, Place { stream, joined: false, lets_others });
     }
 
     /// The job is ready: it joins its stream, unless it stands in it. Returns whether it is its turn.
@@ -65,6 +77,16 @@ impl Streams {
         }
         jobs.retain(|&other| other != job);
         None
+    }
+
+    /// The job belongs to no stream any more. It has left it.
+    pub(crate) fn forget(&mut self, job: u32) {
+        self.places.remove(&job);
+    }
+
+    /// Whether it leaves its stream while it waits to be tried again.
+    pub(crate) fn lets_others_go_first(&self, job: u32) -> bool {
+        self.places.get(&job).is_some_and(|place| place.lets_others)
     }
 
     /// Whether nobody stands before the job.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Shared, State};
 use crate::choice::Actor;
-use crate::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, Unique};
+use crate::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, More, Unique};
 use crate::queue::{Held, LockKey, Owner};
 use crate::timeline::{LockEvent, What};
 
@@ -27,13 +27,19 @@ pub(crate) struct Once {
 }
 
 /// A job that is to come into the queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Incoming {
     pub(crate) kind: &'static str,
     pub(crate) payload: String,
     /// None: it is ready at once.
     pub(crate) delay: Duration,
     pub(crate) keys: Keys,
+    /// What it carries beside its payload, as JSON.
+    pub(crate) context: Option<Box<str>>,
+    /// What it has beside what its kind says.
+    pub(crate) more: Option<Box<More>>,
+    /// Of the jobs with this name one runs at a time.
+    pub(crate) serial: Option<Box<str>>,
 }
 
 /// What became of a job that was to come into the queue.
@@ -73,6 +79,15 @@ impl State {
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
+        let context = incoming.context.take();
+        let intake = self.take_in_once(incoming, dies);
+        if let (Some(context), &Intake::In(job, _)) = (context, &intake) {
+            self.queue.job_mut(job).trouble().context = Some(context);
+        }
+        intake
+    }
+
+    fn take_in_once(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
         let Some(once) = incoming.keys.once.take() else { return self.past_lock(incoming, dies) };
         let refused = self.refuses(incoming.kind, Some(&once));
         let key = (incoming.kind, once.key);
@@ -97,6 +112,9 @@ impl State {
     }
 
     fn past_lock(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
+        if let Some(more) = incoming.more.take() {
+            return self.take_in_raw(*more, incoming);
+        }
         let kind = incoming.kind;
         let Some(key) = incoming.keys.lock.take() else { return self.let_in(incoming) };
         let Some(unique) = self.options(kind).unique else { return self.let_in(incoming) };

@@ -9,7 +9,7 @@ use tower_service::Service;
 use super::World;
 use crate::choice::Name;
 use crate::job::{JobId, JobState, JobView, kind_of};
-use crate::process::{Enqueue, EnqueueError, EnqueueService, Given};
+use crate::process::{Enqueue, EnqueueError, EnqueueService, Given, incoming};
 use crate::state::{Incoming, Intake};
 
 /// An error of whatever layer, boxed as tower's layers do.
@@ -62,7 +62,7 @@ impl World {
             } else {
                 for (payload, keys) in batch.into_iter().zip(keys) {
                     let intake = state
-                        .take_in(Incoming { kind, payload, delay: Duration::ZERO, keys }, &mut |_| false);
+                        .take_in(Incoming { kind, payload, keys, ..Incoming::default() }, &mut |_| false);
                     ids.push(taken_in(intake).1);
                 }
             }
@@ -73,7 +73,16 @@ impl World {
     /// Puts a payload into the queue as it is, under a kind's name: what a program in another language, or an older
     /// version of this one, would have put there.
     pub fn enqueue_raw(&self, kind: impl Into<Name>, payload: impl Into<String>) -> JobId {
-        self.put((kind.into().as_str(), payload.into(), Duration::ZERO, None))
+        self.give((kind.into().as_str(), payload.into(), Duration::ZERO, None))
+    }
+
+    /// Puts a request into the queue as it is, past the layers around it. See [`JobQueue::put`](crate::JobQueue::put).
+    ///
+    /// # Panics
+    /// When its key is taken, and it is to be refused then.
+    pub fn put(&self, request: Enqueue) -> JobId {
+        let keys = self.shared.keys(request.kind, &request.payload);
+        self.take_in(incoming(request, keys))
     }
 
     /// Puts a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, as
@@ -93,21 +102,22 @@ impl World {
     pub(crate) fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
         let layers = self.enqueue_layers.borrow().clone();
         if layers.is_empty() {
-            return self.put((kind, payload, delay, None));
+            return self.give((kind, payload, delay, None));
         }
         let sent = layers.send_given(&self.shared, kind, payload, delay);
         let (id, given) = sent.unwrap_or_else(|error| panic!("{error}"));
-        given.into_iter().map(|given| self.put(given)).reduce(|first, _| first).unwrap_or(id)
+        given.into_iter().map(|given| self.give(given)).reduce(|first, _| first).unwrap_or(id)
     }
 
-    fn put(&self, (kind, payload, delay, context): Given) -> JobId {
+    fn give(&self, (kind, payload, delay, context): Given) -> JobId {
+        let keys = self.shared.keys(kind, &payload);
+        self.take_in(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
+    }
+
+    fn take_in(&self, incoming: Incoming) -> JobId {
         let (job, id, inline) = {
-            let keys = self.shared.keys(kind, &payload);
             let mut state = self.shared.state();
-            let (job, id) = taken_in(state.take_in(Incoming { kind, payload, delay, keys }, &mut |_| false));
-            if context.is_some() && job != 0 {
-                state.queue.job_mut(job).trouble().context = context;
-            }
+            let (job, id) = taken_in(state.take_in(incoming, &mut |_| false));
             (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {

@@ -14,6 +14,7 @@ mod ordering;
 mod priorities;
 mod properties;
 mod put;
+mod raw;
 mod retries;
 mod rows;
 mod shutdown;
