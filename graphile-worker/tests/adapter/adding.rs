@@ -4,7 +4,7 @@ use graphile_worker::{
     IntoTaskHandlerResult, JobSpec, RawJobSpec, TaskHandler, WorkerContext, WorkerContextExt, WorkerUtils,
 };
 use retryproof::service::payments::Charge;
-use retryproof::{Verdict, World};
+use retryproof::{Explore, Verdict, World};
 use retryproof_graphile_worker::{AddJobs, GraphileWorker, database, date};
 use serde::{Deserialize, Serialize};
 
@@ -96,8 +96,7 @@ impl TaskHandler for AddMany {
     const IDENTIFIER: &'static str = "add_many";
 
     async fn run(self, ctx: WorkerContext) -> impl IntoTaskHandlerResult {
-        let spec =
-            |order: u32| JobSpec::builder().job_key(format!("charge-{order}")).run_at(date(HOUR)).build();
+        let spec = |order: i16| JobSpec::builder().priority(order).run_at(date(HOUR)).build();
         let specs: Vec<_> = (1..=3).map(spec).collect();
         let added = if self.raw {
             let job = |(spec, order): (&JobSpec, u32)| RawJobSpec {
@@ -113,7 +112,7 @@ impl TaskHandler for AddMany {
         };
         assert_eq!((added.len(), added[1].payload()), (3, &serde_json::json!({ "order": 2 })));
         assert!(added.iter().all(|job| job.task_identifier() == "charge_order_once"));
-        assert_eq!(added[2].key().as_deref(), Some("charge-3"));
+        assert_eq!((*added[2].priority(), *added[2].run_at()), (3, date(HOUR)));
         Ok::<(), graphile_worker::errors::GraphileWorkerError>(())
     }
 }
@@ -125,8 +124,12 @@ fn jobs_that_are_added_together_come_all_or_none() {
             let worker = GraphileWorker::new().add_extension(Shop::of(p)).define_job::<AddMany>();
             worker.define_job::<ChargeOrderOnce>()
         };
-        let report = explore(1, worker, |world| {
+        let report = Explore::new().deviations(1).run(async |world: &World| {
+            world.process("worker", move |p| worker(p).run(p));
             world.add_job(AddMany { raw }, JobSpec::default());
+            world.settle().await;
+            let added = world.all_jobs().iter().filter(|job| job.kind == "charge_order_once").count();
+            assert!(added > 0 && added % 3 == 0, "{added}, of three each time");
         });
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
         assert!(report.runs() > 15, "{}", report.runs());
