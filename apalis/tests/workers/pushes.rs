@@ -369,3 +369,21 @@ fn a_worker_on_another_backend_is_refused() {
     world.enqueue(6_u32);
     world.settle().run();
 }
+
+#[test]
+#[should_panic(
+    expected = "the worker `orders` cannot begin: Failed to handle the new state: Worker already started"
+)]
+fn a_worker_context_is_good_for_one_worker() {
+    let world = World::fake();
+    let context = WorkerContext::new("orders");
+    for name in ["one", "other"] {
+        let context = context.clone();
+        world.process(name, move |p| {
+            let worker = WorkerBuilder::new(context.clone()).backend(p.storage()).build(async |_: u32| ());
+            p.run_worker(worker);
+        });
+    }
+    world.enqueue(6_u32);
+    world.settle().run();
+}
