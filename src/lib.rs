@@ -132,7 +132,8 @@
 //!
 //! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
 //! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
-//! * [`tools`]: attempts polled by hand and sockets written down beforehand (`tokio-test`), snapshots (`insta`).
+//! * [`tools`]: attempts polled by hand and sockets written down beforehand (`tokio-test`), snapshots (`insta`), workers of
+//!   job libraries.
 //!
 //! # Limitations
 //!

@@ -4,6 +4,7 @@
 //!
 //! * [`ProcessExt`] is where to start: a process's [`storage`](ProcessExt::storage), and what it runs: workers
 //!   ([`run_worker`](ProcessExt::run_worker)) and services ([`handle_task`](ProcessExt::handle_task)).
+//! * [`WorldExt`] pushes tasks from the test body.
 //! * [`WorldStorage`] is the backend, with its [`JsonCodec`] and its [`StorageError`].
 //! * [`TaskError`] is why a task failed, [`decision`] what becomes of its job.
 //! * [`RunWorker`], [`Events`], [`Capture`] and [`Elsewhere`] are named in bounds and types alone.
@@ -25,9 +26,11 @@ mod failure;
 mod capture;
 mod storage;
 mod process;
+mod world;
 
 pub use apalis_core::backend::TaskSinkError;
 pub use capture::{Capture, Elsewhere};
 pub use failure::{TaskError, decision};
 pub use process::{Events, ProcessExt, RunWorker};
 pub use storage::{JsonCodec, StorageError, WorldStorage};
+pub use world::WorldExt;

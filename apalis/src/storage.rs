@@ -60,6 +60,44 @@ pub enum StorageError {
     RunByHand,
 }
 
+/// What the queue is asked for, for a task.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    location: &'static Location<'static>,
+    /// The Unix second at which the world began, if it has dates.
+    epoch: Option<u64>,
+    on_duplicate: Conflict,
+}
+
+impl Terms {
+    pub(crate) fn new(location: &'static Location<'static>) -> Self {
+        Self { location, epoch: None, on_duplicate: Conflict::Drop }
+    }
+
+    /// `now` is the world's.
+    pub(crate) fn request<Args: 'static>(
+        self,
+        payload: String,
+        pushed: &ExecutionContext,
+        now: Duration,
+    ) -> Enqueue {
+        let mut request = Enqueue::encoded::<Args>(payload).called_at(self.location);
+        if let Some(run_at) = pushed.run_at() {
+            request.delay = match self.epoch {
+                None => Duration::from_secs(run_at.saturating_sub(wall_clock::second())),
+                Some(epoch) => Duration::from_secs(run_at.saturating_sub(epoch)).saturating_sub(now),
+            };
+        }
+        Carried::of(pushed, pushed.run_at().filter(|_| self.epoch.is_some())).put_into(&mut request);
+        match (pushed.idempotency_key(), pushed.task_id()) {
+            (Some(key), _) => request.once(key, self.on_duplicate),
+            // Databases have the id for primary key.
+            (None, Some(id)) => request.once(format!("id {id}"), Conflict::Raise),
+            (None, None) => request,
+        }
+    }
+}
+
 /// The world's queue as a backend of apalis, for tasks of one type: an apalis
 /// [`TaskSink`](apalis_core::backend::TaskSink), as one incarnation of a process reaches it, and what a worker is built on.
 ///
@@ -90,9 +128,7 @@ pub enum StorageError {
 pub struct WorldStorage<Args> {
     queue: JobQueue,
     clock: Clock,
-    location: &'static Location<'static>,
-    epoch: Option<u64>,
-    on_duplicate: Conflict,
+    terms: Terms,
     pushed: Vec<Enqueue>,
     flushing: Option<BoxSyncFuture<Result<(), EnqueueError>>>,
     codec: JsonCodec,
@@ -112,10 +148,10 @@ impl<Args> fmt::Debug for WorldStorage<Args> {
 impl<Args> Clone for WorldStorage<Args> {
     /// Another handle of the same queue, with nothing pushed.
     fn clone(&self) -> Self {
-        let Self { location, epoch, on_duplicate, codec, .. } = *self;
+        let Self { terms, codec, .. } = *self;
         let (queue, clock) = (self.queue.clone(), self.clock.clone());
         let (pushed, flushing, args) = (Vec::new(), None, PhantomData);
-        Self { queue, clock, location, epoch, on_duplicate, pushed, flushing, codec, args }
+        Self { queue, clock, terms, pushed, flushing, codec, args }
     }
 }
 
@@ -123,8 +159,7 @@ impl<Args: 'static> WorldStorage<Args> {
     pub(crate) fn new(process: &Process, location: &'static Location<'static>) -> Self {
         let (queue, clock) = (process.queue(), process.clock());
         let (pushed, flushing, args) = (Vec::new(), None, PhantomData);
-        let (epoch, on_duplicate, codec) = (None, Conflict::Drop, JsonCodec);
-        Self { queue, clock, location, epoch, on_duplicate, pushed, flushing, codec, args }
+        Self { queue, clock, terms: Terms::new(location), pushed, flushing, codec: JsonCodec, args }
     }
 
     /// Takes the times of tasks (`run_at_timestamp`, `run_at_time`) for those of a clock which showed this Unix second when
@@ -136,7 +171,7 @@ impl<Args: 'static> WorldStorage<Args> {
     /// and is the same in every run only with this.
     #[must_use = "the storage itself stays as it is"]
     pub fn epoch(mut self, unix_seconds: u64) -> Self {
-        self.epoch = Some(unix_seconds);
+        self.terms.epoch = Some(unix_seconds);
         self
     }
 
@@ -144,28 +179,8 @@ impl<Args: 'static> WorldStorage<Args> {
     /// told it is dropped in silence, as by apalis-sqlite and `MemoryStorage`.
     #[must_use = "the storage itself stays as it is"]
     pub fn refuse_duplicates(mut self) -> Self {
-        self.on_duplicate = Conflict::Raise;
+        self.terms.on_duplicate = Conflict::Raise;
         self
-    }
-
-    /// What the queue is to be asked for a task.
-    fn request(&self, payload: String, pushed: &ExecutionContext) -> Enqueue {
-        let mut request = Enqueue::encoded::<Args>(payload).called_at(self.location);
-        if let Some(run_at) = pushed.run_at() {
-            request.delay = match self.epoch {
-                None => Duration::from_secs(run_at.saturating_sub(wall_clock::second())),
-                Some(epoch) => {
-                    Duration::from_secs(run_at.saturating_sub(epoch)).saturating_sub(self.clock.now())
-                }
-            };
-        }
-        Carried::of(pushed, pushed.run_at().filter(|_| self.epoch.is_some())).put_into(&mut request);
-        match (pushed.idempotency_key(), pushed.task_id()) {
-            (Some(key), _) => request.once(key, self.on_duplicate),
-            // Databases have the id for primary key.
-            (None, Some(id)) => request.once(format!("id {id}"), Conflict::Raise),
-            (None, None) => request,
-        }
     }
 }
 
@@ -180,7 +195,7 @@ impl<Args: 'static> Sink<Task<Vec<u8>>> for WorldStorage<Args> {
         let (args, pushed) = task.take();
         let _: IgnoredAny = serde_json::from_slice(&args).map_err(StorageError::NotJson)?;
         let payload = String::from_utf8(args).expect("JSON is UTF-8");
-        let request = self.request(payload, &pushed);
+        let request = self.terms.request::<Args>(payload, &pushed, self.clock.now());
         self.pushed.push(request);
         Ok(())
     }

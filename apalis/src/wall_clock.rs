@@ -5,8 +5,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// More than a poll of a handler takes.
-const MARGIN: Duration = Duration::from_millis(5);
+/// More than a poll of a handler takes, also where others want the processor too.
+const MARGIN: Duration = Duration::from_millis(20);
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock is what `TaskBuilder::run_after` has added to")]
 fn now() -> Duration {
@@ -21,7 +21,7 @@ pub(crate) fn second() -> u64 {
 /// Waits for the next second, if it is about to begin: what is polled next builds and pushes its tasks within one.
 #[expect(
     clippy::disallowed_methods,
-    reason = "5 ms of each second at most, so that no run sees the second change"
+    reason = "20 ms of each second at most, so that no run sees the second change"
 )]
 pub(crate) fn steady() {
     let left = left_of_second(now());
@@ -45,12 +45,16 @@ mod tests {
     }
 
     #[test]
-    fn no_second_ends_right_after_it_was_waited_for() {
-        let until = now() + Duration::from_millis(1_100);
-        while now() < until {
-            steady();
-            // Most of the margin is for the poll itself.
-            assert!(left_of_second(now()) > MARGIN / 2, "the second is about to change");
-        }
+    #[expect(clippy::disallowed_methods, reason = "it wakes up shortly before a second ends")]
+    fn the_end_of_a_second_is_waited_for() {
+        let before = loop {
+            std::thread::sleep(left_of_second(now()).saturating_sub(MARGIN / 2));
+            let woken = now();
+            if left_of_second(woken) < MARGIN {
+                break woken;
+            }
+        };
+        steady();
+        assert!(second() > before.as_secs(), "it is still the second that was about to end");
     }
 }

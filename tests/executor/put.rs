@@ -139,6 +139,23 @@ fn a_job_is_known_by_the_same_id_at_each_delivery() {
     assert_eq!(world.dead().iter().map(|job| job.id).collect::<Vec<_>>(), ids);
 }
 
+#[test]
+fn a_test_puts_requests_with_and_without_layers() {
+    for layered in [false, true] {
+        let world = World::fake();
+        if layered {
+            world.enqueue_layer(tower::layer::util::Identity::new());
+        }
+        let mut request = text("mail").once("a", Conflict::Drop);
+        request.delay = 5 * S;
+        request.context.insert("tenant".to_owned(), "acme".into());
+        let ids = [world.put(request.clone()), world.put(request), world.enqueue("mail".to_owned())];
+        let jobs = world.jobs::<String>();
+        assert_eq!(ids, [jobs[0].id, jobs[0].id, jobs[1].id], "layered: {layered}");
+        assert_eq!((jobs[0].due, jobs[0].context.as_deref()), (Some(5 * S), Some(r#"{"tenant":"acme"}"#)));
+    }
+}
+
 /// A job that puts a charge into the queue, under a key or under none.
 fn charging(key: Option<&'static str>) -> Report {
     Explore::new().deviations(2).run(async move |world: &World| {

@@ -13,8 +13,8 @@ async fn order(order: u32, id: TaskId, mut mails: Data<WorldStorage<String>>) ->
     Ok(())
 }
 
-fn explored() -> Report {
-    deviations(2).run(async |world: &World| {
+fn explored(threads: usize) -> Report {
+    deviations(2).threads(threads).run(async |world: &World| {
         world.process("worker", |p| {
             let orders = WorkerBuilder::new("orders").backend(p.storage()).data(p.storage::<String>());
             p.run_worker(orders.retry(RetryPolicy::retries(1)).build(order));
@@ -30,10 +30,16 @@ fn explored() -> Report {
 
 #[test]
 fn two_explorations_report_the_same() {
-    let (one, other) = (explored(), explored());
+    let (one, other) = (explored(1), explored(1));
     assert!(one.runs() > 100 && !one.is_retryproof(), "{one}");
     // A second exploration in one test is told from the first by its name.
     assert_eq!(one.to_string(), other.to_string().replace("report_the_same#2", "report_the_same"));
     let json = |report: &Report| serde_json::to_string(report).unwrap();
     assert_eq!(json(&one), json(&other).replace("report_the_same#2", "report_the_same"));
+}
+
+#[test]
+fn more_threads_report_the_same() {
+    let (one, more) = (explored(1), explored(3));
+    assert_eq!(one.to_string(), more.to_string().replace("report_the_same#2", "report_the_same"));
 }

@@ -4,6 +4,7 @@ mod again;
 mod errors;
 mod handlers;
 mod layers;
+mod lines;
 mod pushes;
 
 use std::time::Duration;

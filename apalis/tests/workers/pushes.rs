@@ -8,7 +8,7 @@ use apalis_core::backend::finalize::Durable;
 use futures_util::stream;
 use retryproof::service::payments::Charge;
 use retryproof::{EnqueueError, JobState, Report, World};
-use retryproof_apalis::{ProcessExt, StorageError, WorldStorage};
+use retryproof_apalis::{ProcessExt, StorageError, WorldExt, WorldStorage};
 
 use crate::{Log, S, Till, assert_green, assert_violated, deviations, log};
 
@@ -79,6 +79,70 @@ fn a_push_under_an_idempotency_key_is_taken_in_once() {
 #[test]
 fn a_push_under_an_id_of_its_own_is_refused_the_second_time() {
     assert_green(&pushing(2, push_under_an_id, false));
+}
+
+#[test]
+fn a_second_task_under_an_id_or_a_key_does_not_come_into_the_queue() {
+    assert_eq!(pushed_by_two(push_naively), 2);
+    assert_eq!(pushed_by_two(push_under_a_key), 1);
+    assert_eq!(pushed_by_two(push_under_an_id), 1);
+}
+
+/// How many mails two tasks for the same order push.
+fn pushed_by_two<H, F>(handler: H) -> usize
+where
+    H: Fn(u32, Data<Mails>) -> F + Clone + Send + 'static,
+    F: Future<Output = Pushed> + Send + 'static,
+{
+    let world = World::fake();
+    world.process("worker", move |p| {
+        let orders = WorkerBuilder::new("orders").backend(p.storage()).data(p.storage::<String>());
+        p.run_worker(orders.build(handler.clone()));
+    });
+    world.enqueue_bulk([6_u32, 6]);
+    world.drain::<u32>().run().unwrap();
+    world.jobs::<String>().len()
+}
+
+#[test]
+#[should_panic(expected = "u32 holds the lock id 7 already: job#1")]
+fn a_test_cannot_push_two_tasks_of_one_id() {
+    let world = World::fake();
+    for _ in 0..2 {
+        world.push_task(TaskBuilder::new(6_u32).task_id(TaskId::from_int(7)).build());
+    }
+}
+
+#[test]
+fn what_a_test_pushes_is_as_it_says() {
+    let world = World::fake();
+    let log = log(&world);
+    let noted = log.clone();
+    world.process("worker", move |p| {
+        let mails = WorkerBuilder::new("mails").backend(p.storage()).data(noted.clone());
+        p.run_worker(mails.build(note_everything));
+    });
+    let mail = |text: &str| TaskBuilder::new(text.to_owned()).idempotency_key("mail").max_attempts(3);
+    let ids = ["one", "other"].map(|text| world.push_task(mail(text).run_in_seconds(30).build()));
+    assert_eq!(ids[0], ids[1]);
+    world.settle().run();
+    assert_eq!((world.now(), world.all_jobs().len()), (30 * S, 1));
+    assert_eq!(log.get(), [r#"{} None Some(3) Some("mail") Some("mails") Running"#]);
+}
+
+#[test]
+fn in_inline_mode_a_task_runs_where_it_is_pushed() {
+    let world = World::inline();
+    let log = log(&world);
+    let noted = log.clone();
+    world.process("worker", move |p| {
+        let orders = WorkerBuilder::new("orders").backend(p.storage()).data(p.storage::<String>());
+        p.run_worker(orders.build(push_naively));
+        let mails = WorkerBuilder::new("mails").backend(p.storage()).data(noted.clone());
+        p.run_worker(mails.build(note_everything));
+    });
+    world.enqueue(6_u32);
+    assert_eq!(log.get().len(), 1);
 }
 
 #[test]
@@ -302,6 +366,24 @@ fn a_worker_on_another_backend_is_refused() {
         let worker = WorkerBuilder::new("orders").backend(MemoryStorage::new()).build(async |_: u32| ());
         p.run_worker(worker);
     });
+    world.enqueue(6_u32);
+    world.settle().run();
+}
+
+#[test]
+#[should_panic(
+    expected = "the worker `orders` cannot begin: Failed to handle the new state: Worker already started"
+)]
+fn a_worker_context_is_good_for_one_worker() {
+    let world = World::fake();
+    let context = WorkerContext::new("orders");
+    for name in ["one", "other"] {
+        let context = context.clone();
+        world.process(name, move |p| {
+            let worker = WorkerBuilder::new(context.clone()).backend(p.storage()).build(async |_: u32| ());
+            p.run_worker(worker);
+        });
+    }
     world.enqueue(6_u32);
     world.settle().run();
 }
