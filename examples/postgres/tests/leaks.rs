@@ -34,7 +34,8 @@ fn explored(server: &Server, start: Start, most: u64) -> f64 {
             let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
             let theirs = database.clone();
             world.process("worker", move |p| {
-                let pool = theirs.pool(p, 2);
+                // One for each slot: nobody can tell at once that a pool is exhausted, only by how long it takes.
+                let pool = theirs.pool(p, 5);
                 p.handle(async move |n: i64| {
                     let mut tx = pool.begin().await?;
                     let find = "SELECT n FROM counters WHERE id = 1 FOR UPDATE";
