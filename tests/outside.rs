@@ -276,6 +276,27 @@ fn whoever_waits_outside_for_ever_is_stuck_and_it_is_said_where() {
 }
 
 #[test]
+fn whoever_is_known_to_wait_for_a_lock_is_said_to() {
+    let report = Explore::new().name("t").deviations(0).run(async |world: &World| {
+        let server = Server::default();
+        let waiting = server.waiting.clone();
+        world.outside("db").waits(move || std::future::ready(waiting.load(Ordering::SeqCst)));
+        world.outside("db").patience(Duration::from_millis(20));
+        world.process("worker", move |p| {
+            let (outside, server) = (p.outside("db"), server.clone());
+            p.handle(async move |job: u32| {
+                outside.call("lock", server.locks(job)).await;
+                outside.call("lock", server.locks(job)).await;
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    assert!(report.to_string().contains("for `db.lock`, which waits for a lock"), "{report}");
+}
+
+#[test]
 fn what_a_dead_incarnation_leaves_open_is_closed_before_it_restarts() {
     let open = Arc::new(Mutex::new(Vec::new()));
     let (report, left) = (open.clone(), open.clone());

@@ -96,7 +96,12 @@ impl Executor {
         }
         let waiting = self.shared.outside.waiting();
         let patience = waiting.iter().map(|waiting| waiting.system.said().patience).max().unwrap_or_default();
-        self.let_go_on(if is_the_end { patience.max(DEADLOCK) } else { DEADLOCK })
+        self.let_go_on(match waiting.len() {
+            _ if is_the_end => patience.max(DEADLOCK),
+            // Nobody waits for one that waits.
+            1 => Duration::ZERO,
+            _ => DEADLOCK,
+        })
     }
 
     /// Lets the tokio tasks of a process go on until none has a call under way, and those that it has just spawned have

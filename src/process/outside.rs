@@ -18,14 +18,15 @@ use crate::state::call_site;
 use crate::timeline::What;
 use crate::{runtime, slots};
 
-/// So often a call that is under way is looked at without a pause: most have ended by then.
-const GLANCES: u32 = 100;
+/// So often a call that is under way is looked at without a pause: what is in this process, or near, has ended by then. To
+/// give way to other threads meanwhile would be to wait for all that runs on a busy machine.
+const GLANCES: u32 = 30;
 /// How long the pauses between later looks are, in real time.
 const PAUSE: Duration = Duration::from_micros(100);
 /// So often a call that waits is looked at when something has happened outside, before it is another one's turn.
 const GLANCES_AGAIN: u32 = 10;
 /// After so many looks with pauses it is asked whether it waits for a lock.
-const ASKED: u32 = 20;
+const ASKED: u32 = 10;
 
 /// Something that is really outside, as one incarnation of a process (or the test) reaches it: a database, a cache, an
 /// API of the user's own, with whatever client it has.
@@ -382,9 +383,7 @@ impl<F: Future> OutsideCall<F> {
             if waits.is_some() && glances >= GLANCES_AGAIN {
                 return Waited::Waits;
             }
-            if glances < GLANCES {
-                thread::yield_now();
-            } else {
+            if glances >= GLANCES {
                 thread::park_timeout(PAUSE);
             }
             if waits.is_none() && glances > GLANCES && glances % ASKED == 0 {

@@ -2,12 +2,13 @@
 //! the rows ([`Orders`]): SQLite by sqlx here, PostgreSQL next door, a list in memory; and once more for rusqlite, which
 //! blocks ([`complete_blocking`]).
 
+use std::cell::Cell;
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, Outside, OutsideFault};
+use retryproof::{Client, Durable, Outside, OutsideFault, Store};
 use sqlx::Sqlite;
 
 use crate::watched::Pool;
@@ -177,5 +178,54 @@ impl Orders for InMemory {
             Ok(())
         };
         self.outside.call("update-orders", update).fails_as(|fault| Err(fault.into())).await
+    }
+}
+
+/// Orders in the world's own store: rows under keys, whose version says whether anybody was there since.
+#[derive(Clone, Debug)]
+pub struct InStore(pub Store);
+
+impl InStore {
+    /// Under which key an order is.
+    pub fn key(id: i64) -> String {
+        format!("order-{id}")
+    }
+}
+
+/// An order of the store as a job works at it: found, then changed as long as it is as it was found.
+#[derive(Debug)]
+pub struct Found<'s> {
+    store: &'s InStore,
+    version: Cell<u64>,
+    cents: Cell<i64>,
+}
+
+impl<'s> Found<'s> {
+    /// Nothing is found yet.
+    pub fn new(store: &'s InStore) -> Self {
+        Self { store, version: Cell::new(0), cents: Cell::new(0) }
+    }
+}
+
+impl Orders for Found<'_> {
+    async fn find(&self, id: i64) -> Result<(i64, String), Failed> {
+        let found = self.store.0.get::<(i64, String)>(InStore::key(id)).await?.ok_or("no such order")?;
+        self.version.set(found.version);
+        self.cents.set(found.value.0);
+        Ok(found.value)
+    }
+
+    async fn goes_on(&self, id: i64, from: &'static str, to: &'static str) -> Result<(), Failed> {
+        loop {
+            let row = (self.cents.get(), to);
+            if self.store.0.compare_and_set(InStore::key(id), self.version.get(), &row).await? {
+                self.version.set(self.version.get() + 1);
+                return Ok(());
+            }
+            // Somebody was there since: it is looked again how far they have come.
+            if self.find(id).await?.1 != from {
+                return Ok(());
+            }
+        }
     }
 }

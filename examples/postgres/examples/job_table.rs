@@ -1,0 +1,99 @@
+//! A worker's own loop on its own table of jobs, in a real PostgreSQL: as one writes it first, and mended.
+//!
+//! `cargo run -p retryproof-postgres --example job_table`
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Clock, Explore, Report, World};
+use retryproof_postgres::database::Database;
+use retryproof_postgres::server::Server;
+use retryproof_sqlite::watched::Pool;
+use sqlx::{Error, Postgres};
+
+const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NOT NULL, \
+    state TEXT NOT NULL DEFAULT 'new', lease_ends BIGINT NOT NULL DEFAULT 0)";
+
+#[derive(Clone, Copy, Debug)]
+enum Care {
+    /// It looks for a job, then takes it: so does the other one.
+    LooksThenTakes,
+    /// Whom it looks at nobody else takes; but a payment that it has asked for is asked for again after a crash.
+    SkipsLocked,
+    /// And what it asks for bears the number of the job.
+    WithKey,
+}
+
+/// The worker's loop, for ever.
+async fn work(
+    pool: Pool<Postgres>,
+    care: Care,
+    clock: Clock,
+    payments: Client<Payments>,
+) -> Result<(), Error> {
+    loop {
+        let now = clock.now().as_secs() as i64;
+        let Some((id, amount)) = take(&pool, care, now).await? else {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            continue;
+        };
+        let charge = Charge::of_order(id.unsigned_abs(), amount.unsigned_abs());
+        let charge = match care {
+            Care::WithKey => charge.key(format!("job-{id}")),
+            Care::LooksThenTakes | Care::SkipsLocked => charge,
+        };
+        // One that was not paid comes again when its lease ends.
+        if payments.charge(charge).await.is_ok() {
+            sqlx::query("UPDATE jobs SET state = 'done' WHERE id = $1").bind(id).execute(&pool).await?;
+        }
+    }
+}
+
+async fn take(pool: &Pool<Postgres>, care: Care, now: i64) -> Result<Option<(i64, i64)>, Error> {
+    const TAKE: &str = "UPDATE jobs SET state = 'running', lease_ends = $1 WHERE id = $2";
+    let locks = match care {
+        Care::LooksThenTakes => "",
+        Care::SkipsLocked | Care::WithKey => "FOR UPDATE SKIP LOCKED",
+    };
+    let free = format!(
+        "SELECT id, amount FROM jobs WHERE state = 'new' OR state = 'running' AND lease_ends <= $1 \
+         ORDER BY id LIMIT 1 {locks}"
+    );
+    let mut tx = pool.begin().await?;
+    let found: Option<(i64, i64)> = sqlx::query_as(&free).bind(now).fetch_optional(&mut *tx).await?;
+    if let Some((id, _)) = found {
+        sqlx::query(TAKE).bind(now + 60).bind(id).execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(found)
+}
+
+fn explored(server: &Server, care: Care) -> Report {
+    let database = Database::new(server, TABLES);
+    let report = Explore::new().name(format!("{care:?}")).deviations(1).run(async |world: &World| {
+        let outside = database.start(world, "INSERT INTO jobs (id, amount) VALUES (1, 500), (2, 700)");
+        for worker in ["one", "two"] {
+            let theirs = database.clone();
+            world.process(worker, move |p| {
+                p.spawn("loop", work(theirs.pool(p, 2), care, p.clock(), p.payments()));
+            });
+        }
+        let left = "SELECT id, state FROM jobs WHERE state <> 'done'";
+        let all_done = |_: &World| outside.wait(database.clone().rows(left)).is_empty();
+        assert!(world.settle_until(all_done).await, "a job was never done");
+        outside.wait(database.clone().nothing_is_open());
+    });
+    database.drop(&World::fake().outside("db"));
+    report
+}
+
+fn main() -> io::Result<()> {
+    // Says that it is skipped where there is no PostgreSQL, and fails where nothing may be.
+    let Some(server) = Server::shared() else { return Ok(()) };
+    let mut out = io::stdout().lock();
+    for care in [Care::LooksThenTakes, Care::SkipsLocked, Care::WithKey] {
+        writeln!(out, "{}\n", explored(server, care))?;
+    }
+    Ok(())
+}

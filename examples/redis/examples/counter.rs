@@ -1,0 +1,67 @@
+//! Two jobs that count in a real Redis: as one writes it first, and mended.
+//!
+//! `cargo run -p retryproof-redis --example counter`
+
+use std::io::{self, Write};
+
+use redis::RedisResult;
+use retryproof::{Explore, Report, World};
+use retryproof_redis::{Connection, Server};
+
+const COUNTED: &str = "retryproof:counter:n";
+
+/// Has the job been counted, it is not again: a set knows whom it has.
+const COUNT_ONCE: &str =
+    "if redis.call('sadd', KEYS[1] .. ':by', ARGV[1]) == 1 then redis.call('incr', KEYS[1]) end";
+
+#[derive(Clone, Copy, Debug)]
+enum Care {
+    /// It gets the number, then sets the next.
+    GetsThenSets,
+    /// It adds one at once; but whoever does not hear that it has, does so again.
+    Increments,
+    /// It adds one at once, and once for each job.
+    OnceAJob,
+}
+
+async fn count(mut connection: Connection, care: Care, job: u32) -> RedisResult<()> {
+    match care {
+        Care::GetsThenSets => {
+            let n: Option<i64> = redis::cmd("GET").arg(COUNTED).query_async(&mut connection).await?;
+            redis::cmd("SET").arg(COUNTED).arg(n.unwrap_or(0) + 1).exec_async(&mut connection).await
+        }
+        Care::Increments => redis::cmd("INCR").arg(COUNTED).exec_async(&mut connection).await,
+        Care::OnceAJob => {
+            let once = redis::cmd("EVAL").arg(COUNT_ONCE).arg(1).arg(COUNTED).arg(job).to_owned();
+            once.exec_async(&mut connection).await
+        }
+    }
+}
+
+fn explored(server: &'static Server, care: Care) -> Report {
+    Explore::new().name(format!("{care:?}")).deviations(1).run(async move |world: &World| {
+        let mut own = server.connect();
+        redis::cmd("DEL").arg(COUNTED).arg(format!("{COUNTED}:by")).exec(&mut own).expect("Redis is there");
+        world.process("worker", move |p| {
+            let connection = Connection::new(server.client(), p.outside("redis"));
+            p.handle(async move |job: u32| count(connection.clone(), care, job).await);
+        });
+        world.observe("n", move || -> Option<i64> {
+            redis::cmd("GET").arg(COUNTED).query(&mut server.connect()).expect("Redis is there")
+        });
+        world.enqueue(1_u32);
+        world.enqueue(2_u32);
+        world.settle().await;
+        redis::cmd("DEL").arg(format!("{COUNTED}:by")).exec(&mut own).expect("Redis is there");
+    })
+}
+
+fn main() -> io::Result<()> {
+    // Says that it is skipped where there is no Redis, and fails where nothing may be.
+    let Some(server) = Server::shared() else { return Ok(()) };
+    let mut out = io::stdout().lock();
+    for care in [Care::GetsThenSets, Care::Increments, Care::OnceAJob] {
+        writeln!(out, "{}\n", explored(server, care))?;
+    }
+    Ok(())
+}
