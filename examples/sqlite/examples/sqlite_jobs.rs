@@ -1,6 +1,6 @@
 //! A worker's own loop on its own table of jobs: as one writes it first, and mended.
 //!
-//! `cargo run -p retryproof-sqlite --example job_table`
+//! `cargo run -p retryproof-sqlite --example sqlite_jobs`
 
 use std::io::{self, Write};
 use std::rc::Rc;
