@@ -1,6 +1,6 @@
 //! A worker's own loop on its own table of jobs, in a real PostgreSQL: as one writes it first, and mended.
 //!
-//! `cargo run -p retryproof-postgres --example skip_locked`
+//! `cargo run -p retryproof-postgres --example postgres_jobs`
 
 use std::io::{self, Write};
 use std::time::Duration;
