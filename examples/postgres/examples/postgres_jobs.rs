@@ -1,10 +1,6 @@
 //! A worker's own loop on its own table of jobs, in a real PostgreSQL: as one writes it first, and mended.
 //!
-<<<<<<<< HEAD:examples/postgres/examples/postgres_jobs.rs
 //! `cargo run -p retryproof-postgres --example postgres_jobs`
-========
-//! `cargo run -p retryproof-postgres --example skip_locked`
->>>>>>>> 204f4a7 (Bad input on SQLite; what a dead process has locked is waited for; tests that mutants at the door asked for):examples/postgres/examples/skip_locked.rs
 
 use std::io::{self, Write};
 use std::time::Duration;
