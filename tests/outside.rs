@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use retryproof::{Explore, JobState, Outside, Report, Verdict, World};
+use retryproof::{Explore, JobState, Outside, OutsideFault, Report, Verdict, World};
 use tokio::sync::oneshot;
 
 /// A server with one lock, on a thread for each call: real time passes, and whoever comes second waits.
@@ -155,6 +155,50 @@ fn what_happens_outside_again_is_found_and_what_may_happen_again_is_not() {
 }
 
 #[test]
+fn what_is_not_reached_has_not_happened_and_what_is_lost_has() {
+    for blocks in [false, true] {
+        let met = Arc::new(Mutex::new(BTreeSet::new()));
+        let noted = met.clone();
+        let report = Explore::new().name("t").deviations(1).run(async move |world: &World| {
+            let (noted, done) = (noted.clone(), world.durable("done", false));
+            world.process("worker", move |p| {
+                let (outside, noted, done) = (p.outside("db"), noted.clone(), done.clone());
+                let happened = AtomicUsize::new(0);
+                let look = move |happened: &AtomicUsize, result: Result<(), OutsideFault>| {
+                    let expected = usize::from(result != Err(OutsideFault::Unreachable));
+                    assert_eq!(happened.load(Ordering::SeqCst), expected, "{result:?}");
+                    noted.lock().unwrap().insert(format!("{result:?}"));
+                    done.set(true);
+                };
+                if blocks {
+                    p.handle_blocking(move |_: u32| {
+                        happened.store(0, Ordering::SeqCst);
+                        let work = || {
+                            happened.fetch_add(1, Ordering::SeqCst);
+                            Ok(())
+                        };
+                        look(&happened, outside.call_blocking("write", work).fails_as(Err).run());
+                    });
+                } else {
+                    p.handle(async move |_: u32| {
+                        happened.store(0, Ordering::SeqCst);
+                        let work = async {
+                            happened.fetch_add(1, Ordering::SeqCst);
+                            Ok(())
+                        };
+                        look(&happened, outside.call("write", work).fails_as(Err).await);
+                    });
+                }
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        });
+        assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+        assert_eq!(met.lock().unwrap().len(), 3, "{met:?}");
+    }
+}
+
+#[test]
 fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
     let server = Server::default();
     let calls = server.calls.clone();
@@ -199,7 +243,7 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
 }
 
 /// Two jobs that take the lock, note that they have it, and give it back.
-fn locking(waits: bool) -> (Report, Vec<Vec<String>>) {
+fn locking(waits: bool, more: bool) -> (Report, Vec<Vec<String>>) {
     let courses = Mutex::new(Vec::new());
     let report = Explore::new().name("t").deviations(1).crashes(0).faults(0).deliveries(0).run(
         async |world: &World| {
@@ -221,6 +265,10 @@ fn locking(waits: bool) -> (Report, Vec<Vec<String>>) {
                     outside.call("work", server.does(|_| ())).await;
                     noted.borrow_mut().push(format!("{job} gives it back"));
                     outside.call("unlock", server.unlocks()).await;
+                    if more {
+                        outside.call("more", server.does(|_| ())).await;
+                        noted.borrow_mut().push(format!("{job} has done more"));
+                    }
                     done.update(|done| done.insert(job));
                 });
             });
@@ -236,7 +284,7 @@ fn locking(waits: bool) -> (Report, Vec<Vec<String>>) {
 #[test]
 fn who_waits_for_a_lock_lets_the_others_go_on_and_goes_on_after_them() {
     for waits in [true, false] {
-        let (report, courses) = locking(waits);
+        let (report, courses) = locking(waits, false);
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
         let orders: BTreeSet<_> = courses.iter().cloned().collect();
         let in_turn = |one, other| {
@@ -251,9 +299,22 @@ fn who_waits_for_a_lock_lets_the_others_go_on_and_goes_on_after_them() {
         // The lock keeps them apart whoever is taken first, and both can be.
         assert_eq!(orders, BTreeSet::from([in_turn(1, 2), in_turn(2, 1)]), "{courses:?}");
         // Each wait is one step, however often it was looked at.
-        let (again, _) = locking(waits);
+        let (again, _) = locking(waits, false);
         assert_eq!(report.to_string(), again.to_string());
     }
+}
+
+#[test]
+fn whoever_has_waited_may_go_on_before_the_one_who_had_the_lock_does_more() {
+    let (report, courses) = locking(true, true);
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    let before = |course: &Vec<String>| {
+        let at = |text: &str| course.iter().position(|noted| noted == text).unwrap();
+        at("2 has it") < at("1 has done more") && at("1 gives it back") < at("2 has it")
+    };
+    assert!(courses.iter().any(before), "{courses:?}");
+    // In the ordinary course whoever goes on goes on.
+    assert!(!before(&courses[0]), "{courses:?}");
 }
 
 #[test]

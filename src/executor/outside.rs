@@ -96,10 +96,10 @@ impl Executor {
         }
         let waiting = self.shared.outside.waiting();
         let patience = waiting.iter().map(|waiting| waiting.system.said().patience).max().unwrap_or_default();
-        self.let_go_on(match waiting.len() {
+        self.let_go_on(match &waiting[..] {
             _ if is_the_end => patience.max(DEADLOCK),
-            // Nobody waits for one that waits.
-            1 => Duration::ZERO,
+            // It is known what it waits for, and nobody waits for one that waits.
+            [alone] if alone.is_locked => Duration::ZERO,
             _ => DEADLOCK,
         })
     }

@@ -112,6 +112,8 @@ impl Database {
     }
 
     async fn make(&self) -> Own {
+        // One whose scenario has lost the server is there still.
+        self.on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name())).await;
         self.on_server(&format!("CREATE DATABASE {}", self.name())).await;
         let mut connection = connect(&self.options).await;
         if let Err(error) = connection.execute(self.tables).await {
@@ -138,7 +140,6 @@ impl Database {
         if !own.tables.is_subset(&found) {
             // One that it has dropped cannot be emptied.
             let _ = own.connection.close().await;
-            self.on_server(&format!("DROP DATABASE {} WITH (FORCE)", self.name())).await;
             return self.make().await;
         }
         let new: Vec<_> =
@@ -217,10 +218,10 @@ impl Database {
         outside.wait(async {
             if let Some(own) = self.own.lock().await.take() {
                 let _ = own.connection.close().await;
-                self.on_server(&format!("DROP DATABASE {}", self.name())).await;
-                if self.start == Start::Template {
-                    self.on_server(&format!("DROP DATABASE {}", self.template())).await;
-                }
+            }
+            self.on_server(&format!("DROP DATABASE IF EXISTS {}", self.name())).await;
+            if self.start == Start::Template {
+                self.on_server(&format!("DROP DATABASE IF EXISTS {}", self.template())).await;
             }
         });
     }

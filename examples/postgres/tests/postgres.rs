@@ -313,7 +313,8 @@ fn mistreating(server: &Server, tables: &'static str, most: u32, leaks: bool, bo
     let database = Database::new(server, tables);
     let report = overtaking("mistreating").run(async |world: &World| {
         let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
-        outside.patience(Duration::from_millis(50));
+        // Longer than it takes to connect, on a busy machine, too.
+        outside.patience(Duration::from_millis(400));
         let done = world.durable("done", BTreeSet::new());
         let theirs = database.clone();
         world.process("worker", move |p| {

@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use retryproof::Outside;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sqlx::SqlitePool;
@@ -84,6 +86,38 @@ impl Memory {
     }
 }
 
+impl Memory {
+    /// Looks that nobody has left a transaction open in which something was written.
+    ///
+    /// # Panics
+    /// When somebody has.
+    pub fn nothing_is_open(&self) {
+        let locked = self.connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
+        locked.unwrap_or_else(|error| panic!("a transaction was left open: {error}"));
+    }
+}
+
+/// How often it is looked whether a dead process has let go, some milliseconds apart.
+const LOOKS: u32 = 50;
+
+/// Has the world wait, after each crash, until what the dead process had open is rolled back: a connection of sqlx's has a
+/// thread of its own, which hears a little later that it is dropped. Where somebody who lives has the lock, nobody can
+/// tell: that is not waited for longer than a moment.
+pub fn closes(outside: &Outside, name: &str) {
+    let name = name.to_owned();
+    outside.closes(move |_, _| {
+        let own = open(&name);
+        async move {
+            for _ in 0..LOOKS {
+                if own.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+}
+
 /// A connection by rusqlite.
 ///
 /// # Panics
@@ -94,16 +128,20 @@ pub fn open(name: &str) -> Connection {
     let opened = Connection::open_with_flags_and_vfs(name, flags, "memdb");
     let connection = opened.unwrap_or_else(|error| panic!("{name} cannot be opened: {error}"));
     // Nobody else goes on while somebody blocks: waiting would be in vain.
-    connection.busy_timeout(std::time::Duration::ZERO).expect("a timeout can be set");
+    connection.busy_timeout(Duration::ZERO).expect("a timeout can be set");
     connection
 }
 
 /// A pool of connections by sqlx. None is made yet.
 pub fn pool(name: &str) -> SqlitePool {
-    let options =
-        SqliteConnectOptions::new().filename(name).vfs("memdb").busy_timeout(std::time::Duration::ZERO);
+    pool_of(name, 4)
+}
+
+/// The same, of at most so many.
+pub fn pool_of(name: &str, most: u32) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(name).vfs("memdb").busy_timeout(Duration::ZERO);
     SqlitePoolOptions::new()
-        .max_connections(4)
+        .max_connections(most)
         .max_lifetime(None)
         .idle_timeout(None)
         .connect_lazy_with(options)
