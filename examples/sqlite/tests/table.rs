@@ -49,7 +49,11 @@ fn two_workers_that_look_before_they_take_have_a_job_paid_twice() {
     let report = explored(Care::LooksThenTakes, 2, 1);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     // Nothing fails, nobody dies: one is merely slower than the other.
-    assert_eq!(scenarios(&report)[0], "table worker-0/loop/db.select-jobs:next=other", "{report}");
+    let found = scenarios(&report);
+    assert!(
+        found.iter().any(|scenario| scenario == "table worker-0/loop/db.select-jobs:next=other"),
+        "{report}"
+    );
 }
 
 #[test]
