@@ -21,7 +21,7 @@ pub enum Start {
     #[default]
     Truncation,
     /// The database is dropped, and made anew from a template: right whatever a scenario does to it (other schemas, types,
-    /// functions, tables that it drops), and some twenty times as slow: seven megabytes are copied.
+    /// functions, tables that it drops), and slower (BENCHMARKS.md): seven megabytes are copied.
     Template,
 }
 

@@ -24,8 +24,8 @@ fn left(server: &Server) -> i64 {
     })
 }
 
-/// As many scenarios, by two at once, each with a database of its own, and how many there are in a second.
-fn explored(server: &Server, start: Start, most: u64) -> f64 {
+/// As many scenarios, by two at once, each with a database of its own. Says how many there are in a second.
+fn explored(server: &Server, start: Start, most: u64) {
     let began = now();
     let runs: u64 = thread::scope(|scope| {
         let both = [(); 2].map(|()| scope.spawn(|| explored_by_one(server, start, most / 2)));
@@ -33,7 +33,6 @@ fn explored(server: &Server, start: Start, most: u64) -> f64 {
     });
     let rate = runs as f64 / began.elapsed().as_secs_f64();
     let _ = writeln!(std::io::stderr(), "sqlx, PostgreSQL, {start:?}: {runs} scenarios, {rate:.0} a second");
-    rate
 }
 
 fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
@@ -73,9 +72,8 @@ fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
 fn ten_thousand_scenarios_leave_nothing_behind() {
     let Some(server) = Server::of_its_own() else { return };
     let before = left(&server);
-    let by_truncation = explored(&server, Start::Truncation, 10_000);
+    explored(&server, Start::Truncation, 10_000);
     // The other way, for comparison: a few are enough.
-    let by_template = explored(&server, Start::Template, 20);
+    explored(&server, Start::Template, 98);
     assert_eq!(left(&server), before);
-    assert!(by_truncation > by_template, "the default is the slower one");
 }
