@@ -77,7 +77,8 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
     if let Some(at) = at {
         let (a, b) = (label(first.get(at)), label(second.get(at)));
-        return Some(format!("choice {at} was {a} the first time and {b} the second"));
+        let failed = failed_then(&other.outcome);
+        return Some(format!("choice {at} was {a} the first time and {b} the second{failed}"));
     }
     let (one, other) = (&one.outcome, &other.outcome);
     let mut ordered = one.effects.iter().zip(&other.effects);
@@ -91,6 +92,14 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     findings.first().map(|finding| {
         let (first, second) = words::expected_and_actual(finding);
         format!("{first} the first time, {second} the second")
+    })
+}
+
+/// What a job said in the run that took another course: often that is why.
+pub(super) fn failed_then(outcome: &Outcome) -> String {
+    let failed = outcome.jobs.iter().find_map(|job| Some((job, job.error()?)));
+    failed.map_or(String::new(), |(job, error)| {
+        format!("; then job#{} {} failed: {error}", job.number, short_kind(job.kind))
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::progress::{Progress, Standing};
+use super::reference::failed_then;
 use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
@@ -71,7 +72,8 @@ impl Exploration<'_> {
             let watch = seen.cloned().map_or(Watch::Nothing, Watch::merging);
             let ran = run(self.basis.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
             if let Some(divergence) = &ran.divergence {
-                return Err(Halt::Nondeterministic { reason: nondeterministic(&divergence.to_string()) });
+                let difference = format!("{divergence}{}", failed_then(&ran.outcome));
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
             }
             let same_from = ran.same.from.unwrap_or(ran.record.len());
             if task.judge {
@@ -80,8 +82,9 @@ impl Exploration<'_> {
             }
             if !explorer.ran(&ran.record[..same_from]) {
                 let scenario = Scenario::of_record(self.basis.test, &ran.record);
+                let failed = failed_then(&ran.outcome);
                 let difference =
-                    format!("the scenario `{scenario}` met other choices when it was run once more");
+                    format!("the scenario `{scenario}` met other choices when it was run once more{failed}");
                 return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
             }
             if ran.outcome.end == End::Merged {

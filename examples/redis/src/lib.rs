@@ -50,7 +50,11 @@ impl Server {
         SHARED.get_or_init(start).as_ref()
     }
 
-    fn of_its_own() -> Option<Self> {
+    /// A server that nobody else uses; none where Redis is not installed.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn of_its_own() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let binary = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
         let binary = binary.into_iter().find(|binary| binary.is_file())?;
@@ -79,6 +83,15 @@ impl Server {
     /// When there is none to be had.
     pub fn connect(&self) -> redis::Connection {
         self.client.get_connection().unwrap_or_else(|error| panic!("Redis cannot be reached: {error}"))
+    }
+
+    /// Has the server end, as if it had died.
+    ///
+    /// # Panics
+    /// When it cannot be reached any more.
+    pub fn vanish(&self) {
+        // It gives no answer.
+        let _: RedisResult<()> = redis::cmd("SHUTDOWN").arg("NOSAVE").query(&mut self.connect());
     }
 
     /// How to connect to it.

@@ -1,6 +1,7 @@
 //! Jobs on a real Redis: a counter, and a lock.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use redis::{RedisResult, Value};
@@ -129,4 +130,48 @@ fn a_lock_without_an_owner_is_given_back_by_one_whose_time_was_over() {
     assert!(report.to_string().contains("two have the lock"), "{report}");
     let report = locking(server, "owned", true);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+}
+
+/// A job that counts; in the fifth scenario the server goes away before it runs, if it is to.
+fn vanishing(server: &Server, vanishes: bool) -> Report {
+    let runs = AtomicU32::new(0);
+    Explore::new().name("vanishing").deviations(1).run(async |world: &World| {
+        if let Ok(mut connection) = server.client().get_connection() {
+            let _: () = redis::cmd("FLUSHALL").query(&mut connection).unwrap();
+        }
+        let client = server.client();
+        world.process("worker", move |p| {
+            let connection = Connection::new(client.clone(), p.outside("redis"));
+            p.handle(async move |n: u32| {
+                redis::cmd("SET").arg("n").arg(n).exec_async(&mut connection.clone()).await
+            });
+        });
+        let client = server.client();
+        world.observe("n", move || match client.get_connection() {
+            Ok(mut connection) => redis::cmd("GET").arg("n").query(&mut connection).unwrap(),
+            Err(_) => Some("Redis cannot be reached".to_owned()),
+        });
+        world.enqueue(6_u32);
+        if vanishes && runs.fetch_add(1, Ordering::Relaxed) == 4 {
+            server.vanish();
+        }
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_one_starts_clean() {
+    if Server::shared().is_none() {
+        return;
+    }
+    let Some(server) = Server::of_its_own() else { return };
+    let report = vanishing(&server, true);
+    // Not retry-proof, or, as far as the harness can see, not deterministic: it was there the first time.
+    assert!(matches!(report.verdict(), Verdict::Violated | Verdict::Nondeterministic), "{report}");
+    let text = report.to_string();
+    assert!(text.contains("Redis cannot be reached") || text.contains("No such file"), "{text}");
+    let Some(server) = Server::of_its_own() else { return };
+    let report = vanishing(&server, false);
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.runs() > 5, "{report}");
 }
