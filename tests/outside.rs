@@ -245,7 +245,9 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
 /// Two jobs that take the lock, note that they have it, and give it back.
 fn locking(waits: bool, more: bool) -> (Report, Vec<Vec<String>>) {
     let courses = Mutex::new(Vec::new());
-    let report = Explore::new().name("t").deviations(1).crashes(0).faults(0).deliveries(0).run(
+    // One to ask while the other has it, and one to go on before the other does.
+    let deviations = if more { 2 } else { 1 };
+    let report = Explore::new().name("t").deviations(deviations).crashes(0).faults(0).deliveries(0).run(
         async |world: &World| {
             let server = Server::default();
             if waits {
@@ -260,6 +262,9 @@ fn locking(waits: bool, more: bool) -> (Report, Vec<Vec<String>>) {
                 let done = done.clone();
                 let (outside, server, noted) = (p.outside("db"), server.clone(), noted.clone());
                 p.handle(async move |job: u32| {
+                    if more {
+                        noted.borrow_mut().push(format!("{job} asks"));
+                    }
                     outside.call("lock", server.locks(job)).await;
                     noted.borrow_mut().push(format!("{job} has it"));
                     outside.call("work", server.does(|_| ())).await;
@@ -310,7 +315,10 @@ fn whoever_has_waited_may_go_on_before_the_one_who_had_the_lock_does_more() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     let before = |course: &Vec<String>| {
         let at = |text: &str| course.iter().position(|noted| noted == text).unwrap();
-        at("2 has it") < at("1 has done more") && at("1 gives it back") < at("2 has it")
+        at("1 has it") < at("2 asks")
+            && at("2 asks") < at("1 gives it back")
+            && at("1 gives it back") < at("2 has it")
+            && at("2 has it") < at("1 has done more")
     };
     assert!(courses.iter().any(before), "{courses:?}");
     // In the ordinary course whoever goes on goes on.

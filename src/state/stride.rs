@@ -73,7 +73,9 @@ impl Stride {
                 return Next::Rests { woken: false, stalled_until };
             }
         }
-        let others = self.look.switching && (shared.woken.any() || state.queue.ready_count() > 0);
+        // Whoever waits outside may go on, too, when something has happened there.
+        let may_go_on = || shared.woken.any() || state.queue.ready_count() > 0 || shared.outside.is_stirred();
+        let others = self.look.switching && may_go_on();
         if self.look.watched || others || state.clock.now() != self.now || !state.step() {
             return rests;
         }
