@@ -257,7 +257,7 @@ impl Future for EnqueueBulkFuture {
 }
 
 /// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
-fn refused(state: &State, batch: &[Parcel]) -> Option<LockTaken> {
+fn refused(state: &mut State, batch: &[Parcel]) -> Option<LockTaken> {
     batch.iter().enumerate().find_map(|(number, parcel)| {
         let once = parcel.once.as_ref().filter(|once| once.refused)?;
         let has_its_key = |other: &Parcel| {

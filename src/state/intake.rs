@@ -8,6 +8,7 @@ use super::{Shared, State};
 use crate::choice::Actor;
 use crate::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, More, Unique};
 use crate::queue::{Held, LockKey, Owner};
+use crate::steps::Thing;
 use crate::timeline::{LockEvent, What};
 
 /// The keys of a job: computed before anything is locked, since key functions are the user's code.
@@ -79,6 +80,8 @@ impl State {
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Intake {
+        // What is in it decides, too, where nothing is taken in.
+        self.touch(Thing::Queue, true);
         let context = incoming.context.take();
         let intake = self.take_in_once(incoming, dies);
         if let (Some(context), &Intake::In(job, _)) = (context, &intake) {
@@ -105,8 +108,9 @@ impl State {
     }
 
     /// Why a job under this key is refused, if it is.
-    pub(crate) fn refuses(&self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
+    pub(crate) fn refuses(&mut self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
         let Once { key, .. } = once.filter(|once| once.refused)?;
+        self.touch(Thing::Queue, false);
         let (job, _) = self.queue.keyed.get(&(kind, key.clone()))?;
         Some(LockTaken { kind: kind.to_owned(), key: key.to_string(), holder: format!("job#{job}") })
     }

@@ -3,13 +3,11 @@
 use super::{Incoming, Intake, State};
 use crate::job::{Conflict, JobId, JobKey, JobState, KeyMode, More};
 use crate::queue::{Held, Owner};
-use crate::steps::Thing;
 use crate::timeline::{LockEvent, What};
 
 impl State {
     /// Takes it in. It goes past the locks of unique jobs.
     pub(super) fn take_in_raw(&mut self, more: More, mut incoming: Incoming) -> Intake {
-        self.touch(Thing::Queue, true);
         let More { max_retries, key, serial } = more;
         incoming.serial = serial;
         let former = key.as_ref().and_then(|key| self.queue.with_key(&key.key));
