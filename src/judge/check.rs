@@ -1,6 +1,7 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod baseline;
+mod causes;
 mod conclusion;
 #[cfg(feature = "proptest")]
 mod drawn;
@@ -39,7 +40,7 @@ use self::tally::Tally;
 use self::walk::Limits;
 use crate::engine::state::Weather;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{LineMap, Report, Samples, Verdict, words};
+use crate::judge::report::{LineMap, Report, Samples, Stopped, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::search::choice::Plan;
 use crate::search::explore::{Bounds, Exhaustive, Share};
@@ -80,6 +81,10 @@ struct Exploration<'b> {
     /// What was drawn past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
+    /// Why the exploration ended before all was run, if it did so because of what it had found.
+    stopped: Option<Stopped>,
+    /// A crash has poisoned a lock.
+    is_poisoned: bool,
 }
 
 impl<'b> Basis<'b> {
@@ -103,6 +108,8 @@ struct Orders {
 
 /// Why an exploration ends before it has run everything.
 enum Halt {
+    /// A run has failed, and the first one is enough.
+    Found,
     Incomplete { reason: String },
     Nondeterministic { reason: String },
 }
@@ -174,6 +181,7 @@ impl Explore {
             exhausted: false,
             at_least: 0,
             violated: 0,
+            stopped: None,
             merged: 0,
             reduced: 0,
             samples: Vec::new(),
@@ -186,7 +194,8 @@ impl Explore {
             coverage: None,
             replay_command: self.replay_command.clone(),
             showing: None,
-            others: Vec::new(),
+            showings: Vec::new(),
+            is_limited: false,
             #[cfg(feature = "proptest")]
             case: None,
         }
@@ -240,7 +249,7 @@ fn in_tokio() -> bool {
 
 impl<'b> Exploration<'b> {
     fn new(basis: &'b Basis<'b>, ground: Ground, tally: Tally) -> Self {
-        Self { basis, ground, tally, samples: Vec::new(), notes: Vec::new() }
+        Self { basis, ground, tally, samples: Vec::new(), notes: Vec::new(), stopped: None, is_poisoned: false }
     }
 
     fn run(&self, plan: Plan) -> Ran {
@@ -256,7 +265,12 @@ impl<'b> Exploration<'b> {
         let limits = Limits::new(settings.max_runs, settings.max_time);
         let mut halt = self.run_all(&mut explorer, &limits).err();
         self.tally.reduced = explorer.reduced();
-        let exhausted = halt.is_none();
+        self.stopped = match (&halt, explorer.held_at()) {
+            (Some(Halt::Found), _) => Some(Stopped::AtFirst),
+            (None, Some(level)) => Some(Stopped::After(level)),
+            _ => None,
+        };
+        let exhausted = halt.is_none() && self.stopped.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
                 true => halt = halt.or(self.sample(&limits).err()),
@@ -270,12 +284,11 @@ impl<'b> Exploration<'b> {
             return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);
         }
         let at_least = explorer.at_least() - self.tally.merged;
-        if !self.tally.groups.is_empty() {
-            return self.finish(Verdict::Violated, None, exhausted, at_least);
+        if let Some(stuck) = self.tally.only_stuck() {
+            return self.finish(Verdict::Stuck, Some(stuck), exhausted, at_least);
         }
-        if let Some((_, reason)) = &self.tally.stuck {
-            let reason = reason.clone();
-            return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
+        if self.tally.has_found() {
+            return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
         if let Some((_, error)) = &self.tally.poisoned {
             let reason = words::poisoned(error);
@@ -283,9 +296,10 @@ impl<'b> Exploration<'b> {
         }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
-                self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least)
+                let report = self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
+                Report { is_limited: true, ..report }
             }
-            None => self.finish(Verdict::RetryProof, None, true, at_least),
+            Some(Halt::Found) | None => self.finish(Verdict::RetryProof, None, exhausted, at_least),
         }
     }
 
@@ -367,7 +381,7 @@ impl<'b> Exploration<'b> {
         let outcome = &self.basis.reference.outcome;
         if let End::Stuck(stuck) = &outcome.end {
             let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
-            self.tally.stuck = Some((Plan::ordinary(), reason.clone()));
+            self.tally.sort(vec![Finding::Stuck(stuck.clone())], &[], Plan::ordinary);
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
         let mut findings = oracle::alone(outcome);

@@ -155,13 +155,13 @@ impl Exploration<'_> {
             }
         }
         let runs = self.tally.runs;
-        let verdict = match (&self.tally.groups[..], &self.tally.stuck, &self.tally.poisoned) {
-            ([_, ..], _, _) => (Verdict::Violated, None),
-            ([], Some((_, stuck)), _) => (Verdict::Stuck, Some(stuck.clone())),
-            ([], None, Some((_, error))) => {
+        let verdict = match (self.tally.only_stuck(), &self.tally.groups[..], &self.tally.poisoned) {
+            (Some(stuck), ..) => (Verdict::Stuck, Some(stuck)),
+            (None, [_, ..], _) => (Verdict::Violated, None),
+            (None, [], Some((_, error))) => {
                 (Verdict::Incomplete, Some(crate::judge::report::words::poisoned(error)))
             }
-            ([], None, None) => return None,
+            (None, [], None) => return None,
         };
         Some(self.finish(verdict.0, verdict.1, false, runs))
     }

@@ -89,7 +89,7 @@ impl Exploration<'_> {
             return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
         }
         if showing.findings.is_empty() {
-            return report(Verdict::Incomplete, None, showing);
+            return report(Verdict::RetryProof, None, showing);
         }
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
         Report { violations, violated: 1, ..report(Verdict::Violated, None, showing) }

@@ -41,6 +41,17 @@ pub struct Explore {
     pub(super) shard: Option<(u64, u64)>,
     pub(super) keep_regressions: bool,
     pub(super) ratchet: bool,
+    pub(super) stop: Stop,
+}
+
+/// When an exploration that has found something ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// After all runs with as many deviations as the first one that failed.
+    #[default]
+    AfterLevel,
+    AtFirst,
+    Never,
 }
 
 impl Default for Explore {
@@ -64,6 +75,7 @@ impl Default for Explore {
             shard: None,
             keep_regressions: false,
             ratchet: false,
+            stop: Stop::default(),
         }
     }
 }
@@ -256,6 +268,48 @@ impl Explore {
         self
     }
 
+    /// Runs every scenario inside the bounds even if one of them fails.
+    ///
+    /// By default an exploration that finds something finishes the runs with as many deviations as the one that failed, and
+    /// then stops: what takes more deviations is mostly the same bug again. The report says where it stopped.
+    /// [`Explore::ratchet`] always keeps going.
+    ///
+    /// ```
+    /// use retryproof::{Explore, World, service::email::Email};
+    ///
+    /// async fn welcome(world: &World) {
+    ///     world.process("worker", |p| {
+    ///         let email = p.email();
+    ///         p.handle(async move |to: String| email.send(Email::new(to, "welcome")).await);
+    ///     });
+    ///     world.enqueue("ada@example.com".to_owned());
+    ///     world.settle().await;
+    /// }
+    /// let (first, level, all) = (Explore::new().stop_at_first(), Explore::new(), Explore::new().keep_going());
+    /// let reports = [first, level, all].map(|explore| explore.run(welcome));
+    /// assert!(reports[0].runs() < reports[1].runs() && reports[1].runs() < reports[2].runs());
+    /// assert!(reports[1].to_string().contains("stopped after the runs with one failure; `keep_going()` explores all"));
+    /// ```
+    pub fn keep_going(mut self) -> Self {
+        self.stop = Stop::Never;
+        self
+    }
+
+    /// Stops at the first run that fails.
+    pub fn stop_at_first(mut self) -> Self {
+        self.stop = Stop::AtFirst;
+        self
+    }
+
+    /// When an exploration that has found something ends.
+    pub(super) fn stop(&self) -> Stop {
+        match self.ratchet {
+            // What is known already would keep what is new from being found.
+            true => Stop::Never,
+            false => self.stop,
+        }
+    }
+
     /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
     /// without having found anything.
     pub fn allow_incomplete(mut self) -> Self {
@@ -333,6 +387,10 @@ pub(super) enum SettingError {
         "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
     )]
     MergedAndReduced,
+    #[error(
+        "`Explore::ratchet` and `Explore::stop_at_first` at once: the ratchet compares all that is wrong with what is recorded, so it has to find all of it; leave `stop_at_first` out"
+    )]
+    RatchetStops,
 }
 
 impl Explore {
@@ -341,6 +399,7 @@ impl Explore {
         match self.threads {
             0 => Err(SettingError::NoThreads),
             _ if self.merge && self.reduce => Err(SettingError::MergedAndReduced),
+            _ if self.ratchet && self.stop == Stop::AtFirst => Err(SettingError::RatchetStops),
             _ => Ok(()),
         }
     }

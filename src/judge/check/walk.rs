@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::progress::{Progress, Standing};
+use super::settings::Stop;
 use super::reference::failed_then;
 use super::tally::Tally;
 use super::threads::{self, Source};
@@ -91,6 +92,13 @@ impl Exploration<'_> {
                 self.tally.merged += u64::from(task.judge);
             } else if task.judge {
                 self.judge(&ran);
+                if self.tally.has_found() {
+                    match self.basis.settings.stop() {
+                        Stop::AfterLevel => explorer.hold(),
+                        Stop::AtFirst => return Err(Halt::Found),
+                        Stop::Never => {}
+                    }
+                }
             }
             if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
                 let reason = "stopped by a deadlock, whose threads cannot be ended".to_owned();
@@ -112,7 +120,8 @@ impl Exploration<'_> {
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
         let progress = &basis.progress;
-        let mut level = Level { explorer, ahead, threads, tally, max_runs, progress, fickle: None };
+        let stop = basis.settings.stop();
+        let mut level = Level { explorer, ahead, threads, tally, max_runs, stop, progress, fickle: None };
         let limits_of_piece = Limits { max_runs: u64::MAX, ..limits.clone() };
         threads::side_by_side(
             threads,
@@ -145,6 +154,7 @@ struct Level<'e> {
     threads: usize,
     tally: &'e mut Tally,
     max_runs: u64,
+    stop: Stop,
     progress: &'e Progress,
     /// A run did not take its course: in a piece of this size, and in this way.
     fickle: Option<(usize, Halt)>,
@@ -170,7 +180,13 @@ impl Source for Level<'_> {
         if let Some(piece) = self.explorer.piece(&mut self.ahead, size_here) {
             return Some((piece, size_here));
         }
-        if !is_back || !self.explorer.next_level() {
+        if !is_back {
+            return None;
+        }
+        if self.stop == Stop::AfterLevel && self.tally.has_found() {
+            self.explorer.hold();
+        }
+        if !self.explorer.next_level() {
             return None;
         }
         self.ahead = self.explorer.ahead();

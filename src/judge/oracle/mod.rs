@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::panics::Panicked;
+use crate::engine::state::Stuck;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
@@ -71,6 +72,8 @@ pub(crate) enum Finding {
     LockLeft { kind: &'static str, key: String, holder: String },
     /// The body panicked.
     Panicked(Panicked),
+    /// The run could go no further.
+    Stuck(Stuck),
     /// Something is asking for trouble.
     Unhygienic(Hygiene),
     /// This would be otherwise if each job had found its process as it is after its boot.
@@ -93,6 +96,7 @@ impl Finding {
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
+            Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
         }
@@ -118,6 +122,7 @@ impl Finding {
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+            Finding::Stuck(stuck) => format!("stuck {:?}", std::mem::discriminant(stuck)),
             Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
             Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
         }
@@ -213,10 +218,14 @@ pub(crate) fn judge<'e>(
     serial: bool,
 ) -> Vec<Finding> {
     let mut findings = alone(outcome);
-    if matches!(outcome.end, End::Panicked(_)) {
-        return findings;
-    }
     let nearest = expected.map(|expected| differences(outcome, expected, serial)).min_by_key(Vec::len);
-    findings.extend(nearest.unwrap_or_default());
+    let mut nearest = nearest.unwrap_or_default();
+    if matches!(outcome.end, End::Panicked(_)) {
+        // The body ended early, so something may be lacking. Nothing may be too much.
+        let is_too_much =
+            |finding: &Finding| matches!(finding, Finding::Repeated { .. } | Finding::Unexpected { .. });
+        nearest.retain(is_too_much);
+    }
+    findings.extend(nearest);
     findings
 }

@@ -249,6 +249,7 @@ impl Code {
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::Panicked(_) => Code::Panicked,
+            Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,
             Finding::Unhygienic(Hygiene::PoolTooSmall { .. }) => Code::PoolTooSmall,

@@ -54,9 +54,33 @@ impl fmt::Display for Samples {
     }
 }
 
+/// Why an exploration that has found something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stopped {
+    /// All runs of up to so many deviations were run.
+    After(usize),
+    AtFirst,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopped::After(1) => f.write_str("stopped after the runs with one failure"),
+            Stopped::After(level) => write!(f, "stopped after the runs with {level} failures"),
+            Stopped::AtFirst => f.write_str("stopped at the first run that failed"),
+        }?;
+        f.write_str("; `keep_going()` explores all")
+    }
+}
+
 pub(super) fn explored(report: &Report) -> String {
     let runs = if report.runs == 1 { "1 run".to_owned() } else { format!("{} runs", report.runs) };
-    let bound = match report.deviations {
+    let deviations = match report.stopped {
+        Some(Stopped::After(level)) => level,
+        _ => report.deviations,
+    };
+    let bound = match deviations {
         0 => "the one in which nothing goes wrong".to_owned(),
         1 => "all scenarios of up to 1 deviation".to_owned(),
         bound => format!("all scenarios of up to {bound} deviations"),
@@ -72,7 +96,7 @@ pub(super) fn explored(report: &Report) -> String {
         ),
     };
     let share = report.share.map(|share| format!("shard {share} of ")).unwrap_or_default();
-    let violated = violate(report.violated);
+    let violated = failed(report.violated, report.runs);
     #[cfg(feature = "proptest")]
     if report.case.is_some() {
         return format!(
@@ -85,7 +109,7 @@ pub(super) fn explored(report: &Report) -> String {
             "{runs}: the reference run, and {tried} scenario{s} kept from former runs{violated}; the others are run when these pass (RETRYPROOF_KEEP=off runs all)"
         );
     }
-    let explored = if report.exhausted {
+    let explored = if report.exhausted || matches!(report.stopped, Some(Stopped::After(_))) {
         format!("{runs}, {share}{bound}{violated}{merged}{reduced}")
     } else if report.replayed {
         format!("{runs}: the reference run and the scenario that was asked for")
@@ -93,14 +117,16 @@ pub(super) fn explored(report: &Report) -> String {
         let share = report.share.map(|share| format!(" in shard {share}")).unwrap_or_default();
         format!("{runs} of at least {}{share}{violated}", report.at_least)
     };
-    report.samples.iter().fold(explored, |explored, samples| {
-        format!("{explored}\n  besides, {samples}{}", violate(samples.violated))
+    let stopped = report.stopped.map(|stopped| format!("\n  {stopped}")).unwrap_or_default();
+    report.samples.iter().fold(explored + &stopped, |explored, samples| {
+        format!("{explored}\n  besides, {samples}{}", failed(samples.violated, samples.runs))
     })
 }
 
-fn violate(runs: u64) -> String {
-    match runs {
-        0 => String::new(),
-        runs => format!("; {runs} of them violate"),
+fn failed(violated: u64, runs: u64) -> String {
+    match (violated, runs) {
+        (0, _) => String::new(),
+        (1, 1) => "; it failed".to_owned(),
+        (violated, runs) => format!("; {violated} of {runs} runs failed"),
     }
 }

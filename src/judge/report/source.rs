@@ -19,6 +19,14 @@ pub(super) fn read(file: &str) -> Option<String> {
     here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())
 }
 
+/// The line of source at a place, `src/a.rs:12:5`, without its indentation.
+pub(super) fn line_at(place: &str) -> Option<String> {
+    let mut parts = place.rsplitn(3, ':');
+    let (_, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    let line: usize = line.parse().ok()?;
+    Some(read(file)?.lines().nth(line.checked_sub(1)?)?.trim().to_owned())
+}
+
 /// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
 type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
 

@@ -97,6 +97,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
         Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
         Finding::Panicked(panicked) => body_panicked(panicked),
+        Finding::Stuck(stuck) => format!("stuck: {stuck}"),
     }
 }
 
@@ -130,7 +131,8 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::LockLeft { .. }
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
-        | Finding::Panicked(_) => summary(finding),
+        | Finding::Panicked(_)
+        | Finding::Stuck(_) => summary(finding),
     }
 }
 
@@ -195,6 +197,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
+        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
 }
 

@@ -1,0 +1,209 @@
+//! What went wrong in a run, by names that stay the same in every run that meets it.
+
+use std::collections::BTreeMap;
+
+use crate::search::choice::{Actor, Choice, Kind, Label, Place, Site};
+use crate::system::job::{Job, short_kind};
+use crate::system::timeline::{Event, What};
+
+/// A call of a job: what was called, and the how manieth call of that it was in its attempt.
+type Call = (String, usize);
+
+/// One deviation, without the numbers of the job and of the attempt that met it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mishap {
+    pub(crate) kind: Kind,
+    /// The kind of the job, or the name of the process or of the task.
+    pub(crate) who: String,
+    /// The call, or the other place, where it was met.
+    at: Call,
+    point: &'static str,
+    option: String,
+    /// The last call of the attempt that had happened by then: nothing lies between it and the deviation that changes
+    /// anything outside.
+    pub(crate) after: Option<Call>,
+}
+
+/// The calls of each kind of job in the run in which nothing goes wrong, in the order in which they happened.
+#[derive(Debug, Default)]
+pub(crate) struct Courses {
+    happened: BTreeMap<String, Vec<Call>>,
+    places: BTreeMap<(String, String), Vec<Place>>,
+}
+
+impl Mishap {
+    /// The deviations of a run, in their order.
+    pub(crate) fn all(record: &[Choice], jobs: &[Job]) -> Vec<Self> {
+        let deviated = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
+        deviated.map(|(at, _)| Self::of(record, at, jobs)).collect()
+    }
+
+    fn of(record: &[Choice], at: usize, jobs: &[Job]) -> Self {
+        let Choice { kind, label, options, taken } = record[at];
+        let option = options.name(taken as usize);
+        let before = &record[..at];
+        let its = |choice: &&Choice| choice.label.actor == label.actor;
+        // A call whose reply is lost has happened; so has one after which the process dies.
+        let is_done = label.point == "happened" || label.point == "replied" || has_happened(&option);
+        let here = matches!(label.site, Site::Call { .. }) && is_done;
+        let last = before.iter().rposition(|choice| {
+            its(&choice)
+                && (choice.label.point == "happened"
+                    || choice.taken != 0 && has_happened(&choice.options.name(choice.taken as usize)))
+        });
+        let after = match (here && label.point != "replied", last) {
+            (true, _) => Some((site(label.site), nth(before, label, "before"))),
+            (false, Some(at)) => {
+                let label = record[at].label;
+                Some((site(label.site), nth(&record[..at], label, "before")))
+            }
+            (false, None) => None,
+        };
+        let who = who(label.actor, jobs);
+        let nth = match label.site {
+            Site::Call { .. } if label.point != "before" => nth(before, label, "before"),
+            _ => nth(before, label, label.point) + 1,
+        };
+        Self { kind, who, at: (site(label.site), nth), point: label.point, option, after }
+    }
+
+    /// Whether it is only a matter of who goes on, where nothing fails.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.kind == Kind::Schedule
+    }
+
+    /// A few words for it: `a lost reply`.
+    pub(crate) fn in_brief(&self) -> &'static str {
+        match (self.kind, self.point, self.option.as_str()) {
+            (Kind::Crash, _, "stop" | "interrupt") => "a deploy",
+            (Kind::Crash, ..) => "a crash",
+            (Kind::Fault, _, "stale") => "a stale read",
+            (Kind::Fault, _, option) if option.starts_with("outage") => "an outage",
+            (Kind::Fault, _, option) if has_happened(option) => "a lost reply",
+            (Kind::Fault, _, "refused") => "a refused enqueue",
+            (Kind::Fault, ..) => "a failed call",
+            (Kind::Delivery, "pause", _) => "a stalled worker",
+            (Kind::Delivery, ..) => "a second delivery",
+            (Kind::Schedule, ..) => "another order",
+            (Kind::Delay, ..) => "a delay",
+        }
+    }
+}
+
+/// Whether a call that ends like this has happened all the same.
+fn has_happened(option: &str) -> bool {
+    matches!(option, "reply-lost" | "half-a-reply") || option.ends_with("-but-done")
+}
+
+/// How often the actor of a label met this point of its site before.
+fn nth(before: &[Choice], label: Label, point: &'static str) -> usize {
+    before
+        .iter()
+        .filter(|choice| {
+            let other = choice.label;
+            other.actor == label.actor && other.site == label.site && other.point == point
+        })
+        .count()
+}
+
+fn who(actor: Actor, jobs: &[Job]) -> String {
+    match actor {
+        Actor::Attempt { job, .. } => {
+            let kind = jobs.iter().find(|known| known.number == job).map_or("?", |job| job.kind);
+            short_kind(kind).to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn site(site: Site) -> String {
+    match site {
+        Site::Call { service, operation } => format!("{service}.{operation}"),
+        Site::Attempt => "attempt".to_owned(),
+        Site::Wait(what) => what.to_owned(),
+        Site::Line(line) => line.function.name.to_owned(),
+        Site::Queue => "queue".to_owned(),
+    }
+}
+
+impl Courses {
+    /// Of the run in which nothing goes wrong.
+    pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
+        let mut courses = Self::default();
+        let mut begun: Vec<(String, Actor)> = Vec::new();
+        let mut is_first = |who: &String, actor: Actor| {
+            match begun.iter().find(|(known, _)| known == who) {
+                Some((_, first)) => *first == actor,
+                None => {
+                    begun.push((who.clone(), actor));
+                    true
+                }
+            }
+        };
+        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.label.point == "happened") {
+            let (label, who) = (choice.label, who(choice.label.actor, jobs));
+            if is_first(&who, label.actor) {
+                let call = (site(label.site), nth(&record[..at], label, "before"));
+                courses.happened.entry(who).or_default().push(call);
+            }
+        }
+        let mut begun: Vec<(String, Actor)> = Vec::new();
+        for event in events {
+            if let What::Called { service, operation, place, .. } = &event.what {
+                let who = who(event.by, jobs);
+                if !begun.iter().any(|(known, _)| *known == who) {
+                    begun.push((who.clone(), event.by));
+                }
+                if begun.contains(&(who.clone(), event.by)) {
+                    courses.places.entry((who, format!("{service}.{operation}"))).or_default().push(*place);
+                }
+            }
+        }
+        courses
+    }
+
+    /// How far a job had come when it deviated: 0 when none of its calls had happened. None: it was not on its ordinary
+    /// course.
+    pub(crate) fn position(&self, mishap: &Mishap) -> Option<usize> {
+        let Some(after) = &mishap.after else { return Some(0) };
+        let happened = self.happened.get(&mishap.who)?;
+        Some(1 + happened.iter().position(|call| call == after)?)
+    }
+
+    /// A name for a call that stays the same when lines move: which of the places of the code that call this it is.
+    fn name(&self, who: &str, (what, nth): &Call) -> String {
+        let places = self.places.get(&(who.to_owned(), what.clone()));
+        let place = places.and_then(|places| Some((places, places.get(nth.checked_sub(1)?)?)));
+        let ordinal = place.map_or(1, |(places, place)| {
+            let mut different: Vec<&Place> = Vec::new();
+            for place in places {
+                if !different.contains(&place) {
+                    different.push(place);
+                }
+            }
+            1 + different.iter().position(|known| *known == place).unwrap_or(0)
+        });
+        match ordinal {
+            1 => format!("{who}/{what}"),
+            ordinal => format!("{who}/{what}#{ordinal}"),
+        }
+    }
+
+    /// A name for a mishap that stays the same when lines move and loops turn more often.
+    pub(crate) fn identity(&self, mishap: &Mishap) -> String {
+        let kind = match mishap.kind {
+            Kind::Crash => "crash",
+            Kind::Fault => "fault",
+            Kind::Delivery => "delivery",
+            Kind::Schedule => "schedule",
+            Kind::Delay => "delay",
+        };
+        let who = &mishap.who;
+        match &mishap.after {
+            Some(after) if *after == mishap.at => format!("{kind} after {}", self.name(who, after)),
+            _ if mishap.at.0.contains('.') => format!("{kind} at {}", self.name(who, &mishap.at)),
+            Some(after) => format!("{kind} after {}", self.name(who, after)),
+            None => format!("{kind} at the start of {who}"),
+        }
+    }
+}
