@@ -191,7 +191,7 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
         for part in [
             format!("{code} **{}** (`Code::{code:?}`)", capital(code.title())),
             format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
-            format!("*Usually mended by* {}.", code.mended_by()),
+            format!("*Help:* {}.", code.help()),
         ] {
             assert!(words.contains(&part), "docs/violations.md does not say `{part}`:\n{section}");
         }

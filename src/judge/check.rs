@@ -186,6 +186,7 @@ impl Explore {
             reduced: 0,
             samples: Vec::new(),
             share: None,
+            unexplored: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
             lines: LineMap::default(),

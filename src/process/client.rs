@@ -216,9 +216,9 @@ impl<S: Service> Client<S> {
         let answer = door.answer(request, operation.name, fault, &mut self.cx(state, name, place));
         if state.timeline.is_recording() {
             let new: Vec<_> =
-                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
-            for (name, id) in new {
-                state.note(|| What::Effect { name, id });
+                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone(), e.key.clone())).collect();
+            for (name, id, key) in new {
+                state.note(|| What::Effect { name, id, key });
             }
         }
         Some(Happened { operation, answer, fault })

@@ -5,17 +5,18 @@
 //! deviations alone. Nothing here knows what the choices are about.
 
 mod name;
+mod place;
 mod sampled;
 
 pub use self::name::Name;
 
+pub(crate) use self::place::{Place, closely, is_close, look_closely};
 pub(crate) use self::sampled::{Dice, Pct, Random};
 #[cfg(feature = "proptest")]
 pub(crate) use self::sampled::{Pick, Picks};
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::Location;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,34 +37,6 @@ pub enum Kind {
     Schedule,
     /// A timer fires very late.
     Delay,
-}
-
-/// A place in the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    pub(crate) file: &'static str,
-    /// Counted from 1.
-    pub(crate) line: u32,
-    /// Counted from 1, in characters.
-    pub(crate) column: u32,
-}
-
-impl Place {
-    /// Where the function that calls this was called, if it is `#[track_caller]`.
-    #[track_caller]
-    pub(crate) fn caller() -> Self {
-        Self::of(Location::caller())
-    }
-
-    pub(crate) fn of(location: &'static Location<'static>) -> Self {
-        Self { file: location.file(), line: location.line(), column: location.column() }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
 }
 
 /// A crash point that stands before a statement of a function.

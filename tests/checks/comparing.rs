@@ -195,7 +195,7 @@ fn a_state_that_is_named_in_one_run_only() {
             }
         })
     };
-    let told = ["the state `state` ended otherwise than expected, at $"];
+    let told = ["the state `state` differs from the fault-free run, at $"];
     assert_eq!(summaries(&named(true)), told);
     assert_eq!(summaries(&named(false)), told);
 }
@@ -212,7 +212,7 @@ fn what_is_ignored_of_one_state_is_compared_in_another() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_eq!(summaries(&report), ["the state `other` ended otherwise than expected, at $"]);
+    assert_eq!(summaries(&report), ["the state `other` differs from the fault-free run, at $"]);
 }
 
 /// Two jobs, the second one later, that note who was last and when the second one came; or that count, with a gap
@@ -249,7 +249,7 @@ fn an_order_in_which_a_later_job_comes_first_is_expected_at_its_time_and_one_at_
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
     // The first job comes back when the second one is due, and one of the counts is lost.
     let report = one_early_one_late(60 * S, true);
-    assert_eq!(summaries(&report), ["the state `count` ended otherwise than expected, at $"], "{report}");
+    assert_eq!(summaries(&report), ["the state `count` differs from the fault-free run, at $"], "{report}");
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn an_atomic_update_is_left_alone() {
     let report = adding(&switches(2).deliveries(1), add_at_once);
     assert_violated(
         &report,
-        "the state `counter` ended otherwise than expected, at $",
+        "the state `counter` differs from the fault-free run, at $",
         "test job#1.1/yield:pause=past-lease",
     );
 }
@@ -213,7 +213,7 @@ fn an_older_refresh_overwrites_a_newer_one() {
     let report = refreshing(false);
     assert_violated(
         &report,
-        "the state `page` ended otherwise than expected, at $",
+        "the state `page` differs from the fault-free run, at $",
         "test job#1.1/yield:next=other",
     );
     assert_green(&refreshing(true));
@@ -325,7 +325,7 @@ fn processes_overtake_each_other_too() {
         world.enqueue(Add { amount: 10 });
         world.settle().await;
     });
-    let otherwise = "the state `counter` ended otherwise than expected, at $";
+    let otherwise = "the state `counter` differs from the fault-free run, at $";
     assert_violated(&report, otherwise, "test job#1.1/yield:next=other");
 }
 

@@ -61,9 +61,9 @@ fn replay(scenario: &str) -> Explore {
     Explore::new().name("test").replay(format!("test job#{scenario}"))
 }
 
-/// A row of the store ended otherwise than expected.
+/// A row of the store differs from the fault-free run.
 #[track_caller]
 fn assert_row(report: &Report, key: &str, actual: &str, scenario: &str) {
-    let summary = format!("the state `store` ended otherwise than expected, at $.{key}");
+    let summary = format!("the state `store` differs from the fault-free run, at $.{key}");
     assert_violated(report, &summary, &format!("store $.{key} = {actual}"), scenario);
 }

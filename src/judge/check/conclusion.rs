@@ -7,11 +7,11 @@ use super::{Exploration, MOST_ORDERS, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
-    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery, without_places,
-    words,
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery, unexplored,
+    without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Name, Plan, Site};
+use crate::search::choice::{Deviation, Name, Plan, Site, closely};
 use crate::search::scenario::Scenario;
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
@@ -22,11 +22,8 @@ const MOST_MAPPED: usize = 5_000;
 impl Exploration<'_> {
     /// Runs a scenario again and takes down what happens.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
-        let mut ran = run(
-            self.basis.body,
-            Course { timeline: Timeline::recording(), ..Course::plain(plan) },
-            &self.ground,
-        );
+        let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
+        let mut ran = closely(|| run(self.basis.body, course, &self.ground));
         // What a run has left undone that went no further is no finding beside that.
         let findings = match ran.outcome.end {
             End::Stuck(_) => Vec::new(),
@@ -66,7 +63,7 @@ impl Exploration<'_> {
     /// The calls of the jobs when nothing goes wrong.
     fn courses(&self) -> Courses {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
-        let ran = run(self.basis.body, course, &self.ground);
+        let ran = closely(|| run(self.basis.body, course, &self.ground));
         Courses::new(&ran.record, &ran.outcome.jobs, &ran.events)
     }
 
@@ -134,6 +131,7 @@ impl Exploration<'_> {
             at_least,
             violated: self.tally.violated,
             stopped: self.stopped,
+            unexplored: self.unexplored(),
             notes: std::mem::take(&mut self.notes),
             warnings: self.warnings(),
             showing: first,
@@ -141,6 +139,13 @@ impl Exploration<'_> {
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };
         Report { coverage: self.coverage(&report), ..report }
+    }
+
+    /// What was not explored although the world has something that it would apply to.
+    fn unexplored(&self) -> Vec<String> {
+        let settings = self.basis.settings;
+        let reference = &self.basis.reference;
+        unexplored(&reference.record, settings.bounds.total, |kind| settings.bounds.of(kind))
     }
 
     /// What was too much to be looked at.
@@ -250,7 +255,7 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
             Finding::Panicked(panicked) => panicked.place.clone(),
             _ => None,
         },
-        bore_no_key: matches!(finding, Finding::Repeated { effect, .. } if effect.key.is_none()),
+        help: showing.help(finding),
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
+use crate::search::choice::{Actor, Choice, Kind, Site};
+use crate::system::service::STORE;
 
 /// Runs that were drawn past the bound.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +74,54 @@ impl fmt::Display for Stopped {
         }?;
         f.write_str("; `keep_going()` explores all")
     }
+}
+
+/// What was not explored although the world has something that it would apply to, by the choices of the run in which
+/// nothing goes wrong, and by how many deviations of a kind there may be.
+pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
+    let offers = |choice: &Choice, option: &str| (1..choice.options.len()).any(|at| choice.options.name(at) == option);
+    let any = |option: &str| reference.iter().any(|choice| offers(choice, option));
+    // The harness's own services: what the code reaches outside is not for it to take down.
+    let service = |choice: &&Choice| match choice.label.site {
+        Site::Call { service, .. } => choice.label.point == "call" && !matches!(service.as_str(), "queue"),
+        _ => false,
+    };
+    let calls: Vec<&Choice> = reference.iter().filter(service).collect();
+    let is_read = |call: &&&Choice| !offers(call, "reply-lost") && !offers(call, "timed-out-but-done");
+    let is_search = |call: &&&Choice| {
+        matches!(call.label.site, Site::Call { service, .. } if service.as_str() != STORE) && is_read(call)
+    };
+    let mut unexplored = Vec::new();
+    let kinds = [
+        (Kind::Crash, "crashes", "crashes"),
+        (Kind::Fault, "failed calls", "faults"),
+        (Kind::Delivery, "second deliveries", "deliveries"),
+        (Kind::Schedule, "other orders of tasks", "switches"),
+    ];
+    let has = |kind: Kind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
+    for (kind, what, setting) in kinds {
+        if total > 0 && most(kind) == 0 && has(kind) {
+            unexplored.push(format!("{what}: `{setting}` is 0"));
+        }
+    }
+    let is_attempt = |choice: &&Choice| matches!(choice.label.actor, Actor::Attempt { .. });
+    let attempts = || reference.iter().filter(is_attempt);
+    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == "pause") {
+        unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
+    }
+    if !calls.is_empty() && !any("outage") {
+        unexplored.push("outages (`outages` of the service)".to_owned());
+    }
+    if calls.iter().any(|call| is_search(&call)) && !any("stale") {
+        unexplored.push("stale reads (`search_lag` of the service)".to_owned());
+    }
+    if has(Kind::Crash) && !any("stop") {
+        unexplored.push("deploys (`world.deploys()`)".to_owned());
+    }
+    if has(Kind::Crash) && !has(Kind::Delay) {
+        unexplored.push("late timers and retries (`delays`)".to_owned());
+    }
+    unexplored
 }
 
 pub(super) fn explored(report: &Report) -> String {

@@ -13,8 +13,9 @@ mod timeline;
 pub(crate) mod words;
 
 pub use codes::Code;
+use codes::Traits;
 pub(crate) use coverage::{Coverage, Met, unreached};
-pub(crate) use explored::{Samples, Stopped};
+pub(crate) use explored::{Samples, Stopped, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
 #[cfg(feature = "loom")]
@@ -83,9 +84,8 @@ pub struct Violation {
     /// Where the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,
-    /// Whether its effect was asked for without a key.
-    #[serde(skip)]
-    pub(crate) bore_no_key: bool,
+    /// What to do about it, after this course of events.
+    pub help: String,
 }
 
 /// One way in which a [`Violation`] comes about.
@@ -164,6 +164,15 @@ pub(crate) fn without_places(text: &str) -> String {
         }
     }
     found
+}
+
+/// What is asking for trouble, where, and what to do instead.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = self.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let Self { summary, advice, .. } = self;
+        write!(f, "{}{place}: {advice}", words::visible(summary))
+    }
 }
 
 /// What is wrong, after what, and how it is run again, a line each.
@@ -245,6 +254,9 @@ pub struct Report {
     /// Which shard of the exploration this is, if it was split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share: Option<Share>,
+    /// What the bounds, or the world's shape, kept from being explored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unexplored: Vec<String>,
     pub(crate) notes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<Warning>,
@@ -357,6 +369,11 @@ impl Report {
         self.showings[at][..=path].rotate_right(1);
         let Path { code, scenario, cause, place, .. } = violation.paths[0].clone();
         (violation.code, violation.scenario, violation.cause, violation.place) = (code, scenario, cause, place);
+        let showing = &self.showings[at][0];
+        if let Some(finding) = showing.findings.first() {
+            violation.help = showing.help(finding);
+            (violation.expected, violation.actual) = words::expected_and_actual(finding);
+        }
         self.violations[..=at].rotate_right(1);
         self.showings[..=at].rotate_right(1);
         self.showing = self.showings[0].first().cloned();
@@ -508,6 +525,12 @@ impl Showing {
             _ => None,
         });
         Code::of(finding, codes::After::all(deviated))
+    }
+
+    /// What to do about a finding of this run.
+    pub(crate) fn help(&self, finding: &Finding) -> String {
+        let effect = words::effect_of(finding);
+        self.code_of(finding).help_after(Traits::of(finding, &self.events), effect.as_deref())
     }
 
     /// What went wrong, in words.

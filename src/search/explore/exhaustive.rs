@@ -351,7 +351,9 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(task) = explorer.next() {
             let mut chooser = Chooser::new(task.plan.clone());
-            (0..3).for_each(|_| drop(choose(&mut chooser, Kind::Crash, 2)));
+            for _ in 0..3 {
+                choose(&mut chooser, Kind::Crash, 2);
+            }
             let (record, _, plan) = chooser.finish();
             assert!(explorer.ran(&record));
             seen.push(plan.deviations());
