@@ -1,4 +1,4 @@
-//! The services: each row of the table of answers, each fault, each setting, and a service of one's own.
+//! The services: each row of `docs/spec/services.md` (answers, faults, settings), and a service of the test's own.
 
 mod answers;
 mod faults;
