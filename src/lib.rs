@@ -211,66 +211,40 @@ pub mod violations {}
 pub mod tools {}
 
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
-mod choice;
-mod scenario;
-mod explore;
-mod clock;
-mod effect;
-mod job;
-mod queue;
-mod timeline;
-mod wire;
-pub mod service;
-mod hygiene;
-mod connections;
-mod slots;
-mod steps;
-mod outside;
-mod state;
-mod life;
-mod panics;
-mod runtime;
+mod search;
+mod system;
+mod engine;
 mod process;
 pub mod middleware;
-mod watch;
 mod executor;
-mod json_path;
 mod world;
-mod run;
-mod oracle;
-mod report;
-mod check;
+mod judge;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "loom")]
-mod model;
+mod memory;
 #[cfg(feature = "proptest")]
 pub mod proptest;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
-pub use check::{Explore, check};
-pub use choice::{Kind, Name};
-pub use effect::{Effect, Effects};
+pub use engine::state::Stuck;
 pub use executor::{DrainError, Drained};
 #[cfg(feature = "http")]
 pub use http::Http;
-pub use job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
-    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
+pub use judge::check::{Explore, check};
+pub use judge::oracle::Oracle;
+pub use judge::report::{
+    Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,
+    Warning,
 };
 #[cfg(feature = "loom")]
-pub use model::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
-pub use oracle::Oracle;
+pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use process::{
     Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
     OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng,
     StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
-};
-pub use report::{
-    Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,
-    Warning,
 };
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
@@ -291,9 +265,16 @@ pub use report::{
 /// ```
 ///
 pub use retryproof_macros::test;
-pub use scenario::{Scenario, ScenarioError};
-pub use service::{Service, ServiceError, StoreError};
-pub use state::Stuck;
+pub use search::choice::{Kind, Name};
+pub use search::scenario::{Scenario, ScenarioError};
+pub use system::effect::{Effect, Effects};
+pub use system::job::{
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
+    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
+};
+#[doc(inline)]
+pub use system::service;
+pub use system::service::{Service, ServiceError, StoreError};
 pub use world::{Drain, Guarantee, LockView, QueueView, Settle, SettleUntil, Stats, World};
 
 /// The name under which libtest knows a test: its path without the crate.

@@ -43,9 +43,9 @@ use tracing_core::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::state::{Log, Shared};
-use crate::timeline::{Aside, What};
-use crate::{life, panics};
+use crate::engine::state::{Log, Shared};
+use crate::system::timeline::{Aside, What};
+use crate::{engine::life, engine::panics};
 
 /// A layer for a `tracing_subscriber` that keeps the events of the runs that are shown. See [the module](self).
 #[derive(Clone, Copy, Debug, Default)]

@@ -127,8 +127,11 @@ fn rooms() -> (Vec<String>, BTreeMap<String, String>) {
         .collect();
     let mut names: BTreeMap<_, _> = rooms.iter().map(|room| (room.clone(), room.clone())).collect();
     for item in lib.split(';').filter_map(|item| item.split_once("pub use ")) {
-        let (room, what) = item.1.split_once("::").unwrap();
-        let what = what.trim().trim_start_matches('{').trim_end_matches('}');
+        let (room, _) = item.1.split_once("::").unwrap();
+        let what = match item.1.split_once('{') {
+            Some((_, group)) => group.trim_end().trim_end_matches('}'),
+            None => item.1.rsplit("::").next().unwrap(),
+        };
         for name in what.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             names.insert(name.to_owned(), room.to_owned());
         }
@@ -184,7 +187,7 @@ fn mentions_are_found_in_groups_too() {
 #[test]
 fn a_room_knows_only_the_rooms_above_it() {
     let (rooms, names) = rooms();
-    assert!(rooms.len() > 10, "{rooms:?}");
+    assert!(rooms.len() > 8, "{rooms:?}");
     let place = |room: &str| rooms.iter().position(|known| known == room);
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for source in sources("src") {
@@ -196,7 +199,7 @@ fn a_room_knows_only_the_rooms_above_it() {
         for (line, name) in mentions(&source.code) {
             seen += 1;
             // The standard library's, but in a model: whoever's threads share memory may be tested in one.
-            if ["sync", "thread", "model", "Model"].contains(&name.as_str()) {
+            if ["sync", "thread", "memory", "Model", "model"].contains(&name.as_str()) {
                 continue;
             }
             match names.get(&name).and_then(|room| place(room)) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Executor;
-use crate::job::{JobError, JobState};
-use crate::state::{State, Stuck};
+use crate::engine::state::{State, Stuck};
+use crate::system::job::{JobError, JobState};
 
 /// What came of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

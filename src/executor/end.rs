@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Executor;
-use crate::choice::{Actor, Kind, Options, Site};
-use crate::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
-use crate::life::{self, Life};
+use crate::engine::life::{self, Life};
+use crate::engine::steps::Thing;
 use crate::process::Process;
-use crate::steps::Thing;
-use crate::timeline::What;
+use crate::search::choice::{Actor, Kind, Options, Site};
+use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::system::timeline::What;
 
 impl Executor {
     /// An attempt has ended: the point between its end and the queue's hearing of it.
@@ -248,7 +248,7 @@ impl Executor {
         match told {
             _ if life.is_dead() => Told::Died,
             Ok(heard) => Told::Heard(heard),
-            Err(panic) => Told::Panicked(crate::panics::text(&*panic)),
+            Err(panic) => Told::Panicked(crate::engine::panics::text(&*panic)),
         }
     }
 

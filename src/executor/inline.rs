@@ -26,7 +26,7 @@ impl Executor {
             Some(host) => self.begin(job, host),
             None => {
                 let kind = self.shared.state().queue.job(job).kind.to_owned();
-                self.cannot_run(job, None, crate::job::JobError::NoHandler { job, kind }.to_string());
+                self.cannot_run(job, None, crate::system::job::JobError::NoHandler { job, kind }.to_string());
             }
         }
         true

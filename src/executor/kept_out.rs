@@ -1,8 +1,8 @@
 //! What becomes of a job that a lock has kept out: it has not failed.
 
 use super::Executor;
-use crate::job::{JobState, Refusal};
-use crate::timeline::What;
+use crate::system::job::{JobState, Refusal};
+use crate::system::timeline::What;
 
 impl Executor {
     /// Wakes who waits for the lock of a job that is over without having ended. True if anybody did.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Executor;
-use crate::choice::Actor;
-use crate::life;
-use crate::wire::{Traffic, Wire};
+use crate::engine::life;
+use crate::engine::wire::{Traffic, Wire};
+use crate::search::choice::Actor;
 
 impl Executor {
     fn wire(&self) -> Option<Arc<dyn Wire>> {

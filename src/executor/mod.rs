@@ -14,6 +14,7 @@ mod shutdown;
 mod spawned;
 mod task;
 mod turns;
+pub(crate) mod watch;
 
 pub use drain::{DrainError, Drained};
 
@@ -32,17 +33,17 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::choice::{Actor, Name, Site};
-use crate::clock::TaskId;
-use crate::job::{JobError, JobFailure, JobState};
-use crate::life::{self, Life};
-use crate::panics;
+use crate::engine::life::{self, Life};
+use crate::engine::panics;
+use crate::engine::runtime::{Context, Pool};
+use crate::engine::state::{Shared, Stuck, Weather};
+use crate::engine::steps::Thing;
+use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
-use crate::runtime::{Context, Pool};
-use crate::state::{Shared, Stuck, Weather};
-use crate::steps::Thing;
-use crate::timeline::What;
-use crate::watch::Watch;
+use crate::search::choice::{Actor, Name, Site};
+use crate::system::clock::TaskId;
+use crate::system::job::{JobError, JobFailure, JobState};
+use crate::system::timeline::What;
 
 /// How long a process that died is down.
 const RESTART: Duration = Duration::from_secs(1);
@@ -575,7 +576,7 @@ impl Executor {
         let waiting: Vec<_> = self
             .attempts()
             .map(|(task, job)| {
-                let kind = crate::job::short_kind(state.queue.job(job).kind);
+                let kind = crate::system::job::short_kind(state.queue.job(job).kind);
                 if self.shared.sleepers.has(&task.waker) {
                     return self.sleeps_for_ever(task);
                 }

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::Executor;
-use crate::life::Life;
-use crate::outside::real_time;
-use crate::runtime;
-use crate::state::Stuck;
+use crate::engine::life::Life;
+use crate::engine::outside::real_time;
+use crate::engine::runtime;
+use crate::engine::state::Stuck;
 
 /// How long the pauses between two looks are, in real time.
 const PAUSE: Duration = Duration::from_micros(100);

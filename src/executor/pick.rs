@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Executor, Host};
-use crate::job::JobError;
-use crate::life::Life;
+use crate::engine::life::Life;
+use crate::engine::state::{State, Weather};
 use crate::process::{Order, Process};
-use crate::queue::Head;
-use crate::state::{State, Weather};
+use crate::system::job::JobError;
+use crate::system::queue::Head;
 
 /// The place of a job among those that a process may take: its queue's, and its own.
 type Rank = (usize, u64);
@@ -166,7 +166,7 @@ impl Executor {
 
 impl Order {
     /// The place of a queue in this order; none if the process does not serve it.
-    fn place(&self, queue: crate::choice::Name) -> Option<usize> {
+    fn place(&self, queue: crate::search::choice::Name) -> Option<usize> {
         match self {
             Order::Any => Some(0),
             Order::Of(queues) => queues.iter().position(|&served| served == queue),

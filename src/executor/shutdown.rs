@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Executor, Host, drop_quietly};
-use crate::life;
-use crate::timeline::What;
+use crate::engine::life;
+use crate::system::timeline::What;
 
 /// Whether a process is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Executor {
         let name = self.hosts[index].name;
         {
             let mut state = self.shared.state();
-            state.actor = crate::choice::Actor::Test;
+            state.actor = crate::search::choice::Actor::Test;
             state.note(|| What::Stopped { process: name });
         }
         life.die();

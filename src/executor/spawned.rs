@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::Executor;
 use super::task::{Task, Work};
-use crate::choice::Name;
-use crate::clock::{TaskId, Wake};
-use crate::job::JobFailure;
-use crate::life::Life;
+use crate::engine::life::Life;
 use crate::process::Attempt;
-use crate::timeline::What;
+use crate::search::choice::Name;
+use crate::system::clock::{TaskId, Wake};
+use crate::system::job::JobFailure;
+use crate::system::timeline::What;
 
 impl Executor {
     /// Takes in a task of a process that has just booted.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::choice::{Actor, Name, Place};
-use crate::clock::TaskId;
-use crate::job::JobFailure;
-use crate::life::Life;
+use crate::engine::life::Life;
+use crate::engine::state::{Look, Next, Shared, State, Stride, TaskWaker};
 use crate::process::Attempt;
-use crate::state::{Look, Next, Shared, State, Stride, TaskWaker};
+use crate::search::choice::{Actor, Name, Place};
+use crate::system::clock::TaskId;
+use crate::system::job::JobFailure;
 
 /// What a task works at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

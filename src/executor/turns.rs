@@ -2,15 +2,15 @@
 //!
 //! Delay bounding (Emmi, Qadeer and Rakamarić, 2011): there is one deterministic order in which tasks go on, and each
 //! departure from it is a deviation. In that order a task goes on for as long as it can, then the next one that was
-//! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::choice::Kind) is drawn wherever
+//! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::search::choice::Kind) is drawn wherever
 //! another one of them could go on instead.
 
 use super::Executor;
 use super::task::Task;
-use crate::choice::Actor;
-use crate::clock::TaskId;
-use crate::job::Delivery;
-use crate::state::Look;
+use crate::engine::state::Look;
+use crate::search::choice::Actor;
+use crate::system::clock::TaskId;
+use crate::system::job::Delivery;
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

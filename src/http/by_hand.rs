@@ -13,11 +13,11 @@ use super::Door;
 use super::exchange::{Exchange, Phase};
 use super::sockets::converse;
 use super::stream::{Socket, Stream};
-use crate::choice::{Chooser, Place, Plan};
+use crate::engine::state::{Shared, State, Weather};
 use crate::process::Link;
-use crate::service::payments::Charge;
-use crate::state::{Shared, State, Weather};
-use crate::timeline::Timeline;
+use crate::search::choice::{Chooser, Place, Plan};
+use crate::system::service::payments::Charge;
+use crate::system::timeline::Timeline;
 
 impl Socket for Mock {
     fn reset_when_dropped(&self) {}

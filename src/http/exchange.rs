@@ -14,12 +14,12 @@ use super::request::Request;
 use super::serve::{Fate, Finish, Served, serve};
 use super::sockets::Sockets;
 use super::{Door, Owns};
-use crate::choice::Actor;
-use crate::clock::Wake;
-use crate::life;
-use crate::service::CLIENT_TIMEOUT;
-use crate::state::{Woken, lock};
-use crate::wire::{Asked, Traffic, Wire};
+use crate::engine::life;
+use crate::engine::state::{Woken, lock};
+use crate::engine::wire::{Asked, Traffic, Wire};
+use crate::search::choice::Actor;
+use crate::system::clock::Wake;
+use crate::system::service::CLIENT_TIMEOUT;
 
 /// How long whoever waits for nothing has its line, in virtual time: as a load balancer in between would have it. A
 /// client's own timeout is mostly shorter.

@@ -27,14 +27,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use self::exchange::Exchange;
 use self::serve::Own;
-use crate::choice::{Name, Place};
+use crate::engine::state::{Shared, lock};
 use crate::process::{Client, Link, Process};
-use crate::service::Service;
-use crate::service::email::EmailService;
-use crate::service::error_catcher::ErrorCatcher;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
-use crate::state::{Shared, lock};
+use crate::search::choice::{Name, Place};
+use crate::system::service::Service;
+use crate::system::service::email::EmailService;
+use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::fulfillment::Fulfillment;
+use crate::system::service::payments::Payments;
 use crate::world::World;
 
 /// How many connections may wait to be accepted.

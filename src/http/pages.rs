@@ -4,8 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::request::Which;
-use crate::service::Directory;
-use crate::state::lock;
+use crate::engine::state::lock;
+use crate::system::service::Directory;
 
 /// The page that leads to the others.
 pub(super) fn index() -> String {

@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 
 use super::answer::Answer;
-use crate::effect::fingerprint;
+use crate::system::effect::fingerprint;
 
 /// Which built-in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

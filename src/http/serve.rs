@@ -10,14 +10,14 @@ use serde_json::json;
 use super::answer::Answer;
 use super::request::{Request, Route, Wants, Which};
 use super::{Door, pages};
-use crate::panics;
+use crate::engine::panics;
+use crate::engine::state::lock;
 use crate::process::Client;
-use crate::service::email::{self, Email, Sent};
-use crate::service::error_catcher::{Noted, Notification};
-use crate::service::fulfillment::{Shipment, Shipped};
-use crate::service::payments::{self, Charge, Charged};
-use crate::service::{Behave, Broken, Directory, Manner, Service, ServiceError};
-use crate::state::lock;
+use crate::system::service::email::{self, Email, Sent};
+use crate::system::service::error_catcher::{Noted, Notification};
+use crate::system::service::fulfillment::{Shipment, Shipped};
+use crate::system::service::payments::{self, Charge, Charged};
+use crate::system::service::{Behave, Broken, Directory, Manner, Service, ServiceError};
 
 /// How long a throttled caller is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);

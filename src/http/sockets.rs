@@ -18,8 +18,8 @@ use super::Door;
 use super::answer::{Broken, respond};
 use super::exchange::Exchange;
 use super::stream::{Socket, Stream};
-use crate::panics;
-use crate::state::lock;
+use crate::engine::panics;
+use crate::engine::state::lock;
 
 /// How long, in real time, a client may take to send what comes before a body, and the body.
 pub(super) const SLOWEST: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::service::error_catcher::Notification;
+use crate::system::service::error_catcher::Notification;
 use crate::{Clock, JobFailure, Perform, Process};
 
 type BoxError = Box<dyn Error + Send + Sync>;

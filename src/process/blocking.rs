@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 
 use super::handler::{Attempt, Handler};
 use super::link::Link;
-use crate::job::{JobFailure, JobResult};
-use crate::life::Life;
-use crate::slots::{Code, Progress, Running, Slots, Whose};
-use crate::state::lock;
-use crate::{life, panics, runtime};
+use crate::engine::life::Life;
+use crate::engine::slots::{Code, Progress, Running, Slots, Whose};
+use crate::engine::state::lock;
+use crate::system::job::{JobFailure, JobResult};
+use crate::{engine::life, engine::panics, engine::runtime};
 
 /// Has code run on its thread, inside of whatever is to be in place around it.
 type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;

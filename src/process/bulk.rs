@@ -12,10 +12,10 @@ use serde::Serialize;
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
 use super::handles::{Answered, ENQUEUE, EnqueueError, JobQueue, Parcel, parcel, performed};
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Place, Site};
-use crate::job::{JobId, JobState, LockTaken, kind_of};
-use crate::slots;
-use crate::state::{Keys, State, call_site};
+use crate::engine::slots;
+use crate::engine::state::{Keys, State, call_site};
+use crate::search::choice::{Kind, Place, Site};
+use crate::system::job::{JobId, JobState, LockTaken, kind_of};
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -257,7 +257,7 @@ impl Future for EnqueueBulkFuture {
 }
 
 /// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
-fn refused(state: &State, batch: &[Parcel]) -> Option<LockTaken> {
+fn refused(state: &mut State, batch: &[Parcel]) -> Option<LockTaken> {
     batch.iter().enumerate().find_map(|(number, parcel)| {
         let once = parcel.once.as_ref().filter(|once| once.refused)?;
         let has_its_key = |other: &Parcel| {

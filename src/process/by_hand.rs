@@ -10,12 +10,12 @@ use tokio_test::task::{self, Spawn};
 use super::Process;
 use super::handler::Attempt;
 use crate::JobFailure;
-use crate::choice::{Actor, Chooser, Plan};
-use crate::job::kind_of;
-use crate::life::{self, Life};
-use crate::service::payments::Charge;
-use crate::state::{Shared, State, Weather};
-use crate::timeline::Timeline;
+use crate::engine::life::{self, Life};
+use crate::engine::state::{Shared, State, Weather};
+use crate::search::choice::{Actor, Chooser, Plan};
+use crate::system::job::kind_of;
+use crate::system::service::payments::Charge;
+use crate::system::timeline::Timeline;
 
 /// An attempt of `job#1`, as the executor has it.
 struct ByHand {

@@ -1,11 +1,11 @@
 //! The calls of the built-in services by name. Nothing here but what a user has for a service of their own.
 
 use super::client::{Client, TypedCall};
-use crate::service::ServiceError;
-use crate::service::email::{self, Email, EmailRecord, EmailService, Sent};
-use crate::service::error_catcher::{ErrorCatcher, Noted, Notification};
-use crate::service::fulfillment::{Fulfillment, Shipment, Shipped};
-use crate::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
+use crate::system::service::ServiceError;
+use crate::system::service::email::{self, Email, EmailRecord, EmailService, Sent};
+use crate::system::service::error_catcher::{ErrorCatcher, Noted, Notification};
+use crate::system::service::fulfillment::{Fulfillment, Shipment, Shipped};
+use crate::system::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
 
 /// Writes the async and the blocking form of a call, with the reply as that call has it.
 macro_rules! calls {

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::client::{Client, Happened};
 use super::link::Link;
-use crate::choice::{Name, Place};
-use crate::service::{Broken, Door, Manner, Service, ServiceError};
-use crate::state::Shared;
+use crate::engine::state::Shared;
+use crate::search::choice::{Name, Place};
+use crate::system::service::{Broken, Door, Manner, Service, ServiceError};
 
 /// A call that has happened, or not, and whose reply is on its way.
 #[derive(Debug)]

@@ -7,14 +7,16 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Name, Place};
-use crate::clock::TimerId;
-use crate::effect::Ledger;
-use crate::service::{Answer, Cx, Door, Fault, Manner, Operation, STORE, Service, ServiceError, Sight};
-use crate::slots;
-use crate::state::{State, call_site, lock};
-use crate::steps::Thing;
-use crate::timeline::What;
+use crate::engine::slots;
+use crate::engine::state::{State, call_site, lock};
+use crate::engine::steps::Thing;
+use crate::search::choice::{Kind, Name, Place};
+use crate::system::clock::TimerId;
+use crate::system::effect::Ledger;
+use crate::system::service::{
+    Answer, Cx, Door, Fault, Manner, Operation, STORE, Service, ServiceError, Sight,
+};
+use crate::system::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
 ///

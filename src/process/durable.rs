@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::Serialize;
 
-use crate::choice::{Name, Place};
-use crate::life;
-use crate::slots;
-use crate::state::{Shared, lock};
-use crate::steps::Thing;
-use crate::timeline::What;
+use crate::engine::life;
+use crate::engine::slots;
+use crate::engine::state::{Shared, lock};
+use crate::engine::steps::Thing;
+use crate::search::choice::{Name, Place};
+use crate::system::timeline::What;
 
 /// A value that outlives every crash, and is compared when a run ends.
 ///

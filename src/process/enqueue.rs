@@ -18,9 +18,9 @@ use tower_service::Service;
 use super::Process;
 use super::handles::{EnqueueError, Parcel};
 use super::link::Link;
-use crate::choice::{Name, Place};
-use crate::job::{Conflict, JobId, JobKey, More, kind_of};
-use crate::state::{Incoming, Keys, Once, Shared, lock};
+use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::search::choice::{Name, Place};
+use crate::system::job::{Conflict, JobId, JobKey, More, kind_of};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn Error + Send + Sync>;

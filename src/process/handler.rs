@@ -14,9 +14,9 @@ use serde::de::DeserializeOwned;
 use super::Process;
 use super::blocking::Around;
 use super::perform::Layers;
-use crate::choice::{Name, Place};
-use crate::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
-use crate::state::{KindOptions, Shared};
+use crate::engine::state::{KindOptions, Shared};
+use crate::search::choice::{Name, Place};
+use crate::system::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
 
 /// An attempt of a job: runs to its end, or its error.
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;

@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, EnqueueResult, enqueue_through, run_blocking};
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Options, Place, Site};
-use crate::clock::TimerId;
-use crate::hygiene::Hygiene;
-use crate::job::{JobId, JobState, LockTaken, More, kind_of};
-use crate::slots;
-use crate::state::{Incoming, Intake, Keys, Once, State, call_site};
+use crate::engine::slots;
+use crate::engine::state::{Incoming, Intake, Keys, Once, State, call_site};
+use crate::search::choice::{Kind, Options, Place, Site};
+use crate::system::clock::TimerId;
+use crate::system::hygiene::Hygiene;
+use crate::system::job::{JobId, JobState, LockTaken, More, kind_of};
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

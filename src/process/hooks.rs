@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Process;
 use super::handler::{HearOfJob, Registered};
-use crate::job::{Decision, Failed, JobView};
+use crate::system::job::{Decision, Failed, JobView};
 
 type HearOfError = Box<dyn Fn(&Failed<'_>)>;
 

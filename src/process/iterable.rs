@@ -15,10 +15,10 @@ use super::Process;
 use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered};
 use super::link::{Link, Standing};
-use crate::choice::{Place, Site};
-use crate::job::{JobFailure, JobResult, kind_of};
-use crate::state::call_site;
-use crate::timeline::What;
+use crate::engine::state::call_site;
+use crate::search::choice::{Place, Site};
+use crate::system::job::{JobFailure, JobResult, kind_of};
+use crate::system::timeline::What;
 
 struct Iterable<J, C, N, F> {
     link: Link,

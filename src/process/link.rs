@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use crate::choice::{Actor, Place, Site};
-use crate::life::{self, Life};
-use crate::slots;
-use crate::state::{Shared, State};
+use crate::engine::life::{self, Life};
+use crate::engine::slots;
+use crate::engine::state::{Shared, State};
+use crate::search::choice::{Actor, Place, Site};
 
 /// A way to the world: for one incarnation of a process, or for the test body. Every call clones one, so it is one
 /// pointer.

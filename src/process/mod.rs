@@ -58,15 +58,15 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::choice::{Name, Place};
-use crate::job::{JobResult, kind_of};
-use crate::life::Life;
-use crate::service::Service;
-use crate::service::email::EmailService;
-use crate::service::error_catcher::ErrorCatcher;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
-use crate::slots::Slots;
+use crate::engine::life::Life;
+use crate::engine::slots::Slots;
+use crate::search::choice::{Name, Place};
+use crate::system::job::{JobResult, kind_of};
+use crate::system::service::Service;
+use crate::system::service::email::EmailService;
+use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::fulfillment::Fulfillment;
+use crate::system::service::payments::Payments;
 
 /// How many jobs a process runs at once, unless told.
 const SLOTS: usize = 5;

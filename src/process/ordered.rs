@@ -1,8 +1,8 @@
 //! Streams of jobs: the option where they are handled.
 
 use super::handler::HandlerOptions;
-use crate::job::Ordered;
-use crate::state::has_order;
+use crate::engine::state::has_order;
+use crate::system::job::Ordered;
 
 impl HandlerOptions<'_> {
     /// In which order the jobs of this kind run. A job that is enqueued before any process has said so has no place in

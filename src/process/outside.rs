@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use super::Process;
 use super::link::{Link, Standing};
-use crate::choice::{Kind, Name, Options, Place, Site};
-use crate::outside::{Closer, Probe, System, Waiting, real_time};
-use crate::state::call_site;
-use crate::timeline::What;
-use crate::{runtime, slots};
+use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
+use crate::engine::state::call_site;
+use crate::search::choice::{Kind, Name, Options, Place, Site};
+use crate::system::timeline::What;
+use crate::{engine::runtime, engine::slots};
 
 /// So often a call that is under way is looked at without a pause: most have ended by then.
 const GLANCES: u32 = 100;

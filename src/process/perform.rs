@@ -20,8 +20,8 @@ use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered, Start};
 use super::link::Link;
 use super::unique::guarded;
-use crate::job::{JobError, JobFailure, JobView};
-use crate::panics;
+use crate::engine::panics;
+use crate::system::job::{JobError, JobFailure, JobView};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn Error + Send + Sync>;

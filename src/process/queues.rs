@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::Process;
-use crate::choice::Name;
+use crate::search::choice::Name;
 
 /// The queues that a process serves.
 #[derive(Clone, Debug, Default)]

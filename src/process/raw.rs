@@ -9,8 +9,8 @@ use super::Process;
 use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered};
 use super::link::Link;
-use crate::choice::{Name, Place};
-use crate::job::{JobResult, JobView};
+use crate::search::choice::{Name, Place};
+use crate::system::job::{JobResult, JobView};
 
 /// An attempt of a job that is known by its name.
 #[derive(Clone, Debug)]

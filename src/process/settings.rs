@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::client::Client;
-use crate::service::error_catcher::ErrorCatcher;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
-use crate::service::{Behave, Service};
+use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::fulfillment::Fulfillment;
+use crate::system::service::payments::Payments;
+use crate::system::service::{Behave, Service};
 
 /// Settings, for the test: through the handles of a process they are refused, since production code has none.
 impl<S: Service> Client<S> {

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 
 use super::handler::{Attempt, HandlerOptions};
 use super::link::{Link, Standing};
-use crate::choice::{Actor, Place};
-use crate::clock::{TimerId, Wake};
-use crate::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
-use crate::queue::{Held, LockKey, Owner};
-use crate::state::{State, call_site, has_keys};
-use crate::timeline::{LockEvent, What};
+use crate::engine::state::{State, call_site, has_keys};
+use crate::search::choice::{Actor, Place};
+use crate::system::clock::{TimerId, Wake};
+use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
+use crate::system::queue::{Held, LockKey, Owner};
+use crate::system::timeline::{LockEvent, What};
 
 impl HandlerOptions<'_> {
     /// Makes the jobs of this kind unique by a lock. A job that is enqueued before any process has said so takes none.

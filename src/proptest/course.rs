@@ -8,8 +8,8 @@ use ::proptest::num::{u8, u16};
 use ::proptest::strategy::{NewTree, Strategy, ValueTree};
 use ::proptest::test_runner::TestRunner;
 
-use crate::check::Drawn;
-use crate::choice::Pick;
+use crate::judge::check::Drawn;
+use crate::search::choice::Pick;
 
 /// Deviations that were drawn before the run that has them: each a share of a run's length after the one before it. Of a
 /// run that ends earlier the last ones are not met.

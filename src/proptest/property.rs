@@ -14,11 +14,11 @@ use ::proptest::test_runner::{
 
 use super::course::{Deviations, Scenarios, Schedules};
 use super::seeds::{self, Seed};
-use crate::check::{Drawn, Found, Size, own_file, package, say};
-use crate::choice::Dice;
-use crate::effect::fingerprint;
-use crate::report::{Case, Report};
-use crate::run::Body;
+use crate::judge::check::{Drawn, Found, Size, own_file, package, say};
+use crate::judge::report::{Case, Report};
+use crate::judge::run::Body;
+use crate::search::choice::Dice;
+use crate::system::effect::fingerprint;
 use crate::{Explore, World};
 
 /// The test and the seed of a case that is to be run alone.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::check::replace;
+use crate::judge::check::replace;
 
 /// The first line of a file, and the format of what follows.
 const HEADER: &str = "# retryproof seeds, format ";

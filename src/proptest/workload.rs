@@ -10,9 +10,9 @@ use ::proptest::test_runner::{Reason, TestRunner};
 use serde::Serialize;
 
 use crate::World;
-use crate::choice::Name;
-use crate::job::{kind_of, short_kind};
-use crate::state::DEFAULT_QUEUE;
+use crate::engine::state::DEFAULT_QUEUE;
+use crate::search::choice::Name;
+use crate::system::job::{kind_of, short_kind};
 
 /// A job that is to be enqueued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde::de::DeserializeOwned;
 
 use super::World;
-use crate::clock::Moment;
-use crate::job::{Job, JobState, kind_of, short_kind};
+use crate::system::clock::Moment;
+use crate::system::job::{Job, JobState, kind_of, short_kind};
 
 /// The most jobs that a failed assertion lists.
 const MOST_LISTED: usize = 20;

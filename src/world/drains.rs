@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::World;
+use crate::engine::state::Weather;
 use crate::executor::{DrainError, Drained, Plan};
-use crate::job::kind_of;
-use crate::state::Weather;
+use crate::system::job::kind_of;
 
 /// A drain that was asked for. It does nothing unless awaited, or [run](Drain::run).
 #[derive(Debug)]

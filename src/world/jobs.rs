@@ -7,10 +7,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::World;
-use crate::choice::Name;
-use crate::job::{JobId, JobState, JobView, kind_of};
+use crate::engine::state::{Incoming, Intake};
 use crate::process::{Enqueue, EnqueueError, EnqueueService, Given, incoming};
-use crate::state::{Incoming, Intake};
+use crate::search::choice::Name;
+use crate::system::job::{JobId, JobState, JobView, kind_of};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::World;
-use crate::job::kind_of;
-use crate::queue::{Held, LockKey, Owner};
+use crate::system::job::kind_of;
+use crate::system::queue::{Held, LockKey, Owner};
 
 /// A lock that is taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -23,19 +23,19 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::choice::Name;
-use crate::clock::Moment;
-use crate::effect::Effects;
+use crate::engine::runtime::Pool;
+use crate::engine::state::Shared;
 use crate::executor::Executor;
+use crate::executor::watch::Watch;
 use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng, Store};
-use crate::runtime::Pool;
-use crate::service::Service;
-use crate::service::email::EmailService;
-use crate::service::error_catcher::ErrorCatcher;
-use crate::service::fulfillment::Fulfillment;
-use crate::service::payments::Payments;
-use crate::state::Shared;
-use crate::watch::Watch;
+use crate::search::choice::Name;
+use crate::system::clock::Moment;
+use crate::system::effect::Effects;
+use crate::system::service::Service;
+use crate::system::service::email::EmailService;
+use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::fulfillment::Fulfillment;
+use crate::system::service::payments::Payments;
 
 /// How often an effect may happen.
 ///
@@ -79,7 +79,7 @@ pub(crate) struct Terms {
     /// `service` or `service.operation`, and its guarantee.
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Parts of observed states that are not compared: the name of the state, a path.
-    pub(crate) ignored: Vec<(Name, crate::json_path::JsonPath)>,
+    pub(crate) ignored: Vec<(Name, crate::system::json_path::JsonPath)>,
     /// Whether what is asking for trouble is a violation.
     pub(crate) warnings_denied: bool,
 }
@@ -311,7 +311,7 @@ impl World {
     /// Puts in a service of the test's own. It has the same faults, ledger and crash points as the built-in ones; processes
     /// reach it by [`Process::service`]. What comes back is for givens, settings, and to look at.
     ///
-    /// One function is enough ([`function`](crate::service::function)); any [`Service`] will do.
+    /// One function is enough ([`function`](crate::system::service::function)); any [`Service`] will do.
     ///
     /// # Panics
     /// When there is a service of that name already.

@@ -1,11 +1,11 @@
 //! The executor by itself, for ordinary tests: Sidekiq's two testing modes.
 
 use super::World;
-use crate::choice::Chooser;
-use crate::runtime::Pool;
-use crate::state::{Inline, Shared, State, Weather};
-use crate::timeline::Timeline;
-use crate::watch::Watch;
+use crate::engine::runtime::Pool;
+use crate::engine::state::{Inline, Shared, State, Weather};
+use crate::executor::watch::Watch;
+use crate::search::choice::Chooser;
+use crate::system::timeline::Timeline;
 
 /// Steps without the end of any attempt, after which an ordinary test is called stuck.
 const MOST_STEPS: u64 = 10_000_000;

@@ -1,8 +1,8 @@
 //! What is really outside, as the test reaches it.
 
 use super::World;
-use crate::choice::Name;
 use crate::process::Outside;
+use crate::search::choice::Name;
 
 impl World {
     /// What is really outside, a database say, under the name by which processes reach it

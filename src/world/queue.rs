@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::World;
-use crate::clock::Moment;
-use crate::job::{JobState, JobView, short_kind};
+use crate::system::clock::Moment;
+use crate::system::job::{JobState, JobView, short_kind};
 
 /// Every job that came into a world, in the order in which they came, and what became of it.
 ///

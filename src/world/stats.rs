@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::World;
-use crate::choice::Name;
-use crate::job::JobState;
+use crate::search::choice::Name;
+use crate::system::job::JobState;
 
 /// Counts of a world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use retryproof::{Clock, Durable, Explore, JobQueue, Process, Report, Store, StoreError, Verdict, World};
+use retryproof::{
+    Clock, Conflict, Durable, Enqueue, Explore, JobQueue, Process, Report, Store, StoreError, Verdict, World,
+};
 
 use crate::assert_green;
 
@@ -22,6 +24,8 @@ enum Op {
     Yield,
     Sleep,
     Enqueue,
+    /// Under a key that the others have, too: alone, or as a batch.
+    Once(bool),
 }
 
 const KEYS: [&str; 3] = ["x", "y", "z"];
@@ -57,6 +61,15 @@ impl Desk {
                 Op::Sleep => tools.clock.sleep(Duration::from_secs(1)).await,
                 Op::Enqueue => {
                     let _ = tools.queue.enqueue(format!("child of {task}")).await;
+                }
+                Op::Once(in_a_batch) => {
+                    let child = serde_json::to_string(&format!("child of {task}")).unwrap();
+                    let child = Enqueue::encoded::<String>(child).once("key", Conflict::Raise);
+                    let refused = match in_a_batch {
+                        true => tools.queue.put_bulk::<String>([child]).await.is_err(),
+                        false => tools.queue.put(child).await.is_err(),
+                    };
+                    last = i64::from(refused);
                 }
             }
             self.logs[task].update(|log| log.push(last));
@@ -137,6 +150,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Yield),
         1 => Just(Op::Sleep),
         1 => Just(Op::Enqueue),
+        1 => any::<bool>().prop_map(Op::Once),
     ]
 }
 
@@ -204,6 +218,14 @@ fn no_outcome_of_jobs_is_lost_where_anything_may_go_wrong() {
 fn the_smallest_case_in_which_sleep_sets_lose() {
     let programs = vec![vec![Op::Get(0), Op::Put(1)], vec![Op::Get(1), Op::Put(1)]];
     compare(&switches(1), &programs, false).unwrap();
+}
+
+#[test]
+fn who_was_first_under_a_key_is_no_matter_of_taste() {
+    for in_a_batch in [false, true] {
+        let programs = vec![vec![Op::Get(0), Op::Once(in_a_batch)], vec![Op::Put(0), Op::Once(in_a_batch)]];
+        compare(&switches(2), &programs, false).unwrap();
+    }
 }
 
 /// Three jobs, a row each.

@@ -6,16 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Transaction;
-use crate::choice::{Place, Site};
-use crate::connections::{Awaited, Owner, Ticket};
-use crate::effect::fingerprint;
+use crate::engine::slots;
+use crate::engine::state::{State, Stuck, lock};
+use crate::engine::steps::Thing;
 use crate::process::client::{Call, Client};
 use crate::process::link::{Link, Standing};
-use crate::service::store::{Database, Reply, StoreError, TxId};
-use crate::slots;
-use crate::state::{State, Stuck, lock};
-use crate::steps::Thing;
-use crate::timeline::What;
+use crate::search::choice::{Place, Site};
+use crate::system::connections::{Awaited, Owner, Ticket};
+use crate::system::effect::fingerprint;
+use crate::system::service::store::{Database, Reply, StoreError, TxId};
+use crate::system::timeline::What;
 
 /// A call to the store. It does nothing unless awaited.
 #[derive(Debug)]

@@ -13,12 +13,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::client::Client;
-use crate::choice::Place;
-use crate::life::Life;
+use crate::engine::life::Life;
+use crate::engine::state::{Shared, lock};
 use crate::process::link::Link;
-use crate::service::store::{Ask, Database, Isolation, Json, Reply, Request, Row, StoreError};
-use crate::service::{Behave, STORE};
-use crate::state::{Shared, lock};
+use crate::search::choice::Place;
+use crate::system::service::store::{Ask, Database, Isolation, Json, Reply, Request, Row, StoreError};
+use crate::system::service::{Behave, STORE};
 
 type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 

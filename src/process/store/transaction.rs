@@ -9,15 +9,15 @@ use serde::de::DeserializeOwned;
 
 use super::call::{self, StoreCall};
 use super::{Unpack, calls, encode, unpack};
-use crate::choice::Place;
-use crate::connections::{Awaited, Ticket};
+use crate::engine::slots;
+use crate::engine::state::lock;
+use crate::engine::steps::Thing;
 use crate::process::client::Client;
 use crate::process::link::Standing;
-use crate::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
-use crate::slots;
-use crate::state::lock;
-use crate::steps::Thing;
-use crate::timeline::What;
+use crate::search::choice::Place;
+use crate::system::connections::{Awaited, Ticket};
+use crate::system::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
+use crate::system::timeline::What;
 
 /// A transaction of the [`Store`](crate::Store) on its way. It does not begin unless awaited.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::service::store::{Got, Reply, Row, Shown, StoreError};
+use crate::system::service::store::{Got, Reply, Row, Shown, StoreError};
 
 fn other_reply<T>() -> T {
     unreachable!("the store answers what it was asked")

@@ -1,0 +1,11 @@
+//! One run under way: what it knows, which incarnations live in it, the threads and runtimes that they run on, and what is
+//! really outside of it.
+
+pub(crate) mod wire;
+pub(crate) mod slots;
+pub(crate) mod steps;
+pub(crate) mod outside;
+pub(crate) mod state;
+pub(crate) mod life;
+pub(crate) mod panics;
+pub(crate) mod runtime;

@@ -1,0 +1,211 @@
+//! What is really outside of the run: databases and caches of the user's own, and the calls that wait there, for a lock
+//! or for a connection.
+//!
+//! A run knows only virtual time, what is outside only the real one. So while a call is under way there nothing else goes
+//! on, unless it waits for what another task has: then the others go on, and after each of their calls it is looked whether
+//! it can.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::search::choice::{Actor, Name, Place};
+use crate::system::clock::{TaskId, Wake};
+
+/// What time it really is: what is outside knows no other, and is waited for by it alone.
+#[allow(clippy::disallowed_methods, reason = "what is outside goes by the real time")]
+pub(crate) fn real_time() -> Instant {
+    Instant::now()
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Tells how many calls wait for a lock now.
+pub(crate) type Probe = Arc<dyn Fn() -> Boxed<usize> + Send + Sync>;
+
+/// Closes what a dead incarnation of a process has left open, and waits until it is closed.
+pub(crate) type Closer = Arc<dyn Fn(Name, u32) -> Boxed<()> + Send + Sync>;
+
+/// For how long, in real time, a call is waited for before the others go on, unless told.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Something that is outside: what the test has said of it.
+pub(crate) struct System {
+    pub(crate) name: Name,
+    said: Mutex<Said>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Said {
+    pub(crate) probe: Option<Probe>,
+    pub(crate) closers: Vec<Closer>,
+    pub(crate) patience: Duration,
+}
+
+impl fmt::Debug for System {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("System").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl System {
+    pub(crate) fn said(&self) -> Said {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn say(&self, change: impl FnOnce(&mut Said)) {
+        change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// A call that waits outside.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) ticket: u64,
+    pub(crate) system: Arc<System>,
+    pub(crate) operation: Name,
+    pub(crate) place: Place,
+    pub(crate) actor: Actor,
+    pub(crate) task: TaskId,
+    pub(crate) wake: Wake,
+    /// It waits for a lock, as the probe has said; otherwise it simply has not ended for a long time.
+    pub(crate) is_locked: bool,
+}
+
+/// All that is outside, and the calls that wait there.
+#[derive(Debug, Default)]
+pub(crate) struct Outside {
+    is_used: AtomicBool,
+    /// Something has happened out there: whoever waits there may be able to go on.
+    is_stirred: AtomicBool,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    systems: Vec<Arc<System>>,
+    waiting: Vec<Waiting>,
+    tickets: u64,
+    /// The processes whose tokio tasks have calls under way, once for each.
+    held: Vec<usize>,
+}
+
+impl Outside {
+    fn calls(&self) -> std::sync::MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the world has anything outside.
+    #[inline]
+    pub(crate) fn is_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
+    }
+
+    /// The one of that name.
+    pub(crate) fn system(&self, name: Name) -> Arc<System> {
+        self.is_used.store(true, Ordering::Relaxed);
+        let mut calls = self.calls();
+        if let Some(known) = calls.systems.iter().find(|system| system.name == name) {
+            return known.clone();
+        }
+        let said = Said { probe: None, closers: Vec::new(), patience: PATIENCE };
+        let new = Arc::new(System { name, said: Mutex::new(said) });
+        calls.systems.push(new.clone());
+        new
+    }
+
+    pub(crate) fn systems(&self) -> Vec<Arc<System>> {
+        self.calls().systems.clone()
+    }
+
+    /// A call has begun to wait. `fill` puts its ticket in.
+    pub(crate) fn wait(&self, mut waiting: Waiting) -> u64 {
+        let mut calls = self.calls();
+        calls.tickets += 1;
+        waiting.ticket = calls.tickets;
+        calls.waiting.push(waiting);
+        calls.tickets
+    }
+
+    /// It goes on waiting, and is woken so.
+    pub(crate) fn wait_on(&self, ticket: u64, wake: Wake) {
+        if let Some(known) = self.calls().waiting.iter_mut().find(|known| known.ticket == ticket) {
+            known.wake = wake;
+        }
+    }
+
+    pub(crate) fn stop_waiting(&self, ticket: u64) {
+        self.calls().waiting.retain(|known| known.ticket != ticket);
+    }
+
+    /// Those who wait, who has waited longest first.
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        self.calls().waiting.clone()
+    }
+
+    /// How many wait at a system for a lock.
+    pub(crate) fn locked(&self, system: Name) -> usize {
+        self.calls().waiting.iter().filter(|known| known.is_locked && known.system.name == system).count()
+    }
+
+    pub(crate) fn anybody_waits(&self) -> bool {
+        self.is_used() && !self.calls().waiting.is_empty()
+    }
+
+    /// A call has ended, or a process has died: that may let others go on.
+    pub(crate) fn stir(&self) {
+        if self.anybody_waits() {
+            self.is_stirred.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.is_stirred.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settle_down(&self) {
+        self.is_stirred.store(false, Ordering::Relaxed);
+    }
+
+    /// A tokio task of a process has a call under way: no time may pass until it has ended.
+    pub(crate) fn hold(&self, host: usize) {
+        self.calls().held.push(host);
+    }
+
+    pub(crate) fn let_go(&self, host: usize) {
+        let mut calls = self.calls();
+        if let Some(at) = calls.held.iter().position(|held| *held == host) {
+            calls.held.swap_remove(at);
+        }
+    }
+
+    pub(crate) fn is_held(&self, host: usize) -> bool {
+        self.is_used() && self.calls().held.contains(&host)
+    }
+
+    /// A process is dead: none of its calls is under way any more.
+    pub(crate) fn bury(&self, host: usize) {
+        self.calls().held.retain(|held| *held != host);
+    }
+
+    /// What `actor` waits for, in words.
+    pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
+        if !self.is_used() {
+            return None;
+        }
+        self.calls().waiting.iter().find(|waiting| waiting.actor == actor).map(Waiting::why)
+    }
+}
+
+impl Waiting {
+    /// What is waited for, in words.
+    pub(crate) fn why(&self) -> String {
+        let Self { system, operation, place, .. } = self;
+        let what = if self.is_locked { "a lock" } else { "a connection, or a lock" };
+        format!("at {place} for `{}.{operation}`, which waits for {what}", system.name)
+    }
+}

@@ -1,0 +1,141 @@
+//! Keeps the panics of explored runs off the terminal, and remembers where the last one was.
+
+use std::cell::{Cell, RefCell};
+use std::io::Write;
+use std::sync::{Arc, Once};
+
+use crate::engine::state::Shared;
+use crate::search::scenario::Scenario;
+
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+    static ALOUD: Cell<bool> = const { Cell::new(false) };
+    static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+    static TEST: RefCell<String> = const { RefCell::new(String::new()) };
+    static RUN: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+}
+
+/// A panic that did not reach the terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Panicked {
+    pub(crate) message: String,
+    /// `src/jobs.rs:12:5`
+    pub(crate) place: Option<String>,
+}
+
+/// From here on panics of this thread are kept off the terminal.
+pub(crate) fn keep_quiet() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let former = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !QUIET.try_with(Cell::get).unwrap_or(false) {
+                return former(info);
+            }
+            let message = text(info.payload());
+            // What the standard library says before it aborts: a second panic while the first one unwinds.
+            if message.starts_with("panic in a destructor")
+                || message.starts_with("panic in a function that cannot")
+            {
+                last_words();
+                return former(info);
+            }
+            if ALOUD.try_with(Cell::get).unwrap_or(false) {
+                former(info);
+            }
+            let place = info.location().map(ToString::to_string);
+            let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place }));
+        }));
+    });
+    QUIET.set(true);
+}
+
+/// From here on this run is under way on this thread; none: it is over.
+pub(crate) fn during(run: Option<Arc<Shared>>) {
+    RUN.set(run);
+}
+
+/// The run under way on this thread.
+#[cfg(feature = "tracing")]
+pub(crate) fn run_here() -> Option<Arc<Shared>> {
+    RUN.try_with(|run| run.borrow().clone()).ok().flatten()
+}
+
+/// The process is about to abort in the middle of a run: says in which.
+fn last_words() {
+    let scenario = RUN.try_with(|run| {
+        let shared = run.borrow().clone()?;
+        let state = shared.try_state()?;
+        Some(TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record())))
+    });
+    let first = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
+    let mut words = String::new();
+    if let Some(first) = first {
+        words = format!("retryproof: panicked at {}: {}\n", first.place.unwrap_or_default(), first.message);
+    }
+    if let Ok(Some(scenario)) = scenario {
+        words.push_str(
+            "retryproof: a second panic while the first one unwinds, which aborts; to see it again:\n",
+        );
+        words.push_str(&format!("  RETRYPROOF_REPLAY='{scenario}' cargo test\n"));
+    }
+    // Not through `eprintln!`: what libtest has kept to itself is lost when the process aborts.
+    let _ = std::io::stderr().write_all(words.as_bytes());
+}
+
+/// Runs `code`, an exploration of this test, with the panics of this thread kept off the terminal.
+pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
+    struct Loud(bool);
+    impl Drop for Loud {
+        fn drop(&mut self) {
+            QUIET.set(self.0);
+        }
+    }
+    let _loud = Loud(QUIET.get());
+    keep_thread_quiet(test);
+    code()
+}
+
+/// Runs `code`, one run of those of a quiet thread, and has its panics reach the terminal, with their backtraces.
+pub(crate) fn aloud<R>(code: impl FnOnce() -> R) -> R {
+    struct Quiet(bool);
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            ALOUD.set(self.0);
+        }
+    }
+    let _quiet = Quiet(ALOUD.replace(true));
+    code()
+}
+
+/// From here on this thread explores this test, and its panics are kept off the terminal.
+pub(crate) fn keep_thread_quiet(test: &str) {
+    keep_quiet();
+    TEST.set(test.to_owned());
+}
+
+/// To be called on a thread that this one starts: its panics go where those of this one go.
+pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
+    let (quiet, test, run) = (QUIET.get(), TEST.with_borrow(Clone::clone), RUN.with_borrow(Clone::clone));
+    let aloud = ALOUD.get();
+    move || {
+        QUIET.set(quiet);
+        TEST.set(test);
+        RUN.set(run);
+        ALOUD.set(aloud);
+    }
+}
+
+/// The last panic of this thread that was kept off the terminal.
+pub(crate) fn last() -> Option<Panicked> {
+    LAST.take()
+}
+
+/// The message of a panic.
+pub(crate) fn text(payload: &dyn std::any::Any) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is no text".to_owned())
+}

@@ -1,0 +1,546 @@
+//! The tokio context of a process: paused, tied to the world's clock, taken from a pool and given back while clean.
+
+#[cfg(feature = "tokio")]
+pub(crate) use with_tokio::{Context, Pool, glance, is_driven_here, lend, wait};
+#[cfg(not(feature = "tokio"))]
+pub(crate) use without::{Context, Pool, glance, is_driven_here, lend, wait};
+
+#[cfg(feature = "tokio")]
+mod with_tokio {
+    use std::cell::{Cell, RefCell};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::pin::pin;
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context as TaskContext, Poll, Waker};
+    use std::time::Duration;
+
+    use tokio::runtime::{Builder, Handle, Runtime};
+    use tokio::time::{Instant, advance, sleep_until};
+
+    use crate::engine::life::{self, Life, Owner};
+    use crate::engine::panics;
+    use crate::engine::state::{Woken, lock};
+
+    /// As far as tokio's timers reach is two years; nothing that a job waits for is later than that.
+    const HORIZON: Duration = Duration::from_secs(365 * 86_400);
+
+    /// A runtime that may be dropped anywhere, also inside a runtime of the user's.
+    #[derive(Debug)]
+    struct Owned(Option<Runtime>);
+
+    impl std::ops::Deref for Owned {
+        type Target = Runtime;
+
+        fn deref(&self) -> &Runtime {
+            self.0.as_ref().expect("it is there until it is dropped")
+        }
+    }
+
+    impl Drop for Owned {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(Runtime::shutdown_background);
+        }
+    }
+
+    /// Hears of it when a runtime has nothing to do: it would then wait for sockets, or let time pass.
+    #[derive(Debug, Default)]
+    struct Idle {
+        is_watched: AtomicBool,
+        times: AtomicU32,
+        /// The first so many times nothing is done about it.
+        let_pass: AtomicU32,
+        driver: Mutex<Option<Waker>>,
+    }
+
+    impl Idle {
+        fn watch(&self, let_pass: u32) {
+            self.times.store(0, Ordering::SeqCst);
+            self.let_pass.store(let_pass, Ordering::SeqCst);
+            self.is_watched.store(true, Ordering::SeqCst);
+        }
+
+        fn end(&self) {
+            self.is_watched.store(false, Ordering::SeqCst);
+            *lock(&self.driver) = None;
+        }
+
+        /// A runtime that is woken here looks at its sockets all the same, but lets no time pass.
+        fn hear(&self) {
+            if !self.is_watched.load(Ordering::Relaxed) {
+                return;
+            }
+            if self.times.fetch_add(1, Ordering::SeqCst) >= self.let_pass.load(Ordering::SeqCst) {
+                if let Some(driver) = &*lock(&self.driver) {
+                    driver.wake_by_ref();
+                }
+            }
+        }
+
+        fn times(&self) -> u32 {
+            self.times.load(Ordering::SeqCst)
+        }
+    }
+
+    #[derive(Debug)]
+    struct Clean {
+        runtime: Owned,
+        started: Instant,
+        /// Whose its threads for blocking tasks are.
+        owner: Owner,
+        /// Whether it has any: what runs there cannot be ended, so such a runtime is not used again.
+        has_threads: Arc<AtomicBool>,
+        idle: Arc<Idle>,
+    }
+
+    thread_local! {
+        /// Whether the first context that this thread entered is one of these.
+        static IS_OURS: Cell<bool> = const { Cell::new(false) };
+        /// The context in which this thread is, where a world has anything outside.
+        static HERE: RefCell<Option<Rc<Clean>>> = const { RefCell::new(None) };
+        /// Whether this thread drives it just now.
+        static IS_DRIVEN: Cell<bool> = const { Cell::new(false) };
+        /// Where the test's own calls to the outside run, in real time. It is kept, so that a connection may be, too.
+        static REAL: RefCell<Option<Rc<Owned>>> = const { RefCell::new(None) };
+    }
+
+    /// Puts the context of this thread back as it was.
+    struct Former(Option<Rc<Clean>>);
+
+    impl Drop for Former {
+        fn drop(&mut self) {
+            HERE.set(self.0.take());
+        }
+    }
+
+    /// Waits for what the test itself does outside, in real time.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+        let real = REAL.with_borrow_mut(|real| {
+            let build = || Builder::new_current_thread().enable_all().build();
+            let build =
+                || Rc::new(Owned(Some(build().expect("a current-thread tokio runtime can be built"))));
+            real.get_or_insert_with(build).clone()
+        });
+        real.block_on(future)
+    }
+
+    /// Whether a call cannot be waited for from here: this thread drives a context already, or is in none.
+    pub(crate) fn is_driven_here() -> bool {
+        IS_DRIVEN.get() || HERE.with_borrow(|here| here.as_ref().is_none_or(|here| !here.is_alone()))
+    }
+
+    /// Polls until it has ended or nothing comes at once, in the context in which this thread is, with all that was
+    /// spawned in it. No time passes.
+    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+        struct End<'c>(&'c Clean, bool);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.idle.end();
+                IS_DRIVEN.set(self.1);
+            }
+        }
+        let here = HERE.with_borrow(Clone::clone).expect("a call is made in the context of a process");
+        here.idle.watch(0);
+        let _end = End(&here, IS_DRIVEN.replace(true));
+        here.runtime.block_on(std::future::poll_fn(|cx| {
+            *lock(&here.idle.driver) = Some(cx.waker().clone());
+            match poll(cx) {
+                Poll::Ready(value) => Poll::Ready(Poll::Ready(value)),
+                // Between the first time and the last it looks at its sockets.
+                Poll::Pending if here.idle.times() > 1 => Poll::Ready(Poll::Pending),
+                Poll::Pending => Poll::Pending,
+            }
+        }))
+    }
+
+    /// Says that a context was entered, until it is dropped.
+    struct Entered(bool);
+
+    impl Entered {
+        fn now() -> Self {
+            Self(IS_OURS.replace(IS_OURS.get() || Handle::try_current().is_err()))
+        }
+    }
+
+    impl Drop for Entered {
+        fn drop(&mut self) {
+            IS_OURS.set(self.0);
+        }
+    }
+
+    impl Clean {
+        /// Whether this thread may drive it although it has entered a context: it drives none. Whoever entered one of
+        /// ours first does not, unless code of the user's in it drives one of its own. Only trying tells.
+        fn is_alone(&self) -> bool {
+            IS_OURS.get() && catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(async {}))).is_ok()
+        }
+
+        /// Drives the runtime. Inside a runtime of the user's (`#[tokio::test]`) it needs a thread of its own for that:
+        /// a thread can drive one at a time.
+        fn block_on<R: Send>(&self, future: impl Future<Output = R> + Send) -> R {
+            if Handle::try_current().is_err() || self.is_alone() {
+                return self.runtime.block_on(future);
+            }
+            let life = lock(&self.owner).clone();
+            let driven = std::thread::scope(|scope| {
+                let drive = || match &life {
+                    Some(life) => life::risk(life, || self.runtime.block_on(future)),
+                    None => self.runtime.block_on(future),
+                };
+                scope.spawn(drive).join()
+            });
+            driven.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        }
+    }
+
+    /// Runtimes without tasks, to be used again: building one costs more than a run.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Pool(Rc<RefCell<Vec<Rc<Clean>>>>);
+
+    impl Pool {
+        fn take(&self) -> Rc<Clean> {
+            self.0.borrow_mut().pop().unwrap_or_else(|| {
+                let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
+                let (lent, threads) = (owner.clone(), has_threads.clone());
+                let idle = Arc::<Idle>::default();
+                let hears = idle.clone();
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .start_paused(true)
+                    // Otherwise every 31st turn since the runtime was made asks another queue first, and a runtime that
+                    // is used again would run the same tasks in another order.
+                    .global_queue_interval(1)
+                    // Called where a thread is asked for, before it starts: a process may be dead by then.
+                    .thread_name_fn(move || {
+                        threads.store(true, Ordering::SeqCst);
+                        "tokio-rt-worker".to_owned()
+                    })
+                    .on_thread_park(move || hears.hear())
+                    .on_thread_start(move || {
+                        panics::keep_quiet();
+                        life::lend_thread(lent.clone());
+                    })
+                    .build()
+                    .expect("a current-thread tokio runtime can be built");
+                let started = {
+                    let _entered = runtime.enter();
+                    Instant::now()
+                };
+                Rc::new(Clean { runtime: Owned(Some(runtime)), started, owner, has_threads, idle })
+            })
+        }
+    }
+
+    /// The tokio context of one incarnation. Costs nothing until something is polled in it.
+    #[derive(Debug)]
+    pub(crate) struct Context {
+        pool: Pool,
+        used: Option<Used>,
+    }
+
+    #[derive(Debug)]
+    struct Used {
+        clean: Rc<Clean>,
+        /// How many tasks there were when all of them last waited.
+        resting: usize,
+        /// The same moment on both clocks.
+        world: Duration,
+        tokio: Instant,
+    }
+
+    impl Context {
+        pub(crate) fn new(pool: Pool) -> Self {
+            Self { pool, used: None }
+        }
+
+        fn used(&mut self, now: Duration) -> &mut Used {
+            let used = self.used.get_or_insert_with(|| {
+                let clean = self.pool.take();
+                let tokio = {
+                    let _entered = clean.runtime.enter();
+                    // Tokio's timers tick in milliseconds since the runtime began: start at a full one, so that
+                    // rounding is the same in every run.
+                    let past = (Instant::now() - clean.started).subsec_nanos() % 1_000_000;
+                    if past != 0 {
+                        go_forward(Duration::from_nanos(u64::from(1_000_000 - past)));
+                    }
+                    Instant::now()
+                };
+                Used { clean, resting: 0, world: now, tokio }
+            });
+            if now > used.world {
+                let _entered = used.clean.runtime.enter();
+                go_forward(now - used.world);
+                used.world = now;
+                used.tokio = Instant::now();
+            }
+            used
+        }
+
+        /// Runs `code` where tokio's functions find this context.
+        pub(crate) fn within<R>(&mut self, now: Duration, life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+            if self.used.is_none() {
+                *lock(&self.used(now).clean.owner) = Some(life.clone());
+            }
+            if life.shared.outside.is_used() {
+                let here = self.used(now).clean.clone();
+                let _former = Former(HERE.replace(Some(here)));
+                return self.within_test(now, code);
+            }
+            self.within_test(now, code)
+        }
+
+        /// The same for the test body, which is no process.
+        pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
+            let runtime = &self.used(now).clean.runtime;
+            let _ours = Entered::now();
+            let _entered = runtime.enter();
+            code()
+        }
+
+        /// Whether tasks were spawned that have not ended.
+        pub(crate) fn has_tasks(&self) -> bool {
+            self.used.as_ref().is_some_and(|used| used.clean.runtime.metrics().num_alive_tasks() > 0)
+        }
+
+        /// Whether it has threads for blocking tasks: while one is at work, its clock does not go on.
+        pub(crate) fn has_threads(&self) -> bool {
+            self.used.as_ref().is_some_and(|used| used.clean.has_threads.load(Ordering::SeqCst))
+        }
+
+        /// Lets spawned tasks go on for a turn, without time passing.
+        pub(crate) fn turn(&mut self, now: Duration) {
+            let used = self.used(now);
+            used.clean.block_on(async {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            });
+        }
+
+        /// Lets spawned tasks go on until all of them wait, without time passing. What has arrived at a socket is read.
+        pub(crate) fn rest(&mut self, now: Duration) {
+            if self.used.is_none() {
+                return;
+            }
+            let clean: &Clean = &self.used(now).clean;
+            clean.idle.watch(0);
+            clean.block_on(std::future::poll_fn(|cx| {
+                *lock(&clean.idle.driver) = Some(cx.waker().clone());
+                // Between the first time and the last it looks at its sockets twice.
+                match clean.idle.times() > 2 {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            }));
+            clean.idle.end();
+        }
+
+        /// Whether it was driven further than that already: another process was called for earlier.
+        pub(crate) fn is_past(&self, limit: Duration) -> bool {
+            self.used.as_ref().is_some_and(|used| used.world > limit)
+        }
+
+        /// Whether more tasks were spawned than there were when all of them last waited.
+        pub(crate) fn has_new_tasks(&mut self) -> bool {
+            self.used.as_mut().is_some_and(|used| {
+                let alive = used.clean.runtime.metrics().num_alive_tasks();
+                let more = alive > used.resting;
+                used.resting = used.resting.min(alive);
+                more
+            })
+        }
+
+        /// Those that there are now are there to stay.
+        pub(crate) fn leave_tasks(&mut self) {
+            if let Some(used) = &mut self.used {
+                used.resting = used.clean.runtime.metrics().num_alive_tasks();
+            }
+        }
+
+        /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`; `in_steps` only from
+        /// one timer to the next, since what a task writes to a socket then must arrive before time goes on. Returns how
+        /// late it is then, and whether the executor was called for.
+        pub(crate) fn drive(
+            &mut self,
+            now: Duration,
+            limit: Option<Duration>,
+            woken: &Woken,
+            in_steps: bool,
+        ) -> (Duration, bool) {
+            let used = self.used(now);
+            let idle = used.clean.idle.clone();
+            if in_steps {
+                idle.watch(1);
+            }
+            let wait = limit.map_or(HORIZON, |limit| (limit.saturating_sub(used.world)).min(HORIZON));
+            let until = used.tokio + wait;
+            let called = used.clean.block_on(async {
+                let mut over = pin!(sleep_until(until));
+                std::future::poll_fn(|cx| {
+                    woken.set_driver(Some(cx.waker().clone()));
+                    if in_steps {
+                        *lock(&idle.driver) = Some(cx.waker().clone());
+                    }
+                    if woken.is_called_for() || (in_steps && idle.times() > 1) {
+                        return Poll::Ready(true);
+                    }
+                    over.as_mut().poll(cx).map(|()| false)
+                })
+                .await
+            });
+            woken.set_driver(None);
+            if in_steps {
+                idle.end();
+            }
+            let passed = {
+                let _entered = used.clean.runtime.enter();
+                Instant::now() - used.tokio
+            };
+            used.tokio += passed;
+            used.world += passed;
+            (used.world, called)
+        }
+
+        /// Ends the context: its tasks die. A runtime without any goes back into the pool.
+        pub(crate) fn end(&mut self) {
+            let has_tasks = self.has_tasks();
+            if let Some(used) = self.used.take() {
+                if !has_tasks && !used.clean.has_threads.load(Ordering::SeqCst) {
+                    *lock(&used.clean.owner) = None;
+                    self.pool.0.borrow_mut().push(used.clean);
+                }
+            }
+        }
+    }
+
+    /// The context that this thread is in, for another thread to be in, too.
+    pub(crate) struct Lent(Option<Handle>);
+
+    pub(crate) fn lend() -> Lent {
+        Lent(Handle::try_current().ok())
+    }
+
+    impl Lent {
+        /// Runs `code` in it.
+        pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
+            let _entered = self.0.as_ref().map(Handle::enter);
+            code()
+        }
+    }
+
+    /// Moves tokio's clock. The future moves it when it is first polled and then only yields.
+    fn go_forward(by: Duration) {
+        let mut cx = TaskContext::from_waker(Waker::noop());
+        let _ = pin!(advance(by)).as_mut().poll(&mut cx);
+    }
+}
+
+#[cfg(not(feature = "tokio"))]
+mod without {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context as TaskContext, Poll, Wake, Waker};
+    use std::thread::{self, Thread};
+    use std::time::Duration;
+
+    use crate::engine::life::Life;
+    use crate::engine::state::Woken;
+
+    struct Parked(Thread);
+
+    impl Wake for Parked {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Waits for what the test itself does outside.
+    pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        loop {
+            if let Poll::Ready(value) = future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+                return value;
+            }
+            thread::park();
+        }
+    }
+
+    pub(crate) fn is_driven_here() -> bool {
+        false
+    }
+
+    /// Polls once.
+    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+        poll(&mut TaskContext::from_waker(Waker::noop()))
+    }
+
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct Pool {}
+
+    pub(crate) struct Lent;
+
+    pub(crate) fn lend() -> Lent {
+        Lent
+    }
+
+    impl Lent {
+        pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Context;
+
+    impl Context {
+        pub(crate) fn new(_: Pool) -> Self {
+            Self
+        }
+
+        pub(crate) fn within<R>(&mut self, _: Duration, _: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+
+        pub(crate) fn within_test<R>(&mut self, _: Duration, code: impl FnOnce() -> R) -> R {
+            code()
+        }
+
+        pub(crate) fn has_tasks(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn has_threads(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn is_past(&self, _: Duration) -> bool {
+            false
+        }
+
+        pub(crate) fn has_new_tasks(&mut self) -> bool {
+            false
+        }
+
+        pub(crate) fn leave_tasks(&mut self) {}
+
+        pub(crate) fn turn(&mut self, _: Duration) {}
+
+        pub(crate) fn rest(&mut self, _: Duration) {}
+
+        /// Without tokio nothing goes on by itself: time simply passes.
+        pub(crate) fn drive(
+            &mut self,
+            now: Duration,
+            limit: Option<Duration>,
+            woken: &Woken,
+            _: bool,
+        ) -> (Duration, bool) {
+            woken.set_driver(None);
+            (limit.unwrap_or(now), woken.is_called_for())
+        }
+
+        pub(crate) fn end(&mut self) {}
+    }
+}

@@ -1,0 +1,672 @@
+//! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
+
+mod bounds;
+mod intake;
+mod keyed;
+mod stride;
+mod touched;
+mod woken;
+
+pub use bounds::Stuck;
+
+pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use stride::{Look, Next, Stride, Strides};
+pub(crate) use woken::{TaskWaker, Woken};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use crate::engine::outside::Outside;
+use crate::engine::slots::Sleepers;
+use crate::engine::steps::{Steps, Thing};
+use crate::engine::wire::Wire;
+use crate::search::choice::{Actor, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
+use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
+use crate::system::connections::Connections;
+use crate::system::effect::{Digits, Ledger, fingerprint};
+use crate::system::hygiene::Hygiene;
+use crate::system::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
+use crate::system::queue::{Head, New, Queue};
+use crate::system::service::{Directory, STORE};
+use crate::system::timeline::{Timeline, What};
+
+/// The options of a kind of job, as given where it is handled.
+#[derive(Clone)]
+pub(crate) struct KindOptions {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) delivery: Delivery,
+    pub(crate) queue: Name,
+    pub(crate) unique: Option<Arc<Unique>>,
+    /// From a payload to the key of its stream.
+    pub(crate) stream: Option<KeyOf>,
+}
+
+impl fmt::Debug for KindOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KindOptions").field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl Default for KindOptions {
+    fn default() -> Self {
+        let queue = DEFAULT_QUEUE.into();
+        Self {
+            retry: RetryPolicy::default(),
+            delivery: Delivery::default(),
+            queue,
+            unique: None,
+            stream: None,
+        }
+    }
+}
+
+/// The queue of jobs whose kind names no other.
+pub(crate) const DEFAULT_QUEUE: &str = "default";
+
+/// What may go wrong in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Everything that the plan says.
+    Rough,
+    /// Nothing, but jobs are taken one at a time in the order that the plan says.
+    Serial,
+    /// The same, and each job finds its process as it was after its boot.
+    Isolated,
+    /// Nothing: the world of an ordinary test.
+    Fair,
+}
+
+/// The part of a run behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) chooser: Chooser,
+    pub(crate) weather: Weather,
+    /// Set while nothing may go wrong: drains.
+    pub(crate) calm: bool,
+    /// The service that is there to be told of failures, if a process has one.
+    pub(crate) told_of_failures: Option<Name>,
+    /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
+    pub(crate) delays: bool,
+    /// Whether a process may be stopped for a deploy at any wait.
+    pub(crate) deploys: bool,
+    pub(crate) clock: VirtualClock,
+    pub(crate) ledger: Ledger,
+    pub(crate) queue: Queue,
+    /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
+    kinds: Vec<(&'static str, KindOptions)>,
+    pub(crate) usage: Usage,
+    /// Connections to the store.
+    pub(crate) connections: Connections,
+    /// What was done that is asking for trouble.
+    pub(crate) hygiene: BTreeSet<Hygiene>,
+    /// In inline mode: which jobs are to be begun, and who waits for them.
+    pub(crate) inline: Option<Inline>,
+    /// Room for the executor to look at the heads of the queue.
+    pub(crate) heads: Vec<Head>,
+    /// Numbers drawn for workers that looked for a job.
+    pub(crate) fetches: u64,
+    pub(crate) timeline: Timeline,
+    /// Who runs now, and as which task of the executor.
+    pub(crate) actor: Actor,
+    pub(crate) task: Option<(TaskId, usize)>,
+    /// The task has given way at a line, and not at a call.
+    pub(crate) at_line: bool,
+    /// What each step touches, where orders of independent ones are to be explored once.
+    pub(crate) steps_taken: Option<Box<Steps>>,
+    seed: u64,
+    draws: BTreeMap<Actor, u64>,
+    steps: u64,
+    max_steps: u64,
+    /// Crash points met by code under test, where something could go wrong.
+    pub(crate) crash_points: u64,
+    /// Whether an attempt has begun while another one was under way.
+    pub(crate) overlapped: bool,
+    /// More could go on at once than a choice has options.
+    pub(crate) crowded: bool,
+    /// Whether a process has spawned tasks of its own.
+    pub(crate) spawned: bool,
+    pub(crate) stuck: Option<Stuck>,
+}
+
+/// How late what comes late is: after keys have expired and locks have timed out.
+const LATE: Duration = Duration::from_secs(3 * 86_400);
+
+/// How the slots of all processes are used.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) busy: usize,
+    /// Busy ones in which an attempt waits for a lock: they do no work.
+    pub(crate) waiting: usize,
+    pub(crate) slots: usize,
+    /// Nanoseconds of busy slots, and of slots there were.
+    busy_time: u128,
+    slot_time: u128,
+}
+
+impl Usage {
+    fn pass(&mut self, time: Duration) {
+        self.busy_time += time.as_nanos() * (self.busy - self.waiting) as u128;
+        self.slot_time += time.as_nanos() * self.slots as u128;
+    }
+
+    /// Busy slot time by available slot time; 0 while no time has passed.
+    pub(crate) fn utilisation(&self) -> f64 {
+        if self.slot_time == 0 { 0.0 } else { self.busy_time as f64 / self.slot_time as f64 }
+    }
+}
+
+/// Inline mode.
+#[derive(Debug, Default)]
+pub(crate) struct Inline {
+    pub(crate) begins: VecDeque<u32>,
+    waits: BTreeMap<u32, Waker>,
+}
+
+impl Inline {
+    /// Has a job begun as soon as whoever enqueued it waits.
+    pub(crate) fn begin(&mut self, job: u32) {
+        self.begins.push_back(job);
+    }
+
+    pub(crate) fn wait(&mut self, job: u32, cx: &Context<'_>) {
+        self.waits.insert(job, cx.waker().clone());
+    }
+}
+
+/// How an incarnation may end at a wait, where deploys are explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    None,
+    Crash,
+    /// It is told to stop here.
+    Stop,
+    /// It was told to stop long ago, and here its time is over.
+    Interrupt,
+}
+
+const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
+
+impl State {
+    pub(crate) fn new(
+        chooser: Chooser,
+        weather: Weather,
+        timeline: Timeline,
+        seed: u64,
+        max_steps: u64,
+    ) -> Self {
+        Self {
+            chooser,
+            weather,
+            calm: false,
+            told_of_failures: None,
+            delays: false,
+            deploys: false,
+            clock: VirtualClock::default(),
+            ledger: Ledger::default(),
+            queue: Queue::default(),
+            kinds: Vec::new(),
+            usage: Usage::default(),
+            connections: Connections::default(),
+            hygiene: BTreeSet::new(),
+            inline: None,
+            heads: Vec::new(),
+            fetches: 0,
+            timeline,
+            actor: Actor::Test,
+            task: None,
+            at_line: false,
+            steps_taken: None,
+            seed,
+            draws: BTreeMap::new(),
+            steps: 0,
+            // Every choice is a step, so that no choice is past what a deviation can name.
+            max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
+            crash_points: 0,
+            overlapped: false,
+            crowded: false,
+            spawned: false,
+            stuck: None,
+        }
+    }
+
+    /// Counts one step. False when the run has had too many.
+    pub(crate) fn step(&mut self) -> bool {
+        self.steps += 1;
+        if self.steps > self.max_steps && self.stuck.is_none() {
+            let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
+            let who = last.unwrap_or(self.actor).to_string();
+            self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
+        }
+        self.stuck.is_none()
+    }
+
+    /// Whether choices are drawn of who goes on.
+    pub(crate) fn may_switch(&self) -> bool {
+        self.weather == Weather::Rough && !self.calm
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Decides whether, and how, the ordinary course is left here.
+    pub(crate) fn deviate(
+        &mut self,
+        kind: Kind,
+        site: Site,
+        point: &'static str,
+        options: Options,
+        place: Option<Place>,
+    ) -> usize {
+        if self.calm || self.weather != Weather::Rough || !self.step() {
+            return 0;
+        }
+        let label = Label { actor: self.actor, site, point };
+        let taken = self.chooser.choose(kind, label, options);
+        if taken != 0 {
+            self.note_deviation(place, None);
+        }
+        taken
+    }
+
+    /// Notes the deviation that was just taken. `instead`: who goes on, where it was a choice of that.
+    fn note_deviation(&mut self, place: Option<Place>, instead: Option<Actor>) {
+        if !self.timeline.is_recording() {
+            return;
+        }
+        let choice = *self.chooser.record().last().expect("a choice was taken");
+        // A point without a call of its own is shown at the call before it.
+        let by = choice.label.actor;
+        let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
+        self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
+    }
+
+    /// A crash point. True: the process dies here.
+    pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
+        self.crash_points += u64::from(!self.calm);
+        self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
+    }
+
+    /// A crash point that is a wait, where deploys are explored.
+    pub(crate) fn ends(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Ending {
+        const ENDINGS: Options = Options::Named(&["live", "crash", "stop", "interrupt"]);
+        self.crash_points += u64::from(!self.calm);
+        match self.deviate(Kind::Crash, site, point, ENDINGS, place) {
+            0 => Ending::None,
+            1 => Ending::Crash,
+            2 => Ending::Stop,
+            _ => Ending::Interrupt,
+        }
+    }
+
+    /// A timer or a retry is set: by how much it comes late.
+    pub(crate) fn lateness(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Duration {
+        const PUNCTUAL_OR_LATE: Options = Options::Named(&["on-time", "days-late"]);
+        match self.delays && self.deviate(Kind::Delay, site, point, PUNCTUAL_OR_LATE, place) != 0 {
+            true => LATE,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// The worker of a job died: the job comes back when its lease ends, or later.
+    pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
+        let Actor::Attempt { job, .. } = actor else { return };
+        let former = std::mem::replace(&mut self.actor, actor);
+        let late = match delivery {
+            Delivery::AtLeastOnce => self.lateness(Site::Attempt, "lease", None),
+            Delivery::AtMostOnce => Duration::ZERO,
+        };
+        self.actor = former;
+        let from = self.clock.now().saturating_add(late);
+        self.queue.worker_died(job, delivery, from);
+    }
+
+    /// Which of the waiting jobs is taken next, where jobs are taken one at a time in any order.
+    pub(crate) fn pick(&mut self, candidates: usize) -> usize {
+        if candidates < 2 || !self.step() {
+            return 0;
+        }
+        let label = Label { actor: Actor::Test, site: Site::Queue, point: "pick" };
+        self.crowded |= candidates > Deviation::MAX_OPTIONS;
+        self.chooser.choose(
+            Kind::Schedule,
+            label,
+            Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
+        )
+    }
+
+    /// After a step of an attempt. True: its worker stands still until its lease is over.
+    pub(crate) fn lease_runs_out(&mut self) -> bool {
+        const PAUSE: Options = Options::Named(&["none", "past-lease"]);
+        let site = self.last_site(self.actor);
+        self.deviate(Kind::Delivery, site, "pause", PAUSE, None) != 0
+    }
+
+    /// Who of several goes on; the first is the one whose turn it is. Returns the place of whoever does.
+    pub(crate) fn switch(&mut self, candidates: &[Actor]) -> usize {
+        if !self.step() {
+            return 0;
+        }
+        let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: "next" };
+        self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
+        let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
+        let taken = self.chooser.choose_task(label, candidates);
+        if taken != 0 {
+            self.overlapped = true;
+            self.note_deviation(None, Some(candidates[taken]));
+        }
+        taken
+    }
+
+    /// Where `actor` called last, if nobody else did since.
+    fn last_site(&self, actor: Actor) -> Site {
+        self.timeline.last_call(actor).map_or(Site::Attempt, |(_, site)| site)
+    }
+
+    /// A call to the outside begins: it should not while a transaction is open.
+    #[inline]
+    pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
+        if let Some(opened) = self.connections.in_transaction_since(self.actor) {
+            if service.as_str() != STORE {
+                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+            }
+        }
+    }
+
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+        self.timeline.push(self.clock.now(), self.actor, what);
+    }
+
+    /// Takes a job into the queue.
+    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+        self.touch(Thing::Queue, true);
+        let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
+        let now = self.clock.now();
+        let due = now.saturating_add(delay);
+        if self.timeline.is_recording() {
+            let (job, payload) = (self.queue.jobs().len() as u32 + 1, payload.clone());
+            let due = (due > now).then_some(due);
+            self.note(|| What::Enqueued { job, kind, payload, due });
+        }
+        let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
+        let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
+        self.bound_family(job);
+        (job, id)
+    }
+
+    pub(crate) fn options(&self, kind: &str) -> KindOptions {
+        self.options_if_known(kind).cloned().unwrap_or_default()
+    }
+
+    /// The options of a kind, to be set.
+    pub(crate) fn options_mut(&mut self, kind: &'static str) -> &mut KindOptions {
+        let place = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
+            self.kinds.push((kind, KindOptions::default()));
+            self.kinds.len() - 1
+        });
+        &mut self.kinds[place].1
+    }
+
+    fn options_if_known(&self, kind: &str) -> Option<&KindOptions> {
+        // Most often the very same text: no need to compare its letters.
+        let same = |known: &str| std::ptr::eq(known, kind) || known == kind;
+        self.kinds.iter().find(|(known, _)| same(known)).map(|(_, options)| options)
+    }
+
+    /// The options of the kind of a job.
+    fn options_of(&self, job: u32) -> Option<&KindOptions> {
+        self.options_if_known(self.queue.job(job).kind)
+    }
+
+    /// How often a job is tried again, and when.
+    pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
+        let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
+        let own = self.queue.job(job).trouble.as_ref().and_then(|trouble| trouble.max_retries);
+        policy.max_retries = own.or(policy.max_retries);
+        policy
+    }
+
+    pub(crate) fn delivery(&self, job: u32) -> Delivery {
+        self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
+    }
+
+    /// The queue in which jobs of a kind lie.
+    pub(crate) fn queue_of(&self, kind: &str) -> Name {
+        self.options_if_known(kind).map_or(DEFAULT_QUEUE.into(), |options| options.queue)
+    }
+
+    /// Puts a job back that was taken and not begun.
+    pub(crate) fn untake(&mut self, job: u32) {
+        let now = self.clock.now();
+        self.queue.untake(job, now);
+    }
+
+    /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
+    pub(crate) fn job_ended(&mut self) {
+        if self.weather == Weather::Fair {
+            self.steps = 0;
+        }
+    }
+
+    /// A number drawn for a worker that looks for a job.
+    pub(crate) fn draw_fetch(&mut self) -> u64 {
+        self.fetches += 1;
+        fingerprint(&[&self.seed.to_string(), "fetch", &self.fetches.to_string()])
+    }
+
+    /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
+    /// one does.
+    pub(crate) fn draw(&mut self) -> u64 {
+        if !matches!(self.actor, Actor::Attempt { .. } | Actor::Task(_)) {
+            self.touch(Thing::Everything, true);
+        }
+        let drawn = self.draws.entry(self.actor).or_insert(0);
+        *drawn += 1;
+        fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
+    }
+
+    /// How much was drawn from the rows that may be drawn from again: no attempt comes twice, but a process does.
+    pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
+        let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
+        again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
+    /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
+    pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
+        let numbers = [self.seed, u64::from(job), u64::from(failure)].map(Digits::of);
+        fingerprint(&[numbers[0].text(), "backoff", numbers[1].text(), numbers[2].text()])
+    }
+}
+
+/// What all handles of a world share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) woken: Arc<Woken>,
+    /// Threads of slots that wait for what the harness does not know.
+    pub(crate) sleepers: Arc<Sleepers>,
+    /// The task that is polled, for such a thread.
+    pub(crate) strides: Strides,
+    /// Whether a process may be about to stop.
+    pub(crate) stopping: AtomicBool,
+    pub(crate) services: Directory,
+    /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
+    keyed: AtomicBool,
+    /// Real sockets that reach into the run, if there are any.
+    wire: OnceLock<Arc<dyn Wire>>,
+    /// What is really outside, if there is anything.
+    pub(crate) outside: Outside,
+    /// The executor runs jobs.
+    is_at_work: AtomicBool,
+    /// Whether it is taken down what each step touches.
+    reduces: AtomicBool,
+    /// What is done with what code under test logs.
+    #[cfg(feature = "tracing")]
+    log: Log,
+}
+
+/// What is done with what code under test logs.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Debug)]
+pub(crate) enum Log {
+    /// This is the world of an ordinary test: it is none of our business.
+    Passes,
+    /// This is one of thousands of runs, and nobody is to see it.
+    Dropped,
+    /// The run is one that is shown.
+    Shown(Arc<crate::system::timeline::Aside>),
+}
+
+/// The executor is at work until this is dropped.
+pub(crate) struct AtWork(Arc<Shared>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.is_at_work.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(state: State) -> Arc<Self> {
+        let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
+        let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        let reduces = AtomicBool::new(state.steps_taken.is_some());
+        #[cfg(feature = "tracing")]
+        let log = match state.weather {
+            Weather::Fair => Log::Passes,
+            _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
+            _ => Log::Dropped,
+        };
+        let (state, wire) = (Mutex::new(state), OnceLock::new());
+        let outside = Outside::default();
+        Arc::new(Self {
+            state,
+            woken,
+            sleepers,
+            strides: Strides::default(),
+            services,
+            keyed,
+            stopping,
+            wire,
+            outside,
+            is_at_work,
+            reduces,
+            #[cfg(feature = "tracing")]
+            log,
+        })
+    }
+
+    /// Whether jobs of any kind have keys: locks, streams.
+    pub(crate) fn are_keyed(&self) -> bool {
+        self.keyed.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "tracing")]
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The executor begins to run jobs.
+    pub(crate) fn work(self: &Arc<Self>) -> AtWork {
+        self.is_at_work.store(true, Ordering::Relaxed);
+        AtWork(self.clone())
+    }
+
+    /// Whether the executor runs jobs: then whoever calls is one of them.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.is_at_work.load(Ordering::Relaxed)
+    }
+
+    /// The real sockets that reach into the run, if there are any.
+    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
+        self.wire.get()
+    }
+
+    /// The same; `lay` makes them if there are none.
+    #[cfg(feature = "http")]
+    pub(crate) fn wire_or_lay(&self, lay: impl FnOnce() -> Arc<dyn Wire>) -> &Arc<dyn Wire> {
+        self.wire.get_or_init(lay)
+    }
+
+    /// The state, unless somebody is at it.
+    pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok()
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
+    pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
+        state.touch(Thing::Timers, true);
+        let wake = self.wake_of(state, cx);
+        if matches!(wake, Wake::Waker(_)) {
+            self.woken.stir();
+        }
+        state.clock.set(at, wake)
+    }
+
+    /// Wakes them. Nothing may be locked.
+    pub(crate) fn wake(&self, wakes: Vec<Wake>) {
+        for wake in wakes {
+            match wake {
+                Wake::Task(task) => self.woken.push(task),
+                Wake::Waker(waker) => waker.wake(),
+            }
+        }
+    }
+
+    /// How whoever polls is woken without leaving a trace at its waker, if it is a task of the executor.
+    pub(crate) fn wake_of(&self, state: &State, cx: &Context<'_>) -> Wake {
+        match state.task {
+            Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
+            _ => Wake::Waker(cx.waker().clone()),
+        }
+    }
+
+    /// Wakes whoever waits for a job in inline mode: an attempt of it has ended.
+    pub(crate) fn end_inline(&self, job: u32) {
+        let waker = self.state().inline.as_mut().and_then(|inline| inline.waits.remove(&job));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Goes forward in time and wakes whoever waited for it.
+    pub(crate) fn advance(&self, to: Duration) {
+        self.barrier();
+        let mut state = self.state();
+        let before = state.clock.now();
+        state.clock.advance(to);
+        let now = state.clock.now();
+        state.usage.pass(now - before);
+        debug_assert!(now >= to, "time does not go back");
+        state.queue.promote(now);
+        while let Some(wake) = state.clock.take_due() {
+            match wake {
+                Wake::Task(task) => self.woken.push(task),
+                Wake::Waker(waker) => {
+                    drop(state);
+                    waker.wake();
+                    state = self.state();
+                }
+            }
+        }
+    }
+}
+
+/// Locks; what a panic left behind is as good as anything else here, since no user code runs under these locks.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The service and operation of a call, as a site.
+pub(crate) fn call_site(service: Name, operation: Name) -> Site {
+    Site::Call { service, operation }
+}

@@ -1,0 +1,107 @@
+//! What would go on for ever is stopped, and named.
+
+use std::time::Duration;
+
+use super::{State, Weather};
+use crate::system::job::short_kind;
+
+/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
+const LONGEST_CHAIN: u32 = 1_000;
+
+/// How many jobs may come of one job whose kind was among those before them already. Fewer where each run must be short.
+const LARGEST_FAMILY: u32 = 10_000;
+const LARGEST_EXPLORED_FAMILY: u32 = 1_000;
+
+/// How often a job may be put back for later.
+const MOST_PUT_BACK: u32 = 1_000;
+
+/// Why a run can go no further.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stuck {
+    /// More happened than a run may hold.
+    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
+    StepLimit {
+        /// How many.
+        steps: u64,
+        /// Whose turn it was.
+        who: String,
+    },
+    /// Jobs enqueue jobs without end.
+    #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
+    Endless {
+        /// How long the chain has become.
+        depth: u32,
+        /// The kinds of the jobs in it, from one to the next of the same kind.
+        cycle: Vec<String>,
+    },
+    /// Jobs enqueue more jobs of their own kind than ever end.
+    #[error("{size} jobs came of job#{root}, each below one of its own kind, and no end: {}; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`", cycle.join(" → "))]
+    Growing {
+        /// The job that began it.
+        root: u32,
+        /// How many have come of it.
+        size: u32,
+        /// The kinds from one of them to the next of the same kind.
+        cycle: Vec<String>,
+    },
+    /// A job is put back for later without end.
+    #[error(
+        "job#{job} {kind} was put back {times} times, and no end: {why}; let it end, fail, or be discarded some time"
+    )]
+    PutBack {
+        /// The number of the job.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// How often.
+        times: u32,
+        /// What put it back the last time.
+        why: String,
+    },
+    /// Everything waits and no timer is set.
+    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
+    Deadlock {
+        /// Who waits, and where it called last.
+        waiting: Vec<String>,
+    },
+    /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
+    #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
+    Locked {
+        /// Who waits, for whom, and where it was last.
+        waiting: Vec<String>,
+    },
+}
+
+impl State {
+    /// A job has come into the queue: whether the jobs that enqueue one another ever end.
+    pub(super) fn bound_family(&mut self, job: u32) {
+        let coming = self.queue.job(job);
+        let (depth, root) = (coming.depth, coming.root);
+        if depth == 0 || self.stuck.is_some() {
+            return;
+        }
+        let size = self.queue.count_in_family(job);
+        let most = if self.weather == Weather::Fair { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
+        if depth < LONGEST_CHAIN && size <= most {
+            return;
+        }
+        let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
+        self.stuck = Some(match depth {
+            LONGEST_CHAIN.. => Stuck::Endless { depth, cycle },
+            _ => Stuck::Growing { root, size, cycle },
+        });
+    }
+
+    /// The job comes again at `due`; its attempt was no failure. `why`, in words.
+    pub(crate) fn put_back(&mut self, job: u32, due: Duration, why: impl FnOnce() -> String) {
+        let now = self.clock.now();
+        self.queue.put_back(job, now, due);
+        let put_back = self.queue.job(job);
+        let times = put_back.trouble.as_ref().map_or(0, |trouble| trouble.interruptions);
+        if times >= MOST_PUT_BACK && self.stuck.is_none() {
+            let kind = short_kind(put_back.kind).to_owned();
+            self.stuck = Some(Stuck::PutBack { job, kind, times, why: why() });
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! How a job comes into the queue: past the lock of a unique one, and into its stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{Shared, State};
+use crate::engine::steps::Thing;
+use crate::search::choice::Actor;
+use crate::system::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, More, Unique};
+use crate::system::queue::{Held, LockKey, Owner};
+use crate::system::timeline::{LockEvent, What};
+
+/// The keys of a job: computed before anything is locked, since key functions are the user's code.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys {
+    lock: Option<Box<str>>,
+    pub(super) stream: Option<Box<str>>,
+    pub(crate) once: Option<Once>,
+}
+
+/// A key that whoever enqueues a job gives it, and what becomes of a second job of that kind under it.
+#[derive(Clone, Debug)]
+pub(crate) struct Once {
+    pub(crate) key: Box<str>,
+    /// Refused; otherwise it is dropped.
+    pub(crate) refused: bool,
+}
+
+/// A job that is to come into the queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incoming {
+    pub(crate) kind: &'static str,
+    pub(crate) payload: String,
+    /// None: it is ready at once.
+    pub(crate) delay: Duration,
+    pub(crate) keys: Keys,
+    /// What it carries beside its payload, as JSON.
+    pub(crate) context: Option<Box<str>>,
+    /// What it has beside what its kind says.
+    pub(crate) more: Option<Box<More>>,
+    /// Of the jobs with this name one runs at a time.
+    pub(crate) serial: Option<Box<str>>,
+}
+
+/// What became of a job that was to come into the queue.
+#[derive(Debug)]
+pub(crate) enum Intake {
+    /// It is there: its number and id.
+    In(u32, JobId),
+    /// It was dropped; the id of the one that was there already.
+    Known(JobId),
+    /// It was refused.
+    Refused(LockTaken),
+    /// Whoever enqueued it died in between.
+    Died,
+}
+
+impl Shared {
+    /// The keys of a job. Costs nothing where no kind has any.
+    pub(crate) fn keys(&self, kind: &str, payload: &str) -> Keys {
+        if !self.keyed.load(Ordering::Relaxed) {
+            return Keys::default();
+        }
+        let (unique, stream) = {
+            let options = self.state().options(kind);
+            (options.unique, options.stream)
+        };
+        let at_enqueue = unique.filter(|unique| unique.lock.is_taken_at_enqueue());
+        let lock = at_enqueue.and_then(|unique| (unique.key)(payload));
+        Keys { lock, stream: stream.and_then(|stream| stream(payload)), once: None }
+    }
+}
+
+impl State {
+    /// Takes a job into the queue, if none of its kind came under its key, and its lock lets it. `dies` is asked between
+    /// taking the lock and enqueuing.
+    pub(crate) fn take_in(
+        &mut self,
+        mut incoming: Incoming,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Intake {
+        // What is in it decides, too, where nothing is taken in.
+        self.touch(Thing::Queue, true);
+        let context = incoming.context.take();
+        let intake = self.take_in_once(incoming, dies);
+        if let (Some(context), &Intake::In(job, _)) = (context, &intake) {
+            self.queue.job_mut(job).trouble().context = Some(context);
+        }
+        intake
+    }
+
+    fn take_in_once(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
+        let Some(once) = incoming.keys.once.take() else { return self.past_lock(incoming, dies) };
+        let refused = self.refuses(incoming.kind, Some(&once));
+        let key = (incoming.kind, once.key);
+        if let Some(&(job, id)) = self.queue.keyed.get(&key) {
+            let then = if once.refused { Conflict::Raise } else { Conflict::Drop };
+            let event = LockEvent::Conflict { holder: format!("job#{job}"), then };
+            self.note(|| What::Lock { key: key.1.into_string(), event });
+            return refused.map_or(Intake::Known(id), Intake::Refused);
+        }
+        let intake = self.past_lock(incoming, dies);
+        if let Intake::In(job, id) = intake {
+            self.queue.keyed.insert(key, (job, id));
+        }
+        intake
+    }
+
+    /// Why a job under this key is refused, if it is.
+    pub(crate) fn refuses(&mut self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
+        let Once { key, .. } = once.filter(|once| once.refused)?;
+        self.touch(Thing::Queue, false);
+        let (job, _) = self.queue.keyed.get(&(kind, key.clone()))?;
+        Some(LockTaken { kind: kind.to_owned(), key: key.to_string(), holder: format!("job#{job}") })
+    }
+
+    fn past_lock(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
+        if let Some(more) = incoming.more.take() {
+            return self.take_in_raw(*more, incoming);
+        }
+        let kind = incoming.kind;
+        let Some(key) = incoming.keys.lock.take() else { return self.let_in(incoming) };
+        let Some(unique) = self.options(kind).unique else { return self.let_in(incoming) };
+        let lock = LockKey { kind, to_run: false, key };
+        let now = self.clock.now();
+        let Some(held) = self.queue.locks.get(&lock, now) else {
+            return self.lock_and_enqueue(&unique, lock, incoming, dies);
+        };
+        let hands_over = match (held.owner, self.actor) {
+            (Owner::Job(owner), Actor::Attempt { job, .. }) => {
+                owner == job && unique.lock != LockKind::UntilExpired
+            }
+            _ => false,
+        };
+        if hands_over {
+            // The lock stays its owner's until the new job is there to have it: who dies in between still has it.
+            if dies(self) {
+                return Intake::Died;
+            }
+            return self.enqueue_with(&unique, lock, incoming);
+        }
+        self.conflict(&unique, lock, held, incoming, dies)
+    }
+
+    fn let_in(&mut self, incoming: Incoming) -> Intake {
+        let (job, id) = self.enqueue(incoming);
+        Intake::In(job, id)
+    }
+
+    /// Enqueues a job that has a lock.
+    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: Incoming) -> Intake {
+        let expires = self.expiry(unique, &incoming);
+        let (job, id) = self.enqueue(incoming);
+        let held = Held { owner: Owner::Job(job), id: Some(id), expires };
+        self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);
+        Intake::In(job, id)
+    }
+
+    /// A lock lives from when its job is due.
+    fn expiry(&self, unique: &Unique, incoming: &Incoming) -> Option<Duration> {
+        unique.ttl.map(|ttl| self.clock.now().saturating_add(incoming.delay).saturating_add(ttl))
+    }
+
+    /// Takes the lock, then enqueues: two steps, between which whoever does it may die.
+    fn lock_and_enqueue(
+        &mut self,
+        unique: &Unique,
+        lock: LockKey,
+        incoming: Incoming,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Intake {
+        let expires = self.expiry(unique, &incoming);
+        self.queue.locks.put(lock.clone(), Held { owner: Owner::NeverCame, id: None, expires });
+        self.note(|| What::Lock { key: lock.key.to_string(), event: LockEvent::Taken });
+        if dies(self) {
+            return Intake::Died;
+        }
+        self.enqueue_with(unique, lock, incoming)
+    }
+
+    /// The lock is another job's.
+    fn conflict(
+        &mut self,
+        unique: &Unique,
+        lock: LockKey,
+        held: Held,
+        mut incoming: Incoming,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Intake {
+        if held.owner == Owner::Missing {
+            let (job, id) = self.enqueue(incoming);
+            self.bury_unowned(job, &lock);
+            return Intake::In(job, id);
+        }
+        let then = unique.on_conflict;
+        let taken = self.lock_taken(&lock, held);
+        self.note(|| What::Lock {
+            key: lock.key.to_string(),
+            event: LockEvent::Conflict { holder: taken.holder.clone(), then },
+        });
+        match then {
+            Conflict::Drop => {
+                Intake::Known(held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)))
+            }
+            Conflict::Raise => Intake::Refused(taken),
+            Conflict::Reject => {
+                let (job, id) = self.enqueue(incoming);
+                let now = self.clock.now();
+                self.queue.reject(job, now, taken.to_string());
+                Intake::In(job, id)
+            }
+            Conflict::Replace => {
+                if let Owner::Job(former) = held.owner {
+                    if self.queue.job(former).state.is_waiting() {
+                        self.queue.give_up(former, JobState::Replaced);
+                    }
+                }
+                self.lock_and_enqueue(unique, lock, incoming, dies)
+            }
+            Conflict::Wait => unreachable!("refused where it was asked for"),
+            Conflict::Reschedule(wait) => {
+                // It waits in the queue, where it takes no slot.
+                incoming.delay = incoming.delay.max(wait);
+                let (job, id) = self.enqueue(incoming);
+                self.queue.locks.lacks(job);
+                Intake::In(job, id)
+            }
+        }
+    }
+
+    /// A job met a lock that names no owner: whose it is, and whether it will ever be given back, nobody can tell.
+    fn bury_unowned(&mut self, job: u32, lock: &LockKey) {
+        let error = self.unowned(job, lock).to_string();
+        let now = self.clock.now();
+        self.note(|| What::Failed { error: error.clone(), retry_at: None });
+        self.queue.give_up(job, JobState::Dead);
+        self.queue.bury_unrun(job, now, error);
+        // It never came to any process whose death handlers could hear of it.
+        self.queue.job_mut(job).trouble().deaths_told += 1;
+    }
+
+    pub(crate) fn unowned(&self, job: u32, lock: &LockKey) -> JobError {
+        JobError::LockWithoutOwner { job, kind: lock.kind.to_owned(), key: lock.key.to_string() }
+    }
+
+    /// Why a lock keeps a job out, in words.
+    pub(crate) fn lock_taken(&self, lock: &LockKey, held: Held) -> LockTaken {
+        let (kind, key) = (lock.kind.to_owned(), lock.key.to_string());
+        LockTaken { kind, key, holder: self.holder(held) }
+    }
+
+    /// Who holds a lock, in words.
+    pub(crate) fn holder(&self, held: Held) -> String {
+        let until = match held.expires {
+            Some(expires) => format!("expires at {}", crate::system::clock::Moment(expires)),
+            None => "never expires".to_owned(),
+        };
+        match held.owner {
+            Owner::Job(job) => {
+                let state = match self.queue.job(job).state {
+                    JobState::Running => "runs",
+                    JobState::Lost => "is gone with its worker",
+                    state if state.is_waiting() => "waits",
+                    _ => "is over",
+                };
+                format!("job#{job}, which {state}; it {until}")
+            }
+            Owner::NeverCame => {
+                format!("a job that never came into the queue, since whoever enqueued it died; it {until}")
+            }
+            Owner::Stranger => format!("somebody who is not of this world; it {until}"),
+            Owner::Missing => format!("nobody; it {until}"),
+        }
+    }
+
+    /// The locks that nobody will ever give back: they never expire, and their jobs are gone.
+    pub(crate) fn left_locks(&self) -> Vec<(LockKey, String)> {
+        if self.queue.locks.is_unused() {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let gone = |held: Held| match held.owner {
+            Owner::NeverCame => true,
+            Owner::Job(job) => {
+                let state = self.queue.job(job).state;
+                !state.is_waiting() && state != JobState::Running
+            }
+            Owner::Stranger | Owner::Missing => false,
+        };
+        let left = self.queue.locks.held(now).filter(|&(_, held)| held.expires.is_none() && gone(held));
+        left.map(|(lock, held)| (lock.clone(), self.holder(held))).collect()
+    }
+
+    /// The lock for which an attempt of a job waits, in words.
+    pub(crate) fn awaited_lock(&self, job: u32) -> Option<String> {
+        let (lock, held) = self.queue.locks.awaited_by(job)?;
+        Some(format!("the lock {}, held by {}", lock.key, self.holder(held)))
+    }
+
+    /// A job that was put back without the lock of its enqueue has it now.
+    pub(crate) fn has_its_lock(&mut self, job: u32, lock: &LockKey, kind: LockKind) {
+        self.queue.locks.lacks_no_more(job);
+        if kind != LockKind::UntilExpired {
+            self.queue.locks.will_give_back(job, lock.clone());
+        }
+    }
+
+    /// The lock of a job that is to run, taken for it.
+    pub(crate) fn held_by(&self, job: u32, ttl: Option<Duration>) -> Held {
+        let expires = ttl.map(|ttl| self.clock.now().saturating_add(ttl));
+        Held { owner: Owner::Job(job), id: None, expires }
+    }
+}
+
+/// A kind whose jobs have keys: from here on they are computed.
+pub(crate) fn has_keys(shared: &Shared, kind: &'static str, unique: Arc<Unique>) {
+    shared.keyed.store(true, Ordering::Relaxed);
+    shared.state().options_mut(kind).unique = Some(unique);
+}
+
+/// A kind whose jobs run in an order by key, or in none.
+pub(crate) fn has_order(shared: &Shared, kind: &'static str, key: Option<KeyOf>) {
+    shared.keyed.store(true, Ordering::Relaxed);
+    shared.state().options_mut(kind).stream = key;
+}

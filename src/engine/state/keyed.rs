@@ -1,0 +1,73 @@
+//! How a job that has more than its kind says comes into the queue: in one step, whatever has its key already.
+
+use super::{Incoming, Intake, State};
+use crate::system::job::{Conflict, JobId, JobKey, JobState, KeyMode, More};
+use crate::system::queue::{Held, Owner};
+use crate::system::timeline::{LockEvent, What};
+
+impl State {
+    /// Takes it in. It goes past the locks of unique jobs.
+    pub(super) fn take_in_raw(&mut self, more: More, mut incoming: Incoming) -> Intake {
+        let More { max_retries, key, serial } = more;
+        incoming.serial = serial;
+        let former = key.as_ref().and_then(|key| self.queue.with_key(&key.key));
+        let (job, id) = match (key, former) {
+            (None, _) => self.enqueue(incoming),
+            (Some(key), None) => self.enqueue_keyed(key, incoming),
+            (Some(key), Some((former, id))) => {
+                self.note_key(&key, former, id);
+                let state = self.queue.job(former).state;
+                match key.mode {
+                    KeyMode::Leave => return Intake::Known(id),
+                    _ if state.is_waiting() && state != JobState::Leased => {
+                        self.turn_into(former, &key, incoming);
+                        (former, id)
+                    }
+                    _ => {
+                        self.queue.supersede(former);
+                        self.enqueue_keyed(key, incoming)
+                    }
+                }
+            }
+        };
+        self.queue.job_mut(job).trouble().max_retries = max_retries;
+        Intake::In(job, id)
+    }
+
+    fn enqueue_keyed(&mut self, key: JobKey, incoming: Incoming) -> (u32, JobId) {
+        let (job, id) = self.enqueue(incoming);
+        self.queue.give_key(key.key, job, id);
+        (job, id)
+    }
+
+    /// A job that waits becomes the one that comes in.
+    fn turn_into(&mut self, former: u32, key: &JobKey, incoming: Incoming) {
+        let Incoming { kind, payload, delay, serial, .. } = incoming;
+        let now = self.clock.now();
+        let job = self.queue.job(former);
+        let keeps_its_time = key.mode == KeyMode::KeepTime && job.failures() == 0;
+        let due = match job.state {
+            _ if !keeps_its_time => now.saturating_add(delay),
+            JobState::Scheduled => job.at,
+            _ => now,
+        };
+        let payload = match key.merge {
+            Some(merge) => merge(&job.payload, &payload),
+            None => payload,
+        };
+        let (shown, later) = (payload.clone(), (due > now).then_some(due));
+        self.note(|| What::Enqueued { job: former, kind, payload: shown, due: later });
+        self.queue.turn_into(former, kind, payload, serial);
+        self.queue.wait_as_new(former, due, now);
+    }
+
+    /// The key is another job's.
+    fn note_key(&mut self, key: &JobKey, former: u32, id: JobId) {
+        let holder = self.holder(Held { owner: Owner::Job(former), id: Some(id), expires: None });
+        let then = match key.mode {
+            KeyMode::Leave => Conflict::Drop,
+            KeyMode::Replace | KeyMode::KeepTime => Conflict::Replace,
+        };
+        self.note(|| What::Lock { key: key.key.to_string(), event: LockEvent::Conflict { holder, then } });
+    }
+}

@@ -1,0 +1,256 @@
+//! Which steps a run took, and what each of them touched: so that of two orders of steps that have nothing to do with each
+//! other only one need be gone on from.
+//!
+//! # Why that loses nothing
+//!
+//! Let the last deviation of a scenario be that a task T, which could have gone on, was preempted; let `t` be the step with
+//! which it goes on later, and `s` all that was done in between by others. If `t` touches nothing that `s` writes, and writes
+//! nothing that `s` touches, `t` may as well come before `s`. That is the run in which T was preempted one step later (or not at
+//! all, if it had come to a wait there): it has no more deviations, takes the scheduler's side once more, and from the step
+//! after `t` on it is this very run, choice by choice. So what deviates from here only after `t` need not be run: it is the same
+//! as what deviates there. Each such exchange makes the order of steps smaller, by the scheduler's own measure, and there
+//! are finitely many orders; so whatever is left out is equal to something that is run, within the same bound.
+//!
+//! A run that may have no more deviations need not be run at all where the one that was preempted a step later is equal to it.
+//! So those are run from the last choice to the first.
+//!
+//! Sleep sets, and partial-order reduction as it is without a bound, would lose outcomes here: they leave out a run for the
+//! sake of one that may need more preemptions than are allowed (Coons, Musuvathi and McKinley, 2013). Nothing that has
+//! deviations between the preemption and the end of `t` is left out, since there the two runs differ.
+
+use crate::search::choice::{Choice, Name};
+use crate::system::clock::TaskId;
+
+/// What a step touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    /// Whatever there is: it has something to do with every other step.
+    Everything,
+    Service(Name),
+    /// A row of the store, by a digest of its key.
+    Row(u64),
+    /// All rows, and the transactions and connections of the store.
+    Rows,
+    /// A durable value.
+    Value(Name),
+    /// The jobs, and who has them.
+    Queue,
+    /// The timers: those of one moment go off in the order in which they were set.
+    Timers,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Touch {
+    thing: Thing,
+    writes: bool,
+}
+
+impl Touch {
+    fn collides(&self, other: &Self) -> bool {
+        match (self.thing, other.thing) {
+            (Thing::Everything, _) | (_, Thing::Everything) => true,
+            _ if !self.writes && !other.writes => false,
+            (Thing::Row(_), Thing::Rows) | (Thing::Rows, Thing::Row(_)) => true,
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// From one point at which others could go on to the next.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// Whose it was; none: the executor's own.
+    task: Option<TaskId>,
+    /// How many choices had been drawn when it began.
+    choices: usize,
+    /// Where what it touched begins.
+    touched: usize,
+}
+
+/// The steps of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Steps {
+    steps: Vec<Step>,
+    touched: Vec<Touch>,
+    /// At which choices a task that could have gone on was not let, and which.
+    preempted: Vec<(usize, TaskId)>,
+    /// How often anybody had been woken when the present step began.
+    wakes: usize,
+}
+
+impl Steps {
+    /// A step begins, after so many choices and wakes.
+    pub(crate) fn begin(&mut self, task: Option<TaskId>, choices: usize, wakes: usize) {
+        // Who is woken stands in a row behind others: whose turn it is depends on the order.
+        if wakes != std::mem::replace(&mut self.wakes, wakes) {
+            self.touch(Thing::Everything, true);
+        }
+        self.steps.push(Step { task, choices, touched: self.touched.len() });
+    }
+
+    pub(crate) fn touch(&mut self, thing: Thing, writes: bool) {
+        self.touched.push(Touch { thing, writes });
+    }
+
+    /// At the choice before this number of choices this task was preempted.
+    pub(crate) fn preempt(&mut self, choices: usize, task: TaskId) {
+        self.preempted.push((choices - 1, task));
+        // It is woken at once, to stand in its place, and that is no step's doing.
+        self.wakes += 1;
+    }
+
+    fn touched_by(&self, step: usize) -> &[Touch] {
+        let to = self.steps.get(step + 1).map_or(self.touched.len(), |next| next.touched);
+        &self.touched[self.steps[step].touched..to]
+    }
+
+    /// Where the last deviation, at the choice of this number, has preempted a task: the choices before it at which the same
+    /// deviation comes to the same end, since the steps of the task from there on have nothing to do with what came before it
+    /// went on.
+    pub(crate) fn alike(&self, last_deviation: usize) -> Vec<usize> {
+        let mut alike = Vec::new();
+        let preempted =
+            self.preempted.iter().find(|(at, _)| *at == last_deviation).map(|(_, task)| Some(*task));
+        let first = self.steps.iter().position(|step| step.choices > last_deviation);
+        let (Some(preempted), Some(first)) = (preempted, first) else { return alike };
+        let goes_on = self.steps[first..].iter().position(|step| step.task == preempted);
+        let back = goes_on.map_or(self.touched.len(), |back| self.steps[first + back].touched);
+        let between = &self.touched[self.steps[first].touched..back];
+        if between.iter().any(|touch| touch.thing == Thing::Everything) {
+            return alike;
+        }
+        let mut own = first - 1;
+        while own > 0 && self.steps[own].task == preempted && self.steps[own - 1].task == preempted {
+            let meets = |own: &Touch| between.iter().any(|one| one.collides(own));
+            if self.touched_by(own).iter().any(|own| own.thing == Thing::Everything || meets(own)) {
+                break;
+            }
+            alike.push(self.steps[own].choices - 1);
+            own -= 1;
+        }
+        alike
+    }
+
+    /// The number of choices from which on deviations need not be run, since they are the same in another run: where the
+    /// last deviation so far, at the choice of this number, has preempted a task whose next step has nothing to do with
+    /// what came before it.
+    pub(crate) fn same_from(&self, last_deviation: usize) -> Option<usize> {
+        let (_, preempted) = *self.preempted.iter().find(|(at, _)| *at == last_deviation)?;
+        let first = self.steps.iter().position(|step| step.choices > last_deviation)?;
+        let back = first + self.steps[first..].iter().position(|step| step.task == Some(preempted))?;
+        let mut between = self.touched[self.steps[first].touched..self.steps[back].touched].iter();
+        let next = self.touched_by(back);
+        let is_alone = !next.iter().any(|touch| touch.thing == Thing::Everything)
+            && between
+                .all(|one| one.thing != Thing::Everything && !next.iter().any(|other| one.collides(other)));
+        let after = self.steps.get(back + 1).filter(|_| is_alone)?;
+        Some(after.choices)
+    }
+}
+
+/// What is equal to other runs.
+#[derive(Debug, Default)]
+pub(crate) struct Same {
+    /// All that deviates from this choice on.
+    pub(crate) from: Option<usize>,
+    /// The run itself, with the last deviation at one of these choices instead.
+    pub(crate) alike: Vec<usize>,
+}
+
+impl Same {
+    pub(crate) fn of(steps: &Steps, record: &[Choice]) -> Self {
+        match record.iter().rposition(|choice| choice.taken != 0) {
+            Some(last) => Self { from: steps.same_from(last), alike: steps.alike(last) },
+            None => Self::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: TaskId = TaskId { slot: 0, turn: 1 };
+    const OTHER: TaskId = TaskId { slot: 1, turn: 2 };
+
+    /// One is preempted at choice 1, between two steps of its own; then comes the other's step, then two of its own again.
+    fn run(others: &[(Thing, bool)], before: &[(Thing, bool)], after: &[(Thing, bool)]) -> Steps {
+        let mut steps = Steps::default();
+        let touch = |steps: &mut Steps, all: &[(Thing, bool)]| {
+            all.iter().for_each(|(thing, writes)| steps.touch(*thing, *writes));
+        };
+        steps.begin(Some(ONE), 0, 0);
+        steps.begin(Some(ONE), 1, 0);
+        touch(&mut steps, before);
+        steps.preempt(2, ONE);
+        steps.begin(Some(OTHER), 2, 1);
+        touch(&mut steps, others);
+        steps.begin(Some(ONE), 3, 1);
+        touch(&mut steps, after);
+        steps.begin(Some(ONE), 6, 1);
+        steps
+    }
+
+    /// What is known of the step before and of the step after, each by itself: whether it might as well have come later, or
+    /// sooner.
+    fn steps(others: &[(Thing, bool)], own: &[(Thing, bool)]) -> (Vec<usize>, Option<usize>) {
+        (run(others, own, &[]).alike(1), run(others, &[], own).same_from(1))
+    }
+
+    #[test]
+    fn steps_that_have_nothing_to_do_with_each_other() {
+        let (row, rows) = (Thing::Row, Thing::Rows);
+        for (others, own) in [
+            ((row(1), true), (row(2), true)),
+            ((row(1), false), (row(1), false)),
+            ((Thing::Queue, true), (rows, true)),
+        ] {
+            assert_eq!(steps(&[others], &[own]), (vec![0], Some(6)), "{others:?} and {own:?}");
+        }
+        assert_eq!(steps(&[], &[]), (vec![0], Some(6)));
+    }
+
+    #[test]
+    fn steps_that_have() {
+        let (row, rows) = (Thing::Row, Thing::Rows);
+        for (others, own) in [
+            ((row(1), true), (row(1), false)),
+            ((row(1), false), (row(1), true)),
+            ((row(1), true), (rows, false)),
+            ((rows, true), (row(1), false)),
+            ((Thing::Timers, true), (Thing::Timers, true)),
+            ((Thing::Everything, true), (row(1), false)),
+            ((row(1), false), (Thing::Everything, true)),
+        ] {
+            assert_eq!(steps(&[others], &[own]), (vec![], None), "{others:?} and {own:?}");
+        }
+        assert_eq!(steps(&[(Thing::Everything, true)], &[]), (vec![], None));
+        assert_eq!(steps(&[], &[(Thing::Everything, true)]), (vec![], None));
+    }
+
+    #[test]
+    fn whoever_wakes_somebody_has_to_do_with_all() {
+        for wakes in [[0, 2, 2, 2], [0, 1, 2, 2], [0, 1, 1, 2]] {
+            let mut steps = Steps::default();
+            steps.begin(Some(ONE), 0, 0);
+            steps.begin(Some(ONE), 1, wakes[0]);
+            steps.preempt(2, ONE);
+            steps.begin(Some(OTHER), 2, wakes[1]);
+            steps.begin(Some(ONE), 3, wakes[2]);
+            steps.begin(Some(ONE), 6, wakes[3]);
+            // The step before, the other's, the step after.
+            assert_eq!(steps.alike(1).is_empty(), wakes[2] == 2, "{wakes:?}");
+            assert_eq!(steps.same_from(1).is_none(), wakes[1] == 1, "{wakes:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_known_of_other_deviations() {
+        let mut steps = Steps::default();
+        steps.begin(Some(ONE), 0, 0);
+        steps.begin(Some(OTHER), 1, 0);
+        steps.begin(Some(ONE), 2, 0);
+        steps.begin(Some(ONE), 3, 0);
+        assert_eq!(steps.same_from(0), None);
+    }
+}

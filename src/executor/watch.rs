@@ -1,0 +1,166 @@
+//! What is taken down when a process has crashed: the state it left behind, to be shown beside its line; or a digest of
+//! all that is left, to tell whether another run went on from there before.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::time::Duration;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::engine::state::Shared;
+use crate::process::Observed;
+use crate::search::choice::{Choice, Kind, Name};
+use crate::system::effect::Effect;
+
+/// The durable and observed states, as JSON.
+pub(crate) type States = Vec<(Name, String)>;
+
+/// What a crash left behind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wreck {
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) states: States,
+}
+
+/// What to do about crashes.
+#[derive(Debug, Default)]
+pub(crate) enum Watch {
+    #[default]
+    Nothing,
+    /// Take down the states before the first attempt, and what the first crash left behind.
+    Wrecks { before: Option<States>, wreck: Option<Wreck> },
+    /// End the run where it goes on as another one has already.
+    Merging { seen: Seen, phase: u32, over: bool },
+}
+
+/// The states from which some run has gone on, and which.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen(Rc<RefCell<BTreeMap<u128, Gone>>>);
+
+/// A run that has gone on from a state: the deviations it had taken by then.
+#[derive(Debug)]
+struct Gone {
+    deviations: Vec<(usize, u32)>,
+    kinds: [usize; 5],
+}
+
+impl Gone {
+    fn of(record: &[Choice]) -> Self {
+        let mut kinds = [0; 5];
+        let mut deviations = Vec::new();
+        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.taken != 0) {
+            deviations.push((at, choice.taken));
+            let kind = match choice.kind {
+                Kind::Crash => 0,
+                Kind::Fault => 1,
+                Kind::Delivery => 2,
+                Kind::Schedule => 3,
+                Kind::Delay => 4,
+            };
+            kinds[kind] += 1;
+        }
+        Self { deviations, kinds }
+    }
+
+    /// Whether all that `other` may still do, this one may do, too: it has not used up more, of any kind.
+    fn covers(&self, other: &Self) -> bool {
+        self.kinds.iter().zip(&other.kinds).all(|(mine, its)| mine <= its)
+    }
+}
+
+impl Watch {
+    pub(crate) fn wrecks() -> Self {
+        Watch::Wrecks { before: None, wreck: None }
+    }
+
+    pub(crate) fn merging(seen: Seen) -> Self {
+        Watch::Merging { seen, phase: 0, over: false }
+    }
+
+    /// The test body goes on: from here the same state is another one.
+    pub(crate) fn next_phase(&mut self) {
+        if let Watch::Merging { phase, .. } = self {
+            *phase += 1;
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Watch::Merging { over: true, .. })
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begins(&mut self, shared: &Shared, observed: &[Observed]) {
+        if let Watch::Wrecks { before: before @ None, .. } = self {
+            *before = Some(look(shared, observed));
+        }
+    }
+
+    /// A process has crashed and was taken apart. `down`: of each process how often it was booted, when it will be
+    /// again, and whether it will not, if none lives.
+    pub(crate) fn crashed(
+        &mut self,
+        shared: &Shared,
+        observed: &[Observed],
+        down: Option<impl Iterator<Item = (u32, Duration, bool)>>,
+    ) {
+        match self {
+            Watch::Nothing => {}
+            Watch::Wrecks { wreck, .. } => {
+                wreck.get_or_insert_with(|| Wreck {
+                    effects: shared.state().ledger.effects().to_vec(),
+                    states: look(shared, observed),
+                });
+            }
+            // What another process holds in memory is not seen: only where none lives is durable state all there is.
+            Watch::Merging { seen, phase, over } => {
+                let Some(down) = down else { return };
+                let Some(digest) = digest(shared, observed, *phase, down) else { return };
+                let now = Gone::of(shared.state().chooser.record());
+                let mut seen = seen.0.borrow_mut();
+                match seen.get(&digest) {
+                    Some(before) if before.deviations == now.deviations => {}
+                    Some(before) if before.covers(&now) => *over = true,
+                    _ => drop(seen.insert(digest, now)),
+                }
+            }
+        }
+    }
+}
+
+fn look(shared: &Shared, observed: &[Observed]) -> States {
+    let states = observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\""))));
+    states.chain(shared.services.stored()).collect()
+}
+
+/// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time, and
+/// what a process that boots can tell of those before it. None where a service does not tell what it remembers.
+fn digest(
+    shared: &Shared,
+    observed: &[Observed],
+    phase: u32,
+    down: impl Iterator<Item = (u32, Duration, bool)>,
+) -> Option<u128> {
+    let mut hasher = SipHasher13::new();
+    phase.hash(&mut hasher);
+    down.for_each(|process| process.hash(&mut hasher));
+    look(shared, observed).hash(&mut hasher);
+    shared.services.states()?.hash(&mut hasher);
+    let times_matter = shared.services.look_at_the_clock();
+    let state = shared.state();
+    state.clock.now().hash(&mut hasher);
+    for effect in state.ledger.effects() {
+        (effect.identity(), &effect.id, effect.given).hash(&mut hasher);
+        times_matter.then_some(effect.at).hash(&mut hasher);
+        effect.tells.then_some(effect.by).hash(&mut hasher);
+    }
+    // What is wrong with a run already is no matter of what comes, but its verdict is.
+    state.ledger.reused.len().hash(&mut hasher);
+    state.hygiene.hash(&mut hasher);
+    state.queue.hash(&mut hasher);
+    state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
+    state.fetches.hash(&mut hasher);
+    let digest = hasher.finish128();
+    Some(u128::from(digest.h1) << 64 | u128::from(digest.h2))
+}

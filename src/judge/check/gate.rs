@@ -1,0 +1,175 @@
+//! By what a test passes or fails, and what it leaves behind: failing scenarios for the next run, which tries them
+//! first; a summary for CI; words for whoever reads along.
+
+use std::io::Write;
+use std::panic::Location;
+use std::path::PathBuf;
+
+use super::baseline::Ratchet;
+use super::kept::{Kept, KeptScenario};
+use super::surroundings::{in_colour, say};
+use super::{Exploration, Explore, apart, summary};
+use crate::World;
+use crate::judge::report::{Coverage, Report, Verdict};
+use crate::judge::run::Body;
+use crate::search::choice::{Choice, Kind, Plan};
+use crate::search::scenario::Scenario;
+
+/// A report, and whether the test passes with it.
+struct Judged {
+    report: Report,
+    passes: bool,
+    /// What is to be said beside the report, a line each.
+    words: Vec<String>,
+    /// The scenarios to be tried first by the next run.
+    failing: Vec<Scenario>,
+}
+
+impl Explore {
+    /// Explores, and panics with the report unless the body is retry-proof.
+    ///
+    /// Scenarios that fail are kept under `target/retryproof/` and tried first by the next run of this test
+    /// ([`Explore::keep_regressions`]); when one of them still fails the rest is not explored. With
+    /// `GITHUB_STEP_SUMMARY` set, what came of the test is appended there as Markdown. The report is in colour on a
+    /// terminal, unless `NO_COLOR` or `CI` is set.
+    ///
+    /// # Panics
+    /// When the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes where
+    /// [`Explore::allow_incomplete`] says so, and for a replayed scenario that shows nothing wrong;
+    /// [`Verdict::Violated`] where [`Explore::ratchet`] knows all that is wrong.
+    #[track_caller]
+    pub fn check(self, body: impl AsyncFn(&World) + Sync) {
+        let name = self.test_name(Location::caller());
+        let judged = self.judged(&name, &body);
+        let Judged { report, passes, words, .. } = &judged;
+        if *passes && !report.replayed {
+            return words.iter().for_each(|line| say(&format!("{name}: {line}")));
+        }
+        let mut text = if in_colour() { report.to_ansi() } else { report.to_string() };
+        if !words.is_empty() {
+            text.push('\n');
+            words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+        assert!(passes, "{text}");
+        // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    fn judged(&self, name: &str, body: &(dyn Body + Sync)) -> Judged {
+        let ratchet = self.ratchet.then(|| Ratchet::of(name));
+        let ratchet = ratchet.as_ref();
+        let is_replay = !matches!(self.wanted_replay(name), Ok(None));
+        let kept = (!is_replay).then(|| Kept::of(name, self.keep_regressions));
+        let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
+        let first = first.and_then(|kept| apart(name, || self.try_first(body, name, &kept.scenarios)));
+        let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
+        let mut judged =
+            first.unwrap_or_else(|| self.judge(apart(name, || self.explore(body, name)), ratchet));
+        let report = &judged.report;
+        let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
+        if let Some(kept) = kept.filter(|_| !is_told) {
+            kept.add(&judged.failing);
+            // What was kept and still fails stays as it is.
+            let path = report.kept.is_none().then(|| kept.keep(&judged.failing)).flatten();
+            let words = |path: PathBuf| {
+                format!("kept in {}: the next run of this test tries it first", path.display())
+            };
+            judged.words.extend(path.map(words));
+        }
+        summary::append(&judged.report, judged.passes, &judged.words);
+        judged
+    }
+
+    fn judge(&self, mut report: Report, ratchet: Option<&Ratchet>) -> Judged {
+        let passes = match report.verdict {
+            Verdict::RetryProof => true,
+            Verdict::Incomplete => {
+                let stopped = report.at_least > report.runs || report.samples.iter().any(|s| s.is_cut);
+                report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
+            }
+            _ => false,
+        };
+        let (mut passes, mut words, mut new) = (passes, Vec::new(), (0..report.violations.len()).collect());
+        if let Some(ratchet) = ratchet.filter(|_| !report.replayed) {
+            let ruling = ratchet.rule(&report, passes);
+            (passes, words, new) = (ruling.passes, ruling.words, ruling.new);
+        }
+        let mut failing: Vec<_> = new.iter().map(|&at| report.violations[at].scenario.clone()).collect();
+        if report.verdict == Verdict::Stuck {
+            failing.extend(report.showing.as_ref().map(|showing| showing.scenario.clone()));
+        }
+        failing.dedup();
+        // What is known already is not what somebody looks for.
+        report.lead_with(new.first().copied().unwrap_or_default());
+        Judged { report, passes, words, failing }
+    }
+
+    /// Runs the scenarios that failed once. The report, if one of them still does.
+    fn try_first(&self, body: &(dyn Body + Sync), test: &str, kept: &[KeptScenario]) -> Option<Report> {
+        if cfg!(panic = "abort") {
+            return None;
+        }
+        let share = self.share().ok()?;
+        self.begin(body, test, share, |exploration| exploration.try_first(kept))
+    }
+}
+
+impl Exploration<'_> {
+    fn try_first(mut self, kept: &[KeptScenario]) -> Option<Report> {
+        // The exploration says what is wrong with it.
+        if self.reference_is_no_good().is_some() {
+            return None;
+        }
+        let mut tried = 0;
+        for KeptScenario { scenario, stays_in } in kept {
+            let ran = self.run(Plan::Wanted(scenario.wanted().to_vec()));
+            if let Some(divergence) = &ran.divergence {
+                if let Some(file) = stays_in {
+                    let file = file.display();
+                    say(&format!(
+                        "{file}: `{scenario}` no longer fits the code ({divergence}); delete its line"
+                    ));
+                }
+                continue;
+            }
+            if stays_in.is_some() || self.is_inside(&ran.record) {
+                tried += 1;
+                self.judge(&ran);
+            }
+        }
+        let at_least = self.tally.runs;
+        let verdict = match (&self.tally.groups[..], &self.tally.stuck) {
+            ([], None) => return None,
+            ([], Some((_, stuck))) => (Verdict::Stuck, Some(stuck.clone())),
+            _ => (Verdict::Violated, None),
+        };
+        let report = self.finish(verdict.0, verdict.1, false, at_least);
+        Some(Report { kept: Some(tried), ..report })
+    }
+
+    /// Whether a run is one that this exploration could come upon.
+    fn is_inside(&self, record: &[Choice]) -> bool {
+        let settings = self.basis.settings;
+        let deviations: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
+        let count = |kind: Kind| deviations.iter().filter(|other| **other == kind).count();
+        let in_kinds = deviations.iter().all(|&kind| count(kind) <= settings.bounds.of(kind));
+        in_kinds && (deviations.len() <= settings.bounds.total || settings.samples())
+    }
+
+    /// What is covered, where the ratchet asks for it.
+    pub(super) fn coverage(&self, report: &Report) -> Option<Coverage> {
+        let settings = self.basis.settings;
+        if !settings.ratchet {
+            return None;
+        }
+        let reference = &self.basis.reference;
+        let kind_of = |number: u32| {
+            let job = reference.outcome.jobs.iter().find(|job| job.number == number);
+            job.map_or("?", |job| crate::system::job::short_kind(job.kind))
+        };
+        let bounds = &settings.bounds;
+        let coverage =
+            Coverage::new(&reference.record, &report.lines, kind_of, bounds.total, |kind| bounds.of(kind));
+        Some(Coverage { exhausted: report.exhausted, ..coverage })
+    }
+}

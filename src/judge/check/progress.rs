@@ -1,0 +1,128 @@
+//! A line on the terminal that says how far an exploration has come, for whoever waits.
+
+#[cfg(feature = "progress")]
+pub(super) use with_indicatif::Progress;
+#[cfg(not(feature = "progress"))]
+pub(super) use without::Progress;
+
+/// How far an exploration has come.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "progress"), expect(dead_code, reason = "nobody is told"))]
+pub(super) struct Standing {
+    pub(super) runs: u64,
+    /// How many there are at the least.
+    pub(super) known: u64,
+    /// How many there will be, as far as can be guessed.
+    pub(super) expected: u64,
+    pub(super) violated: u64,
+}
+
+#[cfg(feature = "progress")]
+mod with_indicatif {
+    use std::io::IsTerminal;
+    use std::sync::{LazyLock, Mutex};
+    use std::time::{Duration, Instant};
+
+    use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+    use super::Standing;
+    use crate::engine::state::lock;
+    use crate::judge::check::surroundings::in_ci;
+
+    /// Whoever waits for less wants no line.
+    const PATIENCE: Duration = Duration::from_secs(2);
+    /// The line is not drawn oftener.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    /// Tests run side by side: each has a line of its own, below the others.
+    static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+    /// The line of one exploration. There is none where stderr is no terminal, nor in CI.
+    #[derive(Debug)]
+    pub(in crate::judge::check) struct Progress {
+        name: String,
+        line: Option<Mutex<Line>>,
+    }
+
+    #[derive(Debug)]
+    struct Line {
+        began: Instant,
+        due: Instant,
+        bar: Option<ProgressBar>,
+    }
+
+    impl Progress {
+        pub(in crate::judge::check) fn new(name: &str) -> Self {
+            let is_wanted = !in_ci() && std::io::stderr().is_terminal();
+            let line = is_wanted.then(|| {
+                let began = now();
+                Mutex::new(Line { began, due: began + PATIENCE, bar: None })
+            });
+            Self { name: name.to_owned(), line }
+        }
+
+        /// Draws the line, if it is time for that.
+        pub(in crate::judge::check) fn tell(&self, standing: impl FnOnce() -> Standing) {
+            let Some(line) = &self.line else { return };
+            let (mut line, now) = (lock(line), now());
+            if now < line.due {
+                return;
+            }
+            line.due = now + PAUSE;
+            let Standing { runs, known, expected, violated } = standing();
+            let elapsed = now - line.began;
+            let violations = match violated {
+                0 => "no violation".to_owned(),
+                1 => "1 run violates".to_owned(),
+                runs => format!("{runs} runs violate"),
+            };
+            let left = elapsed.mul_f64((expected.max(known) - runs) as f64 / runs.max(1) as f64).as_secs();
+            let message = format!("{runs} of at least {known} runs, {violations}, about {left} s left");
+            if let Some(bar) = &line.bar {
+                return bar.set_message(message);
+            }
+            let style = ProgressStyle::with_template("{prefix}: {msg}").expect("the template is well formed");
+            let bar = ProgressBar::new_spinner().with_style(style).with_prefix(self.name.clone());
+            let bar = LINES.add(bar.with_message(message));
+            bar.tick();
+            line.bar = Some(bar);
+        }
+
+        /// Takes the line away.
+        pub(in crate::judge::check) fn end(&self) {
+            if let Some(bar) = self.line.as_ref().and_then(|line| lock(line).bar.take()) {
+                bar.finish_and_clear();
+                LINES.remove(&bar);
+            }
+        }
+    }
+
+    impl Drop for Progress {
+        fn drop(&mut self) {
+            self.end();
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "whoever waits, waits in real time; no run sees it")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+}
+
+#[cfg(not(feature = "progress"))]
+mod without {
+    use super::Standing;
+
+    #[derive(Debug)]
+    pub(in crate::judge::check) struct Progress;
+
+    impl Progress {
+        pub(in crate::judge::check) fn new(_: &str) -> Self {
+            Self
+        }
+
+        pub(in crate::judge::check) fn tell(&self, _: impl FnOnce() -> Standing) {}
+
+        pub(in crate::judge::check) fn end(&self) {}
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether a reference run is any good to compare with: something happened in it, and the same each time.
+
+use crate::judge::oracle;
+use crate::judge::report::words;
+use crate::judge::run::{Outcome, Ran};
+use crate::search::choice::Choice;
+use crate::system::job::{JobState, short_kind};
+use crate::system::json_path;
+
+/// The run in which nothing goes wrong: what is needed of it to compare with.
+pub(super) struct Reference {
+    pub(super) record: Vec<Choice>,
+    pub(super) outcome: Outcome,
+}
+
+impl From<Ran> for Reference {
+    fn from(ran: Ran) -> Self {
+        Self { record: ran.record, outcome: ran.outcome }
+    }
+}
+
+/// Why the reference run tests nothing, if it does not.
+pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
+    if outcome.jobs.is_empty() && !outcome.spawned {
+        return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
+    }
+    if !outcome.jobs.is_empty() && outcome.jobs.iter().all(|job| job.state != JobState::Done) {
+        let states: Vec<_> = outcome
+            .jobs
+            .iter()
+            .map(|job| {
+                let error = job.error().map(|error| format!(": {error}")).unwrap_or_default();
+                format!(
+                    "job#{} {} is {}{error}",
+                    job.number,
+                    short_kind(job.kind),
+                    words::job_state(job.state)
+                )
+            })
+            .collect();
+        let waiting = outcome.jobs.iter().any(|job| job.failures() == 0);
+        let help = if waiting {
+            "a test body usually ends with `world.settle().await`"
+        } else {
+            "mend the job, or what the test gives it, before its retries"
+        };
+        return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
+    }
+    if outcome.crash_points == 0 {
+        return Some(
+            "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
+                .to_owned(),
+        );
+    }
+    let forgotten =
+        outcome.jobs.iter().find(|job| matches!(job.state, JobState::Ready | JobState::Scheduled));
+    if let Some(job) = forgotten.filter(|job| job.attempts == 0) {
+        let (number, kind) = (job.number, short_kind(job.kind));
+        return Some(format!(
+            "job#{number} {kind} was never run: the test body ended before; settle once more after the last enqueue"
+        ));
+    }
+    if outcome.effects.is_empty() && outcome.state.is_empty() {
+        return Some(
+            "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
+        );
+    }
+    None
+}
+
+/// In what two runs of the same scenario differ.
+pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
+    let label = |choice: Option<&Choice>| {
+        choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
+    };
+    let (first, second) = (&one.record, &other.record);
+    let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
+    if let Some(at) = at {
+        let (a, b) = (label(first.get(at)), label(second.get(at)));
+        let failed = failed_then(&other.outcome);
+        return Some(format!("choice {at} was {a} the first time and {b} the second{failed}"));
+    }
+    let (one, other) = (&one.outcome, &other.outcome);
+    let mut ordered = one.effects.iter().zip(&other.effects);
+    if let Some((a, b)) = ordered.find(|(a, b)| a != b) {
+        return Some(match effect_difference(&a.body, &b.body) {
+            Some(path) => format!("{} differs at {path}: {a} the first time, {b} the second", a.name()),
+            None => format!("an effect was {a} the first time and {b} the second"),
+        });
+    }
+    let findings = oracle::judge(other, std::iter::once(one), false);
+    findings.first().map(|finding| {
+        let (first, second) = words::expected_and_actual(finding);
+        format!("{first} the first time, {second} the second")
+    })
+}
+
+/// What a job said in the run that took another course: often that is why.
+pub(super) fn failed_then(outcome: &Outcome) -> String {
+    let failed = outcome.jobs.iter().find_map(|job| Some((job, job.error()?)));
+    failed.map_or(String::new(), |(job, error)| {
+        format!("; then job#{} {} failed: {error}", job.number, short_kind(job.kind))
+    })
+}
+
+fn effect_difference(one: &str, other: &str) -> Option<String> {
+    let (one, other) = (serde_json::from_str(one).ok()?, serde_json::from_str(other).ok()?);
+    json_path::differences(&one, &other).first().map(|difference| difference.path.clone())
+}

@@ -1,0 +1,181 @@
+//! What lies past the bound: random runs and schedules by priority. What they find is made smaller before it is told.
+
+use std::ops::Range;
+
+use super::progress::{Progress, Standing};
+use super::tally::{self, Group, Tally};
+use super::threads::{self, Source};
+use super::walk::Limits;
+use super::{Exploration, Halt};
+use crate::judge::report::{Samples, words};
+use crate::judge::run::{Course, End, Ran, run};
+use crate::search::choice::{Plan, Wanted};
+use crate::search::explore::{PctRuns, RandomRuns, shrink};
+use crate::search::scenario::Scenario;
+
+/// Samples that a thread takes at a time.
+const AT_A_TIME: u64 = 32;
+/// Runs that are spent on making one finding smaller.
+const MOST_TRIES: usize = 2_000;
+
+type Plans<'p> = &'p (dyn Fn(u64) -> Plan + Sync);
+
+impl Exploration<'_> {
+    /// Runs all samples that the settings ask for, and adds what they show to the tally.
+    pub(super) fn sample(&mut self, limits: &Limits) -> Result<(), Halt> {
+        let (settings, reference) = (self.basis.settings, &self.basis.reference.record);
+        if settings.random > 0 {
+            let runs = RandomRuns::new(settings.seed, settings.bounds.clone(), reference);
+            if runs.is_idle() {
+                self.notes.push(words::NOTHING_AT_RANDOM.to_owned());
+            } else {
+                let (fewest, most) = runs.deviations();
+                self.samples.push(Samples::random(settings.seed, fewest, most));
+                self.draw(settings.random, &|number| runs.plan(number), limits)?;
+            }
+        }
+        if let Some((depth, count)) = settings.pct.filter(|(_, count)| *count > 0) {
+            let first = PctRuns::new(settings.seed, depth, reference);
+            if first.is_idle() {
+                self.notes.push(words::NOTHING_BY_PRIORITY.to_owned());
+            } else {
+                self.samples.push(Samples::pct(settings.seed, depth));
+                // A run by priorities may have more steps than the one without.
+                let runs = first.clone().measured(&self.run(first.plan(0)).record);
+                self.draw(count, &|number| runs.plan(number), limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs so many samples.
+    fn draw(&mut self, count: u64, plan: Plans<'_>, limits: &Limits) -> Result<(), Halt> {
+        let basis = self.basis;
+        let tally = Tally::of_part();
+        let mut drawing = Drawing { next: 0, count, tally, progress: &basis.progress, is_cut: false };
+        let work = |exploration: &mut Exploration<'_>, numbers: Range<u64>| {
+            for number in numbers.filter(|number| basis.share.has(*number)) {
+                if limits.is_time_up() {
+                    return None;
+                }
+                let ran = run(basis.body, Course::plain(plan(number)), &exploration.ground);
+                exploration.judge(&ran);
+                exploration.ground.record.replace(ran.record);
+            }
+            Some(std::mem::replace(&mut exploration.tally, Tally::of_part()))
+        };
+        threads::side_by_side(basis.settings.threads, &mut drawing, || basis.part(), work);
+        let Drawing { tally, is_cut, .. } = drawing;
+        let samples = self.samples.last_mut().expect("what is drawn was put down before");
+        (samples.runs, samples.violated, samples.is_cut) = (tally.runs, tally.violated, is_cut);
+        self.take_over(tally);
+        match is_cut {
+            false => Ok(()),
+            true => {
+                let time = basis.settings.max_time.unwrap_or_default();
+                let of = basis.share.count(0..count);
+                let samples = self.samples.last().expect("as above");
+                Err(Halt::Incomplete { reason: words::samples_cut(time, samples.runs, of) })
+            }
+        }
+    }
+
+    /// Adds what samples have shown, each cause as small as it gets.
+    fn take_over(&mut self, found: Tally) {
+        self.tally.by_orders |= found.by_orders;
+        self.tally.crowded |= found.crowded;
+        for group in found.groups {
+            if let Some(known) = self.tally.known(&group.subject, &group.kinds) {
+                self.tally.groups[known].runs += group.runs;
+                continue;
+            }
+            let group = self.smaller(group);
+            match self.tally.known(&group.subject, &group.kinds) {
+                Some(known) => self.tally.groups[known].runs += group.runs,
+                None => self.tally.groups.push(group),
+            }
+        }
+        if let (None, Some((plan, stuck))) = (&self.tally.stuck, found.stuck) {
+            let mut reason = stuck;
+            let plan = self.shrunk(plan, |_, ran| match &ran.outcome.end {
+                End::Stuck(stuck) => {
+                    reason = stuck.to_string();
+                    true
+                }
+                _ => false,
+            });
+            self.tally.stuck = Some((plan, reason));
+        }
+        self.tally.poisoned = self.tally.poisoned.take().or(found.poisoned);
+    }
+
+    pub(super) fn smaller(&mut self, group: Group) -> Group {
+        let Group { subject, mut kinds, mut finding, plan, runs } = group;
+        let plan = self.shrunk(plan, |exploration, ran| {
+            let findings = exploration.findings(&ran.outcome);
+            let Some(same) = findings.into_iter().find(|finding| finding.subject() == subject) else {
+                return false;
+            };
+            (finding, kinds) = (same, tally::kinds(&ran.record));
+            true
+        });
+        Group { subject, kinds, finding, plan, runs }
+    }
+
+    /// A smaller plan by which a run still `fails` as it did. What is not met any more is not taken, and the run bears the
+    /// name of what it has taken.
+    fn shrunk(&mut self, plan: Plan, mut fails: impl FnMut(&mut Self, &Ran) -> bool) -> Plan {
+        let ran = self.run(plan.clone());
+        if !fails(self, &ran) {
+            // Whoever shows it says so.
+            return plan;
+        }
+        let test = self.basis.test;
+        let taken = |ran: &Ran| Scenario::of_record(test, &ran.record).wanted().to_vec();
+        let before = taken(&ran);
+        let mut tries = 0;
+        let after = shrink(before.clone(), |wanted: &[Wanted]| {
+            tries += 1;
+            if tries > MOST_TRIES {
+                return None;
+            }
+            let ran = self.run(Plan::Wanted(wanted.to_vec()));
+            fails(self, &ran).then(|| taken(&ran))
+        });
+        let seed = self.basis.settings.seed;
+        let cut = (tries > MOST_TRIES).then_some(MOST_TRIES);
+        self.notes.push(words::shrunk(seed, before.len(), after.len(), cut));
+        Plan::Wanted(after)
+    }
+}
+
+/// Samples on the desk of several threads, by their numbers.
+struct Drawing<'b> {
+    next: u64,
+    count: u64,
+    tally: Tally,
+    progress: &'b Progress,
+    /// The time was up before all were run.
+    is_cut: bool,
+}
+
+impl Source for Drawing<'_> {
+    type Piece = Range<u64>;
+    type Result = Option<Tally>;
+
+    fn take(&mut self, _: bool) -> Option<Range<u64>> {
+        let numbers = self.next..self.count.min(self.next + AT_A_TIME);
+        self.next = numbers.end;
+        (!numbers.is_empty()).then_some(numbers)
+    }
+
+    fn use_up(&mut self, shown: Option<Tally>) -> bool {
+        self.is_cut = shown.is_none();
+        shown.is_some_and(|tally| {
+            self.tally.append(tally);
+            let (runs, violated) = (self.tally.runs, self.tally.violated);
+            self.progress.tell(|| Standing { runs, known: self.count, expected: self.count, violated });
+            true
+        })
+    }
+}

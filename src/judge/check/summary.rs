@@ -1,0 +1,65 @@
+//! A summary of each test on the page of a CI run: GitHub shows the file that `GITHUB_STEP_SUMMARY` names.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use super::surroundings::say;
+use crate::judge::report::{Report, markdown};
+
+const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
+/// What the page takes is a mebibyte; more of it, and none of it is shown.
+const MOST_BYTES: u64 = 900 << 10;
+
+/// Why there is no summary.
+#[derive(Debug, thiserror::Error)]
+enum SummaryError {
+    #[error("{SUMMARY}: no summary can be appended to {}: {error}", path.display())]
+    Unwritable { path: PathBuf, error: io::Error },
+    #[error("{SUMMARY}: {} is full, the page takes no more: what comes now is missing there", path.display())]
+    Full { path: PathBuf },
+}
+
+/// Appends what came of a test, where that is wanted. Whether the test passes does not depend on it.
+pub(super) fn append(report: &Report, passes: bool, added: &[String]) {
+    let Some(path) = env::var_os(SUMMARY).filter(|path| !path.is_empty()).map(PathBuf::from) else { return };
+    if let Err(error) = append_to(&path, &markdown(report, passes, added)) {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| say(&error.to_string()));
+    }
+}
+
+fn append_to(path: &Path, text: &str) -> Result<(), SummaryError> {
+    let written = || -> io::Result<bool> {
+        let mut file = File::options().create(true).append(true).open(path)?;
+        let is_full = file.metadata()?.len() + text.len() as u64 > MOST_BYTES;
+        // In one piece: other tests append at the same time.
+        if !is_full {
+            file.write_all(text.as_bytes())?;
+        }
+        Ok(is_full)
+    };
+    match written() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(SummaryError::Full { path: path.to_owned() }),
+        Err(error) => Err(SummaryError::Unwritable { path: path.to_owned(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_is_full_stays_as_it_is() {
+        let path = env::temp_dir().join(format!("retryproof-summary-{}", std::process::id()));
+        append_to(&path, "one\n").unwrap();
+        append_to(&path, "two\n").unwrap();
+        let error = append_to(&path, &"x".repeat(1 << 20)).unwrap_err();
+        assert!(error.to_string().contains("is full"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+        std::fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,170 @@
+//! Judges runs and sorts what is wrong with them by cause.
+
+use std::collections::BTreeSet;
+
+use super::{Exploration, poisoned};
+use crate::judge::oracle::Finding;
+use crate::judge::run::{End, Ran};
+use crate::search::choice::{Choice, Kind, Plan};
+use crate::system::hygiene::Hygiene;
+
+/// Findings with the same cause.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) subject: String,
+    /// The kinds of the deviations of the first such run, each once, in order.
+    pub(super) kinds: Vec<Kind>,
+    pub(super) finding: Finding,
+    pub(super) plan: Plan,
+    pub(super) runs: u64,
+}
+
+/// What runs have shown, in the order in which they stand.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) runs: u64,
+    pub(super) merged: u64,
+    /// Runs that were left out as equal to another one, not counting what would have come of them.
+    pub(super) reduced: u64,
+    pub(super) violated: u64,
+    pub(super) groups: Vec<Group>,
+    /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.
+    is_part: bool,
+    pub(super) stuck: Option<(Plan, String)>,
+    /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
+    pub(super) poisoned: Option<(Plan, String)>,
+    /// What any of the runs did that is asking for trouble.
+    pub(super) hygiene: BTreeSet<Hygiene>,
+    /// Whether an outcome was compared with those of the orders of the jobs.
+    pub(super) by_orders: bool,
+    /// Whether more could go on at once in any of the runs than a choice has options.
+    pub(super) crowded: bool,
+}
+
+impl Tally {
+    /// The reference run is there already.
+    pub(super) fn of_reference() -> Self {
+        Self { runs: 1, ..Self::default() }
+    }
+
+    /// Of some runs, to be added to that of those before them.
+    pub(super) fn of_part() -> Self {
+        Self { is_part: true, ..Self::default() }
+    }
+
+    pub(super) fn is_part(&self) -> bool {
+        self.is_part
+    }
+
+    /// Whether nothing was found that would be told.
+    pub(super) fn shows_nothing(&self) -> bool {
+        self.groups.is_empty() && self.stuck.is_none() && self.poisoned.is_none()
+    }
+
+    /// The place of the group that a finding belongs to.
+    pub(super) fn known(&self, subject: &str, kinds: &[Kind]) -> Option<usize> {
+        self.groups.iter().position(|group| {
+            let alike = match self.is_part {
+                true => group.kinds == kinds,
+                // What fewer kinds of deviation bring about by themselves is no new cause.
+                false => group.kinds.iter().all(|kind| kinds.contains(kind)),
+            };
+            alike && group.subject == subject
+        })
+    }
+
+    fn add(&mut self, group: Group) {
+        match self.known(&group.subject, &group.kinds) {
+            Some(known) => self.groups[known].runs += group.runs,
+            None => self.groups.push(group),
+        }
+    }
+
+    /// Sorts what is wrong with one run.
+    pub(super) fn sort(&mut self, findings: Vec<Finding>, kinds: &[Kind], plan: impl Fn() -> Plan) {
+        self.violated += 1;
+        for finding in findings {
+            let subject = finding.subject();
+            match self.known(&subject, kinds) {
+                Some(known) => self.groups[known].runs += 1,
+                None => {
+                    let (kinds, plan) = (kinds.to_vec(), plan());
+                    self.groups.push(Group { subject, kinds, finding, plan, runs: 1 });
+                }
+            }
+        }
+    }
+
+    /// The groups, the plainest first: fewest deviations; of those, what one job brings upon itself before what takes two
+    /// attempts or workers at once. Otherwise as they were found.
+    pub(super) fn take_groups(&mut self) -> Vec<Group> {
+        let mut groups = std::mem::take(&mut self.groups);
+        groups.sort_by_key(|group| {
+            (group.plan.deviations(), group.kinds.iter().map(|kind| plainness(*kind)).max())
+        });
+        groups
+    }
+
+    /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one: all of
+    /// a group of theirs belong to the group that the first of them belongs to.
+    pub(super) fn append(&mut self, next: Self) {
+        debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        self.runs += next.runs;
+        self.merged += next.merged;
+        self.violated += next.violated;
+        next.groups.into_iter().for_each(|group| self.add(group));
+        self.stuck = self.stuck.take().or(next.stuck);
+        self.poisoned = self.poisoned.take().or(next.poisoned);
+        self.hygiene.extend(next.hygiene);
+        self.by_orders |= next.by_orders;
+        self.crowded |= next.crowded;
+    }
+}
+
+/// The kinds of the deviations of a run, each once.
+pub(super) fn kinds(record: &[Choice]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// How hard it is to see what a deviation does: the smaller the plainer.
+fn plainness(kind: Kind) -> u8 {
+    match kind {
+        Kind::Crash | Kind::Fault => 0,
+        Kind::Schedule => 1,
+        Kind::Delivery | Kind::Delay => 2,
+    }
+}
+
+/// A plan by which the run can be run once more.
+fn replayable(ran: &Ran) -> Plan {
+    match &ran.plan {
+        plan @ (Plan::Numbered(..) | Plan::Wanted(_)) => plan.clone(),
+        _ => Plan::again(&ran.record),
+    }
+}
+
+impl Exploration<'_> {
+    /// Judges a run and sorts what is wrong with it by cause.
+    pub(super) fn judge(&mut self, ran: &Ran) {
+        self.tally.runs += 1;
+        self.look_at_hygiene(&ran.outcome);
+        self.tally.crowded |= ran.outcome.crowded;
+        if let End::Stuck(stuck) = &ran.outcome.end {
+            self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
+            return;
+        }
+        // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
+        let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
+        if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
+            self.tally.poisoned.get_or_insert_with(|| (replayable(ran), error.to_owned()));
+            return;
+        }
+        let findings = self.findings(&ran.outcome);
+        if !findings.is_empty() {
+            self.tally.sort(findings, &kinds(&ran.record), || replayable(ran));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The loop over scenarios, on one thread or on several.
+
+use std::time::{Duration, Instant};
+
+use super::progress::{Progress, Standing};
+use super::reference::failed_then;
+use super::tally::Tally;
+use super::threads::{self, Source};
+use super::{Exploration, Halt, nondeterministic};
+use crate::engine::state::Stuck;
+use crate::executor::watch::{Seen, Watch};
+use crate::judge::run::{Course, End, run};
+use crate::search::explore::{Ahead, Exhaustive};
+use crate::search::scenario::Scenario;
+
+/// How often the time is looked at, in runs.
+const LOOKS: u64 = 64;
+
+/// How far an exploration may go.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    max_runs: u64,
+    max_time: Option<(Duration, Instant)>,
+}
+
+impl Limits {
+    pub(super) fn new(max_runs: u64, max_time: Option<Duration>) -> Self {
+        let max_time = max_time.map(|most| (most, now() + most));
+        Self { max_runs, max_time }
+    }
+
+    /// The limit that is reached after so many runs.
+    fn reached(&self, runs: u64) -> Option<String> {
+        if runs >= self.max_runs {
+            return Some(format!("max_runs = {}", self.max_runs));
+        }
+        let time_is_up = || runs % LOOKS == 0 && self.is_time_up();
+        let (most, _) = self.max_time.filter(|_| time_is_up())?;
+        Some(format!("max_time = {most:?}"))
+    }
+
+    pub(super) fn is_time_up(&self) -> bool {
+        self.max_time.is_some_and(|(_, deadline)| now() >= deadline)
+    }
+}
+
+impl Exploration<'_> {
+    pub(super) fn run_all(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
+        let root = explorer.next();
+        debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
+        let _ = explorer.ran(&self.basis.reference.record);
+        let settings = self.basis.settings;
+        // Which of two runs is merged with the other depends on which was first.
+        if settings.threads > 1 && !settings.merge {
+            self.run_side_by_side(explorer, limits)?;
+        }
+        let seen = settings.merge.then(Seen::default);
+        self.walk(explorer, limits, seen.as_ref())
+    }
+
+    /// Runs what the explorer asks for, up to the limits.
+    fn walk(&mut self, explorer: &mut Exhaustive, limits: &Limits, seen: Option<&Seen>) -> Result<(), Halt> {
+        while let Some(task) = explorer.next() {
+            if let Some(limit) = limits.reached(self.tally.runs).filter(|_| task.judge) {
+                let (runs, at_least) = (self.tally.runs, explorer.at_least());
+                return Err(Halt::Incomplete {
+                    reason: format!(
+                        "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
+                    ),
+                });
+            }
+            let watch = seen.cloned().map_or(Watch::Nothing, Watch::merging);
+            let ran = run(self.basis.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
+            if let Some(divergence) = &ran.divergence {
+                let difference = format!("{divergence}{}", failed_then(&ran.outcome));
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
+            }
+            let same_from = ran.same.from.unwrap_or(ran.record.len());
+            if task.judge {
+                explorer.leave_out(&ran.record, same_from);
+                explorer.alike(&ran.same.alike);
+            }
+            if !explorer.ran(&ran.record[..same_from]) {
+                let scenario = Scenario::of_record(self.basis.test, &ran.record);
+                let failed = failed_then(&ran.outcome);
+                let difference =
+                    format!("the scenario `{scenario}` met other choices when it was run once more{failed}");
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
+            }
+            if ran.outcome.end == End::Merged {
+                self.tally.merged += u64::from(task.judge);
+            } else if task.judge {
+                self.judge(&ran);
+            }
+            if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
+                let reason = "stopped by a deadlock, whose threads cannot be ended".to_owned();
+                return Err(Halt::Incomplete { reason });
+            }
+            self.ground.record.replace(ran.record);
+            // A part of the exploration does not know how far the whole has come.
+            if !self.tally.is_part() {
+                self.basis.progress.tell(|| standing(explorer, &self.tally));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all levels on several threads. Ends earlier where the order of the runs matters for what comes next: at a
+    /// limit, and where a run did not take its course; the rest is then for one thread, from there on.
+    fn run_side_by_side(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
+        let (basis, ahead) = (self.basis, explorer.ahead());
+        let threads = basis.settings.threads;
+        let (tally, max_runs) = (&mut self.tally, limits.max_runs);
+        let progress = &basis.progress;
+        let mut level = Level { explorer, ahead, threads, tally, max_runs, progress, fickle: None };
+        let limits_of_piece = Limits { max_runs: u64::MAX, ..limits.clone() };
+        threads::side_by_side(
+            threads,
+            &mut level,
+            || basis.part(),
+            |exploration, (mut piece, size)| {
+                let halt = exploration.walk(&mut piece, &limits_of_piece, None).err();
+                let tally = std::mem::replace(&mut exploration.tally, Tally::of_part());
+                Done { piece, size, tally, halt }
+            },
+        );
+        let Some((size, halt)) = level.fickle else { return Ok(()) };
+        // Once more by one thread: the report is to be that of one thread, if the code does the same again.
+        if let Some(mut piece) = explorer.piece(&mut explorer.ahead(), size) {
+            self.walk(&mut piece, limits, None)?;
+        }
+        Err(halt)
+    }
+}
+
+fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
+    let (known, expected) = (explorer.at_least(), explorer.expected());
+    Standing { runs: tally.runs, known, expected, violated: tally.violated }
+}
+
+/// The explorer on the desk of several threads.
+struct Level<'e> {
+    explorer: &'e mut Exhaustive,
+    ahead: Ahead,
+    threads: usize,
+    tally: &'e mut Tally,
+    max_runs: u64,
+    progress: &'e Progress,
+    /// A run did not take its course: in a piece of this size, and in this way.
+    fickle: Option<(usize, Halt)>,
+}
+
+/// A piece of a level that was run.
+struct Done {
+    piece: Exhaustive,
+    size: usize,
+    tally: Tally,
+    halt: Option<Halt>,
+}
+
+impl Source for Level<'_> {
+    type Piece = (Exhaustive, usize);
+    type Result = Done;
+
+    fn take(&mut self, is_back: bool) -> Option<Self::Piece> {
+        // Small enough for all to end at about the same time, and for little to be in vain where a limit is met; large
+        // enough for the desk not to matter. Of the first level single runs are taken, of the others families.
+        let size = |left: usize| (left / (4 * self.threads)).clamp(1, 8);
+        let size_here = size(self.explorer.left(&self.ahead));
+        if let Some(piece) = self.explorer.piece(&mut self.ahead, size_here) {
+            return Some((piece, size_here));
+        }
+        if !is_back || !self.explorer.next_level() {
+            return None;
+        }
+        self.ahead = self.explorer.ahead();
+        let size = size(self.explorer.left(&self.ahead));
+        Some((self.explorer.piece(&mut self.ahead, size)?, size))
+    }
+
+    fn use_up(&mut self, done: Done) -> bool {
+        let runs = self.tally.runs + done.tally.runs;
+        match done.halt {
+            Some(halt @ Halt::Nondeterministic { .. }) if runs < self.max_runs => {
+                self.fickle = Some((done.size, halt));
+                false
+            }
+            None if runs <= self.max_runs => {
+                self.explorer.put_back(done.piece);
+                self.tally.append(done.tally);
+                self.progress.tell(|| standing(self.explorer, self.tally));
+                true
+            }
+            // At a limit, which is for one thread to meet.
+            _ => false,
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "max_time bounds the exploration itself, in real time; no run sees it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

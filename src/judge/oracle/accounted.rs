@@ -1,0 +1,126 @@
+//! No job vanishes: every one that came into the world ends done, dead, or still waiting.
+
+use super::Finding;
+use crate::judge::run::Outcome;
+use crate::search::choice::Actor;
+use crate::system::job::{Job, JobState};
+use crate::world::Guarantee;
+
+/// Jobs that are gone, or could not be run at all.
+pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
+    for job in &outcome.jobs {
+        let kind = job.kind;
+        if job.state == JobState::Lost {
+            findings.push(Finding::Lost { kind, payload: job.payload.to_string() });
+        } else if job.could_not_run {
+            let payload = job.payload.to_string();
+            let error = job.error().unwrap_or_default().to_owned();
+            findings.push(Finding::NotRun { kind, payload, error });
+        } else if let Some(trouble) = job.trouble.as_ref().filter(|t| t.deaths != t.deaths_told) {
+            let payload = job.payload.to_string();
+            let (deaths, told) = (trouble.deaths, trouble.deaths_told);
+            findings.push(Finding::DeathUntold { kind, payload, deaths, told });
+        }
+    }
+}
+
+/// Locks that nobody will ever give back.
+pub(super) fn locks(outcome: &Outcome, findings: &mut Vec<Finding>) {
+    for (lock, holder) in &outcome.left_locks {
+        let (kind, key, holder) = (lock.kind, lock.key.to_string(), holder.clone());
+        findings.push(Finding::LockLeft { kind, key, holder });
+    }
+}
+
+/// Who died must have told, in one attempt; who was tried again and ended well, in none. How often within one attempt is
+/// nobody's business: a reply may be lost. Jobs with an attempt whose worker died before the queue heard of its end are
+/// left alone, unless they are dead and never told: what such an attempt told of was real.
+pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<Finding>) {
+    let (may_repeat, may_lack) = match guarantee {
+        Guarantee::ExactlyOnce => (false, false),
+        Guarantee::AtLeastOnce => (true, false),
+        Guarantee::AtMostOnce => (false, true),
+        Guarantee::Unchecked => return,
+    };
+    for job in &outcome.jobs {
+        let mut told: Vec<u32> =
+            outcome.told.iter().filter_map(|told| attempt_of(told.by, job.number)).collect();
+        told.dedup();
+        let (kind, payload) = (job.kind, job.payload.to_string());
+        match job.state {
+            JobState::Dead if told.is_empty() && !job.could_not_run && !was_rejected(job) && !may_lack => {
+                findings.push(Finding::Untold { kind, payload });
+            }
+            JobState::Dead if told.len() > 1 && job.attempts == job.failures() && !may_repeat => {
+                findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: true });
+            }
+            JobState::Done if job.attempts == job.failures() + 1 && !may_repeat => {
+                // The last attempt ended well; what it tells is part of its ordinary course.
+                told.retain(|attempt| *attempt < job.attempts);
+                if !told.is_empty() {
+                    findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: false });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether it is dead because another job had its lock: it has not failed, and nobody is to be told.
+fn was_rejected(job: &Job) -> bool {
+    job.trouble.as_ref().is_some_and(|trouble| trouble.rejected)
+}
+
+fn attempt_of(by: Actor, number: u32) -> Option<u32> {
+    match by {
+        Actor::Attempt { job, attempt } if job == number => Some(attempt),
+        _ => None,
+    }
+}
+
+/// Jobs that ended dead and do not in the expected outcome.
+fn deaths<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> impl Iterator<Item = &'o Job> {
+    let is_expected = |job: &Job| {
+        let alike = |e: &&Job| e.kind == job.kind && e.payload == job.payload;
+        expected.jobs.iter().filter(alike).any(|e| e.state == JobState::Dead)
+    };
+    outcome.jobs.iter().filter(move |job| {
+        job.state == JobState::Dead && !job.could_not_run && !was_rejected(job) && !is_expected(job)
+    })
+}
+
+/// Whether a job died of what went wrong: no attempt failed for which nothing had gone wrong. One that fails oftener
+/// fails by itself, for what an earlier attempt has left behind.
+fn is_excused(job: &Job, outcome: &Outcome) -> bool {
+    outcome.outage || job.failures() as usize <= outcome.went_wrong
+}
+
+/// Whether a job ended dead that does not in the expected outcome, and no job died by itself.
+pub(super) fn newly_dead(outcome: &Outcome, expected: &Outcome) -> bool {
+    let mut deaths = deaths(outcome, expected).peekable();
+    deaths.peek().is_some() && deaths.all(|job| is_excused(job, outcome))
+}
+
+/// Jobs that died though nothing went wrong any more.
+pub(super) fn judge_deaths(outcome: &Outcome, expected: &Outcome, findings: &mut Vec<Finding>) {
+    for job in deaths(outcome, expected).filter(|job| !is_excused(job, outcome)) {
+        let (kind, payload, failures) = (job.kind, job.payload.to_string(), job.failures());
+        let error = job.error().unwrap_or_default().to_owned();
+        findings.push(Finding::Died { kind, payload, failures, went_wrong: outcome.went_wrong, error });
+    }
+}
+
+/// Each job of the expected outcome must be there and have ended likewise. A job more than expected is none of this
+/// oracle's business: what it did is seen in effects and state.
+pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findings: &mut Vec<Finding>) {
+    for job in &expected.jobs {
+        let mut alike =
+            outcome.jobs.iter().filter(|other| other.kind == job.kind && other.payload == job.payload);
+        let actual = alike.clone().next().map(|other| other.state);
+        if alike.any(|other| other.state == job.state) || actual == Some(JobState::Lost) {
+            continue;
+        }
+        let (kind, payload, expected) = (job.kind, job.payload.to_string(), job.state);
+        findings.push(Finding::Job { kind, payload, expected, actual, serial });
+    }
+}

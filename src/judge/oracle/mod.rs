@@ -1,0 +1,222 @@
+//! Outcomes → findings. Pure functions: they never run anything, and they word nothing.
+//!
+//! What is expected are the outcomes of fault-free runs: the reference run, and, where a run differs from it, every
+//! other one-at-a-time order of the same jobs. An outcome is its effects as a multiset, the durable and observed
+//! state, and the end of each job.
+
+mod accounted;
+mod effects;
+mod state;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::engine::panics::Panicked;
+use crate::judge::run::{End, Outcome};
+use crate::search::choice::Name;
+use crate::system::effect::{Effect, Reuse};
+use crate::system::hygiene::Hygiene;
+use crate::system::job::{Job, JobState};
+use crate::world::{Guarantee, Terms};
+
+/// Who found a violation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Oracle {
+    /// The outcome is not that of the reference run.
+    Reference,
+    /// The outcome is that of no one-at-a-time order of the jobs.
+    Serial,
+    /// An effect did not keep its guarantee.
+    Guarantee,
+    /// A job vanished, or could not be run.
+    Accounted,
+    /// The test body panicked, or a check of its own did.
+    Body,
+    /// What a job did depends on which job ran before it on the same thread, or in the same process.
+    Isolation,
+    /// Something works and is asking for trouble, and the test denies it.
+    Hygiene,
+}
+
+/// What is wrong with an outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Finding {
+    /// An effect happened oftener than its guarantee allows.
+    Repeated { effect: Effect, expected: usize, actual: usize },
+    /// An effect happened less often than its guarantee allows.
+    Missing { effect: Effect, expected: usize, actual: usize },
+    /// A request never happened: it was answered with the stored answer of another one, whose key it bore.
+    Reused(Reuse),
+    /// An effect happened that happens in no fault-free run; perhaps in the place of another.
+    Unexpected { effect: Effect, instead: Option<Effect>, serial: bool },
+    /// A state differs.
+    State { name: Name, path: String, expected: Option<Value>, actual: Option<Value>, serial: bool },
+    /// A job of the fault-free run never came into the world, or ended otherwise.
+    Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
+    /// A job ended dead, and not of what went wrong: it failed oftener than anything did.
+    Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
+    /// A job is gone: its worker died, and the queue had forgotten it.
+    Lost { kind: &'static str, payload: String },
+    /// A job ended dead, and nobody was told.
+    Untold { kind: &'static str, payload: String },
+    /// A job told of its failures in so many attempts: more than once for a dead one, at all for one that ended well.
+    Told { kind: &'static str, payload: String, attempts: usize, dead: bool },
+    /// A job could not be run at all.
+    NotRun { kind: &'static str, payload: String, error: String },
+    /// The death handlers did not hear of a death, or heard of it again.
+    DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
+    /// A lock that never expires is held by a job that is gone: by whom, in words.
+    LockLeft { kind: &'static str, key: String, holder: String },
+    /// The body panicked.
+    Panicked(Panicked),
+    /// Something is asking for trouble.
+    Unhygienic(Hygiene),
+    /// This would be otherwise if each job had found its process as it is after its boot.
+    Leaked(Box<Finding>),
+}
+
+impl Finding {
+    pub(crate) fn oracle(&self) -> Oracle {
+        let compared = |serial: bool| if serial { Oracle::Serial } else { Oracle::Reference };
+        match self {
+            Finding::Repeated { .. } | Finding::Missing { .. } | Finding::Reused(_) => Oracle::Guarantee,
+            Finding::Unexpected { serial, .. }
+            | Finding::State { serial, .. }
+            | Finding::Job { serial, .. } => compared(*serial),
+            Finding::Died { .. }
+            | Finding::DeathUntold { .. }
+            | Finding::LockLeft { .. }
+            | Finding::Lost { .. }
+            | Finding::NotRun { .. }
+            | Finding::Untold { .. }
+            | Finding::Told { .. } => Oracle::Accounted,
+            Finding::Panicked(_) => Oracle::Body,
+            Finding::Unhygienic(_) => Oracle::Hygiene,
+            Finding::Leaked(_) => Oracle::Isolation,
+        }
+    }
+
+    /// What it is about, the same for all findings with the same cause: places in arrays and payloads are left out.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Finding::Repeated { effect, .. } => format!("repeated {}", effect.name()),
+            Finding::Missing { effect, .. } => format!("missing {}", effect.name()),
+            Finding::Unexpected { effect, .. } => format!("unexpected {}", effect.name()),
+            Finding::Reused(reuse) => format!("reused {}.{}", reuse.service, reuse.operation),
+            Finding::State { name, path, .. } => {
+                let path: String = path.chars().filter(|c| !c.is_ascii_digit()).collect();
+                format!("state {name} {path}")
+            }
+            Finding::Job { kind, actual, .. } => format!("job {kind} {actual:?}"),
+            Finding::Died { kind, .. } => format!("died {kind}"),
+            Finding::Lost { kind, .. } => format!("lost {kind}"),
+            Finding::NotRun { kind, .. } => format!("not run {kind}"),
+            Finding::Untold { kind, .. } => format!("untold {kind}"),
+            Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
+            Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
+            Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
+            Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+            Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
+            Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
+        }
+    }
+}
+
+impl Terms {
+    /// The guarantee of all that a service does: the last one stated for it or any operation of its.
+    fn guarantee_of(&self, service: Name) -> Guarantee {
+        let names = |allowed: &str| allowed.split('.').next() == Some(service.as_str());
+        self.allowed
+            .iter()
+            .rev()
+            .find(|(allowed, _)| names(allowed))
+            .map_or(Guarantee::default(), |(_, guarantee)| *guarantee)
+    }
+
+    /// The guarantee of an effect: the last one stated for it.
+    pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
+        let names = |allowed: &str| {
+            allowed == service.as_str()
+                || allowed.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix('.'))
+                    == Some(operation.as_str())
+        };
+        self.allowed
+            .iter()
+            .rev()
+            .find(|(allowed, _)| names(allowed))
+            .map_or(Guarantee::default(), |(_, g)| *g)
+    }
+}
+
+/// Whether two outcomes are the same to the letter. Most are, and need no further look.
+pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
+    let jobs = |job: &Job| (job.kind, job.state);
+    one.end == other.end
+        && one.effects == other.effects
+        && one.state == other.state
+        && one.jobs.len() == other.jobs.len()
+        && one.jobs.iter().zip(&other.jobs).all(|(a, b)| jobs(a) == jobs(b) && a.payload == b.payload)
+}
+
+/// What is wrong with an outcome whatever is expected.
+pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let End::Panicked(panicked) = &outcome.end {
+        findings.push(Finding::Panicked(panicked.clone()));
+    }
+    effects::reused(outcome, &mut findings);
+    if outcome.terms.warnings_denied {
+        findings.extend(outcome.hygiene.iter().cloned().map(Finding::Unhygienic));
+    }
+    accounted::judge(outcome, &mut findings);
+    accounted::locks(outcome, &mut findings);
+    if let Some(service) = outcome.told_of_failures {
+        accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
+    }
+    findings
+}
+
+/// In what an outcome differs from an expected one, as far as the guarantees forbid it. `serial`: there is more than
+/// one expected outcome.
+pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -> Vec<Finding> {
+    if same(outcome, expected) {
+        return Vec::new();
+    }
+    let newly_dead = accounted::newly_dead(outcome, expected);
+    let mut findings = Vec::new();
+    accounted::judge_deaths(outcome, expected, &mut findings);
+    effects::compare(outcome, expected, newly_dead, serial, &mut findings);
+    // What a job that gave up has left behind is not what a finished one leaves; its effects were judged above.
+    if !newly_dead {
+        state::compare(outcome, expected, serial, &mut findings);
+        if findings.is_empty() {
+            accounted::compare(outcome, expected, serial, &mut findings);
+        }
+    }
+    findings
+}
+
+/// In what the outcome of jobs that ran one after the other differs from that of the same jobs, in the same order, of
+/// which each had found its process as it is after its boot.
+pub(crate) fn isolation(outcome: &Outcome, isolated: &Outcome) -> Vec<Finding> {
+    let leaked = |finding| Finding::Leaked(Box::new(finding));
+    differences(outcome, isolated, false).into_iter().map(leaked).collect()
+}
+
+/// What is wrong with an outcome, as against the nearest of the expected ones: those of the fault-free runs. `serial`:
+/// they are those of the orders of the jobs, and not of the reference run alone.
+pub(crate) fn judge<'e>(
+    outcome: &Outcome,
+    expected: impl Iterator<Item = &'e Outcome>,
+    serial: bool,
+) -> Vec<Finding> {
+    let mut findings = alone(outcome);
+    if matches!(outcome.end, End::Panicked(_)) {
+        return findings;
+    }
+    let nearest = expected.map(|expected| differences(outcome, expected, serial)).min_by_key(Vec::len);
+    findings.extend(nearest.unwrap_or_default());
+    findings
+}

@@ -1,0 +1,205 @@
+//! The map of a job: for each line, the state after a crash there, the state after recovery, the verdict.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{source, words};
+use crate::executor::watch::States;
+use crate::judge::oracle::Finding;
+use crate::search::choice::{Line, Name};
+use crate::search::scenario::Scenario;
+use crate::system::effect::Effect;
+
+/// The map of the `#[crash_points]` functions that the jobs have passed when nothing went wrong.
+///
+/// Its `Display` shows the source with, beside each line, what a crash before it leaves behind and what becomes of it.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct LineMap {
+    functions: Vec<FunctionMap>,
+}
+
+/// The map of one function.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FunctionMap {
+    /// `Shop::complete`, as far as the attribute could see.
+    pub name: &'static str,
+    /// The source file.
+    pub file: &'static str,
+    /// Its points, in the order of the source.
+    pub points: Vec<PointMap>,
+}
+
+/// One point: the place before a statement.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PointMap {
+    /// Counted from 1.
+    pub line: u32,
+    /// Counted from 1, in characters.
+    pub column: u32,
+    /// A crash there, each time that the point was passed. Empty: the point was never reached.
+    pub crashes: Vec<LineCrash>,
+}
+
+/// What comes of a crash at a point.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LineCrash {
+    /// The run.
+    pub scenario: Scenario,
+    /// Effects that had happened by then, and states that were no longer as at the beginning.
+    pub after_crash: Vec<String>,
+    /// What is wrong when all has been tried again. Empty: the outcome is an expected one.
+    pub after_recovery: Vec<String>,
+}
+
+impl LineMap {
+    /// The functions, in the order in which they were first passed.
+    pub fn functions(&self) -> &[FunctionMap] {
+        &self.functions
+    }
+
+    /// Whether no point was passed at all: no function of the jobs is annotated.
+    pub fn is_empty(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// The points that were never reached, as `file:line:column`.
+    pub fn unreached(&self) -> Vec<String> {
+        let never = |function: &FunctionMap| {
+            let points = function.points.iter().filter(|point| point.crashes.is_empty());
+            points
+                .map(|point| format!("{}:{}:{}", function.file, point.line, point.column))
+                .collect::<Vec<_>>()
+        };
+        self.functions.iter().flat_map(never).collect()
+    }
+
+    pub(crate) fn add(&mut self, line: Line, crash: LineCrash) {
+        let known = self.functions.iter().position(|f| (f.file, f.name, f.at()) == key(line));
+        let at = known.unwrap_or_else(|| {
+            let points = line.function.points.iter();
+            let points = points
+                .map(|place| PointMap { line: place.line, column: place.column, crashes: Vec::new() })
+                .collect();
+            self.functions.push(FunctionMap { name: line.function.name, file: line.function.file, points });
+            self.functions.len() - 1
+        });
+        self.functions[at].points[line.ordinal as usize].crashes.push(crash);
+    }
+}
+
+impl FunctionMap {
+    fn at(&self) -> (u32, u32) {
+        self.points.first().map_or((0, 0), |point| (point.line, point.column))
+    }
+}
+
+fn key(line: Line) -> (&'static str, &'static str, (u32, u32)) {
+    let first = line.function.points.first().map_or((0, 0), |place| (place.line, place.column));
+    (line.function.file, line.function.name, first)
+}
+
+/// What a crash left behind: the effects, and the states that have changed.
+pub(crate) fn wreck(effects: &[Effect], before: &States, after: &States) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    let mut counted: Vec<(String, usize)> = Vec::new();
+    for effect in effects.iter().filter(|effect| !effect.given) {
+        match counted.iter_mut().find(|(name, _)| *name == effect.name()) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((effect.name(), 1)),
+        }
+    }
+    told.extend(counted.into_iter().map(|(name, count)| match count {
+        1 => name,
+        count => format!("{count} × {name}"),
+    }));
+    let was = |name: Name| before.iter().find(|(known, _)| *known == name).map(|(_, json)| json);
+    for (name, json) in after.iter().filter(|(name, json)| was(*name) != Some(json)) {
+        const MOST: usize = 24;
+        told.push(if json.len() <= MOST {
+            format!("{name} = {json}")
+        } else {
+            format!("{name} has changed")
+        });
+    }
+    told
+}
+
+/// What is wrong after recovery.
+pub(crate) fn recovery(findings: &[Finding]) -> Vec<String> {
+    findings.iter().map(words::in_short).collect()
+}
+
+/// How many columns the source may take.
+const SOURCE: usize = 58;
+
+impl fmt::Display for LineMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, function) in self.functions.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            writeln!(f, "{} · {}", function.name, function.file)?;
+            writeln!(
+                f,
+                "  {:>4}   {:<SOURCE$} │ a crash before it leaves      → after recovery",
+                "line", ""
+            )?;
+            let source = source::read(function.file);
+            let line = |number: u32| {
+                let lines = source.as_deref().and_then(|source| source.lines().nth(number as usize - 1));
+                lines.unwrap_or_default()
+            };
+            let indent = |text: &str| text.len() - text.trim_start().len();
+            let shallowest =
+                function.points.iter().map(|point| indent(line(point.line))).min().unwrap_or_default();
+            for point in &function.points {
+                write!(f, "{}", row(point, line(point.line).get(shallowest..).unwrap_or_default()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows of one point: one, or one for each way in which a crash there ends.
+fn row(point: &PointMap, source: &str) -> String {
+    let source = match source.char_indices().nth(SOURCE) {
+        Some((at, _)) => {
+            format!("{}…", &source[..source[..at].char_indices().next_back().map_or(0, |(at, _)| at)])
+        }
+        None => source.to_owned(),
+    };
+    let number = point.line;
+    if point.crashes.is_empty() {
+        return format!("  {number:>4} · {source:<SOURCE$} │ never reached\n");
+    }
+    let mut rows = String::new();
+    let mut told: Vec<(&[String], &[String])> = Vec::new();
+    for crash in &point.crashes {
+        // Turns of a loop that end alike are told once.
+        let both = (crash.after_crash.as_slice(), crash.after_recovery.as_slice());
+        if told.contains(&both) {
+            continue;
+        }
+        let mark = if crash.after_recovery.is_empty() { '✓' } else { '✗' };
+        let left = match crash.after_crash.as_slice() {
+            [] => "nothing".to_owned(),
+            left => left.join(", "),
+        };
+        let after = match crash.after_recovery.as_slice() {
+            [] => "as expected".to_owned(),
+            wrong => wrong.join(", "),
+        };
+        let (number, source) = match told.is_empty() {
+            true => (number.to_string(), source.as_str()),
+            false => (String::new(), ""),
+        };
+        rows.push_str(&format!("  {number:>4} {mark} {source:<SOURCE$} │ {left:<29} → {after}\n"));
+        told.push(both);
+    }
+    rows
+}

@@ -1,0 +1,186 @@
+//! The timeline of a run, event by event, under the attempt that made them.
+
+use std::fmt::{self, Write};
+
+use serde::Serialize;
+
+use super::words;
+use crate::search::choice::{Actor, Name};
+use crate::system::clock::Moment;
+use crate::system::job::short_kind;
+use crate::system::timeline::{Event, What};
+
+/// What happened in the run that a report shows, event by event: a snapshot of its own, and the same in every run.
+///
+/// Its `Display` has the lines of the report, all of them; its `Serialize` the events.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Timeline {
+    events: Vec<TimelineEvent>,
+    #[serde(skip)]
+    lines: Vec<String>,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TimelineEvent {
+    /// When, since the world began: `t+19s`.
+    pub at: String,
+    /// Who: `test`, `worker`, or an attempt as `job#1.2`.
+    pub by: String,
+    /// What, in the words of the report.
+    pub what: String,
+    /// Whether it went wrong here.
+    pub deviation: bool,
+}
+
+impl Timeline {
+    pub(super) fn new(events: &[Event], repeated: &[String]) -> Self {
+        let mut booted: Vec<Name> = Vec::new();
+        let told = events.iter().filter_map(|event| {
+            let (what, _) = entry(event, repeated, &mut booted)?;
+            Some(TimelineEvent {
+                at: Moment(event.at).to_string(),
+                by: event.by.to_string(),
+                what: what.trim().to_owned(),
+                deviation: matches!(event.what, What::Deviated { .. }),
+            })
+        });
+        let lines = lines(events, repeated).into_iter().map(|line| line.text.trim_end().to_owned());
+        Self { events: told.collect(), lines: lines.collect() }
+    }
+
+    /// The events, in the order in which they happened.
+    pub fn events(&self) -> &[TimelineEvent] {
+        &self.events
+    }
+}
+
+impl fmt::Display for Timeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// A line of the timeline.
+pub(super) struct Line {
+    pub(super) text: String,
+    /// Something went wrong here.
+    pub(super) deviation: bool,
+}
+
+/// The lines of a timeline. `repeated` are the ids of effects that should not have happened.
+pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let (mut last, mut speaker) = (None, None);
+    let mut booted: Vec<Name> = Vec::new();
+    for event in events {
+        let Some((text, deviation)) = entry(event, repeated, &mut booted) else { continue };
+        let moment = Moment(event.at).to_string();
+        let mut shown = if last.as_ref() == Some(&moment) { String::new() } else { moment.clone() };
+        last = Some(moment);
+        // Where tasks take turns, it is said whose it is.
+        if let Some(heading) = heading(event, speaker) {
+            let shown = std::mem::take(&mut shown);
+            lines.push(Line { text: format!("{shown:<9} {heading}"), deviation: false });
+        }
+        if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
+            speaker = Some(event.by);
+        }
+        let indent = match (&event.what, event.by) {
+            (
+                What::Started { .. } | What::Booted { .. } | What::Stopping { .. } | What::Stopped { .. },
+                _,
+            )
+            | (_, Actor::Test) => "",
+            _ => "  ",
+        };
+        let mut line = String::new();
+        let _ = write!(line, "{shown:<9} {indent}{text}");
+        lines.push(Line { text: line, deviation });
+    }
+    lines
+}
+
+/// Whose event it is, if that was another's before.
+fn heading(event: &Event, speaker: Option<Actor>) -> Option<String> {
+    if speaker == Some(event.by) || matches!(event.what, What::Started { .. }) {
+        return None;
+    }
+    match event.by {
+        Actor::Attempt { job, attempt } => speaker.map(|_| format!("job#{job} · attempt {attempt} goes on")),
+        Actor::Task(name) => Some(format!("{name} goes on")),
+        Actor::Test | Actor::Process(_) => None,
+    }
+}
+
+/// What is said of an event, and whether something went wrong there. `booted`: the processes that were booted before.
+fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(String, bool)> {
+    let entry = match &event.what {
+        What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
+        What::Booted { process } => {
+            booted.push(*process);
+            return None;
+        }
+        What::Enqueued { job, kind, payload, due } => {
+            let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
+            (format!("enqueued job#{job} {} {payload}{due}", short_kind(kind)), false)
+        }
+        What::Started { kind, payload, process } => {
+            let (job, attempt) = numbers(event.by);
+            (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
+        }
+        What::Called { service, operation, request, .. } => {
+            (format!("{service}.{operation} {request}").trim_end().to_owned(), false)
+        }
+        What::Effect { name, id } => {
+            let again = if repeated.contains(id) { "  ← again" } else { "" };
+            (format!("  ● {name} {id}{again}"), !again.is_empty())
+        }
+        What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
+        What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        #[cfg(feature = "tracing")]
+        What::Said { text } => (format!("» {text}"), false),
+        What::Remarked { text } => (text.clone(), false),
+        What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
+        What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),
+        What::Exited { error } => (format!("the process exits: {error}"), false),
+        What::Succeeded => ("done".to_owned(), false),
+        What::Failed { error, retry_at: Some(at) } => {
+            (format!("failed: {error}; tried again at {}", Moment(*at)), false)
+        }
+        What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+        What::Discarded { error } => (format!("failed: {error}; discarded"), false),
+        What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
+        What::Stopping { process, until } => {
+            (format!("{process} is told to stop, at {} at the latest", Moment(*until)), false)
+        }
+        What::Stopped { process } => (format!("{process} has stopped"), false),
+        What::Interrupted => ("interrupted; the job is back in its queue, at the front".to_owned(), false),
+        What::Saved { cursor } => (format!("  saved the cursor {}", shortened(cursor)), false),
+        What::DeliveredAgain => return None,
+        What::Lock { key, event } => (words::lock(key, event), false),
+        What::EndedLate { error: None } => ("done; the queue has given the job to another".to_owned(), false),
+        What::EndedLate { error: Some(error) } => {
+            (format!("failed: {error}; the queue has given the job to another"), false)
+        }
+    };
+    Some(entry)
+}
+
+fn numbers(by: Actor) -> (u32, u32) {
+    match by {
+        Actor::Attempt { job, attempt } => (job, attempt),
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => (0, 0),
+    }
+}
+
+/// Long answers are cut: what was asked for tells more.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}

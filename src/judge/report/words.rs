@@ -1,0 +1,504 @@
+//! Every text about a failure, one function a message.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Samples;
+use super::crossing::{Crossing, Step};
+use crate::engine::panics::Panicked;
+use crate::judge::oracle::Finding;
+use crate::search::choice::{Actor, Choice, Kind, Place, Site};
+use crate::system::effect::{Effect, Reuse};
+use crate::system::hygiene::Hygiene;
+use crate::system::job::{Conflict, JobState, short_kind};
+use crate::system::timeline::LockEvent;
+use crate::world::Guarantee;
+
+/// `once`, `2 times`
+pub(crate) fn times(count: usize) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+fn json(value: Option<&Value>) -> String {
+    value.map_or("nothing".to_owned(), Value::to_string)
+}
+
+/// What is wrong, in one sentence.
+pub(crate) fn summary(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, expected, actual } => {
+            format!("{} happened {}, expected {}", effect.name(), times(*actual), times(*expected))
+        }
+        Finding::Missing { effect, expected, actual } => match actual {
+            0 => format!("{} never happened, expected {}", effect.name(), times(*expected)),
+            _ => format!("{} happened {}, expected {}", effect.name(), times(*actual), times(*expected)),
+        },
+        Finding::Unexpected { effect, instead: Some(_), .. } => {
+            format!("{} happened with another content or key than expected", effect.name())
+        }
+        Finding::Unexpected { effect, instead: None, .. } => {
+            format!("{} happened and should not have", effect.name())
+        }
+        Finding::Reused(reuse) => format!(
+            "{}.{} was answered with the stored answer of another request: it never happened (both bear the key {:?})",
+            reuse.service, reuse.operation, reuse.key
+        ),
+        Finding::State { name, path, .. } => {
+            format!("the state `{name}` ended otherwise than expected, at {path}")
+        }
+        Finding::Job { kind, actual: None, .. } => {
+            format!("job `{}` never came into the world", short_kind(kind))
+        }
+        Finding::Job { kind, expected, actual: Some(actual), .. } => {
+            format!(
+                "job `{}` ended {}, expected {}",
+                short_kind(kind),
+                job_state(*actual),
+                job_state(*expected)
+            )
+        }
+        Finding::Died { kind, failures, went_wrong, error, .. } => {
+            let (kind, failed, wrong) = (short_kind(kind), times(*failures as usize), times(*went_wrong));
+            format!(
+                "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
+            )
+        }
+        Finding::Lost { kind, .. } => {
+            format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
+        }
+        Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
+        Finding::Told { kind, attempts, dead: true, .. } => {
+            format!(
+                "job `{}` told of its failures in {attempts} attempts, expected once, when it is dead",
+                short_kind(kind)
+            )
+        }
+        Finding::Told { kind, .. } => {
+            format!("job `{}` told of a failure, and was tried again and ended well", short_kind(kind))
+        }
+        Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
+        Finding::DeathUntold { kind, deaths, told, .. } => {
+            format!(
+                "job `{}` died {}, and its death handlers heard of it {}: one of them panicked, or died with its process",
+                short_kind(kind),
+                times(*deaths as usize),
+                times(*told as usize)
+            )
+        }
+        Finding::LockLeft { kind, key, holder } => {
+            format!("a lock was left behind for ever: {key} of `{}`, held by {holder}", short_kind(kind))
+        }
+        Finding::Unhygienic(hygiene) => unhygienic(hygiene),
+        Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
+        Finding::Panicked(panicked) => body_panicked(panicked),
+    }
+}
+
+fn body_panicked(panicked: &Panicked) -> String {
+    match &panicked.place {
+        Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
+        None => format!("the test body panicked: {}", panicked.message),
+    }
+}
+
+/// The same, for a column of a table.
+pub(crate) fn in_short(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, actual, .. } | Finding::Missing { effect, actual, .. } => {
+            format!("{} {}", effect.name(), times(*actual))
+        }
+        Finding::Unexpected { effect, .. } => format!("another {}", effect.name()),
+        Finding::Reused(reuse) => {
+            format!("{}.{} never, under the key {:?} of another", reuse.service, reuse.operation, reuse.key)
+        }
+        Finding::State { name, path, expected, actual, .. } => {
+            format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
+        }
+        Finding::Died { kind, .. } => format!("job `{}` dead", short_kind(kind)),
+        Finding::Job { .. }
+        | Finding::Lost { .. }
+        | Finding::NotRun { .. }
+        | Finding::Untold { .. }
+        | Finding::Told { .. }
+        | Finding::DeathUntold { .. }
+        | Finding::LockLeft { .. }
+        | Finding::Unhygienic(_)
+        | Finding::Leaked(_)
+        | Finding::Panicked(_) => summary(finding),
+    }
+}
+
+/// What a fault-free run has, and what this one has.
+pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
+    let of = |count: usize, effect: &Effect| format!("{count} × {effect}");
+    match finding {
+        Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
+            (of(*expected, effect), of(*actual, effect))
+        }
+        Finding::Unexpected { effect, instead, .. } => {
+            (instead.as_ref().map_or("nothing".to_owned(), Effect::to_string), effect.to_string())
+        }
+        Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
+            format!("{service}.{operation} {second} happens, under a key of its own"),
+            format!("{service}.{operation} {first} happened under the key {key:?}, and stands for both"),
+        ),
+        Finding::State { name, path, expected, actual, .. } => (
+            format!("{name} {path} = {}", json(expected.as_ref())),
+            format!("{name} {path} = {}", json(actual.as_ref())),
+        ),
+        Finding::Job { kind, payload, expected, actual, .. } => (
+            format!("{} {payload} {}", short_kind(kind), job_state(*expected)),
+            format!("{} {payload} {}", short_kind(kind), actual.map_or("never enqueued", job_state)),
+        ),
+        Finding::Died { kind, payload, failures, .. } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} done"), format!("{job} dead after {failures} failures"))
+        }
+        Finding::Lost { kind, payload } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} done"), format!("{job} gone"))
+        }
+        Finding::Untold { kind, payload } => {
+            let job = format!("{} {payload} dead", short_kind(kind));
+            (format!("{job}, told once"), format!("{job}, told never"))
+        }
+        Finding::Told { kind, payload, attempts, dead } => {
+            let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
+            let job = format!("{} {payload} {state}", short_kind(kind));
+            (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
+        }
+        Finding::NotRun { kind, payload, .. } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            (format!("{job} is run"), format!("{job} cannot be run"))
+        }
+        Finding::DeathUntold { kind, payload, deaths, told } => {
+            let heard = |count: u32| {
+                format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
+            };
+            (heard(*deaths), heard(*told))
+        }
+        Finding::LockLeft { kind, key, holder } => {
+            let kind = short_kind(kind);
+            (
+                format!("{kind}: the lock {key} is free, or expires"),
+                format!("{kind}: {key} is held by {holder}"),
+            )
+        }
+        Finding::Leaked(finding) => expected_and_actual(finding),
+        Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
+        Finding::Panicked(panicked) => {
+            ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
+        }
+    }
+}
+
+/// All that went wrong in a run, in one line.
+pub(crate) fn causes(causes: &[String]) -> String {
+    match causes {
+        [] => "when nothing goes wrong".to_owned(),
+        causes => causes.join("; then "),
+    }
+}
+
+/// What the test lets pass that would otherwise be a violation.
+pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
+    let may = match guarantee {
+        Guarantee::ExactlyOnce => return None,
+        Guarantee::AtLeastOnce => "may be repeated",
+        Guarantee::AtMostOnce => "may be missing",
+        Guarantee::Unchecked => "may be repeated and may be missing",
+    };
+    Some(format!("{effect} {may}: the test allows `{guarantee:?}`"))
+}
+
+pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
+    match finding {
+        Finding::Repeated { effect, .. }
+        | Finding::Missing { effect, .. }
+        | Finding::Unexpected { effect, .. } => Some(effect.name()),
+        Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
+        Finding::Leaked(finding) => effect_of(finding),
+        _ => None,
+    }
+}
+
+pub(crate) fn job_state(state: JobState) -> &'static str {
+    match state {
+        JobState::Ready => "ready",
+        JobState::Scheduled => "scheduled",
+        JobState::Retrying => "waiting to be tried again",
+        JobState::Blocked => "waiting for those before it in its stream",
+        JobState::Running => "running",
+        JobState::Leased => "leased by a dead worker",
+        JobState::Done => "done",
+        JobState::Dead => "dead",
+        JobState::Popped => "popped",
+        JobState::Lost => "lost",
+        JobState::Discarded => "discarded",
+        JobState::Cleared => "cleared",
+        JobState::Forgotten => "dead, and forgotten by the dead set",
+        JobState::Dropped => "dropped for its lock",
+        JobState::Replaced => "replaced by another with its lock",
+    }
+}
+
+/// Two steps of one attempt and the one of another's that came between, a line each.
+pub(super) fn crossing(crossing: &Crossing) -> [String; 3] {
+    let named = |step: &Step| {
+        let what = match step.operation {
+            Some(operation) => format!("{}.{operation}", step.whose),
+            None => format!("updates `{}`", step.whose),
+        };
+        format!("{what} ({}:{})", step.place.file, step.place.line)
+    };
+    let Crossing { before, between, after } = crossing;
+    [
+        format!("{}: {}", who(before.by), named(before)),
+        format!("    {}: {}", who(between.by), named(between)),
+        format!("{}: {}", who(after.by), named(after)),
+    ]
+}
+
+/// `attempt 2 of job#1`
+pub(crate) fn who(actor: Actor) -> String {
+    match actor {
+        Actor::Attempt { job, attempt } => format!("attempt {attempt} of job#{job}"),
+        Actor::Process(name) | Actor::Task(name) => name.to_string(),
+        Actor::Test => "the test".to_owned(),
+    }
+}
+
+/// `attempt 2 of job#1: …`
+pub(crate) fn at(by: Actor, text: &str) -> String {
+    match by {
+        Actor::Attempt { job: 1, attempt } => format!("attempt {attempt}: {text}"),
+        Actor::Attempt { job, attempt } => format!("job#{job}, attempt {attempt}: {text}"),
+        Actor::Process(name) | Actor::Task(name) => format!("{name}: {text}"),
+        Actor::Test => text.to_owned(),
+    }
+}
+
+/// What became of a lock.
+pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
+    match event {
+        LockEvent::Taken => format!("takes the lock {key}"),
+        LockEvent::GivenBack => format!("gives the lock {key} back"),
+        LockEvent::TakenAway => format!("gives the lock {key} back, which is another's"),
+        LockEvent::Conflict { holder, then } => {
+            let then = match then {
+                Conflict::Drop => "dropped".to_owned(),
+                Conflict::Raise => "refused".to_owned(),
+                Conflict::Reject => "goes to the dead set".to_owned(),
+                Conflict::Replace => "takes its place".to_owned(),
+                Conflict::Reschedule(wait) => format!("comes again after {wait:?}"),
+                Conflict::Wait => "waits for it".to_owned(),
+            };
+            format!("finds the lock {key} held by {holder}: {then}")
+        }
+    }
+}
+
+/// A crash at a line unwound while a lock was held.
+pub(crate) fn poisoned(error: &str) -> String {
+    format!(
+        "a lock was poisoned by the crash: {error}\nA crash at a line unwinds, and a std Mutex or a LazyLock that is held or being filled meanwhile stays poisoned; a power cut leaves no such thing behind. So what comes after could not be tested. Build what dies with the process in the boot closure; hold what outlives it in `world.durable(…)`, which is never poisoned; or take the lock with `unwrap_or_else(PoisonError::into_inner)`"
+    )
+}
+
+/// More orders of the jobs than are run.
+pub(crate) fn orders_cut(most: u64) -> String {
+    format!(
+        "the jobs have more than {most} orders; outcomes were compared with those of the first {most} only. Check fewer jobs at once"
+    )
+}
+
+/// Samples were asked for, but the exhaustive part was enough.
+pub(crate) const NOT_SAMPLED: &str =
+    "nothing was sampled past the bound: what was found inside it is enough to begin with";
+
+/// A scenario that is replayed by a test whose name it does not bear.
+pub(crate) fn of_another_test(name: &str) -> String {
+    format!("the scenario is that of `{name}`; where it fits this test, it does by its choices alone")
+}
+
+/// More tasks could go on at once than are chosen among.
+pub(crate) fn crowded(most: usize) -> String {
+    format!(
+        "more than {most} tasks could go on at once, and a choice has {most} options: those past them were never taken first. Check fewer at once"
+    )
+}
+
+/// No random run can differ from the ordinary one.
+pub(crate) const NOTHING_AT_RANDOM: &str =
+    "no random scenario was drawn: within the bounds for single kinds nothing can go wrong in this run";
+
+/// No schedule can differ from the ordinary one.
+pub(crate) const NOTHING_BY_PRIORITY: &str = "no schedule was drawn by priority: nowhere in this run could more than one task go on. A second job and a free slot for it make two";
+
+/// Samples were cut short.
+pub(crate) fn samples_cut(time: Duration, runs: u64, of: u64) -> String {
+    format!("stopped by max_time = {time:?} after {runs} of {of} samples; raise the limit, or ask for fewer")
+}
+
+/// What samples are worth where they show nothing.
+pub(crate) fn only_sampled(samples: &[Samples]) -> String {
+    let all: Vec<_> = samples.iter().map(ToString::to_string).collect();
+    format!("past the bound nothing is proven: {} show nothing wrong", all.join(", and "))
+}
+
+/// A sampled run was made smaller.
+pub(crate) fn shrunk(seed: u64, before: usize, after: usize, cut: Option<usize>) -> String {
+    let left = match cut {
+        None => format!("the run that was drawn had {before}, of which none of these can be left out"),
+        Some(tries) => {
+            format!("the run that was drawn had {before}; after {tries} tries no more were left out")
+        }
+    };
+    let s = if after == 1 { "" } else { "s" };
+    format!("found past the bound with seed {seed}, in {after} deviation{s}: {left}")
+}
+
+/// The bounds leave no room for anything to go wrong.
+pub(crate) const NOTHING_WENT_WRONG: &str = "nothing was made to go wrong: the bounds are `deviations(0)`, or 0 for each kind of deviation that this world has";
+
+/// The build cannot unwind.
+pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
+
+/// What is asking for trouble.
+pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
+    match hygiene {
+        Hygiene::OutsideCall { service, operation, opened, .. } => {
+            format!("{service}.{operation} is called while the transaction begun at {} is open", line(opened))
+        }
+        Hygiene::EnqueueInTransaction { kind, opened, .. } => {
+            let kind = short_kind(kind);
+            format!("job `{kind}` is enqueued while the transaction begun at {} is open", line(opened))
+        }
+        Hygiene::PoolTooSmall { process, slots, connections } => {
+            let connections = match connections {
+                1 => "1 connection".to_owned(),
+                count => format!("{count} connections"),
+            };
+            format!("`{process}` runs {slots} jobs at once over {connections} to the store")
+        }
+    }
+}
+
+/// What to do instead.
+pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
+    match hygiene {
+        Hygiene::OutsideCall { .. } => {
+            "row locks and a connection are held for as long as the answer takes; call after the commit"
+        }
+        Hygiene::EnqueueInTransaction { .. } => {
+            "the job may run before the commit and find nothing, and a rollback does not take it back; put a row into an outbox in the same transaction, and enqueue from there"
+        }
+        Hygiene::PoolTooSmall { .. } => {
+            "jobs wait for one another, and for ever where one of them needs a second connection; size the pool to the slots"
+        }
+    }
+}
+
+pub(crate) fn unhygienic_place(hygiene: &Hygiene) -> Option<Place> {
+    match hygiene {
+        Hygiene::OutsideCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
+        Hygiene::PoolTooSmall { .. } => None,
+    }
+}
+
+fn line(place: &Place) -> String {
+    format!("{}:{}", place.file, place.line)
+}
+
+/// An effect that had happened before.
+pub(crate) fn again(effect: &Effect) -> String {
+    format!("{} happens again", effect.name())
+}
+
+/// A request that came to nothing for its key.
+pub(crate) fn reused_here(reuse: &Reuse) -> String {
+    format!("the key {:?} is known, from another request; this one never happens", reuse.key)
+}
+
+/// What went wrong at a choice. `instead`: who went on, where it was a choice of that.
+pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
+    let option = choice.options.name(choice.taken as usize);
+    match (choice.kind, choice.label.site) {
+        (Kind::Crash, Site::Attempt) if choice.label.point == "end" => {
+            "the process dies after the last line of the job, before the queue hears of its end".to_owned()
+        }
+        (Kind::Crash, site) if option == "stop" => {
+            format!("the process is told to stop here, {}", crash(site, choice.label.point))
+        }
+        (Kind::Crash, site) if option == "interrupt" => {
+            format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
+        }
+        (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
+        (Kind::Delivery, _) if choice.label.point == "pause" => {
+            "the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs".to_owned()
+        }
+        (Kind::Schedule, _) if choice.label.point == "next" => {
+            format!("is overtaken here by {}", instead.map_or(option, who))
+        }
+        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", fault(&option)),
+        (Kind::Delivery, Site::Attempt) => {
+            "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
+        }
+        (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
+        _ => format!("{} takes {option}", choice.label),
+    }
+}
+
+fn crash(site: Site, point: &str) -> String {
+    match (site, point) {
+        (Site::Call { service, operation }, "before") => format!("before {service}.{operation}"),
+        (Site::Call { .. }, "locked") => "between taking the lock and enqueuing the job".to_owned(),
+        (Site::Call { service, operation }, "happened") => {
+            format!("when {service}.{operation} has happened and its reply has not arrived")
+        }
+        (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
+        (Site::Attempt, _) => "before the first line of the job".to_owned(),
+        (Site::Wait("lock-wait"), _) => "while it waits for a locked row".to_owned(),
+        (Site::Wait("outside-wait"), _) => "while this call waits, for a lock or a connection".to_owned(),
+        (Site::Wait("pool-wait"), _) => "while it waits for a connection to the store".to_owned(),
+        (Site::Wait(what), _) => format!("during a {what}"),
+        (Site::Line(_), _) => "before this line".to_owned(),
+        (Site::Queue, _) => "at the queue".to_owned(),
+    }
+}
+
+fn late(site: Site, point: &str) -> &'static str {
+    match (site, point) {
+        (Site::Call { .. }, _) => "the scheduled job",
+        (Site::Wait(_), _) => "the end of this wait",
+        (_, "lease") => "the redelivery after the crash",
+        _ => "the retry",
+    }
+}
+
+fn fault(option: &str) -> &'static str {
+    match option {
+        "unavailable" => "answers 503; nothing has happened",
+        "reply-lost" => "happens, but its reply is lost: the job sees an error",
+        "unreachable" => "is not reached; nothing has happened",
+        "throttled" => "answers 429; nothing has happened",
+        "timed-out" => "does not answer in time; nothing has happened",
+        "timed-out-but-done" => "does not answer in time, but happens all the same",
+        "stale" => "answers without what was made in the last hour",
+        "outage" => "answers 503 from here on, for a while; nothing has happened",
+        "outage-for-ever" => "answers 503 from here on, for ever; nothing has happened",
+        "reset" => "does not happen: the connection is reset",
+        "reset-but-done" => "happens, but the connection is reset before its reply",
+        "closed-but-done" => "happens, but the connection is closed before its reply",
+        "half-a-reply" => "happens, but the connection is closed in the middle of its reply",
+        "refused" => "fails; the job is not in the queue",
+        _ => "goes wrong",
+    }
+}

@@ -1,0 +1,272 @@
+//! One scenario in, one outcome out.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
+
+use crate::engine::panics::{self, Panicked};
+use crate::engine::runtime::{Context, Pool};
+use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::engine::steps::Same;
+use crate::engine::wire::Traffic;
+use crate::executor::watch::Watch;
+use crate::search::choice::{Choice, Chooser, Divergence, Name, Plan};
+use crate::system::clock::TaskId;
+use crate::system::effect::{Effect, Reuse};
+use crate::system::hygiene::Hygiene;
+use crate::system::job::Job;
+use crate::system::queue::LockKey;
+use crate::system::timeline::{Event, Timeline};
+use crate::world::{Terms, World};
+
+/// A test body: it is started once for each run.
+pub(crate) trait Body {
+    fn start<'w>(&'w self, world: &'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>>;
+}
+
+impl<F: AsyncFn(&World)> Body for F {
+    fn start<'w>(&'w self, world: &'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>> {
+        Box::pin(async move { self(world).await })
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Completed,
+    /// The test body panicked, or something it asked for could not be done.
+    Panicked(Panicked),
+    Stuck(Stuck),
+    /// The run was ended where another one has gone on from the same state.
+    Merged,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) end: End,
+    /// In the order in which they happened, givens left out.
+    pub(crate) effects: Vec<Effect>,
+    /// What those were told that are there to be told of failures.
+    pub(crate) told: Vec<Effect>,
+    /// The service that was there to be told, if there was one.
+    pub(crate) told_of_failures: Option<Name>,
+    /// Requests that came to nothing because another one had borne their idempotency key.
+    pub(crate) reused: Vec<Reuse>,
+    /// Durable and observed states, as JSON, in the order in which they were named.
+    pub(crate) state: Vec<(Name, String)>,
+    pub(crate) jobs: Vec<Job>,
+    /// Locks that nobody will ever give back, and who holds them, in words.
+    pub(crate) left_locks: Vec<(LockKey, String)>,
+    pub(crate) terms: Terms,
+    /// What was done that is asking for trouble.
+    pub(crate) hygiene: BTreeSet<Hygiene>,
+    /// Crash points met by code under test.
+    pub(crate) crash_points: u64,
+    /// Whether attempts ran at the same time.
+    pub(crate) overlapped: bool,
+    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
+    pub(crate) crowded: bool,
+    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
+    pub(crate) spawned: bool,
+    /// How many things went wrong: the deviations of the run.
+    pub(crate) went_wrong: usize,
+    /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
+    pub(crate) outage: bool,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) plan: Plan,
+    pub(crate) outcome: Outcome,
+    pub(crate) record: Vec<Choice>,
+    pub(crate) divergence: Option<Divergence>,
+    /// What is equal to other runs.
+    pub(crate) same: Same,
+    pub(crate) events: Vec<Event>,
+    pub(crate) watch: Watch,
+}
+
+/// What is the same for all runs of an exploration on one thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ground {
+    pub(crate) seed: u64,
+    pub(crate) max_steps: u64,
+    /// Whether timers and retries may come late in any world.
+    pub(crate) delays: bool,
+    /// Whether orders of independent steps are to be explored once.
+    pub(crate) reduce: bool,
+    pub(crate) pool: Pool,
+    /// Room for the record of the next run.
+    pub(crate) record: RefCell<Vec<Choice>>,
+}
+
+/// How one run is run.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) plan: Plan,
+    pub(crate) weather: Weather,
+    pub(crate) timeline: Timeline,
+    pub(crate) watch: Watch,
+}
+
+impl Course {
+    /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
+    pub(crate) fn plain(plan: Plan) -> Self {
+        Self { plan, weather: Weather::Rough, timeline: Timeline::default(), watch: Watch::default() }
+    }
+}
+
+/// Runs one scenario.
+pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
+    let Course { plan, weather, timeline, watch } = course;
+    let chooser = Chooser::recording_in(plan, ground.record.take());
+    let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    state.delays = ground.delays;
+    state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
+    let shared = Shared::new(state);
+    let world = World::new(shared.clone(), ground.pool.clone(), watch);
+    panics::during(Some(shared.clone()));
+    let end = live_through(body, &world, &shared, ground);
+    let (end, observed) = match catch_unwind(AssertUnwindSafe(|| world.look())) {
+        Err(payload) => (panicked(&*payload), Vec::new()),
+        Ok(Ok(observed)) => (end, observed),
+        Ok(Err((name, error))) => {
+            let message = format!("the state `{name}` cannot be written as JSON: {error}");
+            (End::Panicked(Panicked { message, place: None }), Vec::new())
+        }
+    };
+    let terms = world.take_terms();
+    let left_locks = shared.state().left_locks();
+    // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
+    shared.state().calm = true;
+    let watch = world.executor().shut_down();
+    panics::during(None);
+    let mut state = shared.state();
+    let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
+    let crowded = state.crowded;
+    let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
+    effects.retain(|effect| !effect.given);
+    let told_of_failures = state.told_of_failures;
+    let (told, effects) = match told_of_failures.is_some() {
+        true => effects.into_iter().partition(|effect| effect.tells),
+        false => (Vec::new(), effects),
+    };
+    let reused = std::mem::take(&mut state.ledger.reused);
+    let mut hygiene = std::mem::take(&mut state.hygiene);
+    let too_few = state.connections.too_few();
+    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
+        process,
+        slots,
+        connections,
+    }));
+    let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
+    let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
+    drop(state);
+    let (record, divergence, plan) = chooser.finish();
+    let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
+    let went_wrong = deviations.clone().count();
+    let outage = deviations.any(|c| c.options.name(c.taken as usize).starts_with("outage"));
+    let outcome = Outcome {
+        went_wrong,
+        outage,
+        end,
+        effects,
+        told,
+        told_of_failures,
+        reused,
+        state: observed,
+        jobs,
+        left_locks,
+        terms,
+        hygiene,
+        crash_points,
+        overlapped,
+        crowded,
+        spawned,
+    };
+    Ran { plan, outcome, record, divergence, same, events, watch }
+}
+
+/// Polls the body to its end.
+fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground) -> End {
+    let id = TaskId { slot: u32::MAX, turn: 0 };
+    let wake = TaskWaker::new(id, shared.woken.clone());
+    let waker = Waker::from(wake.clone());
+    let mut context = Context::new(ground.pool.clone());
+    let mut future = match catch_unwind(AssertUnwindSafe(|| body.start(world))) {
+        Ok(future) => future,
+        Err(payload) => return panicked(&*payload),
+    };
+    let end = loop {
+        let now = shared.state().clock.now();
+        wake.begin();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            context.within_test(now, || future.as_mut().poll(&mut TaskContext::from_waker(&waker)))
+        }));
+        let woken = wake.end();
+        match polled {
+            Ok(Poll::Ready(())) => break End::Completed,
+            Err(payload) => break panicked(&*payload),
+            Ok(Poll::Pending) => {}
+        }
+        if world.executor().is_merged() {
+            break End::Merged;
+        }
+        if let Some(payload) = world.executor().broken_boot.take() {
+            break panicked(&*payload);
+        }
+        {
+            let mut state = shared.state();
+            if !state.step() || woken {
+                match state.stuck.clone() {
+                    Some(stuck) => break End::Stuck(stuck),
+                    None => continue,
+                }
+            }
+        }
+        if settle(&mut context, shared, now) {
+            while shared.woken.pop().is_some_and(|task| task != id) {}
+            continue;
+        }
+        let limit = shared.state().clock.next();
+        let (reached, called) = context.drive(now, limit, &shared.woken, shared.wire().is_some());
+        shared.advance(reached);
+        while shared.woken.pop().is_some_and(|task| task != id) {}
+        if !called && limit.is_none() {
+            let waiting = vec!["the test body waits for something that never comes".to_owned()];
+            break End::Stuck(Stuck::Deadlock { waiting });
+        }
+    };
+    let _ =
+        catch_unwind(AssertUnwindSafe(|| context.within_test(shared.state().clock.now(), || drop(future))));
+    context.end();
+    end
+}
+
+/// Has whatever is under way on a socket arrive. True when the body can go on because of it.
+fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
+    let Some(wire) = shared.wire() else { return false };
+    shared.woken.settle_down();
+    loop {
+        context.rest(now);
+        if shared.woken.is_called_for() {
+            return true;
+        }
+        if wire.settle() == Traffic::Still {
+            return false;
+        }
+    }
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
+    let message = panics::text(payload);
+    let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
+    End::Panicked(Panicked { message, place })
+}

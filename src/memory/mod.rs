@@ -1,0 +1,391 @@
+//! Feature `loom`: memory shared between threads, in every order of its accesses.
+
+mod error;
+mod execution;
+mod report;
+mod step;
+pub mod sync;
+pub mod thread;
+
+pub use error::ModelError;
+pub use report::ModelReport;
+pub use step::ModelStep;
+
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use execution::{Broken, Execution};
+
+use crate::engine::panics::{self, Panicked};
+use crate::judge::report::Verdict;
+
+/// Runs a closure in every order of its threads' accesses to what they share, and panics with the report unless it
+/// holds in all of them.
+///
+/// [`Model`] has the settings, and says how code under test takes part.
+///
+/// ```
+/// use retryproof::sync::{Arc, atomic::{AtomicU32, Ordering::SeqCst}};
+///
+/// retryproof::model(|| {
+///     let sent = Arc::new(AtomicU32::new(0));
+///     let other = { let sent = sent.clone(); retryproof::thread::spawn(move || sent.fetch_add(1, SeqCst)) };
+///     sent.fetch_add(1, SeqCst);
+///     other.join().unwrap();
+///     assert_eq!(sent.load(SeqCst), 2);
+/// });
+/// ```
+///
+/// # Panics
+/// When the verdict is not [`Verdict::RetryProof`].
+#[track_caller]
+pub fn model(code: impl Fn() + Send + Sync + 'static) {
+    Model::new().check(code);
+}
+
+/// A model of threads that share memory, and the bounds within which it is run.
+///
+/// Jobs are not the only thing that a worker's threads have in common: a counter in a static, a cache of idempotency keys, a
+/// client that the first one builds. What goes wrong there goes wrong between two instructions, where no await is and no
+/// crash point. Here the closure is run again and again by [loom](https://docs.rs/loom), each time with another order of
+/// what its threads do to [`sync`]'s types, and with each value that the memory model lets a load return. An assertion that
+/// fails, a deadlock, or an [`Arc`](sync::Arc) that is never dropped, is told with what each thread did, in order.
+///
+/// ```
+/// use retryproof::{Model, Verdict};
+/// use retryproof::sync::LazyLock;
+/// use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
+/// use retryproof::thread;
+///
+/// static SENT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(0));
+///
+/// let count = |one_more: fn()| {
+///     Model::new().run(move || {
+///         let others = [thread::spawn(one_more), thread::spawn(one_more)];
+///         others.into_iter().for_each(|other| other.join().unwrap());
+///         assert_eq!(SENT.load(SeqCst), 2, "an email was not counted");
+///     })
+/// };
+/// let lost = count(|| SENT.store(SENT.load(SeqCst) + 1, SeqCst));
+/// assert_eq!(lost.verdict(), Verdict::Violated);
+/// assert!(lost.to_string().contains("AtomicU32#1.load(SeqCst) → 0"));
+///
+/// let counted = count(|| { SENT.fetch_add(1, SeqCst); });
+/// assert_eq!(counted.verdict(), Verdict::RetryProof, "{counted}");
+/// ```
+///
+/// # How code under test takes part
+///
+/// It uses the types of [`sync`] and [`thread`] in its tests, and the standard library's otherwise. No `--cfg loom` is
+/// needed, so that a crate that also uses tokio can be tested with the rest of its tests:
+///
+/// ```ignore
+/// #[cfg(test)]
+/// use retryproof::{sync, thread};
+/// #[cfg(not(test))]
+/// use std::{sync, thread};
+/// ```
+///
+/// with `retryproof = { version = "…", features = ["loom"] }` among the dev-dependencies. Outside of a model, in all the
+/// other tests, the types are the standard library's.
+///
+/// `cfg(test)` is on in unit tests alone, not where an integration test in `tests/` uses the crate. There a feature of the
+/// crate's own does it: `model = ["dep:retryproof"]`, with `retryproof` as an optional dependency, and `cfg(feature =
+/// "model")` in place of `cfg(test)`.
+///
+/// # Statics
+///
+/// What loom makes belongs to one execution, so `new` of these types is not `const`, and `static SENT: AtomicU32 =
+/// AtomicU32::new(0)` does not compile with them. A [`LazyLock`](sync::LazyLock) does, with the standard library's and with
+/// this one, as in the example above: outside there is one value, inside each execution makes its own and drops it at
+/// its end. [`thread_local!`](crate::thread_local) is the same for what each thread has. A static of the standard library's
+/// own keeps its value from one execution to the next, which are then not alike.
+///
+/// # Limitations
+///
+/// * A model has 5 threads at the most, its own among them. The number of executions grows with the number of accesses as
+///   with nothing else: two threads, one or two operations each, is the normal size.
+/// * What is not done through [`sync`] and [`thread`] is not seen: no order is chosen there. Time does not pass; who waits
+///   with a timeout waits until it is notified. Nobody wakes from a [`Condvar`](sync::Condvar) without a reason, and
+///   `compare_exchange_weak` does not fail without one.
+/// * Of the values that were stored to an atomic the last seven are remembered. A load that sees what is only stored later,
+///   as `Relaxed` would allow, is not explored. So says loom. `SeqCst` accesses are put between `SeqCst` fences, which is
+///   exact where all accesses are `SeqCst`; mixed with weaker ones they order more than the language promises.
+/// * A panic that unwinds past a lock poisons it for good: taking such a lock again, where the panic is caught, is
+///   [`ModelError::Poisoned`].
+/// * Threads are not the operating system's: a thread-local of the standard library's is shared by all of them, and each
+///   has a stack of 32 KiB (see [`Builder::stack_size`](thread::Builder::stack_size)).
+/// * What destructors do while a panic unwinds is no part of the model. After a failure what other threads still held is
+///   not dropped.
+/// * The values behind a lock are not shown: nothing says that they can be.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is run before `run` or `check`"]
+pub struct Model {
+    name: Option<String>,
+    max_threads: usize,
+    max_branches: usize,
+    max_preemptions: Option<u8>,
+    max_executions: u64,
+    max_time: Option<Duration>,
+    allow_incomplete: bool,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Model {
+    /// All orders, of up to 5 threads, with up to 1,000 places in each where threads may take turns.
+    pub fn new() -> Self {
+        Self {
+            name: None,
+            max_threads: loom::MAX_THREADS,
+            max_branches: 1_000,
+            max_preemptions: None,
+            max_executions: u64::MAX,
+            max_time: None,
+            allow_incomplete: false,
+        }
+    }
+
+    /// The name in the report. The test's unless told.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How many threads there may be, the model's own among them: 2 to 5, which it is unless told. More of them is
+    /// [`ModelError::TooManyThreads`].
+    pub fn max_threads(mut self, threads: usize) -> Self {
+        self.max_threads = threads;
+        self
+    }
+
+    /// How many places there may be in one execution where threads may take turns. 1,000 unless told. More of them is
+    /// [`Verdict::Stuck`]: a loop, mostly, that waits for another thread without [`thread::yield_now`].
+    pub fn max_branches(mut self, branches: usize) -> Self {
+        self.max_branches = branches;
+        self
+    }
+
+    /// How often in an execution a thread may be interrupted that could go on. Any number unless told. Two or three find
+    /// most of what there is, in far fewer executions; but loom skips orders that it takes for equal, and under a bound it
+    /// may skip one that is not, so that the report says so.
+    pub fn max_preemptions(mut self, preemptions: u8) -> Self {
+        self.max_preemptions = Some(preemptions);
+        self
+    }
+
+    /// Stops after so many executions; the report is then [`Verdict::Incomplete`] unless one of them failed.
+    pub fn max_executions(mut self, executions: u64) -> Self {
+        self.max_executions = executions;
+        self
+    }
+
+    /// Stops when so much real time has passed, between two executions.
+    pub fn max_time(mut self, time: Duration) -> Self {
+        self.max_time = Some(time);
+        self
+    }
+
+    /// Has [`Model::check`] pass a model that stopped at [`Model::max_executions`] or [`Model::max_time`] without having
+    /// found anything.
+    pub fn allow_incomplete(mut self) -> Self {
+        self.allow_incomplete = true;
+        self
+    }
+
+    /// Runs the model, and panics with the report unless the closure holds in every order.
+    ///
+    /// # Panics
+    /// When the verdict is not [`Verdict::RetryProof`], nor one that is allowed.
+    #[track_caller]
+    pub fn check(&self, code: impl Fn() + Send + Sync + 'static) {
+        let report = self.run(code);
+        let passes = match report.verdict() {
+            Verdict::RetryProof => true,
+            Verdict::Incomplete => self.allow_incomplete && report.error().is_none(),
+            _ => false,
+        };
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+        let colour = !is_plain && std::io::stderr().is_terminal();
+        let text = if colour { report.to_ansi() } else { report.to_string() };
+        assert!(passes, "{text}");
+    }
+
+    /// Runs the model, and tells what was found.
+    #[track_caller]
+    pub fn run(&self, code: impl Fn() + Send + Sync + 'static) -> ModelReport {
+        let name = self.name.clone().unwrap_or_else(|| name(Location::caller()));
+        if let Err(error) = self.is_possible() {
+            return ModelReport::misused(name, error);
+        }
+        let code = Arc::new(code);
+        panics::quietly(&name, || {
+            let mut search = self.search(self.max_preemptions, code.clone());
+            if search.broken.is_none() {
+                // What is run the same way again does the same, or all the rest says nothing.
+                let again =
+                    Self { max_executions: 1, ..self.clone() }.search(self.max_preemptions, code.clone());
+                search.broken = again.broken.or_else(|| difference(&search.first, &again.first));
+            }
+            // The same failure with the fewest interruptions is the easiest to read.
+            if matches!(search.broken, Some(Broken::Panicked { .. } | Broken::Loom { .. })) {
+                let fewer = self.max_preemptions.unwrap_or(FEW + 1).min(FEW + 1);
+                let plainer = (0..fewer).map(|bound| self.search(Some(bound), code.clone()));
+                if let Some(plainer) = plainer.into_iter().find(|plainer| plainer.shows_like(&search)) {
+                    search = Search { executions: search.executions, ..plainer };
+                }
+            }
+            ModelReport::new(name.clone(), self, search)
+        })
+    }
+
+    fn is_possible(&self) -> Result<(), ModelError> {
+        if cfg!(panic = "abort") {
+            return Err(ModelError::Abort);
+        }
+        if Execution::current().is_some() {
+            return Err(ModelError::Nested);
+        }
+        let most = loom::MAX_THREADS;
+        if !(2..=most).contains(&self.max_threads) {
+            return Err(ModelError::NoSuchThreads { asked: self.max_threads, most });
+        }
+        match (self.max_branches, self.max_executions) {
+            (0, _) => Err(ModelError::Nothing { setting: "max_branches" }),
+            (_, 0) => Err(ModelError::Nothing { setting: "max_executions" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs all executions within a bound of interruptions, or until one breaks, or a limit is met.
+    fn search<C: Fn() + Send + Sync + 'static>(&self, preemptions: Option<u8>, code: Arc<C>) -> Search {
+        let mut builder = loom::model::Builder::new();
+        builder.max_threads = self.max_threads;
+        builder.max_branches = self.max_branches;
+        builder.preemption_bound = preemptions.map(usize::from);
+        // What loom reads from its environment is said here.
+        builder.max_permutations = None;
+        builder.max_duration = None;
+        builder.checkpoint_file = None;
+        builder.checkpoint_interval = usize::MAX;
+        builder.expect_explicit_explore = false;
+        builder.location = false;
+        builder.log = false;
+        let count = Arc::new(Count::default());
+        let (counting, deadline) = (count.clone(), self.max_time.map(|time| now() + time));
+        let (most, most_threads) = (self.max_executions, self.max_threads);
+        let searched = catch_unwind(AssertUnwindSafe(|| {
+            builder.check(move || {
+                counting.take_down(Execution::end());
+                let executions = counting.executions.load(Ordering::Relaxed);
+                if executions >= most || deadline.is_some_and(|deadline| now() >= deadline) {
+                    resume_unwind(Box::new(Limit));
+                }
+                counting.executions.store(executions + 1, Ordering::Relaxed);
+                Execution::begin(most_threads).live_as(0, || code());
+            });
+        }));
+        let last = Execution::end();
+        let is_cut = searched.as_ref().is_err_and(|panic| panic.is::<Limit>());
+        let broken = last.as_ref().and_then(|last| last.record().broken.take());
+        let broken = broken.or_else(|| match (searched, is_cut) {
+            // Loom looks for what was never dropped after the end of an execution.
+            (Err(panic), false) => Some(Broken::Loom { thread: 0, message: panics::text(&*panic) }),
+            _ => None,
+        });
+        count.take_down(last.clone());
+        let executions = count.executions.load(Ordering::Relaxed);
+        let has_threads = count.has_threads.load(Ordering::Relaxed);
+        let first = count.first.get().cloned().unwrap_or_default();
+        Search { executions, is_cut, has_threads, broken, first, last }
+    }
+}
+
+/// Up to so many interruptions a plainer failure is looked for.
+const FEW: u8 = 2;
+
+#[derive(Default)]
+struct Count {
+    executions: AtomicU64,
+    /// Whether any of them had more than one thread.
+    has_threads: AtomicBool,
+    /// What the first one did.
+    first: OnceLock<Vec<ModelStep>>,
+}
+
+impl Count {
+    /// Takes down what is to be known of an execution that is over.
+    fn take_down(&self, execution: Option<Rc<Execution>>) {
+        let Some(execution) = execution else { return };
+        let record = execution.record();
+        self.has_threads.fetch_or(record.doing.len() > 1, Ordering::Relaxed);
+        self.first.get_or_init(|| report::steps(&record));
+    }
+}
+
+/// Where two executions that should be the same are not.
+fn difference(one: &[ModelStep], other: &[ModelStep]) -> Option<Broken> {
+    let at = (0..one.len().max(other.len())).find(|at| one.get(*at) != other.get(*at))?;
+    let told = |steps: &[ModelStep]| match steps.get(at) {
+        Some(step) => format!("thread {} has {} at {}", step.thread, step.operation, step.place),
+        None => "there is nothing more".to_owned(),
+    };
+    let difference = format!("the first time {}, the second time {}", told(one), told(other));
+    Some(Broken::Misused(ModelError::Nondeterministic { difference }))
+}
+
+/// The panic with which a search ends at a limit.
+struct Limit;
+
+/// What a search came to.
+struct Search {
+    executions: u64,
+    is_cut: bool,
+    has_threads: bool,
+    broken: Option<Broken>,
+    /// What the first execution did.
+    first: Vec<ModelStep>,
+    /// The last execution: the one that broke, if one did.
+    last: Option<Rc<Execution>>,
+}
+
+impl Search {
+    /// Whether it shows the same failure as another one.
+    fn shows_like(&self, other: &Self) -> bool {
+        match (&self.broken, &other.broken) {
+            (Some(Broken::Panicked { what: one, .. }), Some(Broken::Panicked { what: other, .. })) => {
+                let place = |what: &Panicked| what.place.clone();
+                place(one) == place(other)
+            }
+            (Some(Broken::Loom { message: one, .. }), Some(Broken::Loom { message: other, .. })) => {
+                let beginning = |text: &str| text.split([';', ':']).next().map(str::to_owned);
+                beginning(one) == beginning(other)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The test's name as libtest gives it to the thread; elsewhere the place of the call.
+fn name(caller: &Location<'_>) -> String {
+    match std::thread::current().name() {
+        Some(name) if name != "main" => name.to_owned(),
+        _ => format!("{}:{}", caller.file(), caller.line()),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "max_time bounds the search itself, in real time; no execution sees it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

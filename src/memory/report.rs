@@ -1,0 +1,336 @@
+//! What a model came to: data first, then the text.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::execution::{Broken, Record, Shared};
+use super::step::Step;
+use super::{Model, ModelError, ModelStep, Search};
+use crate::judge::report::{Mark, Verdict, excerpt};
+
+/// What a model has shown. Its `Display` is the report for people, its `Serialize` the one for programs; both are the same
+/// in every run of the same code.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModelReport {
+    name: String,
+    verdict: Verdict,
+    /// What is wrong, in one sentence, or why it is this verdict.
+    summary: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    error: Option<ModelError>,
+    executions: u64,
+    exhausted: bool,
+    max_preemptions: Option<u8>,
+    steps: Vec<ModelStep>,
+    /// What each thread waits for, where none can go on.
+    waiting: Vec<String>,
+    /// What the threads shared, and where it was made.
+    shared: Vec<String>,
+    #[serde(skip)]
+    marks: Vec<Mark>,
+}
+
+fn as_text<S: Serializer>(error: &Option<ModelError>, serializer: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(ToString::to_string).serialize(serializer)
+}
+
+impl ModelReport {
+    /// [`Verdict::RetryProof`] where the closure held in every order; [`Verdict::Violated`] where it panicked in one, or left
+    /// something behind; [`Verdict::Stuck`] where no thread could go on, or one went on for ever;
+    /// [`Verdict::NothingTested`] where there never was a second thread; [`Verdict::Incomplete`] at a limit, and where the
+    /// model is misused ([`ModelReport::error`]).
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// What is wrong, in one sentence; if nothing is, why the verdict is not [`Verdict::RetryProof`].
+    pub fn summary(&self) -> Option<&str> {
+        self.summary.as_deref()
+    }
+
+    /// How the model is misused, if it is.
+    pub fn error(&self) -> Option<&ModelError> {
+        self.error.as_ref()
+    }
+
+    /// How many executions there were up to the first that failed, or in all.
+    pub fn executions(&self) -> u64 {
+        self.executions
+    }
+
+    /// Whether every order was run.
+    pub fn exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// What the threads did in the execution that failed, in order: of those that fail in the same way one with the fewest
+    /// interruptions, as far as they are few.
+    pub fn steps(&self) -> &[ModelStep] {
+        &self.steps
+    }
+
+    /// The report with colours, for a terminal.
+    pub fn to_ansi(&self) -> String {
+        self.text(true)
+    }
+
+    pub(super) fn misused(name: String, error: ModelError) -> Self {
+        Self {
+            name,
+            verdict: Verdict::Incomplete,
+            summary: Some(error.to_string()),
+            error: Some(error),
+            executions: 0,
+            exhausted: false,
+            max_preemptions: None,
+            steps: Vec::new(),
+            waiting: Vec::new(),
+            shared: Vec::new(),
+            marks: Vec::new(),
+        }
+    }
+
+    pub(super) fn new(name: String, model: &Model, search: Search) -> Self {
+        let record = search.last.map(|last| std::mem::take(&mut *last.record())).unwrap_or_default();
+        let mut report = Self {
+            executions: search.executions,
+            exhausted: !search.is_cut && search.broken.is_none() && model.max_preemptions.is_none(),
+            max_preemptions: model.max_preemptions,
+            error: None,
+            ..Self::misused(name, ModelError::Nested)
+        };
+        let failed = match search.broken {
+            Some(broken) => report.judge(broken, model, &record),
+            None => {
+                (report.verdict, report.summary) = match (search.is_cut, search.has_threads) {
+                    (true, _) => (Verdict::Incomplete, Some(limit(model, search.executions))),
+                    (false, false) => (Verdict::NothingTested, Some(NO_THREADS.to_owned())),
+                    (false, true) => (Verdict::RetryProof, None),
+                };
+                false
+            }
+        };
+        if failed {
+            report.show(&record);
+        }
+        report
+    }
+
+    /// Whether what broke the execution is about the code under test.
+    fn judge(&mut self, broken: Broken, model: &Model, record: &Record) -> bool {
+        let (verdict, summary) = match broken {
+            Broken::Panicked { thread, what } => {
+                let place = what.place.map(|place| format!(" at {place}")).unwrap_or_default();
+                (Verdict::Violated, format!("thread {thread} panicked{place}: {}", what.message))
+            }
+            Broken::Loom { message, .. } if message.starts_with("deadlock") => {
+                self.waiting = waiting(record);
+                (Verdict::Stuck, "deadlock: no thread can go on".to_owned())
+            }
+            Broken::Loom { thread, message } if message.starts_with("Model exceeded") => {
+                let most = model.max_branches;
+                (
+                    Verdict::Stuck,
+                    format!(
+                        "thread {thread} goes on for ever: more than {most} places where threads take turns. A loop that waits for another thread must call `thread::yield_now`; or raise `max_branches`"
+                    ),
+                )
+            }
+            Broken::Loom { message, .. } if message.starts_with("Arc leaked") => {
+                (Verdict::Violated, "an `Arc` is never dropped: a cycle, mostly, or `mem::forget`".to_owned())
+            }
+            Broken::Loom { thread, message } if message.contains("ausality violation") => {
+                (Verdict::Violated, format!("thread {thread}: {message}"))
+            }
+            Broken::Loom { thread, message } if message.contains("PoisonError") => {
+                self.misuse(ModelError::Poisoned { thread });
+                return false;
+            }
+            Broken::Loom { message, .. } => {
+                let difference = message.lines().next().unwrap_or_default().to_owned();
+                self.misuse(ModelError::Nondeterministic { difference });
+                return false;
+            }
+            Broken::Misused(error) => {
+                self.misuse(error);
+                return false;
+            }
+        };
+        (self.verdict, self.summary) = (verdict, Some(summary));
+        true
+    }
+
+    fn misuse(&mut self, error: ModelError) {
+        if matches!(error, ModelError::Nondeterministic { .. }) {
+            self.verdict = Verdict::Nondeterministic;
+        }
+        (self.summary, self.error) = (Some(error.to_string()), Some(error));
+    }
+
+    fn show(&mut self, record: &Record) {
+        self.steps = steps(record);
+        let used = |index: usize| record.steps.iter().any(|step| step.shared == Some(index));
+        let shared = record.shared.iter().enumerate().filter(|(index, _)| used(*index));
+        self.shared =
+            shared.map(|(_, shared)| format!("{} is made at {}", named(shared), shared.made)).collect();
+        if !self.waiting.is_empty() {
+            self.marks = crossed(record);
+            return;
+        }
+        // What was touched last is what it is about, mostly: where each thread touched it.
+        let Some(last) = record.steps.iter().rev().find_map(|step| step.shared) else { return };
+        let about = record.steps.iter().filter(|step| step.shared == Some(last));
+        let Some(end) = about.clone().next_back().map(|step| step.at) else { return };
+        self.marks = about
+            .map(|step| Mark {
+                place: step.at,
+                text: format!("thread {}: {}", step.thread, operation(step, &record.shared)),
+                primary: step.at == end,
+            })
+            .collect();
+    }
+
+    fn text(&self, colour: bool) -> String {
+        let mut text = self.headline();
+        let line = |text: &mut String, line: &str| {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        };
+        let heading = |text: &mut String, heading: &str| match colour {
+            true => text.push_str(&format!("\n\x1b[1m{heading}\x1b[0m\n")),
+            false => text.push_str(&format!("\n{heading}\n")),
+        };
+        match &self.summary {
+            Some(summary) if !self.marks.is_empty() => {
+                let first = summary.lines().next().unwrap_or_default();
+                line(&mut text, &format!("\n{}", excerpt(Some((first, None)), &self.marks, colour)));
+                summary.lines().skip(1).for_each(|rest| line(&mut text, &format!("  {rest}")));
+            }
+            Some(summary) => {
+                line(&mut text, "");
+                summary.lines().for_each(|summary| line(&mut text, &format!("  {summary}")));
+            }
+            None => {}
+        }
+        if !self.steps.is_empty() {
+            heading(&mut text, "what the threads did, in order");
+            let width = self.steps.iter().map(|step| step.place.chars().count()).max().unwrap_or_default();
+            let mut thread = None;
+            for step in &self.steps {
+                if thread.replace(step.thread) != Some(step.thread) {
+                    line(&mut text, &format!("  thread {}", step.thread));
+                }
+                line(&mut text, &format!("    {:width$}  {}", step.place, step.operation));
+            }
+        }
+        for (title, lines) in [("who waits for what", &self.waiting), ("what they share", &self.shared)] {
+            if !lines.is_empty() {
+                heading(&mut text, title);
+                lines.iter().for_each(|shared| line(&mut text, &format!("  {shared}")));
+            }
+        }
+        heading(&mut text, "explored");
+        line(&mut text, &format!("  {}", self.explored()));
+        text
+    }
+
+    fn headline(&self) -> String {
+        let name = &self.name;
+        match self.verdict {
+            Verdict::RetryProof => format!("{name} holds in every order\n"),
+            Verdict::Violated => format!("{name} does NOT hold in every order\n"),
+            Verdict::NothingTested => format!("{name}: nothing was tested\n"),
+            Verdict::Nondeterministic => format!("{name} is not deterministic\n"),
+            Verdict::Stuck => format!("{name} gets stuck\n"),
+            _ => format!("{name}: the model is incomplete\n"),
+        }
+    }
+
+    fn explored(&self) -> String {
+        let executions = match self.executions {
+            1 => "1 execution".to_owned(),
+            many => format!("{many} executions"),
+        };
+        let within = self.max_preemptions.map(|most| {
+            format!(" of up to {most} interruptions; loom may skip one of them that is like no other")
+        });
+        let within = within.unwrap_or_default();
+        match (self.verdict, self.exhausted) {
+            (_, true) => format!("{executions}, every order"),
+            (Verdict::Violated | Verdict::Stuck, _) => format!("{executions}{within}; the last one failed"),
+            _ => format!("{executions}{within}"),
+        }
+    }
+}
+
+impl fmt::Display for ModelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(false))
+    }
+}
+
+pub(super) fn steps(record: &Record) -> Vec<ModelStep> {
+    let told = record.steps.iter().map(|step| ModelStep {
+        thread: step.thread,
+        place: step.at.to_string(),
+        operation: operation(step, &record.shared),
+    });
+    told.collect()
+}
+
+const NO_THREADS: &str =
+    "there never was a second thread: start threads with `retryproof::thread::spawn` in the model's closure";
+
+fn limit(model: &Model, executions: u64) -> String {
+    let limit = match executions >= model.max_executions {
+        true => format!("max_executions = {}", model.max_executions),
+        false => format!("max_time = {:?}", model.max_time.unwrap_or_default()),
+    };
+    format!(
+        "stopped by {limit}, after {executions}; raise the limit, lower `max_preemptions`, or let the threads do less"
+    )
+}
+
+/// `Mutex#1`
+fn named(shared: &Shared) -> String {
+    format!("{}#{}", shared.kind, shared.number)
+}
+
+/// `Mutex#1.lock()`
+fn operation(step: &Step, shared: &[Shared]) -> String {
+    let Some(shared) = step.shared.and_then(|index| shared.get(index)) else { return step.said.to_string() };
+    format!("{}.{}", named(shared), step.said)
+}
+
+/// Where each thread waits, and where what it waits for was taken.
+fn crossed(record: &Record) -> Vec<Mark> {
+    let waits = record.doing.iter().flatten();
+    let marks = waits.flat_map(|step| {
+        let waits = format!("thread {} waits: {}", step.thread, operation(step, &record.shared));
+        let shared = step.shared.map(|index| record.shared[index]);
+        let held =
+            shared.and_then(|shared| Some((shared, shared.held?))).map(|(shared, (thread, since))| Mark {
+                place: since,
+                text: format!("thread {thread} has held {} since here", named(&shared)),
+                primary: false,
+            });
+        held.into_iter().chain([Mark { place: step.at, text: waits, primary: true }])
+    });
+    marks.collect()
+}
+
+/// What each thread is in the middle of.
+fn waiting(record: &Record) -> Vec<String> {
+    let waits = record.doing.iter().flatten().map(|step| {
+        let holder = step.shared.and_then(|index| record.shared[index].held);
+        let held = match holder {
+            Some((thread, _)) if thread == step.thread => ", which it holds itself".to_owned(),
+            Some((thread, since)) => format!(", which thread {thread} has held since {since}"),
+            None => String::new(),
+        };
+        let at = if step.shared.is_some() { " in" } else { ": it" };
+        format!("thread {} waits at {}{at} {}{held}", step.thread, step.at, operation(step, &record.shared))
+    });
+    waits.collect()
+}

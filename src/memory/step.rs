@@ -1,0 +1,118 @@
+//! What a thread did, as it is written down and as it is told.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use crate::search::choice::Place;
+
+/// One operation of a thread, or one that it is about to do.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) thread: usize,
+    pub(super) at: Place,
+    /// What it is done to.
+    pub(super) shared: Option<usize>,
+    pub(super) said: Said,
+}
+
+/// An operation that a thread did in the execution that a report shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ModelStep {
+    /// Which thread: the model's closure is 0, the others are counted as they are spawned.
+    pub thread: usize,
+    /// Where, as `file:line:column`.
+    pub place: String,
+    /// What it did, as code with its result: `AtomicU32#1.load(SeqCst) → 0`.
+    pub operation: String,
+}
+
+/// A value that is shown. Addresses are not: they differ from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    Unsigned(u64),
+    Signed(i64),
+    Bool(bool),
+    Address,
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Signed(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Address => f.write_str("…"),
+        }
+    }
+}
+
+macro_rules! value_of {
+    ($as:ident $wide:ty: $($type:ty)*) => {
+        $(impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$as(value as $wide)
+            }
+        })*
+    };
+}
+value_of!(Unsigned u64: u8 u16 u32 u64 usize);
+value_of!(Signed i64: i8 i16 i32 i64 isize);
+value_of!(Bool bool: bool);
+
+impl<T> From<*mut T> for Value {
+    fn from(_: *mut T) -> Self {
+        Self::Address
+    }
+}
+
+/// What is said of an operation. Put into words only where it is shown.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    /// A method of an atomic: its name, its values, its orderings, what it returned.
+    Atomic {
+        method: &'static str,
+        values: [Option<Value>; 2],
+        orderings: [Option<Ordering>; 2],
+        result: Option<Result<Value, Value>>,
+    },
+    /// A method without arguments, and what came of it, if that is to be told.
+    Call {
+        method: &'static str,
+        result: Option<&'static str>,
+    },
+    /// Something that has no object: a fence, a yield.
+    Plain(&'static str),
+    Fence(Ordering),
+    Spawn(usize),
+    Join(usize),
+    Unpark(usize),
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Atomic { method, values, orderings, result } => {
+                let values = values.iter().flatten().map(ToString::to_string);
+                let orderings = orderings.iter().flatten().map(|ordering| format!("{ordering:?}"));
+                let arguments: Vec<_> = values.chain(orderings).collect();
+                write!(f, "{method}({})", arguments.join(", "))?;
+                match (result, *method) {
+                    (None, _) => Ok(()),
+                    (Some(Ok(value)), "compare_exchange" | "fetch_update") => write!(f, " → Ok({value})"),
+                    (Some(Ok(value)), _) => write!(f, " → {value}"),
+                    (Some(Err(value)), _) => write!(f, " → Err({value})"),
+                }
+            }
+            Self::Call { method, result: None } => write!(f, "{method}()"),
+            Self::Call { method, result: Some(result) } => write!(f, "{method}() → {result}"),
+            Self::Plain(text) => f.write_str(text),
+            Self::Fence(ordering) => write!(f, "fence({ordering:?})"),
+            Self::Spawn(thread) => write!(f, "spawns thread {thread}"),
+            Self::Join(thread) => write!(f, "joins thread {thread}"),
+            Self::Unpark(thread) => write!(f, "unparks thread {thread}"),
+        }
+    }
+}

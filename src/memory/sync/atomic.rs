@@ -1,0 +1,275 @@
+//! `std::sync::atomic` outside of a model, loom's inside of one.
+//!
+//! Inside, a load may return any value that the memory model allows, not only the last one that was stored: an ordering
+//! that is too weak shows. `SeqCst` accesses are seen in one order by all threads. `new` is not `const`: a static is a
+//! [`LazyLock`](super::LazyLock).
+
+#[doc(no_inline)]
+pub use std::sync::atomic::Ordering;
+
+use std::fmt;
+use std::sync::atomic as outside;
+
+use loom::sync::atomic as inside;
+
+use super::super::execution::{Execution, Modelled};
+use super::super::step::{Said, Step, Value};
+use crate::search::choice::Place;
+
+/// What is said of an atomic's method before it has a result.
+fn said<const V: usize, const O: usize>(
+    method: &'static str,
+    values: [Value; V],
+    orderings: [Ordering; O],
+) -> Said {
+    let values = [values.first().copied(), values.get(1).copied()];
+    let orderings = [orderings.first().copied(), orderings.get(1).copied()];
+    Said::Atomic { method, values, orderings, result: None }
+}
+
+/// The same with its result.
+fn with(said: Said, came: Result<Value, Value>) -> Option<Said> {
+    match said {
+        Said::Atomic { method, values, orderings, .. } => {
+            Some(Said::Atomic { method, values, orderings, result: Some(came) })
+        }
+        other => Some(other),
+    }
+}
+
+/// An access with this ordering. Loom takes `SeqCst` for `AcqRel`, so that code which is right because all threads see its
+/// accesses in one order would be called wrong. Its `SeqCst` fences are in one order: one before the access, and one after.
+fn ordered<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
+    if order != Ordering::SeqCst {
+        return access();
+    }
+    inside::fence(Ordering::SeqCst);
+    let result = access();
+    inside::fence(Ordering::SeqCst);
+    result
+}
+
+/// `std::sync::atomic::fence`, or loom's.
+#[track_caller]
+pub fn fence(order: Ordering) {
+    let at = Place::caller();
+    match Execution::current() {
+        None => outside::fence(order),
+        Some(execution) if !execution.is_live() => {}
+        Some(execution) => {
+            let (thread, said) = (execution.thread(), Said::Fence(order));
+            let about = Step { thread, at, shared: None, said: said.clone() };
+            execution.act(about, || inside::fence(order), |()| Some(said));
+        }
+    }
+}
+
+/// The methods that every atomic has.
+macro_rules! atomic {
+    ($name:ident $(<$t:ident>)?, $value:ty, $what:literal) => {
+        #[doc = concat!("`std::sync::atomic::", stringify!($name), "` outside of a model, ", $what, " of loom's inside of one.")]
+        pub struct $name $(<$t>)? {
+            model: Modelled<inside::$name $(<$t>)?>,
+            outside: outside::$name $(<$t>)?,
+        }
+
+        impl$(<$t>)? $name $(<$t>)? {
+            /// Makes one that holds a value.
+            #[track_caller]
+            pub fn new(value: $value) -> Self {
+                let model = Modelled::new(stringify!($name), || inside::$name::new(value));
+                Self { model, outside: outside::$name::new(value) }
+            }
+
+            /// What it holds.
+            #[track_caller]
+            pub fn load(&self, order: Ordering) -> $value {
+                let at = Place::caller();
+                let Some(asked) = self.model.asked(stringify!($name)) else { return self.outside.load(order) };
+                let about = said("load", [], [order]);
+                asked.act(at, about.clone(), |loom| ordered(order, || loom.load(order)), |came| with(about, Ok((*came).into())))
+            }
+
+            /// Has it hold a value.
+            #[track_caller]
+            pub fn store(&self, value: $value, order: Ordering) {
+                let at = Place::caller();
+                let Some(asked) = self.model.asked(stringify!($name)) else {
+                    return self.outside.store(value, order);
+                };
+                let about = said("store", [value.into()], [order]);
+                asked.act(at, about.clone(), |loom| ordered(order, || loom.store(value, order)), |()| Some(about));
+            }
+
+            /// Has it hold a value, and returns the former one.
+            #[track_caller]
+            pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                let at = Place::caller();
+                let Some(asked) = self.model.asked(stringify!($name)) else {
+                    return self.outside.swap(value, order);
+                };
+                let about = said("swap", [value.into()], [order]);
+                let act = |loom: &inside::$name $(<$t>)?| ordered(order, || loom.swap(value, order));
+                asked.act(at, about.clone(), act, |came| with(about, Ok((*came).into())))
+            }
+
+            /// Has it hold `new` if it holds `current`. Returns what it held, as an error if that was another value.
+            ///
+            /// # Errors
+            /// What it holds, if that is not `current`.
+            #[track_caller]
+            pub fn compare_exchange(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                let at = Place::caller();
+                let Some(asked) = self.model.asked(stringify!($name)) else {
+                    return self.outside.compare_exchange(current, new, success, failure);
+                };
+                let about = said("compare_exchange", [current.into(), new.into()], [success, failure]);
+                let act = |loom: &inside::$name $(<$t>)?| {
+                    ordered(success, || loom.compare_exchange(current, new, success, failure))
+                };
+                asked.act(at, about.clone(), act, |came| {
+                    with(about, came.map(Value::from).map_err(Value::from))
+                })
+            }
+
+            /// The same; inside of a model it never fails without a reason.
+            ///
+            /// # Errors
+            /// What it holds, if that is not `current`; outside of a model also otherwise.
+            #[track_caller]
+            pub fn compare_exchange_weak(
+                &self,
+                current: $value,
+                new: $value,
+                success: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                match self.model.asked(stringify!($name)) {
+                    Some(_) => self.compare_exchange(current, new, success, failure),
+                    None => self.outside.compare_exchange_weak(current, new, success, failure),
+                }
+            }
+
+            /// Has it hold what `change` makes of what it holds, if that is anything, trying again where another thread
+            /// came in between. Returns what it held before.
+            ///
+            /// # Errors
+            /// What it holds, where `change` made nothing of that.
+            #[track_caller]
+            pub fn fetch_update(
+                &self,
+                set_order: Ordering,
+                fetch_order: Ordering,
+                mut change: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                let mut held = self.load(fetch_order);
+                while let Some(next) = change(held) {
+                    match self.compare_exchange_weak(held, next, set_order, fetch_order) {
+                        Ok(before) => return Ok(before),
+                        Err(now) => held = now,
+                    }
+                }
+                Err(held)
+            }
+
+            /// The value, taken out.
+            pub fn into_inner(self) -> $value {
+                match self.model.into_loom() {
+                    Some(loom) => loom.into_inner(),
+                    None => self.outside.into_inner(),
+                }
+            }
+        }
+
+        impl$(<$t>)? From<$value> for $name $(<$t>)? {
+            #[track_caller]
+            fn from(value: $value) -> Self {
+                Self::new(value)
+            }
+        }
+
+        impl$(<$t>)? fmt::Debug for $name $(<$t>)? {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // Looking at it would be an operation.
+                match Execution::current() {
+                    Some(_) => f.write_str(concat!(stringify!($name), "(…)")),
+                    None => self.outside.fmt(f),
+                }
+            }
+        }
+    };
+}
+
+/// Methods that change what is held and return what was held before.
+macro_rules! changes {
+    ($name:ident, $value:ty: $($method:ident, $doc:literal;)*) => {
+        impl $name {
+            $(
+                #[doc = concat!($doc, " Returns what it held before.")]
+                #[track_caller]
+                pub fn $method(&self, value: $value, order: Ordering) -> $value {
+                    let at = Place::caller();
+                    let Some(asked) = self.model.asked(stringify!($name)) else {
+                        return self.outside.$method(value, order);
+                    };
+                    let about = said(stringify!($method), [value.into()], [order]);
+                    let act = |loom: &inside::$name| ordered(order, || loom.$method(value, order));
+                    asked.act(at, about.clone(), act, |came| with(about, Ok((*came).into())))
+                }
+            )*
+        }
+
+        impl Default for $name {
+            #[track_caller]
+            fn default() -> Self {
+                Self::new(Default::default())
+            }
+        }
+    };
+}
+
+macro_rules! integers {
+    ($($name:ident $value:ty),*) => {
+        $(
+            atomic!($name, $value, "that");
+            changes!($name, $value:
+                fetch_add, "Adds, wrapping around.";
+                fetch_sub, "Subtracts, wrapping around.";
+                fetch_and, "Bitwise and.";
+                fetch_nand, "Bitwise nand.";
+                fetch_or, "Bitwise or.";
+                fetch_xor, "Bitwise exclusive or.";
+                fetch_max, "The greater one.";
+                fetch_min, "The lesser one.";
+            );
+        )*
+    };
+}
+
+integers!(AtomicU8 u8, AtomicU16 u16, AtomicU32 u32, AtomicUsize usize);
+integers!(AtomicI8 i8, AtomicI16 i16, AtomicI32 i32, AtomicIsize isize);
+#[cfg(target_pointer_width = "64")]
+integers!(AtomicU64 u64, AtomicI64 i64);
+
+atomic!(AtomicBool, bool, "that");
+changes!(AtomicBool, bool:
+    fetch_and, "And.";
+    fetch_nand, "Nand.";
+    fetch_or, "Or.";
+    fetch_xor, "Exclusive or.";
+);
+
+atomic!(AtomicPtr<T>, *mut T, "that");
+
+impl<T> Default for AtomicPtr<T> {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(std::ptr::null_mut())
+    }
+}

@@ -1,0 +1,266 @@
+//! Connections to the store: who holds one, in which transaction, and who waits, for a connection or for a row.
+//!
+//! Each process has a pool of them, and they are handed out in the order in which they were asked for. All of it dies
+//! with the process.
+
+use crate::search::choice::{Actor, Name, Place};
+use crate::system::clock::Wake;
+use crate::system::service::store::TxId;
+
+/// A connection that is held, or a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// Who holds or waits: an attempt of a process, in one of its incarnations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) process: Name,
+    pub(crate) incarnation: u32,
+    pub(crate) actor: Actor,
+}
+
+impl Owner {
+    fn shares_pool(&self, other: &Owner) -> bool {
+        (self.process, self.incarnation) == (other.process, other.incarnation)
+    }
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Connection,
+    Row { key: String, holder: TxId },
+}
+
+#[derive(Debug)]
+struct Held {
+    ticket: Ticket,
+    owner: Owner,
+    transaction: Option<TxId>,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    owner: Owner,
+    awaited: Awaited,
+    wake: Wake,
+    place: Place,
+}
+
+/// The connections of all processes.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    /// How many each process may have; as many as it wants unless told.
+    most: Option<usize>,
+    held: Vec<Held>,
+    /// Those who have waited longest first.
+    waiting: Vec<Waiting>,
+    tickets: u64,
+    /// How many of those held are in a transaction.
+    in_transaction: usize,
+    /// The processes that use the store, with their slots.
+    users: Vec<(Name, usize)>,
+}
+
+impl Connections {
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.most = Some(most);
+    }
+
+    pub(crate) fn is_limited(&self) -> bool {
+        self.most.is_some()
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn free(&self, owner: &Owner) -> usize {
+        let held = self.held.iter().filter(|held| held.owner.shares_pool(owner)).count();
+        self.most.map_or(usize::MAX, |most| most.saturating_sub(held))
+    }
+
+    /// Whether there is a connection for whoever asks: others may have asked before. `waits`: the ticket under which it
+    /// has waited.
+    pub(crate) fn may_connect(&self, owner: &Owner, waits: Option<Ticket>) -> bool {
+        let before = |other: &&Waiting| {
+            other.awaited == Awaited::Connection
+                && other.owner.shares_pool(owner)
+                && waits.is_none_or(|ticket| other.ticket < ticket)
+        };
+        self.free(owner) > self.waiting.iter().filter(before).count()
+    }
+
+    /// Takes a connection, if there is one.
+    pub(crate) fn connect(
+        &mut self,
+        owner: Owner,
+        transaction: Option<TxId>,
+        place: Place,
+        waits: Option<Ticket>,
+    ) -> Option<Ticket> {
+        if !self.may_connect(&owner, waits) {
+            return None;
+        }
+        waits.into_iter().for_each(|ticket| self.forget_wait(ticket));
+        let ticket = self.next_ticket();
+        self.in_transaction += usize::from(transaction.is_some());
+        self.held.push(Held { ticket, owner, transaction, place });
+        Some(ticket)
+    }
+
+    /// Gives a connection back. Returns who may have one now.
+    pub(crate) fn disconnect(&mut self, ticket: Ticket) -> Vec<Wake> {
+        let Some(at) = self.held.iter().position(|held| held.ticket == ticket) else { return Vec::new() };
+        let Held { owner, transaction, .. } = self.held.remove(at);
+        self.in_transaction -= usize::from(transaction.is_some());
+        self.served(&owner)
+    }
+
+    /// Those who wait for a connection of that pool and may have one.
+    fn served(&self, owner: &Owner) -> Vec<Wake> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let waits = |other: &&Waiting| other.awaited == Awaited::Connection && other.owner.shares_pool(owner);
+        let served = self.waiting.iter().filter(waits).take(self.free(owner));
+        served.map(|waiting| waiting.wake.clone()).collect()
+    }
+
+    /// Waits, or goes on waiting, in the place in the row that it has.
+    pub(crate) fn wait(
+        &mut self,
+        waits: Option<Ticket>,
+        owner: Owner,
+        awaited: Awaited,
+        place: Place,
+        wake: Wake,
+    ) -> Ticket {
+        let known = waits.and_then(|ticket| self.waiting.iter_mut().find(|known| known.ticket == ticket));
+        if let Some(known) = known {
+            (known.awaited, known.wake) = (awaited, wake);
+            return known.ticket;
+        }
+        let ticket = self.next_ticket();
+        self.waiting.push(Waiting { ticket, owner, awaited, wake, place });
+        ticket
+    }
+
+    fn forget_wait(&mut self, ticket: Ticket) {
+        self.waiting.retain(|waiting| waiting.ticket != ticket);
+    }
+
+    /// Waits no longer. Returns who comes next.
+    pub(crate) fn stop_waiting(&mut self, ticket: Ticket) -> Vec<Wake> {
+        let Some(at) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) else {
+            return Vec::new();
+        };
+        let Waiting { owner, .. } = self.waiting.remove(at);
+        self.served(&owner)
+    }
+
+    /// Locks on these rows were given up. Returns who waited for one of them.
+    pub(crate) fn released(&self, keys: &[String]) -> Vec<Wake> {
+        let waits =
+            |waiting: &&Waiting| matches!(&waiting.awaited, Awaited::Row { key, .. } if keys.contains(key));
+        self.waiting.iter().filter(waits).map(|waiting| waiting.wake.clone()).collect()
+    }
+
+    /// A process uses the store.
+    pub(crate) fn used_by(&mut self, process: Name, slots: usize) {
+        match self.users.iter_mut().find(|(known, _)| *known == process) {
+            Some((_, known)) => *known = slots.max(*known),
+            None => self.users.push((process, slots)),
+        }
+    }
+
+    /// The processes that have more slots than connections: their name, their slots, their connections.
+    pub(crate) fn too_few(&self) -> impl Iterator<Item = (Name, usize, usize)> + '_ {
+        let most = self.most.unwrap_or(usize::MAX);
+        self.users
+            .iter()
+            .filter(move |(_, slots)| most < *slots)
+            .map(move |(name, slots)| (*name, *slots, most))
+    }
+
+    /// All that an incarnation had is gone. Returns the transactions that are to be rolled back.
+    pub(crate) fn bury(&mut self, process: Name, incarnation: u32) -> Vec<TxId> {
+        let of_it = |owner: &Owner| (owner.process, owner.incarnation) == (process, incarnation);
+        self.waiting.retain(|waiting| !of_it(&waiting.owner));
+        let open = self.held.iter().filter(|held| of_it(&held.owner)).filter_map(|held| held.transaction);
+        let open: Vec<_> = open.collect();
+        self.held.retain(|held| !of_it(&held.owner));
+        self.in_transaction -= open.len();
+        open
+    }
+
+    /// Where `actor` has begun the last of the transactions that it has open.
+    #[inline]
+    pub(crate) fn in_transaction_since(&self, actor: Actor) -> Option<Place> {
+        if self.in_transaction == 0 {
+            return None;
+        }
+        let open =
+            self.held.iter().rev().find(|held| held.owner.actor == actor && held.transaction.is_some());
+        open.map(|held| held.place)
+    }
+
+    /// What `actor` waits for, and who has it, in words.
+    pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
+        let waiting = self.waiting.iter().find(|waiting| waiting.owner.actor == actor)?;
+        Some(self.why_waits(&waiting.owner, &waiting.awaited, waiting.place))
+    }
+
+    /// The same for one who is about to wait.
+    pub(crate) fn why_waits(&self, owner: &Owner, awaited: &Awaited, place: Place) -> String {
+        let what = match awaited {
+            Awaited::Connection => {
+                let (process, most) = (owner.process, self.most.unwrap_or_default());
+                let pool = self.held.iter().filter(|held| held.owner.shares_pool(owner));
+                let held: Vec<_> =
+                    pool.map(|held| format!("{} since {}", held.owner.actor, held.place)).collect();
+                format!(
+                    "a connection to the store: all {most} of the pool of `{process}` are held ({})",
+                    held.join(", ")
+                )
+            }
+            Awaited::Row { key, holder } => {
+                let by = self.held.iter().find(|held| held.transaction == Some(*holder));
+                let by = by.map_or("a transaction".to_owned(), |held| {
+                    format!("the transaction that {} began at {}", held.owner.actor, held.place)
+                });
+                format!("the row `{key}`, which is locked by {by}")
+            }
+        };
+        format!("at {place} for {what}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::clock::TaskId;
+
+    #[test]
+    fn a_connection_that_is_given_back_is_for_whoever_has_waited_longest() {
+        let owner = Owner { process: "worker".into(), incarnation: 1, actor: Actor::Test };
+        let place = Place::caller();
+        let mut connections = Connections::default();
+        connections.limit(1);
+        let held = connections.connect(owner, None, place, None).unwrap();
+        let [first, second] = [0, 1].map(|slot| {
+            let wake = Wake::Task(TaskId { slot, turn: 0 });
+            connections.wait(None, owner, Awaited::Connection, place, wake)
+        });
+        assert_eq!(connections.disconnect(held).len(), 1);
+        // It has not come yet: neither a newcomer nor the one behind it goes before it.
+        assert_eq!(connections.connect(owner, None, place, None), None);
+        assert_eq!(connections.connect(owner, None, place, Some(second)), None);
+        let held = connections.connect(owner, None, place, Some(first)).unwrap();
+        connections.disconnect(held);
+        assert!(connections.connect(owner, None, place, Some(second)).is_some());
+    }
+}

@@ -1,0 +1,324 @@
+//! What was done to the outside that a customer could notice, and the ledger of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hasher;
+use std::time::Duration;
+
+use serde::Serialize;
+use siphasher::sip::SipHasher13;
+
+use crate::search::choice::{Actor, Name, Place};
+
+/// Something done to the outside that a customer could notice: a charge, an email, a shipped order.
+///
+/// Two effects are the same if service, operation, key and body are.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Effect {
+    /// Who did it: `payments`.
+    pub service: Name,
+    /// What it did: `charge`.
+    pub operation: Name,
+    /// The idempotency key it bore, if any.
+    pub key: Option<String>,
+    /// What was asked for, as JSON, without the key.
+    #[serde(serialize_with = "as_json")]
+    pub body: String,
+    /// The id that the service gave it, derived from its content: `ch_63d74d53`.
+    pub id: String,
+    /// When, since the world began.
+    #[serde(skip)]
+    pub at: Duration,
+    /// Whether the test body did it itself, as a given.
+    pub given: bool,
+    #[serde(skip)]
+    pub(crate) by: Actor,
+    #[serde(skip)]
+    pub(crate) place: Option<Place>,
+    /// It is the telling of a failure.
+    #[serde(skip)]
+    pub(crate) tells: bool,
+}
+
+fn as_json<S: serde::Serializer>(body: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match serde_json::from_str::<serde_json::Value>(body) {
+        Ok(value) => value.serialize(serializer),
+        Err(_) => serializer.serialize_str(body),
+    }
+}
+
+impl Effect {
+    /// `payments.charge`
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.service, self.operation)
+    }
+
+    /// What makes two effects the same.
+    pub(crate) fn identity(&self) -> (Name, Name, Option<&str>, &str) {
+        (self.service, self.operation, self.key.as_deref(), &self.body)
+    }
+}
+
+impl PartialEq for Effect {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} {}", self.service, self.operation, self.body)?;
+        self.key.iter().try_for_each(|key| write!(f, " key {key:?}"))
+    }
+}
+
+/// A request that was answered with the stored answer of another one, because it bore the other's idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reuse {
+    pub(crate) service: Name,
+    pub(crate) operation: Name,
+    pub(crate) key: String,
+    /// What was asked for under the key first, and done.
+    pub(crate) first: String,
+    /// What was asked for now, and not done.
+    pub(crate) second: String,
+    pub(crate) by: Actor,
+    pub(crate) place: Option<Place>,
+}
+
+/// Every effect of a run, in the order in which they happened.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    effects: Vec<Effect>,
+    occurrences: Occurrences,
+    /// Requests that came to nothing because another one had borne their key.
+    pub(crate) reused: Vec<Reuse>,
+}
+
+impl Ledger {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A prefix and eight hex digits that say which effect this is: they derive from its content and from how many of
+    /// the same content came before, so that no other effect moves them.
+    pub(crate) fn id(
+        &mut self,
+        prefix: &str,
+        service: Name,
+        operation: Name,
+        key: Option<&str>,
+        body: &str,
+    ) -> String {
+        let content = fingerprint(&[service.as_str(), operation.as_str(), key.unwrap_or(body)]);
+        let occurrence = self.occurrences.next(content) + 1;
+        // The occurrence goes through the hash once more; two digests that differ little do not stay alike.
+        let mut hasher = SipHasher13::new();
+        hasher.write_u64(content);
+        hasher.write_u32(occurrence);
+        hex(prefix, hasher.finish() >> 32, 8)
+    }
+}
+
+/// A prefix and a number in so many hex digits. By hand: ids are made in every run, and formatting costs more than
+/// all the rest of them.
+pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
+    let mut text = Vec::with_capacity(prefix.len() + digits as usize);
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    String::from_utf8(text).expect("hex digits are text")
+}
+
+/// A number in decimal digits, without a `String` for it.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    from: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(mut number: u64) -> Self {
+        let (mut digits, mut from) = ([b'0'; 20], 19);
+        while number > 9 {
+            digits[from] += (number % 10) as u8;
+            number /= 10;
+            from -= 1;
+        }
+        digits[from] += number as u8;
+        Self { digits, from }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.from..]).expect("digits are text")
+    }
+}
+
+/// A digest of some texts, the same on every machine and in every release.
+pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
+    Fingerprint::of(parts).digest()
+}
+
+/// A digest to which further texts may be added.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(SipHasher13);
+
+impl Fingerprint {
+    pub(crate) fn of(parts: &[&str]) -> Self {
+        parts.iter().fold(Self(SipHasher13::new()), |digest, part| digest.and(part))
+    }
+
+    pub(crate) fn and(mut self, part: &str) -> Self {
+        self.0.write(part.as_bytes());
+        self.0.write_u8(0xff);
+        self
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.0.finish()
+    }
+}
+
+/// How often each content came so far. The first few need no memory of their own: mostly there are no more.
+#[derive(Debug, Default, Hash)]
+pub(crate) struct Occurrences {
+    few: [(u64, u32); 4],
+    others: BTreeMap<u64, u32>,
+}
+
+impl Occurrences {
+    /// How often this content came so far.
+    pub(crate) fn count(&self, content: u64) -> u32 {
+        let few = self.few.iter().find(|(known, count)| *known == content && *count > 0);
+        few.map_or_else(|| self.others.get(&content).copied().unwrap_or(0), |(_, count)| *count)
+    }
+
+    /// How often this content came before.
+    pub(crate) fn next(&mut self, content: u64) -> u32 {
+        for (known, count) in &mut self.few {
+            if *count == 0 {
+                *known = content;
+            }
+            if *known == content {
+                *count += 1;
+                return *count - 1;
+            }
+        }
+        let count = self.others.entry(content).or_insert(0);
+        *count += 1;
+        *count - 1
+    }
+}
+
+/// The effects of a world, to be asked about in a test.
+///
+/// ```
+/// # use retryproof::{World, service::payments::Charge};
+/// # retryproof::check(async |world: &World| {
+/// # world.process("worker", |p| {
+/// #     let payments = p.payments();
+/// #     p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500).key("k")).await.map(drop));
+/// # });
+/// # world.enqueue(6_u32);
+/// # world.settle().await;
+/// assert_eq!(world.effects().of("payments.charge").count(), 1);
+/// # });
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Effects(Vec<Effect>);
+
+impl Effects {
+    pub(crate) fn new(effects: Vec<Effect>) -> Self {
+        Self(effects)
+    }
+
+    /// Those of one kind, named as `service.operation`, or all those of a `service`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|e| e.service.as_str() == name || e.name() == name).cloned().collect())
+    }
+
+    /// Those whose body contains this text.
+    #[must_use]
+    pub fn with(&self, text: &str) -> Self {
+        Self(self.0.iter().filter(|e| e.body.contains(text)).cloned().collect())
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One after the other, in the order in which they happened.
+    pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Effects {
+    type Item = &'a Effect;
+    type IntoIter = std::slice::Iter<'a, Effect>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Effects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|effect| writeln!(f, "{effect}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extra_effect_does_not_move_the_ids_of_later_ones() {
+        let id =
+            |ledger: &mut Ledger, body: &str| ledger.id("", "payments".into(), "charge".into(), None, body);
+        let (mut one, mut other) = (Ledger::default(), Ledger::default());
+        let first = id(&mut one, "a");
+        let second = id(&mut one, "b");
+        assert_eq!(id(&mut other, "a"), first);
+        assert_ne!(id(&mut other, "a"), first, "the same content again is another effect");
+        assert_eq!(id(&mut other, "b"), second);
+    }
+
+    #[test]
+    fn ids_are_the_same_on_every_machine() {
+        let id = Ledger::default().id("", "payments".into(), "charge".into(), Some("order-6"), "{}");
+        assert_eq!(id, "7185fb14");
+    }
+
+    #[test]
+    fn occurrences_are_counted_however_many_contents_there_are() {
+        let mut seen = Occurrences::default();
+        for round in 0..3 {
+            for content in (0..20).rev() {
+                assert_eq!((seen.count(content), seen.next(content)), (round, round));
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_those_of_display() {
+        for number in [0, 9, 10, 1_099, u64::MAX] {
+            assert_eq!(Digits::of(number).text(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
+    }
+}

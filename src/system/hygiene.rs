@@ -1,0 +1,14 @@
+//! What works, and is asking for trouble. It is a warning, and no violation unless the test says so.
+
+use crate::search::choice::{Name, Place};
+
+/// Something that works and should not be done.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Hygiene {
+    /// A call to the outside while a transaction of the attempt's is open, and where that was begun.
+    OutsideCall { service: Name, operation: Name, place: Place, opened: Place },
+    /// A job enqueued while a transaction of the attempt's is open.
+    EnqueueInTransaction { kind: &'static str, place: Place, opened: Place },
+    /// A process that has more slots than connections to the store.
+    PoolTooSmall { process: Name, slots: usize, connections: usize },
+}

@@ -1,0 +1,12 @@
+//! What a world is made of: time, effects, jobs, queues, services, connections. Data and state machines without tasks,
+//! processes or handlers.
+
+pub(crate) mod clock;
+pub(crate) mod effect;
+pub(crate) mod job;
+pub(crate) mod queue;
+pub(crate) mod timeline;
+pub mod service;
+pub(crate) mod hygiene;
+pub(crate) mod connections;
+pub(crate) mod json_path;

@@ -1,0 +1,78 @@
+//! Jobs that have a key: there is one of each key at a time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Queue;
+use crate::system::job::{JobId, JobState};
+
+/// The last job that came in under each key, and its id.
+pub(super) type ByKey = BTreeMap<Box<str>, (u32, JobId)>;
+
+impl Queue {
+    /// The job that has this key, as long as it is there: one that has ended well is not.
+    pub(crate) fn with_key(&self, key: &str) -> Option<(u32, JobId)> {
+        let &(number, id) = self.by_key.get(key)?;
+        let state = self.job(number).state;
+        let is_there = state.is_waiting() || matches!(state, JobState::Running | JobState::Dead);
+        is_there.then_some((number, id))
+    }
+
+    /// The job has this key from now on.
+    pub(crate) fn give_key(&mut self, key: Box<str>, number: u32, id: JobId) {
+        self.by_key.insert(key, (number, id));
+    }
+
+    /// A job that waits is turned into another one, and is what it was: the same number, and the same id.
+    pub(crate) fn turn_into(
+        &mut self,
+        number: u32,
+        kind: &'static str,
+        payload: String,
+        serial: Option<Box<str>>,
+    ) {
+        self.withdraw(number);
+        self.leave_stream(number);
+        self.streams.forget(number);
+        if let Some(name) = serial {
+            self.streams.assign_serial(number, name);
+        }
+        let job = self.job_mut(number);
+        (job.kind, job.payload) = (kind, payload.into_boxed_str());
+        let trouble = job.trouble();
+        (trouble.failures, trouble.error, trouble.since) = (0, None, None);
+    }
+
+    /// A job that was withdrawn waits again, as a new one would.
+    pub(crate) fn wait_as_new(&mut self, number: u32, due: Duration, now: Duration) {
+        if due <= now {
+            self.set_ready(number, now);
+        } else {
+            self.wait(number, due, JobState::Scheduled);
+        }
+    }
+
+    /// Another one has the key of a job now: if it is begun already, it is not tried again.
+    pub(crate) fn supersede(&mut self, number: u32) {
+        match self.job(number).state {
+            JobState::Leased => self.give_up(number, JobState::Replaced),
+            JobState::Running => {
+                let job = self.job_mut(number);
+                job.trouble().superseded = true;
+                job.copies = 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a job that would wait again is over instead, since another one has its key.
+    pub(super) fn is_over_instead(&mut self, number: u32) -> bool {
+        let job = self.job_mut(number);
+        if !job.trouble.as_ref().is_some_and(|trouble| trouble.superseded) {
+            return false;
+        }
+        job.state = JobState::Replaced;
+        self.over(number);
+        true
+    }
+}

@@ -1,0 +1,533 @@
+//! The queue: what is ready, what waits for its time, what is dead. Knows nothing of handlers.
+//!
+//! The queue is durable: it outlives every crash. A job that a worker has taken is leased; when the worker dies, the
+//! job comes back when the lease ends.
+
+mod dead;
+mod keyed;
+mod lanes;
+mod locks;
+mod streams;
+
+pub(crate) use lanes::Head;
+pub(crate) use locks::{Held, LockKey, Owner};
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::system::effect::{Fingerprint, Occurrences};
+use crate::system::job::{Delivery, Job, JobId, JobState};
+use dead::DeadSet;
+use keyed::ByKey;
+use lanes::Lanes;
+use locks::Locks;
+use streams::Streams;
+
+/// How long after the death of its worker a leased job is handed out again (the visibility timeout).
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
+
+/// The turns of jobs that were put at the front lie before this one.
+const FIRST_TURN: u64 = 1 << 32;
+
+/// All jobs of a world, and where each of them is.
+#[derive(Debug, Default, Hash)]
+pub(crate) struct Queue {
+    jobs: Vec<Job>,
+    ready: Lanes,
+    /// Scheduled, retrying and leased jobs, by the time at which they become ready.
+    timed: BTreeMap<(Duration, u64), u32>,
+    turns: u64,
+    /// How often a job was put at the front.
+    fronts: u64,
+    dead: DeadSet,
+    /// Occurrences of each content, to derive ids from.
+    seen: Occurrences,
+    counts: Counts,
+    /// By their root: how many jobs came below one of their own kind.
+    families: BTreeMap<u32, u32>,
+    pub(crate) locks: Locks,
+    /// The jobs that were enqueued under a key of their own: one for each kind and key.
+    pub(crate) keyed: BTreeMap<(&'static str, Box<str>), (u32, JobId)>,
+    streams: Streams,
+    by_key: ByKey,
+    /// Jobs that wait for those before them in their streams.
+    blocked: usize,
+}
+
+/// What has been counted since the world began.
+#[derive(Clone, Copy, Debug, Default, Hash)]
+pub(crate) struct Counts {
+    /// Attempts that ended, well or not.
+    pub(crate) processed: u64,
+    /// Those that failed.
+    pub(crate) failed: u64,
+    /// Jobs that ended well.
+    pub(crate) done: u64,
+}
+
+/// A job to be taken in.
+#[derive(Debug)]
+pub(crate) struct New {
+    pub(crate) kind: &'static str,
+    pub(crate) payload: String,
+    /// In the past or now: ready at once.
+    pub(crate) due: Duration,
+    /// The job whose attempt enqueues it; 0: none does.
+    pub(crate) parent: u32,
+    /// The key of its stream, if it has one.
+    pub(crate) stream: Option<Box<str>>,
+    /// Of the jobs with this name one runs at a time.
+    pub(crate) serial: Option<Box<str>>,
+}
+
+impl Queue {
+    /// Takes a new job in.
+    pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
+        let New { kind, payload, due, parent, stream, serial } = new;
+        let number = self.jobs.len() as u32 + 1;
+        let content = Fingerprint::of(&[kind, &payload]);
+        let occurrence = self.seen.next(content.digest());
+        let id = JobId::nth(content, occurrence);
+        let (root, depth) = match parent {
+            0 => (number, 0),
+            parent => (self.job(parent).root, self.job(parent).depth + 1),
+        };
+        self.jobs.push(Job {
+            number,
+            attempts: 0,
+            kind,
+            payload: payload.into_boxed_str(),
+            id,
+            trouble: None,
+            at: now,
+            turn: 0,
+            parent,
+            root,
+            depth,
+            state: JobState::Ready,
+            could_not_run: false,
+            copies: 1,
+        });
+        if let Some(key) = stream {
+            self.streams.assign(number, kind, key);
+        }
+        if let Some(name) = serial {
+            self.streams.assign_serial(number, name);
+        }
+        self.wait_as_new(number, due, now);
+        (number, id)
+    }
+
+    /// The id that a job with this content will have when so many alike come before it.
+    pub(crate) fn id_to_come(&self, kind: &str, payload: &str, before: u32) -> JobId {
+        let content = Fingerprint::of(&[kind, payload]);
+        let occurrence = self.seen.count(content.digest()) + before;
+        JobId::nth(content, occurrence)
+    }
+
+    pub(crate) fn job(&self, number: u32) -> &Job {
+        &self.jobs[number as usize - 1]
+    }
+
+    pub(crate) fn job_mut(&mut self, number: u32) -> &mut Job {
+        &mut self.jobs[number as usize - 1]
+    }
+
+    pub(crate) fn jobs(&self) -> &[Job] {
+        &self.jobs
+    }
+
+    /// Ready jobs, the next one first. Costs as much as there are jobs.
+    pub(crate) fn ready(&self) -> Vec<u32> {
+        self.ready.in_order()
+    }
+
+    pub(crate) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Jobs that are ready but for those before them in their streams.
+    pub(crate) fn blocked_count(&self) -> usize {
+        self.blocked
+    }
+
+    /// The first ready job of each kind.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = Head> + '_ {
+        self.ready.heads()
+    }
+
+    /// Jobs that wait for their time, the next one first.
+    pub(crate) fn timed(&self) -> impl ExactSizeIterator<Item = (Duration, u32)> + '_ {
+        self.timed.iter().map(|((due, _), number)| (*due, *number))
+    }
+
+    /// The dead set, in the order in which they died.
+    pub(crate) fn dead(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
+        self.dead.jobs()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// When the next waiting job becomes ready.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.timed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Makes ready what is due.
+    pub(crate) fn promote(&mut self, now: Duration) {
+        while let Some(first) = self.timed.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            let number = first.remove();
+            let due = self.job(number).at;
+            self.set_ready(number, due);
+        }
+    }
+
+    fn next_turn(&mut self) -> u64 {
+        self.turns += 1;
+        FIRST_TURN + self.turns
+    }
+
+    fn set_ready(&mut self, number: u32, since: Duration) {
+        if self.is_over_instead(number) {
+            return;
+        }
+        let turn = self.next_turn();
+        let job = self.job_mut(number);
+        (job.state, job.at, job.turn) = (JobState::Ready, since, turn);
+        let kind = job.kind;
+        if !self.streams.is_unused() && !self.streams.join(number) {
+            self.job_mut(number).state = JobState::Blocked;
+            self.blocked += 1;
+            return;
+        }
+        self.ready.push(kind, turn, number);
+    }
+
+    /// The job stands in the way of nobody any more.
+    fn leave_stream(&mut self, number: u32) {
+        if self.streams.is_unused() {
+            return;
+        }
+        let Some(next) = self.streams.leave(number) else { return };
+        if self.job(next).state == JobState::Blocked {
+            self.blocked -= 1;
+            self.set_ready(next, self.job(next).at);
+        }
+    }
+
+    /// Whether the streams let a waiting job be taken, if it were its time.
+    pub(crate) fn may_come_next(&self, number: u32) -> bool {
+        // Those that are due join their stream one after the other.
+        let is_before = |&(_, other): &(Duration, u32)| self.streams.are_together(number, other);
+        self.streams.is_unused()
+            || self.streams.is_its_turn(number)
+                && self
+                    .timed()
+                    .find(is_before)
+                    .is_none_or(|(_, first)| first == number || !self.job(number).state.waits_for_its_time())
+    }
+
+    fn wait(&mut self, number: u32, due: Duration, state: JobState) {
+        if self.is_over_instead(number) {
+            return;
+        }
+        let turn = self.next_turn();
+        let job = self.job_mut(number);
+        (job.state, job.at, job.turn) = (state, due, turn);
+        self.timed.insert((due, turn), number);
+    }
+
+    /// Takes a waiting job from wherever it waits.
+    fn withdraw(&mut self, number: u32) {
+        let job = self.job(number);
+        let (kind, at, turn) = (job.kind, job.at, job.turn);
+        match job.state {
+            JobState::Ready => drop(self.ready.remove(kind, turn)),
+            JobState::Scheduled | JobState::Retrying | JobState::Leased => {
+                self.timed.remove(&(at, turn));
+            }
+            JobState::Blocked => self.blocked -= 1,
+            _ => {}
+        }
+    }
+
+    /// A waiting job is leased to whoever asks. Its attempt is counted.
+    pub(crate) fn take(&mut self, number: u32) {
+        self.withdraw(number);
+        if !self.streams.is_unused() {
+            self.streams.join(number);
+        }
+        let job = self.job_mut(number);
+        job.state = JobState::Running;
+        job.attempts += 1;
+    }
+
+    /// The job was taken but not begun: as if it had not been taken, but that it goes to the back.
+    pub(crate) fn untake(&mut self, number: u32, now: Duration) {
+        self.job_mut(number).attempts -= 1;
+        self.set_ready(number, now);
+    }
+
+    /// The job ended well.
+    pub(crate) fn acknowledge(&mut self, number: u32, now: Duration) {
+        self.counts.processed += 1;
+        self.counts.done += 1;
+        let job = self.job_mut(number);
+        job.copies -= 1;
+        job.state = JobState::Done;
+        if job.copies > 0 {
+            self.set_ready(number, now);
+        } else {
+            self.over(number);
+        }
+    }
+
+    /// Nothing more comes of the job, unless somebody takes it up by hand.
+    fn over(&mut self, number: u32) {
+        if !self.locks.is_unused() {
+            self.locks.over(number);
+        }
+        self.leave_stream(number);
+    }
+
+    /// The job ended well, but the queue did not hear of it: it will hand it out once more.
+    pub(crate) fn deliver_again(&mut self, number: u32) {
+        self.job_mut(number).copies += 1;
+    }
+
+    /// Counts a failure.
+    pub(crate) fn note_failure(&mut self, number: u32, now: Duration, error: String) {
+        self.counts.processed += 1;
+        self.counts.failed += 1;
+        let trouble = self.job_mut(number).trouble();
+        trouble.failures += 1;
+        trouble.error = Some(error);
+        trouble.since.get_or_insert(now);
+    }
+
+    /// The job is tried again at `due`.
+    pub(crate) fn retry(&mut self, number: u32, due: Duration) {
+        self.wait(number, due, JobState::Retrying);
+        if self.streams.lets_others_go_first(number) {
+            self.leave_stream(number);
+        }
+    }
+
+    /// The job comes again at `due`; its attempt was no failure.
+    pub(crate) fn put_back(&mut self, number: u32, now: Duration, due: Duration) {
+        self.job_mut(number).trouble().interruptions += 1;
+        if due <= now {
+            self.set_ready(number, now);
+        } else {
+            self.wait(number, due, JobState::Scheduled);
+        }
+    }
+
+    /// The job was interrupted: it is the next one to be taken, and its attempt was no failure.
+    pub(crate) fn put_back_first(&mut self, number: u32, now: Duration) {
+        self.fronts += 1;
+        let turn = FIRST_TURN - self.fronts;
+        let job = self.job_mut(number);
+        job.trouble().interruptions += 1;
+        (job.state, job.at, job.turn) = (JobState::Ready, now, turn);
+        let kind = job.kind;
+        self.ready.push_first(kind, turn, number);
+    }
+
+    /// The job goes to the dead set.
+    pub(crate) fn bury(&mut self, number: u32, now: Duration) {
+        let job = self.job_mut(number);
+        job.state = JobState::Dead;
+        job.trouble().deaths += 1;
+        self.lay_with_the_dead(number, now);
+    }
+
+    fn lay_with_the_dead(&mut self, number: u32, now: Duration) {
+        for forgotten in self.dead.push(now, number) {
+            self.job_mut(forgotten).state = JobState::Forgotten;
+        }
+        self.over(number);
+    }
+
+    /// The job goes to the dead set because another one has its lock. It has not failed, and nobody hears of it.
+    pub(crate) fn reject(&mut self, number: u32, now: Duration, reason: String) {
+        self.withdraw(number);
+        let job = self.job_mut(number);
+        job.state = JobState::Dead;
+        let trouble = job.trouble();
+        (trouble.error, trouble.rejected) = (Some(reason), true);
+        self.lay_with_the_dead(number, now);
+    }
+
+    /// The job could not be run at all: it goes to the dead set with the reason.
+    pub(crate) fn bury_unrun(&mut self, number: u32, now: Duration, reason: String) {
+        self.note_failure(number, now, reason);
+        self.job_mut(number).could_not_run = true;
+        self.bury(number, now);
+    }
+
+    /// The job is over, whatever it still had to do: popped by a drain, discarded, cleared.
+    pub(crate) fn give_up(&mut self, number: u32, state: JobState) {
+        self.withdraw(number);
+        self.job_mut(number).state = state;
+        self.over(number);
+    }
+
+    /// Takes a job out of the dead set and makes it ready. False if it is not there.
+    pub(crate) fn retry_dead(&mut self, number: u32, now: Duration) -> bool {
+        let was_dead = self.dead.remove(number);
+        if was_dead {
+            self.set_ready(number, now);
+        }
+        was_dead
+    }
+
+    /// All jobs, when the world ends.
+    pub(crate) fn take_jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// The worker of a running job died at `now`.
+    pub(crate) fn worker_died(&mut self, number: u32, delivery: Delivery, now: Duration) {
+        match delivery {
+            Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
+            Delivery::AtMostOnce => {
+                self.job_mut(number).state = JobState::Lost;
+                self.leave_stream(number);
+            }
+        }
+    }
+
+    /// The worker of a running job goes on, but slower than its lease: the job is handed out again when that is over.
+    /// Returns when.
+    pub(crate) fn lease_runs_out(&mut self, number: u32, now: Duration) -> Duration {
+        let over = now.saturating_add(LEASE);
+        self.wait(number, over, JobState::Leased);
+        over
+    }
+
+    /// Whether this attempt still holds the lease of its job.
+    pub(crate) fn is_held_by(&self, number: u32, attempt: u32) -> bool {
+        let job = self.job(number);
+        job.state == JobState::Running && job.attempts == attempt
+    }
+
+    /// Whether nothing is ready and nothing waits for its time.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.ready.len() == 0 && self.timed.is_empty()
+    }
+
+    /// Counts a job that has one of its own kind before it among its parents. Returns how many have come of the same root.
+    pub(crate) fn count_in_family(&mut self, number: u32) -> u32 {
+        let (kind, mut parent) = (self.job(number).kind, self.job(number).parent);
+        while parent != 0 && self.job(parent).kind != kind {
+            parent = self.job(parent).parent;
+        }
+        if parent == 0 {
+            return 0;
+        }
+        let size = self.families.entry(self.job(number).root).or_insert(0);
+        *size += 1;
+        *size
+    }
+
+    /// The kinds on the way from a job to the job that enqueued it, and so on, until a kind comes again: the cycle
+    /// in which jobs enqueue jobs.
+    pub(crate) fn cycle(&self, number: u32) -> Vec<&'static str> {
+        let mut kinds = vec![self.job(number).kind];
+        let mut parent = self.job(number).parent;
+        while parent != 0 {
+            let kind = self.job(parent).kind;
+            kinds.push(kind);
+            if kinds[0] == kind {
+                break;
+            }
+            parent = self.job(parent).parent;
+        }
+        kinds.reverse();
+        kinds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn enqueue(queue: &mut Queue, payload: &str, due: Duration) -> JobId {
+        let new = New { kind: "k", payload: payload.to_owned(), due, parent: 0, stream: None, serial: None };
+        queue.enqueue(new, Duration::ZERO).1
+    }
+
+    fn take(queue: &mut Queue) -> Option<u32> {
+        let job = queue.heads().next()?.job;
+        queue.take(job);
+        Some(job)
+    }
+
+    #[test]
+    fn jobs_become_ready_in_the_order_of_their_time() {
+        let mut queue = Queue::default();
+        enqueue(&mut queue, "late", 9 * S);
+        enqueue(&mut queue, "soon", 2 * S);
+        enqueue(&mut queue, "now", Duration::ZERO);
+        assert_eq!(take(&mut queue), Some(3));
+        assert_eq!(take(&mut queue), None);
+        queue.promote(10 * S);
+        assert_eq!((take(&mut queue), take(&mut queue), take(&mut queue)), (Some(2), Some(1), None));
+    }
+
+    #[test]
+    fn a_job_whose_worker_died_comes_back_when_the_lease_ends() {
+        let mut queue = Queue::default();
+        enqueue(&mut queue, "x", Duration::ZERO);
+        let job = take(&mut queue).unwrap();
+        queue.worker_died(job, Delivery::AtLeastOnce, 5 * S);
+        queue.promote(5 * S + LEASE - S);
+        assert_eq!(take(&mut queue), None);
+        queue.promote(5 * S + LEASE);
+        assert_eq!(take(&mut queue), Some(job));
+        assert_eq!(queue.job(job).attempts, 2);
+        queue.worker_died(job, Delivery::AtMostOnce, 5 * S);
+        assert!(queue.is_idle());
+        assert_eq!(queue.job(job).state, JobState::Lost);
+    }
+
+    #[test]
+    fn of_a_stream_the_first_may_come_next_and_of_those_that_are_scheduled_the_one_that_is_due_first() {
+        let mut queue = Queue::default();
+        for (due, stream) in [(0, "s"), (5, "s"), (3, "s"), (9, "t")] {
+            let (payload, stream) = (String::new(), Some(stream.into()));
+            let new = New { kind: "k", payload, due: due * S, parent: 0, stream, serial: None };
+            queue.enqueue(new, Duration::ZERO);
+        }
+        let may = |queue: &Queue| (1..=4).filter(|&job| queue.may_come_next(job)).collect::<Vec<_>>();
+        assert_eq!(may(&queue), [1, 4]);
+        queue.give_up(1, JobState::Cleared);
+        assert_eq!(may(&queue)[1..], [3, 4]);
+        // One that is taken before its time stands in its stream from then on: also while it waits to be tried again.
+        queue.take(3);
+        queue.retry(3, 30 * S);
+        assert_eq!(may(&queue), [4]);
+        queue.promote(5 * S);
+        assert_eq!(may(&queue), [3, 4]);
+    }
+
+    #[test]
+    fn ids_derive_from_content_and_occurrence() {
+        let mut one = Queue::default();
+        let mut other = Queue::default();
+        let a = enqueue(&mut one, "a", S);
+        let b = enqueue(&mut one, "b", S);
+        enqueue(&mut other, "extra", S);
+        assert_eq!(enqueue(&mut other, "b", S), b);
+        assert_eq!(enqueue(&mut other, "a", S), a);
+        assert_ne!(enqueue(&mut other, "a", S), a);
+    }
+}

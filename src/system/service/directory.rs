@@ -1,0 +1,149 @@
+//! The services of a world: the built-in ones, and those that the test has put in, by name.
+
+use std::any::{Any, type_name};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Service;
+use super::door::Door;
+use super::email::EmailService;
+use super::error_catcher::ErrorCatcher;
+use super::fulfillment::Fulfillment;
+use super::payments::Payments;
+use super::store::Database;
+use crate::search::choice::Name;
+
+/// The name of the store, as a service and as a state.
+pub(crate) const STORE: &str = "store";
+
+/// Names that a test cannot give to a service of its own: the built-in ones, and what shares their scenarios' text.
+const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_catcher", STORE, "queue"];
+
+/// Why a process has no such service.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoService {
+    #[error(
+        "there is no service `{name}`; put it into the world with `world.service(\"{name}\", …)`, before `world.process(…)`"
+    )]
+    Unknown { name: Name },
+    #[error("the service `{name}` is {known}, and was asked for as {wanted}")]
+    OtherType { name: Name, known: &'static str, wanted: &'static str },
+    #[error(
+        "the service `{name}` is there already; give each service a name of its own, other than those of the built-in ones and `queue`"
+    )]
+    Taken { name: Name },
+}
+
+/// A service behind its door, as all handles to it share it.
+type Shared<S> = Arc<Mutex<Door<S>>>;
+
+/// What is wanted of a door whatever the service.
+trait AnyDoor: Send + Sync {
+    fn state(&self) -> Option<String>;
+    fn looks_at_the_clock(&self) -> bool;
+}
+
+impl<S: Service> AnyDoor for Mutex<Door<S>> {
+    fn state(&self) -> Option<String> {
+        self.lock().unwrap_or_else(PoisonError::into_inner).state()
+    }
+
+    fn looks_at_the_clock(&self) -> bool {
+        self.lock().unwrap_or_else(PoisonError::into_inner).looks_at_the_clock()
+    }
+}
+
+/// A service that the test has put in: once by its type, once without.
+struct Own {
+    typed: Arc<dyn Any + Send + Sync>,
+    any: Arc<dyn AnyDoor>,
+    of: &'static str,
+}
+
+/// The services of one world.
+#[derive(Default)]
+pub(crate) struct Directory {
+    pub(crate) payments: Shared<Payments>,
+    pub(crate) email: Shared<EmailService>,
+    pub(crate) fulfillment: Shared<Fulfillment>,
+    own: Mutex<BTreeMap<Name, Own>>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// Puts a service in.
+    pub(crate) fn add<S: Service>(&self, name: Name, service: S) -> Result<Shared<S>, NoService> {
+        if TAKEN.contains(&name.as_str()) {
+            return Err(NoService::Taken { name });
+        }
+        self.put(name, service)
+    }
+
+    fn put<S: Service>(&self, name: Name, service: S) -> Result<Shared<S>, NoService> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if own.contains_key(&name) {
+            return Err(NoService::Taken { name });
+        }
+        let door = Arc::new(Mutex::new(Door::new(service)));
+        own.insert(name, Own { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
+        Ok(door)
+    }
+
+    /// The error catcher. Few worlds want one: it is made when it is first asked for.
+    pub(crate) fn error_catcher(&self) -> Shared<ErrorCatcher> {
+        let name = Name::from("error_catcher");
+        let known = self.get(name).or_else(|_| self.put(name, ErrorCatcher::default()));
+        known.expect("nothing else may have that name")
+    }
+
+    /// The store. It is made when it is first asked for.
+    pub(crate) fn store(&self) -> Shared<Database> {
+        self.store_if_there().unwrap_or_else(|| {
+            self.put(STORE.into(), Database::default()).expect("nothing else may have that name")
+        })
+    }
+
+    /// The store, if anybody has asked for it.
+    pub(crate) fn store_if_there(&self) -> Option<Shared<Database>> {
+        self.get(STORE.into()).ok()
+    }
+
+    /// What is in the store and stays there, as JSON, if anybody has asked for it.
+    pub(crate) fn stored(&self) -> Option<(Name, String)> {
+        let store = self.store_if_there()?;
+        let rows = store.lock().unwrap_or_else(PoisonError::into_inner).service.compared();
+        Some((STORE.into(), rows))
+    }
+
+    /// The service of that name.
+    pub(crate) fn get<S: Service>(&self, name: Name) -> Result<Shared<S>, NoService> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(found) = own.get(&name) else { return Err(NoService::Unknown { name }) };
+        let other = NoService::OtherType { name, known: found.of, wanted: type_name::<S>() };
+        found.typed.clone().downcast().map_err(|_| other)
+    }
+
+    fn all(&self) -> Vec<Arc<dyn AnyDoor>> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<dyn AnyDoor>> =
+            vec![self.payments.clone(), self.email.clone(), self.fulfillment.clone()];
+        all.extend(own.values().map(|own| own.any.clone()));
+        all
+    }
+
+    /// All that what the services answer depends on, if each of them tells.
+    pub(crate) fn states(&self) -> Option<Vec<String>> {
+        self.all().iter().map(|door| door.state()).collect()
+    }
+
+    /// Whether what one of them answers depends on when records were made.
+    pub(crate) fn look_at_the_clock(&self) -> bool {
+        self.all().iter().any(|door| door.looks_at_the_clock())
+    }
+}
