@@ -354,23 +354,52 @@ fn real_time_decides_only_where_the_map_says() {
     );
 }
 
-/// Pages in Markdown, and what each of their relative links leads to.
-fn links() -> Vec<(String, PathBuf)> {
+/// A link from one page in Markdown to another, or to a heading of its own.
+struct Link {
+    page: PathBuf,
+    to: PathBuf,
+    anchor: Option<String>,
+}
+
+impl Link {
+    fn leads_somewhere(&self) -> bool {
+        let Some(anchor) = &self.anchor else { return self.to.exists() };
+        let Ok(text) = std::fs::read_to_string(&self.to) else { return false };
+        prose(&text).filter(|line| line.starts_with('#')).any(|heading| anchor_of(heading) == *anchor)
+    }
+}
+
+/// The lines that are not code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_code = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    })
+}
+
+/// The anchor of a heading, as GitHub and mdBook make it.
+fn anchor_of(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn links() -> Vec<Link> {
     let mut pages = Vec::new();
     pages_under(&root(), &mut pages);
     let mut links = Vec::new();
     for page in pages {
         let text = std::fs::read_to_string(&page).unwrap();
-        let mut is_code = false;
-        for line in text.lines() {
-            is_code ^= line.trim_start().starts_with("```");
-            for link in line.split("](").skip(1).filter(|_| !is_code) {
-                let Some(to) = link.split([')', '#']).next() else { continue };
-                if !to.is_empty() && !to.contains("://") && !to.contains("::") {
-                    let name = page.strip_prefix(root()).unwrap().display().to_string();
-                    links.push((name, page.parent().unwrap().join(to)));
-                }
+        for link in prose(&text).flat_map(|line| line.split("](").skip(1)) {
+            let Some((to, _)) = link.split_once(')').filter(|(to, _)| !to.contains("::")) else { continue };
+            if to.contains("://") {
+                continue;
             }
+            let (file, anchor) = to.split_once('#').map_or((to, None), |(file, anchor)| (file, Some(anchor)));
+            let to = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            links.push(Link { page: page.clone(), to, anchor: anchor.map(str::to_owned) });
         }
     }
     links
@@ -388,13 +417,17 @@ fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A link from one page to another leads to a file of the repository.
+/// A link from one page to another leads to a file of the repository, and to a heading that it has.
 #[test]
 fn links_between_pages_lead_somewhere() {
     let links = links();
-    assert!(links.len() > 30, "only {} links found", links.len());
-    let broken: Vec<_> = links.iter().filter(|(_, to)| !to.exists()).collect();
-    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(links.iter().filter(|link| link.anchor.is_some()).count() > 30);
+    assert!(links.iter().filter(|link| link.anchor.is_none()).count() > 50);
+    let broken = links.iter().filter(|link| !link.leads_somewhere());
+    let broken: Vec<_> = broken
+        .map(|Link { page, to, anchor }| format!("{}: {} {anchor:?}", page.display(), to.display()))
+        .collect();
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
 /// Each decision is in the index, and each specification in theirs.
