@@ -214,6 +214,8 @@ mod guide {
     mod stack {}
     #[doc = include_str!("../guide/src/crash-points.md")]
     mod crash_points {}
+    #[doc = include_str!("../guide/src/faq.md")]
+    mod faq {}
 }
 
 #[doc = include_str!("../docs/cookbook.md")]
