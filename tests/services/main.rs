@@ -4,6 +4,7 @@ mod answers;
 mod faults;
 mod keys;
 mod own;
+mod rows;
 mod told;
 
 use retryproof::{Explore, Report, Verdict};
