@@ -41,7 +41,7 @@ fn each_violation_is_told_once_and_as_what_it_is() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_eq!(summaries(&report), ["job `Order` is gone: its worker died and the queue had forgotten it"]);
+    assert_eq!(summaries(&report), ["job `Order` was lost when its worker crashed: the queue had forgotten it"]);
     // What the body says itself is enough.
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.process("worker", |p| {
@@ -162,7 +162,7 @@ fn jobs_are_compared_by_payload_and_end() {
             world.settle().await;
         })
     };
-    let never = "job `u32` never came into the world";
+    let never = "job `u32` was never enqueued";
     assert_violated(&enqueued(false), never, "test job#1.1:start=crash");
     assert_violated(&enqueued(true), never, "test job#1.1/queue.enqueue:call=refused");
     // A job that dies, but not after a crash.

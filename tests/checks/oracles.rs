@@ -271,7 +271,7 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let report = delivered(Delivery::AtMostOnce);
     assert_violated(
         &report,
-        "job `Order` is gone: its worker died and the queue had forgotten it",
+        "job `Order` was lost when its worker crashed: the queue had forgotten it",
         "test job#1.1:start=crash",
     );
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));

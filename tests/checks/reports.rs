@@ -38,7 +38,7 @@ fn a_report_shows_the_line_the_timeline_and_the_difference() {
         "error[RP0002]: payments.charge happened twice, expected once",
         "--> tests/checks/reports.rs:",
         "payments.charge(unkeyed(order.id)).await?",
-        "attempt 1: payments.charge happens, but its reply is lost: the job sees an error",
+        "attempt 1: payments.charge happens, but its reply is lost",
         "attempt 2: payments.charge happens again",
         "what happened\n  t+0s      enqueued job#1 Order {\"id\":6}",
         "  ← again",

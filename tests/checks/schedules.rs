@@ -133,7 +133,7 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
-    assert!(text.contains("is overtaken here by attempt 1 of job#2"), "{text}");
+    assert!(text.contains("attempt 1 of job#2 runs here"), "{text}");
     assert!(text.contains("job#1 · attempt 1 goes on"), "{text}");
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
@@ -265,7 +265,7 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
     assert_violated(&report, twice, "test job#1.1/payments.charges:pause=past-lease");
     let text = report.to_string();
     for part in [
-        "attempt 1: the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs",
+        "attempt 1: the worker stalls past its lease: the job is redelivered while this attempt is still running",
         "t+60s     job#1 Order {\"id\":1} · attempt 2 on worker",
         "          job#1 · attempt 1 goes on",
         "done; the queue has given the job to another",

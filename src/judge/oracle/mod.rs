@@ -58,7 +58,7 @@ pub(crate) enum Finding {
     Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
     /// A job ended dead, and not of what went wrong: it failed oftener than anything did.
     Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
-    /// A job is gone: its worker died, and the queue had forgotten it.
+    /// A job was lost when its worker crashed, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and nobody was told.
     Untold { kind: &'static str, payload: String },

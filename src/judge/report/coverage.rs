@@ -52,7 +52,13 @@ impl Met {
                 Actor::Attempt { job, .. } => hasher.write(kind_of(job).as_bytes()),
                 other => other.hash(&mut hasher),
             }
-            (label.site, label.point, choice.kind, choice.options.len()).hash(&mut hasher);
+            (label.site, label.point, choice.kind).hash(&mut hasher);
+            match choice.options {
+                Options::Faults(faults) => faults.hash(&mut hasher),
+                // How many tasks there are to choose from is no difference.
+                Options::Counted(_) | Options::Others(_) => {}
+                named => named.len().hash(&mut hasher),
+            }
             if self.known.insert(hasher.finish()) {
                 let options = self.points.entry(point(label, &kind_of)).or_default();
                 options.extend(unusual(choice.options));
@@ -75,8 +81,8 @@ impl Met {
 /// The names of the options past the ordinary one; how many tasks there are to choose from is no name.
 fn unusual(options: Options) -> Vec<String> {
     match options {
-        Options::Named(names) => names.iter().skip(1).map(|name| (*name).to_owned()).collect(),
         Options::Counted(_) | Options::Others(_) => vec!["other".to_owned()],
+        named => (1..named.len()).map(|option| named.name(option)).collect(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Actor, Choice, Kind, Site};
+use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site};
 use crate::system::service::STORE;
 
 /// Runs that were drawn past the bound.
@@ -79,15 +79,18 @@ impl fmt::Display for Stopped {
 /// What was not explored although the world has something that it would apply to, by the choices of the run in which
 /// nothing goes wrong, and by how many deviations of a kind there may be.
 pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
-    let offers = |choice: &Choice, option: &str| (1..choice.options.len()).any(|at| choice.options.name(at) == option);
-    let any = |option: &str| reference.iter().any(|choice| offers(choice, option));
+    let faults = |choice: &Choice| match choice.options {
+        Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
+        _ => Vec::new(),
+    };
+    let any = |fault: Fault| reference.iter().any(|choice| faults(choice).contains(&fault));
     // The harness's own services: what the code reaches outside is not for it to take down.
     let service = |choice: &&Choice| match choice.label.site {
-        Site::Call { service, .. } => choice.label.point == "call" && !matches!(service.as_str(), "queue"),
+        Site::Call { service, .. } => choice.label.point == Point::Call && !matches!(service.as_str(), "queue"),
         _ => false,
     };
     let calls: Vec<&Choice> = reference.iter().filter(service).collect();
-    let is_read = |call: &&&Choice| !offers(call, "reply-lost") && !offers(call, "timed-out-but-done");
+    let is_read = |call: &&&Choice| !faults(call).contains(&Fault::ReplyLost);
     let is_search = |call: &&&Choice| {
         matches!(call.label.site, Site::Call { service, .. } if service.as_str() != STORE) && is_read(call)
     };
@@ -106,16 +109,16 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     }
     let is_attempt = |choice: &&Choice| matches!(choice.label.actor, Actor::Attempt { .. });
     let attempts = || reference.iter().filter(is_attempt);
-    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == "pause") {
+    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == Point::Pause) {
         unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
     }
-    if !calls.is_empty() && !any("outage") {
+    if !calls.is_empty() && !any(Fault::Outage) {
         unexplored.push("outages (`outages` of the service)".to_owned());
     }
-    if calls.iter().any(|call| is_search(&call)) && !any("stale") {
+    if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
-    if has(Kind::Crash) && !any("stop") {
+    if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.deploys()`)".to_owned());
     }
     if has(Kind::Crash) && !has(Kind::Delay) {

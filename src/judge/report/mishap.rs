@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::search::choice::{Actor, Choice, Kind, Label, Place, Site};
+use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Label, Options, Place, Point, Site};
 use crate::system::job::{Job, short_kind};
 use crate::system::timeline::{Event, What};
 
@@ -17,8 +17,11 @@ pub(crate) struct Mishap {
     pub(crate) who: String,
     /// The call, or the other place, where it was met.
     at: Call,
-    point: &'static str,
-    option: String,
+    point: Point,
+    option: u32,
+    fault: Option<Fault>,
+    /// The process was told to stop, and did not die.
+    is_deploy: bool,
     /// The last call of the attempt that had happened by then: nothing lies between it and the deviation that changes
     /// anything outside.
     pub(crate) after: Option<Call>,
@@ -39,32 +42,35 @@ impl Mishap {
     }
 
     fn of(record: &[Choice], at: usize, jobs: &[Job]) -> Self {
-        let Choice { kind, label, options, taken } = record[at];
-        let option = options.name(taken as usize);
+        let choice = record[at];
+        let Choice { kind, label, options, taken } = choice;
         let before = &record[..at];
-        let its = |choice: &&Choice| choice.label.actor == label.actor;
-        // A call whose reply is lost has happened; so has one after which the process dies.
-        let is_done = label.point == "happened" || label.point == "replied" || has_happened(&option);
-        let here = matches!(label.site, Site::Call { .. }) && is_done;
-        let last = before.iter().rposition(|choice| {
-            its(&choice)
-                && (choice.label.point == "happened"
-                    || choice.taken != 0 && has_happened(&choice.options.name(choice.taken as usize)))
-        });
-        let after = match (here && label.point != "replied", last) {
-            (true, _) => Some((site(label.site), nth(before, label, "before"))),
-            (false, Some(at)) => {
-                let label = record[at].label;
-                Some((site(label.site), nth(&record[..at], label, "before")))
-            }
-            (false, None) => None,
+        let is_call = matches!(label.site, Site::Call { .. });
+        let here = is_call && (label.point == Point::Happened || choice.fault().is_some_and(writes));
+        let nth_call = |at: usize| (site(record[at].label.site), nth(&record[..at], record[at].label, Point::Before));
+        let has_happened = |earlier: &Choice| {
+            let is_its = earlier.label.actor == label.actor;
+            is_its && (earlier.label.point == Point::Happened || earlier.fault().is_some_and(writes))
         };
-        let who = who(label.actor, jobs);
-        let nth = match label.site {
-            Site::Call { .. } if label.point != "before" => nth(before, label, "before"),
-            _ => nth(before, label, label.point) + 1,
+        let after = match here {
+            true => Some(nth_call(at)),
+            false => before.iter().rposition(has_happened).map(nth_call),
         };
-        Self { kind, who, at: (site(label.site), nth), point: label.point, option, after }
+        let nth = match is_call && label.point != Point::Before {
+            true => nth(before, label, Point::Before),
+            false => nth(before, label, label.point) + 1,
+        };
+        let is_deploy = matches!(options, Options::Ending if Ending::at_option(taken as usize) != Ending::Crash);
+        Self {
+            kind,
+            who: who(label.actor, jobs),
+            at: (site(label.site), nth),
+            point: label.point,
+            option: taken,
+            fault: choice.fault(),
+            is_deploy,
+            after,
+        }
     }
 
     /// Whether it is only a matter of who goes on, where nothing fails.
@@ -74,36 +80,31 @@ impl Mishap {
 
     /// A few words for it: `a lost reply`.
     pub(crate) fn in_brief(&self) -> &'static str {
-        match (self.kind, self.point, self.option.as_str()) {
-            (Kind::Crash, _, "stop" | "interrupt") => "a deploy",
-            (Kind::Crash, ..) => "a crash",
-            (Kind::Fault, _, "stale") => "a stale read",
-            (Kind::Fault, _, option) if option.starts_with("outage") => "an outage",
-            (Kind::Fault, _, option) if has_happened(option) => "a lost reply",
-            (Kind::Fault, _, "refused") => "a refused enqueue",
-            (Kind::Fault, ..) => "a failed call",
-            (Kind::Delivery, "pause", _) => "a stalled worker",
-            (Kind::Delivery, ..) => "a second delivery",
-            (Kind::Schedule, ..) => "another order",
-            (Kind::Delay, ..) => "a delay",
+        match (self.kind, self.fault) {
+            (Kind::Crash, _) if self.is_deploy => "a deploy",
+            (Kind::Crash, _) => "a crash",
+            (_, Some(Fault::StaleRead)) => "a stale read",
+            (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",
+            (_, Some(Fault::Refused)) => "a refused enqueue",
+            (_, Some(fault)) if fault.happens() => "a lost reply",
+            (Kind::Fault, _) => "a failed call",
+            (Kind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
+            (Kind::Delivery, _) => "a second delivery",
+            (Kind::Schedule, _) => "another order",
+            (Kind::Delay, _) => "a delay",
         }
     }
 }
 
-/// Whether a call that ends like this has happened all the same.
-fn has_happened(option: &str) -> bool {
-    matches!(option, "reply-lost" | "half-a-reply") || option.ends_with("-but-done")
+/// Whether a call that fails like this has changed something all the same.
+fn writes(fault: Fault) -> bool {
+    fault.happens() && fault != Fault::StaleRead
 }
 
 /// How often the actor of a label met this point of its site before.
-fn nth(before: &[Choice], label: Label, point: &'static str) -> usize {
-    before
-        .iter()
-        .filter(|choice| {
-            let other = choice.label;
-            other.actor == label.actor && other.site == label.site && other.point == point
-        })
-        .count()
+fn nth(before: &[Choice], label: Label, point: Point) -> usize {
+    let is_it = |other: Label| (other.actor, other.site, other.point) == (label.actor, label.site, point);
+    before.iter().filter(|choice| is_it(choice.label)).count()
 }
 
 fn who(actor: Actor, jobs: &[Job]) -> String {
@@ -120,7 +121,7 @@ fn site(site: Site) -> String {
     match site {
         Site::Call { service, operation } => format!("{service}.{operation}"),
         Site::Attempt => "attempt".to_owned(),
-        Site::Wait(what) => what.to_owned(),
+        Site::Wait(what) => what.to_string(),
         Site::Line(line) => line.function.name.to_owned(),
         Site::Queue => "queue".to_owned(),
     }
@@ -140,10 +141,10 @@ impl Courses {
                 }
             }
         };
-        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.label.point == "happened") {
+        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.label.point == Point::Happened) {
             let (label, who) = (choice.label, who(choice.label.actor, jobs));
             if is_first(&who, label.actor) {
-                let call = (site(label.site), nth(&record[..at], label, "before"));
+                let call = (site(label.site), nth(&record[..at], label, Point::Before));
                 courses.happened.entry(who).or_default().push(call);
             }
         }
