@@ -42,7 +42,7 @@ use crate::engine::state::Weather;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{LineMap, Report, Samples, Stopped, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
-use crate::search::choice::Plan;
+use crate::search::choice::{Plan, forget};
 use crate::search::explore::{Bounds, Exhaustive, Share};
 use crate::{World, engine::panics};
 
@@ -158,6 +158,7 @@ impl Explore {
         share: Share,
         explore: impl FnOnce(Exploration<'_>) -> R,
     ) -> R {
+        forget();
         let ground = self.ground();
         let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
         let (orders, torn, progress) = (OnceLock::new(), OnceLock::new(), Progress::new(test));

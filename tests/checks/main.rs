@@ -17,6 +17,7 @@ mod sampling;
 mod schedules;
 mod services;
 mod shards;
+mod telling;
 mod threads;
 mod waits;
 

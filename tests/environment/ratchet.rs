@@ -187,3 +187,103 @@ fn several_processes_record_at_once() {
     let beside = std::fs::read_dir(package.join("tests")).unwrap().count();
     assert_eq!(beside, 1, "nothing is left beside it");
 }
+
+fn recording<'v>() -> [(&'v str, &'v str); 1] {
+    [("RETRYPROOF_BASELINE", "record")]
+}
+
+/// What a red test with this scene says that is new.
+fn news(package: &Folder, scene: &str, version: &str) -> Vec<String> {
+    let text = run(package, scene, version, &[]).red();
+    let new = "new since tests/retryproof-baseline.json was recorded: ";
+    text.lines().filter_map(|line| line.strip_prefix(new)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_known_fault_hides_no_deadlock() {
+    let package = Folder::new();
+    run(&package, "mails_twice", "", &recording()).green();
+    run(&package, "mails_twice", "", &[]).green();
+    let new = news(&package, "mails_twice", "waits");
+    assert!(!new.is_empty() && new.iter().all(|line| line.starts_with("stuck: ")), "{new:#?}");
+}
+
+#[test]
+fn an_assertion_that_is_known_to_fail_hides_no_effect() {
+    let package = Folder::new();
+    run(&package, "asserts", "", &recording()).green();
+    run(&package, "asserts", "", &[]).green();
+    let new = news(&package, "asserts", "unkeyed");
+    assert!(!new.is_empty(), "the charge is repeated");
+    assert!(new.iter().all(|line| line.starts_with("payments.charge happened twice")), "{new:#?}");
+}
+
+#[test]
+fn an_assertion_that_is_known_to_fail_hides_no_other_one() {
+    let package = Folder::new();
+    run(&package, "asserts", "", &recording()).green();
+    run(&package, "asserts", "mended", &[]).green();
+    let new = news(&package, "asserts", "other");
+    assert!(!new.is_empty() && new.iter().all(|line| line.contains("the test body panicked")), "{new:#?}");
+}
+
+#[test]
+fn a_residual_at_one_call_hides_no_fault_at_another() {
+    let package = Folder::new();
+    run(&package, "claims", "", &recording()).green();
+    run(&package, "claims", "", &[]).green();
+    let new = news(&package, "claims", "keeps");
+    assert_eq!(new, ["payments.charge never happened, expected once, by a fault at u32/payments.charge"]);
+    // The report leads with what is new: the charge, and not the claim.
+    let text = run(&package, "claims", "keeps", &[]).red();
+    assert!(text.contains("/payments.charge:call="), "{text}");
+    // The other way round: what was known is gone, and is no reason to fail.
+    let package = Folder::new();
+    run(&package, "claims", "keeps", &recording()).green();
+    let text = run(&package, "claims", "", &[]).green();
+    assert!(text.contains("gone since tests/retryproof-baseline.json was recorded"), "{text}");
+}
+
+#[test]
+fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
+    let package = Folder::new();
+    run(&package, "asks_for_much", "", &recording()).green();
+    run(&package, "asks_for_much", "", &[]).green();
+    for (version, less) in [
+        ("punctual", "`u32/sleep:timer` is no longer met"),
+        ("undeployed", "=stop` is no longer explored"),
+        ("available", "`u32/payments.charge:call=outage` is no longer explored"),
+        ("unwarned", "`deny_warnings` is no longer asked for"),
+        ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
+        ("blind", "`ignore(\"paid\", \"$\")` is new"),
+    ] {
+        for shard in ["", "1/2", "2/2"] {
+            let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();
+            let line = text.lines().find(|line| line.contains(less));
+            let begins = "covered less than tests/retryproof-baseline.json has recorded: ";
+            assert!(line.is_some_and(|line| line.starts_with(begins)), "{version}, shard {shard}: {text}");
+        }
+    }
+    for shard in ["1/2", "2/2"] {
+        run(&package, "asks_for_much", "", &[("RETRYPROOF_SHARD", shard)]).green();
+    }
+}
+
+#[test]
+fn what_only_runs_with_failures_meet_is_covered_too() {
+    let package = Folder::new();
+    run(&package, "compensates", "compensates", &recording()).green();
+    let text = run(&package, "compensates", "", &[]).red();
+    assert!(text.contains("`u32/email.send:call` is no longer met after a failure"), "{text}");
+    run(&package, "compensates", "compensates", &[]).green();
+}
+
+#[test]
+fn a_baseline_of_the_old_format_says_what_to_do() {
+    let package = Folder::new();
+    package.write(FILE, "{ \"format\": 1, \"tests\": {} }");
+    let text = compare(&package, "").red();
+    let what = "its format is 1, and this version of retryproof knows 2; delete the file and record it again with \
+        `RETRYPROOF_BASELINE=record cargo test`";
+    assert!(text.contains(what), "{text}");
+}

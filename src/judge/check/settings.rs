@@ -261,8 +261,14 @@ impl Explore {
     /// longer made, a line that is no longer reached. When a violation is gone it passes and says so. A test that was never
     /// recorded passes if it is retry-proof. With `CI` set nothing is ever recorded.
     ///
-    /// A violation is known by what it is about and by what sort of deviation brings it about, so that lines and files may
-    /// move. Hence its limit: a second mail that is sent twice in the same way as a first one that is known is not new.
+    /// A violation is known by what is wrong, and by what leads there: the call of the job, by its operation and its place
+    /// among the calls of that operation, and the sort of deviation; so lines and files may move. A known fault hides
+    /// nothing else: no fault at another call, no deadlock, no effect, no other assertion.
+    ///
+    /// Less is covered, too, when the test no longer asks for [`World::deploys`](crate::World::deploys), outages, delays or
+    /// [`World::deny_warnings`](crate::World::deny_warnings), or newly lets something pass
+    /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). A shard is held to the same, but for
+    /// what only runs with a deviation meet.
     pub fn ratchet(mut self) -> Self {
         self.ratchet = true;
         self

@@ -2,7 +2,7 @@
 //! closely: the innermost line of the code under test, not that of an adapter or of another crate between them.
 
 use std::backtrace::Backtrace;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::Location;
@@ -21,6 +21,8 @@ pub(crate) struct Place {
 
 thread_local! {
     static IS_CLOSE: Cell<bool> = const { Cell::new(false) };
+    /// Where the code under test calls the harness itself: to look again would cost a millisecond each time.
+    static DIRECT: RefCell<BTreeSet<Place>> = const { RefCell::new(BTreeSet::new()) };
 }
 
 /// Whether places are looked up closely on this thread, to be handed on to threads that it starts.
@@ -30,6 +32,11 @@ pub(crate) fn is_close() -> bool {
 
 pub(crate) fn look_closely(is_close: bool) {
     IS_CLOSE.set(is_close);
+}
+
+/// Forgets what was looked up: so one exploration sees nothing of another.
+pub(crate) fn forget() {
+    DIRECT.take();
 }
 
 /// Runs `code` with places looked up closely.
@@ -49,8 +56,16 @@ impl Place {
     #[track_caller]
     pub(crate) fn caller() -> Self {
         let location = Location::caller();
-        let close = || under_test(&frames(&Backtrace::force_capture().to_string()), location.file(), &Folders::here());
-        if IS_CLOSE.get() { close().unwrap_or(Self::of(location)) } else { Self::of(location) }
+        let place = Self::of(location);
+        if !IS_CLOSE.get() || DIRECT.with_borrow(|direct| direct.contains(&place)) {
+            return place;
+        }
+        let frames = frames(&Backtrace::force_capture().to_string());
+        let close = under_test(&frames, location.file(), &Folders::here());
+        if close.is_none() {
+            DIRECT.with_borrow_mut(|direct| direct.insert(place));
+        }
+        close.unwrap_or(place)
     }
 
     pub(crate) fn of(location: &'static Location<'static>) -> Self {
