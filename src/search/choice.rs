@@ -15,7 +15,7 @@ pub use self::name::Name;
 
 pub(crate) use self::fault::{Fault, FaultSet};
 pub(crate) use self::options::{Ending, Options};
-pub(crate) use self::place::{Place, closely, forget, is_close, look_closely};
+pub(crate) use self::place::{Look, Place, forget, look, looking, set_look};
 pub(crate) use self::point::{Point, WaitKind};
 pub(crate) use self::sampled::{Dice, Pct, Random};
 #[cfg(feature = "proptest")]

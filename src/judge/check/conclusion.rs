@@ -11,7 +11,7 @@ use crate::judge::report::{
     without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Name, Plan, Site, closely};
+use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
 use crate::search::scenario::Scenario;
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
@@ -23,7 +23,7 @@ impl Exploration<'_> {
     /// Runs a scenario again and takes down what happens.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
-        let mut ran = closely(|| run(self.basis.body, course, &self.ground));
+        let mut ran = looking(Look::Close, || run(self.basis.body, course, &self.ground));
         // What a run has left undone that went no further is no finding beside that.
         let findings = match ran.outcome.end {
             End::Stuck(_) => Vec::new(),
@@ -43,7 +43,13 @@ impl Exploration<'_> {
         // The places of this run are looked up more closely than those of others.
         let subject = without_places(&group.subject);
         let is_it = |finding: &Finding| without_places(&finding.subject()) == subject;
-        let Some(at) = showing.findings.iter().position(is_it) else {
+        let is_hygiene = |finding: &Finding| matches!(finding, Finding::Unhygienic(_));
+        let position = showing.findings.iter().position(is_it);
+        let position = position.or_else(|| match is_hygiene(&group.finding) {
+            true => showing.findings.iter().position(is_hygiene),
+            false => None,
+        });
+        let Some(at) = position else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
             return Err(nondeterministic(&format!(
                 "`{scenario}`: the first time {what}, the second time not"
@@ -61,9 +67,9 @@ impl Exploration<'_> {
     }
 
     /// The calls of the jobs when nothing goes wrong.
-    fn courses(&self) -> Courses {
+    pub(super) fn courses(&self) -> Courses {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
-        let ran = closely(|| run(self.basis.body, course, &self.ground));
+        let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
         Courses::new(&ran.record, &ran.outcome.jobs, &ran.events)
     }
 
@@ -274,8 +280,7 @@ fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
     let mut all = entry.iter().map(told);
     let first = all.next().expect("an entry has a first group");
     all.fold(first, |mut first, other| {
-        first.runs += other.runs;
-        first.paths.extend(other.paths);
+        first.absorb(other);
         first
     })
 }

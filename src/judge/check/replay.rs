@@ -53,6 +53,8 @@ fn say_once(scenario: &Scenario, test: &str) {
 impl Exploration<'_> {
     pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
         self.look_at_overlap();
+        // Places of the replay are named as those of an exploration are.
+        self.courses();
         if scenario.test() != self.basis.test {
             self.notes.push(words::of_another_test(scenario.test()));
         }

@@ -238,6 +238,11 @@ fn has_dropped_a_call(before: &[Event], end: &Event) -> bool {
     count(|what| matches!(what, What::Called { request, .. } if !request.is_empty())) > count(|what| matches!(what, What::Replied { .. }))
 }
 
+/// What is left to do about two deliveries at once if the service knows no keys: no job can do better.
+pub(super) fn without_keys(effect: &str) -> String {
+    format!("if the service takes no key, world.allow(\"{effect}\", Guarantee::AtLeastOnce) accepts it")
+}
+
 impl Code {
     pub(super) fn of(finding: &Finding, after: After) -> Self {
         match finding {
@@ -329,10 +334,7 @@ impl Code {
                 "both calls bear the same key, and {effect} does not honor it; use a service that does (`Keys`), or look up before the call"
             ),
             _ if traits.is_cancelled => "a call was dropped before its answer came (`select!`, a timeout, or `drop`), and it may happen all the same; wait for the answer, or treat a dropped call as one whose reply is lost".to_owned(),
-            Code::RepeatedAtOnce if traits.is_keyless => format!(
-                "{}. If the service takes no key, exactly once is impossible: state world.allow(\"{effect}\", Guarantee::AtLeastOnce)",
-                self.help()
-            ),
+            Code::RepeatedAtOnce if traits.is_keyless => format!("{}\n{}", self.help(), without_keys(effect)),
             Code::MissingAfterError if traits.is_retried => "note that something is done only after it is done: the retry found what the failed attempt had noted, and did nothing".to_owned(),
             _ => self.help().to_owned(),
         }

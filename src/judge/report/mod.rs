@@ -144,6 +144,18 @@ impl Severity {
 }
 
 impl Violation {
+    /// Adds the ways of another one that has the same cause.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.paths.extend(other.paths);
+        // Two deliveries at once are beyond mending without a key, whatever else leads there.
+        if let Some((_, last_resort)) = other.help.split_once('\n') {
+            if other.code == Code::RepeatedAtOnce && !self.help.contains(last_resort) {
+                self.help.push_str(&format!("\n{last_resort}"));
+            }
+        }
+    }
+
     /// What it is about, by a name that stays the same when lines move. A test's assertion is known by its own text.
     pub(crate) fn stable_subject(&self) -> String {
         if self.oracle == Oracle::Body {
@@ -448,13 +460,13 @@ impl Report {
         &self.test
     }
 
-    /// What is pasted to see a scenario of this report again.
-    fn replay_line(&self, scenario: &Scenario) -> String {
+    /// What is pasted to see a scenario of this report again: a variable, and a command.
+    fn replay_line(&self, scenario: &Scenario) -> (String, &str) {
         #[cfg(feature = "proptest")]
         if let Some(case) = &self.case {
-            return format!("RETRYPROOF_SEED='{} {}' {}", self.test, case.seed, self.replay_command);
+            return (format!("RETRYPROOF_SEED='{} {}'", self.test, case.seed), &self.replay_command);
         }
-        format!("RETRYPROOF_REPLAY='{scenario}' {}", self.replay_command)
+        (format!("RETRYPROOF_REPLAY='{scenario}'"), &self.replay_command)
     }
 
     /// The report in colour, for a terminal.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::explored::explored;
 use super::{Report, Showing, Verdict, Violation, crossing, source, timeline, words};
+use crate::search::scenario::Scenario;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
 const MOST_LINES: usize = 60;
@@ -70,14 +71,18 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         page.line(format!("note: {note}"));
     }
     page.heading("explored");
-    explored(report).lines().for_each(|line| page.line(format!("  {line}")));
+    for line in explored(report).lines().flat_map(|line| wrapped(line, 2, MOST_COLUMNS - 2)) {
+        page.line(format!("  {line}"));
+    }
     for unexplored in &report.unexplored {
         page.line(format!("  not explored: {unexplored}"));
     }
     if let Some(code) = report.code() {
         let first = report.violations.first();
         page.line("");
-        page.line(format!("help: {}", first.map_or(code.help(), |first| first.help.as_str())));
+        for help in first.map_or(code.help(), |first| first.help.as_str()).lines() {
+            wrapped(&format!("help: {help}"), 6, MOST_COLUMNS).iter().for_each(|line| page.line(line));
+        }
         page.line(format!("see: {}", code.link()));
     }
     page.text
@@ -162,7 +167,36 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         }
     }
     page.heading("replay");
-    page.line(format!("  {}", report.replay_line(&showing.scenario)));
+    replay(report, &showing.scenario, "  ", page);
+}
+
+/// The line that is pasted to see a run again; too long for most terminals, two that are pasted as one.
+fn replay(report: &Report, scenario: &Scenario, indent: &str, page: &mut Page) {
+    let (scenario, command) = report.replay_line(scenario);
+    let line = format!("{indent}{scenario} {command}");
+    match line.chars().count() <= MOST_COLUMNS {
+        true => page.line(line),
+        false => {
+            page.line(format!("{indent}{scenario} \\"));
+            page.line(format!("{indent}  {command}"));
+        }
+    }
+}
+
+/// A text in lines that are no longer than they should be, those after the first one indented.
+fn wrapped(text: &str, indent: usize, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first line");
+        if line.trim().is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= most {
+            line.push_str(&format!(" {word}"));
+        } else {
+            lines.push(format!("{}{word}", " ".repeat(indent)));
+        }
+    }
+    lines
 }
 
 /// A line of what happened, or of an outcome; whole in a replay.
@@ -227,7 +261,7 @@ fn others(report: &Report, page: &mut Page) {
         page.line(format!("{}{place}", words::cut(&line, room)));
         if is_verbose {
             page.line(format!("    {}", words::causes(&violation.cause)));
-            page.line(format!("    {}", report.replay_line(scenario)));
+            replay(report, scenario, "    ", page);
         }
     }
     if !is_verbose {

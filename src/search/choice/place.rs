@@ -3,7 +3,7 @@
 
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
@@ -19,35 +19,52 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
+/// How places are looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Where the harness was called.
+    #[default]
+    Plain,
+    /// The same; and it is noted where each of these places was called from.
+    Survey,
+    /// The innermost line of the code under test.
+    Close,
+}
+
+/// From where each place that calls the harness was reached, in the run in which nothing goes wrong.
+type Survey = BTreeMap<Place, BTreeSet<Place>>;
+
 thread_local! {
-    static IS_CLOSE: Cell<bool> = const { Cell::new(false) };
+    static LOOK: Cell<Look> = const { Cell::new(Look::Plain) };
+    static SURVEY: RefCell<Survey> = const { RefCell::new(Survey::new()) };
     /// Where the code under test calls the harness itself: to look again would cost a millisecond each time.
     static DIRECT: RefCell<BTreeSet<Place>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// Whether places are looked up closely on this thread, to be handed on to threads that it starts.
-pub(crate) fn is_close() -> bool {
-    IS_CLOSE.get()
+/// How places are looked up on this thread, to be handed on to threads that it starts.
+pub(crate) fn look() -> Look {
+    LOOK.get()
 }
 
-pub(crate) fn look_closely(is_close: bool) {
-    IS_CLOSE.set(is_close);
+pub(crate) fn set_look(look: Look) {
+    LOOK.set(look);
 }
 
 /// Forgets what was looked up: so one exploration sees nothing of another.
 pub(crate) fn forget() {
     DIRECT.take();
+    SURVEY.take();
 }
 
-/// Runs `code` with places looked up closely.
-pub(crate) fn closely<R>(code: impl FnOnce() -> R) -> R {
-    struct Former(bool);
+/// Runs `code` with places looked up like this.
+pub(crate) fn looking<R>(look: Look, code: impl FnOnce() -> R) -> R {
+    struct Former(Look);
     impl Drop for Former {
         fn drop(&mut self) {
-            IS_CLOSE.set(self.0);
+            LOOK.set(self.0);
         }
     }
-    let _former = Former(IS_CLOSE.replace(true));
+    let _former = Former(LOOK.replace(look));
     code()
 }
 
@@ -57,15 +74,24 @@ impl Place {
     pub(crate) fn caller() -> Self {
         let location = Location::caller();
         let place = Self::of(location);
-        if !IS_CLOSE.get() || DIRECT.with_borrow(|direct| direct.contains(&place)) {
+        if LOOK.get() == Look::Plain || DIRECT.with_borrow(|direct| direct.contains(&place)) {
             return place;
         }
         let frames = frames(&Backtrace::force_capture().to_string());
-        let close = under_test(&frames, location.file(), &Folders::here());
-        if close.is_none() {
-            DIRECT.with_borrow_mut(|direct| direct.insert(place));
+        let users = users(&frames, place.file, &Folders::here());
+        if LOOK.get() == Look::Survey {
+            let outer = users.get(1).map(Frame::place);
+            SURVEY.with_borrow_mut(|survey| survey.entry(place).or_default().extend(outer));
+            return place;
         }
-        close.unwrap_or(place)
+        let is_shared = SURVEY.with_borrow(|survey| survey.get(&place).is_some_and(|outer| outer.len() > 1));
+        match under_test(&users, place, is_shared) {
+            Some(close) => close,
+            None => {
+                DIRECT.with_borrow_mut(|direct| direct.insert(place));
+                place
+            }
+        }
     }
 
     pub(crate) fn of(location: &'static Location<'static>) -> Self {
@@ -89,9 +115,16 @@ struct Frame {
 }
 
 impl Frame {
-    fn is_harness(&self) -> bool {
-        let name = self.function.trim_start_matches('<');
-        name.starts_with("retryproof::") || self.function.contains(" as retryproof::")
+    fn place(&self) -> Place {
+        Place { file: kept(&self.file.to_string_lossy()), line: self.line, column: self.column }
+    }
+
+    /// Whether it is code beside what is tested.
+    fn is_scaffolding(&self) -> bool {
+        self.file.components().any(|part| {
+            let name = part.as_os_str();
+            name == "tests" || name == "benches" || name == "examples"
+        })
     }
 
     /// Whether it is the method of a trait, `<Adapter as Gateway>::charge`: mostly what stands for a service in a test.
@@ -153,33 +186,39 @@ fn frames(text: &str) -> Vec<Frame> {
     frames
 }
 
-/// The innermost line of the code under test, if the harness was not called there itself.
-fn under_test(frames: &[Frame], caller: &str, folders: &Folders) -> Option<Place> {
-    let outside: Vec<&Frame> = frames
-        .iter()
-        .skip_while(|frame| frame.is_harness() || !frame.file.ends_with(caller))
-        .take_while(|frame| !frame.is_harness())
-        .collect();
-    let users: Vec<(&Frame, &Path)> =
-        outside.iter().filter_map(|frame| Some((*frame, folders.relative(&frame.file)?))).collect();
-    let is_scaffolding = |path: &Path| {
-        path.components().any(|part| {
-            let name = part.as_os_str();
-            name == "tests" || name == "benches" || name == "examples"
-        })
+/// The frames of the user's own code between the harness and the harness, the innermost first, with their paths as the
+/// compiler writes them. `caller`: the file from which the harness was called.
+fn users(frames: &[Frame], caller: &str, folders: &Folders) -> Vec<Frame> {
+    // Names are not always there, and paths are: the harness is where this file is.
+    let Some(harness) = frames.iter().find_map(|frame| {
+        let path = frame.file.to_str()?.strip_suffix("search/choice/place.rs")?;
+        Some(PathBuf::from(path))
+    }) else {
+        return Vec::new();
     };
-    let chosen = users.iter().position(|(_, path)| !is_scaffolding(path)).or_else(|| match &users[..] {
-        // What stands for a service beside the test, and a function that it is called by.
-        [(adapter, _), (job, _), ..] if adapter.is_trait_method() && !job.is_inner_closure() => Some(1),
+    let is_harness = |frame: &&Frame| frame.file.starts_with(&harness);
+    let outside = frames.iter().skip_while(|frame| is_harness(frame) || !frame.file.ends_with(caller));
+    let its = outside.take_while(|frame| !is_harness(frame));
+    its.filter_map(|frame| {
+        let file = folders.relative(&frame.file)?.to_owned();
+        Some(Frame { file, ..frame.clone() })
+    })
+    .collect()
+}
+
+/// The innermost line of the code under test, if the harness was not called there itself. `is_shared`: the place that
+/// called it is reached from several lines.
+fn under_test(users: &[Frame], caller: Place, is_shared: bool) -> Option<Place> {
+    let chosen = users.iter().position(|frame| !frame.is_scaffolding()).or_else(|| match users {
+        // What stands for a service beside the test, and a line that calls it.
+        [_, _, ..] if is_shared => Some(1),
+        [adapter, job, ..] if adapter.is_trait_method() && !job.is_inner_closure() => Some(1),
         [] => None,
         [..] => Some(0),
     })?;
-    let (frame, path) = users[chosen];
+    let place = users[chosen].place();
     // The compiler knows its own calls better: the column is that of the method.
-    if std::ptr::eq(*outside.first()?, frame) {
-        return None;
-    }
-    Some(Place { file: kept(path.to_str()?), line: frame.line, column: frame.column })
+    ((place.file, place.line) != (caller.file, caller.line)).then_some(place)
 }
 
 /// The text for as long as the process lives; there are as many as there are files.
@@ -198,22 +237,28 @@ fn kept(text: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const HARNESS: (&str, &str, u32) = ("retryproof::process::client::Client<S>::call", "/r/client.rs", 9);
-    const EXECUTOR: (&str, &str, u32) = ("retryproof::executor::Executor::poll", "/r/executor.rs", 9);
+    const HARNESS: (&str, &str, u32) = ("caller", "/r/src/search/choice/place.rs", 9);
+    const EXECUTOR: (&str, &str, u32) = ("poll", "/r/src/executor/mod.rs", 9);
     const ADAPTER: (&str, &str, u32) = ("<shop::Adapter as shop::Gateway>::charge", "tests/orders.rs", 4);
     const WRAPPER: (&str, &str, u32) = ("orders::it::{{closure}}::{{closure}}", "tests/orders.rs", 30);
 
-    /// The place that is named for a call with this stack between the harness and the executor. None: the caller's.
-    fn place(stack: &[(&str, &str, u32)]) -> Option<String> {
+    fn named(stack: &[(&str, &str, u32)], is_shared: bool) -> Option<String> {
         let frame = |(function, file, line): &(&str, &str, u32)| Frame {
             function: (*function).to_owned(),
             file: Path::new("/shop").join(file),
             line: *line,
             column: 5,
         };
-        let frames: Vec<_> = [&[HARNESS], stack, &[EXECUTOR]].concat().iter().map(frame).collect();
-        let place = under_test(&frames, stack[0].1, &Folders { root: "/shop".into() });
+        let frames: Vec<_> = [&[HARNESS], stack, &[EXECUTOR, WRAPPER]].concat().iter().map(frame).collect();
+        let caller = Place { file: kept(stack[0].1), line: stack[0].2, column: 9 };
+        let users = users(&frames, caller.file, &Folders { root: "/shop".into() });
+        let place = under_test(&users, caller, is_shared);
         place.map(|place| format!("{}:{}", place.file, place.line))
+    }
+
+    /// The place that is named for a call with this stack between the harness and the executor. None: the caller's.
+    fn place(stack: &[(&str, &str, u32)]) -> Option<String> {
+        named(stack, false)
     }
 
     #[test]
@@ -224,6 +269,13 @@ mod tests {
             let job = ("shop::complete::{{closure}}", "src/orders.rs", line);
             assert_eq!(place(&[ADAPTER, job, WRAPPER]), Some(format!("src/orders.rs:{line}")));
         }
+    }
+
+    #[test]
+    fn without_names_a_line_that_is_reached_from_several_is_an_adapter() {
+        let (adapter, job) = (("charge", "tests/orders.rs", 4), ("{closure#0}", "tests/orders.rs", 12));
+        assert_eq!(named(&[adapter, job], true), Some("tests/orders.rs:12".to_owned()));
+        assert_eq!(named(&[adapter, job], false), None);
     }
 
     #[test]
@@ -244,7 +296,7 @@ mod tests {
     #[test]
     fn without_line_tables_the_place_is_the_callers() {
         let frames = frames("   0: retryproof::x\n   1: shop::complete\n   2: main\n");
-        assert_eq!(under_test(&frames, "src/orders.rs", &Folders { root: "/shop".into() }), None);
+        assert_eq!(users(&frames, "src/orders.rs", &Folders { root: "/shop".into() }), []);
     }
 
     #[test]
