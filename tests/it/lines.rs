@@ -619,7 +619,7 @@ fn merging_finds_the_same_and_runs_less() {
     for deviations in 1..=2 {
         for (key, ignore) in bodies {
             let explore = |merge: bool| {
-                Explore::new().name("test").deviations(deviations).merge(merge).run(
+                Explore::new().name("test").deviations(deviations).merge(merge).keep_going().run(
                     async move |world: &World| {
                         if ignore {
                             world.ignore("log", "$");

@@ -145,7 +145,7 @@ fn what_happens_outside_again_is_found_and_what_may_happen_again_is_not() {
     for blocks in [false, true] {
         let report = inserting(blocks, true);
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-        let scenarios: Vec<_> = report.violations().iter().map(|found| found.scenario.to_string()).collect();
+        let scenarios = crate::support::scenarios(&report);
         assert!(scenarios.iter().any(|s| s == "t job#1.1/db.insert:call=reply-lost"), "{scenarios:?}");
         assert!(scenarios.iter().any(|s| s == "t job#1.1/db.insert:happened=crash"), "{scenarios:?}");
         assert_eq!(inserting(blocks, false).verdict(), Verdict::RetryProof);

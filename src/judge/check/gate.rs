@@ -89,7 +89,16 @@ impl Explore {
             Verdict::Incomplete => self.allow_incomplete && report.is_limited,
             _ => false,
         };
-        let (mut words, mut new) = (Vec::new(), (0..report.violations.len()).map(|at| (at, 0)).collect());
+        // Of each cause one way of each sort.
+        let mut new: Vec<(usize, usize)> = Vec::new();
+        for (at, violation) in report.violations.iter().enumerate() {
+            for (path, its) in violation.paths.iter().enumerate() {
+                if !violation.paths[..path].iter().any(|before| before.code == its.code) {
+                    new.push((at, path));
+                }
+            }
+        }
+        let mut words = Vec::new();
         if let Some(ratchet) = ratchet.filter(|_| !report.replayed) {
             let ruling = ratchet.rule(&report, passes);
             (passes, words, new) = (ruling.passes, ruling.words, ruling.new);

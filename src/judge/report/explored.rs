@@ -170,9 +170,9 @@ pub(super) fn explored(report: &Report) -> String {
         let share = report.share.map(|share| format!(" in shard {share}")).unwrap_or_default();
         format!("{runs} of at least {}{share}{violated}", report.at_least)
     };
-    let stopped = report.stopped.map(|stopped| format!("\n  {stopped}")).unwrap_or_default();
+    let stopped = report.stopped.map(|stopped| format!("\n{stopped}")).unwrap_or_default();
     report.samples.iter().fold(explored + &stopped, |explored, samples| {
-        format!("{explored}\n  besides, {samples}{}", failed(samples.violated, samples.runs))
+        format!("{explored}\nbesides, {samples}{}", failed(samples.violated, samples.runs))
     })
 }
 

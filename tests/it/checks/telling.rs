@@ -98,8 +98,8 @@ fn a_residual_at_one_call_does_not_hide_a_fault_at_another() {
         scenarios(report).iter().filter(|scenario| scenario.contains("payments.charge:call")).count()
     };
     assert!(!scenarios(&mended).is_empty(), "the claim whose reply is lost is left:\n{mended}");
-    assert_eq!(of_the_charge(&mended), 1, "the one whose reply is lost, and whose key is known: {mended}");
-    assert!(of_the_charge(&bug) > 1, "{bug}");
+    assert_eq!(of_the_charge(&mended), 0, "{mended}");
+    assert!(of_the_charge(&bug) > 0, "{bug}");
 }
 
 /// The mail takes two deviations to go wrong, the state one.
@@ -262,7 +262,8 @@ fn attempts_that_fail_alike_are_told_once() {
         });
     });
     let text = report.to_string();
-    assert_eq!(text.matches("failed: it runs already").count(), 1, "{text}");
+    // The one that comes while the first attempt stalls, and the first of those after it.
+    assert_eq!(text.matches("failed: it runs already").count(), 2, "{text}");
     assert!(text.contains(" of job#1 fail the same way\n"), "{text}");
     let scenario = report.violations()[0].scenario.to_string();
     let replay = explore(&one_deviation().replay(scenario), |p: &Process| {
