@@ -14,7 +14,7 @@ use crate::search::choice::{Kind, Name, Place};
 use crate::system::clock::TimerId;
 use crate::system::effect::Ledger;
 use crate::system::service::{
-    Answer, Cx, Door, Fault, Manner, Operation, STORE, Service, ServiceError, Sight,
+    Answer, Cx, Door, Environment, Fault, Manner, Operation, STORE, Service, ServiceError, Sight,
 };
 use crate::system::timeline::What;
 
@@ -235,6 +235,7 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
+            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
         }
     }
 
@@ -272,7 +273,17 @@ impl<S: Service> Client<S> {
         let (now, by, service) = (state.clock.now(), state.actor, self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
-        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag, tells: false };
+        let mut cx = Cx {
+            ledger: &mut ledger,
+            service,
+            now,
+            by,
+            given: false,
+            place,
+            lag,
+            tells: false,
+            inputs: None,
+        };
         copy.given(request, operation, &mut cx).result
     }
 }
