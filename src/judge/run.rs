@@ -15,7 +15,7 @@ use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
-use crate::search::choice::{Choice, Chooser, Divergence, Name, Plan};
+use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
@@ -142,14 +142,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
-    let (end, observed) = match catch_unwind(AssertUnwindSafe(|| world.look())) {
-        Err(payload) => (panicked(&*payload), Vec::new()),
-        Ok(Ok(observed)) => (end, observed),
-        Ok(Err((name, error))) => {
-            let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
-        }
-    };
+    let (end, observed) = look(&world, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -182,7 +175,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
-    let outage = deviations.any(|c| c.options.name(c.taken as usize).starts_with("outage"));
+    let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
         outage,
@@ -203,6 +196,18 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         spawned,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
+}
+
+/// The states under observation at the end of the run.
+fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
+    match catch_unwind(AssertUnwindSafe(|| world.look())) {
+        Err(payload) => (panicked(&*payload), Vec::new()),
+        Ok(Ok(observed)) => (end, observed),
+        Ok(Err((name, error))) => {
+            let message = format!("the state `{name}` cannot be written as JSON: {error}");
+            (End::Panicked(Panicked { message, place: None }), Vec::new())
+        }
+    }
 }
 
 /// Polls the body to its end.

@@ -6,7 +6,7 @@
 //! An [`Assignment`] is a total function from questions to answers: it names the answers that are not the first of
 //! their list, and every other question gets its first answer. So each assignment has exactly one fault-free run, even
 //! though runs with deviations may ask questions that the fault-free run does not ask
-//! (docs/decisions/inputs.md).
+//! (docs/decisions/027-inputs.md).
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::judge::run::{End, Outcome};
-use crate::search::choice::{Actor, Choice, Site};
+use crate::search::choice::{Actor, Choice, Point, Site};
 use crate::search::input::Asked;
 use crate::system::job::Job;
 use crate::world::Guarantee;
@@ -53,7 +53,7 @@ fn goes_on(record: &[Choice], at: usize, by: Actor) -> bool {
     let Actor::Attempt { job, .. } = by else { return false };
     let is_write = |choice: &&Choice| {
         let is_its = matches!(choice.label.actor, Actor::Attempt { job: other, .. } if other == job);
-        is_its && choice.label.point == "happened" && matches!(choice.label.site, Site::Call { .. })
+        is_its && choice.label.point == Point::Happened && matches!(choice.label.site, Site::Call { .. })
     };
     // The first is that of the refused call itself.
     record[at.min(record.len())..].iter().filter(is_write).nth(1).is_some()
