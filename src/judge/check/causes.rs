@@ -103,7 +103,10 @@ fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
         },
     };
     let place = match &shown.group.finding {
-        Finding::Repeated { .. } | Finding::Unexpected { .. } | Finding::Reused(_) => {
+        Finding::Repeated { .. }
+        | Finding::Unexpected { .. }
+        | Finding::Early { .. }
+        | Finding::Reused(_) => {
             shown.showing.done_at().map_or_else(by_course, CausePlace::Line)
         }
         Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } | Finding::Unhygienic(_) => {

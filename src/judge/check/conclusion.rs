@@ -2,8 +2,8 @@
 //! is to be noted.
 
 use super::causes::{self, Shown};
-use super::tally::Group;
-use super::{Exploration, MOST_ORDERS, nondeterministic};
+use super::tally::{Group, Instance, Swap};
+use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
@@ -12,7 +12,6 @@ use crate::judge::report::{
 };
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
-use crate::search::scenario::Scenario;
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
@@ -29,13 +28,14 @@ impl Exploration<'_> {
             End::Stuck(_) => Vec::new(),
             _ => self.findings(&ran.outcome),
         };
-        let scenario = Scenario::of_record(self.basis.test, &ran.record);
+        let scenario = self.scenario(&ran.record);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
         (ran, showing)
     }
 
     /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
     fn show_group(&mut self, group: Group) -> Result<Shown, String> {
+        self.enter(group.case);
         let (ran, mut showing) = self.show(group.plan.clone());
         if let (Finding::Stuck(_), End::Stuck(stuck)) = (&group.finding, &ran.outcome.end) {
             showing.findings = vec![Finding::Stuck(stuck.clone())];
@@ -67,10 +67,16 @@ impl Exploration<'_> {
     }
 
     /// The calls of the jobs when nothing goes wrong.
-    pub(super) fn courses(&self) -> Courses {
-        let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
-        let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
-        Courses::new(&ran.record, &ran.outcome.jobs, &ran.events)
+    pub(super) fn courses(&mut self) -> Courses {
+        let mut courses = Courses::default();
+        for case in 0..self.cases.len() {
+            self.enter(case);
+            let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
+            let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
+            courses.absorb(Courses::new(&ran.record, &ran.outcome.jobs, &ran.events));
+        }
+        self.enter(0);
+        courses
     }
 
     /// The report. The smallest scenario of each cause is run once more to be shown, and so are the others, for their
@@ -110,15 +116,20 @@ impl Exploration<'_> {
         }
         self.is_poisoned = self.tally.poisoned.is_some();
         match self.tally.poisoned.take() {
-            Some((plan, _)) if first.is_none() => first = Some(self.show(plan).1),
-            Some((_, error)) => self.notes.push(words::poisoned(&error)),
+            Some(Instance { case, plan, .. }) if first.is_none() => {
+                self.enter(case);
+                first = Some(self.show(plan).1);
+            }
+            Some(Instance { reason, .. }) => self.notes.push(words::poisoned(&reason)),
             None => {}
         }
+        self.enter(0);
         let lines = self.map_lines();
+        self.note_inputs();
         self.note_failures();
         self.note_guarantees();
         self.note_limits();
-        if exhausted && self.tally.runs == 1 && self.basis.share.is_all() {
+        if exhausted && self.tally.runs == self.cases.len() as u64 && self.basis.share.is_all() {
             self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
         }
         let samples = std::mem::take(&mut self.samples);
@@ -156,8 +167,14 @@ impl Exploration<'_> {
 
     /// What was too much to be looked at.
     fn note_limits(&mut self) {
-        if self.tally.by_orders && self.orders().cut {
-            self.notes.insert(0, words::orders_cut(MOST_ORDERS));
+        if !self.tally.swaps.is_empty() {
+            let swaps = std::mem::take(&mut self.tally.swaps);
+            let runs = swaps.iter().map(|swap| swap.runs).sum();
+            let Swap { before, after, difference, .. } = &swaps[0];
+            self.notes.push(words::swapped(runs, before, after, difference, swaps.len() - 1));
+        }
+        if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
+            self.notes.push(words::undecided(self.tally.undecided_runs, tried));
         }
         if self.tally.crowded || self.basis.reference.outcome.crowded {
             self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
@@ -214,7 +231,7 @@ impl Exploration<'_> {
                 _ => recovery(&self.findings(&ran.outcome)),
             };
             let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
-            let scenario = Scenario::of_record(self.basis.test, &ran.record);
+            let scenario = self.scenario(&ran.record);
             map.add(line, LineCrash { scenario, after_crash, after_recovery });
         }
         map

@@ -1,16 +1,17 @@
 //! By what a test passes or fails, and what it leaves behind: failing scenarios for the next run, which tries them
 //! first; a summary for CI; words for whoever reads along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::panic::Location;
 use std::path::PathBuf;
 
 use super::baseline::Ratchet;
+use super::inputs::Wanted;
 use super::kept::{Kept, KeptScenario};
 use super::reference::Reference;
 use super::surroundings::{in_colour, say};
-use super::tally::kind_of;
+use super::tally::{Tally, kind_of};
 use super::{Exploration, Explore, apart, summary};
 use crate::World;
 use crate::judge::report::{Coverage, Met, Report, Verdict, unreached};
@@ -125,7 +126,10 @@ impl Explore {
             return None;
         }
         let share = self.share().ok()?;
-        self.begin(body, test, share, |exploration| exploration.try_first(kept))
+        // Scenarios name their inputs, which may be other ones than those of today.
+        let named = kept.iter().map(|kept| kept.scenario.wanted_inputs().to_vec());
+        let wanted = Wanted::AllAnd(named.collect());
+        self.begin(body, test, (share, wanted), |exploration| exploration.try_first(kept))
     }
 }
 
@@ -135,10 +139,15 @@ impl Exploration<'_> {
         if self.reference_is_no_good().is_some() {
             return None;
         }
+        // What is wrong with a reference run the exploration tells.
+        self.tally = Tally::of_references(self.cases.len());
         let mut tried = 0;
         for KeptScenario { scenario, stays_in } in kept {
+            let Some(case) = self.case_of(scenario) else { continue };
+            self.enter(case);
             let ran = self.run(Plan::Wanted(scenario.wanted().to_vec()));
-            if let Some(divergence) = &ran.divergence {
+            let input = self.no_such_input(&ran).map(|error| error.to_string());
+            if let Some(divergence) = input.or(ran.divergence.as_ref().map(ToString::to_string)) {
                 if let Some(file) = stays_in {
                     let file = file.display();
                     say(&format!(
@@ -179,15 +188,18 @@ impl Exploration<'_> {
         if !settings.ratchet {
             return None;
         }
-        let Reference { record, outcome } = &self.basis.reference;
         let bounds = &settings.bounds;
-        let mut met = Met::default();
-        met.add(record, kind_of(outcome));
         // What the bounds keep from going wrong is not covered.
         let is_open = |kind: Kind| bounds.of(kind).min(bounds.total) > 0;
-        let open = record.iter().filter(|choice| is_open(choice.kind)).copied().collect::<Vec<_>>();
-        let mut ordinary = Met::default();
-        ordinary.add(&open, kind_of(outcome));
+        let (mut met, mut ordinary) = (Met::default(), Met::default());
+        let mut inputs = BTreeSet::new();
+        for case in self.cases {
+            let Reference { record, outcome } = &case.reference;
+            met.add(record, kind_of(outcome));
+            let open = record.iter().filter(|choice| is_open(choice.kind)).copied().collect::<Vec<_>>();
+            ordinary.add(&open, kind_of(outcome));
+            inputs.extend(case.words.iter().map(|word| format!("input {word}")));
+        }
         let mut after_failures = self.tally.met.points().clone();
         after_failures.retain(|point, _| !met.points().contains_key(point));
         let kinds = [
@@ -204,16 +216,19 @@ impl Exploration<'_> {
         limits.insert("deviations".to_owned(), bounds.total as u64);
         limits.insert("random".to_owned(), settings.random);
         limits.insert("pct".to_owned(), settings.pct.map_or(0, |(_, runs)| runs));
-        let terms = &outcome.terms;
+        let terms = &self.basis.reference.outcome.terms;
+        let mut checked = terms.checked();
+        checked.append(&mut inputs);
         Some(Coverage {
             exhausted: report.exhausted,
             bounds: limits,
             points: ordinary.points().clone(),
             points_after_failures: after_failures,
             unreached: unreached(&report.lines),
-            checked: terms.checked(),
+            checked,
             excused: terms.excused(),
             poisoned: self.is_poisoned,
+            undecided: self.tally.undecided.is_some(),
         })
     }
 }

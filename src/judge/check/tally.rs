@@ -17,8 +17,28 @@ pub(super) struct Group {
     /// What went wrong, in its order.
     pub(super) mishaps: Vec<Mishap>,
     pub(super) finding: Finding,
+    /// On which inputs.
+    pub(super) case: usize,
     /// The first of the runs.
     pub(super) plan: Plan,
+    pub(super) runs: u64,
+}
+
+/// A run that is told of, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    /// On which inputs.
+    pub(super) case: usize,
+    pub(super) plan: Plan,
+    pub(super) reason: String,
+}
+
+/// Two jobs that came in another order than in the reference run, and what that has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Swap {
+    pub(super) before: String,
+    pub(super) after: String,
+    pub(super) difference: String,
     pub(super) runs: u64,
 }
 
@@ -26,6 +46,10 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) runs: u64,
+    /// The inputs of the run that is sorted.
+    pub(super) case: usize,
+    /// Runs on other inputs, as far as it is known how many there are.
+    pub(super) beyond: u64,
     pub(super) merged: u64,
     /// Runs that were left out as equal to another one, not counting what would have come of them.
     pub(super) reduced: u64,
@@ -34,21 +58,25 @@ pub(super) struct Tally {
     /// Of a part of the runs, to be added to what came before.
     is_part: bool,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
-    pub(super) poisoned: Option<(Plan, String)>,
+    pub(super) poisoned: Option<Instance>,
     /// What any of the runs did that is asking for trouble.
     pub(super) hygiene: BTreeSet<Hygiene>,
     /// Where something could go wrong in runs in which something did, where the ratchet asks for it.
     pub(super) met: Met,
-    /// Whether an outcome was compared with those of the orders of the jobs.
-    pub(super) by_orders: bool,
+    /// How many orders of its jobs were tried at the most for a run of which there are more and none fits, and how many
+    /// such runs there are.
+    pub(super) undecided: Option<u64>,
+    pub(super) undecided_runs: u64,
+    /// Runs that were accepted in another order of their jobs, and that did not end as the reference run.
+    pub(super) swaps: Vec<Swap>,
     /// Whether more could go on at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
 
 impl Tally {
-    /// The reference run is there already.
-    pub(super) fn of_reference() -> Self {
-        Self { runs: 1, ..Self::default() }
+    /// The fault-free runs of so many cases are there already.
+    pub(super) fn of_references(cases: usize) -> Self {
+        Self { runs: cases as u64, ..Self::default() }
     }
 
     /// Of some runs, to be added to that of those before them.
@@ -96,6 +124,23 @@ impl Tally {
         exact.or_else(fewer).map(|(at, _)| at)
     }
 
+    /// Takes over what was found about orders.
+    pub(super) fn take_orders(&mut self, other: &Self) {
+        self.undecided = self.undecided.max(other.undecided);
+        self.undecided_runs += other.undecided_runs;
+        other.swaps.iter().cloned().for_each(|swap| self.swap(swap));
+    }
+
+    pub(super) fn swap(&mut self, swap: Swap) {
+        let is_known = |known: &&mut Swap| {
+            (&known.before, &known.after, &known.difference) == (&swap.before, &swap.after, &swap.difference)
+        };
+        match self.swaps.iter_mut().find(is_known) {
+            Some(known) => known.runs += swap.runs,
+            None => self.swaps.push(swap),
+        }
+    }
+
     fn add(&mut self, group: Group) {
         match self.known(&group.subject, &group.mishaps) {
             Some(known) => self.groups[known].runs += group.runs,
@@ -117,7 +162,7 @@ impl Tally {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
                     let (subject, mishaps, plan) = (subject.clone(), mishaps.to_vec(), plan());
-                    self.groups.push(Group { subject, mishaps, finding, plan, runs: 1 });
+                    self.groups.push(Group { subject, mishaps, finding, case: self.case, plan, runs: 1 });
                 }
             }
             subjects.push(subject);
@@ -138,6 +183,7 @@ impl Tally {
     /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one.
     pub(super) fn append(&mut self, next: Self) {
         debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        self.take_orders(&next);
         self.runs += next.runs;
         self.merged += next.merged;
         self.violated += next.violated;
@@ -145,7 +191,6 @@ impl Tally {
         self.poisoned = self.poisoned.take().or(next.poisoned);
         self.hygiene.extend(next.hygiene);
         self.met.append(next.met);
-        self.by_orders |= next.by_orders;
         self.crowded |= next.crowded;
     }
 }
@@ -179,6 +224,8 @@ impl Exploration<'_> {
     /// Judges a run and sorts what is wrong with it by what went wrong.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
+        self.tally.case = self.basis.number;
+        let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.crowded;
         if self.basis.settings.ratchet {
@@ -191,10 +238,14 @@ impl Exploration<'_> {
         // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
         let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
-            self.tally.poisoned.get_or_insert_with(|| (replayable(ran), error.to_owned()));
+            let (plan, reason) = (replayable(ran), error.to_owned());
+            self.tally.poisoned.get_or_insert(Instance { case, plan, reason });
             return;
         }
+        let undecided = self.tally.undecided.take();
         let findings = self.findings(&ran.outcome);
+        self.tally.undecided_runs += u64::from(self.tally.undecided.is_some());
+        self.tally.undecided = self.tally.undecided.max(undecided);
         if !findings.is_empty() {
             self.sort(findings, ran);
         }

@@ -10,9 +10,9 @@ use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
 use crate::engine::state::Stuck;
 use crate::executor::watch::{Seen, Watch};
+use crate::judge::report::words;
 use crate::judge::run::{Course, End, run};
 use crate::search::explore::{Ahead, Exhaustive};
-use crate::search::scenario::Scenario;
 
 /// How often the time is looked at, in runs.
 const LOOKS: u64 = 64;
@@ -46,7 +46,32 @@ impl Limits {
 }
 
 impl Exploration<'_> {
-    pub(super) fn run_all(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
+    /// Runs all scenarios on all inputs: first without a deviation, which is done by now, then the deviations on each.
+    pub(super) fn run_cases(&mut self, limits: &Limits) -> Result<(), Halt> {
+        let mut known = 0;
+        for case in 0..self.cases.len() {
+            self.enter(case);
+            let settings = self.basis.settings;
+            let explorer = Exhaustive::new(settings.bounds.clone());
+            let mut explorer = explorer.sharing(self.basis.share).reducing(settings.reduce);
+            let others = (self.cases.len() - case - 1 + self.cases_left_out) as u64;
+            self.tally.beyond = known + others;
+            self.before = self.tally.violated;
+            let ran = self.run_all(&mut explorer, limits);
+            self.cap = [self.cap, explorer.held_at()].into_iter().flatten().min();
+            self.tally.reduced += explorer.reduced();
+            known += explorer.at_least();
+            self.tally.beyond = known + others;
+            ran?;
+        }
+        self.enter(0);
+        match self.cases_left_out {
+            0 => Ok(()),
+            _ => Err(Halt::Incomplete { reason: words::assignments_cut(self.cases.len()) }),
+        }
+    }
+
+    fn run_all(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
         let root = explorer.next();
         debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
         let _ = explorer.ran(&self.basis.reference.record);
@@ -59,11 +84,16 @@ impl Exploration<'_> {
         self.walk(explorer, limits, seen.as_ref())
     }
 
+    /// Whether the level under way is the last one: a run of it has failed, or one with as many deviations on other inputs.
+    fn ends_with(&self, explorer: &Exhaustive) -> bool {
+        ends_with(&self.tally, self.before, self.cap, explorer)
+    }
+
     /// Runs what the explorer asks for, up to the limits.
     fn walk(&mut self, explorer: &mut Exhaustive, limits: &Limits, seen: Option<&Seen>) -> Result<(), Halt> {
         while let Some(task) = explorer.next() {
             if let Some(limit) = limits.reached(self.tally.runs).filter(|_| task.judge) {
-                let (runs, at_least) = (self.tally.runs, explorer.at_least());
+                let (runs, at_least) = (self.tally.runs, self.tally.beyond + explorer.at_least());
                 return Err(Halt::Incomplete {
                     reason: format!(
                         "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
@@ -82,7 +112,7 @@ impl Exploration<'_> {
                 explorer.alike(&ran.same.alike);
             }
             if !explorer.ran(&ran.record[..same_from]) {
-                let scenario = Scenario::of_record(self.basis.test, &ran.record);
+                let scenario = self.scenario(&ran.record);
                 let failed = failed_then(&ran.outcome);
                 let difference =
                     format!("the scenario `{scenario}` met other choices when it was run once more{failed}");
@@ -92,12 +122,10 @@ impl Exploration<'_> {
                 self.tally.merged += u64::from(task.judge);
             } else if task.judge {
                 self.judge(&ran);
-                if self.tally.has_found() {
-                    match self.basis.settings.stop() {
-                        Stop::AfterLevel => explorer.hold(),
-                        Stop::AtFirst => return Err(Halt::Found),
-                        Stop::Never => {}
-                    }
+                match self.basis.settings.stop() {
+                    Stop::AfterLevel if self.ends_with(explorer) => explorer.hold(),
+                    Stop::AtFirst if self.tally.has_found() => return Err(Halt::Found),
+                    Stop::AfterLevel | Stop::AtFirst | Stop::Never => {}
                 }
             }
             if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
@@ -116,17 +144,19 @@ impl Exploration<'_> {
     /// Runs all levels on several threads. Ends earlier where the order of the runs matters for what comes next: at a
     /// limit, and where a run did not take its course; the rest is then for one thread, from there on.
     fn run_side_by_side(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
-        let (basis, ahead) = (self.basis, explorer.ahead());
+        let (basis, cases, ahead) = (self.basis, self.cases, explorer.ahead());
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
         let progress = &basis.progress;
         let stop = basis.settings.stop();
-        let mut level = Level { explorer, ahead, threads, tally, max_runs, stop, progress, fickle: None };
+        let (before, cap) = (self.before, self.cap);
+        let mut level =
+            Level { explorer, ahead, threads, tally, max_runs, stop, before, cap, progress, fickle: None };
         let limits_of_piece = Limits { max_runs: u64::MAX, ..limits.clone() };
         threads::side_by_side(
             threads,
             &mut level,
-            || basis.part(),
+            || basis.part(cases),
             |exploration, (mut piece, size)| {
                 let halt = exploration.walk(&mut piece, &limits_of_piece, None).err();
                 let tally = std::mem::replace(&mut exploration.tally, Tally::of_part());
@@ -142,8 +172,12 @@ impl Exploration<'_> {
     }
 }
 
+fn ends_with(tally: &Tally, before: u64, cap: Option<usize>, explorer: &Exhaustive) -> bool {
+    tally.violated > before || cap.is_some_and(|cap| explorer.deviations() >= cap)
+}
+
 fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
-    let (known, expected) = (explorer.at_least(), explorer.expected());
+    let (known, expected) = (tally.beyond + explorer.at_least(), tally.beyond + explorer.expected());
     Standing { runs: tally.runs, known, expected, violated: tally.violated }
 }
 
@@ -155,6 +189,9 @@ struct Level<'e> {
     tally: &'e mut Tally,
     max_runs: u64,
     stop: Stop,
+    /// How many runs had failed before this case, and the level at which one did.
+    before: u64,
+    cap: Option<usize>,
     progress: &'e Progress,
     /// A run did not take its course: in a piece of this size, and in this way.
     fickle: Option<(usize, Halt)>,
@@ -183,7 +220,7 @@ impl Source for Level<'_> {
         if !is_back {
             return None;
         }
-        if self.stop == Stop::AfterLevel && self.tally.has_found() {
+        if self.stop == Stop::AfterLevel && ends_with(self.tally, self.before, self.cap, self.explorer) {
             self.explorer.hold();
         }
         if !self.explorer.next_level() {

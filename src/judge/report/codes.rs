@@ -106,6 +106,11 @@ codes! {
     AnotherJobsContent "0024" "effect with another job's content":
         "pass what a job needs as an argument; all jobs share a static or a thread-local";
 
+    Early "0025" "effect before its time":
+        "wait until a time that is stored with the job, not for a time from now on";
+    RefusalIgnored "0026" "refusal ignored":
+        "look at the answer: what comes after a refused request depends on it";
+
     StateAfterCrash "0031" "state differs after a crash":
         "write what belongs together in one transaction, with a guard in it that says it is done (an inbox)";
     StateAfterError "0032" "state differs after an error":
@@ -130,6 +135,8 @@ codes! {
         "use at-least-once delivery: a queue that keeps a job until it is acknowledged";
     NotRun "0045" "job that cannot be run":
         "register a handler for its kind, and make its payload decode";
+    GaveUpHalfWay "0046" "gave up half-way":
+        "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.may_stop_half_way::<Job>()`";
 
     Untold "0051" "dead job that nobody was told of":
         "report the failure in the last attempt, until it is heard (`middleware::TellOfFailures`)";
@@ -279,12 +286,15 @@ impl Code {
             Finding::Job { actual: None, .. } => Code::NeverEnqueued,
             Finding::Job { actual: Some(_), .. } => Code::EndedOtherwise,
             Finding::Died { .. } => Code::DiedByItself,
+            Finding::HalfWay { .. } => Code::GaveUpHalfWay,
+            Finding::Early { .. } => Code::Early,
             Finding::Lost { .. } => Code::Lost,
             Finding::NotRun { .. } => Code::NotRun,
             Finding::Untold { .. } => Code::Untold,
             Finding::Told { .. } => Code::ToldTooOften,
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
+            Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,

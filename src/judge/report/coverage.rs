@@ -32,6 +32,8 @@ pub(crate) struct Coverage {
     pub(crate) excused: BTreeSet<String>,
     /// A crash has poisoned a lock, so that what came after it could not be tested.
     pub(crate) poisoned: bool,
+    /// Some runs have more orders of their jobs than were tried.
+    pub(crate) undecided: bool,
 }
 
 /// Points that were met in runs, gathered from many of them.
@@ -96,6 +98,9 @@ impl Coverage {
         }
         if now.poisoned && !self.poisoned {
             lost.push("a lock is poisoned by a crash, and what comes after it is not tested".to_owned());
+        }
+        if now.undecided && !self.undecided {
+            lost.push("some runs have more orders of their jobs than were tried".to_owned());
         }
         for (name, &was) in &self.bounds {
             let is = now.bounds.get(name).copied().unwrap_or(0);

@@ -163,6 +163,22 @@ impl Courses {
         courses
     }
 
+    /// Adds those of other inputs: of each job the longer one counts.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (who, calls) in other.happened {
+            let known = self.happened.entry(who).or_default();
+            if calls.len() > known.len() {
+                *known = calls;
+            }
+        }
+        for (call, places) in other.places {
+            let known = self.places.entry(call).or_default();
+            if places.len() > known.len() {
+                *known = places;
+            }
+        }
+    }
+
     /// How far a job had come when it deviated: 0 when none of its calls had happened. None: it was not on its ordinary
     /// course.
     pub(crate) fn position(&self, mishap: &Mishap) -> Option<usize> {

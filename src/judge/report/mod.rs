@@ -126,6 +126,9 @@ impl Severity {
             Finding::Repeated { .. }
             | Finding::Missing { .. }
             | Finding::Unexpected { .. }
+            | Finding::Early { .. }
+            | Finding::HalfWay { .. }
+            | Finding::RefusalIgnored { .. }
             | Finding::Reused(_) => Self::Effect,
             Finding::State { .. } | Finding::Panicked(_) => Self::State,
             Finding::Leaked(finding) => Self::of(finding),
@@ -564,7 +567,7 @@ impl Showing {
         };
         let place = match self.findings.first()? {
             Finding::Repeated { effect, expected, .. } => of(effect, *expected),
-            Finding::Unexpected { effect, .. } => of(effect, 0),
+            Finding::Unexpected { effect, .. } | Finding::Early { effect, .. } => of(effect, 0),
             Finding::Reused(reuse) => reuse.place,
             _ => None,
         }?;

@@ -108,6 +108,11 @@ impl Exhaustive {
         self.holds = true;
     }
 
+    /// How many deviations the runs of the level under way have.
+    pub(crate) fn deviations(&self) -> usize {
+        self.level + 1
+    }
+
     /// How many deviations the last runs had, if [`Exhaustive::hold`] kept others from being run.
     pub(crate) fn held_at(&self) -> Option<usize> {
         self.held.then_some(self.level + 1)
