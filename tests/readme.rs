@@ -146,7 +146,8 @@ fn the_report_is_the_real_one() {
     let range = range.start - "an_order_is_paid".len()..range.end;
     if std::env::var_os("RETRYPROOF_BLESS").is_some() {
         std::fs::write(snapshot, &report).unwrap();
-        std::fs::write(readme, format!("{}{}{}", &page[..range.start], short(&report), &page[range.end..])).unwrap();
+        std::fs::write(readme, format!("{}{}{}", &page[..range.start], short(&report), &page[range.end..]))
+            .unwrap();
         return;
     }
     let hint = "the report has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";

@@ -118,8 +118,12 @@ impl<'b> Basis<'b> {
 enum Halt {
     /// A run has failed, and the first one is enough.
     Found,
-    Incomplete { reason: String },
-    Nondeterministic { reason: String },
+    Incomplete {
+        reason: String,
+    },
+    Nondeterministic {
+        reason: String,
+    },
 }
 
 impl Explore {
@@ -264,8 +268,19 @@ impl<'b> Exploration<'b> {
         let (samples, notes) = (Vec::new(), Vec::new());
         let basis = &cases[0];
         let (stopped, before, cap, is_poisoned) = (None, 0, None, false);
-        let mut new =
-            Self { cases, cases_left_out, basis, ground, tally, samples, notes, stopped, before, cap, is_poisoned };
+        let mut new = Self {
+            cases,
+            cases_left_out,
+            basis,
+            ground,
+            tally,
+            samples,
+            notes,
+            stopped,
+            before,
+            cap,
+            is_poisoned,
+        };
         new.enter(0);
         new
     }

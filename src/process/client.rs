@@ -212,8 +212,10 @@ impl<S: Service> Client<S> {
         let effects = state.ledger.effects().len();
         let answer = door.answer(request, operation.name, fault, &mut self.cx(state, name, place));
         if state.timeline.is_recording() {
-            let new: Vec<_> =
-                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone(), e.key.clone())).collect();
+            let new: Vec<_> = state.ledger.effects()[effects..]
+                .iter()
+                .map(|e| (e.name(), e.id.clone(), e.key.clone()))
+                .collect();
             for (name, id, key) in new {
                 state.note(|| What::Effect { name, id, key });
             }

@@ -98,7 +98,8 @@ impl Terms {
     pub(crate) fn excused(&self) -> BTreeSet<String> {
         let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
         let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
-        let ignored = self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
+        let ignored =
+            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
         let half_way = self.half_way.iter().map(|kind| format!("may_stop_half_way::<{kind}>()"));
         allowed.chain(ignored).chain(half_way).collect()
     }

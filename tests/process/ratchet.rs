@@ -47,7 +47,9 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     // A new one: it fails, and says which is new.
     let text = compare(&package, "mails").red();
     let new = "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once, by a ";
-    for by in ["fault after u32/email.send\n", "crash after u32/email.send\n", "delivery after u32/email.send\n"] {
+    for by in
+        ["fault after u32/email.send\n", "crash after u32/email.send\n", "delivery after u32/email.send\n"]
+    {
         assert!(text.contains(&format!("{new}{by}")), "{by}: {text}");
     }
     assert!(!text.contains("recorded: payments.charge"), "{text}");

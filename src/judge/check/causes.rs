@@ -61,9 +61,8 @@ fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
     let (CausePlace::Position(who, from), CausePlace::Position(same, to)) = (&one.place, &other.place) else {
         return false;
     };
-    let leads_there = |at: usize| {
-        all.contains(&Cause { place: CausePlace::Position(who.clone(), at), ..one.clone() })
-    };
+    let leads_there =
+        |at: usize| all.contains(&Cause { place: CausePlace::Position(who.clone(), at), ..one.clone() });
     let is_alike = who == same && one.subject == other.subject && one.is_switch == other.is_switch;
     is_alike && (*from.min(to)..*from.max(to)).all(leads_there)
 }
@@ -106,9 +105,7 @@ fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
         Finding::Repeated { .. }
         | Finding::Unexpected { .. }
         | Finding::Early { .. }
-        | Finding::Reused(_) => {
-            shown.showing.done_at().map_or_else(by_course, CausePlace::Line)
-        }
+        | Finding::Reused(_) => shown.showing.done_at().map_or_else(by_course, CausePlace::Line),
         Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } | Finding::Unhygienic(_) => {
             CausePlace::Subject
         }

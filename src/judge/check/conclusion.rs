@@ -7,8 +7,8 @@ use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
-    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery, unexplored,
-    without_places, words,
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery,
+    unexplored, without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
@@ -101,10 +101,8 @@ impl Exploration<'_> {
         };
         let mut violations: Vec<Violation> =
             entries.iter().map(|entry| violation_of_entry(entry, &courses)).collect();
-        let mut showings: Vec<Vec<Showing>> = entries
-            .into_iter()
-            .map(|entry| entry.into_iter().map(|shown| shown.showing).collect())
-            .collect();
+        let mut showings: Vec<Vec<Showing>> =
+            entries.into_iter().map(|entry| entry.into_iter().map(|shown| shown.showing).collect()).collect();
         if verdict == Verdict::Stuck {
             // The verdict says it.
             violations.clear();

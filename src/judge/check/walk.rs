@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::progress::{Progress, Standing};
-use super::settings::Stop;
 use super::reference::failed_then;
+use super::settings::Stop;
 use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};

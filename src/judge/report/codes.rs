@@ -228,7 +228,8 @@ impl Traits {
             events.iter().any(|event| event.by == by && is_retry(&event.what))
         };
         let is_retried = events.iter().filter_map(failed).any(has_failed);
-        let is_cancelled = events.iter().enumerate().any(|(at, event)| has_dropped_a_call(&events[..at], event));
+        let is_cancelled =
+            events.iter().enumerate().any(|(at, event)| has_dropped_a_call(&events[..at], event));
         Self { is_keyless, is_keyed, is_retried, is_cancelled }
     }
 }
@@ -242,7 +243,8 @@ fn has_dropped_a_call(before: &[Event], end: &Event) -> bool {
         before.iter().filter(|event| event.by == end.by && is_it(&event.what)).count()
     };
     // A call that names no request goes outside, and its answer is not taken down.
-    count(|what| matches!(what, What::Called { request, .. } if !request.is_empty())) > count(|what| matches!(what, What::Replied { .. }))
+    count(|what| matches!(what, What::Called { request, .. } if !request.is_empty()))
+        > count(|what| matches!(what, What::Replied { .. }))
 }
 
 /// What is left to do about two deliveries at once if the service knows no keys: no job can do better.

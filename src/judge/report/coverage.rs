@@ -108,7 +108,9 @@ impl Coverage {
                 lost.push(format!("{name} = {was} is now {is}"));
             }
         }
-        lost.extend(self.checked.difference(&now.checked).map(|what| format!("`{what}` is no longer asked for")));
+        lost.extend(
+            self.checked.difference(&now.checked).map(|what| format!("`{what}` is no longer asked for")),
+        );
         lost.extend(now.excused.difference(&self.excused).map(|what| format!("`{what}` is new")));
         lost_points(&self.points, &now.points, "", &mut lost);
         if is_whole {

@@ -86,7 +86,9 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     let any = |fault: Fault| reference.iter().any(|choice| faults(choice).contains(&fault));
     // The harness's own services: what the code reaches outside is not for it to take down.
     let service = |choice: &&Choice| match choice.label.site {
-        Site::Call { service, .. } => choice.label.point == Point::Call && !matches!(service.as_str(), "queue"),
+        Site::Call { service, .. } => {
+            choice.label.point == Point::Call && !matches!(service.as_str(), "queue")
+        }
         _ => false,
     };
     let calls: Vec<&Choice> = reference.iter().filter(service).collect();

@@ -47,7 +47,8 @@ impl Mishap {
         let before = &record[..at];
         let is_call = matches!(label.site, Site::Call { .. });
         let here = is_call && (label.point == Point::Happened || choice.fault().is_some_and(writes));
-        let nth_call = |at: usize| (site(record[at].label.site), nth(&record[..at], record[at].label, Point::Before));
+        let nth_call =
+            |at: usize| (site(record[at].label.site), nth(&record[..at], record[at].label, Point::Before));
         let has_happened = |earlier: &Choice| {
             let is_its = earlier.label.actor == label.actor;
             is_its && (earlier.label.point == Point::Happened || earlier.fault().is_some_and(writes))
@@ -60,7 +61,8 @@ impl Mishap {
             true => nth(before, label, Point::Before),
             false => nth(before, label, label.point) + 1,
         };
-        let is_deploy = matches!(options, Options::Ending if Ending::at_option(taken as usize) != Ending::Crash);
+        let is_deploy =
+            matches!(options, Options::Ending if Ending::at_option(taken as usize) != Ending::Crash);
         Self {
             kind,
             who: who(label.actor, jobs),
@@ -132,16 +134,16 @@ impl Courses {
     pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
         let mut courses = Self::default();
         let mut begun: Vec<(String, Actor)> = Vec::new();
-        let mut is_first = |who: &String, actor: Actor| {
-            match begun.iter().find(|(known, _)| known == who) {
-                Some((_, first)) => *first == actor,
-                None => {
-                    begun.push((who.clone(), actor));
-                    true
-                }
+        let mut is_first = |who: &String, actor: Actor| match begun.iter().find(|(known, _)| known == who) {
+            Some((_, first)) => *first == actor,
+            None => {
+                begun.push((who.clone(), actor));
+                true
             }
         };
-        for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.label.point == Point::Happened) {
+        for (at, choice) in
+            record.iter().enumerate().filter(|(_, choice)| choice.label.point == Point::Happened)
+        {
             let (label, who) = (choice.label, who(choice.label.actor, jobs));
             if is_first(&who, label.actor) {
                 let call = (site(label.site), nth(&record[..at], label, Point::Before));

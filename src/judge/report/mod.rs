@@ -18,9 +18,9 @@ pub(crate) use coverage::{Coverage, Met, unreached};
 pub(crate) use explored::{Samples, Stopped, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
+pub(crate) use mishap::{Courses, Mishap};
 #[cfg(feature = "loom")]
 pub(crate) use source::excerpt;
-pub(crate) use mishap::{Courses, Mishap};
 pub(crate) use summary::markdown;
 pub use timeline::{Timeline, TimelineEvent};
 
@@ -383,7 +383,8 @@ impl Report {
         violation.paths[..=path].rotate_right(1);
         self.showings[at][..=path].rotate_right(1);
         let Path { code, scenario, cause, place, .. } = violation.paths[0].clone();
-        (violation.code, violation.scenario, violation.cause, violation.place) = (code, scenario, cause, place);
+        (violation.code, violation.scenario, violation.cause, violation.place) =
+            (code, scenario, cause, place);
         let showing = &self.showings[at][0];
         if let Some(finding) = showing.findings.first() {
             violation.help = showing.help(finding);

@@ -157,7 +157,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     }
     if !showing.findings.is_empty() {
         page.heading(&format!("expected ({})", words::whose(&showing.findings)));
-        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
+        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual_in_short).collect();
         for (expected, _) in &pairs {
             page.line(shortened(report, &format!("  {expected}")));
         }

@@ -147,9 +147,8 @@ fn attempts(events: &[Event], repeated: &[String]) -> Vec<(Option<(u32, u32)>, s
 /// A line without the moments in it: `t+2h 31m 45s`.
 fn without_time(line: &str) -> String {
     let mut is_moment = false;
-    let is_rest_of_moment = |word: &str| {
-        word.ends_with(['d', 'h', 'm', 's']) && word.starts_with(|c: char| c.is_ascii_digit())
-    };
+    let is_rest_of_moment =
+        |word: &str| word.ends_with(['d', 'h', 'm', 's']) && word.starts_with(|c: char| c.is_ascii_digit());
     let words = line.split(' ').filter(|word| {
         is_moment = word.starts_with("t+") || is_moment && is_rest_of_moment(word);
         !is_moment

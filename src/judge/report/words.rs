@@ -29,7 +29,8 @@ pub(crate) fn times(count: usize) -> String {
 /// Text in which nothing steers a terminal or changes the order of what is read.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -255,17 +256,25 @@ pub(crate) fn assignments_cut(most: usize) -> String {
 
 /// What a fault-free run has, and what this one has.
 pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
-    let shown = |effect: &Effect| {
+    compared(finding, Effect::to_string)
+}
+
+/// The same for a report: what was left empty in a request tells nothing.
+pub(super) fn expected_and_actual_in_short(finding: &Finding) -> (String, String) {
+    compared(finding, |effect| {
         let key = effect.key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
         format!("{} {}{key}", effect.name(), filled(&effect.body))
-    };
+    })
+}
+
+fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
     let of = |count: usize, effect: &Effect| format!("{count} × {}", shown(effect));
     match finding {
         Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
             (of(*expected, effect), of(*actual, effect))
         }
         Finding::Unexpected { effect, instead, .. } => {
-            (instead.as_ref().map_or("nothing".to_owned(), &shown), shown(effect))
+            (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
         Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
             format!("{service}.{operation} {second} happens, under a key of its own"),
@@ -285,7 +294,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::HalfWay { kind, payload, error, did, lacks } => {
             let job = format!("{} {payload}", short_kind(kind));
-            let ((nothing, did), (all, _)) = (expected_and_actual(did), expected_and_actual(lacks));
+            let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
             (
                 format!("{job}: all of it ({all}) or nothing ({nothing})"),
                 format!("{did}, and it gave up: {error}"),
@@ -324,7 +333,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
                 format!("{kind}: {key} is held by {holder}"),
             )
         }
-        Finding::Leaked(finding) => expected_and_actual(finding),
+        Finding::Leaked(finding) => compared(finding, shown),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
         Finding::RefusalIgnored { service, operation, refusal, kind } => (
             format!(
@@ -343,7 +352,9 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
 /// Whose outcome is the expected one.
 pub(super) fn whose(findings: &[Finding]) -> &'static str {
     let is_serial = |finding: &Finding| match finding {
-        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => *serial,
+        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
+            *serial
+        }
         _ => false,
     };
     match findings.iter().any(is_serial) {
@@ -627,12 +638,15 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (Kind::Delivery, _) if choice.label.point == Point::Pause => {
-            "the worker stalls past its lease: the job is redelivered while this attempt is still running".to_owned()
+            "the worker stalls past its lease: the job is redelivered while this attempt is still running"
+                .to_owned()
         }
         (Kind::Schedule, _) if choice.label.point == Point::Next => {
             format!("{} runs here", instead.map_or(option, who))
         }
-        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault)),
+        (_, Site::Call { service, operation }) => {
+            format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
+        }
         (Kind::Delivery, Site::Attempt) => {
             "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }

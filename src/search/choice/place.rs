@@ -171,7 +171,8 @@ fn frames(text: &str) -> Vec<Frame> {
     let mut function = "";
     for line in text.lines().map(str::trim) {
         let Some(at) = line.strip_prefix("at ") else {
-            let numbered = line.split_once(": ").filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()));
+            let numbered =
+                line.split_once(": ").filter(|(number, _)| number.bytes().all(|b| b.is_ascii_digit()));
             function = numbered.map_or(line, |(_, name)| name);
             continue;
         };

@@ -41,7 +41,10 @@ fn each_violation_is_told_once_and_as_what_it_is() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_eq!(summaries(&report), ["job `Order` was lost when its worker crashed: the queue had forgotten it"]);
+    assert_eq!(
+        summaries(&report),
+        ["job `Order` was lost when its worker crashed: the queue had forgotten it"]
+    );
     // The body says that there is too much, and so does the comparison, which sees what: that comes first.
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.process("worker", |p| {

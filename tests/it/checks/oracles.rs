@@ -212,7 +212,11 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
         }
     }));
     let report = two_jobs(|log, id| log.push(id));
-    assert_violated(&report, "the state `log` differs from the fault-free run, at $", "test job#1.1:end=crash");
+    assert_violated(
+        &report,
+        "the state `log` differs from the fault-free run, at $",
+        "test job#1.1:end=crash",
+    );
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 

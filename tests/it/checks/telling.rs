@@ -23,7 +23,8 @@ fn mail(subject: &str) -> Email {
 
 fn line_of(place: &str) -> String {
     let (file, line) = place.rsplit_once(':').expect("a place ends in a line");
-    let source = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let source =
+        std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
     source.lines().nth(line.parse::<usize>().unwrap() - 1).unwrap().trim().to_owned()
 }
 
@@ -136,7 +137,10 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert_eq!(level.runs(), one.runs());
     assert!(!level.exhausted() && one.exhausted());
     let text = level.to_string();
-    assert!(text.contains("\n  stopped after the runs with one failure; `keep_going()` explores all\n"), "{text}");
+    assert!(
+        text.contains("\n  stopped after the runs with one failure; `keep_going()` explores all\n"),
+        "{text}"
+    );
     let all = two_mails(&two().keep_going());
     assert!(all.exhausted() && all.runs() > level.runs());
     let summaries = |report: &Report| -> Vec<String> {
@@ -335,7 +339,8 @@ fn a_replay_that_passes_says_so() {
     let first = "test: replay of one scenario, which passes now: it ends like the fault-free run\n";
     assert!(report.to_string().starts_with(first), "{report}");
     explore_it = one_deviation().replay("test job#1.1/payments.charge:call=reply-lost");
-    let charging = |payments: Client<_>, order| async move { payments.charge(unkeyed(order)).await.map(drop) };
+    let charging =
+        |payments: Client<_>, order| async move { payments.charge(unkeyed(order)).await.map(drop) };
     assert_eq!(explore(&explore_it, paying(charging)).verdict(), Verdict::Violated);
 }
 

@@ -127,7 +127,8 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
 
 #[test]
 fn wherever_max_runs_stops_it() {
-    let runs = Explore::new().keep_going().run(async |world: &World| paid_and_shipped(world, false).await).runs();
+    let runs =
+        Explore::new().keep_going().run(async |world: &World| paid_and_shipped(world, false).await).runs();
     for most in [0, 1, 2, 5, 20, 21, 22, 50, 99, runs - 1, runs, runs + 1] {
         let settings = Explore::new().keep_going().name("test").max_runs(most);
         let report = the_same(&settings, async |world: &World| paid_and_shipped(world, false).await);

@@ -170,7 +170,10 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
     assert!(text.contains("was lost when its worker crashed"), "{text}");
     // With a time to live the others run. That the job itself is gone is what at-most-once means, and is said as before.
     let report = popped(Unique::while_executing(key).ttl(30 * S));
-    assert!(report.violations().iter().all(|v| v.summary.contains("was lost when its worker crashed")), "{report}");
+    assert!(
+        report.violations().iter().all(|v| v.summary.contains("was lost when its worker crashed")),
+        "{report}"
+    );
 }
 
 /// A fetch that fails once, is tried again after ten seconds, and meanwhile its feed is planned again.
