@@ -34,7 +34,7 @@ impl Exploration<'_> {
     }
 
     /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
-    fn show_group(&mut self, group: Group) -> Result<Shown, String> {
+    fn show_group(&mut self, group: Group) -> Result<Vec<Shown>, String> {
         self.enter(group.case);
         let (ran, mut showing) = self.show(group.plan.clone());
         if let (Finding::Stuck(_), End::Stuck(stuck)) = (&group.finding, &ran.outcome.end) {
@@ -56,13 +56,28 @@ impl Exploration<'_> {
             )));
         };
         showing.findings[..=at].rotate_right(1);
-        Ok(Shown { group, showing })
+        // The same may have been done at several lines.
+        let mut lines = vec![showing.done_at()];
+        let mut all = vec![Shown { group: group.clone(), showing: showing.clone() }];
+        for at in 1..showing.findings.len() {
+            let mut showing = showing.clone();
+            showing.findings[..=at].rotate_right(1);
+            let line = showing.done_at();
+            if is_it(&showing.findings[0]) && !lines.contains(&line) {
+                lines.push(line);
+                all.push(Shown { group: group.clone(), showing });
+            }
+        }
+        Ok(all)
     }
 
     /// All that is wrong, an entry a cause.
     fn entries(&mut self, courses: &Courses) -> Result<Vec<Vec<Shown>>, String> {
         let groups = self.tally.take_groups();
-        let shown = groups.into_iter().map(|group| self.show_group(group)).collect::<Result<_, _>>()?;
+        let mut shown = Vec::new();
+        for group in groups {
+            shown.extend(self.show_group(group)?);
+        }
         Ok(causes::entries(shown, courses))
     }
 

@@ -96,7 +96,7 @@ fn a_replay_is_of_no_shard() {
     assert_eq!(bad(&settings.clone().shard(2, 5)).to_string(), bad(&settings).to_string());
 }
 
-#[retryproof::test]
+#[retryproof::test(keep_going)]
 #[ignore = "run by the tests beside it"]
 async fn is_split_by_the_environment(world: &World) {
     world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
