@@ -123,7 +123,7 @@ impl Life {
 
     /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
     /// elsewhere the process.
-    pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn as_caller<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
         if IS_LIVED.get() {
             return code(state);
         }
@@ -181,7 +181,7 @@ impl Life {
         let line = Line { function: point.function, ordinal: point.ordinal };
         let (site, place) = (Site::Line(line), line.place());
         let mut state = self.shared.state();
-        let passes = self.speak(&mut state, |state| {
+        let passes = self.as_caller(&mut state, |state| {
             state.timeline.called_from(state.actor, place, site);
             !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
         });

@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use serde::de::DeserializeOwned;
 
 use super::handler::{Attempt, Handler};
-use super::link::Link;
 use crate::engine::life::Life;
+use crate::engine::link::Link;
 use crate::engine::slots::{Code, Progress, Running, Slots, Whose};
 use crate::engine::state::lock;
 use crate::system::job::{JobFailure, JobResult};

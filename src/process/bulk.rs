@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
 use super::handles::{Answered, EnqueueError, JobQueue, Parcel, parcel, performed};
-use super::link::{Link, Standing};
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
-use crate::search::choice::{Fault, Kind, Place, Point, Site};
+use crate::search::choice::{Fault, Kind, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
-use crate::system::service::ENQUEUE_FAULTS;
+use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -41,8 +42,8 @@ enum Step {
     Unencodable(EnqueueError),
     /// Its jobs go through the layers.
     Staging(Staging),
-    Put(Vec<Parcel>),
-    Answering(Result<Vec<Answered>, EnqueueError>),
+    /// They go into the queue.
+    Calling(Call<BatchDoor>),
     /// In inline mode: its jobs run, one after another.
     Performing(VecDeque<Answered>),
 }
@@ -114,77 +115,105 @@ impl JobQueue {
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<JobId>, EnqueueError> {
         self.link.arrive();
-        if slots::is_here() && self.link.standing() == Standing::Alive {
+        if slots::is_here() && self.link.liveness() == Liveness::Alive {
             return self.link.wait_for(self.enqueue_bulk(jobs));
         }
-        if self.link.standing() == Standing::Alive && self.link.shared().state().inline.is_some() {
+        if self.link.liveness() == Liveness::Alive && self.link.shared().state().inline.is_some() {
             return Err(EnqueueError::InlineBlocking { kind: kind_of::<J>().to_owned() });
         }
         run_blocking(kind_of::<J>(), self.enqueue_bulk(jobs))
     }
 }
 
-fn site() -> Site {
-    call_site("queue".into(), "enqueue_bulk".into())
+/// The queue, as a batch of jobs comes into it.
+struct BatchDoor {
+    link: Link,
+    kind: &'static str,
+    place: Place,
+    batch: Vec<Parcel>,
 }
 
-impl EnqueueBulkFuture {
-    /// The first half of a batch; none if the process died before it.
-    fn begin(
-        &self,
-        state: &mut State,
-        batch: &[Parcel],
-        keys: Vec<Keys>,
-    ) -> Option<Result<Vec<Answered>, EnqueueError>> {
-        state.timeline.called_from(state.actor, self.place, site());
-        if self.link.crashes(state, site(), Point::Before, Some(self.place)) {
-            return None;
-        }
-        let fault = state.draw_fault(Kind::Delivery, site(), ENQUEUE_FAULTS, self.place);
-        if state.stuck.is_some() {
-            return None;
-        }
-        let mut taken = match refused(state, batch) {
+impl Door for BatchDoor {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+    type Visit<'v> = BatchVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn open(&mut self) -> BatchVisit<'_> {
+        let shared = self.link.shared();
+        let keys = self.batch.iter().map(|parcel| shared.keys(parcel.kind, &parcel.payload)).collect();
+        BatchVisit { door: self, keys }
+    }
+
+    fn given(&mut self) -> Self::Output {
+        unreachable!("the test enqueues without a queue of its own")
+    }
+
+    fn after_death(&mut self) -> Option<Self::Output> {
+        let first = |parcel: Parcel| (0, JobId::first(parcel.kind, &parcel.payload));
+        Some(Ok(self.batch.drain(..).map(first).collect()))
+    }
+}
+
+struct BatchVisit<'v> {
+    door: &'v BatchDoor,
+    keys: Vec<Keys>,
+}
+
+impl<'v> Visit<'v> for BatchVisit<'v> {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+
+    fn link(&self) -> &'v Link {
+        &self.door.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "enqueue_bulk".into());
+        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(ENQUEUE_FAULTS)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
+        let CallSpec { site, place, .. } = self.spec();
+        let Self { door: BatchDoor { link, kind, batch, .. }, keys } = self;
+        let mut output = match refused(state, batch) {
             Some(taken) => Err(EnqueueError::Locked(taken)),
             None => Ok(Vec::new()),
         };
-        if fault.is_none_or(Fault::happens) && taken.is_ok() {
-            self.link.shared().woken.stir();
-            let mut dies =
-                |state: &mut State| self.link.crashes(state, site(), Point::Locked, Some(self.place));
+        if fault.is_none_or(Fault::happens) && output.is_ok() {
+            link.shared().woken.stir();
+            let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             let mut answers = Vec::with_capacity(batch.len());
             for (parcel, keys) in batch.iter().zip(keys) {
                 let delay = parcel.delay(state.clock.now());
                 let late = match delay.is_zero() {
                     true => Duration::ZERO,
-                    false => state.lateness(site(), Point::Timer, Some(self.place)),
+                    false => state.lateness(site, Point::Timer, Some(place)),
                 };
-                answers.push(parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)?);
+                match parcel.take_in(state, delay.saturating_add(late), keys, &mut dies) {
+                    Some(answer) => answers.push(answer),
+                    None => return Entered::Died,
+                }
             }
             // One that a lock refuses stays outside; the others of its batch are in.
-            taken = answers.into_iter().collect();
+            output = answers.into_iter().collect();
         }
-        Some(match fault {
-            None => taken,
-            Some(_) => Err(EnqueueError::Unavailable { kind: self.kind.to_owned() }),
-        })
+        if fault.is_some() {
+            output = Err(EnqueueError::Unavailable { kind: (*kind).to_owned() });
+        }
+        Entered::Replies { output, takes: Duration::ZERO }
     }
+}
 
-    /// A batch goes into the queue; the answer is on its way.
-    fn put<T>(&mut self, batch: &[Parcel], cx: &Context<'_>) -> Poll<T> {
-        let shared = self.link.shared();
-        // What computes keys is the user's code: nothing is locked meanwhile.
-        let keys = batch.iter().map(|parcel| shared.keys(parcel.kind, &parcel.payload)).collect();
-        let begun = self.link.speak(&mut shared.state(), |state| self.begin(state, batch, keys));
-        let Some(answer) = begun else { return self.link.cease(cx) };
-        self.step = Step::Answering(answer);
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn died_answering(&self, state: &mut State) -> bool {
-        let crashes = |state: &mut State, point| self.link.crashes(state, site(), point, Some(self.place));
-        self.link.speak(state, |state| crashes(state, Point::Happened) || crashes(state, Point::Replied))
+impl EnqueueBulkFuture {
+    fn put(&self, batch: Vec<Parcel>) -> Step {
+        let (link, kind, place) = (self.link.clone(), self.kind, self.place);
+        Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
     }
 
     /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.
@@ -199,10 +228,10 @@ impl Future for EnqueueBulkFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        match this.link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return this.link.cease(cx),
-            Standing::Falling => return Poll::Ready(Ok(this.throw_away())),
+        match this.link.liveness() {
+            Liveness::Alive => {}
+            Liveness::Dead => return this.link.pend_or_unwind(cx),
+            Liveness::TearingDown => return Poll::Ready(Ok(this.throw_away())),
         }
         let shared = this.link.shared().clone();
         loop {
@@ -212,7 +241,10 @@ impl Future for EnqueueBulkFuture {
                 Step::Begin => {
                     let batch = this.left.drain(..this.batch.min(this.left.len()));
                     match this.layers.around(&this.link) {
-                        None => Step::Put(batch.collect()),
+                        None => {
+                            let batch = batch.collect();
+                            this.put(batch)
+                        }
                         Some(service) => {
                             let now = shared.state().clock.now();
                             let requests = batch.map(|parcel| parcel.request(now)).collect();
@@ -221,26 +253,24 @@ impl Future for EnqueueBulkFuture {
                     }
                 }
                 Step::Staging(mut staging) => match staging.as_mut().poll(cx) {
-                    Poll::Ready(Ok(staged)) => Step::Put(staged.into_iter().map(Parcel::of).collect()),
+                    Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(Parcel::of).collect()),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         this.step = Step::Staging(staging);
                         return Poll::Pending;
                     }
                 },
-                Step::Put(batch) => return this.put(&batch, cx),
-                Step::Answering(answer) => {
-                    let mut state = shared.state();
-                    if this.died_answering(&mut state) || state.stuck.is_some() {
-                        drop(state);
-                        return this.link.cease(cx);
-                    }
-                    let taken = match answer {
-                        Ok(taken) => taken,
-                        Err(error) => return Poll::Ready(Err(error)),
+                Step::Calling(mut call) => {
+                    let taken = match Pin::new(&mut call).poll(cx) {
+                        Poll::Ready(Ok(taken)) => taken,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            this.step = Step::Calling(call);
+                            return Poll::Pending;
+                        }
                     };
                     this.ids.extend(taken.iter().map(|(_, id)| *id));
-                    match state.inline.is_some() {
+                    match shared.state().inline.is_some() {
                         true => Step::Performing(taken.into()),
                         false => Step::Begin,
                     }

@@ -2,18 +2,19 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::link::{Link, Standing};
-use crate::engine::slots;
+use crate::engine::call::{self, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::Link;
 use crate::engine::state::{State, call_site, lock};
 use crate::engine::steps::Thing;
-use crate::search::choice::{Fault, Kind, Name, Place, Point};
-use crate::system::clock::TimerId;
+use crate::search::choice::{Fault, Kind, Name, Place};
 use crate::system::effect::Ledger;
-use crate::system::service::{Answer, Cx, Door, Manner, Operation, STORE, Service, ServiceError, Sight};
+use crate::system::service::{
+    Answer, CallOptions, Cx, FaultPlan, Faulty, Operation, STORE, Service, ServiceError,
+};
 use crate::system::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
@@ -43,7 +44,7 @@ use crate::system::timeline::What;
 pub struct Client<S: Service> {
     pub(super) link: Link,
     pub(super) name: Name,
-    pub(super) door: Arc<Mutex<Door<S>>>,
+    pub(super) door: Arc<Mutex<Faulty<S>>>,
 }
 
 impl<S: Service> Clone for Client<S> {
@@ -52,24 +53,9 @@ impl<S: Service> Clone for Client<S> {
     }
 }
 
-/// How far one call has come.
+/// What a service answers, and what went wrong.
 #[derive(Debug)]
-enum Step<S: Service> {
-    Begin(S::Request),
-    /// It happened, or not; the answer is on its way.
-    Answering(Happened<S>),
-    /// The answer takes its time; or none will come, and the client waits until its own timeout.
-    Waiting(Happened<S>, TimerId),
-    Done,
-}
-
-/// What comes of the first half of a call: nothing, if the process died in it.
-pub(super) type Begun<S> = Option<Happened<S>>;
-
-/// A call that has happened, or not, and what the caller will see of it.
-#[derive(Debug)]
-pub(super) struct Happened<S: Service> {
-    pub(super) operation: Operation,
+pub(crate) struct Answered<S: Service> {
     pub(super) answer: Answer<S::Reply>,
     #[cfg_attr(
         not(feature = "http"),
@@ -81,14 +67,10 @@ pub(super) struct Happened<S: Service> {
 /// A call that was made. It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a call does nothing unless awaited"]
-pub struct Call<S: Service> {
-    pub(super) client: Client<S>,
-    pub(super) place: Place,
-    step: Step<S>,
-}
+pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
 
 impl<S: Service> Client<S> {
-    pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Door<S>>>) -> Self {
+    pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Faulty<S>>>) -> Self {
         if !link.is_given() && lock(&door).service.is_told_of_failures() {
             link.shared().state().told_of_failures = Some(name);
         }
@@ -98,7 +80,7 @@ impl<S: Service> Client<S> {
     /// Asks the service. Three crash points: before, after it happened but before its reply, after the reply.
     #[track_caller]
     pub fn call(&self, request: S::Request) -> Call<S> {
-        Call { client: self.clone(), place: Place::caller(), step: Step::Begin(request) }
+        Call(call::Call::new(self.door_for(request, Place::caller(), CallOptions::default())))
     }
 
     /// Asks the service from code that blocks. A crash unwinds.
@@ -107,32 +89,12 @@ impl<S: Service> Client<S> {
     /// When the call came to nothing, as far as the caller can see.
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
-        let (client, place) = (self, Place::caller());
-        match client.link.standing() {
-            Standing::Falling => return client.throw_away(request, place),
-            Standing::Dead => client.link.unwind(),
-            Standing::Alive => {}
-        }
-        if slots::is_here() {
-            return client.link.wait_for(Call { client: client.clone(), place, step: Step::Begin(request) });
-        }
-        let begun = client.begin(request, place, Manner::default());
-        let Some(Happened { operation, answer, .. }) = begun else { client.link.unwind() };
-        let mut state = client.link.shared().state();
-        if !answer.takes.is_zero() {
-            let now = state.clock.now();
-            drop(state);
-            client.link.shared().advance(now.saturating_add(answer.takes));
-            state = client.link.shared().state();
-        }
-        if client.died_answering(&mut state, operation, place) {
-            drop(state);
-            client.link.unwind()
-        }
-        client.note_reply(&mut state, &answer.result);
-        drop(state);
-        client.hear(answer.running.as_deref());
-        answer.result
+        let door = self.door_for(request, Place::caller(), CallOptions::default());
+        call::Call::new(door).block().answer.result
+    }
+
+    pub(super) fn door_for(&self, request: S::Request, place: Place, options: CallOptions) -> ServiceDoor<S> {
+        ServiceDoor { client: self.clone(), place, options, request: Some(request) }
     }
 
     /// The state of the service, to be looked at by the test: it is no call.
@@ -143,7 +105,7 @@ impl<S: Service> Client<S> {
     }
 
     /// Changes what is set of the door.
-    pub(super) fn set(&self, change: impl FnOnce(&mut Door<S>)) -> &Self {
+    pub(super) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
         self.test_only();
         change(&mut lock(&self.door));
         self
@@ -164,61 +126,6 @@ impl<S: Service> Client<S> {
         );
     }
 
-    pub(super) fn begin(&self, request: S::Request, place: Place, manner: Manner) -> Begun<S> {
-        let mut door = lock(&self.door);
-        let operation = door.service.operation(&request);
-        let mut state = self.link.shared().state();
-        self.link
-            .speak(&mut state, |state| self.begin_as(state, &mut door, request, (operation, place, manner)))
-    }
-
-    fn begin_as(
-        &self,
-        state: &mut State,
-        door: &mut Door<S>,
-        request: S::Request,
-        (operation, place, manner): (Operation, Place, Manner),
-    ) -> Begun<S> {
-        let name = self.name;
-        let site = call_site(name, operation.name);
-        self.link.admit(state, name.as_str());
-        if self.link.is_given() {
-            let answer = door.given(request, operation.name, &mut self.cx(state, name, place));
-            return Some(Happened { operation, answer, fault: None });
-        }
-        state.timeline.called_from(state.actor, place, site);
-        // Which rows it touches is said where it is known.
-        if name.as_str() != STORE {
-            state.touch(Thing::Service(name), operation.writes);
-        }
-        state.calls_outside(name, operation.name, place);
-        if state.timeline.is_recording() {
-            let request = json(&request);
-            let (service, operation) = (name, operation.name);
-            state.note(|| What::Called { service, operation, request, place });
-        }
-        if self.link.crashes(state, site, Point::Before, Some(place)) {
-            return None;
-        }
-        let fault = match door.sight(operation, state.clock.now(), manner) {
-            Sight::Certain(fault) => Some(fault),
-            Sight::Open(faults) => state.draw_fault(Kind::Fault, site, faults, place),
-        };
-        if state.stuck.is_some() {
-            return None;
-        }
-        let effects = state.ledger.effects().len();
-        let answer = door.answer(request, operation.name, fault, &mut self.cx(state, name, place));
-        if state.timeline.is_recording() {
-            let new: Vec<_> =
-                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
-            for (name, id) in new {
-                state.note(|| What::Effect { name, id });
-            }
-        }
-        Some(Happened { operation, answer, fault })
-    }
-
     fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
         let (now, by, lag) = (state.clock.now(), state.actor, Duration::ZERO);
         Cx {
@@ -230,31 +137,6 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
-        }
-    }
-
-    /// The caller has the answer to a request that was running.
-    pub(super) fn hear(&self, running: Option<&str>) {
-        if let Some(key) = running {
-            self.link.shared().touch(Thing::Service(self.name), true);
-            lock(&self.door).answered(key);
-        }
-    }
-
-    /// The crash points between what happened and the caller's going on. Where nothing can have happened there is
-    /// one, since before and after the reply are the same.
-    pub(super) fn died_answering(&self, state: &mut State, operation: Operation, place: Place) -> bool {
-        let site = call_site(self.name, operation.name);
-        self.link.speak(state, |state| {
-            (operation.writes && self.link.crashes(state, site, Point::Happened, Some(place)))
-                || self.link.crashes(state, site, Point::Replied, Some(place))
-        })
-    }
-
-    pub(super) fn note_reply(&self, state: &mut State, result: &Result<S::Reply, ServiceError>) {
-        if state.timeline.is_recording() && !self.link.is_given() {
-            let reply = result.as_ref().map(json).map_err(ServiceError::to_string);
-            self.link.speak(state, |state| state.note(|| What::Replied { reply }));
         }
     }
 
@@ -276,103 +158,155 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
 }
 
-impl<S: Service> Future for Call<S> {
-    type Output = Result<S::Reply, ServiceError>;
+/// A service, as one call reaches it.
+pub(crate) struct ServiceDoor<S: Service> {
+    pub(super) client: Client<S>,
+    pub(super) place: Place,
+    options: CallOptions,
+    /// Until the call is begun.
+    request: Option<S::Request>,
+}
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        let link = &this.client.link;
-        match link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return link.cease(cx),
-            Standing::Falling => {
-                return match std::mem::replace(&mut this.step, Step::Done) {
-                    Step::Begin(request) => Poll::Ready(this.client.throw_away(request, this.place)),
-                    // A call that was under way when the process died: its answer never comes.
-                    other => {
-                        this.step = other;
-                        Poll::Pending
-                    }
-                };
-            }
+impl<S: Service> Door for ServiceDoor<S> {
+    type Output = Answered<S>;
+    type Visit<'v> = ServiceVisit<'v, S>;
+
+    fn link(&self) -> &Link {
+        &self.client.link
+    }
+
+    fn open(&mut self) -> ServiceVisit<'_, S> {
+        let request = self.request.take().expect("a call begins once");
+        let door = lock(&self.client.door);
+        let operation = door.service.operation(&request);
+        ServiceVisit {
+            client: &self.client,
+            place: self.place,
+            options: self.options,
+            door,
+            operation,
+            request,
         }
-        match std::mem::replace(&mut this.step, Step::Done) {
-            Step::Begin(request) => {
-                let Some(happened) = this.client.begin(request, this.place, Manner::default()) else {
-                    return link.cease(cx);
-                };
-                if link.is_given() {
-                    return Poll::Ready(happened.answer.result);
-                }
-                let takes = happened.answer.takes;
-                this.step = if takes.is_zero() {
-                    cx.waker().wake_by_ref();
-                    Step::Answering(happened)
-                } else {
-                    let mut state = link.shared().state();
-                    let at = state.clock.now().saturating_add(takes);
-                    Step::Waiting(happened, link.shared().set_timer(&mut state, at, cx))
-                };
-                Poll::Pending
-            }
-            Step::Waiting(happened, timer) => {
-                let mut state = link.shared().state();
-                if state.clock.now() < timer.0 {
-                    state.clock.cancel(timer);
-                    let timer = link.shared().set_timer(&mut state, timer.0, cx);
-                    this.step = Step::Waiting(happened, timer);
-                    return Poll::Pending;
-                }
-                drop(state);
-                this.finish(happened, cx)
-            }
-            Step::Answering(happened) => this.finish(happened, cx),
-            Step::Done => panic!("a call was polled after it had ended"),
+    }
+
+    fn given(&mut self) -> Answered<S> {
+        let ServiceVisit { client, place, mut door, operation, request, .. } = self.open();
+        let mut state = client.link.shared().state();
+        client.link.reject_foreign_handle(&state, client.name.as_str());
+        let answer = door.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
+        Answered { answer, fault: None }
+    }
+
+    fn after_death(&mut self) -> Option<Answered<S>> {
+        let result = self.client.throw_away(self.request.take()?, self.place);
+        Some(Answered { answer: Answer { result, takes: Duration::ZERO, running: None }, fault: None })
+    }
+
+    fn note_reply(&self, state: &mut State, output: &Answered<S>) {
+        if state.timeline.is_recording() {
+            let reply = output.answer.result.as_ref().map(json).map_err(ServiceError::to_string);
+            state.note(|| What::Replied { reply });
+        }
+    }
+
+    fn received(&mut self, output: &Answered<S>) {
+        if let Some(key) = &output.answer.running {
+            self.client.link.shared().touch(Thing::Service(self.client.name), true);
+            lock(&self.client.door).answered(key);
         }
     }
 }
 
-impl<S: Service> Call<S> {
-    fn finish(&self, happened: Happened<S>, cx: &Context<'_>) -> Poll<Result<S::Reply, ServiceError>> {
-        let Happened { operation, answer, .. } = happened;
-        let mut state = self.client.link.shared().state();
-        if self.client.died_answering(&mut state, operation, self.place) || state.stuck.is_some() {
-            drop(state);
-            return self.client.link.cease(cx);
+/// A service, locked for the first half of a call.
+pub(crate) struct ServiceVisit<'v, S: Service> {
+    client: &'v Client<S>,
+    place: Place,
+    options: CallOptions,
+    door: MutexGuard<'v, Faulty<S>>,
+    operation: Operation,
+    request: S::Request,
+}
+
+impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
+    type Output = Answered<S>;
+
+    fn link(&self) -> &'v Link {
+        &self.client.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site(self.client.name, self.operation.name);
+        let reply = if self.operation.writes { Reply::OfWrite } else { Reply::OfRead };
+        CallSpec { site, place: self.place, faults: Kind::Fault, reply }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        let (service, operation, place) = (self.client.name, self.operation, self.place);
+        // Which rows it touches is said where it is known.
+        if service.as_str() != STORE {
+            state.touch(Thing::Service(service), operation.writes);
         }
-        self.client.note_reply(&mut state, &answer.result);
-        drop(state);
-        self.client.hear(answer.running.as_deref());
-        Poll::Ready(answer.result)
+        state.calls_outside(service, operation.name, place);
+        if state.timeline.is_recording() {
+            let (request, operation) = (json(&self.request), operation.name);
+            state.note(|| What::Called { service, operation, request, place });
+        }
+    }
+
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        self.door.plan(self.operation, state.clock.now(), self.options)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answered<S>> {
+        let Self { client, place, mut door, operation, request, .. } = self;
+        let effects = state.ledger.effects().len();
+        let mut cx = client.cx(state, client.name, place);
+        let answer = door.answer(request, operation.name, fault, &mut cx);
+        if state.timeline.is_recording() {
+            let new: Vec<_> =
+                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
+            for (name, id) in new {
+                state.note(|| What::Effect { name, id });
+            }
+        }
+        let takes = answer.takes;
+        Entered::Replies { output: Answered { answer, fault }, takes }
+    }
+}
+
+impl<S: Service> Future for Call<S> {
+    type Output = Result<S::Reply, ServiceError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answered| answered.answer.result)
+    }
+}
+
+impl<S: Service> Call<S> {
+    pub(super) fn client(&self) -> &Client<S> {
+        &self.0.door.client
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.0.door.place
     }
 
     /// What will be asked, as long as it was not.
     pub(super) fn request(&self) -> Option<&S::Request> {
-        match &self.step {
-            Step::Begin(request) => Some(request),
-            _ => None,
-        }
+        self.0.door.request.as_ref()
     }
 
-    /// The same, taken out: the call is made by somebody else.
-    pub(super) fn take_request(&mut self) -> Option<S::Request> {
-        match std::mem::replace(&mut self.step, Step::Done) {
-            Step::Begin(request) => Some(request),
-            _ => None,
-        }
+    /// Makes the call from code that blocks.
+    pub(super) fn block(&mut self) -> Result<S::Reply, ServiceError> {
+        let ServiceDoor { client, place, options, request } = &mut self.0.door;
+        let door =
+            ServiceDoor { client: client.clone(), place: *place, options: *options, request: request.take() };
+        call::Call::new(door).block().answer.result
     }
 
     /// The same call, with its reply made into what is wanted of it.
     pub fn map<T>(self, unpack: fn(S::Reply) -> T) -> TypedCall<S, T> {
         TypedCall { call: self, unpack }
-    }
-}
-
-impl<S: Service> Drop for Call<S> {
-    fn drop(&mut self) {
-        if let Step::Waiting(_, timer) = self.step {
-            self.client.link.shared().state().clock.cancel(timer);
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::Process;
 use super::handles::{EnqueueError, Parcel};
-use super::link::Link;
+use crate::engine::link::Link;
 use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Conflict, JobId, JobKey, More, kind_of};

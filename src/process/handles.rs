@@ -9,14 +9,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, EnqueueResult, enqueue_through, run_blocking};
-use super::link::{Link, Standing};
+use crate::engine::call::{self, Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{Incoming, Intake, Keys, Once, State, call_site};
-use crate::search::choice::{Kind, Place, Point, Site, WaitKind};
+use crate::search::choice::{Fault, Kind, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobState, LockTaken, More, kind_of};
-use crate::system::service::ENQUEUE_FAULTS;
+use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -147,16 +148,15 @@ impl Parcel {
 
     /// Puts it into the queue, past all layers.
     pub(super) fn enqueue(self, link: Link) -> EnqueueFuture {
-        EnqueueFuture { link, parcel: Ok(self), answering: None, performing: None, layered: None }
+        let call = Ok(Call::new(QueueDoor { link, parcel: self }));
+        EnqueueFuture { call, performing: None, layered: None }
     }
 }
 
 /// A job on its way into the queue. It is not enqueued unless this is awaited.
 #[must_use = "a job is not enqueued unless this is awaited"]
 pub struct EnqueueFuture {
-    link: Link,
-    parcel: Result<Parcel, EnqueueError>,
-    answering: Option<Answer>,
+    call: Result<Call<QueueDoor>, EnqueueError>,
     /// In inline mode: the job that runs meanwhile.
     performing: Option<(u32, JobId)>,
     /// Its way through the layers around the queue, if there are any.
@@ -165,7 +165,8 @@ pub struct EnqueueFuture {
 
 impl fmt::Debug for EnqueueFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnqueueFuture").field("parcel", &self.parcel).finish_non_exhaustive()
+        let parcel = self.call.as_ref().map(|call| &call.door.parcel);
+        f.debug_struct("EnqueueFuture").field("parcel", &parcel).finish_non_exhaustive()
     }
 }
 
@@ -232,9 +233,8 @@ impl JobQueue {
     /// # Errors
     /// When the queue did not answer, a layer around it has failed, or its key is taken.
     pub fn put(&self, request: Enqueue) -> EnqueueFuture {
-        let link = self.link.clone();
         let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
-        EnqueueFuture { link, parcel: Ok(Parcel::of(request)), answering: None, performing: None, layered }
+        EnqueueFuture { layered, ..Parcel::of(request).enqueue(self.link.clone()) }
     }
 
     fn send(&self, parcel: Result<Parcel, EnqueueError>) -> EnqueueFuture {
@@ -242,7 +242,8 @@ impl JobQueue {
             let now = self.link.shared().state().clock.now();
             enqueue_through(service, parcel.clone().request(now))
         });
-        EnqueueFuture { link: self.link.clone(), parcel, answering: None, performing: None, layered }
+        let call = parcel.map(|parcel| Call::new(QueueDoor { link: self.link.clone(), parcel }));
+        EnqueueFuture { call, performing: None, layered }
     }
 
     /// Enqueues a job from code that blocks. A crash unwinds.
@@ -281,30 +282,18 @@ impl JobQueue {
     }
 
     fn send_blocking(&self, parcel: Parcel) -> Result<JobId, EnqueueError> {
-        match self.link.standing() {
-            Standing::Falling => return Ok(JobId::first(parcel.kind, &parcel.payload)),
-            Standing::Dead => self.link.unwind(),
-            Standing::Alive => {}
-        }
-        if slots::is_here() {
-            return self.link.wait_for(self.send(Ok(parcel)));
-        }
-        let keys = self.link.shared().keys(parcel.kind, &parcel.payload);
-        let mut state = self.link.shared().state();
-        if state.inline.is_some() {
-            return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
-        }
-        if !self.layers.is_empty() {
-            drop(state);
-            return run_blocking(parcel.kind, self.send(Ok(parcel)));
-        }
-        if let Some(result) = self.link.speak(&mut state, |state| begin(&self.link, state, &parcel, keys)) {
-            if !died_answering(&self.link, &mut state, parcel.place) {
-                return result.map(|(_, id)| id);
+        if self.link.liveness() == Liveness::Alive {
+            if slots::is_here() {
+                return self.link.wait_for(self.send(Ok(parcel)));
+            }
+            if self.link.shared().state().inline.is_some() {
+                return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
+            }
+            if !self.layers.is_empty() {
+                return run_blocking(parcel.kind, self.send(Ok(parcel)));
             }
         }
-        drop(state);
-        self.link.unwind()
+        Call::new(QueueDoor { link: self.link.clone(), parcel }).block().map(|(_, id)| id)
     }
 }
 
@@ -321,49 +310,86 @@ pub(super) fn parcel<J: Serialize>(
     }
 }
 
-fn enqueue_site() -> Site {
-    call_site("queue".into(), "enqueue".into())
+/// The queue, as a job comes into it.
+pub(super) struct QueueDoor {
+    link: Link,
+    parcel: Parcel,
 }
 
-/// The first half of an enqueue; none if the process died before it.
-fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<Answer> {
-    let site = enqueue_site();
-    state.timeline.called_from(state.actor, parcel.place, site);
-    if let Some(opened) = state.connections.in_transaction_since(state.actor) {
-        let (kind, place) = (parcel.kind, parcel.place);
-        state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
+impl Door for QueueDoor {
+    type Output = Answer;
+    type Visit<'v> = QueueVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
     }
-    if link.crashes(state, site, Point::Before, Some(parcel.place)) {
-        return None;
+
+    fn open(&mut self) -> QueueVisit<'_> {
+        let Self { link, parcel } = self;
+        let keys = link.shared().keys(parcel.kind, &parcel.payload);
+        QueueVisit { link, parcel, keys }
     }
-    let fault = state.draw_fault(Kind::Delivery, site, ENQUEUE_FAULTS, parcel.place);
-    if state.stuck.is_some() {
-        return None;
+
+    fn given(&mut self) -> Answer {
+        unreachable!("the test enqueues without a queue of its own")
     }
-    let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
-    let take_in = |state: &mut State| {
-        link.shared().woken.stir();
-        let delay = parcel.delay(state.clock.now());
-        let late = match delay.is_zero() {
-            true => Duration::ZERO,
-            false => state.lateness(site, Point::Timer, Some(parcel.place)),
+
+    fn after_death(&mut self) -> Option<Answer> {
+        Some(Ok((0, JobId::first(self.parcel.kind, &self.parcel.payload))))
+    }
+}
+
+pub(super) struct QueueVisit<'v> {
+    link: &'v Link,
+    parcel: &'v Parcel,
+    keys: Keys,
+}
+
+impl<'v> Visit<'v> for QueueVisit<'v> {
+    type Output = Answer;
+
+    fn link(&self) -> &'v Link {
+        self.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "enqueue".into());
+        CallSpec { site, place: self.parcel.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        if let Some(opened) = state.connections.in_transaction_since(state.actor) {
+            let (kind, place) = (self.parcel.kind, self.parcel.place);
+            state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
+        }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(ENQUEUE_FAULTS)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
+        let CallSpec { site, place, .. } = self.spec();
+        let Self { link, parcel, keys } = self;
+        let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
+        let output = if fault.is_none_or(Fault::happens) {
+            link.shared().woken.stir();
+            let delay = parcel.delay(state.clock.now());
+            let late = match delay.is_zero() {
+                true => Duration::ZERO,
+                false => state.lateness(site, Point::Timer, Some(place)),
+            };
+            let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
+            match parcel.take_in(state, delay.saturating_add(late), keys, &mut dies) {
+                Some(answer) if fault.is_none() => answer,
+                Some(_) => unavailable,
+                None => return Entered::Died,
+            }
+        } else {
+            unavailable
         };
-        let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(parcel.place));
-        parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)
-    };
-    match fault {
-        None => take_in(state),
-        Some(fault) if fault.happens() => take_in(state).map(|_| unavailable),
-        Some(_) => Some(unavailable),
+        Entered::Replies { output, takes: Duration::ZERO }
     }
-}
-
-fn died_answering(link: &Link, state: &mut State, place: Place) -> bool {
-    let site = enqueue_site();
-    link.speak(state, |state| {
-        link.crashes(state, site, Point::Happened, Some(place))
-            || link.crashes(state, site, Point::Replied, Some(place))
-    })
 }
 
 impl Future for EnqueueFuture {
@@ -374,45 +400,30 @@ impl Future for EnqueueFuture {
         if let Some(layered) = &mut this.layered {
             return layered.as_mut().poll(cx);
         }
-        let parcel = match &this.parcel {
-            Ok(parcel) => parcel,
+        let call = match &mut this.call {
+            Ok(call) => call,
             Err(error) => return Poll::Ready(Err(error.clone())),
         };
-        match this.link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return this.link.cease(cx),
-            Standing::Falling => return Poll::Ready(Ok(JobId::first(parcel.kind, &parcel.payload))),
+        if this.performing.is_none() {
+            let Poll::Ready(answer) = Pin::new(&mut *call).poll(cx) else { return Poll::Pending };
+            let (job, id) = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let mut state = call.door.link.shared().state();
+            if state.inline.is_none() || job == 0 || state.queue.job(job).state != JobState::Ready {
+                return Poll::Ready(Ok(id));
+            }
+            this.performing = Some((job, id));
+            state.inline.iter_mut().for_each(|inline| inline.begin(job));
         }
-        let keys = match this.answering {
-            None => this.link.shared().keys(parcel.kind, &parcel.payload),
-            Some(_) => Keys::default(),
-        };
-        let mut state = this.link.shared().state();
-        if let Some((job, id)) = this.performing {
-            return performed(&mut state, job, cx).map(|ended| ended.map(|()| id));
-        }
-        match this.answering.take() {
-            None => {
-                this.answering = this.link.speak(&mut state, |state| begin(&this.link, state, parcel, keys));
-                drop(state);
-                if this.answering.is_none() {
-                    return this.link.cease(cx);
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
+        let link = &call.door.link;
+        match (link.liveness(), this.performing) {
+            (Liveness::Dead, _) | (_, None) => link.pend_or_unwind(cx),
+            (Liveness::TearingDown, Some((_, id))) => Poll::Ready(Ok(id)),
+            (Liveness::Alive, Some((job, id))) => {
+                performed(&mut link.shared().state(), job, cx).map(|ended| ended.map(|()| id))
             }
-            Some(_) if died_answering(&this.link, &mut state, parcel.place) || state.stuck.is_some() => {
-                drop(state);
-                this.link.cease(cx)
-            }
-            Some(Ok((job, id)))
-                if state.inline.is_some() && job != 0 && state.queue.job(job).state == JobState::Ready =>
-            {
-                this.performing = Some((job, id));
-                state.inline.iter_mut().for_each(|inline| inline.begin(job));
-                performed(&mut state, job, cx).map(|ended| ended.map(|()| id))
-            }
-            Some(result) => Poll::Ready(result.map(|(_, id)| id)),
         }
     }
 }
@@ -513,20 +524,18 @@ impl Future for Pause {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        match this.link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return this.link.cease(cx),
-            Standing::Falling => return Poll::Ready(()),
+        match this.link.liveness() {
+            Liveness::Alive => {}
+            Liveness::Dead => return this.link.pend_or_unwind(cx),
+            Liveness::TearingDown => return Poll::Ready(()),
         }
         let mut guard = this.link.shared().state();
         let state = &mut *guard;
         match this.wait {
             Wait::Begin(duration) => {
-                let site = Site::Wait(this.what);
-                state.timeline.called_from(state.actor, this.place, site);
-                if this.link.crashes(state, site, Point::Before, Some(this.place)) || !state.step() {
+                if call::dies_waiting(&this.link, state, this.what, this.place) {
                     drop(guard);
-                    return this.link.cease(cx);
+                    return this.link.pend_or_unwind(cx);
                 }
                 match duration {
                     None => {
@@ -534,6 +543,7 @@ impl Future for Pause {
                         cx.waker().wake_by_ref();
                     }
                     Some(duration) => {
+                        let site = Site::Wait(this.what);
                         let late = state.lateness(site, Point::Timer, Some(this.place));
                         let at = state.clock.now().saturating_add(duration).saturating_add(late);
                         this.wait = Wait::Sleeping(this.link.shared().set_timer(state, at, cx));

@@ -4,6 +4,8 @@ mod blocking;
 mod bulk;
 #[cfg(test)]
 mod by_hand;
+#[cfg(test)]
+mod call_table;
 mod calls;
 #[cfg(feature = "http")]
 mod carry;
@@ -14,7 +16,6 @@ mod handler;
 mod handles;
 mod iterable;
 mod hooks;
-mod link;
 mod ordered;
 mod outside;
 mod perform;
@@ -42,10 +43,10 @@ pub use stop::{StopSignal, Stopping};
 
 use blocking::Blocking;
 
+pub(crate) use crate::engine::link::Link;
 pub(crate) use durable::Observed;
 pub(crate) use enqueue::{EnqueueLayers, Given, incoming};
 pub(crate) use handler::{Attempt, Registered};
-pub(crate) use link::Link;
 pub(crate) use queues::Order;
 pub(crate) use store::hang_up;
 

@@ -18,8 +18,8 @@ use tower_service::Service;
 use super::Process;
 use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered, Start};
-use super::link::Link;
 use super::unique::guarded;
+use crate::engine::link::Link;
 use crate::engine::panics;
 use crate::system::job::{JobError, JobFailure, JobView};
 

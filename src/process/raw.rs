@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Process;
 use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered};
-use super::link::Link;
+use crate::engine::link::Link;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{JobResult, JobView};
 

@@ -65,6 +65,18 @@ pub enum Stuck {
         /// Who waits, and where it called last.
         waiting: Vec<String>,
     },
+    /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
+    #[error(
+        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+    )]
+    Unanswerable {
+        /// Whose destructor.
+        who: String,
+        /// `db.unlock`
+        call: String,
+        /// Where it is called.
+        place: String,
+    },
     /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Locked {
