@@ -13,7 +13,7 @@ use crate::engine::steps::Thing;
 use crate::search::choice::{Fault, Kind, Name, Place};
 use crate::system::effect::Ledger;
 use crate::system::service::{
-    Answer, CallOptions, Cx, FaultPlan, Faulty, Operation, STORE, Service, ServiceError,
+    Answer, CallOptions, Cx, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceError,
 };
 use crate::system::timeline::What;
 
@@ -137,6 +137,7 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
+            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
         }
     }
 
@@ -149,7 +150,17 @@ impl<S: Service> Client<S> {
         let (now, by, service) = (state.clock.now(), state.actor, self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
-        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag, tells: false };
+        let mut cx = Cx {
+            ledger: &mut ledger,
+            service,
+            now,
+            by,
+            given: false,
+            place,
+            lag,
+            tells: false,
+            inputs: None,
+        };
         copy.given(request, operation, &mut cx).result
     }
 }
