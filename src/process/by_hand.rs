@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use tokio_test::task::{self, Spawn};
 
-use super::Process;
-use super::handler::Attempt;
+use super::{Attempt, Process};
 use crate::JobFailure;
 use crate::engine::life::{self, Life};
 use crate::engine::state::{Shared, State, Weather};

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::handler::Attempt;
-use super::{Outside, OutsideFault, Process, Store};
+use super::{Attempt, Outside, OutsideFault, Process, Store};
 use crate::engine::life::{self, Died, Life};
 use crate::engine::link::Link;
 use crate::engine::state::{Incoming, Shared, State, Stuck, Weather, lock};

@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Process;
-use super::blocking::Around;
-use super::handler::{Attempt, Handler, HandlerOptions, Registered};
+use super::attempt::{Around, Attempt, Handler};
+use super::handler::{HandlerOptions, Registered};
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site};
+use crate::process::Process;
 use crate::search::choice::{Fault, Kind, Place};
 use crate::system::job::{JobFailure, JobResult, kind_of};
 use crate::system::timeline::What;

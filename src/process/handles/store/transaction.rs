@@ -13,7 +13,7 @@ use crate::engine::link::Liveness;
 use crate::engine::slots;
 use crate::engine::state::lock;
 use crate::engine::steps::Thing;
-use crate::process::client::Client;
+use crate::process::handles::client::Client;
 use crate::search::choice::Place;
 use crate::system::connections::{Awaited, Ticket};
 use crate::system::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};

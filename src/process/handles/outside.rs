@@ -11,12 +11,12 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use super::Process;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit, dies_waiting};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
 use crate::engine::runtime;
 use crate::engine::state::{State, call_site};
+use crate::process::Process;
 use crate::search::choice::{Fault, FaultSet, Kind, Name, Place, WaitKind};
 use crate::system::service::{FaultPlan, external_faults};
 use crate::system::timeline::What;

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::handles::{Answered, EnqueueError, JobQueue, Parcel, parcel, performed};
+use super::pending::{Answered, EnqueueError, Parcel, parcel, performed};
+use super::queue::JobQueue;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;

@@ -42,9 +42,9 @@ use crate::system::timeline::What;
 /// ```
 #[derive(Debug)]
 pub struct Client<S: Service> {
-    pub(super) link: Link,
-    pub(super) name: Name,
-    pub(super) door: Arc<Mutex<Faulty<S>>>,
+    pub(in crate::process) link: Link,
+    pub(in crate::process) name: Name,
+    pub(in crate::process) door: Arc<Mutex<Faulty<S>>>,
 }
 
 impl<S: Service> Clone for Client<S> {
@@ -56,12 +56,12 @@ impl<S: Service> Clone for Client<S> {
 /// What a service answers, and what went wrong.
 #[derive(Debug)]
 pub(crate) struct Answered<S: Service> {
-    pub(super) answer: Answer<S::Reply>,
+    pub(in crate::process) answer: Answer<S::Reply>,
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "what breaks a line matters where there is one")
     )]
-    pub(super) fault: Option<Fault>,
+    pub(in crate::process) fault: Option<Fault>,
 }
 
 /// A call that was made. It does nothing unless awaited.
@@ -93,7 +93,12 @@ impl<S: Service> Client<S> {
         call::Call::new(door).block().answer.result
     }
 
-    pub(super) fn door_for(&self, request: S::Request, place: Place, options: CallOptions) -> ServiceDoor<S> {
+    pub(in crate::process) fn door_for(
+        &self,
+        request: S::Request,
+        place: Place,
+        options: CallOptions,
+    ) -> ServiceDoor<S> {
         ServiceDoor { client: self.clone(), place, options, request: Some(request) }
     }
 
@@ -105,20 +110,20 @@ impl<S: Service> Client<S> {
     }
 
     /// Changes what is set of the door.
-    pub(super) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
+    pub(in crate::process) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
         self.test_only();
         change(&mut lock(&self.door));
         self
     }
 
     /// From here on it matters how late something comes: something expires.
-    pub(super) fn expect_delays(&self) {
+    pub(in crate::process) fn expect_delays(&self) {
         self.test_only();
         self.link.shared().state().delays = true;
     }
 
     /// Refuses what is the test's own business to the code under test.
-    pub(super) fn test_only(&self) {
+    pub(in crate::process) fn test_only(&self) {
         assert!(
             self.link.is_given(),
             "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
@@ -171,8 +176,8 @@ fn json(value: &impl serde::Serialize) -> String {
 
 /// A service, as one call reaches it.
 pub(crate) struct ServiceDoor<S: Service> {
-    pub(super) client: Client<S>,
-    pub(super) place: Place,
+    pub(in crate::process) client: Client<S>,
+    pub(in crate::process) place: Place,
     options: CallOptions,
     /// Until the call is begun.
     request: Option<S::Request>,
@@ -294,21 +299,21 @@ impl<S: Service> Future for Call<S> {
 }
 
 impl<S: Service> Call<S> {
-    pub(super) fn client(&self) -> &Client<S> {
+    pub(in crate::process) fn client(&self) -> &Client<S> {
         &self.0.door.client
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(in crate::process) fn place(&self) -> Place {
         self.0.door.place
     }
 
     /// What will be asked, as long as it was not.
-    pub(super) fn request(&self) -> Option<&S::Request> {
+    pub(in crate::process) fn request(&self) -> Option<&S::Request> {
         self.0.door.request.as_ref()
     }
 
     /// Makes the call from code that blocks.
-    pub(super) fn block(&mut self) -> Result<S::Reply, ServiceError> {
+    pub(in crate::process) fn block(&mut self) -> Result<S::Reply, ServiceError> {
         let ServiceDoor { client, place, options, request } = &mut self.0.door;
         let door =
             ServiceDoor { client: client.clone(), place: *place, options: *options, request: request.take() };

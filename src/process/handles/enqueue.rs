@@ -15,10 +15,10 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Process;
-use super::handles::{EnqueueError, Parcel};
+use super::pending::{EnqueueError, EnqueueResult, Parcel};
 use crate::engine::link::Link;
 use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Conflict, JobId, JobKey, More, kind_of};
 
@@ -42,7 +42,7 @@ pub struct Enqueue {
     once: Option<Once>,
     /// What it has beside what its kind says.
     more: Option<Box<More>>,
-    pub(super) place: Place,
+    pub(in crate::process) place: Place,
     /// Where it is laid down instead of being put into the queue.
     stage: Option<Stage>,
 }
@@ -114,8 +114,6 @@ impl Enqueue {
 
 /// Jobs that have come through the layers and are to be put into the queue together.
 type Stage = Arc<Mutex<Vec<Enqueue>>>;
-
-pub(super) type EnqueueResult = Pin<Box<dyn Future<Output = Result<JobId, EnqueueError>> + Send>>;
 
 /// What a layer around enqueue wraps: the layers inside it, and at last the queue. It is always ready.
 pub struct EnqueueService {
@@ -279,7 +277,7 @@ impl EnqueueLayers {
     }
 
     /// The layers around the queue, the first one added on the outside; none if there are no layers.
-    pub(super) fn around(&self, link: &Link) -> Option<EnqueueService> {
+    pub(in crate::process) fn around(&self, link: &Link) -> Option<EnqueueService> {
         let mut inner = lock(self.inner.as_ref()?);
         let Inner { layers, built } = &mut *inner;
         let built = built.get_or_insert_with(|| {
@@ -324,7 +322,7 @@ impl EnqueueLayers {
 }
 
 /// Sends a job through layers.
-pub(super) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
+pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
@@ -332,7 +330,7 @@ pub(super) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> 
 }
 
 /// Sends jobs through layers, one after another, and lays them down as they come out.
-pub(super) async fn stage(
+pub(in crate::process) async fn stage(
     service: EnqueueService,
     requests: Vec<Enqueue>,
 ) -> Result<Vec<Enqueue>, EnqueueError> {
@@ -358,7 +356,7 @@ impl Wake for Flag {
 ///
 /// # Errors
 /// When it waits for something else.
-pub(super) fn run_blocking<T>(
+pub(in crate::process) fn run_blocking<T>(
     kind: &'static str,
     enqueueing: impl Future<Output = Result<T, EnqueueError>>,
 ) -> Result<T, EnqueueError> {
@@ -376,7 +374,7 @@ pub(super) fn run_blocking<T>(
 
 impl Parcel {
     /// The request that this job is to the layers.
-    pub(super) fn request(self, now: Duration) -> Enqueue {
+    pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
         let delay = self.delay(now);
         let Parcel { kind, payload, context, once, more, place, .. } = self;
         let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
@@ -384,7 +382,7 @@ impl Parcel {
     }
 
     /// What the layers have made of it.
-    pub(super) fn of(request: Enqueue) -> Self {
+    pub(in crate::process) fn of(request: Enqueue) -> Self {
         let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
             true => None,

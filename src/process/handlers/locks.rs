@@ -7,36 +7,18 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::handler::{Attempt, HandlerOptions};
+use super::attempt::Attempt;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit};
 use crate::engine::link::{Link, Liveness};
-use crate::engine::state::{State, call_site, has_keys};
+use crate::engine::state::{State, call_site};
 use crate::search::choice::{Actor, Fault, Kind, Place};
 use crate::system::clock::{TimerId, Wake};
 use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
 use crate::system::queue::{Held, LockKey, Owner};
 use crate::system::timeline::{LockEvent, What};
 
-impl HandlerOptions<'_> {
-    /// Makes the jobs of this kind unique by a lock. A job that is enqueued before any process has said so takes none.
-    ///
-    /// # Panics
-    /// When the key is computed from another kind of job, or the settings contradict each other.
-    #[track_caller]
-    pub fn unique(self, unique: Unique) -> Self {
-        let kind = self.kind();
-        if let Some(nonsense) = unique.nonsense(kind) {
-            panic!("the lock of {kind} {nonsense}");
-        }
-        let unique = Arc::new(unique);
-        has_keys(self.shared(), kind, unique.clone());
-        self.register(|registered| registered.unique = Some(unique));
-        self
-    }
-}
-
 /// An attempt of a unique job: takes and gives back its locks around what the handler does.
-pub(super) fn guarded(
+pub(in crate::process) fn guarded(
     link: &Link,
     unique: &Arc<Unique>,
     payload: &str,

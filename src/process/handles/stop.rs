@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Process;
 use crate::engine::link::{Link, Liveness};
+use crate::process::Process;
 
 /// How long jobs may run on when their process is to stop, unless told: as in Sidekiq.
-pub(super) const GRACE: Duration = Duration::from_secs(25);
+pub(in crate::process) const GRACE: Duration = Duration::from_secs(25);
 
 impl Process {
     /// How long the jobs of this process may run on when it is to stop
