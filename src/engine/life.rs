@@ -222,12 +222,12 @@ impl Drop for Former {
 
 /// Runs `code` as the code of this incarnation: what it does on this thread is done by it. Nothing can go wrong at the
 /// lines that it passes.
-pub(crate) fn live<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+pub(crate) fn run_as<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, None, code)
 }
 
 /// Runs `code` as the code of this incarnation, which may die at each line that it passes.
-pub(crate) fn risk<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+pub(crate) fn run_as_crashable<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, Some(pass), code)
 }
 

@@ -9,7 +9,7 @@ mod woken;
 
 pub use bounds::Stuck;
 
-pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
@@ -72,15 +72,15 @@ pub(crate) const DEFAULT_QUEUE: &str = "default";
 
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum Mode {
     /// Everything that the plan says.
-    Rough,
+    Explore,
     /// Nothing, but jobs are taken one at a time in the order that the plan says.
-    Serial,
+    SerialBaseline,
     /// The same, and each job finds its process as it was after its boot.
-    Isolated,
+    IsolatedBaseline,
     /// Nothing: the world of an ordinary test.
-    Fair,
+    Plain,
 }
 
 /// The part of a run behind the lock.
@@ -89,9 +89,9 @@ pub(crate) struct State {
     pub(crate) chooser: Chooser,
     /// What the environment answers.
     pub(crate) inputs: Inputs,
-    pub(crate) weather: Weather,
+    pub(crate) mode: Mode,
     /// Set while nothing may go wrong: drains.
-    pub(crate) calm: bool,
+    pub(crate) faults_suspended: bool,
     /// The service that is there to be told of failures, if a process has one.
     pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
@@ -183,18 +183,12 @@ impl Inline {
 }
 
 impl State {
-    pub(crate) fn new(
-        chooser: Chooser,
-        weather: Weather,
-        timeline: Timeline,
-        seed: u64,
-        max_steps: u64,
-    ) -> Self {
+    pub(crate) fn new(chooser: Chooser, mode: Mode, timeline: Timeline, seed: u64, max_steps: u64) -> Self {
         Self {
             chooser,
             inputs: Inputs::default(),
-            weather,
-            calm: false,
+            mode,
+            faults_suspended: false,
             told_of_failures: None,
             delays: false,
             deploys: false,
@@ -239,7 +233,7 @@ impl State {
 
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
-        self.weather == Weather::Rough && !self.calm
+        self.mode == Mode::Explore && !self.faults_suspended
     }
 
     pub(crate) fn steps(&self) -> u64 {
@@ -255,7 +249,7 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.calm || self.weather != Weather::Rough || !self.step() {
+        if self.faults_suspended || self.mode != Mode::Explore || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
@@ -280,13 +274,13 @@ impl State {
 
     /// A crash point. True: the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
-        self.crash_points += u64::from(!self.calm);
+        self.crash_points += u64::from(!self.faults_suspended);
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point that is a wait, where deploys are explored.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
-        self.crash_points += u64::from(!self.calm);
+        self.crash_points += u64::from(!self.faults_suspended);
         Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
     }
 
@@ -378,7 +372,7 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+    fn push_job(&mut self, incoming: Incoming) -> (u32, JobId) {
         self.touch(Thing::Queue, true);
         let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
         let now = self.clock.now();
@@ -421,7 +415,7 @@ impl State {
     /// How often a job is tried again, and when.
     pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
         let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
-        let own = self.queue.job(job).trouble.as_ref().and_then(|trouble| trouble.max_retries);
+        let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
         policy.max_retries = own.or(policy.max_retries);
         policy
     }
@@ -443,7 +437,7 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
-        if self.weather == Weather::Fair {
+        if self.mode == Mode::Plain {
             self.steps = 0;
         }
     }
@@ -532,8 +526,8 @@ impl Shared {
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
-        let log = match state.weather {
-            Weather::Fair => Log::Passes,
+        let log = match state.mode {
+            Mode::Plain => Log::Passes,
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,
         };

@@ -126,12 +126,12 @@ impl Executor {
     }
 
     fn decide(&mut self, job: u32, host: usize, decision: Decision, error: String) {
-        let (policy, failures, since, now, calm) = {
+        let (policy, failures, since, now, were_suspended) = {
             let state = self.shared.state();
             let failing = state.queue.job(job);
             let policy = state.retry_policy(job);
-            let since = failing.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or_default();
-            (policy, failing.failures() - 1, since, state.clock.now(), state.calm)
+            let since = failing.extras.as_ref().and_then(|extras| extras.since).unwrap_or_default();
+            (policy, failing.failures() - 1, since, state.clock.now(), state.faults_suspended)
         };
         let is_over = policy.is_exhausted(failures, now - since);
         match decision {
@@ -140,12 +140,12 @@ impl Executor {
                 self.tally.discarded += 1;
             }
             Decision::Kill => self.dies(job, host, error),
-            _ if calm => {
+            _ if were_suspended => {
                 self.over(job, JobState::Popped, error);
                 self.tally.failed += 1;
             }
             _ if policy.max_retries.is_none() => {
-                self.shared.state().queue.job_mut(job).trouble().deaths += 1;
+                self.shared.state().queue.job_mut(job).extras().deaths += 1;
                 self.over(job, JobState::Discarded, error);
                 self.tell_of_death(job, host);
                 self.tally.discarded += 1;
@@ -217,7 +217,7 @@ impl Executor {
         match host.or_else(|| self.hosts.iter().position(|host| host.living.is_some())) {
             Some(host) => self.tell_of_death(job, host),
             // There is nobody to tell.
-            None => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+            None => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
         }
         self.shared.end_inline(job);
     }
@@ -225,12 +225,12 @@ impl Executor {
     fn tell_of_death(&mut self, job: u32, host: usize) {
         let view = JobView::from(self.shared.state().queue.job(job));
         match self.tell(host, |process| process.tell_of_death(&view)) {
-            Told::Heard(()) => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+            Told::Heard(()) => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
             Told::Panicked(text) => {
                 let mut state = self.shared.state();
-                let trouble = state.queue.job_mut(job).trouble();
-                let error = trouble.error.take().unwrap_or_default();
-                trouble.error = Some(format!("{error}; a death handler panicked: {text}"));
+                let extras = state.queue.job_mut(job).extras();
+                let error = extras.error.take().unwrap_or_default();
+                extras.error = Some(format!("{error}; a death handler panicked: {text}"));
             }
             // The job is dead already, and this process with it.
             Told::Died => self.take_apart(host, None),
@@ -243,7 +243,7 @@ impl Executor {
         let Some((life, process)) = &host.living else { return Told::Died };
         let now = self.shared.state().clock.now();
         let told = catch_unwind(AssertUnwindSafe(|| {
-            host.context.within(now, life, || life::live(life, || code(process)))
+            host.context.within(now, life, || life::run_as(life, || code(process)))
         }));
         match told {
             _ if life.is_dead() => Told::Died,

@@ -32,7 +32,7 @@ impl Executor {
             let Some((life, _)) = &self.hosts[host].living else { continue };
             let life = life.clone();
             self.shared.state().actor = asked.by().unwrap_or_else(|| self.caller(host));
-            life::live(&life, || asked.serve());
+            life::run_as(&life, || asked.serve());
             self.shared.state().actor = Actor::Test;
             served = true;
             if life.is_dead() {

@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Shared, Stuck, Weather};
+use crate::engine::state::{Mode, Shared, Stuck};
 use crate::engine::steps::Thing;
 use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
@@ -155,24 +155,24 @@ impl Executor {
         host.last_begun = None;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
         let process = Process::new(life.clone());
-        let calm;
+        let were_suspended;
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
             state.note(|| What::Booted { process });
             state.actor = Actor::Process(host.name);
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            calm = std::mem::replace(&mut state.calm, true);
+            were_suspended = std::mem::replace(&mut state.faults_suspended, true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
         let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::live(&life, || life.blocked(|| boot(&process))))
+            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
         }));
         {
             let mut state = self.shared.state();
             state.actor = Actor::Test;
-            state.calm = calm;
+            state.faults_suspended = were_suspended;
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -320,7 +320,7 @@ impl Executor {
             state.actor = Actor::Process(host.name);
             state.clock.now()
         };
-        let result = life::risk(&life, || code(&mut host.context, now, &self.shared));
+        let result = life::run_as_crashable(&life, || code(&mut host.context, now, &self.shared));
         self.shared.state().actor = Actor::Test;
         Some(result)
     }
@@ -343,7 +343,7 @@ impl Executor {
         };
         self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
-            life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
+            life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
         state.queue.job_mut(job).payload = payload;
         let future = match begun {
@@ -407,7 +407,7 @@ impl Executor {
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
-            let polled = context.within(now, &life, || life::risk(&life, go_on));
+            let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // What looks on is the test's.
             task.rest(&mut self.shared.state());
             for check in &self.always {
@@ -438,12 +438,12 @@ impl Executor {
         match (ended, task.work) {
             (None, _) => self.tasks[slot] = Some(task),
             (Some(result), Work::Attempt { job, attempt }) => {
-                life::live(&life, || drop_quietly(task.future));
+                life::run_as(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
                 self.ended(job, attempt, &life, result);
             }
             (Some(result), Work::Spawned(_)) => {
-                life::live(&life, || drop_quietly(task.future));
+                life::run_as(&life, || drop_quietly(task.future));
                 self.spawned_ended(&life, result);
             }
         }
@@ -488,7 +488,7 @@ impl Executor {
         }
         life.set_falling(true);
         let host = &mut self.hosts[index];
-        life::live(&life, || {
+        life::run_as(&life, || {
             host.context.within(now, &life, || {
                 tasks.into_iter().for_each(drop_quietly);
                 drop_quietly(process);
@@ -630,7 +630,7 @@ impl Executor {
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
     /// exploration of a run ends with it.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
-        if self.shared.state().weather != Weather::Fair {
+        if self.shared.state().mode != Mode::Plain {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
@@ -644,7 +644,7 @@ impl Executor {
                 state.queue.give_up(job, JobState::Popped);
                 drop(state);
                 match life {
-                    Some(life) => life::live(&life, || drop_quietly(task.future)),
+                    Some(life) => life::run_as(&life, || drop_quietly(task.future)),
                     None => drop_quietly(task.future),
                 }
             }

@@ -155,7 +155,7 @@ impl Executor {
             let job = task.job();
             let host = &mut self.hosts[index];
             let dropped =
-                || host.context.within(now, &life, || life::live(&life, || drop_quietly(task.future)));
+                || host.context.within(now, &life, || life::run_as(&life, || drop_quietly(task.future)));
             let _ = catch_unwind(AssertUnwindSafe(dropped));
             job.into_iter().for_each(|(job, _)| self.shared.end_inline(job));
         }

@@ -243,7 +243,7 @@ impl Exchange {
             },
         };
         let fate = match door.link.life_shared() {
-            Some(life) => life::live(life, served),
+            Some(life) => life::run_as(life, served),
             None => served(),
         };
         self.answer(ticket, fate);

@@ -39,7 +39,7 @@ use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
-use crate::engine::state::Weather;
+use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{LineMap, Report, Samples, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
@@ -371,7 +371,7 @@ impl<'b> Exploration<'b> {
                 orders.cut = true;
                 break;
             }
-            let course = Course { weather: Weather::Serial, ..Course::plain(task.plan) };
+            let course = Course { mode: Mode::SerialBaseline, ..Course::plain(task.plan) };
             let ran = run(self.basis.body, course, &self.ground);
             if !explorer.ran(&ran.record) {
                 break;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::engine::state::{Mode, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
@@ -118,7 +118,7 @@ pub(crate) struct Ground {
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) plan: Plan,
-    pub(crate) weather: Weather,
+    pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
 }
@@ -126,18 +126,18 @@ pub(crate) struct Course {
 impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
-        Self { plan, weather: Weather::Rough, timeline: Timeline::default(), watch: Watch::default() }
+        Self { plan, mode: Mode::Explore, timeline: Timeline::default(), watch: Watch::default() }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, weather, timeline, watch } = course;
+    let Course { plan, mode, timeline, watch } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
-    let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
     state.inputs = Inputs::new(ground.inputs.clone());
-    state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
+    state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -146,7 +146,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().calm = true;
+    shared.state().faults_suspended = true;
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();

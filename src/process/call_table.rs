@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::{Attempt, Outside, OutsideFault, Process, Store};
 use crate::engine::life::{self, Died, Life};
 use crate::engine::link::Link;
-use crate::engine::state::{Incoming, Shared, State, Stuck, Weather, lock};
+use crate::engine::state::{Incoming, Mode, Shared, State, Stuck, lock};
 use crate::search::choice::{Actor, Chooser, Plan};
 use crate::system::clock::TaskId;
 use crate::system::job::{Unique, kind_of};
@@ -275,18 +275,18 @@ impl Hand {
                 Plan::Wanted(scenario.wanted().to_vec())
             }
         };
-        let state = State::new(Chooser::new(plan), Weather::Rough, Timeline::default(), 0, 1_000);
+        let state = State::new(Chooser::new(plan), Mode::Explore, Timeline::default(), 0, 1_000);
         let shared = Shared::new(state);
         let life = Life::new(shared.clone(), "worker".into(), 0, 1);
         let (process, noted) = (Process::new(life.clone()), Noted::default());
         (row.register)(&process, noted.clone());
         let kind = kind_of::<u32>();
         let mut state = shared.state();
-        state.take_in(Incoming { kind, payload: "6".to_owned(), ..Incoming::default() }, &mut |_| false);
+        state.enqueue(Incoming { kind, payload: "6".to_owned(), ..Incoming::default() }, &mut |_| false);
         state.queue.take(1);
         state.actor = Actor::Attempt { job: 1, attempt: 1 };
         drop(state);
-        let begun = life::live(&life, || process.start(1, kind, "6"));
+        let begun = life::run_as(&life, || process.start(1, kind, "6"));
         let attempt = Some(begun.expect("there is a handler").0.expect("the payload decodes"));
         let flag = Arc::new(Flag::default());
         let waker = Waker::from(flag.clone());
@@ -305,7 +305,7 @@ impl Hand {
         self.flag.0.store(false, Ordering::Relaxed);
         let attempt = self.attempt.as_mut().expect("what has unwound is not polled again");
         let mut cx = Context::from_waker(&self.waker);
-        let poll = AssertUnwindSafe(|| life::risk(&self.life, || attempt.as_mut().poll(&mut cx)));
+        let poll = AssertUnwindSafe(|| life::run_as_crashable(&self.life, || attempt.as_mut().poll(&mut cx)));
         let polled = match catch_unwind(poll) {
             Ok(Poll::Pending) => Polled::Waits { woken: self.flag.0.load(Ordering::Relaxed) },
             Ok(Poll::Ready(ended)) => panic!("the handler waits for ever: {ended:?}"),
@@ -516,7 +516,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
     hand.life.die();
     hand.life.set_falling(!unwinds);
     let dropped = catch_unwind(AssertUnwindSafe(|| {
-        life::risk(&hand.life, || {
+        life::run_as_crashable(&hand.life, || {
             let _guard = guard;
             if unwinds {
                 resume_unwind(Box::new(Died));

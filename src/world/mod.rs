@@ -81,7 +81,7 @@ pub(crate) struct Terms {
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Parts of observed states that are not compared: the name of the state, a path.
     pub(crate) ignored: Vec<(Name, crate::system::json_path::JsonPath)>,
-    /// Whether what is asking for trouble is a violation.
+    /// Whether what is asking for extras is a violation.
     pub(crate) warnings_denied: bool,
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Tally {
     pub(super) stuck: Option<Instance>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
     pub(super) poisoned: Option<Instance>,
-    /// What any of the runs did that is asking for trouble.
+    /// What any of the runs did that is asking for extras.
     pub(super) hygiene: BTreeSet<Hygiene>,
     /// Whether an outcome was compared with those of the orders of the jobs.
     pub(super) by_orders: bool,

@@ -39,7 +39,7 @@ pub enum Oracle {
     Body,
     /// What a job did depends on which job ran before it on the same thread, or in the same process.
     Isolation,
-    /// Something works and is asking for trouble, and the test denies it.
+    /// Something works and is asking for extras, and the test denies it.
     Hygiene,
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Finding {
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
     Panicked(Panicked),
-    /// Something is asking for trouble.
+    /// Something is asking for extras.
     Unhygienic(Hygiene),
     /// This would be otherwise if each job had found its process as it is after its boot.
     Leaked(Box<Finding>),

@@ -88,7 +88,8 @@ impl<R: Send + 'static> Blocked<R> {
             let all = || {
                 around.run(&mut || result = code.take().map(|code| code()));
             };
-            let caught = catch_unwind(AssertUnwindSafe(|| context.within(|| life::risk(&life, all))));
+            let caught =
+                catch_unwind(AssertUnwindSafe(|| context.within(|| life::run_as_crashable(&life, all))));
             // What a layer leaves out has not run.
             let result = caught.and_then(|()| result.ok_or_else(|| Box::new("it was not run") as _));
             *lock(&ended) = Some(result);

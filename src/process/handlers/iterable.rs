@@ -254,7 +254,7 @@ impl<'v> Visit<'v> for CursorVisit<'v> {
         state.note(|| What::Saved { cursor: cursor.clone() });
         // Who has lost the lease saves nothing: another one has the job, and may have come further.
         if state.queue.is_held_by(job, attempt) {
-            state.queue.job_mut(job).trouble().cursor = Some(cursor.into_boxed_str());
+            state.queue.job_mut(job).extras().cursor = Some(cursor.into_boxed_str());
         }
         Entered::Replies { output: (), takes: Duration::ZERO }
     }

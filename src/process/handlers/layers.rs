@@ -63,7 +63,7 @@ impl Retries {
         let state = self.link.shared().state();
         let job = state.queue.job(self.job);
         let now = state.clock.now();
-        let since = job.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or(now);
+        let since = job.extras.as_ref().and_then(|extras| extras.since).unwrap_or(now);
         state.retry_policy(self.job).is_exhausted(job.failures(), now - since)
     }
 }

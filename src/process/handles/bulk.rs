@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::pending::{Answered, EnqueueError, Parcel, parcel, performed};
+use super::pending::{Answered, EnqueueError, PendingJob, pending_job, performed};
 use super::queue::JobQueue;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
@@ -29,7 +29,7 @@ pub struct EnqueueBulkFuture {
     place: Place,
     /// How many jobs go in at once.
     batch: usize,
-    left: VecDeque<Parcel>,
+    left: VecDeque<PendingJob>,
     step: Step,
     ids: Vec<JobId>,
 }
@@ -82,8 +82,8 @@ impl JobQueue {
         jobs: impl IntoIterator<Item = J>,
     ) -> EnqueueBulkFuture {
         let (kind, place) = (kind_of::<J>(), Place::caller());
-        let parcels = jobs.into_iter().map(|job| parcel(kind, &job, Duration::ZERO, None, place));
-        let (left, step) = match parcels.collect() {
+        let pending = jobs.into_iter().map(|job| pending_job(kind, &job, Duration::ZERO, None, place));
+        let (left, step) = match pending.collect() {
             Ok(left) => (left, Step::Begin),
             Err(error) => (VecDeque::new(), Step::Unencodable(error)),
         };
@@ -98,9 +98,9 @@ impl JobQueue {
     /// # Errors
     /// When the queue did not answer, a layer around it has failed, or a key is taken.
     pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
-        let left: VecDeque<_> = requests.into_iter().map(Parcel::of).collect();
-        let place = left.front().map_or_else(Place::caller, |parcel| parcel.place);
-        let kind = left.front().map_or(kind_of::<J>(), |parcel| parcel.kind);
+        let left: VecDeque<_> = requests.into_iter().map(PendingJob::of).collect();
+        let place = left.front().map_or_else(Place::caller, |job| job.place);
+        let kind = left.front().map_or(kind_of::<J>(), |job| job.kind);
         let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
         let ids = Vec::with_capacity(left.len());
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
@@ -131,7 +131,7 @@ struct BatchDoor {
     link: Link,
     kind: &'static str,
     place: Place,
-    batch: Vec<Parcel>,
+    batch: Vec<PendingJob>,
 }
 
 impl Door for BatchDoor {
@@ -144,7 +144,7 @@ impl Door for BatchDoor {
 
     fn open(&mut self) -> BatchVisit<'_> {
         let shared = self.link.shared();
-        let keys = self.batch.iter().map(|parcel| shared.keys(parcel.kind, &parcel.payload)).collect();
+        let keys = self.batch.iter().map(|job| shared.keys(job.kind, &job.payload)).collect();
         BatchVisit { door: self, keys }
     }
 
@@ -153,7 +153,7 @@ impl Door for BatchDoor {
     }
 
     fn after_death(&mut self) -> Option<Self::Output> {
-        let first = |parcel: Parcel| (0, JobId::first(parcel.kind, &parcel.payload));
+        let first = |job: PendingJob| (0, JobId::first(job.kind, &job.payload));
         Some(Ok(self.batch.drain(..).map(first).collect()))
     }
 }
@@ -190,13 +190,13 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
             link.shared().woken.stir();
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             let mut answers = Vec::with_capacity(batch.len());
-            for (parcel, keys) in batch.iter().zip(keys) {
-                let delay = parcel.delay(state.clock.now());
+            for (job, keys) in batch.iter().zip(keys) {
+                let delay = job.delay(state.clock.now());
                 let late = match delay.is_zero() {
                     true => Duration::ZERO,
                     false => state.lateness(site, Point::Timer, Some(place)),
                 };
-                match parcel.take_in(state, delay.saturating_add(late), keys, &mut dies) {
+                match job.enqueue(state, delay.saturating_add(late), keys, &mut dies) {
                     Some(answer) => answers.push(answer),
                     None => return Entered::Died,
                 }
@@ -212,14 +212,14 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 }
 
 impl EnqueueBulkFuture {
-    fn put(&self, batch: Vec<Parcel>) -> Step {
+    fn put(&self, batch: Vec<PendingJob>) -> Step {
         let (link, kind, place) = (self.link.clone(), self.kind, self.place);
         Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
     }
 
     /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.
     fn throw_away(&mut self) -> Vec<JobId> {
-        let left = self.left.drain(..).map(|parcel| JobId::first(parcel.kind, &parcel.payload));
+        let left = self.left.drain(..).map(|job| JobId::first(job.kind, &job.payload));
         self.ids.drain(..).chain(left).collect()
     }
 }
@@ -248,13 +248,13 @@ impl Future for EnqueueBulkFuture {
                         }
                         Some(service) => {
                             let now = shared.state().clock.now();
-                            let requests = batch.map(|parcel| parcel.request(now)).collect();
+                            let requests = batch.map(|job| job.request(now)).collect();
                             Step::Staging(Box::pin(stage(service, requests)))
                         }
                     }
                 }
                 Step::Staging(mut staging) => match staging.as_mut().poll(cx) {
-                    Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(Parcel::of).collect()),
+                    Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(PendingJob::of).collect()),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         this.step = Step::Staging(staging);
@@ -290,18 +290,18 @@ impl Future for EnqueueBulkFuture {
 }
 
 /// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
-fn refused(state: &mut State, batch: &[Parcel]) -> Option<LockTaken> {
-    batch.iter().enumerate().find_map(|(number, parcel)| {
-        let once = parcel.once.as_ref().filter(|once| once.refused)?;
-        let has_its_key = |other: &Parcel| {
-            other.kind == parcel.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
+fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
+    batch.iter().enumerate().find_map(|(number, job)| {
+        let once = job.once.as_ref().filter(|once| once.refused)?;
+        let has_its_key = |other: &PendingJob| {
+            other.kind == job.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
         };
         let earlier = batch[..number].iter().any(has_its_key).then(|| LockTaken {
-            kind: parcel.kind.to_owned(),
+            kind: job.kind.to_owned(),
             key: once.key.to_string(),
             holder: "one before it in the same batch".to_owned(),
         });
-        earlier.or_else(|| state.refuses(parcel.kind, Some(once)))
+        earlier.or_else(|| state.refuses(job.kind, Some(once)))
     })
 }
 

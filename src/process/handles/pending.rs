@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
-use crate::engine::state::{Incoming, Intake, Keys, Once, State, call_site};
+use crate::engine::state::{Enqueued, Incoming, Keys, Once, State, call_site};
 use crate::search::choice::{Fault, Kind, Place, Point};
 use crate::system::hygiene::Hygiene;
-use crate::system::job::{JobId, JobState, LockTaken, More};
+use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
 
 /// Why a job was not taken into the queue, or may not have been.
@@ -75,7 +75,7 @@ pub enum EnqueueError {
 
 /// A job ready to be taken in: its kind and its payload.
 #[derive(Clone, Debug)]
-pub(in crate::process) struct Parcel {
+pub(in crate::process) struct PendingJob {
     pub(in crate::process) kind: &'static str,
     pub(in crate::process) payload: String,
     pub(in crate::process) delay: Duration,
@@ -86,11 +86,11 @@ pub(in crate::process) struct Parcel {
     /// A key of its own, under which it is taken in once.
     pub(in crate::process) once: Option<Once>,
     /// What it has beside what its kind says.
-    pub(in crate::process) more: Option<Box<More>>,
+    pub(in crate::process) more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
 }
 
-impl Parcel {
+impl PendingJob {
     /// How long it waits from now on.
     pub(in crate::process) fn delay(&self, now: Duration) -> Duration {
         self.at.map_or(self.delay, |at| at.saturating_sub(now))
@@ -98,7 +98,7 @@ impl Parcel {
 
     /// Has the queue take it in; none if whoever enqueues it died meanwhile. `keys` were computed before anything was
     /// locked.
-    pub(in crate::process) fn take_in(
+    pub(in crate::process) fn enqueue(
         &self,
         state: &mut State,
         delay: Duration,
@@ -107,17 +107,17 @@ impl Parcel {
     ) -> Option<Answer> {
         let Self { kind, payload, context, once, more, .. } = self.clone();
         keys.once = once;
-        match state.take_in(Incoming { kind, payload, delay, keys, context, more, serial: None }, dies) {
-            Intake::In(job, id) => Some(Ok((job, id))),
-            Intake::Known(id) => Some(Ok((0, id))),
-            Intake::Refused(taken) => Some(Err(EnqueueError::Locked(taken))),
-            Intake::Died => None,
+        match state.enqueue(Incoming { kind, payload, delay, keys, context, more, serial: None }, dies) {
+            Enqueued::Accepted(job, id) => Some(Ok((job, id))),
+            Enqueued::Duplicate(id) => Some(Ok((0, id))),
+            Enqueued::Rejected(taken) => Some(Err(EnqueueError::Locked(taken))),
+            Enqueued::Crashed => None,
         }
     }
 
     /// Puts it into the queue, past all layers.
     pub(in crate::process) fn enqueue(self, link: Link) -> EnqueueFuture {
-        let call = Ok(Call::new(QueueDoor { link, parcel: self }));
+        let call = Ok(Call::new(QueueDoor { link, job: self }));
         EnqueueFuture { call, performing: None, layered: None }
     }
 }
@@ -136,8 +136,8 @@ pub struct EnqueueFuture {
 
 impl fmt::Debug for EnqueueFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parcel = self.call.as_ref().map(|call| &call.door.parcel);
-        f.debug_struct("EnqueueFuture").field("parcel", &parcel).finish_non_exhaustive()
+        let job = self.call.as_ref().map(|call| &call.door.job);
+        f.debug_struct("EnqueueFuture").field("job", &job).finish_non_exhaustive()
     }
 }
 
@@ -147,15 +147,17 @@ pub(in crate::process) type Answered = (u32, JobId);
 /// What the queue answers.
 pub(in crate::process) type Answer = Result<Answered, EnqueueError>;
 
-pub(in crate::process) fn parcel<J: Serialize>(
+pub(in crate::process) fn pending_job<J: Serialize>(
     kind: &'static str,
     job: &J,
     delay: Duration,
     at: Option<Duration>,
     place: Place,
-) -> Result<Parcel, EnqueueError> {
+) -> Result<PendingJob, EnqueueError> {
     match serde_json::to_string(job) {
-        Ok(payload) => Ok(Parcel { kind, payload, delay, at, context: None, once: None, more: None, place }),
+        Ok(payload) => {
+            Ok(PendingJob { kind, payload, delay, at, context: None, once: None, more: None, place })
+        }
         Err(error) => Err(EnqueueError::Unencodable { kind: kind.to_owned(), reason: error.to_string() }),
     }
 }
@@ -163,7 +165,7 @@ pub(in crate::process) fn parcel<J: Serialize>(
 /// The queue, as a job comes into it.
 pub(in crate::process) struct QueueDoor {
     pub(super) link: Link,
-    pub(super) parcel: Parcel,
+    pub(super) job: PendingJob,
 }
 
 impl Door for QueueDoor {
@@ -175,9 +177,9 @@ impl Door for QueueDoor {
     }
 
     fn open(&mut self) -> QueueVisit<'_> {
-        let Self { link, parcel } = self;
-        let keys = link.shared().keys(parcel.kind, &parcel.payload);
-        QueueVisit { link, parcel, keys }
+        let Self { link, job } = self;
+        let keys = link.shared().keys(job.kind, &job.payload);
+        QueueVisit { link, job, keys }
     }
 
     fn given(&mut self) -> Answer {
@@ -185,13 +187,13 @@ impl Door for QueueDoor {
     }
 
     fn after_death(&mut self) -> Option<Answer> {
-        Some(Ok((0, JobId::first(self.parcel.kind, &self.parcel.payload))))
+        Some(Ok((0, JobId::first(self.job.kind, &self.job.payload))))
     }
 }
 
 pub(in crate::process) struct QueueVisit<'v> {
     pub(super) link: &'v Link,
-    pub(super) parcel: &'v Parcel,
+    pub(super) job: &'v PendingJob,
     keys: Keys,
 }
 
@@ -204,12 +206,12 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue".into());
-        CallSpec { site, place: self.parcel.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+        CallSpec { site, place: self.job.place, faults: Kind::Delivery, reply: Reply::OfWrite }
     }
 
     fn announce(&mut self, state: &mut State) {
         if let Some(opened) = state.connections.in_transaction_since(state.actor) {
-            let (kind, place) = (self.parcel.kind, self.parcel.place);
+            let (kind, place) = (self.job.kind, self.job.place);
             state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
         }
     }
@@ -220,17 +222,17 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
         let CallSpec { site, place, .. } = self.spec();
-        let Self { link, parcel, keys } = self;
-        let unavailable = Err(EnqueueError::Unavailable { kind: parcel.kind.to_owned() });
+        let Self { link, job, keys } = self;
+        let unavailable = Err(EnqueueError::Unavailable { kind: job.kind.to_owned() });
         let output = if fault.is_none_or(Fault::happens) {
             link.shared().woken.stir();
-            let delay = parcel.delay(state.clock.now());
+            let delay = job.delay(state.clock.now());
             let late = match delay.is_zero() {
                 true => Duration::ZERO,
                 false => state.lateness(site, Point::Timer, Some(place)),
             };
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
-            match parcel.take_in(state, delay.saturating_add(late), keys, &mut dies) {
+            match job.enqueue(state, delay.saturating_add(late), keys, &mut dies) {
                 Some(answer) if fault.is_none() => answer,
                 Some(_) => unavailable,
                 None => return Entered::Died,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, enqueue_through, run_blocking};
-use super::pending::{EnqueueError, EnqueueFuture, Parcel, QueueDoor, parcel};
+use super::pending::{EnqueueError, EnqueueFuture, PendingJob, QueueDoor, pending_job};
 use crate::engine::call::Call;
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
@@ -63,7 +63,7 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
-        self.send(parcel(kind_of::<J>(), &job, delay, None, Place::caller()))
+        self.send(pending_job(kind_of::<J>(), &job, delay, None, Place::caller()))
     }
 
     /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
@@ -72,7 +72,7 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> EnqueueFuture {
-        self.send(parcel(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
+        self.send(pending_job(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
     }
 
     /// Puts a request into the queue as it is, through the layers around it.
@@ -98,15 +98,15 @@ impl JobQueue {
     /// When the queue did not answer, a layer around it has failed, or its key is taken.
     pub fn put(&self, request: Enqueue) -> EnqueueFuture {
         let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
-        EnqueueFuture { layered, ..Parcel::of(request).enqueue(self.link.clone()) }
+        EnqueueFuture { layered, ..PendingJob::of(request).enqueue(self.link.clone()) }
     }
 
-    fn send(&self, parcel: Result<Parcel, EnqueueError>) -> EnqueueFuture {
-        let layered = self.layers.around(&self.link).zip(parcel.as_ref().ok()).map(|(service, parcel)| {
+    fn send(&self, job: Result<PendingJob, EnqueueError>) -> EnqueueFuture {
+        let layered = self.layers.around(&self.link).zip(job.as_ref().ok()).map(|(service, job)| {
             let now = self.link.shared().state().clock.now();
-            enqueue_through(service, parcel.clone().request(now))
+            enqueue_through(service, job.clone().request(now))
         });
-        let call = parcel.map(|parcel| Call::new(QueueDoor { link: self.link.clone(), parcel }));
+        let call = job.map(|job| Call::new(QueueDoor { link: self.link.clone(), job }));
         EnqueueFuture { call, performing: None, layered }
     }
 
@@ -116,7 +116,7 @@ impl JobQueue {
     /// When the queue did not answer, or the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
-        self.send_blocking(parcel(kind_of::<J>(), &job, Duration::ZERO, None, Place::caller())?)
+        self.send_blocking(pending_job(kind_of::<J>(), &job, Duration::ZERO, None, Place::caller())?)
     }
 
     /// Enqueues a job that becomes ready after `delay`, from code that blocks. A crash unwinds.
@@ -129,7 +129,7 @@ impl JobQueue {
         delay: Duration,
         job: J,
     ) -> Result<JobId, EnqueueError> {
-        self.send_blocking(parcel(kind_of::<J>(), &job, delay, None, Place::caller())?)
+        self.send_blocking(pending_job(kind_of::<J>(), &job, delay, None, Place::caller())?)
     }
 
     /// Enqueues a job that becomes ready at a time since the world began, from code that blocks. A crash unwinds.
@@ -142,21 +142,21 @@ impl JobQueue {
         at: Duration,
         job: J,
     ) -> Result<JobId, EnqueueError> {
-        self.send_blocking(parcel(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller())?)
+        self.send_blocking(pending_job(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller())?)
     }
 
-    fn send_blocking(&self, parcel: Parcel) -> Result<JobId, EnqueueError> {
+    fn send_blocking(&self, job: PendingJob) -> Result<JobId, EnqueueError> {
         if self.link.liveness() == Liveness::Alive {
             if slots::is_here() {
-                return self.link.wait_for(self.send(Ok(parcel)));
+                return self.link.wait_for(self.send(Ok(job)));
             }
             if self.link.shared().state().inline.is_some() {
-                return Err(EnqueueError::InlineBlocking { kind: parcel.kind.to_owned() });
+                return Err(EnqueueError::InlineBlocking { kind: job.kind.to_owned() });
             }
             if !self.layers.is_empty() {
-                return run_blocking(parcel.kind, self.send(Ok(parcel)));
+                return run_blocking(job.kind, self.send(Ok(job)));
             }
         }
-        Call::new(QueueDoor { link: self.link.clone(), parcel }).block().map(|(_, id)| id)
+        Call::new(QueueDoor { link: self.link.clone(), job }).block().map(|(_, id)| id)
     }
 }
