@@ -211,7 +211,7 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
     let mut visit = Some(visit);
     let mut state = link.shared().state();
     let begun = link.as_caller(&mut state, |state| {
-        state.timeline.called_from(state.actor, place, site);
+        state.timeline.called_from(state.actor(), place, site);
         visit.as_mut()?.announce(state);
         if link.crashes(state, site, Point::Before, Some(place)) || state.stuck.is_some() {
             return None;
@@ -250,7 +250,7 @@ fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
 pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place: Place) -> bool {
     let site = Site::Wait(wait);
     link.as_caller(state, |state| {
-        state.timeline.called_from(state.actor, place, site);
+        state.timeline.called_from(state.actor(), place, site);
         link.crashes(state, site, Point::Before, Some(place)) || !state.step()
     })
 }
@@ -304,7 +304,7 @@ impl<D: Door> Call<D> {
         let spec = self.door.open().spec();
         let link = self.door.link();
         let mut state = link.shared().state();
-        let who = link.as_caller(&mut state, |state| state.actor).to_string();
+        let who = link.as_caller(&mut state, |state| state.actor()).to_string();
         let call = match spec.site {
             Site::Call { service, operation } => format!("{service}.{operation}"),
             _ => "a call".to_owned(),

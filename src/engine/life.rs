@@ -127,10 +127,7 @@ impl Life {
         if IS_LIVED.get() {
             return code(state);
         }
-        let actor = std::mem::replace(&mut state.actor, Actor::Process(self.process));
-        let result = code(state);
-        state.actor = actor;
-        result
+        state.as_actor(Actor::Process(self.process), code)
     }
 
     /// A crash point of this incarnation. True: it has died, here.
@@ -140,7 +137,7 @@ impl Life {
             return false;
         }
         let waits = matches!(site, Site::Call { .. } | Site::Wait(_));
-        if state.deploys && waits && matches!(state.actor, Actor::Attempt { .. }) {
+        if state.deploys && waits && matches!(state.actor(), Actor::Attempt { .. }) {
             return match state.ends(site, point, place) {
                 Ending::None => false,
                 Ending::Crash => {
@@ -163,7 +160,7 @@ impl Life {
             return false;
         }
         self.die();
-        if !matches!(state.actor, Actor::Attempt { .. }) {
+        if !matches!(state.actor(), Actor::Attempt { .. }) {
             self.shared.woken.process_died();
         }
         true
@@ -182,7 +179,7 @@ impl Life {
         let (site, place) = (Site::Line(line), line.place());
         let mut state = self.shared.state();
         let passes = self.as_caller(&mut state, |state| {
-            state.timeline.called_from(state.actor, place, site);
+            state.timeline.called_from(state.actor(), place, site);
             !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
         });
         let others =

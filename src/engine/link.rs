@@ -90,9 +90,8 @@ impl Link {
     ///
     /// No lock of the world's may be held.
     pub(crate) fn pend_or_unwind<T>(&self, cx: &Context<'_>) -> Poll<T> {
-        let executors =
-            self.shared().state().task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker);
-        if !executors && life::is_inside() && !std::thread::panicking() {
+        if !self.shared().state().is_polled_by_executor(cx) && life::is_inside() && !std::thread::panicking()
+        {
             life::unwind()
         }
         Poll::Pending
@@ -116,7 +115,7 @@ impl Link {
     /// # Panics
     /// When an attempt speaks through it.
     pub(crate) fn reject_foreign_handle(&self, state: &State, what: &str) {
-        let actor = state.actor;
+        let actor = state.actor();
         if self.is_given() && actor != Actor::Test {
             panic!(
                 "{actor} called {what} through the test's own handle (`world.…`), where nothing can go wrong; give the job the handle of its process (`p.…`)"

@@ -115,9 +115,10 @@ pub(crate) struct State {
     /// Numbers drawn for workers that looked for a job.
     pub(crate) fetches: u64,
     pub(crate) timeline: Timeline,
-    /// Who runs now, and as which task of the executor.
-    pub(crate) actor: Actor,
-    pub(crate) task: Option<(TaskId, usize)>,
+    /// Who runs now: see [`State::as_actor`] and [`Shared::acting`].
+    actor: Actor,
+    /// The task of the executor that runs now, and the address of its waker.
+    task: Option<(TaskId, usize)>,
     /// The task has given way at a line, and not at a call.
     pub(crate) at_line: bool,
     /// What each step touches, where orders of independent ones are to be explored once.
@@ -231,6 +232,51 @@ impl State {
         self.stuck.is_none()
     }
 
+    /// Who runs now.
+    #[inline]
+    pub(crate) fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// Runs `code` in the name of `actor`, however it ends.
+    pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
+        struct Former<'s>(&'s mut State, Actor);
+        impl Drop for Former<'_> {
+            fn drop(&mut self) {
+                self.0.actor = self.1;
+            }
+        }
+        let former = std::mem::replace(&mut self.actor, actor);
+        let former = Former(self, former);
+        code(former.0)
+    }
+
+    /// Has everything done in the name of `actor`, whom no executor polls.
+    #[cfg(test)]
+    pub(crate) fn set_actor(&mut self, actor: Actor) {
+        (self.actor, self.task) = (actor, None);
+    }
+
+    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
+    pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
+        (self.actor, self.task) = (actor, Some((task, waker)));
+    }
+
+    /// The executor has polled a task.
+    pub(crate) fn end_poll(&mut self) {
+        (self.actor, self.task) = (Actor::Test, None);
+    }
+
+    /// The task of the executor that runs now.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        self.task.map(|(task, _)| task)
+    }
+
+    /// Whether the executor itself polls, and not somebody who has a waker of their own.
+    pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
+        self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
+    }
+
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
         self.mode == Mode::Explore && !self.faults_suspended
@@ -306,12 +352,12 @@ impl State {
     /// The worker of a job died: the job comes back when its lease ends, or later.
     pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
         let Actor::Attempt { job, .. } = actor else { return };
-        let former = std::mem::replace(&mut self.actor, actor);
         let late = match delivery {
-            Delivery::AtLeastOnce => self.lateness(Site::Attempt, Point::Lease, None),
+            Delivery::AtLeastOnce => {
+                self.as_actor(actor, |state| state.lateness(Site::Attempt, Point::Lease, None))
+            }
             Delivery::AtMostOnce => Duration::ZERO,
         };
-        self.actor = former;
         let from = self.clock.now().saturating_add(late);
         self.queue.worker_died(job, delivery, from);
     }
@@ -511,6 +557,19 @@ pub(crate) enum Log {
     Shown(Arc<crate::system::timeline::Aside>),
 }
 
+/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
+#[must_use = "it lasts until it is dropped"]
+pub(crate) struct Acting {
+    shared: Arc<Shared>,
+    former: Actor,
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.shared.state().actor = self.former;
+    }
+}
+
 /// The executor is at work until this is dropped.
 pub(crate) struct AtWork(Arc<Shared>);
 
@@ -558,6 +617,12 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Has everything done in the name of `actor`, until what this returns is dropped.
+    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
+        let former = std::mem::replace(&mut self.state().actor, actor);
+        Acting { shared: self.clone(), former }
     }
 
     /// The executor begins to run jobs.

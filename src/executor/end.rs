@@ -15,8 +15,8 @@ use crate::system::timeline::What;
 impl Executor {
     /// An attempt has ended: the point between its end and the queue's hearing of it.
     pub(super) fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), JobFailure>) {
+        let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         let mut state = self.shared.state();
-        state.actor = Actor::Attempt { job, attempt };
         // Who hears of a failure is the user's code.
         state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
         if state.stuck.is_some() {
@@ -63,7 +63,6 @@ impl Executor {
             self.tally.succeeded += 1;
         }
         self.shared.end_inline(job);
-        self.shared.state().actor = Actor::Test;
     }
 
     /// An attempt has ended that had lost its lease: the queue has handed the job out again, and does not listen. Its
@@ -207,11 +206,11 @@ impl Executor {
     /// The job could not be run at all: it goes to the dead set with the reason.
     pub(super) fn cannot_run(&mut self, job: u32, host: Option<usize>, reason: String) {
         self.shared.barrier();
+        let _acting = self.shared.acting(Actor::Test);
         {
             let mut state = self.shared.state();
             let now = state.clock.now();
             state.queue.bury_unrun(job, now, reason);
-            state.actor = Actor::Test;
         }
         self.tally.dead += 1;
         match host.or_else(|| self.hosts.iter().position(|host| host.living.is_some())) {

@@ -160,18 +160,18 @@ impl Executor {
             let mut state = self.shared.state();
             let process = host.name;
             state.note(|| What::Booted { process });
-            state.actor = Actor::Process(host.name);
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
             were_suspended = std::mem::replace(&mut state.faults_suspended, true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
+        let acting = self.shared.acting(Actor::Process(host.name));
         let booted = catch_unwind(AssertUnwindSafe(|| {
             context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
         }));
+        drop(acting);
         {
             let mut state = self.shared.state();
-            state.actor = Actor::Test;
             state.faults_suspended = were_suspended;
             state.usage.slots += process.slot_count();
             if process.uses_store() {
@@ -315,13 +315,9 @@ impl Executor {
     ) -> Option<R> {
         let host = &mut self.hosts[index];
         let life = host.living.as_ref().map(|(life, _)| life.clone())?;
-        let now = {
-            let mut state = self.shared.state();
-            state.actor = Actor::Process(host.name);
-            state.clock.now()
-        };
+        let _acting = self.shared.acting(Actor::Process(host.name));
+        let now = self.shared.state().clock.now();
         let result = life::run_as_crashable(&life, || code(&mut host.context, now, &self.shared));
-        self.shared.state().actor = Actor::Test;
         Some(result)
     }
 
@@ -335,12 +331,13 @@ impl Executor {
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
-            state.actor = Actor::Attempt { job, attempt };
             state.overlapped |= self.attempts().next().is_some();
             let process = self.hosts[host].name;
-            state.note(|| What::Started { kind, payload: payload.to_string(), process });
+            let started = || What::Started { kind, payload: payload.to_string(), process };
+            state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
+        let acting = self.shared.acting(Actor::Attempt { job, attempt });
         self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
             life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
@@ -348,7 +345,7 @@ impl Executor {
         state.queue.job_mut(job).payload = payload;
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
-                let actor = state.actor;
+                let actor = state.actor();
                 state.timeline.called_from(actor, place, Site::Attempt);
                 future
             }
@@ -358,12 +355,14 @@ impl Executor {
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
                 state.note(|| What::Failed { error: error.clone(), retry_at: None });
                 drop(state);
+                drop(acting);
                 self.cannot_run(job, Some(host), error);
                 return;
             }
             Ok(None) => unreachable!("a job is given to a process that handles it"),
             Err(panic) => {
                 drop(state);
+                drop(acting);
                 let failure = JobFailure::of_panic(panics::text(&*panic));
                 self.ended(job, attempt, &life, Err(failure));
                 return;
@@ -379,6 +378,7 @@ impl Executor {
         } else {
             self.run(id);
         }
+        drop(acting);
     }
 
     /// Polls a task as long as it goes on by itself.
@@ -399,8 +399,7 @@ impl Executor {
                 if !self.resuming && !state.step() {
                     break None;
                 }
-                state.actor = task.actor();
-                state.task = Some((task.id, task.waker.data().addr()));
+                state.begin_poll(task.actor(), task.id, task.waker.data().addr());
                 state.clock.now()
             };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
@@ -447,7 +446,6 @@ impl Executor {
                 self.spawned_ended(&life, result);
             }
         }
-        self.shared.state().actor = Actor::Test;
     }
 
     /// Takes a slot of a process, or gives it back.
@@ -652,7 +650,7 @@ impl Executor {
         let mut state = self.shared.state();
         state.stuck = None;
         state.job_ended();
-        state.actor = Actor::Test;
+        state.end_poll();
         stuck
     }
 

@@ -209,7 +209,7 @@ impl Exchange {
                     self.moved();
                 }
                 Served::Later(takes, finish) => {
-                    let by = by.or_else(|| Some(door.link.shared().state().actor));
+                    let by = by.or_else(|| Some(door.link.shared().state().actor()));
                     self.delay(Waiting { door, ticket, by, step: Step::Finish(finish) }, takes);
                 }
             },

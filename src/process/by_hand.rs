@@ -44,7 +44,7 @@ fn begin(scenario: &str) -> ByHand {
         clock.sleep(Duration::from_secs(1)).await;
         payments.charge(Charge::of_order(order, 700).key("l")).await.map(drop)
     });
-    shared.state().actor = Actor::Attempt { job: 1, attempt: 1 };
+    shared.state().set_actor(Actor::Attempt { job: 1, attempt: 1 });
     let begun = life::run_as(&life, || process.start(1, kind_of::<u32>(), "6"));
     let attempt = task::spawn(begun.expect("there is a handler").0.expect("the payload decodes"));
     // What was met while it was begun is the first poll's.

@@ -44,6 +44,8 @@ enum Form {
     Wire,
 }
 
+const ATTEMPT: Actor = Actor::Attempt { job: 1, attempt: 1 };
+
 /// What the caller has heard: whether the call went well.
 #[derive(Clone, Default)]
 struct Noted {
@@ -284,7 +286,7 @@ impl Hand {
         let mut state = shared.state();
         state.enqueue(Incoming { kind, payload: "6".to_owned(), ..Incoming::default() }, &mut |_| false);
         state.queue.take(1);
-        state.actor = Actor::Attempt { job: 1, attempt: 1 };
+        state.set_actor(ATTEMPT);
         drop(state);
         let begun = life::run_as(&life, || process.start(1, kind, "6"));
         let attempt = Some(begun.expect("there is a handler").0.expect("the payload decodes"));
@@ -296,7 +298,7 @@ impl Hand {
     /// Polls as the executor does.
     fn poll(&mut self) -> (Polled, Vec<String>) {
         let task = TaskId { slot: 0, turn: 0 };
-        self.shared.state().task = Some((task, self.waker.data().addr()));
+        self.shared.state().begin_poll(ATTEMPT, task, self.waker.data().addr());
         self.poll_otherwise()
     }
 
@@ -315,7 +317,7 @@ impl Hand {
                 Polled::Unwound
             }
         };
-        self.shared.state().task = None;
+        self.shared.state().set_actor(ATTEMPT);
         (polled, self.met())
     }
 
@@ -333,9 +335,8 @@ impl Hand {
     }
 
     fn is_in_store(&self) -> usize {
-        let former = std::mem::replace(&mut self.shared.state().actor, Actor::Test);
+        let _acting = self.shared.acting(Actor::Test);
         let row = Store::new(Link::Test(self.shared.clone())).get_blocking::<u32>("row");
-        self.shared.state().actor = former;
         row.unwrap().iter().count()
     }
 

@@ -28,7 +28,7 @@ pub(in crate::process) fn guarded(
     let Some(key) = (unique.key)(payload) else { return run };
     let (kind, job) = {
         let state = link.shared().state();
-        let Actor::Attempt { job, .. } = state.actor else { return run };
+        let Actor::Attempt { job, .. } = state.actor() else { return run };
         (state.queue.job(job).kind, job)
     };
     let turn = Turn { link: link.clone(), unique: unique.clone(), kind, key, job, place };

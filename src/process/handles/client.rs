@@ -132,7 +132,7 @@ impl<S: Service> Client<S> {
     }
 
     fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
-        let (now, by, lag) = (state.clock.now(), state.actor, Duration::ZERO);
+        let (now, by, lag) = (state.clock.now(), state.actor(), Duration::ZERO);
         Cx {
             now,
             by,
@@ -152,7 +152,7 @@ impl<S: Service> Client<S> {
         let mut ledger = Ledger::default();
         let operation = copy.service.operation(&request).name;
         let state = self.link.shared().state();
-        let (now, by, service) = (state.clock.now(), state.actor, self.name);
+        let (now, by, service) = (state.clock.now(), state.actor(), self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
         let mut cx = Cx {

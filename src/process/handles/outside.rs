@@ -277,8 +277,8 @@ impl Terms {
         let Self { outside: Outside { system, .. }, operation, place, .. } = self;
         let shared = link.shared();
         let mut state = shared.state();
-        let (task, _) = state.task?;
-        let (actor, wake) = (state.actor, shared.wake_of(&state, cx));
+        let task = state.task()?;
+        let (actor, wake) = (state.actor(), shared.wake_of(&state, cx));
         let (system, operation, place) = (system.clone(), *operation, *place);
         let waiting = Waiting { ticket: 0, system, operation, place, actor, task, wake, is_locked };
         let text = format!("waits {}", waiting.why());

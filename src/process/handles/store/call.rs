@@ -45,7 +45,7 @@ pub(super) enum Admission {
 /// Who speaks through a link, if it is a process.
 pub(super) fn owner(link: &Link, state: &mut State) -> Option<Owner> {
     let life = link.life()?;
-    let actor = life.as_caller(state, |state| state.actor);
+    let actor = life.as_caller(state, |state| state.actor());
     Some(Owner { process: life.process, incarnation: life.incarnation, actor })
 }
 
