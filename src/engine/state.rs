@@ -3,6 +3,7 @@
 mod bounds;
 mod intake;
 mod keyed;
+mod record;
 mod stride;
 mod touched;
 mod woken;
@@ -10,10 +11,11 @@ mod woken;
 pub use bounds::Stuck;
 
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
+pub(crate) use record::RunRecord;
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -92,8 +94,6 @@ pub(crate) struct State {
     pub(crate) mode: Mode,
     /// Set while nothing may go wrong: drains.
     pub(crate) faults_suspended: bool,
-    /// The service that is there to be told of failures, if a process has one.
-    pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -106,8 +106,6 @@ pub(crate) struct State {
     pub(crate) usage: Usage,
     /// Connections to the store.
     pub(crate) connections: Connections,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
     /// Room for the executor to look at the heads of the queue.
@@ -127,14 +125,8 @@ pub(crate) struct State {
     draws: BTreeMap<Actor, u64>,
     steps: u64,
     max_steps: u64,
-    /// Crash points met by code under test, where something could go wrong.
-    pub(crate) crash_points: u64,
-    /// Whether an attempt has begun while another one was under way.
-    pub(crate) overlapped: bool,
-    /// More could go on at once than a choice has options.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own.
-    pub(crate) spawned: bool,
+    /// What is noted for those who judge the run.
+    pub(crate) record: RunRecord,
     pub(crate) stuck: Option<Stuck>,
 }
 
@@ -190,7 +182,6 @@ impl State {
             inputs: Inputs::default(),
             mode,
             faults_suspended: false,
-            told_of_failures: None,
             delays: false,
             deploys: false,
             clock: VirtualClock::default(),
@@ -199,7 +190,6 @@ impl State {
             kinds: Vec::new(),
             usage: Usage::default(),
             connections: Connections::default(),
-            hygiene: BTreeSet::new(),
             inline: None,
             heads: Vec::new(),
             fetches: 0,
@@ -213,10 +203,7 @@ impl State {
             steps: 0,
             // Every choice is a step, so that no choice is past what a deviation can name.
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
-            crash_points: 0,
-            overlapped: false,
-            crowded: false,
-            spawned: false,
+            record: RunRecord::default(),
             stuck: None,
         }
     }
@@ -318,15 +305,21 @@ impl State {
         self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
     }
 
+    fn meet_crash_point(&mut self) {
+        if !self.faults_suspended {
+            self.record.note_crash_point();
+        }
+    }
+
     /// A crash point. True: the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
-        self.crash_points += u64::from(!self.faults_suspended);
+        self.meet_crash_point();
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point that is a wait, where deploys are explored.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
-        self.crash_points += u64::from(!self.faults_suspended);
+        self.meet_crash_point();
         Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
     }
 
@@ -368,7 +361,9 @@ impl State {
             return 0;
         }
         let label = Label { actor: Actor::Test, site: Site::Queue, point: Point::Pick };
-        self.crowded |= candidates > Deviation::MAX_OPTIONS;
+        if candidates > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
         self.chooser.choose(
             Kind::Schedule,
             label,
@@ -388,11 +383,13 @@ impl State {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
-        self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
+        if candidates.len() > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
         let taken = self.chooser.choose_task(label, candidates);
         if taken != 0 {
-            self.overlapped = true;
+            self.record.note_overlap();
             self.note_deviation(None, Some(candidates[taken]));
         }
         taken
@@ -408,7 +405,7 @@ impl State {
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
         if let Some(opened) = self.connections.in_transaction_since(self.actor) {
             if service.as_str() != STORE {
-                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+                self.record.note_hygiene(Hygiene::OutsideCall { service, operation, place, opened });
             }
         }
     }

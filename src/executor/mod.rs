@@ -331,7 +331,9 @@ impl Executor {
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
-            state.overlapped |= self.attempts().next().is_some();
+            if self.attempts().next().is_some() {
+                state.record.note_overlap();
+            }
             let process = self.hosts[host].name;
             let started = || What::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));

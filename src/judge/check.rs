@@ -323,7 +323,7 @@ impl<'b> Exploration<'b> {
             if oracle::same(outcome, reference) {
                 return oracle::alone(outcome);
             }
-            let findings = oracle::judge(outcome, std::iter::once(reference), outcome.overlapped);
+            let findings = oracle::judge(outcome, std::iter::once(reference), outcome.record.has_overlaps());
             if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
                 return findings;
             }
@@ -344,7 +344,7 @@ impl<'b> Exploration<'b> {
     /// run ended as no order of them does, and is nothing to compare with.
     fn look_at_overlap(&mut self) {
         let reference = &self.basis.reference.outcome;
-        if !reference.overlapped {
+        if !reference.record.has_overlaps() {
             return;
         }
         self.tally.by_orders = true;

@@ -1,7 +1,6 @@
 //! One scenario in, one outcome out.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, Shared, State, Stuck, TaskWaker};
+use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
@@ -55,8 +54,6 @@ pub(crate) struct Outcome {
     pub(crate) effects: Vec<Effect>,
     /// What those were told that are there to be told of failures.
     pub(crate) told: Vec<Effect>,
-    /// The service that was there to be told, if there was one.
-    pub(crate) told_of_failures: Option<Name>,
     /// Requests that came to nothing because another one had borne their idempotency key.
     pub(crate) reused: Vec<Reuse>,
     /// Durable and observed states, as JSON, in the order in which they were named.
@@ -67,16 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
-    /// Crash points met by code under test.
-    pub(crate) crash_points: u64,
-    /// Whether attempts ran at the same time.
-    pub(crate) overlapped: bool,
-    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
-    pub(crate) spawned: bool,
+    /// What the run has noted of itself.
+    pub(crate) record: RunRecord,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
     /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
@@ -150,23 +139,17 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
-    let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
-    let crowded = state.crowded;
+    let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
-    let told_of_failures = state.told_of_failures;
-    let (told, effects) = match told_of_failures.is_some() {
+    let (told, effects) = match run_record.told_of_failures().is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
-    let mut hygiene = std::mem::take(&mut state.hygiene);
-    let too_few = state.connections.too_few();
-    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
-        process,
-        slots,
-        connections,
-    }));
+    for (process, slots, connections) in state.connections.too_few() {
+        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
@@ -182,18 +165,13 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         end,
         effects,
         told,
-        told_of_failures,
         reused,
         state: observed,
         jobs,
         left_locks,
         terms,
         asked,
-        hygiene,
-        crash_points,
-        overlapped,
-        crowded,
-        spawned,
+        record: run_record,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }

@@ -122,7 +122,7 @@ impl Exploration<'_> {
         if self.tally.by_orders && self.orders().cut {
             self.notes.insert(0, words::orders_cut(MOST_ORDERS));
         }
-        if self.tally.crowded || self.basis.reference.outcome.crowded {
+        if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
             self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
         }
     }

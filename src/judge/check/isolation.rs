@@ -21,7 +21,7 @@ impl Exploration<'_> {
         let reference = &self.basis.reference.outcome;
         let performed = reference.jobs.iter().filter(|job| job.attempts > 0).count();
         // Loops of the code's own are begun anew with the process: that is no order of jobs.
-        if performed < 2 || reference.spawned || reference.end != End::Completed {
+        if performed < 2 || reference.record.has_spawned() || reference.end != End::Completed {
             return None;
         }
         let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));

@@ -72,7 +72,7 @@ pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
 impl<S: Service> Client<S> {
     pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Faulty<S>>>) -> Self {
         if !link.is_given() && lock(&door).service.is_told_of_failures() {
-            link.shared().state().told_of_failures = Some(name);
+            link.shared().state().record.note_told_of_failures(name);
         }
         Self { link, name, door }
     }

@@ -212,7 +212,7 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
     fn announce(&mut self, state: &mut State) {
         if let Some(opened) = state.connections.in_transaction_since(state.actor()) {
             let (kind, place) = (self.job.kind, self.job.place);
-            state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
+            state.record.note_hygiene(Hygiene::EnqueueInTransaction { kind, place, opened });
         }
     }
 
