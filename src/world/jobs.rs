@@ -63,7 +63,7 @@ impl World {
                 for (payload, keys) in batch.into_iter().zip(keys) {
                     let enqueued = state
                         .enqueue(Incoming { kind, payload, keys, ..Incoming::default() }, &mut |_| false);
-                    ids.push(taken_in(enqueued).1);
+                    ids.push(accepted(enqueued).1);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl World {
     /// When its key is taken, and it is to be refused then.
     pub fn put(&self, request: Enqueue) -> JobId {
         let keys = self.shared.keys(request.kind, &request.payload);
-        self.enqueue(incoming(request, keys))
+        self.enqueue_given(incoming(request, keys))
     }
 
     /// Puts a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, as
@@ -111,13 +111,13 @@ impl World {
 
     fn give(&self, (kind, payload, delay, context): Given) -> JobId {
         let keys = self.shared.keys(kind, &payload);
-        self.enqueue(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
+        self.enqueue_given(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
     }
 
-    fn enqueue(&self, incoming: Incoming) -> JobId {
+    fn enqueue_given(&self, incoming: Incoming) -> JobId {
         let (job, id, inline) = {
             let mut state = self.shared.state();
-            let (job, id) = taken_in(state.enqueue(incoming, &mut |_| false));
+            let (job, id) = accepted(state.enqueue(incoming, &mut |_| false));
             (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {
@@ -203,7 +203,7 @@ impl World {
 }
 
 /// The number and id of what the test itself enqueued; the number is 0 for a job that is there already.
-fn taken_in(intake: Enqueued) -> (u32, JobId) {
+fn accepted(enqueued: Enqueued) -> (u32, JobId) {
     match enqueued {
         Enqueued::Accepted(job, id) => (job, id),
         Enqueued::Duplicate(id) => (0, id),

@@ -10,7 +10,7 @@ use super::handler::{HandlerOptions, Registered};
 use super::layers::{BoxError, Innermost, Perform, PerformService, Router, attempt, service};
 use super::locks::guarded;
 use crate::process::Process;
-use crate::system::job::{JobFailure, JobView};
+use crate::system::job::JobView;
 
 impl Process {
     /// Puts a [`tower::Layer`](Layer) around each attempt of every kind of job that this process performs. Layers of one

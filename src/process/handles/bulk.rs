@@ -196,7 +196,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
                     true => Duration::ZERO,
                     false => state.lateness(site, Point::Timer, Some(place)),
                 };
-                match job.enqueue(state, delay.saturating_add(late), keys, &mut dies) {
+                match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                     Some(answer) => answers.push(answer),
                     None => return Entered::Died,
                 }

@@ -98,7 +98,7 @@ impl PendingJob {
 
     /// Has the queue take it in; none if whoever enqueues it died meanwhile. `keys` were computed before anything was
     /// locked.
-    pub(in crate::process) fn enqueue(
+    pub(in crate::process) fn enter(
         &self,
         state: &mut State,
         delay: Duration,
@@ -232,7 +232,7 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
                 false => state.lateness(site, Point::Timer, Some(place)),
             };
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
-            match job.enqueue(state, delay.saturating_add(late), keys, &mut dies) {
+            match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                 Some(answer) if fault.is_none() => answer,
                 Some(_) => unavailable,
                 None => return Entered::Died,
