@@ -227,7 +227,7 @@ impl Exploration<'_> {
         self.tally.case = self.basis.number;
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
-        self.tally.crowded |= ran.outcome.crowded;
+        self.tally.crowded |= ran.outcome.record.is_crowded();
         if self.basis.settings.ratchet {
             self.tally.met.add(&ran.record, kind_of(&ran.outcome));
         }
