@@ -118,9 +118,12 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
     folded
 }
 
+/// Some lines of a timeline; of which attempt they are, if they have it from its start on.
+type Part = (Option<(u32, u32)>, std::ops::Range<usize>);
+
 /// The lines of each attempt, from its start to its end, where nothing of others lies between; and the rest.
-fn attempts(events: &[Event], repeated: &[String]) -> Vec<(Option<(u32, u32)>, std::ops::Range<usize>)> {
-    let mut parts: Vec<(Option<(u32, u32)>, std::ops::Range<usize>)> = Vec::new();
+fn attempts(events: &[Event], repeated: &[String]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
     let (mut at, mut current) = (0, None);
     let mut speaker = None;
     let mut booted = Vec::new();
