@@ -222,7 +222,10 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
             index += hidden;
             continue;
         }
-        let line = shortened(report, &lines[index].text);
+        let line = match report.replayed {
+            true => Cow::Borrowed(lines[index].text.as_str()),
+            false => words::cut(&lines[index].text, MOST_COLUMNS - 2),
+        };
         match lines[index].deviation {
             true => page.red(&format!("  {line}")),
             false => page.line(format!("  {line}")),
