@@ -210,6 +210,10 @@ pub mod violations {}
 #[doc = include_str!("../docs/tools.md")]
 pub mod tools {}
 
+#[cfg(feature = "wire")]
+#[doc = include_str!("../docs/adding-a-protocol.md")]
+pub mod adding_a_protocol {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod search;
 mod system;
@@ -219,6 +223,8 @@ pub mod middleware;
 mod executor;
 mod world;
 mod judge;
+#[cfg(feature = "wire")]
+pub mod wire;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "loom")]

@@ -74,7 +74,7 @@ pub(super) struct Happened<S: Service> {
     pub(super) operation: Operation,
     pub(super) answer: Answer<S::Reply>,
     #[cfg_attr(
-        not(feature = "http"),
+        not(feature = "wire"),
         expect(dead_code, reason = "what breaks a line matters where there is one")
     )]
     pub(super) fault: Option<Fault>,

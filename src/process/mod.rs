@@ -5,7 +5,7 @@ mod bulk;
 #[cfg(test)]
 mod by_hand;
 mod calls;
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 mod carry;
 mod client;
 mod durable;
@@ -138,7 +138,7 @@ impl Process {
         }
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }

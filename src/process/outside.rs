@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::Process;
 use super::link::{Link, Standing};
-use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
+use crate::engine::externals::{Probe, Waiting};
+use crate::engine::outside::{Closer, System, real_time};
 use crate::engine::state::call_site;
 use crate::search::choice::{Kind, Name, Options, Place, Site};
 use crate::system::timeline::What;
@@ -172,7 +173,7 @@ impl Process {
 
 impl Outside {
     pub(crate) fn new(link: Link, name: Name) -> Self {
-        let system = link.shared().outside.system(name);
+        let system = link.shared().outside().system(name);
         Self { link, system }
     }
 
@@ -332,14 +333,15 @@ impl Terms {
         let mut state = shared.state();
         let (task, _) = state.task?;
         let (actor, wake) = (state.actor, shared.wake_of(&state, cx));
-        let (system, operation, place) = (system.clone(), *operation, *place);
-        let waiting = Waiting { ticket: 0, system, operation, place, actor, task, wake, is_locked };
+        let (patience, operation, place) = (system.said().patience, *operation, *place);
+        let system = system.name;
+        let waiting = Waiting { ticket: 0, system, patience, operation, place, actor, task, wake, is_locked };
         let text = format!("waits {}", waiting.why());
         state.note(|| What::Remarked { text });
         let site = Site::Wait("outside-wait");
         state.timeline.called_from(actor, place, site);
         let dies = link.crashes(&mut state, site, "before", Some(place)) || !state.step();
-        (!dies).then(|| shared.outside.wait(waiting))
+        (!dies).then(|| shared.outside().wait(waiting))
     }
 }
 
@@ -389,7 +391,7 @@ impl<F: Future> OutsideCall<F> {
             }
             if waits.is_none() && glances > GLANCES && glances % ASKED == 0 {
                 // This one is under way, too.
-                let others = shared.outside.locked(system.name);
+                let others = shared.outside().locked(system.name);
                 let is_locked = terms.locked().is_some_and(|locked| locked > others);
                 let waited = began.get_or_insert_with(real_time).elapsed();
                 if is_locked || waited > system.said().patience {
@@ -411,7 +413,7 @@ impl<F: Future> OutsideCall<F> {
     fn end(&mut self, output: F::Output, cx: &Context<'_>) {
         let loses_reply = matches!(self.step, Step::UnderWay { loses_reply: true, .. });
         self.release();
-        self.terms.outside.link.shared().outside.stir();
+        self.terms.outside.link.shared().outside().stir();
         let lost = self.fails_as.filter(|_| loses_reply);
         let output = lost.map_or(output, |fails_as| {
             self.terms.note_fault(OutsideFault::ReplyLost);
@@ -429,7 +431,7 @@ impl<F: Future> OutsideCall<F> {
     /// It is under way no more.
     fn release(&mut self) {
         if let Step::UnderWay { waits, held, .. } = &mut self.step {
-            let outside = &self.terms.outside.link.shared().outside;
+            let outside = self.terms.outside.link.shared().outside();
             waits.take().into_iter().for_each(|ticket| outside.stop_waiting(ticket));
             held.take().into_iter().for_each(|host| outside.let_go(host));
         }
@@ -459,7 +461,7 @@ impl<F: Future> OutsideCall<F> {
         let link = &self.terms.outside.link;
         if let (Step::UnderWay { held, .. }, Some(life)) = (&mut self.step, link.life()) {
             if held.is_none() {
-                link.shared().outside.hold(life.index);
+                link.shared().outside().hold(life.index);
                 *held = Some(life.index);
                 link.shared().woken.stir();
             }
@@ -509,7 +511,7 @@ impl<F: Future> Future for OutsideCall<F> {
                     if let Some(ticket) = waits {
                         let shared = link.shared();
                         let wake = shared.wake_of(&shared.state(), cx);
-                        shared.outside.wait_on(ticket, wake);
+                        shared.outside().wait_on(ticket, wake);
                     }
                 }
                 Waited::Over => return link.cease(cx),
@@ -571,7 +573,7 @@ impl<R, W: FnOnce() -> R> BlockingOutsideCall<W, R> {
             }
             (Begun::Goes { loses_reply }, _) => {
                 let output = work();
-                link.shared().outside.stir();
+                link.shared().outside().stir();
                 fails_as.filter(|_| loses_reply).map_or(output, |fails_as| {
                     terms.note_fault(OutsideFault::ReplyLost);
                     fails_as(OutsideFault::ReplyLost)

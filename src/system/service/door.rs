@@ -180,7 +180,7 @@ faults! {
 }
 
 /// How a line ends without a whole answer.
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// Nothing ever comes.
@@ -199,7 +199,7 @@ impl Fault {
     }
 
     /// What becomes of the line on which the call came.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn breaks(self) -> Option<Broken> {
         match self {
             TimedOut | TimedOutButDone => Some(Broken::Silent),

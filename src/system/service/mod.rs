@@ -15,7 +15,7 @@ pub mod store;
 pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
 pub(crate) use door::{Answer, Door, Fault, Manner, Sight};
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) use door::{Broken, CLIENT_TIMEOUT};
 pub use function::{Function, function};
 pub use keys::Keys;
