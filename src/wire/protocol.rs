@@ -12,7 +12,7 @@ use crate::engine::panics;
 use crate::engine::state::Shared;
 use crate::process::{Client, Link};
 use crate::search::choice::{Name, Place};
-use crate::system::service::{Behave, Broken, Manner, Service, ServiceError};
+use crate::system::service::{Behave, Broken, Channel, Manner, Service, ServiceError};
 
 /// A protocol over TCP: how bytes become requests to [services](crate::service::Service), and how their replies become
 /// bytes. It does no I/O, holds no sockets and starts no threads.
@@ -271,7 +271,7 @@ impl Caller<'_> {
             "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
         );
         let place = self.place();
-        let manner = Manner { over_a_line: true, behave };
+        let manner = Manner { channel: Channel::Line, behave };
         let Some(carried) = client.carry(request, place, manner) else {
             return Served::reply(Reply::reset());
         };
