@@ -32,7 +32,7 @@ const DEADLOCK: Duration = Duration::from_millis(400);
 
 /// What follows a poll after which a task waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AfterPoll {
+enum AfterPoll {
     /// It waits for others, or for time to pass.
     Rests,
     /// It goes on in the same step: it has connected, or read a part of something.
@@ -46,9 +46,21 @@ pub(super) enum AfterPoll {
 }
 
 impl Executor {
-    /// Brings in what a task has asked for over sockets. Its requests are served up to the point where the reply is on
-    /// its way.
-    pub(super) fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
+    /// What a task has asked for over sockets is brought in, and served up to the point where the reply is on its way.
+    /// Returns true if the task goes on at once.
+    pub(super) fn follows_up(&mut self, task: &mut Task, life: &Arc<Life>, look: Look) -> bool {
+        match self.after_poll(task, life, look) {
+            AfterPoll::Again => true,
+            AfterPoll::Called => self.goes_on(task, look),
+            AfterPoll::Rests | AfterPoll::Over => false,
+            AfterPoll::Stalls(until) => {
+                task.stalled_until = Some(until);
+                false
+            }
+        }
+    }
+
+    fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
         let externals = || &self.shared.externals;
         // What threads of tokio's ask for arrives at any time: it waits until nothing else can go on.
         if !externals().have_wires() || self.hosts[task.host].context.has_threads() {
@@ -104,9 +116,9 @@ impl Executor {
         }
     }
 
-    /// A task is about to be polled: the replies that are due to it reach it first. False if it does not go on: the process
-    /// has died on the way, or the run is stuck.
-    pub(super) fn before_poll(&mut self, task: &Task, life: &Arc<Life>) -> bool {
+    /// Sends a task the replies that are due to it. False if it does not go on: its process has died on the way, or the run
+    /// is stuck.
+    pub(super) fn send_replies(&mut self, task: &Task, life: &Arc<Life>) -> bool {
         if !self.shared.externals.have_wires() {
             return true;
         }
@@ -129,7 +141,6 @@ impl Executor {
             has_replied = true;
         }
         if has_replied {
-            self.shared.externals.advance(Some(task.host));
             self.rest_of(task.host);
         }
         true

@@ -19,7 +19,6 @@ pub use drain::{DrainError, Drained};
 
 pub(crate) use drain::Plan;
 
-use externals::AfterPoll;
 use shutdown::Shutdown;
 use task::{Task, Work};
 use turns::Turn;
@@ -118,6 +117,21 @@ impl Executor {
             watch,
             tally,
         }
+    }
+
+    /// A task is about to be polled. Its replies reach it first, and the step is counted. Returns the time; `None` if the
+    /// task does not go on: its process has died on the way, or the run is stuck.
+    fn before_poll(&mut self, task: &Task, life: &Arc<Life>) -> Option<Duration> {
+        if !self.send_replies(task, life) {
+            return None;
+        }
+        let mut state = self.shared.state();
+        if !self.resuming && !state.step() {
+            return None;
+        }
+        state.actor = task.actor();
+        state.task = Some((task.id, task.waker.data().addr()));
+        Some(state.clock.now())
     }
 
     /// Adds a process and boots it.
@@ -394,18 +408,7 @@ impl Executor {
         task.stalled_until = None;
         let look = self.look_at(&task);
         let ended = loop {
-            if !self.before_poll(&task, &life) {
-                break None;
-            }
-            let now = {
-                let mut state = self.shared.state();
-                if !self.resuming && !state.step() {
-                    break None;
-                }
-                state.actor = task.actor();
-                state.task = Some((task.id, task.waker.data().addr()));
-                state.clock.now()
-            };
+            let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
@@ -422,16 +425,8 @@ impl Executor {
             match polled {
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
-                Ok((Poll::Pending, true)) => break None,
-                Ok((Poll::Pending, false)) => match self.after_poll(&task, &life, look) {
-                    AfterPoll::Again => {}
-                    AfterPoll::Called if self.goes_on(&task, look) => {}
-                    AfterPoll::Called | AfterPoll::Rests | AfterPoll::Over => break None,
-                    AfterPoll::Stalls(until) => {
-                        task.stalled_until = Some(until);
-                        break None;
-                    }
-                },
+                Ok((Poll::Pending, false)) if self.follows_up(&mut task, &life, look) => {}
+                Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
                     break Some(Err(JobFailure::of_panic(panics::text(&*panic))));
                 }

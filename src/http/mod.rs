@@ -8,6 +8,8 @@ mod message;
 mod request;
 mod pages;
 mod serve;
+#[cfg(test)]
+mod by_hand;
 
 use std::collections::BTreeMap;
 use std::fmt;

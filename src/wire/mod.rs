@@ -8,17 +8,21 @@
 //! | --- | --- |
 //! | add a protocol | [`Protocol`], [`Decoded`], [`Caller`], [`Served`], [`Reply`] |
 //! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
-//! | test a protocol | [`conformance`], [`Sample`] |
+//! | test a protocol | [`conformance`], [`Sample`], [`Failures`], [`Nonconformance`] |
 
 mod protocol;
 mod connection;
 mod thread;
 mod exchange;
+mod conformance;
+#[cfg(all(test, feature = "http"))]
+pub(crate) mod by_hand;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use self::conformance::{Failures, Nonconformance, Sample, conformance};
 pub use self::protocol::{Caller, Decoded, Protocol, Reply, Served};
 
 #[cfg(feature = "http")]

@@ -3,6 +3,7 @@
 mod answers;
 mod faults;
 mod hostile;
+mod overtaken;
 mod same;
 
 use retryproof::{Explore, Report, Verdict};
