@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -108,6 +109,9 @@ fn serve(thread: &'static Thread, mut poll: Poll) {
             false => due.iter().filter_map(|number| attended.runs.get(number)?.upgrade()).collect(),
         };
         drop(attended);
-        runs.iter().for_each(|run| run.attend(is_tick));
+        for run in &runs {
+            // The other runs of the program need this thread, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| run.attend(is_tick)));
+        }
     }
 }

@@ -160,10 +160,13 @@ fn a_protocol_that_remembers_other_runs_is_found() {
     );
 }
 
-/// Leaves a file open for each request.
+/// Leaves a file open at every 32nd request: at each of them there would soon be no file left.
 struct Leaks;
 double!(Leaks, |_this, request, caller| {
-    std::mem::forget(File::open("/dev/null"));
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    if ASKED.fetch_add(1, Ordering::SeqCst) % 32 == 0 {
+        std::mem::forget(File::open("/dev/null"));
+    }
     KeyValue.serve(request, &mut (), caller)
 });
 
@@ -171,7 +174,7 @@ double!(Leaks, |_this, request, caller| {
 #[cfg(target_os = "linux")]
 fn a_protocol_that_leaks_files_is_found() {
     let failures = failures(|| Leaks);
-    assert!(matches!(failures[..], [Nonconformance::Leaks { files: 1_000.., .. }]), "{failures:?}");
+    assert!(matches!(failures[..], [Nonconformance::Leaks { threads: 0, .. }]), "{failures:?}");
 }
 
 /// Takes anything for a request.
