@@ -116,7 +116,12 @@
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
 //!   too
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
-//!   for clients that speak HTTP.
+//!   for clients that speak HTTP
+#![cfg_attr(
+    feature = "wire",
+    doc = "  , and with the feature `wire` for any other protocol ([`wire`], [`adding_a_protocol`])"
+)]
+//!   .
 #![cfg_attr(feature = "loom", doc = "* *Memory that threads share* (feature `loom`): [`model`] runs")]
 #![cfg_attr(feature = "loom", doc = "  a closure in every order of its threads' accesses, [`Model`] has")]
 #![cfg_attr(feature = "loom", doc = "  the settings, and says how code under test takes part: by [`sync`],")]

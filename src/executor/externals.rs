@@ -30,6 +30,9 @@ const MOMENT: Duration = Duration::from_millis(2);
 /// of its own.
 const DEADLOCK: Duration = Duration::from_millis(400);
 
+/// How often the sockets of a process may move after one step: a thread of the code under test could go on forever.
+const MOST_MOVES: u32 = 1_000;
+
 /// What follows a poll after which a task waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterPoll {
@@ -67,7 +70,7 @@ impl Executor {
             return AfterPoll::Rests;
         }
         let mut has_lingered = false;
-        loop {
+        for _ in 0..MOST_MOVES {
             self.rest_of(task.host);
             let has_moved = self.shared.externals.advance(Some(task.host));
             if self.shared.externals.has_request(task.host) {
@@ -88,6 +91,7 @@ impl Executor {
             }
             has_lingered = !self.shared.externals.linger(Some(task.host));
         }
+        AfterPoll::Rests
     }
 
     /// Serves the first halves of all that the task has just asked for.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use super::connection::{Connection, Moved, Phase, Socket};
-use super::protocol::{Caller, Codec, Door, Outcome, Protocol, Reply};
+use super::protocol::{Caller, Codec, Decoded, Door, Outcome, Protocol, Reply, Served};
 use crate::engine::state::{Shared, State, Weather, lock};
 use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
@@ -121,7 +121,7 @@ pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
         link: Link::Test(shared.clone()),
         place: Place::caller(),
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
-        protocol: "http".into(),
+        protocol: "played".into(),
         codec,
         is_closed: false.into(),
     };
@@ -146,18 +146,40 @@ pub(crate) fn converse(door: &Arc<Door>, socket: &Played) {
     }
 }
 
+/// A line is a request, and its own reply.
+struct Echo;
+
+impl Protocol for Echo {
+    type Session = ();
+    type Request = Vec<u8>;
+
+    fn greeting(&self) -> Vec<u8> {
+        b"hello\n".to_vec()
+    }
+
+    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> Decoded<Vec<u8>> {
+        match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => match bytes.drain(..=end).collect::<Vec<_>>() {
+                ping if ping == b"ping\n" => Decoded::Aside(b"pong\n".to_vec()),
+                quit if quit == b"quit\n" => Decoded::Close(b"bye\n".to_vec()),
+                line => Decoded::Request(line),
+            },
+            None => Decoded::Partial,
+        }
+    }
+
+    fn serve(&self, request: Vec<u8>, (): &mut (), _: &Caller<'_>) -> Served {
+        Served::reply(Reply::new(request))
+    }
+}
+
 #[test]
 fn a_connection_knows_what_it_is_about() {
-    let (door, _) = door_of(crate::http::HttpProtocol::default());
-    let socket = Played::default()
-        .pauses()
-        .sends(b"GET /payments/sta")
-        .pauses()
-        .sends(b"tus HTTP/1.1\r\n\r\n")
-        .pauses();
+    let (door, _) = door_of(Echo);
+    let socket = Played::default().pauses().sends(b"li").pauses().sends(b"ne\n").pauses();
     let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
-    assert!(!connection.advance().any);
-    assert_eq!(connection.phase, Phase::Idle, "nothing has come yet");
+    connection.advance();
+    assert_eq!(connection.phase, Phase::Idle, "it is greeted, and nothing has come yet");
     assert!(connection.advance().any);
     assert_eq!(connection.phase, Phase::Reading);
     assert!(connection.advance().request);
@@ -165,21 +187,36 @@ fn a_connection_knows_what_it_is_about() {
     let mut talk = connection.take_request().unwrap();
     let Outcome::Plain(reply) = talk.serve(&Caller { door: &door }).0 else { panic!("it is no call") };
     connection.reply(talk, reply);
-    assert_eq!(connection.phase, Phase::Gone, "it is written, and nothing else came");
-    assert!(socket.received().ends_with("\r\n\r\n{}"));
+    assert_eq!(socket.received(), "hello\nline\n");
     assert!(!socket.has_reset());
+}
+
+#[test]
+fn what_comes_together_is_answered_in_order() {
+    let socket = Played::default().sends(b"one\nping\ntwo\nquit\nthree\n").takes(3);
+    converse(&door_of(Echo).0, &socket);
+    assert_eq!(socket.received(), "hello\none\npong\ntwo\nbye\n");
 }
 
 /// The end of a peer that waits for its reply is seen.
 #[test]
 fn a_peer_that_hangs_up_is_not_heard() {
-    let (door, _) = door_of(crate::http::HttpProtocol::default());
-    let socket = Played::default().sends(b"GET / HTTP/1.1\r\n\r\n").pauses();
-    let mut connection = Connection::new(1, door, Box::new(socket));
+    let socket = Played::default().sends(b"line\n").pauses();
+    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket));
     assert!(connection.advance().request);
     assert!(connection.is_heard());
     // The first look finds nothing, the second the end.
     connection.advance();
     connection.advance();
     assert!(!connection.is_heard());
+}
+
+#[test]
+fn a_connection_that_is_reset_says_so() {
+    let socket = Played::default().sends(b"li").pauses();
+    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket.clone()));
+    connection.advance();
+    connection.reset();
+    assert_eq!(connection.phase, Phase::Gone);
+    assert!(socket.has_reset());
 }

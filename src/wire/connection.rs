@@ -143,7 +143,10 @@ impl Connection {
     pub(super) fn reply(&mut self, talk: Box<dyn Talk>, reply: Reply) {
         self.talk = Some(talk);
         self.send(reply.bytes, reply.ending);
-        self.advance();
+        // Only that: a request that has come meanwhile would be decoded here, and nobody would hear of it.
+        if self.phase == Phase::Writing {
+            self.write();
+        }
     }
 
     /// Whether anybody is left to hear a reply.
@@ -176,7 +179,10 @@ impl Connection {
             match read {
                 Ok(0) => self.has_ended = true,
                 // Less than there was room for: there is no more.
-                Ok(read) if read < PIECE => has_read = true,
+                Ok(read) if read < PIECE => {
+                    has_read = true;
+                    break;
+                }
                 Ok(_) => {
                     has_read = true;
                     continue;

@@ -43,6 +43,8 @@ const SPINS: u32 = 20;
 /// After so many waits in vain, what is under way stays under way: a peer writes half a request, or does not read the
 /// reply, and waits for something else meanwhile.
 const STALLED: u32 = 250;
+/// How long, in real time, peers may keep the executor busy without a pause: longer than one may take for a message.
+const FLOODED: Duration = Duration::from_secs(10);
 /// How long, in real time, the executor may be away before the thread serves in its place: the caller itself blocks it,
 /// most likely.
 const UNATTENDED: Duration = Duration::from_secs(1);
@@ -104,6 +106,8 @@ struct Lines {
     moves: u64,
     seen: u64,
     in_vain: u32,
+    /// Since when, in real time, something has been moving all the time.
+    moving_since: Option<Instant>,
 }
 
 /// Which addresses are served.
@@ -532,15 +536,17 @@ impl External for Exchange {
             self.wait(Scope::All, PATIENCE);
         }
         let mut lines = lock(&self.lines);
-        if lines.moves != seen {
-            (lines.seen, lines.in_vain) = (lines.moves, 0);
+        let is_moving = lines.moves != seen;
+        (lines.seen, lines.in_vain) = match is_moving {
+            true => (lines.moves, 0),
+            false => (seen, lines.in_vain + u32::from(is_busy)),
+        };
+        let began = *lines.moving_since.get_or_insert_with(real_time);
+        if (is_moving || is_busy && lines.in_vain < STALLED) && began.elapsed() < FLOODED {
             return Traffic::Moving;
         }
-        lines.in_vain += u32::from(is_busy);
-        match is_busy && lines.in_vain < STALLED {
-            true => Traffic::Moving,
-            false => Traffic::Still,
-        }
+        lines.moving_since = None;
+        Traffic::Still
     }
 
     fn linger(&self, host: Option<usize>) -> bool {
