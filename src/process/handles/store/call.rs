@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::Transaction;
+use super::release::{roll_back, wake_released};
+use super::transaction::Transaction;
 use crate::engine::call::dies_waiting;
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
@@ -92,22 +93,6 @@ pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
     }
     drop(state);
     link.unwind()
-}
-
-/// Wakes those who wait for rows that were just unlocked.
-pub(super) fn wake_released(client: &Client<Database>) {
-    let keys = lock(&client.door).service.take_released();
-    if !keys.is_empty() {
-        let shared = client.link.shared();
-        let wakes = shared.state().connections.released(&keys);
-        shared.wake(wakes);
-    }
-}
-
-/// Undoes a transaction and wakes those who wait for its rows.
-pub(super) fn roll_back(client: &Client<Database>, transaction: TxId) {
-    lock(&client.door).service.roll_back(transaction);
-    wake_released(client);
 }
 
 impl<'t, T> StoreCall<'t, T> {
