@@ -486,7 +486,7 @@ impl Executor {
         if let Some(wire) = self.shared.wire() {
             wire.close(index);
         }
-        life.set_falling(true);
+        life.set_tearing_down(true);
         let host = &mut self.hosts[index];
         life::run_as(&life, || {
             host.context.within(now, &life, || {
@@ -496,7 +496,7 @@ impl Executor {
             let context = &mut host.context;
             let _ = catch_unwind(AssertUnwindSafe(|| context.end()));
         });
-        life.set_falling(false);
+        life.set_tearing_down(false);
         hang_up(&self.shared, &life);
         self.close_outside(&life);
         let host = &mut self.hosts[index];

@@ -470,7 +470,7 @@ fn a_destructor_of_what_has_died_neither_hangs_nor_acts() {
         for polls in [0, 1] {
             let Some(mut hand) = interrupted(row, polls) else { continue };
             hand.life.die();
-            hand.life.set_falling(true);
+            hand.life.set_tearing_down(true);
             let (polled, met) = hand.poll_otherwise();
             let when = format!("{}, torn down after {polls} polls", row.name);
             assert!(polled == Polled::Unwound || hand.reply().is_some(), "{when}: it hangs");
@@ -515,7 +515,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
     let db = Outside::new(Link::Process(hand.life.clone()), "db".into());
     let guard = Guard { db, noted: hand.noted.clone(), is_stated };
     hand.life.die();
-    hand.life.set_falling(!unwinds);
+    hand.life.set_tearing_down(!unwinds);
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         life::run_as_crashable(&hand.life, || {
             let _guard = guard;
