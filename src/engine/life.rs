@@ -180,7 +180,7 @@ impl Life {
         let mut state = self.shared.state();
         let passes = self.as_caller(&mut state, |state| {
             state.timeline.called_from(state.actor(), place, site);
-            !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
+            !self.crashes(state, site, Point::Line, Some(place)) && !state.search.is_stuck()
         });
         let others =
             passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);

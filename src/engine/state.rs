@@ -4,6 +4,7 @@ mod bounds;
 mod intake;
 mod keyed;
 mod record;
+mod search;
 mod stride;
 mod touched;
 mod woken;
@@ -12,6 +13,7 @@ pub use bounds::Stuck;
 
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use record::RunRecord;
+pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
@@ -72,28 +74,12 @@ impl Default for KindOptions {
 /// The queue of jobs whose kind names no other.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
-/// What may go wrong in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Everything that the plan says.
-    Explore,
-    /// Nothing, but jobs are taken one at a time in the order that the plan says.
-    SerialBaseline,
-    /// The same, and each job finds its process as it was after its boot.
-    IsolatedBaseline,
-    /// Nothing: the world of an ordinary test.
-    Plain,
-}
-
 /// The part of a run behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) chooser: Chooser,
+    pub(crate) search: RunSearch,
     /// What the environment answers.
     pub(crate) inputs: Inputs,
-    pub(crate) mode: Mode,
-    /// Set while nothing may go wrong: drains.
-    pub(crate) faults_suspended: bool,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -123,11 +109,8 @@ pub(crate) struct State {
     pub(crate) steps_taken: Option<Box<Steps>>,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
-    steps: u64,
-    max_steps: u64,
     /// What is noted for those who judge the run.
     pub(crate) record: RunRecord,
-    pub(crate) stuck: Option<Stuck>,
 }
 
 /// How late what comes late is: after keys have expired and locks have timed out.
@@ -178,10 +161,8 @@ impl Inline {
 impl State {
     pub(crate) fn new(chooser: Chooser, mode: Mode, timeline: Timeline, seed: u64, max_steps: u64) -> Self {
         Self {
-            chooser,
+            search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
-            mode,
-            faults_suspended: false,
             delays: false,
             deploys: false,
             clock: VirtualClock::default(),
@@ -200,23 +181,19 @@ impl State {
             steps_taken: None,
             seed,
             draws: BTreeMap::new(),
-            steps: 0,
-            // Every choice is a step, so that no choice is past what a deviation can name.
-            max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
             record: RunRecord::default(),
-            stuck: None,
         }
     }
 
     /// Counts one step. False when the run has had too many.
     pub(crate) fn step(&mut self) -> bool {
-        self.steps += 1;
-        if self.steps > self.max_steps && self.stuck.is_none() {
+        self.search.steps += 1;
+        if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
             let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
             let who = last.unwrap_or(self.actor).to_string();
-            self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
+            self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
         }
-        self.stuck.is_none()
+        !self.search.is_stuck()
     }
 
     /// Who runs now.
@@ -266,11 +243,11 @@ impl State {
 
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
-        self.mode == Mode::Explore && !self.faults_suspended
+        self.search.may_deviate()
     }
 
     pub(crate) fn steps(&self) -> u64 {
-        self.steps
+        self.search.steps
     }
 
     /// Decides whether, and how, the ordinary course is left here.
@@ -282,11 +259,11 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.faults_suspended || self.mode != Mode::Explore || !self.step() {
+        if !self.search.may_deviate() || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
-        let taken = self.chooser.choose(kind, label, options);
+        let taken = self.search.chooser.choose(kind, label, options);
         if taken != 0 {
             self.note_deviation(place, None);
         }
@@ -298,7 +275,7 @@ impl State {
         if !self.timeline.is_recording() {
             return;
         }
-        let choice = *self.chooser.record().last().expect("a choice was taken");
+        let choice = *self.search.choices().last().expect("a choice was taken");
         // A point without a call of its own is shown at the call before it.
         let by = choice.label.actor;
         let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
@@ -306,7 +283,7 @@ impl State {
     }
 
     fn meet_crash_point(&mut self) {
-        if !self.faults_suspended {
+        if !self.search.are_faults_suspended() {
             self.record.note_crash_point();
         }
     }
@@ -364,7 +341,7 @@ impl State {
         if candidates > Deviation::MAX_OPTIONS {
             self.record.note_crowd();
         }
-        self.chooser.choose(
+        self.search.chooser.choose(
             Kind::Schedule,
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
@@ -387,7 +364,7 @@ impl State {
             self.record.note_crowd();
         }
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
-        let taken = self.chooser.choose_task(label, candidates);
+        let taken = self.search.chooser.choose_task(label, candidates);
         if taken != 0 {
             self.record.note_overlap();
             self.note_deviation(None, Some(candidates[taken]));
@@ -480,8 +457,8 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
-        if self.mode == Mode::Plain {
-            self.steps = 0;
+        if self.search.mode() == Mode::Plain {
+            self.search.steps = 0;
         }
     }
 
@@ -582,7 +559,7 @@ impl Shared {
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
-        let log = match state.mode {
+        let log = match state.search.mode() {
             Mode::Plain => Log::Passes,
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,

@@ -19,7 +19,7 @@ impl Executor {
         let mut state = self.shared.state();
         // Who hears of a failure is the user's code.
         state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
-        if state.stuck.is_some() {
+        if state.search.is_stuck() {
             return;
         }
         state.job_ended();
@@ -130,7 +130,7 @@ impl Executor {
             let failing = state.queue.job(job);
             let policy = state.retry_policy(job);
             let since = failing.extras.as_ref().and_then(|extras| extras.since).unwrap_or_default();
-            (policy, failing.failures() - 1, since, state.clock.now(), state.faults_suspended)
+            (policy, failing.failures() - 1, since, state.clock.now(), state.search.are_faults_suspended())
         };
         let is_over = policy.is_exhausted(failures, now - since);
         match decision {

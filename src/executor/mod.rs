@@ -161,7 +161,7 @@ impl Executor {
             let process = host.name;
             state.note(|| What::Booted { process });
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            were_suspended = std::mem::replace(&mut state.faults_suspended, true);
+            were_suspended = state.search.suspend_faults(true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
@@ -172,7 +172,7 @@ impl Executor {
         drop(acting);
         {
             let mut state = self.shared.state();
-            state.faults_suspended = were_suspended;
+            state.search.suspend_faults(were_suspended);
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -594,14 +594,14 @@ impl Executor {
             })
             .collect();
         if !waiting.is_empty() {
-            state.stuck = Some(match self.shared.sleepers.any() {
+            state.search.get_stuck(match self.shared.sleepers.any() {
                 true => Stuck::Locked { waiting },
                 false => Stuck::Deadlock { waiting },
             });
             return false;
         }
         if let Some(stuck) = self.stuck_outside() {
-            state.stuck = Some(stuck);
+            state.search.get_stuck(stuck);
             return false;
         }
         let stopped = self.hosts.iter().any(Host::has_stopped);
@@ -630,7 +630,7 @@ impl Executor {
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
     /// exploration of a run ends with it.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
-        if self.shared.state().mode != Mode::Plain {
+        if self.shared.state().search.mode() != Mode::Plain {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
@@ -650,7 +650,7 @@ impl Executor {
             }
         }
         let mut state = self.shared.state();
-        state.stuck = None;
+        state.search.unstick();
         state.job_ended();
         state.end_poll();
         stuck

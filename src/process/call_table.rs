@@ -324,7 +324,7 @@ impl Hand {
     /// The points that were met since this was last asked.
     fn met(&mut self) -> Vec<String> {
         let state = self.shared.state();
-        let met = state.chooser.record()[self.seen..].iter();
+        let met = state.search.choices()[self.seen..].iter();
         let met: Vec<_> = met.map(|choice| choice.label.to_string().replace("job#1.1/", "")).collect();
         self.seen += met.len();
         met
@@ -341,7 +341,7 @@ impl Hand {
     }
 
     fn is_stuck(&mut self) {
-        self.shared.state().stuck = Some(Stuck::Deadlock { waiting: Vec::new() });
+        self.shared.state().search.get_stuck(Stuck::Deadlock { waiting: Vec::new() });
     }
 }
 
@@ -524,7 +524,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
             }
         });
     }));
-    let stuck = hand.shared.state().stuck.clone();
+    let stuck = hand.shared.state().search.stuck().cloned();
     (dropped.is_ok(), hand.noted.real.load(Ordering::Relaxed), stuck)
 }
 

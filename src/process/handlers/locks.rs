@@ -182,7 +182,7 @@ impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for Loc
     fn resume(&mut self, _: Option<Fault>, cx: &mut Context<'_>) -> Resumed<R> {
         let shared = self.link.shared();
         let mut state = shared.state();
-        if state.stuck.is_some() {
+        if state.search.is_stuck() {
             return Resumed::Over;
         }
         let (acted, wakes) = (self.act)(&mut state, cx);

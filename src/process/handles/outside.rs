@@ -435,7 +435,7 @@ impl<F: Future> ExternalDoor<F> {
             if let Poll::Ready(output) = runtime::glance(|cx| future.as_mut().poll(cx)) {
                 return Resumed::Ended(output);
             }
-            if link.liveness() != Liveness::Alive || shared.state().stuck.is_some() {
+            if link.liveness() != Liveness::Alive || shared.state().search.is_stuck() {
                 return Resumed::Over;
             }
             if let Some(ticket) = waits.filter(|_| glances >= GLANCES_AGAIN) {

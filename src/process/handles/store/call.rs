@@ -89,7 +89,7 @@ pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
             "{} waits {why}; it blocks, so nobody else goes on meanwhile: use the async form",
             owner.actor
         )];
-        state.stuck.get_or_insert(Stuck::Deadlock { waiting });
+        state.search.get_stuck(Stuck::Deadlock { waiting });
     }
     drop(state);
     link.unwind()
