@@ -1,5 +1,6 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod actor;
 mod bounds;
 mod intake;
 mod keyed;
@@ -194,51 +195,6 @@ impl State {
             self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
         }
         !self.search.is_stuck()
-    }
-
-    /// Who runs now.
-    #[inline]
-    pub(crate) fn actor(&self) -> Actor {
-        self.actor
-    }
-
-    /// Runs `code` in the name of `actor`, however it ends.
-    pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
-        struct Former<'s>(&'s mut State, Actor);
-        impl Drop for Former<'_> {
-            fn drop(&mut self) {
-                self.0.actor = self.1;
-            }
-        }
-        let former = std::mem::replace(&mut self.actor, actor);
-        let former = Former(self, former);
-        code(former.0)
-    }
-
-    /// Has everything done in the name of `actor`, whom no executor polls.
-    #[cfg(test)]
-    pub(crate) fn set_actor(&mut self, actor: Actor) {
-        (self.actor, self.task) = (actor, None);
-    }
-
-    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
-    pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
-        (self.actor, self.task) = (actor, Some((task, waker)));
-    }
-
-    /// The executor has polled a task.
-    pub(crate) fn end_poll(&mut self) {
-        (self.actor, self.task) = (Actor::Test, None);
-    }
-
-    /// The task of the executor that runs now.
-    pub(crate) fn task(&self) -> Option<TaskId> {
-        self.task.map(|(task, _)| task)
-    }
-
-    /// Whether the executor itself polls, and not somebody who has a waker of their own.
-    pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
-        self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
     }
 
     /// Whether choices are drawn of who goes on.
@@ -531,19 +487,6 @@ pub(crate) enum Log {
     Shown(Arc<crate::system::timeline::Aside>),
 }
 
-/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
-#[must_use = "it lasts until it is dropped"]
-pub(crate) struct Acting {
-    shared: Arc<Shared>,
-    former: Actor,
-}
-
-impl Drop for Acting {
-    fn drop(&mut self) {
-        self.shared.state().actor = self.former;
-    }
-}
-
 /// The executor is at work until this is dropped.
 pub(crate) struct AtWork(Arc<Shared>);
 
@@ -591,12 +534,6 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
-    }
-
-    /// Has everything done in the name of `actor`, until what this returns is dropped.
-    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
-        let former = std::mem::replace(&mut self.state().actor, actor);
-        Acting { shared: self.clone(), former }
     }
 
     /// The executor begins to run jobs.
