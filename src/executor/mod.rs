@@ -331,6 +331,8 @@ impl Executor {
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
+            let now = state.clock.now();
+            state.queue.begins(job, now);
             if self.attempts().next().is_some() {
                 state.record.note_overlap();
             }

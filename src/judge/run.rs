@@ -14,13 +14,15 @@ use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
-use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
+use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
+use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
 use crate::system::queue::LockKey;
+use crate::system::script::Script;
 use crate::system::timeline::{Event, Timeline};
 use crate::world::{Terms, World};
 
@@ -59,6 +61,14 @@ pub(crate) struct Outcome {
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
+    /// What was handed out that has no meaning of its own.
+    pub(crate) generated: Generated,
+    /// Jobs that have drawn random numbers.
+    pub(crate) drawing: BTreeSet<u32>,
+    /// Whether a job has waited for anything: until it was due, or before an effect.
+    pub(crate) waits: bool,
+    /// The attempts, tasks and processes in which something went wrong, other than that somebody else went first.
+    pub(crate) troubled: BTreeSet<Actor>,
     /// Locks that nobody will ever give back, and who holds them, in words.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
@@ -68,6 +78,8 @@ pub(crate) struct Outcome {
     pub(crate) record: RunRecord,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
+    /// How many of them were more than that somebody else went first.
+    pub(crate) mishaps: usize,
     /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
     pub(crate) outage: bool,
 }
@@ -110,22 +122,26 @@ pub(crate) struct Course {
     pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
+    /// The order in which the jobs run, one at a time.
+    pub(crate) script: Option<Box<Script>>,
 }
 
 impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
-        Self { plan, mode: Mode::Explore, timeline: Timeline::default(), watch: Watch::default() }
+        let (timeline, watch) = (Timeline::default(), Watch::default());
+        Self { plan, mode: Mode::Explore, timeline, watch, script: None }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, mode, timeline, watch } = course;
+    let Course { plan, mode, timeline, watch, script } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
     state.inputs = Inputs::new(ground.inputs.clone());
+    state.script = script;
     state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
@@ -147,6 +163,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
+    let generated = std::mem::take(&mut state.generated);
+    let drawing = state.drawing().collect();
+    let waits = waits(&effects, &jobs);
     for (process, slots, connections) in state.connections.too_few() {
         run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
     }
@@ -156,11 +175,15 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
+    let mishaps = troubles.clone().count();
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
+        mishaps,
         outage,
         end,
         effects,
@@ -168,6 +191,10 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         reused,
         state: observed,
         jobs,
+        generated,
+        drawing,
+        waits,
+        troubled,
         left_locks,
         terms,
         asked,
@@ -186,6 +213,15 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
             (End::Panicked(Panicked { message, place: None }), Vec::new())
         }
     }
+}
+
+/// Whether a job has waited until it was due, or before one of its effects.
+fn waits(effects: &[Effect], jobs: &[Job]) -> bool {
+    let waited = |effect: &Effect| match effect.by {
+        Actor::Attempt { job, .. } => effect.at > jobs[job as usize - 1].history.began_at,
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => false,
+    };
+    jobs.iter().any(|job| job.history.due > job.history.born_at) || effects.iter().any(waited)
 }
 
 /// Polls the body to its end.

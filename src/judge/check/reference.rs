@@ -98,7 +98,8 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
             None => format!("an effect was {a} the first time and {b} the second"),
         });
     }
-    let findings = oracle::judge(other, std::iter::once(one), false);
+    let mut findings = oracle::alone(other);
+    findings.extend(oracle::differences(other, one, false, &oracle::Excuses::default()));
     findings.first().map(|finding| {
         let (first, second) = words::expected_and_actual(finding);
         format!("{first} the first time, {second} the second")
