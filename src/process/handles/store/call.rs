@@ -12,7 +12,7 @@ use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{State, Stuck, lock};
 use crate::engine::steps::Thing;
-use crate::process::handles::client::{Call, Client};
+use crate::process::handles::client::Call;
 use crate::search::choice::{Place, WaitKind};
 use crate::system::connections::{Awaited, Owner, Ticket};
 use crate::system::effect::fingerprint;
