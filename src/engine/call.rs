@@ -44,22 +44,22 @@ pub(crate) struct CallSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// Something may have happened: to die before the reply is another thing than to die after it.
-    OfWrite,
+    Write,
     /// Nothing has happened: both are the same.
-    OfRead,
+    Read,
     /// A cursor is saved. Nobody looks at the reply.
-    OfSave,
+    Save,
     /// A lock is taken or given back. Nobody looks at the reply.
-    OfLock,
+    Lock,
 }
 
 impl Reply {
     const fn points(self) -> &'static [Point] {
         match self {
-            Reply::OfWrite => &[Point::Happened, Point::Replied],
-            Reply::OfRead => &[Point::Replied],
-            Reply::OfSave => &[Point::Happened],
-            Reply::OfLock => &[Point::After],
+            Reply::Write => &[Point::Happened, Point::Replied],
+            Reply::Read => &[Point::Replied],
+            Reply::Save => &[Point::Happened],
+            Reply::Lock => &[Point::After],
         }
     }
 }

@@ -211,7 +211,7 @@ impl<'v, R> Visit<'v> for LockVisit<'v, R> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("locks".into(), self.operation.into());
-        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::OfLock }
+        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::Lock }
     }
 
     fn enter(self, _: Option<Fault>, _: &mut State) -> Entered<R> {

@@ -349,7 +349,7 @@ impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
 
     fn spec(&self) -> CallSpec {
         let Terms { outside: Outside { system, .. }, operation, place, reads } = self.terms;
-        let reply = if *reads { Reply::OfRead } else { Reply::OfWrite };
+        let reply = if *reads { Reply::Read } else { Reply::Write };
         CallSpec { site: call_site(system.name, *operation), place: *place, faults: Kind::Fault, reply }
     }
 
