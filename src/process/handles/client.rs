@@ -279,10 +279,12 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
         let mut cx = client.cx(state, client.name, place);
         let answer = door.answer(request, operation.name, fault, &mut cx);
         if state.timeline.is_recording() {
-            let new: Vec<_> =
-                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
-            for (name, id) in new {
-                state.note(|| What::Effect { name, id });
+            let new: Vec<_> = state.ledger.effects()[effects..]
+                .iter()
+                .map(|e| (e.name(), e.id.clone(), e.key.clone()))
+                .collect();
+            for (name, id, key) in new {
+                state.note(|| What::Effect { name, id, key });
             }
         }
         let takes = answer.takes;
