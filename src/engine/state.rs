@@ -1,19 +1,24 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod actor;
 mod bounds;
 mod intake;
 mod keyed;
+mod record;
+mod search;
 mod stride;
 mod touched;
 mod woken;
 
 pub use bounds::Stuck;
 
-pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
+pub(crate) use record::RunRecord;
+pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -72,30 +77,12 @@ impl Default for KindOptions {
 /// The queue of jobs whose kind names no other.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
-/// What may go wrong in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
-    /// Everything that the plan says.
-    Rough,
-    /// Nothing, but jobs are taken one at a time in the order that the plan says.
-    Serial,
-    /// The same, and each job finds its process as it was after its boot.
-    Isolated,
-    /// Nothing: the world of an ordinary test.
-    Fair,
-}
-
 /// The part of a run behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) chooser: Chooser,
+    pub(crate) search: RunSearch,
     /// What the environment answers.
     pub(crate) inputs: Inputs,
-    pub(crate) weather: Weather,
-    /// Set while nothing may go wrong: drains.
-    pub(crate) calm: bool,
-    /// The service that is there to be told of failures, if a process has one.
-    pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -108,8 +95,6 @@ pub(crate) struct State {
     pub(crate) usage: Usage,
     /// Connections to the store.
     pub(crate) connections: Connections,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
     /// Room for the executor to look at the heads of the queue.
@@ -117,9 +102,10 @@ pub(crate) struct State {
     /// Numbers drawn for workers that looked for a job.
     pub(crate) fetches: u64,
     pub(crate) timeline: Timeline,
-    /// Who runs now, and as which task of the executor.
-    pub(crate) actor: Actor,
-    pub(crate) task: Option<(TaskId, usize)>,
+    /// Who runs now: see [`State::as_actor`] and [`Shared::acting`].
+    actor: Actor,
+    /// The task of the executor that runs now, and the address of its waker.
+    task: Option<(TaskId, usize)>,
     /// The task has given way at a line, and not at a call.
     pub(crate) at_line: bool,
     /// What each step touches, where orders of independent ones are to be explored once.
@@ -130,17 +116,8 @@ pub(crate) struct State {
     pub(crate) generated: Generated,
     /// The order in which the jobs run that are taken one at a time, if it is not a choice.
     pub(crate) script: Option<Box<Script>>,
-    steps: u64,
-    max_steps: u64,
-    /// Crash points met by code under test, where something could go wrong.
-    pub(crate) crash_points: u64,
-    /// Whether an attempt has begun while another one was under way.
-    pub(crate) overlapped: bool,
-    /// More could go on at once than a choice has options.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own.
-    pub(crate) spawned: bool,
-    pub(crate) stuck: Option<Stuck>,
+    /// What is noted for those who judge the run.
+    pub(crate) record: RunRecord,
 }
 
 /// How late what comes late is: after keys have expired and locks have timed out.
@@ -189,19 +166,10 @@ impl Inline {
 }
 
 impl State {
-    pub(crate) fn new(
-        chooser: Chooser,
-        weather: Weather,
-        timeline: Timeline,
-        seed: u64,
-        max_steps: u64,
-    ) -> Self {
+    pub(crate) fn new(chooser: Chooser, mode: Mode, timeline: Timeline, seed: u64, max_steps: u64) -> Self {
         Self {
-            chooser,
+            search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
-            weather,
-            calm: false,
-            told_of_failures: None,
             delays: false,
             deploys: false,
             clock: VirtualClock::default(),
@@ -210,7 +178,6 @@ impl State {
             kinds: Vec::new(),
             usage: Usage::default(),
             connections: Connections::default(),
-            hygiene: BTreeSet::new(),
             inline: None,
             heads: Vec::new(),
             fetches: 0,
@@ -223,35 +190,28 @@ impl State {
             draws: BTreeMap::new(),
             generated: Generated::default(),
             script: None,
-            steps: 0,
-            // Every choice is a step, so that no choice is past what a deviation can name.
-            max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
-            crash_points: 0,
-            overlapped: false,
-            crowded: false,
-            spawned: false,
-            stuck: None,
+            record: RunRecord::default(),
         }
     }
 
     /// Counts one step. False when the run has had too many.
     pub(crate) fn step(&mut self) -> bool {
-        self.steps += 1;
-        if self.steps > self.max_steps && self.stuck.is_none() {
+        self.search.steps += 1;
+        if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
             let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
             let who = last.unwrap_or(self.actor).to_string();
-            self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
+            self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
         }
-        self.stuck.is_none()
+        !self.search.is_stuck()
     }
 
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
-        self.weather == Weather::Rough && !self.calm
+        self.search.may_deviate()
     }
 
     pub(crate) fn steps(&self) -> u64 {
-        self.steps
+        self.search.steps
     }
 
     /// Decides whether, and how, the ordinary course is left here.
@@ -263,11 +223,11 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.calm || self.weather != Weather::Rough || !self.step() {
+        if !self.search.may_deviate() || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
-        let taken = self.chooser.choose(kind, label, options);
+        let taken = self.search.chooser.choose(kind, label, options);
         if taken != 0 {
             self.note_deviation(place, None);
         }
@@ -279,22 +239,28 @@ impl State {
         if !self.timeline.is_recording() {
             return;
         }
-        let choice = *self.chooser.record().last().expect("a choice was taken");
+        let choice = *self.search.choices().last().expect("a choice was taken");
         // A point without a call of its own is shown at the call before it.
         let by = choice.label.actor;
         let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
         self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
     }
 
+    fn meet_crash_point(&mut self) {
+        if !self.search.are_faults_suspended() {
+            self.record.note_crash_point();
+        }
+    }
+
     /// A crash point. True: the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
-        self.crash_points += u64::from(!self.calm);
+        self.meet_crash_point();
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point that is a wait, where deploys are explored.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
-        self.crash_points += u64::from(!self.calm);
+        self.meet_crash_point();
         Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
     }
 
@@ -320,12 +286,12 @@ impl State {
     /// The worker of a job died: the job comes back when its lease ends, or later.
     pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
         let Actor::Attempt { job, .. } = actor else { return };
-        let former = std::mem::replace(&mut self.actor, actor);
         let late = match delivery {
-            Delivery::AtLeastOnce => self.lateness(Site::Attempt, Point::Lease, None),
+            Delivery::AtLeastOnce => {
+                self.as_actor(actor, |state| state.lateness(Site::Attempt, Point::Lease, None))
+            }
             Delivery::AtMostOnce => Duration::ZERO,
         };
-        self.actor = former;
         let from = self.clock.now().saturating_add(late);
         self.queue.worker_died(job, delivery, from);
     }
@@ -336,8 +302,10 @@ impl State {
             return 0;
         }
         let label = Label { actor: Actor::Test, site: Site::Queue, point: Point::Pick };
-        self.crowded |= candidates > Deviation::MAX_OPTIONS;
-        self.chooser.choose(
+        if candidates > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
+        self.search.chooser.choose(
             Kind::Schedule,
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
@@ -356,11 +324,13 @@ impl State {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
-        self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
+        if candidates.len() > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
-        let taken = self.chooser.choose_task(label, candidates);
+        let taken = self.search.chooser.choose_task(label, candidates);
         if taken != 0 {
-            self.overlapped = true;
+            self.record.note_overlap();
             self.note_deviation(None, Some(candidates[taken]));
         }
         taken
@@ -376,7 +346,7 @@ impl State {
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
         if let Some(opened) = self.connections.in_transaction_since(self.actor) {
             if service.as_str() != STORE {
-                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+                self.record.note_hygiene(Hygiene::OutsideCall { service, operation, place, opened });
             }
         }
     }
@@ -386,7 +356,7 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+    fn push_job(&mut self, incoming: Incoming) -> (u32, JobId) {
         self.touch(Thing::Queue, true);
         let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
         let now = self.clock.now();
@@ -429,7 +399,7 @@ impl State {
     /// How often a job is tried again, and when.
     pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
         let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
-        let own = self.queue.job(job).trouble.as_ref().and_then(|trouble| trouble.max_retries);
+        let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
         policy.max_retries = own.or(policy.max_retries);
         policy
     }
@@ -451,8 +421,8 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
-        if self.weather == Weather::Fair {
-            self.steps = 0;
+        if self.search.mode() == Mode::Plain {
+            self.search.steps = 0;
         }
     }
 
@@ -546,8 +516,8 @@ impl Shared {
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
-        let log = match state.weather {
-            Weather::Fair => Log::Passes,
+        let log = match state.search.mode() {
+            Mode::Plain => Log::Passes,
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,
         };

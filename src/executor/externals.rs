@@ -99,21 +99,21 @@ impl Executor {
         let caller = self.caller_of(task);
         let (mut is_ready, mut goes_on) = (false, false);
         while let Some(request) = self.shared.externals.next_request(Some(task.host)) {
-            self.shared.state().actor = caller.actor;
-            let begun = life::live(life, || request.begin(caller));
+            let acting = self.shared.acting(caller.actor);
+            let begun = life::run_as(life, || request.begin(caller));
+            drop(acting);
             is_ready |= begun == Begun::Ready;
             goes_on |= begun == Begun::Replied;
-            self.shared.state().actor = Actor::Test;
-            if life.is_ending() || self.shared.state().stuck.is_some() {
+            if life.is_ending() || self.shared.state().search.is_stuck() {
                 return AfterPoll::Over;
             }
         }
         if !is_ready {
             return if goes_on { AfterPoll::Again } else { AfterPoll::Rests };
         }
-        self.shared.state().actor = caller.actor;
+        let acting = self.shared.acting(caller.actor);
         let next = task.after_call(&self.shared, look);
-        self.shared.state().actor = Actor::Test;
+        drop(acting);
         match next {
             Next::Rests { stalled_until: Some(until), .. } => AfterPoll::Stalls(until),
             Next::GoesOn | Next::Rests { .. } => AfterPoll::Called,
@@ -129,14 +129,11 @@ impl Executor {
         let caller = self.caller_of(task);
         let mut has_replied = false;
         loop {
-            let now = {
-                let mut state = self.shared.state();
-                state.actor = caller.actor;
-                state.clock.now()
-            };
-            let replied = life::live(life, || self.shared.externals.reply(caller, now));
-            self.shared.state().actor = Actor::Test;
-            if life.is_ending() || self.shared.state().stuck.is_some() {
+            let now = self.shared.state().clock.now();
+            let acting = self.shared.acting(caller.actor);
+            let replied = life::run_as(life, || self.shared.externals.reply(caller, now));
+            drop(acting);
+            if life.is_ending() || self.shared.state().search.is_stuck() {
                 return false;
             }
             if !replied {
@@ -174,15 +171,15 @@ impl Executor {
             let host = request.host();
             let Some((life, _)) = &self.hosts[host].living else { continue };
             let life = life.clone();
-            self.shared.state().actor = request.by().unwrap_or_else(|| self.caller(host));
-            life::live(&life, || request.serve());
-            self.shared.state().actor = Actor::Test;
+            let acting = self.shared.acting(request.by().unwrap_or_else(|| self.caller(host)));
+            life::run_as(&life, || request.serve());
+            drop(acting);
             served = true;
             if life.is_dead() {
                 self.take_apart(host, None);
                 return true;
             }
-            if self.shared.state().stuck.is_some() {
+            if self.shared.state().search.is_stuck() {
                 return true;
             }
         }

@@ -117,7 +117,7 @@ impl Watch {
             Watch::Merging { seen, phase, over } => {
                 let Some(down) = down else { return };
                 let Some(digest) = digest(shared, observed, *phase, down) else { return };
-                let now = Gone::of(shared.state().chooser.record());
+                let now = Gone::of(shared.state().search.choices());
                 let mut seen = seen.0.borrow_mut();
                 match seen.get(&digest) {
                     Some(before) if before.deviations == now.deviations => {}
@@ -157,7 +157,7 @@ fn digest(
     }
     // What is wrong with a run already is no matter of what comes, but its verdict is.
     state.ledger.reused.len().hash(&mut hasher);
-    state.hygiene.hash(&mut hasher);
+    state.record.hygiene().hash(&mut hasher);
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     state.fetches.hash(&mut hasher);

@@ -20,7 +20,7 @@ use crate::system::service::email::{self, Email, Sent};
 use crate::system::service::error_catcher::{Noted, Notification};
 use crate::system::service::fulfillment::{Shipment, Shipped};
 use crate::system::service::payments::{self, Charge, Charged};
-use crate::system::service::{Behave, Directory, Door, Service, ServiceError};
+use crate::system::service::{Behave, Directory, Faulty, Service, ServiceError};
 use crate::wire::{Caller, Served};
 
 /// How long a throttled caller is told to wait.
@@ -71,7 +71,7 @@ impl Call<'_> {
         self.reply(badly.unwrap_or_else(answer)).delayed(self.wants.slow)
     }
 
-    fn client<S: Service>(&self, name: &'static str, door: &Arc<Mutex<Door<S>>>) -> Client<S> {
+    fn client<S: Service>(&self, name: &'static str, door: &Arc<Mutex<Faulty<S>>>) -> Client<S> {
         Client::new(self.caller.link().clone(), Name::from(name), door.clone())
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::connection::{Connection, Moved, Phase, Socket};
 use super::protocol::{Caller, Codec, Decoded, Door, Outcome, Protocol, Reply, Served};
-use crate::engine::state::{Shared, State, Weather, lock};
+use crate::engine::state::{Mode, Shared, State, lock};
 use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
 use crate::system::timeline::Timeline;
@@ -113,7 +113,7 @@ impl Socket for Played {
 
 /// The test's own address, at which a protocol is spoken.
 pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
-    let state = State::new(Chooser::new(Plan::ordinary()), Weather::Fair, Timeline::default(), 0, 1_000);
+    let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
     let shared = Shared::new(state);
     let codec: Arc<dyn Codec> = Arc::new(protocol);
     let door = Door {

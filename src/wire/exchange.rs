@@ -262,7 +262,7 @@ impl Exchange {
             finish()
         };
         let reply = match door.link.life_shared() {
-            Some(life) => life::live(life, served),
+            Some(life) => life::run_as(life, served),
             None => served(),
         };
         self.send(line, talk, reply);
@@ -507,7 +507,7 @@ impl externals::Request for Request {
                 exchange.send(line, talk, reply);
             }
             Outcome::Takes(takes, finish) => {
-                let by = by.or_else(|| Some(door.link.shared().state().actor));
+                let by = by.or_else(|| Some(door.link.shared().state().actor()));
                 exchange.delay(Arrived { door, line, by, talk, finish: Some(finish) }, takes);
             }
             Outcome::Silent => {

@@ -12,7 +12,7 @@ use crate::engine::panics;
 use crate::engine::state::Shared;
 use crate::process::{Client, Link};
 use crate::search::choice::{Name, Place};
-use crate::system::service::{Behave, Broken, Channel, Manner, Service, ServiceError};
+use crate::system::service::{Behave, Broken, CallOptions, Channel, Service, ServiceError};
 
 /// A protocol over TCP: how bytes become requests to [services](crate::service::Service), and how their replies become
 /// bytes. It does no I/O, holds no sockets and starts no threads.
@@ -243,7 +243,7 @@ impl Caller<'_> {
     /// The place at which a call is shown: where its attempt was last seen, since a request does not tell.
     pub(crate) fn place(&self) -> Place {
         let state = self.shared().state();
-        state.timeline.last_call(state.actor).map_or(self.door.place, |(place, _)| place)
+        state.timeline.last_call(state.actor()).map_or(self.door.place, |(place, _)| place)
     }
 
     /// Whether a job calls through the test's own address, where nothing can go wrong.
@@ -254,8 +254,8 @@ impl Caller<'_> {
     /// What the request asks for happens, and nobody hears of it.
     #[cfg(feature = "http")]
     pub(crate) fn happen<S: Service>(&self, client: &Client<S>, request: S::Request) {
-        let carried = client.carry(request, self.place(), Manner::default());
-        carried.map(|carried| carried.arrive(self.place()));
+        let carried = client.carry(request, self.place(), CallOptions::default());
+        carried.map(|carried| carried.arrive());
     }
 
     /// The same as [`Caller::call`], with a behavior that the request itself asks for.
@@ -271,13 +271,13 @@ impl Caller<'_> {
             "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
         );
         let place = self.place();
-        let manner = Manner { channel: Channel::Line, behave };
+        let manner = CallOptions { channel: Channel::Line, behave };
         let Some(carried) = client.carry(request, place, manner) else {
             return Served::reply(Reply::reset());
         };
         let (breaks, takes) = (carried.breaks(), carried.takes());
         let finish = move || {
-            let Some(result) = carried.arrive(place) else { return Reply::reset() };
+            let Some(result) = carried.arrive() else { return Reply::reset() };
             match breaks {
                 None => reply(result),
                 Some(Broken::Half) => reply(result).half(),

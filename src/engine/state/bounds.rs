@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{State, Weather};
+use super::{Mode, State};
 use crate::system::job::short_kind;
 
 /// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
@@ -19,7 +19,7 @@ const MOST_PUT_BACK: u32 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stuck {
-    /// More happened than a run may hold.
+    /// JobOverrides happened than a run may hold.
     #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
     StepLimit {
         /// How many.
@@ -65,6 +65,18 @@ pub enum Stuck {
         /// Who waits, and where it called last.
         waiting: Vec<String>,
     },
+    /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
+    #[error(
+        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+    )]
+    Unanswerable {
+        /// Whose destructor.
+        who: String,
+        /// `db.unlock`
+        call: String,
+        /// Where it is called.
+        place: String,
+    },
     /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Locked {
@@ -78,16 +90,16 @@ impl State {
     pub(super) fn bound_family(&mut self, job: u32) {
         let coming = self.queue.job(job);
         let (depth, root) = (coming.depth, coming.root);
-        if depth == 0 || self.stuck.is_some() {
+        if depth == 0 || self.search.is_stuck() {
             return;
         }
         let size = self.queue.count_in_family(job);
-        let most = if self.weather == Weather::Fair { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
+        let most = if self.search.mode() == Mode::Plain { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
         if depth < LONGEST_CHAIN && size <= most {
             return;
         }
         let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
-        self.stuck = Some(match depth {
+        self.search.get_stuck(match depth {
             LONGEST_CHAIN.. => Stuck::Endless { depth, cycle },
             _ => Stuck::Growing { root, size, cycle },
         });
@@ -98,10 +110,10 @@ impl State {
         let now = self.clock.now();
         self.queue.put_back(job, now, due);
         let put_back = self.queue.job(job);
-        let times = put_back.trouble.as_ref().map_or(0, |trouble| trouble.interruptions);
-        if times >= MOST_PUT_BACK && self.stuck.is_none() {
+        let times = put_back.extras.as_ref().map_or(0, |extras| extras.interruptions);
+        if times >= MOST_PUT_BACK && !self.search.is_stuck() {
             let kind = short_kind(put_back.kind).to_owned();
-            self.stuck = Some(Stuck::PutBack { job, kind, times, why: why() });
+            self.search.get_stuck(Stuck::PutBack { job, kind, times, why: why() });
         }
     }
 }

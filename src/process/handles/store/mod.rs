@@ -1,11 +1,15 @@
 //! The store, as one incarnation of a process (or the test body) reaches it.
 
+mod begin;
 mod call;
+mod release;
+mod statements;
 mod transaction;
 mod unpack;
 
+pub use begin::Begin;
 pub use call::StoreCall;
-pub use transaction::{Begin, Transaction};
+pub use transaction::Transaction;
 
 use std::time::Duration;
 
@@ -14,8 +18,8 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use crate::engine::life::Life;
+use crate::engine::link::Link;
 use crate::engine::state::{Shared, lock};
-use crate::process::link::Link;
 use crate::search::choice::Place;
 use crate::system::service::store::{Ask, Database, Isolation, Json, Reply, Request, Row, StoreError};
 use crate::system::service::{Behave, STORE};
