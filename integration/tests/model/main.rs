@@ -1,6 +1,9 @@
 //! Memory that threads share: each bad one beside its mended twin.
 #![allow(missing_docs, reason = "a test without an interface")]
 
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
 mod counters;
 mod limits;
 mod made_once;

@@ -1,7 +1,9 @@
 //! Data and scenario shrink together.
 
+use expect_test::expect;
 use retryproof::Verdict;
 
+use crate::support::has_line;
 use crate::*;
 
 #[test]
@@ -24,8 +26,11 @@ fn the_smallest_order_in_the_smallest_scenario() {
         "{report}"
     );
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  Workload(u32 500 in high)\n  seed "), "{text}");
-    assert!(text.contains("\nreplay\n  RETRYPROOF_SEED='property "), "{text}");
+    has_line(&text, expect![[r#"the smallest case found"#]]);
+    has_line(&text, expect![[r#"Workload(u32 500 in high)"#]]);
+    has_line(&text, expect![[r#"seed"#]]);
+    has_line(&text, expect![[r#"replay"#]]);
+    has_line(&text, expect![[r#"RETRYPROOF_SEED='property"#]]);
     assert!(!text.contains("RETRYPROOF_REPLAY"), "{text}");
 }
 
@@ -39,7 +44,8 @@ fn a_failure_that_needs_two_crashes_keeps_two() {
         world.settle().await;
     }));
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  Workload(u32 1 in high)\n"), "{text}");
+    has_line(&text, expect![[r#"the smallest case found"#]]);
+    has_line(&text, expect![[r#"Workload(u32 1 in high)"#]]);
     assert_eq!(report.violations()[0].scenario.deviations().len(), 2, "{text}");
     assert!(report.violations()[0].scenario.deviations().iter().all(|d| d.ends_with("=crash")), "{text}");
 }
@@ -67,7 +73,8 @@ fn schedules_are_drawn_and_shrink_too() {
     assert_eq!(held.unwrap(), 60, "in the usual order they do not meet");
     let report = falsified(calm.schedules(Schedules::of(0..=2)).run(1..4_u8, lost_update));
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  2\n"), "two tasks are enough: {text}");
+    has_line(&text, expect![[r#"the smallest case found"#]]);
+    has_line(&text, expect![[r#"2"#]]);
 }
 
 #[test]
@@ -83,7 +90,8 @@ fn what_fails_by_itself_needs_no_scenario() {
     }));
     assert_eq!(report.verdict(), Verdict::Violated);
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  10\n"), "{text}");
+    has_line(&text, expect![[r#"the smallest case found"#]]);
+    has_line(&text, expect![[r#"10"#]]);
     assert_eq!(report.violations()[0].scenario.to_string(), "property", "{text}");
 }
 
@@ -129,6 +137,7 @@ fn data_shrink_even_where_the_drawn_scenario_no_longer_fits_them() {
             world.enqueue(1_u32);
             world.settle().await;
         }));
-        assert!(report.to_string().contains("\nthe smallest case found\n  31\n"), "seed {seed}: {report}");
+        has_line(&report, expect![[r#"the smallest case found"#]]);
+        has_line(&report, expect![[r#"31"#]]);
     }
 }

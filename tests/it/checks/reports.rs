@@ -1,6 +1,8 @@
 //! The report: the same in every run, for people and for programs.
 
 use super::{Order, assert_green, explore, keyed, one_deviation, own_test, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::{Code, Explore, Guarantee, Report, ServiceError, World};
 
@@ -151,16 +153,23 @@ fn the_last_line_says_what_usually_mends_it_and_where_to_read_on() {
     let codes: Vec<_> = report.violations().iter().take(6).map(|v| v.code.as_str()).collect();
     assert!(["RP0001", "RP0002", "RP0004"].iter().all(|code| codes.contains(code)), "{codes:?}");
     let also = report.to_string();
-    assert!(
-        also.contains("\n    - RP0001: attempt 1: the process dies here, when payments.charge"),
-        "{also}"
+    has_line(
+        &also,
+        expect![
+            "- RP0001: attempt 1: the process dies here, when payments.charge has happened and its reply has not arrived (tests/it/checks/reports.rs:…)"
+        ],
     );
     // The others have their advice too, each once, where they stand; what no job without a key can do is said.
     let (also, end) = also.split_once("\nalso\n").unwrap().1.split_once("\nexplored\n").unwrap();
     let advised: Vec<_> =
         also.lines().filter(|line| line.contains("is usually mended by")).map(|line| &line[2..8]).collect();
     assert_eq!(advised, ["RP0001", "RP0004"], "{also}");
-    assert!(also.contains("say world.allow(\"email.send\", Guarantee::AtLeastOnce); read on in"), "{also}");
+    has_line(
+        &also,
+        expect![[
+            r#"RP0004 is usually mended by an idempotency key made of the job's own data; to look before the call is not enough, since both look before either acts. Where the service takes no key, exactly once is not to be had: say world.allow("email.send", Guarantee::AtLeastOnce); read on in docs/violations.md#rp0004"#
+        ]],
+    );
     assert_eq!(end.matches("is usually mended by").count(), 1, "{end}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["violations"][0]["code"], "RP0002");
