@@ -27,12 +27,15 @@ use crate::engine::wire::Wire;
 use crate::search::choice::{
     Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
 };
+use crate::search::input::Inputs;
 use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::system::connections::Connections;
 use crate::system::effect::{Digits, Ledger, fingerprint};
+use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::system::queue::{Head, New, Queue};
+use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
 use crate::system::timeline::{Timeline, What};
 
@@ -86,6 +89,8 @@ pub(crate) enum Weather {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) chooser: Chooser,
+    /// What the environment answers.
+    pub(crate) inputs: Inputs,
     pub(crate) weather: Weather,
     /// Set while nothing may go wrong: drains.
     pub(crate) calm: bool,
@@ -121,6 +126,10 @@ pub(crate) struct State {
     pub(crate) steps_taken: Option<Box<Steps>>,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
+    /// The values without a meaning of their own that were handed out: random numbers, numbers of sequences.
+    pub(crate) generated: Generated,
+    /// The order in which the jobs run that are taken one at a time, if it is not a choice.
+    pub(crate) script: Option<Box<Script>>,
     steps: u64,
     max_steps: u64,
     /// Crash points met by code under test, where something could go wrong.
@@ -189,6 +198,7 @@ impl State {
     ) -> Self {
         Self {
             chooser,
+            inputs: Inputs::default(),
             weather,
             calm: false,
             told_of_failures: None,
@@ -211,6 +221,8 @@ impl State {
             steps_taken: None,
             seed,
             draws: BTreeMap::new(),
+            generated: Generated::default(),
+            script: None,
             steps: 0,
             // Every choice is a step, so that no choice is past what a deviation can name.
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
@@ -465,6 +477,14 @@ impl State {
     pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
         let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
         again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
+    /// The jobs that have drawn random numbers.
+    pub(crate) fn drawing(&self) -> impl Iterator<Item = u32> + '_ {
+        self.draws.keys().filter_map(|actor| match actor {
+            Actor::Attempt { job, .. } => Some(*job),
+            Actor::Test | Actor::Process(_) | Actor::Task(_) => None,
+        })
     }
 
     /// The jitter of the backoff after a failure of a job: the same in every run with this seed.

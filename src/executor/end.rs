@@ -10,6 +10,7 @@ use crate::engine::steps::Thing;
 use crate::process::Process;
 use crate::search::choice::{Actor, Kind, Options, Point, Site};
 use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::system::script::GivesUp;
 use crate::system::timeline::What;
 
 impl Executor {
@@ -190,6 +191,36 @@ impl Executor {
             state.note(|| What::Discarded { error });
         }
         state.queue.give_up(job, as_what);
+    }
+
+    /// The job gives up without having run: what an execution without it is like. Whoever hears of its end hears of it.
+    pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
+        let GivesUp { state: end, error, failures } = gives_up;
+        let (policy, is_over) = {
+            let mut state = self.shared.state();
+            let (attempt, now) = (state.queue.job(job).attempts, state.clock.now());
+            state.actor = Actor::Attempt { job, attempt };
+            state.queue.begins(job, now);
+            (0..failures).for_each(|_| state.queue.note_failure(job, now, error.to_string()));
+            let policy = state.retry_policy(job);
+            let is_over = policy.is_exhausted(failures.saturating_sub(1), Duration::ZERO);
+            (policy, is_over)
+        };
+        let error = error.into_string();
+        if end == JobState::Dead {
+            if is_over {
+                let view = JobView::from(self.shared.state().queue.job(job));
+                let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
+            }
+            self.dies(job, host, error);
+        } else if policy.max_retries.is_none() {
+            self.shared.state().queue.job_mut(job).trouble().deaths += 1;
+            self.over(job, end, error);
+            self.tell_of_death(job, host);
+        } else {
+            self.over(job, end, error);
+        }
+        self.shared.state().actor = Actor::Test;
     }
 
     /// The job goes to the dead set, and the death handlers hear of it.

@@ -336,6 +336,8 @@ impl Executor {
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             state.actor = Actor::Attempt { job, attempt };
+            let now = state.clock.now();
+            state.queue.begins(job, now);
             state.overlapped |= self.attempts().next().is_some();
             let process = self.hosts[host].name;
             state.note(|| What::Started { kind, payload: payload.to_string(), process });
@@ -376,6 +378,7 @@ impl Executor {
         let id = self.add_task(host, Work::Attempt { job, attempt }, future);
         if dies {
             self.take_apart(host, None);
+            self.shared.state().actor = Actor::Test;
         } else {
             self.run(id);
         }

@@ -85,7 +85,7 @@ impl Executor {
 
     /// One at a time: any waiting job may come next, a scheduled one when its time has come.
     fn take_in_any_order(&mut self) -> bool {
-        let (job, due) = {
+        let (job, due, gives_up) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
             let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
@@ -97,15 +97,28 @@ impl Executor {
                 drop(state);
                 return self.bury_unhandled();
             }
-            let (due, job) = waiting[state.pick(waiting.len())];
+            let (taken, gives_up) = match state.script.take() {
+                None => (state.pick(waiting.len()), None),
+                Some(mut script) => {
+                    let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
+                    let picked = script.pick(state.queue.jobs(), &state.generated, &candidates);
+                    state.script = Some(script);
+                    picked
+                }
+            };
+            let (due, job) = waiting[taken];
             state.queue.take(job);
-            (job, due)
+            (job, due, gives_up)
         };
         self.shared.advance(due);
         let host = {
             let state = self.shared.state();
             self.host_for(&state, state.queue.job(job).kind).expect("a host was there a moment ago")
         };
+        if let Some(gives_up) = gives_up {
+            self.gives_up_unrun(job, host, gives_up);
+            return true;
+        }
         let isolated = self.shared.state().weather == Weather::Isolated;
         let former = self.hosts[host].last_begun.filter(|former| *former != job);
         if isolated && former.is_some() && !self.hosts[host].context.has_tasks() {

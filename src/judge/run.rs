@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
@@ -14,12 +15,15 @@ use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
-use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
+use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
+use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
+use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
 use crate::system::queue::LockKey;
+use crate::system::script::Script;
 use crate::system::timeline::{Event, Timeline};
 use crate::world::{Terms, World};
 
@@ -60,9 +64,19 @@ pub(crate) struct Outcome {
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
+    /// What was handed out that has no meaning of its own.
+    pub(crate) generated: Generated,
+    /// Jobs that have drawn random numbers.
+    pub(crate) drawing: BTreeSet<u32>,
+    /// Whether a job has waited for anything: until it was due, or before an effect.
+    pub(crate) waits: bool,
+    /// The attempts, tasks and processes in which something went wrong, other than that somebody else went first.
+    pub(crate) troubled: BTreeSet<Actor>,
     /// Locks that nobody will ever give back, and who holds them, in words.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
+    /// The inputs, in the order in which the run asked for them.
+    pub(crate) asked: Vec<Asked>,
     /// What was done that is asking for trouble.
     pub(crate) hygiene: BTreeSet<Hygiene>,
     /// Crash points met by code under test.
@@ -75,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) spawned: bool,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
+    /// How many of them were more than that somebody else went first.
+    pub(crate) mishaps: usize,
     /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
     pub(crate) outage: bool,
 }
@@ -86,6 +102,8 @@ pub(crate) struct Ran {
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
+    /// Why an input could not be given, if one could not.
+    pub(crate) no_such_input: Option<InputError>,
     /// What is equal to other runs.
     pub(crate) same: Same,
     pub(crate) events: Vec<Event>,
@@ -102,6 +120,8 @@ pub(crate) struct Ground {
     /// Whether orders of independent steps are to be explored once.
     pub(crate) reduce: bool,
     pub(crate) pool: Pool,
+    /// What the environment answers.
+    pub(crate) inputs: Arc<Assignment>,
     /// Room for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -113,34 +133,32 @@ pub(crate) struct Course {
     pub(crate) weather: Weather,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
+    /// The order in which the jobs run, one at a time.
+    pub(crate) script: Option<Box<Script>>,
 }
 
 impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
-        Self { plan, weather: Weather::Rough, timeline: Timeline::default(), watch: Watch::default() }
+        let (timeline, watch) = (Timeline::default(), Watch::default());
+        Self { plan, weather: Weather::Rough, timeline, watch, script: None }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, weather, timeline, watch } = course;
+    let Course { plan, weather, timeline, watch, script } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.inputs = Inputs::new(ground.inputs.clone());
+    state.script = script;
     state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
-    let (end, observed) = match catch_unwind(AssertUnwindSafe(|| world.look())) {
-        Err(payload) => (panicked(&*payload), Vec::new()),
-        Ok(Ok(observed)) => (end, observed),
-        Ok(Err((name, error))) => {
-            let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
-        }
-    };
+    let (end, observed) = look(&world, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -158,6 +176,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
+    let generated = std::mem::take(&mut state.generated);
+    let drawing = state.drawing().collect();
+    let waits = waits(&effects, &jobs);
     let mut hygiene = std::mem::take(&mut state.hygiene);
     let too_few = state.connections.too_few();
     hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
@@ -165,16 +186,21 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         slots,
         connections,
     }));
+    let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
+    let mishaps = troubles.clone().count();
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
+        mishaps,
         outage,
         end,
         effects,
@@ -183,15 +209,41 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         reused,
         state: observed,
         jobs,
+        generated,
+        drawing,
+        waits,
+        troubled,
         left_locks,
         terms,
+        asked,
         hygiene,
         crash_points,
         overlapped,
         crowded,
         spawned,
     };
-    Ran { plan, outcome, record, divergence, same, events, watch }
+    Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
+}
+
+/// The states under observation at the end of the run.
+fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
+    match catch_unwind(AssertUnwindSafe(|| world.look())) {
+        Err(payload) => (panicked(&*payload), Vec::new()),
+        Ok(Ok(observed)) => (end, observed),
+        Ok(Err((name, error))) => {
+            let message = format!("the state `{name}` cannot be written as JSON: {error}");
+            (End::Panicked(Panicked { message, place: None }), Vec::new())
+        }
+    }
+}
+
+/// Whether a job has waited until it was due, or before one of its effects.
+fn waits(effects: &[Effect], jobs: &[Job]) -> bool {
+    let waited = |effect: &Effect| match effect.by {
+        Actor::Attempt { job, .. } => effect.at > jobs[job as usize - 1].history.began_at,
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => false,
+    };
+    jobs.iter().any(|job| job.history.due > job.history.born_at) || effects.iter().any(waited)
 }
 
 /// Polls the body to its end.

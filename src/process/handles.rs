@@ -577,7 +577,10 @@ impl Rng {
     /// Any number.
     pub fn next_u64(&self) -> u64 {
         self.link.arrive();
-        self.link.shared().state().draw()
+        let mut state = self.link.shared().state();
+        let drawn = state.draw();
+        state.generated.draw(drawn, u64::MAX);
+        drawn
     }
 
     /// A number below `bound`.
@@ -586,6 +589,10 @@ impl Rng {
     /// When `bound` is 0.
     pub fn below(&self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
-        self.next_u64() % bound
+        self.link.arrive();
+        let mut state = self.link.shared().state();
+        let drawn = state.draw() % bound;
+        state.generated.draw(drawn, bound);
+        drawn
     }
 }

@@ -15,7 +15,27 @@ pub(super) struct Group {
     /// The kinds of the deviations of the first such run, each once, in order.
     pub(super) kinds: Vec<Kind>,
     pub(super) finding: Finding,
+    /// On which inputs.
+    pub(super) case: usize,
     pub(super) plan: Plan,
+    pub(super) runs: u64,
+}
+
+/// A run that is told of, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    /// On which inputs.
+    pub(super) case: usize,
+    pub(super) plan: Plan,
+    pub(super) reason: String,
+}
+
+/// Two jobs that came in another order than in the reference run, and what that has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Swap {
+    pub(super) before: String,
+    pub(super) after: String,
+    pub(super) difference: String,
     pub(super) runs: u64,
 }
 
@@ -23,6 +43,10 @@ pub(super) struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) runs: u64,
+    /// The inputs of the run that is sorted.
+    pub(super) case: usize,
+    /// Runs on other inputs, as far as it is known how many there are.
+    pub(super) beyond: u64,
     pub(super) merged: u64,
     /// Runs that were left out as equal to another one, not counting what would have come of them.
     pub(super) reduced: u64,
@@ -30,21 +54,25 @@ pub(super) struct Tally {
     pub(super) groups: Vec<Group>,
     /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.
     is_part: bool,
-    pub(super) stuck: Option<(Plan, String)>,
+    pub(super) stuck: Option<Instance>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
-    pub(super) poisoned: Option<(Plan, String)>,
+    pub(super) poisoned: Option<Instance>,
     /// What any of the runs did that is asking for trouble.
     pub(super) hygiene: BTreeSet<Hygiene>,
-    /// Whether an outcome was compared with those of the orders of the jobs.
-    pub(super) by_orders: bool,
+    /// How many orders of its jobs were tried at the most for a run of which there are more and none fits, and how many
+    /// such runs there are.
+    pub(super) undecided: Option<u64>,
+    pub(super) undecided_runs: u64,
+    /// Runs that were accepted in another order of their jobs, and that did not end as the reference run.
+    pub(super) swaps: Vec<Swap>,
     /// Whether more could go on at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
 
 impl Tally {
-    /// The reference run is there already.
-    pub(super) fn of_reference() -> Self {
-        Self { runs: 1, ..Self::default() }
+    /// The fault-free runs of so many cases are there already.
+    pub(super) fn of_references(cases: usize) -> Self {
+        Self { runs: cases as u64, ..Self::default() }
     }
 
     /// Of some runs, to be added to that of those before them.
@@ -73,6 +101,23 @@ impl Tally {
         })
     }
 
+    /// Takes over what was found about orders.
+    pub(super) fn take_orders(&mut self, other: &Self) {
+        self.undecided = self.undecided.max(other.undecided);
+        self.undecided_runs += other.undecided_runs;
+        other.swaps.iter().cloned().for_each(|swap| self.swap(swap));
+    }
+
+    pub(super) fn swap(&mut self, swap: Swap) {
+        let is_known = |known: &&mut Swap| {
+            (&known.before, &known.after, &known.difference) == (&swap.before, &swap.after, &swap.difference)
+        };
+        match self.swaps.iter_mut().find(is_known) {
+            Some(known) => known.runs += swap.runs,
+            None => self.swaps.push(swap),
+        }
+    }
+
     fn add(&mut self, group: Group) {
         match self.known(&group.subject, &group.kinds) {
             Some(known) => self.groups[known].runs += group.runs,
@@ -88,8 +133,8 @@ impl Tally {
             match self.known(&subject, kinds) {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
-                    let (kinds, plan) = (kinds.to_vec(), plan());
-                    self.groups.push(Group { subject, kinds, finding, plan, runs: 1 });
+                    let (kinds, plan, case) = (kinds.to_vec(), plan(), self.case);
+                    self.groups.push(Group { subject, kinds, finding, case, plan, runs: 1 });
                 }
             }
         }
@@ -109,6 +154,7 @@ impl Tally {
     /// a group of theirs belong to the group that the first of them belongs to.
     pub(super) fn append(&mut self, next: Self) {
         debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        self.take_orders(&next);
         self.runs += next.runs;
         self.merged += next.merged;
         self.violated += next.violated;
@@ -116,7 +162,6 @@ impl Tally {
         self.stuck = self.stuck.take().or(next.stuck);
         self.poisoned = self.poisoned.take().or(next.poisoned);
         self.hygiene.extend(next.hygiene);
-        self.by_orders |= next.by_orders;
         self.crowded |= next.crowded;
     }
 }
@@ -150,19 +195,26 @@ impl Exploration<'_> {
     /// Judges a run and sorts what is wrong with it by cause.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
+        self.tally.case = self.basis.number;
+        let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.crowded;
         if let End::Stuck(stuck) = &ran.outcome.end {
-            self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
+            let (plan, reason) = (replayable(ran), stuck.to_string());
+            self.tally.stuck.get_or_insert(Instance { case, plan, reason });
             return;
         }
         // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
         let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
-            self.tally.poisoned.get_or_insert_with(|| (replayable(ran), error.to_owned()));
+            let (plan, reason) = (replayable(ran), error.to_owned());
+            self.tally.poisoned.get_or_insert(Instance { case, plan, reason });
             return;
         }
+        let undecided = self.tally.undecided.take();
         let findings = self.findings(&ran.outcome);
+        self.tally.undecided_runs += u64::from(self.tally.undecided.is_some());
+        self.tally.undecided = self.tally.undecided.max(undecided);
         if !findings.is_empty() {
             self.tally.sort(findings, &kinds(&ran.record), || replayable(ran));
         }

@@ -1,5 +1,6 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
+mod history;
 mod ordered;
 mod raw;
 mod retry;
@@ -15,6 +16,7 @@ pub use failure::{Failed, JobFailure};
 pub use retry::{Backoff, BackoffFunction, Decision};
 
 pub(crate) use failure::Cause;
+pub(crate) use history::History;
 pub(crate) use raw::{KeyMode, More};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
@@ -65,6 +67,7 @@ pub(crate) struct Job {
     pub(crate) could_not_run: bool,
     /// How often the queue has it to hand out: 1, and one more for each delivery that is to come again.
     pub(crate) copies: u8,
+    pub(crate) history: History,
 }
 
 /// What few jobs have: what has gone wrong with it, and what it carries beside its payload.

@@ -45,6 +45,7 @@ impl Queue {
 
     /// A job that was withdrawn waits again, as a new one would.
     pub(crate) fn wait_as_new(&mut self, number: u32, due: Duration, now: Duration) {
+        self.job_mut(number).history.due = due.max(now);
         if due <= now {
             self.set_ready(number, now);
         } else {
