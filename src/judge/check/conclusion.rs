@@ -128,7 +128,7 @@ impl Exploration<'_> {
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
             self.notes.push(words::undecided(self.tally.undecided_runs, tried));
         }
-        if self.tally.crowded || self.basis.reference.outcome.crowded {
+        if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
             self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
         }
     }
