@@ -162,13 +162,13 @@ fn where_it_cannot_be_written_it_is_told() {
     let package = Folder::new();
     package.write("tests", "a file where a folder should be");
     let text = record(&package, "").red();
-    has_line(&text, expect![[r#"it cannot be"#]]);
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"it cannot be"#]]);
     record(&package, "keyed").green();
     // Somebody died while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
-    has_line(&text, expect![[r#"if nobody is recording, delete it"#]]);
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"if nobody is recording, delete it"#]]);
 }
 
 #[test]

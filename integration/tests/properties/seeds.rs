@@ -132,7 +132,8 @@ fn a_stated_file_stays() {
     assert!(passed, "{text}");
     assert_eq!(folder.read("tests/orders.seeds"), kept);
     let (_, text) = play(&folder, "stated", &[]);
-    has_line(&text, expect![[r#", the first case"#]]);
+    // The line begins with a seed.
+    assert!(text.contains(", the first case\n"), "{text}");
 }
 
 #[test]
@@ -141,7 +142,8 @@ fn a_file_of_another_version_or_tool_is_told_and_the_verdict_unharmed() {
     for theirs in ["cc 8f3a # by proptest itself\n", "# retryproof seeds, format 9\n0000000000000001\n"] {
         folder.write(FILE, theirs);
         let text = red(&folder, &[]);
-        has_line(&text, expect![[r#"its first line is not `# retryproof seeds, format 1`"#]]);
+        // The line begins with a path of this machine.
+        assert!(text.contains("its first line is not `# retryproof seeds, format 1`"), "{text}");
         assert!(!text.contains("kept in "), "{text}");
         assert_eq!(folder.read(FILE), theirs, "it is left alone");
         green(&folder, &[("SCENE", "mended")]);

@@ -164,8 +164,12 @@ impl<'b> Exploration<'b> {
         match self.search(&candidate, &orders, nearest) {
             // The reference run is all there is to compare with.
             Fit::Unknown if !torn => {
-                let nearest =
-                    oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
+                let nearest = oracle::differences(
+                    outcome,
+                    reference,
+                    outcome.record.has_overlaps(),
+                    &Excuses::default(),
+                );
                 Fit::Nothing { nearest }
             }
             fit => fit,
