@@ -4,6 +4,7 @@
 #[path = "../../../tests/support/mod.rs"]
 mod support;
 
+mod class_level_counter;
 mod counters;
 mod limits;
 mod made_once;
