@@ -268,8 +268,8 @@ pub use process::{
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
-/// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet` without one. Other attributes of the function (`#[ignore]`,
-/// `#[should_panic]`) are kept.
+/// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
+/// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
 ///
 /// ```
 /// use retryproof::World;

@@ -78,7 +78,7 @@ impl Link {
     pub(crate) fn liveness(&self) -> Liveness {
         self.arrive();
         match self.life() {
-            Some(life) if life.is_falling() => Liveness::TearingDown,
+            Some(life) if life.is_tearing_down() => Liveness::TearingDown,
             Some(life) if life.is_dead() => Liveness::Dead,
             _ => Liveness::Alive,
         }

@@ -39,7 +39,7 @@ impl Executor {
                 self.take_apart(host, None);
                 return true;
             }
-            if self.shared.state().stuck.is_some() {
+            if self.shared.state().search.is_stuck() {
                 return true;
             }
         }

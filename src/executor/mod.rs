@@ -161,7 +161,7 @@ impl Executor {
             let process = host.name;
             state.note(|| What::Booted { process });
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            were_suspended = std::mem::replace(&mut state.faults_suspended, true);
+            were_suspended = state.search.suspend_faults(true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
@@ -172,7 +172,7 @@ impl Executor {
         drop(acting);
         {
             let mut state = self.shared.state();
-            state.faults_suspended = were_suspended;
+            state.search.suspend_faults(were_suspended);
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -332,7 +332,7 @@ impl Executor {
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             let now = state.clock.now();
-            state.as_actor(Actor::Attempt { job, attempt }, |state| state.queue.begins(job, now));
+            state.queue.begins(job, now);
             if self.attempts().next().is_some() {
                 state.record.note_overlap();
             }
@@ -488,7 +488,7 @@ impl Executor {
         if let Some(wire) = self.shared.wire() {
             wire.close(index);
         }
-        life.set_falling(true);
+        life.set_tearing_down(true);
         let host = &mut self.hosts[index];
         life::run_as(&life, || {
             host.context.within(now, &life, || {
@@ -498,7 +498,7 @@ impl Executor {
             let context = &mut host.context;
             let _ = catch_unwind(AssertUnwindSafe(|| context.end()));
         });
-        life.set_falling(false);
+        life.set_tearing_down(false);
         hang_up(&self.shared, &life);
         self.close_outside(&life);
         let host = &mut self.hosts[index];
@@ -596,14 +596,14 @@ impl Executor {
             })
             .collect();
         if !waiting.is_empty() {
-            state.stuck = Some(match self.shared.sleepers.any() {
+            state.search.get_stuck(match self.shared.sleepers.any() {
                 true => Stuck::Locked { waiting },
                 false => Stuck::Deadlock { waiting },
             });
             return false;
         }
         if let Some(stuck) = self.stuck_outside() {
-            state.stuck = Some(stuck);
+            state.search.get_stuck(stuck);
             return false;
         }
         let stopped = self.hosts.iter().any(Host::has_stopped);
@@ -632,7 +632,7 @@ impl Executor {
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
     /// exploration of a run ends with it.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
-        if self.shared.state().mode != Mode::Plain {
+        if self.shared.state().search.mode() != Mode::Plain {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
@@ -652,7 +652,7 @@ impl Executor {
             }
         }
         let mut state = self.shared.state();
-        state.stuck = None;
+        state.search.unstick();
         state.job_ended();
         state.end_poll();
         stuck

@@ -99,7 +99,7 @@ impl Executor {
                 let mut state = self.shared.state();
                 let taken = state.switch(&actors);
                 if let (1.., Some((preempted, _))) = (taken, running) {
-                    let choices = state.chooser.record().len();
+                    let choices = state.search.choices().len();
                     state.steps_taken.iter_mut().for_each(|steps| steps.preempt(choices, preempted));
                 }
                 drop(state);

@@ -152,7 +152,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().faults_suspended = true;
+    shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
@@ -172,7 +172,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
-    let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
+    let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
@@ -256,7 +256,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         {
             let mut state = shared.state();
             if !state.step() || woken {
-                match state.stuck.clone() {
+                match state.search.stuck().cloned() {
                     Some(stuck) => break End::Stuck(stuck),
                     None => continue,
                 }

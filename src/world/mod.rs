@@ -17,6 +17,7 @@ pub use queue::QueueView;
 pub use stats::Stats;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -85,6 +86,23 @@ pub(crate) struct Terms {
     pub(crate) half_way: Vec<&'static str>,
     /// Whether what is asking for trouble is a violation.
     pub(crate) warnings_denied: bool,
+}
+
+impl Terms {
+    /// What is checked beside outcomes, as the test says it.
+    pub(crate) fn checked(&self) -> BTreeSet<String> {
+        self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
+    }
+
+    /// What the test lets pass, as it says it.
+    pub(crate) fn excused(&self) -> BTreeSet<String> {
+        let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
+        let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
+        let ignored =
+            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
+        let half_way = self.half_way.iter().map(|kind| format!("may_stop_half_way::<{kind}>()"));
+        allowed.chain(ignored).chain(half_way).collect()
+    }
 }
 
 /// A small world: a queue, worker processes, the services they call. One is made for each run.

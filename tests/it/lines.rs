@@ -450,6 +450,25 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     );
 }
 
+/// A limit that is reached is no excuse for what was met before it.
+#[test]
+#[should_panic(expected = "a lock was poisoned by the crash")]
+fn a_poisoned_lock_does_not_pass_as_an_exploration_that_may_be_incomplete() {
+    Explore::new().name("test").allow_incomplete().max_runs(60).check(async |world: &World| {
+        let shared = Arc::new(Mutex::new(0));
+        world.durable("nothing", ());
+        world.process("worker", move |p| {
+            let (shared, payments) = (shared.clone(), p.payments());
+            p.handle_blocking(move |_: Order| {
+                under_a_mutex(&shared);
+                payments.charge_blocking(Charge::of_order(1, 500).key("k")).unwrap();
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+}
+
 static CONFIG: LazyLock<u32> = LazyLock::new(|| {
     lines();
     7
@@ -626,7 +645,7 @@ fn merging_finds_the_same_and_runs_less() {
     for deviations in 1..=2 {
         for (key, ignore) in bodies {
             let explore = |merge: bool| {
-                Explore::new().name("test").deviations(deviations).merge(merge).run(
+                Explore::new().name("test").deviations(deviations).merge(merge).keep_going().run(
                     async move |world: &World| {
                         if ignore {
                             world.ignore("log", "$");

@@ -36,7 +36,8 @@ fn what_fails_is_kept_and_tried_first_and_goes_when_it_passes() {
     // Still there: nothing else is run, and the file stays as it is.
     let again = play(&mut charges(&folder, "")).red();
     let words = format!(
-        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of them violate",
+        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of {} runs failed",
+        tried + 1,
         tried + 1
     );
     assert!(again.contains(&words), "{again}");

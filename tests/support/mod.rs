@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use expect_test::Expect;
-use retryproof::{Durable, Explore, Process, Report, Verdict, World};
+use retryproof::{Durable, Explore, Process, Report, Verdict, Violation, World};
 
 pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
@@ -42,9 +42,21 @@ pub(crate) fn assert_green(report: &Report) {
 #[track_caller]
 pub(crate) fn assert_violated(report: &Report, summary: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let mut about = report.violations().iter().filter(|violation| violation.summary == summary);
     let found =
-        report.violations().iter().any(|v| v.summary == summary && v.scenario.to_string() == scenario);
+        about.any(|violation| violation.paths.iter().any(|path| path.scenario.to_string() == scenario));
     assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");
+}
+
+/// Whether a violation comes about in this scenario, in whatever way.
+pub(crate) fn comes_about_in(violation: &Violation, scenario: &str) -> bool {
+    violation.paths.iter().any(|path| path.scenario.to_string() == scenario)
+}
+
+/// The scenarios of all violations, in whatever way they come about.
+pub(crate) fn scenarios(report: &Report) -> Vec<String> {
+    let paths = report.violations().iter().flat_map(|violation| &violation.paths);
+    paths.map(|path| path.scenario.to_string()).collect()
 }
 
 /// The message with which `code` panics.

@@ -1,5 +1,6 @@
 //! ZOO.md: what was found in each.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -91,6 +92,32 @@ fn the_table_has_a_row_for_each() {
         })
         .collect();
     assert_eq!(shown, kept);
+}
+
+/// A report has few entries for one bug: one for most, and never more than three.
+#[test]
+fn one_bug_is_few_entries() {
+    let mut counts = Vec::new();
+    let mut most = (0, String::new());
+    for family in crate::families() {
+        for specimen in family.specimens.iter().filter(|specimen| specimen.verdict == Verdict::Violated) {
+            let report = specimen.explore(&family);
+            let mut bugs: BTreeMap<&str, usize> = BTreeMap::new();
+            for violation in report.violations() {
+                *bugs.entry(&violation.summary).or_default() += 1;
+            }
+            for (summary, count) in bugs {
+                counts.push(count);
+                if count > most.0 {
+                    most = (count, format!("{}: {}: {summary}\n{report}", family.name, specimen.what));
+                }
+            }
+        }
+    }
+    counts.sort();
+    assert!(counts.len() > 50, "the zoo has many bugs: {counts:?}");
+    assert_eq!(counts[counts.len() / 2], 1, "{counts:?}");
+    assert!(most.0 <= 3, "{} entries: {}", most.0, most.1);
 }
 
 /// The families of `docs/spec/jobs.md`, in its order, are those of this folder. That of the models is run with the feature

@@ -121,6 +121,14 @@ impl<'b> Exploration<'b> {
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
         let mut findings = oracle::alone(outcome);
         if matches!(outcome.end, End::Panicked(_)) {
+            // The body ended early, so something may be lacking. Nothing may be too much.
+            if let Fit::Nothing { mut nearest } = self.fit(outcome) {
+                let is_too_much = |finding: &Finding| {
+                    matches!(finding, Finding::Repeated { .. } | Finding::Unexpected { .. })
+                };
+                nearest.retain(is_too_much);
+                findings.extend(nearest);
+            }
             return findings;
         }
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));

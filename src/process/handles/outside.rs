@@ -349,7 +349,7 @@ impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
 
     fn spec(&self) -> CallSpec {
         let Terms { outside: Outside { system, .. }, operation, place, reads } = self.terms;
-        let reply = if *reads { Reply::OfRead } else { Reply::OfWrite };
+        let reply = if *reads { Reply::Read } else { Reply::Write };
         CallSpec { site: call_site(system.name, *operation), place: *place, faults: Kind::Fault, reply }
     }
 
@@ -435,7 +435,7 @@ impl<F: Future> ExternalDoor<F> {
             if let Poll::Ready(output) = runtime::glance(|cx| future.as_mut().poll(cx)) {
                 return Resumed::Ended(output);
             }
-            if link.liveness() != Liveness::Alive || shared.state().stuck.is_some() {
+            if link.liveness() != Liveness::Alive || shared.state().search.is_stuck() {
                 return Resumed::Over;
             }
             if let Some(ticket) = waits.filter(|_| glances >= GLANCES_AGAIN) {

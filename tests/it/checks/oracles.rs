@@ -175,7 +175,7 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
     let report = add_stock(false);
     assert_violated(
         &report,
-        "the state `stock` ended otherwise than expected, at $",
+        "the state `stock` differs from the fault-free run, at $",
         "test job#1.1:end=crash",
     );
     let stock = &report.violations()[0];
@@ -214,7 +214,11 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
         }
     }));
     let report = two_jobs(|log, id| log.push(id));
-    assert_violated(&report, "the state `log` ended otherwise than expected, at $", "test job#1.1:end=crash");
+    assert_violated(
+        &report,
+        "the state `log` differs from the fault-free run, at $",
+        "test job#1.1:end=crash",
+    );
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 
@@ -249,7 +253,7 @@ fn counting(slots: usize, atomic: bool) -> Report {
 #[test]
 fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
     let report = counting(2, false);
-    assert_violated(&report, "the state `count` ended otherwise than expected, at $", "test");
+    assert_violated(&report, "the state `count` differs from the fault-free run, at $", "test");
     let violation = &report.violations()[0];
     assert_eq!(
         (violation.oracle, &*violation.expected, &*violation.actual),
@@ -278,7 +282,7 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let report = delivered(Delivery::AtMostOnce);
     assert_violated(
         &report,
-        "job `Order` is gone: its worker died and the queue had forgotten it",
+        "job `Order` was lost when its worker crashed: the queue had forgotten it",
         "test job#1.1:start=crash",
     );
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));
@@ -511,7 +515,7 @@ fn what_is_ignored_is_not_compared_and_what_is_not_is() {
     assert_green(&stamped("$.paid_at"));
     assert_violated(
         &stamped("$.paid"),
-        "the state `order` ended otherwise than expected, at $.paid_at",
+        "the state `order` differs from the fault-free run, at $.paid_at",
         "test job#1.1:start=crash",
     );
 }

@@ -135,7 +135,7 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
-    has_line(&text, expect!["✗ is overtaken here by attempt 1 of job#2"]);
+    has_line(&text, expect![[r#"attempt 1 of job#2 runs here"#]]);
     has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
@@ -150,7 +150,7 @@ fn an_atomic_update_is_left_alone() {
     let report = adding(&switches(2).deliveries(1), add_at_once);
     assert_violated(
         &report,
-        "the state `counter` ended otherwise than expected, at $",
+        "the state `counter` differs from the fault-free run, at $",
         "test job#1.1/yield:pause=past-lease",
     );
 }
@@ -215,7 +215,7 @@ fn an_older_refresh_overwrites_a_newer_one() {
     let report = refreshing(false);
     assert_violated(
         &report,
-        "the state `page` ended otherwise than expected, at $",
+        "the state `page` differs from the fault-free run, at $",
         "test job#1.1/yield:next=other",
     );
     assert_green(&refreshing(true));
@@ -267,7 +267,7 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
     assert_violated(&report, twice, "test job#1.1/payments.charges:pause=past-lease");
     let text = report.to_string();
     for part in [
-        "attempt 1: the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs",
+        "attempt 1: the worker stalls past its lease: the job is redelivered while this attempt is still running",
         "t+60s     job#1 Order {\"id\":1} · attempt 2 on worker",
         "          job#1 · attempt 1 goes on",
         "done; the queue has given the job to another",
@@ -327,7 +327,7 @@ fn processes_overtake_each_other_too() {
         world.enqueue(Add { amount: 10 });
         world.settle().await;
     });
-    let otherwise = "the state `counter` ended otherwise than expected, at $";
+    let otherwise = "the state `counter` differs from the fault-free run, at $";
     assert_violated(&report, otherwise, "test job#1.1/yield:next=other");
 }
 
