@@ -67,7 +67,7 @@ fn last_words() {
     let scenario = RUN.try_with(|run| {
         let shared = run.borrow().clone()?;
         let state = shared.try_state()?;
-        let scenario = TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record()));
+        let scenario = TEST.with_borrow(|test| Scenario::of_record(test, state.search.choices()));
         Some(scenario.on(&state.inputs.words()))
     });
     let first = LAST.try_with(|last| last.borrow().clone()).ok().flatten();

@@ -58,7 +58,7 @@ impl<S: Service> Clone for Client<S> {
 pub(crate) struct Answered<S: Service> {
     pub(in crate::process) answer: Answer<S::Reply>,
     #[cfg_attr(
-        not(feature = "http"),
+        not(feature = "wire"),
         expect(dead_code, reason = "what breaks a line matters where there is one")
     )]
     pub(in crate::process) fault: Option<Fault>,
@@ -142,7 +142,7 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
-            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
+            inputs: Some(Environment { inputs: &mut state.inputs, met: state.search.choices().len() }),
         }
     }
 
@@ -252,7 +252,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site(self.client.name, self.operation.name);
-        let reply = if self.operation.writes { Reply::OfWrite } else { Reply::OfRead };
+        let reply = if self.operation.writes { Reply::Write } else { Reply::Read };
         CallSpec { site, place: self.place, faults: Kind::Fault, reply }
     }
 
