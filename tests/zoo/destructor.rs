@@ -23,7 +23,12 @@ pub(crate) fn family() -> Family {
     let taken = [
         because(Oracle::Accounted, dead, dies, "db.call("),
         because(Oracle::Guarantee, never, dies, "db.call("),
-        because(Oracle::Reference, "the state `lock` differs from the fault-free run, at $", dies, "db.call("),
+        because(
+            Oracle::Reference,
+            "the state `lock` differs from the fault-free run, at $",
+            dies,
+            "db.call(",
+        ),
     ];
     let unpaid = "bank.refund never happened, expected once";
     let swallowed =
