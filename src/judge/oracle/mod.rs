@@ -165,7 +165,7 @@ impl Terms {
 
     /// Whether a job of this kind may give up when it has done a part of what it does.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
-        self.half_way.iter().any(|known| *known == kind)
+        self.half_way.contains(&kind)
     }
 
     /// The guarantee of an effect: the last one stated for it.
