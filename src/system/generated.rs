@@ -1,7 +1,7 @@
 //! Values that were handed out and mean nothing by themselves: random numbers, ids, numbers of sequences.
 //!
 //! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. Here they
-//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/028-generated-values.md`.
+//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/029-generated-values.md`.
 
 use std::borrow::Cow;
 

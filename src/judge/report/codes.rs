@@ -105,7 +105,9 @@ codes! {
     AnotherJobsContent "0024" "effect with another job's content":
         "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
 
-    Early "0025" "effect before its time":
+    RefusalIgnored "0025" "refusal ignored":
+        "looking at the answer: what comes after a refused request depends on it";
+    Early "0026" "effect before its time":
         "waiting until a time that is stored with the job, not for a time from now on";
 
     StateAfterCrash "0031" "state left otherwise after a crash":
@@ -254,6 +256,7 @@ impl Code {
             Finding::Told { .. } => Code::ToldTooOften,
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
+            Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,
