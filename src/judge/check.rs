@@ -260,8 +260,9 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
-        let (settings, limits) = (self.basis.settings, self.basis.limits.clone());
-        let mut halt = self.run_cases(&limits).err();
+        let settings = self.basis.settings;
+        let limits = &self.basis.limits;
+        let mut halt = self.run_cases(limits).err();
         let exhausted = halt.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {

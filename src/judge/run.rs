@@ -151,8 +151,8 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
-    state.script = script;
     state.inputs = Inputs::new(ground.inputs.clone());
+    state.script = script;
     state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);

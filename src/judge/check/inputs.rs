@@ -51,6 +51,7 @@ impl Explore {
             let words = input::words(&inputs, &reference.outcome.asked);
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (Serial::default(), progress.clone(), self);
+            let limits = limits.clone();
             Basis {
                 body,
                 test,
@@ -63,7 +64,7 @@ impl Explore {
                 reference,
                 ignored,
                 serial,
-                limits: limits.clone(),
+                limits,
             }
         };
         let named = match wanted {

@@ -124,6 +124,7 @@ impl<'b> Exploration<'b> {
         if matches!(outcome.end, End::Panicked(_)) {
             return findings;
         }
+        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         match self.fit(outcome) {
             Fit::Reference | Fit::Unknown => {}
             Fit::Order { order, expected } => self.note_order(outcome, &order, &expected),

@@ -21,15 +21,6 @@ pub(super) struct Group {
     pub(super) runs: u64,
 }
 
-/// Two jobs that came in another order than in the reference run, and what that has changed.
-#[derive(Clone, Debug)]
-pub(super) struct Swap {
-    pub(super) before: String,
-    pub(super) after: String,
-    pub(super) difference: String,
-    pub(super) runs: u64,
-}
-
 /// A run that is told of, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
@@ -37,6 +28,15 @@ pub(super) struct Instance {
     pub(super) case: usize,
     pub(super) plan: Plan,
     pub(super) reason: String,
+}
+
+/// Two jobs that came in another order than in the reference run, and what that has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Swap {
+    pub(super) before: String,
+    pub(super) after: String,
+    pub(super) difference: String,
+    pub(super) runs: u64,
 }
 
 /// What runs have shown, in the order in which they stand.

@@ -105,10 +105,10 @@ codes! {
     AnotherJobsContent "0024" "effect with another job's content":
         "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
 
-    RefusalIgnored "0025" "refusal ignored":
-        "looking at the answer: what comes after a refused request depends on it";
-    Early "0026" "effect before its time":
+    Early "0025" "effect before its time":
         "waiting until a time that is stored with the job, not for a time from now on";
+    RefusalIgnored "0026" "refusal ignored":
+        "looking at the answer: what comes after a refused request depends on it";
 
     StateAfterCrash "0031" "state left otherwise after a crash":
         "one transaction for what belongs together, with a guard in it that says it is done (an inbox)";

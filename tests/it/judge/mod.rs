@@ -2,6 +2,7 @@
 
 mod giving_up;
 mod guarantees;
+mod inputs;
 mod names;
 mod orders;
 
@@ -52,4 +53,19 @@ fn charge(order: u32) -> Charge {
 /// Something that is asked for once under its key.
 fn parcel(key: &str) -> Shipment {
     Shipment::of_order(1, "pr_1", 1).address("1 Main St").key(key)
+}
+
+/// The report leads with this violation, in this scenario.
+#[track_caller]
+fn assert_first(report: &Report, summary: &str, scenario: &str) {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let first = &report.violations()[0];
+    assert_eq!((&*first.summary, &*first.scenario.to_string()), (summary, scenario), "{report}");
+}
+
+/// The message of the panic of the test body.
+#[track_caller]
+fn body_panic(report: &Report) -> String {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    report.violations()[0].summary.clone()
 }

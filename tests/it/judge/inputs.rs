@@ -2,7 +2,8 @@
 
 use std::sync::Mutex;
 
-use crate::{assert_green, assert_violated, one_deviation, panic_of};
+use super::{assert_first, body_panic};
+use crate::support::{assert_green, one_deviation};
 use retryproof::service::email::{Email, Sent};
 use retryproof::service::fulfillment::{Shipment, Shipped};
 use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
@@ -50,7 +51,7 @@ fn ships_if_paid(p: &Process) {
 #[test]
 fn a_job_that_ships_although_the_card_was_declined() {
     let report = with_declines(&Explore::new().name("test"), ships_although_declined);
-    assert_violated(
+    assert_first(
         &report,
         "payments.charge was refused (declined), and job `u32` did the same as when it is accepted",
         "test input:payments.charge/6/500=declined",
@@ -155,7 +156,7 @@ fn a_retry_is_answered_as_the_first_attempt_was() {
     // The good card is charged twice, which has nothing to do with declines.
     let accepted = "test job#1.1/payments.charge:happened=crash";
     let report = with_declines(&one_deviation().replay(accepted), keyless);
-    assert_violated(&report, "payments.charge happened twice, expected once", accepted);
+    assert_first(&report, "payments.charge happened twice, expected once", accepted);
 }
 
 /// The provider stores declines under the key, and the job tries the second card under the same one.
@@ -186,7 +187,7 @@ fn a_second_card_under_the_key_of_a_declined_one() {
         })
     };
     let report = explore(true, false);
-    assert_violated(
+    assert_first(
         &report,
         "payments.charge was answered with the stored answer of another request: it never happened (both bear the key \"6\")",
         "test input:payments.charge/6/pm_first/500=declined",
@@ -367,12 +368,12 @@ fn only_crashes() -> Explore {
 fn scenarios_name_the_inputs_and_replays_have_them() {
     let report = with_cards(&only_crashes(), false);
     let scenario = "test input:card=declined job#1.1/email.send:happened=crash";
-    assert_violated(&report, "email.send happened twice, expected once", scenario);
+    assert_first(&report, "email.send happened twice, expected once", scenario);
     let first = &report.violations()[0];
     assert_eq!(first.scenario.inputs(), ["input:card=declined"]);
     assert_eq!(first.scenario.deviations(), ["job#1.1/email.send:happened=crash"]);
     let replayed = with_cards(&only_crashes().replay(scenario), false);
-    assert_violated(&replayed, "email.send happened twice, expected once", scenario);
+    assert_first(&replayed, "email.send happened twice, expected once", scenario);
     let mended = with_cards(&only_crashes().replay(scenario), true);
     assert!(mended.violations().is_empty() && mended.reason().is_none(), "{mended}");
     assert_green(&with_cards(&only_crashes(), true));
@@ -420,7 +421,7 @@ fn shards_threads_and_merging() {
     // Each shard has both fault-free runs.
     assert_eq!(shards.iter().sum::<u64>(), all + 2 * 2, "{shards:?}");
     let merged = with_cards(&only_crashes().deviations(2).merge(true), false);
-    assert_violated(&merged, &whole.violations()[0].summary, &whole.violations()[0].scenario.to_string());
+    assert_first(&merged, &whole.violations()[0].summary, &whole.violations()[0].scenario.to_string());
     assert_green(&with_cards(&only_crashes().deviations(2).merge(true), true));
 }
 
@@ -475,7 +476,7 @@ fn an_input_that_cannot_be_drawn_says_what_to_do() {
             draw(world);
             world.enqueue(6_u32);
         });
-        panic_of(&report)
+        body_panic(&report)
     };
     let none = drawing(|world| {
         world.choose("card", [""; 0]);
@@ -517,7 +518,7 @@ fn what_the_code_under_test_may_not_set() {
             p.payments().explore_declines();
         });
     });
-    assert!(panic_of(&report).contains("settings of the service `payments` are the test's"), "{report}");
+    assert!(body_panic(&report).contains("settings of the service `payments` are the test's"), "{report}");
 }
 
 /// A run that asks what no fault-free run asks gets the ordinary answer: a refund after a crash is accepted.
