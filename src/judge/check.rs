@@ -89,6 +89,8 @@ struct Exploration<'b> {
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
+    /// A run is judged, and not shown or made smaller.
+    is_judging: bool,
     /// What was drawn past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
@@ -247,7 +249,8 @@ fn in_tokio() -> bool {
 impl<'b> Exploration<'b> {
     fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
         let (samples, notes) = (Vec::new(), Vec::new());
-        let mut new = Self { cases, cases_left_out, basis: &cases[0], ground, tally, samples, notes };
+        let (basis, is_judging) = (&cases[0], false);
+        let mut new = Self { cases, cases_left_out, basis, ground, tally, is_judging, samples, notes };
         new.enter(0);
         new
     }

@@ -176,27 +176,18 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
-    let generated = std::mem::take(&mut state.generated);
-    let drawing = state.drawing().collect();
-    let waits = waits(&effects, &jobs);
-    let mut hygiene = std::mem::take(&mut state.hygiene);
-    let too_few = state.connections.too_few();
-    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
-        process,
-        slots,
-        connections,
-    }));
+    let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
+    let (waits, hygiene) = (waits(&effects, &jobs), hygiene(&mut state));
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
-    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
-    let mishaps = troubles.clone().count();
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let went_wrong = deviations.clone().count();
+    let troubles = deviations.clone().filter(|choice| choice.kind != Kind::Schedule);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
@@ -235,6 +226,18 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
             (End::Panicked(Panicked { message, place: None }), Vec::new())
         }
     }
+}
+
+/// What was done that is asking for trouble.
+fn hygiene(state: &mut State) -> BTreeSet<Hygiene> {
+    let mut hygiene = std::mem::take(&mut state.hygiene);
+    let too_few = state.connections.too_few();
+    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
+        process,
+        slots,
+        connections,
+    }));
+    hygiene
 }
 
 /// Whether a job has waited until it was due, or before one of its effects.

@@ -4,6 +4,7 @@
 //! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/029-generated-values.md`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
 const LEAST_BOUND: u64 = 1_000_000;
@@ -12,7 +13,7 @@ const LEAST_NUMBER: u64 = 10_000;
 /// A form of at least so many characters is found inside of words, too: it is nowhere by chance.
 const UNMISTAKABLE: usize = 12;
 
-/// The numbers and texts that a run has handed out, each once, in the order in which they came.
+/// The numbers and texts that a run has handed out, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generated {
     numbers: Vec<u64>,
@@ -36,23 +37,9 @@ impl Generated {
 
     /// A text such as an id.
     pub(crate) fn text(&mut self, text: &str) {
-        if !text.is_empty() && self.texts.iter().all(|known| **known != *text) {
+        if !text.is_empty() {
             self.texts.push(text.into());
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.numbers.is_empty() && self.texts.is_empty()
-    }
-
-    /// A text without them.
-    pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let forms = Forms::of(self);
-        let found = forms.find(text);
-        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Forms::template(text, &found)) }
     }
 }
 
@@ -103,9 +90,9 @@ pub(crate) struct Forms {
 
 impl Forms {
     pub(crate) fn of(generated: &Generated) -> Self {
-        let mut forms = Vec::new();
+        let (mut forms, mut known) = (Vec::new(), BTreeSet::new());
         let mut add = |text: String, value: usize, shape: Shape| {
-            if !forms.iter().any(|known: &Form| known.text == text) {
+            if known.insert(text.clone()) {
                 forms.push(Form { text, value, shape });
             }
         };
@@ -170,6 +157,12 @@ impl Forms {
         found
     }
 
+    /// A text without the values in it, if there are any.
+    pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let found = self.find(text);
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Self::template(text, &found)) }
+    }
+
     /// A text without the values in it, but with their shapes.
     pub(crate) fn template(text: &str, found: &[Found]) -> String {
         let mut template = String::with_capacity(text.len());
@@ -195,11 +188,11 @@ fn is_word(text: &str, from: usize, to: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn generated(numbers: &[u64], texts: &[&str]) -> Generated {
+    fn generated(numbers: &[u64], texts: &[&str]) -> Forms {
         let mut generated = Generated::default();
         numbers.iter().for_each(|number| generated.number(*number));
         texts.iter().for_each(|text| generated.text(text));
-        generated
+        Forms::of(&generated)
     }
 
     #[test]
@@ -238,9 +231,9 @@ mod tests {
         generated.draw(3, 6);
         generated.draw(65_000, 1 << 16);
         generated.draw(500, 10_000_000);
-        assert!(generated.is_empty());
+        assert_eq!(Forms::of(&generated).values(), 0);
         generated.draw(483_920, 1_000_000);
-        assert!(!generated.is_empty());
+        assert_eq!(Forms::of(&generated).values(), 1);
     }
 
     #[test]
