@@ -449,6 +449,14 @@ impl State {
         again.map(|(actor, drawn)| (*actor, *drawn))
     }
 
+    /// All that was handed out so far, ids of effects and of jobs among it.
+    pub(crate) fn handed_out(&self) -> Generated {
+        let mut all = self.generated.clone();
+        self.ledger.effects().iter().for_each(|effect| all.text(&effect.id));
+        self.queue.jobs().iter().for_each(|job| all.text(&job.id.to_string()));
+        all
+    }
+
     /// The jobs that have drawn random numbers.
     pub(crate) fn drawing(&self) -> impl Iterator<Item = u32> + '_ {
         self.draws.keys().filter_map(|actor| match actor {

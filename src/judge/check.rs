@@ -90,6 +90,8 @@ struct Exploration<'b> {
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
+    /// A run is judged, and not shown or made smaller.
+    is_judging: bool,
     /// What was drawn past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
@@ -267,13 +269,14 @@ impl<'b> Exploration<'b> {
     fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
         let (samples, notes) = (Vec::new(), Vec::new());
         let basis = &cases[0];
-        let (stopped, before, cap, is_poisoned) = (None, 0, None, false);
+        let (stopped, before, cap, is_poisoned, is_judging) = (None, 0, None, false, false);
         let mut new = Self {
             cases,
             cases_left_out,
             basis,
             ground,
             tally,
+            is_judging,
             samples,
             notes,
             stopped,
@@ -304,7 +307,7 @@ impl<'b> Exploration<'b> {
         let exhausted = halt.is_none() && self.stopped.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
-                true => halt = halt.or(self.sample(limits).err()),
+                true => halt = halt.or(self.sample(&limits).err()),
                 false => self.notes.push(words::NOT_SAMPLED.to_owned()),
             }
         }

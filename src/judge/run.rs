@@ -164,8 +164,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
-    let generated = std::mem::take(&mut state.generated);
-    let drawing = state.drawing().collect();
+    let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
     for (process, slots, connections) in state.connections.too_few() {
         run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
@@ -176,11 +175,10 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
-    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
-    let mishaps = troubles.clone().count();
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let went_wrong = deviations.clone().count();
+    let troubles = deviations.clone().filter(|choice| choice.kind != Kind::Schedule);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,

@@ -15,6 +15,9 @@ use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
+/// Differences that another order of the jobs makes, as far as they are told.
+const MOST_SWAPS: usize = 5;
+
 /// Lines passed in the reference run that the map of a job shows.
 const MOST_MAPPED: usize = 5_000;
 
@@ -180,11 +183,12 @@ impl Exploration<'_> {
 
     /// What was too much to be looked at.
     fn note_limits(&mut self) {
-        if !self.tally.swaps.is_empty() {
-            let swaps = std::mem::take(&mut self.tally.swaps);
-            let runs = swaps.iter().map(|swap| swap.runs).sum();
-            let Swap { before, after, difference, .. } = &swaps[0];
-            self.notes.push(words::swapped(runs, before, after, difference, swaps.len() - 1));
+        let swaps = std::mem::take(&mut self.tally.swaps);
+        for Swap { before, after, difference, runs } in swaps.iter().take(MOST_SWAPS) {
+            self.notes.push(words::swapped(*runs, before, after, difference));
+        }
+        if swaps.len() > MOST_SWAPS {
+            self.notes.push(words::more_swapped(swaps.len() - MOST_SWAPS));
         }
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
             self.notes.push(words::undecided(self.tally.undecided_runs, tried));

@@ -91,6 +91,9 @@ impl Exploration<'_> {
         if let Some(error) = poisoned(&ran.outcome) {
             return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
         }
+        if let (true, Some(tried)) = (showing.findings.is_empty(), self.tally.undecided) {
+            return report(Verdict::Incomplete, Some(words::undecided(1, tried)), showing);
+        }
         if showing.findings.is_empty() {
             return report(Verdict::RetryProof, None, showing);
         }

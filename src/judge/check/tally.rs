@@ -243,7 +243,9 @@ impl Exploration<'_> {
             return;
         }
         let undecided = self.tally.undecided.take();
+        self.is_judging = true;
         let findings = self.findings(&ran.outcome);
+        self.is_judging = false;
         self.tally.undecided_runs += u64::from(self.tally.undecided.is_some());
         self.tally.undecided = self.tally.undecided.max(undecided);
         if !findings.is_empty() {

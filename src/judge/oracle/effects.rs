@@ -67,7 +67,7 @@ fn troubled(comparison: &Comparison<'_>) -> BTreeSet<u32> {
     };
     let jobs = outcome.jobs.iter().zip(&comparison.roles);
     let jobs = jobs.filter(|(job, _)| is_troubled(job.number, job.attempts)).map(|(_, role)| *role);
-    jobs.chain((outcome.went_wrong > 0).then_some(0)).collect()
+    jobs.chain((outcome.mishaps > 0).then_some(0)).collect()
 }
 
 fn unit(by: Actor, roles: &[u32]) -> u32 {

@@ -31,7 +31,7 @@ use crate::engine::state::Stuck;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
-use crate::system::generated::{Forms, Generated};
+use crate::system::generated::Forms;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
@@ -178,7 +178,7 @@ impl Terms {
 
     /// Whether a job of this kind may give up when it has done a part of what it does.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
-        self.half_way.iter().any(|known| *known == kind)
+        self.half_way.contains(&kind)
     }
 
     /// The guarantee of an effect: the last one stated for it.
@@ -204,6 +204,18 @@ pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
         && one.state == other.state
         && one.jobs.len() == other.jobs.len()
         && one.jobs.iter().zip(&other.jobs).all(|(a, b)| jobs(a) == jobs(b) && a.payload == b.payload)
+}
+
+/// Whether two outcomes are the same in all that comparisons look at: who did what, and when.
+pub(crate) fn identical(one: &Outcome, other: &Outcome) -> bool {
+    let effects = |outcome: &Outcome| -> Vec<_> {
+        outcome.effects.iter().map(|effect| (effect.by, effect.at, effect.id.clone())).collect()
+    };
+    let times = |outcome: &Outcome| -> Vec<_> {
+        let history = outcome.jobs.iter().map(|job| job.history);
+        history.map(|history| (history.born_at, history.due, history.began_at)).collect()
+    };
+    same(one, other) && effects(one) == effects(other) && times(one) == times(other)
 }
 
 /// What is wrong with an outcome whatever is expected.

@@ -143,13 +143,8 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
             )
         }
-        Finding::HalfWay { kind, did, lacks, .. } => {
-            format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
-        }
-        Finding::Early { effect, waited, expected } => format!(
-            "{} happened before its time: after {waited:?}, and not after {expected:?}",
-            effect.name()
-        ),
+        Finding::HalfWay { kind, did, lacks, .. } => half_way(kind, did, lacks),
+        Finding::Early { effect, waited, expected } => early(effect, *waited, *expected),
         Finding::Lost { kind, .. } => {
             format!("job `{}` was lost when its worker crashed: the queue had forgotten it", short_kind(kind))
         }
@@ -189,6 +184,14 @@ fn refusal_ignored(finding: &Finding) -> String {
         "{service}.{operation} was refused ({refusal}), and job `{}` did the same as when it is accepted",
         short_kind(kind)
     )
+}
+
+fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
+    format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+}
+
+fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
+    format!("{} happened before its time: after {waited:?}, and not after {expected:?}", effect.name())
 }
 
 fn body_panicked(panicked: &Panicked) -> String {
@@ -293,33 +296,19 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
             (format!("{job} done"), format!("{job} dead after {failures} failures"))
         }
         Finding::HalfWay { kind, payload, error, did, lacks } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
-            (
-                format!("{job}: all of it ({all}) or nothing ({nothing})"),
-                format!("{did}, and it gave up: {error}"),
-            )
+            all_or_nothing(short_kind(kind), payload, error, (did, lacks), shown)
         }
         Finding::Early { effect, waited, expected } => {
             (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
-        Finding::Lost { kind, payload } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            (format!("{job} done"), format!("{job} gone"))
-        }
-        Finding::Untold { kind, payload } => {
-            let job = format!("{} {payload} dead", short_kind(kind));
-            (format!("{job}, told once"), format!("{job}, told never"))
-        }
+        Finding::Lost { kind, payload } => is_not(kind, payload, "done", "gone"),
+        Finding::Untold { kind, payload } => is_not(kind, payload, "dead, told once", "dead, told never"),
         Finding::Told { kind, payload, attempts, dead } => {
             let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
             let job = format!("{} {payload} {state}", short_kind(kind));
             (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
         }
-        Finding::NotRun { kind, payload, .. } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            (format!("{job} is run"), format!("{job} cannot be run"))
-        }
+        Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUntold { kind, payload, deaths, told } => {
             let heard = |count: u32| {
                 format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
@@ -361,6 +350,26 @@ pub(super) fn whose(findings: &[Finding]) -> &'static str {
         true => "the nearest order of the jobs, one at a time",
         false => "the fault-free run",
     }
+}
+
+fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, String) {
+    let job = format!("{} {payload}", short_kind(kind));
+    (format!("{job} {expected}"), format!("{job} {actual}"))
+}
+
+/// What a job that gave up should have done, and what it did: `did` of what it was not to do, `lacks` of what it was.
+fn all_or_nothing(
+    kind: &str,
+    payload: &str,
+    error: &str,
+    (did, lacks): (&Finding, &Finding),
+    shown: fn(&Effect) -> String,
+) -> (String, String) {
+    let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
+    (
+        format!("{kind} {payload}: all of it ({all}) or nothing ({nothing})"),
+        format!("{did}, and it gave up: {error}"),
+    )
 }
 
 /// All that went wrong in a run, in one line.
@@ -477,25 +486,29 @@ pub(crate) fn poisoned(error: &str) -> String {
     )
 }
 
-/// Runs that no order of their jobs fits, of those that were tried.
+/// Runs that no order of their jobs fits, of those that were tried. No run: it is the one in which nothing goes wrong.
 pub(crate) fn undecided(runs: u64, tried: u64) -> String {
-    let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
+    let runs = match runs {
+        0 => "the run in which nothing goes wrong".to_owned(),
+        1 => "one run".to_owned(),
+        runs => format!("{runs} runs"),
+    };
     format!(
-        "{runs} could not be decided: more jobs overlapped than there is time to try the orders of. {tried} orders were tried, and none ends like the run; check fewer jobs at once"
+        "{runs} could not be decided: the jobs that overlapped have more orders than were tried. {tried} orders were tried, and the run ends like none of them; check fewer jobs at once"
     )
 }
 
 /// What a check may let pass because jobs that overlap may come in any order.
-pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str, others: usize) -> String {
+pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str) -> String {
     let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
-    let others = match others {
-        0 => String::new(),
-        1 => " (or another pair of jobs was swapped)".to_owned(),
-        others => format!(" (or one of {others} other pairs of jobs was swapped)"),
-    };
     format!(
-        "in {runs} {before} came before {after}{others}, and the end was another one: {difference}; if that is wrong, order the jobs or assert"
+        "in {runs} {before} came before {after}, and the outcome was a different one: {difference}; if that is wrong, order the jobs or assert"
     )
+}
+
+/// More differences between orders than are told.
+pub(crate) fn more_swapped(others: usize) -> String {
+    format!("jobs that overlapped came in other orders with {others} more outcomes; they are not listed")
 }
 
 /// Two jobs by their kinds, or by their payloads, too, if the kinds are the same.
