@@ -260,7 +260,7 @@ pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread}
 pub use process::{
     Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng,
+    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
     StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
@@ -292,7 +292,9 @@ pub use system::job::{
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
-pub use world::{Drain, Guarantee, LockView, QueueView, Settle, SettleUntil, Stats, World};
+pub use world::{
+    Allowed, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
+};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

@@ -3,6 +3,7 @@
 mod bounds;
 mod intake;
 mod keyed;
+mod reliable;
 mod stride;
 mod touched;
 mod woken;
@@ -10,6 +11,7 @@ mod woken;
 pub use bounds::Stuck;
 
 pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use reliable::Reliable;
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
@@ -98,6 +100,10 @@ pub(crate) struct State {
     pub(crate) told_of_failures: Option<Name>,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
+    /// Processes in which nothing goes wrong.
+    pub(crate) reliable: Reliable,
+    /// The invariant that a check has found broken.
+    pub(crate) broken_invariant: Option<Name>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -203,6 +209,8 @@ impl State {
             calm: false,
             told_of_failures: None,
             delays: false,
+            reliable: Reliable::default(),
+            broken_invariant: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
@@ -263,7 +271,7 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.calm || self.weather != Weather::Rough || !self.step() {
+        if self.calm || self.weather != Weather::Rough || self.is_reliable(kind) || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };

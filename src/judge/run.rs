@@ -159,6 +159,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
+    let end = broken_invariant(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -171,11 +172,12 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
     let told_of_failures = state.told_of_failures;
-    let (told, effects) = match told_of_failures.is_some() {
+    let (told, mut effects) = match told_of_failures.is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
-    let reused = std::mem::take(&mut state.ledger.reused);
+    let mut reused = std::mem::take(&mut state.ledger.reused);
+    terms.leave_out(&mut effects, &mut reused);
     let generated = std::mem::take(&mut state.generated);
     let drawing = state.drawing().collect();
     let waits = waits(&effects, &jobs);
@@ -225,6 +227,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
+/// The end of a run, with the name of the invariant that was broken, if one was.
+fn broken_invariant(shared: &Shared, end: End) -> End {
+    match (end, shared.state().broken_invariant) {
+        (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
+        (end, _) => end,
+    }
+}
+
 /// The states under observation at the end of the run.
 fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
     match catch_unwind(AssertUnwindSafe(|| world.look())) {
@@ -232,7 +242,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
+            (End::Panicked(Panicked { message, place: None, invariant: None }), Vec::new())
         }
     }
 }
@@ -320,5 +330,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(Panicked { message, place })
+    End::Panicked(Panicked { message, place, invariant: None })
 }

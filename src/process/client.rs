@@ -232,7 +232,11 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
-            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
+            inputs: Some(Environment {
+                inputs: &mut state.inputs,
+                met: state.chooser.record().len(),
+                generated: &mut state.generated,
+            }),
         }
     }
 

@@ -34,7 +34,7 @@ pub use handler::HandlerOptions;
 pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
 pub use outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
 pub use raw::RawAttempt;
-pub use store::{Begin, Store, StoreCall, Transaction};
+pub use store::{Begin, Sequence, Store, StoreCall, Transaction};
 
 pub use perform::{Perform, PerformFuture, PerformService, Retries};
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::system::json_path::JsonPath;
+
 /// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
 const LEAST_BOUND: u64 = 1_000_000;
 /// The same for a number that was drawn: one in a hundred of those with six digits is shorter than this.
@@ -17,6 +19,8 @@ const UNMISTAKABLE: usize = 12;
 pub(crate) struct Generated {
     numbers: Vec<u64>,
     texts: Vec<Box<str>>,
+    /// Parts of payloads of a kind of jobs that mean nothing either.
+    ignored: Vec<(&'static str, JsonPath)>,
 }
 
 impl Generated {
@@ -43,6 +47,22 @@ impl Generated {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.numbers.is_empty() && self.texts.is_empty()
+    }
+
+    /// A part of the payloads of a kind of jobs is left out.
+    pub(crate) fn ignore(&mut self, kind: &'static str, path: JsonPath) {
+        self.ignored.push((kind, path));
+    }
+
+    /// The payload of a job without them.
+    pub(crate) fn blank_payload<'t>(&self, kind: &str, payload: &'t str) -> Cow<'t, str> {
+        let mut paths =
+            self.ignored.iter().filter(|(known, _)| *known == kind).map(|(_, path)| path).peekable();
+        let left = paths.peek().is_some().then(|| JsonPath::blank_text(paths, payload)).flatten();
+        match left {
+            Some(left) => Cow::Owned(self.blank(&left).into_owned()),
+            None => self.blank(payload),
+        }
     }
 
     /// A text without them.

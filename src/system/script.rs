@@ -44,7 +44,7 @@ struct Casting(BTreeMap<(&'static str, Box<str>, u32), u32>);
 
 impl Casting {
     fn role(&mut self, job: &Job, parent: u32, generated: &Generated) -> Role {
-        let payload: Box<str> = generated.blank(&job.payload).into();
+        let payload: Box<str> = generated.blank_payload(job.kind, &job.payload).into();
         let nth = self.0.entry((job.kind, payload.clone(), parent)).or_insert(0);
         *nth += 1;
         Role { kind: job.kind, payload, parent, nth: *nth - 1 }

@@ -8,6 +8,7 @@ mod accounted;
 mod early;
 mod effects;
 mod half_way;
+mod ordered;
 mod orders;
 mod refusals;
 mod renaming;
@@ -34,7 +35,7 @@ use crate::system::generated::{Forms, Generated};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
-use crate::world::{Guarantee, Terms};
+use crate::world::{Guarantee, JobTerm, Terms};
 
 use renaming::Renaming;
 
@@ -95,6 +96,8 @@ pub(crate) enum Finding {
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// A lock that never expires is held by a job that is gone: by whom, in words.
     LockLeft { kind: &'static str, key: String, holder: String },
+    /// An effect happened before the one after which it is to happen.
+    OutOfOrder { effect: Effect, before: String },
     /// A request was refused, and the job did all that it does when the request is accepted.
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
@@ -123,6 +126,7 @@ impl Finding {
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
+            Finding::OutOfOrder { .. } => Oracle::Body,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
@@ -150,6 +154,7 @@ impl Finding {
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
+            Finding::OutOfOrder { effect, before } => format!("out of order {} {before}", effect.name()),
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
@@ -173,16 +178,12 @@ impl Terms {
 
     /// Whether a job of this kind may give up when it has done a part of what it does.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
-        self.half_way.iter().any(|known| *known == kind)
+        self.accepts(kind, JobTerm::HalfWay)
     }
 
     /// The guarantee of an effect: the last one stated for it.
     pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
-        let names = |allowed: &str| {
-            allowed == service.as_str()
-                || allowed.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix('.'))
-                    == Some(operation.as_str())
-        };
+        let names = |allowed: &str| crate::world::names(allowed, service, operation);
         self.allowed
             .iter()
             .rev()
@@ -213,6 +214,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
+    ordered::judge(outcome, &mut findings);
     if let Some(service) = outcome.told_of_failures {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }

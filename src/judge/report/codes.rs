@@ -110,6 +110,9 @@ codes! {
     RefusalIgnored "0026" "refusal ignored":
         "looking at the answer: what comes after a refused request depends on it";
 
+    OutOfOrder "0027" "effect out of order":
+        "waiting for the answer to the first call, and looking at it, before the second one is made";
+
     StateAfterCrash "0031" "state left otherwise after a crash":
         "one transaction for what belongs together, with a guard in it that says it is done (an inbox)";
     StateAfterError "0032" "state left otherwise after an error":
@@ -135,7 +138,7 @@ codes! {
     NotRun "0045" "job that cannot be run":
         "a handler for its kind, and a payload that decodes";
     GaveUpHalfWay "0046" "gave up half-way":
-        "one transaction for what belongs together, more retries, or a job that undoes what was done; or say `world.may_stop_half_way::<Job>()`";
+        "one transaction for what belongs together, more retries, or a job that undoes what was done; or say `world.jobs::<Job>().may_stop_half_way()`";
 
     Untold "0051" "dead job that nobody was told of":
         "telling in the last attempt, until it is heard (`middleware::TellOfFailures`)";
@@ -257,6 +260,7 @@ impl Code {
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
+            Finding::OutOfOrder { .. } => Code::OutOfOrder,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,

@@ -211,7 +211,7 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
     for watched in [false, true] {
         let report = one_deviation().max_steps(500).run(async move |world: &World| {
             if watched {
-                world.always(|| ());
+                world.invariant("nothing", |_| ());
             }
             world.process("worker", |p| {
                 p.handle(async |_: Order| for_ever().await);
@@ -523,10 +523,10 @@ fn names_that_are_taken() {
                     world.process("worker", |_| {});
                     world.process("worker", |_| {});
                 }
-                2 => world.process("worker", |p| {
+                2 => drop(world.process("worker", |p| {
                     p.handle(async |_: Order| ());
                     p.handle(async |_: Order| ());
-                }),
+                })),
                 _ => world.ignore("orders", "$[x]"),
             }
         })
