@@ -271,7 +271,7 @@ impl<'b> Exploration<'b> {
         let exhausted = halt.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
-                true => halt = halt.or(self.sample(limits).err()),
+                true => halt = halt.or(self.sample(&limits).err()),
                 false => self.notes.push(words::NOT_SAMPLED.to_owned()),
             }
         }

@@ -1,7 +1,7 @@
 //! Values that were handed out and mean nothing by themselves: random numbers, ids, numbers of sequences.
 //!
 //! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. Here they
-//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/0002-generated-values.md`.
+//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/029-generated-values.md`.
 
 use std::borrow::Cow;
 
@@ -84,8 +84,11 @@ pub(crate) enum Shape {
     Signed,
     /// Without its sign bit: as a random number is made into an `i64`.
     Positive,
+    /// Without its lowest bit, and as many bits as a float holds.
+    Halved,
+    Float,
+    /// With its leading zeros or without.
     Hex,
-    Padded,
     Upper,
     /// The lower and the upper half.
     Low,
@@ -131,11 +134,14 @@ impl Forms {
             add(number.to_string(), value, Shape::Decimal);
             add((number as i64).to_string(), value, Shape::Signed);
             add((number & i64::MAX as u64).to_string(), value, Shape::Positive);
+            add(format!("{number:016x}"), value, Shape::Hex);
             add(format!("{number:x}"), value, Shape::Hex);
-            add(format!("{number:016x}"), value, Shape::Padded);
+            add(format!("{number:016X}"), value, Shape::Upper);
             add(format!("{number:X}"), value, Shape::Upper);
             // A half is a value by itself only where the whole has two.
             if high != 0 {
+                add((number >> 1).to_string(), value, Shape::Halved);
+                add((number >> 11).to_string(), value, Shape::Float);
                 for (half, decimal, hex) in
                     [(low, Shape::Low, Shape::LowHex), (high, Shape::High, Shape::HighHex)]
                 {

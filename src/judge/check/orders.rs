@@ -120,6 +120,7 @@ impl<'b> Exploration<'b> {
     /// What is wrong with the outcome of a run. Nothing, if that cannot be decided: the tally has it then.
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
         let mut findings = oracle::alone(outcome);
+        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         if matches!(outcome.end, End::Panicked(_)) {
             return findings;
         }

@@ -57,7 +57,7 @@ pub(crate) fn early(outcome: &Outcome, expected: &Outcome) -> Option<Finding> {
     let is_same = |ours_: &Effect, other: &Effect| {
         role(ours_, &ours) == role(other, &theirs) && name(ours_, &generated[0]) == name(other, &generated[1])
     };
-    let found = outcome.effects.iter().find_map(|effect| {
+    outcome.effects.iter().find_map(|effect| {
         let Actor::Attempt { job, .. } = effect.by else { return None };
         // Who draws how long to wait may draw less the next time.
         if outcome.drawing.contains(&job) {
@@ -71,6 +71,5 @@ pub(crate) fn early(outcome: &Outcome, expected: &Outcome) -> Option<Finding> {
             waited: waited.own,
             expected: due.own,
         })
-    });
-    found
+    })
 }

@@ -169,7 +169,9 @@ fn items_of(effect: &Effect, path: &JsonPath) -> Option<Vec<Effect>> {
             bodies.push(text);
         }
     }
-    Some(bodies.into_iter().map(|body| Effect { body, key: None, ..effect.clone() }).collect())
+    // Whose batch an item was in makes no difference: a batch takes what others have left.
+    let by = Actor::Test;
+    Some(bodies.into_iter().map(|body| Effect { body, key: None, by, ..effect.clone() }).collect())
 }
 
 /// An effect in the place of another is told once, as that.

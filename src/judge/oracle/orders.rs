@@ -79,13 +79,9 @@ impl<'j> Orders<'j> {
         let count = self.jobs.len();
         let mut before = vec![0; count];
         let mut after = vec![Vec::new(); count];
-        for one in 0..count {
-            for other in (0..count).filter(|&other| other != one) {
-                if self.comes_first(one, other) {
-                    before[other] += 1;
-                    after[one].push(other);
-                }
-            }
+        for (one, after) in after.iter_mut().enumerate() {
+            after.extend((0..count).filter(|&other| other != one && self.comes_first(one, other)));
+            after.iter().for_each(|&other| before[other] += 1);
         }
         let mut walk = Walk { suggested: &self.suggested, before, after, order: Vec::with_capacity(count) };
         walk.go(&mut visit).is_continue()
