@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Executor, Host};
 use crate::engine::life::Life;
-use crate::engine::state::{State, Weather};
+use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
@@ -73,8 +73,8 @@ impl Executor {
 
     /// Starts an attempt, if a job is ready and a slot free.
     pub(super) fn take_job(&mut self) -> bool {
-        let weather = self.shared.state().weather;
-        if matches!(weather, Weather::Serial | Weather::Isolated) {
+        let mode = self.shared.state().mode;
+        if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
         let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
@@ -119,7 +119,7 @@ impl Executor {
             self.gives_up_unrun(job, host, gives_up);
             return true;
         }
-        let isolated = self.shared.state().weather == Weather::Isolated;
+        let isolated = self.shared.state().mode == Mode::IsolatedBaseline;
         let former = self.hosts[host].last_begun.filter(|former| *former != job);
         if isolated && former.is_some() && !self.hosts[host].context.has_tasks() {
             self.reboot(host);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
@@ -57,8 +57,6 @@ pub(crate) struct Outcome {
     pub(crate) effects: Vec<Effect>,
     /// What those were told that are there to be told of failures.
     pub(crate) told: Vec<Effect>,
-    /// The service that was there to be told, if there was one.
-    pub(crate) told_of_failures: Option<Name>,
     /// Requests that came to nothing because another one had borne their idempotency key.
     pub(crate) reused: Vec<Reuse>,
     /// Durable and observed states, as JSON, in the order in which they were named.
@@ -77,16 +75,8 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
-    /// Crash points met by code under test.
-    pub(crate) crash_points: u64,
-    /// Whether attempts ran at the same time.
-    pub(crate) overlapped: bool,
-    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
-    pub(crate) spawned: bool,
+    /// What the run has noted of itself.
+    pub(crate) record: RunRecord,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
     /// How many of them were more than that somebody else went first.
@@ -130,7 +120,7 @@ pub(crate) struct Ground {
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) plan: Plan,
-    pub(crate) weather: Weather,
+    pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
     /// The order in which the jobs run, one at a time.
@@ -141,19 +131,19 @@ impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
         let (timeline, watch) = (Timeline::default(), Watch::default());
-        Self { plan, weather: Weather::Rough, timeline, watch, script: None }
+        Self { plan, mode: Mode::Explore, timeline, watch, script: None }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, weather, timeline, watch, script } = course;
+    let Course { plan, mode, timeline, watch, script } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
-    let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
     state.inputs = Inputs::new(ground.inputs.clone());
     state.script = script;
-    state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
+    state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -163,16 +153,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().calm = true;
+    shared.state().faults_suspended = true;
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
-    let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
-    let crowded = state.crowded;
+    let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
-    let told_of_failures = state.told_of_failures;
-    let (told, mut effects) = match told_of_failures.is_some() {
+    let (told, mut effects) = match run_record.told_of_failures().is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
@@ -181,13 +169,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let generated = std::mem::take(&mut state.generated);
     let drawing = state.drawing().collect();
     let waits = waits(&effects, &jobs);
-    let mut hygiene = std::mem::take(&mut state.hygiene);
-    let too_few = state.connections.too_few();
-    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
-        process,
-        slots,
-        connections,
-    }));
+    for (process, slots, connections) in state.connections.too_few() {
+        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
@@ -207,7 +191,6 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         end,
         effects,
         told,
-        told_of_failures,
         reused,
         state: observed,
         jobs,
@@ -218,11 +201,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         left_locks,
         terms,
         asked,
-        hygiene,
-        crash_points,
-        overlapped,
-        crowded,
-        spawned,
+        record: run_record,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }

@@ -7,7 +7,7 @@ use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Name, Plan, Site};
+use crate::search::choice::{Deviation, Plan, Site};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
@@ -128,7 +128,7 @@ impl Exploration<'_> {
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
             self.notes.push(words::undecided(self.tally.undecided_runs, tried));
         }
-        if self.tally.crowded || self.basis.reference.outcome.crowded {
+        if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
             self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
         }
     }
@@ -147,10 +147,6 @@ impl Exploration<'_> {
                 )),
             };
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
-        }
-        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
-        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
-            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::Exploration;
 use super::tally::Swap;
-use crate::engine::state::{Weather, lock};
+use crate::engine::state::{Mode, lock};
 use crate::judge::oracle::{self, Excuses, Finding, Orders};
 use crate::judge::report::words;
 use crate::judge::run::{Course, End, Outcome, run};
@@ -154,7 +154,7 @@ impl<'b> Exploration<'b> {
                 lock(&self.basis.serial.kept).roles.of(&reference.jobs, &oracle::generated(reference));
             let roles: Vec<_> = numbers.iter().map(|number| roles[*number as usize - 1].1).collect();
             if orders.allow(&candidate.in_the_order_of(&roles)) {
-                let serial = outcome.overlapped || orders.are_several();
+                let serial = outcome.record.has_overlaps() || orders.are_several();
                 let findings = oracle::differences(outcome, reference, serial, &Excuses::default());
                 if findings.is_empty() {
                     return Fit::Reference;
@@ -165,8 +165,12 @@ impl<'b> Exploration<'b> {
         match self.search(&candidate, &orders, nearest) {
             // The reference run is all there is to compare with.
             Fit::Unknown if !torn => {
-                let nearest =
-                    oracle::differences(outcome, reference, outcome.overlapped, &Excuses::default());
+                let nearest = oracle::differences(
+                    outcome,
+                    reference,
+                    outcome.record.has_overlaps(),
+                    &Excuses::default(),
+                );
                 Fit::Nothing { nearest }
             }
             fit => fit,
@@ -288,7 +292,7 @@ impl<'b> Exploration<'b> {
             return known.clone();
         }
         let script = Some(Box::new(Script::new(parts)));
-        let course = Course { weather: Weather::Serial, script, ..Course::plain(Plan::ordinary()) };
+        let course = Course { mode: Mode::SerialBaseline, script, ..Course::plain(Plan::ordinary()) };
         let outcome = run(self.basis.body, course, &self.ground).outcome;
         let mut kept = lock(&self.basis.serial.kept);
         let known = kept.distinct.iter().find(|known| oracle::same(&outcome, known)).cloned();
@@ -320,7 +324,7 @@ impl<'b> Exploration<'b> {
     /// run ended as no order of them does, and is nothing to compare with.
     pub(super) fn look_at_overlap(&mut self) {
         let reference = &self.basis.reference.outcome;
-        if !reference.overlapped || reference.end != End::Completed {
+        if !reference.record.has_overlaps() || reference.end != End::Completed {
             return;
         }
         let orders = Orders::of(&reference.jobs);

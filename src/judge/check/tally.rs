@@ -198,7 +198,7 @@ impl Exploration<'_> {
         self.tally.case = self.basis.number;
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
-        self.tally.crowded |= ran.outcome.crowded;
+        self.tally.crowded |= ran.outcome.record.is_crowded();
         if let End::Stuck(stuck) = &ran.outcome.end {
             let (plan, reason) = (replayable(ran), stuck.to_string());
             self.tally.stuck.get_or_insert(Instance { case, plan, reason });

@@ -19,9 +19,9 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
             let payload = job.payload.to_string();
             let error = job.error().unwrap_or_default().to_owned();
             findings.push(Finding::NotRun { kind, payload, error });
-        } else if let Some(trouble) = job.trouble.as_ref().filter(|t| t.deaths != t.deaths_told) {
+        } else if let Some(extras) = job.extras.as_ref().filter(|t| t.deaths != t.deaths_told) {
             let payload = job.payload.to_string();
-            let (deaths, told) = (trouble.deaths, trouble.deaths_told);
+            let (deaths, told) = (extras.deaths, extras.deaths_told);
             findings.push(Finding::DeathUntold { kind, payload, deaths, told });
         }
     }
@@ -72,7 +72,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
 
 /// Whether it is dead because another job had its lock: it has not failed, and nobody is to be told.
 fn was_rejected(job: &Job) -> bool {
-    job.trouble.as_ref().is_some_and(|trouble| trouble.rejected)
+    job.extras.as_ref().is_some_and(|extras| extras.rejected)
 }
 
 fn attempt_of(by: Actor, number: u32) -> Option<u32> {

@@ -210,12 +210,12 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     effects::reused(outcome, &mut findings);
     if outcome.terms.warnings_denied {
-        findings.extend(outcome.hygiene.iter().cloned().map(Finding::Unhygienic));
+        findings.extend(outcome.record.hygiene().iter().cloned().map(Finding::Unhygienic));
     }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
     ordered::judge(outcome, &mut findings);
-    if let Some(service) = outcome.told_of_failures {
+    if let Some(service) = outcome.record.told_of_failures() {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }
     findings

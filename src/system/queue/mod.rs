@@ -102,7 +102,7 @@ impl Queue {
             kind,
             payload: payload.into_boxed_str(),
             id,
-            trouble: None,
+            extras: None,
             at: now,
             turn: 0,
             parent,
@@ -333,10 +333,10 @@ impl Queue {
     pub(crate) fn note_failure(&mut self, number: u32, now: Duration, error: String) {
         self.counts.processed += 1;
         self.counts.failed += 1;
-        let trouble = self.job_mut(number).trouble();
-        trouble.failures += 1;
-        trouble.error = Some(error);
-        trouble.since.get_or_insert(now);
+        let extras = self.job_mut(number).extras();
+        extras.failures += 1;
+        extras.error = Some(error);
+        extras.since.get_or_insert(now);
     }
 
     /// The job is tried again at `due`.
@@ -349,7 +349,7 @@ impl Queue {
 
     /// The job comes again at `due`; its attempt was no failure.
     pub(crate) fn put_back(&mut self, number: u32, now: Duration, due: Duration) {
-        self.job_mut(number).trouble().interruptions += 1;
+        self.job_mut(number).extras().interruptions += 1;
         if due <= now {
             self.set_ready(number, now);
         } else {
@@ -362,7 +362,7 @@ impl Queue {
         self.fronts += 1;
         let turn = FIRST_TURN - self.fronts;
         let job = self.job_mut(number);
-        job.trouble().interruptions += 1;
+        job.extras().interruptions += 1;
         (job.state, job.at, job.turn) = (JobState::Ready, now, turn);
         let kind = job.kind;
         self.ready.push_first(kind, turn, number);
@@ -372,7 +372,7 @@ impl Queue {
     pub(crate) fn bury(&mut self, number: u32, now: Duration) {
         let job = self.job_mut(number);
         job.state = JobState::Dead;
-        job.trouble().deaths += 1;
+        job.extras().deaths += 1;
         self.lay_with_the_dead(number, now);
     }
 
@@ -388,8 +388,8 @@ impl Queue {
         self.withdraw(number);
         let job = self.job_mut(number);
         job.state = JobState::Dead;
-        let trouble = job.trouble();
-        (trouble.error, trouble.rejected) = (Some(reason), true);
+        let extras = job.extras();
+        (extras.error, extras.rejected) = (Some(reason), true);
         self.lay_with_the_dead(number, now);
     }
 

@@ -3,39 +3,22 @@
 //! Each step at the locks is a call as any other: a crash point before it and one after it, and it waits once, so that
 //! others can run in between.
 
-use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::handler::{Attempt, HandlerOptions};
-use super::link::{Link, Standing};
-use crate::engine::state::{State, call_site, has_keys};
-use crate::search::choice::{Actor, Place, Point};
+use super::attempt::Attempt;
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit};
+use crate::engine::link::{Link, Liveness};
+use crate::engine::state::{State, call_site};
+use crate::search::choice::{Actor, Fault, Kind, Place};
 use crate::system::clock::{TimerId, Wake};
 use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
 use crate::system::queue::{Held, LockKey, Owner};
 use crate::system::timeline::{LockEvent, What};
 
-impl HandlerOptions<'_> {
-    /// Makes the jobs of this kind unique by a lock. A job that is enqueued before any process has said so takes none.
-    ///
-    /// # Panics
-    /// When the key is computed from another kind of job, or the settings contradict each other.
-    #[track_caller]
-    pub fn unique(self, unique: Unique) -> Self {
-        let kind = self.kind();
-        if let Some(nonsense) = unique.nonsense(kind) {
-            panic!("the lock of {kind} {nonsense}");
-        }
-        let unique = Arc::new(unique);
-        has_keys(self.shared(), kind, unique.clone());
-        self.register(|registered| registered.unique = Some(unique));
-        self
-    }
-}
-
 /// An attempt of a unique job: takes and gives back its locks around what the handler does.
-pub(super) fn guarded(
+pub(in crate::process) fn guarded(
     link: &Link,
     unique: &Arc<Unique>,
     payload: &str,
@@ -45,7 +28,7 @@ pub(super) fn guarded(
     let Some(key) = (unique.key)(payload) else { return run };
     let (kind, job) = {
         let state = link.shared().state();
-        let Actor::Attempt { job, .. } = state.actor else { return run };
+        let Actor::Attempt { job, .. } = state.actor() else { return run };
         (state.queue.job(job).kind, job)
     };
     let turn = Turn { link: link.clone(), unique: unique.clone(), kind, key, job, place };
@@ -103,40 +86,11 @@ impl Turn {
         operation: &'static str,
         mut act: impl FnMut(&mut State, &Context<'_>, &mut Wakes) -> Poll<R>,
     ) -> R {
-        let (site, place) = (call_site("locks".into(), operation.into()), Some(self.place));
-        let (mut begun, mut result) = (false, None);
-        poll_fn(|cx| {
-            match self.link.standing() {
-                Standing::Alive => {}
-                Standing::Dead => return self.link.cease(cx),
-                Standing::Falling => return Poll::Pending,
-            }
-            let mut state = self.link.shared().state();
-            if !begun {
-                let actor = state.actor;
-                state.timeline.called_from(actor, self.place, site);
-            }
-            let point = if result.is_some() { Point::After } else { Point::Before };
-            let dies = (!begun || result.is_some()) && self.link.crashes(&mut state, site, point, place);
-            if dies || state.stuck.is_some() {
-                drop(state);
-                return self.link.cease(cx);
-            }
-            begun = true;
-            if let Some(result) = result.take() {
-                return Poll::Ready(result);
-            }
+        let act = |state: &mut State, cx: &Context<'_>| {
             let mut wakes = Vec::new();
-            let acted = act(&mut state, cx, &mut wakes);
-            drop(state);
-            self.link.shared().wake(wakes);
-            if let Poll::Ready(acted) = acted {
-                result = Some(acted);
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await
+            (act(state, cx, &mut wakes), wakes)
+        };
+        Call::new(LockDoor { link: &self.link, operation, place: self.place, act }).await
     }
 
     /// Takes a lock, or says what becomes of the attempt that cannot have it.
@@ -194,6 +148,77 @@ impl Turn {
     }
 }
 
+/// The locks, as one step at them is taken.
+struct LockDoor<'t, A> {
+    link: &'t Link,
+    operation: &'static str,
+    place: Place,
+    act: A,
+}
+
+impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for LockDoor<'t, A> {
+    type Output = R;
+    type Visit<'v>
+        = LockVisit<'v, R>
+    where
+        Self: 'v;
+
+    fn link(&self) -> &Link {
+        self.link
+    }
+
+    fn open(&mut self) -> LockVisit<'_, R> {
+        LockVisit { link: self.link, operation: self.operation, place: self.place, result: PhantomData }
+    }
+
+    fn given(&mut self) -> R {
+        unreachable!("the test is no attempt")
+    }
+
+    fn after_death(&mut self) -> Option<R> {
+        None
+    }
+
+    fn resume(&mut self, _: Option<Fault>, cx: &mut Context<'_>) -> Resumed<R> {
+        let shared = self.link.shared();
+        let mut state = shared.state();
+        if state.stuck.is_some() {
+            return Resumed::Over;
+        }
+        let (acted, wakes) = (self.act)(&mut state, cx);
+        drop(state);
+        shared.wake(wakes);
+        match acted {
+            Poll::Ready(result) => Resumed::Ended(result),
+            Poll::Pending => Resumed::Waits,
+        }
+    }
+}
+
+struct LockVisit<'v, R> {
+    link: &'v Link,
+    operation: &'static str,
+    place: Place,
+    result: PhantomData<R>,
+}
+
+impl<'v, R> Visit<'v> for LockVisit<'v, R> {
+    type Output = R;
+
+    fn link(&self) -> &'v Link {
+        self.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("locks".into(), self.operation.into());
+        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::OfLock }
+    }
+
+    fn enter(self, _: Option<Fault>, _: &mut State) -> Entered<R> {
+        Entered::UnderWay
+    }
+}
+
 /// A lock that is given back however the handler ends: also when it panics. Not when the process dies.
 struct Holds<'t> {
     turn: &'t Turn,
@@ -204,7 +229,7 @@ struct Holds<'t> {
 impl Drop for Holds<'_> {
     fn drop(&mut self) {
         let link = &self.turn.link;
-        if self.is_held && link.standing() == Standing::Alive {
+        if self.is_held && link.liveness() == Liveness::Alive {
             let wakes = self.turn.give_back_now(&mut link.shared().state(), self.lock);
             link.shared().wake(wakes);
         }

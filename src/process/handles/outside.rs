@@ -4,20 +4,22 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use super::Process;
-use super::link::{Link, Standing};
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit, dies_waiting};
+use crate::engine::link::{Link, Liveness};
 use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
-use crate::engine::state::call_site;
-use crate::search::choice::{Fault, Kind, Name, Place, Point, Site, WaitKind};
-use crate::system::service::external_faults;
+use crate::engine::runtime;
+use crate::engine::state::{State, call_site};
+use crate::process::Process;
+use crate::search::choice::{Fault, FaultSet, Kind, Name, Place, WaitKind};
+use crate::system::service::{FaultPlan, external_faults};
 use crate::system::timeline::What;
-use crate::{engine::runtime, engine::slots};
 
 /// So often a call that is under way is looked at without a pause: most have ended by then.
 const GLANCES: u32 = 100;
@@ -115,52 +117,23 @@ struct Terms {
 
 /// A call to the outside. It does nothing unless awaited.
 #[must_use = "a call does nothing unless awaited"]
-pub struct OutsideCall<F: Future> {
-    terms: Terms,
-    future: Pin<Box<F>>,
-    fails_as: Option<fn(OutsideFault) -> F::Output>,
-    step: Step<F::Output>,
-}
+pub struct OutsideCall<F: Future>(Call<ExternalDoor<F>>);
 
 /// A call to the outside from code that blocks. It does nothing unless run.
 #[must_use = "a call does nothing unless `run`"]
-pub struct BlockingOutsideCall<W, R> {
-    terms: Terms,
-    work: W,
-    fails_as: Option<fn(OutsideFault) -> R>,
-}
-
-/// How far one call has come.
-enum Step<T> {
-    Begin,
-    UnderWay {
-        loses_reply: bool,
-        /// The ticket under which it waits for what others have.
-        waits: Option<u64>,
-        /// Somebody else drives the runtime: no time passes meanwhile.
-        held: Option<usize>,
-    },
-    /// It has ended; its reply is on its way.
-    Answering(T),
-    Done,
-}
-
-/// What is drawn where a call begins.
-enum Begun {
-    Died,
-    Goes { loses_reply: bool },
-    Unreachable,
-}
+pub struct BlockingOutsideCall<W, R>(Call<BlockingDoor<W, R>>)
+where
+    W: FnOnce() -> R;
 
 impl<F: Future> fmt::Debug for OutsideCall<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OutsideCall").field("terms", &self.terms).finish_non_exhaustive()
+        f.debug_struct("OutsideCall").field("terms", &self.0.door.terms).finish_non_exhaustive()
     }
 }
 
-impl<W, R> fmt::Debug for BlockingOutsideCall<W, R> {
+impl<R, W: FnOnce() -> R> fmt::Debug for BlockingOutsideCall<W, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BlockingOutsideCall").field("terms", &self.terms).finish_non_exhaustive()
+        f.debug_struct("BlockingOutsideCall").field("terms", &self.0.door.terms).finish_non_exhaustive()
     }
 }
 
@@ -185,7 +158,8 @@ impl Outside {
     #[track_caller]
     pub fn call<F: Future>(&self, operation: impl Into<Name>, future: F) -> OutsideCall<F> {
         let terms = self.terms(operation.into(), Place::caller());
-        OutsideCall { terms, future: Box::pin(future), fails_as: None, step: Step::Begin }
+        let (future, fails_as) = (Box::pin(future), None);
+        OutsideCall(Call::new(ExternalDoor { terms, future, fails_as, waits: None, held: None }))
     }
 
     /// A call from code that blocks: `work` is what really happens, once this is [`run`](BlockingOutsideCall::run). It
@@ -197,7 +171,7 @@ impl Outside {
         work: W,
     ) -> BlockingOutsideCall<W, R> {
         let terms = self.terms(operation.into(), Place::caller());
-        BlockingOutsideCall { terms, work, fails_as: None }
+        BlockingOutsideCall(Call::new(BlockingDoor { terms, work: Some(work), fails_as: None }))
     }
 
     fn terms(&self, operation: Name, place: Place) -> Terms {
@@ -267,54 +241,29 @@ impl Outside {
 }
 
 impl Terms {
-    fn site(&self) -> Site {
-        call_site(self.outside.system.name, self.operation)
-    }
-
-    /// What comes before the real thing. `may_fail`: it is said how a failure looks.
-    fn begin(&self, may_fail: bool) -> Begun {
-        let Self { outside: Outside { link, system }, operation, place, reads } = self;
-        let (site, service, operation, place) = (self.site(), system.name, *operation, *place);
+    /// The first half of a call. `may_fail`: it is stated how a failure looks.
+    fn open<T>(&self, may_fail: bool) -> ExternalVisit<'_, T> {
         // What it touches there nobody knows.
-        link.shared().reduce_no_more();
-        let mut state = link.shared().state();
-        link.speak(&mut state, |state| {
-            link.admit(state, service.as_str());
-            state.timeline.called_from(state.actor, place, site);
-            state.calls_outside(service, operation, place);
-            state.note(|| What::Called { service, operation, request: String::new(), place });
-            if link.crashes(state, site, Point::Before, Some(place)) || state.stuck.is_some() {
-                return Begun::Died;
-            }
-            if !may_fail {
-                return Begun::Goes { loses_reply: false };
-            }
-            let fault = state.draw_fault(Kind::Fault, site, external_faults(!*reads), place);
-            match fault {
-                _ if state.stuck.is_some() => Begun::Died,
-                None => Begun::Goes { loses_reply: false },
-                Some(Fault::ReplyLost) => Begun::Goes { loses_reply: true },
-                Some(_) => Begun::Unreachable,
-            }
-        })
+        self.outside.link.shared().reduce_no_more();
+        ExternalVisit { terms: self, may_fail, output: PhantomData }
     }
 
-    /// The crash points between what happened and the caller's going on. True: the process has died, or the run is over.
-    fn died_answering(&self) -> bool {
-        let link = &self.outside.link;
-        let (site, place) = (self.site(), Some(self.place));
-        let mut state = link.shared().state();
-        link.speak(&mut state, |state| {
-            (!self.reads && link.crashes(state, site, Point::Happened, place))
-                || link.crashes(state, site, Point::Replied, place)
-                || state.stuck.is_some()
-        })
+    /// What the caller sees: what came of the real thing, unless its reply is lost.
+    fn end<T>(&self, output: T, fault: Option<Fault>, fails_as: Option<fn(OutsideFault) -> T>) -> T {
+        self.outside.link.shared().outside.stir();
+        let lost = fails_as.filter(|_| fault.is_some());
+        lost.map_or(output, |fails_as| self.fail(OutsideFault::ReplyLost, fails_as))
+    }
+
+    fn fail<T>(&self, fault: OutsideFault, fails_as: fn(OutsideFault) -> T) -> T {
+        self.note_fault(fault);
+        fails_as(fault)
     }
 
     fn note_fault(&self, fault: OutsideFault) {
         let link = &self.outside.link;
         let mut state = link.shared().state();
-        link.speak(&mut state, |state| state.note(|| What::Replied { reply: Err(fault.to_string()) }));
+        link.as_caller(&mut state, |state| state.note(|| What::Replied { reply: Err(fault.to_string()) }));
     }
 
     /// How many calls wait for a lock, if somebody can tell.
@@ -328,57 +277,171 @@ impl Terms {
         let Self { outside: Outside { system, .. }, operation, place, .. } = self;
         let shared = link.shared();
         let mut state = shared.state();
-        let (task, _) = state.task?;
-        let (actor, wake) = (state.actor, shared.wake_of(&state, cx));
+        let task = state.task()?;
+        let (actor, wake) = (state.actor(), shared.wake_of(&state, cx));
         let (system, operation, place) = (system.clone(), *operation, *place);
         let waiting = Waiting { ticket: 0, system, operation, place, actor, task, wake, is_locked };
         let text = format!("waits {}", waiting.why());
         state.note(|| What::Remarked { text });
-        let site = Site::Wait(WaitKind::External);
-        state.timeline.called_from(actor, place, site);
-        let dies = link.crashes(&mut state, site, Point::Before, Some(place)) || !state.step();
+        let dies = dies_waiting(link, &mut state, WaitKind::External, place);
         (!dies).then(|| shared.outside.wait(waiting))
     }
-}
-
-/// What has come of waiting for a call that is under way.
-enum Waited<T> {
-    Ended(T),
-    /// The process has died, or the run is stuck.
-    Over,
-    /// It goes on only when others have gone on.
-    Waits,
 }
 
 impl<F: Future> OutsideCall<F> {
     /// It changes nothing: that it happened and that its reply got lost makes no difference, except to its caller.
     pub fn reads(mut self) -> Self {
-        self.terms.reads = true;
+        self.0.door.terms.reads = true;
         self
     }
 
     /// Says how it looks to the caller when the call fails: then that is explored. See [`OutsideFault`], which an
     /// [`io::Error`] can be made from, as most clients have an error for.
     pub fn fails_as(mut self, failure: fn(OutsideFault) -> F::Output) -> Self {
-        self.fails_as = Some(failure);
+        self.0.door.fails_as = Some(failure);
+        self
+    }
+}
+
+impl<F: Future> Future for OutsideCall<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<R, W: FnOnce() -> R> BlockingOutsideCall<W, R> {
+    /// It changes nothing: that it happened and that its reply got lost makes no difference, except to its caller.
+    pub fn reads(mut self) -> Self {
+        self.0.door.terms.reads = true;
         self
     }
 
+    /// Says how it looks to the caller when the call fails: then that is explored.
+    ///
+    /// In a destructor it should always be said: one that runs because its process dies must be given something, and
+    /// nothing may come of it.
+    pub fn fails_as(mut self, failure: fn(OutsideFault) -> R) -> Self {
+        self.0.door.fails_as = Some(failure);
+        self
+    }
+
+    /// Makes the call. A crash unwinds.
+    pub fn run(self) -> R {
+        self.0.block()
+    }
+}
+
+/// An external system, as the first half of a call reaches it.
+struct ExternalVisit<'v, T> {
+    terms: &'v Terms,
+    may_fail: bool,
+    output: PhantomData<T>,
+}
+
+impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
+    type Output = T;
+
+    fn link(&self) -> &'v Link {
+        &self.terms.outside.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let Terms { outside: Outside { system, .. }, operation, place, reads } = self.terms;
+        let reply = if *reads { Reply::OfRead } else { Reply::OfWrite };
+        CallSpec { site: call_site(system.name, *operation), place: *place, faults: Kind::Fault, reply }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        let Terms { outside: Outside { system, .. }, operation, place, .. } = self.terms;
+        let (service, operation, place) = (system.name, *operation, *place);
+        state.calls_outside(service, operation, place);
+        state.note(|| What::Called { service, operation, request: String::new(), place });
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(match self.may_fail {
+            true => external_faults(!self.terms.reads),
+            false => FaultSet::NONE,
+        })
+    }
+
+    fn enter(self, _: Option<Fault>, _: &mut State) -> Entered<T> {
+        Entered::UnderWay
+    }
+}
+
+/// An external system, as one call reaches it.
+struct ExternalDoor<F: Future> {
+    terms: Terms,
+    future: Pin<Box<F>>,
+    fails_as: Option<fn(OutsideFault) -> F::Output>,
+    /// The ticket under which it waits for what others have.
+    waits: Option<u64>,
+    /// Somebody else drives the runtime: no time passes meanwhile.
+    held: Option<usize>,
+}
+
+impl<F: Future> Door for ExternalDoor<F> {
+    type Output = F::Output;
+    type Visit<'v>
+        = ExternalVisit<'v, F::Output>
+    where
+        Self: 'v;
+
+    fn link(&self) -> &Link {
+        &self.terms.outside.link
+    }
+
+    fn open(&mut self) -> ExternalVisit<'_, F::Output> {
+        self.terms.open(self.fails_as.is_some())
+    }
+
+    fn given(&mut self) -> F::Output {
+        runtime::wait(self.future.as_mut())
+    }
+
+    fn after_death(&mut self) -> Option<F::Output> {
+        self.fails_as.map(|fails_as| fails_as(OutsideFault::Unreachable))
+    }
+
+    fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> Resumed<F::Output> {
+        if let (Some(Fault::Unreachable), Some(fails_as)) = (fault, self.fails_as) {
+            return Resumed::Ended(self.terms.fail(OutsideFault::Unreachable, fails_as));
+        }
+        let resumed = match runtime::is_driven_here() {
+            true => self.poll_held(cx),
+            false => self.go_on(cx),
+        };
+        match resumed {
+            Resumed::Ended(output) => {
+                self.release();
+                Resumed::Ended(self.terms.end(output, fault, self.fails_as))
+            }
+            other => other,
+        }
+    }
+}
+
+impl<F: Future> ExternalDoor<F> {
     /// Has the real thing go on until it has ended, or cannot without others.
-    fn go_on(&mut self, waits: Option<u64>, cx: &Context<'_>) -> Waited<F::Output> {
-        let Self { terms, future, .. } = self;
+    fn go_on(&mut self, cx: &Context<'_>) -> Resumed<F::Output> {
+        let Self { terms, future, waits, .. } = self;
         let (link, system) = (&terms.outside.link, &terms.outside.system);
         let shared = link.shared();
         let mut began = None;
         for glances in 0_u32.. {
             if let Poll::Ready(output) = runtime::glance(|cx| future.as_mut().poll(cx)) {
-                return Waited::Ended(output);
+                return Resumed::Ended(output);
             }
-            if link.standing() != Standing::Alive || shared.state().stuck.is_some() {
-                return Waited::Over;
+            if link.liveness() != Liveness::Alive || shared.state().stuck.is_some() {
+                return Resumed::Over;
             }
-            if waits.is_some() && glances >= GLANCES_AGAIN {
-                return Waited::Waits;
+            if let Some(ticket) = waits.filter(|_| glances >= GLANCES_AGAIN) {
+                let wake = shared.wake_of(&shared.state(), cx);
+                shared.outside.wait_on(ticket, wake);
+                return Resumed::Waits;
             }
             if glances < GLANCES {
                 thread::yield_now();
@@ -391,194 +454,89 @@ impl<F: Future> OutsideCall<F> {
                 let is_locked = terms.locked().is_some_and(|locked| locked > others);
                 let waited = began.get_or_insert_with(real_time).elapsed();
                 if is_locked || waited > system.said().patience {
-                    return match terms.wait(is_locked, cx) {
-                        Some(ticket) => {
-                            if let Step::UnderWay { waits, .. } = &mut self.step {
-                                *waits = Some(ticket);
-                            }
-                            Waited::Waits
-                        }
-                        None => Waited::Over,
-                    };
+                    *waits = terms.wait(is_locked, cx);
+                    return if waits.is_some() { Resumed::Waits } else { Resumed::Over };
                 }
             }
         }
         unreachable!("patience ends before numbers do")
     }
 
-    fn end(&mut self, output: F::Output, cx: &Context<'_>) {
-        let loses_reply = matches!(self.step, Step::UnderWay { loses_reply: true, .. });
-        self.release();
-        self.terms.outside.link.shared().outside.stir();
-        let lost = self.fails_as.filter(|_| loses_reply);
-        let output = lost.map_or(output, |fails_as| {
-            self.terms.note_fault(OutsideFault::ReplyLost);
-            fails_as(OutsideFault::ReplyLost)
-        });
-        self.answer(output, cx);
-    }
-
-    /// The reply is on its way: the caller goes on when it is its turn.
-    fn answer(&mut self, output: F::Output, cx: &Context<'_>) {
-        self.step = Step::Answering(output);
-        cx.waker().wake_by_ref();
-    }
-
     /// It is under way no more.
     fn release(&mut self) {
-        if let Step::UnderWay { waits, held, .. } = &mut self.step {
-            let outside = &self.terms.outside.link.shared().outside;
-            waits.take().into_iter().for_each(|ticket| outside.stop_waiting(ticket));
-            held.take().into_iter().for_each(|host| outside.let_go(host));
-        }
-    }
-
-    fn begin(&mut self) -> Option<()> {
-        let may_fail = self.fails_as.is_some();
-        match (self.terms.begin(may_fail), self.fails_as) {
-            (Begun::Died, _) => return None,
-            (Begun::Unreachable, Some(fails_as)) => {
-                self.terms.note_fault(OutsideFault::Unreachable);
-                self.step = Step::Answering(fails_as(OutsideFault::Unreachable));
-            }
-            (Begun::Unreachable, None) => unreachable!("what cannot fail does not"),
-            (Begun::Goes { loses_reply }, _) => {
-                self.step = Step::UnderWay { loses_reply, waits: None, held: None };
-            }
-        }
-        Some(())
+        let outside = &self.terms.outside.link.shared().outside;
+        self.waits.take().into_iter().for_each(|ticket| outside.stop_waiting(ticket));
+        self.held.take().into_iter().for_each(|host| outside.let_go(host));
     }
 
     /// Polled inside of a runtime that is running: whoever runs it waits for it, and time stands still.
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Resumed<F::Output> {
         if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
-            return Poll::Ready(output);
+            return Resumed::Ended(output);
         }
         let link = &self.terms.outside.link;
-        if let (Step::UnderWay { held, .. }, Some(life)) = (&mut self.step, link.life()) {
-            if held.is_none() {
-                link.shared().outside.hold(life.index);
-                *held = Some(life.index);
-                link.shared().woken.stir();
-            }
+        if let (None, Some(life)) = (self.held, link.life()) {
+            link.shared().outside.hold(life.index);
+            self.held = Some(life.index);
+            link.shared().woken.stir();
         }
-        Poll::Pending
+        Resumed::Waits
     }
 }
 
-/// Nothing in it is pinned but what has a box of its own.
-impl<F: Future> Unpin for OutsideCall<F> {}
-
-impl<F: Future> Future for OutsideCall<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let link = this.terms.outside.link.clone();
-        if link.is_given() {
-            return Poll::Ready(runtime::wait(this.future.as_mut()));
-        }
-        match (link.standing(), this.fails_as) {
-            (Standing::Alive, _) => {}
-            // What a destructor asks for comes to nothing.
-            (Standing::Falling, Some(fails_as)) => return Poll::Ready(fails_as(OutsideFault::Unreachable)),
-            (Standing::Falling, None) => return Poll::Pending,
-            (Standing::Dead, _) => return link.cease(cx),
-        }
-        if matches!(this.step, Step::Begin) {
-            if this.begin().is_none() {
-                return link.cease(cx);
-            }
-            if matches!(this.step, Step::Answering(_)) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-        if let Step::UnderWay { waits, .. } = this.step {
-            if runtime::is_driven_here() {
-                if let Poll::Ready(output) = this.poll_held(cx) {
-                    this.end(output, cx);
-                }
-                return Poll::Pending;
-            }
-            match this.go_on(waits, cx) {
-                Waited::Ended(output) => this.end(output, cx),
-                Waited::Waits => {
-                    if let Some(ticket) = waits {
-                        let shared = link.shared();
-                        let wake = shared.wake_of(&shared.state(), cx);
-                        shared.outside.wait_on(ticket, wake);
-                    }
-                }
-                Waited::Over => return link.cease(cx),
-            }
-            return Poll::Pending;
-        }
-        if this.terms.died_answering() {
-            return link.cease(cx);
-        }
-        match std::mem::replace(&mut this.step, Step::Done) {
-            Step::Answering(output) => Poll::Ready(output),
-            _ => panic!("a call was polled after it had ended"),
-        }
-    }
-}
-
-impl<F: Future> Drop for OutsideCall<F> {
+impl<F: Future> Drop for ExternalDoor<F> {
     fn drop(&mut self) {
         self.release();
     }
 }
 
-impl<R, W: FnOnce() -> R> BlockingOutsideCall<W, R> {
-    /// It changes nothing: that it happened and that its reply got lost makes no difference, except to its caller.
-    pub fn reads(mut self) -> Self {
-        self.terms.reads = true;
-        self
+/// An external system, as one call of code that blocks reaches it.
+struct BlockingDoor<W, R> {
+    terms: Terms,
+    /// Until it is done.
+    work: Option<W>,
+    fails_as: Option<fn(OutsideFault) -> R>,
+}
+
+impl<R, W: FnOnce() -> R> Door for BlockingDoor<W, R> {
+    type Output = R;
+    type Visit<'v>
+        = ExternalVisit<'v, R>
+    where
+        Self: 'v;
+
+    fn link(&self) -> &Link {
+        &self.terms.outside.link
     }
 
-    /// Says how it looks to the caller when the call fails: then that is explored.
-    pub fn fails_as(mut self, failure: fn(OutsideFault) -> R) -> Self {
-        self.fails_as = Some(failure);
-        self
+    fn open(&mut self) -> ExternalVisit<'_, R> {
+        self.terms.open(self.fails_as.is_some())
     }
 
-    /// Makes the call. A crash unwinds.
-    pub fn run(self) -> R {
-        let Self { terms, work, fails_as } = self;
-        let link = &terms.outside.link;
-        if link.is_given() {
-            return work();
+    fn given(&mut self) -> R {
+        self.work.take().expect("a call is made once")()
+    }
+
+    fn after_death(&mut self) -> Option<R> {
+        self.fails_as.map(|fails_as| fails_as(OutsideFault::Unreachable))
+    }
+
+    /// On the thread of a slot, which the work blocks.
+    fn resume(&mut self, fault: Option<Fault>, _: &mut Context<'_>) -> Resumed<R> {
+        if runtime::is_driven_here() {
+            return Resumed::Ended(self.work(fault));
         }
-        match (link.standing(), fails_as) {
-            (Standing::Alive, _) => {}
-            (Standing::Falling, Some(fails_as)) => return fails_as(OutsideFault::Unreachable),
-            // A destructor cannot unwind, and nobody has said what else it could be given.
-            (Standing::Falling, None) => return work(),
-            (Standing::Dead, _) => link.unwind(),
+        match runtime::glance(|_| Poll::Ready(self.work(fault))) {
+            Poll::Ready(output) => Resumed::Ended(output),
+            Poll::Pending => unreachable!("work that blocks has ended when it returns"),
         }
-        if slots::is_here() {
-            let (link, future) = (link.clone(), Box::pin(async move { work() }));
-            return link.wait_for(OutsideCall { terms, future, fails_as, step: Step::Begin });
+    }
+
+    fn work(&mut self, fault: Option<Fault>) -> R {
+        if let (Some(Fault::Unreachable), Some(fails_as)) = (fault, self.fails_as) {
+            return self.terms.fail(OutsideFault::Unreachable, fails_as);
         }
-        let output = match (terms.begin(fails_as.is_some()), fails_as) {
-            (Begun::Died, _) | (Begun::Unreachable, None) => link.unwind(),
-            (Begun::Unreachable, Some(fails_as)) => {
-                terms.note_fault(OutsideFault::Unreachable);
-                fails_as(OutsideFault::Unreachable)
-            }
-            (Begun::Goes { loses_reply }, _) => {
-                let output = work();
-                link.shared().outside.stir();
-                fails_as.filter(|_| loses_reply).map_or(output, |fails_as| {
-                    terms.note_fault(OutsideFault::ReplyLost);
-                    fails_as(OutsideFault::ReplyLost)
-                })
-            }
-        };
-        if terms.died_answering() {
-            link.unwind()
-        }
-        output
+        let output = self.work.take().expect("a call is made once")();
+        self.terms.end(output, fault, self.fails_as)
     }
 }

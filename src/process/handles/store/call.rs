@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::Transaction;
+use crate::engine::call::dies_waiting;
+use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{State, Stuck, lock};
 use crate::engine::steps::Thing;
-use crate::process::client::{Call, Client};
-use crate::process::link::{Link, Standing};
-use crate::search::choice::{Place, Point, Site, WaitKind};
+use crate::process::handles::client::{Call, Client};
+use crate::search::choice::{Place, WaitKind};
 use crate::system::connections::{Awaited, Owner, Ticket};
 use crate::system::effect::fingerprint;
 use crate::system::service::store::{Database, Reply, StoreError, TxId};
@@ -44,7 +45,7 @@ pub(super) enum Admission {
 /// Who speaks through a link, if it is a process.
 pub(super) fn owner(link: &Link, state: &mut State) -> Option<Owner> {
     let life = link.life()?;
-    let actor = life.speak(state, |state| state.actor);
+    let actor = life.as_caller(state, |state| state.actor());
     Some(Owner { process: life.process, incarnation: life.incarnation, actor })
 }
 
@@ -60,19 +61,17 @@ pub(super) fn wait(
     let state = &mut *guard;
     let owner = owner(link, state)?;
     if waited.is_none() {
-        let site = Site::Wait(match awaited {
+        let kind = match awaited {
             Awaited::Connection => WaitKind::Connection,
             Awaited::Row { .. } => WaitKind::Row,
-        });
-        let dies = link.speak(state, |state| {
-            state.timeline.called_from(state.actor, place, site);
+        };
+        link.as_caller(state, |state| {
             if state.timeline.is_recording() {
                 let text = format!("waits {}", state.connections.why_waits(&owner, &awaited, place));
                 state.note(|| What::Remarked { text });
             }
-            link.crashes(state, site, Point::Before, Some(place)) || !state.step()
         });
-        if dies {
+        if dies_waiting(link, state, kind, place) {
             return None;
         }
     }
@@ -131,11 +130,11 @@ impl<'t, T> StoreCall<'t, T> {
     /// dead process.
     fn admit(&mut self) -> Admission {
         let Ok(call) = &self.call else { return Admission::Yes };
-        let (link, place) = (&call.client.link, call.place);
-        if link.is_given() || link.standing() != Standing::Alive {
+        let (link, place) = (&call.client().link, call.place());
+        if link.is_given() || link.liveness() != Liveness::Alive {
             return Admission::Yes;
         }
-        let mut door = lock(&call.client.door);
+        let mut door = lock(&call.client().door);
         let mut state = link.shared().state();
         if self.transaction.is_none() && self.connection.is_none() && state.connections.is_limited() {
             let Some(owner) = owner(link, &mut state) else { return Admission::Yes };
@@ -169,16 +168,16 @@ impl<'t, T> StoreCall<'t, T> {
     fn stop_waiting(&mut self) {
         let (Ok(call), Some(wait)) = (&self.call, self.wait.take()) else { return };
         if let Some(transaction) = self.transaction {
-            lock(&call.client.door).service.goes_on(transaction);
+            lock(&call.client().door).service.goes_on(transaction);
         }
-        let shared = call.client.link.shared();
+        let shared = call.client().link.shared();
         let wakes = shared.state().connections.stop_waiting(wait);
         shared.wake(wakes);
     }
 
     fn disconnect(&mut self) {
         let (Ok(call), Some(connection)) = (&self.call, self.connection.take()) else { return };
-        let shared = call.client.link.shared();
+        let shared = call.client().link.shared();
         let wakes = shared.state().connections.disconnect(connection);
         shared.wake(wakes);
     }
@@ -186,12 +185,12 @@ impl<'t, T> StoreCall<'t, T> {
     /// The call is refused before it begins: the transaction is the victim of a deadlock.
     fn refused<R>(&mut self, error: StoreError) -> Result<R, StoreError> {
         if let Ok(call) = &self.call {
-            let mut state = call.client.link.shared().state();
-            call.client.link.speak(&mut state, |state| {
+            let mut state = call.client().link.shared().state();
+            call.client().link.as_caller(&mut state, |state| {
                 state.note(|| What::Replied { reply: Err(error.to_string()) });
             });
             drop(state);
-            wake_released(&call.client);
+            wake_released(call.client());
         }
         self.stop_waiting();
         Err(error)
@@ -200,10 +199,10 @@ impl<'t, T> StoreCall<'t, T> {
     /// What a call says when it has ended. A transaction whose connection was lost is rolled back.
     fn ended(&mut self, result: Result<Reply, crate::ServiceError>) -> Result<T, StoreError> {
         if let (true, Ok(call)) = (self.transaction.is_some() || self.connection.is_some(), &self.call) {
-            call.client.link.shared().touch(Thing::Rows, true);
+            call.client().link.shared().touch(Thing::Rows, true);
         }
         if let (Err(_), Some(transaction), Ok(call)) = (&result, self.transaction, &self.call) {
-            roll_back(&call.client, transaction);
+            roll_back(call.client(), transaction);
         }
         self.disconnect();
         self.ends = None;
@@ -214,12 +213,11 @@ impl<'t, T> StoreCall<'t, T> {
     }
 
     /// Makes the call from code that blocks.
-    #[track_caller]
     pub(super) fn block(mut self) -> Result<T, StoreError> {
         if let Ok(call) = &self.call {
-            let link = call.client.link.clone();
+            let link = call.client().link.clone();
             link.arrive();
-            if slots::is_here() && link.standing() == Standing::Alive {
+            if slots::is_here() && link.liveness() == Liveness::Alive {
                 return link.wait_for(self);
             }
         }
@@ -227,15 +225,14 @@ impl<'t, T> StoreCall<'t, T> {
             Admission::Yes => {}
             Admission::Refused(error) => return self.refused(error),
             Admission::Waits(awaited) => match &self.call {
-                Ok(call) => stuck(&call.client.link, &awaited, call.place),
+                Ok(call) => stuck(&call.client().link, &awaited, call.place()),
                 Err(error) => return Err(error.clone()),
             },
         }
         let call = self.call.as_mut().map_err(|error| error.clone())?;
-        let Some(request) = call.take_request() else { unreachable!("the call has not begun") };
-        let result = call.client.call_blocking(request);
+        let result = call.block();
         if self.transaction.is_some() {
-            wake_released(&call.client);
+            wake_released(call.client());
         }
         self.ended(result)
     }
@@ -255,8 +252,8 @@ impl<T> Future for StoreCall<'_, T> {
                 Admission::Refused(error) => return Poll::Ready(this.refused(error)),
                 Admission::Waits(awaited) => {
                     let Ok(call) = &this.call else { unreachable!("without a call nothing is waited for") };
-                    match wait(&call.client.link, this.wait, awaited, call.place, cx) {
-                        None => return call.client.link.cease(cx),
+                    match wait(&call.client().link, this.wait, awaited, call.place(), cx) {
+                        None => return call.client().link.pend_or_unwind(cx),
                         waiting => this.wait = waiting,
                     }
                     return Poll::Pending;
@@ -269,7 +266,7 @@ impl<T> Future for StoreCall<'_, T> {
         };
         let polled = Pin::new(&mut *call).poll(cx);
         if this.transaction.is_some() {
-            wake_released(&call.client);
+            wake_released(call.client());
         }
         polled.map(|result| this.ended(result))
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::Process;
+use crate::process::Process;
 use crate::search::choice::Name;
 
 /// The queues that a process serves.

@@ -9,11 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::call::{self, StoreCall};
 use super::{Unpack, calls, encode, unpack};
+use crate::engine::link::Liveness;
 use crate::engine::slots;
 use crate::engine::state::lock;
 use crate::engine::steps::Thing;
-use crate::process::client::Client;
-use crate::process::link::Standing;
+use crate::process::handles::client::Client;
 use crate::search::choice::Place;
 use crate::system::connections::{Awaited, Ticket};
 use crate::system::service::store::{Ask, Database, Isolation, Request, Row, StoreError, TxId};
@@ -39,7 +39,7 @@ impl Begin {
         let Self { client, isolation, place, .. } = self;
         let link = &client.link;
         let mut door = lock(&client.door);
-        if link.is_given() || link.standing() != Standing::Alive {
+        if link.is_given() || link.liveness() != Liveness::Alive {
             let id = door.service.begin(*isolation);
             return Some(Transaction { client: client.clone(), id, connection: None });
         }
@@ -53,7 +53,7 @@ impl Begin {
         let id = door.service.begin(*isolation);
         let connection =
             owner.and_then(|owner| state.connections.connect(owner, Some(id), *place, self.wait.take()));
-        link.speak(state, |state| {
+        link.as_caller(state, |state| {
             state.note(|| What::Remarked { text: format!("begins {id}, {isolation}") });
         });
         Some(Transaction { client: client.clone(), id, connection })
@@ -63,7 +63,7 @@ impl Begin {
     pub(super) fn block(mut self) -> Transaction {
         let link = self.client.link.clone();
         link.arrive();
-        if slots::is_here() && link.standing() == Standing::Alive {
+        if slots::is_here() && link.liveness() == Liveness::Alive {
             return link.wait_for(self);
         }
         match self.begin() {
@@ -78,13 +78,13 @@ impl Future for Begin {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Transaction> {
         let this = &mut *self;
-        if this.client.link.standing() == Standing::Dead {
-            return this.client.link.cease(cx);
+        if this.client.link.liveness() == Liveness::Dead {
+            return this.client.link.pend_or_unwind(cx);
         }
         match this.begin() {
             Some(transaction) => Poll::Ready(transaction),
             None => match call::wait(&this.client.link, this.wait, Awaited::Connection, this.place, cx) {
-                None => this.client.link.cease(cx),
+                None => this.client.link.pend_or_unwind(cx),
                 waiting => {
                     this.wait = waiting;
                     Poll::Pending

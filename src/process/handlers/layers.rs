@@ -15,16 +15,13 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Process;
-use super::blocking::Around;
-use super::handler::{Attempt, Handler, HandlerOptions, Registered, Start};
-use super::link::Link;
-use super::unique::guarded;
+use super::attempt::{Around, Attempt, Handler};
+use crate::engine::link::Link;
 use crate::engine::panics;
 use crate::system::job::{JobError, JobFailure, JobView};
 
 /// An error of whatever layer, boxed as tower's layers do.
-type BoxError = Box<dyn Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// An attempt on its way through the layers to its handler.
 #[derive(Clone, Debug)]
@@ -34,8 +31,8 @@ pub struct Perform {
     pub job: JobView,
     /// What the layers around its enqueue have put beside its payload.
     pub context: BTreeMap<String, Value>,
-    around: Around,
-    link: Link,
+    pub(super) around: Around,
+    pub(super) link: Link,
 }
 
 impl Perform {
@@ -61,12 +58,12 @@ pub struct Retries {
 
 impl Retries {
     /// Whether a failure now is the last: the job is then tried no more. What
-    /// [`on_failure`](HandlerOptions::on_failure) decides is decided later, and not known here.
+    /// [`on_failure`](crate::HandlerOptions::on_failure) decides is decided later, and not known here.
     pub fn are_used_up(&self) -> bool {
         let state = self.link.shared().state();
         let job = state.queue.job(self.job);
         let now = state.clock.now();
-        let since = job.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or(now);
+        let since = job.extras.as_ref().and_then(|extras| extras.since).unwrap_or(now);
         state.retry_policy(self.job).is_exhausted(job.failures(), now - since)
     }
 }
@@ -125,14 +122,14 @@ impl Future for PerformFuture {
 }
 
 /// A service of whatever type around perform.
-trait Stack {
+pub(super) trait Stack {
     fn cloned(&self) -> Box<dyn Stack>;
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>>;
     fn call(&mut self, request: Perform) -> Attempt;
 }
 
 /// A layer around a stack, whatever its type.
-pub(super) type WrapPerform = Box<dyn Fn(PerformService) -> PerformService>;
+pub(in crate::process) type WrapPerform = Box<dyn Fn(PerformService) -> PerformService>;
 
 struct Layered<S>(S);
 
@@ -156,7 +153,7 @@ where
 
 /// The innermost service of one kind: its handler.
 #[derive(Clone)]
-struct Innermost(Rc<dyn Handler>);
+pub(super) struct Innermost(pub(super) Rc<dyn Handler>);
 
 impl Stack for Innermost {
     fn cloned(&self) -> Box<dyn Stack> {
@@ -196,7 +193,7 @@ impl Stack for Innermost {
 
 /// The stacks of all kinds that a process handles: what the layers around all of them wrap.
 #[derive(Clone)]
-struct Router(Rc<Vec<(Vec<&'static str>, PerformService)>>);
+pub(super) struct Router(pub(super) Rc<Vec<(Vec<&'static str>, PerformService)>>);
 
 impl Stack for Router {
     fn cloned(&self) -> Box<dyn Stack> {
@@ -215,7 +212,7 @@ impl Stack for Router {
 }
 
 /// Waits until the service is ready, then calls it.
-fn attempt(mut service: PerformService, request: Perform) -> Attempt {
+pub(super) fn attempt(mut service: PerformService, request: Perform) -> Attempt {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
@@ -224,13 +221,13 @@ fn attempt(mut service: PerformService, request: Perform) -> Attempt {
 
 /// Layers and what they make of the service that they are put around, once they have.
 #[derive(Default)]
-pub(super) struct Layers {
+pub(in crate::process) struct Layers {
     layers: Vec<WrapPerform>,
     built: RefCell<Option<PerformService>>,
 }
 
 impl Layers {
-    pub(super) fn push<L>(&mut self, layer: L)
+    pub(in crate::process) fn push<L>(&mut self, layer: L)
     where
         L: Layer<PerformService> + 'static,
         L::Service: Service<Perform, Error: Into<BoxError>, Future: 'static> + Clone + 'static,
@@ -238,104 +235,18 @@ impl Layers {
         self.layers.push(Box::new(move |inner| service(Layered(layer.layer(inner)))));
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::process) fn is_empty(&self) -> bool {
         self.layers.is_empty()
     }
 
     /// The layers around `innermost`, the first one added on the outside.
-    fn around(&self, innermost: impl FnOnce() -> PerformService) -> PerformService {
+    pub(super) fn around(&self, innermost: impl FnOnce() -> PerformService) -> PerformService {
         let mut built = self.built.borrow_mut();
         let built = built.get_or_insert_with(|| self.layers.iter().rev().fold(innermost(), |s, l| l(s)));
         built.clone()
     }
 }
 
-fn service(stack: impl Stack + 'static) -> PerformService {
+pub(super) fn service(stack: impl Stack + 'static) -> PerformService {
     PerformService { inner: SendWrapper::new(Box::new(stack)) }
-}
-
-impl Process {
-    /// Puts a [`tower::Layer`](Layer) around each attempt of every kind of job that this process performs. Layers of one
-    /// kind ([`HandlerOptions::layer`]) lie inside of it; of several, the first one added is the outermost.
-    ///
-    /// The layer's service has an attempt ([`Perform`]) for request and nothing for response; its error becomes the
-    /// failure of the attempt. Each attempt has a clone of the stack, waits until that is ready, then calls it. It is
-    /// the same in `check`, in drains, in fake and in inline mode.
-    ///
-    #[cfg_attr(feature = "tokio", doc = "```")]
-    #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
-    /// use std::time::Duration;
-    /// use retryproof::World;
-    /// use tower::timeout::TimeoutLayer;
-    ///
-    /// let world = World::fake();
-    /// world.process("worker", |p| {
-    ///     let clock = p.clock();
-    ///     p.layer(TimeoutLayer::new(Duration::from_secs(10)));
-    ///     p.handle(async move |seconds: u64| clock.sleep(Duration::from_secs(seconds)).await);
-    /// });
-    /// world.enqueue(60_u64);
-    /// assert_eq!(world.drain_all().run().unwrap_err().to_string(), "job#1 u64 failed: request timed out");
-    /// ```
-    pub fn layer<L>(&self, layer: L) -> &Self
-    where
-        L: Layer<PerformService> + 'static,
-        L::Service: Service<Perform, Error: Into<BoxError>, Future: 'static> + Clone + 'static,
-    {
-        self.layers.borrow_mut().push(layer);
-        self
-    }
-
-    /// Begins an attempt of a job, inside of the layers that there are around it.
-    pub(crate) fn start(&self, job: u32, kind: &str, payload: &str) -> Option<Start> {
-        let (handlers, layers) = (self.handlers.borrow(), self.layers.borrow());
-        let registered = handlers.iter().find(|handler| handler.handles(kind))?;
-        if layers.is_empty() && registered.layers.is_empty() {
-            let begun = registered.handler.clone().start(job, payload, Around::default());
-            return Some((begun.map(|run| self.past_locks(registered, payload, run)), registered.place));
-        }
-        let stack_of = |registered: &Registered| {
-            registered.layers.around(|| service(Innermost(registered.handler.clone())))
-        };
-        let stack = if layers.is_empty() {
-            stack_of(registered)
-        } else {
-            layers.around(|| {
-                let stacks = handlers.iter().map(|registered| (registered.kinds(), stack_of(registered)));
-                service(Router(Rc::new(stacks.collect())))
-            })
-        };
-        let run = attempt(stack, self.request(job, payload));
-        Some((Ok(self.past_locks(registered, payload, run)), registered.place))
-    }
-
-    /// The locks of a unique job lie outside of all layers: those see what runs.
-    fn past_locks(&self, registered: &Registered, payload: &str, run: Attempt) -> Attempt {
-        match &registered.unique {
-            None => run,
-            Some(unique) => guarded(&self.link, unique, payload, registered.place, run),
-        }
-    }
-
-    fn request(&self, job: u32, payload: &str) -> Perform {
-        let state = self.link.shared().state();
-        let job = state.queue.job(job);
-        let context = job.context().and_then(|context| serde_json::from_str(context).ok());
-        // The queue has lent the payload.
-        let view = JobView { payload: payload.to_owned(), ..JobView::from(job) };
-        let (context, around) = (context.unwrap_or_default(), Around::default());
-        Perform { job: view, context, around, link: self.link.clone() }
-    }
-}
-
-impl HandlerOptions<'_> {
-    /// Puts a [`tower::Layer`](Layer) around each attempt of this kind. See [`Process::layer`].
-    pub fn layer<L>(self, layer: L) -> Self
-    where
-        L: Layer<PerformService> + 'static,
-        L::Service: Service<Perform, Error: Into<BoxError>, Future: 'static> + Clone + 'static,
-    {
-        self.process.handlers.borrow_mut()[self.index].layers.push(layer);
-        self
-    }
 }

@@ -4,18 +4,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Client, Happened};
-use super::link::Link;
+use super::client::{Answered, Client, ServiceDoor};
+use crate::engine::call::InFlight;
+use crate::engine::link::Link;
 use crate::engine::state::Shared;
-use crate::search::choice::{Name, Place};
-use crate::system::service::{Broken, Door, Manner, Service, ServiceError};
+use crate::search::choice::{Fault, Name, Place};
+use crate::system::service::{Broken, CallOptions, Faulty, Service, ServiceError};
 
 /// A call that has happened, or not, and whose reply is on its way.
 #[derive(Debug)]
-pub(crate) struct Carried<S: Service> {
-    client: Client<S>,
-    happened: Happened<S>,
-}
+pub(crate) struct Carried<S: Service>(InFlight<ServiceDoor<S>>);
 
 impl<S: Service> Client<S> {
     /// The way of somebody else to the same service.
@@ -31,7 +29,7 @@ impl<S: Service> Client<S> {
         self.name
     }
 
-    pub(crate) fn door(&self) -> &Arc<Mutex<Door<S>>> {
+    pub(crate) fn door(&self) -> &Arc<Mutex<Faulty<S>>> {
         &self.door
     }
 
@@ -41,9 +39,13 @@ impl<S: Service> Client<S> {
     }
 
     /// The first half of a call: what happens at the service. None if the process died before it, or the run is stuck.
-    pub(crate) fn carry(&self, request: S::Request, place: Place, manner: Manner) -> Option<Carried<S>> {
-        let happened = self.begin(request, place, manner)?;
-        Some(Carried { client: self.clone(), happened })
+    pub(crate) fn carry(
+        &self,
+        request: S::Request,
+        place: Place,
+        options: CallOptions,
+    ) -> Option<Carried<S>> {
+        InFlight::begin(self.door_for(request, place, options)).map(Carried)
     }
 }
 
@@ -52,26 +54,19 @@ impl<S: Service> Carried<S> {
     pub(crate) fn takes(&self) -> Duration {
         match self.breaks() {
             Some(_) => Duration::ZERO,
-            None => self.happened.answer.takes,
+            None => self.0.takes,
         }
     }
 
     /// What becomes of the line in place of an answer.
     pub(crate) fn breaks(&self) -> Option<Broken> {
-        let is_late = matches!(self.happened.answer.result, Err(ServiceError::TimedOut { .. }));
-        self.happened.fault.and_then(|fault| fault.breaks()).or(is_late.then_some(Broken::Silent))
+        let Answered { answer, fault } = &self.0.output;
+        let is_late = matches!(answer.result, Err(ServiceError::TimedOut { .. }));
+        fault.and_then(Fault::breaks).or(is_late.then_some(Broken::Silent))
     }
 
     /// The second half: the answer, on its way to the caller. None if the process died before it had it.
-    pub(crate) fn arrive(self, place: Place) -> Option<Result<S::Reply, ServiceError>> {
-        let Self { client, happened: Happened { operation, answer, .. } } = self;
-        let mut state = client.link.shared().state();
-        if client.died_answering(&mut state, operation, place) || state.stuck.is_some() {
-            return None;
-        }
-        client.note_reply(&mut state, &answer.result);
-        drop(state);
-        client.hear(answer.running.as_deref());
-        Some(answer.result)
+    pub(crate) fn arrive(self) -> Option<Result<S::Reply, ServiceError>> {
+        self.0.arrive().map(|answered| answered.answer.result)
     }
 }

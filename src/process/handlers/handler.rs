@@ -2,39 +2,25 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::Process;
-use super::blocking::Around;
-use super::perform::Layers;
+use super::attempt::{Around, Attempt, Handler};
+use super::layers::Layers;
 use crate::engine::state::{KindOptions, Shared};
+use crate::process::Process;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{Backoff, Decision, Delivery, Failed, JobFailure, JobResult, JobView, Unique};
-
-/// An attempt of a job: runs to its end, or its error.
-pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
-
-/// An attempt begun, or why the payload did not decode; and where the handler stands.
-pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
+use crate::system::job::{Backoff, Decision, Delivery, Failed, JobResult, JobView, Unique};
 
 /// Decides what becomes of a failed job.
-pub(super) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
+pub(in crate::process) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
 
 /// Hears what has become of a job.
-pub(super) type HearOfJob = Box<dyn Fn(&JobView)>;
-
-/// A handler for any kind of job.
-pub(super) trait Handler {
-    /// Begins an attempt of a job, if its payload decodes.
-    fn start(self: Rc<Self>, job: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error>;
-}
+pub(in crate::process) type HearOfJob = Box<dyn Fn(&JobView)>;
 
 struct Async<J, F> {
     handler: F,
@@ -58,14 +44,14 @@ pub(crate) struct Registered {
     pub(crate) kind: &'static str,
     /// Another name that jobs of this kind may bear.
     pub(crate) alias: Option<&'static str>,
-    pub(super) place: Place,
-    pub(super) handler: Rc<dyn Handler>,
-    pub(super) layers: Layers,
-    pub(super) decide: Option<Decide>,
-    pub(super) exhausted: Option<HearOfJob>,
-    pub(super) unique: Option<Arc<Unique>>,
+    pub(in crate::process) place: Place,
+    pub(in crate::process) handler: Rc<dyn Handler>,
+    pub(in crate::process) layers: Layers,
+    pub(in crate::process) decide: Option<Decide>,
+    pub(in crate::process) exhausted: Option<HearOfJob>,
+    pub(in crate::process) unique: Option<Arc<Unique>>,
     /// Of an iterable job: after how many items it saves its cursor.
-    pub(super) save_every: Option<Rc<Cell<u32>>>,
+    pub(in crate::process) save_every: Option<Rc<Cell<u32>>>,
 }
 
 impl fmt::Debug for Registered {
@@ -87,7 +73,7 @@ impl Registered {
         Self::new(kind, place, Rc::new(Async { handler, takes: PhantomData::<fn(J)> }))
     }
 
-    pub(super) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
+    pub(in crate::process) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
         let layers = Layers::default();
         let (alias, decide, exhausted, unique, save_every) = (None, None, None, None, None);
         Self { kind, alias, place, handler, layers, decide, exhausted, unique, save_every }
@@ -98,7 +84,7 @@ impl Registered {
     }
 
     /// The names that its jobs may bear.
-    pub(super) fn kinds(&self) -> Vec<&'static str> {
+    pub(in crate::process) fn kinds(&self) -> Vec<&'static str> {
         std::iter::once(self.kind).chain(self.alias).collect()
     }
 }
@@ -121,28 +107,28 @@ impl Registered {
 /// ```
 #[derive(Debug)]
 pub struct HandlerOptions<'p> {
-    pub(super) process: &'p Process,
-    pub(super) index: usize,
+    pub(in crate::process) process: &'p Process,
+    pub(in crate::process) index: usize,
 }
 
 impl<'p> HandlerOptions<'p> {
-    pub(super) fn new(process: &'p Process, index: usize) -> Self {
+    pub(in crate::process) fn new(process: &'p Process, index: usize) -> Self {
         Self { process, index }
     }
 
-    pub(super) fn kind(&self) -> &'static str {
+    pub(in crate::process) fn kind(&self) -> &'static str {
         self.process.handlers.borrow()[self.index].kind
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    pub(in crate::process) fn shared(&self) -> &Shared {
         self.process.link.shared()
     }
 
-    pub(super) fn register(&self, change: impl FnOnce(&mut Registered)) {
+    pub(in crate::process) fn register(&self, change: impl FnOnce(&mut Registered)) {
         change(&mut self.process.handlers.borrow_mut()[self.index]);
     }
 
-    pub(super) fn set(&self, change: impl FnOnce(&mut KindOptions)) {
+    pub(in crate::process) fn set(&self, change: impl FnOnce(&mut KindOptions)) {
         let registered = &self.process.handlers.borrow()[self.index];
         let mut state = self.process.link.shared().state();
         change(state.options_mut(registered.kind));

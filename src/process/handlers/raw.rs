@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::Process;
-use super::blocking::Around;
-use super::handler::{Attempt, Handler, HandlerOptions, Registered};
-use super::link::Link;
+use super::attempt::{Around, Attempt, Handler};
+use super::handler::{HandlerOptions, Registered};
+use crate::engine::link::Link;
+use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{JobResult, JobView};
 

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::Process;
 use super::handler::{HearOfJob, Registered};
+use crate::process::Process;
 use crate::system::job::{Decision, Failed, JobView};
 
 type HearOfError = Box<dyn Fn(&Failed<'_>)>;
 
 #[derive(Default)]
-pub(super) struct Hooks {
+pub(in crate::process) struct Hooks {
     errors: Vec<HearOfError>,
     deaths: Vec<HearOfJob>,
 }

@@ -1,6 +1,5 @@
 //! Handlers that block: each attempt runs on the thread of a slot, and is polled from point to point.
 
-use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,45 +10,16 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use super::handler::{Attempt, Handler};
-use super::link::Link;
+use super::attempt::{Around, Attempt, Handler};
 use crate::engine::life::Life;
+use crate::engine::link::Link;
 use crate::engine::slots::{Code, Progress, Running, Slots, Whose};
 use crate::engine::state::lock;
 use crate::system::job::{JobFailure, JobResult};
 use crate::{engine::life, engine::panics, engine::runtime};
 
-/// Has code run on its thread, inside of whatever is to be in place around it.
-type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
-
-/// What is to be in place on the thread on which a blocking handler runs. The first one is the outermost.
-#[derive(Clone, Default)]
-pub(crate) struct Around(Vec<Wrap>);
-
-impl fmt::Debug for Around {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Around").field(&self.0.len()).finish()
-    }
-}
-
-impl Around {
-    pub(super) fn push(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
-        self.0.push(Arc::new(around));
-    }
-
-    fn run(&self, code: &mut dyn FnMut()) {
-        fn inside(wraps: &[Wrap], code: &mut dyn FnMut()) {
-            match wraps {
-                [] => code(),
-                [first, rest @ ..] => first(&mut || inside(rest, code)),
-            }
-        }
-        inside(&self.0, code);
-    }
-}
-
 /// The handler of one kind of job, which blocks.
-pub(super) struct Blocking<J, F> {
+pub(in crate::process) struct Blocking<J, F> {
     link: Link,
     slots: Slots,
     handler: Arc<F>,
@@ -57,7 +27,7 @@ pub(super) struct Blocking<J, F> {
 }
 
 impl<J, F> Blocking<J, F> {
-    pub(super) fn new(link: Link, slots: Slots, handler: F) -> Self {
+    pub(in crate::process) fn new(link: Link, slots: Slots, handler: F) -> Self {
         link.shared().strides.are_used();
         Self { link, slots, handler: Arc::new(handler), takes: PhantomData }
     }
@@ -118,7 +88,8 @@ impl<R: Send + 'static> Blocked<R> {
             let all = || {
                 around.run(&mut || result = code.take().map(|code| code()));
             };
-            let caught = catch_unwind(AssertUnwindSafe(|| context.within(|| life::risk(&life, all))));
+            let caught =
+                catch_unwind(AssertUnwindSafe(|| context.within(|| life::run_as_crashable(&life, all))));
             // What a layer leaves out has not run.
             let result = caught.and_then(|()| result.ok_or_else(|| Box::new("it was not run") as _));
             *lock(&ended) = Some(result);

@@ -18,12 +18,12 @@ pub(crate) enum Link {
     Test(Arc<Shared>),
 }
 
-/// How a caller stands.
+/// Whether a caller lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Liveness {
     Alive,
     /// Its destructors are running: answered from throw-away copies.
-    Falling,
+    TearingDown,
     /// It does nothing more.
     Dead,
 }
@@ -58,13 +58,13 @@ impl Link {
         }
     }
 
-    /// Runs a call to its end from code that blocks, on the thread of a slot.
-    pub(crate) fn wait_for<F: Future>(&self, call: F) -> F::Output {
-        slots::block_on(call).unwrap_or_else(|_| self.unwind())
+    /// Runs what is more than a call to its end, from code that blocks, on the thread of a slot.
+    pub(crate) fn wait_for<F: Future>(&self, future: F) -> F::Output {
+        slots::block_on(future).unwrap_or_else(|_| self.unwind())
     }
 
     /// Runs code that blocks the thread of the executor.
-    pub(super) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
+    pub(crate) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
         match self.life() {
             Some(life) => life.blocked(code),
             None => code(),
@@ -75,12 +75,12 @@ impl Link {
         matches!(self, Link::Test(_))
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn liveness(&self) -> Liveness {
         self.arrive();
         match self.life() {
-            Some(life) if life.is_falling() => Standing::Falling,
-            Some(life) if life.is_dead() => Standing::Dead,
-            _ => Standing::Alive,
+            Some(life) if life.is_falling() => Liveness::TearingDown,
+            Some(life) if life.is_dead() => Liveness::Dead,
+            _ => Liveness::Alive,
         }
     }
 
@@ -89,19 +89,18 @@ impl Link {
     /// nobody else would ever let go of it.
     ///
     /// No lock of the world's may be held.
-    pub(crate) fn cease<T>(&self, cx: &Context<'_>) -> Poll<T> {
-        let executors =
-            self.shared().state().task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker);
-        if !executors && life::is_inside() && !std::thread::panicking() {
+    pub(crate) fn pend_or_unwind<T>(&self, cx: &Context<'_>) -> Poll<T> {
+        if !self.shared().state().is_polled_by_executor(cx) && life::is_inside() && !std::thread::panicking()
+        {
             life::unwind()
         }
         Poll::Pending
     }
 
     /// Has `code` done in the name of whoever speaks through this link.
-    pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn as_caller<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
         match self.life() {
-            Some(life) => life.speak(state, code),
+            Some(life) => life.as_caller(state, code),
             None => code(state),
         }
     }
@@ -115,8 +114,8 @@ impl Link {
     ///
     /// # Panics
     /// When an attempt speaks through it.
-    pub(crate) fn admit(&self, state: &State, what: &str) {
-        let actor = state.actor;
+    pub(crate) fn reject_foreign_handle(&self, state: &State, what: &str) {
+        let actor = state.actor();
         if self.is_given() && actor != Actor::Test {
             panic!(
                 "{actor} called {what} through the test's own handle (`world.…`), where nothing can go wrong; give the job the handle of its process (`p.…`)"

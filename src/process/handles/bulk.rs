@@ -10,13 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::handles::{Answered, EnqueueError, JobQueue, Parcel, parcel, performed};
-use super::link::{Link, Standing};
+use super::pending::{Answered, EnqueueError, PendingJob, pending_job, performed};
+use super::queue::JobQueue;
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
-use crate::search::choice::{Fault, Kind, Place, Point, Site};
+use crate::search::choice::{Fault, Kind, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
-use crate::system::service::ENQUEUE_FAULTS;
+use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -27,7 +29,7 @@ pub struct EnqueueBulkFuture {
     place: Place,
     /// How many jobs go in at once.
     batch: usize,
-    left: VecDeque<Parcel>,
+    left: VecDeque<PendingJob>,
     step: Step,
     ids: Vec<JobId>,
 }
@@ -41,8 +43,8 @@ enum Step {
     Unencodable(EnqueueError),
     /// Its jobs go through the layers.
     Staging(Staging),
-    Put(Vec<Parcel>),
-    Answering(Result<Vec<Answered>, EnqueueError>),
+    /// They go into the queue.
+    Calling(Call<BatchDoor>),
     /// In inline mode: its jobs run, one after another.
     Performing(VecDeque<Answered>),
 }
@@ -80,8 +82,8 @@ impl JobQueue {
         jobs: impl IntoIterator<Item = J>,
     ) -> EnqueueBulkFuture {
         let (kind, place) = (kind_of::<J>(), Place::caller());
-        let parcels = jobs.into_iter().map(|job| parcel(kind, &job, Duration::ZERO, None, place));
-        let (left, step) = match parcels.collect() {
+        let pending = jobs.into_iter().map(|job| pending_job(kind, &job, Duration::ZERO, None, place));
+        let (left, step) = match pending.collect() {
             Ok(left) => (left, Step::Begin),
             Err(error) => (VecDeque::new(), Step::Unencodable(error)),
         };
@@ -96,9 +98,9 @@ impl JobQueue {
     /// # Errors
     /// When the queue did not answer, a layer around it has failed, or a key is taken.
     pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
-        let left: VecDeque<_> = requests.into_iter().map(Parcel::of).collect();
-        let place = left.front().map_or_else(Place::caller, |parcel| parcel.place);
-        let kind = left.front().map_or(kind_of::<J>(), |parcel| parcel.kind);
+        let left: VecDeque<_> = requests.into_iter().map(PendingJob::of).collect();
+        let place = left.front().map_or_else(Place::caller, |job| job.place);
+        let kind = left.front().map_or(kind_of::<J>(), |job| job.kind);
         let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
         let ids = Vec::with_capacity(left.len());
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
@@ -114,82 +116,110 @@ impl JobQueue {
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<JobId>, EnqueueError> {
         self.link.arrive();
-        if slots::is_here() && self.link.standing() == Standing::Alive {
+        if slots::is_here() && self.link.liveness() == Liveness::Alive {
             return self.link.wait_for(self.enqueue_bulk(jobs));
         }
-        if self.link.standing() == Standing::Alive && self.link.shared().state().inline.is_some() {
+        if self.link.liveness() == Liveness::Alive && self.link.shared().state().inline.is_some() {
             return Err(EnqueueError::InlineBlocking { kind: kind_of::<J>().to_owned() });
         }
         run_blocking(kind_of::<J>(), self.enqueue_bulk(jobs))
     }
 }
 
-fn site() -> Site {
-    call_site("queue".into(), "enqueue_bulk".into())
+/// The queue, as a batch of jobs comes into it.
+struct BatchDoor {
+    link: Link,
+    kind: &'static str,
+    place: Place,
+    batch: Vec<PendingJob>,
 }
 
-impl EnqueueBulkFuture {
-    /// The first half of a batch; none if the process died before it.
-    fn begin(
-        &self,
-        state: &mut State,
-        batch: &[Parcel],
-        keys: Vec<Keys>,
-    ) -> Option<Result<Vec<Answered>, EnqueueError>> {
-        state.timeline.called_from(state.actor, self.place, site());
-        if self.link.crashes(state, site(), Point::Before, Some(self.place)) {
-            return None;
-        }
-        let fault = state.draw_fault(Kind::Delivery, site(), ENQUEUE_FAULTS, self.place);
-        if state.stuck.is_some() {
-            return None;
-        }
-        let mut taken = match refused(state, batch) {
+impl Door for BatchDoor {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+    type Visit<'v> = BatchVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn open(&mut self) -> BatchVisit<'_> {
+        let shared = self.link.shared();
+        let keys = self.batch.iter().map(|job| shared.keys(job.kind, &job.payload)).collect();
+        BatchVisit { door: self, keys }
+    }
+
+    fn given(&mut self) -> Self::Output {
+        unreachable!("the test enqueues without a queue of its own")
+    }
+
+    fn after_death(&mut self) -> Option<Self::Output> {
+        let first = |job: PendingJob| (0, JobId::first(job.kind, &job.payload));
+        Some(Ok(self.batch.drain(..).map(first).collect()))
+    }
+}
+
+struct BatchVisit<'v> {
+    door: &'v BatchDoor,
+    keys: Vec<Keys>,
+}
+
+impl<'v> Visit<'v> for BatchVisit<'v> {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+
+    fn link(&self) -> &'v Link {
+        &self.door.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "enqueue_bulk".into());
+        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(ENQUEUE_FAULTS)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
+        let CallSpec { site, place, .. } = self.spec();
+        let Self { door: BatchDoor { link, kind, batch, .. }, keys } = self;
+        let mut output = match refused(state, batch) {
             Some(taken) => Err(EnqueueError::Locked(taken)),
             None => Ok(Vec::new()),
         };
-        if fault.is_none_or(Fault::happens) && taken.is_ok() {
-            self.link.shared().woken.stir();
-            let mut dies =
-                |state: &mut State| self.link.crashes(state, site(), Point::Locked, Some(self.place));
+        if fault.is_none_or(Fault::happens) && output.is_ok() {
+            link.shared().woken.stir();
+            let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             let mut answers = Vec::with_capacity(batch.len());
-            for (parcel, keys) in batch.iter().zip(keys) {
-                let delay = parcel.delay(state.clock.now());
+            for (job, keys) in batch.iter().zip(keys) {
+                let delay = job.delay(state.clock.now());
                 let late = match delay.is_zero() {
                     true => Duration::ZERO,
-                    false => state.lateness(site(), Point::Timer, Some(self.place)),
+                    false => state.lateness(site, Point::Timer, Some(place)),
                 };
-                answers.push(parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)?);
+                match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
+                    Some(answer) => answers.push(answer),
+                    None => return Entered::Died,
+                }
             }
             // One that a lock refuses stays outside; the others of its batch are in.
-            taken = answers.into_iter().collect();
+            output = answers.into_iter().collect();
         }
-        Some(match fault {
-            None => taken,
-            Some(_) => Err(EnqueueError::Unavailable { kind: self.kind.to_owned() }),
-        })
+        if fault.is_some() {
+            output = Err(EnqueueError::Unavailable { kind: (*kind).to_owned() });
+        }
+        Entered::Replies { output, takes: Duration::ZERO }
     }
+}
 
-    /// A batch goes into the queue; the answer is on its way.
-    fn put<T>(&mut self, batch: &[Parcel], cx: &Context<'_>) -> Poll<T> {
-        let shared = self.link.shared();
-        // What computes keys is the user's code: nothing is locked meanwhile.
-        let keys = batch.iter().map(|parcel| shared.keys(parcel.kind, &parcel.payload)).collect();
-        let begun = self.link.speak(&mut shared.state(), |state| self.begin(state, batch, keys));
-        let Some(answer) = begun else { return self.link.cease(cx) };
-        self.step = Step::Answering(answer);
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn died_answering(&self, state: &mut State) -> bool {
-        let crashes = |state: &mut State, point| self.link.crashes(state, site(), point, Some(self.place));
-        self.link.speak(state, |state| crashes(state, Point::Happened) || crashes(state, Point::Replied))
+impl EnqueueBulkFuture {
+    fn put(&self, batch: Vec<PendingJob>) -> Step {
+        let (link, kind, place) = (self.link.clone(), self.kind, self.place);
+        Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
     }
 
     /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.
     fn throw_away(&mut self) -> Vec<JobId> {
-        let left = self.left.drain(..).map(|parcel| JobId::first(parcel.kind, &parcel.payload));
+        let left = self.left.drain(..).map(|job| JobId::first(job.kind, &job.payload));
         self.ids.drain(..).chain(left).collect()
     }
 }
@@ -199,10 +229,10 @@ impl Future for EnqueueBulkFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        match this.link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return this.link.cease(cx),
-            Standing::Falling => return Poll::Ready(Ok(this.throw_away())),
+        match this.link.liveness() {
+            Liveness::Alive => {}
+            Liveness::Dead => return this.link.pend_or_unwind(cx),
+            Liveness::TearingDown => return Poll::Ready(Ok(this.throw_away())),
         }
         let shared = this.link.shared().clone();
         loop {
@@ -212,35 +242,36 @@ impl Future for EnqueueBulkFuture {
                 Step::Begin => {
                     let batch = this.left.drain(..this.batch.min(this.left.len()));
                     match this.layers.around(&this.link) {
-                        None => Step::Put(batch.collect()),
+                        None => {
+                            let batch = batch.collect();
+                            this.put(batch)
+                        }
                         Some(service) => {
                             let now = shared.state().clock.now();
-                            let requests = batch.map(|parcel| parcel.request(now)).collect();
+                            let requests = batch.map(|job| job.request(now)).collect();
                             Step::Staging(Box::pin(stage(service, requests)))
                         }
                     }
                 }
                 Step::Staging(mut staging) => match staging.as_mut().poll(cx) {
-                    Poll::Ready(Ok(staged)) => Step::Put(staged.into_iter().map(Parcel::of).collect()),
+                    Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(PendingJob::of).collect()),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         this.step = Step::Staging(staging);
                         return Poll::Pending;
                     }
                 },
-                Step::Put(batch) => return this.put(&batch, cx),
-                Step::Answering(answer) => {
-                    let mut state = shared.state();
-                    if this.died_answering(&mut state) || state.stuck.is_some() {
-                        drop(state);
-                        return this.link.cease(cx);
-                    }
-                    let taken = match answer {
-                        Ok(taken) => taken,
-                        Err(error) => return Poll::Ready(Err(error)),
+                Step::Calling(mut call) => {
+                    let taken = match Pin::new(&mut call).poll(cx) {
+                        Poll::Ready(Ok(taken)) => taken,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            this.step = Step::Calling(call);
+                            return Poll::Pending;
+                        }
                     };
                     this.ids.extend(taken.iter().map(|(_, id)| *id));
-                    match state.inline.is_some() {
+                    match shared.state().inline.is_some() {
                         true => Step::Performing(taken.into()),
                         false => Step::Begin,
                     }
@@ -259,18 +290,18 @@ impl Future for EnqueueBulkFuture {
 }
 
 /// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
-fn refused(state: &mut State, batch: &[Parcel]) -> Option<LockTaken> {
-    batch.iter().enumerate().find_map(|(number, parcel)| {
-        let once = parcel.once.as_ref().filter(|once| once.refused)?;
-        let has_its_key = |other: &Parcel| {
-            other.kind == parcel.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
+fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
+    batch.iter().enumerate().find_map(|(number, job)| {
+        let once = job.once.as_ref().filter(|once| once.refused)?;
+        let has_its_key = |other: &PendingJob| {
+            other.kind == job.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
         };
         let earlier = batch[..number].iter().any(has_its_key).then(|| LockTaken {
-            kind: parcel.kind.to_owned(),
+            kind: job.kind.to_owned(),
             key: once.key.to_string(),
             holder: "one before it in the same batch".to_owned(),
         });
-        earlier.or_else(|| state.refuses(parcel.kind, Some(once)))
+        earlier.or_else(|| state.refuses(job.kind, Some(once)))
     })
 }
 

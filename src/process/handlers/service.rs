@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use serde::de::DeserializeOwned;
 use tower_service::Service;
 
-use super::Process;
 use super::handler::HandlerOptions;
+use crate::process::Process;
 
 impl Process {
     /// Handles the jobs of one kind with a [`tower::Service`](Service): each attempt has a clone of it, waits until that

@@ -2,21 +2,20 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
-use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Process;
-use super::blocking::Around;
-use super::handler::{Attempt, Handler, HandlerOptions, Registered};
-use super::link::{Link, Standing};
-use crate::engine::state::call_site;
-use crate::search::choice::{Place, Point, Site};
+use super::attempt::{Around, Attempt, Handler};
+use super::handler::{HandlerOptions, Registered};
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::Link;
+use crate::engine::state::{State, call_site};
+use crate::process::Process;
+use crate::search::choice::{Fault, Kind, Place};
 use crate::system::job::{JobFailure, JobResult, kind_of};
 use crate::system::timeline::What;
 
@@ -190,7 +189,7 @@ where
     }
 
     async fn save(&self, slot: Slot, cursor: String) {
-        Save { link: &self.link, slot, place: self.place, step: Step::Begin(cursor) }.await
+        Call::new(CursorDoor { link: &self.link, slot, place: self.place, cursor: Some(cursor) }).await
     }
 }
 
@@ -199,57 +198,64 @@ fn json<C: Serialize>(cursor: Option<&C>) -> Result<String, JobFailure> {
         .map_err(|error| JobFailure::new(format!("its cursor cannot be written as JSON: {error}")))
 }
 
-/// A cursor on its way into the queue: a call with a crash point before it has happened and one after.
-struct Save<'l> {
+/// The queue, as a cursor comes into it: a call with a crash point before it has happened and one after.
+struct CursorDoor<'l> {
     link: &'l Link,
     slot: Slot,
     place: Place,
-    step: Step,
+    /// Until it is saved.
+    cursor: Option<String>,
 }
 
-enum Step {
-    Begin(String),
-    Saved,
+impl<'l> Door for CursorDoor<'l> {
+    type Output = ();
+    type Visit<'v>
+        = CursorVisit<'v>
+    where
+        Self: 'v;
+
+    fn link(&self) -> &Link {
+        self.link
+    }
+
+    fn open(&mut self) -> CursorVisit<'_> {
+        let Self { link, slot, place, cursor } = self;
+        CursorVisit { link, slot: *slot, place: *place, cursor: cursor.take().unwrap_or_default() }
+    }
+
+    fn given(&mut self) {}
+
+    fn after_death(&mut self) -> Option<()> {
+        Some(())
+    }
 }
 
-fn site() -> Site {
-    call_site("queue".into(), "save_cursor".into())
+struct CursorVisit<'v> {
+    link: &'v Link,
+    slot: Slot,
+    place: Place,
+    cursor: String,
 }
 
-impl Future for Save<'_> {
+impl<'v> Visit<'v> for CursorVisit<'v> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        let Slot { job, attempt } = this.slot;
-        match this.link.standing() {
-            Standing::Alive => {}
-            Standing::Dead => return this.link.cease(cx),
-            Standing::Falling => return Poll::Ready(()),
-        }
-        let mut state = this.link.shared().state();
-        let (place, link) = (this.place, this.link);
-        let point = if matches!(this.step, Step::Saved) { Point::Happened } else { Point::Before };
-        if point == Point::Before {
-            let actor = state.actor;
-            state.timeline.called_from(actor, place, site());
-        }
-        if link.speak(&mut state, |state| link.crashes(state, site(), point, Some(place)))
-            || state.stuck.is_some()
-        {
-            drop(state);
-            return link.cease(cx);
-        }
-        let Step::Begin(cursor) = std::mem::replace(&mut this.step, Step::Saved) else {
-            return Poll::Ready(());
-        };
+    fn link(&self) -> &'v Link {
+        self.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "save_cursor".into());
+        CallSpec { site, place: self.place, faults: Kind::Delivery, reply: Reply::OfSave }
+    }
+
+    fn enter(self, _: Option<Fault>, state: &mut State) -> Entered<()> {
+        let Self { slot: Slot { job, attempt }, cursor, .. } = self;
         state.note(|| What::Saved { cursor: cursor.clone() });
         // Who has lost the lease saves nothing: another one has the job, and may have come further.
         if state.queue.is_held_by(job, attempt) {
-            state.queue.job_mut(job).trouble().cursor = Some(cursor.into_boxed_str());
+            state.queue.job_mut(job).extras().cursor = Some(cursor.into_boxed_str());
         }
-        drop(state);
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Entered::Replies { output: (), takes: Duration::ZERO }
     }
 }

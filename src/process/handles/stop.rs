@@ -5,11 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Process;
-use super::link::{Link, Standing};
+use crate::engine::link::{Link, Liveness};
+use crate::process::Process;
 
 /// How long jobs may run on when their process is to stop, unless told: as in Sidekiq.
-pub(super) const GRACE: Duration = Duration::from_secs(25);
+pub(in crate::process) const GRACE: Duration = Duration::from_secs(25);
 
 impl Process {
     /// How long the jobs of this process may run on when it is to stop
@@ -83,9 +83,9 @@ impl Future for Stopping {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match (self.link.standing(), self.link.life()) {
-            (Standing::Dead, _) => self.link.cease(cx),
-            (Standing::Alive, Some(life)) if !life.is_stopping() => {
+        match (self.link.liveness(), self.link.life()) {
+            (Liveness::Dead, _) => self.link.pend_or_unwind(cx),
+            (Liveness::Alive, Some(life)) if !life.is_stopping() => {
                 life.listen(cx.waker());
                 Poll::Pending
             }

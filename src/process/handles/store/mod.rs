@@ -14,8 +14,8 @@ use serde::de::DeserializeOwned;
 
 use super::client::Client;
 use crate::engine::life::Life;
+use crate::engine::link::Link;
 use crate::engine::state::{Shared, lock};
-use crate::process::link::Link;
 use crate::search::choice::Place;
 use crate::system::service::store::{Ask, Database, Isolation, Json, Reply, Request, Row, StoreError};
 use crate::system::service::{Behave, STORE};

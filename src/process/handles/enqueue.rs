@@ -15,12 +15,12 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Process;
-use super::handles::{EnqueueError, Parcel};
-use super::link::Link;
+use super::pending::{EnqueueError, EnqueueResult, PendingJob};
+use crate::engine::link::Link;
 use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::process::Process;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{Conflict, JobId, JobKey, More, kind_of};
+use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, kind_of};
 
 /// An error of whatever layer, boxed as tower's layers do.
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -41,8 +41,8 @@ pub struct Enqueue {
     /// A key of its own, under which it is taken in once.
     once: Option<Once>,
     /// What it has beside what its kind says.
-    more: Option<Box<More>>,
-    pub(super) place: Place,
+    more: Option<Box<JobOverrides>>,
+    pub(in crate::process) place: Place,
     /// Where it is laid down instead of being put into the queue.
     stage: Option<Stage>,
 }
@@ -87,7 +87,7 @@ impl Enqueue {
         self
     }
 
-    fn more(&mut self) -> &mut More {
+    fn more(&mut self) -> &mut JobOverrides {
         self.more.get_or_insert_default()
     }
 
@@ -114,8 +114,6 @@ impl Enqueue {
 
 /// Jobs that have come through the layers and are to be put into the queue together.
 type Stage = Arc<Mutex<Vec<Enqueue>>>;
-
-pub(super) type EnqueueResult = Pin<Box<dyn Future<Output = Result<JobId, EnqueueError>> + Send>>;
 
 /// What a layer around enqueue wraps: the layers inside it, and at last the queue. It is always ready.
 pub struct EnqueueService {
@@ -172,7 +170,7 @@ pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
 
 /// What the queue is given by a request of the test body's own, which goes past the layers.
 pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
-    let Parcel { kind, payload, delay, context, once, more, .. } = Parcel::of(request);
+    let PendingJob { kind, payload, delay, context, once, more, .. } = PendingJob::of(request);
     keys.once = once;
     Incoming { kind, payload, delay, keys, context, more, serial: None }
 }
@@ -228,7 +226,7 @@ impl Stack for Innermost {
 
     fn call(&mut self, mut request: Enqueue) -> EnqueueResult {
         match request.stage.take() {
-            None => Box::pin(Parcel::of(request).enqueue(self.0.clone())),
+            None => Box::pin(PendingJob::of(request).enqueue(self.0.clone())),
             Some(stage) => {
                 let mut staged = lock(&stage);
                 let alike = |other: &&Enqueue| other.kind == request.kind && other.payload == request.payload;
@@ -279,7 +277,7 @@ impl EnqueueLayers {
     }
 
     /// The layers around the queue, the first one added on the outside; none if there are no layers.
-    pub(super) fn around(&self, link: &Link) -> Option<EnqueueService> {
+    pub(in crate::process) fn around(&self, link: &Link) -> Option<EnqueueService> {
         let mut inner = lock(self.inner.as_ref()?);
         let Inner { layers, built } = &mut *inner;
         let built = built.get_or_insert_with(|| {
@@ -305,12 +303,12 @@ impl EnqueueLayers {
         let link = Link::Test(shared.clone());
         let stage = Stage::default();
         let place = Place::caller();
-        let parcel = Parcel { kind, payload, delay, at: None, context: None, once: None, more: None, place };
-        let request = Enqueue { stage: Some(stage.clone()), ..parcel.request(Duration::ZERO) };
+        let job = PendingJob { kind, payload, delay, at: None, context: None, once: None, more: None, place };
+        let request = Enqueue { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
         let service = self.around(&link).expect("it is asked only where there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
         let staged = std::mem::take(&mut *lock(&stage));
-        let given = staged.into_iter().map(Parcel::of).map(|p| (p.kind, p.payload, p.delay, p.context));
+        let given = staged.into_iter().map(PendingJob::of).map(|p| (p.kind, p.payload, p.delay, p.context));
         Ok((id, given.collect()))
     }
 
@@ -324,7 +322,7 @@ impl EnqueueLayers {
 }
 
 /// Sends a job through layers.
-pub(super) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
+pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
@@ -332,7 +330,7 @@ pub(super) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> 
 }
 
 /// Sends jobs through layers, one after another, and lays them down as they come out.
-pub(super) async fn stage(
+pub(in crate::process) async fn stage(
     service: EnqueueService,
     requests: Vec<Enqueue>,
 ) -> Result<Vec<Enqueue>, EnqueueError> {
@@ -358,7 +356,7 @@ impl Wake for Flag {
 ///
 /// # Errors
 /// When it waits for something else.
-pub(super) fn run_blocking<T>(
+pub(in crate::process) fn run_blocking<T>(
     kind: &'static str,
     enqueueing: impl Future<Output = Result<T, EnqueueError>>,
 ) -> Result<T, EnqueueError> {
@@ -374,17 +372,17 @@ pub(super) fn run_blocking<T>(
     }
 }
 
-impl Parcel {
+impl PendingJob {
     /// The request that this job is to the layers.
-    pub(super) fn request(self, now: Duration) -> Enqueue {
+    pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
         let delay = self.delay(now);
-        let Parcel { kind, payload, context, once, more, place, .. } = self;
+        let PendingJob { kind, payload, context, once, more, place, .. } = self;
         let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
         Enqueue { kind, payload, delay, context, once, more, place, stage: None }
     }
 
     /// What the layers have made of it.
-    pub(super) fn of(request: Enqueue) -> Self {
+    pub(in crate::process) fn of(request: Enqueue) -> Self {
         let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
             true => None,
