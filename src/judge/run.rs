@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
-use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
@@ -153,7 +153,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().faults_suspended = true;
+    shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
@@ -174,7 +174,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
-    let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
+    let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
@@ -266,7 +266,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         {
             let mut state = shared.state();
             if !state.step() || woken {
-                match state.stuck.clone() {
+                match state.search.stuck().cloned() {
                     Some(stuck) => break End::Stuck(stuck),
                     None => continue,
                 }
@@ -277,7 +277,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             continue;
         }
         let limit = shared.state().clock.next();
-        let (reached, called) = context.drive(now, limit, &shared.woken, shared.wire().is_some());
+        let (reached, called) = context.drive(now, limit, &shared.woken, shared.externals.have_wires());
         shared.advance(reached);
         while shared.woken.pop().is_some_and(|task| task != id) {}
         if !called && limit.is_none() {
@@ -293,14 +293,16 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
 
 /// Has whatever is under way on a socket arrive. True when the body can go on because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
-    let Some(wire) = shared.wire() else { return false };
+    if !shared.externals.have_wires() {
+        return false;
+    }
     shared.woken.settle_down();
     loop {
         context.rest(now);
         if shared.woken.is_called_for() {
             return true;
         }
-        if wire.settle() == Traffic::Still {
+        if shared.externals.settle() == Traffic::Still {
             return false;
         }
     }

@@ -33,6 +33,18 @@ pub(crate) struct JsonPathError {
     at: usize,
 }
 
+impl fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("$")?;
+        self.0.iter().try_for_each(|part| match part {
+            Part::Name(name) => write!(f, ".{name}"),
+            Part::Index(index) => write!(f, "[{index}]"),
+            Part::Any => f.write_str("[*]"),
+            Part::Deep(name) => write!(f, "..{name}"),
+        })
+    }
+}
+
 impl FromStr for JsonPath {
     type Err = JsonPathError;
 

@@ -20,6 +20,7 @@ pub use terms::{Allowed, Hosted, Jobs};
 pub(crate) use terms::{JobTerm, Terms, names};
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -128,6 +129,23 @@ impl Guarantee {
     /// Whether it may happen less often than when nothing goes wrong, down to never.
     pub(crate) fn may_lack(self) -> bool {
         matches!(self, Guarantee::AtMostOnce | Guarantee::Unchecked | Guarantee::Between { least: 0, .. })
+    }
+}
+
+impl Terms {
+    /// What is checked beside outcomes, as the test says it.
+    pub(crate) fn checked(&self) -> BTreeSet<String> {
+        self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
+    }
+
+    /// What the test lets pass, as it says it.
+    pub(crate) fn excused(&self) -> BTreeSet<String> {
+        let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
+        let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
+        let ignored =
+            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
+        let half_way = self.half_way.iter().map(|kind| format!("may_stop_half_way::<{kind}>()"));
+        allowed.chain(ignored).chain(half_way).collect()
     }
 }
 

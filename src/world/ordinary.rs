@@ -64,13 +64,11 @@ impl Drop for World {
             return;
         }
         // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-        self.shared.state().faults_suspended = true;
+        self.shared.state().search.suspend_faults(true);
         self.enqueue_layers.borrow_mut().let_go();
         if let Ok(mut executor) = self.executor.try_borrow_mut() {
             executor.shut_down();
         }
-        if let Some(wire) = self.shared.wire() {
-            wire.end();
-        }
+        self.shared.externals.end();
     }
 }

@@ -12,7 +12,7 @@ use crate::{Done, Family, S, bad, because, good};
 pub(crate) fn family() -> Family {
     let dead = "job `u32` ended dead: it failed 4 times, though something went wrong only …";
     let never = "payments.charge never happened, expected once";
-    let left = "the state `store` ended otherwise than expected, at $.running";
+    let left = "the state `store` differs from the fault-free run, at $.running";
     let crash = "job#1.1/payments.charge:before=crash";
     let locked = [
         because(Oracle::Accounted, dead, crash, "payments.charge("),

@@ -122,6 +122,14 @@ impl<'b> Exploration<'b> {
         let mut findings = oracle::alone(outcome);
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         if matches!(outcome.end, End::Panicked(_)) {
+            // The body ended early, so something may be lacking. Nothing may be too much.
+            if let Fit::Nothing { mut nearest } = self.fit(outcome) {
+                let is_too_much = |finding: &Finding| {
+                    matches!(finding, Finding::Repeated { .. } | Finding::Unexpected { .. })
+                };
+                nearest.retain(is_too_much);
+                findings.extend(nearest);
+            }
             return findings;
         }
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));

@@ -28,6 +28,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::panics::Panicked;
+use crate::engine::state::Stuck;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
@@ -84,7 +85,7 @@ pub(crate) enum Finding {
     HalfWay { kind: &'static str, payload: String, error: String, did: Box<Finding>, lacks: Box<Finding> },
     /// An effect happened before its time: how long the job has waited, and how long it was to wait.
     Early { effect: Effect, waited: Duration, expected: Duration },
-    /// A job is gone: its worker died, and the queue had forgotten it.
+    /// A job was lost when its worker crashed, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and nobody was told.
     Untold { kind: &'static str, payload: String },
@@ -102,6 +103,8 @@ pub(crate) enum Finding {
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
     Panicked(Panicked),
+    /// The run could go no further.
+    Stuck(Stuck),
     /// Something is asking for trouble.
     Unhygienic(Hygiene),
     /// This would be otherwise if each job had found its process as it is after its boot.
@@ -128,6 +131,7 @@ impl Finding {
             Finding::RefusalIgnored { .. } => Oracle::Reference,
             Finding::OutOfOrder { .. } => Oracle::Body,
             Finding::Panicked(_) => Oracle::Body,
+            Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
         }
@@ -159,6 +163,7 @@ impl Finding {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+            Finding::Stuck(stuck) => format!("stuck {:?}", std::mem::discriminant(stuck)),
             Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
             Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
         }

@@ -1,5 +1,6 @@
 //! Every text about a failure, one function a message.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,6 +23,79 @@ pub(crate) fn times(count: usize) -> String {
         1 => "once".to_owned(),
         2 => "twice".to_owned(),
         count => format!("{count} times"),
+    }
+}
+
+/// Text in which nothing steers a terminal or changes the order of what is read.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => visible.extend(c.escape_default()),
+            false => visible.push(c),
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// A text of at most so many characters.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => Cow::Borrowed(text),
+        Some(_) => {
+            let end = text.char_indices().nth(most - 1).map_or(0, |(at, _)| at);
+            Cow::Owned(format!("{}…", &text[..end]))
+        }
+    }
+}
+
+/// A request without what was left empty in it. Anything that is no JSON object stays as it is.
+pub(crate) fn filled(request: &str) -> String {
+    fn is_filled(value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => fields.values().any(is_filled),
+            Value::Bool(_) | Value::Number(_) => true,
+        }
+    }
+    // By hand, so that the fields keep their order.
+    let Ok(fields) = serde_json::from_str::<Fields>(request) else { return request.to_owned() };
+    let fields = fields.0.iter().filter(|(_, value)| is_filled(value));
+    let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}:{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// The fields of an object, in their order.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
     }
 }
 
@@ -50,10 +124,10 @@ pub(crate) fn summary(finding: &Finding) -> String {
             reuse.service, reuse.operation, reuse.key
         ),
         Finding::State { name, path, .. } => {
-            format!("the state `{name}` ended otherwise than expected, at {path}")
+            format!("the state `{name}` differs from the fault-free run, at {path}")
         }
         Finding::Job { kind, actual: None, .. } => {
-            format!("job `{}` never came into the world", short_kind(kind))
+            format!("job `{}` was never enqueued", short_kind(kind))
         }
         Finding::Job { kind, expected, actual: Some(actual), .. } => {
             format!(
@@ -77,7 +151,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             effect.name()
         ),
         Finding::Lost { kind, .. } => {
-            format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
+            format!("job `{}` was lost when its worker crashed: the queue had forgotten it", short_kind(kind))
         }
         Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
         Finding::Told { kind, attempts, dead: true, .. } => {
@@ -106,6 +180,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::RefusalIgnored { .. } => refusal_ignored(finding),
         Finding::OutOfOrder { effect, before } => format!("{} happened before {before}", effect.name()),
         Finding::Panicked(panicked) => body_panicked(panicked),
+        Finding::Stuck(stuck) => format!("stuck: {stuck}"),
     }
 }
 
@@ -155,7 +230,8 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::Leaked(_)
         | Finding::RefusalIgnored { .. }
         | Finding::OutOfOrder { .. }
-        | Finding::Panicked(_) => summary(finding),
+        | Finding::Panicked(_)
+        | Finding::Stuck(_) => summary(finding),
     }
 }
 
@@ -186,13 +262,25 @@ pub(crate) fn assignments_cut(most: usize) -> String {
 
 /// What a fault-free run has, and what this one has.
 pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
-    let of = |count: usize, effect: &Effect| format!("{count} × {effect}");
+    compared(finding, Effect::to_string)
+}
+
+/// The same for a report: what was left empty in a request tells nothing.
+pub(super) fn expected_and_actual_in_short(finding: &Finding) -> (String, String) {
+    compared(finding, |effect| {
+        let key = effect.key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
+        format!("{} {}{key}", effect.name(), filled(&effect.body))
+    })
+}
+
+fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
+    let of = |count: usize, effect: &Effect| format!("{count} × {}", shown(effect));
     match finding {
         Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
             (of(*expected, effect), of(*actual, effect))
         }
         Finding::Unexpected { effect, instead, .. } => {
-            (instead.as_ref().map_or("nothing".to_owned(), Effect::to_string), effect.to_string())
+            (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
         Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
             format!("{service}.{operation} {second} happens, under a key of its own"),
@@ -212,7 +300,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::HalfWay { kind, payload, error, did, lacks } => {
             let job = format!("{} {payload}", short_kind(kind));
-            let ((nothing, did), (all, _)) = (expected_and_actual(did), expected_and_actual(lacks));
+            let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
             (
                 format!("{job}: all of it ({all}) or nothing ({nothing})"),
                 format!("{did}, and it gave up: {error}"),
@@ -251,7 +339,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
                 format!("{kind}: {key} is held by {holder}"),
             )
         }
-        Finding::Leaked(finding) => expected_and_actual(finding),
+        Finding::Leaked(finding) => compared(finding, shown),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
         Finding::OutOfOrder { effect, before } => {
             (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
@@ -266,6 +354,21 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
+        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
+    }
+}
+
+/// Whose outcome is the expected one.
+pub(super) fn whose(findings: &[Finding]) -> &'static str {
+    let is_serial = |finding: &Finding| match finding {
+        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
+            *serial
+        }
+        _ => false,
+    };
+    match findings.iter().any(is_serial) {
+        true => "the nearest order of the jobs, one at a time",
+        false => "the fault-free run",
     }
 }
 
@@ -548,14 +651,17 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (Kind::Delivery, _) if choice.label.point == Point::Pause => {
-            "the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs".to_owned()
+            "the worker stalls past its lease: the job is redelivered while this attempt is still running"
+                .to_owned()
         }
         (Kind::Schedule, _) if choice.label.point == Point::Next => {
-            format!("is overtaken here by {}", instead.map_or(option, who))
+            format!("{} runs here", instead.map_or(option, who))
         }
-        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault)),
+        (_, Site::Call { service, operation }) => {
+            format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
+        }
         (Kind::Delivery, Site::Attempt) => {
-            "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
+            "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }
         (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
         _ => format!("{} takes {option}", choice.label),
@@ -592,7 +698,7 @@ fn late(site: Site, point: Point) -> &'static str {
 fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Unavailable => "answers 503; nothing has happened",
-        Fault::ReplyLost => "happens, but its reply is lost: the job sees an error",
+        Fault::ReplyLost => "happens, but its reply is lost",
         Fault::Unreachable => "is not reached; nothing has happened",
         Fault::Throttled => "answers 429; nothing has happened",
         Fault::TimedOut => "does not answer in time; nothing has happened",
@@ -605,5 +711,30 @@ fn fault(fault: Fault) -> &'static str {
         Fault::ClosedButDone => "happens, but the connection is closed before its reply",
         Fault::HalfReply => "happens, but the connection is closed in the middle of its reply",
         Fault::Refused => "fails; the job is not in the queue",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_steers_a_terminal() {
+        assert_eq!(visible("a\u{1b}[31m\r\nb\u{202e}"), "a\\u{1b}[31m\\r\\nb\\u{202e}");
+        assert!(matches!(visible("plain ü → ●"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn requests_are_shown_without_what_is_empty() {
+        let request = r#"{"z":"","b":{"c":null},"a":{"d":"6"},"e":[],"f":0,"g":null}"#;
+        assert_eq!(filled(request), r#"{"a":{"d":"6"},"f":0}"#);
+        assert_eq!(filled("6"), "6");
+        assert_eq!(filled("{not JSON"), "{not JSON");
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_columns() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
     }
 }

@@ -35,6 +35,10 @@ pub(crate) fn kind_of<J: 'static>() -> &'static str {
 
 /// `CompleteOrder` of `shop::jobs::CompleteOrder`.
 pub(crate) fn short_kind(kind: &str) -> &str {
+    // Of a tuple, a slice or a reference the last path is only a part.
+    if !kind.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+        return kind;
+    }
     let head = kind.split('<').next().unwrap_or(kind);
     &kind[head.rfind("::").map_or(0, |at| at + 2)..]
 }

@@ -26,6 +26,7 @@ fn crashes(most: usize) -> Explore {
 /// Explores without merging and with it, and compares.
 #[track_caller]
 fn finds_the_same(settings: &Explore, expected: &str, body: impl AsyncFn(&World) + Sync) {
+    let settings = settings.clone().keep_going();
     let (full, merged) = (settings.run(&body), settings.clone().merge(true).run(&body));
     assert!(found(&full).iter().any(|text| text.contains(expected)), "{full}");
     assert_eq!(found(&full), found(&merged), "{full}\n{merged}");

@@ -428,7 +428,7 @@ fn a_lock_that_nobody_gives_back_is_named_by_whoever_waits_for_it() {
     assert_eq!(
         panic_of(|| world.settle().run()),
         "the world is stuck: deadlock: nothing can go on and no timer is set; job#2.1 Fetch waits for the lock 1, held \
-         by job#1, which is gone with its worker; it never expires"
+         by job#1, which was lost when its worker crashed; it never expires"
     );
 }
 

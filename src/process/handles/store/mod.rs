@@ -1,11 +1,15 @@
 //! The store, as one incarnation of a process (or the test body) reaches it.
 
+mod begin;
 mod call;
+mod release;
+mod statements;
 mod transaction;
 mod unpack;
 
+pub use begin::Begin;
 pub use call::StoreCall;
-pub use transaction::{Begin, Transaction};
+pub use transaction::Transaction;
 
 use std::time::Duration;
 
