@@ -40,6 +40,7 @@ impl fmt::Display for JsonPath {
             Part::Name(name) => write!(f, ".{name}"),
             Part::Index(index) => write!(f, "[{index}]"),
             Part::Any => f.write_str("[*]"),
+            Part::Prefix(prefix) => write!(f, ".{prefix}*"),
             Part::Deep(name) => write!(f, "..{name}"),
         })
     }

@@ -144,8 +144,12 @@ impl Terms {
         let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
         let ignored =
             self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
-        let half_way = self.half_way.iter().map(|kind| format!("may_stop_half_way::<{kind}>()"));
-        allowed.chain(ignored).chain(half_way).collect()
+        let of = |what: &str, on: &str, path: &dyn fmt::Display| format!("{what}({on:?}, \"{path}\")");
+        let effects = self.ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
+        let payloads = self.ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
+        let items = self.items.iter().map(|(name, path)| of("as_items", name, path));
+        let jobs = self.jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
+        allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs).collect()
     }
 }
 

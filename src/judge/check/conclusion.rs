@@ -11,7 +11,7 @@ use crate::judge::report::{
     unexplored, without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
+use crate::search::choice::{Deviation, Look, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
