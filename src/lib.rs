@@ -84,12 +84,12 @@
 //!
 //! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
 //!
-//! * *The test's side*: [`World`] and its [`Guarantee`]s, what it lets be looked at ([`Effects`], [`Effect`],
+//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]), what it lets be looked at ([`Effects`], [`Effect`],
 //!   [`JobView`], [`JobState`], [`JobId`], [`QueueView`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
 //!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
-//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database: its calls are
+//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with [`Sequence`]s: its calls are
 //!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
 //!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
@@ -272,7 +272,7 @@ pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread}
 pub use process::{
     Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng,
+    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
     StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
@@ -304,7 +304,9 @@ pub use system::job::{
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
-pub use world::{Drain, Guarantee, LockView, QueueView, Settle, SettleUntil, Stats, World};
+pub use world::{
+    Allowed, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
+};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

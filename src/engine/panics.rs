@@ -22,6 +22,8 @@ pub(crate) struct Panicked {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
+    /// The invariant whose check panicked, if it was one.
+    pub(crate) invariant: Option<crate::search::choice::Name>,
 }
 
 /// From here on panics of this thread are kept off the terminal.
@@ -45,7 +47,8 @@ pub(crate) fn keep_quiet() {
                 former(info);
             }
             let place = info.location().map(ToString::to_string);
-            let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place }));
+            let _ =
+                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, invariant: None }));
         }));
     });
     QUIET.set(true);

@@ -5,6 +5,7 @@ mod bounds;
 mod intake;
 mod keyed;
 mod record;
+mod reliable;
 mod search;
 mod stride;
 mod touched;
@@ -14,6 +15,7 @@ pub use bounds::Stuck;
 
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use record::RunRecord;
+pub(crate) use reliable::Reliable;
 pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
@@ -85,6 +87,10 @@ pub(crate) struct State {
     pub(crate) inputs: Inputs,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
+    /// Processes in which nothing goes wrong.
+    pub(crate) reliable: Reliable,
+    /// The invariant that a check has found broken.
+    pub(crate) broken_invariant: Option<Name>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -171,6 +177,8 @@ impl State {
             search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
             delays: false,
+            reliable: Reliable::default(),
+            broken_invariant: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
@@ -223,7 +231,7 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if !self.search.may_deviate() || !self.step() {
+        if !self.search.may_deviate() || self.is_reliable(kind) || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };

@@ -211,7 +211,7 @@ impl Executor {
                 let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
             }
             self.dies(job, host, error);
-        } else if policy.max_retries.is_none() {
+        } else if end == JobState::Discarded && policy.max_retries.is_none() {
             self.shared.state().queue.job_mut(job).extras().deaths += 1;
             self.over(job, end, error);
             self.tell_of_death(job, host);

@@ -79,8 +79,8 @@ pub(crate) struct Executor {
     /// Room for those among whom it is chosen.
     candidates: Vec<Turn>,
     actors: Vec<Actor>,
-    /// Called after every step.
-    pub(crate) always: Vec<Box<dyn Fn()>>,
+    /// Called after every step, by their names.
+    pub(crate) invariants: Vec<(Name, Box<dyn Fn()>)>,
     /// A boot closure panicked.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
     /// What is looked at when a run ends; shared with the world.
@@ -98,7 +98,7 @@ impl fmt::Debug for Executor {
 
 impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
-        let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
+        let (hosts, tasks, invariants, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
         let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
         let (broken_boot, tally, resuming) = (None, Drained::default(), false);
         Self {
@@ -111,7 +111,7 @@ impl Executor {
             chosen,
             candidates,
             actors,
-            always,
+            invariants,
             broken_boot,
             observed,
             watch,
@@ -208,7 +208,7 @@ impl Executor {
         let _work = self.shared.work();
         self.watch.next_phase();
         let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().deploys);
-        if !self.always.is_empty() || self.shared.externals.have_wires() || keyed || deploys {
+        if !self.invariants.is_empty() || self.shared.externals.have_wires() || keyed || deploys {
             self.shared.reduce_no_more();
         }
         let mut reached = false;
@@ -350,6 +350,7 @@ impl Executor {
                 state.record.note_overlap();
             }
             let process = self.hosts[host].name;
+            state.reliable.begins(job, process);
             let started = || What::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
@@ -419,8 +420,11 @@ impl Executor {
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // What looks on is the test's.
             task.rest(&mut self.shared.state());
-            for check in &self.always {
-                check();
+            for (name, check) in &self.invariants {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
+                    self.shared.state().broken_invariant = Some(*name);
+                    std::panic::resume_unwind(panic);
+                }
             }
             if life.is_ending() {
                 break None;
@@ -679,6 +683,7 @@ impl Executor {
     pub(crate) fn shut_down(&mut self) -> Watch {
         // The end is no crash.
         let watch = std::mem::take(&mut self.watch);
+        self.invariants.clear();
         for index in 0..self.hosts.len() {
             if let Some((life, _)) = &self.hosts[index].living {
                 life.die();

@@ -42,7 +42,7 @@ impl Executor {
                 && state.delivery(job) == Delivery::AtLeastOnce
                 && self.host_for(&state, state.queue.job(job).kind).is_some()
         });
-        Look { watched: !self.always.is_empty(), switching, overtaking }
+        Look { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 
     /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.

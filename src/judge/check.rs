@@ -20,6 +20,7 @@ mod sharding;
 mod summary;
 mod surroundings;
 mod tally;
+mod terms;
 mod threads;
 mod walk;
 
@@ -295,6 +296,10 @@ impl<'b> Exploration<'b> {
     fn explore(mut self) -> Report {
         if let Some(report) = self.reference_is_no_good() {
             return report;
+        }
+        if let Some(error) = self.idle_term() {
+            let runs = self.tally.runs;
+            return self.finish(Verdict::Incomplete, Some(error.to_string()), false, runs);
         }
         let settings = self.basis.settings;
         let limits = &self.basis.limits;

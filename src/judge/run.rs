@@ -149,6 +149,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
+    let end = broken_invariant(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -159,11 +160,12 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
-    let (told, effects) = match run_record.told_of_failures().is_some() {
+    let (told, mut effects) = match run_record.told_of_failures().is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
-    let reused = std::mem::take(&mut state.ledger.reused);
+    let mut reused = std::mem::take(&mut state.ledger.reused);
+    terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
     for (process, slots, connections) in state.connections.too_few() {
@@ -202,6 +204,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
+/// The end of a run, with the name of the invariant that was broken, if one was.
+fn broken_invariant(shared: &Shared, end: End) -> End {
+    match (end, shared.state().broken_invariant) {
+        (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
+        (end, _) => end,
+    }
+}
+
 /// The states under observation at the end of the run.
 fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
     match catch_unwind(AssertUnwindSafe(|| world.look())) {
@@ -209,7 +219,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
+            (End::Panicked(Panicked { message, place: None, invariant: None }), Vec::new())
         }
     }
 }
@@ -299,5 +309,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(Panicked { message, place })
+    End::Panicked(Panicked { message, place, invariant: None })
 }

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use crate::system::json_path::JsonPath;
+
 /// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
 const LEAST_BOUND: u64 = 1_000_000;
 /// The same for a number that was drawn: one in a hundred of those with six digits is shorter than this.
@@ -18,6 +20,8 @@ const UNMISTAKABLE: usize = 12;
 pub(crate) struct Generated {
     numbers: Vec<u64>,
     texts: Vec<Box<str>>,
+    /// Parts of payloads of a kind of jobs that mean nothing either.
+    ignored: Vec<(&'static str, JsonPath)>,
 }
 
 impl Generated {
@@ -40,6 +44,19 @@ impl Generated {
         if !text.is_empty() {
             self.texts.push(text.into());
         }
+    }
+
+    /// A part of the payloads of a kind of jobs is left out.
+    pub(crate) fn ignore(&mut self, kind: &'static str, path: JsonPath) {
+        self.ignored.push((kind, path));
+    }
+
+    /// The payload of a job without the parts that are left out.
+    pub(crate) fn compared<'t>(&self, kind: &str, payload: &'t str) -> Cow<'t, str> {
+        let mut paths =
+            self.ignored.iter().filter(|(known, _)| *known == kind).map(|(_, path)| path).peekable();
+        let left = paths.peek().is_some().then(|| JsonPath::blank_text(paths, payload)).flatten();
+        left.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 }
 

@@ -29,7 +29,7 @@ impl Roles {
         let mut cast: Vec<(Role, u32)> = Vec::with_capacity(jobs.len());
         for job in jobs {
             let parent = job.parent.checked_sub(1).map_or(0, |at| cast[at as usize].1);
-            let role = casting.role(job, parent, &forms);
+            let role = casting.role(job, parent, generated, &forms);
             let next = self.0.len() as u32 + 1;
             let number = *self.0.entry(role.clone()).or_insert(next);
             cast.push((role, number));
@@ -43,8 +43,8 @@ impl Roles {
 struct Casting(BTreeMap<(&'static str, Box<str>, u32), u32>);
 
 impl Casting {
-    fn role(&mut self, job: &Job, parent: u32, forms: &Forms) -> Role {
-        let payload: Box<str> = forms.blank(job.came_as()).into();
+    fn role(&mut self, job: &Job, parent: u32, generated: &Generated, forms: &Forms) -> Role {
+        let payload: Box<str> = forms.blank(&generated.compared(job.kind, job.came_as())).into();
         let nth = self.0.entry((job.kind, payload.clone(), parent)).or_insert(0);
         *nth += 1;
         Role { kind: job.kind, payload, parent, nth: *nth - 1 }
@@ -102,7 +102,7 @@ impl Script {
                 Some(at) => self.cast[at as usize].map(|(number, _)| number),
             };
             let place = parent.and_then(|parent| {
-                let role = self.casting.role(job, parent, &forms);
+                let role = self.casting.role(job, parent, generated, &forms);
                 self.places.get(&role).copied()
             });
             self.cast.push(place);

@@ -262,7 +262,7 @@ fn what_is_left_out_is_told() {
 fn whoever_looks_on_sees_every_order() {
     let looked = |reduce| {
         switches(2).reduce(reduce).run(async |world: &World| {
-            world.always(|| {});
+            world.invariant("nothing", |_| {});
             world.process("worker", |p| {
                 let store = p.store();
                 p.handle(async move |job: u32| store.put(format!("a{job}"), &1).await);

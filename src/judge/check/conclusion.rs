@@ -11,7 +11,7 @@ use crate::judge::report::{
     unexplored, without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Look, Name, Plan, Site, looking};
+use crate::search::choice::{Deviation, Look, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
@@ -212,10 +212,6 @@ impl Exploration<'_> {
                 )),
             };
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
-        }
-        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
-        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
-            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
         }
     }
 

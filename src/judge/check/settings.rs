@@ -353,7 +353,7 @@ impl Explore {
     ///
     /// Only what goes through the handles of a process is seen; so a step to a line of a blocking handler has to do with all
     /// others, since its thread may share memory with theirs. Where tasks share memory of their own, or channels,
-    /// or tokio's timers, leave it off. It does nothing in a run with [`World::always`](crate::World::always), [`World::settle_until`](crate::World::settle_until),
+    /// or tokio's timers, leave it off. It does nothing in a run with [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
     /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
     ///
     /// ```

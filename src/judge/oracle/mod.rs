@@ -8,6 +8,7 @@ mod accounted;
 mod early;
 mod effects;
 mod half_way;
+mod ordered;
 mod orders;
 mod refusals;
 mod renaming;
@@ -35,7 +36,7 @@ use crate::system::generated::Forms;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
-use crate::world::{Guarantee, Terms};
+use crate::world::{Guarantee, JobTerm, Terms};
 
 use renaming::Renaming;
 
@@ -96,6 +97,8 @@ pub(crate) enum Finding {
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// A lock that never expires is held by a job that is gone: by whom, in words.
     LockLeft { kind: &'static str, key: String, holder: String },
+    /// An effect happened before the one after which it is to happen.
+    OutOfOrder { effect: Effect, before: String },
     /// A request was refused, and the job did all that it does when the request is accepted.
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
@@ -126,6 +129,7 @@ impl Finding {
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
+            Finding::OutOfOrder { .. } => Oracle::Body,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
@@ -154,6 +158,7 @@ impl Finding {
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
+            Finding::OutOfOrder { effect, before } => format!("out of order {} {before}", effect.name()),
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
@@ -178,16 +183,12 @@ impl Terms {
 
     /// Whether a job of this kind may give up when it has done a part of what it does.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
-        self.half_way.contains(&kind)
+        self.accepts(kind, JobTerm::HalfWay)
     }
 
     /// The guarantee of an effect: the last one stated for it.
     pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
-        let names = |allowed: &str| {
-            allowed == service.as_str()
-                || allowed.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix('.'))
-                    == Some(operation.as_str())
-        };
+        let names = |allowed: &str| crate::world::names(allowed, service, operation);
         self.allowed
             .iter()
             .rev()
@@ -230,6 +231,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
+    ordered::judge(outcome, &mut findings);
     if let Some(service) = outcome.record.told_of_failures() {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }

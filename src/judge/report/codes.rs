@@ -111,6 +111,9 @@ codes! {
     RefusalIgnored "0026" "refusal ignored":
         "look at the answer: what comes after a refused request depends on it";
 
+    OutOfOrder "0027" "effect out of order":
+        "wait for the answer to the first call, and look at it, before the second one is made";
+
     StateAfterCrash "0031" "state differs after a crash":
         "write what belongs together in one transaction, with a guard in it that says it is done (an inbox)";
     StateAfterError "0032" "state differs after an error":
@@ -136,7 +139,7 @@ codes! {
     NotRun "0045" "job that cannot be run":
         "register a handler for its kind, and make its payload decode";
     GaveUpHalfWay "0046" "gave up half-way":
-        "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.may_stop_half_way::<Job>()`";
+        "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.jobs::<Job>().may_stop_half_way()`";
 
     Untold "0051" "dead job that nobody was told of":
         "report the failure in the last attempt, until it is heard (`middleware::TellOfFailures`)";
@@ -297,6 +300,7 @@ impl Code {
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
+            Finding::OutOfOrder { .. } => Code::OutOfOrder,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,

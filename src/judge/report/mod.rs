@@ -129,6 +129,7 @@ impl Severity {
             | Finding::Early { .. }
             | Finding::HalfWay { .. }
             | Finding::RefusalIgnored { .. }
+            | Finding::OutOfOrder { .. }
             | Finding::Reused(_) => Self::Effect,
             Finding::State { .. } | Finding::Panicked(_) => Self::State,
             Finding::Leaked(finding) => Self::of(finding),

@@ -173,6 +173,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
         Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
         Finding::RefusalIgnored { .. } => refusal_ignored(finding),
+        Finding::OutOfOrder { effect, before } => format!("{} happened before {before}", effect.name()),
         Finding::Panicked(panicked) => body_panicked(panicked),
         Finding::Stuck(stuck) => format!("stuck: {stuck}"),
     }
@@ -195,6 +196,10 @@ fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
 }
 
 fn body_panicked(panicked: &Panicked) -> String {
+    if let Some(name) = panicked.invariant {
+        let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+        return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+    }
     match &panicked.place {
         Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
         None => format!("the test body panicked: {}", panicked.message),
@@ -227,6 +232,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
         | Finding::RefusalIgnored { .. }
+        | Finding::OutOfOrder { .. }
         | Finding::Panicked(_)
         | Finding::Stuck(_) => summary(finding),
     }
@@ -324,6 +330,9 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
         }
         Finding::Leaked(finding) => compared(finding, shown),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
+        Finding::OutOfOrder { effect, before } => {
+            (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
+        }
         Finding::RefusalIgnored { service, operation, refusal, kind } => (
             format!(
                 "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
@@ -387,6 +396,9 @@ pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
         Guarantee::AtLeastOnce => "may be repeated",
         Guarantee::AtMostOnce => "may be missing",
         Guarantee::Unchecked => "may be repeated and may be missing",
+        Guarantee::Between { least, most } => {
+            return Some(format!("{effect} may happen {least} to {most} times: the test allows that"));
+        }
     };
     Some(format!("{effect} {may}: the test allows `{guarantee:?}`"))
 }
@@ -396,6 +408,7 @@ pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
         Finding::Repeated { effect, .. }
         | Finding::Missing { effect, .. }
         | Finding::Early { effect, .. }
+        | Finding::OutOfOrder { effect, .. }
         | Finding::Unexpected { effect, .. } => Some(effect.name()),
         Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
         Finding::Leaked(finding) => effect_of(finding),

@@ -142,7 +142,11 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
-            inputs: Some(Environment { inputs: &mut state.inputs, met: state.search.choices().len() }),
+            inputs: Some(Environment {
+                inputs: &mut state.inputs,
+                met: state.search.choices().len(),
+                generated: &mut state.generated,
+            }),
         }
     }
 

@@ -468,9 +468,9 @@ fn the_users_own_checks_count() {
     let checking = |most: u32| {
         one_deviation().run(async move |world: &World| {
             let count = world.durable("count", 0_u32);
-            world.always({
+            world.invariant("count", {
                 let count = count.clone();
-                move || assert!(count.get() <= most, "counted past {most}")
+                move |_: &World| assert!(count.get() <= most, "counted past {most}")
             });
             world.ignore("count", "$");
             world.process("worker", {
@@ -579,7 +579,7 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
     let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
         let half = world.durable("half", false);
         let seen = half.clone();
-        world.always(move || assert!(!seen.get(), "half done"));
+        world.invariant("nothing is half done", move |_| assert!(!seen.get(), "half done"));
         world.process("worker", move |p| {
             let (clock, half) = (p.clock(), half.clone());
             p.handle(async move |_: Order| {

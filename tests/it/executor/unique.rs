@@ -505,7 +505,7 @@ fn a_lock_to_run_lives_from_when_it_is_taken() {
 fn settings_that_make_no_sense_are_refused() {
     let refused = |unique: fn() -> Unique| {
         panic_of(|| {
-            World::fake().process("worker", move |p| _ = p.handle(async |_: Fetch| ()).unique(unique()))
+            World::fake().process("worker", move |p| _ = p.handle(async |_: Fetch| ()).unique(unique()));
         })
     };
     let kind = "it::executor::unique::Fetch";

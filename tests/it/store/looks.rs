@@ -31,7 +31,7 @@ fn what_always_holds_may_be_read_from_the_store() {
     let counting = |most: u32| {
         one_deviation().run(async move |world: &World| {
             let store = world.store();
-            world.always(move || {
+            world.invariant("few", move |_: &World| {
                 let row = store.get_blocking::<u32>("count").unwrap();
                 assert!(row.is_none_or(|row| row.value <= most), "too many");
             });
