@@ -3,11 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use expect_test::expect;
 use retryproof::{Explore, Verdict, World};
 
 use super::{Order, keyed, own_test, paying};
-use crate::support::has_line;
 use crate::support::on_a_terminal;
 
 /// Waits in real time in each run.
