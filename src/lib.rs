@@ -116,7 +116,12 @@
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
 //!   too
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
-//!   for clients that speak HTTP.
+//!   for clients that speak HTTP
+#![cfg_attr(
+    feature = "wire",
+    doc = "  , and with the feature `wire` for any other protocol ([`wire`], [`adding_a_protocol`])"
+)]
+//!   .
 #![cfg_attr(feature = "loom", doc = "* *Memory that threads share* (feature `loom`): [`model`] runs")]
 #![cfg_attr(feature = "loom", doc = "  a closure in every order of its threads' accesses, [`Model`] has")]
 #![cfg_attr(feature = "loom", doc = "  the settings, and says how code under test takes part: by [`sync`],")]
@@ -151,12 +156,13 @@
 //!   [`World::deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other
-//!   there. A client that blocks is waited for in `handle_blocking` and `spawn_blocking`; anywhere else each call
-//!   takes a second of real time. Such a client's own timeout runs in real time: where no answer comes, its connection
-//!   is reset instead. It is not stopped when its process dies at a call; its connection is reset. A request or a
-//!   reply of which only a part is sent, or read, before the code waits for something else, is waited for in vain for
-//!   half a second of real time. Ports differ from run to run; a failure's text has them as `worker.localhost`.
+//! * Over sockets (features `http` and `wire`) calls from `spawn_blocking`, and from tokio tasks between two steps of an
+//!   attempt, are served when nothing else can go on. A client that blocks is waited for in `handle_blocking` and
+//!   `spawn_blocking`; anywhere else each call takes a second of real time. Such a client's own timeout runs in real
+//!   time: where no answer comes, its connection is reset instead. It is not stopped when its process dies at a call; its
+//!   connection is reset. A request or a reply of which only a part is sent, or read, before the code waits for something
+//!   else, is waited for in vain for half a second of real time, and a request that has not come whole after five seconds
+//!   is cut off. Ports differ from run to run; a failure's text has them as `worker.localhost`.
 //! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
 //!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
 //!   [`Verdict::Stuck`].
@@ -227,6 +233,10 @@ pub mod violations {}
 #[doc = include_str!("../docs/tools.md")]
 pub mod tools {}
 
+#[cfg(feature = "wire")]
+#[doc = include_str!("../docs/adding-a-protocol.md")]
+pub mod adding_a_protocol {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod search;
 mod system;
@@ -236,6 +246,8 @@ pub mod middleware;
 mod executor;
 mod world;
 mod judge;
+#[cfg(feature = "wire")]
+pub mod wire;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "loom")]

@@ -173,7 +173,7 @@ enum Step<T> {
 }
 
 /// A call in two halves, for one whose reply is on its way over a wire: it has happened, or not.
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) struct InFlight<D: Door> {
     door: D,
     pub(crate) output: D::Output,
@@ -189,7 +189,7 @@ impl<D: Door> fmt::Debug for Call<D> {
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 impl<D: Door> fmt::Debug for InFlight<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight").field("spec", &self.spec).finish_non_exhaustive()
@@ -422,7 +422,7 @@ impl<D: Door> Drop for Call<D> {
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 impl<D: Door> InFlight<D> {
     /// The first half. Returns `None` if the process died before it happened, or the run is stuck.
     pub(crate) fn begin(mut door: D) -> Option<Self> {

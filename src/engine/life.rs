@@ -112,7 +112,7 @@ impl Life {
     }
 
     /// Whether nothing but its blocking code runs.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }

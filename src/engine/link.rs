@@ -63,14 +63,6 @@ impl Link {
         slots::block_on(future).unwrap_or_else(|_| self.unwind())
     }
 
-    /// Runs code that blocks the thread of the executor.
-    pub(crate) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
-        match self.life() {
-            Some(life) => life.blocked(code),
-            None => code(),
-        }
-    }
-
     pub(crate) fn is_given(&self) -> bool {
         matches!(self, Link::Test(_))
     }

@@ -21,14 +21,14 @@ pub(crate) use woken::{TaskWaker, Woken};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::engine::externals::Externals;
 use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
 use crate::engine::steps::{Steps, Thing};
-use crate::engine::wire::Wire;
 use crate::search::choice::{
     Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
 };
@@ -478,10 +478,8 @@ pub(crate) struct Shared {
     pub(crate) services: Directory,
     /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
     keyed: AtomicBool,
-    /// Real sockets that reach into the run, if there are any.
-    wire: OnceLock<Arc<dyn Wire>>,
-    /// What is really outside, if there is anything.
-    pub(crate) outside: Outside,
+    /// Sockets that lead into the run, databases that its jobs call.
+    pub(crate) externals: Externals,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
@@ -523,18 +521,15 @@ impl Shared {
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,
         };
-        let (state, wire) = (Mutex::new(state), OnceLock::new());
-        let outside = Outside::default();
         Arc::new(Self {
-            state,
+            state: Mutex::new(state),
             woken,
             sleepers,
             strides: Strides::default(),
             services,
             keyed,
             stopping,
-            wire,
-            outside,
+            externals: Externals::default(),
             is_at_work,
             reduces,
             #[cfg(feature = "tracing")]
@@ -559,20 +554,14 @@ impl Shared {
     }
 
     /// Whether the executor runs jobs: then whoever calls is one of them.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn is_at_work(&self) -> bool {
         self.is_at_work.load(Ordering::Relaxed)
     }
 
-    /// The real sockets that reach into the run, if there are any.
-    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
-        self.wire.get()
-    }
-
-    /// The same; `lay` makes them if there are none.
-    #[cfg(feature = "http")]
-    pub(crate) fn wire_or_lay(&self, lay: impl FnOnce() -> Arc<dyn Wire>) -> &Arc<dyn Wire> {
-        self.wire.get_or_init(lay)
+    /// The databases, caches and the like that the jobs call.
+    pub(crate) fn outside(&self) -> Arc<Outside> {
+        self.externals.get_or_add(Arc::default)
     }
 
     /// The state, unless somebody is at it.

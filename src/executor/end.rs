@@ -43,9 +43,7 @@ impl Executor {
             self.ended_late(job, life.index, result);
         } else if let Err(mut failure) = result {
             drop(state);
-            if let Some(wire) = self.shared.wire() {
-                failure.text = wire.without_ports(failure.text);
-            }
+            failure.text = self.shared.externals.redact(failure.text);
             match failure.refusal() {
                 Some(refusal) => self.kept_out(job, life.index, refusal),
                 None => self.failed(job, life.index, failure),

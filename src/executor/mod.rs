@@ -5,10 +5,9 @@
 
 mod drain;
 mod end;
+mod externals;
 mod inline;
 mod kept_out;
-mod lines;
-mod outside;
 mod pick;
 mod shutdown;
 mod spawned;
@@ -120,6 +119,20 @@ impl Executor {
         }
     }
 
+    /// A task is about to be polled. Its replies reach it first, and the step is counted. Returns the time; `None` if the
+    /// task does not go on: its process has died on the way, or the run is stuck.
+    fn before_poll(&mut self, task: &Task, life: &Arc<Life>) -> Option<Duration> {
+        if !self.send_replies(task, life) {
+            return None;
+        }
+        let mut state = self.shared.state();
+        if !self.resuming && !state.step() {
+            return None;
+        }
+        state.begin_poll(task.actor(), task.id, task.waker.data().addr());
+        Some(state.clock.now())
+    }
+
     /// Adds a process and boots it.
     #[track_caller]
     pub(crate) fn add(&mut self, name: Name, boot: Boot) {
@@ -195,7 +208,7 @@ impl Executor {
         let _work = self.shared.work();
         self.watch.next_phase();
         let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().deploys);
-        if !self.always.is_empty() || self.shared.wire().is_some() || keyed || deploys {
+        if !self.always.is_empty() || self.shared.externals.have_wires() || keyed || deploys {
             self.shared.reduce_no_more();
         }
         let mut reached = false;
@@ -398,14 +411,7 @@ impl Executor {
         task.stalled_until = None;
         let look = self.look_at(&task);
         let ended = loop {
-            let now = {
-                let mut state = self.shared.state();
-                if !self.resuming && !state.step() {
-                    break None;
-                }
-                state.begin_poll(task.actor(), task.id, task.waker.data().addr());
-                state.clock.now()
-            };
+            let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
@@ -422,6 +428,7 @@ impl Executor {
             match polled {
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
+                Ok((Poll::Pending, false)) if self.follows_up(&mut task, &life, look) => {}
                 Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
                     break Some(Err(JobFailure::of_panic(panics::text(&*panic))));
@@ -485,9 +492,7 @@ impl Executor {
             state.usage.slots -= process.slot_count();
             now
         };
-        if let Some(wire) = self.shared.wire() {
-            wire.close(index);
-        }
+        self.shared.externals.process_died(index);
         life.set_tearing_down(true);
         let host = &mut self.hosts[index];
         life::run_as(&life, || {
@@ -526,7 +531,10 @@ impl Executor {
         };
         let outside: Vec<_> = (0..self.hosts.len())
             .filter(|&index| {
-                let waits = |task: &Task| task.waits_outside() && !self.shared.sleepers.has(&task.waker);
+                let sleepers = &self.shared.sleepers;
+                let waits = |task: &Task| {
+                    task.waits_outside() && !sleepers.has(&task.waker) && !sleepers.are_called_by(&task.waker)
+                };
                 self.tasks.iter().flatten().any(|task| task.host == index && waits(task))
             })
             .collect();
@@ -535,19 +543,20 @@ impl Executor {
             self.shared.advance(limit.max(now));
             return true;
         }
-        let wire = self.shared.wire().cloned();
-        if wire.as_ref().is_some_and(|wire| wire.linger()) || self.cut_off(&outside, now, limit) {
+        let has_come = self.awaits_arrivals() && self.shared.externals.linger(None);
+        if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
         // Each is driven up to where one before it was called for. Whoever was woken later than another waits until then.
-        let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
+        let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
+        let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
         for index in outside {
             if until.is_some_and(|until| self.hosts[index].context.is_past(until)) {
                 continue;
             }
             let driven = self.with_spawned(index, |context, now, shared| {
-                context.drive(now, until, &shared.woken, wire.is_some())
+                context.drive(now, until, &shared.woken, in_steps)
             });
             match driven {
                 Some((reached, true)) => {
@@ -566,9 +575,7 @@ impl Executor {
             Some(until) => self.shared.advance(until.max(latest)),
             None => return self.shared.sleepers.wake_at_last(),
         }
-        if let Some(wire) = wire {
-            wire.hang_up(self.shared.state().clock.now());
-        }
+        self.shared.externals.hang_up(self.shared.state().clock.now());
         true
     }
 
@@ -583,7 +590,7 @@ impl Executor {
                     return self.sleeps_for_ever(task);
                 }
                 let waits = state.connections.waits_for(task.actor());
-                if let Some(why) = waits.or_else(|| self.shared.outside.waits_for(task.actor())) {
+                if let Some(why) = waits.or_else(|| self.shared.externals.waits_for(task.actor())) {
                     return format!("{} {kind} waits {why}", task.actor());
                 }
                 if let Some(lock) = state.awaited_lock(job) {

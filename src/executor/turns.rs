@@ -47,7 +47,7 @@ impl Executor {
 
     /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.
     pub(super) fn goes_on(&mut self, task: &Task, look: Look) -> bool {
-        if self.resuming || self.shared.outside.is_stirred() {
+        if self.resuming || self.shared.externals.have_progress() {
             task.waker.wake_by_ref();
             return false;
         }

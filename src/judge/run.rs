@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
-use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
@@ -267,7 +267,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             continue;
         }
         let limit = shared.state().clock.next();
-        let (reached, called) = context.drive(now, limit, &shared.woken, shared.wire().is_some());
+        let (reached, called) = context.drive(now, limit, &shared.woken, shared.externals.have_wires());
         shared.advance(reached);
         while shared.woken.pop().is_some_and(|task| task != id) {}
         if !called && limit.is_none() {
@@ -283,14 +283,16 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
 
 /// Has whatever is under way on a socket arrive. True when the body can go on because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
-    let Some(wire) = shared.wire() else { return false };
+    if !shared.externals.have_wires() {
+        return false;
+    }
     shared.woken.settle_down();
     loop {
         context.rest(now);
         if shared.woken.is_called_for() {
             return true;
         }
-        if wire.settle() == Traffic::Still {
+        if shared.externals.settle() == Traffic::Still {
             return false;
         }
     }

@@ -40,7 +40,7 @@ enum Form {
     /// It blocks the executor's thread, so that nobody else runs meanwhile.
     Blocking,
     /// Its two halves are called by whoever serves a wire, who asks before whether the process lives.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     Wire,
 }
 
@@ -123,7 +123,7 @@ fn rows() -> Vec<Row> {
         external("external, async", WRITE, external_async, Form::Async),
         external("external, async read", READ, external_read, Form::Async),
         external("external, blocking", WRITE, external_blocking, Form::Blocking),
-        #[cfg(feature = "http")]
+        #[cfg(feature = "wire")]
         Row { happened: effects, form: Form::Wire, ..row("a wire's halves", "payments.charge", WRITE, wire) },
     ]
 }
@@ -209,7 +209,7 @@ fn external_blocking(p: &Process, noted: Noted) {
     });
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 fn wire(p: &Process, noted: Noted) {
     use crate::search::choice::Place;
     use crate::system::service::CallOptions;

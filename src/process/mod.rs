@@ -123,7 +123,7 @@ impl Process {
         }
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }

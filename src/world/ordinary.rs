@@ -66,8 +66,6 @@ impl Drop for World {
         if let Ok(mut executor) = self.executor.try_borrow_mut() {
             executor.shut_down();
         }
-        if let Some(wire) = self.shared.wire() {
-            wire.end();
-        }
+        self.shared.externals.end();
     }
 }

@@ -58,7 +58,7 @@ impl<S: Service> Clone for Client<S> {
 pub(crate) struct Answered<S: Service> {
     pub(in crate::process) answer: Answer<S::Reply>,
     #[cfg_attr(
-        not(feature = "http"),
+        not(feature = "wire"),
         expect(dead_code, reason = "what breaks a line matters where there is one")
     )]
     pub(in crate::process) fault: Option<Fault>,

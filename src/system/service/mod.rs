@@ -15,10 +15,10 @@ pub mod store;
 
 pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) use door::CLIENT_TIMEOUT;
 pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) use fault::{Broken, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
 pub use function::{Function, function};
