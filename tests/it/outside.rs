@@ -154,7 +154,7 @@ fn what_happens_outside_again_is_found_and_what_may_happen_again_is_not() {
         assert_eq!(inserting(blocks, false).verdict(), Verdict::RetryProof);
     }
     let text = inserting(false, true).to_string();
-    has_line(&text, expect![[r#"db.insert happens, but its reply is lost"#]]);
+    has_line(&text, expect!["✗ db.insert happens, but its reply is lost"]);
 }
 
 #[test]

@@ -68,7 +68,12 @@ fn a_run_that_gets_stuck_is_kept_too() {
         |version: &str| play(scene("gets_stuck").env("RETRYPROOF_KEEP", folder.text()).env("SCENE", version));
     assert!(stuck("").red().contains("scenes::gets_stuck gets stuck"));
     let again = stuck("").red();
-    has_line(&again, expect![[r#"2 runs: the reference run, and 1 scenario kept from former runs"#]]);
+    has_line(
+        &again,
+        expect![
+            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+        ],
+    );
     has_line(&again, expect![[r#"scenes::gets_stuck gets stuck"#]]);
     stuck("mended").green();
     assert!(!folder.join("retryproof-process/scenes.gets_stuck.txt").exists());
@@ -91,7 +96,7 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     let text = play(scene.env("RETRYPROOF_KEEP", folder.text())).red();
     // Not one of them: all is explored, and what is kept is what fails now.
     assert!(!text.contains("kept from former runs"), "{text}");
-    has_line(&text, expect![[r#"8 runs, all scenarios of up to 1 deviation"#]]);
+    has_line(&text, expect!["8 runs, all scenarios of up to 1 deviation; 5 of 8 runs failed"]);
     let kept = folder.read(file);
     assert!(!kept.contains("reply-lost") && !kept.contains("job#1.2"), "{kept}");
 }
@@ -132,7 +137,12 @@ fn regressions_stay_where_a_test_asks_for_them() {
     assert_eq!(package.read(file), kept, "they stay");
     // It is back: they are tried first, in CI too. Nothing is added twice.
     let again = run("", true).red();
-    has_line(&again, expect![[r#"scenarios kept from former runs"#]]);
+    has_line(
+        &again,
+        expect![
+            "5 runs: the reference run, and 4 scenarios kept from former runs; 4 of 5 runs failed; the others"
+        ],
+    );
     run("", false).red();
     assert_eq!(package.read(file), kept);
     // Whatever the bounds are, and said where they no longer fit.
@@ -145,7 +155,9 @@ fn regressions_stay_where_a_test_asks_for_them() {
     let text = run("keyed", false).green();
     has_line(
         text.replace(package.text(), "PACKAGE").replace(keep.text(), "KEEP"),
-        expect![[r#"`scenes::charges_for_ever job#1.1/inventory.take:call=reply-lost` no longer fits"#]],
+        expect![
+            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: `scenes::charges_for_ever job#1.1/inventory.take:call=reply-lost` no longer fits the code (`job#1.1/inventory.take:call=reply-lost` was never met; the run met 8 choices, the last being `job#1.1:ack`); delete its line"
+        ],
     );
 }
 
@@ -167,9 +179,16 @@ fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
     let text = play(&mut charges(&folder, "")).red();
     has_line(
         text.replace(folder.text(), "FOLDER"),
-        expect![[r#"`broken` (word 2 of the scenario) is not `choice=option`"#]],
+        expect![
+            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is passed over"
+        ],
     );
-    has_line(&text, expect![[r#"1 scenario kept from former runs"#]]);
+    has_line(
+        &text,
+        expect![
+            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+        ],
+    );
     // No text at all.
     std::fs::write(folder.join(FILE), [0xff, 0xfe, 0xff]).unwrap();
     assert!(play(&mut charges(&folder, "keyed")).green().contains("it cannot be read: "));
@@ -182,7 +201,12 @@ fn regressions_of_another_version_are_left_as_they_are() {
     let theirs = "# retryproof scenarios, format 9\nwho knows\n";
     package.write(file, theirs);
     let text = play(scene("charges_for_ever").env("CARGO_MANIFEST_DIR", package.text())).red();
-    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"its first line is not"#]]);
+    has_line(
+        text.replace(package.text(), "PACKAGE"),
+        expect![
+            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: its first line is not `# retryproof scenarios, format 1`, so it is no list of scenarios of this version, and not used; delete it: what still fails is found again"
+        ],
+    );
     assert_eq!(package.read(file), theirs);
 }
 

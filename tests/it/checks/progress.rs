@@ -3,7 +3,6 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use expect_test::expect;
 use retryproof::{Explore, Verdict, World};
 
 use super::{Order, keyed, own_test, paying};

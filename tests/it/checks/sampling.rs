@@ -216,7 +216,9 @@ fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
     let text = report.to_string();
     has_line(
         &text,
-        expect!["besides, 200 schedules by priority (PCT of depth 2), drawn with seed 3; 40 of them violate"],
+        expect![
+            "besides, 200 schedules by priority (PCT of depth 2), drawn with seed 3; 40 of 200 runs failed"
+        ],
     );
     let replay = adding(&Explore::new().name("test").replay(scenario.to_string()), false);
     assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");

@@ -135,7 +135,7 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
-    has_line(&text, expect![[r#"attempt 1 of job#2 runs here"#]]);
+    has_line(&text, expect!["✗ attempt 1 of job#2 runs here"]);
     has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
