@@ -1,5 +1,8 @@
 //! What was wrong when it was recorded is no reason to fail; what is new is.
 
+use expect_test::expect;
+
+use crate::support::has_line;
 use crate::{Folder, Played, play, scene};
 
 const FILE: &str = "tests/retryproof-baseline.json";
@@ -22,14 +25,19 @@ fn record(package: &Folder, version: &str) -> Played {
 fn what_was_recorded_passes_and_what_is_new_fails() {
     let package = Folder::new();
     let text = compare(&package, "").red();
-    assert!(text.contains("tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"), "{text}");
+    has_line(
+        &text,
+        expect![[
+            r#"tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"#
+        ]],
+    );
     assert!(!package.join(FILE).exists(), "only who is told to records");
     let text = record(&package, "").green();
-    assert!(
-        text.contains(
-            "retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 1 violation"
-        ),
-        "{text}"
+    has_line(
+        &text,
+        expect![[
+            r#"retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 1 violation"#
+        ]],
     );
     let recorded = package.read(FILE);
     let json: serde_json::Value = serde_json::from_str(&recorded).unwrap();
@@ -54,10 +62,10 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     }
     assert!(!text.contains("recorded: payments.charge"), "{text}");
     // The report leads with it, and not with what is known: its place, its course, its advice.
-    assert!(text.contains("\nerror[RP0002]: email.send happened twice, expected once\n"), "{text}");
-    assert!(text.contains("/email.send:call=reply-lost' cargo test"), "{text}");
+    has_line(&text, expect![[r#"error[RP0002]: email.send happened twice, expected once"#]]);
+    has_line(&text, expect![[r#"/email.send:call=reply-lost' cargo test"#]]);
     let also = text.split("\nalso\n").nth(1).unwrap();
-    assert!(also.contains("payments.charge happened twice, expected once"), "the known ones stay: {text}");
+    has_line(&also, expect![[r#"payments.charge happened twice, expected once"#]]);
     // What is new is kept, and tried first; what is known is not.
     let kept = package.read("keep/retryproof-process/scenes.ratcheted.txt");
     assert!(kept.lines().count() > 3, "{kept}");
@@ -78,7 +86,7 @@ fn what_is_gone_is_told_until_it_is_recorded() {
         fault after u32/payments.charge; RETRYPROOF_BASELINE=record keeps it from coming back";
     assert_eq!(text.matches(gone).count(), 1, "{text}");
     let text = record(&package, "keyed").green();
-    assert!(text.contains("recorded, with 0 violations"), "{text}");
+    has_line(&text, expect![[r#"recorded, with 0 violations"#]]);
     assert!(!compare(&package, "keyed").green().contains("retryproof:"));
     // It is back, and the ratchet holds.
     assert!(
@@ -103,11 +111,11 @@ fn less_coverage_fails_and_more_does_not() {
     let name = "ratcheted_to_nothing";
     run(&package, name, "keyed", &[("RETRYPROOF_BASELINE", "record")]).green();
     let recorded = package.read(FILE);
-    assert!(recorded.contains("\"process scenes::ratcheted\""), "the others are left: {recorded}");
+    has_line(&recorded, expect![[r#""process scenes::ratcheted""#]]);
     run(&package, name, "keyed", &[]).green();
     package.write(FILE, &recorded.replace("\"deviations\": 0", "\"deviations\": 2"));
     let text = run(&package, name, "keyed", &[]).red();
-    assert!(text.contains("recorded: deviations = 2 is now 0\n"), "{text}");
+    has_line(&text, expect![[r#"recorded: deviations = 2 is now 0"#]]);
 }
 
 #[test]
@@ -115,7 +123,7 @@ fn nothing_is_recorded_in_ci() {
     let package = Folder::new();
     let in_ci = [("RETRYPROOF_BASELINE", "record"), ("CI", "true")];
     let text = run(&package, "ratcheted", "", &in_ci).red();
-    assert!(text.contains("not recorded: CI is set"), "{text}");
+    has_line(&text, expect![[r#"not recorded: CI is set"#]]);
     assert!(!package.join(FILE).exists());
     // Whoever passes, passes.
     run(&package, "ratcheted", "keyed", &in_ci).green();
@@ -157,20 +165,20 @@ fn where_it_cannot_be_written_it_is_told() {
     let package = Folder::new();
     package.write("tests", "a file where a folder should be");
     let text = record(&package, "").red();
-    assert!(text.contains("it cannot be "), "{text}");
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"it cannot be"#]]);
     record(&package, "keyed").green();
     // Somebody died while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
-    assert!(text.contains("if nobody is recording, delete it"), "{text}");
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"if nobody is recording, delete it"#]]);
 }
 
 #[test]
 fn a_variable_that_says_something_else_is_told() {
     let package = Folder::new();
     let text = run(&package, "ratcheted", "keyed", &[("RETRYPROOF_BASELINE", "yes")]).green();
-    assert!(text.contains("RETRYPROOF_BASELINE=yes: it is `record` or not set"), "{text}");
+    has_line(&text, expect![[r#"RETRYPROOF_BASELINE=yes: it is `record` or not set"#]]);
     assert!(!package.join(FILE).exists());
 }
 
@@ -244,7 +252,7 @@ fn a_residual_at_one_call_hides_no_fault_at_another() {
     let package = Folder::new();
     run(&package, "claims", "keeps", &recording()).green();
     let text = run(&package, "claims", "", &[]).green();
-    assert!(text.contains("gone since tests/retryproof-baseline.json was recorded"), "{text}");
+    has_line(&text, expect![[r#"gone since tests/retryproof-baseline.json was recorded"#]]);
 }
 
 #[test]
@@ -277,7 +285,7 @@ fn what_only_runs_with_failures_meet_is_covered_too() {
     let package = Folder::new();
     run(&package, "compensates", "compensates", &recording()).green();
     let text = run(&package, "compensates", "", &[]).red();
-    assert!(text.contains("`u32/email.send:call` is no longer met after a failure"), "{text}");
+    has_line(&text, expect![[r#"`u32/email.send:call` is no longer met after a failure"#]]);
     run(&package, "compensates", "compensates", &[]).green();
 }
 

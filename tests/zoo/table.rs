@@ -29,15 +29,7 @@ and held equal to what is found, but for the time: that is of the machine on whi
 ";
 
 /// What follows: models of memory that threads share, which are run with the feature `loom`.
-const MODELS: &str = "
-## Between two instructions
-
-With the feature `loom`: memory that threads share, in every order of its accesses.
-`RETRYPROOF_BLESS=1 cargo test --test zoo --features loom class_level_counter` writes this table anew.
-
-| family | job | verdict | last step | executions |
-| --- | --- | --- | --- | ---: |
-";
+const MODELS: &str = include_str!("models.md");
 
 /// The cells of a row before its time.
 fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
@@ -162,16 +154,4 @@ fn write(families: &[Family]) {
         }
     }
     std::fs::write(path(), page + MODELS + &models).expect("ZOO.md can be written");
-}
-
-/// Holds the second table to what was found, or writes it.
-#[cfg(feature = "loom")]
-pub(crate) fn shows_models(rows: &[String]) {
-    let page = page();
-    let (before, shown) = page.split_once(MODELS).expect("ZOO.md has `MODELS`");
-    let found: String = rows.iter().map(|row| format!("{row}\n")).collect();
-    if std::env::var_os("RETRYPROOF_BLESS").is_some() {
-        return std::fs::write(path(), format!("{before}{MODELS}{found}")).expect("ZOO.md can be written");
-    }
-    assert_eq!(shown, found, "ZOO.md shows other models");
 }

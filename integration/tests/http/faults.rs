@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::support::has_line;
 use crate::{assert_green, charge, found, one_deviation};
+use expect_test::expect;
 use retryproof::service::payments::Charge;
 use retryproof::service::{Behave, Cx, function};
 use retryproof::{Clock, Explore, Process, Report, Verdict, World};

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Payments;
 use retryproof::{Client, Clock, Durable, Explore, JobQueue, Report, ServiceError, Verdict, World};
@@ -198,9 +200,11 @@ fn a_job_that_panics_has_failed_and_is_tried_again() {
         });
     });
     assert_violated(&report, TWICE, "test job#1.1/payments.charge:call=reply-lost");
-    assert!(
-        report.to_string().contains("failed: panicked: called `Result::unwrap()` on an `Err` value"),
-        "{report}"
+    has_line(
+        &report,
+        expect![[
+            r#"failed: panicked: called `Result::unwrap()` on an `Err` value: Unavailable { service: "payments", operation: "charge" }; tried again at t+19s"#
+        ]],
     );
 }
 

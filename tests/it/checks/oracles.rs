@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::{Backoff, Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
@@ -257,7 +259,12 @@ fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
         (violation.oracle, &*violation.expected, &*violation.actual),
         (Oracle::Serial, "count $ = 2", "count $ = 1")
     );
-    assert!(report.reason().unwrap().contains("it ended as no one-at-a-time order of them does"), "{report}");
+    has_line(
+        &report.reason().unwrap(),
+        expect![
+            "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does."
+        ],
+    );
     // One at a time it is fine, and so is an atomic one.
     assert_green(&counting(1, false));
     assert_green(&counting(2, true));
@@ -481,7 +488,10 @@ fn the_users_own_checks_count() {
     assert_green(&checking(2));
     let report = checking(1);
     assert_eq!(report.violations()[0].oracle, Oracle::Body, "{report}");
-    assert!(report.violations()[0].summary.contains("counted past 1"), "{report}");
+    has_line(
+        &report.violations()[0].summary,
+        expect!["the test body panicked at tests/it/checks/oracles.rs:…: counted past 1"],
+    );
     assert_eq!(report.violations()[0].scenario.to_string(), "test job#1.1:end=crash");
 }
 
@@ -561,7 +571,7 @@ fn retries_come_when_their_backoff_is_over() {
         assert_eq!(times.get(), [0, 7, 14, 21].map(Duration::from_secs));
     });
     assert_green(&report);
-    assert!(report.to_string().contains("fails 3 times even when nothing goes wrong"), "{report}");
+    has_line(&report, expect!["note: job#1 Order fails 3 times even when nothing goes wrong: not yet"]);
 }
 
 #[test]
@@ -582,5 +592,8 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
         world.settle().await;
     });
     assert_eq!((report.runs(), report.violations().len()), (1, 1), "{report}");
-    assert!(report.violations()[0].summary.contains("half done"), "{report}");
+    has_line(
+        &report.violations()[0].summary,
+        expect!["the test body panicked at tests/it/checks/oracles.rs:…: half done"],
+    );
 }

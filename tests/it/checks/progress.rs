@@ -3,9 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use expect_test::expect;
 use retryproof::{Explore, Verdict, World};
 
 use super::{Order, keyed, own_test, paying};
+use crate::support::has_line;
 use crate::support::on_a_terminal;
 
 /// Waits in real time in each run.
@@ -48,6 +50,7 @@ fn printed(test: &str, on_terminal: bool, ci: Option<&str>) -> String {
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{text}");
+    // The rest is the test runner's.
     assert!(text.contains("1 passed"), "{text}");
     text
 }

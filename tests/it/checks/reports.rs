@@ -1,6 +1,8 @@
 //! The report: the same in every run, for people and for programs.
 
 use super::{Order, assert_green, explore, keyed, one_deviation, own_test, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::{Code, Explore, Guarantee, Report, ServiceError, World};
 
@@ -184,7 +186,7 @@ fn no_advice_where_there_is_nothing_to_mend() {
     };
     let green = paid(&one_deviation());
     assert_eq!((green.code(), help(&green).len()), (None, 0));
-    assert!(green.to_string().contains("\n  13 runs, all scenarios of up to 1 deviation\n"), "{green}");
+    has_line(&green, expect![[r#"13 runs, all scenarios of up to 1 deviation"#]]);
     // A replay that shows nothing wrong, and one that no longer fits the code.
     assert_eq!(paid(&one_deviation().replay("test job#1.1:end=crash")).code(), None);
     assert_eq!(paid(&one_deviation().replay("test job#9.1:end=crash")).code(), None);

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::{Durable, Explore, Oracle, Process, Report, ServiceError, Verdict, World};
 use serde::{Deserialize, Serialize};
@@ -133,8 +135,8 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
-    assert!(text.contains("attempt 1 of job#2 runs here"), "{text}");
-    assert!(text.contains("job#1 · attempt 1 goes on"), "{text}");
+    has_line(&text, expect![[r#"attempt 1 of job#2 runs here"#]]);
+    has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
 }
@@ -397,7 +399,7 @@ fn loops_of_the_users_own_overtake_each_other() {
     let twice = &report.violations()[0];
     assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
     assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
-    assert!(report.to_string().contains("two/poller goes on"), "{report}");
+    has_line(&report, expect![[r#"two/poller goes on"#]]);
     assert_green(&polling(&switches(3), true));
 }
 
@@ -407,7 +409,12 @@ fn a_loop_that_fails_takes_its_process_with_it() {
     let report = polling(&one_deviation().deliveries(0).max_steps(500), true);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
-    assert!(reason.contains("500 steps and no end"), "{reason}");
+    has_line(
+        &reason,
+        expect![
+            "500 steps and no end: two/poller goes on for ever, or longer than `Explore::max_steps` allows"
+        ],
+    );
     assert!(report.to_string().contains("one/poller"), "{report}");
     // The loop's own error is the process's exit; and it restarts.
     let report = one_deviation().replay("test worker/loop/payments.charge:call=unavailable").run(
@@ -429,8 +436,8 @@ fn a_loop_that_fails_takes_its_process_with_it() {
         },
     );
     let text = report.to_string();
-    assert!(text.contains("the process exits: payments.charge: 503 service unavailable"), "{text}");
-    assert!(text.contains("worker restarts"), "{text}");
+    has_line(&text, expect![[r#"the process exits: payments.charge: 503 service unavailable"#]]);
+    has_line(&text, expect!["t+1s      worker restarts"]);
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crash_points::crash_points;
+use expect_test::expect;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::store::Isolation;
 use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::payments::Payments};
 
 use super::{Order, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
 
 /// Explores on one thread and on others; returns the report of one.
 #[track_caller]
@@ -122,7 +124,7 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     };
     let report = the_same(&one_deviation(), many);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
-    assert!(report.to_string().contains("came before"), "{report}");
+    has_line(&report, expect!["came before"]);
 }
 
 #[test]

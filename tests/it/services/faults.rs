@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{assert_green, assert_violated, one_deviation};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::Behave;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
@@ -42,7 +44,12 @@ fn stale_read_shows_a_job_that_looks_before_it_sends() {
         SENT_TWICE,
         "test job#1.1/email.send:call=reply-lost job#1.2/email.emails:call=stale",
     );
-    assert!(report.to_string().contains("email.emails answers without what was made in the last hour"));
+    has_line(
+        &report,
+        expect![
+            "- RP0007: attempt 1: email.send happens, but its reply is lost: the job sees an error; then attempt 2: email.emails answers without what was made in the last hour (tests/it/services/faults.rs:…)"
+        ],
+    );
     // With searches that show everything, and one delivery at a time, to look before sending is enough.
     assert_green(&look_before_sending(&Explore::new().deliveries(0), |_| ()));
 }
@@ -171,10 +178,7 @@ fn an_outage_that_ends_is_outlasted_by_retries_and_one_that_never_ends_is_for_th
         assert!(timeline.ends_with(last), "{text}");
     }
     let (_, _, text) = ends("outage", 25);
-    assert!(
-        text.contains("payments.charge answers 503 from here on, for a while; nothing has happened"),
-        "{text}"
-    );
+    has_line(&text, expect!["✗ payments.charge answers 503 from here on, for a while; nothing has happened"]);
     // 26 attempts, and none of them has charged.
     let (_, _, text) = ends("outage-for-ever", 25);
     assert_eq!((text.matches("· attempt ").count(), text.matches('●').count()), (26, 0), "{text}");

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{assert_green, assert_violated, one_deviation};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
@@ -52,7 +54,12 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
         format!("fulfillment.request {} happened under the key \"1\", and stands for both", body(1))
     );
     let text = report.to_string();
-    assert!(text.contains("the key \"1\" is known, from another request; this one never happens"), "{text}");
+    has_line(
+        &text,
+        expect![[
+            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" is known, from another request; this one never happens"#
+        ]],
+    );
     assert!(violation.place.as_deref().is_some_and(|place| place.starts_with("tests/it/services/keys.rs:")));
 }
 
@@ -139,7 +146,7 @@ fn idempotency_keys_ttl_the_key_expires_and_the_retry_comes_on_day_three() {
     assert_violated(&report, twice, "test job#1.1/payments.charge:call=reply-lost job#1.1:retry=days-late");
     assert_violated(&report, twice, "test job#1.1/payments.charge:happened=crash job#1.1:lease=days-late");
     let text = report.to_string();
-    assert!(text.contains("the retry comes three days late"), "{text}");
+    has_line(&text, expect!["✗ the retry comes three days late"]);
     // Looked up before paying, or with keys that live longer, it is retry-proof.
     assert_green(&expiring(&Explore::new().name("test"), true, Some(DAY)));
     assert_green(&expiring(&Explore::new().name("test"), false, Some(30 * DAY)));

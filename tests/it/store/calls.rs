@@ -1,6 +1,8 @@
 //! What each call does, and what can go wrong in it.
 
 use super::{S, assert_green, assert_row, explore, one_deviation, replay};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::Behave;
 use retryproof::service::email::Email;
 use retryproof::service::store::{Isolation, Row};
@@ -272,7 +274,12 @@ fn settings_are_the_tests() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
-    assert!(report.reason().unwrap().contains("settings of the service `store` are the test's"), "{report}");
+    has_line(
+        &report.reason().unwrap(),
+        expect![
+            "job#1 u32 is dead: panicked: settings of the service `store` are the test's: set them through `world`, not through the handle of a process"
+        ],
+    );
 }
 
 #[test]
