@@ -46,6 +46,7 @@ pub(crate) enum Begun {
     /// The reply is ready: the caller gets it through [`External::reply`].
     Ready,
     /// The reply takes its time, or never comes.
+    #[cfg_attr(not(feature = "wire"), expect(dead_code, reason = "only a wire answers so"))]
     Takes,
 }
 

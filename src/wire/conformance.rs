@@ -135,7 +135,7 @@ impl std::error::Error for Nonconformance {}
 /// runner with a process for each test.
 ///
 /// # Errors
-/// Everything that the protocol does not hold to.
+/// What the protocol does not hold to, up to the first of these that it fails.
 ///
 /// ```no_run
 /// # use retryproof::wire::{Caller, Decoded, Protocol, Sample, Served, conformance};
@@ -159,17 +159,19 @@ pub fn conformance<P: Protocol>(
     sample: Sample,
 ) -> Result<(), Failures> {
     let suite = Suite { protocol: &protocol, services: &services, sample };
+    let site = suite.site().map_err(|failure| Failures(vec![failure]))?;
     let mut failures = Vec::new();
-    match suite.site() {
-        // Nothing else can be told of a protocol that does not answer.
-        Err(failure) => failures.push(failure),
-        Ok(site) => {
-            suite.points(&site, &mut failures);
-            failures.extend(suite.closes(&site));
-            failures.extend(suite.repeats());
-            failures.extend(suite.leaves_nothing());
-            suite.bears_garbage(&mut failures);
-        }
+    // What comes later tells nothing of a protocol that fails earlier.
+    suite.points(&site, &mut failures);
+    failures.extend(suite.closes(&site));
+    if failures.is_empty() {
+        suite.bears_garbage(&mut failures);
+    }
+    if failures.is_empty() {
+        failures.extend(suite.repeats());
+    }
+    if failures.is_empty() {
+        failures.extend(suite.leaves_nothing());
     }
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
@@ -319,7 +321,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
 
     fn repeats(&self) -> Option<Nonconformance> {
         let explore = || {
-            let explore = Explore::new().name("conformance").deviations(1);
+            let explore = Explore::new().name("conformance").deviations(1).faults(0);
             self.explore(&explore, 2, &Mutex::default()).to_string()
         };
         let first = explore();
