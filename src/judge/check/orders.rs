@@ -142,7 +142,8 @@ impl<'b> Exploration<'b> {
         if reference.end != End::Completed || self.torn().is_some() {
             return Vec::new();
         }
-        let findings = oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
+        let findings =
+            oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
         let is_too_much = |finding: &Finding| match finding {
             Finding::Repeated { expected, actual, .. } => actual > expected,
             Finding::Unexpected { .. } => true,
