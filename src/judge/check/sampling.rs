@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::progress::{Progress, Standing};
-use super::tally::{Group, Tally};
+use super::tally::{self, Group, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
 use crate::judge::oracle::Finding;
-use crate::judge::report::{Mishap, Samples, words};
+use crate::judge::report::{Samples, words};
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Plan, Wanted};
 use crate::search::explore::{PctRuns, RandomRuns, shrink};
@@ -133,7 +133,7 @@ impl Exploration<'_> {
             let Some(same) = findings.into_iter().find(|finding| finding.subject() == subject) else {
                 return false;
             };
-            (finding, mishaps) = (same, Mishap::all(&ran.record, &ran.outcome));
+            (finding, mishaps) = (same, tally::mishaps(ran));
             true
         });
         Group { subject, mishaps, finding, case, plan, runs }

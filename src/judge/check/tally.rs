@@ -212,6 +212,11 @@ pub(super) fn kind_of(outcome: &Outcome) -> impl Fn(u32) -> &'static str + '_ {
     }
 }
 
+/// What went wrong in a run.
+pub(super) fn mishaps(ran: &Ran) -> Vec<Mishap> {
+    Mishap::all(&ran.record, &ran.outcome.jobs, ran.outcome.record.deviated_at())
+}
+
 /// A plan by which the run can be run once more.
 fn replayable(ran: &Ran) -> Plan {
     match &ran.plan {
@@ -254,7 +259,7 @@ impl Exploration<'_> {
     }
 
     fn sort(&mut self, findings: Vec<Finding>, ran: &Ran) {
-        let mishaps = Mishap::all(&ran.record, &ran.outcome);
+        let mishaps = mishaps(ran);
         self.tally.sort(findings, &mishaps, || replayable(ran));
     }
 }

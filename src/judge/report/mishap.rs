@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::judge::run::Outcome;
 use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Label, Options, Place, Point, Site};
 use crate::system::effect::Effect;
 use crate::system::job::{Job, short_kind};
@@ -42,12 +41,12 @@ pub(crate) struct Courses {
 }
 
 impl Mishap {
-    /// The deviations of a run, in their order.
-    pub(crate) fn all(record: &[Choice], outcome: &Outcome) -> Vec<Self> {
+    /// The deviations of a run, in their order. `calls`: for each, the last one of its actor.
+    pub(crate) fn all(record: &[Choice], jobs: &[Job], calls: &[Option<(Place, Site)>]) -> Vec<Self> {
         let deviated = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
-        let mut calls = outcome.record.deviated_at().iter().copied();
+        let mut calls = calls.iter().copied();
         let mishap = |(at, _)| {
-            let mut mishap = Self::of(record, at, &outcome.jobs);
+            let mut mishap = Self::of(record, at, jobs);
             let call = calls.next().flatten();
             let call = call.filter(|(_, of)| mishap.call().is_some_and(|(what, _)| *what == site(*of)));
             mishap.place = call.map(|(place, _)| place);

@@ -79,10 +79,9 @@ fn opened(line: &str) -> i32 {
 }
 
 fn begins_function(line: &str) -> bool {
-    let code = line.split("//").next().unwrap_or_default();
-    code.starts_with("fn ")
-        || code.split_once(" fn ").is_some_and(|(before, _)| !before.contains(['"', '(', '=']))
-        || code.contains("pub(") && code.contains(") fn ")
+    let is_before =
+        |word: &&str| matches!(*word, "pub" | "async" | "const" | "unsafe") || word.starts_with("pub(");
+    line.split_whitespace().find(|word| !is_before(word)) == Some("fn")
 }
 
 /// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.

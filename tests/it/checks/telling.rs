@@ -459,22 +459,3 @@ fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
     let help = &report.violations()[0].help;
     assert!(help.contains("the same on every attempt") && !help.contains("both calls bear"), "{report}");
 }
-
-#[test]
-fn late_timers_are_not_missed_where_nothing_expires() {
-    let run = |explore_it: Explore, expires: bool| {
-        let report = explore(&explore_it, move |p: &Process| {
-            let (store, clock) = (p.store(), p.clock());
-            p.handle(async move |_: Order| {
-                let ttl = expires.then_some(Duration::from_secs(60));
-                store.set_if_absent("seen", &true, ttl).await?;
-                clock.sleep(Duration::from_secs(1)).await;
-                Ok::<(), Box<dyn std::error::Error>>(())
-            });
-        });
-        report.to_string().contains("not explored: late timers and retries: `delays` is 0")
-    };
-    assert!(!run(one_deviation().delays(0), false));
-    assert!(run(one_deviation().delays(0), true));
-    assert!(!run(one_deviation(), true), "they are explored");
-}
