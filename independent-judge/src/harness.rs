@@ -1,0 +1,216 @@
+//! A program as the body of a retryproof test, through its public interface alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use retryproof::service::email::{Email, EmailService};
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::service::store::Isolation as StoreIsolation;
+use retryproof::{
+    Backoff, Client, Decision, Explore, JobQueue, Process, Report, Rng, Store, Transaction, World,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::machine::SLOTS;
+use crate::program::{
+    Arrival, BACKOFF, Isolation, Job, Key, MARK, OnError, Policy, Program, RETRIES, Row, Service, Statement,
+    Step, Term,
+};
+
+/// The job at a place of the program. Each place is a kind of its own.
+#[derive(Serialize, Deserialize)]
+struct Parcel<const PLACE: usize> {
+    payload: Option<u64>,
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the jobs of a process work with.
+#[derive(Clone)]
+struct Tools {
+    program: Arc<Program>,
+    payments: Client<Payments>,
+    email: Client<EmailService>,
+    store: Store,
+    queue: JobQueue,
+    rng: Rng,
+}
+
+/// Explores a program with these settings.
+pub fn explore(program: &Program, settings: &Explore) -> Report {
+    let program = Arc::new(program.clone());
+    settings.run(async move |world: &World| {
+        let worker = program.clone();
+        world.process("worker", move |p| boot(p, &worker));
+        for (place, job) in program.jobs.iter().enumerate() {
+            let delay = match job.arrival {
+                Arrival::Now => Duration::ZERO,
+                Arrival::InAnHour => Duration::from_secs(3_600),
+                Arrival::Child => continue,
+            };
+            match place {
+                0 => world.enqueue_in(delay, Parcel::<0> { payload: None }),
+                1 => world.enqueue_in(delay, Parcel::<1> { payload: None }),
+                2 => world.enqueue_in(delay, Parcel::<2> { payload: None }),
+                place => panic!("a program has at most three jobs, not {place}"),
+            };
+        }
+        world.settle().await;
+    })
+}
+
+fn boot(p: &Process, program: &Arc<Program>) {
+    p.slots(SLOTS);
+    let tools = Tools {
+        program: program.clone(),
+        payments: p.payments(),
+        email: p.email(),
+        store: p.store(),
+        queue: p.queue(),
+        rng: p.rng(),
+    };
+    handle::<0>(p, &tools);
+    handle::<1>(p, &tools);
+    handle::<2>(p, &tools);
+}
+
+fn handle<const PLACE: usize>(p: &Process, tools: &Tools) {
+    let Some(job) = tools.program.jobs.get(PLACE).cloned() else { return };
+    let (policy, tools) = (job.policy, tools.clone());
+    let options = p
+        .handle(async move |parcel: Parcel<PLACE>| tools.run(&job, parcel.payload).await)
+        .max_retries(if policy == Policy::Die { 0 } else { RETRIES })
+        .backoff(Backoff::Constant(Duration::from_secs(BACKOFF)));
+    if policy == Policy::Discard {
+        options.on_failure(|_| Decision::Discard);
+    }
+}
+
+/// Whether a number was drawn. Constants, and what is counted from them, are small.
+fn is_drawn(number: u64) -> bool {
+    number > u64::from(u32::MAX)
+}
+
+fn value(register: Option<u64>, term: Term) -> u64 {
+    let held = register.unwrap_or(0);
+    match term {
+        Term::Number(number) => number,
+        Term::Register => held,
+        Term::RegisterPlusOne => held + u64::from(!is_drawn(held)),
+    }
+}
+
+impl Tools {
+    async fn run(&self, job: &Job, payload: Option<u64>) -> Result<(), Error> {
+        let mut register = payload;
+        for (place, step) in job.steps.iter().enumerate() {
+            match step {
+                Step::Call { service, body, on_error } => {
+                    let called = self.call(job.order, place, *service, value(register, *body), register);
+                    match (called.await, on_error) {
+                        (Ok(()), _) | (Err(_), OnError::Swallow) => {}
+                        (Err(error), OnError::Return) => return Err(error),
+                        (Err(error), OnError::Note(row)) => {
+                            self.store.put(row.key(), &MARK).await?;
+                            return Err(error);
+                        }
+                    }
+                }
+                Step::Draw => register = Some(self.rng.next_u64()),
+                Step::DrawStored(row) => {
+                    let drawn = self.rng.next_u64();
+                    self.store.set_if_absent(row.key(), &drawn, None).await?;
+                    register = self.get(*row).await?;
+                }
+                Step::Get(row) => register = self.get(*row).await?,
+                Step::Put(row, term) => self.store.put(row.key(), &value(register, *term)).await?,
+                Step::Claim(row, term) => {
+                    if !self.store.set_if_absent(row.key(), &value(register, *term), None).await? {
+                        return Ok(());
+                    }
+                }
+                Step::Increment => _ = self.store.incr(Row::Count.key(), 1).await?,
+                Step::ReturnIfPresent if register.is_some() => return Ok(()),
+                Step::FailIfAbsent if register.is_none() => return Err("not there yet".into()),
+                Step::ReturnIfPresent | Step::FailIfAbsent => {}
+                Step::Transaction(isolation, statements) => {
+                    let isolation = match isolation {
+                        Isolation::ReadCommitted => StoreIsolation::ReadCommitted,
+                        Isolation::Serializable => StoreIsolation::Serializable,
+                    };
+                    let mut tx = self.store.transaction(isolation).await;
+                    if transact(&mut tx, statements, &mut register).await? {
+                        return Ok(());
+                    }
+                    tx.commit().await?;
+                }
+                Step::Enqueue { child, payload, swallow } => {
+                    let enqueued = self.enqueue(*child, value(register, *payload)).await;
+                    if !swallow {
+                        enqueued?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get(&self, row: Row) -> Result<Option<u64>, Error> {
+        Ok(self.store.get::<u64>(row.key()).await?.map(|row| row.value))
+    }
+
+    async fn call(
+        &self,
+        order: u64,
+        place: usize,
+        service: Service,
+        body: u64,
+        register: Option<u64>,
+    ) -> Result<(), Error> {
+        let key = match service {
+            Service::Email => {
+                let email = Email::new(format!("customer-{order}@example.com"), "news").data("about", body);
+                self.email.send(email).await?;
+                return Ok(());
+            }
+            Service::Payments(Key::None) => None,
+            Service::Payments(Key::Job) => Some(format!("order-{order}-step-{place}")),
+            Service::Payments(Key::Register) => Some(register.unwrap_or(0).to_string()),
+        };
+        let charge = Charge::of_order(order, body);
+        let charge = match key {
+            Some(key) => charge.key(key),
+            None => charge,
+        };
+        self.payments.charge(charge).await?;
+        Ok(())
+    }
+
+    async fn enqueue(&self, child: usize, payload: u64) -> Result<(), Error> {
+        let payload = Some(payload);
+        match child {
+            1 => self.queue.enqueue(Parcel::<1> { payload }).await?,
+            2 => self.queue.enqueue(Parcel::<2> { payload }).await?,
+            child => panic!("a job enqueues a later one, not {child}"),
+        };
+        Ok(())
+    }
+}
+
+/// The statements of a transaction. True: the job is to end without a commit.
+async fn transact(
+    tx: &mut Transaction,
+    statements: &[Statement],
+    register: &mut Option<u64>,
+) -> Result<bool, Error> {
+    for statement in statements {
+        match statement {
+            Statement::Get(row) => *register = tx.get::<u64>(row.key()).await?.map(|row| row.value),
+            Statement::Put(row, term) => tx.put(row.key(), &value(*register, *term)).await?,
+            Statement::Increment => _ = tx.incr(Row::Count.key(), 1).await?,
+            Statement::ReturnIfPresent if register.is_some() => return Ok(true),
+            Statement::ReturnIfPresent => {}
+        }
+    }
+    Ok(false)
+}
