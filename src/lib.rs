@@ -201,6 +201,23 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+// Only the guide's pages with code of their own: the others include a page that is tested here.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../guide/src/first-test.md")]
+    mod first_test {}
+    #[doc = include_str!("../guide/src/correct.md")]
+    mod correct {}
+    #[doc = include_str!("../guide/src/system.md")]
+    mod system {}
+    #[doc = include_str!("../guide/src/stack.md")]
+    mod stack {}
+    #[doc = include_str!("../guide/src/crash-points.md")]
+    mod crash_points {}
+    #[doc = include_str!("../guide/src/faq.md")]
+    mod faq {}
+}
+
 #[doc = include_str!("../docs/cookbook.md")]
 pub mod cookbook {}
 

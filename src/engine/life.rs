@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::thread;
 
-use crash_points::Point;
+use crash_points::Point as CodePoint;
 
 use crate::engine::slots;
-use crate::engine::state::{Ending, Shared, State, lock};
-use crate::search::choice::{Actor, Line, Name, Place, Site};
+use crate::engine::state::{Shared, State, lock};
+use crate::search::choice::{Actor, Ending, Line, Name, Place, Point, Site};
 
 /// An incarnation of a process.
 #[derive(Debug)]
@@ -134,13 +134,7 @@ impl Life {
     }
 
     /// A crash point of this incarnation. True: it has died, here.
-    pub(crate) fn crashes(
-        &self,
-        state: &mut State,
-        site: Site,
-        point: &'static str,
-        place: Option<Place>,
-    ) -> bool {
+    pub(crate) fn crashes(&self, state: &mut State, site: Site, point: Point, place: Option<Place>) -> bool {
         // A destructor that runs while a panic unwinds cannot unwind itself: that would abort.
         if thread::panicking() {
             return false;
@@ -177,7 +171,7 @@ impl Life {
 
     /// The point before a line of a `#[crash_points]` function. False: nothing goes on behind it. To unwind is left to
     /// the caller, who holds nothing that is to be put back: each thing held makes unwinding dearer.
-    fn passes(&self, point: Point) -> bool {
+    fn passes(&self, point: CodePoint) -> bool {
         if thread::panicking() || self.falling.load(Ordering::Relaxed) {
             return true;
         }
@@ -189,7 +183,7 @@ impl Life {
         let mut state = self.shared.state();
         let passes = self.speak(&mut state, |state| {
             state.timeline.called_from(state.actor, place, site);
-            !self.crashes(state, site, "line", Some(place)) && state.stuck.is_none()
+            !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
         });
         let others =
             passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);
@@ -248,7 +242,7 @@ fn with_listener<R>(
     code()
 }
 
-fn pass(point: Point) {
+fn pass(point: CodePoint) {
     if !CURRENT.with_borrow(|life| life.as_ref().is_none_or(|life| life.passes(point))) {
         unwind()
     }

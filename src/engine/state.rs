@@ -24,7 +24,9 @@ use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
 use crate::engine::steps::{Steps, Thing};
 use crate::engine::wire::Wire;
-use crate::search::choice::{Actor, Chooser, Deviation, Kind, Label, Name, Options, Place, Site};
+use crate::search::choice::{
+    Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
+};
 use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::system::connections::Connections;
 use crate::system::effect::{Digits, Ledger, fingerprint};
@@ -177,19 +179,6 @@ impl Inline {
     }
 }
 
-/// How an incarnation may end at a wait, where deploys are explored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    None,
-    Crash,
-    /// It is told to stop here.
-    Stop,
-    /// It was told to stop long ago, and here its time is over.
-    Interrupt,
-}
-
-const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
-
 impl State {
     pub(crate) fn new(
         chooser: Chooser,
@@ -258,7 +247,7 @@ impl State {
         &mut self,
         kind: Kind,
         site: Site,
-        point: &'static str,
+        point: Point,
         options: Options,
         place: Option<Place>,
     ) -> usize {
@@ -286,27 +275,31 @@ impl State {
     }
 
     /// A crash point. True: the process dies here.
-    pub(crate) fn crashes(&mut self, site: Site, point: &'static str, place: Option<Place>) -> bool {
+    pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
         self.crash_points += u64::from(!self.calm);
-        self.deviate(Kind::Crash, site, point, LIVE_OR_CRASH, place) != 0
+        self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point that is a wait, where deploys are explored.
-    pub(crate) fn ends(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Ending {
-        const ENDINGS: Options = Options::Named(&["live", "crash", "stop", "interrupt"]);
+    pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
         self.crash_points += u64::from(!self.calm);
-        match self.deviate(Kind::Crash, site, point, ENDINGS, place) {
-            0 => Ending::None,
-            1 => Ending::Crash,
-            2 => Ending::Stop,
-            _ => Ending::Interrupt,
-        }
+        Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
+    }
+
+    /// Draws how a call goes: well, or with one of `faults`.
+    pub(crate) fn draw_fault(
+        &mut self,
+        kind: Kind,
+        site: Site,
+        faults: FaultSet,
+        place: Place,
+    ) -> Option<Fault> {
+        faults.at_option(self.deviate(kind, site, Point::Call, Options::Faults(faults), Some(place)))
     }
 
     /// A timer or a retry is set: by how much it comes late.
-    pub(crate) fn lateness(&mut self, site: Site, point: &'static str, place: Option<Place>) -> Duration {
-        const PUNCTUAL_OR_LATE: Options = Options::Named(&["on-time", "days-late"]);
-        match self.delays && self.deviate(Kind::Delay, site, point, PUNCTUAL_OR_LATE, place) != 0 {
+    pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
+        match self.delays && self.deviate(Kind::Delay, site, point, Options::Lateness, place) != 0 {
             true => LATE,
             false => Duration::ZERO,
         }
@@ -317,7 +310,7 @@ impl State {
         let Actor::Attempt { job, .. } = actor else { return };
         let former = std::mem::replace(&mut self.actor, actor);
         let late = match delivery {
-            Delivery::AtLeastOnce => self.lateness(Site::Attempt, "lease", None),
+            Delivery::AtLeastOnce => self.lateness(Site::Attempt, Point::Lease, None),
             Delivery::AtMostOnce => Duration::ZERO,
         };
         self.actor = former;
@@ -330,7 +323,7 @@ impl State {
         if candidates < 2 || !self.step() {
             return 0;
         }
-        let label = Label { actor: Actor::Test, site: Site::Queue, point: "pick" };
+        let label = Label { actor: Actor::Test, site: Site::Queue, point: Point::Pick };
         self.crowded |= candidates > Deviation::MAX_OPTIONS;
         self.chooser.choose(
             Kind::Schedule,
@@ -341,9 +334,8 @@ impl State {
 
     /// After a step of an attempt. True: its worker stands still until its lease is over.
     pub(crate) fn lease_runs_out(&mut self) -> bool {
-        const PAUSE: Options = Options::Named(&["none", "past-lease"]);
         let site = self.last_site(self.actor);
-        self.deviate(Kind::Delivery, site, "pause", PAUSE, None) != 0
+        self.deviate(Kind::Delivery, site, Point::Pause, Options::Lease, None) != 0
     }
 
     /// Who of several goes on; the first is the one whose turn it is. Returns the place of whoever does.
@@ -351,7 +343,7 @@ impl State {
         if !self.step() {
             return 0;
         }
-        let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: "next" };
+        let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
         self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
         let taken = self.chooser.choose_task(label, candidates);

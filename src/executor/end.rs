@@ -8,7 +8,7 @@ use super::Executor;
 use crate::engine::life::{self, Life};
 use crate::engine::steps::Thing;
 use crate::process::Process;
-use crate::search::choice::{Actor, Kind, Options, Site};
+use crate::search::choice::{Actor, Kind, Options, Point, Site};
 use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
 use crate::system::timeline::What;
 
@@ -26,7 +26,7 @@ impl Executor {
         let delivery = state.delivery(job);
         let now = state.clock.now();
         let late = !state.queue.is_held_by(job, attempt);
-        if life.crashes(&mut state, Site::Attempt, "end", None) {
+        if life.crashes(&mut state, Site::Attempt, Point::End, None) {
             match (delivery, &result) {
                 // Popped before it ran, and it ran to its end: there is nothing to hand out again.
                 _ if late => {}
@@ -50,10 +50,10 @@ impl Executor {
                 None => self.failed(job, life.index, failure),
             }
         } else {
-            const ACK: Options = Options::Named(&["heard", "again"]);
             state.note(|| What::Succeeded);
             let again = delivery == Delivery::AtLeastOnce
-                && state.deviate(Kind::Delivery, Site::Attempt, "ack", ACK, None) != 0;
+                && state.deviate(Kind::Delivery, Site::Attempt, Point::Ack, Options::Acknowledgement, None)
+                    != 0;
             if again {
                 state.note(|| What::DeliveredAgain);
                 state.queue.deliver_again(job);
@@ -176,7 +176,7 @@ impl Executor {
             _ => policy.backoff.after(failures, jitter),
         };
         let mut state = self.shared.state();
-        let late = state.lateness(Site::Attempt, "retry", None);
+        let late = state.lateness(Site::Attempt, Point::Retry, None);
         let due = state.clock.now().saturating_add(wait).saturating_add(late);
         state.note(|| What::Failed { error, retry_at: Some(due) });
         state.queue.retry(job, due);

@@ -40,7 +40,7 @@ use crate::engine::state::{Shared, Stuck, Weather};
 use crate::engine::steps::Thing;
 use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
-use crate::search::choice::{Actor, Name, Site};
+use crate::search::choice::{Actor, Name, Point, Site};
 use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
 use crate::system::timeline::What;
@@ -369,7 +369,7 @@ impl Executor {
                 return;
             }
         };
-        let dies = life.crashes(&mut state, Site::Attempt, "start", None);
+        let dies = life.crashes(&mut state, Site::Attempt, Point::Start, None);
         drop(state);
         self.occupy(host, true);
         self.hosts[host].last_begun = Some(job);

@@ -17,7 +17,7 @@ use crate::system::service::email::{self, Email, Sent};
 use crate::system::service::error_catcher::{Noted, Notification};
 use crate::system::service::fulfillment::{Shipment, Shipped};
 use crate::system::service::payments::{self, Charge, Charged};
-use crate::system::service::{Behave, Broken, Directory, Manner, Service, ServiceError};
+use crate::system::service::{Behave, Broken, Channel, Directory, Manner, Service, ServiceError};
 
 /// How long a throttled caller is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -198,7 +198,7 @@ impl Asked<'_> {
         if let (true, Some(behave)) = (client.is_given(), behave) {
             return self.given(client, request, behave).delayed(self.wants.slow);
         }
-        let manner = Manner { over_a_line: true, behave };
+        let manner = Manner { channel: Channel::Line, behave };
         let Some(carried) = client.carry(request, place, manner) else { return Served::Now(Fate::Reset) };
         let breaks = carried.breaks();
         let takes = carried.takes();

@@ -14,7 +14,7 @@ use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
-use crate::search::choice::{Choice, Chooser, Divergence, Name, Plan};
+use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
@@ -172,7 +172,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
-    let outage = deviations.any(|c| c.options.name(c.taken as usize).starts_with("outage"));
+    let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
         outage,

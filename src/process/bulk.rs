@@ -10,12 +10,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::handles::{Answered, ENQUEUE, EnqueueError, JobQueue, Parcel, parcel, performed};
+use super::handles::{Answered, EnqueueError, JobQueue, Parcel, parcel, performed};
 use super::link::{Link, Standing};
 use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
-use crate::search::choice::{Kind, Place, Site};
+use crate::search::choice::{Fault, Kind, Place, Point, Site};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
+use crate::system::service::ENQUEUE_FAULTS;
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -136,10 +137,10 @@ impl EnqueueBulkFuture {
         keys: Vec<Keys>,
     ) -> Option<Result<Vec<Answered>, EnqueueError>> {
         state.timeline.called_from(state.actor, self.place, site());
-        if self.link.crashes(state, site(), "before", Some(self.place)) {
+        if self.link.crashes(state, site(), Point::Before, Some(self.place)) {
             return None;
         }
-        let option = state.deviate(Kind::Delivery, site(), "call", ENQUEUE, Some(self.place));
+        let fault = state.draw_fault(Kind::Delivery, site(), ENQUEUE_FAULTS, self.place);
         if state.stuck.is_some() {
             return None;
         }
@@ -147,24 +148,25 @@ impl EnqueueBulkFuture {
             Some(taken) => Err(EnqueueError::Locked(taken)),
             None => Ok(Vec::new()),
         };
-        if option != 1 && taken.is_ok() {
+        if fault.is_none_or(Fault::happens) && taken.is_ok() {
             self.link.shared().woken.stir();
-            let mut dies = |state: &mut State| self.link.crashes(state, site(), "locked", Some(self.place));
+            let mut dies =
+                |state: &mut State| self.link.crashes(state, site(), Point::Locked, Some(self.place));
             let mut answers = Vec::with_capacity(batch.len());
             for (parcel, keys) in batch.iter().zip(keys) {
                 let delay = parcel.delay(state.clock.now());
                 let late = match delay.is_zero() {
                     true => Duration::ZERO,
-                    false => state.lateness(site(), "timer", Some(self.place)),
+                    false => state.lateness(site(), Point::Timer, Some(self.place)),
                 };
                 answers.push(parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)?);
             }
             // One that a lock refuses stays outside; the others of its batch are in.
             taken = answers.into_iter().collect();
         }
-        Some(match option {
-            0 => taken,
-            _ => Err(EnqueueError::Unavailable { kind: self.kind.to_owned() }),
+        Some(match fault {
+            None => taken,
+            Some(_) => Err(EnqueueError::Unavailable { kind: self.kind.to_owned() }),
         })
     }
 
@@ -182,7 +184,7 @@ impl EnqueueBulkFuture {
 
     fn died_answering(&self, state: &mut State) -> bool {
         let crashes = |state: &mut State, point| self.link.crashes(state, site(), point, Some(self.place));
-        self.link.speak(state, |state| crashes(state, "happened") || crashes(state, "replied"))
+        self.link.speak(state, |state| crashes(state, Point::Happened) || crashes(state, Point::Replied))
     }
 
     /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.

@@ -10,12 +10,10 @@ use super::link::{Link, Standing};
 use crate::engine::slots;
 use crate::engine::state::{State, call_site, lock};
 use crate::engine::steps::Thing;
-use crate::search::choice::{Kind, Name, Place};
+use crate::search::choice::{Fault, Kind, Name, Place, Point};
 use crate::system::clock::TimerId;
 use crate::system::effect::Ledger;
-use crate::system::service::{
-    Answer, Cx, Door, Fault, Manner, Operation, STORE, Service, ServiceError, Sight,
-};
+use crate::system::service::{Answer, Cx, Door, Manner, Operation, STORE, Service, ServiceError, Sight};
 use crate::system::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
@@ -199,15 +197,12 @@ impl<S: Service> Client<S> {
             let (service, operation) = (name, operation.name);
             state.note(|| What::Called { service, operation, request, place });
         }
-        if self.link.crashes(state, site, "before", Some(place)) {
+        if self.link.crashes(state, site, Point::Before, Some(place)) {
             return None;
         }
         let fault = match door.sight(operation, state.clock.now(), manner) {
             Sight::Certain(fault) => Some(fault),
-            Sight::Open(options) => {
-                let option = state.deviate(Kind::Fault, site, "call", options, Some(place));
-                door.fault(operation, option, manner)
-            }
+            Sight::Open(faults) => state.draw_fault(Kind::Fault, site, faults, place),
         };
         if state.stuck.is_some() {
             return None;
@@ -251,8 +246,8 @@ impl<S: Service> Client<S> {
     pub(super) fn died_answering(&self, state: &mut State, operation: Operation, place: Place) -> bool {
         let site = call_site(self.name, operation.name);
         self.link.speak(state, |state| {
-            (operation.writes && self.link.crashes(state, site, "happened", Some(place)))
-                || self.link.crashes(state, site, "replied", Some(place))
+            (operation.writes && self.link.crashes(state, site, Point::Happened, Some(place)))
+                || self.link.crashes(state, site, Point::Replied, Some(place))
         })
     }
 

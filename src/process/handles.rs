@@ -12,10 +12,11 @@ use super::enqueue::{Enqueue, EnqueueLayers, EnqueueResult, enqueue_through, run
 use super::link::{Link, Standing};
 use crate::engine::slots;
 use crate::engine::state::{Incoming, Intake, Keys, Once, State, call_site};
-use crate::search::choice::{Kind, Options, Place, Site};
+use crate::search::choice::{Kind, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobState, LockTaken, More, kind_of};
+use crate::system::service::ENQUEUE_FAULTS;
 
 /// Why a job was not taken into the queue, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,8 +178,6 @@ pub(super) type Answer = Result<Answered, EnqueueError>;
 /// How many jobs a bulk puts in at once, unless told: as Sidekiq.
 const BATCH: usize = 1_000;
 
-pub(super) const ENQUEUE: Options = Options::Named(&["ok", "refused", "reply-lost"]);
-
 impl JobQueue {
     pub(crate) fn new(link: Link, layers: EnqueueLayers) -> Self {
         Self { link, layers, batch: BATCH }
@@ -334,10 +333,10 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<
         let (kind, place) = (parcel.kind, parcel.place);
         state.hygiene.insert(Hygiene::EnqueueInTransaction { kind, place, opened });
     }
-    if link.crashes(state, site, "before", Some(parcel.place)) {
+    if link.crashes(state, site, Point::Before, Some(parcel.place)) {
         return None;
     }
-    let option = state.deviate(Kind::Delivery, site, "call", ENQUEUE, Some(parcel.place));
+    let fault = state.draw_fault(Kind::Delivery, site, ENQUEUE_FAULTS, parcel.place);
     if state.stuck.is_some() {
         return None;
     }
@@ -347,23 +346,23 @@ fn begin(link: &Link, state: &mut State, parcel: &Parcel, keys: Keys) -> Option<
         let delay = parcel.delay(state.clock.now());
         let late = match delay.is_zero() {
             true => Duration::ZERO,
-            false => state.lateness(site, "timer", Some(parcel.place)),
+            false => state.lateness(site, Point::Timer, Some(parcel.place)),
         };
-        let mut dies = |state: &mut State| link.crashes(state, site, "locked", Some(parcel.place));
+        let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(parcel.place));
         parcel.take_in(state, delay.saturating_add(late), keys, &mut dies)
     };
-    match option {
-        0 => take_in(state),
-        1 => Some(unavailable),
-        _ => take_in(state).map(|_| unavailable),
+    match fault {
+        None => take_in(state),
+        Some(fault) if fault.happens() => take_in(state).map(|_| unavailable),
+        Some(_) => Some(unavailable),
     }
 }
 
 fn died_answering(link: &Link, state: &mut State, place: Place) -> bool {
     let site = enqueue_site();
     link.speak(state, |state| {
-        link.crashes(state, site, "happened", Some(place))
-            || link.crashes(state, site, "replied", Some(place))
+        link.crashes(state, site, Point::Happened, Some(place))
+            || link.crashes(state, site, Point::Replied, Some(place))
     })
 }
 
@@ -475,17 +474,17 @@ impl Clock {
     /// Waits. A crash point.
     #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Pause {
-        self.pause("sleep", Some(duration))
+        self.pause(WaitKind::Sleep, Some(duration))
     }
 
     /// Lets other tasks run. A crash point.
     #[track_caller]
     pub fn yield_now(&self) -> Pause {
-        self.pause("yield", None)
+        self.pause(WaitKind::Yield, None)
     }
 
     #[track_caller]
-    fn pause(&self, what: &'static str, duration: Option<Duration>) -> Pause {
+    fn pause(&self, what: WaitKind, duration: Option<Duration>) -> Pause {
         let place = Place::caller();
         Pause { link: self.link.clone(), what, place, wait: Wait::Begin(duration) }
     }
@@ -504,7 +503,7 @@ enum Wait {
 #[must_use = "a wait does nothing unless awaited"]
 pub struct Pause {
     link: Link,
-    what: &'static str,
+    what: WaitKind,
     place: Place,
     wait: Wait,
 }
@@ -525,7 +524,7 @@ impl Future for Pause {
             Wait::Begin(duration) => {
                 let site = Site::Wait(this.what);
                 state.timeline.called_from(state.actor, this.place, site);
-                if this.link.crashes(state, site, "before", Some(this.place)) || !state.step() {
+                if this.link.crashes(state, site, Point::Before, Some(this.place)) || !state.step() {
                     drop(guard);
                     return this.link.cease(cx);
                 }
@@ -535,7 +534,7 @@ impl Future for Pause {
                         cx.waker().wake_by_ref();
                     }
                     Some(duration) => {
-                        let late = state.lateness(site, "timer", Some(this.place));
+                        let late = state.lateness(site, Point::Timer, Some(this.place));
                         let at = state.clock.now().saturating_add(duration).saturating_add(late);
                         this.wait = Wait::Sleeping(this.link.shared().set_timer(state, at, cx));
                     }

@@ -16,7 +16,7 @@ use super::blocking::Around;
 use super::handler::{Attempt, Handler, HandlerOptions, Registered};
 use super::link::{Link, Standing};
 use crate::engine::state::call_site;
-use crate::search::choice::{Place, Site};
+use crate::search::choice::{Place, Point, Site};
 use crate::system::job::{JobFailure, JobResult, kind_of};
 use crate::system::timeline::What;
 
@@ -229,8 +229,8 @@ impl Future for Save<'_> {
         }
         let mut state = this.link.shared().state();
         let (place, link) = (this.place, this.link);
-        let point = if matches!(this.step, Step::Saved) { "happened" } else { "before" };
-        if point == "before" {
+        let point = if matches!(this.step, Step::Saved) { Point::Happened } else { Point::Before };
+        if point == Point::Before {
             let actor = state.actor;
             state.timeline.called_from(actor, place, site());
         }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use crate::engine::life::{self, Life};
 use crate::engine::slots;
 use crate::engine::state::{Shared, State};
-use crate::search::choice::{Actor, Place, Site};
+use crate::search::choice::{Actor, Place, Point, Site};
 
 /// A way to the world: for one incarnation of a process, or for the test body. Every call clones one, so it is one
 /// pointer.
@@ -107,13 +107,7 @@ impl Link {
     }
 
     /// A crash point of whoever speaks through this link. True: the process has died, here.
-    pub(crate) fn crashes(
-        &self,
-        state: &mut State,
-        site: Site,
-        point: &'static str,
-        place: Option<Place>,
-    ) -> bool {
+    pub(crate) fn crashes(&self, state: &mut State, site: Site, point: Point, place: Option<Place>) -> bool {
         self.life().is_some_and(|life| life.crashes(state, site, point, place))
     }
 

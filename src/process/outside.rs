@@ -14,7 +14,8 @@ use super::Process;
 use super::link::{Link, Standing};
 use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
 use crate::engine::state::call_site;
-use crate::search::choice::{Kind, Name, Options, Place, Site};
+use crate::search::choice::{Fault, Kind, Name, Place, Point, Site, WaitKind};
+use crate::system::service::external_faults;
 use crate::system::timeline::What;
 use crate::{engine::runtime, engine::slots};
 
@@ -272,8 +273,6 @@ impl Terms {
 
     /// What comes before the real thing. `may_fail`: it is said how a failure looks.
     fn begin(&self, may_fail: bool) -> Begun {
-        const WRITES: Options = Options::Named(&["ok", "unreachable", "reply-lost"]);
-        const READS: Options = Options::Named(&["ok", "unreachable"]);
         let Self { outside: Outside { link, system }, operation, place, reads } = self;
         let (site, service, operation, place) = (self.site(), system.name, *operation, *place);
         // What it touches there nobody knows.
@@ -284,19 +283,18 @@ impl Terms {
             state.timeline.called_from(state.actor, place, site);
             state.calls_outside(service, operation, place);
             state.note(|| What::Called { service, operation, request: String::new(), place });
-            if link.crashes(state, site, "before", Some(place)) || state.stuck.is_some() {
+            if link.crashes(state, site, Point::Before, Some(place)) || state.stuck.is_some() {
                 return Begun::Died;
             }
             if !may_fail {
                 return Begun::Goes { loses_reply: false };
             }
-            let options = if *reads { READS } else { WRITES };
-            let fault = state.deviate(Kind::Fault, site, "call", options, Some(place));
+            let fault = state.draw_fault(Kind::Fault, site, external_faults(!*reads), place);
             match fault {
                 _ if state.stuck.is_some() => Begun::Died,
-                0 => Begun::Goes { loses_reply: false },
-                1 => Begun::Unreachable,
-                _ => Begun::Goes { loses_reply: true },
+                None => Begun::Goes { loses_reply: false },
+                Some(Fault::ReplyLost) => Begun::Goes { loses_reply: true },
+                Some(_) => Begun::Unreachable,
             }
         })
     }
@@ -307,8 +305,8 @@ impl Terms {
         let (site, place) = (self.site(), Some(self.place));
         let mut state = link.shared().state();
         link.speak(&mut state, |state| {
-            (!self.reads && link.crashes(state, site, "happened", place))
-                || link.crashes(state, site, "replied", place)
+            (!self.reads && link.crashes(state, site, Point::Happened, place))
+                || link.crashes(state, site, Point::Replied, place)
                 || state.stuck.is_some()
         })
     }
@@ -336,9 +334,9 @@ impl Terms {
         let waiting = Waiting { ticket: 0, system, operation, place, actor, task, wake, is_locked };
         let text = format!("waits {}", waiting.why());
         state.note(|| What::Remarked { text });
-        let site = Site::Wait("outside-wait");
+        let site = Site::Wait(WaitKind::External);
         state.timeline.called_from(actor, place, site);
-        let dies = link.crashes(&mut state, site, "before", Some(place)) || !state.step();
+        let dies = link.crashes(&mut state, site, Point::Before, Some(place)) || !state.step();
         (!dies).then(|| shared.outside.wait(waiting))
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use super::handler::{Attempt, HandlerOptions};
 use super::link::{Link, Standing};
 use crate::engine::state::{State, call_site, has_keys};
-use crate::search::choice::{Actor, Place};
+use crate::search::choice::{Actor, Place, Point};
 use crate::system::clock::{TimerId, Wake};
 use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
 use crate::system::queue::{Held, LockKey, Owner};
@@ -116,7 +116,7 @@ impl Turn {
                 let actor = state.actor;
                 state.timeline.called_from(actor, self.place, site);
             }
-            let point = if result.is_some() { "after" } else { "before" };
+            let point = if result.is_some() { Point::After } else { Point::Before };
             let dies = (!begun || result.is_some()) && self.link.crashes(&mut state, site, point, place);
             if dies || state.stuck.is_some() {
                 drop(state);

@@ -4,11 +4,17 @@
 //! option taken. Option 0 is always "nothing unusual"; any other option is a *deviation*. A run is named by its
 //! deviations alone. Nothing here knows what the choices are about.
 
+mod fault;
 mod name;
+mod options;
+mod point;
 mod sampled;
 
 pub use self::name::Name;
 
+pub(crate) use self::fault::{Fault, FaultSet};
+pub(crate) use self::options::{Ending, Options};
+pub(crate) use self::point::{Point, WaitKind};
 pub(crate) use self::sampled::{Dice, Pct, Random};
 #[cfg(feature = "proptest")]
 pub(crate) use self::sampled::{Pick, Picks};
@@ -18,8 +24,6 @@ use std::hash::{Hash, Hasher};
 use std::panic::Location;
 
 use serde::{Deserialize, Serialize};
-
-use self::name::same;
 
 /// What sort of thing may go wrong at a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
@@ -142,7 +146,7 @@ pub(crate) enum Site {
     /// The attempt itself: its start, its end.
     Attempt,
     /// A wait that the harness owns: `sleep`, `yield`.
-    Wait(&'static str),
+    Wait(WaitKind),
     /// Before a statement of a `#[crash_points]` function.
     Line(Line),
     /// The order in which jobs are taken.
@@ -152,20 +156,14 @@ pub(crate) enum Site {
 /// The name of a choice: who, where, and which of the points there.
 ///
 /// The same label may be met several times in one run; a [`Scenario`](crate::Scenario) then counts (`~2`).
-#[derive(Clone, Copy, Debug, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
     /// Who met the choice.
     pub(crate) actor: Actor,
     /// Where.
     pub(crate) site: Site,
-    /// Which of the points there: `before`, `reply`, `end`, …
-    pub(crate) point: &'static str,
-}
-
-impl PartialEq for Label {
-    fn eq(&self, other: &Self) -> bool {
-        self.actor == other.actor && self.site == other.site && same(self.point, other.point)
-    }
+    /// Which of the points there.
+    pub(crate) point: Point,
 }
 
 impl fmt::Display for Label {
@@ -179,56 +177,6 @@ impl fmt::Display for Label {
             Site::Queue => f.write_str("/queue")?,
         }
         write!(f, ":{}", self.point)
-    }
-}
-
-/// What can be taken at a choice. Option 0 is the ordinary course of things.
-#[derive(Clone, Copy, Debug, Eq)]
-pub(crate) enum Options {
-    /// A fixed list of names.
-    Named(&'static [&'static str]),
-    /// As many as there are candidates, counted from 0.
-    Counted(u32),
-    /// Going on, or as many others that could go on instead.
-    Others(u32),
-}
-
-impl PartialEq for Options {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Options::Named(one), Options::Named(other)) => std::ptr::eq(*one, *other) || one == other,
-            (Options::Counted(one), Options::Counted(other))
-            | (Options::Others(one), Options::Others(other)) => one == other,
-            _ => false,
-        }
-    }
-}
-
-impl Options {
-    /// How many there are, the ordinary one included.
-    pub(crate) fn len(self) -> usize {
-        match self {
-            Options::Named(names) => names.len(),
-            Options::Counted(count) => count as usize,
-            Options::Others(count) => count as usize + 1,
-        }
-    }
-
-    /// The name of one option.
-    pub(crate) fn name(self, option: usize) -> String {
-        match self {
-            Options::Named(names) => names[option].to_owned(),
-            Options::Counted(_) => option.to_string(),
-            Options::Others(_) => match option {
-                0 => "on".to_owned(),
-                1 => "other".to_owned(),
-                nth => format!("other-{nth}"),
-            },
-        }
-    }
-
-    fn find(self, name: &str) -> Option<usize> {
-        (0..self.len()).find(|&option| self.name(option) == name)
     }
 }
 
@@ -267,13 +215,13 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
         hasher.write_u64(
             u64::from(attempt) << 32 | u64::from(choice.taken) << 24 | choice.options.len() as u64,
         );
-        hasher.write(choice.label.point.as_bytes());
+        hasher.write(choice.label.point.as_str().as_bytes());
         match choice.label.site {
             Site::Call { service, operation } => {
                 hasher.write(service.as_str().as_bytes());
                 hasher.write(operation.as_str().as_bytes());
             }
-            Site::Wait(what) => hasher.write(what.as_bytes()),
+            Site::Wait(what) => hasher.write(what.as_str().as_bytes()),
             Site::Line(line) => line.hash(&mut hasher),
             site @ (Site::Attempt | Site::Queue) => std::mem::discriminant(&site).hash(&mut hasher),
         }
@@ -565,9 +513,7 @@ fn offered(options: Options) -> String {
 mod tests {
     use super::*;
 
-    const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
-
-    fn label(point: &'static str) -> Label {
+    fn label(point: Point) -> Label {
         Label { actor: Actor::Attempt { job: 1, attempt: 1 }, site: Site::Attempt, point }
     }
 
@@ -578,18 +524,18 @@ mod tests {
     #[test]
     fn takes_nothing_unusual_unless_told() {
         let mut chooser = Chooser::new(Plan::Numbered(vec![], None));
-        assert_eq!(chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH), 0);
+        assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
         assert_eq!(chooser.finish().1, None);
     }
 
     #[test]
     fn counts_meetings_with_the_same_label() {
         let mut chooser = Chooser::new(Plan::Wanted(vec![
-            wanted("job#1.1:turn", 2, "crash"),
-            wanted("job#1.1:turn", 4, "crash"),
+            wanted("job#1.1:next", 2, "crash"),
+            wanted("job#1.1:next", 4, "crash"),
         ]));
         let taken: Vec<_> =
-            (0..4).map(|_| chooser.choose(Kind::Crash, label("turn"), LIVE_OR_CRASH)).collect();
+            (0..4).map(|_| chooser.choose(Kind::Crash, label(Point::Next), Options::Crash)).collect();
         assert_eq!(taken, [0, 1, 0, 1]);
         assert_eq!(chooser.finish().1, None);
     }
@@ -597,42 +543,43 @@ mod tests {
     #[test]
     fn counts_meetings_before_the_label_was_next() {
         let mut chooser = Chooser::new(Plan::Wanted(vec![
-            wanted("job#1.1:a", 1, "crash"),
-            wanted("job#1.1:b", 2, "crash"),
+            wanted("job#1.1:start", 1, "crash"),
+            wanted("job#1.1:end", 2, "crash"),
         ]));
-        let taken: Vec<_> =
-            ["b", "a", "b"].map(|point| chooser.choose(Kind::Crash, label(point), LIVE_OR_CRASH)).into();
+        let taken: Vec<_> = [Point::End, Point::Start, Point::End]
+            .map(|point| chooser.choose(Kind::Crash, label(point), Options::Crash))
+            .into();
         assert_eq!(taken, [0, 1, 1]);
         assert_eq!(chooser.finish().1, None);
     }
 
     #[test]
     fn a_label_is_met_by_the_whole_of_it() {
-        for (asked, met) in [("job#1.1:a", "ab"), ("job#1.1:ab", "a")] {
+        for asked in ["job#1.1:star", "job#1.1:started", "job#1.1", "ob#1.1:start"] {
             let mut chooser = Chooser::new(Plan::Wanted(vec![wanted(asked, 1, "crash")]));
-            assert_eq!(chooser.choose(Kind::Crash, label(met), LIVE_OR_CRASH), 0);
+            assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
             assert!(matches!(chooser.finish().1, Some(Divergence::NeverMet { .. })));
         }
     }
 
     #[test]
     fn a_changed_label_an_unknown_option_and_an_unmet_choice_are_divergences() {
-        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 1)], Some(label("end"))));
-        assert_eq!(chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH), 0);
+        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 1)], Some(label(Point::End))));
+        assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "choice 0 was `job#1.1:end` the first time and `job#1.1:start` the second"
         );
 
-        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 2)], Some(label("end"))));
-        assert_eq!(chooser.choose(Kind::Crash, label("end"), LIVE_OR_CRASH), 0);
+        let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 2)], Some(label(Point::End))));
+        assert_eq!(chooser.choose(Kind::Crash, label(Point::End), Options::Crash), 0);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "`job#1.1:end=2`: that choice no longer offers this option; it offers live, crash"
         );
 
         let mut chooser = Chooser::new(Plan::Wanted(vec![wanted("job#1.1:start", 1, "explode")]));
-        chooser.choose(Kind::Crash, label("start"), LIVE_OR_CRASH);
+        chooser.choose(Kind::Crash, label(Point::Start), Options::Crash);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "`job#1.1:start=explode`: that choice no longer offers this option; it offers live, crash"

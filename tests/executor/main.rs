@@ -1,4 +1,4 @@
-//! The executor, row by row of what Sidekiq does and what it should do better; each test is named after its row.
+//! The executor, row by row as `docs/spec/executor.md` specifies it; each test is named after its row.
 
 mod bad_input;
 mod better;

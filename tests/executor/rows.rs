@@ -1,6 +1,7 @@
-//! Which test stands for which row of what the executor must do as Sidekiq does, and where it must do better. A row
-//! without a test fails here, and so does a name of a test that is gone.
+//! The tests of each row of `docs/spec/executor.md`. A row without a test fails here, and so does a row that only one
+//! of the two has, or a test that does not exist.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// A row, and the tests that stand for it: `file::name`.
@@ -196,6 +197,26 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("bad input: a replay text that does not parse", &["bad_input::a_replay_text_that_does_not_parse"]),
 ];
+
+#[test]
+fn the_specification_has_the_same_rows() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/spec/executor.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let specified: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split('`').next())
+        .collect();
+    let unique: BTreeSet<_> = specified.iter().copied().collect();
+    assert_eq!(specified.len(), unique.len(), "docs/spec/executor.md has a row twice");
+    let tested: BTreeSet<_> = ROWS.iter().map(|(row, _)| *row).collect();
+    assert_eq!(tested.len(), ROWS.len(), "a row is twice in `ROWS`");
+    let only = |these: &BTreeSet<&str>, others: &BTreeSet<&str>| -> Vec<String> {
+        these.difference(others).map(|row| (*row).to_owned()).collect()
+    };
+    assert_eq!(only(&unique, &tested), Vec::<String>::new(), "rows without a test");
+    assert_eq!(only(&tested, &unique), Vec::<String>::new(), "rows that docs/spec/executor.md does not have");
+}
 
 #[test]
 fn each_row_has_a_test() {

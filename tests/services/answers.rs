@@ -1,5 +1,5 @@
-//! The answers of the built-in services, row by row as `SERVICES.md` has them, in the form in which they are written as
-//! JSON. Asked by the test body itself, where nothing goes wrong.
+//! The answers of the built-in services, row by row as `docs/spec/services.md` specifies them, serialized as JSON. The
+//! test body itself makes the calls, so nothing goes wrong in them.
 
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;

@@ -1,9 +1,10 @@
-//! The services: each row of the table of answers, each fault, each setting, and a service of one's own.
+//! The services: each row of `docs/spec/services.md` (answers, faults, settings), and a service of the test's own.
 
 mod answers;
 mod faults;
 mod keys;
 mod own;
+mod rows;
 mod told;
 
 use retryproof::{Explore, Report, Verdict};

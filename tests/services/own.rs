@@ -314,7 +314,7 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
     );
     says(
         texting(&one_deviation(), |p| drop(p.service::<Gateway>("sms"))),
-        "the service `sms` is retryproof::service::function::Function<alloc::string::String, alloc::string::String>, \
+        "the service `sms` is retryproof::system::service::function::Function<alloc::string::String, alloc::string::String>, \
          and was asked for as services::own::Gateway",
     );
     for name in ["sms", "payments", "queue"] {

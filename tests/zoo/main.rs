@@ -1,5 +1,5 @@
-//! Jobs that must be told apart: a file a family, each bad job beside its mended twin. The harness calls every bad one bad
-//! for the reason given and for no other, and every good one good.
+//! Jobs that must be told apart, as `docs/spec/jobs.md` specifies them: one file per family, each bad job beside its good
+//! twin. The harness condemns every bad job for the reason given and for no other, and passes every good job.
 //!
 //! What it found is in ZOO.md, which is held equal to what it finds now.
 //! `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table -- --nocapture` writes it anew.

@@ -10,7 +10,7 @@ pub(crate) type Run = fn(&Explore) -> Report;
 /// Changes settings.
 type Set = fn(Explore) -> Explore;
 
-/// A row of the table of jobs that must be told apart.
+/// A row of `docs/spec/jobs.md`.
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) specimens: Vec<Specimen>,

@@ -101,6 +101,22 @@ fn the_table_has_a_row_for_each() {
     assert_eq!(shown, kept);
 }
 
+/// The families of `docs/spec/jobs.md`, in its order, are those of this folder. That of the models is run with the feature
+/// `loom` alone, and stands in the table of models.
+#[test]
+fn the_specification_has_the_same_families() {
+    let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/spec/jobs.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let specified: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split('`').next())
+        .filter(|family| *family != "class-level counter")
+        .collect();
+    let kept: Vec<_> = crate::families().iter().map(|family| family.name).collect();
+    assert_eq!(specified, kept);
+}
+
 fn first_cells(line: &str) -> [String; 2] {
     let mut cells = line.split(" | ").map(|cell| cell.trim_start_matches("| ").to_owned());
     [(); 2].map(|()| cells.next().unwrap_or_default())

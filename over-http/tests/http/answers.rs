@@ -1,4 +1,5 @@
-//! Each row of the table of answers, and the checks that come before the route, through the test's own door.
+//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The
+//! test body itself makes the requests.
 
 use retryproof::service::email::Email;
 use retryproof::service::error_catcher::Notification;

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Verdict;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Choice, Kind};
+use crate::search::choice::{Choice, Fault, Kind, Point};
 use crate::system::hygiene::Hygiene;
 
 /// Declares the codes once: each with its number, its name in words, and what usually mends it.
@@ -188,12 +188,11 @@ pub(super) enum After {
 
 impl After {
     fn choice(choice: &Choice) -> Self {
-        let is_stale = || choice.options.name(choice.taken as usize) == "stale";
         match (choice.kind, choice.label.point) {
             (Kind::Crash, _) => After::Crash,
-            (Kind::Delivery, "pause") => After::AtOnce,
-            (Kind::Delivery, "ack") => After::Delivery,
-            (Kind::Fault, _) if is_stale() => After::Stale,
+            (Kind::Delivery, Point::Pause) => After::AtOnce,
+            (Kind::Delivery, Point::Ack) => After::Delivery,
+            (Kind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => After::Stale,
             // An enqueue that was refused, or whose reply was lost.
             (Kind::Fault | Kind::Delivery, _) => After::Error,
             (Kind::Schedule, _) => After::AnotherJob,

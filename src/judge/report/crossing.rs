@@ -1,6 +1,6 @@
 //! Which two steps crossed: between two steps of one attempt came one of another's.
 
-use crate::search::choice::{Actor, Kind, Name, Place};
+use crate::search::choice::{Actor, Kind, Name, Place, Point};
 use crate::system::timeline::{Event, What};
 
 /// A step that can be named: a call, or an update of durable state.
@@ -25,7 +25,9 @@ pub(super) struct Crossing {
 /// The crossings that deviations of this run have brought about.
 pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     let overtaken = events.iter().enumerate().filter_map(|(at, event)| match &event.what {
-        What::Deviated { choice, .. } if choice.kind == Kind::Schedule || choice.label.point == "pause" => {
+        What::Deviated { choice, .. }
+            if choice.kind == Kind::Schedule || choice.label.point == Point::Pause =>
+        {
             Some((at, event.by))
         }
         _ => None,

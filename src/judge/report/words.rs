@@ -8,7 +8,7 @@ use super::Samples;
 use super::crossing::{Crossing, Step};
 use crate::engine::panics::Panicked;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Actor, Choice, Kind, Place, Site};
+use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Place, Point, Site, WaitKind};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Conflict, JobState, short_kind};
@@ -430,24 +430,24 @@ pub(crate) fn reused_here(reuse: &Reuse) -> String {
 pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     let option = choice.options.name(choice.taken as usize);
     match (choice.kind, choice.label.site) {
-        (Kind::Crash, Site::Attempt) if choice.label.point == "end" => {
+        (Kind::Crash, Site::Attempt) if choice.label.point == Point::End => {
             "the process dies after the last line of the job, before the queue hears of its end".to_owned()
         }
-        (Kind::Crash, site) if option == "stop" => {
+        (Kind::Crash, site) if choice.ending() == Ending::Stop => {
             format!("the process is told to stop here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) if option == "interrupt" => {
+        (Kind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
         }
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
-        (Kind::Delivery, _) if choice.label.point == "pause" => {
+        (Kind::Delivery, _) if choice.label.point == Point::Pause => {
             "the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs".to_owned()
         }
-        (Kind::Schedule, _) if choice.label.point == "next" => {
+        (Kind::Schedule, _) if choice.label.point == Point::Next => {
             format!("is overtaken here by {}", instead.map_or(option, who))
         }
-        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", fault(&option)),
+        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault)),
         (Kind::Delivery, Site::Attempt) => {
             "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
         }
@@ -456,49 +456,48 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     }
 }
 
-fn crash(site: Site, point: &str) -> String {
+fn crash(site: Site, point: Point) -> String {
     match (site, point) {
-        (Site::Call { service, operation }, "before") => format!("before {service}.{operation}"),
-        (Site::Call { .. }, "locked") => "between taking the lock and enqueuing the job".to_owned(),
-        (Site::Call { service, operation }, "happened") => {
+        (Site::Call { service, operation }, Point::Before) => format!("before {service}.{operation}"),
+        (Site::Call { .. }, Point::Locked) => "between taking the lock and enqueuing the job".to_owned(),
+        (Site::Call { service, operation }, Point::Happened) => {
             format!("when {service}.{operation} has happened and its reply has not arrived")
         }
         (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
         (Site::Attempt, _) => "before the first line of the job".to_owned(),
-        (Site::Wait("lock-wait"), _) => "while it waits for a locked row".to_owned(),
-        (Site::Wait("outside-wait"), _) => "while this call waits, for a lock or a connection".to_owned(),
-        (Site::Wait("pool-wait"), _) => "while it waits for a connection to the store".to_owned(),
+        (Site::Wait(WaitKind::Row), _) => "while it waits for a locked row".to_owned(),
+        (Site::Wait(WaitKind::External), _) => "while this call waits, for a lock or a connection".to_owned(),
+        (Site::Wait(WaitKind::Connection), _) => "while it waits for a connection to the store".to_owned(),
         (Site::Wait(what), _) => format!("during a {what}"),
         (Site::Line(_), _) => "before this line".to_owned(),
         (Site::Queue, _) => "at the queue".to_owned(),
     }
 }
 
-fn late(site: Site, point: &str) -> &'static str {
+fn late(site: Site, point: Point) -> &'static str {
     match (site, point) {
         (Site::Call { .. }, _) => "the scheduled job",
         (Site::Wait(_), _) => "the end of this wait",
-        (_, "lease") => "the redelivery after the crash",
+        (_, Point::Lease) => "the redelivery after the crash",
         _ => "the retry",
     }
 }
 
-fn fault(option: &str) -> &'static str {
-    match option {
-        "unavailable" => "answers 503; nothing has happened",
-        "reply-lost" => "happens, but its reply is lost: the job sees an error",
-        "unreachable" => "is not reached; nothing has happened",
-        "throttled" => "answers 429; nothing has happened",
-        "timed-out" => "does not answer in time; nothing has happened",
-        "timed-out-but-done" => "does not answer in time, but happens all the same",
-        "stale" => "answers without what was made in the last hour",
-        "outage" => "answers 503 from here on, for a while; nothing has happened",
-        "outage-for-ever" => "answers 503 from here on, for ever; nothing has happened",
-        "reset" => "does not happen: the connection is reset",
-        "reset-but-done" => "happens, but the connection is reset before its reply",
-        "closed-but-done" => "happens, but the connection is closed before its reply",
-        "half-a-reply" => "happens, but the connection is closed in the middle of its reply",
-        "refused" => "fails; the job is not in the queue",
-        _ => "goes wrong",
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Unavailable => "answers 503; nothing has happened",
+        Fault::ReplyLost => "happens, but its reply is lost: the job sees an error",
+        Fault::Unreachable => "is not reached; nothing has happened",
+        Fault::Throttled => "answers 429; nothing has happened",
+        Fault::TimedOut => "does not answer in time; nothing has happened",
+        Fault::TimedOutButDone => "does not answer in time, but happens all the same",
+        Fault::StaleRead => "answers without what was made in the last hour",
+        Fault::Outage => "answers 503 from here on, for a while; nothing has happened",
+        Fault::OutageForEver => "answers 503 from here on, for ever; nothing has happened",
+        Fault::Reset => "does not happen: the connection is reset",
+        Fault::ResetButDone => "happens, but the connection is reset before its reply",
+        Fault::ClosedButDone => "happens, but the connection is closed before its reply",
+        Fault::HalfReply => "happens, but the connection is closed in the middle of its reply",
+        Fault::Refused => "fails; the job is not in the queue",
     }
 }

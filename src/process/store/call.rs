@@ -11,7 +11,7 @@ use crate::engine::state::{State, Stuck, lock};
 use crate::engine::steps::Thing;
 use crate::process::client::{Call, Client};
 use crate::process::link::{Link, Standing};
-use crate::search::choice::{Place, Site};
+use crate::search::choice::{Place, Point, Site, WaitKind};
 use crate::system::connections::{Awaited, Owner, Ticket};
 use crate::system::effect::fingerprint;
 use crate::system::service::store::{Database, Reply, StoreError, TxId};
@@ -61,8 +61,8 @@ pub(super) fn wait(
     let owner = owner(link, state)?;
     if waited.is_none() {
         let site = Site::Wait(match awaited {
-            Awaited::Connection => "pool-wait",
-            Awaited::Row { .. } => "lock-wait",
+            Awaited::Connection => WaitKind::Connection,
+            Awaited::Row { .. } => WaitKind::Row,
         });
         let dies = link.speak(state, |state| {
             state.timeline.called_from(state.actor, place, site);
@@ -70,7 +70,7 @@ pub(super) fn wait(
                 let text = format!("waits {}", state.connections.why_waits(&owner, &awaited, place));
                 state.note(|| What::Remarked { text });
             }
-            link.crashes(state, site, "before", Some(place)) || !state.step()
+            link.crashes(state, site, Point::Before, Some(place)) || !state.step()
         });
         if dies {
             return None;

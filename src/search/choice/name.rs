@@ -14,7 +14,7 @@ use serde::Serialize;
 pub struct Name(&'static str);
 
 /// Whether two texts that live as long as the program are the same: mostly the very same, with no need to compare letters.
-pub(super) fn same(one: &'static str, other: &'static str) -> bool {
+fn same(one: &'static str, other: &'static str) -> bool {
     std::ptr::eq(one, other) || one == other
 }
 
@@ -33,6 +33,8 @@ impl Hash for Name {
 static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 impl Name {
+    pub(crate) const EMPTY: Self = Self("");
+
     /// The text of the name.
     pub fn as_str(self) -> &'static str {
         self.0

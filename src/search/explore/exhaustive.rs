@@ -283,7 +283,7 @@ impl Exhaustive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Options, Site};
+    use crate::search::choice::{Actor, Chooser, Options, Point, Site};
 
     /// Explores a made-up program and returns the deviations of every run, in order.
     fn explore(bounds: Bounds, program: impl Fn(&mut Chooser)) -> Runs {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     fn choose(chooser: &mut Chooser, kind: Kind, options: u32) -> usize {
-        let label = Label { actor: Actor::Test, site: Site::Attempt, point: "x" };
+        let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
         chooser.choose(kind, label, Options::Counted(options))
     }
 

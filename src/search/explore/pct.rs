@@ -39,7 +39,7 @@ fn steps(record: &[Choice]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Label, Options, Site};
+    use crate::search::choice::{Actor, Chooser, Label, Options, Point, Site};
 
     /// Runs tasks of so many steps each under a chooser, and returns whose steps they were, in order.
     fn interleave(chooser: &mut Chooser, tasks: &[usize]) -> Vec<u32> {
@@ -54,8 +54,10 @@ mod tests {
                 _ => {
                     let actor = |&task: &usize| Actor::Attempt { job: task as u32, attempt: 1 };
                     let actors: Vec<_> = candidates.iter().map(actor).collect();
-                    chooser
-                        .choose_task(Label { actor: actors[0], site: Site::Attempt, point: "step" }, &actors)
+                    chooser.choose_task(
+                        Label { actor: actors[0], site: Site::Attempt, point: Point::Next },
+                        &actors,
+                    )
                 }
             };
             goes_on = candidates[taken];
@@ -137,7 +139,7 @@ mod tests {
     #[test]
     fn other_choices_stay_as_they_are() {
         let mut chooser = Chooser::new(PctRuns::new(0, 9, &run(Plan::ordinary(), &[4; 3]).1).plan(1));
-        let label = Label { actor: Actor::Test, site: Site::Attempt, point: "x" };
+        let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
         assert!((0..99).all(|_| chooser.choose(Kind::Crash, label, Options::Counted(2)) == 0));
     }
 }

@@ -43,14 +43,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Site};
+    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Point, Site};
 
     /// Ten choices, and ten more for each deviation: an attempt more.
     fn program(chooser: &mut Chooser) -> usize {
         let (mut deviations, mut left) = (0, 10);
         while left > 0 {
             let kind = if left % 2 == 0 { Kind::Crash } else { Kind::Fault };
-            let label = Label { actor: Actor::Test, site: Site::Attempt, point: "x" };
+            let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
             left -= 1;
             if chooser.choose(kind, label, Options::Counted(3)) > 0 {
                 (deviations, left) = (deviations + 1, left + 10);

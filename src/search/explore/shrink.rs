@@ -67,14 +67,15 @@ fn attempt_of(label: &str) -> Option<(&str, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Plan, Site};
+    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Plan, Point, Site};
     use crate::search::scenario::Scenario;
 
     const POINTS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
     fn choose(chooser: &mut Chooser, point: &'static str) -> bool {
-        let label = Label { actor: Actor::Test, site: Site::Attempt, point };
-        chooser.choose(Kind::Crash, label, Options::Named(&["live", "crash"])) == 1
+        let site = Site::Call { service: "t".into(), operation: point.into() };
+        let label = Label { actor: Actor::Test, site, point: Point::Before };
+        chooser.choose(Kind::Crash, label, Options::Crash) == 1
     }
 
     /// Shrinks the run in which everything goes wrong, and counts how many runs that takes.
@@ -86,14 +87,15 @@ mod tests {
             (failed && divergence.is_none()).then(|| Scenario::of_record("t", &record))
         };
         let scenario: Scenario =
-            format!("t {}", POINTS.map(|p| format!("test:{p}=crash")).join(" ")).parse().unwrap();
+            format!("t {}", POINTS.map(|p| format!("test/t.{p}:before=crash")).join(" ")).parse().unwrap();
         let all = run(Plan::Wanted(scenario.wanted().to_vec())).expect("the run to be shrunk fails");
         let mut runs = 0;
         let left = shrink(all.wanted().to_vec(), |wanted| {
             runs += 1;
             run(Plan::Wanted(wanted.to_vec())).map(|scenario| scenario.wanted().to_vec())
         });
-        (left.iter().map(|w| w.label.trim_start_matches("test:")).collect(), runs)
+        let point = |label: &str| label.trim_start_matches("test/t.").trim_end_matches(":before").to_owned();
+        (left.iter().map(|wanted| point(&wanted.label)).collect(), runs)
     }
 
     #[test]

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::fault::{Channel, faults};
 use super::{Cx, Operation, Refusal, Service, ServiceError};
-use crate::search::choice::{Name, Options};
+use crate::search::choice::{Fault, FaultSet, Name};
 
-/// What a throttled caller is told to wait.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How long a client waits for an answer.
 pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A stale look-up does not show what was made in this last stretch of time: longer than the first retries take, and
@@ -46,185 +45,6 @@ pub enum Behave {
     Slow(Duration),
 }
 
-/// How a call can fail, whatever the service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// 503; nothing happened.
-    Unavailable,
-    /// It happened, and the caller sees 503.
-    ReplyLost,
-    /// 429; nothing happened.
-    Throttled,
-    /// The client's own timeout; nothing happened.
-    TimedOut,
-    /// The client's own timeout; it happened all the same.
-    TimedOutButDone,
-    /// A look-up that does not yet show the newest records. The caller sees nothing unusual.
-    StaleRead,
-    /// 503 from here on for a stretch of time; nothing happens.
-    Outage,
-    /// 503 from here on for ever; nothing happens.
-    OutageForEver,
-    /// The line breaks before the request is read; nothing happens. This one and the next three befall calls that come
-    /// over a line.
-    Reset,
-    /// It happens, and then the line breaks.
-    ResetButDone,
-    /// It happens, and then the line is closed without an answer.
-    ClosedButDone,
-    /// It happens, and the line is closed in the middle of the answer.
-    HalfReply,
-}
-
-use Fault::{
-    ClosedButDone, HalfReply, Outage, OutageForEver, ReplyLost, Reset, ResetButDone, StaleRead, Throttled,
-    TimedOut, TimedOutButDone, Unavailable,
-};
-
-/// What may go wrong at a call, option by option, with the names of the options. Those that a world must ask for come
-/// after those that every world has.
-type Faults = (&'static [Fault], &'static [&'static str]);
-
-const WRITE: Faults = (
-    &[Unavailable, ReplyLost, Throttled, TimedOut, TimedOutButDone],
-    &["ok", "unavailable", "reply-lost", "throttled", "timed-out", "timed-out-but-done"],
-);
-const WRITE_OUTAGES: Faults = (
-    &[Unavailable, ReplyLost, Throttled, TimedOut, TimedOutButDone, Outage, OutageForEver],
-    &[
-        "ok",
-        "unavailable",
-        "reply-lost",
-        "throttled",
-        "timed-out",
-        "timed-out-but-done",
-        "outage",
-        "outage-for-ever",
-    ],
-);
-const READ: Faults = (&[Unavailable, Throttled, TimedOut], &["ok", "unavailable", "throttled", "timed-out"]);
-const READ_STALE: Faults = (
-    &[Unavailable, Throttled, TimedOut, StaleRead],
-    &["ok", "unavailable", "throttled", "timed-out", "stale"],
-);
-const READ_OUTAGES: Faults = (
-    &[Unavailable, Throttled, TimedOut, Outage, OutageForEver],
-    &["ok", "unavailable", "throttled", "timed-out", "outage", "outage-for-ever"],
-);
-const READ_STALE_OUTAGES: Faults = (
-    &[Unavailable, Throttled, TimedOut, StaleRead, Outage, OutageForEver],
-    &["ok", "unavailable", "throttled", "timed-out", "stale", "outage", "outage-for-ever"],
-);
-
-/// Faults, and the names of their options.
-macro_rules! faults {
-    ($($name:ident: [$($fault:ident $option:literal),*];)*) => {
-        $(const $name: Faults = (&[$($fault),*], &["ok", $($option),*]);)*
-    };
-}
-
-// The faults of a call that comes over a line: those that any call has, then those of the line.
-faults! {
-    WRITE_LINE: [
-        Unavailable "unavailable", ReplyLost "reply-lost", Throttled "throttled", TimedOut "timed-out",
-        TimedOutButDone "timed-out-but-done", Reset "reset", ResetButDone "reset-but-done",
-        ClosedButDone "closed-but-done", HalfReply "half-a-reply"
-    ];
-    WRITE_OUTAGES_LINE: [
-        Unavailable "unavailable", ReplyLost "reply-lost", Throttled "throttled", TimedOut "timed-out",
-        TimedOutButDone "timed-out-but-done", Outage "outage", OutageForEver "outage-for-ever", Reset "reset",
-        ResetButDone "reset-but-done", ClosedButDone "closed-but-done", HalfReply "half-a-reply"
-    ];
-    READ_LINE: [
-        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", Reset "reset",
-        HalfReply "half-a-reply"
-    ];
-    READ_STALE_LINE: [
-        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", StaleRead "stale", Reset "reset",
-        HalfReply "half-a-reply"
-    ];
-    READ_OUTAGES_LINE: [
-        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", Outage "outage",
-        OutageForEver "outage-for-ever", Reset "reset", HalfReply "half-a-reply"
-    ];
-    READ_STALE_OUTAGES_LINE: [
-        Unavailable "unavailable", Throttled "throttled", TimedOut "timed-out", StaleRead "stale", Outage "outage",
-        OutageForEver "outage-for-ever", Reset "reset", HalfReply "half-a-reply"
-    ];
-}
-
-// The faults of what throttles nobody, a database.
-faults! {
-    PLAIN_WRITE: [
-        Unavailable "unavailable", ReplyLost "reply-lost", TimedOut "timed-out", TimedOutButDone "timed-out-but-done"
-    ];
-    PLAIN_WRITE_OUTAGES: [
-        Unavailable "unavailable", ReplyLost "reply-lost", TimedOut "timed-out", TimedOutButDone "timed-out-but-done",
-        Outage "outage", OutageForEver "outage-for-ever"
-    ];
-    PLAIN_READ: [Unavailable "unavailable", TimedOut "timed-out"];
-    PLAIN_READ_STALE: [Unavailable "unavailable", TimedOut "timed-out", StaleRead "stale"];
-    PLAIN_READ_OUTAGES: [
-        Unavailable "unavailable", TimedOut "timed-out", Outage "outage", OutageForEver "outage-for-ever"
-    ];
-    PLAIN_READ_STALE_OUTAGES: [
-        Unavailable "unavailable", TimedOut "timed-out", StaleRead "stale", Outage "outage",
-        OutageForEver "outage-for-ever"
-    ];
-}
-
-// The faults of what does not last unless something else follows: however the line breaks, it has not happened.
-faults! {
-    PROVISIONAL: [Unavailable "unavailable"];
-    PROVISIONAL_OUTAGES: [Unavailable "unavailable", Outage "outage", OutageForEver "outage-for-ever"];
-}
-
-/// How a line ends without a whole answer.
-#[cfg(feature = "http")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
-    /// Nothing ever comes.
-    Silent,
-    /// It is reset.
-    Reset,
-    /// It is closed.
-    Closed,
-    /// It is closed in the middle of the answer.
-    Half,
-}
-
-impl Fault {
-    fn happens(self) -> bool {
-        matches!(self, ReplyLost | TimedOutButDone | StaleRead | ResetButDone | ClosedButDone | HalfReply)
-    }
-
-    /// What becomes of the line on which the call came.
-    #[cfg(feature = "http")]
-    pub(crate) fn breaks(self) -> Option<Broken> {
-        match self {
-            TimedOut | TimedOutButDone => Some(Broken::Silent),
-            Reset | ResetButDone => Some(Broken::Reset),
-            ClosedButDone => Some(Broken::Closed),
-            HalfReply => Some(Broken::Half),
-            Unavailable | ReplyLost | Throttled | StaleRead | Outage | OutageForEver => None,
-        }
-    }
-
-    /// What the caller sees; nothing, where the answer arrives.
-    fn seen_as(self, service: Name, operation: Name) -> Option<ServiceError> {
-        match self {
-            Unavailable | ReplyLost | Outage | OutageForEver | Reset | ResetButDone | ClosedButDone => {
-                Some(ServiceError::Unavailable { service, operation })
-            }
-            Throttled => Some(ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER }),
-            TimedOut | TimedOutButDone => {
-                Some(ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT })
-            }
-            StaleRead | HalfReply => None,
-        }
-    }
-}
-
 /// What a test has set.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Settings {
@@ -235,6 +55,16 @@ pub(crate) struct Settings {
     pub(crate) search_lag: Duration,
     /// How long a request with a key runs on whose caller has no answer, where that makes a conflict.
     pub(crate) in_flight: Option<Duration>,
+}
+
+impl Settings {
+    pub(super) const NONE: Self = Self {
+        behave: Behave::Well,
+        stale_reads: false,
+        outages: None,
+        search_lag: Duration::ZERO,
+        in_flight: None,
+    };
 }
 
 /// A service and what stands around it.
@@ -250,8 +80,7 @@ pub(crate) struct Door<S> {
 /// How a call comes to the door.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Manner {
-    /// Over a line, which can break.
-    pub(crate) over_a_line: bool,
+    pub(crate) channel: Channel,
     /// The behaviour that the request itself asks for.
     pub(crate) behave: Option<Behave>,
 }
@@ -261,8 +90,8 @@ pub(crate) struct Manner {
 pub(crate) enum Sight {
     /// It is known how it will go.
     Certain(Fault),
-    /// Any of these.
-    Open(Options),
+    /// Well, or with any of these.
+    Open(FaultSet),
 }
 
 /// What came of a call, as the caller will see it.
@@ -285,53 +114,15 @@ impl<S: Service> Door<S> {
         }
     }
 
-    fn faults(&self, operation: Operation, over_a_line: bool) -> Faults {
-        let (stale, outages) = (self.settings.stale_reads, self.settings.outages.is_some());
-        if !operation.lasts {
-            return if outages { PROVISIONAL_OUTAGES } else { PROVISIONAL };
-        }
-        if !operation.throttles {
-            return match (operation.writes, stale, outages) {
-                (true, _, false) => PLAIN_WRITE,
-                (true, _, true) => PLAIN_WRITE_OUTAGES,
-                (false, false, false) => PLAIN_READ,
-                (false, true, false) => PLAIN_READ_STALE,
-                (false, false, true) => PLAIN_READ_OUTAGES,
-                (false, true, true) => PLAIN_READ_STALE_OUTAGES,
-            };
-        }
-        match (operation.writes, stale, outages, over_a_line) {
-            (true, _, false, false) => WRITE,
-            (true, _, true, false) => WRITE_OUTAGES,
-            (false, false, false, false) => READ,
-            (false, true, false, false) => READ_STALE,
-            (false, false, true, false) => READ_OUTAGES,
-            (false, true, true, false) => READ_STALE_OUTAGES,
-            (true, _, false, true) => WRITE_LINE,
-            (true, _, true, true) => WRITE_OUTAGES_LINE,
-            (false, false, false, true) => READ_LINE,
-            (false, true, false, true) => READ_STALE_LINE,
-            (false, false, true, true) => READ_OUTAGES_LINE,
-            (false, true, true, true) => READ_STALE_OUTAGES_LINE,
-        }
-    }
-
     /// What may come of a call that begins now. A request can ask for a behaviour of its own.
     pub(crate) fn sight(&self, operation: Operation, now: Duration, manner: Manner) -> Sight {
         match manner.behave.unwrap_or(self.settings.behave) {
-            _ if now < self.down_until => Sight::Certain(Unavailable),
-            Behave::Crash if operation.done_before_crash => Sight::Certain(ReplyLost),
-            Behave::Crash => Sight::Certain(Unavailable),
-            Behave::Throttle => Sight::Certain(Throttled),
-            Behave::Well | Behave::Slow(_) => {
-                Sight::Open(Options::Named(self.faults(operation, manner.over_a_line).1))
-            }
+            _ if now < self.down_until => Sight::Certain(Fault::Unavailable),
+            Behave::Crash if operation.done_before_crash => Sight::Certain(Fault::ReplyLost),
+            Behave::Crash => Sight::Certain(Fault::Unavailable),
+            Behave::Throttle => Sight::Certain(Fault::Throttled),
+            Behave::Well | Behave::Slow(_) => Sight::Open(faults(&operation, &self.settings, manner.channel)),
         }
-    }
-
-    /// The fault behind an option of that choice; none behind option 0.
-    pub(crate) fn fault(&self, operation: Operation, option: usize, manner: Manner) -> Option<Fault> {
-        option.checked_sub(1).map(|fault| self.faults(operation, manner.over_a_line).0[fault])
     }
 
     /// A call with a fault, or without.
@@ -343,14 +134,14 @@ impl<S: Service> Door<S> {
         cx: &mut Cx<'_>,
     ) -> Answer<S::Reply> {
         match fault {
-            Some(Outage) => {
+            Some(Fault::Outage) => {
                 self.down_until = cx.now.saturating_add(self.settings.outages.unwrap_or_default())
             }
-            Some(OutageForEver) => self.down_until = Duration::MAX,
+            Some(Fault::OutageForEver) => self.down_until = Duration::MAX,
             _ => {}
         }
         cx.tells = self.service.is_told_of_failures();
-        cx.lag = if fault == Some(StaleRead) { STALE } else { self.settings.search_lag };
+        cx.lag = if fault == Some(Fault::StaleRead) { STALE } else { self.settings.search_lag };
         let seen = fault.and_then(|fault| fault.seen_as(cx.service, operation));
         let mut running = None;
         let answered = if fault.is_none_or(Fault::happens) {

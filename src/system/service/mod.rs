@@ -6,6 +6,7 @@ mod directory;
 mod door;
 pub mod email;
 pub mod error_catcher;
+mod fault;
 pub mod fulfillment;
 mod function;
 mod keys;
@@ -14,9 +15,12 @@ pub mod store;
 
 pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
-pub(crate) use door::{Answer, Door, Fault, Manner, Sight};
 #[cfg(feature = "http")]
-pub(crate) use door::{Broken, CLIENT_TIMEOUT};
+pub(crate) use door::CLIENT_TIMEOUT;
+pub(crate) use door::{Answer, Door, Manner, Sight};
+#[cfg(feature = "http")]
+pub(crate) use fault::{Broken, Channel};
+pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
 pub use function::{Function, function};
 pub use keys::Keys;
 pub use store::StoreError;
@@ -132,6 +136,12 @@ impl Operation {
     /// An operation that may make an effect.
     pub const fn write(name: Name) -> Self {
         Self { name, writes: true, done_before_crash: false, throttles: true, lasts: true }
+    }
+
+    /// One without a name, that stands for all calls to what is no service.
+    pub(crate) const fn of_calls(writes: bool) -> Self {
+        let (done_before_crash, throttles, lasts) = (false, true, true);
+        Self { name: Name::EMPTY, writes, done_before_crash, throttles, lasts }
     }
 
     /// This operation has happened when the service crashes in it: the caller is told that it did not, and it did.

@@ -1,0 +1,132 @@
+//! What can be taken at a choice.
+
+use super::{Choice, Fault, FaultSet};
+
+/// What can be taken at a choice. Option 0 is the ordinary course of things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Options {
+    /// The process lives on, or dies.
+    Crash,
+    /// The process lives on, or ends in one of several ways: see [`Ending`].
+    Ending,
+    /// The call goes well, or fails in one of these ways.
+    Faults(FaultSet),
+    /// A timer fires on time, or days late.
+    Lateness,
+    /// The worker goes on, or stalls past its lease.
+    Lease,
+    /// The queue hears of the end of the job, or hands the job out again.
+    Acknowledgement,
+    /// As many as there are candidates, counted from 0.
+    Counted(u32),
+    /// Going on, or as many others that could go on instead.
+    Others(u32),
+}
+
+/// How an incarnation may end at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    None,
+    Crash,
+    /// It is told to stop here.
+    Stop,
+    /// It was told to stop long ago, and here its time is over.
+    Interrupt,
+}
+
+impl Ending {
+    const ALL: [Self; 4] = [Ending::None, Ending::Crash, Ending::Stop, Ending::Interrupt];
+
+    /// The ending behind an option of [`Options::Crash`] or [`Options::Ending`].
+    pub(crate) fn at_option(option: usize) -> Self {
+        Self::ALL[option]
+    }
+}
+
+impl Options {
+    /// How many there are, the ordinary one included.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Options::Faults(faults) => faults.len() + 1,
+            Options::Counted(count) => count as usize,
+            Options::Others(count) => count as usize + 1,
+            named => named.names().len(),
+        }
+    }
+
+    /// The names of those that have fixed ones.
+    const fn names(self) -> &'static [&'static str] {
+        match self {
+            Options::Crash => &["live", "crash"],
+            Options::Ending => &["live", "crash", "stop", "interrupt"],
+            Options::Lateness => &["on-time", "days-late"],
+            Options::Lease => &["none", "past-lease"],
+            Options::Acknowledgement => &["heard", "again"],
+            Options::Faults(_) | Options::Counted(_) | Options::Others(_) => &[],
+        }
+    }
+
+    /// The name of one option.
+    pub(crate) fn name(self, option: usize) -> String {
+        match self {
+            Options::Faults(faults) => faults.at_option(option).map_or("ok", Fault::name).to_owned(),
+            Options::Counted(_) => option.to_string(),
+            Options::Others(_) => match option {
+                0 => "on".to_owned(),
+                1 => "other".to_owned(),
+                nth => format!("other-{nth}"),
+            },
+            named => named.names()[option].to_owned(),
+        }
+    }
+
+    pub(super) fn find(self, name: &str) -> Option<usize> {
+        (0..self.len()).find(|&option| self.name(option) == name)
+    }
+}
+
+impl Choice {
+    /// The fault that was taken, if it was a choice of one.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        match self.options {
+            Options::Faults(faults) => faults.at_option(self.taken as usize),
+            _ => None,
+        }
+    }
+
+    /// How the process ended, if it was a choice of that.
+    pub(crate) fn ending(&self) -> Ending {
+        match self.options {
+            Options::Crash | Options::Ending => Ending::at_option(self.taken as usize),
+            _ => Ending::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kept scenarios name these texts.
+    #[test]
+    fn every_option_has_the_name_it_always_had() {
+        let faults = FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost);
+        for (options, names) in [
+            (Options::Crash, "live crash"),
+            (Options::Ending, "live crash stop interrupt"),
+            (Options::Faults(faults), "ok refused reply-lost"),
+            (Options::Faults(FaultSet::NONE), "ok"),
+            (Options::Lateness, "on-time days-late"),
+            (Options::Lease, "none past-lease"),
+            (Options::Acknowledgement, "heard again"),
+            (Options::Counted(3), "0 1 2"),
+            (Options::Others(3), "on other other-2 other-3"),
+        ] {
+            let all: Vec<_> = (0..options.len()).map(|option| options.name(option)).collect();
+            assert_eq!(all.join(" "), names, "{options:?}");
+            assert!(all.iter().enumerate().all(|(at, name)| options.find(name) == Some(at)), "{options:?}");
+            assert_eq!(options.find("explode"), None, "{options:?}");
+        }
+        assert!((0..4).all(|option| Ending::at_option(option) as usize == option));
+    }
+}

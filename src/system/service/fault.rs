@@ -1,0 +1,187 @@
+//! Which faults a call may meet, and how each looks to its caller.
+
+use std::time::Duration;
+
+use super::door::{CLIENT_TIMEOUT, Settings};
+use super::{Operation, ServiceError};
+use crate::search::choice::{Fault, FaultSet, Name};
+
+/// What a throttled caller is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// The way that a call takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// A function call to a model of the service.
+    #[default]
+    InProcess,
+    /// The same, over a connection that can break.
+    #[cfg_attr(
+        not(any(feature = "http", test)),
+        expect(dead_code, reason = "connections come with a protocol, which is a feature")
+    )]
+    Line,
+    /// A call to an external system, by the user's own client.
+    External,
+    /// An enqueue: the queue takes a job, or does not.
+    Queue,
+}
+
+/// What an enqueue does.
+const ENQUEUE: Operation = Operation::of_calls(true);
+
+/// What may go wrong at an enqueue.
+pub(crate) const ENQUEUE_FAULTS: FaultSet = faults(&ENQUEUE, &Settings::NONE, Channel::Queue);
+
+/// What may go wrong at a call to an external system, where it is stated how that looks.
+pub(crate) const fn external_faults(writes: bool) -> FaultSet {
+    faults(&Operation::of_calls(writes), &Settings::NONE, Channel::External)
+}
+
+/// Whether a call may meet a fault. This is the whole table: a new fault is one row.
+const fn applies(fault: Fault, operation: &Operation, settings: &Settings, channel: Channel) -> bool {
+    let Operation { writes, throttles, lasts, .. } = *operation;
+    let served = matches!(channel, Channel::InProcess | Channel::Line);
+    // What does not last by itself has not happened, however its connection breaks.
+    let whole = served && lasts;
+    let line = matches!(channel, Channel::Line) && lasts && throttles;
+    match fault {
+        Fault::Unavailable => served,
+        Fault::Unreachable => matches!(channel, Channel::External),
+        Fault::Refused => matches!(channel, Channel::Queue),
+        Fault::ReplyLost => lasts && writes,
+        Fault::Throttled => whole && throttles,
+        Fault::TimedOut => whole,
+        Fault::TimedOutButDone => whole && writes,
+        Fault::StaleRead => whole && !writes && settings.stale_reads,
+        Fault::Outage | Fault::OutageForEver => served && settings.outages.is_some(),
+        Fault::Reset | Fault::HalfReply => line,
+        Fault::ResetButDone | Fault::ClosedButDone => line && writes,
+    }
+}
+
+/// The faults that a call may meet.
+pub(crate) const fn faults(operation: &Operation, settings: &Settings, channel: Channel) -> FaultSet {
+    let (mut set, mut at) = (FaultSet::NONE, 0);
+    while at < Fault::ALL.len() {
+        if applies(Fault::ALL[at], operation, settings, channel) {
+            set = set.with(Fault::ALL[at]);
+        }
+        at += 1;
+    }
+    set
+}
+
+/// How a line ends without a whole answer.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Nothing ever comes.
+    Silent,
+    /// It is reset.
+    Reset,
+    /// It is closed.
+    Closed,
+    /// It is closed in the middle of the answer.
+    Half,
+}
+
+impl Fault {
+    /// What becomes of the line on which the call came.
+    #[cfg(feature = "http")]
+    pub(crate) const fn breaks(self) -> Option<Broken> {
+        match self {
+            Fault::TimedOut | Fault::TimedOutButDone => Some(Broken::Silent),
+            Fault::Reset | Fault::ResetButDone => Some(Broken::Reset),
+            Fault::ClosedButDone => Some(Broken::Closed),
+            Fault::HalfReply => Some(Broken::Half),
+            Fault::Unavailable
+            | Fault::Unreachable
+            | Fault::Refused
+            | Fault::ReplyLost
+            | Fault::Throttled
+            | Fault::StaleRead
+            | Fault::Outage
+            | Fault::OutageForEver => None,
+        }
+    }
+
+    /// What the caller of a service sees; nothing, if the answer arrives.
+    pub(super) fn seen_as(self, service: Name, operation: Name) -> Option<ServiceError> {
+        match self {
+            Fault::Unavailable
+            | Fault::Unreachable
+            | Fault::Refused
+            | Fault::ReplyLost
+            | Fault::Outage
+            | Fault::OutageForEver
+            | Fault::Reset
+            | Fault::ResetButDone
+            | Fault::ClosedButDone => Some(ServiceError::Unavailable { service, operation }),
+            Fault::Throttled => {
+                Some(ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER })
+            }
+            Fault::TimedOut | Fault::TimedOutButDone => {
+                Some(ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT })
+            }
+            Fault::StaleRead | Fault::HalfReply => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::choice::Options;
+
+    /// The options of a choice, as scenarios name them and as they are counted.
+    fn options(operation: Operation, stale_reads: bool, outages: bool, channel: Channel) -> String {
+        let outages = outages.then_some(Duration::from_secs(60));
+        let settings = Settings { stale_reads, outages, ..Settings::default() };
+        let options = Options::Faults(faults(&operation, &settings, channel));
+        (0..options.len()).map(|option| options.name(option)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_combination_has_the_faults_it_always_had_in_the_same_order() {
+        let operations = [
+            ("write", Operation::write("o".into())),
+            ("read", Operation::read("o".into())),
+            ("plain write", Operation::write("o".into()).never_throttled()),
+            ("plain read", Operation::read("o".into()).never_throttled()),
+            ("provisional", Operation::provisional("o".into())),
+        ];
+        let mut table = Vec::new();
+        for (what, operation) in operations {
+            for channel in [Channel::InProcess, Channel::Line] {
+                for (stale, outages) in [(false, false), (true, false), (false, true), (true, true)] {
+                    let stated = [("stale", stale), ("outages", outages)];
+                    let stated = stated.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name);
+                    let row = [what].into_iter().chain(stated).collect::<Vec<_>>().join(", ");
+                    let options = options(operation, stale, outages, channel);
+                    table.push(format!("{channel:?}, {row}: {options}"));
+                }
+            }
+        }
+        for writes in [true, false] {
+            let options = Options::Faults(external_faults(writes));
+            let names: Vec<_> = (0..options.len()).map(|option| options.name(option)).collect();
+            table.push(format!("External, {}: {}", if writes { "write" } else { "read" }, names.join(" ")));
+        }
+        let options = Options::Faults(ENQUEUE_FAULTS);
+        let names: Vec<_> = (0..options.len()).map(|option| options.name(option)).collect();
+        table.push(format!("Queue: {}", names.join(" ")));
+        assert_eq!(table.join("\n"), include_str!("faults.txt").trim_end());
+    }
+
+    #[test]
+    fn what_a_caller_sees_agrees_with_what_happened() {
+        for fault in Fault::ALL {
+            let seen = fault.seen_as("s".into(), "o".into());
+            // Who sees nothing unusual has an answer, which only a call has that happened.
+            assert!(seen.is_some() || fault.happens(), "{fault:?}");
+            let timed_out = matches!(seen, Some(ServiceError::TimedOut { .. }));
+            assert_eq!(timed_out, fault.name().starts_with("timed-out"), "{fault:?}");
+        }
+    }
+}
