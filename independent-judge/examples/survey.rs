@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use retryproof_independent_judge::compare::compare;
 use retryproof_independent_judge::generate::program;
+use retryproof_independent_judge::program::{Policy, Step};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -21,8 +22,15 @@ fn main() {
     let mut sorts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut green, mut red) = (0, 0);
     for n in from..from + number("programs", 1_000) {
-        let program = program(seed, n, size);
-        let Some(difference) = compare(&program, deviations) else {
+        let mut program = program(seed, n, size);
+        if words.iter().any(|word| word == "retry") {
+            program.jobs.iter_mut().for_each(|job| job.policy = Policy::Retry);
+        }
+        if words.iter().any(|word| word == "nodraw") {
+            let draws = |step: &Step| matches!(step, Step::Draw | Step::DrawStored(_));
+            program.jobs.iter_mut().for_each(|job| job.steps.retain(|step| !draws(step)));
+        }
+        let Err(difference) = compare(&program, deviations) else {
             continue;
         };
         match difference.ours.is_red() {

@@ -102,8 +102,7 @@ impl Chooser {
             return 0;
         }
         let at = self.record.len();
-        let taken =
-            self.deviations.iter().find(|(place, _)| *place == at).map_or(0, |(_, option)| *option);
+        let taken = self.deviations.iter().find(|(place, _)| *place == at).map_or(0, |(_, option)| *option);
         assert!(taken < options.len(), "an option that was there in the run before");
         self.record.push(Choice { kind, label, options, taken });
         taken
@@ -113,7 +112,8 @@ impl Chooser {
     pub fn children(&self) -> Vec<Vec<(usize, usize)>> {
         let from = self.deviations.last().map_or(0, |(at, _)| at + 1);
         let more = |(at, choice): (usize, &Choice)| {
-            (1..choice.options.len()).map(move |option| [self.deviations.clone(), vec![(at, option)]].concat())
+            (1..choice.options.len())
+                .map(move |option| [self.deviations.clone(), vec![(at, option)]].concat())
         };
         self.record.iter().enumerate().skip(from).flat_map(more).collect()
     }

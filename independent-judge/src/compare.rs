@@ -5,9 +5,9 @@ use std::fmt;
 use retryproof::{Explore, Report};
 
 use crate::generate::shrink;
+use crate::harness::explore;
 use crate::judge::{Verdict, judge};
 use crate::program::Program;
-use crate::harness::explore;
 
 /// A program on which the two differ.
 #[derive(Debug)]
@@ -22,15 +22,21 @@ fn settings(deviations: usize) -> Explore {
     Explore::new().name("program").deviations(deviations)
 }
 
-/// Judges a program twice. None: the two agree.
-pub fn compare(program: &Program, deviations: usize) -> Option<Difference> {
+/// Judges a program twice. Returns whether it is red.
+///
+/// # Errors
+/// When the two differ.
+pub fn compare(program: &Program, deviations: usize) -> Result<bool, Box<Difference>> {
     let (ours, theirs) = (judge(program, deviations), explore(program, &settings(deviations)));
     let agree = match &ours {
         Verdict::Green { runs } => theirs.is_retryproof() && theirs.runs() == *runs,
         Verdict::Red { .. } => theirs.verdict() == retryproof::Verdict::Violated,
+        Verdict::Nothing => theirs.verdict() == retryproof::Verdict::NothingTested,
     };
-    let program = program.clone();
-    (!agree).then_some(Difference { program, deviations, ours, theirs })
+    match agree {
+        true => Ok(ours.is_red()),
+        false => Err(Box::new(Difference { program: program.clone(), deviations, ours, theirs })),
+    }
 }
 
 impl Difference {
@@ -47,9 +53,9 @@ impl Difference {
     /// The smallest program that differs in the same way.
     pub fn shrunk(self) -> Self {
         let (sort, deviations) = (self.sort(), self.deviations);
-        let same = |program: &Program| compare(program, deviations).is_some_and(|other| other.sort() == sort);
+        let same = |program: &Program| compare(program, deviations).is_err_and(|other| other.sort() == sort);
         let smallest = shrink(&self.program, same);
-        compare(&smallest, deviations).unwrap_or(self)
+        compare(&smallest, deviations).map_or_else(|smallest| *smallest, |_| self)
     }
 }
 
@@ -58,6 +64,7 @@ impl fmt::Display for Difference {
         writeln!(f, "{} at {} deviations\n{}", self.sort(), self.deviations, self.program)?;
         match &self.ours {
             Verdict::Green { runs } => writeln!(f, "  judge: green, {runs} runs")?,
+            Verdict::Nothing => writeln!(f, "  judge: no job ends well")?,
             Verdict::Red { scenario, reason } => writeln!(f, "  judge: red in `{scenario}`: {reason}")?,
         }
         write!(f, "  retryproof: {:?}, {} runs", self.theirs.verdict(), self.theirs.runs())?;

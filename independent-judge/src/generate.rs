@@ -28,6 +28,10 @@ impl Dice {
         of[self.below(of.len())]
     }
 
+    fn pick<T>(&mut self, mut of: Vec<T>) -> T {
+        of.swap_remove(self.below(of.len()))
+    }
+
     /// True once in so many times.
     fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
@@ -56,6 +60,10 @@ fn job(dice: &mut Dice, place: usize, jobs: usize, most: usize) -> Job {
     let policy = dice.one(&[Policy::Retry, Policy::Retry, Policy::Retry, Policy::Die, Policy::Discard]);
     let order = dice.one(&[1, 1, 2]);
     let mut steps: Vec<_> = (0..1 + dice.below(most)).map(|_| step(dice, place, jobs)).collect();
+    // A job that fails for ever and enqueues others each time has more orders than anybody can try.
+    if steps.iter().any(|step| matches!(step, Step::Enqueue { .. })) {
+        steps.retain(|step| *step != Step::FailIfAbsent);
+    }
     if !steps.iter().any(shows) {
         steps.push(showing(dice));
     }
@@ -66,9 +74,9 @@ fn job(dice: &mut Dice, place: usize, jobs: usize, most: usize) -> Job {
 fn shows(step: &Step) -> bool {
     match step {
         Step::Call { .. } | Step::Put(..) | Step::Increment | Step::DrawStored(_) | Step::Claim(..) => true,
-        Step::Transaction(_, statements) => statements
-            .iter()
-            .any(|statement| matches!(statement, Statement::Put(..) | Statement::Increment)),
+        Step::Transaction(_, statements) => {
+            statements.iter().any(|statement| matches!(statement, Statement::Put(..) | Statement::Increment))
+        }
         _ => false,
     }
 }
@@ -94,9 +102,8 @@ fn call(dice: &mut Dice) -> Step {
     let service = if dice.once_in(4) { Service::Email } else { Service::Payments(dice.one(&keys)) };
     let body = if dice.once_in(3) { term(dice) } else { Term::Number(1) };
     let note = OnError::Note(row(dice));
-    let on_error =
-        dice.one(&[OnError::Return, OnError::Return, OnError::Return, OnError::Swallow, note]);
-    Step::Call { service, body, on_error }
+    let on_error = dice.one(&[OnError::Return, OnError::Return, OnError::Return, OnError::Swallow, note]);
+    Step::Call { service, body, on_error, keep: dice.once_in(4) }
 }
 
 fn step(dice: &mut Dice, place: usize, jobs: usize) -> Step {
@@ -109,7 +116,7 @@ fn step(dice: &mut Dice, place: usize, jobs: usize) -> Step {
         9 => Step::Claim(row(dice), term(dice)),
         10 => Step::Increment,
         11 => Step::ReturnIfPresent,
-        12 => Step::FailIfAbsent,
+        12 => dice.pick(vec![Step::FailIfAbsent, Step::ReturnIfAbsent]),
         13 => {
             let isolation = dice.one(&[Isolation::ReadCommitted, Isolation::Serializable]);
             let statements = (0..1 + dice.below(3)).map(|_| statement(dice)).collect();
@@ -135,7 +142,10 @@ fn statement(dice: &mut Dice) -> Statement {
 /// The smallest program that comes from this one by dropping and simplifying, and still differs.
 pub fn shrink(program: &Program, differs: impl Fn(&Program) -> bool) -> Program {
     let mut smallest = program.clone();
-    while let Some(smaller) = smaller(&smallest).into_iter().find(&differs) {
+    let is_program = |program: &Program| program.jobs.iter().all(|job| job.steps.iter().any(shows));
+    while let Some(smaller) =
+        smaller(&smallest).into_iter().find(|program| is_program(program) && differs(program))
+    {
         smallest = smaller;
     }
     smallest
@@ -200,12 +210,13 @@ fn without(program: &Program, place: usize) -> Option<Program> {
 
 fn plainer(step: &Step) -> Vec<Step> {
     match step {
-        Step::Call { service, body, on_error } => {
-            let plain = |service, body, on_error| Step::Call { service, body, on_error };
+        Step::Call { service, body, on_error, keep } => {
+            let plain = |service, body, on_error, keep| Step::Call { service, body, on_error, keep };
             vec![
-                plain(*service, *body, OnError::Return),
-                plain(*service, Term::Number(1), *on_error),
-                plain(Service::Payments(Key::None), *body, *on_error),
+                plain(*service, *body, *on_error, false),
+                plain(*service, *body, OnError::Return, *keep),
+                plain(*service, Term::Number(1), *on_error, *keep),
+                plain(Service::Payments(Key::None), *body, *on_error, *keep),
             ]
         }
         Step::DrawStored(_) => vec![Step::Draw],

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retryproof::service::email::{Email, EmailService};
-use retryproof::service::payments::{Charge, Payments};
+use retryproof::service::email::{Email, EmailService, Sent};
+use retryproof::service::payments::{Charge, Charged, Payments};
 use retryproof::service::store::Isolation as StoreIsolation;
 use retryproof::{
     Backoff, Client, Decision, Explore, JobQueue, Process, Report, Rng, Store, Transaction, World,
@@ -20,7 +20,15 @@ use crate::program::{
 /// The job at a place of the program. Each place is a kind of its own.
 #[derive(Serialize, Deserialize)]
 struct Parcel<const PLACE: usize> {
-    payload: Option<u64>,
+    payload: Option<Held>,
+}
+
+/// What a row or the register holds: a number, or the id that a service has answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Held {
+    Number(u64),
+    Id(String),
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -91,24 +99,34 @@ fn is_drawn(number: u64) -> bool {
     number > u64::from(u32::MAX)
 }
 
-fn value(register: Option<u64>, term: Term) -> u64 {
-    let held = register.unwrap_or(0);
-    match term {
-        Term::Number(number) => number,
-        Term::Register => held,
-        Term::RegisterPlusOne => held + u64::from(!is_drawn(held)),
+fn value(register: Option<&Held>, term: Term) -> Held {
+    let held = register.cloned().unwrap_or(Held::Number(0));
+    match (term, held) {
+        (Term::Number(number), _) => Held::Number(number),
+        (Term::RegisterPlusOne, Held::Number(number)) if !is_drawn(number) => Held::Number(number + 1),
+        (Term::Register | Term::RegisterPlusOne, held) => held,
+    }
+}
+
+impl Held {
+    fn text(self) -> String {
+        match self {
+            Held::Number(number) => number.to_string(),
+            Held::Id(id) => id,
+        }
     }
 }
 
 impl Tools {
-    async fn run(&self, job: &Job, payload: Option<u64>) -> Result<(), Error> {
+    async fn run(&self, job: &Job, payload: Option<Held>) -> Result<(), Error> {
         let mut register = payload;
         for (place, step) in job.steps.iter().enumerate() {
             match step {
-                Step::Call { service, body, on_error } => {
-                    let called = self.call(job.order, place, *service, value(register, *body), register);
-                    match (called.await, on_error) {
-                        (Ok(()), _) | (Err(_), OnError::Swallow) => {}
+                Step::Call { service, body, on_error, keep } => {
+                    let body = value(register.as_ref(), *body);
+                    match (self.call(job.order, place, *service, body, register.clone()).await, on_error) {
+                        (Ok(id), _) if *keep => register = Some(Held::Id(id)),
+                        (Ok(_), _) | (Err(_), OnError::Swallow) => {}
                         (Err(error), OnError::Return) => return Err(error),
                         (Err(error), OnError::Note(row)) => {
                             self.store.put(row.key(), &MARK).await?;
@@ -116,23 +134,24 @@ impl Tools {
                         }
                     }
                 }
-                Step::Draw => register = Some(self.rng.next_u64()),
+                Step::Draw => register = Some(Held::Number(self.rng.next_u64())),
                 Step::DrawStored(row) => {
                     let drawn = self.rng.next_u64();
                     self.store.set_if_absent(row.key(), &drawn, None).await?;
                     register = self.get(*row).await?;
                 }
                 Step::Get(row) => register = self.get(*row).await?,
-                Step::Put(row, term) => self.store.put(row.key(), &value(register, *term)).await?,
+                Step::Put(row, term) => self.store.put(row.key(), &value(register.as_ref(), *term)).await?,
                 Step::Claim(row, term) => {
-                    if !self.store.set_if_absent(row.key(), &value(register, *term), None).await? {
+                    if !self.store.set_if_absent(row.key(), &value(register.as_ref(), *term), None).await? {
                         return Ok(());
                     }
                 }
                 Step::Increment => _ = self.store.incr(Row::Count.key(), 1).await?,
                 Step::ReturnIfPresent if register.is_some() => return Ok(()),
+                Step::ReturnIfAbsent if register.is_none() => return Ok(()),
                 Step::FailIfAbsent if register.is_none() => return Err("not there yet".into()),
-                Step::ReturnIfPresent | Step::FailIfAbsent => {}
+                Step::ReturnIfPresent | Step::ReturnIfAbsent | Step::FailIfAbsent => {}
                 Step::Transaction(isolation, statements) => {
                     let isolation = match isolation {
                         Isolation::ReadCommitted => StoreIsolation::ReadCommitted,
@@ -145,7 +164,7 @@ impl Tools {
                     tx.commit().await?;
                 }
                 Step::Enqueue { child, payload, swallow } => {
-                    let enqueued = self.enqueue(*child, value(register, *payload)).await;
+                    let enqueued = self.enqueue(*child, value(register.as_ref(), *payload)).await;
                     if !swallow {
                         enqueued?;
                     }
@@ -155,8 +174,8 @@ impl Tools {
         Ok(())
     }
 
-    async fn get(&self, row: Row) -> Result<Option<u64>, Error> {
-        Ok(self.store.get::<u64>(row.key()).await?.map(|row| row.value))
+    async fn get(&self, row: Row) -> Result<Option<Held>, Error> {
+        Ok(self.store.get::<Held>(row.key()).await?.map(|row| row.value))
     }
 
     async fn call(
@@ -164,29 +183,40 @@ impl Tools {
         order: u64,
         place: usize,
         service: Service,
-        body: u64,
-        register: Option<u64>,
-    ) -> Result<(), Error> {
+        body: Held,
+        register: Option<Held>,
+    ) -> Result<String, Error> {
         let key = match service {
             Service::Email => {
-                let email = Email::new(format!("customer-{order}@example.com"), "news").data("about", body);
-                self.email.send(email).await?;
-                return Ok(());
+                let email = Email::new(format!("customer-{order}@example.com"), "news");
+                let email = match body {
+                    Held::Number(number) => email.data("about", number),
+                    Held::Id(id) => email.data("about", id),
+                };
+                return match self.email.send(email).await? {
+                    Sent::Queued { email_id } => Ok(email_id),
+                    Sent::NotQueued { error_message } => Err(error_message.into()),
+                };
             }
             Service::Payments(Key::None) => None,
             Service::Payments(Key::Job) => Some(format!("order-{order}-step-{place}")),
-            Service::Payments(Key::Register) => Some(register.unwrap_or(0).to_string()),
+            Service::Payments(Key::Register) => Some(value(register.as_ref(), Term::Register).text()),
         };
-        let charge = Charge::of_order(order, body);
+        let charge = match body {
+            Held::Number(cents) => Charge::of_order(order, cents),
+            Held::Id(id) => Charge::of_order(order, 500).customer(id),
+        };
         let charge = match key {
             Some(key) => charge.key(key),
             None => charge,
         };
-        self.payments.charge(charge).await?;
-        Ok(())
+        match self.payments.charge(charge).await? {
+            Charged::Success { charge_id } => Ok(charge_id),
+            Charged::Declined { explanation } => Err(explanation.into()),
+        }
     }
 
-    async fn enqueue(&self, child: usize, payload: u64) -> Result<(), Error> {
+    async fn enqueue(&self, child: usize, payload: Held) -> Result<(), Error> {
         let payload = Some(payload);
         match child {
             1 => self.queue.enqueue(Parcel::<1> { payload }).await?,
@@ -201,12 +231,12 @@ impl Tools {
 async fn transact(
     tx: &mut Transaction,
     statements: &[Statement],
-    register: &mut Option<u64>,
+    register: &mut Option<Held>,
 ) -> Result<bool, Error> {
     for statement in statements {
         match statement {
-            Statement::Get(row) => *register = tx.get::<u64>(row.key()).await?.map(|row| row.value),
-            Statement::Put(row, term) => tx.put(row.key(), &value(*register, *term)).await?,
+            Statement::Get(row) => *register = tx.get::<Held>(row.key()).await?.map(|row| row.value),
+            Statement::Put(row, term) => tx.put(row.key(), &value(register.as_ref(), *term)).await?,
             Statement::Increment => _ = tx.incr(Row::Count.key(), 1).await?,
             Statement::ReturnIfPresent if register.is_some() => return Ok(true),
             Statement::ReturnIfPresent => {}

@@ -15,8 +15,15 @@ use crate::value::{End, Identity, Outcome};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// So many runs, all of them right.
-    Green { runs: u64 },
-    Red { scenario: String, reason: String },
+    Green {
+        runs: u64,
+    },
+    Red {
+        scenario: String,
+        reason: String,
+    },
+    /// Nothing goes wrong, and no job ends well: there is nothing to compare with.
+    Nothing,
 }
 
 impl Verdict {
@@ -44,6 +51,10 @@ pub fn judge(program: &Program, deviations: usize) -> Verdict {
             let mut machine = Machine::new(program, Chooser::new(taken));
             machine.settle();
             runs += 1;
+            let nobody_ends_well = machine.outcome().ends.values().all(|end| *end != End::Done);
+            if depth == 0 && nobody_ends_well && machine.reused.is_none() {
+                return Verdict::Nothing;
+            }
             if let Some(reason) = expected.wrong(&machine) {
                 return Verdict::Red { scenario: scenario(&machine.chooser.record), reason };
             }
@@ -109,42 +120,50 @@ impl Expected<'_> {
     fn outcomes(&mut self, precedence: &Precedence, omitted: &BTreeSet<Identity>) -> &BTreeSet<Outcome> {
         let program = self.program;
         self.known.entry((precedence.clone(), omitted.clone())).or_insert_with(|| {
-            let mut found = BTreeSet::new();
-            let machine = Machine::new(program, Chooser::calm());
-            one_at_a_time(&machine, precedence, omitted, &BTreeSet::new(), &mut found);
-            found
+            let mut orders = Orders { precedence, omitted, found: BTreeSet::new(), seen: BTreeSet::new() };
+            orders.go_on(&Machine::new(program, Chooser::calm()), &BTreeSet::new());
+            orders.found
         })
     }
 }
 
-/// Runs any of the jobs that may come next, then any of those that may come after it, and so on.
-fn one_at_a_time(
-    machine: &Machine<'_>,
-    precedence: &Precedence,
-    omitted: &BTreeSet<Identity>,
-    begun: &BTreeSet<Identity>,
-    found: &mut BTreeSet<Outcome>,
-) {
-    let mut unfinished = machine.unfinished();
-    unfinished.retain(|job| !omitted.contains(machine.identity(*job)));
-    if unfinished.is_empty() {
-        if machine.reused.is_none() {
-            found.insert(machine.outcome());
-        }
-        return;
+/// All executions one at a time that respect an order, without some jobs.
+struct Orders<'e> {
+    precedence: &'e Precedence,
+    omitted: &'e BTreeSet<Identity>,
+    found: BTreeSet<Outcome>,
+    /// States from which it was gone on already.
+    seen: BTreeSet<(String, BTreeSet<Identity>)>,
+}
+
+impl Orders<'_> {
+    fn before(&self, one: &Identity, other: &Identity) -> bool {
+        self.precedence.contains(&(one.clone(), other.clone()))
     }
-    let before = |one: &Identity, other: &Identity| precedence.contains(&(one.clone(), other.clone()));
-    for &job in &unfinished {
-        let this = machine.identity(job);
-        let comes_too_early = unfinished.iter().any(|other| before(machine.identity(*other), this));
-        let comes_too_late = begun.iter().any(|other| before(this, other));
-        if comes_too_early || comes_too_late {
-            continue;
+
+    /// Runs any of the jobs that may come next, then any of those that may come after it, and so on. `begun`: the jobs of
+    /// which an attempt was run.
+    fn go_on(&mut self, machine: &Machine<'_>, begun: &BTreeSet<Identity>) {
+        if !self.seen.insert((machine.state(), begun.clone())) {
+            return;
         }
-        let begun = begun.iter().cloned().chain([this.clone()]).collect();
-        let mut machine = machine.clone();
-        machine.attempt_alone(job);
-        one_at_a_time(&machine, precedence, omitted, &begun, found);
+        let mut unfinished = machine.unfinished();
+        unfinished.retain(|job| !self.omitted.contains(machine.identity(*job)));
+        if unfinished.is_empty() && machine.reused.is_none() {
+            self.found.insert(machine.outcome());
+        }
+        for &job in &unfinished {
+            let this = machine.identity(job);
+            let comes_too_early = unfinished.iter().any(|other| self.before(machine.identity(*other), this));
+            let comes_too_late = begun.iter().any(|other| self.before(this, other));
+            if comes_too_early || comes_too_late {
+                continue;
+            }
+            let begun = begun.iter().cloned().chain([this.clone()]).collect();
+            let mut machine = machine.clone();
+            machine.attempt_alone(job);
+            self.go_on(&machine, &begun);
+        }
     }
 }
 

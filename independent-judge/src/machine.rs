@@ -77,7 +77,9 @@ enum Poll {
     Ended(bool),
     Died,
     /// It waits; if `woken`, for nothing.
-    Rests { woken: bool },
+    Rests {
+        woken: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,8 +116,8 @@ pub struct Machine<'p> {
     store: Store,
     drawn: u32,
     effects: Vec<Effect>,
-    /// What was asked for under each key.
-    keys: BTreeMap<KeyText, (u64, Value)>,
+    /// What was asked for under each key, and the id that was answered.
+    keys: BTreeMap<KeyText, ((u64, Value), Value)>,
     /// A request that was answered with what another request had asked for, under the same key.
     pub reused: Option<KeyText>,
 }
@@ -159,8 +161,7 @@ impl<'p> Machine<'p> {
 
     fn take_in(&mut self, spec: usize, identity: Identity, payload: Option<Value>, delay: u64) {
         let (state, begun, ended) = (State::Ready, None, None);
-        let job =
-            Job { spec, identity, payload, state, attempts: 0, failures: 0, copies: 1, begun, ended };
+        let job = Job { spec, identity, payload, state, attempts: 0, failures: 0, copies: 1, begun, ended };
         self.jobs.push(job);
         let job = self.jobs.len() - 1;
         match delay {
@@ -197,7 +198,14 @@ impl<'p> Machine<'p> {
 
     // Choices.
 
-    fn choose(&mut self, kind: Kind, actor: Actor, site: &'static str, point: &'static str, options: Options) -> usize {
+    fn choose(
+        &mut self,
+        kind: Kind,
+        actor: Actor,
+        site: &'static str,
+        point: &'static str,
+        options: Options,
+    ) -> usize {
         self.chooser.choose(kind, Label { actor, site, point }, options)
     }
 
@@ -405,15 +413,17 @@ impl<'p> Machine<'p> {
     fn happen(&mut self, call: Call, task: &Task) -> Reply {
         match call {
             Call::Service { name, key, order, body } => {
-                match key.and_then(|key| self.keys.get(&key).map(|known| (key, *known))) {
-                    Some((key, known)) if known != (order, body) => self.reused = Some(key),
-                    Some(_) => {}
-                    None => {
-                        key.into_iter().for_each(|key| _ = self.keys.insert(key, (order, body)));
-                        self.effects.push(Effect { service: name, key, order, body });
+                if let Some((key, (known, id))) = key.and_then(|key| Some((key, *self.keys.get(&key)?))) {
+                    if known != (order, body) {
+                        self.reused = Some(key);
                     }
+                    return Reply::Service(id);
                 }
-                Reply::Service
+                self.drawn += 1;
+                let id = Value::Generated(self.drawn);
+                key.into_iter().for_each(|key| _ = self.keys.insert(key, ((order, body), id)));
+                self.effects.push(Effect { service: name, key, order, body });
+                Reply::Service(id)
             }
             Call::Store { ask, tx } => Reply::Store(self.store.ask(ask, tx)),
             Call::Enqueue { child, step, payload } => {
@@ -568,20 +578,28 @@ impl<'p> Machine<'p> {
         self.ready.extend(own);
     }
 
+    /// All that what comes of further attempts depends on, one at a time.
+    pub fn state(&self) -> String {
+        let job = |job: &Job| (job.identity.clone(), job.payload, job.failures, job.ended.is_some());
+        let jobs: Vec<_> = self.jobs.iter().map(job).collect();
+        format!("{jobs:?} {:?} {}", self.reused, self.outcome())
+    }
+
     // What came of it.
 
     pub fn outcome(&self) -> Outcome {
         let mut effects = self.effects.clone();
         effects.sort();
-        let mut ends = BTreeMap::new();
+        let (mut ends, mut came) = (BTreeMap::new(), BTreeSet::new());
         for job in &self.jobs {
             if let State::Over(end) = job.state {
                 // Of a job that came twice, the worse end.
                 let known = ends.entry(job.identity.clone()).or_insert(end);
                 *known = end.max(*known);
+                came.insert((job.spec, job.payload));
             }
         }
-        Outcome { effects, rows: self.store.rows.clone(), ends }
+        Outcome { effects, rows: self.store.rows.clone(), ends, came }
     }
 
     /// The pairs of jobs of which the first had ended before the second one's first attempt began. A job that came twice
@@ -629,4 +647,3 @@ fn faults(call: Call) -> (Kind, &'static [&'static str]) {
         Call::Store { tx: None, .. } => (Kind::Fault, &["ok", "unavailable", "timed-out"]),
     }
 }
-

@@ -97,8 +97,8 @@ pub enum Statement {
 /// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Calls a service. `body` is what is asked for.
-    Call { service: Service, body: Term, on_error: OnError },
+    /// Calls a service. `body` is what is asked for. `keep`: the id that the service answers goes into the register.
+    Call { service: Service, body: Term, on_error: OnError, keep: bool },
     /// Draws a value into the register.
     Draw,
     /// Draws a value, stores it if the row is free, and reads the row into the register.
@@ -113,6 +113,8 @@ pub enum Step {
     Increment,
     /// Ends the job well if the register holds a value.
     ReturnIfPresent,
+    /// Ends the job well if the register is empty.
+    ReturnIfAbsent,
     /// Fails the attempt if the register is empty.
     FailIfAbsent,
     /// A transaction, committed at its end.
@@ -199,7 +201,8 @@ impl fmt::Display for Statement {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Call { service, body, on_error } => {
+            Step::Call { service, body, on_error, keep } => {
+                f.write_str(if *keep { "r = " } else { "" })?;
                 match service {
                     Service::Payments(Key::None) => write!(f, "charge({body})")?,
                     Service::Payments(Key::Job) => write!(f, "charge({body}, key of the job)")?,
@@ -221,6 +224,7 @@ impl fmt::Display for Step {
             Step::Claim(row, term) => write!(f, "if !set_if_absent({}, {term})? return Ok", row.key()),
             Step::Increment => f.write_str("incr(count)?"),
             Step::ReturnIfPresent => f.write_str("if r: return Ok"),
+            Step::ReturnIfAbsent => f.write_str("if !r: return Ok"),
             Step::FailIfAbsent => f.write_str("if !r: return Err"),
             Step::Transaction(isolation, statements) => {
                 write!(f, "transaction({isolation:?}) {{")?;

@@ -15,7 +15,8 @@ pub enum Call {
 /// What an attempt is told of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Service,
+    /// The id of what was done.
+    Service(Value),
     Store(Answer),
     Enqueued,
     /// The call came to nothing, as far as the caller can see.
@@ -41,6 +42,7 @@ pub struct Script {
 }
 
 /// What an attempt uses between its calls, which takes no time.
+#[derive(Debug)]
 pub struct Desk<'a> {
     pub store: &'a mut Store,
     pub drawn: &'a mut u32,
@@ -76,8 +78,13 @@ impl Script {
         loop {
             let Some(step) = job.steps.get(self.step) else { return Next::End(true) };
             let next = match step {
-                Step::Call { service, body, on_error } => {
-                    self.call(job.order, *service, *body, *on_error, reply.take())
+                Step::Call { service, body, on_error, keep } => {
+                    let reply = reply.take();
+                    let next = self.call(job.order, *service, *body, *on_error, reply);
+                    if let (Some(Reply::Service(id)), true) = (reply, keep) {
+                        self.register = Some(id);
+                    }
+                    next
                 }
                 Step::Transaction(isolation, statements) => {
                     if self.inside == 0 {
@@ -116,11 +123,14 @@ impl Script {
             (None, _) => {
                 let (name, key) = match service {
                     Service::Email => ("email.send", None),
-                    Service::Payments(key) => ("payments.charge", match key {
-                        Key::None => None,
-                        Key::Job => Some(KeyText::Job { order, step: self.step }),
-                        Key::Register => Some(KeyText::Value(self.value(Term::Register))),
-                    }),
+                    Service::Payments(key) => (
+                        "payments.charge",
+                        match key {
+                            Key::None => None,
+                            Key::Job => Some(KeyText::Job { order, step: self.step }),
+                            Key::Register => Some(KeyText::Value(self.value(Term::Register))),
+                        },
+                    ),
                 };
                 Some(Next::Call(Call::Service { name, key, order, body }))
             }
@@ -181,6 +191,7 @@ impl Script {
             (Step::Claim(..), Some(Reply::Store(Answer::Done(false)))) => return Some(Next::End(true)),
             (Step::Increment, None) => return Some(store(Ask::Increment)),
             (Step::ReturnIfPresent, _) if self.register.is_some() => return Some(Next::End(true)),
+            (Step::ReturnIfAbsent, _) if self.register.is_none() => return Some(Next::End(true)),
             (Step::FailIfAbsent, _) if self.register.is_none() => return Some(Next::End(false)),
             _ => {}
         }

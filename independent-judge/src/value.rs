@@ -52,6 +52,8 @@ pub struct Outcome {
     pub effects: Vec<Effect>,
     pub rows: BTreeMap<Row, Value>,
     pub ends: BTreeMap<Identity, End>,
+    /// What came into the world as a job and ended: its place in the program and its payload.
+    pub came: BTreeSet<(usize, Option<Value>)>,
 }
 
 impl Outcome {
@@ -63,8 +65,10 @@ impl Outcome {
             };
             key.into_iter().chain([effect.body])
         };
+        let payloads = self.came.iter().filter_map(|(_, payload)| *payload);
         let values = self.effects.iter().flat_map(of_effect).chain(self.rows.values().copied());
         let found: BTreeSet<u32> = values
+            .chain(payloads)
             .filter_map(|value| match value {
                 Value::Generated(number) => Some(number),
                 Value::Number(_) => None,
@@ -74,7 +78,7 @@ impl Outcome {
     }
 
     /// The same with other names for its generated values.
-    fn renamed(&self, names: &BTreeMap<u32, u32>) -> (Vec<Effect>, BTreeMap<Row, Value>) {
+    fn renamed(&self, names: &BTreeMap<u32, u32>) -> Outcome {
         let value = |value: Value| match value {
             Value::Generated(number) => Value::Generated(names[&number]),
             number @ Value::Number(_) => number,
@@ -87,34 +91,31 @@ impl Outcome {
             |effect: &Effect| Effect { key: effect.key.map(key), body: value(effect.body), ..*effect };
         let mut effects: Vec<_> = self.effects.iter().map(effect).collect();
         effects.sort();
-        (effects, self.rows.iter().map(|(row, held)| (*row, value(*held))).collect())
+        let rows = self.rows.iter().map(|(row, held)| (*row, value(*held))).collect();
+        let came = self.came.iter().map(|(place, payload)| (*place, payload.map(value))).collect();
+        Outcome { effects, rows, came, ends: self.ends.clone() }
     }
 
-    /// Whether effects and rows are those of the other outcome, up to a one-to-one renaming of generated values.
-    pub fn is_alike(&self, other: &Outcome) -> bool {
-        let (ours, theirs) = (self.generated(), other.generated());
-        if ours.len() != theirs.len() || self.effects.len() != other.effects.len() {
-            return false;
-        }
-        let wanted = (other.effects.clone(), other.rows.clone());
-        permutations(&theirs).into_iter().any(|names| {
-            let names: BTreeMap<u32, u32> = ours.iter().copied().zip(names).collect();
-            self.renamed(&names) == wanted
+    /// Whether effects and rows are those that were expected, up to a one-to-one renaming of generated values, and each
+    /// job came that was expected. One that came again shows in what it did, if in anything.
+    pub fn is_alike(&self, expected: &Outcome) -> bool {
+        let theirs = expected.generated();
+        injections(&theirs, &self.generated()).iter().any(|names| {
+            let Outcome { effects, rows, came, .. } = expected.renamed(names);
+            effects == self.effects && rows == self.rows && came.is_subset(&self.came)
         })
     }
 }
 
-/// All orders of some things.
-fn permutations(things: &[u32]) -> Vec<Vec<u32>> {
-    if things.is_empty() {
-        return vec![Vec::new()];
-    }
+/// All one-to-one maps from some things to others.
+fn injections(from: &[u32], to: &[u32]) -> Vec<BTreeMap<u32, u32>> {
+    let Some((first, rest)) = from.split_first() else { return vec![BTreeMap::new()] };
     let mut all = Vec::new();
-    for (place, first) in things.iter().enumerate() {
-        let mut others = things.to_vec();
-        others.remove(place);
-        for rest in permutations(&others) {
-            all.push([vec![*first], rest].concat());
+    for image in to {
+        let others: Vec<_> = to.iter().copied().filter(|other| other != image).collect();
+        for mut map in injections(rest, &others) {
+            map.insert(*first, *image);
+            all.push(map);
         }
     }
     all
@@ -161,7 +162,12 @@ mod tests {
             body: Value::Number(1),
         };
         let rows = rows.iter().map(|(row, value)| (*row, Value::Generated(*value))).collect();
-        Outcome { effects: keys.iter().map(effect).collect(), rows, ends: BTreeMap::new() }
+        Outcome {
+            effects: keys.iter().map(effect).collect(),
+            rows,
+            ends: BTreeMap::new(),
+            came: BTreeSet::new(),
+        }
     }
 
     #[test]
