@@ -1,10 +1,10 @@
 //! The job that README.md and the crate's page begin with, and its report: both pages show what is here, to the letter.
 //! And the codes of violations: docs/violations.md explains each.
+//! A binary of its own, since its reports are shown under the names that tests at the top of a binary have.
 //!
 //! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map anew, into `docs/` and README.md.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crash_points::crash_points;
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
@@ -67,6 +67,8 @@ async fn complete_order(
 }
 // shown: end
 
+mod support;
+
 fn map() -> String {
     let report = Explore::new().name("complete_order").deviations(1).run(async |world: &World| {
         let order = world.durable("order", "new");
@@ -90,8 +92,7 @@ fn read(path: &Path) -> String {
 
 /// What the test above prints when it fails: the text of its panic.
 fn report() -> String {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "an_order_is_paid_and_shipped_once", "--test-threads=1"])
+    let output = support::own_test(module_path!(), "an_order_is_paid_and_shipped_once")
         .env_remove("RETRYPROOF_REPLAY")
         .env("RETRYPROOF_KEEP", "off")
         .env("RUST_BACKTRACE", "0")

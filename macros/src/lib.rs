@@ -17,7 +17,7 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 
 /// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
 /// parentheses), and those that take none.
-const WITH_VALUE: [&str; 16] = [
+const WITH_VALUE: [&str; 17] = [
     "deviations",
     "crashes",
     "faults",
@@ -25,6 +25,7 @@ const WITH_VALUE: [&str; 16] = [
     "switches",
     "delays",
     "max_runs",
+    "max_assignments",
     "max_time",
     "max_steps",
     "seed",

@@ -66,7 +66,8 @@ fn last_words() {
     let scenario = RUN.try_with(|run| {
         let shared = run.borrow().clone()?;
         let state = shared.try_state()?;
-        Some(TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record())))
+        let scenario = TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record()));
+        Some(scenario.on(&state.inputs.words()))
     });
     let first = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
     let mut words = String::new();

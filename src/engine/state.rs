@@ -27,6 +27,7 @@ use crate::engine::wire::Wire;
 use crate::search::choice::{
     Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
 };
+use crate::search::input::Inputs;
 use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::system::connections::Connections;
 use crate::system::effect::{Digits, Ledger, fingerprint};
@@ -86,6 +87,8 @@ pub(crate) enum Weather {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) chooser: Chooser,
+    /// What the environment answers.
+    pub(crate) inputs: Inputs,
     pub(crate) weather: Weather,
     /// Set while nothing may go wrong: drains.
     pub(crate) calm: bool,
@@ -189,6 +192,7 @@ impl State {
     ) -> Self {
         Self {
             chooser,
+            inputs: Inputs::default(),
             weather,
             calm: false,
             told_of_failures: None,

@@ -203,25 +203,9 @@ impl Process {
     /// request is read, reset or closed after it was handled, closed in the middle of the reply. See the crate's page
     /// for what cannot be promised over sockets.
     ///
-    /// ```
-    /// use retryproof::{Explore, World};
-    ///
-    /// // As well with `reqwest` in `p.handle`: see the examples in `over-http/`.
-    /// let report = Explore::new().deviations(1).run(async |world: &World| {
-    ///     world.process("worker", |p| {
-    ///         let uri = p.http().uri();
-    ///         p.handle_blocking(move |order: u32| {
-    ///             let charge = serde_json::json!({
-    ///                 "customer_id": "cu_2", "payment_method_id": "pm_2", "amount_cents": 500,
-    ///                 "metadata": { "order_id": order.to_string() },
-    ///             });
-    ///             ureq::post(format!("{uri}/payments/charge")).send_json(charge).map(drop)
-    ///         });
-    ///     });
-    ///     world.enqueue(6_u32);
-    ///     world.settle().await;
-    /// });
-    /// assert_eq!(report.violations()[0].summary, "payments.charge happened twice, expected once");
+    #[cfg_attr(doctest, doc = "```ignore")]
+    #[cfg_attr(not(doctest), doc = "```")]
+    #[doc = include_str!("../../docs/http/a_job.rs")]
     /// ```
     ///
     /// # Panics
@@ -236,12 +220,9 @@ impl World {
     /// The door to all services over HTTP for the test itself: what comes through it are givens, and nothing goes wrong
     /// with them but what they ask for.
     ///
-    /// ```
-    /// use retryproof::World;
-    ///
-    /// let world = World::fake();
-    /// let page = format!("{}/payments/ui", world.http().uri());
-    /// assert!(ureq::get(page).call().unwrap().body_mut().read_to_string().unwrap().contains("NONE YET"));
+    #[cfg_attr(doctest, doc = "```ignore")]
+    #[cfg_attr(not(doctest), doc = "```")]
+    #[doc = include_str!("../../docs/http/a_fake.rs")]
     /// ```
     ///
     /// # Panics
@@ -260,16 +241,9 @@ where
     /// Has a service of the test's own reached over HTTP, too: by `POST /<its name>/<operation>` with the request as
     /// JSON. The answer is 200 and the reply as JSON, or what its refusal says.
     ///
-    /// ```
-    /// use retryproof::World;
-    /// use retryproof::service::{Cx, function};
-    ///
-    /// let world = World::fake();
-    /// let send = |text: String, cx: &mut Cx<'_>| cx.effect("send", None, &text, "sm_");
-    /// world.service("sms", function("send", send)).over_http();
-    /// let uri = format!("{}/sms/send", world.http().uri());
-    /// let id: String = ureq::post(uri).send_json("Hello").unwrap().body_mut().read_json().unwrap();
-    /// assert!(id.starts_with("sm_"));
+    #[cfg_attr(doctest, doc = "```ignore")]
+    #[cfg_attr(not(doctest), doc = "```")]
+    #[doc = include_str!("../../docs/http/a_function.rs")]
     /// ```
     pub fn over_http(&self) -> &Self {
         let exchange = exchange_of(self.shared());

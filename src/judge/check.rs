@@ -6,6 +6,7 @@ mod conclusion;
 mod drawn;
 mod gate;
 mod hygiene;
+mod inputs;
 mod isolation;
 mod kept;
 mod progress;
@@ -31,18 +32,20 @@ pub(crate) use self::surroundings::{package, say};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use self::inputs::Wanted;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
-use self::tally::Tally;
+use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::engine::state::Weather;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{LineMap, Report, Samples, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
-use crate::search::choice::Plan;
+use crate::search::choice::{self, Plan};
 use crate::search::explore::{Bounds, Exhaustive, Share};
+use crate::search::input::Assignment;
 use crate::{World, engine::panics};
 
 /// Orders of jobs that are tried before an outcome is called that of none.
@@ -57,15 +60,22 @@ pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
 }
 
-/// What is explored, and what its outcomes are compared with: the same for all threads.
+/// What is explored under one assignment of inputs, and what its outcomes are compared with: the same for all threads.
 struct Basis<'b> {
     body: &'b (dyn Body + Sync),
     test: &'b str,
     settings: &'b Explore,
     /// Which of the scenarios are explored here.
     share: Share,
-    progress: Progress,
+    progress: Arc<Progress>,
+    /// Which of the cases it is.
+    number: usize,
+    inputs: Arc<Assignment>,
+    /// The inputs, as scenarios name them.
+    words: Vec<choice::Wanted>,
     reference: Reference,
+    /// What is wrong with the reference run, beside that of other inputs.
+    ignored: Option<Finding>,
     /// The outcomes of the orders of the jobs, once they are asked for.
     orders: OnceLock<Orders>,
     /// Whether the reference run ended as no order of its jobs does, once that was looked at.
@@ -74,6 +84,11 @@ struct Basis<'b> {
 
 /// An exploration under way, or the part of it that one thread has.
 struct Exploration<'b> {
+    /// One for each assignment of inputs.
+    cases: &'b [Basis<'b>],
+    /// How many more assignments there are at the least.
+    cases_left_out: usize,
+    /// The one that is explored now.
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
@@ -84,9 +99,12 @@ struct Exploration<'b> {
 
 impl<'b> Basis<'b> {
     /// The part of the exploration that the current thread has.
-    fn part(&'b self) -> Exploration<'b> {
+    fn part(&'b self, cases: &'b [Basis<'b>]) -> Exploration<'b> {
         panics::keep_thread_quiet(self.test);
-        Exploration::new(self, self.settings.ground(), Tally::of_part())
+        let ground = self.settings.ground();
+        let mut part = Exploration::new(cases, 0, ground, Tally::of_part());
+        part.enter(self.number);
+        part
     }
 }
 
@@ -137,25 +155,27 @@ impl Explore {
             Ok(share) => share,
             Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
         };
-        self.begin(body, test, share, |exploration| match replay {
+        let wanted = match &replay {
+            Some(scenario) => Wanted::One(Assignment::of_words(scenario.wanted_inputs())),
+            None => Wanted::All,
+        };
+        self.begin(body, test, (share, wanted), |exploration| match replay {
             Some(scenario) => exploration.replay(&scenario),
             None => exploration.explore(),
         })
     }
 
-    /// Makes the reference run, and goes on from there.
+    /// Makes the reference run of each assignment of inputs, and goes on from there.
     fn begin<R>(
         &self,
         body: &(dyn Body + Sync),
         test: &str,
-        share: Share,
+        (share, wanted): (Share, Wanted),
         explore: impl FnOnce(Exploration<'_>) -> R,
     ) -> R {
-        let ground = self.ground();
-        let reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
-        let (orders, torn, progress) = (OnceLock::new(), OnceLock::new(), Progress::new(test));
-        let basis = Basis { body, test, settings: self, share, progress, reference, orders, torn };
-        explore(Exploration::new(&basis, ground, Tally::of_reference()))
+        let (cases, left_out) = self.cases(body, test, share, wanted);
+        let tally = Tally::of_references(cases.len());
+        explore(Exploration::new(&cases, left_out, self.ground(), tally))
     }
 
     fn ground(&self) -> Ground {
@@ -239,8 +259,11 @@ fn in_tokio() -> bool {
 }
 
 impl<'b> Exploration<'b> {
-    fn new(basis: &'b Basis<'b>, ground: Ground, tally: Tally) -> Self {
-        Self { basis, ground, tally, samples: Vec::new(), notes: Vec::new() }
+    fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
+        let (samples, notes) = (Vec::new(), Vec::new());
+        let mut new = Self { cases, cases_left_out, basis: &cases[0], ground, tally, samples, notes };
+        new.enter(0);
+        new
     }
 
     fn run(&self, plan: Plan) -> Ran {
@@ -251,11 +274,9 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
-        let (settings, share) = (self.basis.settings, self.basis.share);
-        let mut explorer = Exhaustive::new(settings.bounds.clone()).sharing(share).reducing(settings.reduce);
+        let settings = self.basis.settings;
         let limits = Limits::new(settings.max_runs, settings.max_time);
-        let mut halt = self.run_all(&mut explorer, &limits).err();
-        self.tally.reduced = explorer.reduced();
+        let mut halt = self.run_cases(&limits).err();
         let exhausted = halt.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
@@ -269,16 +290,16 @@ impl<'b> Exploration<'b> {
             let runs = self.tally.runs;
             return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);
         }
-        let at_least = explorer.at_least() - self.tally.merged;
+        let at_least = self.tally.beyond - self.tally.merged;
         if !self.tally.groups.is_empty() {
             return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
-        if let Some((_, reason)) = &self.tally.stuck {
+        if let Some(Instance { reason, .. }) = &self.tally.stuck {
             let reason = reason.clone();
             return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
         }
-        if let Some((_, error)) = &self.tally.poisoned {
-            let reason = words::poisoned(error);
+        if let Some(Instance { reason, .. }) = &self.tally.poisoned {
+            let reason = words::poisoned(reason);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
         }
         match halt {
@@ -290,6 +311,12 @@ impl<'b> Exploration<'b> {
     }
 
     fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
+        let mut findings = self.findings_of_run(outcome);
+        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
+        findings
+    }
+
+    fn findings_of_run(&mut self, outcome: &Outcome) -> Vec<Finding> {
         let reference = &self.basis.reference.outcome;
         let torn = self.is_torn();
         if !torn {
@@ -362,12 +389,25 @@ impl<'b> Exploration<'b> {
         orders
     }
 
-    /// A report right away, if the run in which nothing goes wrong is nothing to compare with.
+    /// A report right away, if one of the runs in which nothing goes wrong is nothing to compare with.
     fn reference_is_no_good(&mut self) -> Option<Report> {
+        for case in 0..self.cases.len() {
+            self.enter(case);
+            if let Some(report) = self.case_is_no_good() {
+                return Some(report);
+            }
+        }
+        self.enter(0);
+        None
+    }
+
+    /// The same for the inputs at hand.
+    fn case_is_no_good(&mut self) -> Option<Report> {
         let outcome = &self.basis.reference.outcome;
         if let End::Stuck(stuck) = &outcome.end {
             let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
-            self.tally.stuck = Some((Plan::ordinary(), reason.clone()));
+            let (case, plan) = (self.basis.number, Plan::ordinary());
+            self.tally.stuck = Some(Instance { case, plan, reason: reason.clone() });
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
         let mut findings = oracle::alone(outcome);
@@ -381,16 +421,27 @@ impl<'b> Exploration<'b> {
             }
         }
         if !findings.is_empty() {
+            self.tally.case = self.basis.number;
             self.tally.sort(findings, &[], Plan::ordinary);
             return Some(self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1));
         }
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
         }
-        if let Some(reason) = nothing_tested(outcome) {
+        // On some inputs a job may be right to do nothing.
+        let tests_nothing = |case: &Basis<'_>| nothing_tested(&case.reference.outcome).is_some();
+        if let Some(reason) = nothing_tested(outcome).filter(|_| self.cases.iter().all(tests_nothing)) {
             return Some(self.finish(Verdict::NothingTested, Some(reason), false, 1));
         }
-        self.report_of_leaks()
+        if let Some(report) = self.report_of_leaks() {
+            return Some(report);
+        }
+        // Runs are compared with it all the same.
+        if let Some(ignored) = self.basis.ignored.clone() {
+            self.tally.case = self.basis.number;
+            self.tally.sort(vec![ignored], &[], Plan::ordinary);
+        }
+        None
     }
 
     /// Runs the reference run once more.

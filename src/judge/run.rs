@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
 use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
+use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
@@ -63,6 +65,8 @@ pub(crate) struct Outcome {
     /// Locks that nobody will ever give back, and who holds them, in words.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
+    /// The inputs, in the order in which the run asked for them.
+    pub(crate) asked: Vec<Asked>,
     /// What was done that is asking for trouble.
     pub(crate) hygiene: BTreeSet<Hygiene>,
     /// Crash points met by code under test.
@@ -86,6 +90,8 @@ pub(crate) struct Ran {
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
+    /// Why an input could not be given, if one could not.
+    pub(crate) no_such_input: Option<InputError>,
     /// What is equal to other runs.
     pub(crate) same: Same,
     pub(crate) events: Vec<Event>,
@@ -102,6 +108,8 @@ pub(crate) struct Ground {
     /// Whether orders of independent steps are to be explored once.
     pub(crate) reduce: bool,
     pub(crate) pool: Pool,
+    /// What the environment answers.
+    pub(crate) inputs: Arc<Assignment>,
     /// Room for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -128,19 +136,13 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.inputs = Inputs::new(ground.inputs.clone());
     state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
-    let (end, observed) = match catch_unwind(AssertUnwindSafe(|| world.look())) {
-        Err(payload) => (panicked(&*payload), Vec::new()),
-        Ok(Ok(observed)) => (end, observed),
-        Ok(Err((name, error))) => {
-            let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
-        }
-    };
+    let (end, observed) = look(&world, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -165,6 +167,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         slots,
         connections,
     }));
+    let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
@@ -185,13 +188,26 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         jobs,
         left_locks,
         terms,
+        asked,
         hygiene,
         crash_points,
         overlapped,
         crowded,
         spawned,
     };
-    Ran { plan, outcome, record, divergence, same, events, watch }
+    Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
+}
+
+/// The states under observation at the end of the run.
+fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
+    match catch_unwind(AssertUnwindSafe(|| world.look())) {
+        Err(payload) => (panicked(&*payload), Vec::new()),
+        Ok(Ok(observed)) => (end, observed),
+        Ok(Err((name, error))) => {
+            let message = format!("the state `{name}` cannot be written as JSON: {error}");
+            (End::Panicked(Panicked { message, place: None }), Vec::new())
+        }
+    }
 }
 
 /// Polls the body to its end.

@@ -13,7 +13,9 @@ use crate::engine::steps::Thing;
 use crate::search::choice::{Fault, Kind, Name, Place, Point};
 use crate::system::clock::TimerId;
 use crate::system::effect::Ledger;
-use crate::system::service::{Answer, Cx, Door, Manner, Operation, STORE, Service, ServiceError, Sight};
+use crate::system::service::{
+    Answer, Cx, Door, Environment, Manner, Operation, STORE, Service, ServiceError, Sight,
+};
 use crate::system::timeline::What;
 
 /// A service, as one incarnation of a process (or the test body) reaches it.
@@ -230,6 +232,7 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
+            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
         }
     }
 
@@ -267,7 +270,17 @@ impl<S: Service> Client<S> {
         let (now, by, service) = (state.clock.now(), state.actor, self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
-        let mut cx = Cx { ledger: &mut ledger, service, now, by, given: false, place, lag, tells: false };
+        let mut cx = Cx {
+            ledger: &mut ledger,
+            service,
+            now,
+            by,
+            given: false,
+            place,
+            lag,
+            tells: false,
+            inputs: None,
+        };
         copy.given(request, operation, &mut cx).result
     }
 }

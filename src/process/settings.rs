@@ -46,6 +46,25 @@ impl<S: Service> Client<S> {
         self.set(|door| door.settings.stale_reads = true)
     }
 
+    /// Has the refusals of the service's requests explored ([`Service::refusals`]): a declined card, a product that is out
+    /// of stock, an address that is rejected.
+    ///
+    /// A refusal is an input and not a deviation ([`World::choose`](crate::World::choose)): the same request is answered
+    /// alike in every attempt, and each run is compared with the fault-free run on the same inputs. A job that does all the
+    /// same whether its request was accepted or refused is a violation, unless
+    /// [`World::allow`](crate::World::allow) says that the effect may be missing.
+    ///
+    /// If one attempt makes the same request again, its second answer is an input of its own. Later ones are accepted.
+    /// What a run asks that no fault-free run asks is accepted, too.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn explore_refusals(&self) -> &Self {
+        self.test_only();
+        self.link.shared().reduce_no_more();
+        self.set(|door| door.settings.explores_refusals = true)
+    }
+
     /// Lets the service go down at any call: two more faults at each, an outage that ends after so long, and one that
     /// never ends. From there on all calls are answered 503. Off unless told: each outage costs the job many attempts,
     /// and in each of them something else may go wrong.
@@ -86,6 +105,46 @@ impl Client<Payments> {
     pub fn idempotency_keys(&self, ttl: Duration) -> &Self {
         self.expect_delays();
         self.adjust(|payments| payments.keys().forgotten_after(ttl))
+    }
+
+    /// Has declined cards explored: [`explore_refusals`](Self::explore_refusals) by its name in this service.
+    ///
+    /// ```
+    /// use retryproof::service::fulfillment::Shipment;
+    /// use retryproof::service::payments::Charge;
+    /// use retryproof::{Explore, World};
+    ///
+    /// let report = Explore::new().deviations(1).run(async |world: &World| {
+    ///     world.payments().explore_declines();
+    ///     world.process("worker", |p| {
+    ///         let (payments, parcels) = (p.payments(), p.fulfillment());
+    ///         p.handle(async move |order: u32| {
+    ///             let key = format!("order-{order}");
+    ///             // It does not look at the answer.
+    ///             payments.charge(Charge::of_order(order, 500).key(&key)).await?;
+    ///             parcels.request(Shipment::of_order(order, "pr_3", 1).address("1 Main St").key(&key)).await
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.code(), Some(retryproof::Code::RefusalIgnored), "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn explore_declines(&self) -> &Self {
+        self.explore_refusals()
+    }
+
+    /// Stores declines under their idempotency keys, as successes are stored, and as real providers do: a later charge with
+    /// the key is answered with the stored decline, even if it is for another card. By default a declined key may be tried
+    /// again.
+    ///
+    /// # Panics
+    /// Through the handle of a process.
+    pub fn store_refusals(&self) -> &Self {
+        self.adjust(Payments::store_refusals)
     }
 
     /// Refuses a known key with different parameters ([`ServiceError::Refused`](crate::ServiceError::Refused), 400), as

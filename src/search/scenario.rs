@@ -17,14 +17,16 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::search::choice::{Choice, Wanted};
+use crate::search::input;
 
 /// A run's name: what a person reads in the report, and pastes into `RETRYPROOF_REPLAY` to see that run again.
 ///
-/// Its text is the test's name and then `choice=option` for each deviation, parted by blanks. The scenario without
-/// deviations is the reference run.
+/// Its text is the test's name, then `input:name=value` for each input, then `choice=option` for each deviation, parted
+/// by blanks. The scenario without deviations is the reference run of its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     test: String,
+    inputs: Vec<Wanted>,
     deviations: Vec<Wanted>,
 }
 
@@ -58,6 +60,11 @@ pub enum ScenarioError {
 }
 
 impl Scenario {
+    /// The same on these inputs.
+    pub(crate) fn on(self, inputs: &[Wanted]) -> Self {
+        Self { inputs: inputs.to_vec(), ..self }
+    }
+
     /// The scenario of a run that recorded these choices.
     pub(crate) fn of_record(test: &str, record: &[Choice]) -> Self {
         let deviations = record
@@ -70,7 +77,7 @@ impl Scenario {
                 option: choice.options.name(choice.taken as usize),
             })
             .collect();
-        Self { test: test.to_owned(), deviations }
+        Self { test: test.to_owned(), inputs: Vec::new(), deviations }
     }
 
     /// The name of the test.
@@ -83,6 +90,16 @@ impl Scenario {
         self.deviations.iter().map(Wanted::to_string).collect()
     }
 
+    /// The inputs, each as `input:name=value`: what the test has drawn
+    /// ([`World::choose`](crate::World::choose)), and which requests were refused.
+    pub fn inputs(&self) -> Vec<String> {
+        self.inputs.iter().map(Wanted::to_string).collect()
+    }
+
+    pub(crate) fn wanted_inputs(&self) -> &[Wanted] {
+        &self.inputs
+    }
+
     pub(crate) fn wanted(&self) -> &[Wanted] {
         &self.deviations
     }
@@ -91,7 +108,7 @@ impl Scenario {
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.test)?;
-        self.deviations.iter().try_for_each(|deviation| write!(f, " {deviation}"))
+        self.inputs.iter().chain(&self.deviations).try_for_each(|word| write!(f, " {word}"))
     }
 }
 
@@ -111,9 +128,10 @@ impl FromStr for Scenario {
         if test.contains('=') {
             return Err(ScenarioError::NotADeviation { word: test.to_owned(), number: 1 });
         }
-        let deviations =
+        let wanted: Vec<_> =
             words.enumerate().map(|(at, word)| deviation(word, at + 2)).collect::<Result<_, _>>()?;
-        Ok(Self { test: test.to_owned(), deviations })
+        let (inputs, deviations) = wanted.into_iter().partition(|word| word.label.starts_with(input::PREFIX));
+        Ok(Self { test: test.to_owned(), inputs, deviations })
     }
 }
 
@@ -143,6 +161,7 @@ mod tests {
             "t",
             "a::b job#1.1:end=crash",
             "a::b job#1.1/sleep:before~3=crash job#2.1/payments.charge:call=throttled",
+            "a::b input:card=declined input:payments.charge/6/2=declined job#1.1:end=crash",
         ] {
             assert_eq!(text.parse::<Scenario>().unwrap().to_string(), text);
         }

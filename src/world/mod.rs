@@ -2,6 +2,7 @@
 
 mod assertions;
 mod drains;
+mod inputs;
 mod jobs;
 mod locks;
 mod ordinary;

@@ -1,14 +1,13 @@
 //! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
 //! is to be noted.
 
-use super::tally::Group;
+use super::tally::{Group, Instance};
 use super::{Exploration, MOST_ORDERS, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Deviation, Name, Plan, Site};
-use crate::search::scenario::Scenario;
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
@@ -28,13 +27,14 @@ impl Exploration<'_> {
             End::Stuck(_) => Vec::new(),
             _ => self.findings(&ran.outcome),
         };
-        let scenario = Scenario::of_record(self.basis.test, &ran.record);
+        let scenario = self.scenario(&ran.record);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
         (ran, showing)
     }
 
     /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
     fn show_group(&mut self, group: Group) -> Result<Showing, String> {
+        self.enter(group.case);
         let (_, mut showing) = self.show(group.plan);
         let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject) else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
@@ -75,19 +75,22 @@ impl Exploration<'_> {
                 Some(_) => {}
             }
         }
-        if let (None, Some((plan, _))) =
+        if let (None, Some(Instance { case, plan, .. })) =
             (&first, self.tally.stuck.take().or_else(|| self.tally.poisoned.take()))
         {
+            self.enter(case);
             first = Some(self.show(plan).1);
         }
-        if let Some((_, error)) = self.tally.poisoned.take() {
-            self.notes.push(words::poisoned(&error));
+        self.enter(0);
+        if let Some(Instance { reason, .. }) = self.tally.poisoned.take() {
+            self.notes.push(words::poisoned(&reason));
         }
         let lines = self.map_lines();
+        self.note_inputs();
         self.note_failures();
         self.note_guarantees();
         self.note_limits();
-        if exhausted && self.tally.runs == 1 && self.basis.share.is_all() {
+        if exhausted && self.tally.runs == self.cases.len() as u64 && self.basis.share.is_all() {
             self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
         }
         let samples = std::mem::take(&mut self.samples);
@@ -174,7 +177,7 @@ impl Exploration<'_> {
                 _ => recovery(&self.findings(&ran.outcome)),
             };
             let after_crash = report::wreck(&wreck.effects, before, &wreck.states);
-            let scenario = Scenario::of_record(self.basis.test, &ran.record);
+            let scenario = self.scenario(&ran.record);
             map.add(line, LineCrash { scenario, after_crash, after_recovery });
         }
         map

@@ -1,5 +1,7 @@
 //! One scenario that somebody else has drawn, and the smallest one that fails like it.
 
+use super::inputs::Wanted;
+use super::tally::Instance;
 use super::{Exploration, Explore, apart};
 use crate::judge::report::{Report, Verdict};
 use crate::judge::run::{Body, Course, run};
@@ -63,7 +65,7 @@ impl Explore {
     /// Runs one drawn scenario and judges it.
     pub(crate) fn try_drawn(&self, body: &(dyn Body + Sync), test: &str, drawn: &Drawn) -> Found {
         let explore = |exploration: Exploration<'_>| exploration.try_drawn(drawn);
-        apart(test, || self.begin(body, test, Share::default(), explore))
+        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explore))
     }
 
     /// Whether any scenario of up to this size fails, of the first `most` of them; fewest deviations first.
@@ -72,7 +74,7 @@ impl Explore {
             let found = exploration.reference_is_no_good().is_some() || exploration.hunt(size, most);
             (found, exploration.tally.runs)
         };
-        apart(test, || self.begin(body, test, Share::default(), hunt))
+        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), hunt))
     }
 
     /// The report on the smallest scenario that fails, of up to this size; or, where that cannot be found in
@@ -88,7 +90,7 @@ impl Explore {
             None => exploration.reference_is_no_good(),
             Some(size) => exploration.explain(size, drawn, most),
         };
-        let report = apart(test, || self.begin(body, test, Share::default(), explain));
+        let report = apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explain));
         report.unwrap_or_else(|| {
             let reason = "it failed, and when it was run once more it did not: the code under test is not deterministic";
             self.blank(test, Verdict::Nondeterministic, Some(reason.to_owned()))
@@ -157,9 +159,9 @@ impl Exploration<'_> {
         let runs = self.tally.runs;
         let verdict = match (&self.tally.groups[..], &self.tally.stuck, &self.tally.poisoned) {
             ([_, ..], _, _) => (Verdict::Violated, None),
-            ([], Some((_, stuck)), _) => (Verdict::Stuck, Some(stuck.clone())),
-            ([], None, Some((_, error))) => {
-                (Verdict::Incomplete, Some(crate::judge::report::words::poisoned(error)))
+            ([], Some(Instance { reason, .. }), _) => (Verdict::Stuck, Some(reason.clone())),
+            ([], None, Some(Instance { reason, .. })) => {
+                (Verdict::Incomplete, Some(crate::judge::report::words::poisoned(reason)))
             }
             ([], None, None) => return None,
         };

@@ -6,8 +6,10 @@ use std::panic::Location;
 use std::path::PathBuf;
 
 use super::baseline::Ratchet;
+use super::inputs::Wanted;
 use super::kept::{Kept, KeptScenario};
 use super::surroundings::{in_colour, say};
+use super::tally::{Instance, Tally};
 use super::{Exploration, Explore, apart, summary};
 use crate::World;
 use crate::judge::report::{Coverage, Report, Verdict};
@@ -110,7 +112,10 @@ impl Explore {
             return None;
         }
         let share = self.share().ok()?;
-        self.begin(body, test, share, |exploration| exploration.try_first(kept))
+        // Scenarios name their inputs, which may be other ones than those of today.
+        let named = kept.iter().map(|kept| kept.scenario.wanted_inputs().to_vec());
+        let wanted = Wanted::AllAnd(named.collect());
+        self.begin(body, test, (share, wanted), |exploration| exploration.try_first(kept))
     }
 }
 
@@ -120,10 +125,15 @@ impl Exploration<'_> {
         if self.reference_is_no_good().is_some() {
             return None;
         }
+        // What is wrong with a reference run the exploration tells.
+        self.tally = Tally::of_references(self.cases.len());
         let mut tried = 0;
         for KeptScenario { scenario, stays_in } in kept {
+            let Some(case) = self.case_of(scenario) else { continue };
+            self.enter(case);
             let ran = self.run(Plan::Wanted(scenario.wanted().to_vec()));
-            if let Some(divergence) = &ran.divergence {
+            let input = self.no_such_input(&ran).map(|error| error.to_string());
+            if let Some(divergence) = input.or(ran.divergence.as_ref().map(ToString::to_string)) {
                 if let Some(file) = stays_in {
                     let file = file.display();
                     say(&format!(
@@ -140,7 +150,7 @@ impl Exploration<'_> {
         let at_least = self.tally.runs;
         let verdict = match (&self.tally.groups[..], &self.tally.stuck) {
             ([], None) => return None,
-            ([], Some((_, stuck))) => (Verdict::Stuck, Some(stuck.clone())),
+            ([], Some(Instance { reason, .. })) => (Verdict::Stuck, Some(reason.clone())),
             _ => (Verdict::Violated, None),
         };
         let report = self.finish(verdict.0, verdict.1, false, at_least);
@@ -162,14 +172,20 @@ impl Exploration<'_> {
         if !settings.ratchet {
             return None;
         }
-        let reference = &self.basis.reference;
-        let kind_of = |number: u32| {
-            let job = reference.outcome.jobs.iter().find(|job| job.number == number);
-            job.map_or("?", |job| crate::system::job::short_kind(job.kind))
-        };
         let bounds = &settings.bounds;
-        let coverage =
-            Coverage::new(&reference.record, &report.lines, kind_of, bounds.total, |kind| bounds.of(kind));
+        let of_case = |case: &super::Basis<'_>| {
+            let reference = &case.reference;
+            let kind_of = |number: u32| {
+                let job = reference.outcome.jobs.iter().find(|job| job.number == number);
+                job.map_or("?", |job| crate::system::job::short_kind(job.kind))
+            };
+            let most = |kind| bounds.of(kind);
+            let mut coverage = Coverage::new(&reference.record, &report.lines, kind_of, bounds.total, most);
+            coverage.points.extend(case.words.iter().map(ToString::to_string));
+            coverage
+        };
+        let mut coverage = of_case(&self.cases[0]);
+        self.cases[1..].iter().for_each(|case| coverage.points.extend(of_case(case).points));
         Some(Coverage { exhausted: report.exhausted, ..coverage })
     }
 }

@@ -8,7 +8,6 @@ use crate::judge::report::{Report, Showing, Verdict};
 use crate::judge::run::{Course, End, Outcome, Ran, run};
 use crate::search::choice::Plan;
 use crate::search::explore::{Bounds, Exhaustive};
-use crate::search::scenario::Scenario;
 use crate::system::timeline::Timeline;
 
 /// Orders of jobs that are looked at: all of four jobs, and any two of more in both orders.
@@ -50,7 +49,7 @@ impl Exploration<'_> {
         let mut ran = self.one_by_one(plan, Weather::Serial, Timeline::recording());
         let findings = leaks(&ran.outcome, isolated);
         // Without a deviation: whoever replays it has all of this looked at again.
-        let scenario = Scenario::of_record(self.basis.test, &[]);
+        let scenario = self.scenario(&[]);
         let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
         self.note_failures();

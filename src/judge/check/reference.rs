@@ -4,6 +4,7 @@ use crate::judge::oracle;
 use crate::judge::report::words;
 use crate::judge::run::{Outcome, Ran};
 use crate::search::choice::Choice;
+use crate::search::input::Asked;
 use crate::system::job::{JobState, short_kind};
 use crate::system::json_path;
 
@@ -73,6 +74,15 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     let label = |choice: Option<&Choice>| {
         choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
     };
+    let (first, second) = (&one.outcome.asked, &other.outcome.asked);
+    if let Some(at) = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at)) {
+        let name = |asked: Option<&Asked>| {
+            asked
+                .map_or("none".to_owned(), |asked| format!("`{}` of {}", asked.question, asked.answers.len()))
+        };
+        let (a, b) = (name(first.get(at)), name(second.get(at)));
+        return Some(format!("input {at} was {a} the first time and {b} the second"));
+    }
     let (first, second) = (&one.record, &other.record);
     let at = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at));
     if let Some(at) = at {

@@ -76,7 +76,8 @@ impl Exploration<'_> {
             showing: Some(showing),
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };
-        if let Some(divergence) = &ran.divergence {
+        let input = self.no_such_input(&ran).map(|error| error.to_string());
+        if let Some(divergence) = input.or(ran.divergence.as_ref().map(ToString::to_string)) {
             let reason = format!(
                 "the scenario no longer fits the code: {divergence}\nIts timeline is that of what is left of it. Run the test without {REPLAY} to have today's scenarios."
             );

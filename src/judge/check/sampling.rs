@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::progress::{Progress, Standing};
-use super::tally::{self, Group, Tally};
+use super::tally::{self, Group, Instance, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
@@ -18,31 +18,52 @@ const AT_A_TIME: u64 = 32;
 /// Runs that are spent on making one finding smaller.
 const MOST_TRIES: usize = 2_000;
 
-type Plans<'p> = &'p (dyn Fn(u64) -> Plan + Sync);
+/// From the number of a sample to its case and plan.
+type Plans<'p> = &'p (dyn Fn(u64) -> (usize, Plan) + Sync);
 
 impl Exploration<'_> {
     /// Runs all samples that the settings ask for, and adds what they show to the tally.
     pub(super) fn sample(&mut self, limits: &Limits) -> Result<(), Halt> {
-        let (settings, reference) = (self.basis.settings, &self.basis.reference.record);
+        let (settings, cases) = (self.basis.settings, self.cases);
+        // Samples are dealt out to the cases like cards.
+        let of_case = |number: u64| ((number % cases.len() as u64) as usize, number / cases.len() as u64);
         if settings.random > 0 {
-            let runs = RandomRuns::new(settings.seed, settings.bounds.clone(), reference);
-            if runs.is_idle() {
+            let of = |case: &super::Basis<'_>| {
+                RandomRuns::new(settings.seed, settings.bounds.clone(), &case.reference.record)
+            };
+            let runs: Vec<_> = cases.iter().map(of).collect();
+            if runs.iter().all(RandomRuns::is_idle) {
                 self.notes.push(words::NOTHING_AT_RANDOM.to_owned());
             } else {
-                let (fewest, most) = runs.deviations();
+                let (fewest, most) = runs[0].deviations();
                 self.samples.push(Samples::random(settings.seed, fewest, most));
-                self.draw(settings.random, &|number| runs.plan(number), limits)?;
+                let plan = |number| {
+                    let (case, number) = of_case(number);
+                    (case, runs[case].plan(number))
+                };
+                self.draw(settings.random, &plan, limits)?;
             }
         }
         if let Some((depth, count)) = settings.pct.filter(|(_, count)| *count > 0) {
-            let first = PctRuns::new(settings.seed, depth, reference);
-            if first.is_idle() {
+            let of = |case: &super::Basis<'_>| PctRuns::new(settings.seed, depth, &case.reference.record);
+            let first: Vec<_> = cases.iter().map(of).collect();
+            if first.iter().all(PctRuns::is_idle) {
                 self.notes.push(words::NOTHING_BY_PRIORITY.to_owned());
             } else {
                 self.samples.push(Samples::pct(settings.seed, depth));
-                // A run by priorities may have more steps than the one without.
-                let runs = first.clone().measured(&self.run(first.plan(0)).record);
-                self.draw(count, &|number| runs.plan(number), limits)?;
+                let mut runs = Vec::with_capacity(first.len());
+                for (case, first) in first.into_iter().enumerate() {
+                    self.enter(case);
+                    // A run by priorities may have more steps than the one without.
+                    let record = self.run(first.plan(0)).record;
+                    runs.push(first.measured(&record));
+                }
+                self.enter(0);
+                let plan = |number| {
+                    let (case, number) = of_case(number);
+                    (case, runs[case].plan(number))
+                };
+                self.draw(count, &plan, limits)?;
             }
         }
         Ok(())
@@ -50,7 +71,7 @@ impl Exploration<'_> {
 
     /// Runs so many samples.
     fn draw(&mut self, count: u64, plan: Plans<'_>, limits: &Limits) -> Result<(), Halt> {
-        let basis = self.basis;
+        let (basis, cases) = (self.basis, self.cases);
         let tally = Tally::of_part();
         let mut drawing = Drawing { next: 0, count, tally, progress: &basis.progress, is_cut: false };
         let work = |exploration: &mut Exploration<'_>, numbers: Range<u64>| {
@@ -58,13 +79,15 @@ impl Exploration<'_> {
                 if limits.is_time_up() {
                     return None;
                 }
-                let ran = run(basis.body, Course::plain(plan(number)), &exploration.ground);
+                let (case, plan) = plan(number);
+                exploration.enter(case);
+                let ran = run(basis.body, Course::plain(plan), &exploration.ground);
                 exploration.judge(&ran);
                 exploration.ground.record.replace(ran.record);
             }
             Some(std::mem::replace(&mut exploration.tally, Tally::of_part()))
         };
-        threads::side_by_side(basis.settings.threads, &mut drawing, || basis.part(), work);
+        threads::side_by_side(basis.settings.threads, &mut drawing, || basis.part(cases), work);
         let Drawing { tally, is_cut, .. } = drawing;
         let samples = self.samples.last_mut().expect("what is drawn was put down before");
         (samples.runs, samples.violated, samples.is_cut) = (tally.runs, tally.violated, is_cut);
@@ -95,8 +118,8 @@ impl Exploration<'_> {
                 None => self.tally.groups.push(group),
             }
         }
-        if let (None, Some((plan, stuck))) = (&self.tally.stuck, found.stuck) {
-            let mut reason = stuck;
+        if let (None, Some(Instance { case, plan, mut reason })) = (&self.tally.stuck, found.stuck) {
+            self.enter(case);
             let plan = self.shrunk(plan, |_, ran| match &ran.outcome.end {
                 End::Stuck(stuck) => {
                     reason = stuck.to_string();
@@ -104,13 +127,14 @@ impl Exploration<'_> {
                 }
                 _ => false,
             });
-            self.tally.stuck = Some((plan, reason));
+            self.tally.stuck = Some(Instance { case, plan, reason });
         }
         self.tally.poisoned = self.tally.poisoned.take().or(found.poisoned);
     }
 
     pub(super) fn smaller(&mut self, group: Group) -> Group {
-        let Group { subject, mut kinds, mut finding, plan, runs } = group;
+        let Group { subject, mut kinds, mut finding, case, plan, runs } = group;
+        self.enter(case);
         let plan = self.shrunk(plan, |exploration, ran| {
             let findings = exploration.findings(&ran.outcome);
             let Some(same) = findings.into_iter().find(|finding| finding.subject() == subject) else {
@@ -119,7 +143,7 @@ impl Exploration<'_> {
             (finding, kinds) = (same, tally::kinds(&ran.record));
             true
         });
-        Group { subject, kinds, finding, plan, runs }
+        Group { subject, kinds, finding, case, plan, runs }
     }
 
     /// A smaller plan by which a run still `fails` as it did. What is not met any more is not taken, and the run bears the

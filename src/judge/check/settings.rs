@@ -26,6 +26,7 @@ pub struct Explore {
     pub(super) name: Option<String>,
     pub(super) bounds: Bounds,
     pub(super) max_runs: u64,
+    pub(super) max_assignments: usize,
     pub(super) max_time: Option<Duration>,
     pub(super) max_steps: u64,
     pub(super) seed: u64,
@@ -49,6 +50,7 @@ impl Default for Explore {
             name: None,
             bounds: Bounds::total(2),
             max_runs: 1_000_000,
+            max_assignments: 64,
             max_time: None,
             max_steps: 20_000,
             seed: 0,
@@ -125,6 +127,14 @@ impl Explore {
     /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). A million unless told.
     pub fn max_runs(mut self, most: u64) -> Self {
         self.max_runs = most;
+        self
+    }
+
+    /// Explores at most so many assignments of inputs ([`World::choose`](crate::World::choose),
+    /// [`Client::explore_refusals`](crate::Client::explore_refusals)), those with the fewest unusual inputs first. If
+    /// there are more, the verdict is [`Verdict::Incomplete`](crate::Verdict::Incomplete). Defaults to 64.
+    pub fn max_assignments(mut self, most: usize) -> Self {
+        self.max_assignments = most;
         self
     }
 

@@ -15,14 +15,29 @@ pub(super) struct Group {
     /// The kinds of the deviations of the first such run, each once, in order.
     pub(super) kinds: Vec<Kind>,
     pub(super) finding: Finding,
+    /// On which inputs.
+    pub(super) case: usize,
     pub(super) plan: Plan,
     pub(super) runs: u64,
+}
+
+/// A run that is told of, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    /// On which inputs.
+    pub(super) case: usize,
+    pub(super) plan: Plan,
+    pub(super) reason: String,
 }
 
 /// What runs have shown, in the order in which they stand.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) runs: u64,
+    /// The inputs of the run that is sorted.
+    pub(super) case: usize,
+    /// Runs on other inputs, as far as it is known how many there are.
+    pub(super) beyond: u64,
     pub(super) merged: u64,
     /// Runs that were left out as equal to another one, not counting what would have come of them.
     pub(super) reduced: u64,
@@ -30,9 +45,9 @@ pub(super) struct Tally {
     pub(super) groups: Vec<Group>,
     /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.
     is_part: bool,
-    pub(super) stuck: Option<(Plan, String)>,
+    pub(super) stuck: Option<Instance>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
-    pub(super) poisoned: Option<(Plan, String)>,
+    pub(super) poisoned: Option<Instance>,
     /// What any of the runs did that is asking for trouble.
     pub(super) hygiene: BTreeSet<Hygiene>,
     /// Whether an outcome was compared with those of the orders of the jobs.
@@ -42,9 +57,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// The reference run is there already.
-    pub(super) fn of_reference() -> Self {
-        Self { runs: 1, ..Self::default() }
+    /// The fault-free runs of so many cases are there already.
+    pub(super) fn of_references(cases: usize) -> Self {
+        Self { runs: cases as u64, ..Self::default() }
     }
 
     /// Of some runs, to be added to that of those before them.
@@ -88,8 +103,8 @@ impl Tally {
             match self.known(&subject, kinds) {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
-                    let (kinds, plan) = (kinds.to_vec(), plan());
-                    self.groups.push(Group { subject, kinds, finding, plan, runs: 1 });
+                    let (kinds, plan, case) = (kinds.to_vec(), plan(), self.case);
+                    self.groups.push(Group { subject, kinds, finding, case, plan, runs: 1 });
                 }
             }
         }
@@ -150,16 +165,20 @@ impl Exploration<'_> {
     /// Judges a run and sorts what is wrong with it by cause.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
+        self.tally.case = self.basis.number;
+        let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.crowded;
         if let End::Stuck(stuck) = &ran.outcome.end {
-            self.tally.stuck.get_or_insert_with(|| (replayable(ran), stuck.to_string()));
+            let (plan, reason) = (replayable(ran), stuck.to_string());
+            self.tally.stuck.get_or_insert(Instance { case, plan, reason });
             return;
         }
         // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
         let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
-            self.tally.poisoned.get_or_insert_with(|| (replayable(ran), error.to_owned()));
+            let (plan, reason) = (replayable(ran), error.to_owned());
+            self.tally.poisoned.get_or_insert(Instance { case, plan, reason });
             return;
         }
         let findings = self.findings(&ran.outcome);

@@ -9,9 +9,9 @@ use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
 use crate::engine::state::Stuck;
 use crate::executor::watch::{Seen, Watch};
+use crate::judge::report::words;
 use crate::judge::run::{Course, End, run};
 use crate::search::explore::{Ahead, Exhaustive};
-use crate::search::scenario::Scenario;
 
 /// How often the time is looked at, in runs.
 const LOOKS: u64 = 64;
@@ -45,7 +45,30 @@ impl Limits {
 }
 
 impl Exploration<'_> {
-    pub(super) fn run_all(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
+    /// Runs all scenarios on all inputs: first without a deviation, which is done by now, then the deviations on each.
+    pub(super) fn run_cases(&mut self, limits: &Limits) -> Result<(), Halt> {
+        let mut known = 0;
+        for case in 0..self.cases.len() {
+            self.enter(case);
+            let settings = self.basis.settings;
+            let explorer = Exhaustive::new(settings.bounds.clone());
+            let mut explorer = explorer.sharing(self.basis.share).reducing(settings.reduce);
+            let others = (self.cases.len() - case - 1 + self.cases_left_out) as u64;
+            self.tally.beyond = known + others;
+            let ran = self.run_all(&mut explorer, limits);
+            self.tally.reduced += explorer.reduced();
+            known += explorer.at_least();
+            self.tally.beyond = known + others;
+            ran?;
+        }
+        self.enter(0);
+        match self.cases_left_out {
+            0 => Ok(()),
+            _ => Err(Halt::Incomplete { reason: words::assignments_cut(self.cases.len()) }),
+        }
+    }
+
+    fn run_all(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
         let root = explorer.next();
         debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
         let _ = explorer.ran(&self.basis.reference.record);
@@ -62,7 +85,7 @@ impl Exploration<'_> {
     fn walk(&mut self, explorer: &mut Exhaustive, limits: &Limits, seen: Option<&Seen>) -> Result<(), Halt> {
         while let Some(task) = explorer.next() {
             if let Some(limit) = limits.reached(self.tally.runs).filter(|_| task.judge) {
-                let (runs, at_least) = (self.tally.runs, explorer.at_least());
+                let (runs, at_least) = (self.tally.runs, self.tally.beyond + explorer.at_least());
                 return Err(Halt::Incomplete {
                     reason: format!(
                         "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
@@ -81,7 +104,7 @@ impl Exploration<'_> {
                 explorer.alike(&ran.same.alike);
             }
             if !explorer.ran(&ran.record[..same_from]) {
-                let scenario = Scenario::of_record(self.basis.test, &ran.record);
+                let scenario = self.scenario(&ran.record);
                 let failed = failed_then(&ran.outcome);
                 let difference =
                     format!("the scenario `{scenario}` met other choices when it was run once more{failed}");
@@ -108,7 +131,7 @@ impl Exploration<'_> {
     /// Runs all levels on several threads. Ends earlier where the order of the runs matters for what comes next: at a
     /// limit, and where a run did not take its course; the rest is then for one thread, from there on.
     fn run_side_by_side(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
-        let (basis, ahead) = (self.basis, explorer.ahead());
+        let (basis, cases, ahead) = (self.basis, self.cases, explorer.ahead());
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
         let progress = &basis.progress;
@@ -117,7 +140,7 @@ impl Exploration<'_> {
         threads::side_by_side(
             threads,
             &mut level,
-            || basis.part(),
+            || basis.part(cases),
             |exploration, (mut piece, size)| {
                 let halt = exploration.walk(&mut piece, &limits_of_piece, None).err();
                 let tally = std::mem::replace(&mut exploration.tally, Tally::of_part());
@@ -134,7 +157,7 @@ impl Exploration<'_> {
 }
 
 fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
-    let (known, expected) = (explorer.at_least(), explorer.expected());
+    let (known, expected) = (tally.beyond + explorer.at_least(), tally.beyond + explorer.expected());
     Standing { runs: tally.runs, known, expected, violated: tally.violated }
 }
 

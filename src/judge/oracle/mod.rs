@@ -6,7 +6,10 @@
 
 mod accounted;
 mod effects;
+mod refusals;
 mod state;
+
+pub(crate) use refusals::ignored;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -69,6 +72,8 @@ pub(crate) enum Finding {
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// A lock that never expires is held by a job that is gone: by whom, in words.
     LockLeft { kind: &'static str, key: String, holder: String },
+    /// A request was refused, and the job did all that it does when the request is accepted.
+    RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
     Panicked(Panicked),
     /// Something is asking for trouble.
@@ -92,6 +97,7 @@ impl Finding {
             | Finding::NotRun { .. }
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
+            Finding::RefusalIgnored { .. } => Oracle::Reference,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
@@ -117,6 +123,9 @@ impl Finding {
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
+            Finding::RefusalIgnored { service, operation, kind, .. } => {
+                format!("refusal ignored {service}.{operation} {kind}")
+            }
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
             Finding::Leaked(finding) => format!("leaked {}", finding.subject()),

@@ -105,6 +105,9 @@ codes! {
     AnotherJobsContent "0024" "effect with another job's content":
         "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
 
+    RefusalIgnored "0025" "refusal ignored":
+        "looking at the answer: what comes after a refused request depends on it";
+
     StateAfterCrash "0031" "state left otherwise after a crash":
         "one transaction for what belongs together, with a guard in it that says it is done (an inbox)";
     StateAfterError "0032" "state left otherwise after an error":
@@ -247,6 +250,7 @@ impl Code {
             Finding::Told { .. } => Code::ToldTooOften,
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
+            Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,

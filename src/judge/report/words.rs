@@ -8,7 +8,7 @@ use super::Samples;
 use super::crossing::{Crossing, Step};
 use crate::engine::panics::Panicked;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Place, Point, Site, WaitKind};
+use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Name, Place, Point, Site, WaitKind};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Conflict, JobState, short_kind};
@@ -96,8 +96,17 @@ pub(crate) fn summary(finding: &Finding) -> String {
         }
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
         Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
+        Finding::RefusalIgnored { .. } => refusal_ignored(finding),
         Finding::Panicked(panicked) => body_panicked(panicked),
     }
+}
+
+fn refusal_ignored(finding: &Finding) -> String {
+    let Finding::RefusalIgnored { service, operation, refusal, kind } = finding else { return String::new() };
+    format!(
+        "{service}.{operation} was refused ({refusal}), and job `{}` did the same as when it is accepted",
+        short_kind(kind)
+    )
 }
 
 fn body_panicked(panicked: &Panicked) -> String {
@@ -130,8 +139,34 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::LockLeft { .. }
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
+        | Finding::RefusalIgnored { .. }
         | Finding::Panicked(_) => summary(finding),
     }
+}
+
+/// Which inputs were explored.
+pub(crate) fn inputs(inputs: &[(Name, &[Name])], assignments: usize) -> String {
+    const MOST: usize = 6;
+    let named = |(question, answers): &(Name, &[Name])| {
+        let answers: Vec<_> = answers.iter().map(ToString::to_string).collect();
+        format!("{question} ({})", answers.join(", "))
+    };
+    let mut list: Vec<_> = inputs.iter().take(MOST).map(named).collect();
+    if inputs.len() > MOST {
+        list.push(format!("{} more", inputs.len() - MOST));
+    }
+    let s = if assignments == 1 { "" } else { "s" };
+    format!(
+        "inputs: {}; {assignments} assignment{s}, and each run is compared with the fault-free run of its own",
+        list.join(", ")
+    )
+}
+
+/// There are more assignments of inputs than were explored.
+pub(crate) fn assignments_cut(most: usize) -> String {
+    format!(
+        "stopped by max_assignments = {most}: there are more assignments of inputs than that; raise the limit, or explore fewer inputs in one check"
+    )
 }
 
 /// What a fault-free run has, and what this one has.
@@ -192,6 +227,13 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::Leaked(finding) => expected_and_actual(finding),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
+        Finding::RefusalIgnored { service, operation, refusal, kind } => (
+            format!(
+                "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
+                short_kind(kind)
+            ),
+            format!("{service}.{operation} answered `{refusal}`, and everything else is the same"),
+        ),
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }

@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     /// How long an outage lasts that ends, where there may be any.
     pub(crate) outages: Option<Duration>,
     pub(crate) search_lag: Duration,
+    /// Whether refusals are inputs.
+    pub(crate) explores_refusals: bool,
     /// How long a request with a key runs on whose caller has no answer, where that makes a conflict.
     pub(crate) in_flight: Option<Duration>,
 }
@@ -63,6 +65,7 @@ impl Settings {
         stale_reads: false,
         outages: None,
         search_lag: Duration::ZERO,
+        explores_refusals: false,
         in_flight: None,
     };
 }
@@ -202,7 +205,15 @@ impl<S: Service> Door<S> {
                 *running = Some(key.to_owned());
             }
         }
-        self.service.answer(request, cx).map_err(|refusal| refused(refusal.status, refusal.reason))
+        let refusals = match self.settings.explores_refusals {
+            true => self.service.refusals(&request, cx),
+            false => None,
+        };
+        let answered = match refusals.and_then(|refusals| cx.refusal(operation, &refusals)) {
+            Some(refusal) => self.service.refuse(request, refusal, cx),
+            None => self.service.answer(request, cx),
+        };
+        answered.map_err(|refusal| refused(refusal.status, refusal.reason))
     }
 
     /// The caller has the answer: the request runs no longer.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cx, Made, Operation, Refusal, Service};
+use super::{Cx, Made, Operation, Refusal, Refusals, Service};
 
 /// The request to send an email.
 ///
@@ -146,6 +146,27 @@ impl Service for EmailService {
                 Reply::Emails(self.records.iter().filter(wanted).cloned().collect())
             }
         })
+    }
+
+    /// A rejected address is rejected for all emails.
+    fn refusals(&self, request: &Request, _: &Cx<'_>) -> Option<Refusals> {
+        match request {
+            Request::Send(Email { to, template_id, .. })
+                if ![to, template_id].iter().any(|s| s.trim().is_empty()) =>
+            {
+                Some(Refusals::of([to], &["address-rejected"]))
+            }
+            _ => None,
+        }
+    }
+
+    fn refuse(&mut self, request: Request, _: &'static str, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+        match request {
+            Request::Send(_) => {
+                Ok(Reply::Sent(Sent::NotQueued { error_message: "address rejected".to_owned() }))
+            }
+            look_up => self.answer(look_up, cx),
+        }
     }
 
     fn state(&self) -> Option<String> {

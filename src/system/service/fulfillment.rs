@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Keys, Metadata, Operation, Refusal, Service};
+use super::{Cx, Keys, Metadata, Operation, Refusal, Refusals, Service};
 
 /// The request to ship a parcel.
 ///
@@ -119,6 +119,21 @@ impl Service for Fulfillment {
             self.keys.store(key, answer.clone(), cx);
         }
         Ok(answer)
+    }
+
+    fn refusals(&self, shipment: &Shipment, cx: &Cx<'_>) -> Option<Refusals> {
+        let key = shipment.metadata.idempotency_key.as_deref();
+        if self.keys.knows(key, cx) || shipment.address.trim().is_empty() {
+            return None;
+        }
+        let quantity = shipment.quantity.to_string();
+        let parts = [&shipment.metadata.order_id, &shipment.product_id, &quantity];
+        Some(Refusals::of(parts, &["out-of-stock", "address-rejected"]))
+    }
+
+    fn refuse(&mut self, _: Shipment, refusal: &'static str, _: &mut Cx<'_>) -> Result<Shipped, Refusal> {
+        let error = if refusal == "out-of-stock" { "Out of stock" } else { "Address rejected" };
+        Ok(Shipped::Rejected { error: error.to_owned() })
     }
 
     fn key<'r>(&self, shipment: &'r Shipment) -> Option<&'r str> {

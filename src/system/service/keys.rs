@@ -18,19 +18,32 @@ pub struct Keys<A> {
     forgotten_after: Option<Duration>,
     refuse_reused: bool,
     stored: BTreeMap<String, Stored<A>>,
+    /// How many effects there were when a key was asked for last.
+    #[serde(skip)]
+    effects: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
 struct Stored<A> {
     answer: A,
-    /// Where in the ledger the effect stands that was made under the key: it knows what was asked for.
-    effect: Option<usize>,
+    /// What was asked for, if that is known.
+    first: First,
     forgotten_at: Option<Duration>,
+}
+
+/// What a request asked for whose answer is stored.
+#[derive(Clone, Debug, Serialize)]
+enum First {
+    Unknown,
+    /// The body of the effect that stands here in the ledger.
+    Effect(usize),
+    /// It had no effect, and asked for this, as JSON.
+    Refused(String),
 }
 
 impl<A> Default for Keys<A> {
     fn default() -> Self {
-        Self { forgotten_after: None, refuse_reused: false, stored: BTreeMap::new() }
+        Self { forgotten_after: None, refuse_reused: false, stored: BTreeMap::new(), effects: 0 }
     }
 }
 
@@ -64,16 +77,20 @@ impl<A: Clone> Keys<A> {
         body: &impl Serialize,
         cx: &mut Cx<'_>,
     ) -> Result<Option<A>, Refusal> {
-        let Some((key, stored)) = key.and_then(|key| self.stored.get(key).map(|stored| (key, stored))) else {
-            return Ok(None);
-        };
-        if stored.forgotten_at.is_some_and(|at| at <= cx.now) {
+        let Some(key) = key else { return Ok(None) };
+        self.effects = cx.ledger.effects().len();
+        if !self.knows(Some(key), cx) {
             self.stored.remove(key);
             return Ok(None);
         }
-        let first = stored.effect.and_then(|at| cx.ledger.effects().get(at)).map(|effect| &effect.body);
+        let stored = &self.stored[key];
+        let first = match &stored.first {
+            First::Unknown => None,
+            First::Effect(at) => cx.ledger.effects().get(*at).map(|effect| &effect.body),
+            First::Refused(body) => Some(body),
+        };
         if let Some(first) = first {
-            let second = serde_json::to_string(body).expect("the body of a request can be written as JSON");
+            let second = written(body);
             if *first != second {
                 if self.refuse_reused {
                     let reason =
@@ -90,11 +107,35 @@ impl<A: Clone> Keys<A> {
         Ok(Some(stored.answer.clone()))
     }
 
-    /// Stores the answer to a request whose effect was the last one that was recorded: what was asked for is known
-    /// from there.
-    pub fn store(&mut self, key: impl Into<String>, answer: A, cx: &Cx<'_>) {
-        let effect = cx.ledger.effects().len().checked_sub(1);
-        let forgotten_at = self.forgotten_after.map(|ttl| cx.now.saturating_add(ttl));
-        self.stored.insert(key.into(), Stored { answer, effect, forgotten_at });
+    /// Whether an answer is stored under the key.
+    pub fn knows(&self, key: Option<&str>, cx: &Cx<'_>) -> bool {
+        let stored = key.and_then(|key| self.stored.get(key));
+        stored.is_some_and(|stored| stored.forgotten_at.is_none_or(|at| cx.now < at))
     }
+
+    /// Stores the answer to a request. If the request made an effect since its key was asked for
+    /// ([`known`](Self::known)), what it asked for is known from that effect, and a later request with other parameters is
+    /// told. Otherwise use [`store_refusal`](Self::store_refusal).
+    pub fn store(&mut self, key: impl Into<String>, answer: A, cx: &Cx<'_>) {
+        let effects = cx.ledger.effects().len();
+        let first = if effects > self.effects { First::Effect(effects - 1) } else { First::Unknown };
+        self.insert(key.into(), answer, first, cx);
+    }
+
+    /// Stores the answer to a request that had no effect: a refusal. `body` is what was asked for, without the key.
+    ///
+    /// # Panics
+    /// When `body` cannot be written as JSON.
+    pub fn store_refusal(&mut self, key: impl Into<String>, body: &impl Serialize, answer: A, cx: &Cx<'_>) {
+        self.insert(key.into(), answer, First::Refused(written(body)), cx);
+    }
+
+    fn insert(&mut self, key: String, answer: A, first: First, cx: &Cx<'_>) {
+        let forgotten_at = self.forgotten_after.map(|ttl| cx.now.saturating_add(ttl));
+        self.stored.insert(key, Stored { answer, first, forgotten_at });
+    }
+}
+
+fn written(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("the body of a request can be written as JSON")
 }

@@ -31,6 +31,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::search::choice::{Actor, Name, Place};
+use crate::search::input::Inputs;
 use crate::system::effect::{Effect, Ledger, Reuse};
 
 /// A service of the outside: a state machine that answers requests and makes effects.
@@ -87,6 +88,74 @@ pub trait Service: Clone + Send + 'static {
     /// When the request is refused as such: the caller sees [`ServiceError::Refused`].
     fn answer(&mut self, request: Self::Request, cx: &mut Cx<'_>) -> Result<Self::Reply, Refusal>;
 
+    /// The refusals with which the service may answer this request, where a test has them explored
+    /// ([`Client::explore_refusals`](crate::Client::explore_refusals)). By default there are none.
+    ///
+    /// Returns none if the answer is settled: a key with a stored answer, say ([`Keys::knows`]).
+    ///
+    /// ```
+    /// use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
+    /// use retryproof::{Client, Explore, ServiceError, Verdict, World};
+    ///
+    /// /// Books seats. A hall may be sold out.
+    /// #[derive(Clone, Default)]
+    /// struct Seats;
+    ///
+    /// impl Service for Seats {
+    ///     type Request = String;
+    ///     type Reply = String;
+    ///
+    ///     fn operation(&self, _: &String) -> Operation {
+    ///         Operation::write("book".into())
+    ///     }
+    ///
+    ///     fn answer(&mut self, hall: String, cx: &mut Cx<'_>) -> Result<String, Refusal> {
+    ///         Ok(cx.effect("book", None, &hall, "bk_"))
+    ///     }
+    ///
+    ///     fn refusals(&self, hall: &String, _: &Cx<'_>) -> Option<Refusals> {
+    ///         Some(Refusals::of([hall], &["sold-out"]))
+    ///     }
+    /// }
+    ///
+    /// let report = Explore::new().deviations(0).run(async |world: &World| {
+    ///     world.service("seats", Seats).explore_refusals();
+    ///     world.process("worker", |p| {
+    ///         let (seats, email): (Client<Seats>, _) = (p.service("seats"), p.email());
+    ///         p.handle(async move |hall: String| {
+    ///             // Whether there was a seat left makes no difference to this job, and it should.
+    ///             let _ = seats.call(hall).await;
+    ///             email.send(retryproof::service::email::Email::new("ada@example.com", "your-seat")).await
+    ///         });
+    ///     });
+    ///     world.enqueue("red".to_owned());
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.verdict(), Verdict::Violated);
+    /// let violation = &report.violations()[0];
+    /// assert_eq!(violation.scenario.inputs(), ["input:seats.book/red=sold-out"]);
+    /// assert!(violation.summary.starts_with("seats.book was refused"), "{violation:?}");
+    /// ```
+    fn refusals(&self, request: &Self::Request, cx: &Cx<'_>) -> Option<Refusals> {
+        let _ = (request, cx);
+        None
+    }
+
+    /// Answers a request with one of its [`refusals`](Service::refusals). By default the caller sees
+    /// [`ServiceError::Refused`], with the status 422 and the name of the refusal.
+    ///
+    /// # Errors
+    /// When the request is refused as such, as by [`Service::answer`].
+    fn refuse(
+        &mut self,
+        request: Self::Request,
+        refusal: &'static str,
+        cx: &mut Cx<'_>,
+    ) -> Result<Self::Reply, Refusal> {
+        let _ = (request, cx);
+        Err(Refusal { status: 422, reason: refusal.to_owned() })
+    }
+
     /// The idempotency key that a request bears, if any. What is around the service wants to know it to tell a
     /// request whose key is in flight ([`Client::keys_in_flight`](crate::Client::keys_in_flight)).
     fn key<'r>(&self, request: &'r Self::Request) -> Option<&'r str> {
@@ -104,6 +173,24 @@ pub trait Service: Clone + Send + 'static {
     /// worlds whose services all tell; by default a service does not.
     fn state(&self) -> Option<String> {
         None
+    }
+}
+
+/// The refusals with which a request may be answered, and what they depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusals {
+    pub(crate) subject: String,
+    pub(crate) names: &'static [&'static str],
+}
+
+impl Refusals {
+    /// `subject`: the parts of the request that the answer depends on. A request with the same subject is answered alike
+    /// in every attempt: a card that is declined is declined when it is tried again. So leave out what differs between
+    /// attempts, such as an idempotency key. `names`: the refusals, as scenarios name them.
+    pub fn of<T: AsRef<str>>(subject: impl IntoIterator<Item = T>, names: &'static [&'static str]) -> Self {
+        let parts: Vec<_> = subject.into_iter().map(|part| part.as_ref().to_owned()).collect();
+        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        Self { subject: parts.join("/"), names }
     }
 }
 
@@ -168,6 +255,9 @@ impl Operation {
     }
 }
 
+/// The first answer of a request that may be refused.
+const ACCEPTED: &str = "accepted";
+
 /// What a service is told while it answers.
 #[derive(Debug)]
 pub struct Cx<'a> {
@@ -181,6 +271,16 @@ pub struct Cx<'a> {
     pub(crate) lag: Duration,
     /// Whether what happens is the telling of a failure.
     pub(crate) tells: bool,
+    /// What the environment answers, where refusals can be explored.
+    pub(crate) inputs: Option<Environment<'a>>,
+}
+
+/// The inputs of the run, as a service reaches them.
+#[derive(Debug)]
+pub(crate) struct Environment<'a> {
+    pub(crate) inputs: &'a mut Inputs,
+    /// How many choices the run has met.
+    pub(crate) met: usize,
 }
 
 /// When a record was made, as a service remembers it to tell whether a look-up shows it yet.
@@ -204,6 +304,18 @@ impl Cx<'_> {
     pub fn shows(&self, record: Made) -> bool {
         self.given
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
+    }
+
+    /// The refusal with which the environment has this request answered, if it does.
+    pub(crate) fn refusal(&mut self, operation: Name, refusals: &Refusals) -> Option<&'static str> {
+        let Environment { inputs, met } = self.inputs.as_mut()?;
+        let answers =
+            std::iter::once(ACCEPTED).chain(refusals.names.iter().copied()).map(Name::from).collect();
+        let by = (self.by, self.service, operation);
+        match inputs.refuse(by, &refusals.subject, answers, *met) {
+            Ok(taken) => taken.checked_sub(1).map(|refusal| refusals.names[refusal]),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// The id of something that is answered like an effect and is none: nothing is recorded, and no later id is moved.

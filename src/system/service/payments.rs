@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Keys, Made, Metadata, Operation, Refusal, Service};
+use super::{Cx, Keys, Made, Metadata, Operation, Refusal, Refusals, Service};
 
 /// A total of this many cents is always declined.
 pub const DECLINED_AMOUNT: u64 = 9_999;
+
+/// A card that is always declined, as a [payment method](Charge::payment_method).
+pub const DECLINED_CARD: &str = "pm_card_declined";
 
 /// The request to charge a card.
 ///
@@ -41,7 +44,7 @@ impl Charge {
         self
     }
 
-    /// With which card.
+    /// With which card. [`DECLINED_CARD`] is always declined.
     #[must_use]
     pub fn payment_method(mut self, payment_method_id: impl Into<String>) -> Self {
         self.payment_method_id = payment_method_id.into();
@@ -56,6 +59,17 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// Why it is declined whatever the circumstances, if it is.
+    fn refused_always(&self) -> Option<&'static str> {
+        if self.payment_method_id == DECLINED_CARD {
+            Some("Your card was declined")
+        } else {
+            (self.amount_cents == DECLINED_AMOUNT).then_some("Insufficient funds")
+        }
+    }
+}
+
 /// The answer to a charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
@@ -65,7 +79,8 @@ pub enum Charged {
         /// `ch_63d74d53`
         charge_id: String,
     },
-    /// The customer has not paid. Nothing was charged; the same key may be tried again.
+    /// The customer has not paid. Nothing was charged. The same key may be tried again, unless the service
+    /// [stores refusals](crate::Client::store_refusals).
     Declined {
         /// Why.
         explanation: String,
@@ -124,6 +139,7 @@ pub enum Reply {
 pub struct Payments {
     records: Vec<ChargeRecord>,
     keys: Keys<Charged>,
+    stores_refusals: bool,
 }
 
 impl Payments {
@@ -137,27 +153,41 @@ impl Payments {
         &mut self.keys
     }
 
+    /// Stores declines under their idempotency keys, as successes are stored: a later charge with the key has the stored
+    /// decline, with another card, too.
+    pub fn store_refusals(&mut self) {
+        self.stores_refusals = true;
+    }
+
     /// Forgets every charge, and every key.
     pub fn clear(&mut self) {
         self.records.clear();
         self.keys.clear();
     }
 
-    fn charge(&mut self, mut charge: Charge, cx: &mut Cx<'_>) -> Result<Charged, Refusal> {
+    /// `refusal`: why the charge is declined, where it is.
+    fn charge(
+        &mut self,
+        mut charge: Charge,
+        refusal: Option<&str>,
+        cx: &mut Cx<'_>,
+    ) -> Result<Charged, Refusal> {
         // The body of the effect is what was asked for, without the key.
         let key = charge.metadata.idempotency_key.take();
         if let Some(answer) = self.keys.known("charge", key.as_deref(), &charge, cx)? {
             return Ok(answer);
         }
-        let answer = if charge.amount_cents == DECLINED_AMOUNT {
-            Charged::Declined { explanation: "Insufficient funds".to_owned() }
-        } else {
-            let answer = Charged::Success { charge_id: cx.effect("charge", key.as_deref(), &charge, "ch_") };
-            if let Some(key) = &key {
-                self.keys.store(key, answer.clone(), cx);
-            }
-            answer
+        let answer = match refusal.or(charge.refused_always()) {
+            Some(explanation) => Charged::Declined { explanation: explanation.to_owned() },
+            None => Charged::Success { charge_id: cx.effect("charge", key.as_deref(), &charge, "ch_") },
         };
+        match (&key, &answer) {
+            (Some(key), Charged::Success { .. }) => self.keys.store(key, answer.clone(), cx),
+            (Some(key), Charged::Declined { .. }) if self.stores_refusals => {
+                self.keys.store_refusal(key, &charge, answer.clone(), cx);
+            }
+            _ => {}
+        }
         charge.metadata.idempotency_key = key;
         self.records.push(ChargeRecord { charge, answer: answer.clone(), made: cx.made() });
         Ok(answer)
@@ -177,11 +207,32 @@ impl Service for Payments {
 
     fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
         match request {
-            Request::Charge(charge) => self.charge(charge, cx).map(Reply::Charged),
+            Request::Charge(charge) => self.charge(charge, None, cx).map(Reply::Charged),
             Request::Charges { order_id } => {
                 let wanted = |r: &&ChargeRecord| r.charge.metadata.order_id == order_id && cx.shows(r.made);
                 Ok(Reply::Charges(self.records.iter().filter(wanted).cloned().collect()))
             }
+        }
+    }
+
+    /// The same card, for the same amount and order, is answered alike in every attempt, whatever the key.
+    fn refusals(&self, request: &Request, cx: &Cx<'_>) -> Option<Refusals> {
+        let Request::Charge(charge) = request else { return None };
+        let key = charge.metadata.idempotency_key.as_deref();
+        if charge.refused_always().is_some() || self.keys.knows(key, cx) {
+            return None;
+        }
+        let amount = charge.amount_cents.to_string();
+        let parts = [&charge.metadata.order_id, &charge.customer_id, &charge.payment_method_id, &amount];
+        Some(Refusals::of(parts, &["declined"]))
+    }
+
+    fn refuse(&mut self, request: Request, _: &'static str, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+        match request {
+            Request::Charge(charge) => {
+                self.charge(charge, Some("Your card was declined"), cx).map(Reply::Charged)
+            }
+            other => self.answer(other, cx),
         }
     }
 

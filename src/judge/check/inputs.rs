@@ -1,0 +1,148 @@
+//! The assignments of inputs: each has a fault-free run of its own, with which all its runs are compared.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use super::progress::Progress;
+use super::reference::Reference;
+use super::{Basis, Exploration, Explore, Ran};
+use crate::judge::oracle::{self, Finding};
+use crate::judge::report::words;
+use crate::judge::run::{Body, Course, Ground, run};
+use crate::search::choice::{self, Choice, Name, Plan};
+use crate::search::explore::Share;
+use crate::search::input::{self, Assignment, Assignments, InputError};
+use crate::search::scenario::Scenario;
+
+/// Which assignments an exploration has.
+pub(super) enum Wanted {
+    /// All that the fault-free runs ask for.
+    All,
+    /// The same, and those that scenarios of an earlier exploration name.
+    AllAnd(Vec<Vec<choice::Wanted>>),
+    /// That of one scenario.
+    One(Assignment),
+}
+
+impl Basis<'_> {
+    /// Whether it is about the inputs that a scenario names.
+    fn has(&self, words: &[choice::Wanted]) -> bool {
+        self.words == words || *self.inputs == Assignment::of_words(words)
+    }
+}
+
+impl Explore {
+    /// The fault-free run of each assignment, and how many more assignments there are at the least.
+    pub(super) fn cases<'b>(
+        &'b self,
+        body: &'b (dyn Body + Sync),
+        test: &'b str,
+        share: Share,
+        wanted: Wanted,
+    ) -> (Vec<Basis<'b>>, usize) {
+        let progress = Arc::new(Progress::new(test));
+        let case = |number: usize, inputs: Assignment| {
+            let inputs = Arc::new(inputs);
+            let ground = Ground { inputs: inputs.clone(), ..self.ground() };
+            let reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+            let words = input::words(&inputs, &reference.outcome.asked);
+            let ignored = self.ignored_refusal(body, &inputs, &reference);
+            let (orders, torn, progress, settings) =
+                (OnceLock::new(), OnceLock::new(), progress.clone(), self);
+            Basis {
+                body,
+                test,
+                settings,
+                share,
+                progress,
+                number,
+                inputs,
+                words,
+                reference,
+                ignored,
+                orders,
+                torn,
+            }
+        };
+        let named = match wanted {
+            Wanted::One(assignment) => return (vec![case(0, assignment)], 0),
+            Wanted::All => Vec::new(),
+            Wanted::AllAnd(named) => named,
+        };
+        let mut cases: Vec<Basis<'b>> = Vec::new();
+        let mut assignments = Assignments::default();
+        while let Some(assignment) = assignments.next() {
+            let case = case(cases.len(), assignment);
+            assignments.ran(&case.reference.outcome.asked);
+            cases.push(case);
+            if cases.len() >= self.max_assignments {
+                break;
+            }
+        }
+        for words in named {
+            if !cases.iter().any(|case| case.has(&words)) {
+                cases.push(case(cases.len(), Assignment::of_words(&words)));
+            }
+        }
+        (cases, assignments.left())
+    }
+}
+
+impl Explore {
+    /// What is wrong with the last refusal of a fault-free run, by what happens without it.
+    fn ignored_refusal(
+        &self,
+        body: &(dyn Body + Sync),
+        inputs: &Assignment,
+        reference: &Reference,
+    ) -> Option<Finding> {
+        let Reference { outcome: refused, record } = reference;
+        let asked = refused.asked.iter().rfind(|asked| asked.refused().is_some())?;
+        let inputs = Arc::new(inputs.without(asked.question));
+        let ground = Ground { inputs, ..self.ground() };
+        let accepted = run(body, Course::plain(Plan::ordinary()), &ground).outcome;
+        oracle::ignored(refused, record, &accepted, asked)
+    }
+}
+
+impl<'b> Exploration<'b> {
+    /// Goes on under the inputs of this case.
+    pub(super) fn enter(&mut self, case: usize) {
+        self.basis = &self.cases[case];
+        self.ground.inputs = self.basis.inputs.clone();
+    }
+
+    /// The case whose scenarios have these inputs.
+    pub(super) fn case_of(&self, scenario: &Scenario) -> Option<usize> {
+        self.cases.iter().position(|case| case.has(scenario.wanted_inputs()))
+    }
+
+    /// The scenario of a run under the inputs of this case.
+    pub(super) fn scenario(&self, record: &[Choice]) -> Scenario {
+        Scenario::of_record(self.basis.test, record).on(&self.basis.words)
+    }
+
+    /// Says which inputs there are, where there are any.
+    pub(super) fn note_inputs(&mut self) {
+        let mut answers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
+        let mut order = Vec::new();
+        for asked in self.cases.iter().flat_map(|case| &case.reference.outcome.asked) {
+            answers.entry(asked.question).or_insert_with(|| {
+                order.push(asked.question);
+                asked.answers.clone()
+            });
+        }
+        if order.is_empty() {
+            return;
+        }
+        let inputs: Vec<_> = order.iter().map(|question| (*question, &answers[question][..])).collect();
+        self.notes.push(words::inputs(&inputs, self.cases.len()));
+    }
+
+    /// Why a run cannot have the inputs of its scenario, if it cannot.
+    pub(super) fn no_such_input(&self, ran: &Ran) -> Option<InputError> {
+        let reference = &self.basis.reference.outcome.asked;
+        let never = || input::never_asked(&self.basis.inputs, [reference, &ran.outcome.asked]);
+        ran.no_such_input.clone().or_else(never)
+    }
+}

@@ -1,0 +1,377 @@
+//! Inputs: what the environment answers, as opposed to what goes wrong.
+//!
+//! A declined card is an input. Whether the call that asks for it fails is a choice. Inputs stand in a record of their
+//! own, so that nothing that counts deviations can count them.
+//!
+//! An [`Assignment`] is a total function from questions to answers: it names the answers that are not the first of
+//! their list, and every other question gets its first answer. So each assignment has exactly one fault-free run, even
+//! though runs with deviations may ask questions that the fault-free run does not ask
+//! (docs/decisions/027-inputs.md).
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::search::choice::{Actor, Name, Wanted};
+
+/// What an input's word in a scenario begins with.
+pub(crate) const PREFIX: &str = "input:";
+
+/// The answers to one question beyond the first are explored for this many times that an attempt asks it. Later ones
+/// get the first answer, so that a loop which asks until it is accepted ends.
+const MOST_TIMES: u32 = 2;
+
+/// The longest text of a question or an answer, in characters.
+const LONGEST: usize = 48;
+
+/// Answers that are not the first of their list, in the order in which the fault-free run asks for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Assignment(Vec<(Name, Name)>);
+
+impl Assignment {
+    /// The answers that a scenario names.
+    pub(crate) fn of_words(inputs: &[Wanted]) -> Self {
+        let question = |input: &Wanted| input.label.strip_prefix(PREFIX).unwrap_or(&input.label).to_owned();
+        Self(inputs.iter().map(|input| (question(input).into(), input.option.clone().into())).collect())
+    }
+
+    /// The same without an answer to this question.
+    pub(crate) fn without(&self, question: Name) -> Self {
+        Self(self.0.iter().copied().filter(|(named, _)| *named != question).collect())
+    }
+
+    /// The questions and answers that it names.
+    pub(crate) fn answers(&self) -> &[(Name, Name)] {
+        &self.0
+    }
+
+    fn answer(&self, question: Name) -> Option<Name> {
+        self.0.iter().find(|(named, _)| *named == question).map(|(_, answer)| *answer)
+    }
+}
+
+/// A question that a run has asked, and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) question: Name,
+    pub(crate) answers: Vec<Name>,
+    /// Which of them was taken.
+    pub(crate) taken: usize,
+    /// Who asked, where it is a request that may be refused: of which service, and for what.
+    pub(crate) request: Option<(Actor, Name, Name)>,
+    /// How many choices the run had met by then.
+    pub(crate) at: usize,
+}
+
+impl Asked {
+    pub(crate) fn answer(&self) -> Name {
+        self.answers[self.taken]
+    }
+
+    /// The request that was refused, if it was.
+    pub(crate) fn refused(&self) -> Option<(Actor, Name, Name)> {
+        self.request.filter(|_| self.taken != 0)
+    }
+}
+
+/// The inputs that the scenarios of an assignment name: what its fault-free run has drawn, the requests that were
+/// refused in it, and whatever else the assignment names.
+pub(crate) fn words(assignment: &Assignment, asked: &[Asked]) -> Vec<Wanted> {
+    let named = |asked: &&Asked| asked.request.is_none() || asked.taken != 0;
+    let in_run = asked.iter().filter(named).map(|asked| (asked.question, asked.answer()));
+    let is_asked = |question: Name| asked.iter().any(|asked| asked.question == question);
+    let others = assignment.answers().iter().copied().filter(|(question, _)| !is_asked(*question));
+    in_run.chain(others).map(|(question, answer)| word_of(question, answer)).collect()
+}
+
+fn word_of(question: Name, answer: Name) -> Wanted {
+    Wanted { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
+}
+
+/// Why a run cannot be given an input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error(
+        "`world.choose(\"{question}\", …)` has no value to choose from; give it at least one, the ordinary one first"
+    )]
+    NoAnswer { question: String },
+    #[error(
+        "`world.choose(\"\", …)`: an input needs a name, under which scenarios and reports show it, as in `world.choose(\"card\", …)`"
+    )]
+    NoName,
+    #[error(
+        "the input `{question}` was asked for with {first} and then with {second}; ask once and keep the value, or give each input a name of its own"
+    )]
+    OtherAnswers { question: Name, first: String, second: String },
+    #[error("the input `{question}` lists {answer} twice; each value is explored by itself, so list it once")]
+    Twice { question: String, answer: String },
+    #[error("`{PREFIX}{question}={answer}`: that input no longer has this value; it has {offered}")]
+    NoSuchAnswer { question: Name, answer: Name, offered: String },
+    #[error("`{PREFIX}{question}={answer}` was never asked for")]
+    NeverAsked { question: Name, answer: Name },
+}
+
+/// The inputs of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Inputs {
+    assignment: Arc<Assignment>,
+    asked: Vec<Asked>,
+    /// How often each attempt has asked each question.
+    times: Vec<(Actor, Name, u32)>,
+    error: Option<InputError>,
+}
+
+impl Inputs {
+    pub(crate) fn new(assignment: Arc<Assignment>) -> Self {
+        Self { assignment, ..Self::default() }
+    }
+
+    /// The answer to a question of the test body.
+    pub(crate) fn draw(
+        &mut self,
+        question: Name,
+        answers: Vec<Name>,
+        at: usize,
+    ) -> Result<usize, InputError> {
+        self.ask(Asked { question, answers, taken: 0, request: None, at })
+    }
+
+    /// Whether, and how, a request of an attempt is refused: a place in `answers`, the first of which accepts it. The
+    /// same attempt may ask again, and get another answer; every attempt gets the same answers in the same order.
+    pub(crate) fn refuse(
+        &mut self,
+        (by, service, operation): (Actor, Name, Name),
+        subject: &str,
+        answers: Vec<Name>,
+        at: usize,
+    ) -> Result<usize, InputError> {
+        let mut question = format!("{service}.{operation}/{}", word(subject));
+        let name = Name::from(question.clone());
+        if let Actor::Attempt { .. } = by {
+            let place = self.times.iter().position(|(who, what, _)| (*who, *what) == (by, name));
+            let place = place.unwrap_or_else(|| {
+                self.times.push((by, name, 0));
+                self.times.len() - 1
+            });
+            let times = &mut self.times[place].2;
+            *times += 1;
+            match *times {
+                1 => {}
+                times if times > MOST_TIMES => return Ok(0),
+                times => {
+                    let _ = write!(question, "/{times}");
+                }
+            }
+        }
+        let request = Some((by, service, operation));
+        self.ask(Asked { question: question.into(), answers, taken: 0, request, at })
+    }
+
+    fn ask(&mut self, mut asking: Asked) -> Result<usize, InputError> {
+        let question = asking.question;
+        if let Some(known) = self.asked.iter().find(|known| known.question == question) {
+            if known.answers != asking.answers {
+                let (first, second) = (list(&known.answers), list(&asking.answers));
+                return Err(InputError::OtherAnswers { question, first, second });
+            }
+            return Ok(known.taken);
+        }
+        if let Some(answer) = self.assignment.answer(question) {
+            match asking.answers.iter().position(|offered| *offered == answer) {
+                Some(taken) => asking.taken = taken,
+                None => {
+                    let offered = list(&asking.answers);
+                    self.error.get_or_insert(InputError::NoSuchAnswer { question, answer, offered });
+                }
+            }
+        }
+        let taken = asking.taken;
+        self.asked.push(asking);
+        Ok(taken)
+    }
+
+    /// The inputs of the run so far, as a scenario names them.
+    pub(crate) fn words(&self) -> Vec<Wanted> {
+        words(&self.assignment, &self.asked)
+    }
+
+    /// What was asked, in this order.
+    pub(crate) fn take(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Why an answer could not be given, if one could not.
+    pub(crate) fn error(&self) -> Option<&InputError> {
+        self.error.as_ref()
+    }
+}
+
+fn list(answers: &[Name]) -> String {
+    let answers: Vec<_> = answers.iter().map(|answer| format!("`{answer}`")).collect();
+    format!("[{}]", answers.join(", "))
+}
+
+/// An answer of an assignment that neither of two runs has asked for.
+pub(crate) fn never_asked(assignment: &Assignment, runs: [&[Asked]; 2]) -> Option<InputError> {
+    let is_asked = |question: Name| runs.iter().any(|run| run.iter().any(|asked| asked.question == question));
+    let never = assignment.answers().iter().find(|(question, _)| !is_asked(*question));
+    never.map(|&(question, answer)| InputError::NeverAsked { question, answer })
+}
+
+/// The names of the answers to a question of the test body, from their JSON.
+pub(crate) fn answers(question: &str, values: &[String]) -> Result<Vec<Name>, InputError> {
+    if question.is_empty() {
+        return Err(InputError::NoName);
+    }
+    if values.is_empty() {
+        return Err(InputError::NoAnswer { question: question.to_owned() });
+    }
+    let mut names: Vec<Name> = Vec::with_capacity(values.len());
+    for (at, value) in values.iter().enumerate() {
+        if values[..at].contains(value) {
+            return Err(InputError::Twice { question: question.to_owned(), answer: value.clone() });
+        }
+        let text = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.clone());
+        let text = word(&text);
+        let mut name = Name::from(text.clone());
+        let mut number = 1;
+        // Values whose words are alike, since a word is short and has no blanks, are numbered.
+        while names.contains(&name) {
+            number += 1;
+            name = format!("{text}#{number}").into();
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
+/// A text as a word of a scenario: without blanks and what parts a word.
+pub(crate) fn word(text: &str) -> String {
+    let parts = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '~');
+    let mut word: String = text.chars().map(|c| if parts(c) { '_' } else { c }).take(LONGEST).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        word.push('…');
+    }
+    if word.is_empty() {
+        word.push('_');
+    }
+    word
+}
+
+/// Hands out assignments, those with the fewest answers that are not the first ones first, each once.
+///
+/// As with deviations, the children of an assignment take another answer to a question that its fault-free run asks
+/// after the last one that the assignment names.
+#[derive(Debug)]
+pub(crate) struct Assignments {
+    waiting: std::collections::VecDeque<Assignment>,
+    handed: Option<Assignment>,
+}
+
+impl Default for Assignments {
+    fn default() -> Self {
+        Self { waiting: [Assignment::default()].into(), handed: None }
+    }
+}
+
+impl Assignments {
+    pub(crate) fn next(&mut self) -> Option<Assignment> {
+        self.handed = self.waiting.pop_front();
+        self.handed.clone()
+    }
+
+    /// What the fault-free run of the assignment that was handed out last has asked.
+    pub(crate) fn ran(&mut self, asked: &[Asked]) {
+        let Some(parent) = self.handed.take() else { return };
+        let last = parent.0.last();
+        let from = last.and_then(|(named, _)| asked.iter().position(|asked| asked.question == *named));
+        if last.is_some() && from.is_none() {
+            // The code is not deterministic, which whoever runs it once more finds out.
+            return;
+        }
+        for asked in &asked[from.map_or(0, |from| from + 1)..] {
+            for answer in &asked.answers[1..] {
+                let mut answers = parent.0.clone();
+                answers.push((asked.question, *answer));
+                self.waiting.push_back(Assignment(answers));
+            }
+        }
+    }
+
+    /// How many are known that were not handed out.
+    pub(crate) fn left(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(texts: &[&'static str]) -> Vec<Name> {
+        texts.iter().map(|text| Name::from(*text)).collect()
+    }
+
+    /// Runs a made-up test body under each assignment and returns the answers that each was given.
+    fn explore(body: impl Fn(&mut dyn FnMut(&'static str, usize) -> usize)) -> Vec<Vec<usize>> {
+        let mut assignments = Assignments::default();
+        let mut seen = Vec::new();
+        while let Some(assignment) = assignments.next() {
+            let mut inputs = Inputs::new(Arc::new(assignment));
+            body(&mut |question, answers| {
+                let answers = names(&["a", "b", "c", "d"][..answers]);
+                inputs.draw(question.into(), answers, 0).unwrap()
+            });
+            let asked = inputs.take();
+            assignments.ran(&asked);
+            seen.push(asked.iter().map(|asked| asked.taken).collect());
+        }
+        seen
+    }
+
+    #[test]
+    fn every_assignment_once_the_ordinary_ones_first() {
+        let seen = explore(|ask| {
+            ask("card", 2);
+            ask("stock", 3);
+        });
+        assert_eq!(seen, [[0, 0], [1, 0], [0, 1], [0, 2], [1, 1], [1, 2]]);
+    }
+
+    #[test]
+    fn a_question_that_only_one_answer_brings_up() {
+        let seen = explore(|ask| {
+            if ask("card", 2) == 1 {
+                ask("second card", 2);
+            }
+        });
+        assert_eq!(seen, [vec![0], vec![1, 0], vec![1, 1]]);
+    }
+
+    #[test]
+    fn the_same_question_has_the_same_answer() {
+        let seen = explore(|ask| {
+            let first = ask("card", 2);
+            assert_eq!(ask("card", 2), first);
+        });
+        assert_eq!(seen, [[0], [1]]);
+    }
+
+    #[test]
+    fn each_attempt_is_answered_alike_and_a_loop_comes_to_its_end() {
+        let refused = |question: &str| (Name::from(question.to_owned()), Name::from("declined"));
+        let assignment = Assignment(vec![refused("payments.charge/6"), refused("payments.charge/6/2")]);
+        let mut inputs = Inputs::new(Arc::new(assignment));
+        for attempt in 1..=3 {
+            let by = (Actor::Attempt { job: 1, attempt }, "payments".into(), "charge".into());
+            let mut ask = || inputs.refuse(by, "6", names(&["accepted", "declined"]), 0).unwrap();
+            assert_eq!([ask(), ask(), ask(), ask()], [1, 1, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn words_have_no_blanks_and_values_keep_apart() {
+        let values = ["\"a good one\"", "\"a=good~one\"", "{\"cents\":5}", "\"\""].map(str::to_owned);
+        let found = answers("card", &values).unwrap();
+        assert_eq!(found, names(&["a_good_one", "a_good_one#2", "{\"cents\":5}", "_"]));
+    }
+}

@@ -1,0 +1,81 @@
+//! Inputs that the test draws: part of the environment, and nothing that goes wrong.
+
+use serde::Serialize;
+
+use super::World;
+use crate::search::choice::Name;
+use crate::search::input;
+use crate::system::timeline::What;
+
+impl World {
+    /// An input: one of several values that the environment may have. The test is explored with each of them.
+    ///
+    /// An input is not a deviation. Each assignment of inputs has a fault-free run of its own, with which all runs on the
+    /// same inputs are compared, and the bound on deviations does not count them. Scenarios name them, as in
+    /// `input:card=declined`. The first value is the ordinary one; an ordinary test ([`World::fake`]) always gets it.
+    ///
+    /// Asked again under the same name, it gives the same value. What a service answers to a request can be an input,
+    /// too ([`Client::explore_refusals`](crate::Client::explore_refusals)). The number of assignments is limited by
+    /// [`Explore::max_assignments`](crate::Explore::max_assignments).
+    ///
+    /// ```
+    /// use retryproof::service::payments::{Charge, Charged};
+    /// use retryproof::{Explore, Verdict, World};
+    ///
+    /// let report = Explore::new().deviations(1).run(async |world: &World| {
+    ///     let card = world.choose("card", ["pm_good", "pm_card_declined"]);
+    ///     world.process("worker", |p| {
+    ///         let (payments, store) = (p.payments(), p.store());
+    ///         p.handle(async move |(order, card): (u32, String)| {
+    ///             let charge = Charge::of_order(order, 500).payment_method(card).key(format!("order-{order}"));
+    ///             let paid = matches!(payments.charge(charge).await?, Charged::Success { .. });
+    ///             store.put(format!("paid:{order}"), &paid).await?;
+    ///             Ok::<(), Box<dyn std::error::Error>>(())
+    ///         });
+    ///     });
+    ///     world.enqueue((6_u32, card.to_owned()));
+    ///     world.settle().await;
+    /// });
+    /// // Paid with one card and not with the other: that is no difference, since each card has its own reference run.
+    /// assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// If the list is empty, lists a value twice, or is another one than the first time the name was asked for; if the
+    /// name is empty, or a value cannot be written as JSON.
+    #[track_caller]
+    pub fn choose<T: Clone + Serialize>(
+        &self,
+        name: impl Into<String>,
+        values: impl IntoIterator<Item = T>,
+    ) -> T {
+        let (question, mut values) = (name.into(), values.into_iter().collect::<Vec<_>>());
+        let texts: Result<Vec<_>, _> = values.iter().map(serde_json::to_string).collect();
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(error) => {
+                panic!(
+                    "a value of the input `{question}` cannot be written as JSON, by which it is told: {error}"
+                )
+            }
+        };
+        let answers = match input::answers(&question, &texts) {
+            Ok(answers) => answers,
+            Err(error) => panic!("{error}"),
+        };
+        let question = Name::from(input::word(&question));
+        let drawn = {
+            let mut state = self.shared.state();
+            let at = state.chooser.record().len();
+            let drawn = state.inputs.draw(question, answers.clone(), at);
+            if let Ok(taken) = drawn {
+                state.note(|| What::Remarked { text: format!("input `{question}` is `{}`", answers[taken]) });
+            }
+            drawn
+        };
+        match drawn {
+            Ok(taken) => values.swap_remove(taken),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

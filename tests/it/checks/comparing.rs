@@ -1,0 +1,274 @@
+//! The finer points of the comparison: what is told, what is excused, and which orders are expected.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, unkeyed};
+use retryproof::service::email::Email;
+use retryproof::service::payments::Charge;
+use retryproof::{Delivery, Explore, Guarantee, Oracle, Report, ServiceError, World};
+
+const S: Duration = Duration::from_secs(1);
+
+/// What is told, whatever brought it about.
+fn summaries(report: &Report) -> Vec<&str> {
+    let told: BTreeSet<_> = report.violations().iter().map(|violation| violation.summary.as_str()).collect();
+    told.into_iter().collect()
+}
+
+fn email() -> Email {
+    Email::new("ada@example.com", "hello")
+}
+
+#[test]
+fn each_violation_is_told_once_and_as_what_it_is() {
+    // Both are repeated in the run in which the second one is found.
+    let report = explore(&one_deviation(), |p| {
+        let (payments, mails) = (p.payments(), p.email());
+        p.handle(async move |order: Order| {
+            mails.send(email()).await?;
+            payments.charge(unkeyed(order.id)).await.map(drop)
+        });
+    });
+    let twice = |what: &str| format!("{what} happened twice, expected once");
+    assert_eq!(summaries(&report), [twice("email.send"), twice("payments.charge")]);
+    // A job that is gone, and whose effects were none, is gone and nothing else.
+    let report = one_deviation().run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| {
+            p.handle(async |_: Order| ()).delivery(Delivery::AtMostOnce);
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(summaries(&report), ["job `Order` is gone: its worker died and the queue had forgotten it"]);
+    // What the body says itself is enough.
+    let report = one_deviation().faults(0).run(async |world: &World| {
+        world.process("worker", |p| {
+            let payments = p.payments();
+            p.handle(async move |order: Order| payments.charge(unkeyed(order.id)).await.map(drop));
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+        assert_eq!(world.effects().count(), 1);
+    });
+    assert!(report.violations().iter().all(|violation| violation.oracle == Oracle::Body), "{report}");
+}
+
+#[test]
+fn an_effect_of_another_kind_is_not_one_in_the_place_of_another() {
+    let report = explore(&one_deviation().crashes(0).deliveries(0), |p| {
+        let (payments, mails) = (p.payments(), p.email());
+        p.handle(async move |order: Order| {
+            if payments.charge(keyed(order.id)).await.is_err() {
+                mails.send(email()).await?;
+            }
+            Ok::<(), ServiceError>(())
+        });
+    });
+    let told = summaries(&report);
+    assert!(told.contains(&"email.send happened and should not have"), "{report}");
+    assert!(told.contains(&"payments.charge never happened, expected once"), "{report}");
+}
+
+/// A job whose charge has another amount in each incarnation of its process.
+fn other_amounts(guarantee: Guarantee) -> Report {
+    one_deviation().run(async move |world: &World| {
+        world.allow("payments", guarantee);
+        world.process("worker", |p| {
+            let (payments, cents) = (p.payments(), 500 + u64::from(p.incarnation()));
+            p.handle(async move |order: Order| {
+                payments.charge(Charge::of_order(order.id, cents).key("k")).await.map(drop)
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn at_least_once_is_no_leave_to_do_something_else() {
+    for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+        let report = other_amounts(guarantee);
+        // The second one is of those attempts that come after the charge has happened: the key is known by then.
+        let told = [
+            "payments.charge happened with another content or key than expected",
+            "payments.charge was answered with the stored answer of another request: it never happened (both bear the key \"k\")",
+        ];
+        assert_eq!(summaries(&report), told, "{report}");
+    }
+    assert_green(&other_amounts(Guarantee::Unchecked));
+}
+
+#[test]
+fn at_most_once_may_lack() {
+    let report = one_deviation().crashes(0).deliveries(0).run(async |world: &World| {
+        world.allow("email.send", Guarantee::AtMostOnce);
+        world.process("worker", |p| {
+            let mails = p.email();
+            p.handle(async move |_: Order| drop(mails.send(email()).await));
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_green(&report);
+}
+
+/// The first job dies though nothing goes wrong; the second one gives up at its first failure, or takes it for success.
+fn beside_a_dead_job(gives_up: bool, guarantee: Guarantee) -> Report {
+    one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
+        world.allow("payments", guarantee);
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            p.handle(async move |order: Order| match order.id {
+                1 => Err("always".to_owned()),
+                id => match payments.charge(keyed(id)).await {
+                    Err(error) if gives_up => Err(error.to_string()),
+                    _ => Ok(()),
+                },
+            })
+            .max_retries(0);
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue(Order { id: 2 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn only_a_job_that_dies_against_expectation_may_lack_its_effects() {
+    for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
+        assert_green(&beside_a_dead_job(true, guarantee));
+        let report = beside_a_dead_job(false, guarantee);
+        assert_eq!(summaries(&report), ["payments.charge never happened, expected once"], "{report}");
+    }
+}
+
+#[test]
+fn jobs_are_compared_by_payload_and_end() {
+    // The job that is enqueued again is another one.
+    let enqueued = |swallow: bool| {
+        one_deviation().run(async move |world: &World| {
+            world.durable("nothing", ());
+            world.process("worker", move |p| {
+                let (queue, number) = (p.queue(), if swallow { 1 } else { p.incarnation() });
+                p.handle(async move |_: Order| match queue.enqueue(number).await {
+                    Err(error) if !swallow => Err(error),
+                    _ => Ok(()),
+                });
+                p.handle(async |_: u32| ());
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+        })
+    };
+    let never = "job `u32` never came into the world";
+    assert_violated(&enqueued(false), never, "test job#1.1:start=crash");
+    assert_violated(&enqueued(true), never, "test job#1.1/queue.enqueue:call=refused");
+    // A job that dies, but not after a crash.
+    let report = one_deviation().run(async |world: &World| {
+        world.durable("nothing", ());
+        world.process("worker", |p| {
+            let first = p.incarnation() == 1;
+            p.handle(async move |_: Order| if first { Err("at first") } else { Ok(()) }).max_retries(0);
+            p.handle(async |_: u8| ());
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue(1_u8);
+        world.settle().await;
+    });
+    assert_violated(&report, "job `Order` ended done, expected dead", "test job#1.1:start=crash");
+}
+
+#[test]
+fn a_state_that_is_named_in_one_run_only() {
+    let named = |early: bool| {
+        one_deviation().run(async move |world: &World| {
+            world.process("worker", |p| {
+                let payments = p.payments();
+                p.handle(async move |order: Order| payments.charge(keyed(order.id)).await.map(drop));
+            });
+            world.enqueue(Order { id: 1 });
+            world.settle().await;
+            if early == world.now().is_zero() {
+                world.observe("state", || 1);
+            }
+        })
+    };
+    let told = ["the state `state` ended otherwise than expected, at $"];
+    assert_eq!(summaries(&named(true)), told);
+    assert_eq!(summaries(&named(false)), told);
+}
+
+#[test]
+fn what_is_ignored_of_one_state_is_compared_in_another() {
+    let report = one_deviation().run(async |world: &World| {
+        world.ignore("one", "$");
+        let states = [world.durable("one", 0), world.durable("other", 0)];
+        world.process("worker", move |p| {
+            let states = states.clone();
+            p.handle(async move |_: Order| states.iter().for_each(|state| state.update(|n| *n += 1)));
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    });
+    assert_eq!(summaries(&report), ["the state `other` ended otherwise than expected, at $"]);
+}
+
+/// Two jobs, the second one later, that note who was last and when the second one came; or that count, with a gap
+/// between reading and writing.
+fn one_early_one_late(later: Duration, counting: bool) -> Report {
+    let settings = Explore::new().name("test").replay("test job#1.1:start=crash");
+    settings.run(async move |world: &World| {
+        let (last, second, count) =
+            (world.durable("last", 0), world.durable("second", S), world.durable("count", 0));
+        world.process("worker", move |p| {
+            let (clock, last, second, count) = (p.clock(), last.clone(), second.clone(), count.clone());
+            p.handle(async move |order: Order| {
+                if counting {
+                    let before = count.get();
+                    clock.sleep(S).await;
+                    count.set(before + 1);
+                    return;
+                }
+                last.set(order.id);
+                if order.id == 2 {
+                    second.set(clock.now());
+                }
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.enqueue_in(later, Order { id: 2 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn an_order_in_which_a_later_job_comes_first_is_expected_at_its_time_and_one_at_a_time() {
+    let report = one_early_one_late(10 * S, false);
+    assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
+    // The first job comes back when the second one is due, and one of the counts is lost.
+    let report = one_early_one_late(60 * S, true);
+    assert_eq!(summaries(&report), ["the state `count` ended otherwise than expected, at $"], "{report}");
+}
+
+#[test]
+fn more_orders_than_are_tried_are_told() {
+    let explored = |jobs: u32| {
+        let settings = Explore::new().name("test").deviations(1).max_runs(10 * u64::from(jobs));
+        settings.run(async move |world: &World| {
+            let log = world.durable("log", Vec::new());
+            world.process("worker", move |p| {
+                let log = log.clone();
+                p.handle(async move |order: Order| log.update(|log| log.push(order.id)));
+            });
+            for id in 1..=jobs {
+                world.enqueue(Order { id });
+            }
+            world.settle().await;
+        })
+    };
+    let note = "the jobs have more than 1000 orders";
+    assert!(explored(7).to_string().contains(note));
+    assert!(!explored(3).to_string().contains(note));
+}

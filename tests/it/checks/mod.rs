@@ -1,0 +1,58 @@
+//! What an exploration finds, and what it leaves alone.
+
+mod bad_input;
+mod blocking;
+mod comparing;
+mod counts;
+mod crashes;
+mod fickle;
+mod merging;
+mod oracles;
+#[cfg(all(feature = "progress", target_os = "linux"))]
+mod progress;
+mod replays;
+mod reports;
+mod sampling;
+mod schedules;
+mod services;
+mod shards;
+mod threads;
+mod waits;
+
+use crate::support::{assert_green, assert_violated, one_deviation, own_test};
+use retryproof::service::payments::{Charge, Payments};
+use retryproof::{Client, Explore, JobResult, Process, Report, World};
+use serde::{Deserialize, Serialize};
+
+/// The job of most tests here.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    id: u32,
+}
+
+/// Explores a world with one worker, which handles what `boot` says, and one order.
+fn explore(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    explore.run(async |world: &World| {
+        world.process("worker", boot.clone());
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+/// A worker whose job has nothing but the payments.
+fn paying<R: JobResult + 'static>(
+    job: impl AsyncFn(Client<Payments>, u32) -> R + Clone + 'static,
+) -> impl Fn(&Process) + Clone {
+    move |p: &Process| {
+        let (payments, job) = (p.payments(), job.clone());
+        p.handle(async move |order: Order| job(payments.clone(), order.id).await);
+    }
+}
+
+fn keyed(order: u32) -> Charge {
+    unkeyed(order).key(format!("order-{order}"))
+}
+
+fn unkeyed(order: u32) -> Charge {
+    Charge::of_order(order, 500).customer("cu_1").payment_method("pm_1")
+}

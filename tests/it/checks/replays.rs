@@ -1,0 +1,159 @@
+//! A line of the report, pasted, shows that run again.
+
+use super::{Order, explore, keyed, one_deviation, own_test, paying, unkeyed};
+use retryproof::{Explore, Verdict, World};
+
+/// The test that the replays here are of. By itself it is red: it charges without a key.
+#[retryproof::test]
+#[ignore = "red on purpose; run by the tests beside it"]
+async fn charges_without_a_key(world: &World) {
+    world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
+    world.enqueue(Order { id: 1 });
+    world.settle().await;
+}
+
+#[retryproof::test(deviations = 1, max_runs = 1_000)]
+#[ignore = "run by the tests beside it"]
+async fn charges_with_a_key(world: &World) {
+    world.process("worker", paying(async |payments, id| payments.charge(keyed(id)).await.map(drop)));
+    world.enqueue(Order { id: 1 });
+    world.settle().await;
+}
+
+/// Runs the two tests above in a process of their own, and says whether they passed and what they printed.
+fn run(test: &str, replay: Option<&str>) -> (bool, String) {
+    let mut command = own_test(module_path!(), test);
+    command.env_remove("RETRYPROOF_REPLAY");
+    command.env("RUST_BACKTRACE", "0").env("RETRYPROOF_KEEP", "off");
+    if let Some(replay) = replay {
+        command.env("RETRYPROOF_REPLAY", replay);
+    }
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.success(), text)
+}
+
+/// The scenario in the replay line of a report.
+fn pasted(text: &str) -> &str {
+    text.split("RETRYPROOF_REPLAY='").nth(1).unwrap().split('\'').next().unwrap()
+}
+
+#[test]
+fn the_line_of_a_report_shows_that_run_again() {
+    let (passed, text) = run("charges_without_a_key", None);
+    assert!(!passed, "{text}");
+    let scenario = pasted(&text);
+    assert_eq!(scenario, "checks::replays::charges_without_a_key job#1.1/payments.charge:call=reply-lost");
+    let (passed, replayed) = run("charges_without_a_key", Some(scenario));
+    assert!(!passed, "{replayed}");
+    assert_eq!(pasted(&replayed), scenario);
+    assert!(replayed.contains("2 runs: the reference run and the scenario that was asked for"), "{replayed}");
+    assert!(replayed.contains("● payments.charge ch_"), "{replayed}");
+}
+
+#[test]
+fn a_replay_is_for_the_test_that_it_names() {
+    let scenario = "checks::replays::charges_without_a_key job#1.1:end=crash";
+    let (passed, text) = run("charges_with_a_key", Some(scenario));
+    assert!(passed, "{text}");
+    assert!(!text.contains(": replay of one scenario, which"), "{text}");
+    // It says so: a replay that no test has taken for its own would pass without a word.
+    let says = "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::charges_without_a_key`; \
+                `checks::replays::charges_with_a_key`, and all others, are explored as always";
+    assert_eq!(text.matches(says).count(), 1, "{text}");
+    let (_, text) = run("charges_with_a_key", None);
+    assert!(!text.contains("RETRYPROOF_REPLAY is for"), "{text}");
+}
+
+/// Two explorations in one test.
+#[test]
+#[ignore = "red on purpose; run by the test beside it"]
+fn two_at_once() {
+    let explore = |key: Option<&'static str>| {
+        let boot = paying(async move |payments, id| {
+            let charge = unkeyed(id);
+            payments.charge(key.map_or(charge.clone(), |key| charge.key(key))).await.map(drop)
+        });
+        explore(&Explore::new().deviations(1), boot)
+    };
+    assert_eq!(explore(Some("k")).test(), "checks::replays::two_at_once");
+    let report = explore(None);
+    assert!(report.is_retryproof(), "{report}");
+}
+
+#[test]
+fn of_two_explorations_in_one_test_a_replay_is_for_one() {
+    let (_, text) = run("two_at_once", None);
+    let scenario = pasted(&text);
+    assert_eq!(scenario, "checks::replays::two_at_once#2 job#1.1/payments.charge:call=reply-lost");
+    let (_, text) = run("two_at_once", Some(scenario));
+    assert!(
+        text.contains("`checks::replays::two_at_once`, and all others, are explored as always"),
+        "{text}"
+    );
+    assert!(text.contains("checks::replays::two_at_once#2 is NOT retry-proof"), "{text}");
+    assert!(text.contains("2 runs: the reference run and the scenario that was asked for"), "{text}");
+}
+
+#[test]
+fn a_scenario_that_is_fine_is_shown_and_passes() {
+    let scenario = "checks::replays::charges_with_a_key job#1.1/payments.charge:happened=crash";
+    let (passed, text) = run("charges_with_a_key", Some(scenario));
+    assert!(passed, "{text}");
+    assert!(text.contains("checks::replays::charges_with_a_key: replay of one scenario"), "{text}");
+    assert!(text.contains("✗ the process dies here, when payments.charge has happened"), "{text}");
+    assert!(text.contains("worker restarts"), "{text}");
+    // It does not look like an error.
+    assert!(text.contains("replay of one scenario, which ends as if nothing had gone wrong\n"), "{text}");
+    assert!(text.contains("note: what was put in the way"), "{text}");
+    assert!(!text.contains("error[RP"), "{text}");
+}
+
+#[test]
+fn garbage_in_the_variable_is_told_by_every_test() {
+    let (passed, text) = run("charges_with_a_key", Some("garbage in"));
+    assert!(!passed, "{text}");
+    assert!(
+        text.contains("the scenario to be replayed cannot be read: `in` (word 2 of the scenario)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_violation_can_be_replayed_by_its_scenario() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let report = explore(&Explore::new().name("test"), boot());
+    assert!(report.violations().len() > 2, "{report}");
+    for violation in report.violations() {
+        let replay = explore(&one_deviation().replay(violation.scenario.to_string()), boot());
+        assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");
+        let same = replay.violations().iter().any(|v| v.summary == violation.summary);
+        assert!(same, "{}\n{replay}", violation.summary);
+        assert_eq!(replay.violations()[0].scenario.to_string(), violation.scenario.to_string());
+    }
+}
+
+#[test]
+fn the_report_names_the_command_that_replays_it() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let line = "RETRYPROOF_REPLAY='test job#1.1/payments.charge:call=reply-lost'";
+    let report = explore(&one_deviation(), boot()).to_string();
+    assert!(report.contains(&format!("  {line} cargo test\n")), "{report}");
+    let told = one_deviation().replay_command("cargo run --example shop");
+    let report = explore(&told, boot()).to_string();
+    assert!(report.contains(&format!("  {line} cargo run --example shop\n")), "{report}");
+}
+
+#[test]
+fn a_scenario_of_another_test_is_replayed_with_a_note() {
+    let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
+    let replay = |name: &str| {
+        let scenario = format!("{name} job#1.1/payments.charge:call=reply-lost");
+        explore(&one_deviation().replay(scenario), boot()).to_string()
+    };
+    let note =
+        "note: the scenario is that of `another`; where it fits this test, it does by its choices alone";
+    assert!(replay("another").contains(note), "{}", replay("another"));
+    assert!(!replay("test").contains("note: the scenario is that of"), "{}", replay("test"));
+    assert!(replay("another").contains("payments.charge happened twice"));
+}

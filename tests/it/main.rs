@@ -1,0 +1,16 @@
+//! What the crate does, seen from outside. Each folder is a subject; `cargo test --test it executor::` runs one.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod checks;
+#[cfg(feature = "tokio")]
+mod executor;
+#[cfg(feature = "tokio")]
+mod in_tokio;
+mod lines;
+#[cfg(feature = "tokio")]
+mod outside;
+mod services;
+mod snapshots;
+mod store;

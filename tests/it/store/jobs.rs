@@ -1,0 +1,381 @@
+//! Jobs over the store that must be told apart, each bad one beside its mended twin.
+
+use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, replay};
+use retryproof::service::email::Email;
+use retryproof::service::payments::Charge;
+use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
+use retryproof::{Backoff, Decision, Explore, Guarantee, Process, Report, Store, StoreError, Verdict, World};
+use serde::{Deserialize, Serialize};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Buy {
+    TwoWrites,
+    Transaction,
+    Guarded,
+    GuardOutside,
+}
+
+/// Takes one from the stock and marks the order as paid.
+fn buying(settings: &Explore, how: Buy) -> Report {
+    explore(settings, &[("stock", 10)], &[6], move |p| {
+        let store = p.store();
+        p.handle(async move |order: u32| {
+            let paid = format!("paid:{order}");
+            if how == Buy::TwoWrites {
+                if store.get::<bool>(&paid).await?.is_none() {
+                    store.incr("stock", -1).await?;
+                    store.put(&paid, &true).await?;
+                }
+                return Ok(());
+            }
+            if how == Buy::GuardOutside && store.get::<bool>(&paid).await?.is_some() {
+                return Ok(());
+            }
+            let mut tx = store.transaction(Serializable).await;
+            if how == Buy::Guarded && tx.get::<bool>(&paid).await?.is_some() {
+                return Ok(());
+            }
+            tx.incr("stock", -1).await?;
+            tx.put(&paid, &true).await?;
+            tx.commit().await
+        });
+    })
+}
+
+#[test]
+fn decrement_and_mark_paid() {
+    // Dies between the two writes.
+    let between = "1.1/store.incr:replied=crash";
+    assert_row(&buying(&replay(between), Buy::TwoWrites), "stock", "8", between);
+    // In a transaction it does not; but it dies after the commit, before the acknowledgement.
+    let report = buying(&replay(between), Buy::Transaction);
+    assert_eq!((report.verdict(), report.reason()), (Verdict::Incomplete, None), "{report}");
+    for after in ["1.1/store.commit:replied=crash", "1.1:end=crash", "1.1:ack=again"] {
+        assert_row(&buying(&replay(after), Buy::Transaction), "stock", "8", after);
+    }
+    assert_green(&buying(&Explore::new().name("test"), Buy::Guarded));
+    // A guard outside of the transaction does for crashes, and not for a lease that is lost between the two.
+    assert_green(&buying(&one_deviation().deliveries(0), Buy::GuardOutside));
+    let report = buying(&one_deviation(), Buy::GuardOutside);
+    assert_row(&report, "stock", "8", "1.1/store.get:pause=past-lease");
+}
+
+/// A delivery of goods.
+#[derive(Serialize, Deserialize)]
+struct Delivered {
+    delivery: u32,
+    count: i64,
+}
+
+fn stocking(settings: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    settings.run(async |world: &World| {
+        world.store().put("stock", &10).await.unwrap();
+        world.process("worker", boot.clone());
+        world.enqueue(Delivered { delivery: 1, count: 5 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn add_stock() {
+    for again in ["1.1/store.incr:happened=crash", "1.1:end=crash"] {
+        let report = stocking(&replay(again), |p| {
+            let store = p.store();
+            p.handle(async move |goods: Delivered| store.incr("stock", goods.count).await);
+        });
+        assert_row(&report, "stock", "20", again);
+    }
+    // The inbox: a row for each delivery, in the same transaction.
+    let report = stocking(&Explore::new().name("test"), |p| {
+        let store = p.store();
+        p.handle(async move |goods: Delivered| {
+            let mut tx = store.transaction(ReadCommitted).await;
+            match tx.insert(format!("inbox:{}", goods.delivery), &goods.count).await {
+                Err(StoreError::Duplicate { .. }) => return Ok(()),
+                other => other?,
+            }
+            tx.incr("stock", goods.count).await?;
+            tx.commit().await
+        });
+    });
+    assert_green(&report);
+}
+
+#[test]
+fn set_stock() {
+    let setting = |settings: &Explore, jobs: &[u32]| {
+        explore(settings, &[("stock", 10)], jobs, |p| {
+            let store = p.store();
+            p.handle(async move |count: u32| store.put("stock", &count).await);
+        })
+    };
+    // Twice is once.
+    assert_green(&setting(&Explore::new().name("test"), &[7]));
+    // And whichever of two comes last is right; one of them again after the other is none of their orders' fault.
+    assert_green(&setting(&one_deviation(), &[7, 8]));
+}
+
+/// Mails that an order is there, if it finds it.
+#[derive(Serialize, Deserialize)]
+struct Confirm {
+    order: u32,
+}
+
+fn confirming(p: &Process) {
+    let (store, email) = (p.store(), p.email());
+    p.handle(async move |confirm: Confirm| -> Result {
+        let Some(row) = store.get::<u32>(format!("order:{}", confirm.order)).await? else {
+            return Err("no such order".into());
+        };
+        // Once for each order: the row is marked by whoever will send, and sending twice is allowed.
+        email.send(Email::new("ada", format!("order-{}", row.value))).await?;
+        Ok(())
+    })
+    .on_failure(|failed| match failed.error {
+        "no such order" => Decision::Discard,
+        _ => Decision::Retry,
+    });
+}
+
+fn ordering(settings: &Explore, relay: bool, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    settings.run(async move |world: &World| {
+        world.allow("email.send", Guarantee::AtLeastOnce);
+        let boot = boot.clone();
+        world.process("worker", move |p| {
+            boot(p);
+            confirming(p);
+            if relay {
+                relaying(p);
+            }
+        });
+        world.enqueue(6_u32);
+        if relay {
+            world.enqueue_in(600 * S, Relay);
+        }
+        world.settle().await;
+    })
+}
+
+/// Enqueues what the outbox holds.
+#[derive(Serialize, Deserialize)]
+struct Relay;
+
+fn relaying(p: &Process) {
+    let (store, queue) = (p.store(), p.queue());
+    p.handle(async move |_: Relay| -> Result {
+        for (key, row) in store.scan::<u32>("outbox:").await? {
+            queue.enqueue(Confirm { order: row.value }).await?;
+            store.delete(key).await?;
+        }
+        Ok(())
+    });
+}
+
+async fn order_with_outbox(store: &Store, order: u32) -> std::result::Result<(), StoreError> {
+    let mut tx = store.transaction(ReadCommitted).await;
+    if tx.get::<u32>(format!("order:{order}")).await?.is_none() {
+        tx.put(format!("order:{order}"), &order).await?;
+        tx.put(format!("outbox:{order}"), &order).await?;
+    }
+    tx.commit().await
+}
+
+#[test]
+fn enqueue_inside_a_transaction_or_from_an_outbox() {
+    let inside = |p: &Process| {
+        let (store, queue) = (p.store(), p.queue());
+        p.handle(async move |order: u32| -> Result {
+            let mut tx = store.transaction(ReadCommitted).await;
+            if tx.get::<u32>(format!("order:{order}")).await?.is_none() {
+                tx.put(format!("order:{order}"), &order).await?;
+                queue.enqueue(Confirm { order }).await?;
+            }
+            tx.commit().await?;
+            Ok(())
+        });
+    };
+    let report = ordering(&one_deviation(), false, inside);
+    // The other job runs before the commit, and finds no row.
+    let never = "email.send never happened, expected once";
+    assert_violated(
+        &report,
+        never,
+        "0 × email.send {\"to\":\"ada\",\"template_id\":\"order-6\",\"template_data\":{}}",
+        "1.1/queue.enqueue:next=other",
+    );
+    // And it is asking for trouble in any case.
+    assert!(
+        report.warnings()[0].summary.starts_with("job `Confirm` is enqueued while the transaction"),
+        "{report}"
+    );
+    let report = ordering(&one_deviation(), true, |p| {
+        let store = p.store();
+        p.handle(async move |order: u32| order_with_outbox(&store, order).await);
+    });
+    assert_green(&report);
+    assert!(report.warnings().is_empty(), "{report}");
+}
+
+#[test]
+fn enqueue_after_the_commit_or_from_an_outbox() {
+    let after = |p: &Process| {
+        let (store, queue) = (p.store(), p.queue());
+        p.handle(async move |order: u32| -> Result {
+            let mut tx = store.transaction(ReadCommitted).await;
+            if tx.get::<u32>(format!("order:{order}")).await?.is_some() {
+                return Ok(());
+            }
+            tx.put(format!("order:{order}"), &order).await?;
+            tx.commit().await?;
+            queue.enqueue(Confirm { order }).await?;
+            Ok(())
+        });
+    };
+    // Dies in between: the job never exists.
+    let between = "1.1/store.commit:replied=crash";
+    let report = ordering(&replay(between), false, after);
+    let none = r#"0 × email.send {"to":"ada","template_id":"order-6","template_data":{}}"#;
+    assert_violated(&report, "email.send never happened, expected once", none, between);
+    assert!(ordering(&one_deviation(), false, after).warnings().is_empty(), "it is not in the transaction");
+}
+
+/// At most three messages: a job that finds the limit used up gives up.
+fn limiting(once: bool) -> Report {
+    explore(&one_deviation(), &[], &[1, 2, 3], move |p| {
+        let (store, payments) = (p.store(), p.payments());
+        p.slots(1);
+        p.handle(async move |job: u32| -> Result {
+            let mut tx = store.transaction(ReadCommitted).await;
+            let counted = format!("counted:{job}");
+            if !once || tx.get::<bool>(&counted).await?.is_none() {
+                tx.put(counted, &true).await?;
+                if tx.incr("count", 1).await? > 3 {
+                    return Ok(());
+                }
+            }
+            tx.commit().await?;
+            payments.charge(Charge::of_order(job, 500).key(job.to_string())).await?;
+            Ok(())
+        });
+    })
+}
+
+#[test]
+fn rate_limit() {
+    // Counts, dies, counts again: the last job finds the limit used up.
+    let report = limiting(false);
+    let never = "payments.charge never happened, expected once";
+    let found = report.violations().iter().find(|v| v.summary == never).unwrap_or_else(|| panic!("{report}"));
+    assert!(
+        found.cause.iter().all(|cause| !cause.is_empty()) && found.scenario.to_string().contains("job#"),
+        "{report}"
+    );
+    assert_green(&limiting(true));
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Running {
+    /// `running` is set, and taken back at the end.
+    Flag,
+    /// A lock with an owner and a time to live.
+    Lock,
+}
+
+/// A job that must not run twice at once.
+fn exclusively(settings: &Explore, how: Running) -> Report {
+    explore(settings, &[], &[6], move |p| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |order: u32| -> Result {
+            let ttl = (how == Running::Lock).then_some(30 * S);
+            if !store.set_if_absent("running", &order, ttl).await? {
+                return Err("somebody else is at it".into());
+            }
+            payments.charge(Charge::of_order(order, 500).key(order.to_string())).await?;
+            store.delete_if("running", &order).await?;
+            Ok(())
+        })
+        .max_retries(5)
+        .backoff(Backoff::Constant(40 * S));
+    })
+}
+
+#[test]
+fn state_machine_lock() {
+    // The process dies and no destructor runs: stuck for ever.
+    let report = exclusively(&one_deviation(), Running::Flag);
+    let dead = "job `u32` ended dead: it failed 6 times, though something went wrong only once (somebody else is at it)";
+    assert_violated(&report, dead, "u32 6 dead after 6 failures", "1.1/store.set_if_absent:happened=crash");
+    assert_green(&exclusively(&Explore::new().name("test"), Running::Lock));
+}
+
+/// Reserves a seat, pays for it, and takes it.
+fn reserving(settings: &Explore, owned: bool) -> Report {
+    explore(settings, &[], &[1], move |p| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |customer: u32| -> Result {
+            let owner = if owned { customer } else { 0 };
+            let ttl = owned.then_some(600 * S);
+            if !store.set_if_absent("seat", &owner, ttl).await? {
+                // Whoever has it already goes on with it; everybody else goes away.
+                let holder = store.get::<u32>("seat").await?.map(|row| row.value);
+                if !owned || holder != Some(customer) {
+                    return Ok(());
+                }
+            }
+            payments.charge(Charge::of_order(customer, 500).key(customer.to_string())).await?;
+            store.put("sold", &customer).await?;
+            Ok(())
+        });
+    })
+}
+
+#[test]
+fn reserve_then_die() {
+    // It takes its own reservation for another one's.
+    let report = reserving(&one_deviation(), false);
+    let never = "payments.charge never happened, expected once";
+    let charge = "payments.charge {\"customer_id\":\"\",\"payment_method_id\":\"\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"1\"}} key \"1\"";
+    let died = "1.1/store.set_if_absent:happened=crash";
+    assert_violated(&report, never, &format!("0 × {charge}"), died);
+    assert_green(&reserving(&Explore::new().name("test"), true));
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Find {
+    /// Looks, and puts in what it did not find, under a key of its own.
+    ThenCreate,
+    /// The same, under a key that is unique; who fails is tried again, and finds it.
+    Unique,
+    /// The violation of the unique index is caught: somebody else was faster.
+    Caught,
+}
+
+/// Two jobs that both want the customer of one address.
+fn finding(settings: &Explore, how: Find) -> Report {
+    explore(settings, &[], &[1, 2], move |p| {
+        let store = p.store();
+        p.handle(async move |job: u32| -> Result {
+            if !store.scan::<String>("customer:").await?.is_empty() {
+                return Ok(());
+            }
+            let address = "ada@example.com";
+            if how == Find::ThenCreate {
+                return Ok(store.put(format!("customer:{job}"), address).await?);
+            }
+            match store.insert(format!("customer:{address}"), address).await {
+                Err(StoreError::Duplicate { .. }) if how == Find::Caught => Ok(()),
+                other => Ok(other?),
+            }
+        });
+    })
+}
+
+#[test]
+fn find_or_create() {
+    let report = finding(&one_deviation(), Find::ThenCreate);
+    assert_row(&report, "customer:2", "\"ada@example.com\"", "1.1/store.scan:next=other");
+    assert_green(&finding(&one_deviation(), Find::Unique));
+    assert_green(&finding(&Explore::new().name("test").crashes(0), Find::Caught));
+}
