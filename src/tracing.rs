@@ -96,7 +96,7 @@ fn put_down(shared: &Shared, aside: &Aside, text: String) {
     // A service answers while the state is locked, and what it logs has to wait.
     let Some(mut state) = shared.try_state() else { return aside.say(text) };
     match life::here() {
-        Some(life) => life.speak(&mut state, |state| state.note(|| What::Said { text })),
+        Some(life) => life.as_caller(&mut state, |state| state.note(|| What::Said { text })),
         None => state.note(|| What::Said { text }),
     }
 }

@@ -123,14 +123,11 @@ impl Life {
 
     /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
     /// elsewhere the process.
-    pub(crate) fn speak<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
+    pub(crate) fn as_caller<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
         if IS_LIVED.get() {
             return code(state);
         }
-        let actor = std::mem::replace(&mut state.actor, Actor::Process(self.process));
-        let result = code(state);
-        state.actor = actor;
-        result
+        state.as_actor(Actor::Process(self.process), code)
     }
 
     /// A crash point of this incarnation. True: it has died, here.
@@ -140,7 +137,7 @@ impl Life {
             return false;
         }
         let waits = matches!(site, Site::Call { .. } | Site::Wait(_));
-        if state.deploys && waits && matches!(state.actor, Actor::Attempt { .. }) {
+        if state.deploys && waits && matches!(state.actor(), Actor::Attempt { .. }) {
             return match state.ends(site, point, place) {
                 Ending::None => false,
                 Ending::Crash => {
@@ -163,7 +160,7 @@ impl Life {
             return false;
         }
         self.die();
-        if !matches!(state.actor, Actor::Attempt { .. }) {
+        if !matches!(state.actor(), Actor::Attempt { .. }) {
             self.shared.woken.process_died();
         }
         true
@@ -181,8 +178,8 @@ impl Life {
         let line = Line { function: point.function, ordinal: point.ordinal };
         let (site, place) = (Site::Line(line), line.place());
         let mut state = self.shared.state();
-        let passes = self.speak(&mut state, |state| {
-            state.timeline.called_from(state.actor, place, site);
+        let passes = self.as_caller(&mut state, |state| {
+            state.timeline.called_from(state.actor(), place, site);
             !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
         });
         let others =
@@ -222,12 +219,12 @@ impl Drop for Former {
 
 /// Runs `code` as the code of this incarnation: what it does on this thread is done by it. Nothing can go wrong at the
 /// lines that it passes.
-pub(crate) fn live<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+pub(crate) fn run_as<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, None, code)
 }
 
 /// Runs `code` as the code of this incarnation, which may die at each line that it passes.
-pub(crate) fn risk<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
+pub(crate) fn run_as_crashable<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, Some(pass), code)
 }
 

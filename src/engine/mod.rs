@@ -8,4 +8,6 @@ pub(crate) mod outside;
 pub(crate) mod state;
 pub(crate) mod life;
 pub(crate) mod panics;
+pub(crate) mod link;
+pub(crate) mod call;
 pub(crate) mod runtime;

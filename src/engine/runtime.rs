@@ -185,7 +185,7 @@ mod with_tokio {
             let life = lock(&self.owner).clone();
             let driven = std::thread::scope(|scope| {
                 let drive = || match &life {
-                    Some(life) => life::risk(life, || self.runtime.block_on(future)),
+                    Some(life) => life::run_as_crashable(life, || self.runtime.block_on(future)),
                     None => self.runtime.block_on(future),
                 };
                 scope.spawn(drive).join()

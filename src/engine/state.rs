@@ -3,17 +3,19 @@
 mod bounds;
 mod intake;
 mod keyed;
+mod record;
 mod stride;
 mod touched;
 mod woken;
 
 pub use bounds::Stuck;
 
-pub(crate) use intake::{Incoming, Intake, Keys, Once, has_keys, has_order};
+pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
+pub(crate) use record::RunRecord;
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -31,9 +33,11 @@ use crate::search::input::Inputs;
 use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
 use crate::system::connections::Connections;
 use crate::system::effect::{Digits, Ledger, fingerprint};
+use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::system::queue::{Head, New, Queue};
+use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
 use crate::system::timeline::{Timeline, What};
 
@@ -72,15 +76,15 @@ pub(crate) const DEFAULT_QUEUE: &str = "default";
 
 /// What may go wrong in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weather {
+pub(crate) enum Mode {
     /// Everything that the plan says.
-    Rough,
+    Explore,
     /// Nothing, but jobs are taken one at a time in the order that the plan says.
-    Serial,
+    SerialBaseline,
     /// The same, and each job finds its process as it was after its boot.
-    Isolated,
+    IsolatedBaseline,
     /// Nothing: the world of an ordinary test.
-    Fair,
+    Plain,
 }
 
 /// The part of a run behind the lock.
@@ -89,11 +93,9 @@ pub(crate) struct State {
     pub(crate) chooser: Chooser,
     /// What the environment answers.
     pub(crate) inputs: Inputs,
-    pub(crate) weather: Weather,
+    pub(crate) mode: Mode,
     /// Set while nothing may go wrong: drains.
-    pub(crate) calm: bool,
-    /// The service that is there to be told of failures, if a process has one.
-    pub(crate) told_of_failures: Option<Name>,
+    pub(crate) faults_suspended: bool,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -106,8 +108,6 @@ pub(crate) struct State {
     pub(crate) usage: Usage,
     /// Connections to the store.
     pub(crate) connections: Connections,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
     /// Room for the executor to look at the heads of the queue.
@@ -115,25 +115,24 @@ pub(crate) struct State {
     /// Numbers drawn for workers that looked for a job.
     pub(crate) fetches: u64,
     pub(crate) timeline: Timeline,
-    /// Who runs now, and as which task of the executor.
-    pub(crate) actor: Actor,
-    pub(crate) task: Option<(TaskId, usize)>,
+    /// Who runs now: see [`State::as_actor`] and [`Shared::acting`].
+    actor: Actor,
+    /// The task of the executor that runs now, and the address of its waker.
+    task: Option<(TaskId, usize)>,
     /// The task has given way at a line, and not at a call.
     pub(crate) at_line: bool,
     /// What each step touches, where orders of independent ones are to be explored once.
     pub(crate) steps_taken: Option<Box<Steps>>,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
+    /// The values without a meaning of their own that were handed out: random numbers, numbers of sequences.
+    pub(crate) generated: Generated,
+    /// The order in which the jobs run that are taken one at a time, if it is not a choice.
+    pub(crate) script: Option<Box<Script>>,
     steps: u64,
     max_steps: u64,
-    /// Crash points met by code under test, where something could go wrong.
-    pub(crate) crash_points: u64,
-    /// Whether an attempt has begun while another one was under way.
-    pub(crate) overlapped: bool,
-    /// More could go on at once than a choice has options.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own.
-    pub(crate) spawned: bool,
+    /// What is noted for those who judge the run.
+    pub(crate) record: RunRecord,
     pub(crate) stuck: Option<Stuck>,
 }
 
@@ -183,19 +182,12 @@ impl Inline {
 }
 
 impl State {
-    pub(crate) fn new(
-        chooser: Chooser,
-        weather: Weather,
-        timeline: Timeline,
-        seed: u64,
-        max_steps: u64,
-    ) -> Self {
+    pub(crate) fn new(chooser: Chooser, mode: Mode, timeline: Timeline, seed: u64, max_steps: u64) -> Self {
         Self {
             chooser,
             inputs: Inputs::default(),
-            weather,
-            calm: false,
-            told_of_failures: None,
+            mode,
+            faults_suspended: false,
             delays: false,
             deploys: false,
             clock: VirtualClock::default(),
@@ -204,7 +196,6 @@ impl State {
             kinds: Vec::new(),
             usage: Usage::default(),
             connections: Connections::default(),
-            hygiene: BTreeSet::new(),
             inline: None,
             heads: Vec::new(),
             fetches: 0,
@@ -215,13 +206,12 @@ impl State {
             steps_taken: None,
             seed,
             draws: BTreeMap::new(),
+            generated: Generated::default(),
+            script: None,
             steps: 0,
             // Every choice is a step, so that no choice is past what a deviation can name.
             max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
-            crash_points: 0,
-            overlapped: false,
-            crowded: false,
-            spawned: false,
+            record: RunRecord::default(),
             stuck: None,
         }
     }
@@ -237,9 +227,54 @@ impl State {
         self.stuck.is_none()
     }
 
+    /// Who runs now.
+    #[inline]
+    pub(crate) fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// Runs `code` in the name of `actor`, however it ends.
+    pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
+        struct Former<'s>(&'s mut State, Actor);
+        impl Drop for Former<'_> {
+            fn drop(&mut self) {
+                self.0.actor = self.1;
+            }
+        }
+        let former = std::mem::replace(&mut self.actor, actor);
+        let former = Former(self, former);
+        code(former.0)
+    }
+
+    /// Has everything done in the name of `actor`, whom no executor polls.
+    #[cfg(test)]
+    pub(crate) fn set_actor(&mut self, actor: Actor) {
+        (self.actor, self.task) = (actor, None);
+    }
+
+    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
+    pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
+        (self.actor, self.task) = (actor, Some((task, waker)));
+    }
+
+    /// The executor has polled a task.
+    pub(crate) fn end_poll(&mut self) {
+        (self.actor, self.task) = (Actor::Test, None);
+    }
+
+    /// The task of the executor that runs now.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        self.task.map(|(task, _)| task)
+    }
+
+    /// Whether the executor itself polls, and not somebody who has a waker of their own.
+    pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
+        self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
+    }
+
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
-        self.weather == Weather::Rough && !self.calm
+        self.mode == Mode::Explore && !self.faults_suspended
     }
 
     pub(crate) fn steps(&self) -> u64 {
@@ -255,7 +290,7 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.calm || self.weather != Weather::Rough || !self.step() {
+        if self.faults_suspended || self.mode != Mode::Explore || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
@@ -278,15 +313,21 @@ impl State {
         self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
     }
 
+    fn meet_crash_point(&mut self) {
+        if !self.faults_suspended {
+            self.record.note_crash_point();
+        }
+    }
+
     /// A crash point. True: the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
-        self.crash_points += u64::from(!self.calm);
+        self.meet_crash_point();
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point that is a wait, where deploys are explored.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
-        self.crash_points += u64::from(!self.calm);
+        self.meet_crash_point();
         Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
     }
 
@@ -312,12 +353,12 @@ impl State {
     /// The worker of a job died: the job comes back when its lease ends, or later.
     pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
         let Actor::Attempt { job, .. } = actor else { return };
-        let former = std::mem::replace(&mut self.actor, actor);
         let late = match delivery {
-            Delivery::AtLeastOnce => self.lateness(Site::Attempt, Point::Lease, None),
+            Delivery::AtLeastOnce => {
+                self.as_actor(actor, |state| state.lateness(Site::Attempt, Point::Lease, None))
+            }
             Delivery::AtMostOnce => Duration::ZERO,
         };
-        self.actor = former;
         let from = self.clock.now().saturating_add(late);
         self.queue.worker_died(job, delivery, from);
     }
@@ -328,7 +369,9 @@ impl State {
             return 0;
         }
         let label = Label { actor: Actor::Test, site: Site::Queue, point: Point::Pick };
-        self.crowded |= candidates > Deviation::MAX_OPTIONS;
+        if candidates > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
         self.chooser.choose(
             Kind::Schedule,
             label,
@@ -348,11 +391,13 @@ impl State {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
-        self.crowded |= candidates.len() > Deviation::MAX_OPTIONS;
+        if candidates.len() > Deviation::MAX_OPTIONS {
+            self.record.note_crowd();
+        }
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
         let taken = self.chooser.choose_task(label, candidates);
         if taken != 0 {
-            self.overlapped = true;
+            self.record.note_overlap();
             self.note_deviation(None, Some(candidates[taken]));
         }
         taken
@@ -368,7 +413,7 @@ impl State {
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
         if let Some(opened) = self.connections.in_transaction_since(self.actor) {
             if service.as_str() != STORE {
-                self.hygiene.insert(Hygiene::OutsideCall { service, operation, place, opened });
+                self.record.note_hygiene(Hygiene::OutsideCall { service, operation, place, opened });
             }
         }
     }
@@ -378,7 +423,7 @@ impl State {
     }
 
     /// Takes a job into the queue.
-    fn enqueue(&mut self, incoming: Incoming) -> (u32, JobId) {
+    fn push_job(&mut self, incoming: Incoming) -> (u32, JobId) {
         self.touch(Thing::Queue, true);
         let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
         let now = self.clock.now();
@@ -421,7 +466,7 @@ impl State {
     /// How often a job is tried again, and when.
     pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
         let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
-        let own = self.queue.job(job).trouble.as_ref().and_then(|trouble| trouble.max_retries);
+        let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
         policy.max_retries = own.or(policy.max_retries);
         policy
     }
@@ -443,7 +488,7 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
-        if self.weather == Weather::Fair {
+        if self.mode == Mode::Plain {
             self.steps = 0;
         }
     }
@@ -469,6 +514,14 @@ impl State {
     pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
         let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
         again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
+    /// The jobs that have drawn random numbers.
+    pub(crate) fn drawing(&self) -> impl Iterator<Item = u32> + '_ {
+        self.draws.keys().filter_map(|actor| match actor {
+            Actor::Attempt { job, .. } => Some(*job),
+            Actor::Test | Actor::Process(_) | Actor::Task(_) => None,
+        })
     }
 
     /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
@@ -517,6 +570,19 @@ pub(crate) enum Log {
     Shown(Arc<crate::system::timeline::Aside>),
 }
 
+/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
+#[must_use = "it lasts until it is dropped"]
+pub(crate) struct Acting {
+    shared: Arc<Shared>,
+    former: Actor,
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.shared.state().actor = self.former;
+    }
+}
+
 /// The executor is at work until this is dropped.
 pub(crate) struct AtWork(Arc<Shared>);
 
@@ -532,8 +598,8 @@ impl Shared {
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
-        let log = match state.weather {
-            Weather::Fair => Log::Passes,
+        let log = match state.mode {
+            Mode::Plain => Log::Passes,
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,
         };
@@ -564,6 +630,12 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Has everything done in the name of `actor`, until what this returns is dropped.
+    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
+        let former = std::mem::replace(&mut self.state().actor, actor);
+        Acting { shared: self.clone(), former }
     }
 
     /// The executor begins to run jobs.

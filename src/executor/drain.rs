@@ -72,9 +72,9 @@ impl Executor {
     /// Every ready job and the jobs they enqueue, in the order of production; the first error ends it.
     pub(crate) fn drain(&mut self, plan: Plan) -> Result<Drained, DrainError> {
         self.tally = Drained::default();
-        let calm = std::mem::replace(&mut self.shared.state().calm, true);
+        let were_suspended = std::mem::replace(&mut self.shared.state().faults_suspended, true);
         let drained = self.drain_calmly(plan);
-        self.shared.state().calm = calm;
+        self.shared.state().faults_suspended = were_suspended;
         drained.map(|()| self.tally)
     }
 

@@ -10,13 +10,14 @@ use crate::engine::steps::Thing;
 use crate::process::Process;
 use crate::search::choice::{Actor, Kind, Options, Point, Site};
 use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::system::script::GivesUp;
 use crate::system::timeline::What;
 
 impl Executor {
     /// An attempt has ended: the point between its end and the queue's hearing of it.
     pub(super) fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), JobFailure>) {
+        let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         let mut state = self.shared.state();
-        state.actor = Actor::Attempt { job, attempt };
         // Who hears of a failure is the user's code.
         state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
         if state.stuck.is_some() {
@@ -63,7 +64,6 @@ impl Executor {
             self.tally.succeeded += 1;
         }
         self.shared.end_inline(job);
-        self.shared.state().actor = Actor::Test;
     }
 
     /// An attempt has ended that had lost its lease: the queue has handed the job out again, and does not listen. Its
@@ -126,12 +126,12 @@ impl Executor {
     }
 
     fn decide(&mut self, job: u32, host: usize, decision: Decision, error: String) {
-        let (policy, failures, since, now, calm) = {
+        let (policy, failures, since, now, were_suspended) = {
             let state = self.shared.state();
             let failing = state.queue.job(job);
             let policy = state.retry_policy(job);
-            let since = failing.trouble.as_ref().and_then(|trouble| trouble.since).unwrap_or_default();
-            (policy, failing.failures() - 1, since, state.clock.now(), state.calm)
+            let since = failing.extras.as_ref().and_then(|extras| extras.since).unwrap_or_default();
+            (policy, failing.failures() - 1, since, state.clock.now(), state.faults_suspended)
         };
         let is_over = policy.is_exhausted(failures, now - since);
         match decision {
@@ -140,12 +140,12 @@ impl Executor {
                 self.tally.discarded += 1;
             }
             Decision::Kill => self.dies(job, host, error),
-            _ if calm => {
+            _ if were_suspended => {
                 self.over(job, JobState::Popped, error);
                 self.tally.failed += 1;
             }
             _ if policy.max_retries.is_none() => {
-                self.shared.state().queue.job_mut(job).trouble().deaths += 1;
+                self.shared.state().queue.job_mut(job).extras().deaths += 1;
                 self.over(job, JobState::Discarded, error);
                 self.tell_of_death(job, host);
                 self.tally.discarded += 1;
@@ -192,6 +192,37 @@ impl Executor {
         state.queue.give_up(job, as_what);
     }
 
+    /// The job gives up without having run: what an execution without it is like. Whoever hears of its end hears of it.
+    pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
+        let GivesUp { state: end, error, failures } = gives_up;
+        let attempt = self.shared.state().queue.job(job).attempts;
+        let acting = self.shared.acting(Actor::Attempt { job, attempt });
+        let (policy, is_over) = {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            state.queue.begins(job, now);
+            (0..failures).for_each(|_| state.queue.note_failure(job, now, error.to_string()));
+            let policy = state.retry_policy(job);
+            let is_over = policy.is_exhausted(failures.saturating_sub(1), Duration::ZERO);
+            (policy, is_over)
+        };
+        let error = error.into_string();
+        if end == JobState::Dead {
+            if is_over {
+                let view = JobView::from(self.shared.state().queue.job(job));
+                let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
+            }
+            self.dies(job, host, error);
+        } else if policy.max_retries.is_none() {
+            self.shared.state().queue.job_mut(job).extras().deaths += 1;
+            self.over(job, end, error);
+            self.tell_of_death(job, host);
+        } else {
+            self.over(job, end, error);
+        }
+        drop(acting);
+    }
+
     /// The job goes to the dead set, and the death handlers hear of it.
     fn dies(&mut self, job: u32, host: usize, error: String) {
         {
@@ -207,17 +238,17 @@ impl Executor {
     /// The job could not be run at all: it goes to the dead set with the reason.
     pub(super) fn cannot_run(&mut self, job: u32, host: Option<usize>, reason: String) {
         self.shared.barrier();
+        let _acting = self.shared.acting(Actor::Test);
         {
             let mut state = self.shared.state();
             let now = state.clock.now();
             state.queue.bury_unrun(job, now, reason);
-            state.actor = Actor::Test;
         }
         self.tally.dead += 1;
         match host.or_else(|| self.hosts.iter().position(|host| host.living.is_some())) {
             Some(host) => self.tell_of_death(job, host),
             // There is nobody to tell.
-            None => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+            None => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
         }
         self.shared.end_inline(job);
     }
@@ -225,12 +256,12 @@ impl Executor {
     fn tell_of_death(&mut self, job: u32, host: usize) {
         let view = JobView::from(self.shared.state().queue.job(job));
         match self.tell(host, |process| process.tell_of_death(&view)) {
-            Told::Heard(()) => self.shared.state().queue.job_mut(job).trouble().deaths_told += 1,
+            Told::Heard(()) => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
             Told::Panicked(text) => {
                 let mut state = self.shared.state();
-                let trouble = state.queue.job_mut(job).trouble();
-                let error = trouble.error.take().unwrap_or_default();
-                trouble.error = Some(format!("{error}; a death handler panicked: {text}"));
+                let extras = state.queue.job_mut(job).extras();
+                let error = extras.error.take().unwrap_or_default();
+                extras.error = Some(format!("{error}; a death handler panicked: {text}"));
             }
             // The job is dead already, and this process with it.
             Told::Died => self.take_apart(host, None),
@@ -243,7 +274,7 @@ impl Executor {
         let Some((life, process)) = &host.living else { return Told::Died };
         let now = self.shared.state().clock.now();
         let told = catch_unwind(AssertUnwindSafe(|| {
-            host.context.within(now, life, || life::live(life, || code(process)))
+            host.context.within(now, life, || life::run_as(life, || code(process)))
         }));
         match told {
             _ if life.is_dead() => Told::Died,

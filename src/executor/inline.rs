@@ -34,13 +34,13 @@ impl Executor {
 
     /// Runs a job that the test body has enqueued, to its end.
     pub(crate) fn perform_inline(&mut self, job: u32) -> Result<(), DrainError> {
-        let calm = {
+        let were_suspended = {
             let mut state = self.shared.state();
             state.inline.get_or_insert_default().begins.push_back(job);
-            std::mem::replace(&mut state.calm, true)
+            std::mem::replace(&mut state.faults_suspended, true)
         };
         let finished = self.finish_running();
-        self.shared.state().calm = calm;
+        self.shared.state().faults_suspended = were_suspended;
         finished?;
         failure_of(&self.shared.state(), job)
     }

@@ -31,9 +31,9 @@ impl Executor {
             let host = asked.host();
             let Some((life, _)) = &self.hosts[host].living else { continue };
             let life = life.clone();
-            self.shared.state().actor = asked.by().unwrap_or_else(|| self.caller(host));
-            life::live(&life, || asked.serve());
-            self.shared.state().actor = Actor::Test;
+            let acting = self.shared.acting(asked.by().unwrap_or_else(|| self.caller(host)));
+            life::run_as(&life, || asked.serve());
+            drop(acting);
             served = true;
             if life.is_dead() {
                 self.take_apart(host, None);

@@ -36,7 +36,7 @@ use std::time::Duration;
 use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Shared, Stuck, Weather};
+use crate::engine::state::{Mode, Shared, Stuck};
 use crate::engine::steps::Thing;
 use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
@@ -155,24 +155,24 @@ impl Executor {
         host.last_begun = None;
         let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
         let process = Process::new(life.clone());
-        let calm;
+        let were_suspended;
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
             state.note(|| What::Booted { process });
-            state.actor = Actor::Process(host.name);
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            calm = std::mem::replace(&mut state.calm, true);
+            were_suspended = std::mem::replace(&mut state.faults_suspended, true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
+        let acting = self.shared.acting(Actor::Process(host.name));
         let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::live(&life, || life.blocked(|| boot(&process))))
+            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
         }));
+        drop(acting);
         {
             let mut state = self.shared.state();
-            state.actor = Actor::Test;
-            state.calm = calm;
+            state.faults_suspended = were_suspended;
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -315,13 +315,9 @@ impl Executor {
     ) -> Option<R> {
         let host = &mut self.hosts[index];
         let life = host.living.as_ref().map(|(life, _)| life.clone())?;
-        let now = {
-            let mut state = self.shared.state();
-            state.actor = Actor::Process(host.name);
-            state.clock.now()
-        };
-        let result = life::risk(&life, || code(&mut host.context, now, &self.shared));
-        self.shared.state().actor = Actor::Test;
+        let _acting = self.shared.acting(Actor::Process(host.name));
+        let now = self.shared.state().clock.now();
+        let result = life::run_as_crashable(&life, || code(&mut host.context, now, &self.shared));
         Some(result)
     }
 
@@ -335,20 +331,25 @@ impl Executor {
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
-            state.actor = Actor::Attempt { job, attempt };
-            state.overlapped |= self.attempts().next().is_some();
+            let now = state.clock.now();
+            state.as_actor(Actor::Attempt { job, attempt }, |state| state.queue.begins(job, now));
+            if self.attempts().next().is_some() {
+                state.record.note_overlap();
+            }
             let process = self.hosts[host].name;
-            state.note(|| What::Started { kind, payload: payload.to_string(), process });
+            let started = || What::Started { kind, payload: payload.to_string(), process };
+            state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
+        let acting = self.shared.acting(Actor::Attempt { job, attempt });
         self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
-            life::live(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
+            life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
         state.queue.job_mut(job).payload = payload;
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
-                let actor = state.actor;
+                let actor = state.actor();
                 state.timeline.called_from(actor, place, Site::Attempt);
                 future
             }
@@ -358,12 +359,14 @@ impl Executor {
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
                 state.note(|| What::Failed { error: error.clone(), retry_at: None });
                 drop(state);
+                drop(acting);
                 self.cannot_run(job, Some(host), error);
                 return;
             }
             Ok(None) => unreachable!("a job is given to a process that handles it"),
             Err(panic) => {
                 drop(state);
+                drop(acting);
                 let failure = JobFailure::of_panic(panics::text(&*panic));
                 self.ended(job, attempt, &life, Err(failure));
                 return;
@@ -379,6 +382,7 @@ impl Executor {
         } else {
             self.run(id);
         }
+        drop(acting);
     }
 
     /// Polls a task as long as it goes on by itself.
@@ -399,15 +403,14 @@ impl Executor {
                 if !self.resuming && !state.step() {
                     break None;
                 }
-                state.actor = task.actor();
-                state.task = Some((task.id, task.waker.data().addr()));
+                state.begin_poll(task.actor(), task.id, task.waker.data().addr());
                 state.clock.now()
             };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
-            let polled = context.within(now, &life, || life::risk(&life, go_on));
+            let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // What looks on is the test's.
             task.rest(&mut self.shared.state());
             for check in &self.always {
@@ -438,16 +441,15 @@ impl Executor {
         match (ended, task.work) {
             (None, _) => self.tasks[slot] = Some(task),
             (Some(result), Work::Attempt { job, attempt }) => {
-                life::live(&life, || drop_quietly(task.future));
+                life::run_as(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
                 self.ended(job, attempt, &life, result);
             }
             (Some(result), Work::Spawned(_)) => {
-                life::live(&life, || drop_quietly(task.future));
+                life::run_as(&life, || drop_quietly(task.future));
                 self.spawned_ended(&life, result);
             }
         }
-        self.shared.state().actor = Actor::Test;
     }
 
     /// Takes a slot of a process, or gives it back.
@@ -488,7 +490,7 @@ impl Executor {
         }
         life.set_falling(true);
         let host = &mut self.hosts[index];
-        life::live(&life, || {
+        life::run_as(&life, || {
             host.context.within(now, &life, || {
                 tasks.into_iter().for_each(drop_quietly);
                 drop_quietly(process);
@@ -630,7 +632,7 @@ impl Executor {
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
     /// exploration of a run ends with it.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
-        if self.shared.state().weather != Weather::Fair {
+        if self.shared.state().mode != Mode::Plain {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
@@ -644,7 +646,7 @@ impl Executor {
                 state.queue.give_up(job, JobState::Popped);
                 drop(state);
                 match life {
-                    Some(life) => life::live(&life, || drop_quietly(task.future)),
+                    Some(life) => life::run_as(&life, || drop_quietly(task.future)),
                     None => drop_quietly(task.future),
                 }
             }
@@ -652,7 +654,7 @@ impl Executor {
         let mut state = self.shared.state();
         state.stuck = None;
         state.job_ended();
-        state.actor = Actor::Test;
+        state.end_poll();
         stuck
     }
 

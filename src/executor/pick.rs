@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Executor, Host};
 use crate::engine::life::Life;
-use crate::engine::state::{State, Weather};
+use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
@@ -73,8 +73,8 @@ impl Executor {
 
     /// Starts an attempt, if a job is ready and a slot free.
     pub(super) fn take_job(&mut self) -> bool {
-        let weather = self.shared.state().weather;
-        if matches!(weather, Weather::Serial | Weather::Isolated) {
+        let mode = self.shared.state().mode;
+        if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
         let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
@@ -85,7 +85,7 @@ impl Executor {
 
     /// One at a time: any waiting job may come next, a scheduled one when its time has come.
     fn take_in_any_order(&mut self) -> bool {
-        let (job, due) = {
+        let (job, due, gives_up) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
             let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
@@ -97,16 +97,29 @@ impl Executor {
                 drop(state);
                 return self.bury_unhandled();
             }
-            let (due, job) = waiting[state.pick(waiting.len())];
+            let (taken, gives_up) = match state.script.take() {
+                None => (state.pick(waiting.len()), None),
+                Some(mut script) => {
+                    let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
+                    let picked = script.pick(state.queue.jobs(), &state.generated, &candidates);
+                    state.script = Some(script);
+                    picked
+                }
+            };
+            let (due, job) = waiting[taken];
             state.queue.take(job);
-            (job, due)
+            (job, due, gives_up)
         };
         self.shared.advance(due);
         let host = {
             let state = self.shared.state();
             self.host_for(&state, state.queue.job(job).kind).expect("a host was there a moment ago")
         };
-        let isolated = self.shared.state().weather == Weather::Isolated;
+        if let Some(gives_up) = gives_up {
+            self.gives_up_unrun(job, host, gives_up);
+            return true;
+        }
+        let isolated = self.shared.state().mode == Mode::IsolatedBaseline;
         let former = self.hosts[host].last_begun.filter(|former| *former != job);
         if isolated && former.is_some() && !self.hosts[host].context.has_tasks() {
             self.reboot(host);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Executor, Host, drop_quietly};
 use crate::engine::life;
+use crate::search::choice::Actor;
 use crate::system::timeline::What;
 
 /// Whether a process is to stop.
@@ -144,27 +145,22 @@ impl Executor {
             for task in tasks.iter().rev() {
                 let held = task.job().filter(|&(job, attempt)| state.queue.is_held_by(job, attempt));
                 let Some((job, _)) = held else { continue };
-                state.actor = task.actor();
-                state.note(|| What::Interrupted);
+                state.as_actor(task.actor(), |state| state.note(|| What::Interrupted));
                 state.queue.put_back_first(job, now);
             }
             now
         };
         for task in tasks {
-            self.shared.state().actor = task.actor();
+            let _acting = self.shared.acting(task.actor());
             let job = task.job();
             let host = &mut self.hosts[index];
             let dropped =
-                || host.context.within(now, &life, || life::live(&life, || drop_quietly(task.future)));
+                || host.context.within(now, &life, || life::run_as(&life, || drop_quietly(task.future)));
             let _ = catch_unwind(AssertUnwindSafe(dropped));
             job.into_iter().for_each(|(job, _)| self.shared.end_inline(job));
         }
         let name = self.hosts[index].name;
-        {
-            let mut state = self.shared.state();
-            state.actor = crate::search::choice::Actor::Test;
-            state.note(|| What::Stopped { process: name });
-        }
+        self.shared.state().as_actor(Actor::Test, |state| state.note(|| What::Stopped { process: name }));
         life.die();
         self.take_apart(index, None);
         let stays = self.hosts[index].stays_down();

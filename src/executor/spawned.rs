@@ -16,7 +16,7 @@ impl Executor {
     /// Takes in a task of a process that has just booted.
     pub(super) fn spawn(&mut self, host: usize, name: Name, future: Attempt) {
         let id = self.add_task(host, Work::Spawned(name), future);
-        self.shared.state().spawned = true;
+        self.shared.state().record.note_spawned();
         self.shared.woken.push(id);
     }
 

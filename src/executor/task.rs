@@ -71,7 +71,7 @@ impl Task {
 
     /// It was polled.
     pub(super) fn rest(&mut self, state: &mut State) {
-        (state.task, state.actor) = (None, Actor::Test);
+        state.end_poll();
         let called = state.timeline.last_call(self.actor());
         self.last = called.map(|(place, _)| place).or(self.last);
     }

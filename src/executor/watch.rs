@@ -157,7 +157,7 @@ fn digest(
     }
     // What is wrong with a run already is no matter of what comes, but its verdict is.
     state.ledger.reused.len().hash(&mut hasher);
-    state.hygiene.hash(&mut hasher);
+    state.record.hygiene().hash(&mut hasher);
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     state.fetches.hash(&mut hasher);

@@ -13,7 +13,7 @@ use super::Door;
 use super::exchange::{Exchange, Phase};
 use super::sockets::converse;
 use super::stream::{Socket, Stream};
-use crate::engine::state::{Shared, State, Weather};
+use crate::engine::state::{Mode, Shared, State};
 use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
 use crate::system::service::payments::Charge;
@@ -25,7 +25,7 @@ impl Socket for Mock {
 
 /// The test's own door, behind which whoever asks is answered at once.
 fn door() -> (Arc<Door>, Arc<Exchange>, Arc<Shared>) {
-    let state = State::new(Chooser::new(Plan::ordinary()), Weather::Fair, Timeline::default(), 0, 1_000);
+    let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
     let shared = Shared::new(state);
     let exchange = Arc::new(Exchange::new(shared.woken.clone()));
     let door = Door {

@@ -209,7 +209,7 @@ impl Exchange {
                     self.moved();
                 }
                 Served::Later(takes, finish) => {
-                    let by = by.or_else(|| Some(door.link.shared().state().actor));
+                    let by = by.or_else(|| Some(door.link.shared().state().actor()));
                     self.delay(Waiting { door, ticket, by, step: Step::Finish(finish) }, takes);
                 }
             },
@@ -243,7 +243,7 @@ impl Exchange {
             },
         };
         let fate = match door.link.life_shared() {
-            Some(life) => life::live(life, served),
+            Some(life) => life::run_as(life, served),
             None => served(),
         };
         self.answer(ticket, fate);

@@ -124,7 +124,7 @@ impl Door {
     /// Where a call is shown: where its attempt was last seen, since a request does not tell.
     fn place_of_call(&self) -> Place {
         let state = self.link.shared().state();
-        state.timeline.last_call(state.actor).map_or(self.place, |(place, _)| place)
+        state.timeline.last_call(state.actor()).map_or(self.place, |(place, _)| place)
     }
 
     /// Whether the process outlives the end of a call that nobody hears of.

@@ -17,7 +17,7 @@ use crate::system::service::email::{self, Email, Sent};
 use crate::system::service::error_catcher::{Noted, Notification};
 use crate::system::service::fulfillment::{Shipment, Shipped};
 use crate::system::service::payments::{self, Charge, Charged};
-use crate::system::service::{Behave, Broken, Channel, Directory, Manner, Service, ServiceError};
+use crate::system::service::{Behave, Broken, CallOptions, Channel, Directory, Service, ServiceError};
 
 /// How long a throttled caller is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -198,12 +198,12 @@ impl Asked<'_> {
         if let (true, Some(behave)) = (client.is_given(), behave) {
             return self.given(client, request, behave).delayed(self.wants.slow);
         }
-        let manner = Manner { channel: Channel::Line, behave };
+        let manner = CallOptions { channel: Channel::Line, behave };
         let Some(carried) = client.carry(request, place, manner) else { return Served::Now(Fate::Reset) };
         let breaks = carried.breaks();
         let takes = carried.takes();
         let finish = move || {
-            let Some(result) = carried.arrive(place) else { return Fate::Reset };
+            let Some(result) = carried.arrive() else { return Fate::Reset };
             let answer = match result {
                 Ok(reply) => Answer::json(status(&reply), &reply),
                 Err(error) => refusal(&error, crash),
@@ -235,8 +235,8 @@ impl Asked<'_> {
             return Served::answer(throttled("too many requests"));
         }
         if lock(client.door()).service.operation(&request).done_before_crash {
-            let carried = client.carry(request, self.door.place_of_call(), Manner::default());
-            carried.map(|carried| carried.arrive(self.door.place_of_call()));
+            let carried = client.carry(request, self.door.place_of_call(), CallOptions::default());
+            carried.map(|carried| carried.arrive());
         }
         let status = self.wants.crash.unwrap_or(503);
         Served::answer(Answer::error(status, "the service has crashed, as it was asked to"))

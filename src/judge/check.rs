@@ -9,6 +9,7 @@ mod hygiene;
 mod inputs;
 mod isolation;
 mod kept;
+mod orders;
 mod progress;
 mod reference;
 mod replay;
@@ -32,24 +33,21 @@ pub(crate) use self::surroundings::{package, say};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use self::inputs::Wanted;
+use self::orders::Serial;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
-use crate::engine::state::Weather;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{LineMap, Report, Samples, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::search::choice::{self, Plan};
-use crate::search::explore::{Bounds, Exhaustive, Share};
+use crate::search::explore::Share;
 use crate::search::input::Assignment;
 use crate::{World, engine::panics};
-
-/// Orders of jobs that are tried before an outcome is called that of none.
-const MOST_ORDERS: u64 = 1_000;
 
 /// Explores a test body with the default settings, and panics with the report unless it is retry-proof.
 ///
@@ -76,10 +74,9 @@ struct Basis<'b> {
     reference: Reference,
     /// What is wrong with the reference run, beside that of other inputs.
     ignored: Option<Finding>,
-    /// The outcomes of the orders of the jobs, once they are asked for.
-    orders: OnceLock<Orders>,
-    /// Whether the reference run ended as no order of its jobs does, once that was looked at.
-    torn: OnceLock<bool>,
+    /// The outcomes of the orders of the jobs, as far as they were asked for.
+    serial: Serial,
+    limits: Limits,
 }
 
 /// An exploration under way, or the part of it that one thread has.
@@ -106,17 +103,6 @@ impl<'b> Basis<'b> {
         part.enter(self.number);
         part
     }
-}
-
-/// What comes of the jobs when they run one at a time.
-#[derive(Default)]
-struct Orders {
-    /// Whether some order ends as the reference run does.
-    like_reference: bool,
-    /// The outcomes of those that do not, each once.
-    others: Vec<Outcome>,
-    /// There are more of them than were run.
-    cut: bool,
 }
 
 /// Why an exploration ends before it has run everything.
@@ -275,12 +261,12 @@ impl<'b> Exploration<'b> {
             return report;
         }
         let settings = self.basis.settings;
-        let limits = Limits::new(settings.max_runs, settings.max_time);
-        let mut halt = self.run_cases(&limits).err();
+        let limits = &self.basis.limits;
+        let mut halt = self.run_cases(limits).err();
         let exhausted = halt.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
-                true => halt = halt.or(self.sample(&limits).err()),
+                true => halt = halt.or(self.sample(limits).err()),
                 false => self.notes.push(words::NOT_SAMPLED.to_owned()),
             }
         }
@@ -302,91 +288,16 @@ impl<'b> Exploration<'b> {
             let reason = words::poisoned(reason);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
         }
+        if let (None, Some(tried)) = (&halt, self.tally.undecided) {
+            let reason = words::undecided(self.tally.undecided_runs, tried);
+            return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
+        }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
                 self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least)
             }
             None => self.finish(Verdict::RetryProof, None, true, at_least),
         }
-    }
-
-    fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
-        let mut findings = self.findings_of_run(outcome);
-        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
-        findings
-    }
-
-    fn findings_of_run(&mut self, outcome: &Outcome) -> Vec<Finding> {
-        let reference = &self.basis.reference.outcome;
-        let torn = self.is_torn();
-        if !torn {
-            if oracle::same(outcome, reference) {
-                return oracle::alone(outcome);
-            }
-            let findings = oracle::judge(outcome, std::iter::once(reference), outcome.overlapped);
-            if findings.is_empty() || matches!(outcome.end, End::Panicked(_)) {
-                return findings;
-            }
-            self.tally.by_orders = true;
-            if self.orders().others.is_empty() {
-                return findings;
-            }
-        }
-        let reference = Some(reference).filter(|_| !torn);
-        oracle::judge(outcome, reference.into_iter().chain(&self.orders().others), true)
-    }
-
-    fn is_torn(&self) -> bool {
-        self.basis.torn.get().copied().unwrap_or_default()
-    }
-
-    /// Jobs that ran at the same time may have torn each other's state even where nothing went wrong. Then the reference
-    /// run ended as no order of them does, and is nothing to compare with.
-    fn look_at_overlap(&mut self) {
-        let reference = &self.basis.reference.outcome;
-        if !reference.overlapped {
-            return;
-        }
-        self.tally.by_orders = true;
-        let orders = self.orders();
-        if orders.like_reference || orders.others.is_empty() {
-            return;
-        }
-        let torn = !oracle::judge(reference, orders.others.iter(), true).is_empty();
-        self.basis.torn.get_or_init(|| torn);
-    }
-
-    /// The first thread that asks for them runs them.
-    fn orders(&self) -> &'b Orders {
-        self.basis.orders.get_or_init(|| self.run_orders())
-    }
-
-    /// Runs the jobs one at a time, in every order.
-    fn run_orders(&self) -> Orders {
-        let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));
-        let mut orders = Orders::default();
-        let mut runs = 0;
-        while let Some(task) = explorer.next() {
-            if runs == MOST_ORDERS {
-                orders.cut = true;
-                break;
-            }
-            let course = Course { weather: Weather::Serial, ..Course::plain(task.plan) };
-            let ran = run(self.basis.body, course, &self.ground);
-            if !explorer.ran(&ran.record) {
-                break;
-            }
-            if task.judge {
-                runs += 1;
-                let like_reference = oracle::same(&ran.outcome, &self.basis.reference.outcome);
-                orders.like_reference |= like_reference;
-                let known = orders.others.iter().any(|outcome| oracle::same(&ran.outcome, outcome));
-                if !known && !like_reference && ran.outcome.end == End::Completed {
-                    orders.others.push(ran.outcome);
-                }
-            }
-        }
-        orders
     }
 
     /// A report right away, if one of the runs in which nothing goes wrong is nothing to compare with.
@@ -410,20 +321,9 @@ impl<'b> Exploration<'b> {
             self.tally.stuck = Some(Instance { case, plan, reason: reason.clone() });
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
-        let mut findings = oracle::alone(outcome);
-        let mut reason =
-            "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
-        if findings.is_empty() {
-            self.look_at_overlap();
-            if self.is_torn() {
-                findings = oracle::judge(outcome, self.orders().others.iter(), true);
-                reason = "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does.";
-            }
-        }
+        let findings = oracle::alone(outcome);
         if !findings.is_empty() {
-            self.tally.case = self.basis.number;
-            self.tally.sort(findings, &[], Plan::ordinary);
-            return Some(self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1));
+            return Some(self.reference_violates(findings, words::REFERENCE_VIOLATES));
         }
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
@@ -432,6 +332,10 @@ impl<'b> Exploration<'b> {
         let tests_nothing = |case: &Basis<'_>| nothing_tested(&case.reference.outcome).is_some();
         if let Some(reason) = nothing_tested(outcome).filter(|_| self.cases.iter().all(tests_nothing)) {
             return Some(self.finish(Verdict::NothingTested, Some(reason), false, 1));
+        }
+        self.look_at_overlap();
+        if let Some(findings) = self.torn() {
+            return Some(self.reference_violates(findings.to_vec(), words::REFERENCE_TORN));
         }
         if let Some(report) = self.report_of_leaks() {
             return Some(report);
@@ -442,6 +346,12 @@ impl<'b> Exploration<'b> {
             self.tally.sort(vec![ignored], &[], Plan::ordinary);
         }
         None
+    }
+
+    fn reference_violates(&mut self, findings: Vec<Finding>, reason: &str) -> Report {
+        self.tally.case = self.basis.number;
+        self.tally.sort(findings, &[], Plan::ordinary);
+        self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1)
     }
 
     /// Runs the reference run once more.

@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Shared, State, Stuck, TaskWaker, Weather};
+use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
-use crate::search::choice::{Choice, Chooser, Divergence, Fault, Name, Plan};
+use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
 use crate::system::effect::{Effect, Reuse};
+use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
 use crate::system::queue::LockKey;
+use crate::system::script::Script;
 use crate::system::timeline::{Event, Timeline};
 use crate::world::{Terms, World};
 
@@ -55,30 +57,30 @@ pub(crate) struct Outcome {
     pub(crate) effects: Vec<Effect>,
     /// What those were told that are there to be told of failures.
     pub(crate) told: Vec<Effect>,
-    /// The service that was there to be told, if there was one.
-    pub(crate) told_of_failures: Option<Name>,
     /// Requests that came to nothing because another one had borne their idempotency key.
     pub(crate) reused: Vec<Reuse>,
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
+    /// What was handed out that has no meaning of its own.
+    pub(crate) generated: Generated,
+    /// Jobs that have drawn random numbers.
+    pub(crate) drawing: BTreeSet<u32>,
+    /// Whether a job has waited for anything: until it was due, or before an effect.
+    pub(crate) waits: bool,
+    /// The attempts, tasks and processes in which something went wrong, other than that somebody else went first.
+    pub(crate) troubled: BTreeSet<Actor>,
     /// Locks that nobody will ever give back, and who holds them, in words.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What was done that is asking for trouble.
-    pub(crate) hygiene: BTreeSet<Hygiene>,
-    /// Crash points met by code under test.
-    pub(crate) crash_points: u64,
-    /// Whether attempts ran at the same time.
-    pub(crate) overlapped: bool,
-    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
-    pub(crate) crowded: bool,
-    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
-    pub(crate) spawned: bool,
+    /// What the run has noted of itself.
+    pub(crate) record: RunRecord,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
+    /// How many of them were more than that somebody else went first.
+    pub(crate) mishaps: usize,
     /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
     pub(crate) outage: bool,
 }
@@ -118,26 +120,30 @@ pub(crate) struct Ground {
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) plan: Plan,
-    pub(crate) weather: Weather,
+    pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
+    /// The order in which the jobs run, one at a time.
+    pub(crate) script: Option<Box<Script>>,
 }
 
 impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
-        Self { plan, weather: Weather::Rough, timeline: Timeline::default(), watch: Watch::default() }
+        let (timeline, watch) = (Timeline::default(), Watch::default());
+        Self { plan, mode: Mode::Explore, timeline, watch, script: None }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, weather, timeline, watch } = course;
+    let Course { plan, mode, timeline, watch, script } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
-    let mut state = State::new(chooser, weather, timeline, ground.seed, ground.max_steps);
+    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
     state.inputs = Inputs::new(ground.inputs.clone());
-    state.steps_taken = (ground.reduce && weather == Weather::Rough).then(Box::default);
+    state.script = script;
+    state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
     panics::during(Some(shared.clone()));
@@ -146,54 +152,54 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().calm = true;
+    shared.state().faults_suspended = true;
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
-    let (crash_points, overlapped, spawned) = (state.crash_points, state.overlapped, state.spawned);
-    let crowded = state.crowded;
+    let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
-    let told_of_failures = state.told_of_failures;
-    let (told, effects) = match told_of_failures.is_some() {
+    let (told, effects) = match run_record.told_of_failures().is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
     let reused = std::mem::take(&mut state.ledger.reused);
-    let mut hygiene = std::mem::take(&mut state.hygiene);
-    let too_few = state.connections.too_few();
-    hygiene.extend(too_few.map(|(process, slots, connections)| Hygiene::PoolTooSmall {
-        process,
-        slots,
-        connections,
-    }));
+    let generated = std::mem::take(&mut state.generated);
+    let drawing = state.drawing().collect();
+    let waits = waits(&effects, &jobs);
+    for (process, slots, connections) in state.connections.too_few() {
+        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
+    let mishaps = troubles.clone().count();
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
     let went_wrong = deviations.clone().count();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
+        mishaps,
         outage,
         end,
         effects,
         told,
-        told_of_failures,
         reused,
         state: observed,
         jobs,
+        generated,
+        drawing,
+        waits,
+        troubled,
         left_locks,
         terms,
         asked,
-        hygiene,
-        crash_points,
-        overlapped,
-        crowded,
-        spawned,
+        record: run_record,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
@@ -208,6 +214,15 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
             (End::Panicked(Panicked { message, place: None }), Vec::new())
         }
     }
+}
+
+/// Whether a job has waited until it was due, or before one of its effects.
+fn waits(effects: &[Effect], jobs: &[Job]) -> bool {
+    let waited = |effect: &Effect| match effect.by {
+        Actor::Attempt { job, .. } => effect.at > jobs[job as usize - 1].history.began_at,
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => false,
+    };
+    jobs.iter().any(|job| job.history.due > job.history.born_at) || effects.iter().any(waited)
 }
 
 /// Polls the body to its end.

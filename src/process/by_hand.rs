@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use tokio_test::task::{self, Spawn};
 
-use super::Process;
-use super::handler::Attempt;
+use super::{Attempt, Process};
 use crate::JobFailure;
 use crate::engine::life::{self, Life};
-use crate::engine::state::{Shared, State, Weather};
+use crate::engine::state::{Mode, Shared, State};
 use crate::search::choice::{Actor, Chooser, Plan};
 use crate::system::job::kind_of;
 use crate::system::service::payments::Charge;
@@ -35,7 +34,7 @@ fn begin(scenario: &str) -> ByHand {
             Plan::Wanted(scenario.wanted().to_vec())
         }
     };
-    let state = State::new(Chooser::new(plan), Weather::Rough, Timeline::default(), 0, 1_000);
+    let state = State::new(Chooser::new(plan), Mode::Explore, Timeline::default(), 0, 1_000);
     let shared = Shared::new(state);
     let life = Life::new(shared.clone(), "worker".into(), 0, 1);
     let process = Process::new(life.clone());
@@ -45,8 +44,8 @@ fn begin(scenario: &str) -> ByHand {
         clock.sleep(Duration::from_secs(1)).await;
         payments.charge(Charge::of_order(order, 700).key("l")).await.map(drop)
     });
-    shared.state().actor = Actor::Attempt { job: 1, attempt: 1 };
-    let begun = life::live(&life, || process.start(1, kind_of::<u32>(), "6"));
+    shared.state().set_actor(Actor::Attempt { job: 1, attempt: 1 });
+    let begun = life::run_as(&life, || process.start(1, kind_of::<u32>(), "6"));
     let attempt = task::spawn(begun.expect("there is a handler").0.expect("the payload decodes"));
     // What was met while it was begun is the first poll's.
     ByHand { shared, life, attempt, seen: 0 }
@@ -56,7 +55,7 @@ impl ByHand {
     /// Polls once. What came of it, and the points of the choices that were met. Whoever polls by hand is to a handle like
     /// code that blocks: when its process dies it unwinds.
     fn poll(&mut self) -> (Poll<Result<(), JobFailure>>, Vec<String>) {
-        let poll = AssertUnwindSafe(|| life::risk(&self.life, || self.attempt.poll()));
+        let poll = AssertUnwindSafe(|| life::run_as_crashable(&self.life, || self.attempt.poll()));
         let polled = catch_unwind(poll).unwrap_or_else(|payload| {
             assert!(payload.is::<life::Died>() && self.life.is_dead(), "a panic of the attempt's own");
             Poll::Pending

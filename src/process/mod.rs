@@ -1,53 +1,38 @@
 //! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
 
-mod blocking;
-mod bulk;
 #[cfg(test)]
 mod by_hand;
-mod calls;
-#[cfg(feature = "http")]
-mod carry;
-mod client;
-mod durable;
-mod enqueue;
-mod handler;
+#[cfg(test)]
+mod call_table;
+mod handlers;
 mod handles;
-mod iterable;
-mod hooks;
-mod link;
-mod ordered;
-mod outside;
-mod perform;
-mod queues;
-mod raw;
-mod service;
-mod settings;
-mod stop;
-mod store;
-mod unique;
 
-pub use bulk::EnqueueBulkFuture;
-pub use client::{Call, Client, TypedCall};
-pub use durable::Durable;
-pub use enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
-pub use handler::HandlerOptions;
-pub use handles::{Clock, EnqueueError, EnqueueFuture, JobQueue, Pause, Rng};
-pub use outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
-pub use raw::RawAttempt;
-pub use store::{Begin, Store, StoreCall, Transaction};
+pub use handlers::handler::HandlerOptions;
+pub use handlers::layers::{Perform, PerformFuture, PerformService, Retries};
+pub use handlers::raw::RawAttempt;
+pub use handles::bulk::EnqueueBulkFuture;
+pub use handles::client::{Call, Client, TypedCall};
+pub use handles::clock::{Clock, Pause};
+pub use handles::durable::Durable;
+pub use handles::enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
+pub use handles::outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
+pub use handles::pending::{EnqueueError, EnqueueFuture};
+pub use handles::queue::JobQueue;
+pub use handles::rng::Rng;
+pub use handles::stop::{StopSignal, Stopping};
+pub use handles::store::{Begin, Store, StoreCall, Transaction};
 
-pub use perform::{Perform, PerformFuture, PerformService, Retries};
+use handlers::blocking::Blocking;
+use handlers::{hooks, layers, queues};
+use handles::stop;
 
-pub use stop::{StopSignal, Stopping};
-
-use blocking::Blocking;
-
-pub(crate) use durable::Observed;
-pub(crate) use enqueue::{EnqueueLayers, Given, incoming};
-pub(crate) use handler::{Attempt, Registered};
-pub(crate) use link::Link;
-pub(crate) use queues::Order;
-pub(crate) use store::hang_up;
+pub(crate) use crate::engine::link::Link;
+pub(crate) use handlers::attempt::Attempt;
+pub(crate) use handlers::handler::Registered;
+pub(crate) use handlers::queues::Order;
+pub(crate) use handles::durable::Observed;
+pub(crate) use handles::enqueue::{EnqueueLayers, Given, incoming};
+pub(crate) use handles::store::hang_up;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -101,7 +86,7 @@ pub struct Process {
     hooks: RefCell<hooks::Hooks>,
     spawned: RefCell<Vec<(Name, Attempt)>>,
     threads: Slots,
-    layers: RefCell<perform::Layers>,
+    layers: RefCell<layers::Layers>,
     enqueue_layers: RefCell<EnqueueLayers>,
     /// Whether the queue was given out, with the layers that there were.
     gave_queue: Cell<bool>,

@@ -4,6 +4,8 @@
 pub(crate) mod clock;
 pub(crate) mod effect;
 pub(crate) mod job;
+pub(crate) mod generated;
+pub(crate) mod script;
 pub(crate) mod queue;
 pub(crate) mod timeline;
 pub mod service;

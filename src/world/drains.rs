@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::World;
-use crate::engine::state::Weather;
+use crate::engine::state::Mode;
 use crate::executor::{DrainError, Drained, Plan};
 use crate::system::job::kind_of;
 
@@ -217,7 +217,7 @@ impl World {
 
     /// An explored run is ended by the harness; nobody would end an ordinary test.
     fn stuck<T>(&self) -> Poll<T> {
-        if self.shared.state().weather != Weather::Fair {
+        if self.shared.state().mode != Mode::Plain {
             return Poll::Pending;
         }
         self.panic_stuck()

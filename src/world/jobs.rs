@@ -7,7 +7,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::World;
-use crate::engine::state::{Incoming, Intake};
+use crate::engine::state::{Enqueued, Incoming};
 use crate::process::{Enqueue, EnqueueError, EnqueueService, Given, incoming};
 use crate::search::choice::Name;
 use crate::system::job::{JobId, JobState, JobView, kind_of};
@@ -61,9 +61,9 @@ impl World {
                 ids.extend(batch.into_iter().map(|payload| self.send(kind, payload, Duration::ZERO)));
             } else {
                 for (payload, keys) in batch.into_iter().zip(keys) {
-                    let intake = state
-                        .take_in(Incoming { kind, payload, keys, ..Incoming::default() }, &mut |_| false);
-                    ids.push(taken_in(intake).1);
+                    let enqueued = state
+                        .enqueue(Incoming { kind, payload, keys, ..Incoming::default() }, &mut |_| false);
+                    ids.push(accepted(enqueued).1);
                 }
             }
         }
@@ -82,7 +82,7 @@ impl World {
     /// When its key is taken, and it is to be refused then.
     pub fn put(&self, request: Enqueue) -> JobId {
         let keys = self.shared.keys(request.kind, &request.payload);
-        self.take_in(incoming(request, keys))
+        self.enqueue_given(incoming(request, keys))
     }
 
     /// Puts a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, as
@@ -111,13 +111,13 @@ impl World {
 
     fn give(&self, (kind, payload, delay, context): Given) -> JobId {
         let keys = self.shared.keys(kind, &payload);
-        self.take_in(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
+        self.enqueue_given(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
     }
 
-    fn take_in(&self, incoming: Incoming) -> JobId {
+    fn enqueue_given(&self, incoming: Incoming) -> JobId {
         let (job, id, inline) = {
             let mut state = self.shared.state();
-            let (job, id) = taken_in(state.take_in(incoming, &mut |_| false));
+            let (job, id) = accepted(state.enqueue(incoming, &mut |_| false));
             (job, id, job != 0 && state.inline.is_some() && state.queue.job(job).state == JobState::Ready)
         };
         if inline {
@@ -203,12 +203,12 @@ impl World {
 }
 
 /// The number and id of what the test itself enqueued; the number is 0 for a job that is there already.
-fn taken_in(intake: Intake) -> (u32, JobId) {
-    match intake {
-        Intake::In(job, id) => (job, id),
-        Intake::Known(id) => (0, id),
-        Intake::Refused(taken) => panic!("{}", EnqueueError::Locked(taken)),
-        Intake::Died => unreachable!("the test does not die"),
+fn accepted(enqueued: Enqueued) -> (u32, JobId) {
+    match enqueued {
+        Enqueued::Accepted(job, id) => (job, id),
+        Enqueued::Duplicate(id) => (0, id),
+        Enqueued::Rejected(taken) => panic!("{}", EnqueueError::Locked(taken)),
+        Enqueued::Crashed => unreachable!("the test does not die"),
     }
 }
 

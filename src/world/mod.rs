@@ -81,6 +81,8 @@ pub(crate) struct Terms {
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Parts of observed states that are not compared: the name of the state, a path.
     pub(crate) ignored: Vec<(Name, crate::system::json_path::JsonPath)>,
+    /// Kinds of jobs that may give up when they have done a part of what they do.
+    pub(crate) half_way: Vec<&'static str>,
     /// Whether what is asking for trouble is a violation.
     pub(crate) warnings_denied: bool,
 }
@@ -230,6 +232,14 @@ impl World {
     /// States a guarantee for an effect, `service.operation` or all those of a `service`. Exactly once unless told.
     pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) {
         self.terms.borrow_mut().allowed.push((effect.into(), guarantee));
+    }
+
+    /// Lets a job of this kind give up half-way: when it ends dead or discarded, some of what it does may have happened and
+    /// some not. By default it must be all or nothing.
+    ///
+    /// Only the effects and the state of that job are excused, and only if it gives up.
+    pub fn may_stop_half_way<J: 'static>(&self) {
+        self.terms.borrow_mut().half_way.push(crate::system::job::kind_of::<J>());
     }
 
     /// Makes a violation of what is a warning otherwise ([`Report::warnings`](crate::Report::warnings)): a call to the

@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::engine::runtime::Pool;
-use crate::engine::state::{Inline, Shared, State, Weather};
+use crate::engine::state::{Inline, Mode, Shared, State};
 use crate::executor::watch::Watch;
 use crate::search::choice::Chooser;
 use crate::system::timeline::Timeline;
@@ -30,7 +30,7 @@ impl World {
     /// assert_eq!(world.email().records().len(), 1);
     /// ```
     pub fn fake() -> Self {
-        let state = State::new(Chooser::idle(), Weather::Fair, Timeline::default(), 0, MOST_STEPS);
+        let state = State::new(Chooser::idle(), Mode::Plain, Timeline::default(), 0, MOST_STEPS);
         Self::new(Shared::new(state), Pool::default(), Watch::default())
     }
 
@@ -61,7 +61,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-        self.shared.state().calm = true;
+        self.shared.state().faults_suspended = true;
         self.enqueue_layers.get_mut().let_go();
         if let Ok(mut executor) = self.executor.try_borrow_mut() {
             executor.shut_down();

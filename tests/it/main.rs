@@ -8,6 +8,7 @@ mod checks;
 mod executor;
 #[cfg(feature = "tokio")]
 mod in_tokio;
+mod judge;
 mod lines;
 #[cfg(feature = "tokio")]
 mod outside;

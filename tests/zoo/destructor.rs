@@ -3,8 +3,9 @@
 use retryproof::service::fulfillment::{Shipment, Shipped};
 use retryproof::service::payments::Charge;
 use retryproof::service::{Cx, Function, Keys, function};
-use retryproof::{Client, Explore, Oracle, Report, Store, World};
+use retryproof::{Client, Explore, Oracle, Outside, Report, Store, World};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
 
 use crate::{Done, Family, S, bad, because, good};
 
@@ -18,6 +19,12 @@ pub(crate) fn family() -> Family {
         because(Oracle::Guarantee, never, crash, "payments.charge("),
         because(Oracle::Reference, left, crash, "payments.charge("),
     ];
+    let dies = "job#1.1/db.lock:happened=crash";
+    let taken = [
+        because(Oracle::Accounted, dead, dies, "db.call("),
+        because(Oracle::Guarantee, never, dies, "db.call("),
+        because(Oracle::Reference, "the state `lock` ended otherwise than expected, at $", dies, "db.call("),
+    ];
     let unpaid = "bank.refund never happened, expected once";
     let swallowed =
         [because(Oracle::Guarantee, unpaid, "job#1.1/bank.refund:call=unavailable", "refund_blocking")];
@@ -26,6 +33,8 @@ pub(crate) fn family() -> Family {
         [
             bad("it unlocks", locked, |explore| exclusively(explore, false)),
             good("the lock expires", |explore| exclusively(explore, true)),
+            bad("it unlocks in a database", taken, |explore| exclusively_outside(explore, false)),
+            good("the lock there knows its owner", |explore| exclusively_outside(explore, true)),
             bad("it refunds", swallowed, |explore| refunding(explore, false)),
             good("the refund is a job", |explore| refunding(explore, true)),
         ],
@@ -51,6 +60,49 @@ fn exclusively(explore: &Explore, expires: bool) -> Report {
                     return Err("somebody else is at it".into());
                 }
                 let _locked = Locked(store.clone());
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                Ok(())
+            })
+            .max_retries(3);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+/// Who has a lock that lies in a database of the user's own.
+type Holder = Arc<Mutex<Option<u32>>>;
+
+/// Gives it back in its destructor. The call states no failure: when the process dies nothing comes of it.
+struct LockedOutside {
+    db: Outside,
+    holder: Holder,
+}
+
+impl Drop for LockedOutside {
+    fn drop(&mut self) {
+        self.db.call_blocking("unlock", || *self.holder.lock().unwrap() = None).run();
+    }
+}
+
+fn exclusively_outside(explore: &Explore, knows_its_owner: bool) -> Report {
+    explore.run(async move |world: &World| {
+        let holder = Holder::default();
+        let seen = holder.clone();
+        world.observe("lock", move || *seen.lock().unwrap());
+        world.process("worker", move |p| {
+            let (db, payments, holder) = (p.outside("db"), p.payments(), holder.clone());
+            p.handle(async move |order: u32| -> Done {
+                let lock = async {
+                    let mut holder = holder.lock().unwrap();
+                    let is_to_be_had = holder.is_none() || knows_its_owner && *holder == Some(order);
+                    *holder = holder.or(Some(order));
+                    is_to_be_had
+                };
+                if !db.call("lock", lock).await {
+                    return Err("somebody else is at it".into());
+                }
+                let _locked = LockedOutside { db: db.clone(), holder: holder.clone() };
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
                 Ok(())
             })

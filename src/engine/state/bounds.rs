@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{State, Weather};
+use super::{Mode, State};
 use crate::system::job::short_kind;
 
 /// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
@@ -19,7 +19,7 @@ const MOST_PUT_BACK: u32 = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stuck {
-    /// More happened than a run may hold.
+    /// JobOverrides happened than a run may hold.
     #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
     StepLimit {
         /// How many.
@@ -65,6 +65,18 @@ pub enum Stuck {
         /// Who waits, and where it called last.
         waiting: Vec<String>,
     },
+    /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
+    #[error(
+        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+    )]
+    Unanswerable {
+        /// Whose destructor.
+        who: String,
+        /// `db.unlock`
+        call: String,
+        /// Where it is called.
+        place: String,
+    },
     /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Locked {
@@ -82,7 +94,7 @@ impl State {
             return;
         }
         let size = self.queue.count_in_family(job);
-        let most = if self.weather == Weather::Fair { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
+        let most = if self.mode == Mode::Plain { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
         if depth < LONGEST_CHAIN && size <= most {
             return;
         }
@@ -98,7 +110,7 @@ impl State {
         let now = self.clock.now();
         self.queue.put_back(job, now, due);
         let put_back = self.queue.job(job);
-        let times = put_back.trouble.as_ref().map_or(0, |trouble| trouble.interruptions);
+        let times = put_back.extras.as_ref().map_or(0, |extras| extras.interruptions);
         if times >= MOST_PUT_BACK && self.stuck.is_none() {
             let kind = short_kind(put_back.kind).to_owned();
             self.stuck = Some(Stuck::PutBack { job, kind, times, why: why() });

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::{Shared, State};
 use crate::engine::steps::Thing;
 use crate::search::choice::Actor;
-use crate::system::job::{Conflict, JobError, JobId, JobState, KeyOf, LockKind, LockTaken, More, Unique};
+use crate::system::job::{
+    Conflict, JobError, JobId, JobOverrides, JobState, KeyOf, LockKind, LockTaken, Unique,
+};
 use crate::system::queue::{Held, LockKey, Owner};
 use crate::system::timeline::{LockEvent, What};
 
@@ -38,22 +40,22 @@ pub(crate) struct Incoming {
     /// What it carries beside its payload, as JSON.
     pub(crate) context: Option<Box<str>>,
     /// What it has beside what its kind says.
-    pub(crate) more: Option<Box<More>>,
+    pub(crate) more: Option<Box<JobOverrides>>,
     /// Of the jobs with this name one runs at a time.
     pub(crate) serial: Option<Box<str>>,
 }
 
 /// What became of a job that was to come into the queue.
 #[derive(Debug)]
-pub(crate) enum Intake {
+pub(crate) enum Enqueued {
     /// It is there: its number and id.
-    In(u32, JobId),
+    Accepted(u32, JobId),
     /// It was dropped; the id of the one that was there already.
-    Known(JobId),
+    Duplicate(JobId),
     /// It was refused.
-    Refused(LockTaken),
+    Rejected(LockTaken),
     /// Whoever enqueued it died in between.
-    Died,
+    Crashed,
 }
 
 impl Shared {
@@ -75,36 +77,40 @@ impl Shared {
 impl State {
     /// Takes a job into the queue, if none of its kind came under its key, and its lock lets it. `dies` is asked between
     /// taking the lock and enqueuing.
-    pub(crate) fn take_in(
+    pub(crate) fn enqueue(
         &mut self,
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Intake {
+    ) -> Enqueued {
         // What is in it decides, too, where nothing is taken in.
         self.touch(Thing::Queue, true);
         let context = incoming.context.take();
-        let intake = self.take_in_once(incoming, dies);
-        if let (Some(context), &Intake::In(job, _)) = (context, &intake) {
-            self.queue.job_mut(job).trouble().context = Some(context);
+        let enqueued = self.enqueue_deduplicated(incoming, dies);
+        if let (Some(context), &Enqueued::Accepted(job, _)) = (context, &enqueued) {
+            self.queue.job_mut(job).extras().context = Some(context);
         }
-        intake
+        enqueued
     }
 
-    fn take_in_once(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
-        let Some(once) = incoming.keys.once.take() else { return self.past_lock(incoming, dies) };
+    fn enqueue_deduplicated(
+        &mut self,
+        mut incoming: Incoming,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Enqueued {
+        let Some(once) = incoming.keys.once.take() else { return self.enqueue_past_lock(incoming, dies) };
         let refused = self.refuses(incoming.kind, Some(&once));
         let key = (incoming.kind, once.key);
         if let Some(&(job, id)) = self.queue.keyed.get(&key) {
             let then = if once.refused { Conflict::Raise } else { Conflict::Drop };
             let event = LockEvent::Conflict { holder: format!("job#{job}"), then };
             self.note(|| What::Lock { key: key.1.into_string(), event });
-            return refused.map_or(Intake::Known(id), Intake::Refused);
+            return refused.map_or(Enqueued::Duplicate(id), Enqueued::Rejected);
         }
-        let intake = self.past_lock(incoming, dies);
-        if let Intake::In(job, id) = intake {
+        let enqueued = self.enqueue_past_lock(incoming, dies);
+        if let Enqueued::Accepted(job, id) = enqueued {
             self.queue.keyed.insert(key, (job, id));
         }
-        intake
+        enqueued
     }
 
     /// Why a job under this key is refused, if it is.
@@ -115,13 +121,17 @@ impl State {
         Some(LockTaken { kind: kind.to_owned(), key: key.to_string(), holder: format!("job#{job}") })
     }
 
-    fn past_lock(&mut self, mut incoming: Incoming, dies: &mut dyn FnMut(&mut State) -> bool) -> Intake {
+    fn enqueue_past_lock(
+        &mut self,
+        mut incoming: Incoming,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Enqueued {
         if let Some(more) = incoming.more.take() {
-            return self.take_in_raw(*more, incoming);
+            return self.enqueue_with_overrides(*more, incoming);
         }
         let kind = incoming.kind;
-        let Some(key) = incoming.keys.lock.take() else { return self.let_in(incoming) };
-        let Some(unique) = self.options(kind).unique else { return self.let_in(incoming) };
+        let Some(key) = incoming.keys.lock.take() else { return self.enqueue_unlocked(incoming) };
+        let Some(unique) = self.options(kind).unique else { return self.enqueue_unlocked(incoming) };
         let lock = LockKey { kind, to_run: false, key };
         let now = self.clock.now();
         let Some(held) = self.queue.locks.get(&lock, now) else {
@@ -136,25 +146,25 @@ impl State {
         if hands_over {
             // The lock stays its owner's until the new job is there to have it: who dies in between still has it.
             if dies(self) {
-                return Intake::Died;
+                return Enqueued::Crashed;
             }
             return self.enqueue_with(&unique, lock, incoming);
         }
         self.conflict(&unique, lock, held, incoming, dies)
     }
 
-    fn let_in(&mut self, incoming: Incoming) -> Intake {
-        let (job, id) = self.enqueue(incoming);
-        Intake::In(job, id)
+    fn enqueue_unlocked(&mut self, incoming: Incoming) -> Enqueued {
+        let (job, id) = self.push_job(incoming);
+        Enqueued::Accepted(job, id)
     }
 
     /// Enqueues a job that has a lock.
-    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: Incoming) -> Intake {
+    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: Incoming) -> Enqueued {
         let expires = self.expiry(unique, &incoming);
-        let (job, id) = self.enqueue(incoming);
+        let (job, id) = self.push_job(incoming);
         let held = Held { owner: Owner::Job(job), id: Some(id), expires };
         self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);
-        Intake::In(job, id)
+        Enqueued::Accepted(job, id)
     }
 
     /// A lock lives from when its job is due.
@@ -169,12 +179,12 @@ impl State {
         lock: LockKey,
         incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Intake {
+    ) -> Enqueued {
         let expires = self.expiry(unique, &incoming);
         self.queue.locks.put(lock.clone(), Held { owner: Owner::NeverCame, id: None, expires });
         self.note(|| What::Lock { key: lock.key.to_string(), event: LockEvent::Taken });
         if dies(self) {
-            return Intake::Died;
+            return Enqueued::Crashed;
         }
         self.enqueue_with(unique, lock, incoming)
     }
@@ -187,11 +197,11 @@ impl State {
         held: Held,
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Intake {
+    ) -> Enqueued {
         if held.owner == Owner::Missing {
-            let (job, id) = self.enqueue(incoming);
+            let (job, id) = self.push_job(incoming);
             self.bury_unowned(job, &lock);
-            return Intake::In(job, id);
+            return Enqueued::Accepted(job, id);
         }
         let then = unique.on_conflict;
         let taken = self.lock_taken(&lock, held);
@@ -201,14 +211,14 @@ impl State {
         });
         match then {
             Conflict::Drop => {
-                Intake::Known(held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)))
+                Enqueued::Duplicate(held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)))
             }
-            Conflict::Raise => Intake::Refused(taken),
+            Conflict::Raise => Enqueued::Rejected(taken),
             Conflict::Reject => {
-                let (job, id) = self.enqueue(incoming);
+                let (job, id) = self.push_job(incoming);
                 let now = self.clock.now();
                 self.queue.reject(job, now, taken.to_string());
-                Intake::In(job, id)
+                Enqueued::Accepted(job, id)
             }
             Conflict::Replace => {
                 if let Owner::Job(former) = held.owner {
@@ -222,9 +232,9 @@ impl State {
             Conflict::Reschedule(wait) => {
                 // It waits in the queue, where it takes no slot.
                 incoming.delay = incoming.delay.max(wait);
-                let (job, id) = self.enqueue(incoming);
+                let (job, id) = self.push_job(incoming);
                 self.queue.locks.lacks(job);
-                Intake::In(job, id)
+                Enqueued::Accepted(job, id)
             }
         }
     }
@@ -237,7 +247,7 @@ impl State {
         self.queue.give_up(job, JobState::Dead);
         self.queue.bury_unrun(job, now, error);
         // It never came to any process whose death handlers could hear of it.
-        self.queue.job_mut(job).trouble().deaths_told += 1;
+        self.queue.job_mut(job).extras().deaths_told += 1;
     }
 
     pub(crate) fn unowned(&self, job: u32, lock: &LockKey) -> JobError {

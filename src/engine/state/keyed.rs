@@ -1,24 +1,24 @@
 //! How a job that has more than its kind says comes into the queue: in one step, whatever has its key already.
 
-use super::{Incoming, Intake, State};
-use crate::system::job::{Conflict, JobId, JobKey, JobState, KeyMode, More};
+use super::{Enqueued, Incoming, State};
+use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, JobState, KeyMode};
 use crate::system::queue::{Held, Owner};
 use crate::system::timeline::{LockEvent, What};
 
 impl State {
     /// Takes it in. It goes past the locks of unique jobs.
-    pub(super) fn take_in_raw(&mut self, more: More, mut incoming: Incoming) -> Intake {
-        let More { max_retries, key, serial } = more;
+    pub(super) fn enqueue_with_overrides(&mut self, more: JobOverrides, mut incoming: Incoming) -> Enqueued {
+        let JobOverrides { max_retries, key, serial } = more;
         incoming.serial = serial;
         let former = key.as_ref().and_then(|key| self.queue.with_key(&key.key));
         let (job, id) = match (key, former) {
-            (None, _) => self.enqueue(incoming),
+            (None, _) => self.push_job(incoming),
             (Some(key), None) => self.enqueue_keyed(key, incoming),
             (Some(key), Some((former, id))) => {
                 self.note_key(&key, former, id);
                 let state = self.queue.job(former).state;
                 match key.mode {
-                    KeyMode::Leave => return Intake::Known(id),
+                    KeyMode::Leave => return Enqueued::Duplicate(id),
                     _ if state.is_waiting() && state != JobState::Leased => {
                         self.turn_into(former, &key, incoming);
                         (former, id)
@@ -30,12 +30,12 @@ impl State {
                 }
             }
         };
-        self.queue.job_mut(job).trouble().max_retries = max_retries;
-        Intake::In(job, id)
+        self.queue.job_mut(job).extras().max_retries = max_retries;
+        Enqueued::Accepted(job, id)
     }
 
     fn enqueue_keyed(&mut self, key: JobKey, incoming: Incoming) -> (u32, JobId) {
-        let (job, id) = self.enqueue(incoming);
+        let (job, id) = self.push_job(incoming);
         self.queue.give_key(key.key, job, id);
         (job, id)
     }

@@ -1,8 +1,8 @@
 //! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
 //! is to be noted.
 
-use super::tally::{Group, Instance};
-use super::{Exploration, MOST_ORDERS, nondeterministic};
+use super::tally::{Group, Instance, Swap};
+use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
@@ -119,10 +119,16 @@ impl Exploration<'_> {
 
     /// What was too much to be looked at.
     fn note_limits(&mut self) {
-        if self.tally.by_orders && self.orders().cut {
-            self.notes.insert(0, words::orders_cut(MOST_ORDERS));
+        if !self.tally.swaps.is_empty() {
+            let swaps = std::mem::take(&mut self.tally.swaps);
+            let runs = swaps.iter().map(|swap| swap.runs).sum();
+            let Swap { before, after, difference, .. } = &swaps[0];
+            self.notes.push(words::swapped(runs, before, after, difference, swaps.len() - 1));
         }
-        if self.tally.crowded || self.basis.reference.outcome.crowded {
+        if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
+            self.notes.push(words::undecided(self.tally.undecided_runs, tried));
+        }
+        if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
             self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
         }
     }

@@ -7,7 +7,7 @@ use crate::judge::run::Outcome;
 impl Exploration<'_> {
     /// Takes down what a run did.
     pub(super) fn look_at_hygiene(&mut self, outcome: &Outcome) {
-        self.tally.hygiene.extend(outcome.hygiene.iter().cloned());
+        self.tally.hygiene.extend(outcome.record.hygiene().iter().cloned());
     }
 
     /// What is worth a warning, each once; nothing where it is a violation.

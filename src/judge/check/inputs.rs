@@ -1,10 +1,12 @@
 //! The assignments of inputs: each has a fault-free run of its own, with which all its runs are compared.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+use super::orders::Serial;
 use super::progress::Progress;
 use super::reference::Reference;
+use super::walk::Limits;
 use super::{Basis, Exploration, Explore, Ran};
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::words;
@@ -41,14 +43,15 @@ impl Explore {
         wanted: Wanted,
     ) -> (Vec<Basis<'b>>, usize) {
         let progress = Arc::new(Progress::new(test));
+        let limits = Limits::new(self.max_runs, self.max_time);
         let case = |number: usize, inputs: Assignment| {
             let inputs = Arc::new(inputs);
             let ground = Ground { inputs: inputs.clone(), ..self.ground() };
             let reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
             let words = input::words(&inputs, &reference.outcome.asked);
             let ignored = self.ignored_refusal(body, &inputs, &reference);
-            let (orders, torn, progress, settings) =
-                (OnceLock::new(), OnceLock::new(), progress.clone(), self);
+            let (serial, progress, settings) = (Serial::default(), progress.clone(), self);
+            let limits = limits.clone();
             Basis {
                 body,
                 test,
@@ -60,8 +63,8 @@ impl Explore {
                 words,
                 reference,
                 ignored,
-                orders,
-                torn,
+                serial,
+                limits,
             }
         };
         let named = match wanted {

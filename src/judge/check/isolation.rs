@@ -2,7 +2,7 @@
 
 use super::Exploration;
 use super::conclusion::violation;
-use crate::engine::state::Weather;
+use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{Report, Showing, Verdict};
 use crate::judge::run::{Course, End, Outcome, Ran, run};
@@ -21,18 +21,18 @@ impl Exploration<'_> {
         let reference = &self.basis.reference.outcome;
         let performed = reference.jobs.iter().filter(|job| job.attempts > 0).count();
         // Loops of the code's own are begun anew with the process: that is no order of jobs.
-        if performed < 2 || reference.spawned || reference.end != End::Completed {
+        if performed < 2 || reference.record.has_spawned() || reference.end != End::Completed {
             return None;
         }
         let mut explorer = Exhaustive::new(Bounds::total(usize::MAX));
         for _ in 0..MOST_ORDERS {
             let Some(task) = explorer.next() else { break };
-            let ran = self.one_by_one(task.plan, Weather::Serial, Timeline::default());
+            let ran = self.one_by_one(task.plan, Mode::SerialBaseline, Timeline::default());
             if !explorer.ran(&ran.record) {
                 break;
             }
             let plan = Plan::again(&ran.record);
-            let isolated = self.one_by_one(plan.clone(), Weather::Isolated, Timeline::default());
+            let isolated = self.one_by_one(plan.clone(), Mode::IsolatedBaseline, Timeline::default());
             if isolated.divergence.is_none() && !leaks(&ran.outcome, &isolated.outcome).is_empty() {
                 return Some(self.report_of_leak(plan, &isolated.outcome));
             }
@@ -40,13 +40,13 @@ impl Exploration<'_> {
         None
     }
 
-    fn one_by_one(&self, plan: Plan, weather: Weather, timeline: Timeline) -> Ran {
-        run(self.basis.body, Course { weather, timeline, ..Course::plain(plan) }, &self.ground)
+    fn one_by_one(&self, plan: Plan, mode: Mode, timeline: Timeline) -> Ran {
+        run(self.basis.body, Course { mode, timeline, ..Course::plain(plan) }, &self.ground)
     }
 
     /// Runs the jobs once more in the order in which one leaks, to show it.
     fn report_of_leak(&mut self, plan: Plan, isolated: &Outcome) -> Report {
-        let mut ran = self.one_by_one(plan, Weather::Serial, Timeline::recording());
+        let mut ran = self.one_by_one(plan, Mode::SerialBaseline, Timeline::recording());
         let findings = leaks(&ran.outcome, isolated);
         // Without a deviation: whoever replays it has all of this looked at again.
         let scenario = self.scenario(&[]);

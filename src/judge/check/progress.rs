@@ -61,23 +61,34 @@ mod with_indicatif {
             Self { name: name.to_owned(), line }
         }
 
+        /// Says how many orders of the jobs of one run were tried, if it is time for that.
+        pub(in crate::judge::check) fn tell_orders(&self, tried: u64) {
+            self.draw(|_| format!("{tried} orders of the jobs of one run tried"));
+        }
+
         /// Draws the line, if it is time for that.
         pub(in crate::judge::check) fn tell(&self, standing: impl FnOnce() -> Standing) {
+            self.draw(|elapsed| {
+                let Standing { runs, known, expected, violated } = standing();
+                let violations = match violated {
+                    0 => "no violation".to_owned(),
+                    1 => "1 run violates".to_owned(),
+                    runs => format!("{runs} runs violate"),
+                };
+                let left =
+                    elapsed.mul_f64((expected.max(known) - runs) as f64 / runs.max(1) as f64).as_secs();
+                format!("{runs} of at least {known} runs, {violations}, about {left} s left")
+            });
+        }
+
+        fn draw(&self, message: impl FnOnce(Duration) -> String) {
             let Some(line) = &self.line else { return };
             let (mut line, now) = (lock(line), now());
             if now < line.due {
                 return;
             }
             line.due = now + PAUSE;
-            let Standing { runs, known, expected, violated } = standing();
-            let elapsed = now - line.began;
-            let violations = match violated {
-                0 => "no violation".to_owned(),
-                1 => "1 run violates".to_owned(),
-                runs => format!("{runs} runs violate"),
-            };
-            let left = elapsed.mul_f64((expected.max(known) - runs) as f64 / runs.max(1) as f64).as_secs();
-            let message = format!("{runs} of at least {known} runs, {violations}, about {left} s left");
+            let message = message(now - line.began);
             if let Some(bar) = &line.bar {
                 return bar.set_message(message);
             }
@@ -122,6 +133,8 @@ mod without {
         }
 
         pub(in crate::judge::check) fn tell(&self, _: impl FnOnce() -> Standing) {}
+
+        pub(in crate::judge::check) fn tell_orders(&self, _: u64) {}
 
         pub(in crate::judge::check) fn end(&self) {}
     }

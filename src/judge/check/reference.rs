@@ -22,7 +22,7 @@ impl From<Ran> for Reference {
 
 /// Why the reference run tests nothing, if it does not.
 pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
-    if outcome.jobs.is_empty() && !outcome.spawned {
+    if outcome.jobs.is_empty() && !outcome.record.has_spawned() {
         return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
     }
     if !outcome.jobs.is_empty() && outcome.jobs.iter().all(|job| job.state != JobState::Done) {
@@ -47,7 +47,7 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
         };
         return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
     }
-    if outcome.crash_points == 0 {
+    if outcome.record.crash_points() == 0 {
         return Some(
             "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
                 .to_owned(),
@@ -98,7 +98,8 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
             None => format!("an effect was {a} the first time and {b} the second"),
         });
     }
-    let findings = oracle::judge(other, std::iter::once(one), false);
+    let mut findings = oracle::alone(other);
+    findings.extend(oracle::differences(other, one, false, &oracle::Excuses::default()));
     findings.first().map(|finding| {
         let (first, second) = words::expected_and_actual(finding);
         format!("{first} the first time, {second} the second")

@@ -105,7 +105,7 @@ impl Exploration<'_> {
 
     /// Adds what samples have shown, each cause as small as it gets.
     fn take_over(&mut self, found: Tally) {
-        self.tally.by_orders |= found.by_orders;
+        self.tally.take_orders(&found);
         self.tally.crowded |= found.crowded;
         for group in found.groups {
             if let Some(known) = self.tally.known(&group.subject, &group.kinds) {

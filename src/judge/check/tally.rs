@@ -30,6 +30,15 @@ pub(super) struct Instance {
     pub(super) reason: String,
 }
 
+/// Two jobs that came in another order than in the reference run, and what that has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Swap {
+    pub(super) before: String,
+    pub(super) after: String,
+    pub(super) difference: String,
+    pub(super) runs: u64,
+}
+
 /// What runs have shown, in the order in which they stand.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -50,8 +59,12 @@ pub(super) struct Tally {
     pub(super) poisoned: Option<Instance>,
     /// What any of the runs did that is asking for trouble.
     pub(super) hygiene: BTreeSet<Hygiene>,
-    /// Whether an outcome was compared with those of the orders of the jobs.
-    pub(super) by_orders: bool,
+    /// How many orders of its jobs were tried at the most for a run of which there are more and none fits, and how many
+    /// such runs there are.
+    pub(super) undecided: Option<u64>,
+    pub(super) undecided_runs: u64,
+    /// Runs that were accepted in another order of their jobs, and that did not end as the reference run.
+    pub(super) swaps: Vec<Swap>,
     /// Whether more could go on at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
@@ -86,6 +99,23 @@ impl Tally {
             };
             alike && group.subject == subject
         })
+    }
+
+    /// Takes over what was found about orders.
+    pub(super) fn take_orders(&mut self, other: &Self) {
+        self.undecided = self.undecided.max(other.undecided);
+        self.undecided_runs += other.undecided_runs;
+        other.swaps.iter().cloned().for_each(|swap| self.swap(swap));
+    }
+
+    pub(super) fn swap(&mut self, swap: Swap) {
+        let is_known = |known: &&mut Swap| {
+            (&known.before, &known.after, &known.difference) == (&swap.before, &swap.after, &swap.difference)
+        };
+        match self.swaps.iter_mut().find(is_known) {
+            Some(known) => known.runs += swap.runs,
+            None => self.swaps.push(swap),
+        }
     }
 
     fn add(&mut self, group: Group) {
@@ -124,6 +154,7 @@ impl Tally {
     /// a group of theirs belong to the group that the first of them belongs to.
     pub(super) fn append(&mut self, next: Self) {
         debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        self.take_orders(&next);
         self.runs += next.runs;
         self.merged += next.merged;
         self.violated += next.violated;
@@ -131,7 +162,6 @@ impl Tally {
         self.stuck = self.stuck.take().or(next.stuck);
         self.poisoned = self.poisoned.take().or(next.poisoned);
         self.hygiene.extend(next.hygiene);
-        self.by_orders |= next.by_orders;
         self.crowded |= next.crowded;
     }
 }
@@ -168,7 +198,7 @@ impl Exploration<'_> {
         self.tally.case = self.basis.number;
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
-        self.tally.crowded |= ran.outcome.crowded;
+        self.tally.crowded |= ran.outcome.record.is_crowded();
         if let End::Stuck(stuck) = &ran.outcome.end {
             let (plan, reason) = (replayable(ran), stuck.to_string());
             self.tally.stuck.get_or_insert(Instance { case, plan, reason });
@@ -181,7 +211,10 @@ impl Exploration<'_> {
             self.tally.poisoned.get_or_insert(Instance { case, plan, reason });
             return;
         }
+        let undecided = self.tally.undecided.take();
         let findings = self.findings(&ran.outcome);
+        self.tally.undecided_runs += u64::from(self.tally.undecided.is_some());
+        self.tally.undecided = self.tally.undecided.max(undecided);
         if !findings.is_empty() {
             self.tally.sort(findings, &kinds(&ran.record), || replayable(ran));
         }

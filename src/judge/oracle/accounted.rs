@@ -1,6 +1,6 @@
 //! No job vanishes: every one that came into the world ends done, dead, or still waiting.
 
-use super::Finding;
+use super::{Comparison, Finding};
 use crate::judge::run::Outcome;
 use crate::search::choice::Actor;
 use crate::system::job::{Job, JobState};
@@ -16,9 +16,9 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
             let payload = job.payload.to_string();
             let error = job.error().unwrap_or_default().to_owned();
             findings.push(Finding::NotRun { kind, payload, error });
-        } else if let Some(trouble) = job.trouble.as_ref().filter(|t| t.deaths != t.deaths_told) {
+        } else if let Some(extras) = job.extras.as_ref().filter(|t| t.deaths != t.deaths_told) {
             let payload = job.payload.to_string();
-            let (deaths, told) = (trouble.deaths, trouble.deaths_told);
+            let (deaths, told) = (extras.deaths, extras.deaths_told);
             findings.push(Finding::DeathUntold { kind, payload, deaths, told });
         }
     }
@@ -68,7 +68,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
 
 /// Whether it is dead because another job had its lock: it has not failed, and nobody is to be told.
 fn was_rejected(job: &Job) -> bool {
-    job.trouble.as_ref().is_some_and(|trouble| trouble.rejected)
+    job.extras.as_ref().is_some_and(|extras| extras.rejected)
 }
 
 fn attempt_of(by: Actor, number: u32) -> Option<u32> {
@@ -78,49 +78,48 @@ fn attempt_of(by: Actor, number: u32) -> Option<u32> {
     }
 }
 
-/// Jobs that ended dead and do not in the expected outcome.
-fn deaths<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> impl Iterator<Item = &'o Job> {
-    let is_expected = |job: &Job| {
-        let alike = |e: &&Job| e.kind == job.kind && e.payload == job.payload;
-        expected.jobs.iter().filter(alike).any(|e| e.state == JobState::Dead)
-    };
-    outcome.jobs.iter().filter(move |job| {
-        job.state == JobState::Dead && !job.could_not_run && !was_rejected(job) && !is_expected(job)
-    })
+/// Whether a job gave up: it failed too often, and not because it could not be run or another one had its lock.
+fn gave_up(job: &Job) -> bool {
+    match job.state {
+        JobState::Dead => !job.could_not_run && !was_rejected(job),
+        state => state == JobState::Discarded,
+    }
 }
 
-/// Whether a job died of what went wrong: no attempt failed for which nothing had gone wrong. One that fails oftener
-/// fails by itself, for what an earlier attempt has left behind.
-fn is_excused(job: &Job, outcome: &Outcome) -> bool {
-    outcome.outage || job.failures() as usize <= outcome.went_wrong
+/// Whether a job gave up for what went wrong in it: no attempt failed for which nothing had gone wrong. One that fails more
+/// often fails by itself, for what an earlier attempt has left behind; and that somebody else went first is no excuse.
+pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
+    gave_up(job) && (outcome.outage || job.failures() as usize <= outcome.mishaps)
 }
 
-/// Whether a job ended dead that does not in the expected outcome, and no job died by itself.
-pub(super) fn newly_dead(outcome: &Outcome, expected: &Outcome) -> bool {
-    let mut deaths = deaths(outcome, expected).peekable();
-    deaths.peek().is_some() && deaths.all(|job| is_excused(job, outcome))
-}
-
-/// Jobs that died though nothing went wrong any more.
-pub(super) fn judge_deaths(outcome: &Outcome, expected: &Outcome, findings: &mut Vec<Finding>) {
-    for job in deaths(outcome, expected).filter(|job| !is_excused(job, outcome)) {
+/// Jobs that gave up though nothing went wrong any more.
+pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
+    let outcome = comparison.outcome;
+    for (job, role) in outcome.jobs.iter().zip(&comparison.roles) {
+        let mut expected = comparison.jobs.iter().zip(&comparison.expected_roles);
+        let is_expected = expected.any(|(expected, known)| known == role && gave_up(expected));
+        if !gave_up(job) || is_excused(job, outcome) || is_expected {
+            continue;
+        }
         let (kind, payload, failures) = (job.kind, job.payload.to_string(), job.failures());
         let error = job.error().unwrap_or_default().to_owned();
-        findings.push(Finding::Died { kind, payload, failures, went_wrong: outcome.went_wrong, error });
+        findings.push(Finding::Died { kind, payload, failures, went_wrong: outcome.mishaps, error });
     }
 }
 
 /// Each job of the expected outcome must be there and have ended likewise. A job more than expected is none of this
 /// oracle's business: what it did is seen in effects and state.
-pub(super) fn compare(outcome: &Outcome, expected: &Outcome, serial: bool, findings: &mut Vec<Finding>) {
-    for job in &expected.jobs {
+pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
+    let Comparison { outcome, jobs, excuses, serial, .. } = comparison;
+    for job in jobs.iter() {
         let mut alike =
             outcome.jobs.iter().filter(|other| other.kind == job.kind && other.payload == job.payload);
         let actual = alike.clone().next().map(|other| other.state);
-        if alike.any(|other| other.state == job.state) || actual == Some(JobState::Lost) {
+        let ended_so = |other: &Job| other.state == job.state || excuses.0.contains(&other.number);
+        if alike.any(ended_so) || actual == Some(JobState::Lost) {
             continue;
         }
         let (kind, payload, expected) = (job.kind, job.payload.to_string(), job.state);
-        findings.push(Finding::Job { kind, payload, expected, actual, serial });
+        findings.push(Finding::Job { kind, payload, expected, actual, serial: *serial });
     }
 }

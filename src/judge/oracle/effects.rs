@@ -1,28 +1,43 @@
 //! Effects as a multiset, each against its guarantee.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::Finding;
+use super::{Comparison, Finding};
 use crate::judge::run::Outcome;
-use crate::search::choice::Name;
+use crate::search::choice::{Actor, Name};
 use crate::system::effect::Effect;
+use crate::system::generated::Forms;
 use crate::world::Guarantee;
 
 type Identity<'e> = (Name, Name, Option<&'e str>, &'e str);
 
-/// How often each effect happened: expected, actual.
-fn counts<'e>(
-    outcome: &'e Outcome,
-    expected: &'e Outcome,
-) -> BTreeMap<Identity<'e>, (&'e Effect, usize, usize)> {
-    let mut counts = BTreeMap::new();
-    for effect in &expected.effects {
-        counts.entry(effect.identity()).or_insert((effect, 0, 0)).1 += 1;
+/// Of each job, by the number of its role, or of all that is no job (0): how often it did something.
+type Shares = BTreeMap<u32, usize>;
+
+/// How often an effect happened: expected, actual, and whose each of both was.
+struct Count<'e> {
+    effect: &'e Effect,
+    expected: Shares,
+    actual: Shares,
+}
+
+impl Count<'_> {
+    fn expected(&self) -> usize {
+        self.expected.values().sum()
     }
-    for effect in &outcome.effects {
-        counts.entry(effect.identity()).or_insert((effect, 0, 0)).2 += 1;
+
+    fn actual(&self) -> usize {
+        self.actual.values().sum()
     }
-    counts
+
+    /// How often it happened, if what the same job has repeated because something went wrong in it counts once.
+    fn excused(&self, may_repeat: &BTreeSet<u32>) -> usize {
+        let counted = |(unit, actual): (&u32, &usize)| match self.expected.get(unit) {
+            Some(expected) if may_repeat.contains(unit) => *actual.min(expected),
+            _ => *actual,
+        };
+        self.actual.iter().map(counted).sum()
+    }
 }
 
 /// Requests that were answered with the stored answer of another one and never happened; each of them once, however
@@ -43,41 +58,82 @@ pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
-/// `newly_dead`: a job ended dead that does not in the expected outcome; effects may then be lacking, but not be
-/// repeated.
-pub(super) fn compare(
-    outcome: &Outcome,
-    expected: &Outcome,
-    newly_dead: bool,
-    serial: bool,
-    findings: &mut Vec<Finding>,
-) {
-    if outcome.effects == expected.effects {
+/// The jobs, by the numbers of their roles, in which something went wrong: what these repeat is a repetition.
+fn troubled(comparison: &Comparison<'_>) -> BTreeSet<u32> {
+    let outcome = comparison.outcome;
+    let is_troubled = |number: u32, attempts: u32| {
+        attempts > 1
+            || outcome.troubled.iter().any(|by| matches!(by, Actor::Attempt { job, .. } if *job == number))
+    };
+    let jobs = outcome.jobs.iter().zip(&comparison.roles);
+    let jobs = jobs.filter(|(job, _)| is_troubled(job.number, job.attempts)).map(|(_, role)| *role);
+    jobs.chain((outcome.went_wrong > 0).then_some(0)).collect()
+}
+
+fn unit(by: Actor, roles: &[u32]) -> u32 {
+    match by {
+        Actor::Attempt { job, .. } => roles.get(job as usize - 1).copied().unwrap_or_default(),
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => 0,
+    }
+}
+
+pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
+    let Comparison { outcome, effects, serial, .. } = comparison;
+    if outcome.effects == **effects {
         return;
     }
-    let counts = counts(outcome, expected);
-    for &(effect, expected_count, actual) in counts.values() {
-        let guarantee = expected.terms.guarantee(effect.service, effect.operation);
-        let (may_repeat, may_lack) = match guarantee {
-            Guarantee::ExactlyOnce => (false, newly_dead),
-            Guarantee::AtLeastOnce => (expected_count > 0, newly_dead),
-            Guarantee::AtMostOnce => (false, true),
-            Guarantee::Unchecked => (true, true),
+    let mut counts: BTreeMap<Identity<'_>, Count<'_>> = BTreeMap::new();
+    let new = |effect| Count { effect, expected: Shares::new(), actual: Shares::new() };
+    for effect in effects.iter() {
+        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
+        *count.expected.entry(unit(effect.by, &comparison.expected_roles)).or_insert(0) += 1;
+    }
+    for effect in &outcome.effects {
+        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
+        *count.actual.entry(unit(effect.by, &comparison.roles)).or_insert(0) += 1;
+    }
+    let may_repeat = troubled(comparison);
+    let mut repeated = BTreeSet::new();
+    for count in counts.values() {
+        let effect = count.effect;
+        let (expected, actual) = (count.expected(), count.actual());
+        let guarantee = outcome.terms.guarantee(effect.service, effect.operation);
+        let excused = |count: &Count<'_>| match guarantee {
+            Guarantee::AtLeastOnce => count.excused(&may_repeat),
+            Guarantee::Unchecked => 0,
+            Guarantee::ExactlyOnce | Guarantee::AtMostOnce => count.actual(),
         };
-        let effect = effect.clone();
-        if actual > expected_count && !may_repeat {
-            findings.push(match expected_count {
-                0 => {
-                    let instead = lacking(&counts, &effect).cloned();
-                    Finding::Unexpected { effect, instead, serial }
+        let may_lack = matches!(guarantee, Guarantee::AtMostOnce | Guarantee::Unchecked);
+        if actual > expected {
+            if excused(count) <= expected {
+                continue;
+            }
+            // The same but for a generated value is the same once more, if it happened more often in all.
+            let alike = comparison.forms.and_then(|forms| alike(&counts, effect, forms));
+            match alike {
+                Some((all, template))
+                    if expected == 0 && all.expected() > 0 && all.actual() > all.expected() =>
+                {
+                    if excused(&all) > all.expected() && repeated.insert(template) {
+                        let (expected, actual) = (all.expected(), all.actual());
+                        findings.push(Finding::Repeated { effect: effect.clone(), expected, actual });
+                    }
                 }
-                expected => Finding::Repeated { effect, expected, actual },
-            });
-        } else if actual < expected_count && !may_lack {
-            findings.push(Finding::Missing { effect, expected: expected_count, actual });
+                _ if expected == 0 => {
+                    let instead = lacking(&counts, effect).cloned();
+                    findings.push(Finding::Unexpected { effect: effect.clone(), instead, serial: *serial });
+                }
+                _ => findings.push(Finding::Repeated { effect: effect.clone(), expected, actual }),
+            }
+        } else if actual < expected && !may_lack {
+            findings.push(Finding::Missing { effect: effect.clone(), expected, actual });
         }
     }
-    // An effect in the place of another is told once, as that.
+    tell_once(findings);
+}
+
+/// An effect in the place of another is told once, as that.
+fn tell_once(findings: &mut Vec<Finding>) {
     let replaced: Vec<Effect> = findings
         .iter()
         .filter_map(|finding| match finding {
@@ -89,26 +145,45 @@ pub(super) fn compare(
         .retain(|finding| !matches!(finding, Finding::Missing { effect, .. } if replaced.contains(effect)));
 }
 
-/// An effect of the same operation that was expected and lacks.
-fn lacking<'e>(
-    counts: &BTreeMap<Identity<'e>, (&'e Effect, usize, usize)>,
-    like: &Effect,
-) -> Option<&'e Effect> {
-    counts
-        .values()
-        .find(|(effect, expected, actual)| {
-            actual < expected && (effect.service, effect.operation) == (like.service, like.operation)
-        })
-        .map(|(effect, _, _)| *effect)
+/// How often anything happened that differs from an effect in nothing but generated values, and what it has beside them.
+/// None: it bears none.
+fn alike<'e>(
+    counts: &BTreeMap<Identity<'e>, Count<'e>>,
+    effect: &Effect,
+    forms: &Forms,
+) -> Option<(Count<'e>, String)> {
+    let template = |effect: &Effect| {
+        let blank = |text: &str| Forms::template(text, &forms.find(text));
+        let key = effect.key.as_deref().map(blank);
+        format!("{}.{} {key:?} {}", effect.service, effect.operation, blank(&effect.body))
+    };
+    let bears = |text: &str| !forms.find(text).is_empty();
+    if !bears(&effect.body) && !effect.key.as_deref().is_some_and(bears) {
+        return None;
+    }
+    let wanted = template(effect);
+    let mut all: Option<Count<'e>> = None;
+    for count in counts.values().filter(|count| template(count.effect) == wanted) {
+        let all = all.get_or_insert_with(|| Count {
+            effect: count.effect,
+            expected: Shares::new(),
+            actual: Shares::new(),
+        });
+        for (unit, share) in &count.expected {
+            *all.expected.entry(*unit).or_insert(0) += share;
+        }
+        for (unit, share) in &count.actual {
+            *all.actual.entry(*unit).or_insert(0) += share;
+        }
+    }
+    all.map(|all| (all, wanted))
 }
 
-/// Ids that stand for the same thing: which of the ids of a repeated effect a state holds is no difference of its own.
-/// Whether the effect may be repeated is judged above. From each id of a repetition to the id of the first.
-pub(super) fn aliases<'o>(outcome: &'o Outcome, expected: &'o Outcome) -> Vec<(&'o str, &'o str)> {
-    let mut firsts = BTreeMap::new();
-    for effect in &expected.effects {
-        firsts.entry(effect.identity()).or_insert(effect.id.as_str());
-    }
-    let ids = outcome.effects.iter().map(|effect| (effect.id.as_str(), firsts.get(&effect.identity())));
-    ids.filter_map(|(id, first)| first.filter(|first| **first != id).map(|first| (id, *first))).collect()
+/// An effect of the same operation that was expected and lacks.
+fn lacking<'e>(counts: &BTreeMap<Identity<'e>, Count<'e>>, like: &Effect) -> Option<&'e Effect> {
+    let lacks = |count: &&Count<'_>| {
+        count.actual() < count.expected()
+            && (count.effect.service, count.effect.operation) == (like.service, like.operation)
+    };
+    counts.values().find(lacks).map(|count| count.effect)
 }

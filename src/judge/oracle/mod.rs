@@ -1,15 +1,27 @@
 //! Outcomes → findings. Pure functions: they never run anything, and they word nothing.
 //!
-//! What is expected are the outcomes of fault-free runs: the reference run, and, where a run differs from it, every
-//! other one-at-a-time order of the same jobs. An outcome is its effects as a multiset, the durable and observed
-//! state, and the end of each job.
+//! What is expected are the outcomes of fault-free runs: the reference run, and, if a run differs from it, the
+//! one-at-a-time orders of its jobs that the run itself allows. An outcome is its effects as a multiset, the durable and
+//! observed state, and the end of each job, up to the names of generated values.
 
 mod accounted;
+mod early;
 mod effects;
+mod half_way;
+mod orders;
 mod refusals;
+mod renaming;
 mod state;
 
+pub(crate) use early::early;
+pub(crate) use half_way::half_way;
+pub(crate) use orders::Orders;
 pub(crate) use refusals::ignored;
+pub(crate) use renaming::generated;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -18,9 +30,16 @@ use crate::engine::panics::Panicked;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
+use crate::system::generated::{Forms, Generated};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
+use crate::system::script::Roles;
 use crate::world::{Guarantee, Terms};
+
+use renaming::Renaming;
+
+/// How many assignments of names are tried, if some values cannot be told apart by where they occur.
+const MOST_NAMINGS: usize = 6;
 
 /// Who found a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,6 +79,10 @@ pub(crate) enum Finding {
     Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
     /// A job ended dead, and not of what went wrong: it failed oftener than anything did.
     Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
+    /// A job gave up, and of what it does some has happened and some has not: one of each.
+    HalfWay { kind: &'static str, payload: String, error: String, did: Box<Finding>, lacks: Box<Finding> },
+    /// An effect happened before its time: how long the job has waited, and how long it was to wait.
+    Early { effect: Effect, waited: Duration, expected: Duration },
     /// A job is gone: its worker died, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and nobody was told.
@@ -90,7 +113,9 @@ impl Finding {
             Finding::Unexpected { serial, .. }
             | Finding::State { serial, .. }
             | Finding::Job { serial, .. } => compared(*serial),
+            Finding::Early { .. } => Oracle::Reference,
             Finding::Died { .. }
+            | Finding::HalfWay { .. }
             | Finding::DeathUntold { .. }
             | Finding::LockLeft { .. }
             | Finding::Lost { .. }
@@ -117,6 +142,8 @@ impl Finding {
             }
             Finding::Job { kind, actual, .. } => format!("job {kind} {actual:?}"),
             Finding::Died { kind, .. } => format!("died {kind}"),
+            Finding::HalfWay { kind, .. } => format!("half-way {kind}"),
+            Finding::Early { effect, .. } => format!("early {}", effect.name()),
             Finding::Lost { kind, .. } => format!("lost {kind}"),
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
             Finding::Untold { kind, .. } => format!("untold {kind}"),
@@ -142,6 +169,11 @@ impl Terms {
             .rev()
             .find(|(allowed, _)| names(allowed))
             .map_or(Guarantee::default(), |(_, guarantee)| *guarantee)
+    }
+
+    /// Whether a job of this kind may give up when it has done a part of what it does.
+    pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
+        self.half_way.iter().any(|known| *known == kind)
     }
 
     /// The guarantee of an effect: the last one stated for it.
@@ -177,55 +209,113 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     effects::reused(outcome, &mut findings);
     if outcome.terms.warnings_denied {
-        findings.extend(outcome.hygiene.iter().cloned().map(Finding::Unhygienic));
+        findings.extend(outcome.record.hygiene().iter().cloned().map(Finding::Unhygienic));
     }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
-    if let Some(service) = outcome.told_of_failures {
+    if let Some(service) = outcome.record.told_of_failures() {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }
     findings
 }
 
-/// In what an outcome differs from an expected one, as far as the guarantees forbid it. `serial`: there is more than
-/// one expected outcome.
-pub(crate) fn differences(outcome: &Outcome, expected: &Outcome, serial: bool) -> Vec<Finding> {
-    if same(outcome, expected) {
-        return Vec::new();
+/// Jobs that may end otherwise than expected, since they gave up for what went wrong in them: their numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Excuses(BTreeSet<u32>);
+
+impl Excuses {
+    /// Of jobs of an outcome, by their places.
+    pub(crate) fn of(outcome: &Outcome, places: &[usize]) -> Self {
+        Self(places.iter().map(|at| outcome.jobs[*at].number).collect())
     }
-    let newly_dead = accounted::newly_dead(outcome, expected);
-    let mut findings = Vec::new();
-    accounted::judge_deaths(outcome, expected, &mut findings);
-    effects::compare(outcome, expected, newly_dead, serial, &mut findings);
-    // What a job that gave up has left behind is not what a finished one leaves; its effects were judged above.
-    if !newly_dead {
-        state::compare(outcome, expected, serial, &mut findings);
+}
+
+/// The places of the jobs that gave up for what went wrong in them.
+pub(crate) fn excused(outcome: &Outcome) -> Vec<usize> {
+    (0..outcome.jobs.len()).filter(|at| accounted::is_excused(&outcome.jobs[*at], outcome)).collect()
+}
+
+/// An outcome beside an expected one, which is told in the names of the first.
+struct Comparison<'o> {
+    outcome: &'o Outcome,
+    effects: Cow<'o, [Effect]>,
+    state: Cow<'o, [(Name, String)]>,
+    jobs: Cow<'o, [Job]>,
+    /// The numbers of the roles of the jobs: of the run, and of the expected outcome. The same number is the same job.
+    roles: Vec<u32>,
+    expected_roles: Vec<u32>,
+    /// How the generated values of the run are written, if there are any.
+    forms: Option<&'o Forms>,
+    excuses: &'o Excuses,
+    serial: bool,
+}
+
+impl Comparison<'_> {
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        accounted::judge_deaths(self, &mut findings);
+        effects::compare(self, &mut findings);
+        state::compare(self, &mut findings);
         if findings.is_empty() {
-            accounted::compare(outcome, expected, serial, &mut findings);
+            accounted::compare(self, &mut findings);
+        }
+        findings
+    }
+}
+
+/// In what an outcome differs from an expected one, as far as the terms of the test forbid it. `serial`: there may be more
+/// than one expected outcome.
+pub(crate) fn differences(
+    outcome: &Outcome,
+    expected: &Outcome,
+    serial: bool,
+    excuses: &Excuses,
+) -> Vec<Finding> {
+    let early = || early(outcome, expected).into_iter().collect();
+    if same(outcome, expected) {
+        return early();
+    }
+    let mut roles = Roles::default();
+    let mut cast = |of: &Outcome| -> Vec<u32> {
+        roles.of(&of.jobs, &generated(of)).into_iter().map(|(_, number)| number).collect()
+    };
+    let mut comparison = Comparison {
+        outcome,
+        effects: Cow::Borrowed(&expected.effects),
+        state: Cow::Borrowed(&expected.state),
+        jobs: Cow::Borrowed(&expected.jobs),
+        roles: cast(outcome),
+        expected_roles: cast(expected),
+        forms: None,
+        excuses,
+        serial,
+    };
+    let literal = comparison.findings();
+    if literal.is_empty() {
+        return early();
+    }
+    let Some(renaming) = Renaming::new(outcome, expected) else { return literal };
+    comparison.forms = Some(renaming.forms());
+    let mut nearest: Option<Vec<Finding>> = None;
+    for alternative in 0..MOST_NAMINGS {
+        let renamed = renaming.rename(expected, alternative);
+        comparison.effects = Cow::Owned(renamed.effects);
+        comparison.state = Cow::Owned(renamed.state);
+        comparison.jobs = Cow::Owned(renamed.jobs);
+        let findings = comparison.findings();
+        if findings.is_empty() {
+            return early();
+        }
+        if nearest.as_ref().is_none_or(|known| findings.len() < known.len()) {
+            nearest = Some(findings);
         }
     }
-    findings
+    nearest.unwrap_or(literal)
 }
 
 /// In what the outcome of jobs that ran one after the other differs from that of the same jobs, in the same order, of
 /// which each had found its process as it is after its boot.
 pub(crate) fn isolation(outcome: &Outcome, isolated: &Outcome) -> Vec<Finding> {
     let leaked = |finding| Finding::Leaked(Box::new(finding));
-    differences(outcome, isolated, false).into_iter().map(leaked).collect()
-}
-
-/// What is wrong with an outcome, as against the nearest of the expected ones: those of the fault-free runs. `serial`:
-/// they are those of the orders of the jobs, and not of the reference run alone.
-pub(crate) fn judge<'e>(
-    outcome: &Outcome,
-    expected: impl Iterator<Item = &'e Outcome>,
-    serial: bool,
-) -> Vec<Finding> {
-    let mut findings = alone(outcome);
-    if matches!(outcome.end, End::Panicked(_)) {
-        return findings;
-    }
-    let nearest = expected.map(|expected| differences(outcome, expected, serial)).min_by_key(Vec::len);
-    findings.extend(nearest.unwrap_or_default());
-    findings
+    differences(outcome, isolated, false, &Excuses::default()).into_iter().map(leaked).collect()
 }

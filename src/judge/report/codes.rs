@@ -105,7 +105,9 @@ codes! {
     AnotherJobsContent "0024" "effect with another job's content":
         "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
 
-    RefusalIgnored "0025" "refusal ignored":
+    Early "0025" "effect before its time":
+        "waiting until a time that is stored with the job, not for a time from now on";
+    RefusalIgnored "0026" "refusal ignored":
         "looking at the answer: what comes after a refused request depends on it";
 
     StateAfterCrash "0031" "state left otherwise after a crash":
@@ -132,6 +134,8 @@ codes! {
         "at-least-once delivery: a queue that keeps a job until it is acknowledged";
     NotRun "0045" "job that cannot be run":
         "a handler for its kind, and a payload that decodes";
+    GaveUpHalfWay "0046" "gave up half-way":
+        "one transaction for what belongs together, more retries, or a job that undoes what was done; or say `world.may_stop_half_way::<Job>()`";
 
     Untold "0051" "dead job that nobody was told of":
         "telling in the last attempt, until it is heard (`middleware::TellOfFailures`)";
@@ -244,6 +248,8 @@ impl Code {
             Finding::Job { actual: None, .. } => Code::NeverEnqueued,
             Finding::Job { actual: Some(_), .. } => Code::EndedOtherwise,
             Finding::Died { .. } => Code::DiedByItself,
+            Finding::HalfWay { .. } => Code::GaveUpHalfWay,
+            Finding::Early { .. } => Code::Early,
             Finding::Lost { .. } => Code::Lost,
             Finding::NotRun { .. } => Code::NotRun,
             Finding::Untold { .. } => Code::Untold,

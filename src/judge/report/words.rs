@@ -11,7 +11,7 @@ use crate::judge::oracle::Finding;
 use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Name, Place, Point, Site, WaitKind};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
-use crate::system::job::{Conflict, JobState, short_kind};
+use crate::system::job::{Conflict, Job, JobState, short_kind};
 use crate::system::timeline::LockEvent;
 use crate::world::Guarantee;
 
@@ -69,6 +69,13 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
             )
         }
+        Finding::HalfWay { kind, did, lacks, .. } => {
+            format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+        }
+        Finding::Early { effect, waited, expected } => format!(
+            "{} happened before its time: after {waited:?}, and not after {expected:?}",
+            effect.name()
+        ),
         Finding::Lost { kind, .. } => {
             format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
         }
@@ -130,6 +137,8 @@ pub(crate) fn in_short(finding: &Finding) -> String {
             format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
         }
         Finding::Died { kind, .. } => format!("job `{}` dead", short_kind(kind)),
+        Finding::HalfWay { kind, .. } => format!("job `{}` gave up half-way", short_kind(kind)),
+        Finding::Early { effect, .. } => format!("{} too early", effect.name()),
         Finding::Job { .. }
         | Finding::Lost { .. }
         | Finding::NotRun { .. }
@@ -194,6 +203,17 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Died { kind, payload, failures, .. } => {
             let job = format!("{} {payload}", short_kind(kind));
             (format!("{job} done"), format!("{job} dead after {failures} failures"))
+        }
+        Finding::HalfWay { kind, payload, error, did, lacks } => {
+            let job = format!("{} {payload}", short_kind(kind));
+            let ((nothing, did), (all, _)) = (expected_and_actual(did), expected_and_actual(lacks));
+            (
+                format!("{job}: all of it ({all}) or nothing ({nothing})"),
+                format!("{did}, and it gave up: {error}"),
+            )
+        }
+        Finding::Early { effect, waited, expected } => {
+            (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
         Finding::Lost { kind, payload } => {
             let job = format!("{} {payload}", short_kind(kind));
@@ -263,6 +283,7 @@ pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
     match finding {
         Finding::Repeated { effect, .. }
         | Finding::Missing { effect, .. }
+        | Finding::Early { effect, .. }
         | Finding::Unexpected { effect, .. } => Some(effect.name()),
         Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
         Finding::Leaked(finding) => effect_of(finding),
@@ -353,12 +374,42 @@ pub(crate) fn poisoned(error: &str) -> String {
     )
 }
 
-/// More orders of the jobs than are run.
-pub(crate) fn orders_cut(most: u64) -> String {
+/// Runs that no order of their jobs fits, of those that were tried.
+pub(crate) fn undecided(runs: u64, tried: u64) -> String {
+    let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
     format!(
-        "the jobs have more than {most} orders; outcomes were compared with those of the first {most} only. Check fewer jobs at once"
+        "{runs} could not be decided: more jobs overlapped than there is time to try the orders of. {tried} orders were tried, and none ends like the run; check fewer jobs at once"
     )
 }
+
+/// What a check may let pass because jobs that overlap may come in any order.
+pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str, others: usize) -> String {
+    let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
+    let others = match others {
+        0 => String::new(),
+        1 => " (or another pair of jobs was swapped)".to_owned(),
+        others => format!(" (or one of {others} other pairs of jobs was swapped)"),
+    };
+    format!(
+        "in {runs} {before} came before {after}{others}, and the end was another one: {difference}; if that is wrong, order the jobs or assert"
+    )
+}
+
+/// Two jobs by their kinds, or by their payloads, too, if the kinds are the same.
+pub(crate) fn names(one: &Job, other: &Job) -> (String, String) {
+    let named = |job: &Job| match one.kind == other.kind {
+        true => format!("`{} {}`", short_kind(job.kind), job.payload),
+        false => format!("`{}`", short_kind(job.kind)),
+    };
+    (named(one), named(other))
+}
+
+/// The reference run itself is wrong.
+pub(crate) const REFERENCE_VIOLATES: &str =
+    "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
+
+/// The reference run ended as no order of its jobs does.
+pub(crate) const REFERENCE_TORN: &str = "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does.";
 
 /// Samples were asked for, but the exhaustive part was enough.
 pub(crate) const NOT_SAMPLED: &str =

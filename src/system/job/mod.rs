@@ -1,5 +1,6 @@
 //! A job: its payload, its kind, the options of its kind, and when it is tried again.
 
+mod history;
 mod ordered;
 mod raw;
 mod retry;
@@ -15,7 +16,8 @@ pub use failure::{Failed, JobFailure};
 pub use retry::{Backoff, BackoffFunction, Decision};
 
 pub(crate) use failure::Cause;
-pub(crate) use raw::{KeyMode, More};
+pub(crate) use history::History;
+pub(crate) use raw::{JobOverrides, KeyMode};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
@@ -49,7 +51,7 @@ pub(crate) struct Job {
     pub(crate) payload: Box<str>,
     pub(crate) id: JobId,
     /// What has gone wrong with it, if anything has, and what it carries beside its payload.
-    pub(crate) trouble: Option<Box<Trouble>>,
+    pub(crate) extras: Option<Box<JobExtras>>,
     /// When it is due, or since when it has been ready.
     pub(crate) at: Duration,
     /// Its place among those that are ready or due at the same time.
@@ -65,11 +67,12 @@ pub(crate) struct Job {
     pub(crate) could_not_run: bool,
     /// How often the queue has it to hand out: 1, and one more for each delivery that is to come again.
     pub(crate) copies: u8,
+    pub(crate) history: History,
 }
 
 /// What few jobs have: what has gone wrong with it, and what it carries beside its payload.
 #[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Trouble {
+pub(crate) struct JobExtras {
     /// Attempts that ended with an error.
     pub(crate) failures: u32,
     /// The last error.
@@ -96,26 +99,26 @@ pub(crate) struct Trouble {
 impl Job {
     /// Attempts that ended with an error.
     pub(crate) fn failures(&self) -> u32 {
-        self.trouble.as_ref().map_or(0, |trouble| trouble.failures)
+        self.extras.as_ref().map_or(0, |extras| extras.failures)
     }
 
     /// The last error.
     pub(crate) fn error(&self) -> Option<&str> {
-        self.trouble.as_ref().and_then(|trouble| trouble.error.as_deref())
+        self.extras.as_ref().and_then(|extras| extras.error.as_deref())
     }
 
     /// What it carries beside its payload.
     pub(crate) fn context(&self) -> Option<&str> {
-        self.trouble.as_ref().and_then(|trouble| trouble.context.as_deref())
+        self.extras.as_ref().and_then(|extras| extras.context.as_deref())
     }
 
     /// How far it has come, if it is an iterable job.
     pub(crate) fn cursor(&self) -> Option<&str> {
-        self.trouble.as_ref().and_then(|trouble| trouble.cursor.as_deref())
+        self.extras.as_ref().and_then(|extras| extras.cursor.as_deref())
     }
 
-    pub(crate) fn trouble(&mut self) -> &mut Trouble {
-        self.trouble.get_or_insert_default()
+    pub(crate) fn extras(&mut self) -> &mut JobExtras {
+        self.extras.get_or_insert_default()
     }
 }
 

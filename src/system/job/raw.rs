@@ -5,7 +5,7 @@ type Merge = fn(&str, &str) -> String;
 
 /// What one job has, and its kind does not say.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct More {
+pub(crate) struct JobOverrides {
     pub(crate) max_retries: Option<u32>,
     pub(crate) key: Option<JobKey>,
     pub(crate) serial: Option<Box<str>>,

@@ -39,12 +39,13 @@ impl Queue {
         }
         let job = self.job_mut(number);
         (job.kind, job.payload) = (kind, payload.into_boxed_str());
-        let trouble = job.trouble();
-        (trouble.failures, trouble.error, trouble.since) = (0, None, None);
+        let extras = job.extras();
+        (extras.failures, extras.error, extras.since) = (0, None, None);
     }
 
     /// A job that was withdrawn waits again, as a new one would.
     pub(crate) fn wait_as_new(&mut self, number: u32, due: Duration, now: Duration) {
+        self.job_mut(number).history.due = due.max(now);
         if due <= now {
             self.set_ready(number, now);
         } else {
@@ -58,7 +59,7 @@ impl Queue {
             JobState::Leased => self.give_up(number, JobState::Replaced),
             JobState::Running => {
                 let job = self.job_mut(number);
-                job.trouble().superseded = true;
+                job.extras().superseded = true;
                 job.copies = 1;
             }
             _ => {}
@@ -68,7 +69,7 @@ impl Queue {
     /// Whether a job that would wait again is over instead, since another one has its key.
     pub(super) fn is_over_instead(&mut self, number: u32) -> bool {
         let job = self.job_mut(number);
-        if !job.trouble.as_ref().is_some_and(|trouble| trouble.superseded) {
+        if !job.extras.as_ref().is_some_and(|extras| extras.superseded) {
             return false;
         }
         job.state = JobState::Replaced;

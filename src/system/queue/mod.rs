@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::system::effect::{Fingerprint, Occurrences};
-use crate::system::job::{Delivery, Job, JobId, JobState};
+use crate::system::job::{Delivery, History, Job, JobId, JobState};
 use dead::DeadSet;
 use keyed::ByKey;
 use lanes::Lanes;
@@ -37,6 +37,10 @@ pub(crate) struct Queue {
     /// Scheduled, retrying and leased jobs, by the time at which they become ready.
     timed: BTreeMap<(Duration, u64), u32>,
     turns: u64,
+    /// Events in the lives of jobs so far.
+    ticks: u32,
+    /// The time, as far as the queue was told.
+    now: Duration,
     /// How often a job was put at the front.
     fronts: u64,
     dead: DeadSet,
@@ -98,7 +102,7 @@ impl Queue {
             kind,
             payload: payload.into_boxed_str(),
             id,
-            trouble: None,
+            extras: None,
             at: now,
             turn: 0,
             parent,
@@ -107,6 +111,7 @@ impl Queue {
             state: JobState::Ready,
             could_not_run: false,
             copies: 1,
+            history: History { born_at: now, due: due.max(now), ..History::default() },
         });
         if let Some(key) = stream {
             self.streams.assign(number, kind, key);
@@ -177,6 +182,7 @@ impl Queue {
 
     /// Makes ready what is due.
     pub(crate) fn promote(&mut self, now: Duration) {
+        self.now = now;
         while let Some(first) = self.timed.first_entry() {
             if first.key().0 > now {
                 break;
@@ -273,11 +279,27 @@ impl Queue {
         self.set_ready(number, now);
     }
 
+    fn tick(&mut self) -> u32 {
+        self.ticks += 1;
+        self.ticks
+    }
+
+    /// An attempt of the job begins.
+    pub(crate) fn begins(&mut self, number: u32, now: Duration) {
+        if self.job(number).history.began == 0 {
+            let began = self.tick();
+            let history = &mut self.job_mut(number).history;
+            (history.began, history.began_at) = (began, now);
+        }
+    }
+
     /// The job ended well.
     pub(crate) fn acknowledge(&mut self, number: u32, now: Duration) {
         self.counts.processed += 1;
         self.counts.done += 1;
+        let succeeded = self.tick();
         let job = self.job_mut(number);
+        job.history.succeeded = succeeded;
         job.copies -= 1;
         job.state = JobState::Done;
         if job.copies > 0 {
@@ -287,8 +309,15 @@ impl Queue {
         }
     }
 
+    fn ends(&mut self, number: u32) {
+        let (ended, now) = (self.tick(), self.now);
+        let history = &mut self.job_mut(number).history;
+        (history.ended, history.ended_at) = (ended, now);
+    }
+
     /// Nothing more comes of the job, unless somebody takes it up by hand.
     fn over(&mut self, number: u32) {
+        self.ends(number);
         if !self.locks.is_unused() {
             self.locks.over(number);
         }
@@ -304,10 +333,10 @@ impl Queue {
     pub(crate) fn note_failure(&mut self, number: u32, now: Duration, error: String) {
         self.counts.processed += 1;
         self.counts.failed += 1;
-        let trouble = self.job_mut(number).trouble();
-        trouble.failures += 1;
-        trouble.error = Some(error);
-        trouble.since.get_or_insert(now);
+        let extras = self.job_mut(number).extras();
+        extras.failures += 1;
+        extras.error = Some(error);
+        extras.since.get_or_insert(now);
     }
 
     /// The job is tried again at `due`.
@@ -320,7 +349,7 @@ impl Queue {
 
     /// The job comes again at `due`; its attempt was no failure.
     pub(crate) fn put_back(&mut self, number: u32, now: Duration, due: Duration) {
-        self.job_mut(number).trouble().interruptions += 1;
+        self.job_mut(number).extras().interruptions += 1;
         if due <= now {
             self.set_ready(number, now);
         } else {
@@ -333,7 +362,7 @@ impl Queue {
         self.fronts += 1;
         let turn = FIRST_TURN - self.fronts;
         let job = self.job_mut(number);
-        job.trouble().interruptions += 1;
+        job.extras().interruptions += 1;
         (job.state, job.at, job.turn) = (JobState::Ready, now, turn);
         let kind = job.kind;
         self.ready.push_first(kind, turn, number);
@@ -343,7 +372,7 @@ impl Queue {
     pub(crate) fn bury(&mut self, number: u32, now: Duration) {
         let job = self.job_mut(number);
         job.state = JobState::Dead;
-        job.trouble().deaths += 1;
+        job.extras().deaths += 1;
         self.lay_with_the_dead(number, now);
     }
 
@@ -359,8 +388,8 @@ impl Queue {
         self.withdraw(number);
         let job = self.job_mut(number);
         job.state = JobState::Dead;
-        let trouble = job.trouble();
-        (trouble.error, trouble.rejected) = (Some(reason), true);
+        let extras = job.extras();
+        (extras.error, extras.rejected) = (Some(reason), true);
         self.lay_with_the_dead(number, now);
     }
 
@@ -382,6 +411,7 @@ impl Queue {
     pub(crate) fn retry_dead(&mut self, number: u32, now: Duration) -> bool {
         let was_dead = self.dead.remove(number);
         if was_dead {
+            self.job_mut(number).history.ended = 0;
             self.set_ready(number, now);
         }
         was_dead
@@ -398,6 +428,7 @@ impl Queue {
             Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
             Delivery::AtMostOnce => {
                 self.job_mut(number).state = JobState::Lost;
+                self.ends(number);
                 self.leave_stream(number);
             }
         }

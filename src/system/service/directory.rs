@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Service;
-use super::door::Door;
+use super::door::Faulty;
 use super::email::EmailService;
 use super::error_catcher::ErrorCatcher;
 use super::fulfillment::Fulfillment;
@@ -36,7 +36,7 @@ pub(crate) enum NoService {
 }
 
 /// A service behind its door, as all handles to it share it.
-type Shared<S> = Arc<Mutex<Door<S>>>;
+type Shared<S> = Arc<Mutex<Faulty<S>>>;
 
 /// What is wanted of a door whatever the service.
 trait AnyDoor: Send + Sync {
@@ -44,7 +44,7 @@ trait AnyDoor: Send + Sync {
     fn looks_at_the_clock(&self) -> bool;
 }
 
-impl<S: Service> AnyDoor for Mutex<Door<S>> {
+impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
     fn state(&self) -> Option<String> {
         self.lock().unwrap_or_else(PoisonError::into_inner).state()
     }
@@ -90,7 +90,7 @@ impl Directory {
         if own.contains_key(&name) {
             return Err(NoService::Taken { name });
         }
-        let door = Arc::new(Mutex::new(Door::new(service)));
+        let door = Arc::new(Mutex::new(Faulty::new(service)));
         own.insert(name, Own { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
         Ok(door)
     }

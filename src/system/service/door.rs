@@ -72,7 +72,7 @@ impl Settings {
 
 /// A service and what stands around it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Door<S> {
+pub(crate) struct Faulty<S> {
     pub(crate) service: S,
     pub(crate) settings: Settings,
     down_until: Duration,
@@ -82,7 +82,7 @@ pub(crate) struct Door<S> {
 
 /// How a call comes to the door.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Manner {
+pub(crate) struct CallOptions {
     pub(crate) channel: Channel,
     /// The behaviour that the request itself asks for.
     pub(crate) behave: Option<Behave>,
@@ -90,11 +90,11 @@ pub(crate) struct Manner {
 
 /// What the door lets through to a call before it begins.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Sight {
+pub(crate) enum FaultPlan {
     /// It is known how it will go.
-    Certain(Fault),
+    Forced(Fault),
     /// Well, or with any of these.
-    Open(FaultSet),
+    Choose(FaultSet),
 }
 
 /// What came of a call, as the caller will see it.
@@ -107,7 +107,7 @@ pub(crate) struct Answer<R> {
     pub(crate) running: Option<String>,
 }
 
-impl<S: Service> Door<S> {
+impl<S: Service> Faulty<S> {
     pub(crate) fn new(service: S) -> Self {
         Self {
             service,
@@ -118,13 +118,15 @@ impl<S: Service> Door<S> {
     }
 
     /// What may come of a call that begins now. A request can ask for a behaviour of its own.
-    pub(crate) fn sight(&self, operation: Operation, now: Duration, manner: Manner) -> Sight {
-        match manner.behave.unwrap_or(self.settings.behave) {
-            _ if now < self.down_until => Sight::Certain(Fault::Unavailable),
-            Behave::Crash if operation.done_before_crash => Sight::Certain(Fault::ReplyLost),
-            Behave::Crash => Sight::Certain(Fault::Unavailable),
-            Behave::Throttle => Sight::Certain(Fault::Throttled),
-            Behave::Well | Behave::Slow(_) => Sight::Open(faults(&operation, &self.settings, manner.channel)),
+    pub(crate) fn plan(&self, operation: Operation, now: Duration, options: CallOptions) -> FaultPlan {
+        match options.behave.unwrap_or(self.settings.behave) {
+            _ if now < self.down_until => FaultPlan::Forced(Fault::Unavailable),
+            Behave::Crash if operation.done_before_crash => FaultPlan::Forced(Fault::ReplyLost),
+            Behave::Crash => FaultPlan::Forced(Fault::Unavailable),
+            Behave::Throttle => FaultPlan::Forced(Fault::Throttled),
+            Behave::Well | Behave::Slow(_) => {
+                FaultPlan::Choose(faults(&operation, &self.settings, options.channel))
+            }
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
 #[cfg(feature = "http")]
 pub(crate) use door::CLIENT_TIMEOUT;
-pub(crate) use door::{Answer, Door, Manner, Sight};
+pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
 #[cfg(feature = "http")]
 pub(crate) use fault::{Broken, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};

@@ -277,14 +277,14 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));
     assert_green(&delivered(Delivery::AtLeastOnce));
 
-    // Retry 0: the job ends dead, lacks its later effects, has repeated none.
+    // Retry 0: the job ends dead, and what it does has happened or not.
     let giving_up = |retries: u32| {
         one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
             world.process("worker", move |p| {
                 let (payments, email) = (p.payments(), p.email());
                 p.handle(async move |order: Order| {
                     payments.charge(unkeyed(order.id)).await?;
-                    email.send(Email::new("ada@example.com", "receipt")).await.map(drop)
+                    email.emails("ada@example.com", "receipt").await.map(drop)
                 })
                 .max_retries(retries);
             });

@@ -108,7 +108,7 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     };
     let report = the_same(&Explore::new().name("test"), last_wins);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
-    // Too many orders to be run: a note says so, and only where they were asked for.
+    // Of seven jobs that write the same the order that a run suggests is tried first.
     let many = async |world: &World| {
         let last = world.durable("last", 0_u32);
         world.process("worker", move |p| {
@@ -121,9 +121,8 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
         world.settle().await;
     };
     let report = the_same(&one_deviation(), many);
-    assert!(report.to_string().contains("have more than 1000 orders"), "{report}");
-    let report = the_same(&one_deviation().max_runs(1), many);
-    assert!(!report.to_string().contains("have more than 1000 orders"), "{report}");
+    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
+    assert!(report.to_string().contains("came before"), "{report}");
 }
 
 #[test]

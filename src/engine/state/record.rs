@@ -1,0 +1,79 @@
+//! What a run notes of itself while it goes on, for those who judge it.
+
+use std::collections::BTreeSet;
+
+use crate::search::choice::Name;
+use crate::system::hygiene::Hygiene;
+
+/// What a run notes of itself, beside its effects, its jobs and its events.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RunRecord {
+    told_of_failures: Option<Name>,
+    hygiene: BTreeSet<Hygiene>,
+    crash_points: u64,
+    has_overlaps: bool,
+    is_crowded: bool,
+    has_spawned: bool,
+}
+
+impl RunRecord {
+    /// A process has a service that is there to be told of failures.
+    pub(crate) fn note_told_of_failures(&mut self, service: Name) {
+        self.told_of_failures = Some(service);
+    }
+
+    /// Something works, and is asking for trouble.
+    pub(crate) fn note_hygiene(&mut self, hygiene: Hygiene) {
+        self.hygiene.insert(hygiene);
+    }
+
+    /// Code under test has met a crash point at which something could go wrong.
+    pub(super) fn note_crash_point(&mut self) {
+        self.crash_points += 1;
+    }
+
+    /// An attempt has begun, or gone on, while another one was under way.
+    pub(crate) fn note_overlap(&mut self) {
+        self.has_overlaps = true;
+    }
+
+    /// More could go on at once than a choice has options.
+    pub(super) fn note_crowd(&mut self) {
+        self.is_crowded = true;
+    }
+
+    /// A process has spawned tasks of its own.
+    pub(crate) fn note_spawned(&mut self) {
+        self.has_spawned = true;
+    }
+
+    /// The service that is there to be told of failures, if a process has one.
+    pub(crate) fn told_of_failures(&self) -> Option<Name> {
+        self.told_of_failures
+    }
+
+    /// What works and is asking for trouble.
+    pub(crate) fn hygiene(&self) -> &BTreeSet<Hygiene> {
+        &self.hygiene
+    }
+
+    /// How many crash points code under test has met.
+    pub(crate) fn crash_points(&self) -> u64 {
+        self.crash_points
+    }
+
+    /// Whether attempts ran at the same time.
+    pub(crate) fn has_overlaps(&self) -> bool {
+        self.has_overlaps
+    }
+
+    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
+    pub(crate) fn has_spawned(&self) -> bool {
+        self.has_spawned
+    }
+}

@@ -1,0 +1,401 @@
+//! Whether a run ended as its jobs would have, one at a time, in an order that the run itself allows.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::Exploration;
+use super::tally::Swap;
+use crate::engine::state::{Mode, lock};
+use crate::judge::oracle::{self, Excuses, Finding, Orders};
+use crate::judge::report::words;
+use crate::judge::run::{Course, End, Outcome, run};
+use crate::search::choice::Plan;
+use crate::system::job::{Job, JobState};
+use crate::system::script::{GivesUp, Part, Role, Roles, Script};
+
+/// Orders of its jobs that are tried for one run: all of seven jobs, and some of more.
+const MOST_ORDERS: u64 = 6_000;
+/// Jobs of a run that gave up of which each may have run or not. If more did, all of them or none have.
+const MOST_GIVING_UP: usize = 4;
+/// Outcomes of different orders among which equal ones are looked for.
+const MOST_DISTINCT: usize = 64;
+/// Outcomes that are kept. Past that they are forgotten, and run again when they are asked for.
+const MOST_KEPT: usize = 20_000;
+/// How often the time is looked at, in orders.
+const LOOKS: u64 = 16;
+
+/// What the outcomes of runs are compared with beside the reference run: the same for all threads.
+#[derive(Default)]
+pub(super) struct Serial {
+    kept: Mutex<Kept>,
+    /// What the reference run itself is found to be, once its jobs were found to have overlapped.
+    reference: OnceLock<Standing>,
+}
+
+/// What the reference run is worth.
+pub(super) enum Standing {
+    /// It ended as its jobs do in this order, by their numbers.
+    Like(Vec<u32>),
+    /// Its jobs have torn each other's state: it ended as no order of them does.
+    Torn(Vec<Finding>),
+}
+
+/// The outcomes of orders that were run.
+#[derive(Default)]
+struct Kept {
+    roles: Roles,
+    outcomes: BTreeMap<Vec<(u32, Option<GivesUp>)>, Arc<Outcome>>,
+    distinct: Vec<Arc<Outcome>>,
+}
+
+/// A run under comparison: its jobs, which of them each is in any run, and which of them gave up.
+struct Candidate<'o> {
+    outcome: &'o Outcome,
+    cast: Vec<(Role, u32)>,
+    /// Places of jobs that gave up for what went wrong in them.
+    excused: Vec<usize>,
+}
+
+/// What a run was found to be.
+pub(super) enum Fit {
+    /// It ended as the reference run.
+    Reference,
+    /// It ended as its jobs do in another order: their places in it.
+    Order { order: Vec<usize>, expected: Arc<Outcome> },
+    /// It ended as no order does.
+    Nothing { nearest: Vec<Finding> },
+    /// No order came to its end.
+    Unknown,
+    /// So many orders were tried and none fits, but there are more.
+    Undecided { tried: u64 },
+}
+
+/// The nearest of the expected outcomes so far.
+#[derive(Default)]
+struct Nearest {
+    findings: Option<Vec<Finding>>,
+    /// The first order that was run to its end.
+    order: Option<Vec<usize>>,
+}
+
+impl Nearest {
+    fn offer(&mut self, findings: Vec<Finding>) {
+        if self.findings.as_ref().is_none_or(|known| findings.len() < known.len()) {
+            self.findings = Some(findings);
+        }
+    }
+}
+
+impl Candidate<'_> {
+    /// What happens in an order of the jobs, by their places, if these of them give up instead of running.
+    fn parts(&self, order: &[usize], giving_up: &[usize]) -> Vec<Part> {
+        let part = |&at: &usize| {
+            let (role, number) = self.cast[at].clone();
+            let gives_up = giving_up.contains(&at).then(|| how_it_gave_up(&self.outcome.jobs[at]));
+            Part { role, number, gives_up }
+        };
+        order.iter().map(part).collect()
+    }
+
+    /// The jobs in the order in which they come in another run: by the numbers of their roles there. Those that are not
+    /// in it come last.
+    fn in_the_order_of(&self, roles: &[u32]) -> Vec<usize> {
+        let place = |at: &usize| {
+            let number = self.cast[*at].1;
+            (roles.iter().position(|role| *role == number).unwrap_or(usize::MAX), *at)
+        };
+        let mut order: Vec<usize> = (0..self.cast.len()).collect();
+        order.sort_by_key(place);
+        order
+    }
+}
+
+fn how_it_gave_up(job: &Job) -> GivesUp {
+    let error = job.error().unwrap_or_default().into();
+    GivesUp { state: job.state, error, failures: job.failures() }
+}
+
+impl<'b> Exploration<'b> {
+    /// What is wrong with the outcome of a run. Nothing, if that cannot be decided: the tally has it then.
+    pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
+        let mut findings = oracle::alone(outcome);
+        if matches!(outcome.end, End::Panicked(_)) {
+            return findings;
+        }
+        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
+        match self.fit(outcome) {
+            Fit::Reference | Fit::Unknown => {}
+            Fit::Order { order, expected } => self.note_order(outcome, &order, &expected),
+            Fit::Nothing { nearest } => findings.extend(nearest),
+            Fit::Undecided { tried } => self.tally.undecided = self.tally.undecided.max(Some(tried)),
+        }
+        findings
+    }
+
+    fn fit(&mut self, outcome: &Outcome) -> Fit {
+        let reference = &self.basis.reference.outcome;
+        let standing = self.standing();
+        let torn = matches!(standing, Standing::Torn(_));
+        let orders = Orders::of(&outcome.jobs);
+        if let (Standing::Like(order), true) = (standing, oracle::same(outcome, reference)) {
+            let places: Vec<_> = order.iter().map(|number| *number as usize - 1).collect();
+            if orders.allow(&places) && oracle::early(outcome, reference).is_none() {
+                return Fit::Reference;
+            }
+        }
+        let cast = lock(&self.basis.serial.kept).roles.of(&outcome.jobs, &oracle::generated(outcome));
+        let excused = oracle::excused(outcome);
+        let candidate = Candidate { outcome, cast, excused };
+        let mut nearest = Nearest::default();
+        if let (Standing::Like(numbers), []) = (standing, &candidate.excused[..]) {
+            let roles =
+                lock(&self.basis.serial.kept).roles.of(&reference.jobs, &oracle::generated(reference));
+            let roles: Vec<_> = numbers.iter().map(|number| roles[*number as usize - 1].1).collect();
+            if orders.allow(&candidate.in_the_order_of(&roles)) {
+                let serial = outcome.record.has_overlaps() || orders.are_several();
+                let findings = oracle::differences(outcome, reference, serial, &Excuses::default());
+                if findings.is_empty() {
+                    return Fit::Reference;
+                }
+                nearest.offer(findings);
+            }
+        }
+        match self.search(&candidate, &orders, nearest) {
+            // The reference run is all there is to compare with.
+            Fit::Unknown if !torn => {
+                let nearest =
+                    oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
+                Fit::Nothing { nearest }
+            }
+            fit => fit,
+        }
+    }
+
+    /// Tries the orders that the run allows, the one that it suggests first.
+    fn search(&mut self, candidate: &Candidate<'_>, orders: &Orders<'_>, mut nearest: Nearest) -> Fit {
+        let (mut tried, mut found, mut is_cut) = (0, None, false);
+        let mut seen: Vec<Arc<Outcome>> = Vec::new();
+        let all = orders.visit(|order| {
+            if tried == MOST_ORDERS || tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up() {
+                is_cut = true;
+                return ControlFlow::Break(());
+            }
+            tried += 1;
+            self.basis.progress.tell_orders(tried);
+            let expected = self.in_order(candidate, order, &[]);
+            let again = seen.iter().any(|known| Arc::ptr_eq(known, &expected));
+            if again && candidate.excused.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            if seen.len() < MOST_DISTINCT {
+                seen.push(expected.clone());
+            }
+            match self.try_order(candidate, order, expected, &mut nearest) {
+                Some(expected) => {
+                    found = Some((order.to_vec(), expected));
+                    ControlFlow::Break(())
+                }
+                None => ControlFlow::Continue(()),
+            }
+        });
+        match found {
+            Some((order, expected)) => Fit::Order { order, expected },
+            None if all && !is_cut && nearest.findings.is_none() => Fit::Unknown,
+            None if all && !is_cut => Fit::Nothing { nearest: self.told(candidate, nearest) },
+            None => Fit::Undecided { tried },
+        }
+    }
+
+    /// The outcome of one order that the run ended as, if it did: with each job that gave up having run or not.
+    fn try_order(
+        &self,
+        candidate: &Candidate<'_>,
+        order: &[usize],
+        whole: Arc<Outcome>,
+        nearest: &mut Nearest,
+    ) -> Option<Arc<Outcome>> {
+        let newly = self.newly_giving_up(candidate, &whole);
+        let mut best: Option<Vec<Finding>> = None;
+        for giving_up in subsets(&newly) {
+            let expected = match giving_up[..] {
+                [] => whole.clone(),
+                _ => self.in_order(candidate, order, &giving_up),
+            };
+            if expected.end != End::Completed {
+                continue;
+            }
+            nearest.order.get_or_insert_with(|| order.to_vec());
+            let excuses = Excuses::of(candidate.outcome, &newly);
+            let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
+            if findings.is_empty() {
+                return Some(expected);
+            }
+            // Of those that are as near, the one in which more has run: what happened once too often is told as that.
+            if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
+                best = Some(findings);
+            }
+        }
+        best.into_iter().for_each(|findings| nearest.offer(findings));
+        None
+    }
+
+    /// The jobs that gave up for what went wrong in them, and that end otherwise where nothing goes wrong.
+    fn newly_giving_up(&self, candidate: &Candidate<'_>, whole: &Outcome) -> Vec<usize> {
+        if candidate.excused.is_empty() {
+            return Vec::new();
+        }
+        let roles = lock(&self.basis.serial.kept).roles.of(&whole.jobs, &oracle::generated(whole));
+        let ends_so = |at: &usize| {
+            let (_, number) = candidate.cast[*at];
+            let there = roles.iter().position(|(_, known)| *known == number);
+            there.is_some_and(|there| matches!(whole.jobs[there].state, JobState::Dead | JobState::Discarded))
+        };
+        candidate.excused.iter().copied().filter(|at| !ends_so(at)).collect()
+    }
+
+    /// What is told of a run that ended as no order does. What a job that gave up has half done is told as that.
+    fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> Vec<Finding> {
+        let findings = nearest.findings.unwrap_or_default();
+        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return findings };
+        let whole = self.in_order(candidate, &order, &[]);
+        let newly = self.newly_giving_up(candidate, &whole);
+        let excuses = Excuses::of(candidate.outcome, &newly);
+        let mut best = findings;
+        for &at in &newly {
+            let others: Vec<_> = newly.iter().copied().filter(|other| *other != at).collect();
+            for base in subsets(&others) {
+                let without: Vec<_> = base.iter().copied().chain([at]).collect();
+                let (with, without) =
+                    (self.in_order(candidate, &order, &base), self.in_order(candidate, &order, &without));
+                let job = &candidate.outcome.jobs[at];
+                if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
+                    if told.is_empty() || told.len() <= best.len() {
+                        best = told;
+                    }
+                }
+            }
+        }
+        best
+    }
+
+    /// What comes of the jobs when they run one at a time in this order, and these of them give up instead.
+    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: &[usize]) -> Arc<Outcome> {
+        let parts = candidate.parts(order, giving_up);
+        let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
+        if let Some(known) = lock(&self.basis.serial.kept).outcomes.get(&key) {
+            return known.clone();
+        }
+        let script = Some(Box::new(Script::new(parts)));
+        let course = Course { mode: Mode::SerialBaseline, script, ..Course::plain(Plan::ordinary()) };
+        let outcome = run(self.basis.body, course, &self.ground).outcome;
+        let mut kept = lock(&self.basis.serial.kept);
+        let known = kept.distinct.iter().find(|known| oracle::same(&outcome, known)).cloned();
+        let outcome = known.unwrap_or_else(|| Arc::new(outcome));
+        if kept.distinct.len() < MOST_DISTINCT && !kept.distinct.iter().any(|it| Arc::ptr_eq(it, &outcome)) {
+            kept.distinct.push(outcome.clone());
+        }
+        if kept.outcomes.len() >= MOST_KEPT {
+            kept.outcomes.clear();
+        }
+        kept.outcomes.insert(key, outcome.clone());
+        outcome
+    }
+
+    /// What the reference run is worth. If its jobs overlapped, that must have been looked at before.
+    fn standing(&self) -> &'b Standing {
+        let basis = self.basis;
+        basis.serial.reference.get_or_init(|| Standing::Like(suggested(&basis.reference.outcome.jobs)))
+    }
+
+    pub(super) fn torn(&self) -> Option<&'b [Finding]> {
+        match self.standing() {
+            Standing::Torn(findings) => Some(findings),
+            Standing::Like(_) => None,
+        }
+    }
+
+    /// Jobs that ran at the same time may have torn each other's state even if nothing went wrong. Then the reference
+    /// run ended as no order of them does, and is nothing to compare with.
+    pub(super) fn look_at_overlap(&mut self) {
+        let reference = &self.basis.reference.outcome;
+        if !reference.record.has_overlaps() || reference.end != End::Completed {
+            return;
+        }
+        let orders = Orders::of(&reference.jobs);
+        let cast = lock(&self.basis.serial.kept).roles.of(&reference.jobs, &oracle::generated(reference));
+        let candidate = Candidate { outcome: reference, cast, excused: Vec::new() };
+        let standing = match self.search(&candidate, &orders, Nearest::default()) {
+            Fit::Order { order, .. } => {
+                Standing::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
+            }
+            Fit::Nothing { nearest } => Standing::Torn(nearest),
+            Fit::Undecided { tried } => {
+                self.tally.undecided = Some(tried);
+                Standing::Like(suggested(&reference.jobs))
+            }
+            Fit::Unknown | Fit::Reference => Standing::Like(suggested(&reference.jobs)),
+        };
+        self.basis.serial.reference.get_or_init(|| standing);
+    }
+
+    /// A run was accepted because its jobs may run in another order than in the reference run. If it did not end like
+    /// that one, the reader should know.
+    fn note_order(&mut self, outcome: &Outcome, order: &[usize], expected: &Outcome) {
+        let reference = &self.basis.reference.outcome;
+        let Standing::Like(numbers) = self.standing() else { return };
+        let swapped = {
+            let kept = &mut lock(&self.basis.serial.kept).roles;
+            let cast = kept.of(&outcome.jobs, &oracle::generated(outcome));
+            let roles = kept.of(&reference.jobs, &oracle::generated(reference));
+            let place =
+                |at: usize| numbers.iter().position(|number| roles[*number as usize - 1].1 == cast[at].1);
+            let places: Vec<_> = order.iter().map(|at| (*at, place(*at))).collect();
+            let earlier = |(at, place): &(usize, Option<usize>)| {
+                let overtaken =
+                    places.iter().skip_while(|(other, _)| other != at).find(|(_, other)| other < place);
+                Some((*at, overtaken.filter(|(_, other)| other.is_some())?.0))
+            };
+            places.iter().find_map(earlier)
+        };
+        let Some((before, after)) = swapped else { return };
+        let excuses = Excuses::default();
+        let Some(difference) = oracle::differences(expected, reference, true, &excuses).into_iter().next()
+        else {
+            return;
+        };
+        let (before, after) = words::names(&outcome.jobs[before], &outcome.jobs[after]);
+        self.tally.swap(Swap { before, after, difference: words::in_short(&difference), runs: 1 });
+    }
+}
+
+/// The numbers of the jobs in the order that their run suggests.
+fn suggested(jobs: &[Job]) -> Vec<u32> {
+    let mut suggested = Vec::new();
+    Orders::of(jobs).visit(|order| {
+        suggested = order.iter().map(|at| jobs[*at].number).collect();
+        ControlFlow::Break(())
+    });
+    suggested
+}
+
+/// All subsets of a few: all of them first, then the smaller ones. Of many only all and none.
+fn subsets(all: &[usize]) -> Vec<Vec<usize>> {
+    if all.len() > MOST_GIVING_UP {
+        return vec![all.to_vec(), Vec::new()];
+    }
+    let subset = |mask: usize| (0..all.len()).filter(|at| mask & 1 << at != 0).map(|at| all[at]).collect();
+    (0..1 << all.len()).rev().map(subset).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subsets_of_few_are_all_and_those_of_many_two() {
+        assert_eq!(subsets(&[]), [[0; 0]]);
+        assert_eq!(subsets(&[3, 5]), [vec![3, 5], vec![5], vec![3], vec![]]);
+        assert_eq!(subsets(&[1, 2, 3, 4, 5]).len(), 2);
+    }
+}

@@ -1,0 +1,73 @@
+//! A job that gives up is all or nothing: what it does has happened, or none of it has.
+
+use super::{Excuses, Finding, differences};
+use crate::judge::run::Outcome;
+use crate::search::choice::Name;
+use crate::system::job::Job;
+
+/// What a finding is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place<'f> {
+    Effect(Name, Name),
+    State(Name, &'f str),
+    Job(&'static str),
+}
+
+impl<'f> Place<'f> {
+    fn of(finding: &'f Finding) -> Option<Self> {
+        match finding {
+            Finding::Repeated { effect, .. }
+            | Finding::Missing { effect, .. }
+            | Finding::Unexpected { effect, .. } => Some(Place::Effect(effect.service, effect.operation)),
+            Finding::State { name, path, .. } => Some(Place::State(*name, path)),
+            Finding::Job { kind, .. } => Some(Place::Job(kind)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the same, or a part of it.
+    fn touches(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Place::State(one, path), Place::State(other, of)) => {
+                one == other && (path.starts_with(of) || of.starts_with(path))
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
+/// What is wrong with an outcome in which a job gave up, if that has done a part of what it does: `with` is expected if it
+/// had run, `without` if it had not. None: it has done all or nothing, and what is wrong is something else.
+pub(crate) fn half_way(
+    outcome: &Outcome,
+    job: &Job,
+    with: &Outcome,
+    without: &Outcome,
+    excuses: &Excuses,
+) -> Option<Vec<Finding>> {
+    let own = differences(with, without, true, excuses);
+    let own: Vec<_> = own.iter().filter_map(Place::of).collect();
+    let is_own = |finding: &&Finding| {
+        !exceeds(finding)
+            && Place::of(finding).is_some_and(|place| own.iter().any(|other| place.touches(other)))
+    };
+    let lacks = differences(outcome, with, true, excuses);
+    let did = differences(outcome, without, true, excuses);
+    let first_lacking = lacks.iter().find(is_own)?.clone();
+    let first_done = did.iter().find(|finding| {
+        Place::of(finding).is_some_and(|place| own.iter().any(|other| place.touches(other)))
+    })?;
+    let mut findings: Vec<_> = lacks.iter().filter(|finding| !is_own(finding)).cloned().collect();
+    if !outcome.terms.may_stop_half_way(job.kind) {
+        let error = job.error().unwrap_or_default().to_owned();
+        let (did, lacks) = (Box::new(first_done.clone()), Box::new(first_lacking));
+        let (kind, payload) = (job.kind, job.payload.to_string());
+        findings.push(Finding::HalfWay { kind, payload, error, did, lacks });
+    }
+    Some(findings)
+}
+
+/// Whether more has happened than the whole job does.
+fn exceeds(finding: &Finding) -> bool {
+    matches!(finding, Finding::Repeated { .. })
+}

@@ -1,0 +1,242 @@
+//! Generated values have no names: an expected outcome is told in the names of the run that is compared with it.
+//!
+//! A value is known by its role: by where it occurs, and by what occurs there beside it. Roles are refined as colors are
+//! when graphs are compared (Weisfeiler and Leman, 1968). Where several values are still alike one of each side is paired
+//! and made different from the others, and the colors are refined again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::judge::run::Outcome;
+use crate::search::choice::Name;
+use crate::system::effect::{Effect, fingerprint};
+use crate::system::generated::{Forms, Generated};
+use crate::system::job::Job;
+
+/// How often colors are refined. After so many rounds a color tells what lies so many steps away.
+const ROUNDS: usize = 4;
+
+/// All that a run has handed out: what it has drawn, and the ids of effects and jobs.
+pub(crate) fn generated(outcome: &Outcome) -> Generated {
+    let mut generated = outcome.generated.clone();
+    outcome.effects.iter().chain(&outcome.told).for_each(|effect| generated.text(&effect.id));
+    outcome.jobs.iter().for_each(|job| generated.text(&job.id.to_string()));
+    generated
+}
+
+/// What is compared of an expected outcome, in the names of a run.
+#[derive(Debug)]
+pub(super) struct Renamed {
+    pub(super) effects: Vec<Effect>,
+    pub(super) state: Vec<(Name, String)>,
+    pub(super) jobs: Vec<Job>,
+}
+
+/// The values of one side and where they occur.
+struct Side {
+    forms: Forms,
+    /// Of each occurrence of some values: a digest of all but the values, and the values.
+    items: Vec<(u64, Vec<usize>)>,
+}
+
+impl Side {
+    fn of(outcome: &Outcome) -> Self {
+        let forms = Forms::of(&generated(outcome));
+        let mut side = Self { forms, items: Vec::new() };
+        for effect in &outcome.effects {
+            let key = effect.key.as_deref().unwrap_or_default();
+            let has_key = if effect.key.is_some() { "key" } else { "" };
+            let (service, operation) = (effect.service.as_str(), effect.operation.as_str());
+            side.add(&["effect", service, operation, has_key], &[key, &effect.body, &effect.id]);
+        }
+        for job in &outcome.jobs {
+            side.add(&["job", job.kind], &[&job.payload, &job.id.to_string()]);
+        }
+        for (name, text) in &outcome.state {
+            if !side.forms.find(text).is_empty() {
+                let value = serde_json::from_str(text).unwrap_or(Value::Null);
+                side.add_leaves(name.as_str(), "$", &value);
+            }
+        }
+        side
+    }
+
+    fn add_leaves(&mut self, name: &str, path: &str, value: &Value) {
+        match value {
+            Value::Object(map) => {
+                map.iter().for_each(|(key, value)| self.add_leaves(name, &format!("{path}.{key}"), value));
+            }
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(at, value)| self.add_leaves(name, &format!("{path}[{at}]"), value));
+            }
+            Value::String(text) => self.add(&["state", name], &[path, text]),
+            other => self.add(&["state", name], &[path, &other.to_string()]),
+        }
+    }
+
+    fn add(&mut self, fixed: &[&str], texts: &[&str]) {
+        let (mut values, mut parts) = (Vec::new(), Vec::new());
+        for text in texts {
+            let found = self.forms.find(text);
+            values.extend(found.iter().map(|found| found.value));
+            parts.push(Forms::template(text, &found));
+        }
+        if !values.is_empty() {
+            let parts: Vec<_> = fixed.iter().copied().chain(parts.iter().map(String::as_str)).collect();
+            self.items.push((fingerprint(&parts), values));
+        }
+    }
+
+    /// Each value once more told apart by what it occurs beside.
+    fn refine(&self, colors: &[u64]) -> Vec<u64> {
+        let mut seen = vec![BTreeSet::new(); colors.len()];
+        for (template, values) in &self.items {
+            // Which of the values are the same counts, too.
+            let first =
+                |value: &usize| values.iter().position(|other| other == value).unwrap_or_default() as u64;
+            let around = values.iter().flat_map(|value| [colors[*value], first(value)]);
+            let item = digest([*template].into_iter().chain(around));
+            for (at, value) in values.iter().enumerate() {
+                seen[*value].insert(digest([item, at as u64]));
+            }
+        }
+        let color = |(color, seen): (&u64, BTreeSet<u64>)| digest([*color].into_iter().chain(seen));
+        colors.iter().zip(seen).map(color).collect()
+    }
+
+    fn rounds(&self, colors: Vec<u64>) -> Vec<Vec<u64>> {
+        let mut rounds = vec![colors];
+        for _ in 0..ROUNDS {
+            let next = self.refine(&rounds[rounds.len() - 1]);
+            rounds.push(next);
+        }
+        rounds
+    }
+}
+
+fn digest(parts: impl IntoIterator<Item = u64>) -> u64 {
+    let text: String = parts.into_iter().map(|part| format!("{part:x}.")).collect();
+    fingerprint(&[&text])
+}
+
+/// Which value of the run each value of the expected outcome is. No two are the same one. `alternative`: of values that are
+/// alike, which one is paired first.
+fn pair(actual: &Side, expected: &Side, alternative: usize) -> Vec<Option<usize>> {
+    let (mut paired, mut taken) = (vec![None; expected.forms.values()], BTreeSet::new());
+    let colors = |side: &Side| vec![0; side.forms.values()];
+    let (mut ours, mut theirs) = (colors(actual), colors(expected));
+    let mut ties = 0;
+    let rounds = loop {
+        let rounds = (actual.rounds(ours.clone()), expected.rounds(theirs.clone()));
+        let tie = pair_by_color(&rounds.0[ROUNDS], &rounds.1[ROUNDS], &mut paired, &mut taken);
+        let Some((our, alike)) = tie else { break rounds };
+        // The first of those that are alike; elsewhere, in the first tie, another one.
+        let their = alike[if ties == 0 { alternative % alike.len() } else { 0 }];
+        ties += 1;
+        (ours[our], theirs[their]) = (ties, ties);
+        (paired[their], _) = (Some(our), taken.insert(our));
+    };
+    // What differs somewhere may still be told by a coarser look.
+    for round in (1..ROUNDS).rev() {
+        pair_by_color(&rounds.0[round], &rounds.1[round], &mut paired, &mut taken);
+    }
+    paired
+}
+
+/// Pairs the values that have a color for themselves on both sides. Returns the first that has not, and those that are
+/// like it on the other side.
+fn pair_by_color(
+    ours: &[u64],
+    theirs: &[u64],
+    paired: &mut [Option<usize>],
+    taken: &mut BTreeSet<usize>,
+) -> Option<(usize, Vec<usize>)> {
+    let mut classes: BTreeMap<u64, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (value, color) in ours.iter().enumerate().filter(|(value, _)| !taken.contains(value)) {
+        classes.entry(*color).or_default().0.push(value);
+    }
+    for (value, color) in theirs.iter().enumerate().filter(|(value, _)| paired[*value].is_none()) {
+        classes.entry(*color).or_default().1.push(value);
+    }
+    let mut tie: Option<(usize, Vec<usize>)> = None;
+    for (ours, theirs) in classes.into_values() {
+        match (&ours[..], &theirs[..]) {
+            ([], _) | (_, []) => {}
+            ([our], [their]) => (paired[*their], _) = (Some(*our), taken.insert(*our)),
+            ([our, ..], _) if tie.as_ref().is_none_or(|(known, _)| our < known) => tie = Some((*our, theirs)),
+            _ => {}
+        }
+    }
+    tie
+}
+
+/// Tells expected outcomes in the names of one run.
+pub(super) struct Renaming {
+    actual: Side,
+    expected: Side,
+}
+
+impl Renaming {
+    /// None: there is nothing to rename.
+    pub(super) fn new(outcome: &Outcome, expected: &Outcome) -> Option<Self> {
+        let (actual, expected) = (Side::of(outcome), Side::of(expected));
+        (!actual.items.is_empty() && !expected.items.is_empty()).then_some(Self { actual, expected })
+    }
+
+    pub(super) fn forms(&self) -> &Forms {
+        &self.actual.forms
+    }
+
+    /// The expected outcome with one assignment of names.
+    pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> Renamed {
+        let paired = pair(&self.actual, &self.expected, alternative);
+        let taken: BTreeSet<usize> = paired.iter().copied().flatten().collect();
+        let rename = |text: &str| self.text(text, &paired, &taken);
+        let effect = |effect: &Effect| Effect {
+            key: effect.key.as_deref().map(rename),
+            body: rename(&effect.body),
+            id: rename(&effect.id),
+            ..effect.clone()
+        };
+        Renamed {
+            effects: expected.effects.iter().map(effect).collect(),
+            state: expected.state.iter().map(|(name, text)| (*name, rename(text))).collect(),
+            jobs: expected
+                .jobs
+                .iter()
+                .map(|job| Job { payload: rename(&job.payload).into(), ..job.clone() })
+                .collect(),
+        }
+    }
+
+    fn text(&self, text: &str, paired: &[Option<usize>], taken: &BTreeSet<usize>) -> String {
+        let mut renamed = String::with_capacity(text.len());
+        let mut at = 0;
+        for found in self.expected.forms.find(text) {
+            let own = &text[found.from..found.to];
+            renamed.push_str(&text[at..found.from]);
+            let name = paired[found.value].and_then(|value| self.actual.forms.text(value, found.shape));
+            // The name of a value that has no counterpart may be that of another one in this run.
+            let is_anothers = || self.actual.forms.find(own).iter().any(|found| taken.contains(&found.value));
+            match name {
+                Some(name) => renamed.push_str(name),
+                None if is_anothers() => renamed.extend(own.chars().map(nameless)),
+                None => renamed.push_str(own),
+            }
+            at = found.to;
+        }
+        renamed + &text[at..]
+    }
+}
+
+/// A digit of a value that has no name in a run.
+fn nameless(c: char) -> char {
+    match c {
+        '0'..='9' => '9',
+        'a'..='f' => 'f',
+        'A'..='F' => 'F',
+        other => other,
+    }
+}

@@ -1,0 +1,216 @@
+//! Handlers, and the options that stand where a job is handled.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::attempt::{Around, Attempt, Handler};
+use super::layers::Layers;
+use crate::engine::state::{KindOptions, Shared};
+use crate::process::Process;
+use crate::search::choice::{Name, Place};
+use crate::system::job::{Backoff, Decision, Delivery, Failed, JobResult, JobView, Unique};
+
+/// Decides what becomes of a failed job.
+pub(in crate::process) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
+
+/// Hears what has become of a job.
+pub(in crate::process) type HearOfJob = Box<dyn Fn(&JobView)>;
+
+struct Async<J, F> {
+    handler: F,
+    takes: PhantomData<fn(J)>,
+}
+
+impl<J, R, F> Handler for Async<J, F>
+where
+    J: DeserializeOwned + 'static,
+    R: JobResult + 'static,
+    F: AsyncFn(J) -> R + 'static,
+{
+    fn start(self: Rc<Self>, _: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
+        let job = serde_json::from_str(payload)?;
+        Ok(Box::pin(async move { (self.handler)(job).await.into_result() }))
+    }
+}
+
+/// A handler and the kind it handles.
+pub(crate) struct Registered {
+    pub(crate) kind: &'static str,
+    /// Another name that jobs of this kind may bear.
+    pub(crate) alias: Option<&'static str>,
+    pub(in crate::process) place: Place,
+    pub(in crate::process) handler: Rc<dyn Handler>,
+    pub(in crate::process) layers: Layers,
+    pub(in crate::process) decide: Option<Decide>,
+    pub(in crate::process) exhausted: Option<HearOfJob>,
+    pub(in crate::process) unique: Option<Arc<Unique>>,
+    /// Of an iterable job: after how many items it saves its cursor.
+    pub(in crate::process) save_every: Option<Rc<Cell<u32>>>,
+}
+
+impl fmt::Debug for Registered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered")
+            .field("kind", &self.kind)
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registered {
+    pub(crate) fn asynchronous<J, R, F>(kind: &'static str, place: Place, handler: F) -> Self
+    where
+        J: DeserializeOwned + 'static,
+        R: JobResult + 'static,
+        F: AsyncFn(J) -> R + 'static,
+    {
+        Self::new(kind, place, Rc::new(Async { handler, takes: PhantomData::<fn(J)> }))
+    }
+
+    pub(in crate::process) fn new(kind: &'static str, place: Place, handler: Rc<dyn Handler>) -> Self {
+        let layers = Layers::default();
+        let (alias, decide, exhausted, unique, save_every) = (None, None, None, None, None);
+        Self { kind, alias, place, handler, layers, decide, exhausted, unique, save_every }
+    }
+
+    pub(crate) fn handles(&self, kind: &str) -> bool {
+        self.kind == kind || self.alias == Some(kind)
+    }
+
+    /// The names that its jobs may bear.
+    pub(in crate::process) fn kinds(&self) -> Vec<&'static str> {
+        std::iter::once(self.kind).chain(self.alias).collect()
+    }
+}
+
+/// The options of a kind of job, where it is handled.
+///
+/// ```
+/// use std::time::Duration;
+/// use retryproof::{Backoff, World};
+///
+/// retryproof::check(async |world: &World| {
+///     let done = world.durable("done", 0_u32);
+///     world.process("worker", move |p| {
+///         let done = done.clone();
+///         p.handle(async move |_job: u32| done.set(1)).max_retries(3).backoff(Backoff::Constant(Duration::from_secs(5)));
+///     });
+///     world.enqueue(7_u32);
+///     world.settle().await;
+/// });
+/// ```
+#[derive(Debug)]
+pub struct HandlerOptions<'p> {
+    pub(in crate::process) process: &'p Process,
+    pub(in crate::process) index: usize,
+}
+
+impl<'p> HandlerOptions<'p> {
+    pub(in crate::process) fn new(process: &'p Process, index: usize) -> Self {
+        Self { process, index }
+    }
+
+    pub(in crate::process) fn kind(&self) -> &'static str {
+        self.process.handlers.borrow()[self.index].kind
+    }
+
+    pub(in crate::process) fn shared(&self) -> &Shared {
+        self.process.link.shared()
+    }
+
+    pub(in crate::process) fn register(&self, change: impl FnOnce(&mut Registered)) {
+        change(&mut self.process.handlers.borrow_mut()[self.index]);
+    }
+
+    pub(in crate::process) fn set(&self, change: impl FnOnce(&mut KindOptions)) {
+        let registered = &self.process.handlers.borrow()[self.index];
+        let mut state = self.process.link.shared().state();
+        change(state.options_mut(registered.kind));
+        if let Some(alias) = registered.alias {
+            *state.options_mut(alias) = state.options(registered.kind);
+        }
+    }
+
+    /// Handles the jobs that bear this name (see [`World::enqueue_raw`](crate::World::enqueue_raw)), too: what a
+    /// program in another language, or an older version of this one, would have put into the queue.
+    pub fn name(self, kind: impl Into<Name>) -> Self {
+        let kind = kind.into().as_str();
+        self.process.handlers.borrow_mut()[self.index].alias = Some(kind);
+        let mut state = self.process.link.shared().state();
+        *state.options_mut(kind) = state.options(self.process.handlers.borrow()[self.index].kind);
+        drop(state);
+        self
+    }
+
+    /// How often a failed job is tried again before it goes to the dead set. 25 unless told; 0: straight to the dead
+    /// set at the first failure.
+    pub fn max_retries(self, retries: u32) -> Self {
+        self.set(|options| options.retry.max_retries = Some(retries));
+        self
+    }
+
+    /// How long a failed job waits before it is tried again. [`Backoff::Sidekiq`] unless told.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.set(|options| options.retry.backoff = backoff);
+        self
+    }
+
+    /// Whether a job whose worker dies is handed out again. [`Delivery::AtLeastOnce`] unless told.
+    pub fn delivery(self, delivery: Delivery) -> Self {
+        self.set(|options| options.delivery = delivery);
+        self
+    }
+
+    /// A failed job is neither tried again nor put into the dead set. Death handlers hear of it.
+    pub fn no_retry(self) -> Self {
+        self.set(|options| options.retry.max_retries = None);
+        self
+    }
+
+    /// Bounds retries by the time since the first failure, instead of by their number.
+    pub fn retry_for(self, most: Duration) -> Self {
+        self.set(|options| options.retry.retry_for = Some(most));
+        self
+    }
+
+    /// The queue in which jobs of this kind lie. `default` unless told. See [`Process::queues`].
+    pub fn queue(self, queue: impl Into<Name>) -> Self {
+        let queue = queue.into();
+        self.set(|options| options.queue = queue);
+        self
+    }
+
+    /// Decides by the error what becomes of a failed job.
+    ///
+    /// ```
+    /// use retryproof::{Decision, JobState, ServiceError, World};
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     p.handle(async |age: u32| age.checked_sub(18).ok_or("too young")).on_failure(|failed| {
+    ///         match failed.downcast_ref::<&str>() {
+    ///             Some(&"too young") => Decision::Discard,
+    ///             _ => Decision::Retry,
+    ///         }
+    ///     });
+    /// });
+    /// world.enqueue(7_u32);
+    /// assert_eq!(world.drain_all().run().unwrap().discarded, 1);
+    /// ```
+    pub fn on_failure(self, decide: impl Fn(&Failed<'_>) -> Decision + 'static) -> Self {
+        self.process.handlers.borrow_mut()[self.index].decide = Some(Box::new(decide));
+        self
+    }
+
+    /// Is called when the retries of a job are used up, before it goes to the dead set.
+    pub fn on_exhausted(self, hear: impl Fn(&JobView) + 'static) -> Self {
+        self.process.handlers.borrow_mut()[self.index].exhausted = Some(Box::new(hear));
+        self
+    }
+}

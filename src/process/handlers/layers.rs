@@ -1,0 +1,252 @@
+//! Layers around perform: what goes through them, and how they are put together.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use send_wrapper::SendWrapper;
+use serde_json::Value;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::attempt::{Around, Attempt, Handler};
+use crate::engine::link::Link;
+use crate::engine::panics;
+use crate::system::job::{JobError, JobFailure, JobView};
+
+/// An error of whatever layer, boxed as tower's layers do.
+pub(super) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// An attempt on its way through the layers to its handler.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Perform {
+    /// The job, as the queue has it. The handler decodes [`payload`](JobView::payload), as the layers leave it.
+    pub job: JobView,
+    /// What the layers around its enqueue have put beside its payload.
+    pub context: BTreeMap<String, Value>,
+    pub(super) around: Around,
+    pub(super) link: Link,
+}
+
+impl Perform {
+    /// Has the code of a blocking handler run inside of `around`, on the thread of its slot: for what a layer puts in place
+    /// on a thread, or clears away there. It is to call what it is given, once, and must be ready for that to unwind. Of
+    /// several, the one that was added first is the outermost. To async handlers it does nothing.
+    pub fn around_blocking(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
+        self.around.push(around);
+    }
+
+    /// Asks, after an attempt has failed, whether there is another one to come.
+    pub fn retries(&self) -> Retries {
+        Retries { link: self.link.clone(), job: self.job.number }
+    }
+}
+
+/// The retries of the job that is performed.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    link: Link,
+    job: u32,
+}
+
+impl Retries {
+    /// Whether a failure now is the last: the job is then tried no more. What
+    /// [`on_failure`](crate::HandlerOptions::on_failure) decides is decided later, and not known here.
+    pub fn are_used_up(&self) -> bool {
+        let state = self.link.shared().state();
+        let job = state.queue.job(self.job);
+        let now = state.clock.now();
+        let since = job.extras.as_ref().and_then(|extras| extras.since).unwrap_or(now);
+        state.retry_policy(self.job).is_exhausted(job.failures(), now - since)
+    }
+}
+
+/// What a layer around perform wraps: the layers inside it, and at last the handler.
+///
+/// It is always ready, and may be cloned; each attempt has a clone of the whole stack. It is `Send` so that any layer
+/// fits; what it runs stays on its thread all the same.
+pub struct PerformService {
+    inner: SendWrapper<Box<dyn Stack>>,
+}
+
+/// The future of a [`PerformService`].
+pub struct PerformFuture {
+    inner: SendWrapper<Attempt>,
+}
+
+impl fmt::Debug for PerformService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerformService").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PerformFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerformFuture").finish_non_exhaustive()
+    }
+}
+
+impl Clone for PerformService {
+    fn clone(&self) -> Self {
+        Self { inner: SendWrapper::new(self.inner.cloned()) }
+    }
+}
+
+impl Service<Perform> for PerformService {
+    type Response = ();
+    type Error = JobFailure;
+    type Future = PerformFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Perform) -> PerformFuture {
+        PerformFuture { inner: SendWrapper::new(self.inner.call(request)) }
+    }
+}
+
+impl Future for PerformFuture {
+    type Output = Result<(), JobFailure>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(cx)
+    }
+}
+
+/// A service of whatever type around perform.
+pub(super) trait Stack {
+    fn cloned(&self) -> Box<dyn Stack>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>>;
+    fn call(&mut self, request: Perform) -> Attempt;
+}
+
+/// A layer around a stack, whatever its type.
+pub(in crate::process) type WrapPerform = Box<dyn Fn(PerformService) -> PerformService>;
+
+struct Layered<S>(S);
+
+impl<S> Stack for Layered<S>
+where
+    S: Service<Perform, Error: Into<BoxError>, Future: 'static> + Clone + 'static,
+{
+    fn cloned(&self) -> Box<dyn Stack> {
+        Box::new(Self(self.0.clone()))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        self.0.poll_ready(cx).map_err(|error| JobFailure::new(error.into()))
+    }
+
+    fn call(&mut self, request: Perform) -> Attempt {
+        let performing = self.0.call(request);
+        Box::pin(async move { performing.await.map(drop).map_err(|error| JobFailure::new(error.into())) })
+    }
+}
+
+/// The innermost service of one kind: its handler.
+#[derive(Clone)]
+pub(super) struct Innermost(pub(super) Rc<dyn Handler>);
+
+impl Stack for Innermost {
+    fn cloned(&self) -> Box<dyn Stack> {
+        Box::new(self.clone())
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Perform) -> Attempt {
+        let handler = self.0.clone();
+        Box::pin(async move {
+            let Perform { job, around, link, .. } = request;
+            let mut attempt = match handler.start(job.number, &job.payload, around) {
+                Ok(attempt) => attempt,
+                Err(error) => {
+                    let (kind, reason, payload) = (job.kind.to_owned(), error.to_string(), job.payload);
+                    let error = JobError::Undecodable { job: job.number, kind, reason, payload };
+                    return Err(JobFailure::cannot_run(&error));
+                }
+            };
+            std::future::poll_fn(|cx| {
+                // To the layers a panic is a failure like any other. A crash is none: it goes on unwinding.
+                match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))) {
+                    Ok(polled) => polled,
+                    Err(payload) if link.life().is_some_and(|life| life.is_ending()) => {
+                        resume_unwind(payload)
+                    }
+                    Err(payload) => Poll::Ready(Err(JobFailure::of_panic(panics::text(&*payload)))),
+                }
+            })
+            .await
+        })
+    }
+}
+
+/// The stacks of all kinds that a process handles: what the layers around all of them wrap.
+#[derive(Clone)]
+pub(super) struct Router(pub(super) Rc<Vec<(Vec<&'static str>, PerformService)>>);
+
+impl Stack for Router {
+    fn cloned(&self) -> Box<dyn Stack> {
+        Box::new(self.clone())
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), JobFailure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Perform) -> Attempt {
+        let stack = self.0.iter().find(|(kinds, _)| kinds.contains(&request.job.kind));
+        let (_, stack) = stack.expect("a layer leaves the kind of a job as it is");
+        attempt(stack.clone(), request)
+    }
+}
+
+/// Waits until the service is ready, then calls it.
+pub(super) fn attempt(mut service: PerformService, request: Perform) -> Attempt {
+    Box::pin(async move {
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
+    })
+}
+
+/// Layers and what they make of the service that they are put around, once they have.
+#[derive(Default)]
+pub(in crate::process) struct Layers {
+    layers: Vec<WrapPerform>,
+    built: RefCell<Option<PerformService>>,
+}
+
+impl Layers {
+    pub(in crate::process) fn push<L>(&mut self, layer: L)
+    where
+        L: Layer<PerformService> + 'static,
+        L::Service: Service<Perform, Error: Into<BoxError>, Future: 'static> + Clone + 'static,
+    {
+        self.layers.push(Box::new(move |inner| service(Layered(layer.layer(inner)))));
+    }
+
+    pub(in crate::process) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// The layers around `innermost`, the first one added on the outside.
+    pub(super) fn around(&self, innermost: impl FnOnce() -> PerformService) -> PerformService {
+        let mut built = self.built.borrow_mut();
+        let built = built.get_or_insert_with(|| self.layers.iter().rev().fold(innermost(), |s, l| l(s)));
+        built.clone()
+    }
+}
+
+pub(super) fn service(stack: impl Stack + 'static) -> PerformService {
+    PerformService { inner: SendWrapper::new(Box::new(stack)) }
+}

@@ -1,0 +1,15 @@
+//! What a process does with jobs: handlers of every kind, and what lies around their attempts.
+
+pub(in crate::process) mod attempt;
+pub(in crate::process) mod blocking;
+pub(in crate::process) mod handler;
+pub(in crate::process) mod hooks;
+mod iterable;
+pub(in crate::process) mod layers;
+mod locks;
+mod ordered;
+mod perform;
+pub(in crate::process) mod queues;
+pub(in crate::process) mod raw;
+mod service;
+mod unique;

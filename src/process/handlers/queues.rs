@@ -1,0 +1,119 @@
+//! Which queues a process serves, and in which order.
+
+use std::rc::Rc;
+
+use crate::process::Process;
+use crate::search::choice::Name;
+
+/// The queues that a process serves.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Served {
+    /// Every one, in the order in which jobs became ready.
+    #[default]
+    Every,
+    /// These; a job of a later one only when there is none of an earlier one.
+    Strict(Rc<[Name]>),
+    /// These; which one is looked at first is drawn each time.
+    Weighted(Rc<[(Name, u32)]>),
+}
+
+/// The order in which a process looks at queues, this time.
+#[derive(Clone, Debug)]
+pub(crate) enum Order {
+    /// All are the same to it.
+    Any,
+    /// These, this one first.
+    Of(Rc<[Name]>),
+}
+
+impl Process {
+    /// Serves these queues only, in strict priority: a job of a later one is taken only when none is ready in an
+    /// earlier one. Unless told, a process serves every queue, and takes jobs in the order in which they became ready.
+    ///
+    /// ```
+    /// use retryproof::World;
+    ///
+    /// let world = World::fake();
+    /// let done = world.durable("done", Vec::new());
+    /// world.process("worker", {
+    ///     let done = done.clone();
+    ///     move |p| {
+    ///         p.slots(1).queues(["high", "default"]);
+    ///         let (mails, reports) = (done.clone(), done.clone());
+    ///         p.handle(async move |_mail: String| mails.update(|done| done.push("mail"))).queue("high");
+    ///         p.handle(async move |_report: u32| reports.update(|done| done.push("report")));
+    ///     }
+    /// });
+    /// world.enqueue(1_u32);
+    /// world.enqueue("ada@example.com".to_owned());
+    /// world.drain_all().run().unwrap();
+    /// assert_eq!(done.get(), ["mail", "report"]);
+    /// ```
+    ///
+    /// # Panics
+    /// When there are none, or one is named twice.
+    pub fn queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = N>) -> &Self {
+        let queues: Rc<[Name]> = queues.into_iter().map(Into::into).collect();
+        self.check_queues(&queues);
+        *self.queues.borrow_mut() = Served::Strict(queues);
+        self
+    }
+
+    /// Serves these queues only. Which one is looked at first is drawn each time from the seed of the run: one of
+    /// weight 3 three times as often as one of weight 1.
+    ///
+    /// # Panics
+    /// When there are none, one is named twice, or has weight 0.
+    pub fn weighted_queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = (N, u32)>) -> &Self {
+        let queues: Rc<[(Name, u32)]> =
+            queues.into_iter().map(|(queue, weight)| (queue.into(), weight)).collect();
+        self.check_queues(&queues.iter().map(|&(queue, _)| queue).collect::<Vec<_>>());
+        if let Some((queue, _)) = queues.iter().find(|(_, weight)| *weight == 0) {
+            panic!(
+                "process `{}` gives the queue `{queue}` the weight 0, so that it would never be looked at; leave it out or give it at least 1",
+                self.name()
+            );
+        }
+        *self.queues.borrow_mut() = Served::Weighted(queues);
+        self
+    }
+
+    fn check_queues(&self, queues: &[Name]) {
+        let name = self.name();
+        assert!(!queues.is_empty(), "process `{name}` serves no queue; name at least one");
+        if let Some(twice) = (1..queues.len()).find(|&at| queues[..at].contains(&queues[at])) {
+            panic!("process `{name}` serves the queue `{}` twice; name each queue once", queues[twice]);
+        }
+    }
+
+    pub(crate) fn serves(&self, queue: Name) -> bool {
+        match &*self.queues.borrow() {
+            Served::Every => true,
+            Served::Strict(queues) => queues.contains(&queue),
+            Served::Weighted(queues) => queues.iter().any(|&(served, _)| served == queue),
+        }
+    }
+
+    /// The order in which this process looks at its queues now. `draw` draws a number.
+    pub(crate) fn order(&self, draw: &mut dyn FnMut() -> u64) -> Order {
+        match &*self.queues.borrow() {
+            Served::Every => Order::Any,
+            Served::Strict(queues) => Order::Of(queues.clone()),
+            Served::Weighted(queues) => {
+                let mut left = queues.to_vec();
+                let mut order = Vec::with_capacity(left.len());
+                while !left.is_empty() {
+                    let all: u64 = left.iter().map(|&(_, weight)| u64::from(weight)).sum();
+                    let mut drawn = draw() % all;
+                    let at = left.iter().position(|&(_, weight)| {
+                        let here = drawn < u64::from(weight);
+                        drawn = drawn.saturating_sub(u64::from(weight));
+                        here
+                    });
+                    order.push(left.remove(at.expect("a number below the sum lies in one of the parts")).0);
+                }
+                Order::Of(order.into())
+            }
+        }
+    }
+}

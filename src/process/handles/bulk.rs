@@ -1,0 +1,329 @@
+//! Many jobs at once: batch by batch, each of which is taken in as a whole or not at all.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
+use super::pending::{Answered, EnqueueError, PendingJob, pending_job, performed};
+use super::queue::JobQueue;
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::{Link, Liveness};
+use crate::engine::slots;
+use crate::engine::state::{Keys, State, call_site};
+use crate::search::choice::{Fault, Kind, Place, Point};
+use crate::system::job::{JobId, JobState, LockTaken, kind_of};
+use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
+
+/// Many jobs on their way into the queue. None is enqueued unless this is awaited.
+#[must_use = "no job is enqueued unless this is awaited"]
+pub struct EnqueueBulkFuture {
+    link: Link,
+    layers: EnqueueLayers,
+    kind: &'static str,
+    place: Place,
+    /// How many jobs go in at once.
+    batch: usize,
+    left: VecDeque<PendingJob>,
+    step: Step,
+    ids: Vec<JobId>,
+}
+
+type Staging = Pin<Box<dyn Future<Output = Result<Vec<Enqueue>, EnqueueError>> + Send>>;
+
+/// How far the present batch has come.
+enum Step {
+    Begin,
+    /// The job that cannot be written as JSON: nothing is enqueued.
+    Unencodable(EnqueueError),
+    /// Its jobs go through the layers.
+    Staging(Staging),
+    /// They go into the queue.
+    Calling(Call<BatchDoor>),
+    /// In inline mode: its jobs run, one after another.
+    Performing(VecDeque<Answered>),
+}
+
+impl fmt::Debug for EnqueueBulkFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, left) = (self.kind, self.left.len());
+        f.debug_struct("EnqueueBulkFuture").field("kind", &kind).field("left", &left).finish_non_exhaustive()
+    }
+}
+
+impl JobQueue {
+    /// This queue, with bulks that put in so many jobs at once. 1,000 unless told, as Sidekiq.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use = "the queue itself stays as it is"]
+    pub fn batches_of(&self, jobs: usize) -> Self {
+        assert!(jobs > 0, "a batch has at least one job");
+        Self { batch: jobs, ..self.clone() }
+    }
+
+    /// Enqueues many jobs, in batches of 1,000. Their ids come back in order.
+    ///
+    /// A batch is taken in as a whole or not at all. A crash, or a queue that does not answer, between two batches leaves
+    /// the earlier ones in the queue: whoever enqueues again enqueues their jobs twice. One that the lock of a unique job
+    /// refuses is left out of its batch, and its error comes back.
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or a job cannot be written as JSON; then none is
+    /// enqueued.
+    #[track_caller]
+    pub fn enqueue_bulk<J: Serialize + 'static>(
+        &self,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> EnqueueBulkFuture {
+        let (kind, place) = (kind_of::<J>(), Place::caller());
+        let pending = jobs.into_iter().map(|job| pending_job(kind, &job, Duration::ZERO, None, place));
+        let (left, step) = match pending.collect() {
+            Ok(left) => (left, Step::Begin),
+            Err(error) => (VecDeque::new(), Step::Unencodable(error)),
+        };
+        let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
+        let ids = Vec::with_capacity(left.len());
+        EnqueueBulkFuture { link, layers, kind, place, batch, left, step, ids }
+    }
+
+    /// Puts requests into the queue as they are, those of the kind of `J` or any others, through the layers around it, in batches as
+    /// [`JobQueue::enqueue_bulk`] does. One that is refused for its key keeps all of its batch out.
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or a key is taken.
+    pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
+        let left: VecDeque<_> = requests.into_iter().map(PendingJob::of).collect();
+        let place = left.front().map_or_else(Place::caller, |job| job.place);
+        let kind = left.front().map_or(kind_of::<J>(), |job| job.kind);
+        let (link, layers, batch) = (self.link.clone(), self.layers.clone(), self.batch);
+        let ids = Vec::with_capacity(left.len());
+        EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
+    }
+
+    /// Enqueues many jobs from code that blocks. A crash unwinds. See [`JobQueue::enqueue_bulk`].
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or a job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_bulk_blocking<J: Serialize + 'static>(
+        &self,
+        jobs: impl IntoIterator<Item = J>,
+    ) -> Result<Vec<JobId>, EnqueueError> {
+        self.link.arrive();
+        if slots::is_here() && self.link.liveness() == Liveness::Alive {
+            return self.link.wait_for(self.enqueue_bulk(jobs));
+        }
+        if self.link.liveness() == Liveness::Alive && self.link.shared().state().inline.is_some() {
+            return Err(EnqueueError::InlineBlocking { kind: kind_of::<J>().to_owned() });
+        }
+        run_blocking(kind_of::<J>(), self.enqueue_bulk(jobs))
+    }
+}
+
+/// The queue, as a batch of jobs comes into it.
+struct BatchDoor {
+    link: Link,
+    kind: &'static str,
+    place: Place,
+    batch: Vec<PendingJob>,
+}
+
+impl Door for BatchDoor {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+    type Visit<'v> = BatchVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn open(&mut self) -> BatchVisit<'_> {
+        let shared = self.link.shared();
+        let keys = self.batch.iter().map(|job| shared.keys(job.kind, &job.payload)).collect();
+        BatchVisit { door: self, keys }
+    }
+
+    fn given(&mut self) -> Self::Output {
+        unreachable!("the test enqueues without a queue of its own")
+    }
+
+    fn after_death(&mut self) -> Option<Self::Output> {
+        let first = |job: PendingJob| (0, JobId::first(job.kind, &job.payload));
+        Some(Ok(self.batch.drain(..).map(first).collect()))
+    }
+}
+
+struct BatchVisit<'v> {
+    door: &'v BatchDoor,
+    keys: Vec<Keys>,
+}
+
+impl<'v> Visit<'v> for BatchVisit<'v> {
+    type Output = Result<Vec<Answered>, EnqueueError>;
+
+    fn link(&self) -> &'v Link {
+        &self.door.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "enqueue_bulk".into());
+        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(ENQUEUE_FAULTS)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
+        let CallSpec { site, place, .. } = self.spec();
+        let Self { door: BatchDoor { link, kind, batch, .. }, keys } = self;
+        let mut output = match refused(state, batch) {
+            Some(taken) => Err(EnqueueError::Locked(taken)),
+            None => Ok(Vec::new()),
+        };
+        if fault.is_none_or(Fault::happens) && output.is_ok() {
+            link.shared().woken.stir();
+            let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
+            let mut answers = Vec::with_capacity(batch.len());
+            for (job, keys) in batch.iter().zip(keys) {
+                let delay = job.delay(state.clock.now());
+                let late = match delay.is_zero() {
+                    true => Duration::ZERO,
+                    false => state.lateness(site, Point::Timer, Some(place)),
+                };
+                match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
+                    Some(answer) => answers.push(answer),
+                    None => return Entered::Died,
+                }
+            }
+            // One that a lock refuses stays outside; the others of its batch are in.
+            output = answers.into_iter().collect();
+        }
+        if fault.is_some() {
+            output = Err(EnqueueError::Unavailable { kind: (*kind).to_owned() });
+        }
+        Entered::Replies { output, takes: Duration::ZERO }
+    }
+}
+
+impl EnqueueBulkFuture {
+    fn put(&self, batch: Vec<PendingJob>) -> Step {
+        let (link, kind, place) = (self.link.clone(), self.kind, self.place);
+        Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
+    }
+
+    /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.
+    fn throw_away(&mut self) -> Vec<JobId> {
+        let left = self.left.drain(..).map(|job| JobId::first(job.kind, &job.payload));
+        self.ids.drain(..).chain(left).collect()
+    }
+}
+
+impl Future for EnqueueBulkFuture {
+    type Output = Result<Vec<JobId>, EnqueueError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        match this.link.liveness() {
+            Liveness::Alive => {}
+            Liveness::Dead => return this.link.pend_or_unwind(cx),
+            Liveness::TearingDown => return Poll::Ready(Ok(this.throw_away())),
+        }
+        let shared = this.link.shared().clone();
+        loop {
+            this.step = match std::mem::replace(&mut this.step, Step::Begin) {
+                Step::Unencodable(error) => return Poll::Ready(Err(error)),
+                Step::Begin if this.left.is_empty() => return Poll::Ready(Ok(std::mem::take(&mut this.ids))),
+                Step::Begin => {
+                    let batch = this.left.drain(..this.batch.min(this.left.len()));
+                    match this.layers.around(&this.link) {
+                        None => {
+                            let batch = batch.collect();
+                            this.put(batch)
+                        }
+                        Some(service) => {
+                            let now = shared.state().clock.now();
+                            let requests = batch.map(|job| job.request(now)).collect();
+                            Step::Staging(Box::pin(stage(service, requests)))
+                        }
+                    }
+                }
+                Step::Staging(mut staging) => match staging.as_mut().poll(cx) {
+                    Poll::Ready(Ok(staged)) => this.put(staged.into_iter().map(PendingJob::of).collect()),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        this.step = Step::Staging(staging);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Calling(mut call) => {
+                    let taken = match Pin::new(&mut call).poll(cx) {
+                        Poll::Ready(Ok(taken)) => taken,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            this.step = Step::Calling(call);
+                            return Poll::Pending;
+                        }
+                    };
+                    this.ids.extend(taken.iter().map(|(_, id)| *id));
+                    match shared.state().inline.is_some() {
+                        true => Step::Performing(taken.into()),
+                        false => Step::Begin,
+                    }
+                }
+                Step::Performing(mut taken) => match perform(&mut shared.state(), &mut taken, cx) {
+                    Poll::Ready(Ok(())) => Step::Begin,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        this.step = Step::Performing(taken);
+                        return Poll::Pending;
+                    }
+                },
+            };
+        }
+    }
+}
+
+/// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
+fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
+    batch.iter().enumerate().find_map(|(number, job)| {
+        let once = job.once.as_ref().filter(|once| once.refused)?;
+        let has_its_key = |other: &PendingJob| {
+            other.kind == job.kind && other.once.as_ref().is_some_and(|other| other.key == once.key)
+        };
+        let earlier = batch[..number].iter().any(has_its_key).then(|| LockTaken {
+            kind: job.kind.to_owned(),
+            key: once.key.to_string(),
+            holder: "one before it in the same batch".to_owned(),
+        });
+        earlier.or_else(|| state.refuses(job.kind, Some(once)))
+    })
+}
+
+/// In inline mode: runs the jobs one after another, until one fails.
+fn perform(
+    state: &mut State,
+    taken: &mut VecDeque<Answered>,
+    cx: &Context<'_>,
+) -> Poll<Result<(), EnqueueError>> {
+    while let Some(&(job, _)) = taken.front() {
+        if job == 0 {
+            // It was dropped for one that is there already.
+            taken.pop_front();
+            continue;
+        }
+        if state.queue.job(job).state == JobState::Ready {
+            state.inline.iter_mut().filter(|i| !i.begins.contains(&job)).for_each(|i| i.begin(job));
+        }
+        match performed(state, job, cx) {
+            Poll::Ready(Ok(())) => drop(taken.pop_front()),
+            other => return other,
+        }
+    }
+    Poll::Ready(Ok(()))
+}

@@ -1,0 +1,72 @@
+//! Calls that reach a service over a line of the process's: begun and ended by whoever serves the line, in the name of
+//! the process.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::client::{Answered, Client, ServiceDoor};
+use crate::engine::call::InFlight;
+use crate::engine::link::Link;
+use crate::engine::state::Shared;
+use crate::search::choice::{Fault, Name, Place};
+use crate::system::service::{Broken, CallOptions, Faulty, Service, ServiceError};
+
+/// A call that has happened, or not, and whose reply is on its way.
+#[derive(Debug)]
+pub(crate) struct Carried<S: Service>(InFlight<ServiceDoor<S>>);
+
+impl<S: Service> Client<S> {
+    /// The way of somebody else to the same service.
+    pub(crate) fn of_link(&self, link: &Link) -> Self {
+        Self { link: link.clone(), name: self.name, door: self.door.clone() }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.link.shared()
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        self.name
+    }
+
+    pub(crate) fn door(&self) -> &Arc<Mutex<Faulty<S>>> {
+        &self.door
+    }
+
+    /// Whether it is the test's own.
+    pub(crate) fn is_given(&self) -> bool {
+        self.link.is_given()
+    }
+
+    /// The first half of a call: what happens at the service. None if the process died before it, or the run is stuck.
+    pub(crate) fn carry(
+        &self,
+        request: S::Request,
+        place: Place,
+        options: CallOptions,
+    ) -> Option<Carried<S>> {
+        InFlight::begin(self.door_for(request, place, options)).map(Carried)
+    }
+}
+
+impl<S: Service> Carried<S> {
+    /// How long the answer takes.
+    pub(crate) fn takes(&self) -> Duration {
+        match self.breaks() {
+            Some(_) => Duration::ZERO,
+            None => self.0.takes,
+        }
+    }
+
+    /// What becomes of the line in place of an answer.
+    pub(crate) fn breaks(&self) -> Option<Broken> {
+        let Answered { answer, fault } = &self.0.output;
+        let is_late = matches!(answer.result, Err(ServiceError::TimedOut { .. }));
+        fault.and_then(Fault::breaks).or(is_late.then_some(Broken::Silent))
+    }
+
+    /// The second half: the answer, on its way to the caller. None if the process died before it had it.
+    pub(crate) fn arrive(self) -> Option<Result<S::Reply, ServiceError>> {
+        self.0.arrive().map(|answered| answered.answer.result)
+    }
+}

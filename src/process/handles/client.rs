@@ -1,0 +1,344 @@
+//! A service as one incarnation reaches it: calls with three crash points and a fault choice each.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::engine::call::{self, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::Link;
+use crate::engine::state::{State, call_site, lock};
+use crate::engine::steps::Thing;
+use crate::search::choice::{Fault, Kind, Name, Place};
+use crate::system::effect::Ledger;
+use crate::system::service::{
+    Answer, CallOptions, Cx, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceError,
+};
+use crate::system::timeline::What;
+
+/// A service, as one incarnation of a process (or the test body) reaches it.
+///
+/// ```
+/// use retryproof::service::payments::{Charge, Charged, Payments};
+/// use retryproof::{Client, ServiceError, World};
+///
+/// /// Code under test: it takes a client, and does not know of the test.
+/// async fn pay(payments: &Client<Payments>, order: u32) -> Result<bool, ServiceError> {
+///     let charge = Charge::of_order(order, 9_999).key(format!("order-{order}")); // an amount that is declined
+///     Ok(matches!(payments.charge(charge).await?, Charged::Success { .. }))
+/// }
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let payments = p.payments();
+///     p.handle(async move |order: u32| pay(&payments, order).await.map(|paid| assert!(!paid)));
+/// });
+/// world.enqueue(6_u32);
+/// world.drain_all().run().unwrap();
+/// // The test's side of the same service.
+/// assert_eq!(world.payments().look(|payments| payments.records().len()), 1);
+/// assert_eq!(world.effects().of("payments.charge").count(), 0);
+/// ```
+#[derive(Debug)]
+pub struct Client<S: Service> {
+    pub(in crate::process) link: Link,
+    pub(in crate::process) name: Name,
+    pub(in crate::process) door: Arc<Mutex<Faulty<S>>>,
+}
+
+impl<S: Service> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Self { link: self.link.clone(), name: self.name, door: self.door.clone() }
+    }
+}
+
+/// What a service answers, and what went wrong.
+#[derive(Debug)]
+pub(crate) struct Answered<S: Service> {
+    pub(in crate::process) answer: Answer<S::Reply>,
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "what breaks a line matters where there is one")
+    )]
+    pub(in crate::process) fault: Option<Fault>,
+}
+
+/// A call that was made. It does nothing unless awaited.
+#[derive(Debug)]
+#[must_use = "a call does nothing unless awaited"]
+pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
+
+impl<S: Service> Client<S> {
+    pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Faulty<S>>>) -> Self {
+        if !link.is_given() && lock(&door).service.is_told_of_failures() {
+            link.shared().state().record.note_told_of_failures(name);
+        }
+        Self { link, name, door }
+    }
+
+    /// Asks the service. Three crash points: before, after it happened but before its reply, after the reply.
+    #[track_caller]
+    pub fn call(&self, request: S::Request) -> Call<S> {
+        Call(call::Call::new(self.door_for(request, Place::caller(), CallOptions::default())))
+    }
+
+    /// Asks the service from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the call came to nothing, as far as the caller can see.
+    #[track_caller]
+    pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
+        let door = self.door_for(request, Place::caller(), CallOptions::default());
+        call::Call::new(door).block().answer.result
+    }
+
+    pub(in crate::process) fn door_for(
+        &self,
+        request: S::Request,
+        place: Place,
+        options: CallOptions,
+    ) -> ServiceDoor<S> {
+        ServiceDoor { client: self.clone(), place, options, request: Some(request) }
+    }
+
+    /// The state of the service, to be looked at by the test: it is no call.
+    ///
+    /// `look` must not come back to this same service.
+    pub fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+        look(&lock(&self.door).service)
+    }
+
+    /// Changes what is set of the door.
+    pub(in crate::process) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
+        self.test_only();
+        change(&mut lock(&self.door));
+        self
+    }
+
+    /// From here on it matters how late something comes: something expires.
+    pub(in crate::process) fn expect_delays(&self) {
+        self.test_only();
+        self.link.shared().state().delays = true;
+    }
+
+    /// Refuses what is the test's own business to the code under test.
+    pub(in crate::process) fn test_only(&self) {
+        assert!(
+            self.link.is_given(),
+            "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
+            self.name
+        );
+    }
+
+    fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
+        let (now, by, lag) = (state.clock.now(), state.actor(), Duration::ZERO);
+        Cx {
+            now,
+            by,
+            service,
+            given: self.link.is_given(),
+            place: Some(place),
+            lag,
+            tells: false,
+            ledger: &mut state.ledger,
+            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
+        }
+    }
+
+    /// The answer that a destructor of a dead process gets. Nothing comes of it.
+    fn throw_away(&self, request: S::Request, place: Place) -> Result<S::Reply, ServiceError> {
+        let mut copy = lock(&self.door).clone();
+        let mut ledger = Ledger::default();
+        let operation = copy.service.operation(&request).name;
+        let state = self.link.shared().state();
+        let (now, by, service) = (state.clock.now(), state.actor(), self.name);
+        drop(state);
+        let (place, lag) = (Some(place), Duration::ZERO);
+        let mut cx = Cx {
+            ledger: &mut ledger,
+            service,
+            now,
+            by,
+            given: false,
+            place,
+            lag,
+            tells: false,
+            inputs: None,
+        };
+        copy.given(request, operation, &mut cx).result
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
+}
+
+/// A service, as one call reaches it.
+pub(crate) struct ServiceDoor<S: Service> {
+    pub(in crate::process) client: Client<S>,
+    pub(in crate::process) place: Place,
+    options: CallOptions,
+    /// Until the call is begun.
+    request: Option<S::Request>,
+}
+
+impl<S: Service> Door for ServiceDoor<S> {
+    type Output = Answered<S>;
+    type Visit<'v> = ServiceVisit<'v, S>;
+
+    fn link(&self) -> &Link {
+        &self.client.link
+    }
+
+    fn open(&mut self) -> ServiceVisit<'_, S> {
+        let request = self.request.take().expect("a call begins once");
+        let door = lock(&self.client.door);
+        let operation = door.service.operation(&request);
+        ServiceVisit {
+            client: &self.client,
+            place: self.place,
+            options: self.options,
+            door,
+            operation,
+            request,
+        }
+    }
+
+    fn given(&mut self) -> Answered<S> {
+        let ServiceVisit { client, place, mut door, operation, request, .. } = self.open();
+        let mut state = client.link.shared().state();
+        client.link.reject_foreign_handle(&state, client.name.as_str());
+        let answer = door.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
+        Answered { answer, fault: None }
+    }
+
+    fn after_death(&mut self) -> Option<Answered<S>> {
+        let result = self.client.throw_away(self.request.take()?, self.place);
+        Some(Answered { answer: Answer { result, takes: Duration::ZERO, running: None }, fault: None })
+    }
+
+    fn note_reply(&self, state: &mut State, output: &Answered<S>) {
+        if state.timeline.is_recording() {
+            let reply = output.answer.result.as_ref().map(json).map_err(ServiceError::to_string);
+            state.note(|| What::Replied { reply });
+        }
+    }
+
+    fn received(&mut self, output: &Answered<S>) {
+        if let Some(key) = &output.answer.running {
+            self.client.link.shared().touch(Thing::Service(self.client.name), true);
+            lock(&self.client.door).answered(key);
+        }
+    }
+}
+
+/// A service, locked for the first half of a call.
+pub(crate) struct ServiceVisit<'v, S: Service> {
+    client: &'v Client<S>,
+    place: Place,
+    options: CallOptions,
+    door: MutexGuard<'v, Faulty<S>>,
+    operation: Operation,
+    request: S::Request,
+}
+
+impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
+    type Output = Answered<S>;
+
+    fn link(&self) -> &'v Link {
+        &self.client.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site(self.client.name, self.operation.name);
+        let reply = if self.operation.writes { Reply::OfWrite } else { Reply::OfRead };
+        CallSpec { site, place: self.place, faults: Kind::Fault, reply }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        let (service, operation, place) = (self.client.name, self.operation, self.place);
+        // Which rows it touches is said where it is known.
+        if service.as_str() != STORE {
+            state.touch(Thing::Service(service), operation.writes);
+        }
+        state.calls_outside(service, operation.name, place);
+        if state.timeline.is_recording() {
+            let (request, operation) = (json(&self.request), operation.name);
+            state.note(|| What::Called { service, operation, request, place });
+        }
+    }
+
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        self.door.plan(self.operation, state.clock.now(), self.options)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answered<S>> {
+        let Self { client, place, mut door, operation, request, .. } = self;
+        let effects = state.ledger.effects().len();
+        let mut cx = client.cx(state, client.name, place);
+        let answer = door.answer(request, operation.name, fault, &mut cx);
+        if state.timeline.is_recording() {
+            let new: Vec<_> =
+                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
+            for (name, id) in new {
+                state.note(|| What::Effect { name, id });
+            }
+        }
+        let takes = answer.takes;
+        Entered::Replies { output: Answered { answer, fault }, takes }
+    }
+}
+
+impl<S: Service> Future for Call<S> {
+    type Output = Result<S::Reply, ServiceError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answered| answered.answer.result)
+    }
+}
+
+impl<S: Service> Call<S> {
+    pub(in crate::process) fn client(&self) -> &Client<S> {
+        &self.0.door.client
+    }
+
+    pub(in crate::process) fn place(&self) -> Place {
+        self.0.door.place
+    }
+
+    /// What will be asked, as long as it was not.
+    pub(in crate::process) fn request(&self) -> Option<&S::Request> {
+        self.0.door.request.as_ref()
+    }
+
+    /// Makes the call from code that blocks.
+    pub(in crate::process) fn block(&mut self) -> Result<S::Reply, ServiceError> {
+        let ServiceDoor { client, place, options, request } = &mut self.0.door;
+        let door =
+            ServiceDoor { client: client.clone(), place: *place, options: *options, request: request.take() };
+        call::Call::new(door).block().answer.result
+    }
+
+    /// The same call, with its reply made into what is wanted of it.
+    pub fn map<T>(self, unpack: fn(S::Reply) -> T) -> TypedCall<S, T> {
+        TypedCall { call: self, unpack }
+    }
+}
+
+/// A call whose reply is of one certain form.
+#[derive(Debug)]
+#[must_use = "a call does nothing unless awaited"]
+pub struct TypedCall<S: Service, T> {
+    call: Call<S>,
+    unpack: fn(S::Reply) -> T,
+}
+
+impl<S: Service, T> Future for TypedCall<S, T> {
+    type Output = Result<T, ServiceError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let unpack = self.unpack;
+        Pin::new(&mut self.call).poll(cx).map(|result| result.map(unpack))
+    }
+}

@@ -1,0 +1,425 @@
+//! Layers around enqueue: what goes through them, and how they are put together.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, ready};
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use serde_json::Value;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::pending::{EnqueueError, EnqueueResult, PendingJob};
+use crate::engine::link::Link;
+use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::process::Process;
+use crate::search::choice::{Name, Place};
+use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, kind_of};
+
+/// An error of whatever layer, boxed as tower's layers do.
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A job on its way through the layers into the queue.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Enqueue {
+    /// The path of its type.
+    pub kind: &'static str,
+    /// What it carries, as JSON. The queue has it as the layers leave it.
+    pub payload: String,
+    /// How long it waits until it is ready.
+    pub delay: Duration,
+    /// What it carries beside its payload: layers around perform find it there
+    /// ([`Perform::context`](crate::Perform::context)).
+    pub context: BTreeMap<String, Value>,
+    /// A key of its own, under which it is taken in once.
+    once: Option<Once>,
+    /// What it has beside what its kind says.
+    more: Option<Box<JobOverrides>>,
+    pub(in crate::process) place: Place,
+    /// Where it is laid down instead of being put into the queue.
+    stage: Option<Stage>,
+}
+
+impl Enqueue {
+    /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::put`](crate::JobQueue::put).
+    #[track_caller]
+    pub fn encoded<J: 'static>(payload: String) -> Self {
+        Self::of_kind(kind_of::<J>(), payload, Place::caller())
+    }
+
+    /// A job that is known by its name, with its payload as it is, ready at once: what the client of another queue puts in.
+    /// [`Process::handle_raw`](crate::Process::handle_raw) handles it. See [`JobKey`] for an example.
+    #[track_caller]
+    pub fn named(kind: impl Into<Name>, payload: impl Into<String>) -> Self {
+        Self::of_kind(kind.into().as_str(), payload.into(), Place::caller())
+    }
+
+    fn of_kind(kind: &'static str, payload: String, place: Place) -> Self {
+        let (delay, context) = (Duration::ZERO, BTreeMap::new());
+        Self { kind, payload, delay, context, once: None, more: None, place, stage: None }
+    }
+
+    /// Where the report says that it was enqueued: for adapters, whose own code is not what somebody looks for.
+    pub fn called_at(mut self, location: &'static Location<'static>) -> Self {
+        self.place = Place::of(location);
+        self
+    }
+
+    /// Is taken in only if no job of its kind has been taken in under this key, be it over or not. Another one is dropped
+    /// ([`Conflict::Drop`]), and whoever enqueues it gets the id of the first; or refused ([`Conflict::Raise`]).
+    ///
+    /// # Panics
+    /// With another [`Conflict`]: a job that is over has no place to be taken, and nothing to be waited for.
+    pub fn once(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
+        assert!(
+            matches!(on_conflict, Conflict::Drop | Conflict::Raise),
+            "a second job under a key is dropped or refused; use `Conflict::Drop` or `Conflict::Raise`"
+        );
+        let refused = on_conflict == Conflict::Raise;
+        self.once = Some(Once { key: key.into().into_boxed_str(), refused });
+        self
+    }
+
+    fn more(&mut self) -> &mut JobOverrides {
+        self.more.get_or_insert_default()
+    }
+
+    /// There is one job with this key at a time, whatever its kind. It goes past the locks of unique jobs.
+    pub fn key(mut self, key: JobKey) -> Self {
+        self.more().key = Some(key);
+        self
+    }
+
+    /// How often this job is tried again when it fails, whatever its kind says
+    /// ([`HandlerOptions::max_retries`](crate::HandlerOptions::max_retries)).
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.more().max_retries = Some(retries);
+        self
+    }
+
+    /// Of the jobs with this name, whatever their kinds, one runs at a time: from when it is taken until its attempt has
+    /// ended, or its lease. One that waits to be tried again lets the others go first.
+    pub fn one_at_a_time(mut self, name: impl Into<Box<str>>) -> Self {
+        self.more().serial = Some(name.into());
+        self
+    }
+}
+
+/// Jobs that have come through the layers and are to be put into the queue together.
+type Stage = Arc<Mutex<Vec<Enqueue>>>;
+
+/// What a layer around enqueue wraps: the layers inside it, and at last the queue. It is always ready.
+pub struct EnqueueService {
+    inner: Box<dyn Stack + Send>,
+}
+
+/// The future of an [`EnqueueService`].
+pub struct EnqueueServiceFuture {
+    inner: EnqueueResult,
+}
+
+impl fmt::Debug for EnqueueService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueService").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EnqueueServiceFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnqueueServiceFuture").finish_non_exhaustive()
+    }
+}
+
+impl Clone for EnqueueService {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.cloned() }
+    }
+}
+
+impl Service<Enqueue> for EnqueueService {
+    type Response = JobId;
+    type Error = EnqueueError;
+    type Future = EnqueueServiceFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Enqueue) -> EnqueueServiceFuture {
+        EnqueueServiceFuture { inner: self.inner.call(request) }
+    }
+}
+
+impl Future for EnqueueServiceFuture {
+    type Output = Result<JobId, EnqueueError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(cx)
+    }
+}
+
+/// A job for the queue: kind, payload, delay, and what it carries beside its payload.
+pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
+
+/// What the queue is given by a request of the test body's own, which goes past the layers.
+pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
+    let PendingJob { kind, payload, delay, context, once, more, .. } = PendingJob::of(request);
+    keys.once = once;
+    Incoming { kind, payload, delay, keys, context, more, serial: None }
+}
+
+/// A service of whatever type around enqueue.
+trait Stack {
+    fn cloned(&self) -> Box<dyn Stack + Send>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>>;
+    fn call(&mut self, request: Enqueue) -> EnqueueResult;
+}
+
+struct Layered<S>(S);
+
+impl<S> Stack for Layered<S>
+where
+    S: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+    S: Clone + Send + 'static,
+{
+    fn cloned(&self) -> Box<dyn Stack + Send> {
+        Box::new(Self(self.0.clone()))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>> {
+        self.0.poll_ready(cx).map_err(|error| of_layer("a job", error.into()))
+    }
+
+    fn call(&mut self, request: Enqueue) -> EnqueueResult {
+        let kind = request.kind;
+        let enqueueing = self.0.call(request);
+        Box::pin(async move { enqueueing.await.map_err(|error| of_layer(kind, error.into())) })
+    }
+}
+
+fn of_layer(kind: &str, error: BoxError) -> EnqueueError {
+    match error.downcast() {
+        Ok(error) => *error,
+        Err(error) => EnqueueError::Layer { kind: kind.to_owned(), reason: error.to_string() },
+    }
+}
+
+/// The innermost service: the queue itself.
+#[derive(Clone)]
+struct Innermost(Link);
+
+impl Stack for Innermost {
+    fn cloned(&self) -> Box<dyn Stack + Send> {
+        Box::new(self.clone())
+    }
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), EnqueueError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Enqueue) -> EnqueueResult {
+        match request.stage.take() {
+            None => Box::pin(PendingJob::of(request).enqueue(self.0.clone())),
+            Some(stage) => {
+                let mut staged = lock(&stage);
+                let alike = |other: &&Enqueue| other.kind == request.kind && other.payload == request.payload;
+                let before = staged.iter().filter(alike).count() as u32;
+                let id = self.0.shared().state().queue.id_to_come(request.kind, &request.payload, before);
+                staged.push(request);
+                Box::pin(ready(Ok(id)))
+            }
+        }
+    }
+}
+
+type Wrap = Box<dyn Fn(EnqueueService) -> EnqueueService + Send>;
+
+/// The layers around the enqueues of one process, or of the test body.
+#[derive(Clone, Default)]
+pub(crate) struct EnqueueLayers {
+    inner: Option<Arc<Mutex<Inner>>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    layers: Vec<Wrap>,
+    built: Option<EnqueueService>,
+}
+
+impl fmt::Debug for EnqueueLayers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = self.inner.as_ref().map_or(0, |inner| lock(inner).layers.len());
+        f.debug_tuple("EnqueueLayers").field(&layers).finish()
+    }
+}
+
+impl EnqueueLayers {
+    pub(crate) fn push<L>(&mut self, layer: L)
+    where
+        L: Layer<EnqueueService> + Send + 'static,
+        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Clone + Send + 'static,
+    {
+        let mut inner = lock(self.inner.get_or_insert_default());
+        inner.layers.push(Box::new(move |s| EnqueueService { inner: Box::new(Layered(layer.layer(s))) }));
+        inner.built = None;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.is_none()
+    }
+
+    /// The layers around the queue, the first one added on the outside; none if there are no layers.
+    pub(in crate::process) fn around(&self, link: &Link) -> Option<EnqueueService> {
+        let mut inner = lock(self.inner.as_ref()?);
+        let Inner { layers, built } = &mut *inner;
+        let built = built.get_or_insert_with(|| {
+            let queue = EnqueueService { inner: Box::new(Innermost(link.clone())) };
+            layers.iter().rev().fold(queue, |s, l| l(s))
+        });
+        Some(built.clone())
+    }
+
+    /// Sends a job of the test body's own through the layers: what has come out of them, to be put into the queue, and
+    /// the id that they have told.
+    ///
+    /// # Errors
+    /// When a layer fails, or waits.
+    #[track_caller]
+    pub(crate) fn send_given(
+        &self,
+        shared: &Arc<Shared>,
+        kind: &'static str,
+        payload: String,
+        delay: Duration,
+    ) -> Result<(JobId, Vec<Given>), EnqueueError> {
+        let link = Link::Test(shared.clone());
+        let stage = Stage::default();
+        let place = Place::caller();
+        let job = PendingJob { kind, payload, delay, at: None, context: None, once: None, more: None, place };
+        let request = Enqueue { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
+        let service = self.around(&link).expect("it is asked only where there are layers");
+        let id = run_blocking(kind, enqueue_through(service, request))?;
+        let staged = std::mem::take(&mut *lock(&stage));
+        let given = staged.into_iter().map(PendingJob::of).map(|p| (p.kind, p.payload, p.delay, p.context));
+        Ok((id, given.collect()))
+    }
+
+    /// Lets go of the layers: one may hold a handle that holds them.
+    pub(crate) fn let_go(&self) {
+        if let Some(inner) = &self.inner {
+            let former = std::mem::take(&mut *lock(inner));
+            drop(former);
+        }
+    }
+}
+
+/// Sends a job through layers.
+pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
+    Box::pin(async move {
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
+        service.call(request).await
+    })
+}
+
+/// Sends jobs through layers, one after another, and lays them down as they come out.
+pub(in crate::process) async fn stage(
+    service: EnqueueService,
+    requests: Vec<Enqueue>,
+) -> Result<Vec<Enqueue>, EnqueueError> {
+    let stage = Stage::default();
+    for request in requests {
+        let request = Enqueue { stage: Some(stage.clone()), ..request };
+        enqueue_through(service.clone(), request).await?;
+    }
+    let staged = std::mem::take(&mut *lock(&stage));
+    Ok(staged)
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs what waits for nothing but itself to its end, from code that blocks.
+///
+/// # Errors
+/// When it waits for something else.
+pub(in crate::process) fn run_blocking<T>(
+    kind: &'static str,
+    enqueueing: impl Future<Output = Result<T, EnqueueError>>,
+) -> Result<T, EnqueueError> {
+    let flag = Arc::new(Flag::default());
+    let waker = Waker::from(flag.clone());
+    let mut enqueueing = pin!(enqueueing);
+    loop {
+        match enqueueing.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending if flag.0.swap(false, Ordering::Relaxed) => {}
+            Poll::Pending => return Err(EnqueueError::LayerWaits { kind: kind.to_owned() }),
+        }
+    }
+}
+
+impl PendingJob {
+    /// The request that this job is to the layers.
+    pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
+        let delay = self.delay(now);
+        let PendingJob { kind, payload, context, once, more, place, .. } = self;
+        let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
+        Enqueue { kind, payload, delay, context, once, more, place, stage: None }
+    }
+
+    /// What the layers have made of it.
+    pub(in crate::process) fn of(request: Enqueue) -> Self {
+        let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
+        let context = match context.is_empty() {
+            true => None,
+            false => serde_json::to_string(&context).ok().map(String::into_boxed_str),
+        };
+        Self { kind, payload, delay, at: None, context, once, more, place }
+    }
+}
+
+impl Process {
+    /// Puts a [`tower::Layer`](Layer) around each job that this process enqueues through [`Process::queue`]. Of
+    /// several, the first one added is the outermost. It is the same in `check`, in drains, in fake and in inline mode.
+    ///
+    /// The layer's service has the job ([`Enqueue`]) for request and its id for response; an error comes back to whoever
+    /// enqueues. Handles are `Send`, and so are these services and their futures.
+    ///
+    /// # Panics
+    /// When the process has given out its queue already, which would then be one without this layer.
+    pub fn enqueue_layer<L>(&self, layer: L) -> &Self
+    where
+        L: Layer<EnqueueService> + Send + 'static,
+        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Clone + Send + 'static,
+    {
+        assert!(
+            !self.gave_queue.get(),
+            "process `{}` adds a layer around enqueues after it has given out its queue; call `p.enqueue_layer(…)` before `p.queue()`",
+            self.name()
+        );
+        self.enqueue_layers.borrow_mut().push(layer);
+        self
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.enqueue_layers.get_mut().let_go();
+        self.threads.end();
+    }
+}

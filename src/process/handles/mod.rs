@@ -1,0 +1,18 @@
+//! What code under test holds of the world: services, the queue, the store, time, external systems. Each handle carries
+//! the incarnation that it was given to, and dies with it.
+
+pub(in crate::process) mod bulk;
+mod calls;
+#[cfg(feature = "http")]
+mod carry;
+pub(in crate::process) mod client;
+pub(in crate::process) mod clock;
+pub(in crate::process) mod durable;
+pub(in crate::process) mod enqueue;
+pub(in crate::process) mod outside;
+pub(in crate::process) mod pending;
+pub(in crate::process) mod queue;
+pub(in crate::process) mod rng;
+mod settings;
+pub(in crate::process) mod stop;
+pub(in crate::process) mod store;

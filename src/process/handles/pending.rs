@@ -1,0 +1,302 @@
+//! A job on its way into the queue.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::link::{Link, Liveness};
+use crate::engine::state::{Enqueued, Incoming, Keys, Once, State, call_site};
+use crate::search::choice::{Fault, Kind, Place, Point};
+use crate::system::hygiene::Hygiene;
+use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
+use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
+
+/// Why a job was not taken into the queue, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// The queue did not answer. The job may have been taken in all the same.
+    #[error("the queue did not answer whether it took {kind}")]
+    Unavailable {
+        /// The kind of the job.
+        kind: String,
+    },
+    /// In inline mode the job ran where it was enqueued, and failed.
+    #[error("job#{job} {kind}, run where it was enqueued, failed: {error}")]
+    Failed {
+        /// The number of the job.
+        job: u32,
+        /// Its kind.
+        kind: String,
+        /// What it answered.
+        error: String,
+    },
+    /// In inline mode a job that blocks cannot wait for another one.
+    #[error(
+        "{kind} cannot run where it is enqueued, since the job that enqueues it blocks; enqueue it with `enqueue(…).await`, or use `World::fake()`"
+    )]
+    InlineBlocking {
+        /// The kind of the job.
+        kind: String,
+    },
+    /// Another job has the lock of this one ([`Conflict::Raise`](crate::Conflict::Raise)).
+    #[error("the job was not enqueued: {0}")]
+    Locked(LockTaken),
+    /// A layer around the queue has failed, or refused the job.
+    #[error("{kind} was not enqueued: {reason}")]
+    Layer {
+        /// The kind of the job.
+        kind: String,
+        /// The layer's error.
+        reason: String,
+    },
+    /// A layer around the queue waits, which code that blocks cannot.
+    #[error(
+        "{kind} was not enqueued: a layer around the queue waits, which code that blocks cannot; enqueue it with `enqueue(…).await`"
+    )]
+    LayerWaits {
+        /// The kind of the job.
+        kind: String,
+    },
+    /// The job cannot be written as JSON.
+    #[error("{kind} cannot be enqueued: {reason}")]
+    Unencodable {
+        /// The kind of the job.
+        kind: String,
+        /// What serde says.
+        reason: String,
+    },
+}
+
+/// A job ready to be taken in: its kind and its payload.
+#[derive(Clone, Debug)]
+pub(in crate::process) struct PendingJob {
+    pub(in crate::process) kind: &'static str,
+    pub(in crate::process) payload: String,
+    pub(in crate::process) delay: Duration,
+    /// When it is to be ready, if that is not said by the delay.
+    pub(in crate::process) at: Option<Duration>,
+    /// What it carries beside its payload, as JSON.
+    pub(in crate::process) context: Option<Box<str>>,
+    /// A key of its own, under which it is taken in once.
+    pub(in crate::process) once: Option<Once>,
+    /// What it has beside what its kind says.
+    pub(in crate::process) more: Option<Box<JobOverrides>>,
+    pub(in crate::process) place: Place,
+}
+
+impl PendingJob {
+    /// How long it waits from now on.
+    pub(in crate::process) fn delay(&self, now: Duration) -> Duration {
+        self.at.map_or(self.delay, |at| at.saturating_sub(now))
+    }
+
+    /// Has the queue take it in; none if whoever enqueues it died meanwhile. `keys` were computed before anything was
+    /// locked.
+    pub(in crate::process) fn enter(
+        &self,
+        state: &mut State,
+        delay: Duration,
+        mut keys: Keys,
+        dies: &mut dyn FnMut(&mut State) -> bool,
+    ) -> Option<Answer> {
+        let Self { kind, payload, context, once, more, .. } = self.clone();
+        keys.once = once;
+        match state.enqueue(Incoming { kind, payload, delay, keys, context, more, serial: None }, dies) {
+            Enqueued::Accepted(job, id) => Some(Ok((job, id))),
+            Enqueued::Duplicate(id) => Some(Ok((0, id))),
+            Enqueued::Rejected(taken) => Some(Err(EnqueueError::Locked(taken))),
+            Enqueued::Crashed => None,
+        }
+    }
+
+    /// Puts it into the queue, past all layers.
+    pub(in crate::process) fn enqueue(self, link: Link) -> EnqueueFuture {
+        let call = Ok(Call::new(QueueDoor { link, job: self }));
+        EnqueueFuture { call, performing: None, layered: None }
+    }
+}
+
+pub(in crate::process) type EnqueueResult = Pin<Box<dyn Future<Output = Result<JobId, EnqueueError>> + Send>>;
+
+/// A job on its way into the queue. It is not enqueued unless this is awaited.
+#[must_use = "a job is not enqueued unless this is awaited"]
+pub struct EnqueueFuture {
+    pub(super) call: Result<Call<QueueDoor>, EnqueueError>,
+    /// In inline mode: the job that runs meanwhile.
+    pub(super) performing: Option<(u32, JobId)>,
+    /// Its way through the layers around the queue, if there are any.
+    pub(super) layered: Option<EnqueueResult>,
+}
+
+impl fmt::Debug for EnqueueFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let job = self.call.as_ref().map(|call| &call.door.job);
+        f.debug_struct("EnqueueFuture").field("job", &job).finish_non_exhaustive()
+    }
+}
+
+/// A job that was taken in: its number, 0 if it was dropped for one that is there already, and its id.
+pub(in crate::process) type Answered = (u32, JobId);
+
+/// What the queue answers.
+pub(in crate::process) type Answer = Result<Answered, EnqueueError>;
+
+pub(in crate::process) fn pending_job<J: Serialize>(
+    kind: &'static str,
+    job: &J,
+    delay: Duration,
+    at: Option<Duration>,
+    place: Place,
+) -> Result<PendingJob, EnqueueError> {
+    match serde_json::to_string(job) {
+        Ok(payload) => {
+            Ok(PendingJob { kind, payload, delay, at, context: None, once: None, more: None, place })
+        }
+        Err(error) => Err(EnqueueError::Unencodable { kind: kind.to_owned(), reason: error.to_string() }),
+    }
+}
+
+/// The queue, as a job comes into it.
+pub(in crate::process) struct QueueDoor {
+    pub(super) link: Link,
+    pub(super) job: PendingJob,
+}
+
+impl Door for QueueDoor {
+    type Output = Answer;
+    type Visit<'v> = QueueVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn open(&mut self) -> QueueVisit<'_> {
+        let Self { link, job } = self;
+        let keys = link.shared().keys(job.kind, &job.payload);
+        QueueVisit { link, job, keys }
+    }
+
+    fn given(&mut self) -> Answer {
+        unreachable!("the test enqueues without a queue of its own")
+    }
+
+    fn after_death(&mut self) -> Option<Answer> {
+        Some(Ok((0, JobId::first(self.job.kind, &self.job.payload))))
+    }
+}
+
+pub(in crate::process) struct QueueVisit<'v> {
+    pub(super) link: &'v Link,
+    pub(super) job: &'v PendingJob,
+    keys: Keys,
+}
+
+impl<'v> Visit<'v> for QueueVisit<'v> {
+    type Output = Answer;
+
+    fn link(&self) -> &'v Link {
+        self.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let site = call_site("queue".into(), "enqueue".into());
+        CallSpec { site, place: self.job.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        if let Some(opened) = state.connections.in_transaction_since(state.actor()) {
+            let (kind, place) = (self.job.kind, self.job.place);
+            state.record.note_hygiene(Hygiene::EnqueueInTransaction { kind, place, opened });
+        }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(ENQUEUE_FAULTS)
+    }
+
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
+        let CallSpec { site, place, .. } = self.spec();
+        let Self { link, job, keys } = self;
+        let unavailable = Err(EnqueueError::Unavailable { kind: job.kind.to_owned() });
+        let output = if fault.is_none_or(Fault::happens) {
+            link.shared().woken.stir();
+            let delay = job.delay(state.clock.now());
+            let late = match delay.is_zero() {
+                true => Duration::ZERO,
+                false => state.lateness(site, Point::Timer, Some(place)),
+            };
+            let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
+            match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
+                Some(answer) if fault.is_none() => answer,
+                Some(_) => unavailable,
+                None => return Entered::Died,
+            }
+        } else {
+            unavailable
+        };
+        Entered::Replies { output, takes: Duration::ZERO }
+    }
+}
+
+impl Future for EnqueueFuture {
+    type Output = Result<JobId, EnqueueError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(layered) = &mut this.layered {
+            return layered.as_mut().poll(cx);
+        }
+        let call = match &mut this.call {
+            Ok(call) => call,
+            Err(error) => return Poll::Ready(Err(error.clone())),
+        };
+        if this.performing.is_none() {
+            let Poll::Ready(answer) = Pin::new(&mut *call).poll(cx) else { return Poll::Pending };
+            let (job, id) = match answer {
+                Ok(answer) => answer,
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            let mut state = call.door.link.shared().state();
+            if state.inline.is_none() || job == 0 || state.queue.job(job).state != JobState::Ready {
+                return Poll::Ready(Ok(id));
+            }
+            this.performing = Some((job, id));
+            state.inline.iter_mut().for_each(|inline| inline.begin(job));
+        }
+        let link = &call.door.link;
+        match (link.liveness(), this.performing) {
+            (Liveness::Dead, _) | (_, None) => link.pend_or_unwind(cx),
+            (Liveness::TearingDown, Some((_, id))) => Poll::Ready(Ok(id)),
+            (Liveness::Alive, Some((job, id))) => {
+                performed(&mut link.shared().state(), job, cx).map(|ended| ended.map(|()| id))
+            }
+        }
+    }
+}
+
+/// In inline mode: how the job ended, once it has.
+pub(in crate::process) fn performed(
+    state: &mut State,
+    job: u32,
+    cx: &Context<'_>,
+) -> Poll<Result<(), EnqueueError>> {
+    let performed = state.queue.job(job);
+    match performed.state {
+        JobState::Ready | JobState::Running => {
+            state.inline.iter_mut().for_each(|inline| inline.wait(job, cx));
+            Poll::Pending
+        }
+        JobState::Done => Poll::Ready(Ok(())),
+        _ => {
+            let kind = performed.kind.to_owned();
+            let error = performed.error().unwrap_or("it did not end well").to_owned();
+            Poll::Ready(Err(EnqueueError::Failed { job, kind, error }))
+        }
+    }
+}

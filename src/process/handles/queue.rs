@@ -1,0 +1,162 @@
+//! The queue, as code under test enqueues into it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::enqueue::{Enqueue, EnqueueLayers, enqueue_through, run_blocking};
+use super::pending::{EnqueueError, EnqueueFuture, PendingJob, QueueDoor, pending_job};
+use crate::engine::call::Call;
+use crate::engine::link::{Link, Liveness};
+use crate::engine::slots;
+use crate::search::choice::Place;
+use crate::system::job::{JobId, kind_of};
+
+/// The queue, as one incarnation of a process reaches it.
+///
+/// ```
+/// use retryproof::World;
+/// use std::time::Duration;
+///
+/// let world = World::fake();
+/// world.process("worker", |p| {
+///     let queue = p.queue();
+///     p.handle(async move |order: u32| {
+///         queue.enqueue(format!("confirm {order}")).await?;
+///         queue.enqueue_in(Duration::from_secs(3_600), format!("remind {order}")).await.map(drop)
+///     });
+///     p.handle(async |_mail: String| ());
+/// });
+/// world.enqueue(6_u32);
+/// world.perform_one::<u32>().unwrap();
+/// world.assert_enqueued(|mail: &String| mail == "confirm 6");
+/// assert_eq!(world.scheduled()[0].payload, "\"remind 6\"");
+/// ```
+#[derive(Clone, Debug)]
+pub struct JobQueue {
+    pub(in crate::process) link: Link,
+    pub(in crate::process) layers: EnqueueLayers,
+    /// How many jobs a bulk puts in at once.
+    pub(in crate::process) batch: usize,
+}
+
+/// How many jobs a bulk puts in at once, unless told: as Sidekiq.
+const BATCH: usize = 1_000;
+
+impl JobQueue {
+    pub(crate) fn new(link: Link, layers: EnqueueLayers) -> Self {
+        Self { link, layers, batch: BATCH }
+    }
+
+    /// Enqueues a job, ready at once.
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> EnqueueFuture {
+        self.enqueue_in(Duration::ZERO, job)
+    }
+
+    /// Enqueues a job that becomes ready after `delay`.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
+        self.send(pending_job(kind_of::<J>(), &job, delay, None, Place::caller()))
+    }
+
+    /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> EnqueueFuture {
+        self.send(pending_job(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
+    }
+
+    /// Puts a request into the queue as it is, through the layers around it.
+    ///
+    /// ```
+    /// use retryproof::{Conflict, Enqueue, World};
+    ///
+    /// let world = World::fake();
+    /// world.process("worker", |p| {
+    ///     let queue = p.queue();
+    ///     p.handle(async move |order: u32| {
+    ///         let mail = Enqueue::encoded::<String>(format!("\"confirm {order}\""));
+    ///         queue.put(mail.once(format!("confirm-{order}"), Conflict::Drop)).await.map(drop)
+    ///     });
+    ///     p.handle(async |_mail: String| ());
+    /// });
+    /// world.enqueue_bulk([6_u32, 6]);
+    /// let drained = world.drain_all().run().unwrap();
+    /// assert_eq!(drained.succeeded, 3, "two orders, and one mail");
+    /// ```
+    ///
+    /// # Errors
+    /// When the queue did not answer, a layer around it has failed, or its key is taken.
+    pub fn put(&self, request: Enqueue) -> EnqueueFuture {
+        let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
+        EnqueueFuture { layered, ..PendingJob::of(request).enqueue(self.link.clone()) }
+    }
+
+    fn send(&self, job: Result<PendingJob, EnqueueError>) -> EnqueueFuture {
+        let layered = self.layers.around(&self.link).zip(job.as_ref().ok()).map(|(service, job)| {
+            let now = self.link.shared().state().clock.now();
+            enqueue_through(service, job.clone().request(now))
+        });
+        let call = job.map(|job| Call::new(QueueDoor { link: self.link.clone(), job }));
+        EnqueueFuture { call, performing: None, layered }
+    }
+
+    /// Enqueues a job from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
+        self.send_blocking(pending_job(kind_of::<J>(), &job, Duration::ZERO, None, Place::caller())?)
+    }
+
+    /// Enqueues a job that becomes ready after `delay`, from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_in_blocking<J: Serialize + 'static>(
+        &self,
+        delay: Duration,
+        job: J,
+    ) -> Result<JobId, EnqueueError> {
+        self.send_blocking(pending_job(kind_of::<J>(), &job, delay, None, Place::caller())?)
+    }
+
+    /// Enqueues a job that becomes ready at a time since the world began, from code that blocks. A crash unwinds.
+    ///
+    /// # Errors
+    /// When the queue did not answer, or the job cannot be written as JSON.
+    #[track_caller]
+    pub fn enqueue_at_blocking<J: Serialize + 'static>(
+        &self,
+        at: Duration,
+        job: J,
+    ) -> Result<JobId, EnqueueError> {
+        self.send_blocking(pending_job(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller())?)
+    }
+
+    fn send_blocking(&self, job: PendingJob) -> Result<JobId, EnqueueError> {
+        if self.link.liveness() == Liveness::Alive {
+            if slots::is_here() {
+                return self.link.wait_for(self.send(Ok(job)));
+            }
+            if self.link.shared().state().inline.is_some() {
+                return Err(EnqueueError::InlineBlocking { kind: job.kind.to_owned() });
+            }
+            if !self.layers.is_empty() {
+                return run_blocking(job.kind, self.send(Ok(job)));
+            }
+        }
+        Call::new(QueueDoor { link: self.link.clone(), job }).block().map(|(_, id)| id)
+    }
+}

@@ -1,0 +1,280 @@
+//! One call to the store: it waits for a connection and for the row, then is a call like any other.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::Transaction;
+use crate::engine::call::dies_waiting;
+use crate::engine::link::{Link, Liveness};
+use crate::engine::slots;
+use crate::engine::state::{State, Stuck, lock};
+use crate::engine::steps::Thing;
+use crate::process::handles::client::{Call, Client};
+use crate::search::choice::{Place, WaitKind};
+use crate::system::connections::{Awaited, Owner, Ticket};
+use crate::system::effect::fingerprint;
+use crate::system::service::store::{Database, Reply, StoreError, TxId};
+use crate::system::timeline::What;
+
+/// A call to the store. It does nothing unless awaited.
+#[derive(Debug)]
+#[must_use = "a call does nothing unless awaited"]
+pub struct StoreCall<'t, T> {
+    call: Result<Call<Database>, StoreError>,
+    transaction: Option<TxId>,
+    /// The transaction that ends with this call.
+    ends: Option<Transaction>,
+    wait: Option<Ticket>,
+    connection: Option<Ticket>,
+    is_admitted: bool,
+    unpack: fn(Reply) -> Result<T, StoreError>,
+    /// A transaction does one thing at a time.
+    within: PhantomData<&'t mut ()>,
+}
+
+/// Whether a call, or a transaction, may begin.
+pub(super) enum Admission {
+    Yes,
+    /// It waits for this.
+    Waits(Awaited),
+    Refused(StoreError),
+}
+
+/// Who speaks through a link, if it is a process.
+pub(super) fn owner(link: &Link, state: &mut State) -> Option<Owner> {
+    let life = link.life()?;
+    let actor = life.as_caller(state, |state| state.actor());
+    Some(Owner { process: life.process, incarnation: life.incarnation, actor })
+}
+
+/// Has somebody wait for what was not to be had. None: the process has died in the wait, or the run is over.
+pub(super) fn wait(
+    link: &Link,
+    waited: Option<Ticket>,
+    awaited: Awaited,
+    place: Place,
+    cx: &Context<'_>,
+) -> Option<Ticket> {
+    let mut guard = link.shared().state();
+    let state = &mut *guard;
+    let owner = owner(link, state)?;
+    if waited.is_none() {
+        let kind = match awaited {
+            Awaited::Connection => WaitKind::Connection,
+            Awaited::Row { .. } => WaitKind::Row,
+        };
+        link.as_caller(state, |state| {
+            if state.timeline.is_recording() {
+                let text = format!("waits {}", state.connections.why_waits(&owner, &awaited, place));
+                state.note(|| What::Remarked { text });
+            }
+        });
+        if dies_waiting(link, state, kind, place) {
+            return None;
+        }
+    }
+    let wake = link.shared().wake_of(state, cx);
+    Some(state.connections.wait(waited, owner, awaited, place, wake))
+}
+
+/// Says that code that blocks would wait for ever, and ends it.
+pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
+    let mut state = link.shared().state();
+    if let Some(owner) = owner(link, &mut state) {
+        let why = state.connections.why_waits(&owner, awaited, place);
+        let waiting = vec![format!(
+            "{} waits {why}; it blocks, so nobody else goes on meanwhile: use the async form",
+            owner.actor
+        )];
+        state.stuck.get_or_insert(Stuck::Deadlock { waiting });
+    }
+    drop(state);
+    link.unwind()
+}
+
+/// Wakes those who wait for rows that were just unlocked.
+pub(super) fn wake_released(client: &Client<Database>) {
+    let keys = lock(&client.door).service.take_released();
+    if !keys.is_empty() {
+        let shared = client.link.shared();
+        let wakes = shared.state().connections.released(&keys);
+        shared.wake(wakes);
+    }
+}
+
+/// Undoes a transaction and wakes those who wait for its rows.
+pub(super) fn roll_back(client: &Client<Database>, transaction: TxId) {
+    lock(&client.door).service.roll_back(transaction);
+    wake_released(client);
+}
+
+impl<'t, T> StoreCall<'t, T> {
+    pub(super) fn new(
+        call: Result<Call<Database>, StoreError>,
+        transaction: Option<TxId>,
+        unpack: fn(Reply) -> Result<T, StoreError>,
+    ) -> Self {
+        let (ends, within) = (None, PhantomData);
+        Self { call, transaction, ends, wait: None, connection: None, is_admitted: false, unpack, within }
+    }
+
+    /// A call with which a transaction ends.
+    pub(super) fn ending(mut self, transaction: Transaction) -> Self {
+        self.ends = Some(transaction);
+        self
+    }
+
+    /// Takes a connection and looks whether the row is free. Both are there for the test body, and for destructors of a
+    /// dead process.
+    fn admit(&mut self) -> Admission {
+        let Ok(call) = &self.call else { return Admission::Yes };
+        let (link, place) = (&call.client().link, call.place());
+        if link.is_given() || link.liveness() != Liveness::Alive {
+            return Admission::Yes;
+        }
+        let mut door = lock(&call.client().door);
+        let mut state = link.shared().state();
+        if self.transaction.is_none() && self.connection.is_none() && state.connections.is_limited() {
+            let Some(owner) = owner(link, &mut state) else { return Admission::Yes };
+            match state.connections.connect(owner, None, place, self.wait) {
+                Some(connection) => (self.connection, self.wait) = (Some(connection), None),
+                None => return Admission::Waits(Awaited::Connection),
+            }
+        }
+        let now = state.clock.now();
+        let Some(request) = call.request() else { return Admission::Yes };
+        let (thing, writes) = match request.ask.row() {
+            Some((key, writes)) if self.transaction.is_none() && !state.connections.is_limited() => {
+                (Thing::Row(fingerprint(&[key])), writes)
+            }
+            _ => (Thing::Rows, true),
+        };
+        state.touch(thing, writes);
+        match door.service.blocks(request, now).map(|(key, holder)| (key.to_owned(), holder)) {
+            None => Admission::Yes,
+            Some((key, holder)) => match self.transaction {
+                Some(own) => match door.service.waits(own, &key, holder) {
+                    Ok(()) => Admission::Waits(Awaited::Row { key, holder }),
+                    Err(error) => Admission::Refused(error),
+                },
+                None => Admission::Waits(Awaited::Row { key, holder }),
+            },
+        }
+    }
+
+    /// Waits no longer, for whatever it was.
+    fn stop_waiting(&mut self) {
+        let (Ok(call), Some(wait)) = (&self.call, self.wait.take()) else { return };
+        if let Some(transaction) = self.transaction {
+            lock(&call.client().door).service.goes_on(transaction);
+        }
+        let shared = call.client().link.shared();
+        let wakes = shared.state().connections.stop_waiting(wait);
+        shared.wake(wakes);
+    }
+
+    fn disconnect(&mut self) {
+        let (Ok(call), Some(connection)) = (&self.call, self.connection.take()) else { return };
+        let shared = call.client().link.shared();
+        let wakes = shared.state().connections.disconnect(connection);
+        shared.wake(wakes);
+    }
+
+    /// The call is refused before it begins: the transaction is the victim of a deadlock.
+    fn refused<R>(&mut self, error: StoreError) -> Result<R, StoreError> {
+        if let Ok(call) = &self.call {
+            let mut state = call.client().link.shared().state();
+            call.client().link.as_caller(&mut state, |state| {
+                state.note(|| What::Replied { reply: Err(error.to_string()) });
+            });
+            drop(state);
+            wake_released(call.client());
+        }
+        self.stop_waiting();
+        Err(error)
+    }
+
+    /// What a call says when it has ended. A transaction whose connection was lost is rolled back.
+    fn ended(&mut self, result: Result<Reply, crate::ServiceError>) -> Result<T, StoreError> {
+        if let (true, Ok(call)) = (self.transaction.is_some() || self.connection.is_some(), &self.call) {
+            call.client().link.shared().touch(Thing::Rows, true);
+        }
+        if let (Err(_), Some(transaction), Ok(call)) = (&result, self.transaction, &self.call) {
+            roll_back(call.client(), transaction);
+        }
+        self.disconnect();
+        self.ends = None;
+        match result? {
+            Reply::Failed(error) => Err(error),
+            reply => (self.unpack)(reply),
+        }
+    }
+
+    /// Makes the call from code that blocks.
+    pub(super) fn block(mut self) -> Result<T, StoreError> {
+        if let Ok(call) = &self.call {
+            let link = call.client().link.clone();
+            link.arrive();
+            if slots::is_here() && link.liveness() == Liveness::Alive {
+                return link.wait_for(self);
+            }
+        }
+        match self.admit() {
+            Admission::Yes => {}
+            Admission::Refused(error) => return self.refused(error),
+            Admission::Waits(awaited) => match &self.call {
+                Ok(call) => stuck(&call.client().link, &awaited, call.place()),
+                Err(error) => return Err(error.clone()),
+            },
+        }
+        let call = self.call.as_mut().map_err(|error| error.clone())?;
+        let result = call.block();
+        if self.transaction.is_some() {
+            wake_released(call.client());
+        }
+        self.ended(result)
+    }
+}
+
+impl<T> Future for StoreCall<'_, T> {
+    type Output = Result<T, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if !this.is_admitted {
+            match this.admit() {
+                Admission::Yes => {
+                    this.stop_waiting();
+                    this.is_admitted = true;
+                }
+                Admission::Refused(error) => return Poll::Ready(this.refused(error)),
+                Admission::Waits(awaited) => {
+                    let Ok(call) = &this.call else { unreachable!("without a call nothing is waited for") };
+                    match wait(&call.client().link, this.wait, awaited, call.place(), cx) {
+                        None => return call.client().link.pend_or_unwind(cx),
+                        waiting => this.wait = waiting,
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+        let call = match &mut this.call {
+            Ok(call) => call,
+            Err(error) => return Poll::Ready(Err(error.clone())),
+        };
+        let polled = Pin::new(&mut *call).poll(cx);
+        if this.transaction.is_some() {
+            wake_released(call.client());
+        }
+        polled.map(|result| this.ended(result))
+    }
+}
+
+impl<T> Drop for StoreCall<'_, T> {
+    fn drop(&mut self) {
+        self.stop_waiting();
+        self.disconnect();
+    }
+}

@@ -1,0 +1,245 @@
+//! Values that were handed out and mean nothing by themselves: random numbers, ids, numbers of sequences.
+//!
+//! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. Here they
+//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/0002-generated-values.md`.
+
+use std::borrow::Cow;
+
+/// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
+const LEAST_BOUND: u64 = 1_000_000;
+/// The same for a number that was drawn: one in a hundred of those with six digits is shorter than this.
+const LEAST_NUMBER: u64 = 10_000;
+/// A form of at least so many characters is found inside of words, too: it is nowhere by chance.
+const UNMISTAKABLE: usize = 12;
+
+/// The numbers and texts that a run has handed out, each once, in the order in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generated {
+    numbers: Vec<u64>,
+    texts: Vec<Box<str>>,
+}
+
+impl Generated {
+    /// A number was drawn, below a bound.
+    pub(crate) fn draw(&mut self, number: u64, bound: u64) {
+        if bound >= LEAST_BOUND && number >= LEAST_NUMBER {
+            self.number(number);
+        }
+    }
+
+    /// A number that is no other one's by chance.
+    pub(crate) fn number(&mut self, number: u64) {
+        if !self.numbers.contains(&number) {
+            self.numbers.push(number);
+        }
+    }
+
+    /// A text such as an id.
+    pub(crate) fn text(&mut self, text: &str) {
+        if !text.is_empty() && self.texts.iter().all(|known| **known != *text) {
+            self.texts.push(text.into());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.numbers.is_empty() && self.texts.is_empty()
+    }
+
+    /// A text without them.
+    pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if self.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let forms = Forms::of(self);
+        let found = forms.find(text);
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Forms::template(text, &found)) }
+    }
+}
+
+/// The way in which a value is written: the same on both sides if two texts are to be the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Shape {
+    Text,
+    Decimal,
+    Signed,
+    /// Without its sign bit: as a random number is made into an `i64`.
+    Positive,
+    Hex,
+    Padded,
+    Upper,
+    /// The lower and the upper half.
+    Low,
+    High,
+    LowHex,
+    HighHex,
+}
+
+/// A value as it is written somewhere.
+#[derive(Debug)]
+struct Form {
+    text: String,
+    value: usize,
+    shape: Shape,
+}
+
+/// A value in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+    pub(crate) value: usize,
+    pub(crate) shape: Shape,
+}
+
+/// The ways in which the values of a run may be written, the longest first. Values are counted: the numbers, then the texts.
+#[derive(Debug)]
+pub(crate) struct Forms {
+    forms: Vec<Form>,
+    values: usize,
+}
+
+impl Forms {
+    pub(crate) fn of(generated: &Generated) -> Self {
+        let mut forms = Vec::new();
+        let mut add = |text: String, value: usize, shape: Shape| {
+            if !forms.iter().any(|known: &Form| known.text == text) {
+                forms.push(Form { text, value, shape });
+            }
+        };
+        for (value, &number) in generated.numbers.iter().enumerate() {
+            let (high, low) = (number >> 32, number & u64::from(u32::MAX));
+            add(number.to_string(), value, Shape::Decimal);
+            add((number as i64).to_string(), value, Shape::Signed);
+            add((number & i64::MAX as u64).to_string(), value, Shape::Positive);
+            add(format!("{number:x}"), value, Shape::Hex);
+            add(format!("{number:016x}"), value, Shape::Padded);
+            add(format!("{number:X}"), value, Shape::Upper);
+            // A half is a value by itself only where the whole has two.
+            if high != 0 {
+                for (half, decimal, hex) in
+                    [(low, Shape::Low, Shape::LowHex), (high, Shape::High, Shape::HighHex)]
+                {
+                    if half >= LEAST_BOUND {
+                        add(half.to_string(), value, decimal);
+                        add(format!("{half:08x}"), value, hex);
+                    }
+                }
+            }
+        }
+        for (at, text) in generated.texts.iter().enumerate() {
+            add(text.to_string(), generated.numbers.len() + at, Shape::Text);
+        }
+        forms.sort_by(|one, other| {
+            other.text.len().cmp(&one.text.len()).then_with(|| one.text.cmp(&other.text))
+        });
+        Self { forms, values: generated.numbers.len() + generated.texts.len() }
+    }
+
+    /// How many values there are.
+    pub(crate) fn values(&self) -> usize {
+        self.values
+    }
+
+    /// How a value is written in a shape.
+    pub(crate) fn text(&self, value: usize, shape: Shape) -> Option<&str> {
+        self.forms
+            .iter()
+            .find(|form| (form.value, form.shape) == (value, shape))
+            .map(|form| form.text.as_str())
+    }
+
+    /// Where values stand in a text, in order. Of those that overlap the longest.
+    pub(crate) fn find(&self, text: &str) -> Vec<Found> {
+        let mut found: Vec<Found> = Vec::new();
+        for form in &self.forms {
+            for (from, _) in text.match_indices(form.text.as_str()) {
+                let to = from + form.text.len();
+                let is_free = found.iter().all(|other| to <= other.from || other.to <= from);
+                if is_free && (form.text.len() >= UNMISTAKABLE || is_word(text, from, to)) {
+                    found.push(Found { from, to, value: form.value, shape: form.shape });
+                }
+            }
+        }
+        found.sort_by_key(|found| found.from);
+        found
+    }
+
+    /// A text without the values in it, but with their shapes.
+    pub(crate) fn template(text: &str, found: &[Found]) -> String {
+        let mut template = String::with_capacity(text.len());
+        let mut at = 0;
+        for found in found {
+            template.push_str(&text[at..found.from]);
+            template.push('\u{1}');
+            template.push(char::from(b'a' + found.shape as u8));
+            at = found.to;
+        }
+        template + &text[at..]
+    }
+}
+
+/// Whether no letter or digit stands beside it.
+fn is_word(text: &str, from: usize, to: usize) -> bool {
+    let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    !is_letter(from.checked_sub(1).and_then(|before| bytes.get(before))) && !is_letter(bytes.get(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generated(numbers: &[u64], texts: &[&str]) -> Generated {
+        let mut generated = Generated::default();
+        numbers.iter().for_each(|number| generated.number(*number));
+        texts.iter().for_each(|text| generated.text(text));
+        generated
+    }
+
+    #[test]
+    fn a_number_is_found_however_it_is_written() {
+        let number = 0xfedc_ba98_7654_3210;
+        let generated = generated(&[number], &[]);
+        let forms = [
+            number.to_string(),
+            (number as i64).to_string(),
+            format!("{number:x}"),
+            format!("{number:X}"),
+            (number as u32).to_string(),
+            format!("{:08x}", number >> 32),
+        ];
+        for form in forms {
+            assert_ne!(generated.blank(&format!("order-{form}")), format!("order-{form}"));
+            assert_ne!(generated.blank(&form), form);
+        }
+        assert_ne!(generated.blank(&format!("user{number:016x}of")), format!("user{number:016x}of"));
+    }
+
+    #[test]
+    fn a_short_form_is_a_word_of_its_own() {
+        let generated = generated(&[1_234_567], &["ch_00c0ffee"]);
+        for other in ["11234567", "a1234567", "ch_00c0ffee1", "{\"cents\":12345670}"] {
+            assert_eq!(generated.blank(other), other);
+        }
+        for its in ["1234567", "key-1234567", "{\"id\":1234567}", "x_1234567", "[\"ch_00c0ffee\"]"] {
+            assert_ne!(generated.blank(its), its);
+        }
+    }
+
+    #[test]
+    fn small_numbers_are_nobodys() {
+        let mut generated = Generated::default();
+        generated.draw(3, 6);
+        generated.draw(65_000, 1 << 16);
+        generated.draw(500, 10_000_000);
+        assert!(generated.is_empty());
+        generated.draw(483_920, 1_000_000);
+        assert!(!generated.is_empty());
+    }
+
+    #[test]
+    fn the_same_value_in_another_shape_is_another_text() {
+        let generated = generated(&[0xfedc_ba98_7654_3210], &[]);
+        assert_ne!(generated.blank("18364758544493064720"), generated.blank("fedcba9876543210"));
+    }
+}

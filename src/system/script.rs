@@ -1,0 +1,114 @@
+//! Which job is which, whatever its number in a run, and an order in which jobs run one at a time.
+
+use std::collections::BTreeMap;
+
+use crate::system::generated::Generated;
+use crate::system::job::{Job, JobState};
+
+/// What a job is in any run: of all that came from the same parent with the same kind and payload, which one.
+///
+/// Numbers shift from run to run, and payloads may bear generated values, which are left out here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Role {
+    kind: &'static str,
+    payload: Box<str>,
+    /// The number of the parent's role; 0 if no job is the parent.
+    parent: u32,
+    /// How many came before that are the same in all of this.
+    nth: u32,
+}
+
+/// The numbers of roles, from 1, the same for all runs that share this.
+#[derive(Debug, Default)]
+pub(crate) struct Roles(BTreeMap<Role, u32>);
+
+impl Roles {
+    /// The role of each job of a run, and its number.
+    pub(crate) fn of(&mut self, jobs: &[Job], generated: &Generated) -> Vec<(Role, u32)> {
+        let mut casting = Casting::default();
+        let mut cast: Vec<(Role, u32)> = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let parent = job.parent.checked_sub(1).map_or(0, |at| cast[at as usize].1);
+            let role = casting.role(job, parent, generated);
+            let next = self.0.len() as u32 + 1;
+            let number = *self.0.entry(role.clone()).or_insert(next);
+            cast.push((role, number));
+        }
+        cast
+    }
+}
+
+/// Counts the jobs that are alike.
+#[derive(Debug, Default)]
+struct Casting(BTreeMap<(&'static str, Box<str>, u32), u32>);
+
+impl Casting {
+    fn role(&mut self, job: &Job, parent: u32, generated: &Generated) -> Role {
+        let payload: Box<str> = generated.blank(&job.payload).into();
+        let nth = self.0.entry((job.kind, payload.clone(), parent)).or_insert(0);
+        *nth += 1;
+        Role { kind: job.kind, payload, parent, nth: *nth - 1 }
+    }
+}
+
+/// How a job gives up without having run.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GivesUp {
+    pub(crate) state: JobState,
+    pub(crate) error: Box<str>,
+    pub(crate) failures: u32,
+}
+
+/// The part of one job.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) role: Role,
+    pub(crate) number: u32,
+    pub(crate) gives_up: Option<GivesUp>,
+}
+
+/// An order in which jobs run, one at a time. A job that has no part in it runs when no other one waits.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// By role: the number of the role, and its place.
+    places: BTreeMap<Role, (u32, usize)>,
+    gives_up: Vec<Option<GivesUp>>,
+    casting: Casting,
+    /// Of each job that has come so far: the number of its role, and its place.
+    cast: Vec<Option<(u32, usize)>>,
+}
+
+impl Script {
+    pub(crate) fn new(parts: impl IntoIterator<Item = Part>) -> Self {
+        let (mut places, mut gives_up) = (BTreeMap::new(), Vec::new());
+        for (place, part) in parts.into_iter().enumerate() {
+            places.insert(part.role, (part.number, place));
+            gives_up.push(part.gives_up);
+        }
+        Self { places, gives_up, casting: Casting::default(), cast: Vec::new() }
+    }
+
+    /// Which of the waiting jobs runs next, by its place among them; and how, if it gives up instead.
+    pub(crate) fn pick(
+        &mut self,
+        jobs: &[Job],
+        generated: &Generated,
+        waiting: &[u32],
+    ) -> (usize, Option<GivesUp>) {
+        for job in &jobs[self.cast.len()..] {
+            let parent = match job.parent.checked_sub(1) {
+                None => Some(0),
+                Some(at) => self.cast[at as usize].map(|(number, _)| number),
+            };
+            let place = parent.and_then(|parent| {
+                let role = self.casting.role(job, parent, generated);
+                self.places.get(&role).copied()
+            });
+            self.cast.push(place);
+        }
+        let place = |job: u32| self.cast[job as usize - 1].map_or(usize::MAX, |(_, place)| place);
+        let next = (0..waiting.len()).min_by_key(|&at| place(waiting[at])).unwrap_or_default();
+        let gives_up = self.gives_up.get(place(waiting[next])).cloned().flatten();
+        (next, gives_up)
+    }
+}

@@ -1,0 +1,545 @@
+//! Inputs are not failures: each assignment of them has a fault-free run of its own.
+
+use std::sync::Mutex;
+
+use super::{assert_first, body_panic};
+use crate::support::{assert_green, one_deviation};
+use retryproof::service::email::{Email, Sent};
+use retryproof::service::fulfillment::{Shipment, Shipped};
+use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
+use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
+use retryproof::{Client, Code, Explore, Guarantee, Process, Report, ServiceError, Verdict, World};
+
+fn charge(order: u32) -> Charge {
+    Charge::of_order(order, 500).key(format!("order-{order}"))
+}
+
+fn shipment(order: u32) -> Shipment {
+    Shipment::of_order(order, "pr_3", 1).address("1 Main St").key(format!("order-{order}"))
+}
+
+/// One order in a world in which cards are declined.
+fn with_declines(explore: &Explore, boot: impl Fn(&Process) + Copy + Sync + 'static) -> Report {
+    explore.run(async move |world: &World| {
+        world.payments().explore_declines();
+        world.process("worker", boot);
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+/// Ships without a look at the answer.
+fn ships_although_declined(p: &Process) {
+    let (payments, parcels) = (p.payments(), p.fulfillment());
+    p.handle(async move |order: u32| {
+        payments.charge(charge(order)).await?;
+        parcels.request(shipment(order)).await
+    });
+}
+
+/// Ships what is paid for.
+fn ships_if_paid(p: &Process) {
+    let (payments, parcels) = (p.payments(), p.fulfillment());
+    p.handle(async move |order: u32| {
+        if let Charged::Success { .. } = payments.charge(charge(order)).await? {
+            parcels.request(shipment(order)).await?;
+        }
+        Ok::<(), ServiceError>(())
+    });
+}
+
+#[test]
+fn a_job_that_ships_although_the_card_was_declined() {
+    let report = with_declines(&Explore::new().name("test"), ships_although_declined);
+    assert_first(
+        &report,
+        "payments.charge was refused (declined), and job `u32` did the same as when it is accepted",
+        "test input:payments.charge/6/500=declined",
+    );
+    assert_eq!(report.code(), Some(Code::RefusalIgnored));
+    assert_eq!(report.violations().len(), 1, "{report}");
+    assert_green(&with_declines(&Explore::new().name("test"), ships_if_paid));
+}
+
+/// The first job writes a row, the second enqueues, the third sends a mail: whatever follows, it is the same.
+#[test]
+fn whatever_follows_a_refusal_that_was_ignored() {
+    let row = |p: &Process| {
+        let (payments, store) = (p.payments(), p.store());
+        p.handle(async move |order: u32| {
+            payments.charge(charge(order)).await?;
+            store.put("paid", &true).await?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    };
+    let next = |p: &Process| {
+        let (payments, queue, email) = (p.payments(), p.queue(), p.email());
+        p.handle(async move |order: u32| {
+            payments.charge(charge(order)).await?;
+            queue.enqueue(format!("{order}@example.com")).await?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+        p.handle(async move |to: String| email.send(Email::new(to, "paid")).await);
+    };
+    for report in [
+        with_declines(&Explore::new().deviations(0), row),
+        with_declines(&Explore::new().deviations(0), next),
+    ] {
+        assert_eq!(report.code(), Some(Code::RefusalIgnored), "{report}");
+    }
+    // The good twins look at the answer: one notes it, one does not go on.
+    let noted = |p: &Process| {
+        let (payments, store) = (p.payments(), p.store());
+        p.handle(async move |order: u32| {
+            let paid = matches!(payments.charge(charge(order)).await?, Charged::Success { .. });
+            store.put("paid", &paid).await?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    };
+    let ends = |p: &Process| {
+        let (payments, queue, email) = (p.payments(), p.queue(), p.email());
+        p.handle(async move |order: u32| {
+            if let Charged::Declined { .. } = payments.charge(charge(order)).await? {
+                return Ok(());
+            }
+            queue.enqueue(format!("{order}@example.com")).await?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+        p.handle(async move |to: String| email.send(Email::new(to, "paid")).await.map(drop));
+    };
+    assert_green(&with_declines(&one_deviation().deliveries(0).crashes(0).faults(0), noted));
+    assert_green(&with_declines(&one_deviation().deliveries(0).crashes(0).faults(0), ends));
+}
+
+/// A mail that need not be sent may be refused without consequences, if the test says so.
+#[test]
+fn a_refusal_that_may_be_ignored() {
+    let explore = |allowed: Option<Guarantee>| {
+        one_deviation().faults(0).crashes(0).deliveries(0).run(async move |world: &World| {
+            world.email().explore_refusals();
+            if let Some(guarantee) = allowed {
+                world.allow("email.send", guarantee);
+            }
+            world.process("worker", |p| {
+                let (email, store) = (p.email(), p.store());
+                p.handle(async move |order: u32| {
+                    let _ = email.send(Email::new("ada@example.com", "news")).await?;
+                    store.put(format!("told:{order}"), &true).await?;
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(None).code(), Some(Code::RefusalIgnored));
+    assert_eq!(explore(Some(Guarantee::AtLeastOnce)).code(), Some(Code::RefusalIgnored));
+    assert_green(&explore(Some(Guarantee::AtMostOnce)));
+}
+
+/// Declined, a crash, tried again: the same card is declined again, so the run is that of a declined card.
+#[test]
+fn a_retry_is_answered_as_the_first_attempt_was() {
+    let keyless = |p: &Process| {
+        let (payments, email) = (p.payments(), p.email());
+        p.handle(async move |order: u32| {
+            // Without a key: the answer is settled by the card, and not by the key.
+            match payments.charge(Charge::of_order(order, 500)).await? {
+                Charged::Success { .. } => email.send(Email::new("ada@example.com", "paid")).await.map(drop),
+                Charged::Declined { .. } => Ok(()),
+            }
+        });
+    };
+    let declined = "test input:payments.charge/6/500=declined job#1.1/payments.charge:happened=crash";
+    let report = with_declines(&one_deviation().replay(declined), keyless);
+    assert_eq!((report.violations().len(), report.reason()), (0, None), "{report}");
+    // The good card is charged twice, which has nothing to do with declines.
+    let accepted = "test job#1.1/payments.charge:happened=crash";
+    let report = with_declines(&one_deviation().replay(accepted), keyless);
+    assert_first(&report, "payments.charge happened twice, expected once", accepted);
+}
+
+/// The provider stores declines under the key, and the job tries the second card under the same one.
+#[test]
+fn a_second_card_under_the_key_of_a_declined_one() {
+    let explore = |stores: bool, own_key: bool| {
+        Explore::new().name("test").deviations(1).run(async move |world: &World| {
+            world.payments().explore_declines();
+            if stores {
+                world.payments().store_refusals();
+            }
+            world.process("worker", move |p| {
+                let (payments, parcels) = (p.payments(), p.fulfillment());
+                p.handle(async move |order: u32| {
+                    for card in ["pm_first", "pm_second"] {
+                        let key = if own_key { format!("{order}-{card}") } else { order.to_string() };
+                        let charge = Charge::of_order(order, 500).payment_method(card).key(key);
+                        if let Charged::Success { .. } = payments.charge(charge).await? {
+                            parcels.request(shipment(order)).await?;
+                            break;
+                        }
+                    }
+                    Ok::<(), ServiceError>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    let report = explore(true, false);
+    assert_first(
+        &report,
+        "payments.charge was answered with the stored answer of another request: it never happened (both bear the key \"6\")",
+        "test input:payments.charge/6/pm_first/500=declined",
+    );
+    assert_eq!(report.code(), Some(Code::KeyReused));
+    assert_green(&explore(true, true));
+    // Where declines are not stored the key may be tried again, and it takes a failure to go wrong.
+    let report = explore(false, false);
+    assert!(report.violations().iter().all(|v| !v.scenario.deviations().is_empty()), "{report}");
+}
+
+/// The same request again has the stored decline, which is no reuse of the key.
+#[test]
+fn a_stored_decline_is_answered_to_the_same_request() {
+    let report = one_deviation().run(async |world: &World| {
+        world.payments().store_refusals();
+        world.process("worker", |p| {
+            let (payments, store) = (p.payments(), p.store());
+            p.handle(async move |(order, card): (u32, String)| {
+                let answer = payments.charge(charge(order).payment_method(card)).await?;
+                store.put("paid", &matches!(answer, Charged::Success { .. })).await?;
+                Ok::<(), Box<dyn std::error::Error>>(())
+            });
+        });
+        world.enqueue((6_u32, DECLINED_CARD.to_owned()));
+        world.settle().await;
+        assert_eq!(
+            world.effects().of("payments.charge").count(),
+            0,
+            "the card is declined whatever the amount"
+        );
+    });
+    assert_green(&report);
+}
+
+/// A loop that asks again after a decline: its second request is an input of its own, and the third is accepted.
+#[test]
+fn a_second_request_of_one_attempt_is_another_input() {
+    let seen = Mutex::new(Vec::new());
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        world.payments().explore_declines();
+        let declined = world.durable("declined", 0);
+        let count = declined.clone();
+        world.process("worker", move |p| {
+            let (payments, count, clock) = (p.payments(), count.clone(), p.clock());
+            p.handle(async move |order: u32| {
+                while let Charged::Declined { .. } = payments.charge(charge(order)).await? {
+                    count.update(|count| *count += 1);
+                    clock.sleep(std::time::Duration::from_secs(3_600)).await;
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+        seen.lock().unwrap().push(declined.get());
+    });
+    assert_green(&report);
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [0, 1, 2]);
+}
+
+#[test]
+fn every_service_has_its_refusals() {
+    let answers = Mutex::new(Vec::new());
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        world.fulfillment().explore_refusals();
+        world.email().explore_refusals();
+        let said = world.durable("said", Vec::<String>::new());
+        let sink = said.clone();
+        world.process("worker", move |p| {
+            let (parcels, email, sink) = (p.fulfillment(), p.email(), sink.clone());
+            p.handle(async move |order: u32| {
+                if let Shipped::Rejected { error } = parcels.request(shipment(order)).await? {
+                    sink.update(|said| said.push(error.clone()));
+                }
+                if let Sent::NotQueued { error_message } =
+                    email.send(Email::new("ada@example.com", "sent")).await?
+                {
+                    sink.update(|said| said.push(error_message.clone()));
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+        answers.lock().unwrap().push(said.get().join(", "));
+    });
+    assert_green(&report);
+    let mut answers = answers.into_inner().unwrap();
+    answers.sort();
+    answers.dedup();
+    assert_eq!(
+        answers,
+        [
+            "",
+            "Address rejected",
+            "Address rejected, address rejected",
+            "Out of stock",
+            "Out of stock, address rejected",
+            "address rejected",
+        ]
+    );
+}
+
+/// Books seats, which may be sold out.
+#[derive(Clone, Default)]
+struct Seats;
+
+impl Service for Seats {
+    type Request = u32;
+    type Reply = String;
+
+    fn operation(&self, _: &u32) -> Operation {
+        Operation::write("book".into())
+    }
+
+    fn answer(&mut self, seat: u32, cx: &mut Cx<'_>) -> Result<String, Refusal> {
+        Ok(cx.effect("book", Some(&seat.to_string()), &seat, "bk_"))
+    }
+
+    fn refusals(&self, seat: &u32, _: &Cx<'_>) -> Option<Refusals> {
+        Some(Refusals::of([seat.to_string()], &["sold-out", "closed"]))
+    }
+}
+
+#[test]
+fn a_service_of_ones_own_names_its_refusals() {
+    let seen = Mutex::new(Vec::new());
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        world.service("seats", Seats).explore_refusals();
+        world.process("worker", |p| {
+            let seats: Client<Seats> = p.service("seats");
+            p.handle(async move |seat: u32| seats.call(seat).await.map(drop)).max_retries(0);
+        });
+        world.enqueue(7_u32);
+        world.settle().await;
+        seen.lock().unwrap().extend(world.dead().first().map(|job| job.error.clone().unwrap_or_default()));
+    });
+    assert_green(&report);
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen, ["seats.book: 422 closed", "seats.book: 422 sold-out"]);
+}
+
+/// A card that the test draws, and a job that is wrong with only one of them.
+fn with_cards(explore: &Explore, is_good: bool) -> Report {
+    explore.run(async move |world: &World| {
+        let card = world.choose("card", ["good", "declined"]);
+        let card = if card == "good" { "pm_1" } else { DECLINED_CARD };
+        world.process("worker", move |p| {
+            let (payments, email) = (p.payments(), p.email());
+            p.handle(async move |(order, card): (u32, String)| {
+                let answer = payments.charge(charge(order).payment_method(card)).await?;
+                if let Charged::Declined { .. } = answer {
+                    // A mail at each attempt, or a key in the body that tells them apart: there is none for emails.
+                    let told = email.emails("ada@example.com", "declined").await?;
+                    if told.is_empty() || !is_good {
+                        email.send(Email::new("ada@example.com", "declined")).await?;
+                    }
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue((6_u32, card.to_owned()));
+        world.settle().await;
+    })
+}
+
+fn only_crashes() -> Explore {
+    one_deviation().deliveries(0).switches(0).faults(0)
+}
+
+#[test]
+fn scenarios_name_the_inputs_and_replays_have_them() {
+    let report = with_cards(&only_crashes(), false);
+    let scenario = "test input:card=declined job#1.1/email.send:happened=crash";
+    assert_first(&report, "email.send happened twice, expected once", scenario);
+    let first = &report.violations()[0];
+    assert_eq!(first.scenario.inputs(), ["input:card=declined"]);
+    assert_eq!(first.scenario.deviations(), ["job#1.1/email.send:happened=crash"]);
+    let replayed = with_cards(&only_crashes().replay(scenario), false);
+    assert_first(&replayed, "email.send happened twice, expected once", scenario);
+    let mended = with_cards(&only_crashes().replay(scenario), true);
+    assert!(mended.violations().is_empty() && mended.reason().is_none(), "{mended}");
+    assert_green(&with_cards(&only_crashes(), true));
+}
+
+#[test]
+fn inputs_are_told_and_are_no_deviations() {
+    let report = with_cards(&only_crashes().deviations(0), true);
+    assert_eq!((report.runs(), report.exhausted()), (2, true), "{report}");
+    let text = report.to_string();
+    assert!(
+        text.contains("inputs: card (good, declined); 2 assignments, and each run is compared with the fault-free run of its own"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_scenario_whose_input_is_gone_is_told() {
+    for (scenario, why) in [
+        (
+            "test input:card=stolen",
+            "`input:card=stolen`: that input no longer has this value; it has [`good`, `declined`]",
+        ),
+        ("test input:colour=red", "`input:colour=red` was never asked for"),
+    ] {
+        let report = with_cards(&only_crashes().replay(scenario), true);
+        assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+        assert!(report.reason().unwrap().contains(why), "{report}");
+    }
+}
+
+/// The whole is the same in shards, on threads and merged.
+#[test]
+fn shards_threads_and_merging() {
+    let whole = with_cards(&only_crashes(), false);
+    let threads = with_cards(&only_crashes().threads(3), false);
+    assert_eq!(whole.to_string(), threads.to_string());
+    let runs_of = |explore: Explore| {
+        let report = with_cards(&explore, true);
+        assert_green(&report);
+        report.runs()
+    };
+    let all = runs_of(only_crashes());
+    let shards: Vec<_> = (1..=3).map(|number| runs_of(only_crashes().shard(number, 3))).collect();
+    // Each shard has both fault-free runs.
+    assert_eq!(shards.iter().sum::<u64>(), all + 2 * 2, "{shards:?}");
+    let merged = with_cards(&only_crashes().deviations(2).merge(true), false);
+    assert_first(&merged, &whole.violations()[0].summary, &whole.violations()[0].scenario.to_string());
+    assert_green(&with_cards(&only_crashes().deviations(2).merge(true), true));
+}
+
+#[test]
+fn samples_are_drawn_on_all_inputs() {
+    let wrong_after_two = |explore: Explore| {
+        explore.run(async move |world: &World| {
+            let card = world.choose("card", ["good", "declined"]);
+            world.process("worker", move |p| {
+                let (payments, incarnation) = (p.payments(), p.incarnation());
+                p.handle(async move |(order, card): (u32, String)| {
+                    let worn = if card == "declined" { incarnation / 4 } else { 0 };
+                    let key = format!("order-{order}-{worn}");
+                    payments.charge(Charge::of_order(order, 500).key(key)).await.map(drop)
+                });
+            });
+            world.enqueue((6_u32, card.to_owned()));
+            world.settle().await;
+        })
+    };
+    let report = wrong_after_two(one_deviation().random(1_000).seed(7));
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let scenario = &report.violations()[0].scenario;
+    assert_eq!((scenario.inputs(), scenario.deviations().len()), (vec!["input:card=declined".to_owned()], 3));
+}
+
+#[test]
+fn too_many_assignments_are_told() {
+    let explore = |explore: Explore| {
+        explore.run(async |world: &World| {
+            for input in ["a", "b", "c"] {
+                world.choose(input, [0, 1]);
+            }
+            world.process("worker", |p| {
+                let payments = p.payments();
+                p.handle(async move |order: u32| payments.charge(charge(order)).await.map(drop));
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    let report = explore(one_deviation().max_assignments(5));
+    assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+    assert!(report.reason().unwrap().starts_with("stopped by max_assignments = 5"), "{report}");
+    assert_green(&explore(one_deviation().max_assignments(8)));
+}
+
+#[test]
+fn an_input_that_cannot_be_drawn_says_what_to_do() {
+    let drawing = |draw: fn(&World)| {
+        let report = one_deviation().run(async move |world: &World| {
+            draw(world);
+            world.enqueue(6_u32);
+        });
+        body_panic(&report)
+    };
+    let none = drawing(|world| {
+        world.choose("card", [""; 0]);
+    });
+    assert!(
+        none.contains("`world.choose(\"card\", …)` has no value to choose from; give it at least one"),
+        "{none}"
+    );
+    let nameless = drawing(|world| {
+        world.choose("", ["a"]);
+    });
+    assert!(nameless.contains("an input needs a name"), "{nameless}");
+    let twice = drawing(|world| {
+        world.choose("card", ["a", "a"]);
+    });
+    assert!(twice.contains("the input `card` lists \"a\" twice"), "{twice}");
+    let other = drawing(|world| {
+        world.choose("card", ["a", "b"]);
+        world.choose("card", ["a", "c"]);
+    });
+    assert!(
+        other.contains("the input `card` was asked for with [`a`, `b`] and then with [`a`, `c`]; ask once"),
+        "{other}"
+    );
+    let nan = drawing(|world| drop(world.choose("card", [std::collections::BTreeMap::from([((1, 2), 3)])])));
+    assert!(nan.contains("cannot be written as JSON"), "{nan}");
+}
+
+/// An ordinary test gets the first value.
+#[test]
+fn an_ordinary_test_gets_the_ordinary_input() {
+    assert_eq!(World::fake().choose("card", ["good", "declined"]), "good");
+}
+
+#[test]
+fn what_the_code_under_test_may_not_set() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", |p| {
+            p.payments().explore_declines();
+        });
+    });
+    assert!(body_panic(&report).contains("settings of the service `payments` are the test's"), "{report}");
+}
+
+/// A run that asks what no fault-free run asks gets the ordinary answer: a refund after a crash is accepted.
+#[test]
+fn a_question_that_only_a_failure_brings_up_has_the_ordinary_answer() {
+    let report = only_crashes().run(async |world: &World| {
+        world.payments().explore_declines();
+        world.process("worker", |p| {
+            let (payments, store, incarnation) = (p.payments(), p.store(), p.incarnation());
+            p.handle(async move |order: u32| {
+                let amount = if incarnation > 1 { 1 } else { 500 };
+                let charge = Charge::of_order(order, amount).key(format!("order-{order}"));
+                let answer = payments.charge(charge).await?;
+                store.put("paid", &matches!(answer, Charged::Success { .. })).await?;
+                Ok::<(), Box<dyn std::error::Error>>(())
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    let inputs: Vec<_> = report.violations().iter().flat_map(|v| v.scenario.inputs()).collect();
+    assert!(inputs.iter().all(|input| !input.contains("/6/1=")), "{report}");
+    assert_eq!(report.verdict(), Verdict::Violated, "another amount is another charge: {report}");
+}

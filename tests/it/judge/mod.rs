@@ -1,0 +1,71 @@
+//! What counts as right: ordinary wrong jobs are red for the reason given, and their correct twins are green.
+
+mod giving_up;
+mod guarantees;
+mod inputs;
+mod names;
+mod orders;
+
+use crate::support::assert_green;
+use retryproof::service::email::Email;
+use retryproof::service::fulfillment::Shipment;
+use retryproof::service::payments::Charge;
+use retryproof::{Code, Explore, Process, Report, Verdict, World};
+use std::time::Duration;
+
+const S: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// One deviation, with one worker; `given` enqueues.
+fn judged(boot: impl Fn(&Process) + Clone + Sync + 'static, given: impl Fn(&World) + Sync) -> Report {
+    with(&Explore::new().name("test").deviations(1), boot, given)
+}
+
+fn with(
+    explore: &Explore,
+    boot: impl Fn(&Process) + Clone + Sync + 'static,
+    given: impl Fn(&World) + Sync,
+) -> Report {
+    explore.run(async |world: &World| {
+        world.store();
+        world.process("worker", boot.clone());
+        given(world);
+        world.settle().await;
+    })
+}
+
+/// The report condemns the job, and one of the reasons begins like this.
+#[track_caller]
+fn assert_red(report: &Report, code: Code, summary: &str) {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let is_it = |v: &&retryproof::Violation| v.code == code && v.summary.contains(summary);
+    assert!(report.violations().iter().any(|v| is_it(&v)), "no {code} with `{summary}`:\n{report}");
+}
+
+fn mail(to: &str) -> Email {
+    Email::new(to, "hello")
+}
+
+fn charge(order: u32) -> Charge {
+    Charge::of_order(order, 500)
+}
+
+/// Something that is asked for once under its key.
+fn parcel(key: &str) -> Shipment {
+    Shipment::of_order(1, "pr_1", 1).address("1 Main St").key(key)
+}
+
+/// The report leads with this violation, in this scenario.
+#[track_caller]
+fn assert_first(report: &Report, summary: &str, scenario: &str) {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let first = &report.violations()[0];
+    assert_eq!((&*first.summary, &*first.scenario.to_string()), (summary, scenario), "{report}");
+}
+
+/// The message of the panic of the test body.
+#[track_caller]
+fn body_panic(report: &Report) -> String {
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    report.violations()[0].summary.clone()
+}

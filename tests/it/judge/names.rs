@@ -1,0 +1,159 @@
+//! Generated values have no names.
+
+use super::*;
+use retryproof::{Guarantee, StoreError};
+
+/// Input 17: a key is drawn, stored, and read back; or drawn anew each time.
+fn drawing(stores: bool) -> Report {
+    judged(
+        move |p| {
+            let (store, payments, rng) = (p.store(), p.payments(), p.rng());
+            p.handle(async move |order: u32| {
+                let row = format!("key:{order}");
+                let drawn = format!("order-{:016x}", rng.next_u64());
+                let key = match stores {
+                    true => {
+                        store.set_if_absent(&row, &drawn, None).await.map_err(|e| e.to_string())?;
+                        let row = store.get::<String>(&row).await.map_err(|e| e.to_string())?;
+                        row.expect("it is there now").value
+                    }
+                    false => drawn,
+                };
+                payments.charge(charge(order).key(key)).await.map(drop).map_err(|e| e.to_string())
+            });
+        },
+        |world| {
+            world.enqueue_bulk([1_u32, 2]);
+        },
+    )
+}
+
+#[test]
+fn input_17_one_charge_under_a_drawn_and_stored_key_is_right_and_two_are_two() {
+    assert_green(&drawing(true));
+    assert_red(&drawing(false), Code::RepeatedAfterError, "payments.charge happened twice, expected once");
+}
+
+/// Keys of two orders, one stored under the other's row in one course of things.
+fn keys_in_rows(mixes_up: bool) -> Report {
+    judged(
+        move |p| {
+            let (store, payments, rng) = (p.store(), p.payments(), p.rng());
+            p.handle(async move |order: u32| {
+                let own = format!("key:{order}");
+                let text = |error: StoreError| error.to_string();
+                let again = store.get::<u64>(&own).await.map_err(text)?;
+                let key = match &again {
+                    Some(row) => row.value,
+                    None => {
+                        let drawn = rng.next_u64() >> 1;
+                        store.put(&own, &drawn).await.map_err(text)?;
+                        drawn
+                    }
+                };
+                payments.charge(charge(order).key(key.to_string())).await.map_err(|e| e.to_string())?;
+                // Whoever comes again writes where the other order's belongs.
+                let row = match (mixes_up && again.is_some(), order) {
+                    (true, 1) => "charged:2",
+                    (true, _) => "charged:1",
+                    (false, 1) => "charged:1",
+                    (false, _) => "charged:2",
+                };
+                store.put(row, &key).await.map_err(text)
+            });
+        },
+        |world| {
+            world.enqueue_bulk([1_u32, 2]);
+        },
+    )
+}
+
+#[test]
+fn a_key_that_belongs_to_another_orders_charge_is_wrong() {
+    assert_red(&keys_in_rows(true), Code::StateAfterError, "the state `store` ended otherwise");
+    assert_green(&keys_in_rows(false));
+}
+
+/// Input 21: two identical mails, whose ids are kept in rows.
+fn kept_ids(mixes_up: bool) -> Report {
+    judged(
+        move |p| {
+            let (store, email) = (p.store(), p.email());
+            p.handle(async move |number: u32| {
+                let id = email.send(mail("u@example.com")).await.map_err(|e| e.to_string())?;
+                let row = format!("mail:{number}");
+                store.put(&row, &id).await.map_err(|e| e.to_string())?;
+                if mixes_up && number == 2 {
+                    let other = store.get::<serde_json::Value>("mail:1").await.map_err(|e| e.to_string())?;
+                    if let Some(other) = other {
+                        store.put(&row, &other.value).await.map_err(|e| e.to_string())?;
+                    }
+                }
+                Ok::<_, String>(())
+            });
+        },
+        move |world| {
+            world.allow("email.send", Guarantee::AtLeastOnce);
+            world.enqueue_bulk([1_u32, 2]);
+        },
+    )
+}
+
+#[test]
+fn input_21_ids_of_identical_mails_are_names() {
+    assert_green(&kept_ids(false));
+}
+
+/// A drawn number in the payload of a child.
+fn in_a_payload(draws_twice: bool) -> Report {
+    judged(
+        move |p| {
+            let (store, queue, rng) = (p.store(), p.queue(), p.rng());
+            p.handle(async move |_: u32| {
+                let text = |error: StoreError| error.to_string();
+                let token = rng.next_u64();
+                store.set_if_absent("token", &token, None).await.map_err(text)?;
+                let token = match draws_twice {
+                    true => token,
+                    false => store.get::<u64>("token").await.map_err(text)?.expect("it is there").value,
+                };
+                let child = retryproof::Enqueue::encoded::<u64>(token.to_string());
+                queue
+                    .put(child.once("child", retryproof::Conflict::Drop))
+                    .await
+                    .map_err(|e| e.to_string())?;
+                Ok::<_, String>(())
+            });
+            let store = p.store();
+            p.handle(async move |token: u64| store.put("used", &token).await);
+        },
+        |world| {
+            world.enqueue(1_u32);
+        },
+    )
+}
+
+#[test]
+fn a_value_is_the_same_in_state_and_in_payloads() {
+    assert_green(&in_a_payload(false));
+    let report = in_a_payload(true);
+    assert_red(&report, Code::StateAfterError, "the state `store` ended otherwise");
+}
+
+/// Small numbers that were drawn are ordinary numbers.
+#[test]
+fn a_die_is_compared_as_it_fell() {
+    let report = judged(
+        |p| {
+            let (store, rng) = (p.store(), p.rng());
+            p.handle(async move |_: u32| {
+                let thrown = rng.below(1_000);
+                store.put("die", &thrown).await
+            });
+        },
+        |world| {
+            world.enqueue(1_u32);
+        },
+    );
+    assert_red(&report, Code::StateAfterError, "the state `store` ended otherwise");
+}
