@@ -67,6 +67,13 @@ pub fn judge(program: &Program, deviations: usize) -> Verdict {
     Verdict::Green { runs }
 }
 
+/// Whether some job gives up although nothing goes wrong.
+pub fn gives_up_unprovoked(program: &Program) -> bool {
+    let mut machine = Machine::new(program, Chooser::new(Vec::new()));
+    machine.settle();
+    machine.outcome().ends.values().any(|end| *end != End::Done)
+}
+
 /// Judges one run, by its deviations as [`scenario`] writes them. None: there is no such run.
 pub fn judge_run(program: &Program, wanted: &str) -> Option<Verdict> {
     let mut expected = Expected { program, known: BTreeMap::new() };
