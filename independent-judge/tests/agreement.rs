@@ -39,7 +39,7 @@ fn agree(programs: u64, size: usize, deviations: usize) {
     }
     assert!(found.is_empty(), "the first {} differences:\n{}", found.len(), found.join("\n"));
     // A comparison of programs that are all alike shows nothing.
-    assert!(red > programs / 5 && green > programs / 5, "{red} red and {green} green");
+    assert!(red > programs / 10 && green > programs / 10, "{red} red and {green} green");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn on_programs_with_two_deviations() {
 }
 
 #[test]
-#[ignore = "takes minutes: for the nightly run"]
+#[ignore = "takes minutes, in release: for the nightly run"]
 fn on_many_programs() {
     agree(40_000, 8, 1);
     agree(2_000, 5, 2);
