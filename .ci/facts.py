@@ -4,12 +4,17 @@ facts.py members                 name
 facts.py packages                name of each that is published
 facts.py features MEMBER         each feature of it but `default`
 facts.py examples                member, example, the features it needs (or -)
+facts.py tests                   each test binary of the members but the root
+facts.py nightly                 member, test binary, test: those that are ignored as `nightly: …`
+facts.py powerset MEMBER         each set of its features
 facts.py benches                 member, bench, the features it needs (or -)
 facts.py msrv                    fails if a member declares none, or a dependency in its build needs a newer one
 facts.py readme                  the commands that README.md tells a newcomer to try
 """
 
+import itertools
 import json
+import pathlib
 import re
 import subprocess
 import sys
@@ -29,6 +34,25 @@ def targets(kind):
         for target in package["targets"]:
             if kind in target["kind"]:
                 yield package["name"], target["name"], ",".join(target.get("required-features", [])) or "-"
+
+
+def tests():
+    """Member, name and file of each test binary. No member has a name of the root's: they are run by names alone."""
+    named = [(package["name"], target) for package in members(metadata("--no-deps"))
+             for target in package["targets"] if "test" in target["kind"]]
+    both = ({target["name"] for member, target in named if (member == "retryproof") == is_root} for is_root in (True, False))
+    assert not (shared := set.intersection(*both)), f"test binaries of the root and of a member: {shared}"
+    return [(member, target["name"], pathlib.Path(target["src_path"])) for member, target in named]
+
+
+def nightly():
+    """Where the ignored test is of a binary that has a folder, it is in that folder."""
+    pattern = re.compile(r'#\[ignore = "nightly: [^"]*"\]\n(?:#.*\n)*(?:pub )?(?:async )?fn (\w+)')
+    for member, name, path in tests():
+        files = sorted(path.parent.rglob("*.rs")) if path.name == "main.rs" else [path]
+        for file in files:
+            for test in pattern.findall(file.read_text(encoding="utf-8")):
+                yield member, name, test
 
 
 def number(version):
@@ -80,6 +104,15 @@ match sys.argv[1:]:
         print("\n".join(feature for feature in package["features"] if feature != "default"))
     case ["examples"]:
         print("\n".join(" ".join(example) for example in targets("example")))
+    case ["tests"]:
+        print("\n".join(sorted({name for member, name, _ in tests() if member != "retryproof"})))
+    case ["nightly"]:
+        print("\n".join(" ".join(test) for test in nightly()))
+    case ["powerset", name]:
+        package = next(p for p in members(metadata("--no-deps")) if p["name"] == name)
+        features = sorted(feature for feature in package["features"] if feature != "default")
+        sets = itertools.chain.from_iterable(itertools.combinations(features, n) for n in range(len(features) + 1))
+        print("\n".join(",".join(features) for features in sets))
     case ["benches"]:
         print("\n".join(" ".join(bench) for bench in targets("bench")))
     case ["msrv"]:

@@ -8,7 +8,7 @@ use retryproof::{Explore, Verdict, World};
 use serde_json::json;
 
 /// Runs a second that are to be reached by a job of three calls.
-const WANTED: f64 = 300.0;
+const WANTED: f64 = 1_000.0;
 
 async fn complete(uri: &str, client: &reqwest::Client, order: u32) -> Result<(), reqwest::Error> {
     let metadata = json!({ "order_id": order.to_string(), "idempotency_key": format!("order-{order}") });

@@ -84,12 +84,12 @@
 //!
 //! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
 //!
-//! * *The test's side*: [`World`] and its [`Guarantee`]s, what it lets be looked at ([`Effects`], [`Effect`],
+//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]), what it lets be looked at ([`Effects`], [`Effect`],
 //!   [`JobView`], [`JobState`], [`JobId`], [`QueueView`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
 //!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
 //!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
-//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database: its calls are
+//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with [`Sequence`]s: its calls are
 //!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
 //!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
@@ -116,7 +116,12 @@
 //!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
 //!   too
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
-//!   for clients that speak HTTP.
+//!   for clients that speak HTTP
+#![cfg_attr(
+    feature = "wire",
+    doc = "  , and with the feature `wire` for any other protocol ([`wire`], [`adding_a_protocol`])"
+)]
+//!   .
 #![cfg_attr(feature = "loom", doc = "* *Memory that threads share* (feature `loom`): [`model`] runs")]
 #![cfg_attr(feature = "loom", doc = "  a closure in every order of its threads' accesses, [`Model`] has")]
 #![cfg_attr(feature = "loom", doc = "  the settings, and says how code under test takes part: by [`sync`],")]
@@ -151,12 +156,13 @@
 //!   [`World::deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Over HTTP (feature `http`) a call is served when nothing else can go on: workers do not overtake each other
-//!   there. A client that blocks is waited for in `handle_blocking` and `spawn_blocking`; anywhere else each call
-//!   takes a second of real time. Such a client's own timeout runs in real time: where no answer comes, its connection
-//!   is reset instead. It is not stopped when its process dies at a call; its connection is reset. A request or a
-//!   reply of which only a part is sent, or read, before the code waits for something else, is waited for in vain for
-//!   half a second of real time. Ports differ from run to run; a failure's text has them as `worker.localhost`.
+//! * Over sockets (features `http` and `wire`) calls from `spawn_blocking`, and from tokio tasks between two steps of an
+//!   attempt, are served when nothing else can go on. A client that blocks is waited for in `handle_blocking` and
+//!   `spawn_blocking`; anywhere else each call takes a second of real time. Such a client's own timeout runs in real
+//!   time: where no answer comes, its connection is reset instead. It is not stopped when its process dies at a call; its
+//!   connection is reset. A request or a reply of which only a part is sent, or read, before the code waits for something
+//!   else, is waited for in vain for half a second of real time, and a request that has not come whole after five seconds
+//!   is cut off. Ports differ from run to run; a failure's text has them as `worker.localhost`.
 //! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
 //!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
 //!   [`Verdict::Stuck`].
@@ -227,6 +233,10 @@ pub mod violations {}
 #[doc = include_str!("../docs/tools.md")]
 pub mod tools {}
 
+#[cfg(feature = "wire")]
+#[doc = include_str!("../docs/adding-a-protocol.md")]
+pub mod adding_a_protocol {}
+
 // The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
 mod search;
 mod system;
@@ -236,6 +246,8 @@ pub mod middleware;
 mod executor;
 mod world;
 mod judge;
+#[cfg(feature = "wire")]
+pub mod wire;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "loom")]
@@ -260,7 +272,7 @@ pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread}
 pub use process::{
     Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng,
+    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
     StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
@@ -268,8 +280,8 @@ pub use process::{
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
-/// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet` without one. Other attributes of the function (`#[ignore]`,
-/// `#[should_panic]`) are kept.
+/// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
+/// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
 ///
 /// ```
 /// use retryproof::World;
@@ -292,7 +304,9 @@ pub use system::job::{
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
-pub use world::{Drain, Guarantee, LockView, QueueView, Settle, SettleUntil, Stats, World};
+pub use world::{
+    Allowed, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
+};
 
 /// The name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

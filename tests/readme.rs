@@ -105,6 +105,15 @@ fn report() -> String {
     format!("{}\n", printed[from..from + length].trim_end())
 }
 
+/// What README.md shows of the report: what is wrong and where, and how it is run again.
+fn short(report: &str) -> String {
+    let (wrong, rest) = report.split_once("\nwhat happened\n").expect("a report says what happened");
+    let (_, replay) = rest.split_once("\nreplay\n").expect("a report says how it is run again");
+    let replay = replay.split_once("\n\n").map_or(replay, |(replay, _)| replay);
+    let wrong = wrong.rsplit_once("\nin ").map_or(wrong, |(wrong, _)| wrong).trim_end();
+    format!("{wrong}\n…\nreplay\n{replay}\n")
+}
+
 /// The part of this file after `// shown: what`, moved to the left.
 fn shown(what: &str) -> String {
     let source = include_str!("readme.rs");
@@ -137,12 +146,16 @@ fn the_report_is_the_real_one() {
     let range = range.start - "an_order_is_paid".len()..range.end;
     if std::env::var_os("RETRYPROOF_BLESS").is_some() {
         std::fs::write(snapshot, &report).unwrap();
-        std::fs::write(readme, format!("{}{report}{}", &page[..range.start], &page[range.end..])).unwrap();
+        std::fs::write(readme, format!("{}{}{}", &page[..range.start], short(&report), &page[range.end..]))
+            .unwrap();
         return;
     }
     let hint = "the report has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";
     assert_eq!(read(&snapshot), report, "{hint}");
-    assert_eq!(page[range], report, "{hint}");
+    assert_eq!(page[range], short(&report), "{hint}");
+    assert!(short(&report).lines().count() <= 16, "README.md shows too much of it");
+    let long: Vec<_> = report.lines().filter(|line| line.chars().count() > 100).collect();
+    assert!(long.is_empty(), "a terminal of 100 columns wraps {long:#?}");
 }
 
 #[test]
@@ -191,11 +204,17 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
         let capital = |text: &str| format!("{}{}", text[..1].to_uppercase(), &text[1..]);
         for part in [
             format!("{code} **{}** (`Code::{code:?}`)", capital(code.title())),
-            format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
-            format!("*Usually mended by* {}.", code.mended_by()),
+            format!("*Help:* {}.", code.help()),
         ] {
             assert!(words.contains(&part), "docs/violations.md does not say `{part}`:\n{section}");
         }
+        let condemned = [
+            format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
+            // Where another one comes first.
+            format!("violation.code == Code::{code:?}"),
+        ];
+        let is_condemned = condemned.iter().any(|part| words.contains(part));
+        assert!(is_condemned, "docs/violations.md does not condemn its example for {code}:\n{section}");
         let row = format!("| [{code}](#{}) | {} |\n", code.as_str().to_lowercase(), code.title());
         assert!(contents.contains(&row), "docs/violations.md has no row `{row}`");
     }

@@ -15,3 +15,5 @@
 /// ```
 #[cfg(doctest)]
 pub struct ExamplesOverHttp;
+
+pub mod key_value;

@@ -3,6 +3,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+use expect_test::expect;
 use retryproof::service::payments::Charge;
 use retryproof::service::{Cx, Function, function};
 use retryproof::{Explore, ServiceError, World};
@@ -11,6 +12,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use crate::support::has_line;
 
 /// Prints as programs do, beside the layer that is tested: on its inner side or on its outer one.
 fn log(inner: bool) {
@@ -193,10 +196,8 @@ fn blocking_handlers_log_like_others() {
 fn an_ordinary_world_logs_as_any_program() {
     let (passed, text) = run("logs_in_an_ordinary_world", None);
     assert!(passed, "{text}");
-    assert!(
-        text.contains(" INFO logged: an ordinary job order=6\n") && text.contains(" INFO logged: after\n"),
-        "{text}"
-    );
+    has_line(&text, expect![[r#"INFO logged: an ordinary job order=6"#]]);
+    has_line(&text, expect![[r#"INFO logged: after"#]]);
 }
 
 #[test]

@@ -37,7 +37,8 @@ const WITH_VALUE: [&str; 17] = [
     "shard",
 ];
 const WITH_TWO_VALUES: [&str; 2] = ["pct", "shard"];
-const WITHOUT_VALUE: [&str; 3] = ["allow_incomplete", "keep_regressions", "ratchet"];
+const WITHOUT_VALUE: [&str; 5] =
+    ["allow_incomplete", "keep_regressions", "ratchet", "keep_going", "stop_at_first"];
 
 /// `deviations = 3`, or `allow_incomplete`.
 struct Setting {

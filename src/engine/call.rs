@@ -44,22 +44,22 @@ pub(crate) struct CallSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// Something may have happened: to die before the reply is another thing than to die after it.
-    OfWrite,
+    Write,
     /// Nothing has happened: both are the same.
-    OfRead,
+    Read,
     /// A cursor is saved. Nobody looks at the reply.
-    OfSave,
+    Save,
     /// A lock is taken or given back. Nobody looks at the reply.
-    OfLock,
+    Lock,
 }
 
 impl Reply {
     const fn points(self) -> &'static [Point] {
         match self {
-            Reply::OfWrite => &[Point::Happened, Point::Replied],
-            Reply::OfRead => &[Point::Replied],
-            Reply::OfSave => &[Point::Happened],
-            Reply::OfLock => &[Point::After],
+            Reply::Write => &[Point::Happened, Point::Replied],
+            Reply::Read => &[Point::Replied],
+            Reply::Save => &[Point::Happened],
+            Reply::Lock => &[Point::After],
         }
     }
 }
@@ -173,7 +173,7 @@ enum Step<T> {
 }
 
 /// A call in two halves, for one whose reply is on its way over a wire: it has happened, or not.
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) struct InFlight<D: Door> {
     door: D,
     pub(crate) output: D::Output,
@@ -189,7 +189,7 @@ impl<D: Door> fmt::Debug for Call<D> {
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 impl<D: Door> fmt::Debug for InFlight<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight").field("spec", &self.spec).finish_non_exhaustive()
@@ -213,7 +213,7 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
     let begun = link.as_caller(&mut state, |state| {
         state.timeline.called_from(state.actor(), place, site);
         visit.as_mut()?.announce(state);
-        if link.crashes(state, site, Point::Before, Some(place)) || state.stuck.is_some() {
+        if link.crashes(state, site, Point::Before, Some(place)) || state.search.is_stuck() {
             return None;
         }
         let fault = match visit.as_mut()?.faults(state) {
@@ -221,7 +221,7 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
             FaultPlan::Choose(FaultSet::NONE) => None,
             FaultPlan::Choose(faults) => state.draw_fault(spec.faults, site, faults, place),
         };
-        if state.stuck.is_some() {
+        if state.search.is_stuck() {
             return None;
         }
         let entered = visit.take()?.enter(fault, state);
@@ -238,7 +238,7 @@ fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
     link.as_caller(&mut state, |state| {
         let mut points = spec.reply.points().iter();
         let dies = points.any(|&point| link.crashes(state, spec.site, point, Some(spec.place)));
-        if dies || state.stuck.is_some() {
+        if dies || state.search.is_stuck() {
             return false;
         }
         door.note_reply(state, output);
@@ -309,7 +309,7 @@ impl<D: Door> Call<D> {
             Site::Call { service, operation } => format!("{service}.{operation}"),
             _ => "a call".to_owned(),
         };
-        state.stuck.get_or_insert(Stuck::Unanswerable { who, call, place: spec.place.to_string() });
+        state.search.get_stuck(Stuck::Unanswerable { who, call, place: spec.place.to_string() });
         drop(state);
         self.door.work(None)
     }
@@ -422,7 +422,7 @@ impl<D: Door> Drop for Call<D> {
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 impl<D: Door> InFlight<D> {
     /// The first half. Returns `None` if the process died before it happened, or the run is stuck.
     pub(crate) fn begin(mut door: D) -> Option<Self> {

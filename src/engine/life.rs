@@ -1,7 +1,7 @@
 //! One life of a process: an incarnation, from its boot to its crash. All handles carry it.
 //!
 //! Whether an attempt died is read from here, never from a panic's payload: code under test may swallow or replace
-//! that. While a dead incarnation is being taken apart it is *falling*: its destructors run, and what they ask for is
+//! that. While a dead incarnation is being torn down its destructors run, and what they ask for is
 //! answered from throw-away copies.
 
 use std::cell::{Cell, RefCell};
@@ -26,7 +26,7 @@ pub(crate) struct Life {
     pub(crate) incarnation: u32,
     pub(crate) shared: Arc<Shared>,
     dead: AtomicBool,
-    falling: AtomicBool,
+    tearing_down: AtomicBool,
     /// Code of it blocks the thread of the executor: who waits for an answer from elsewhere waits in vain for the
     /// executor.
     blocked: AtomicBool,
@@ -41,14 +41,14 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn new(shared: Arc<Shared>, process: Name, index: usize, incarnation: u32) -> Arc<Self> {
         let listening = Mutex::default();
-        let [dead, falling, blocked, stopping, overrun] = [const { AtomicBool::new(false) }; 5];
+        let [dead, tearing_down, blocked, stopping, overrun] = [const { AtomicBool::new(false) }; 5];
         Arc::new(Self {
             process,
             index,
             incarnation,
             shared,
             dead,
-            falling,
+            tearing_down,
             blocked,
             stopping,
             overrun,
@@ -95,8 +95,8 @@ impl Life {
 
     /// Whether destructors are running of what has died: the incarnation is being taken apart, or this thread unwinds
     /// from its crash.
-    pub(crate) fn is_falling(&self) -> bool {
-        self.falling.load(Ordering::Relaxed) || self.is_dead() && thread::panicking()
+    pub(crate) fn is_tearing_down(&self) -> bool {
+        self.tearing_down.load(Ordering::Relaxed) || self.is_dead() && thread::panicking()
     }
 
     /// Runs code that blocks the thread of the executor.
@@ -112,13 +112,13 @@ impl Life {
     }
 
     /// Whether nothing but its blocking code runs.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn set_falling(&self, falling: bool) {
-        self.falling.store(falling, Ordering::Relaxed);
+    pub(crate) fn set_tearing_down(&self, tearing_down: bool) {
+        self.tearing_down.store(tearing_down, Ordering::Relaxed);
     }
 
     /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
@@ -169,7 +169,7 @@ impl Life {
     /// The point before a line of a `#[crash_points]` function. False: nothing goes on behind it. To unwind is left to
     /// the caller, who holds nothing that is to be put back: each thing held makes unwinding dearer.
     fn passes(&self, point: CodePoint) -> bool {
-        if thread::panicking() || self.falling.load(Ordering::Relaxed) {
+        if thread::panicking() || self.tearing_down.load(Ordering::Relaxed) {
             return true;
         }
         if slots::arrive().is_err() || self.is_dead() {
@@ -180,7 +180,7 @@ impl Life {
         let mut state = self.shared.state();
         let passes = self.as_caller(&mut state, |state| {
             state.timeline.called_from(state.actor(), place, site);
-            !self.crashes(state, site, Point::Line, Some(place)) && state.stuck.is_none()
+            !self.crashes(state, site, Point::Line, Some(place)) && !state.search.is_stuck()
         });
         let others =
             passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);

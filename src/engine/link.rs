@@ -63,14 +63,6 @@ impl Link {
         slots::block_on(future).unwrap_or_else(|_| self.unwind())
     }
 
-    /// Runs code that blocks the thread of the executor.
-    pub(crate) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
-        match self.life() {
-            Some(life) => life.blocked(code),
-            None => code(),
-        }
-    }
-
     pub(crate) fn is_given(&self) -> bool {
         matches!(self, Link::Test(_))
     }
@@ -78,7 +70,7 @@ impl Link {
     pub(crate) fn liveness(&self) -> Liveness {
         self.arrive();
         match self.life() {
-            Some(life) if life.is_falling() => Liveness::TearingDown,
+            Some(life) if life.is_tearing_down() => Liveness::TearingDown,
             Some(life) if life.is_dead() => Liveness::Dead,
             _ => Liveness::Alive,
         }

@@ -1,7 +1,7 @@
 //! One run under way: what it knows, which incarnations live in it, the threads and runtimes that they run on, and what is
 //! really outside of it.
 
-pub(crate) mod wire;
+pub(crate) mod externals;
 pub(crate) mod slots;
 pub(crate) mod steps;
 pub(crate) mod outside;

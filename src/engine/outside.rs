@@ -6,25 +6,19 @@
 //! it can.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::search::choice::{Actor, Name, Place};
-use crate::system::clock::{TaskId, Wake};
+use crate::engine::externals::{Boxed, External, Probe, Waiting};
+use crate::search::choice::{Actor, Name};
+use crate::system::clock::Wake;
 
 /// What time it really is: what is outside knows no other, and is waited for by it alone.
 #[allow(clippy::disallowed_methods, reason = "what is outside goes by the real time")]
 pub(crate) fn real_time() -> Instant {
     Instant::now()
 }
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
-
-/// Tells how many calls wait for a lock now.
-pub(crate) type Probe = Arc<dyn Fn() -> Boxed<usize> + Send + Sync>;
 
 /// Closes what a dead incarnation of a process has left open, and waits until it is closed.
 pub(crate) type Closer = Arc<dyn Fn(Name, u32) -> Boxed<()> + Send + Sync>;
@@ -61,24 +55,9 @@ impl System {
     }
 }
 
-/// A call that waits outside.
-#[derive(Clone, Debug)]
-pub(crate) struct Waiting {
-    pub(crate) ticket: u64,
-    pub(crate) system: Arc<System>,
-    pub(crate) operation: Name,
-    pub(crate) place: Place,
-    pub(crate) actor: Actor,
-    pub(crate) task: TaskId,
-    pub(crate) wake: Wake,
-    /// It waits for a lock, as the probe has said; otherwise it simply has not ended for a long time.
-    pub(crate) is_locked: bool,
-}
-
 /// All that is outside, and the calls that wait there.
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
-    is_used: AtomicBool,
     /// Something has happened out there: whoever waits there may be able to go on.
     is_stirred: AtomicBool,
     calls: Mutex<Calls>,
@@ -98,15 +77,8 @@ impl Outside {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the world has anything outside.
-    #[inline]
-    pub(crate) fn is_used(&self) -> bool {
-        self.is_used.load(Ordering::Relaxed)
-    }
-
     /// The one of that name.
     pub(crate) fn system(&self, name: Name) -> Arc<System> {
-        self.is_used.store(true, Ordering::Relaxed);
         let mut calls = self.calls();
         if let Some(known) = calls.systems.iter().find(|system| system.name == name) {
             return known.clone();
@@ -115,10 +87,6 @@ impl Outside {
         let new = Arc::new(System { name, said: Mutex::new(said) });
         calls.systems.push(new.clone());
         new
-    }
-
-    pub(crate) fn systems(&self) -> Vec<Arc<System>> {
-        self.calls().systems.clone()
     }
 
     /// A call has begun to wait. `fill` puts its ticket in.
@@ -141,34 +109,16 @@ impl Outside {
         self.calls().waiting.retain(|known| known.ticket != ticket);
     }
 
-    /// Those who wait, who has waited longest first.
-    pub(crate) fn waiting(&self) -> Vec<Waiting> {
-        self.calls().waiting.clone()
-    }
-
     /// How many wait at a system for a lock.
     pub(crate) fn locked(&self, system: Name) -> usize {
-        self.calls().waiting.iter().filter(|known| known.is_locked && known.system.name == system).count()
-    }
-
-    pub(crate) fn anybody_waits(&self) -> bool {
-        self.is_used() && !self.calls().waiting.is_empty()
+        self.calls().waiting.iter().filter(|known| known.is_locked && known.system == system).count()
     }
 
     /// A call has ended, or a process has died: that may let others go on.
     pub(crate) fn stir(&self) {
-        if self.anybody_waits() {
+        if !self.calls().waiting.is_empty() {
             self.is_stirred.store(true, Ordering::Relaxed);
         }
-    }
-
-    #[inline]
-    pub(crate) fn is_stirred(&self) -> bool {
-        self.is_stirred.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn settle_down(&self) {
-        self.is_stirred.store(false, Ordering::Relaxed);
     }
 
     /// A tokio task of a process has a call under way: no time may pass until it has ended.
@@ -182,30 +132,50 @@ impl Outside {
             calls.held.swap_remove(at);
         }
     }
-
-    pub(crate) fn is_held(&self, host: usize) -> bool {
-        self.is_used() && self.calls().held.contains(&host)
-    }
-
-    /// A process is dead: none of its calls is under way any more.
-    pub(crate) fn bury(&self, host: usize) {
-        self.calls().held.retain(|held| *held != host);
-    }
-
-    /// What `actor` waits for, in words.
-    pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
-        if !self.is_used() {
-            return None;
-        }
-        self.calls().waiting.iter().find(|waiting| waiting.actor == actor).map(Waiting::why)
-    }
 }
 
-impl Waiting {
-    /// What is waited for, in words.
-    pub(crate) fn why(&self) -> String {
-        let Self { system, operation, place, .. } = self;
-        let what = if self.is_locked { "a lock" } else { "a connection, or a lock" };
-        format!("at {place} for `{}.{operation}`, which waits for {what}", system.name)
+impl External for Outside {
+    fn has_calls(&self) -> bool {
+        true
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        self.calls().waiting.clone()
+    }
+
+    fn has_progress(&self) -> bool {
+        self.is_stirred.load(Ordering::Relaxed)
+    }
+
+    fn clear_progress(&self) {
+        self.is_stirred.store(false, Ordering::Relaxed);
+    }
+
+    fn holds_tasks_of(&self, host: usize) -> bool {
+        self.calls().held.contains(&host)
+    }
+
+    fn probes(&self) -> Vec<(Probe, usize)> {
+        let systems = self.calls().systems.clone();
+        let counted = systems.iter().filter_map(|system| {
+            let waiting = self.locked(system.name);
+            system.said().probe.filter(|_| waiting > 0).map(|probe| (probe, waiting))
+        });
+        counted.collect()
+    }
+
+    fn waits_for(&self, actor: Actor) -> Option<String> {
+        self.calls().waiting.iter().find(|waiting| waiting.actor == actor).map(Waiting::why)
+    }
+
+    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
+        let mut calls = self.calls();
+        // None of its calls is under way any more.
+        calls.held.retain(|held| *held != host);
+        let systems = calls.systems.clone();
+        drop(calls);
+        self.stir();
+        let closers = systems.iter().flat_map(|system| system.said().closers);
+        closers.map(|close| close(process, incarnation)).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::{Arc, Once};
 
 use crate::engine::state::Shared;
+use crate::search::choice::{look, set_look};
 use crate::search::scenario::Scenario;
 
 thread_local! {
@@ -21,6 +22,8 @@ pub(crate) struct Panicked {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
+    /// The invariant whose check panicked, if it was one.
+    pub(crate) invariant: Option<crate::search::choice::Name>,
 }
 
 /// From here on panics of this thread are kept off the terminal.
@@ -44,7 +47,8 @@ pub(crate) fn keep_quiet() {
                 former(info);
             }
             let place = info.location().map(ToString::to_string);
-            let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place }));
+            let _ =
+                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, invariant: None }));
         }));
     });
     QUIET.set(true);
@@ -66,7 +70,7 @@ fn last_words() {
     let scenario = RUN.try_with(|run| {
         let shared = run.borrow().clone()?;
         let state = shared.try_state()?;
-        let scenario = TEST.with_borrow(|test| Scenario::of_record(test, state.chooser.record()));
+        let scenario = TEST.with_borrow(|test| Scenario::of_record(test, state.search.choices()));
         Some(scenario.on(&state.inputs.words()))
     });
     let first = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
@@ -118,8 +122,9 @@ pub(crate) fn keep_thread_quiet(test: &str) {
 /// To be called on a thread that this one starts: its panics go where those of this one go.
 pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
     let (quiet, test, run) = (QUIET.get(), TEST.with_borrow(Clone::clone), RUN.with_borrow(Clone::clone));
-    let aloud = ALOUD.get();
+    let (aloud, look) = (ALOUD.get(), look());
     move || {
+        set_look(look);
         QUIET.set(quiet);
         TEST.set(test);
         RUN.set(run);

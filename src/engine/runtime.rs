@@ -283,7 +283,7 @@ mod with_tokio {
             if self.used.is_none() {
                 *lock(&self.used(now).clean.owner) = Some(life.clone());
             }
-            if life.shared.outside.is_used() {
+            if life.shared.externals.have_calls() {
                 let here = self.used(now).clean.clone();
                 let _former = Former(HERE.replace(Some(here)));
                 return self.within_test(now, code);

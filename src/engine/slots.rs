@@ -7,6 +7,9 @@
 //! What a thread may also do is wait for something that the harness does not know: a `Mutex` of the standard library
 //! that another slot holds. Then it *is asleep*: the others go on until it wakes, and then it waits for its turn before
 //! it does anything that shows.
+//!
+//! A thread may also wait for the reply to a request that it has sent over a socket of the run's. That is a point, too:
+//! the executor sees the request arrive while it waits for the thread.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -24,6 +27,10 @@ const LOOK_AFTER: Duration = Duration::from_micros(300);
 const LOOKS: u32 = 3;
 /// Where it cannot be seen whether a thread sleeps, it is taken to after so many looks.
 const BLIND_LOOKS: u32 = 200;
+/// How often the executor looks for a request that the thread has sent, before it pauses between looks, and how long it
+/// pauses.
+const REQUEST_SPINS: u32 = 100;
+const REQUEST_PAUSE: Duration = Duration::from_micros(30);
 /// How often those that sleep are looked at before nothing is taken to wake them any more: about half a second.
 const LAST_LOOKS: u32 = 1_500;
 
@@ -59,6 +66,10 @@ enum Turn {
     Asleep {
         stopped: bool,
     },
+    /// Nobody's: the thread waits for the reply to a request. `stopped`: it is to unwind from its next point.
+    Calls {
+        stopped: bool,
+    },
     /// The thread is to end.
     Quit,
 }
@@ -85,9 +96,14 @@ pub(crate) enum Progress {
     Ended,
     /// It is at a point.
     Waits,
+    /// It waits for the reply to a request that it has sent.
+    Calls,
     /// It waits for something that the harness does not know.
     Asleep,
 }
+
+/// Says whether the thread that the executor waits for has sent a request. `None` if no request can come.
+pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
     fn new() -> Arc<Self> {
@@ -106,9 +122,72 @@ impl Baton {
     }
 
     /// Gives the thread its turn, and waits until it has come to its next point.
-    fn give(&self, to: Turn) -> Progress {
+    fn give(&self, to: Turn, arrivals: Arrivals<'_>) -> Progress {
         self.hand(self.lock(), to);
-        self.wait(LOOKS)
+        match arrivals {
+            Some(has_come) => self.wait_or_serve(has_come),
+            None => self.wait(LOOKS),
+        }
+    }
+
+    /// Waits for the thread to come to a point, or for a request from it. A thread that has sent one waits for the reply,
+    /// so real time does not decide which of the two is seen.
+    fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
+        let mut turn = self.lock();
+        for looks in 0_u32.. {
+            match *turn {
+                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
+                Turn::Waits => return Progress::Waits,
+                _ => {}
+            }
+            drop(turn);
+            if has_come() {
+                turn = self.lock();
+                if matches!(*turn, Turn::Running) {
+                    *turn = Turn::Calls { stopped: false };
+                    return Progress::Calls;
+                }
+                continue;
+            }
+            if looks < REQUEST_SPINS {
+                std::thread::yield_now();
+                turn = self.lock();
+                continue;
+            }
+            if looks % 10 == 0 && self.is_asleep() != Some(false) {
+                // It may be asleep for good: what it sends after that arrives when it has woken.
+                match self.wait_asleep(has_come) {
+                    Some(progress) => return progress,
+                    None => {
+                        turn = self.lock();
+                        continue;
+                    }
+                }
+            }
+            let waited = self.handed.wait_timeout(self.lock(), REQUEST_PAUSE);
+            (turn, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        unreachable!("a thread comes to a point before numbers end")
+    }
+
+    /// The thread seems to be asleep: looked at as often as any other, between looks for a request.
+    fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
+        let most = if self.is_asleep().is_some() { LOOKS } else { BLIND_LOOKS };
+        for _ in 0..most {
+            let turn = self.lock();
+            let (turn, late) =
+                self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
+            let is_running = matches!(*turn, Turn::Running | Turn::Asleep { .. });
+            drop(turn);
+            if !late.timed_out() || !is_running || self.is_asleep() == Some(false) || has_come() {
+                return None;
+            }
+        }
+        let mut turn = self.lock();
+        if let Turn::Running = *turn {
+            *turn = Turn::Asleep { stopped: false };
+        }
+        matches!(*turn, Turn::Asleep { .. }).then_some(Progress::Asleep)
     }
 
     /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
@@ -229,7 +308,7 @@ pub(crate) fn is_here() -> bool {
 pub(crate) fn arrive() -> Result<(), Stopped> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     let mut turn = here.baton.lock();
-    let Turn::Asleep { stopped } = *turn else { return Ok(()) };
+    let (Turn::Asleep { stopped } | Turn::Calls { stopped }) = *turn else { return Ok(()) };
     if stopped {
         *turn = Turn::Running;
         return Err(Stopped);
@@ -375,7 +454,7 @@ impl Slots {
             }
         };
         *baton.lock() = Turn::Taken;
-        Running { baton, code: Some(code), has_ended: false, sleepers: sleepers.clone() }
+        Running { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
     }
 
     /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
@@ -395,6 +474,8 @@ pub(crate) struct Running {
     baton: Arc<Baton>,
     code: Option<Code>,
     has_ended: bool,
+    /// Who is woken when the reply to its request is there.
+    calls: Option<Waker>,
     sleepers: Arc<Sleepers>,
 }
 
@@ -406,15 +487,21 @@ impl fmt::Debug for Running {
 
 impl Running {
     /// Has the thread go on to its next point, in the name of whoever `waker` wakes.
-    pub(crate) fn resume(&mut self, waker: &Waker) -> Progress {
+    pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals<'_>) -> Progress {
+        self.sleepers.hear(self.calls.take());
         let progress = match self.code.take() {
-            Some(code) => self.baton.give(Turn::Begin(code, waker.clone())),
+            Some(code) => self.baton.give(Turn::Begin(code, waker.clone()), arrivals),
             None => {
                 let turn = self.baton.lock();
                 match *turn {
                     Turn::Waits => {
                         drop(turn);
-                        self.baton.give(Turn::Go(waker.clone()))
+                        self.baton.give(Turn::Go(waker.clone()), arrivals)
+                    }
+                    // The reply has been sent, and wakes it.
+                    Turn::Calls { .. } => {
+                        drop(turn);
+                        self.baton.give(Turn::Running, arrivals)
                     }
                     Turn::Idle => Progress::Ended,
                     _ => Progress::Asleep,
@@ -424,6 +511,10 @@ impl Running {
         match progress {
             Progress::Asleep => self.sleepers.add(&self.baton, waker),
             Progress::Ended => self.has_ended = true,
+            Progress::Calls => {
+                self.sleepers.call(waker);
+                self.calls = Some(waker.clone());
+            }
             Progress::Waits => {}
         }
         self.sleepers.have_woken();
@@ -433,6 +524,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.sleepers.hear(self.calls.take());
         if self.has_ended {
             return;
         }
@@ -441,12 +533,12 @@ impl Drop for Running {
             Turn::Taken => *turn = Turn::Idle,
             Turn::Waits => {
                 drop(turn);
-                self.baton.give(Turn::Stop);
+                self.baton.give(Turn::Stop, None);
                 if let Turn::Asleep { stopped } = &mut *self.baton.lock() {
                     *stopped = true;
                 }
             }
-            Turn::Asleep { stopped } => *stopped = true,
+            Turn::Asleep { stopped } | Turn::Calls { stopped } => *stopped = true,
             _ => {}
         }
         self.sleepers.forget(&self.baton);
@@ -459,6 +551,8 @@ impl Drop for Running {
 pub(crate) struct Sleepers {
     count: AtomicUsize,
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
+    /// Those that wait for the reply to a request.
+    calling: Mutex<Vec<Waker>>,
 }
 
 impl Sleepers {
@@ -472,6 +566,26 @@ impl Sleepers {
             asleep.push((baton.clone(), waker.clone()));
         }
         self.count.store(asleep.len(), Ordering::Relaxed);
+    }
+
+    fn calling(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.calling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, waker: &Waker) {
+        self.calling().push(waker.clone());
+    }
+
+    /// What the thread has called for is there.
+    fn hear(&self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.calling().retain(|known| !known.will_wake(&waker));
+        }
+    }
+
+    /// Whether the thread of the task that this waker wakes waits for the reply to a request.
+    pub(crate) fn are_called_by(&self, waker: &Waker) -> bool {
+        self.calling().iter().any(|known| known.will_wake(waker))
     }
 
     fn forget(&self, baton: &Arc<Baton>) {

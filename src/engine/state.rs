@@ -1,9 +1,12 @@
 //! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
 
+mod actor;
 mod bounds;
 mod intake;
 mod keyed;
 mod record;
+mod reliable;
+mod search;
 mod stride;
 mod touched;
 mod woken;
@@ -12,20 +15,22 @@ pub use bounds::Stuck;
 
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use record::RunRecord;
+pub(crate) use reliable::Reliable;
+pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::engine::externals::Externals;
 use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
 use crate::engine::steps::{Steps, Thing};
-use crate::engine::wire::Wire;
 use crate::search::choice::{
     Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
 };
@@ -74,30 +79,18 @@ impl Default for KindOptions {
 /// The queue of jobs whose kind names no other.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
-/// What may go wrong in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Everything that the plan says.
-    Explore,
-    /// Nothing, but jobs are taken one at a time in the order that the plan says.
-    SerialBaseline,
-    /// The same, and each job finds its process as it was after its boot.
-    IsolatedBaseline,
-    /// Nothing: the world of an ordinary test.
-    Plain,
-}
-
 /// The part of a run behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) chooser: Chooser,
+    pub(crate) search: RunSearch,
     /// What the environment answers.
     pub(crate) inputs: Inputs,
-    pub(crate) mode: Mode,
-    /// Set while nothing may go wrong: drains.
-    pub(crate) faults_suspended: bool,
     /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
+    /// Processes in which nothing goes wrong.
+    pub(crate) reliable: Reliable,
+    /// The invariant that a check has found broken.
+    pub(crate) broken_invariant: Option<Name>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -129,11 +122,8 @@ pub(crate) struct State {
     pub(crate) generated: Generated,
     /// The order in which the jobs run that are taken one at a time, if it is not a choice.
     pub(crate) script: Option<Box<Script>>,
-    steps: u64,
-    max_steps: u64,
     /// What is noted for those who judge the run.
     pub(crate) record: RunRecord,
-    pub(crate) stuck: Option<Stuck>,
 }
 
 /// How late what comes late is: after keys have expired and locks have timed out.
@@ -184,11 +174,11 @@ impl Inline {
 impl State {
     pub(crate) fn new(chooser: Chooser, mode: Mode, timeline: Timeline, seed: u64, max_steps: u64) -> Self {
         Self {
-            chooser,
+            search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
-            mode,
-            faults_suspended: false,
             delays: false,
+            reliable: Reliable::default(),
+            broken_invariant: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
@@ -208,77 +198,28 @@ impl State {
             draws: BTreeMap::new(),
             generated: Generated::default(),
             script: None,
-            steps: 0,
-            // Every choice is a step, so that no choice is past what a deviation can name.
-            max_steps: max_steps.min(Deviation::MAX_CHOICES as u64 - 1),
             record: RunRecord::default(),
-            stuck: None,
         }
     }
 
     /// Counts one step. False when the run has had too many.
     pub(crate) fn step(&mut self) -> bool {
-        self.steps += 1;
-        if self.steps > self.max_steps && self.stuck.is_none() {
+        self.search.steps += 1;
+        if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
             let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
             let who = last.unwrap_or(self.actor).to_string();
-            self.stuck = Some(Stuck::StepLimit { steps: self.max_steps, who });
+            self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
         }
-        self.stuck.is_none()
-    }
-
-    /// Who runs now.
-    #[inline]
-    pub(crate) fn actor(&self) -> Actor {
-        self.actor
-    }
-
-    /// Runs `code` in the name of `actor`, however it ends.
-    pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
-        struct Former<'s>(&'s mut State, Actor);
-        impl Drop for Former<'_> {
-            fn drop(&mut self) {
-                self.0.actor = self.1;
-            }
-        }
-        let former = std::mem::replace(&mut self.actor, actor);
-        let former = Former(self, former);
-        code(former.0)
-    }
-
-    /// Has everything done in the name of `actor`, whom no executor polls.
-    #[cfg(test)]
-    pub(crate) fn set_actor(&mut self, actor: Actor) {
-        (self.actor, self.task) = (actor, None);
-    }
-
-    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
-    pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
-        (self.actor, self.task) = (actor, Some((task, waker)));
-    }
-
-    /// The executor has polled a task.
-    pub(crate) fn end_poll(&mut self) {
-        (self.actor, self.task) = (Actor::Test, None);
-    }
-
-    /// The task of the executor that runs now.
-    pub(crate) fn task(&self) -> Option<TaskId> {
-        self.task.map(|(task, _)| task)
-    }
-
-    /// Whether the executor itself polls, and not somebody who has a waker of their own.
-    pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
-        self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
+        !self.search.is_stuck()
     }
 
     /// Whether choices are drawn of who goes on.
     pub(crate) fn may_switch(&self) -> bool {
-        self.mode == Mode::Explore && !self.faults_suspended
+        self.search.may_deviate()
     }
 
     pub(crate) fn steps(&self) -> u64 {
-        self.steps
+        self.search.steps
     }
 
     /// Decides whether, and how, the ordinary course is left here.
@@ -290,11 +231,11 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if self.faults_suspended || self.mode != Mode::Explore || !self.step() {
+        if !self.search.may_deviate() || self.is_reliable(kind) || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
-        let taken = self.chooser.choose(kind, label, options);
+        let taken = self.search.chooser.choose(kind, label, options);
         if taken != 0 {
             self.note_deviation(place, None);
         }
@@ -306,7 +247,7 @@ impl State {
         if !self.timeline.is_recording() {
             return;
         }
-        let choice = *self.chooser.record().last().expect("a choice was taken");
+        let choice = *self.search.choices().last().expect("a choice was taken");
         // A point without a call of its own is shown at the call before it.
         let by = choice.label.actor;
         let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
@@ -314,7 +255,7 @@ impl State {
     }
 
     fn meet_crash_point(&mut self) {
-        if !self.faults_suspended {
+        if !self.search.are_faults_suspended() {
             self.record.note_crash_point();
         }
     }
@@ -372,7 +313,7 @@ impl State {
         if candidates > Deviation::MAX_OPTIONS {
             self.record.note_crowd();
         }
-        self.chooser.choose(
+        self.search.chooser.choose(
             Kind::Schedule,
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
@@ -395,7 +336,7 @@ impl State {
             self.record.note_crowd();
         }
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
-        let taken = self.chooser.choose_task(label, candidates);
+        let taken = self.search.chooser.choose_task(label, candidates);
         if taken != 0 {
             self.record.note_overlap();
             self.note_deviation(None, Some(candidates[taken]));
@@ -488,8 +429,8 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
-        if self.mode == Mode::Plain {
-            self.steps = 0;
+        if self.search.mode() == Mode::Plain {
+            self.search.steps = 0;
         }
     }
 
@@ -514,6 +455,14 @@ impl State {
     pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
         let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
         again.map(|(actor, drawn)| (*actor, *drawn))
+    }
+
+    /// All that was handed out so far, ids of effects and of jobs among it.
+    pub(crate) fn handed_out(&self) -> Generated {
+        let mut all = self.generated.clone();
+        self.ledger.effects().iter().for_each(|effect| all.text(&effect.id));
+        self.queue.jobs().iter().for_each(|job| all.text(&job.id.to_string()));
+        all
     }
 
     /// The jobs that have drawn random numbers.
@@ -545,10 +494,8 @@ pub(crate) struct Shared {
     pub(crate) services: Directory,
     /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
     keyed: AtomicBool,
-    /// Real sockets that reach into the run, if there are any.
-    wire: OnceLock<Arc<dyn Wire>>,
-    /// What is really outside, if there is anything.
-    pub(crate) outside: Outside,
+    /// Sockets that lead into the run, databases that its jobs call.
+    pub(crate) externals: Externals,
     /// The executor runs jobs.
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
@@ -570,19 +517,6 @@ pub(crate) enum Log {
     Shown(Arc<crate::system::timeline::Aside>),
 }
 
-/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
-#[must_use = "it lasts until it is dropped"]
-pub(crate) struct Acting {
-    shared: Arc<Shared>,
-    former: Actor,
-}
-
-impl Drop for Acting {
-    fn drop(&mut self) {
-        self.shared.state().actor = self.former;
-    }
-}
-
 /// The executor is at work until this is dropped.
 pub(crate) struct AtWork(Arc<Shared>);
 
@@ -598,23 +532,20 @@ impl Shared {
         let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
-        let log = match state.mode {
+        let log = match state.search.mode() {
             Mode::Plain => Log::Passes,
             _ if state.timeline.is_recording() => Log::Shown(state.timeline.aside()),
             _ => Log::Dropped,
         };
-        let (state, wire) = (Mutex::new(state), OnceLock::new());
-        let outside = Outside::default();
         Arc::new(Self {
-            state,
+            state: Mutex::new(state),
             woken,
             sleepers,
             strides: Strides::default(),
             services,
             keyed,
             stopping,
-            wire,
-            outside,
+            externals: Externals::default(),
             is_at_work,
             reduces,
             #[cfg(feature = "tracing")]
@@ -632,12 +563,6 @@ impl Shared {
         &self.log
     }
 
-    /// Has everything done in the name of `actor`, until what this returns is dropped.
-    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
-        let former = std::mem::replace(&mut self.state().actor, actor);
-        Acting { shared: self.clone(), former }
-    }
-
     /// The executor begins to run jobs.
     pub(crate) fn work(self: &Arc<Self>) -> AtWork {
         self.is_at_work.store(true, Ordering::Relaxed);
@@ -645,20 +570,14 @@ impl Shared {
     }
 
     /// Whether the executor runs jobs: then whoever calls is one of them.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn is_at_work(&self) -> bool {
         self.is_at_work.load(Ordering::Relaxed)
     }
 
-    /// The real sockets that reach into the run, if there are any.
-    pub(crate) fn wire(&self) -> Option<&Arc<dyn Wire>> {
-        self.wire.get()
-    }
-
-    /// The same; `lay` makes them if there are none.
-    #[cfg(feature = "http")]
-    pub(crate) fn wire_or_lay(&self, lay: impl FnOnce() -> Arc<dyn Wire>) -> &Arc<dyn Wire> {
-        self.wire.get_or_init(lay)
+    /// The databases, caches and the like that the jobs call.
+    pub(crate) fn outside(&self) -> Arc<Outside> {
+        self.externals.get_or_add(Arc::default)
     }
 
     /// The state, unless somebody is at it.

@@ -72,9 +72,9 @@ impl Executor {
     /// Every ready job and the jobs they enqueue, in the order of production; the first error ends it.
     pub(crate) fn drain(&mut self, plan: Plan) -> Result<Drained, DrainError> {
         self.tally = Drained::default();
-        let were_suspended = std::mem::replace(&mut self.shared.state().faults_suspended, true);
+        let were_suspended = self.shared.state().search.suspend_faults(true);
         let drained = self.drain_calmly(plan);
-        self.shared.state().faults_suspended = were_suspended;
+        self.shared.state().search.suspend_faults(were_suspended);
         drained.map(|()| self.tally)
     }
 
@@ -156,7 +156,7 @@ impl Executor {
         loop {
             let (begins, stuck) = {
                 let state = self.shared.state();
-                (state.inline.is_some(), state.stuck.clone())
+                (state.inline.is_some(), state.search.stuck().cloned())
             };
             if begins && self.begin_inline() {
                 continue;

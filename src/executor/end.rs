@@ -20,7 +20,7 @@ impl Executor {
         let mut state = self.shared.state();
         // Who hears of a failure is the user's code.
         state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
-        if state.stuck.is_some() {
+        if state.search.is_stuck() {
             return;
         }
         state.job_ended();
@@ -43,9 +43,7 @@ impl Executor {
             self.ended_late(job, life.index, result);
         } else if let Err(mut failure) = result {
             drop(state);
-            if let Some(wire) = self.shared.wire() {
-                failure.text = wire.without_ports(failure.text);
-            }
+            failure.text = self.shared.externals.redact(failure.text);
             match failure.refusal() {
                 Some(refusal) => self.kept_out(job, life.index, refusal),
                 None => self.failed(job, life.index, failure),
@@ -131,7 +129,7 @@ impl Executor {
             let failing = state.queue.job(job);
             let policy = state.retry_policy(job);
             let since = failing.extras.as_ref().and_then(|extras| extras.since).unwrap_or_default();
-            (policy, failing.failures() - 1, since, state.clock.now(), state.faults_suspended)
+            (policy, failing.failures() - 1, since, state.clock.now(), state.search.are_faults_suspended())
         };
         let is_over = policy.is_exhausted(failures, now - since);
         match decision {
@@ -196,7 +194,7 @@ impl Executor {
     pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
         let GivesUp { state: end, error, failures } = gives_up;
         let attempt = self.shared.state().queue.job(job).attempts;
-        let acting = self.shared.acting(Actor::Attempt { job, attempt });
+        let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         let (policy, is_over) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
@@ -213,14 +211,13 @@ impl Executor {
                 let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
             }
             self.dies(job, host, error);
-        } else if policy.max_retries.is_none() {
+        } else if end == JobState::Discarded && policy.max_retries.is_none() {
             self.shared.state().queue.job_mut(job).extras().deaths += 1;
             self.over(job, end, error);
             self.tell_of_death(job, host);
         } else {
             self.over(job, end, error);
         }
-        drop(acting);
     }
 
     /// The job goes to the dead set, and the death handlers hear of it.

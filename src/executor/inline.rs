@@ -37,10 +37,10 @@ impl Executor {
         let were_suspended = {
             let mut state = self.shared.state();
             state.inline.get_or_insert_default().begins.push_back(job);
-            std::mem::replace(&mut state.faults_suspended, true)
+            state.search.suspend_faults(true)
         };
         let finished = self.finish_running();
-        self.shared.state().faults_suspended = were_suspended;
+        self.shared.state().search.suspend_faults(were_suspended);
         finished?;
         failure_of(&self.shared.state(), job)
     }

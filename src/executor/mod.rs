@@ -5,10 +5,9 @@
 
 mod drain;
 mod end;
+mod externals;
 mod inline;
 mod kept_out;
-mod lines;
-mod outside;
 mod pick;
 mod shutdown;
 mod spawned;
@@ -80,8 +79,8 @@ pub(crate) struct Executor {
     /// Room for those among whom it is chosen.
     candidates: Vec<Turn>,
     actors: Vec<Actor>,
-    /// Called after every step.
-    pub(crate) always: Vec<Box<dyn Fn()>>,
+    /// Called after every step, by their names.
+    pub(crate) invariants: Vec<(Name, Box<dyn Fn()>)>,
     /// A boot closure panicked.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
     /// What is looked at when a run ends; shared with the world.
@@ -99,7 +98,7 @@ impl fmt::Debug for Executor {
 
 impl Executor {
     pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
-        let (hosts, tasks, always, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
+        let (hosts, tasks, invariants, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
         let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
         let (broken_boot, tally, resuming) = (None, Drained::default(), false);
         Self {
@@ -112,12 +111,26 @@ impl Executor {
             chosen,
             candidates,
             actors,
-            always,
+            invariants,
             broken_boot,
             observed,
             watch,
             tally,
         }
+    }
+
+    /// A task is about to be polled. Its replies reach it first, and the step is counted. Returns the time; `None` if the
+    /// task does not go on: its process has died on the way, or the run is stuck.
+    fn before_poll(&mut self, task: &Task, life: &Arc<Life>) -> Option<Duration> {
+        if !self.send_replies(task, life) {
+            return None;
+        }
+        let mut state = self.shared.state();
+        if !self.resuming && !state.step() {
+            return None;
+        }
+        state.begin_poll(task.actor(), task.id, task.waker.data().addr());
+        Some(state.clock.now())
     }
 
     /// Adds a process and boots it.
@@ -161,7 +174,7 @@ impl Executor {
             let process = host.name;
             state.note(|| What::Booted { process });
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            were_suspended = std::mem::replace(&mut state.faults_suspended, true);
+            were_suspended = state.search.suspend_faults(true);
             state.clock.now()
         };
         let (boot, context) = (&host.boot, &mut host.context);
@@ -172,7 +185,7 @@ impl Executor {
         drop(acting);
         {
             let mut state = self.shared.state();
-            state.faults_suspended = were_suspended;
+            state.search.suspend_faults(were_suspended);
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -195,7 +208,7 @@ impl Executor {
         let _work = self.shared.work();
         self.watch.next_phase();
         let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().deploys);
-        if !self.always.is_empty() || self.shared.wire().is_some() || keyed || deploys {
+        if !self.invariants.is_empty() || self.shared.externals.have_wires() || keyed || deploys {
             self.shared.reduce_no_more();
         }
         let mut reached = false;
@@ -332,11 +345,12 @@ impl Executor {
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             let now = state.clock.now();
-            state.as_actor(Actor::Attempt { job, attempt }, |state| state.queue.begins(job, now));
+            state.queue.begins(job, now);
             if self.attempts().next().is_some() {
                 state.record.note_overlap();
             }
             let process = self.hosts[host].name;
+            state.reliable.begins(job, process);
             let started = || What::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
@@ -398,14 +412,7 @@ impl Executor {
         task.stalled_until = None;
         let look = self.look_at(&task);
         let ended = loop {
-            let now = {
-                let mut state = self.shared.state();
-                if !self.resuming && !state.step() {
-                    break None;
-                }
-                state.begin_poll(task.actor(), task.id, task.waker.data().addr());
-                state.clock.now()
-            };
+            let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
@@ -413,8 +420,11 @@ impl Executor {
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // What looks on is the test's.
             task.rest(&mut self.shared.state());
-            for check in &self.always {
-                check();
+            for (name, check) in &self.invariants {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
+                    self.shared.state().broken_invariant = Some(*name);
+                    std::panic::resume_unwind(panic);
+                }
             }
             if life.is_ending() {
                 break None;
@@ -422,6 +432,7 @@ impl Executor {
             match polled {
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
+                Ok((Poll::Pending, false)) if self.follows_up(&mut task, &life, look) => {}
                 Ok((Poll::Pending, _)) => break None,
                 Err(panic) => {
                     break Some(Err(JobFailure::of_panic(panics::text(&*panic))));
@@ -485,10 +496,8 @@ impl Executor {
             state.usage.slots -= process.slot_count();
             now
         };
-        if let Some(wire) = self.shared.wire() {
-            wire.close(index);
-        }
-        life.set_falling(true);
+        self.shared.externals.process_died(index);
+        life.set_tearing_down(true);
         let host = &mut self.hosts[index];
         life::run_as(&life, || {
             host.context.within(now, &life, || {
@@ -498,7 +507,7 @@ impl Executor {
             let context = &mut host.context;
             let _ = catch_unwind(AssertUnwindSafe(|| context.end()));
         });
-        life.set_falling(false);
+        life.set_tearing_down(false);
         hang_up(&self.shared, &life);
         self.close_outside(&life);
         let host = &mut self.hosts[index];
@@ -526,7 +535,10 @@ impl Executor {
         };
         let outside: Vec<_> = (0..self.hosts.len())
             .filter(|&index| {
-                let waits = |task: &Task| task.waits_outside() && !self.shared.sleepers.has(&task.waker);
+                let sleepers = &self.shared.sleepers;
+                let waits = |task: &Task| {
+                    task.waits_outside() && !sleepers.has(&task.waker) && !sleepers.are_called_by(&task.waker)
+                };
                 self.tasks.iter().flatten().any(|task| task.host == index && waits(task))
             })
             .collect();
@@ -535,19 +547,20 @@ impl Executor {
             self.shared.advance(limit.max(now));
             return true;
         }
-        let wire = self.shared.wire().cloned();
-        if wire.as_ref().is_some_and(|wire| wire.linger()) || self.cut_off(&outside, now, limit) {
+        let has_come = self.awaits_arrivals() && self.shared.externals.linger(None);
+        if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
         // Each is driven up to where one before it was called for. Whoever was woken later than another waits until then.
-        let limit = [limit, wire.as_ref().and_then(|wire| wire.hangs_up_at())].into_iter().flatten().min();
+        let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
+        let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
         for index in outside {
             if until.is_some_and(|until| self.hosts[index].context.is_past(until)) {
                 continue;
             }
             let driven = self.with_spawned(index, |context, now, shared| {
-                context.drive(now, until, &shared.woken, wire.is_some())
+                context.drive(now, until, &shared.woken, in_steps)
             });
             match driven {
                 Some((reached, true)) => {
@@ -566,9 +579,7 @@ impl Executor {
             Some(until) => self.shared.advance(until.max(latest)),
             None => return self.shared.sleepers.wake_at_last(),
         }
-        if let Some(wire) = wire {
-            wire.hang_up(self.shared.state().clock.now());
-        }
+        self.shared.externals.hang_up(self.shared.state().clock.now());
         true
     }
 
@@ -583,7 +594,7 @@ impl Executor {
                     return self.sleeps_for_ever(task);
                 }
                 let waits = state.connections.waits_for(task.actor());
-                if let Some(why) = waits.or_else(|| self.shared.outside.waits_for(task.actor())) {
+                if let Some(why) = waits.or_else(|| self.shared.externals.waits_for(task.actor())) {
                     return format!("{} {kind} waits {why}", task.actor());
                 }
                 if let Some(lock) = state.awaited_lock(job) {
@@ -596,14 +607,14 @@ impl Executor {
             })
             .collect();
         if !waiting.is_empty() {
-            state.stuck = Some(match self.shared.sleepers.any() {
+            state.search.get_stuck(match self.shared.sleepers.any() {
                 true => Stuck::Locked { waiting },
                 false => Stuck::Deadlock { waiting },
             });
             return false;
         }
         if let Some(stuck) = self.stuck_outside() {
-            state.stuck = Some(stuck);
+            state.search.get_stuck(stuck);
             return false;
         }
         let stopped = self.hosts.iter().any(Host::has_stopped);
@@ -632,7 +643,7 @@ impl Executor {
     /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
     /// exploration of a run ends with it.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
-        if self.shared.state().mode != Mode::Plain {
+        if self.shared.state().search.mode() != Mode::Plain {
             return stuck;
         }
         for slot in 0..self.tasks.len() {
@@ -652,7 +663,7 @@ impl Executor {
             }
         }
         let mut state = self.shared.state();
-        state.stuck = None;
+        state.search.unstick();
         state.job_ended();
         state.end_poll();
         stuck
@@ -672,6 +683,7 @@ impl Executor {
     pub(crate) fn shut_down(&mut self) -> Watch {
         // The end is no crash.
         let watch = std::mem::take(&mut self.watch);
+        self.invariants.clear();
         for index in 0..self.hosts.len() {
             if let Some((life, _)) = &self.hosts[index].living {
                 life.die();

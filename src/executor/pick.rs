@@ -73,7 +73,7 @@ impl Executor {
 
     /// Starts an attempt, if a job is ready and a slot free.
     pub(super) fn take_job(&mut self) -> bool {
-        let mode = self.shared.state().mode;
+        let mode = self.shared.state().search.mode();
         if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
@@ -101,7 +101,7 @@ impl Executor {
                 None => (state.pick(waiting.len()), None),
                 Some(mut script) => {
                     let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
-                    let picked = script.pick(state.queue.jobs(), &state.generated, &candidates);
+                    let picked = script.pick(state.queue.jobs(), &state.handed_out(), &candidates);
                     state.script = Some(script);
                     picked
                 }
@@ -119,7 +119,7 @@ impl Executor {
             self.gives_up_unrun(job, host, gives_up);
             return true;
         }
-        let isolated = self.shared.state().mode == Mode::IsolatedBaseline;
+        let isolated = self.shared.state().search.mode() == Mode::IsolatedBaseline;
         let former = self.hosts[host].last_begun.filter(|former| *former != job);
         if isolated && former.is_some() && !self.hosts[host].context.has_tasks() {
             self.reboot(host);

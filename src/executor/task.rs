@@ -101,6 +101,15 @@ impl Task {
         }
     }
 
+    /// It has made a call in the step that has just ended, over a socket: what follows, as after a call in process.
+    pub(super) fn after_call(&self, shared: &Shared, look: Look) -> Next {
+        let now = shared.state().clock.now();
+        let stride = Stride { task: self.id, job: self.job(), now, look };
+        self.wake.begin();
+        self.waker.wake_by_ref();
+        stride.next(shared, &self.wake, false)
+    }
+
     /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.
     pub(super) fn waits_outside(&self) -> bool {
         // One for the executor's own handle, one inside the waker that is shown to the future.

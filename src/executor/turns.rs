@@ -42,12 +42,12 @@ impl Executor {
                 && state.delivery(job) == Delivery::AtLeastOnce
                 && self.host_for(&state, state.queue.job(job).kind).is_some()
         });
-        Look { watched: !self.always.is_empty(), switching, overtaking }
+        Look { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 
     /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.
     pub(super) fn goes_on(&mut self, task: &Task, look: Look) -> bool {
-        if self.resuming || self.shared.outside.is_stirred() {
+        if self.resuming || self.shared.externals.have_progress() {
             task.waker.wake_by_ref();
             return false;
         }
@@ -99,7 +99,7 @@ impl Executor {
                 let mut state = self.shared.state();
                 let taken = state.switch(&actors);
                 if let (1.., Some((preempted, _))) = (taken, running) {
-                    let choices = state.chooser.record().len();
+                    let choices = state.search.choices().len();
                     state.steps_taken.iter_mut().for_each(|steps| steps.preempt(choices, preempted));
                 }
                 drop(state);

@@ -117,7 +117,7 @@ impl Watch {
             Watch::Merging { seen, phase, over } => {
                 let Some(down) = down else { return };
                 let Some(digest) = digest(shared, observed, *phase, down) else { return };
-                let now = Gone::of(shared.state().chooser.record());
+                let now = Gone::of(shared.state().search.choices());
                 let mut seen = seen.0.borrow_mut();
                 match seen.get(&digest) {
                     Some(before) if before.deviations == now.deviations => {}

@@ -1,56 +1,20 @@
-//! Connections over a socket that was written down beforehand (`tokio_test::io::Builder`): what comes in which pieces, and
-//! byte by byte what goes out.
+//! HTTP over a socket that was written down beforehand: which pieces come, and byte by byte what goes out.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::io::ErrorKind;
 
-use tokio_test::io::{Builder, Mock};
-use tokio_test::{assert_pending, assert_ready, task};
-
-use super::Door;
-use super::exchange::{Exchange, Phase};
-use super::sockets::converse;
-use super::stream::{Socket, Stream};
-use crate::engine::state::{Mode, Shared, State};
+use super::HttpProtocol;
+use crate::process::Client;
 use crate::process::Link;
-use crate::search::choice::{Chooser, Place, Plan};
-use crate::system::service::payments::Charge;
-use crate::system::timeline::Timeline;
+use crate::system::service::payments::{Charge, Payments};
+use crate::wire::by_hand::{Played, converse, door_of};
+use crate::wire::{Sample, conformance};
 
-impl Socket for Mock {
-    fn reset_when_dropped(&self) {}
-}
-
-/// The test's own door, behind which whoever asks is answered at once.
-fn door() -> (Arc<Door>, Arc<Exchange>, Arc<Shared>) {
-    let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
-    let shared = Shared::new(state);
-    let exchange = Arc::new(Exchange::new(shared.woken.clone()));
-    let door = Door {
-        number: 0,
-        link: Link::Test(shared.clone()),
-        place: Place::caller(),
-        address: SocketAddr::from(([127, 0, 0, 1], 1)),
-        is_closed: AtomicBool::new(false),
-        own: exchange.own.clone(),
-    };
-    (Arc::new(door), exchange, shared)
-}
-
-/// Plays what was written down to its end: how many effects it had. The socket itself holds to it: other bytes than
-/// expected are a panic, and so are expected ones that never come.
-fn converse_over(script: impl FnOnce(&mut Builder)) -> usize {
-    let (door, exchange, shared) = door();
-    let mut builder = Builder::new();
-    script(&mut builder);
-    let socket = builder.build();
-    // It shares its errors with the socket, which wants them for itself.
-    drop(builder);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(converse(socket, door, exchange));
-    shared.state().ledger.effects().len()
+/// Plays a script to its end: how many effects it had, and what was replied.
+fn play(socket: Played) -> (usize, String) {
+    let (door, shared) = door_of(HttpProtocol::default());
+    converse(&door, &socket);
+    let effects = shared.state().ledger.effects().len();
+    (effects, socket.received())
 }
 
 const CHARGE: &str = "{\"customer_id\":\"cu_1\",\"payment_method_id\":\"pm_1\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"6\"}}";
@@ -65,8 +29,10 @@ fn request() -> String {
 /// As it is answered without HTTP: ids derive from what is asked for.
 fn reply() -> String {
     let charge = Charge::of_order(6, 500).customer("cu_1").payment_method("pm_1");
-    let charged = door().0.payments().charge_blocking(charge).unwrap();
-    let body = serde_json::to_string(&charged).unwrap();
+    let (_, shared) = door_of(HttpProtocol::default());
+    let door = shared.services.payments.clone();
+    let payments = Client::<Payments>::new(Link::Test(shared), "payments".into(), door);
+    let body = serde_json::to_string(&payments.charge_blocking(charge).unwrap()).unwrap();
     let length = body.len();
     format!(
         "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -75,65 +41,87 @@ fn reply() -> String {
 
 #[test]
 fn a_request_is_answered_byte_by_byte_in_whatever_pieces_it_comes() {
-    let (request, reply) = (request(), reply());
-    assert_eq!(converse_over(|s| _ = s.read(request.as_bytes()).write(reply.as_bytes())), 1);
+    let request = request();
+    assert_eq!(play(Played::default().sends(request.as_bytes())), (1, reply()));
     for at in [1, 20, request.len() - 1] {
         let (first, second) = request.as_bytes().split_at(at);
-        assert_eq!(converse_over(|s| _ = s.read(first).read(second).write(reply.as_bytes())), 1);
+        let pieces = Played::default().sends(first).pauses().sends(second).pauses();
+        assert_eq!(play(pieces.takes(7)), (1, reply()));
     }
+}
+
+#[test]
+fn two_requests_that_come_together_are_answered_in_order() {
+    let both = format!("GET /payments/status HTTP/1.1\r\n\r\n{}", request());
+    let (effects, replied) = play(Played::default().sends(both.as_bytes()));
+    assert_eq!(effects, 1);
+    assert!(replied.starts_with("HTTP/1.1 200 OK\r\n") && replied.ends_with(&reply()), "{replied}");
+}
+
+#[test]
+fn a_body_in_chunks_is_a_body() {
+    let (first, second) = CHARGE.split_at(30);
+    let chunks =
+        format!("{:x}\r\n{first}\r\n{:X};note=1\r\n{second}\r\n0\r\nx: y\r\n\r\n", first.len(), second.len());
+    let head = "POST /payments/charge HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for at in [1, 2, 34, chunks.len() - 1] {
+        let (one, other) = chunks.split_at(at);
+        let socket = Played::default().sends(head.as_bytes()).pauses().sends(one.as_bytes()).pauses();
+        assert_eq!(play(socket.sends(other.as_bytes())), (1, reply()), "cut at {at}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_is_told_to_go_on() {
+    let request = request().replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let socket =
+        Played::default().sends(format!("{head}\r\n\r\n").as_bytes()).pauses().sends(body.as_bytes());
+    assert_eq!(play(socket), (1, format!("HTTP/1.1 100 Continue\r\n\r\n{}", reply())));
 }
 
 #[test]
 fn a_request_that_breaks_off_never_happened() {
     let request = request();
     let (half, _) = request.as_bytes().split_at(request.len() - 10);
-    // It ends in the middle of its body; then it is reset there.
-    assert_eq!(converse_over(|s| _ = s.read(half)), 0);
-    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
-    assert_eq!(converse_over(|s| _ = s.read(half).read_error(reset())), 0);
-    assert_eq!(converse_over(|s| _ = s.read_error(reset())), 0);
+    assert_eq!(play(Played::default().sends(half)), (0, String::new()));
+    assert_eq!(play(Played::default().sends(half).fails(ErrorKind::ConnectionReset)), (0, String::new()));
+    assert_eq!(play(Played::default().fails(ErrorKind::ConnectionReset)), (0, String::new()));
 }
 
 #[test]
 fn a_caller_who_is_gone_when_the_reply_is_written_was_served_all_the_same() {
-    let gone = io::Error::from(io::ErrorKind::BrokenPipe);
-    assert_eq!(converse_over(|s| _ = s.read(request().as_bytes()).write_error(gone)), 1);
+    let socket = Played::default().sends(request().as_bytes()).does_not_take(ErrorKind::BrokenPipe);
+    assert_eq!(play(socket), (1, String::new()));
 }
 
 #[test]
 fn what_is_no_http_is_refused() {
     let refusal = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    assert_eq!(converse_over(|s| _ = s.read(b"HELO example.com\r\n\r\n").write(refusal.as_bytes())), 0);
+    for bytes in [
+        "HELO example.com\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
+        "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ] {
+        assert_eq!(play(Played::default().sends(bytes.as_bytes())), (0, refusal.to_owned()), "{bytes:?}");
+    }
 }
 
+/// HTTP is held to what every protocol is.
 #[test]
-fn a_stream_says_what_it_is_about_piece_by_piece() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    let (door, exchange, _) = door();
-    let line = exchange.line();
-    let (socket, mut other_end) = Builder::new().build_with_handle();
-    let mut stream = Stream::new(socket, line.clone(), door, exchange.clone());
-    let about = || exchange.is_about(&line);
-    let mut piece = [0; 4];
-    {
-        let mut reading = task::spawn(stream.read(&mut piece));
-        assert_pending!(reading.poll());
-        assert_eq!(about(), Phase::Idle, "nothing has come yet");
-        other_end.read(b"POST");
-        assert!(reading.is_woken());
-        assert_eq!(assert_ready!(reading.poll()).unwrap(), 4);
-    }
-    assert_eq!(about(), Phase::Reading);
-    // The HTTP library has read it all, and somebody has answered.
-    exchange.shift(&line, Phase::Answering);
-    other_end.write(b"HTTP").write(b"/1.1");
-    for half in [b"HTTP", b"/1.1"] {
-        assert_ready!(task::spawn(stream.write_all(half)).poll()).unwrap();
-        assert_eq!(about(), Phase::Answering, "more may come");
-    }
-    assert_ready!(task::spawn(stream.flush()).poll()).unwrap();
-    assert_eq!(about(), Phase::Idle, "it is written");
-    drop(stream);
-    assert_eq!(about(), Phase::Gone);
+fn http_conforms() {
+    let sample = Sample {
+        write: b"POST /payments/charge HTTP/1.1\r\nhost: x\r\ncontent-length: 102\r\n\r\n{\"customer_id\":\"cu_1\",\"payment_method_id\":\"pm_1\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"6\"}}     \n",
+        is_whole: |reply| {
+            let text = String::from_utf8_lossy(reply);
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            length.and_then(|length| length.parse().ok()) == Some(body.len())
+        },
+        is_error: |reply| !reply.starts_with(b"HTTP/1.1 2"),
+    };
+    conformance(HttpProtocol::default, |_| {}, sample).unwrap_or_else(|failures| panic!("{failures}"));
 }

@@ -1,44 +1,79 @@
-//! All services of a world behind a real loopback port, for clients that speak HTTP.
+//! All services of a world behind a real loopback port, for clients that speak HTTP: the first [`Protocol`].
 //!
-//! One thread of a run holds its sockets (`sockets`, `stream`) and reads requests (`answer`, `request`). What is under
-//! way it writes into the `exchange`. The executor looks there when nothing else can go on, and serves the requests that
-//! wait, one by one (`serve`): the same state machines as in process, behind the same choices.
+//! `message` finds where a request begins and ends, `request` checks it and finds its route, `serve` calls the service behind
+//! that, and `answer` is what goes back. Sockets are the `wire`'s.
 
 mod answer;
+mod message;
+mod request;
+mod pages;
+mod serve;
 #[cfg(test)]
 mod by_hand;
-mod exchange;
-mod pages;
-mod request;
-mod serve;
-mod sockets;
-mod stream;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use socket2::{Domain, Protocol, Socket, Type};
 
-use self::exchange::Exchange;
-use self::serve::Own;
+use self::message::{Message, Parsed, Parser};
+use self::serve::{Own, Owns, serve};
 use crate::engine::state::{Shared, lock};
 use crate::process::{Client, Link, Process};
 use crate::search::choice::{Name, Place};
 use crate::system::service::Service;
-use crate::system::service::email::EmailService;
-use crate::system::service::error_catcher::ErrorCatcher;
-use crate::system::service::fulfillment::Fulfillment;
-use crate::system::service::payments::Payments;
+use crate::wire::{Caller, Decoded, Protocol, Served, Wire, exchange_of};
 use crate::world::World;
 
-/// How many connections may wait to be accepted.
-const BACKLOG: i32 = 1_024;
+/// The name of the protocol.
+const HTTP: &str = "http";
+
+/// HTTP/1.1, with all services of a world behind it.
+#[derive(Clone, Default)]
+pub(crate) struct HttpProtocol {
+    owns: Arc<Mutex<BTreeMap<Name, Arc<dyn Own>>>>,
+}
+
+impl fmt::Debug for HttpProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpProtocol").finish_non_exhaustive()
+    }
+}
+
+impl Owns for HttpProtocol {
+    fn own(&self, name: &str) -> Option<Arc<dyn Own>> {
+        let owns = lock(&self.owns);
+        owns.iter().find(|(known, _)| known.as_str() == name).map(|(_, own)| own.clone())
+    }
+}
+
+/// What is remembered of a connection: the message under way.
+#[derive(Debug, Default)]
+pub(crate) struct HttpSession(Parser);
+
+/// A whole request.
+#[derive(Debug)]
+pub(crate) struct HttpRequest(Box<Message>);
+
+impl Protocol for HttpProtocol {
+    type Session = HttpSession;
+    type Request = HttpRequest;
+
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut HttpSession) -> Decoded<HttpRequest> {
+        match session.0.parse(bytes) {
+            Parsed::Partial => Decoded::Partial,
+            Parsed::Continue => Decoded::Aside(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
+            Parsed::Message(message) => Decoded::Request(HttpRequest(message)),
+            Parsed::Refused(answer) => Decoded::Close(answer),
+        }
+    }
+
+    fn serve(&self, request: HttpRequest, _: &mut HttpSession, caller: &Caller<'_>) -> Served {
+        serve(*request.0, self, caller)
+    }
+}
 
 /// The door to all services over HTTP, as one incarnation of a process has it (or the test body).
 ///
@@ -46,7 +81,7 @@ const BACKLOG: i32 = 1_024;
 /// [`Http::uri`] says.
 #[derive(Clone)]
 pub struct Http {
-    door: Arc<Door>,
+    wire: Wire,
 }
 
 impl fmt::Debug for Http {
@@ -68,131 +103,23 @@ impl std::future::IntoFuture for Http {
 impl Http {
     /// `http://127.0.0.1:43117`, without a slash at the end. The port is another one in each incarnation and each run.
     pub fn uri(&self) -> String {
-        format!("http://{}", self.door.address)
+        format!("http://{}", self.wire.address())
     }
 
     /// Its address.
     pub fn address(&self) -> SocketAddr {
-        self.door.address
+        self.wire.address()
     }
 }
 
-/// A door: whose it is, and where.
-#[derive(Debug)]
-struct Door {
-    number: u64,
-    link: Link,
-    /// Where it was asked for.
-    place: Place,
-    address: SocketAddr,
-    is_closed: AtomicBool,
-    own: Arc<Owns>,
-}
-
-/// The test's own services that are reached over HTTP.
-#[derive(Default)]
-struct Owns(Mutex<BTreeMap<Name, Arc<dyn Own>>>);
-
-impl fmt::Debug for Owns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(lock(&self.0).keys()).finish()
-    }
-}
-
-impl Door {
-    /// The place of its process among the processes of the world; none, if it is the test's own.
-    fn host(&self) -> Option<usize> {
-        self.link.life().map(|life| life.index)
-    }
-
-    fn now(&self) -> Duration {
-        self.link.shared().state().clock.now()
-    }
-
-    fn is_served_at_once(&self) -> bool {
-        self.link.life().is_none_or(|life| life.is_blocked())
-    }
-
-    fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst)
-    }
-
-    fn close(&self) {
-        self.is_closed.store(true, Ordering::SeqCst);
-    }
-
-    /// Where a call is shown: where its attempt was last seen, since a request does not tell.
-    fn place_of_call(&self) -> Place {
-        let state = self.link.shared().state();
-        state.timeline.last_call(state.actor()).map_or(self.place, |(place, _)| place)
-    }
-
-    /// Whether the process outlives the end of a call that nobody hears of.
-    fn is_alive_after<R>(&self, finish: impl FnOnce() -> R) -> bool {
-        finish();
-        self.link.life().is_none_or(|life| !life.is_dead())
-    }
-
-    fn payments(&self) -> Client<Payments> {
-        Client::new(self.link.clone(), "payments".into(), self.link.shared().services.payments.clone())
-    }
-
-    fn email(&self) -> Client<EmailService> {
-        Client::new(self.link.clone(), "email".into(), self.link.shared().services.email.clone())
-    }
-
-    fn fulfillment(&self) -> Client<Fulfillment> {
-        Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
-    }
-
-    fn error_catcher(&self) -> Client<ErrorCatcher> {
-        Client::new(self.link.clone(), "error_catcher".into(), self.link.shared().services.error_catcher())
-    }
-
-    fn own(&self, name: &str) -> Option<Arc<dyn Own>> {
-        let own = lock(&self.own.0);
-        own.iter().find(|(known, _)| known.as_str() == name).map(|(_, own)| own.clone())
-    }
-}
-
-/// What is behind the doors of a run, made when it is first asked for.
-fn exchange_of(shared: &Arc<Shared>) -> Arc<Exchange> {
-    let wire = shared.wire_or_lay(|| Arc::new(Exchange::new(shared.woken.clone())));
-    let known = wire.clone().as_any().downcast();
-    known.expect("nothing else is laid as a wire")
+/// HTTP, as this run speaks it: made when it is first asked for.
+fn protocol(shared: &Arc<Shared>) -> Arc<HttpProtocol> {
+    exchange_of(shared).get_or_add(HTTP.into(), HttpProtocol::default)
 }
 
 fn open(link: &Link, place: Place) -> Http {
-    let exchange = exchange_of(link.shared());
-    let mut doors = lock(&exchange.doors);
-    let host = link.life().map(|life| life.index);
-    if let Some(door) = doors.iter().find(|door| door.host() == host) {
-        return Http { door: door.clone() };
-    }
-    let number = exchange.number();
-    let opened = bind().and_then(|bound| {
-        let (link, address, own) = (link.clone(), bound.local_addr()?, exchange.own.clone());
-        let door = Arc::new(Door { number, link, place, address, is_closed: AtomicBool::new(false), own });
-        exchange.sockets.open(&exchange, bound, door.clone())?;
-        Ok(door)
-    });
-    match opened {
-        Ok(door) => {
-            doors.push(door.clone());
-            Http { door }
-        }
-        Err(error) => {
-            panic!("no port of 127.0.0.1 could be opened for a process: {error}; are too many files open?")
-        }
-    }
-}
-
-fn bind() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    protocol(link.shared());
+    Http { wire: Wire::open(link, HTTP.into(), place) }
 }
 
 impl Process {
@@ -246,8 +173,7 @@ where
     #[doc = include_str!("../../docs/http/a_function.rs")]
     /// ```
     pub fn over_http(&self) -> &Self {
-        let exchange = exchange_of(self.shared());
-        lock(&exchange.own.0).insert(self.name(), Arc::new(self.clone()));
+        lock(&protocol(self.shared()).owns).insert(self.name(), Arc::new(self.clone()));
         self
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use hyper::header::{ACCEPT, ALLOW, HeaderValue};
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method};
+use http::header::{ACCEPT, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method};
 
 use super::answer::Answer;
 use crate::system::effect::fingerprint;
@@ -58,42 +58,35 @@ pub(super) struct Wants {
     pub(super) crash: Option<u16>,
 }
 
-/// A request that may be served.
+/// A request that has passed the checks which come before the route.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct Asked {
     pub(super) route: Result<Route, Answer>,
     pub(super) wants: Wants,
-    pub(super) body: Vec<u8>,
-}
-
-pub(super) enum Checked {
-    /// It goes no further.
-    Refused(Answer),
-    Sound(Request),
 }
 
 /// The checks that come before the route.
-pub(super) fn check(parts: &Parts, body: &[u8]) -> Checked {
+///
+/// # Errors
+/// When the request goes no further.
+pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<Asked, Answer> {
     let path = parts.uri.path();
     let (wanted, group) = match is_page(path) {
         true => ("text/html", "text/*"),
         false => ("application/json", "application/*"),
     };
     if !admits(&parts.headers, wanted, group) {
-        return Checked::Refused(Answer::error(406, &format!("`Accept` does not admit {wanted}")));
+        return Err(Answer::error(406, &format!("`Accept` does not admit {wanted}")));
     }
     let has_body = !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method);
     if has_body {
         if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            return Checked::Refused(Answer::error(422, &format!("the body is not JSON: {error}")));
+            return Err(Answer::error(422, &format!("the body is not JSON: {error}")));
         }
     }
-    let wants = match wants(&parts.headers, path, body) {
-        Ok(wants) => wants,
-        Err(reason) => return Checked::Refused(Answer::error(422, reason)),
-    };
+    let wants = wants(&parts.headers, path, body).map_err(|reason| Answer::error(422, reason))?;
     let route = route(&parts.method, path, parts.uri.query().unwrap_or_default());
-    Checked::Sound(Request { route, wants, body: body.to_vec() })
+    Ok(Asked { route, wants })
 }
 
 fn is_page(path: &str) -> bool {
@@ -195,7 +188,7 @@ fn either(method: &Method, route: impl FnOnce() -> Routed) -> Routed {
 
 fn not_allowed(allowed: Option<HeaderValue>) -> Answer {
     let answer = Answer::error(405, "that cannot be done here; `Allow` says what can");
-    Answer { header: allowed.map(|allowed| (ALLOW, allowed)), ..answer }
+    answer.allow(allowed)
 }
 
 fn parameter(query: &str, name: &str) -> Result<String, Answer> {

@@ -1,132 +1,182 @@
 //! Serves a request: the same state machines as in process, with the same choices, and the line's own faults.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::answer::Answer;
-use super::request::{Request, Route, Wants, Which};
-use super::{Door, pages};
+use super::answer::{Answer, Manner};
+use super::message::Message;
+use super::pages;
+use super::request::{Asked, Route, Wants, Which, check};
 use crate::engine::panics;
 use crate::engine::state::lock;
 use crate::process::Client;
+use crate::search::choice::Name;
 use crate::system::service::email::{self, Email, Sent};
 use crate::system::service::error_catcher::{Noted, Notification};
 use crate::system::service::fulfillment::{Shipment, Shipped};
 use crate::system::service::payments::{self, Charge, Charged};
-use crate::system::service::{Behave, Broken, CallOptions, Channel, Directory, Service, ServiceError};
+use crate::system::service::{Behave, Directory, Faulty, Service, ServiceError};
+use crate::wire::{Caller, Served};
 
 /// How long a throttled caller is told to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Answer(Answer),
-    /// The line is closed in the middle of the answer.
-    Half(Answer),
-    Closed,
-    Reset,
-}
-
-/// The second half of a call, when its answer has taken its time.
-pub(super) type Finish = Box<dyn FnOnce() -> Fate + Send>;
-
-/// What has come of serving.
-pub(super) enum Served {
-    Now(Fate),
-    Later(Duration, Finish),
-    /// Nothing will ever come.
-    Never,
-}
-
-impl Served {
-    fn answer(answer: Answer) -> Self {
-        Served::Now(Fate::Answer(answer))
-    }
-
-    /// The same, so much later.
-    fn delayed(self, by: Duration) -> Self {
-        match self {
-            served if by.is_zero() => served,
-            Served::Now(fate) => Served::Later(by, Box::new(move || fate)),
-            Served::Later(takes, finish) => Served::Later(takes.saturating_add(by), finish),
-            Served::Never => Served::Never,
-        }
-    }
+/// The test's own services that are reached over HTTP, by name.
+pub(super) trait Owns {
+    fn own(&self, name: &str) -> Option<Arc<dyn Own>>;
 }
 
 /// Serves a request, in the name of whoever is said to run.
-pub(super) fn serve(door: &Door, request: &Request) -> Served {
-    let served = catch_unwind(AssertUnwindSafe(|| serve_route(door, request)));
+pub(super) fn serve(message: Message, owns: &dyn Owns, caller: &Caller<'_>) -> Served {
+    let Message { parts, body, manner } = message;
+    let reply = |answer: Answer| Served::reply(answer.written(manner));
+    let Asked { route, wants } = match check(&parts, &body) {
+        Ok(asked) => asked,
+        Err(answer) => return reply(answer),
+    };
+    let call = Call { caller, wants: &wants, body: &body, manner };
+    let served = catch_unwind(AssertUnwindSafe(|| call.serve(route, owns)));
     served.unwrap_or_else(|panic| {
-        let text = format!("the service panicked: {}", panics::text(&*panic));
-        Served::answer(Answer::error(500, &text))
+        reply(Answer::error(500, &format!("the service panicked: {}", panics::text(&*panic))))
     })
 }
 
-fn serve_route(door: &Door, request: &Request) -> Served {
-    let Request { route, wants, body } = request;
-    let only_looks = matches!(route, Ok(Route::Index | Route::Status(_) | Route::Page(_)));
-    if door.host().is_none() && door.link.shared().is_at_work() && !only_looks {
-        let reason = "a job called through the test's own door (`world.http()`), where nothing can go wrong; give it that of its process (`p.http()`)";
-        return Served::answer(Answer::error(500, reason));
+/// A request for a service, whichever it is.
+pub(super) struct Call<'a> {
+    caller: &'a Caller<'a>,
+    wants: &'a Wants,
+    body: &'a [u8],
+    manner: Manner,
+}
+
+impl Call<'_> {
+    fn reply(&self, answer: Answer) -> Served {
+        Served::reply(answer.written(self.manner))
     }
-    let before_the_route = || match (wants.throttle, wants.crash) {
-        (true, _) => Some(throttled("too many requests")),
-        (false, Some(status)) => Some(Answer::error(status, "the service has crashed, as it was asked to")),
-        (false, None) => None,
-    };
-    let plain = |answer: &dyn Fn() -> Answer| {
-        Served::answer(before_the_route().unwrap_or_else(answer)).delayed(wants.slow)
-    };
-    let services = &door.link.shared().services;
-    let route = match route {
-        Err(answer) => return plain(&|| answer.clone()),
-        Ok(route) => route,
-    };
-    let asked = Asked { door, wants, body };
-    match route {
-        Route::Index => plain(&|| Answer::page(pages::index())),
-        Route::Status(which) => plain(&|| status(*which, services)),
-        Route::Page(which) => plain(&|| Answer::page(pages::of(*which, services))),
-        Route::Clear(which) => plain(&|| clear(*which, services)),
-        Route::Charge => asked.with::<_, Charge>(&door.payments(), payments::Request::Charge, charge_status),
-        Route::Charges { order_id } => {
-            let request = payments::Request::Charges { order_id: order_id.clone() };
-            asked.call(&door.payments(), request, |_| 200)
+
+    /// A request that is no call. It may still ask to be treated badly.
+    fn plain(&self, answer: impl FnOnce() -> Answer) -> Served {
+        let badly = match (self.wants.throttle, self.wants.crash) {
+            (true, _) => Some(throttled("too many requests")),
+            (false, Some(status)) => {
+                Some(Answer::error(status, "the service has crashed, as it was asked to"))
+            }
+            (false, None) => None,
+        };
+        self.reply(badly.unwrap_or_else(answer)).delayed(self.wants.slow)
+    }
+
+    fn client<S: Service>(&self, name: &'static str, door: &Arc<Mutex<Faulty<S>>>) -> Client<S> {
+        Client::new(self.caller.link().clone(), Name::from(name), door.clone())
+    }
+
+    fn serve(&self, route: Result<Route, Answer>, owns: &dyn Owns) -> Served {
+        let only_looks = matches!(route, Ok(Route::Index | Route::Status(_) | Route::Page(_)));
+        if self.caller.is_misused() && !only_looks {
+            let reason = "a job called through the test's own door (`world.http()`), where nothing can go wrong; give it that of its process (`p.http()`)";
+            return self.reply(Answer::error(500, reason));
         }
-        Route::Ship => asked.with::<_, Shipment>(
-            &door.fulfillment(),
-            |shipment| shipment,
-            |shipped| match shipped {
-                Shipped::Accepted { .. } => 202,
-                Shipped::Rejected { .. } => 422,
+        let services = &self.caller.shared().services;
+        let payments = || self.client("payments", &services.payments);
+        let email = || self.client("email", &services.email);
+        let route = match route {
+            Err(answer) => return self.plain(|| answer),
+            Ok(route) => route,
+        };
+        match route {
+            Route::Index => self.plain(|| Answer::page(pages::index())),
+            Route::Status(which) => self.plain(|| status(which, services)),
+            Route::Page(which) => self.plain(|| Answer::page(pages::of(which, services))),
+            Route::Clear(which) => self.plain(|| clear(which, services)),
+            Route::Charge => self.with::<_, Charge>(&payments(), payments::Request::Charge, charge_status),
+            Route::Charges { order_id } => {
+                self.call(&payments(), payments::Request::Charges { order_id }, |_| 200)
+            }
+            Route::Ship => self.with::<_, Shipment>(
+                &self.client("fulfillment", &services.fulfillment),
+                |shipment| shipment,
+                |shipped| match shipped {
+                    Shipped::Accepted { .. } => 202,
+                    Shipped::Rejected { .. } => 422,
+                },
+            ),
+            Route::Send => self.with::<_, Email>(&email(), email::Request::Send, |reply| match reply {
+                email::Reply::Sent(Sent::NotQueued { .. }) => 422,
+                _ => 202,
+            }),
+            Route::Emails { email: to, template_id } => {
+                self.call(&email(), email::Request::Emails { email: to, template_id }, |_| 200)
+            }
+            Route::Notify => self.with::<_, Notification>(
+                &self.client("error_catcher", &services.error_catcher()),
+                |notification| notification,
+                |noted| match noted {
+                    Noted::Noted { .. } => 202,
+                    Noted::Rejected { .. } => 422,
+                },
+            ),
+            Route::Own { service, operation } => match owns.own(&service) {
+                Some(own) => own.serve(self, &operation),
+                None => {
+                    self.plain(|| Answer::error(404, &format!("there is no service `{service}` over HTTP")))
+                }
             },
-        ),
-        Route::Send => asked.with::<_, Email>(&door.email(), email::Request::Send, |reply| match reply {
-            email::Reply::Sent(Sent::NotQueued { .. }) => 422,
-            _ => 202,
-        }),
-        Route::Emails { email, template_id } => {
-            let request = email::Request::Emails { email: email.clone(), template_id: template_id.clone() };
-            asked.call(&door.email(), request, |_| 200)
         }
-        Route::Notify => asked.with::<_, Notification>(
-            &door.error_catcher(),
-            |notification| notification,
-            |noted| match noted {
-                Noted::Noted { .. } => 202,
-                Noted::Rejected { .. } => 422,
-            },
-        ),
-        Route::Own { service, operation } => match door.own(service) {
-            Some(own) => own.serve(&asked, operation),
-            None => plain(&|| Answer::error(404, &format!("there is no service `{service}` over HTTP"))),
-        },
+    }
+
+    /// A call whose request stands in the body.
+    fn with<S: Service, Q: DeserializeOwned>(
+        &self,
+        client: &Client<S>,
+        into: fn(Q) -> S::Request,
+        status: fn(&S::Reply) -> u16,
+    ) -> Served {
+        match serde_json::from_slice(self.body) {
+            Ok(request) => self.call(client, into(request), status),
+            Err(error) => self.reply(Answer::error(422, &error.to_string())).delayed(self.wants.slow),
+        }
+    }
+
+    fn call<S: Service>(
+        &self,
+        client: &Client<S>,
+        request: S::Request,
+        status: fn(&S::Reply) -> u16,
+    ) -> Served {
+        let behave = match self.wants {
+            Wants { throttle: true, .. } => Some(Behave::Throttle),
+            Wants { crash: Some(_), .. } => Some(Behave::Crash),
+            _ => None,
+        };
+        let (crash, manner) = (self.wants.crash.unwrap_or(503), self.manner);
+        if let (true, Some(behave)) = (client.is_given(), behave) {
+            return self.given(client, request, behave).delayed(self.wants.slow);
+        }
+        let reply = move |result: Result<S::Reply, ServiceError>| {
+            let answer = match result {
+                Ok(reply) => Answer::json(status(&reply), &reply),
+                Err(error) => refusal(&error, crash),
+            };
+            answer.written(manner)
+        };
+        self.caller.call_through(client, request, behave, reply).delayed(self.wants.slow)
+    }
+
+    /// The test's own requests are treated as they ask to be.
+    fn given<S: Service>(&self, client: &Client<S>, request: S::Request, behave: Behave) -> Served {
+        if behave == Behave::Throttle {
+            return self.reply(throttled("too many requests"));
+        }
+        if lock(client.door()).service.operation(&request).done_before_crash {
+            self.caller.happen(client, request);
+        }
+        let status = self.wants.crash.unwrap_or(503);
+        self.reply(Answer::error(status, "the service has crashed, as it was asked to"))
     }
 }
 
@@ -161,88 +211,6 @@ fn throttled(reason: &str) -> Answer {
     Answer::error(429, reason).retry_after(RETRY_AFTER)
 }
 
-/// A request for a service, whichever it is.
-pub(super) struct Asked<'a> {
-    door: &'a Door,
-    wants: &'a Wants,
-    body: &'a [u8],
-}
-
-impl Asked<'_> {
-    /// A call whose request stands in the body.
-    fn with<S: Service, Q: DeserializeOwned>(
-        &self,
-        client: &Client<S>,
-        into: fn(Q) -> S::Request,
-        status: fn(&S::Reply) -> u16,
-    ) -> Served {
-        match serde_json::from_slice(self.body) {
-            Ok(request) => self.call(client, into(request), status),
-            Err(error) => Served::answer(Answer::error(422, &error.to_string())).delayed(self.wants.slow),
-        }
-    }
-
-    fn call<S: Service>(
-        &self,
-        client: &Client<S>,
-        request: S::Request,
-        status: fn(&S::Reply) -> u16,
-    ) -> Served {
-        let behave = match self.wants {
-            Wants { throttle: true, .. } => Some(Behave::Throttle),
-            Wants { crash: Some(_), .. } => Some(Behave::Crash),
-            _ => None,
-        };
-        let crash = self.wants.crash.unwrap_or(503);
-        let place = self.door.place_of_call();
-        if let (true, Some(behave)) = (client.is_given(), behave) {
-            return self.given(client, request, behave).delayed(self.wants.slow);
-        }
-        let manner = CallOptions { channel: Channel::Line, behave };
-        let Some(carried) = client.carry(request, place, manner) else { return Served::Now(Fate::Reset) };
-        let breaks = carried.breaks();
-        let takes = carried.takes();
-        let finish = move || {
-            let Some(result) = carried.arrive() else { return Fate::Reset };
-            let answer = match result {
-                Ok(reply) => Answer::json(status(&reply), &reply),
-                Err(error) => refusal(&error, crash),
-            };
-            match breaks {
-                None => Fate::Answer(answer),
-                Some(Broken::Half) => Fate::Half(answer),
-                Some(Broken::Closed) => Fate::Closed,
-                Some(Broken::Silent | Broken::Reset) => Fate::Reset,
-            }
-        };
-        if breaks == Some(Broken::Silent) {
-            // A process that dies while it waits dies before it has given up.
-            return match self.door.is_alive_after(finish) {
-                true => Served::Never,
-                false => Served::Now(Fate::Reset),
-            };
-        }
-        let takes = takes.saturating_add(self.wants.slow);
-        match takes.is_zero() {
-            true => Served::Now(finish()),
-            false => Served::Later(takes, Box::new(finish)),
-        }
-    }
-
-    /// The test's own requests are treated as they ask to be.
-    fn given<S: Service>(&self, client: &Client<S>, request: S::Request, behave: Behave) -> Served {
-        if behave == Behave::Throttle {
-            return Served::answer(throttled("too many requests"));
-        }
-        if lock(client.door()).service.operation(&request).done_before_crash {
-            let carried = client.carry(request, self.door.place_of_call(), CallOptions::default());
-            carried.map(|carried| carried.arrive());
-        }
-        let status = self.wants.crash.unwrap_or(503);
-        Served::answer(Answer::error(status, "the service has crashed, as it was asked to"))
-    }
-}
-
 fn refusal(error: &ServiceError, crash: u16) -> Answer {
     match error {
         ServiceError::Throttled { retry_after, .. } => {
@@ -258,7 +226,7 @@ fn refusal(error: &ServiceError, crash: u16) -> Answer {
 
 /// A service of the test's own that is reached over HTTP.
 pub(super) trait Own: Send + Sync {
-    fn serve(&self, asked: &Asked<'_>, operation: &str) -> Served;
+    fn serve(&self, call: &Call<'_>, operation: &str) -> Served;
 }
 
 impl<S> Own for Client<S>
@@ -266,16 +234,16 @@ where
     S: Service,
     S::Request: DeserializeOwned + Serialize,
 {
-    fn serve(&self, asked: &Asked<'_>, operation: &str) -> Served {
-        let request = match serde_json::from_slice::<S::Request>(asked.body) {
+    fn serve(&self, call: &Call<'_>, operation: &str) -> Served {
+        let request = match serde_json::from_slice::<S::Request>(call.body) {
             Ok(request) => request,
-            Err(error) => return Served::answer(Answer::error(422, &error.to_string())),
+            Err(error) => return call.reply(Answer::error(422, &error.to_string())),
         };
         let known = lock(self.door()).service.operation(&request).name;
         if known.as_str() != operation {
             let name = self.name();
-            return Served::answer(Answer::error(404, &format!("this request is for /{name}/{known}")));
+            return call.reply(Answer::error(404, &format!("this request is for /{name}/{known}")));
         }
-        asked.call(&self.of_link(&asked.door.link), request, |_| 200)
+        call.call(&self.of_link(call.caller.link()), request, |_| 200)
     }
 }

@@ -1,6 +1,7 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
 mod baseline;
+mod causes;
 mod conclusion;
 #[cfg(feature = "proptest")]
 mod drawn;
@@ -19,6 +20,7 @@ mod sharding;
 mod summary;
 mod surroundings;
 mod tally;
+mod terms;
 mod threads;
 mod walk;
 
@@ -42,9 +44,9 @@ use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{LineMap, Report, Samples, Verdict, words};
+use crate::judge::report::{LineMap, Report, Samples, Stopped, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
-use crate::search::choice::{self, Plan};
+use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
 use crate::search::input::Assignment;
 use crate::{World, engine::panics};
@@ -89,9 +91,19 @@ struct Exploration<'b> {
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
+    /// A run is judged, and not shown or made smaller.
+    is_judging: bool,
     /// What was drawn past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
+    /// Why the exploration ended before all was run, if it did so because of what it had found.
+    stopped: Option<Stopped>,
+    /// How many runs had failed before the case under way.
+    before: u64,
+    /// How many deviations runs have at the most since a run of a case before has failed.
+    cap: Option<usize>,
+    /// A crash has poisoned a lock.
+    is_poisoned: bool,
 }
 
 impl<'b> Basis<'b> {
@@ -107,8 +119,14 @@ impl<'b> Basis<'b> {
 
 /// Why an exploration ends before it has run everything.
 enum Halt {
-    Incomplete { reason: String },
-    Nondeterministic { reason: String },
+    /// A run has failed, and the first one is enough.
+    Found,
+    Incomplete {
+        reason: String,
+    },
+    Nondeterministic {
+        reason: String,
+    },
 }
 
 impl Explore {
@@ -159,6 +177,7 @@ impl Explore {
         (share, wanted): (Share, Wanted),
         explore: impl FnOnce(Exploration<'_>) -> R,
     ) -> R {
+        forget();
         let (cases, left_out) = self.cases(body, test, share, wanted);
         let tally = Tally::of_references(cases.len());
         explore(Exploration::new(&cases, left_out, self.ground(), tally))
@@ -180,10 +199,12 @@ impl Explore {
             exhausted: false,
             at_least: 0,
             violated: 0,
+            stopped: None,
             merged: 0,
             reduced: 0,
             samples: Vec::new(),
             share: None,
+            unexplored: Vec::new(),
             notes: Vec::new(),
             warnings: Vec::new(),
             lines: LineMap::default(),
@@ -192,7 +213,8 @@ impl Explore {
             coverage: None,
             replay_command: self.replay_command.clone(),
             showing: None,
-            others: Vec::new(),
+            showings: Vec::new(),
+            is_limited: false,
             #[cfg(feature = "proptest")]
             case: None,
         }
@@ -247,7 +269,22 @@ fn in_tokio() -> bool {
 impl<'b> Exploration<'b> {
     fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
         let (samples, notes) = (Vec::new(), Vec::new());
-        let mut new = Self { cases, cases_left_out, basis: &cases[0], ground, tally, samples, notes };
+        let basis = &cases[0];
+        let (stopped, before, cap, is_poisoned, is_judging) = (None, 0, None, false, false);
+        let mut new = Self {
+            cases,
+            cases_left_out,
+            basis,
+            ground,
+            tally,
+            is_judging,
+            samples,
+            notes,
+            stopped,
+            before,
+            cap,
+            is_poisoned,
+        };
         new.enter(0);
         new
     }
@@ -260,13 +297,22 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
+        if let Some(error) = self.idle_term() {
+            let runs = self.tally.runs;
+            return self.finish(Verdict::Incomplete, Some(error.to_string()), false, runs);
+        }
         let settings = self.basis.settings;
         let limits = &self.basis.limits;
         let mut halt = self.run_cases(limits).err();
-        let exhausted = halt.is_none();
+        self.stopped = match (&halt, self.cap) {
+            (Some(Halt::Found), _) => Some(Stopped::AtFirst),
+            (None, Some(level)) => Some(Stopped::After(level)),
+            _ => None,
+        };
+        let exhausted = halt.is_none() && self.stopped.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
-                true => halt = halt.or(self.sample(limits).err()),
+                true => halt = halt.or(self.sample(&limits).err()),
                 false => self.notes.push(words::NOT_SAMPLED.to_owned()),
             }
         }
@@ -277,12 +323,11 @@ impl<'b> Exploration<'b> {
             return self.finish(Verdict::Nondeterministic, Some(reason), false, runs);
         }
         let at_least = self.tally.beyond - self.tally.merged;
-        if !self.tally.groups.is_empty() {
-            return self.finish(Verdict::Violated, None, exhausted, at_least);
+        if let Some(stuck) = self.tally.only_stuck() {
+            return self.finish(Verdict::Stuck, Some(stuck), exhausted, at_least);
         }
-        if let Some(Instance { reason, .. }) = &self.tally.stuck {
-            let reason = reason.clone();
-            return self.finish(Verdict::Stuck, Some(reason), exhausted, at_least);
+        if self.tally.has_found() {
+            return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
         if let Some(Instance { reason, .. }) = &self.tally.poisoned {
             let reason = words::poisoned(reason);
@@ -294,9 +339,10 @@ impl<'b> Exploration<'b> {
         }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {
-                self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least)
+                let report = self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
+                Report { is_limited: true, ..report }
             }
-            None => self.finish(Verdict::RetryProof, None, true, at_least),
+            Some(Halt::Found) | None => self.finish(Verdict::RetryProof, None, exhausted, at_least),
         }
     }
 
@@ -317,8 +363,7 @@ impl<'b> Exploration<'b> {
         let outcome = &self.basis.reference.outcome;
         if let End::Stuck(stuck) = &outcome.end {
             let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
-            let (case, plan) = (self.basis.number, Plan::ordinary());
-            self.tally.stuck = Some(Instance { case, plan, reason: reason.clone() });
+            self.tally.sort(vec![Finding::Stuck(stuck.clone())], &[], Plan::ordinary);
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
         let findings = oracle::alone(outcome);

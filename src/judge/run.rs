@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
+use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
-use crate::engine::wire::Traffic;
 use crate::executor::watch::Watch;
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
@@ -149,38 +149,38 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
+    let end = broken_invariant(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-    shared.state().faults_suspended = true;
+    shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
     let mut state = shared.state();
     let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
     effects.retain(|effect| !effect.given);
-    let (told, effects) = match run_record.told_of_failures().is_some() {
+    let (told, mut effects) = match run_record.told_of_failures().is_some() {
         true => effects.into_iter().partition(|effect| effect.tells),
         false => (Vec::new(), effects),
     };
-    let reused = std::mem::take(&mut state.ledger.reused);
-    let generated = std::mem::take(&mut state.generated);
-    let drawing = state.drawing().collect();
+    let mut reused = std::mem::take(&mut state.ledger.reused);
+    terms.leave_out(&mut effects, &mut reused);
+    let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
     for (process, slots, connections) in state.connections.too_few() {
         run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
     }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
-    let chooser = std::mem::replace(&mut state.chooser, Chooser::idle());
+    let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
-    let troubles = record.iter().filter(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
-    let mishaps = troubles.clone().count();
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let went_wrong = deviations.clone().count();
+    let troubles = deviations.clone().filter(|choice| choice.kind != Kind::Schedule);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
     let outcome = Outcome {
         went_wrong,
@@ -204,6 +204,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
+/// The end of a run, with the name of the invariant that was broken, if one was.
+fn broken_invariant(shared: &Shared, end: End) -> End {
+    match (end, shared.state().broken_invariant) {
+        (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
+        (end, _) => end,
+    }
+}
+
 /// The states under observation at the end of the run.
 fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
     match catch_unwind(AssertUnwindSafe(|| world.look())) {
@@ -211,7 +219,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None }), Vec::new())
+            (End::Panicked(Panicked { message, place: None, invariant: None }), Vec::new())
         }
     }
 }
@@ -256,7 +264,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         {
             let mut state = shared.state();
             if !state.step() || woken {
-                match state.stuck.clone() {
+                match state.search.stuck().cloned() {
                     Some(stuck) => break End::Stuck(stuck),
                     None => continue,
                 }
@@ -267,7 +275,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             continue;
         }
         let limit = shared.state().clock.next();
-        let (reached, called) = context.drive(now, limit, &shared.woken, shared.wire().is_some());
+        let (reached, called) = context.drive(now, limit, &shared.woken, shared.externals.have_wires());
         shared.advance(reached);
         while shared.woken.pop().is_some_and(|task| task != id) {}
         if !called && limit.is_none() {
@@ -283,14 +291,16 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
 
 /// Has whatever is under way on a socket arrive. True when the body can go on because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
-    let Some(wire) = shared.wire() else { return false };
+    if !shared.externals.have_wires() {
+        return false;
+    }
     shared.woken.settle_down();
     loop {
         context.rest(now);
         if shared.woken.is_called_for() {
             return true;
         }
-        if wire.settle() == Traffic::Still {
+        if shared.externals.settle() == Traffic::Still {
             return false;
         }
     }
@@ -299,5 +309,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(Panicked { message, place })
+    End::Panicked(Panicked { message, place, invariant: None })
 }

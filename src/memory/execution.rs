@@ -182,7 +182,10 @@ impl Execution {
             Err(panic) => {
                 let message = panics::text(&*panic);
                 let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-                self.break_off(Broken::Panicked { thread, what: Panicked { message, place } });
+                self.break_off(Broken::Panicked {
+                    thread,
+                    what: Panicked { message, place, invariant: None },
+                });
                 resume_unwind(panic)
             }
         }

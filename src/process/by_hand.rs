@@ -61,7 +61,7 @@ impl ByHand {
             Poll::Pending
         });
         let state = self.shared.state();
-        let met = state.chooser.record()[self.seen..].iter();
+        let met = state.search.choices()[self.seen..].iter();
         let met: Vec<_> = met.map(|choice| choice.label.to_string().replace("job#1.1/", "")).collect();
         self.seen += met.len();
         (polled, met)

@@ -40,7 +40,7 @@ enum Form {
     /// It blocks the executor's thread, so that nobody else runs meanwhile.
     Blocking,
     /// Its two halves are called by whoever serves a wire, who asks before whether the process lives.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     Wire,
 }
 
@@ -123,7 +123,7 @@ fn rows() -> Vec<Row> {
         external("external, async", WRITE, external_async, Form::Async),
         external("external, async read", READ, external_read, Form::Async),
         external("external, blocking", WRITE, external_blocking, Form::Blocking),
-        #[cfg(feature = "http")]
+        #[cfg(feature = "wire")]
         Row { happened: effects, form: Form::Wire, ..row("a wire's halves", "payments.charge", WRITE, wire) },
     ]
 }
@@ -209,7 +209,7 @@ fn external_blocking(p: &Process, noted: Noted) {
     });
 }
 
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 fn wire(p: &Process, noted: Noted) {
     use crate::search::choice::Place;
     use crate::system::service::CallOptions;
@@ -324,7 +324,7 @@ impl Hand {
     /// The points that were met since this was last asked.
     fn met(&mut self) -> Vec<String> {
         let state = self.shared.state();
-        let met = state.chooser.record()[self.seen..].iter();
+        let met = state.search.choices()[self.seen..].iter();
         let met: Vec<_> = met.map(|choice| choice.label.to_string().replace("job#1.1/", "")).collect();
         self.seen += met.len();
         met
@@ -341,7 +341,7 @@ impl Hand {
     }
 
     fn is_stuck(&mut self) {
-        self.shared.state().stuck = Some(Stuck::Deadlock { waiting: Vec::new() });
+        self.shared.state().search.get_stuck(Stuck::Deadlock { waiting: Vec::new() });
     }
 }
 
@@ -470,7 +470,7 @@ fn a_destructor_of_what_has_died_neither_hangs_nor_acts() {
         for polls in [0, 1] {
             let Some(mut hand) = interrupted(row, polls) else { continue };
             hand.life.die();
-            hand.life.set_falling(true);
+            hand.life.set_tearing_down(true);
             let (polled, met) = hand.poll_otherwise();
             let when = format!("{}, torn down after {polls} polls", row.name);
             assert!(polled == Polled::Unwound || hand.reply().is_some(), "{when}: it hangs");
@@ -515,7 +515,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
     let db = Outside::new(Link::Process(hand.life.clone()), "db".into());
     let guard = Guard { db, noted: hand.noted.clone(), is_stated };
     hand.life.die();
-    hand.life.set_falling(!unwinds);
+    hand.life.set_tearing_down(!unwinds);
     let dropped = catch_unwind(AssertUnwindSafe(|| {
         life::run_as_crashable(&hand.life, || {
             let _guard = guard;
@@ -524,7 +524,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
             }
         });
     }));
-    let stuck = hand.shared.state().stuck.clone();
+    let stuck = hand.shared.state().search.stuck().cloned();
     (dropped.is_ok(), hand.noted.real.load(Ordering::Relaxed), stuck)
 }
 

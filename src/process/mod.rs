@@ -20,7 +20,7 @@ pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
 pub use handles::rng::Rng;
 pub use handles::stop::{StopSignal, Stopping};
-pub use handles::store::{Begin, Store, StoreCall, Transaction};
+pub use handles::store::{Begin, Sequence, Store, StoreCall, Transaction};
 
 use handlers::blocking::Blocking;
 use handlers::{hooks, layers, queues};
@@ -123,7 +123,7 @@ impl Process {
         }
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }

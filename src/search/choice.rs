@@ -7,6 +7,7 @@
 mod fault;
 mod name;
 mod options;
+mod place;
 mod point;
 mod sampled;
 
@@ -14,6 +15,7 @@ pub use self::name::Name;
 
 pub(crate) use self::fault::{Fault, FaultSet};
 pub(crate) use self::options::{Ending, Options};
+pub(crate) use self::place::{Look, Place, forget, look, looking, set_look};
 pub(crate) use self::point::{Point, WaitKind};
 pub(crate) use self::sampled::{Dice, Pct, Random};
 #[cfg(feature = "proptest")]
@@ -21,7 +23,6 @@ pub(crate) use self::sampled::{Pick, Picks};
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::Location;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,34 +41,6 @@ pub enum Kind {
     Schedule,
     /// A timer fires very late.
     Delay,
-}
-
-/// A place in the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
-    pub(crate) file: &'static str,
-    /// Counted from 1.
-    pub(crate) line: u32,
-    /// Counted from 1, in characters.
-    pub(crate) column: u32,
-}
-
-impl Place {
-    /// Where the function that calls this was called, if it is `#[track_caller]`.
-    #[track_caller]
-    pub(crate) fn caller() -> Self {
-        Self::of(Location::caller())
-    }
-
-    pub(crate) fn of(location: &'static Location<'static>) -> Self {
-        Self { file: location.file(), line: location.line(), column: location.column() }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
 }
 
 /// A crash point that stands before a statement of a function.

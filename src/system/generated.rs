@@ -1,9 +1,12 @@
 //! Values that were handed out and mean nothing by themselves: random numbers, ids, numbers of sequences.
 //!
 //! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. Here they
-//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/0002-generated-values.md`.
+//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/029-generated-values.md`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use crate::system::json_path::JsonPath;
 
 /// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
 const LEAST_BOUND: u64 = 1_000_000;
@@ -12,11 +15,13 @@ const LEAST_NUMBER: u64 = 10_000;
 /// A form of at least so many characters is found inside of words, too: it is nowhere by chance.
 const UNMISTAKABLE: usize = 12;
 
-/// The numbers and texts that a run has handed out, each once, in the order in which they came.
+/// The numbers and texts that a run has handed out, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generated {
     numbers: Vec<u64>,
     texts: Vec<Box<str>>,
+    /// Parts of payloads of a kind of jobs that mean nothing either.
+    ignored: Vec<(&'static str, JsonPath)>,
 }
 
 impl Generated {
@@ -36,23 +41,22 @@ impl Generated {
 
     /// A text such as an id.
     pub(crate) fn text(&mut self, text: &str) {
-        if !text.is_empty() && self.texts.iter().all(|known| **known != *text) {
+        if !text.is_empty() {
             self.texts.push(text.into());
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.numbers.is_empty() && self.texts.is_empty()
+    /// A part of the payloads of a kind of jobs is left out.
+    pub(crate) fn ignore(&mut self, kind: &'static str, path: JsonPath) {
+        self.ignored.push((kind, path));
     }
 
-    /// A text without them.
-    pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        if self.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let forms = Forms::of(self);
-        let found = forms.find(text);
-        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Forms::template(text, &found)) }
+    /// The payload of a job without the parts that are left out.
+    pub(crate) fn compared<'t>(&self, kind: &str, payload: &'t str) -> Cow<'t, str> {
+        let mut paths =
+            self.ignored.iter().filter(|(known, _)| *known == kind).map(|(_, path)| path).peekable();
+        let left = paths.peek().is_some().then(|| JsonPath::blank_text(paths, payload)).flatten();
+        left.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 }
 
@@ -64,8 +68,11 @@ pub(crate) enum Shape {
     Signed,
     /// Without its sign bit: as a random number is made into an `i64`.
     Positive,
+    /// Without its lowest bit, and as many bits as a float holds.
+    Halved,
+    Float,
+    /// With its leading zeros or without.
     Hex,
-    Padded,
     Upper,
     /// The lower and the upper half.
     Low,
@@ -100,9 +107,9 @@ pub(crate) struct Forms {
 
 impl Forms {
     pub(crate) fn of(generated: &Generated) -> Self {
-        let mut forms = Vec::new();
+        let (mut forms, mut known) = (Vec::new(), BTreeSet::new());
         let mut add = |text: String, value: usize, shape: Shape| {
-            if !forms.iter().any(|known: &Form| known.text == text) {
+            if known.insert(text.clone()) {
                 forms.push(Form { text, value, shape });
             }
         };
@@ -111,11 +118,14 @@ impl Forms {
             add(number.to_string(), value, Shape::Decimal);
             add((number as i64).to_string(), value, Shape::Signed);
             add((number & i64::MAX as u64).to_string(), value, Shape::Positive);
+            add(format!("{number:016x}"), value, Shape::Hex);
             add(format!("{number:x}"), value, Shape::Hex);
-            add(format!("{number:016x}"), value, Shape::Padded);
+            add(format!("{number:016X}"), value, Shape::Upper);
             add(format!("{number:X}"), value, Shape::Upper);
             // A half is a value by itself only where the whole has two.
             if high != 0 {
+                add((number >> 1).to_string(), value, Shape::Halved);
+                add((number >> 11).to_string(), value, Shape::Float);
                 for (half, decimal, hex) in
                     [(low, Shape::Low, Shape::LowHex), (high, Shape::High, Shape::HighHex)]
                 {
@@ -164,6 +174,12 @@ impl Forms {
         found
     }
 
+    /// A text without the values in it, if there are any.
+    pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let found = self.find(text);
+        if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Self::template(text, &found)) }
+    }
+
     /// A text without the values in it, but with their shapes.
     pub(crate) fn template(text: &str, found: &[Found]) -> String {
         let mut template = String::with_capacity(text.len());
@@ -189,11 +205,11 @@ fn is_word(text: &str, from: usize, to: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn generated(numbers: &[u64], texts: &[&str]) -> Generated {
+    fn generated(numbers: &[u64], texts: &[&str]) -> Forms {
         let mut generated = Generated::default();
         numbers.iter().for_each(|number| generated.number(*number));
         texts.iter().for_each(|text| generated.text(text));
-        generated
+        Forms::of(&generated)
     }
 
     #[test]
@@ -232,9 +248,9 @@ mod tests {
         generated.draw(3, 6);
         generated.draw(65_000, 1 << 16);
         generated.draw(500, 10_000_000);
-        assert!(generated.is_empty());
+        assert_eq!(Forms::of(&generated).values(), 0);
         generated.draw(483_920, 1_000_000);
-        assert!(!generated.is_empty());
+        assert_eq!(Forms::of(&generated).values(), 1);
     }
 
     #[test]

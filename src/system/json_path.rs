@@ -17,6 +17,8 @@ enum Part {
     Name(String),
     Index(usize),
     Any,
+    /// Names that begin so.
+    Prefix(String),
     Deep(String),
 }
 
@@ -29,6 +31,19 @@ pub(crate) struct JsonPathError {
     text: String,
     expected: &'static str,
     at: usize,
+}
+
+impl fmt::Display for JsonPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("$")?;
+        self.0.iter().try_for_each(|part| match part {
+            Part::Name(name) => write!(f, ".{name}"),
+            Part::Index(index) => write!(f, "[{index}]"),
+            Part::Any => f.write_str("[*]"),
+            Part::Prefix(prefix) => write!(f, ".{prefix}*"),
+            Part::Deep(name) => write!(f, "..{name}"),
+        })
+    }
 }
 
 impl FromStr for JsonPath {
@@ -58,7 +73,10 @@ impl FromStr for JsonPath {
                 if name.is_empty() {
                     return Err(error(after, "expected a name"));
                 }
-                parts.push(Part::Name(name.to_owned()));
+                parts.push(match name.strip_suffix('*') {
+                    Some(prefix) => Part::Prefix(prefix.to_owned()),
+                    None => Part::Name(name.to_owned()),
+                });
                 rest = after;
             } else if let Some(after) = rest.strip_prefix('[') {
                 let (index, after) = after.split_once(']').ok_or_else(|| error(after, "expected `]`"))?;
@@ -77,6 +95,22 @@ fn name(text: &str) -> (&str, &str) {
 }
 
 impl JsonPath {
+    /// What stands at the path, if it names one place.
+    pub(crate) fn find<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+        self.0.iter().try_fold(value, |value, part| match part {
+            Part::Name(name) => value.get_mut(name),
+            Part::Index(index) => value.get_mut(index),
+            Part::Any | Part::Prefix(_) | Part::Deep(_) => None,
+        })
+    }
+
+    /// A JSON text without what the paths name. None: it is no JSON.
+    pub(crate) fn blank_text<'p>(paths: impl Iterator<Item = &'p Self>, text: &str) -> Option<String> {
+        let mut value: Value = serde_json::from_str(text).ok()?;
+        paths.for_each(|path| path.blank(&mut value));
+        Some(value.to_string())
+    }
+
     /// Takes out whatever the path names; where that would move others, `null` takes its place.
     pub(crate) fn blank(&self, value: &mut Value) {
         blank(&self.0, value);
@@ -92,6 +126,13 @@ fn blank(parts: &[Part], value: &mut Value) {
         // What is left out is the same whether it is there or not.
         (Part::Name(name), Value::Object(map)) if rest.is_empty() => drop(map.remove(name)),
         (Part::Any, Value::Object(map)) if rest.is_empty() => map.clear(),
+        (Part::Prefix(prefix), Value::Object(map)) if rest.is_empty() => {
+            map.retain(|name, _| !name.starts_with(prefix));
+        }
+        (Part::Prefix(prefix), Value::Object(map)) => {
+            let named = map.iter_mut().filter(|(name, _)| name.starts_with(prefix));
+            named.for_each(|(_, inner)| blank(rest, inner));
+        }
         (Part::Name(name), Value::Object(map)) => {
             map.get_mut(name).into_iter().for_each(|inner| blank(rest, inner));
         }
@@ -170,6 +211,9 @@ mod tests {
         assert_eq!(blanked("$..at")["orders"][1]["deep"]["at"], Value::Null);
         assert_eq!(blanked("$.*[0]")["orders"][0], Value::Null);
         assert_eq!(blanked("$"), Value::Null);
+        assert_eq!(blanked("$.ord*"), json!({}));
+        assert_eq!(blanked("$.ord*[1].id")["orders"][1]["id"], Value::Null);
+        assert_ne!(blanked("$.old*")["orders"][1]["id"], Value::Null);
     }
 
     #[test]

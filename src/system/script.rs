@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::system::generated::Generated;
+use crate::system::generated::{Forms, Generated};
 use crate::system::job::{Job, JobState};
 
 /// What a job is in any run: of all that came from the same parent with the same kind and payload, which one.
@@ -25,11 +25,11 @@ pub(crate) struct Roles(BTreeMap<Role, u32>);
 impl Roles {
     /// The role of each job of a run, and its number.
     pub(crate) fn of(&mut self, jobs: &[Job], generated: &Generated) -> Vec<(Role, u32)> {
-        let mut casting = Casting::default();
+        let (mut casting, forms) = (Casting::default(), Forms::of(generated));
         let mut cast: Vec<(Role, u32)> = Vec::with_capacity(jobs.len());
         for job in jobs {
             let parent = job.parent.checked_sub(1).map_or(0, |at| cast[at as usize].1);
-            let role = casting.role(job, parent, generated);
+            let role = casting.role(job, parent, generated, &forms);
             let next = self.0.len() as u32 + 1;
             let number = *self.0.entry(role.clone()).or_insert(next);
             cast.push((role, number));
@@ -43,8 +43,8 @@ impl Roles {
 struct Casting(BTreeMap<(&'static str, Box<str>, u32), u32>);
 
 impl Casting {
-    fn role(&mut self, job: &Job, parent: u32, generated: &Generated) -> Role {
-        let payload: Box<str> = generated.blank(&job.payload).into();
+    fn role(&mut self, job: &Job, parent: u32, generated: &Generated, forms: &Forms) -> Role {
+        let payload: Box<str> = forms.blank(&generated.compared(job.kind, job.came_as())).into();
         let nth = self.0.entry((job.kind, payload.clone(), parent)).or_insert(0);
         *nth += 1;
         Role { kind: job.kind, payload, parent, nth: *nth - 1 }
@@ -95,13 +95,14 @@ impl Script {
         generated: &Generated,
         waiting: &[u32],
     ) -> (usize, Option<GivesUp>) {
+        let forms = Forms::of(generated);
         for job in &jobs[self.cast.len()..] {
             let parent = match job.parent.checked_sub(1) {
                 None => Some(0),
                 Some(at) => self.cast[at as usize].map(|(number, _)| number),
             };
             let place = parent.and_then(|parent| {
-                let role = self.casting.role(job, parent, generated);
+                let role = self.casting.role(job, parent, generated, &forms);
                 self.places.get(&role).copied()
             });
             self.cast.push(place);

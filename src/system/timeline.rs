@@ -27,7 +27,7 @@ pub(crate) enum What {
     /// A service was called.
     Called { service: Name, operation: Name, request: String, place: Place },
     /// An effect happened.
-    Effect { name: String, id: String },
+    Effect { name: String, id: String, key: Option<String> },
     /// The call ended: with its reply, or with an error.
     Replied { reply: Result<String, String> },
     /// Something else that is worth a line: a transaction begins, or somebody has to wait for another one.

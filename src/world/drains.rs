@@ -217,7 +217,7 @@ impl World {
 
     /// An explored run is ended by the harness; nobody would end an ordinary test.
     fn stuck<T>(&self) -> Poll<T> {
-        if self.shared.state().mode != Mode::Plain {
+        if self.shared.state().search.mode() != Mode::Plain {
             return Poll::Pending;
         }
         self.panic_stuck()
@@ -228,7 +228,7 @@ impl World {
         if let Some(panic) = executor.broken_boot.take() {
             std::panic::resume_unwind(panic);
         }
-        let stuck = self.shared.state().stuck.clone();
+        let stuck = self.shared.state().search.stuck().cloned();
         let stuck = stuck.expect("a world that goes no further says why");
         let stuck = executor.give_up(stuck);
         drop(executor);

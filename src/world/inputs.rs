@@ -66,7 +66,7 @@ impl World {
         let question = Name::from(input::word(&question));
         let drawn = {
             let mut state = self.shared.state();
-            let at = state.chooser.record().len();
+            let at = state.search.choices().len();
             let drawn = state.inputs.draw(question, answers.clone(), at);
             if let Ok(taken) = drawn {
                 state.note(|| What::Remarked { text: format!("input `{question}` is `{}`", answers[taken]) });

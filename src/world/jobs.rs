@@ -127,20 +127,6 @@ impl World {
         id
     }
 
-    /// The jobs of one kind that wait or run, in the order in which they came.
-    pub fn jobs<J: 'static>(&self) -> Vec<JobView> {
-        let kind = kind_of::<J>();
-        let state = self.shared.state();
-        let here = |state: JobState| state.is_waiting() || state == JobState::Running;
-        state
-            .queue
-            .jobs()
-            .iter()
-            .filter(|job| job.kind == kind && here(job.state))
-            .map(JobView::from)
-            .collect()
-    }
-
     /// Every job that ever came into this world, in the order in which they came, wherever it is now.
     pub fn all_jobs(&self) -> Vec<JobView> {
         self.shared.state().queue.jobs().iter().map(JobView::from).collect()

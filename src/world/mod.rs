@@ -10,13 +10,17 @@ mod outside;
 mod queue;
 mod shutdown;
 mod stats;
+mod terms;
 
 pub use drains::{Drain, Settle, SettleUntil};
 pub use locks::LockView;
 pub use queue::QueueView;
 pub use stats::Stats;
+pub use terms::{Allowed, Hosted, Jobs};
+pub(crate) use terms::{JobTerm, Terms, names};
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,19 +76,81 @@ pub enum Guarantee {
     AtMostOnce,
     /// However often.
     Unchecked,
+    /// So often, if it happens at all when nothing goes wrong: see [`Guarantee::between`].
+    Between {
+        /// At least so often.
+        least: u32,
+        /// At most so often.
+        most: u32,
+    },
 }
 
-/// What the test has said about the comparison of outcomes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Terms {
-    /// `service` or `service.operation`, and its guarantee.
-    pub(crate) allowed: Vec<(String, Guarantee)>,
-    /// Parts of observed states that are not compared: the name of the state, a path.
-    pub(crate) ignored: Vec<(Name, crate::system::json_path::JsonPath)>,
-    /// Kinds of jobs that may give up when they have done a part of what they do.
-    pub(crate) half_way: Vec<&'static str>,
-    /// Whether what is asking for trouble is a violation.
-    pub(crate) warnings_denied: bool,
+impl Guarantee {
+    /// Each job that does it does it at least `least` times and at most `most` times: a hook that is posted up to five
+    /// times until it answers.
+    ///
+    /// ```
+    /// use retryproof::service::email::Email;
+    /// use retryproof::{Explore, Guarantee, World};
+    ///
+    /// let explore = |guarantee: Guarantee| {
+    ///     Explore::new().deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
+    ///         world.allow("email.send", guarantee);
+    ///         world.process("worker", |p| {
+    ///             let email = p.email();
+    ///             p.handle(async move |to: String| {
+    ///                 for _ in 0..5 {
+    ///                     if email.send(Email::new(to.clone(), "hook")).await.is_ok() {
+    ///                         return Ok(());
+    ///                     }
+    ///                 }
+    ///                 Err("no answer")
+    ///             });
+    ///         });
+    ///         world.enqueue("ada@example.com".to_owned());
+    ///         world.settle().await;
+    ///     })
+    /// };
+    /// assert!(!explore(Guarantee::ExactlyOnce).is_retryproof());
+    /// assert!(explore(Guarantee::between(1, 5)).is_retryproof());
+    /// ```
+    ///
+    /// # Panics
+    /// If `least` is more than `most`, or `most` is 0.
+    #[track_caller]
+    pub const fn between(least: u32, most: u32) -> Self {
+        assert!(
+            least <= most && most > 0,
+            "`Guarantee::between(least, most)`: the first number is the smaller one, and the second is at least 1"
+        );
+        Guarantee::Between { least, most }
+    }
+
+    /// Whether it may happen less often than when nothing goes wrong, down to never.
+    pub(crate) fn may_lack(self) -> bool {
+        matches!(self, Guarantee::AtMostOnce | Guarantee::Unchecked | Guarantee::Between { least: 0, .. })
+    }
+}
+
+impl Terms {
+    /// What is checked beside outcomes, as the test says it.
+    pub(crate) fn checked(&self) -> BTreeSet<String> {
+        self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
+    }
+
+    /// What the test lets pass, as it says it.
+    pub(crate) fn excused(&self) -> BTreeSet<String> {
+        let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
+        let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
+        let ignored =
+            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
+        let of = |what: &str, on: &str, path: &dyn fmt::Display| format!("{what}({on:?}, \"{path}\")");
+        let effects = self.ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
+        let payloads = self.ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
+        let items = self.items.iter().map(|(name, path)| of("as_items", name, path));
+        let jobs = self.jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
+        allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs).collect()
+    }
 }
 
 /// A small world: a queue, worker processes, the services they call. One is made for each run.
@@ -111,10 +177,12 @@ pub(crate) struct Terms {
 /// ```
 pub struct World {
     shared: Arc<Shared>,
-    executor: RefCell<Executor>,
+    executor: Rc<RefCell<Executor>>,
     observed: Rc<RefCell<Vec<Observed>>>,
-    terms: RefCell<Terms>,
-    enqueue_layers: RefCell<EnqueueLayers>,
+    terms: Rc<RefCell<Terms>>,
+    enqueue_layers: Rc<RefCell<EnqueueLayers>>,
+    /// Whether it is a view of another world, which ends when that one does.
+    is_view: bool,
 }
 
 impl fmt::Debug for World {
@@ -129,10 +197,23 @@ impl World {
         let observed = executor.observed.clone();
         Self {
             shared,
-            executor: RefCell::new(executor),
+            executor: Rc::new(RefCell::new(executor)),
             observed,
-            terms: RefCell::default(),
-            enqueue_layers: RefCell::default(),
+            terms: Rc::default(),
+            enqueue_layers: Rc::default(),
+            is_view: false,
+        }
+    }
+
+    /// The same world, for what looks at it while it runs. The executor lets go of all views when the run ends.
+    fn view(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            executor: self.executor.clone(),
+            observed: self.observed.clone(),
+            terms: self.terms.clone(),
+            enqueue_layers: self.enqueue_layers.clone(),
+            is_view: true,
         }
     }
 
@@ -145,8 +226,10 @@ impl World {
     /// # Panics
     /// When there is a process of that name already.
     #[track_caller]
-    pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) {
-        self.executor.borrow_mut().add(name.into(), Box::new(boot));
+    pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) -> Hosted<'_> {
+        let name = name.into();
+        self.executor.borrow_mut().add(name, Box::new(boot));
+        self.hosted(name)
     }
 
     /// Holds state that outlives every crash, in place of a database. It is compared when the run ends.
@@ -205,7 +288,9 @@ impl World {
 
     /// Leaves a part of a durable or observed state out of the comparison: times, versions, random ids.
     ///
-    /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`.
+    /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`. A name may end with
+    /// `*`: `$.tx:*` is every row whose key begins with `tx:`. For effects there is
+    /// [`ignore_effect`](World::ignore_effect), for payloads [`Jobs::ignore`].
     ///
     /// ```
     /// retryproof::check(async |world: &retryproof::World| {
@@ -222,24 +307,12 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// When the path does not parse.
+    /// When the path does not parse. If no fault-free run has a state of that name, the verdict is
+    /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore(&self, name: impl Into<Name>, path: &str) {
         let path = path.parse().unwrap_or_else(|error| panic!("{error}"));
         self.terms.borrow_mut().ignored.push((name.into(), path));
-    }
-
-    /// States a guarantee for an effect, `service.operation` or all those of a `service`. Exactly once unless told.
-    pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) {
-        self.terms.borrow_mut().allowed.push((effect.into(), guarantee));
-    }
-
-    /// Lets a job of this kind give up half-way: when it ends dead or discarded, some of what it does may have happened and
-    /// some not. By default it must be all or nothing.
-    ///
-    /// Only the effects and the state of that job are excused, and only if it gives up.
-    pub fn may_stop_half_way<J: 'static>(&self) {
-        self.terms.borrow_mut().half_way.push(crate::system::job::kind_of::<J>());
     }
 
     /// Makes a violation of what is a warning otherwise ([`Report::warnings`](crate::Report::warnings)): a call to the
@@ -247,35 +320,6 @@ impl World {
     /// its process.
     pub fn deny_warnings(&self) {
         self.terms.borrow_mut().warnings_denied = true;
-    }
-
-    /// Has `check` called after every step of every job. A panic in it is a violation.
-    ///
-    /// ```
-    /// use retryproof::{Explore, Oracle, World};
-    ///
-    /// let report = Explore::new().run(async |world: &World| {
-    ///     let (from, to) = (world.durable("from", 100_u32), world.durable("to", 0_u32));
-    ///     world.always({
-    ///         let (from, to) = (from.clone(), to.clone());
-    ///         move || assert_eq!(from.get() + to.get(), 100, "money is neither made nor lost")
-    ///     });
-    ///     world.process("worker", move |p| {
-    ///         let (from, to, clock) = (from.clone(), to.clone(), p.clock());
-    ///         p.handle(async move |cents: u32| {
-    ///             from.update(|from| *from -= cents);
-    ///             clock.yield_now().await;
-    ///             to.update(|to| *to += cents);
-    ///         });
-    ///     });
-    ///     world.enqueue(30_u32);
-    ///     world.settle().await;
-    /// });
-    /// assert_eq!(report.violations()[0].oracle, Oracle::Body);
-    /// assert!(report.violations()[0].summary.contains("money is neither made nor lost"));
-    /// ```
-    pub fn always(&self, check: impl Fn() + 'static) {
-        self.executor.borrow_mut().always.push(Box::new(check));
     }
 
     /// The effects so far, givens included.

@@ -60,14 +60,15 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if self.is_view {
+            return;
+        }
         // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
-        self.shared.state().faults_suspended = true;
-        self.enqueue_layers.get_mut().let_go();
+        self.shared.state().search.suspend_faults(true);
+        self.enqueue_layers.borrow_mut().let_go();
         if let Ok(mut executor) = self.executor.try_borrow_mut() {
             executor.shut_down();
         }
-        if let Some(wire) = self.shared.wire() {
-            wire.end();
-        }
+        self.shared.externals.end();
     }
 }

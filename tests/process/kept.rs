@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use expect_test::expect;
+
+use crate::support::has_line;
 use crate::{Folder, play, scene};
 
 const TEST: &str = "scenes::charges";
@@ -33,7 +36,8 @@ fn what_fails_is_kept_and_tried_first_and_goes_when_it_passes() {
     // Still there: nothing else is run, and the file stays as it is.
     let again = play(&mut charges(&folder, "")).red();
     let words = format!(
-        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of them violate",
+        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of {} runs failed",
+        tried + 1,
         tried + 1
     );
     assert!(again.contains(&words), "{again}");
@@ -64,8 +68,13 @@ fn a_run_that_gets_stuck_is_kept_too() {
         |version: &str| play(scene("gets_stuck").env("RETRYPROOF_KEEP", folder.text()).env("SCENE", version));
     assert!(stuck("").red().contains("scenes::gets_stuck gets stuck"));
     let again = stuck("").red();
-    assert!(again.contains("2 runs: the reference run, and 1 scenario kept from former runs"), "{again}");
-    assert!(again.contains("scenes::gets_stuck gets stuck"), "{again}");
+    has_line(
+        &again,
+        expect![
+            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+        ],
+    );
+    has_line(&again, expect![[r#"scenes::gets_stuck gets stuck"#]]);
     stuck("mended").green();
     assert!(!folder.join("retryproof-process/scenes.gets_stuck.txt").exists());
 }
@@ -87,7 +96,7 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     let text = play(scene.env("RETRYPROOF_KEEP", folder.text())).red();
     // Not one of them: all is explored, and what is kept is what fails now.
     assert!(!text.contains("kept from former runs"), "{text}");
-    assert!(text.contains("8 runs, all scenarios of up to 1 deviation"), "{text}");
+    has_line(&text, expect!["8 runs, all scenarios of up to 1 deviation; 5 of 8 runs failed"]);
     let kept = folder.read(file);
     assert!(!kept.contains("reply-lost") && !kept.contains("job#1.2"), "{kept}");
 }
@@ -128,7 +137,12 @@ fn regressions_stay_where_a_test_asks_for_them() {
     assert_eq!(package.read(file), kept, "they stay");
     // It is back: they are tried first, in CI too. Nothing is added twice.
     let again = run("", true).red();
-    assert!(again.contains("scenarios kept from former runs"), "{again}");
+    has_line(
+        &again,
+        expect![
+            "5 runs: the reference run, and 4 scenarios kept from former runs; 4 of 5 runs failed; the others"
+        ],
+    );
     run("", false).red();
     assert_eq!(package.read(file), kept);
     // Whatever the bounds are, and said where they no longer fit.
@@ -139,9 +153,11 @@ fn regressions_stay_where_a_test_asks_for_them() {
     );
     assert!(run("", false).red().contains("1 scenario kept from former runs"));
     let text = run("keyed", false).green();
-    assert!(
-        text.contains("`scenes::charges_for_ever job#1.1/inventory.take:call=reply-lost` no longer fits"),
-        "{text}"
+    has_line(
+        text.replace(package.text(), "PACKAGE").replace(keep.text(), "KEEP"),
+        expect![
+            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: `scenes::charges_for_ever job#1.1/inventory.take:call=reply-lost` no longer fits the code (`job#1.1/inventory.take:call=reply-lost` was never met; the run met 8 choices, the last being `job#1.1:ack`); delete its line"
+        ],
     );
 }
 
@@ -161,8 +177,18 @@ fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
     // A broken line is passed over, the others are not.
     folder.write(FILE, &format!("{HEADER}scenes::charges broken\n{FIRST}\n"));
     let text = play(&mut charges(&folder, "")).red();
-    assert!(text.contains("`broken` (word 2 of the scenario) is not `choice=option`"), "{text}");
-    assert!(text.contains("1 scenario kept from former runs"), "{text}");
+    has_line(
+        text.replace(folder.text(), "FOLDER"),
+        expect![
+            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is passed over"
+        ],
+    );
+    has_line(
+        &text,
+        expect![
+            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+        ],
+    );
     // No text at all.
     std::fs::write(folder.join(FILE), [0xff, 0xfe, 0xff]).unwrap();
     assert!(play(&mut charges(&folder, "keyed")).green().contains("it cannot be read: "));
@@ -175,7 +201,12 @@ fn regressions_of_another_version_are_left_as_they_are() {
     let theirs = "# retryproof scenarios, format 9\nwho knows\n";
     package.write(file, theirs);
     let text = play(scene("charges_for_ever").env("CARGO_MANIFEST_DIR", package.text())).red();
-    assert!(text.contains("its first line is not"), "{text}");
+    has_line(
+        text.replace(package.text(), "PACKAGE"),
+        expect![
+            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: its first line is not `# retryproof scenarios, format 1`, so it is no list of scenarios of this version, and not used; delete it: what still fails is found again"
+        ],
+    );
     assert_eq!(package.read(file), theirs);
 }
 
@@ -242,7 +273,7 @@ fn a_replay_neither_tries_nor_keeps() {
     play(&mut charges(&folder, "")).red();
     let kept = folder.read(FILE);
     let text = play(charges(&folder, "").env("RETRYPROOF_REPLAY", FIRST)).red();
-    assert!(text.contains("2 runs: the reference run and the scenario that was asked for"), "{text}");
+    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
     play(charges(&folder, "keyed").env("RETRYPROOF_REPLAY", FIRST)).green();
     assert_eq!(folder.read(FILE), kept);
 }

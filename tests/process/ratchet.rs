@@ -1,5 +1,8 @@
 //! What was wrong when it was recorded is no reason to fail; what is new is.
 
+use expect_test::expect;
+
+use crate::support::has_line;
 use crate::{Folder, Played, play, scene};
 
 const FILE: &str = "tests/retryproof-baseline.json";
@@ -22,45 +25,53 @@ fn record(package: &Folder, version: &str) -> Played {
 fn what_was_recorded_passes_and_what_is_new_fails() {
     let package = Folder::new();
     let text = compare(&package, "").red();
-    assert!(text.contains("tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"), "{text}");
+    has_line(
+        &text,
+        expect![[
+            r#"tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"#
+        ]],
+    );
     assert!(!package.join(FILE).exists(), "only who is told to records");
     let text = record(&package, "").green();
-    assert!(
-        text.contains(
-            "retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 3 violations"
-        ),
-        "{text}"
+    has_line(
+        &text,
+        expect![[
+            r#"retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 1 violation"#
+        ]],
     );
     let recorded = package.read(FILE);
     let json: serde_json::Value = serde_json::from_str(&recorded).unwrap();
     let entry = &json["tests"]["process scenes::ratcheted"];
-    assert_eq!(json["format"], 1);
+    assert_eq!(json["format"], 2);
     assert_eq!(entry["violations"][0]["what"], "repeated payments.charge");
-    assert_eq!(entry["violations"][0]["by"], serde_json::json!(["fault"]));
+    assert_eq!(entry["violations"][0]["after"], serde_json::json!(["fault after u32/payments.charge"]));
     assert_eq!(entry["coverage"]["bounds"]["deviations"], 1);
-    let points = entry["coverage"]["points"].as_array().unwrap();
-    assert!(points.contains(&"u32/payments.charge:call".into()), "{points:?}");
+    let point = &entry["coverage"]["points"]["u32/payments.charge:call"];
+    assert!(point.as_array().unwrap().contains(&"reply-lost".into()), "{point:?}");
 
     // As it was: it passes, whatever had been kept before.
     let text = compare(&package, "").green();
     assert!(!text.contains("retryproof:"), "{text}");
     // A new one: it fails, and says which is new.
     let text = compare(&package, "mails").red();
-    let new =
-        "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once\n";
-    assert_eq!(text.matches(new).count(), 3, "by a fault, a crash, a delivery: {text}");
+    let new = "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once, by a ";
+    for by in
+        ["fault after u32/email.send\n", "crash after u32/email.send\n", "delivery after u32/email.send\n"]
+    {
+        assert!(text.contains(&format!("{new}{by}")), "{by}: {text}");
+    }
     assert!(!text.contains("recorded: payments.charge"), "{text}");
     // The report leads with it, and not with what is known: its place, its course, its advice.
-    assert!(text.contains("\nerror[RP0002]: email.send happened twice, expected once\n"), "{text}");
-    assert!(text.contains("/email.send:call=reply-lost' cargo test"), "{text}");
+    has_line(&text, expect![[r#"error[RP0002]: email.send happened twice, expected once"#]]);
+    has_line(&text, expect![[r#"/email.send:call=reply-lost' cargo test"#]]);
     let also = text.split("\nalso\n").nth(1).unwrap();
-    assert!(also.contains("payments.charge happened twice, expected once"), "the known ones stay: {text}");
+    has_line(&also, expect![[r#"payments.charge happened twice, expected once"#]]);
     // What is new is kept, and tried first; what is known is not.
     let kept = package.read("keep/retryproof-process/scenes.ratcheted.txt");
-    assert_eq!(kept.lines().count(), 1 + 3, "{kept}");
+    assert!(kept.lines().count() > 3, "{kept}");
     assert!(!kept.contains("/payments.charge:call") && !kept.contains("/payments.charge:happened"), "{kept}");
     let text = compare(&package, "mails").red();
-    assert!(text.contains("3 scenarios kept from former runs") && text.contains(new), "{text}");
+    assert!(text.contains(" scenarios kept from former runs") && text.contains(new), "{text}");
     // Known by then: what is kept is no reason to fail, either.
     record(&package, "mails").green();
     compare(&package, "mails").green();
@@ -71,11 +82,11 @@ fn what_is_gone_is_told_until_it_is_recorded() {
     let package = Folder::new();
     record(&package, "").green();
     let text = compare(&package, "keyed").green();
-    let gone = "gone since tests/retryproof-baseline.json was recorded: payments.charge happened twice, expected once; \
-        RETRYPROOF_BASELINE=record keeps it from coming back";
-    assert_eq!(text.matches(gone).count(), 3, "{text}");
+    let gone = "gone since tests/retryproof-baseline.json was recorded: payments.charge happened twice, expected once, by a \
+        fault after u32/payments.charge; RETRYPROOF_BASELINE=record keeps it from coming back";
+    assert_eq!(text.matches(gone).count(), 1, "{text}");
     let text = record(&package, "keyed").green();
-    assert!(text.contains("recorded, with 0 violations"), "{text}");
+    has_line(&text, expect![[r#"recorded, with 0 violations"#]]);
     assert!(!compare(&package, "keyed").green().contains("retryproof:"));
     // It is back, and the ratchet holds.
     assert!(
@@ -100,11 +111,11 @@ fn less_coverage_fails_and_more_does_not() {
     let name = "ratcheted_to_nothing";
     run(&package, name, "keyed", &[("RETRYPROOF_BASELINE", "record")]).green();
     let recorded = package.read(FILE);
-    assert!(recorded.contains("\"process scenes::ratcheted\""), "the others are left: {recorded}");
+    has_line(&recorded, expect![[r#""process scenes::ratcheted""#]]);
     run(&package, name, "keyed", &[]).green();
     package.write(FILE, &recorded.replace("\"deviations\": 0", "\"deviations\": 2"));
     let text = run(&package, name, "keyed", &[]).red();
-    assert!(text.contains("recorded: deviations = 2 is now 0\n"), "{text}");
+    has_line(&text, expect![[r#"recorded: deviations = 2 is now 0"#]]);
 }
 
 #[test]
@@ -112,7 +123,7 @@ fn nothing_is_recorded_in_ci() {
     let package = Folder::new();
     let in_ci = [("RETRYPROOF_BASELINE", "record"), ("CI", "true")];
     let text = run(&package, "ratcheted", "", &in_ci).red();
-    assert!(text.contains("not recorded: CI is set"), "{text}");
+    has_line(&text, expect![[r#"not recorded: CI is set"#]]);
     assert!(!package.join(FILE).exists());
     // Whoever passes, passes.
     run(&package, "ratcheted", "keyed", &in_ci).green();
@@ -128,12 +139,12 @@ fn a_corrupt_baseline_is_told_and_the_test_judged_by_itself() {
     let package = Folder::new();
     for (text, error) in [
         (
-            "{ \"format\": 1, \"tests\": {",
+            "{ \"format\": 2, \"tests\": {",
             "it is no baseline: EOF while parsing an object at line 1 column 25",
         ),
         ("[]", "it is no baseline: invalid length 0, expected struct Baseline with 2 elements"),
-        ("{ \"format\": 1, \"tests\": { \"t\": 3 } }", "it is no baseline: invalid type: integer `3`"),
-        ("{ \"format\": 2, \"all\": [] }", "its format is 2, and this version knows 1"),
+        ("{ \"format\": 2, \"tests\": { \"t\": 3 } }", "it is no baseline: invalid type: integer `3`"),
+        ("{ \"format\": 3, \"all\": [] }", "its format is 3, and this version of retryproof knows 2"),
         ("", "it is no baseline: EOF while parsing a value"),
     ] {
         package.write(FILE, text);
@@ -154,20 +165,20 @@ fn where_it_cannot_be_written_it_is_told() {
     let package = Folder::new();
     package.write("tests", "a file where a folder should be");
     let text = record(&package, "").red();
-    assert!(text.contains("it cannot be "), "{text}");
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"it cannot be"#]]);
     record(&package, "keyed").green();
     // Somebody died while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
-    assert!(text.contains("if nobody is recording, delete it"), "{text}");
+    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"if nobody is recording, delete it"#]]);
 }
 
 #[test]
 fn a_variable_that_says_something_else_is_told() {
     let package = Folder::new();
     let text = run(&package, "ratcheted", "keyed", &[("RETRYPROOF_BASELINE", "yes")]).green();
-    assert!(text.contains("RETRYPROOF_BASELINE=yes: it is `record` or not set"), "{text}");
+    has_line(&text, expect![[r#"RETRYPROOF_BASELINE=yes: it is `record` or not set"#]]);
     assert!(!package.join(FILE).exists());
 }
 
@@ -186,4 +197,104 @@ fn several_processes_record_at_once() {
     assert_eq!(json["tests"].as_object().unwrap().len(), 2);
     let beside = std::fs::read_dir(package.join("tests")).unwrap().count();
     assert_eq!(beside, 1, "nothing is left beside it");
+}
+
+fn recording<'v>() -> [(&'v str, &'v str); 1] {
+    [("RETRYPROOF_BASELINE", "record")]
+}
+
+/// What a red test with this scene says that is new.
+fn news(package: &Folder, scene: &str, version: &str) -> Vec<String> {
+    let text = run(package, scene, version, &[]).red();
+    let new = "new since tests/retryproof-baseline.json was recorded: ";
+    text.lines().filter_map(|line| line.strip_prefix(new)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_known_fault_hides_no_deadlock() {
+    let package = Folder::new();
+    run(&package, "mails_twice", "", &recording()).green();
+    run(&package, "mails_twice", "", &[]).green();
+    let new = news(&package, "mails_twice", "waits");
+    assert!(!new.is_empty() && new.iter().all(|line| line.starts_with("stuck: ")), "{new:#?}");
+}
+
+#[test]
+fn an_assertion_that_is_known_to_fail_hides_no_effect() {
+    let package = Folder::new();
+    run(&package, "asserts", "", &recording()).green();
+    run(&package, "asserts", "", &[]).green();
+    let new = news(&package, "asserts", "unkeyed");
+    assert!(!new.is_empty(), "the charge is repeated");
+    assert!(new.iter().all(|line| line.starts_with("payments.charge happened twice")), "{new:#?}");
+}
+
+#[test]
+fn an_assertion_that_is_known_to_fail_hides_no_other_one() {
+    let package = Folder::new();
+    run(&package, "asserts", "", &recording()).green();
+    run(&package, "asserts", "mended", &[]).green();
+    let new = news(&package, "asserts", "other");
+    assert!(!new.is_empty() && new.iter().all(|line| line.contains("the test body panicked")), "{new:#?}");
+}
+
+#[test]
+fn a_residual_at_one_call_hides_no_fault_at_another() {
+    let package = Folder::new();
+    run(&package, "claims", "", &recording()).green();
+    run(&package, "claims", "", &[]).green();
+    let new = news(&package, "claims", "keeps");
+    assert_eq!(new, ["payments.charge never happened, expected once, by a fault at u32/payments.charge"]);
+    // The report leads with what is new: the charge, and not the claim.
+    let text = run(&package, "claims", "keeps", &[]).red();
+    assert!(text.contains("/payments.charge:call="), "{text}");
+    // The other way round: what was known is gone, and is no reason to fail.
+    let package = Folder::new();
+    run(&package, "claims", "keeps", &recording()).green();
+    let text = run(&package, "claims", "", &[]).green();
+    has_line(&text, expect![[r#"gone since tests/retryproof-baseline.json was recorded"#]]);
+}
+
+#[test]
+fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
+    let package = Folder::new();
+    run(&package, "asks_for_much", "", &recording()).green();
+    run(&package, "asks_for_much", "", &[]).green();
+    for (version, less) in [
+        ("punctual", "`u32/sleep:timer` is no longer met"),
+        ("undeployed", "=stop` is no longer explored"),
+        ("available", "`u32/payments.charge:call=outage` is no longer explored"),
+        ("unwarned", "`deny_warnings` is no longer asked for"),
+        ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
+        ("blind", "`ignore(\"paid\", \"$\")` is new"),
+    ] {
+        for shard in ["", "1/2", "2/2"] {
+            let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();
+            let line = text.lines().find(|line| line.contains(less));
+            let begins = "covered less than tests/retryproof-baseline.json has recorded: ";
+            assert!(line.is_some_and(|line| line.starts_with(begins)), "{version}, shard {shard}: {text}");
+        }
+    }
+    for shard in ["1/2", "2/2"] {
+        run(&package, "asks_for_much", "", &[("RETRYPROOF_SHARD", shard)]).green();
+    }
+}
+
+#[test]
+fn what_only_runs_with_failures_meet_is_covered_too() {
+    let package = Folder::new();
+    run(&package, "compensates", "compensates", &recording()).green();
+    let text = run(&package, "compensates", "", &[]).red();
+    has_line(&text, expect![[r#"`u32/email.send:call` is no longer met after a failure"#]]);
+    run(&package, "compensates", "compensates", &[]).green();
+}
+
+#[test]
+fn a_baseline_of_the_old_format_says_what_to_do() {
+    let package = Folder::new();
+    package.write(FILE, "{ \"format\": 1, \"tests\": {} }");
+    let text = compare(&package, "").red();
+    let what = "its format is 1, and this version of retryproof knows 2; delete the file and record it again with \
+        `RETRYPROOF_BASELINE=record cargo test`";
+    assert!(text.contains(what), "{text}");
 }

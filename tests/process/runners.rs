@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use expect_test::expect;
+
+use crate::support::has_line;
 use crate::{Folder, play, report_in, surround};
 
 const SCENES: [&str; 4] = ["charges", "charges_by_check", "gets_stuck", "panics_often"];
@@ -36,7 +39,7 @@ fn outcome(runner: impl Fn() -> Command) -> [Outcome; 2] {
         };
         let reports: Vec<_> = SCENES.iter().filter_map(report).collect();
         assert_eq!(reports.len(), 3, "one of them gets stuck: {text}");
-        assert!(text.contains("scenes::gets_stuck gets stuck"), "{text}");
+        has_line(&text, expect![[r#"scenes::gets_stuck gets stuck"#]]);
         assert!(!text.contains(" of at least "), "no line tells how far it is: {text}");
         // `cargo test` says which package it is by a variable, and so does nextest.
         let file = |scene| folder.read(&format!("retryproof-process/scenes.{scene}.txt"));

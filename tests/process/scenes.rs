@@ -98,3 +98,127 @@ async fn panics_often(world: &World) {
     world.enqueue(6_u32);
     world.settle().await;
 }
+
+/// Mails without a key. In the version `waits` it waits for ever where a mail was not sent.
+#[retryproof::test(deviations = 1, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn mails_twice(world: &World) {
+    world.process("worker", |p| {
+        let email = p.email();
+        p.handle(async move |_: u32| {
+            let sent = email.send(Email::new("ada@example.com", "receipt")).await;
+            if sent.is_err() && version() == "waits" {
+                std::future::pending::<()>().await;
+            }
+            sent
+        });
+    });
+    world.enqueue(6_u32);
+    world.settle().await;
+}
+
+/// Its own assertion fails wherever the mail is repeated. In the version `unkeyed` the charge is repeated, too; in the
+/// version `mended` that assertion holds, and in `other` it does and another one does not.
+#[retryproof::test(deviations = 1, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn asserts(world: &World) {
+    let version = version();
+    world.allow("email.send", retryproof::Guarantee::AtLeastOnce);
+    world.process("worker", |p| {
+        let (payments, email) = (p.payments(), p.email());
+        p.handle(async move |order: u32| {
+            let charge = Charge::of_order(order, 500);
+            let is_keyed = self::version() != "unkeyed";
+            payments.charge(if is_keyed { charge.key(format!("order-{order}")) } else { charge }).await?;
+            email.send(Email::new("ada@example.com", "receipt")).await
+        });
+    });
+    world.enqueue(6_u32);
+    world.settle().await;
+    let mails = world.effects().of("email.send").count();
+    if version != "mended" && version != "other" {
+        assert!(mails < 2, "{mails} mails");
+    }
+    if version == "other" {
+        assert!(mails % 2 == 1, "{mails} mails");
+    }
+}
+
+/// A claim is given up where the charge fails; in the version `keeps` it is kept. Where the reply to the claim is lost it
+/// is kept in both.
+#[retryproof::test(deviations = 1, crashes = 0, deliveries = 0, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn claims(world: &World) {
+    world.process("worker", |p| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |order: u32| {
+            if store.set_if_absent("claim", &true, None).await? {
+                let charged = payments.charge(Charge::of_order(order, 500).key("k")).await;
+                if charged.is_err() && version() != "keeps" {
+                    store.delete("claim").await?;
+                }
+                charged?;
+            }
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    });
+    world.enqueue(6_u32);
+    world.settle().await;
+}
+
+/// Asks for all that can be asked for, and lets nothing pass; but for what the version names.
+#[test]
+#[ignore = "run by the tests beside it"]
+fn asks_for_much() {
+    let has = |what: &str| version().split(' ').any(|named| named == what);
+    let explore = retryproof::Explore::new().name("scenes::asks_for_much").deviations(1).ratchet();
+    let explore = if has("punctual") { explore } else { explore.delays(1) };
+    explore.check(async |world: &World| {
+        if !has("undeployed") {
+            world.deploys();
+        }
+        if !has("available") {
+            world.payments().outages(std::time::Duration::from_secs(60));
+        }
+        if !has("unwarned") {
+            world.deny_warnings();
+        }
+        if has("lenient") {
+            world.allow("payments.charge", retryproof::Guarantee::AtLeastOnce);
+        }
+        let paid = world.durable("paid", 0_u32);
+        if has("blind") {
+            world.ignore("paid", "$");
+        }
+        world.process("worker", move |p| {
+            let (payments, clock, paid) = (p.payments(), p.clock(), paid.clone());
+            p.handle(async move |order: u32| {
+                clock.sleep(std::time::Duration::from_secs(1)).await;
+                payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                paid.set(1);
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+}
+
+/// In the version `compensates` a failed charge is noted, which only runs with a failure meet.
+#[retryproof::test(deviations = 1, crashes = 0, deliveries = 0, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn compensates(world: &World) {
+    world.allow("email.send", retryproof::Guarantee::Unchecked);
+    world.process("worker", |p| {
+        let (payments, email) = (p.payments(), p.email());
+        p.handle(async move |order: u32| {
+            let charged = payments.charge(Charge::of_order(order, 500).key("k")).await;
+            if charged.is_err() && version() == "compensates" {
+                email.send(Email::new("ada@example.com", "sorry")).await?;
+            }
+            charged.map(drop)
+        });
+    });
+    world.enqueue(6_u32);
+    world.settle().await;
+}

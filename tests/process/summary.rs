@@ -15,7 +15,7 @@ fn what_came_of_each_test_is_appended() {
         - ❌ `scenes::charges` is **not retry-proof** (13 runs, all scenarios of up to 1 deviation; ";
     assert!(text.starts_with(begins), "{text}");
     for part in [
-        "  - payments.charge happened twice, expected once: attempt 1: payments.charge happens, but its reply is lost: the job sees an error (`tests/process/scenes.rs:",
+        "  - payments.charge happened twice, expected once: attempt 1: payments.charge happens, but its reply is lost (`tests/process/scenes.rs:",
         "    `RETRYPROOF_REPLAY='scenes::charges job#1.1/payments.charge:call=reply-lost'`\n",
         "\n  <details><summary>report</summary>\n\n  ```text\n  scenes::charges is NOT retry-proof\n",
         "\n  ```\n\n  </details>\n",

@@ -1,10 +1,14 @@
 //! Helpers of all test binaries of the workspace: `mod support;`, or by `#[path]` from another member.
 #![allow(dead_code, reason = "no binary uses all of them")]
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::process::Command;
 use std::time::Duration;
 
-use retryproof::{Durable, Explore, Process, Report, Verdict, World};
+use expect_test::Expect;
+use retryproof::{Durable, Explore, Process, Report, Verdict, Violation, World};
 
 pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
@@ -38,9 +42,21 @@ pub(crate) fn assert_green(report: &Report) {
 #[track_caller]
 pub(crate) fn assert_violated(report: &Report, summary: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let mut about = report.violations().iter().filter(|violation| violation.summary == summary);
     let found =
-        report.violations().iter().any(|v| v.summary == summary && v.scenario.to_string() == scenario);
+        about.any(|violation| violation.paths.iter().any(|path| path.scenario.to_string() == scenario));
     assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");
+}
+
+/// Whether a violation comes about in this scenario, in whatever way.
+pub(crate) fn comes_about_in(violation: &Violation, scenario: &str) -> bool {
+    violation.paths.iter().any(|path| path.scenario.to_string() == scenario)
+}
+
+/// The scenarios of all violations, in whatever way they come about.
+pub(crate) fn scenarios(report: &Report) -> Vec<String> {
+    let paths = report.violations().iter().flat_map(|violation| &violation.paths);
+    paths.map(|path| path.scenario.to_string()).collect()
 }
 
 /// The message with which `code` panics.
@@ -75,4 +91,52 @@ pub(crate) fn on_a_terminal(plain: &Command) -> Command {
     let mut script = Command::new("script");
     script.args(["-qec", &format!("'{}'", words.join("' '")), "/dev/null"]);
     script
+}
+
+/// Holds a text to a snapshot that stands in the test. `UPDATE_EXPECT=1 cargo test` writes all of them anew.
+///
+/// Where a file and a line stand in it, the line is left out: it is another one with every edit above.
+#[track_caller]
+pub(crate) fn check(text: impl Display, expected: Expect) {
+    expected.assert_eq(&without_lines(&text.to_string()));
+}
+
+/// Holds one line of a text to a snapshot, which is that whole line. Written anew, it is the line that is most like the one
+/// that was expected: see in the difference that it says the same.
+#[track_caller]
+pub(crate) fn has_line(text: impl Display, expected: Expect) {
+    let text = without_lines(&text.to_string());
+    let wanted = expected.data().trim();
+    let line = text.lines().map(str::trim).max_by_key(|line| (likeness(line, wanted), Reverse(line.len())));
+    if line != Some(wanted) {
+        eprintln!("no such line in:\n{text}");
+    }
+    expected.assert_eq(line.unwrap_or_default());
+}
+
+/// How many words two lines have in common; that one is a part of the other is more than any number of them.
+fn likeness(line: &str, wanted: &str) -> usize {
+    if line == wanted {
+        return usize::MAX;
+    }
+    if !wanted.is_empty() && line.contains(wanted) {
+        return usize::MAX - 1;
+    }
+    let words: BTreeSet<_> = wanted.split_whitespace().collect();
+    line.split_whitespace().collect::<BTreeSet<_>>().intersection(&words).count()
+}
+
+/// `tests/it/lines.rs:12:5` is `tests/it/lines.rs:…`.
+fn without_lines(text: &str) -> String {
+    let mut parts = text.split(".rs:");
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
+        let number = &part[..part.len() - rest.len()];
+        kept.push_str(if number.is_empty() { ".rs:" } else { ".rs:…" });
+        // A colon after the number is of the sentence.
+        kept.push_str(if number.ends_with(':') { ":" } else { "" });
+        kept.push_str(rest);
+    }
+    kept
 }

@@ -6,7 +6,7 @@ use retryproof::{Explore, Oracle, Report, StoreError, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let lost = "the state `store` ended otherwise than expected, at $.count";
+    let lost = "the state `store` differs from the fault-free run, at $.count";
     let reasons = [because(Oracle::Serial, lost, "job#1.1/store.get:next=other", "get::<i64>(")];
     Family::new(
         "resource counter in a database",

@@ -24,7 +24,9 @@ pub(crate) fn family() -> Family {
             good("crashes and lost replies alone", |explore| sending(explore, |_| ()))
                 .with("deliveries(0)", |explore| explore.deliveries(0)),
             good("at least once is enough", |explore| {
-                sending(explore, |world| world.allow("email.send", Guarantee::AtLeastOnce))
+                sending(explore, |world| {
+                    world.allow("email.send", Guarantee::AtLeastOnce);
+                })
             })
             .says("email.send may be repeated: the test allows `AtLeastOnce`"),
         ],

@@ -12,7 +12,7 @@ pub(crate) fn family() -> Family {
     let too_early = [because(Oracle::Guarantee, never, "job#1.1/queue.enqueue:next=other", "queue.enqueue(")];
     let orphan = "job `Confirm` ended dead: it failed 4 times, though something went wrong only …";
     let at_commit = "job#1.1/store.commit:call=unavailable";
-    let no_order = "the state `store` ended otherwise than expected, at $.order:6";
+    let no_order = "the state `store` differs from the fault-free run, at $.order:6";
     let rolled_back = [
         because(Oracle::Accounted, orphan, at_commit, "tx.commit("),
         because(Oracle::Guarantee, never, at_commit, "tx.commit("),

@@ -36,8 +36,6 @@ mod swallowed_crash;
 mod order_lines;
 mod find_or_create;
 mod reserve_then_die;
-#[cfg(feature = "loom")]
-mod class_level_counter;
 mod class_level_unit;
 mod pool_too_small;
 mod call_in_a_transaction;

@@ -5,7 +5,7 @@ use retryproof::{Explore, Oracle, Report, StoreError, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let both = "the state `store` ended otherwise than expected, at $.…";
+    let both = "the state `store` differs from the fault-free run, at $.…";
     let reasons = [because(Oracle::Serial, both, "job#1.1/store.get:next=other", "store.get")];
     Family::new(
         "optimistic lock",

@@ -29,7 +29,7 @@ pub(crate) fn family() -> Family {
         // Whoever has lost its lease saves last.
         because(
             Oracle::Serial,
-            "the state `store` ended otherwise than expected, at $.order:6",
+            "the state `store` differs from the fault-free run, at $.order:6",
             "job#1.1/payments.charge:pause=past-lease job#1.1/store.put:happened=crash",
             "store.put(",
         ),

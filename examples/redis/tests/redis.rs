@@ -108,7 +108,7 @@ fn locking(server: &'static Server, prefix: &'static str, owned: bool) -> Report
             });
             let at_once = inside.clone();
             // Whoever's lock ran out is no more to be counted.
-            world.always(move || {
+            world.invariant("one has the lock", move |_| {
                 let inside: Vec<_> =
                     at_once.get().into_iter().filter(|(job, n)| *job != 1 && *n > 0).collect();
                 assert!(inside.len() < 2, "two have the lock: {inside:?}");

@@ -6,6 +6,7 @@ mod support;
 mod answers;
 mod faults;
 mod hostile;
+mod overtaken;
 mod same;
 
 use retryproof::Report;

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use expect_test::expect;
 use retryproof::sync::Arc;
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use retryproof::{Model, Verdict, thread};
+
+use crate::support::has_line;
 
 /// Two threads of two operations each.
 fn four_operations() {
@@ -26,7 +29,7 @@ fn a_limit_makes_it_incomplete() {
     assert_eq!(all.verdict(), Verdict::RetryProof, "{all}");
     // 6 orders of the accesses, and in each of them either thread may be the last to drop the `Arc`.
     assert_eq!(all.executions(), 14);
-    assert!(all.to_string().contains("14 executions, every order"), "{all}");
+    has_line(&all, expect![[r#"14 executions, every order"#]]);
     let some = Model::new().max_executions(13).run(four_operations);
     assert_eq!((some.verdict(), some.executions()), (Verdict::Incomplete, 13), "{some}");
     assert!(some.summary().unwrap().starts_with("stopped by max_executions = 13, after 13;"), "{some}");
@@ -51,7 +54,7 @@ fn a_bound_of_interruptions_is_said() {
     let bounded = Model::new().max_preemptions(1).run(four_operations);
     assert_eq!(bounded.verdict(), Verdict::RetryProof, "{bounded}");
     assert!(bounded.executions() < 14 && !bounded.exhausted(), "{bounded}");
-    assert!(bounded.to_string().contains("executions of up to 1 interruptions"), "{bounded}");
+    has_line(&bounded, expect![[r#"executions of up to 1 interruptions"#]]);
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn a_loop_that_waits_without_yielding_goes_on_for_ever() {
     let spins = waits(|| {});
     assert_eq!(spins.verdict(), Verdict::Stuck, "{spins}");
     let reason = spins.summary().unwrap();
-    assert!(reason.contains("goes on for ever: more than 200 places"), "{spins}");
+    has_line(&reason, expect![[r#"goes on for ever: more than 200 places"#]]);
     assert_eq!(waits(thread::yield_now).verdict(), Verdict::RetryProof);
 }
 

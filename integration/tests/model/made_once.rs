@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use expect_test::expect;
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use retryproof::sync::{Arc, LazyLock, Mutex, Once, OnceLock};
 use retryproof::thread;
 
+use crate::support::has_line;
 use crate::{assert_fails, assert_holds};
 
 /// Charges, and the keys under which they were made.
@@ -45,7 +47,7 @@ fn two_deliveries(job: fn(&Payments)) {
 fn a_key_that_is_looked_up_and_then_inserted_is_used_twice() {
     let report =
         assert_fails("charged twice", || two_deliveries(|payments| payments.look_then_insert("order-6")));
-    assert!(report.to_string().contains("fetch_add(1, SeqCst) → 1"), "{report}");
+    has_line(&report, expect![[r#"fetch_add(1, SeqCst) → 1"#]]);
 }
 
 #[test]
@@ -91,7 +93,7 @@ fn a_flag_does_not_keep_a_client_from_being_built_twice() {
             }
         });
     });
-    assert!(report.to_string().contains("OnceLock#1.get() → empty"), "{report}");
+    has_line(&report, expect![[r#"OnceLock#1.get() → empty"#]]);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Memory that threads share: each bad one beside its mended twin.
 #![allow(missing_docs, reason = "a test without an interface")]
 
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+mod class_level_counter;
 mod counters;
 mod limits;
 mod made_once;

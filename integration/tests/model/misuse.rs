@@ -1,10 +1,12 @@
 //! What is no model.
 
+use expect_test::expect;
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use retryproof::sync::{Arc, Mutex};
 use retryproof::{Model, ModelError, Verdict, model, thread};
 
 use crate::run;
+use crate::support::has_line;
 
 fn with_another_thread(code: impl FnOnce()) {
     let other = thread::spawn(|| {});
@@ -32,7 +34,7 @@ fn what_was_made_outside_is_not_used_inside() {
     let ModelError::MadeOutside { kind, used } = &error else { panic!("{error}") };
     assert_eq!(*kind, "AtomicU32");
     assert!(used.starts_with("integration/tests/model/misuse.rs:29:"), "{used}");
-    assert!(error.to_string().contains("a static must be a `retryproof::sync::LazyLock`"), "{error}");
+    has_line(&error, expect![[r#"a static must be a `retryproof::sync::LazyLock`"#]]);
 }
 
 #[test]
@@ -98,7 +100,7 @@ fn without_a_second_thread_nothing_is_tested() {
         AtomicU32::new(0).fetch_add(1, SeqCst);
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
-    assert!(report.summary().unwrap().contains("never was a second thread"), "{report}");
+    has_line(&report.summary().unwrap(), expect![[r#"never was a second thread"#]]);
 }
 
 #[test]
@@ -111,8 +113,8 @@ fn an_execution_that_is_not_like_the_others() {
     });
     assert_eq!(report.verdict(), Verdict::Nondeterministic, "{report}");
     let reason = report.summary().unwrap();
-    assert!(reason.contains("the first time thread 0 has AtomicU32#1.store(0, SeqCst) at"), "{report}");
-    assert!(reason.contains("the second time thread 0 has AtomicU32#1.store(1, SeqCst) at"), "{report}");
+    has_line(&reason, expect![[r#"the first time thread 0 has AtomicU32#1.store(0, SeqCst) at"#]]);
+    has_line(&reason, expect![[r#"the second time thread 0 has AtomicU32#1.store(1, SeqCst) at"#]]);
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn a_thread_that_is_not_waited_for_may_go_on_afterwards() {
     // The closure may return first; its thread goes on all the same, and its panic is a failure.
     let report = run(|| drop(thread::spawn(|| panic!("after the end"))));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert!(report.summary().unwrap().contains("thread 1 panicked"), "{report}");
+    has_line(&report.summary().unwrap(), expect![[r#"thread 1 panicked"#]]);
 }
 
 #[test]

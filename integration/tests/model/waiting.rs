@@ -1,9 +1,11 @@
 //! Threads that wait for each other: locks, condition variables, channels, parked threads.
 
+use expect_test::expect;
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use retryproof::sync::{Arc, Condvar, Mutex, mpsc};
 use retryproof::{Verdict, thread};
 
+use crate::support::has_line;
 use crate::{assert_fails, assert_holds, run};
 
 fn two_locks(first: fn(&(Mutex<u32>, Mutex<u32>)), second: fn(&(Mutex<u32>, Mutex<u32>))) {
@@ -37,7 +39,7 @@ fn two_locks_in_two_orders() {
     };
     assert!(text.contains(&waits(0, "24:22", 1, 1, "18:27")), "{text}");
     assert!(text.contains(&waits(1, "19:22", 2, 0, "23:27")), "{text}");
-    assert!(text.contains("thread 1 has held Mutex#1 since here"), "{text}");
+    has_line(&text, expect![[r#"thread 1 has held Mutex#1 since here"#]]);
     assert_eq!(text, run(|| two_locks(stock_then_order, order_then_stock)).to_string());
     assert_holds(|| two_locks(stock_then_order, stock_then_order));
 }
@@ -50,7 +52,7 @@ fn one_lock_twice() {
         let _again = lock.lock().unwrap();
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    assert!(report.to_string().contains("Mutex#1.lock(), which it holds itself"), "{report}");
+    has_line(&report, expect![[r#"Mutex#1.lock(), which it holds itself"#]]);
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn a_notification_before_anybody_waits_is_lost() {
         });
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    assert!(report.to_string().contains("in Condvar#1.wait()"), "{report}");
+    has_line(&report, expect![[r#"in Condvar#1.wait()"#]]);
     assert_holds(|| {
         ready(|(is_ready, changed)| {
             let is_ready = changed.wait_while(is_ready.lock().unwrap(), |is_ready| !*is_ready).unwrap();
@@ -120,11 +122,8 @@ fn a_channel_whose_sender_is_kept_never_ends() {
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let text = report.to_string();
-    assert!(
-        text.contains("thread 0 waits at integration/tests/model/waiting.rs:")
-            && text.contains(": it joins thread 1"),
-        "{text}"
-    );
+    has_line(&text, expect![[r#"thread 0 waits at integration/tests/model/waiting.rs:"#]]);
+    has_line(&text, expect![[r#": it joins thread 1"#]]);
 }
 
 #[test]
@@ -163,7 +162,7 @@ fn parked_threads_are_woken() {
     });
     let report = run(thread::park);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    assert!(report.to_string().contains("thread 0 waits"), "{report}");
+    has_line(&report, expect![[r#"thread 0 waits"#]]);
 }
 
 #[test]
@@ -208,5 +207,5 @@ fn a_failure_while_others_wait_is_told() {
         }
         drop(other);
     });
-    assert!(report.to_string().contains("Mutex#1.try_lock() → held by another"), "{report}");
+    has_line(&report, expect![[r#"Mutex#1.try_lock() → held by another"#]]);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use retryproof::{
@@ -11,6 +12,7 @@ use retryproof::{
 };
 
 use crate::support::assert_green;
+use crate::support::has_line;
 
 /// One call of a task.
 #[derive(Clone, Copy, Debug)]
@@ -260,7 +262,7 @@ fn what_is_left_out_is_told() {
 fn whoever_looks_on_sees_every_order() {
     let looked = |reduce| {
         switches(2).reduce(reduce).run(async |world: &World| {
-            world.always(|| {});
+            world.invariant("nothing", |_| {});
             world.process("worker", |p| {
                 let store = p.store();
                 p.handle(async move |job: u32| store.put(format!("a{job}"), &1).await);
@@ -276,5 +278,5 @@ fn whoever_looks_on_sees_every_order() {
 fn it_is_not_to_be_had_together_with_merging() {
     let report = apart(&switches(1).reduce(true).merge(true));
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    assert!(report.reason().unwrap().contains("choose one"), "{report}");
+    has_line(&report.reason().unwrap(), expect![[r#"choose one"#]]);
 }

@@ -2,7 +2,16 @@
 
 use retryproof::Verdict;
 
+use expect_test::expect;
+
+use crate::support::check;
 use crate::*;
+
+/// The case in a report, without its seed.
+fn case_in(report: &str) -> &str {
+    let (_, from) = report.split_once("\nthe smallest case found\n").expect("a case");
+    from.split("\n  seed ").next().unwrap_or_default().trim()
+}
 
 #[test]
 fn the_smallest_order_in_the_smallest_scenario() {
@@ -24,7 +33,7 @@ fn the_smallest_order_in_the_smallest_scenario() {
         "{report}"
     );
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  Workload(u32 500 in high)\n  seed "), "{text}");
+    check(case_in(&text), expect!["Workload(u32 500 in high)"]);
     assert!(text.contains("\nreplay\n  RETRYPROOF_SEED='property "), "{text}");
     assert!(!text.contains("RETRYPROOF_REPLAY"), "{text}");
 }
@@ -39,7 +48,7 @@ fn a_failure_that_needs_two_crashes_keeps_two() {
         world.settle().await;
     }));
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  Workload(u32 1 in high)\n"), "{text}");
+    check(case_in(&text), expect!["Workload(u32 1 in high)"]);
     assert_eq!(report.violations()[0].scenario.deviations().len(), 2, "{text}");
     assert!(report.violations()[0].scenario.deviations().iter().all(|d| d.ends_with("=crash")), "{text}");
 }
@@ -67,7 +76,8 @@ fn schedules_are_drawn_and_shrink_too() {
     assert_eq!(held.unwrap(), 60, "in the usual order they do not meet");
     let report = falsified(calm.schedules(Schedules::of(0..=2)).run(1..4_u8, lost_update));
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  2\n"), "two tasks are enough: {text}");
+    // Two tasks are enough.
+    check(case_in(&text), expect!["2"]);
 }
 
 #[test]
@@ -83,7 +93,7 @@ fn what_fails_by_itself_needs_no_scenario() {
     }));
     assert_eq!(report.verdict(), Verdict::Violated);
     let text = report.to_string();
-    assert!(text.contains("\nthe smallest case found\n  10\n"), "{text}");
+    check(case_in(&text), expect!["10"]);
     assert_eq!(report.violations()[0].scenario.to_string(), "property", "{text}");
 }
 
@@ -129,6 +139,6 @@ fn data_shrink_even_where_the_drawn_scenario_no_longer_fits_them() {
             world.enqueue(1_u32);
             world.settle().await;
         }));
-        assert!(report.to_string().contains("\nthe smallest case found\n  31\n"), "seed {seed}: {report}");
+        check(case_in(&report.to_string()), expect!["31"]);
     }
 }

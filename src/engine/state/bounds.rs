@@ -90,16 +90,16 @@ impl State {
     pub(super) fn bound_family(&mut self, job: u32) {
         let coming = self.queue.job(job);
         let (depth, root) = (coming.depth, coming.root);
-        if depth == 0 || self.stuck.is_some() {
+        if depth == 0 || self.search.is_stuck() {
             return;
         }
         let size = self.queue.count_in_family(job);
-        let most = if self.mode == Mode::Plain { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
+        let most = if self.search.mode() == Mode::Plain { LARGEST_FAMILY } else { LARGEST_EXPLORED_FAMILY };
         if depth < LONGEST_CHAIN && size <= most {
             return;
         }
         let cycle = self.queue.cycle(job).into_iter().map(str::to_owned).collect();
-        self.stuck = Some(match depth {
+        self.search.get_stuck(match depth {
             LONGEST_CHAIN.. => Stuck::Endless { depth, cycle },
             _ => Stuck::Growing { root, size, cycle },
         });
@@ -111,9 +111,9 @@ impl State {
         self.queue.put_back(job, now, due);
         let put_back = self.queue.job(job);
         let times = put_back.extras.as_ref().map_or(0, |extras| extras.interruptions);
-        if times >= MOST_PUT_BACK && self.stuck.is_none() {
+        if times >= MOST_PUT_BACK && !self.search.is_stuck() {
             let kind = short_kind(put_back.kind).to_owned();
-            self.stuck = Some(Stuck::PutBack { job, kind, times, why: why() });
+            self.search.get_stuck(Stuck::PutBack { job, kind, times, why: why() });
         }
     }
 }

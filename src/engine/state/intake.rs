@@ -270,7 +270,7 @@ impl State {
             Owner::Job(job) => {
                 let state = match self.queue.job(job).state {
                     JobState::Running => "runs",
-                    JobState::Lost => "is gone with its worker",
+                    JobState::Lost => "was lost when its worker crashed",
                     state if state.is_waiting() => "waits",
                     _ => "is over",
                 };

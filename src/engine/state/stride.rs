@@ -74,7 +74,8 @@ impl Stride {
             }
         }
         // Whoever waits outside may go on, too, when something has happened there.
-        let may_go_on = || shared.woken.any() || state.queue.ready_count() > 0 || shared.outside.is_stirred();
+        let may_go_on =
+            || shared.woken.any() || state.queue.ready_count() > 0 || shared.externals.have_progress();
         let others = self.look.switching && may_go_on();
         if self.look.watched || others || state.clock.now() != self.now || !state.step() {
             return rests;

@@ -19,7 +19,7 @@ impl State {
     #[inline]
     pub(crate) fn begin_step(&mut self, task: Option<TaskId>, woken: &Woken) {
         if let Some(steps) = &mut self.steps_taken {
-            steps.begin(task, self.chooser.record().len(), woken.wakes());
+            steps.begin(task, self.search.choices().len(), woken.wakes());
         }
     }
 }

@@ -55,6 +55,11 @@ impl Woken {
         self.count.load(Ordering::Acquire) > 0
     }
 
+    /// Whether this task was woken.
+    pub(crate) fn contains(&self, task: TaskId) -> bool {
+        self.any() && lock(&self.tasks).contains(&task)
+    }
+
     /// Looks at all that were woken, in that order.
     pub(crate) fn each(&self, mut look: impl FnMut(TaskId)) {
         if self.any() {

@@ -12,14 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::kept::{KeptError, replace};
 use super::surroundings::{self, in_ci, say};
 use crate::judge::report::{Coverage, Report, Verdict, Violation};
-use crate::search::choice::Kind;
 
 /// `record`, or not set.
 const BASELINE: &str = "RETRYPROOF_BASELINE";
 const RECORD: &str = "record";
 /// Below the folder of the package.
 const FILE: &str = "tests/retryproof-baseline.json";
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// How often, and how long each time, one waits for another who is recording. Whoever has not moved for that long is dead.
 const TURNS: u32 = 300;
 const TURN: Duration = Duration::from_millis(10);
@@ -35,7 +34,7 @@ pub(super) enum BaselineError {
     )]
     Corrupt { path: PathBuf, error: serde_json::Error },
     #[error(
-        "{}: its format is {found}, and this version knows {FORMAT}; delete it and record it anew with {BASELINE}={RECORD}",
+        "{}: its format is {found}, and this version of retryproof knows {FORMAT}; delete the file and record it again with `{BASELINE}={RECORD} cargo test`",
         path.display()
     )]
     OtherFormat { path: PathBuf, found: String },
@@ -65,34 +64,40 @@ struct Entry {
 struct Known {
     /// What it is about.
     what: String,
-    /// The kinds of deviations that bring it about. None: nothing needs to go wrong.
-    by: Vec<Kind>,
+    /// What brings it about: all of these together. None: nothing needs to go wrong.
+    after: Vec<String>,
     /// As a report words it, for people.
     summary: String,
 }
 
 impl Known {
-    fn new(violation: &Violation) -> Self {
-        let (what, by) = (without_places(&violation.subject), violation.kinds.clone());
-        Self { what, by, summary: violation.summary.clone() }
+    /// The ways in which all violations of a report come about, with their places in it: of the violation, and of the path.
+    fn all(report: &Report) -> Vec<((usize, usize), Self)> {
+        let violations = report.violations.iter().enumerate();
+        let paths = violations.flat_map(|(at, violation)| {
+            let paths = violation.paths.iter().enumerate();
+            paths.map(move |(path, taken)| ((at, path), Self::new(violation, &taken.identity)))
+        });
+        paths.collect()
     }
 
-    /// Whether that is this one. What fewer kinds of deviation bring about by themselves is no other one.
+    fn new(violation: &Violation, after: &[String]) -> Self {
+        let (what, after) = (violation.stable_subject(), after.to_vec());
+        Self { what, after, summary: violation.summary.clone() }
+    }
+
+    /// Whether that is this one. What fewer mishaps bring about by themselves is no other one.
     fn is(&self, other: &Self) -> bool {
-        self.what == other.what && self.by.iter().all(|kind| other.by.contains(kind))
+        self.what == other.what && self.after.iter().all(|mishap| other.after.contains(mishap))
     }
-}
 
-/// A text without the numbers of lines and columns: `src/a.rs:12:5`, `line: 12`.
-fn without_places(text: &str) -> String {
-    let mut found = String::with_capacity(text.len());
-    for c in text.chars() {
-        let is_number = found.trim_end_matches(' ').ends_with(':');
-        if !(c.is_ascii_digit() && is_number) {
-            found.push(c);
+    /// In one line.
+    fn text(&self) -> String {
+        match self.after.as_slice() {
+            [] => format!("{}, when nothing goes wrong", self.summary),
+            after => format!("{}, by a {}", self.summary, after.join(" and a ")),
         }
     }
-    found
 }
 
 /// The ratchet of one test.
@@ -110,8 +115,8 @@ pub(super) struct Ruling {
     pub(super) passes: bool,
     /// A line each.
     pub(super) words: Vec<String>,
-    /// The violations that are new, by their places in the report.
-    pub(super) new: Vec<usize>,
+    /// What is new, by its place in the report: the violation, and the path.
+    pub(super) new: Vec<(usize, usize)>,
 }
 
 impl Ratchet {
@@ -129,7 +134,9 @@ impl Ratchet {
 
     /// Whether a test with this report passes. `alone`: whether it passes by itself.
     pub(super) fn rule(&self, report: &Report, alone: bool) -> Ruling {
-        let mut ruling = Ruling { passes: alone, new: (0..report.violations.len()).collect(), words: vec![] };
+        let present = Known::all(report);
+        let new = present.iter().map(|(at, _)| *at).collect();
+        let mut ruling = Ruling { passes: alone, new, words: vec![] };
         let entry = match &self.recorded {
             Ok(entry) => entry.as_ref(),
             Err(error) => {
@@ -150,14 +157,21 @@ impl Ratchet {
             }
             return ruling;
         };
-        let present: Vec<_> = report.violations.iter().map(Known::new).collect();
-        ruling.new.retain(|&at| !entry.violations.iter().any(|known| known.is(&present[at])));
-        for &at in &ruling.new {
-            ruling.words.push(format!("new since {FILE} was recorded: {}", present[at].summary));
+        let is_new = |now: &Known| !entry.violations.iter().any(|known| known.is(now));
+        let new = || present.iter().filter(|(_, now)| is_new(now));
+        ruling.new = new().map(|(at, _)| *at).collect();
+        for (_, now) in new() {
+            let line = format!("new since {FILE} was recorded: {}", now.text());
+            if !ruling.words.contains(&line) {
+                ruling.words.push(line);
+            }
         }
-        // Of a few scenarios only, or of a shard, nothing is known of the others.
+        // Of a few scenarios only nothing is known of the others; of a shard, not what the others of its runs meet.
         let is_whole = report.kept.is_none() && report.share.is_none();
-        let lost = if is_whole { entry.coverage.lost(now) } else { Vec::new() };
+        let lost = match report.kept {
+            None => entry.coverage.lost(now, is_whole),
+            Some(_) => Vec::new(),
+        };
         ruling.words.extend(lost.iter().map(|lost| format!("covered less than {FILE} has recorded: {lost}")));
         if !lost.is_empty() {
             let how = format!("{BASELINE}={RECORD} {}", report.replay_command);
@@ -166,8 +180,9 @@ impl Ratchet {
                 .push(format!("bring that back; or, if it is meant to be gone, record it anew: `{how}`"));
         }
         if is_whole && now.exhausted {
-            for gone in entry.violations.iter().filter(|known| !present.iter().any(|now| known.is(now))) {
-                let what = &gone.summary;
+            let is_gone = |known: &&Known| !present.iter().any(|(_, now)| known.is(now));
+            for gone in entry.violations.iter().filter(is_gone) {
+                let what = gone.text();
                 let hint = format!("{BASELINE}={RECORD} keeps it from coming back");
                 ruling.words.push(format!("gone since {FILE} was recorded: {what}; {hint}"));
             }
@@ -189,8 +204,13 @@ impl Ratchet {
         } else if !(is_whole || alone) || report.share.is_some() || report.coverage.is_none() {
             "only a whole exploration can be recorded, with a reference run that nothing is wrong with"
         } else {
-            let violations: Vec<_> = report.violations.iter().map(Known::new).collect();
-            let count = violations.len();
+            let mut violations: Vec<Known> = Vec::new();
+            for (_, now) in Known::all(report) {
+                if !violations.iter().any(|known| (&known.what, &known.after) == (&now.what, &now.after)) {
+                    violations.push(now);
+                }
+            }
+            let count = report.violations.len();
             let entry = Entry { violations, coverage: report.coverage.clone().unwrap_or_default() };
             match write(&self.path, &self.key, entry) {
                 Ok(()) => {
@@ -285,21 +305,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_no_part_of_what_a_violation_is() {
-        assert_eq!(without_places("panicked Some(\"src/a.rs:12:5\")"), "panicked Some(\"src/a.rs::\")");
-        assert_eq!(without_places("Place { line: 12, column: 5 }"), "Place { line: , column:  }");
-        assert_eq!(without_places("repeated s3.put2"), "repeated s3.put2");
-    }
-
-    #[test]
-    fn what_more_kinds_bring_about_is_no_other_violation() {
-        let known =
-            |what: &str, by: &[Kind]| Known { what: what.into(), by: by.to_vec(), summary: String::new() };
-        let crash = known("repeated a", &[Kind::Crash]);
-        assert!(crash.is(&known("repeated a", &[Kind::Crash, Kind::Fault])));
-        assert!(!crash.is(&known("repeated a", &[Kind::Fault])));
-        assert!(!crash.is(&known("repeated b", &[Kind::Crash])));
-        assert!(!known("repeated a", &[Kind::Crash, Kind::Fault]).is(&crash));
+    fn what_more_mishaps_bring_about_is_no_other_violation() {
+        let known = |what: &str, after: &[&str]| {
+            let after = after.iter().map(|mishap| (*mishap).to_owned()).collect();
+            Known { what: what.into(), after, summary: String::new() }
+        };
+        let crash = known("repeated a", &["crash at A/b.c"]);
+        assert!(crash.is(&known("repeated a", &["crash at A/b.c", "fault at A/b.c"])));
+        assert!(!crash.is(&known("repeated a", &["crash at A/b.d"])), "at another call");
+        assert!(!crash.is(&known("repeated b", &["crash at A/b.c"])));
+        assert!(!known("repeated a", &["crash at A/b.c", "fault at A/b.c"]).is(&crash));
     }
 
     #[test]

@@ -1,15 +1,22 @@
 //! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
 //! is to be noted.
 
+use super::causes::{self, Shown};
 use super::tally::{Group, Instance, Swap};
 use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
-use crate::judge::report::{self, LineCrash, LineMap, Report, Showing, Verdict, Violation, recovery, words};
+use crate::judge::report::{
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery,
+    unexplored, without_places, words,
+};
 use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Name, Plan, Site};
+use crate::search::choice::{Deviation, Look, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
+
+/// Differences that another order of the jobs makes, as far as they are told.
+const MOST_SWAPS: usize = 5;
 
 /// Lines passed in the reference run that the map of a job shows.
 const MOST_MAPPED: usize = 5_000;
@@ -17,11 +24,8 @@ const MOST_MAPPED: usize = 5_000;
 impl Exploration<'_> {
     /// Runs a scenario again and takes down what happens.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
-        let mut ran = run(
-            self.basis.body,
-            Course { timeline: Timeline::recording(), ..Course::plain(plan) },
-            &self.ground,
-        );
+        let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
+        let mut ran = looking(Look::Close, || run(self.basis.body, course, &self.ground));
         // What a run has left undone that went no further is no finding beside that.
         let findings = match ran.outcome.end {
             End::Stuck(_) => Vec::new(),
@@ -33,20 +37,68 @@ impl Exploration<'_> {
     }
 
     /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
-    fn show_group(&mut self, group: Group) -> Result<Showing, String> {
+    fn show_group(&mut self, group: Group) -> Result<Vec<Shown>, String> {
         self.enter(group.case);
-        let (_, mut showing) = self.show(group.plan);
-        let Some(at) = showing.findings.iter().position(|finding| finding.subject() == group.subject) else {
+        let (ran, mut showing) = self.show(group.plan.clone());
+        if let (Finding::Stuck(_), End::Stuck(stuck)) = (&group.finding, &ran.outcome.end) {
+            showing.findings = vec![Finding::Stuck(stuck.clone())];
+        }
+        // The places of this run are looked up more closely than those of others.
+        let subject = without_places(&group.subject);
+        let is_it = |finding: &Finding| without_places(&finding.subject()) == subject;
+        let is_hygiene = |finding: &Finding| matches!(finding, Finding::Unhygienic(_));
+        let position = showing.findings.iter().position(is_it);
+        let position = position.or_else(|| match is_hygiene(&group.finding) {
+            true => showing.findings.iter().position(is_hygiene),
+            false => None,
+        });
+        let Some(at) = position else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
             return Err(nondeterministic(&format!(
                 "`{scenario}`: the first time {what}, the second time not"
             )));
         };
-        showing.findings.swap(0, at);
-        Ok(showing)
+        showing.findings[..=at].rotate_right(1);
+        // The same may have been done at several lines.
+        let mut lines = vec![showing.done_at()];
+        let mut all = vec![Shown { group: group.clone(), showing: showing.clone() }];
+        for at in 1..showing.findings.len() {
+            let mut showing = showing.clone();
+            showing.findings[..=at].rotate_right(1);
+            let line = showing.done_at();
+            if is_it(&showing.findings[0]) && !lines.contains(&line) {
+                lines.push(line);
+                all.push(Shown { group: group.clone(), showing });
+            }
+        }
+        Ok(all)
     }
 
-    /// The report. The smallest scenario is run once more to be shown; so are the others, for their places.
+    /// All that is wrong, an entry a cause.
+    fn entries(&mut self, courses: &Courses) -> Result<Vec<Vec<Shown>>, String> {
+        let groups = self.tally.take_groups();
+        let mut shown = Vec::new();
+        for group in groups {
+            shown.extend(self.show_group(group)?);
+        }
+        Ok(causes::entries(shown, courses))
+    }
+
+    /// The calls of the jobs when nothing goes wrong.
+    pub(super) fn courses(&mut self) -> Courses {
+        let mut courses = Courses::default();
+        for case in 0..self.cases.len() {
+            self.enter(case);
+            let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
+            let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
+            courses.absorb(Courses::new(&ran.record, &ran.outcome.jobs, &ran.events));
+        }
+        self.enter(0);
+        courses
+    }
+
+    /// The report. The smallest scenario of each cause is run once more to be shown, and so are the others, for their
+    /// places.
     pub(super) fn finish(
         &mut self,
         verdict: Verdict,
@@ -54,37 +106,40 @@ impl Exploration<'_> {
         exhausted: bool,
         at_least: u64,
     ) -> Report {
-        let mut violations = Vec::new();
-        let (mut first, mut others) = (None, Vec::new());
-        for group in self.tally.take_groups() {
-            let runs = group.runs;
-            let showing = match self.show_group(group) {
-                Ok(showing) => showing,
-                Err(reason) => {
-                    return self.basis.settings.blank(
-                        self.basis.test,
-                        Verdict::Nondeterministic,
-                        Some(reason),
-                    );
-                }
-            };
-            violations.push(violation(&showing.findings[0], &showing, runs));
-            match first {
-                None => first = Some(showing),
-                Some(_) if self.basis.settings.ratchet => others.push(showing),
-                Some(_) => {}
+        let courses = match self.tally.has_found() {
+            true => self.courses(),
+            false => Courses::default(),
+        };
+        let entries = match self.entries(&courses) {
+            Ok(entries) => entries,
+            Err(reason) => {
+                let settings = self.basis.settings;
+                return settings.blank(self.basis.test, Verdict::Nondeterministic, Some(reason));
             }
+        };
+        let mut violations: Vec<Violation> =
+            entries.iter().map(|entry| violation_of_entry(entry, &courses)).collect();
+        let mut showings: Vec<Vec<Showing>> =
+            entries.into_iter().map(|entry| entry.into_iter().map(|shown| shown.showing).collect()).collect();
+        if verdict == Verdict::Stuck {
+            // The verdict says it.
+            violations.clear();
+            showings.iter_mut().flatten().for_each(|showing| showing.findings.clear());
         }
-        if let (None, Some(Instance { case, plan, .. })) =
-            (&first, self.tally.stuck.take().or_else(|| self.tally.poisoned.take()))
-        {
-            self.enter(case);
-            first = Some(self.show(plan).1);
+        let mut first = showings.first().and_then(|showings| showings.first()).cloned();
+        if !self.basis.settings.ratchet {
+            showings.clear();
+        }
+        self.is_poisoned = self.tally.poisoned.is_some();
+        match self.tally.poisoned.take() {
+            Some(Instance { case, plan, .. }) if first.is_none() => {
+                self.enter(case);
+                first = Some(self.show(plan).1);
+            }
+            Some(Instance { reason, .. }) => self.notes.push(words::poisoned(&reason)),
+            None => {}
         }
         self.enter(0);
-        if let Some(Instance { reason, .. }) = self.tally.poisoned.take() {
-            self.notes.push(words::poisoned(&reason));
-        }
         let lines = self.map_lines();
         self.note_inputs();
         self.note_failures();
@@ -108,22 +163,32 @@ impl Exploration<'_> {
             exhausted,
             at_least,
             violated: self.tally.violated,
+            stopped: self.stopped,
+            unexplored: self.unexplored(),
             notes: std::mem::take(&mut self.notes),
             warnings: self.warnings(),
             showing: first,
-            others,
+            showings,
             ..self.basis.settings.blank(self.basis.test, verdict, reason)
         };
         Report { coverage: self.coverage(&report), ..report }
     }
 
+    /// What was not explored although the world has something that it would apply to.
+    fn unexplored(&self) -> Vec<String> {
+        let settings = self.basis.settings;
+        let reference = &self.basis.reference;
+        unexplored(&reference.record, settings.bounds.total, |kind| settings.bounds.of(kind))
+    }
+
     /// What was too much to be looked at.
     fn note_limits(&mut self) {
-        if !self.tally.swaps.is_empty() {
-            let swaps = std::mem::take(&mut self.tally.swaps);
-            let runs = swaps.iter().map(|swap| swap.runs).sum();
-            let Swap { before, after, difference, .. } = &swaps[0];
-            self.notes.push(words::swapped(runs, before, after, difference, swaps.len() - 1));
+        let swaps = std::mem::take(&mut self.tally.swaps);
+        for Swap { before, after, difference, runs } in swaps.iter().take(MOST_SWAPS) {
+            self.notes.push(words::swapped(*runs, before, after, difference));
+        }
+        if swaps.len() > MOST_SWAPS {
+            self.notes.push(words::more_swapped(swaps.len() - MOST_SWAPS));
         }
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
             self.notes.push(words::undecided(self.tally.undecided_runs, tried));
@@ -147,10 +212,6 @@ impl Exploration<'_> {
                 )),
             };
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
-        }
-        let is_state = |name: Name| outcome.state.iter().any(|(known, _)| *known == name);
-        for (name, _) in outcome.terms.ignored.iter().filter(|(name, _)| !is_state(*name)) {
-            self.notes.push(format!("`ignore(\"{name}\", …)` names no durable or observed state"));
         }
     }
 
@@ -202,6 +263,7 @@ impl Exploration<'_> {
     }
 }
 
+/// What is wrong with one run, as a violation of its own.
 pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
     Violation {
@@ -215,8 +277,40 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         cause: showing.causes(),
         place: showing.place(),
         runs,
+        paths: vec![Path {
+            code: showing.code_of(finding),
+            scenario: showing.scenario.clone(),
+            cause: showing.causes(),
+            place: showing.place(),
+            runs,
+            identity: Vec::new(),
+            brief: Vec::new(),
+        }],
         subject: finding.subject(),
-        kinds: showing.kinds(),
-        bore_no_key: matches!(finding, Finding::Repeated { effect, .. } if effect.key.is_none()),
+        asserted_at: match finding {
+            Finding::Panicked(panicked) => panicked.place.clone(),
+            _ => None,
+        },
+        help: showing.help(finding),
     }
+}
+
+/// What is wrong after one cause: told by the first of its groups.
+fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
+    let told = |Shown { group, showing }: &Shown| {
+        let mut violation = violation(&showing.findings[0], showing, group.runs);
+        for path in &mut violation.paths {
+            path.identity = group.mishaps.iter().map(|mishap| courses.identity(mishap)).collect();
+            path.identity.sort();
+            path.identity.dedup();
+            path.brief = group.mishaps.iter().map(Mishap::in_brief).collect();
+        }
+        violation
+    };
+    let mut all = entry.iter().map(told);
+    let first = all.next().expect("an entry has a first group");
+    all.fold(first, |mut first, other| {
+        first.absorb(other);
+        first
+    })
 }

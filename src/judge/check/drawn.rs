@@ -157,13 +157,13 @@ impl Exploration<'_> {
             }
         }
         let runs = self.tally.runs;
-        let verdict = match (&self.tally.groups[..], &self.tally.stuck, &self.tally.poisoned) {
-            ([_, ..], _, _) => (Verdict::Violated, None),
-            ([], Some(Instance { reason, .. }), _) => (Verdict::Stuck, Some(reason.clone())),
-            ([], None, Some(Instance { reason, .. })) => {
+        let verdict = match (self.tally.only_stuck(), &self.tally.groups[..], &self.tally.poisoned) {
+            (Some(stuck), ..) => (Verdict::Stuck, Some(stuck)),
+            (None, [_, ..], _) => (Verdict::Violated, None),
+            (None, [], Some(Instance { reason, .. })) => {
                 (Verdict::Incomplete, Some(crate::judge::report::words::poisoned(reason)))
             }
-            ([], None, None) => return None,
+            (None, [], None) => return None,
         };
         Some(self.finish(verdict.0, verdict.1, false, runs))
     }

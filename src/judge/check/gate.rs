@@ -1,6 +1,7 @@
 //! By what a test passes or fails, and what it leaves behind: failing scenarios for the next run, which tries them
 //! first; a summary for CI; words for whoever reads along.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::panic::Location;
 use std::path::PathBuf;
@@ -8,11 +9,12 @@ use std::path::PathBuf;
 use super::baseline::Ratchet;
 use super::inputs::Wanted;
 use super::kept::{Kept, KeptScenario};
+use super::reference::Reference;
 use super::surroundings::{in_colour, say};
-use super::tally::{Instance, Tally};
+use super::tally::{Tally, kind_of};
 use super::{Exploration, Explore, apart, summary};
 use crate::World;
-use crate::judge::report::{Coverage, Report, Verdict};
+use crate::judge::report::{Coverage, Met, Report, Verdict, unreached};
 use crate::judge::run::Body;
 use crate::search::choice::{Choice, Kind, Plan};
 use crate::search::scenario::Scenario;
@@ -83,27 +85,39 @@ impl Explore {
     }
 
     fn judge(&self, mut report: Report, ratchet: Option<&Ratchet>) -> Judged {
-        let passes = match report.verdict {
+        let mut passes = match report.verdict {
             Verdict::RetryProof => true,
-            Verdict::Incomplete => {
-                let stopped = report.at_least > report.runs || report.samples.iter().any(|s| s.is_cut);
-                report.reason.is_none() && report.replayed || self.allow_incomplete && stopped
-            }
+            Verdict::Incomplete => self.allow_incomplete && report.is_limited,
             _ => false,
         };
-        let (mut passes, mut words, mut new) = (passes, Vec::new(), (0..report.violations.len()).collect());
+        // Of each cause one way of each sort.
+        let mut new: Vec<(usize, usize)> = Vec::new();
+        for (at, violation) in report.violations.iter().enumerate() {
+            for (path, its) in violation.paths.iter().enumerate() {
+                if !violation.paths[..path].iter().any(|before| before.code == its.code) {
+                    new.push((at, path));
+                }
+            }
+        }
+        let mut words = Vec::new();
         if let Some(ratchet) = ratchet.filter(|_| !report.replayed) {
             let ruling = ratchet.rule(&report, passes);
             (passes, words, new) = (ruling.passes, ruling.words, ruling.new);
         }
-        let mut failing: Vec<_> = new.iter().map(|&at| report.violations[at].scenario.clone()).collect();
+        let scenario = |&(at, path): &(usize, usize)| report.violations[at].paths[path].scenario.clone();
+        let mut failing: Vec<_> = new.iter().map(scenario).collect();
         if report.verdict == Verdict::Stuck {
             failing.extend(report.showing.as_ref().map(|showing| showing.scenario.clone()));
         }
-        failing.dedup();
+        let mut different: Vec<Scenario> = Vec::new();
+        for scenario in failing {
+            if !different.contains(&scenario) {
+                different.push(scenario);
+            }
+        }
         // What is known already is not what somebody looks for.
         report.lead_with(new.first().copied().unwrap_or_default());
-        Judged { report, passes, words, failing }
+        Judged { report, passes, words, failing: different }
     }
 
     /// Runs the scenarios that failed once. The report, if one of them still does.
@@ -148,10 +162,12 @@ impl Exploration<'_> {
             }
         }
         let at_least = self.tally.runs;
-        let verdict = match (&self.tally.groups[..], &self.tally.stuck) {
-            ([], None) => return None,
-            ([], Some(Instance { reason, .. })) => (Verdict::Stuck, Some(reason.clone())),
-            _ => (Verdict::Violated, None),
+        if !self.tally.has_found() {
+            return None;
+        }
+        let verdict = match self.tally.only_stuck() {
+            Some(stuck) => (Verdict::Stuck, Some(stuck)),
+            None => (Verdict::Violated, None),
         };
         let report = self.finish(verdict.0, verdict.1, false, at_least);
         Some(Report { kept: Some(tried), ..report })
@@ -173,19 +189,46 @@ impl Exploration<'_> {
             return None;
         }
         let bounds = &settings.bounds;
-        let of_case = |case: &super::Basis<'_>| {
-            let reference = &case.reference;
-            let kind_of = |number: u32| {
-                let job = reference.outcome.jobs.iter().find(|job| job.number == number);
-                job.map_or("?", |job| crate::system::job::short_kind(job.kind))
-            };
-            let most = |kind| bounds.of(kind);
-            let mut coverage = Coverage::new(&reference.record, &report.lines, kind_of, bounds.total, most);
-            coverage.points.extend(case.words.iter().map(ToString::to_string));
-            coverage
-        };
-        let mut coverage = of_case(&self.cases[0]);
-        self.cases[1..].iter().for_each(|case| coverage.points.extend(of_case(case).points));
-        Some(Coverage { exhausted: report.exhausted, ..coverage })
+        // What the bounds keep from going wrong is not covered.
+        let is_open = |kind: Kind| bounds.of(kind).min(bounds.total) > 0;
+        let (mut met, mut ordinary) = (Met::default(), Met::default());
+        let mut inputs = BTreeSet::new();
+        for case in self.cases {
+            let Reference { record, outcome } = &case.reference;
+            met.add(record, kind_of(outcome));
+            let open = record.iter().filter(|choice| is_open(choice.kind)).copied().collect::<Vec<_>>();
+            ordinary.add(&open, kind_of(outcome));
+            inputs.extend(case.words.iter().map(|word| format!("input {word}")));
+        }
+        let mut after_failures = self.tally.met.points().clone();
+        after_failures.retain(|point, _| !met.points().contains_key(point));
+        let kinds = [
+            ("crashes", Kind::Crash),
+            ("faults", Kind::Fault),
+            ("deliveries", Kind::Delivery),
+            ("switches", Kind::Schedule),
+            ("delays", Kind::Delay),
+        ];
+        let mut limits: BTreeMap<String, u64> = kinds
+            .map(|(name, kind)| (name.to_owned(), bounds.of(kind).min(bounds.total) as u64))
+            .into_iter()
+            .collect();
+        limits.insert("deviations".to_owned(), bounds.total as u64);
+        limits.insert("random".to_owned(), settings.random);
+        limits.insert("pct".to_owned(), settings.pct.map_or(0, |(_, runs)| runs));
+        let terms = &self.basis.reference.outcome.terms;
+        let mut checked = terms.checked();
+        checked.append(&mut inputs);
+        Some(Coverage {
+            exhausted: report.exhausted,
+            bounds: limits,
+            points: ordinary.points().clone(),
+            points_after_failures: after_failures,
+            unreached: unreached(&report.lines),
+            checked,
+            excused: terms.excused(),
+            poisoned: self.is_poisoned,
+            undecided: self.tally.undecided.is_some(),
+        })
     }
 }

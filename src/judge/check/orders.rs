@@ -120,17 +120,58 @@ impl<'b> Exploration<'b> {
     /// What is wrong with the outcome of a run. Nothing, if that cannot be decided: the tally has it then.
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
         let mut findings = oracle::alone(outcome);
+        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         if matches!(outcome.end, End::Panicked(_)) {
+            findings.extend(self.too_much(outcome));
             return findings;
         }
-        findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         match self.fit(outcome) {
             Fit::Reference | Fit::Unknown => {}
-            Fit::Order { order, expected } => self.note_order(outcome, &order, &expected),
+            Fit::Order { order, expected } if self.is_judging => self.note_order(outcome, &order, &expected),
+            Fit::Order { .. } => {}
             Fit::Nothing { nearest } => findings.extend(nearest),
             Fit::Undecided { tried } => self.tally.undecided = self.tally.undecided.max(Some(tried)),
         }
         findings
+    }
+
+    /// What has happened too often, or should not have, in a run whose body panicked. It may have ended before the rest
+    /// happened, but an assertion that fails hides nothing that is there.
+    fn too_much(&self, outcome: &Outcome) -> Vec<Finding> {
+        let reference = &self.basis.reference.outcome;
+        if reference.end != End::Completed || self.torn().is_some() {
+            return Vec::new();
+        }
+        let findings =
+            oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
+        let is_too_much = |finding: &Finding| match finding {
+            Finding::Repeated { expected, actual, .. } => actual > expected,
+            Finding::Unexpected { .. } => true,
+            _ => false,
+        };
+        let too_much: Vec<_> = findings.into_iter().filter(is_too_much).collect();
+        if too_much.is_empty() {
+            return too_much;
+        }
+        let cast = lock(&self.basis.serial.kept).roles.of(&outcome.jobs, &oracle::generated(outcome));
+        let candidate = Candidate { outcome, cast, excused: Vec::new() };
+        let (mut least, mut tried) = (too_much, 0);
+        Orders::of(&outcome.jobs).visit(|order| {
+            tried += 1;
+            let expected = self.in_order(&candidate, order, &[]);
+            if expected.end == End::Completed {
+                let findings = oracle::differences(outcome, &expected, true, &Excuses::default());
+                let findings: Vec<_> = findings.into_iter().filter(is_too_much).collect();
+                if findings.len() < least.len() {
+                    least = findings;
+                }
+            }
+            match least.is_empty() || tried == MOST_ORDERS {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        least
     }
 
     fn fit(&mut self, outcome: &Outcome) -> Fit {
@@ -164,8 +205,12 @@ impl<'b> Exploration<'b> {
         match self.search(&candidate, &orders, nearest) {
             // The reference run is all there is to compare with.
             Fit::Unknown if !torn => {
-                let nearest =
-                    oracle::differences(outcome, reference, outcome.record.has_overlaps(), &Excuses::default());
+                let nearest = oracle::differences(
+                    outcome,
+                    reference,
+                    outcome.record.has_overlaps(),
+                    &Excuses::default(),
+                );
                 Fit::Nothing { nearest }
             }
             fit => fit,
@@ -177,7 +222,10 @@ impl<'b> Exploration<'b> {
         let (mut tried, mut found, mut is_cut) = (0, None, false);
         let mut seen: Vec<Arc<Outcome>> = Vec::new();
         let all = orders.visit(|order| {
-            if tried == MOST_ORDERS || tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up() {
+            // What was judged is decided in the same way when it is shown, whatever the time.
+            let is_time_up =
+                || self.is_judging && tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up();
+            if tried == MOST_ORDERS || is_time_up() {
                 is_cut = true;
                 return ControlFlow::Break(());
             }
@@ -290,7 +338,7 @@ impl<'b> Exploration<'b> {
         let course = Course { mode: Mode::SerialBaseline, script, ..Course::plain(Plan::ordinary()) };
         let outcome = run(self.basis.body, course, &self.ground).outcome;
         let mut kept = lock(&self.basis.serial.kept);
-        let known = kept.distinct.iter().find(|known| oracle::same(&outcome, known)).cloned();
+        let known = kept.distinct.iter().find(|known| oracle::identical(&outcome, known)).cloned();
         let outcome = known.unwrap_or_else(|| Arc::new(outcome));
         if kept.distinct.len() < MOST_DISTINCT && !kept.distinct.iter().any(|it| Arc::ptr_eq(it, &outcome)) {
             kept.distinct.push(outcome.clone());
@@ -352,9 +400,11 @@ impl<'b> Exploration<'b> {
                 |at: usize| numbers.iter().position(|number| roles[*number as usize - 1].1 == cast[at].1);
             let places: Vec<_> = order.iter().map(|at| (*at, place(*at))).collect();
             let earlier = |(at, place): &(usize, Option<usize>)| {
-                let overtaken =
-                    places.iter().skip_while(|(other, _)| other != at).find(|(_, other)| other < place);
-                Some((*at, overtaken.filter(|(_, other)| other.is_some())?.0))
+                let overtaken = places
+                    .iter()
+                    .skip_while(|(other, _)| other != at)
+                    .find(|(_, other)| other.is_some() && other < place);
+                Some((*at, overtaken?.0))
             };
             places.iter().find_map(earlier)
         };

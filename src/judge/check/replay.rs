@@ -53,6 +53,8 @@ fn say_once(scenario: &Scenario, test: &str) {
 impl Exploration<'_> {
     pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
         self.look_at_overlap();
+        // Places of the replay are named as those of an exploration are.
+        self.courses();
         if scenario.test() != self.basis.test {
             self.notes.push(words::of_another_test(scenario.test()));
         }
@@ -89,8 +91,11 @@ impl Exploration<'_> {
         if let Some(error) = poisoned(&ran.outcome) {
             return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
         }
+        if let (true, Some(tried)) = (showing.findings.is_empty(), self.tally.undecided) {
+            return report(Verdict::Incomplete, Some(words::undecided(1, tried)), showing);
+        }
         if showing.findings.is_empty() {
-            return report(Verdict::Incomplete, None, showing);
+            return report(Verdict::RetryProof, None, showing);
         }
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
         Report { violations, violated: 1, ..report(Verdict::Violated, None, showing) }

@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::progress::{Progress, Standing};
-use super::tally::{self, Group, Instance, Tally};
+use super::tally::{Group, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
-use crate::judge::report::{Samples, words};
+use crate::judge::oracle::Finding;
+use crate::judge::report::{Mishap, Samples, words};
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Plan, Wanted};
 use crate::search::explore::{PctRuns, RandomRuns, shrink};
@@ -108,42 +109,34 @@ impl Exploration<'_> {
         self.tally.take_orders(&found);
         self.tally.crowded |= found.crowded;
         for group in found.groups {
-            if let Some(known) = self.tally.known(&group.subject, &group.kinds) {
+            if let Some(known) = self.tally.known(&group.subject, &group.mishaps) {
                 self.tally.groups[known].runs += group.runs;
                 continue;
             }
             let group = self.smaller(group);
-            match self.tally.known(&group.subject, &group.kinds) {
+            match self.tally.known(&group.subject, &group.mishaps) {
                 Some(known) => self.tally.groups[known].runs += group.runs,
                 None => self.tally.groups.push(group),
             }
-        }
-        if let (None, Some(Instance { case, plan, mut reason })) = (&self.tally.stuck, found.stuck) {
-            self.enter(case);
-            let plan = self.shrunk(plan, |_, ran| match &ran.outcome.end {
-                End::Stuck(stuck) => {
-                    reason = stuck.to_string();
-                    true
-                }
-                _ => false,
-            });
-            self.tally.stuck = Some(Instance { case, plan, reason });
         }
         self.tally.poisoned = self.tally.poisoned.take().or(found.poisoned);
     }
 
     pub(super) fn smaller(&mut self, group: Group) -> Group {
-        let Group { subject, mut kinds, mut finding, case, plan, runs } = group;
+        let Group { subject, mut mishaps, mut finding, case, plan, runs } = group;
         self.enter(case);
         let plan = self.shrunk(plan, |exploration, ran| {
-            let findings = exploration.findings(&ran.outcome);
+            let findings = match &ran.outcome.end {
+                End::Stuck(stuck) => vec![Finding::Stuck(stuck.clone())],
+                _ => exploration.findings(&ran.outcome),
+            };
             let Some(same) = findings.into_iter().find(|finding| finding.subject() == subject) else {
                 return false;
             };
-            (finding, kinds) = (same, tally::kinds(&ran.record));
+            (finding, mishaps) = (same, Mishap::all(&ran.record, &ran.outcome.jobs));
             true
         });
-        Group { subject, kinds, finding, case, plan, runs }
+        Group { subject, mishaps, finding, case, plan, runs }
     }
 
     /// A smaller plan by which a run still `fails` as it did. What is not met any more is not taken, and the run bears the

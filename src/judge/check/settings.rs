@@ -42,6 +42,17 @@ pub struct Explore {
     pub(super) shard: Option<(u64, u64)>,
     pub(super) keep_regressions: bool,
     pub(super) ratchet: bool,
+    pub(super) stop: Stop,
+}
+
+/// When an exploration that has found something ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// After all runs with as many deviations as the first one that failed.
+    #[default]
+    AfterLevel,
+    AtFirst,
+    Never,
 }
 
 impl Default for Explore {
@@ -66,6 +77,7 @@ impl Default for Explore {
             shard: None,
             keep_regressions: false,
             ratchet: false,
+            stop: Stop::default(),
         }
     }
 }
@@ -259,11 +271,59 @@ impl Explore {
     /// longer made, a line that is no longer reached. When a violation is gone it passes and says so. A test that was never
     /// recorded passes if it is retry-proof. With `CI` set nothing is ever recorded.
     ///
-    /// A violation is known by what it is about and by what sort of deviation brings it about, so that lines and files may
-    /// move. Hence its limit: a second mail that is sent twice in the same way as a first one that is known is not new.
+    /// A violation is known by what is wrong, and by what leads there: the call of the job, by its operation and its place
+    /// among the calls of that operation, and the sort of deviation; so lines and files may move. A known fault hides
+    /// nothing else: no fault at another call, no deadlock, no effect, no other assertion.
+    ///
+    /// Less is covered, too, when the test no longer asks for [`World::deploys`](crate::World::deploys), outages, delays or
+    /// [`World::deny_warnings`](crate::World::deny_warnings), or newly lets something pass
+    /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). A shard is held to the same, but for
+    /// what only runs with a deviation meet.
     pub fn ratchet(mut self) -> Self {
         self.ratchet = true;
         self
+    }
+
+    /// Runs every scenario inside the bounds even if one of them fails.
+    ///
+    /// By default an exploration that finds something finishes the runs with as many deviations as the one that failed, and
+    /// then stops: what takes more deviations is mostly the same bug again. The report says where it stopped.
+    /// [`Explore::ratchet`] always keeps going.
+    ///
+    /// ```
+    /// use retryproof::{Explore, World, service::email::Email};
+    ///
+    /// async fn welcome(world: &World) {
+    ///     world.process("worker", |p| {
+    ///         let email = p.email();
+    ///         p.handle(async move |to: String| email.send(Email::new(to, "welcome")).await);
+    ///     });
+    ///     world.enqueue("ada@example.com".to_owned());
+    ///     world.settle().await;
+    /// }
+    /// let (first, level, all) = (Explore::new().stop_at_first(), Explore::new(), Explore::new().keep_going());
+    /// let reports = [first, level, all].map(|explore| explore.run(welcome));
+    /// assert!(reports[0].runs() < reports[1].runs() && reports[1].runs() < reports[2].runs());
+    /// assert!(reports[1].to_string().contains("stopped after the runs with one failure; `keep_going()` explores all"));
+    /// ```
+    pub fn keep_going(mut self) -> Self {
+        self.stop = Stop::Never;
+        self
+    }
+
+    /// Stops at the first run that fails.
+    pub fn stop_at_first(mut self) -> Self {
+        self.stop = Stop::AtFirst;
+        self
+    }
+
+    /// When an exploration that has found something ends.
+    pub(super) fn stop(&self) -> Stop {
+        match self.ratchet {
+            // What is known already would keep what is new from being found.
+            true => Stop::Never,
+            false => self.stop,
+        }
     }
 
     /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
@@ -293,7 +353,7 @@ impl Explore {
     ///
     /// Only what goes through the handles of a process is seen; so a step to a line of a blocking handler has to do with all
     /// others, since its thread may share memory with theirs. Where tasks share memory of their own, or channels,
-    /// or tokio's timers, leave it off. It does nothing in a run with [`World::always`](crate::World::always), [`World::settle_until`](crate::World::settle_until),
+    /// or tokio's timers, leave it off. It does nothing in a run with [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
     /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
     ///
     /// ```
@@ -343,6 +403,10 @@ pub(super) enum SettingError {
         "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
     )]
     MergedAndReduced,
+    #[error(
+        "`Explore::ratchet` and `Explore::stop_at_first` at once: the ratchet compares all that is wrong with what is recorded, so it has to find all of it; leave `stop_at_first` out"
+    )]
+    RatchetStops,
 }
 
 impl Explore {
@@ -351,6 +415,7 @@ impl Explore {
         match self.threads {
             0 => Err(SettingError::NoThreads),
             _ if self.merge && self.reduce => Err(SettingError::MergedAndReduced),
+            _ if self.ratchet && self.stop == Stop::AtFirst => Err(SettingError::RatchetStops),
             _ => Ok(()),
         }
     }

@@ -1,22 +1,25 @@
-//! Judges runs and sorts what is wrong with them by cause.
+//! Judges runs and sorts what is wrong with them by what went wrong.
 
 use std::collections::BTreeSet;
 
 use super::{Exploration, poisoned};
 use crate::judge::oracle::Finding;
-use crate::judge::run::{End, Ran};
-use crate::search::choice::{Choice, Kind, Plan};
+use crate::judge::report::{Met, Mishap, Severity};
+use crate::judge::run::{End, Outcome, Ran};
+use crate::search::choice::{Kind, Plan};
 use crate::system::hygiene::Hygiene;
+use crate::system::job::short_kind;
 
-/// Findings with the same cause.
+/// Runs in which the same is wrong after the same had gone wrong.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) subject: String,
-    /// The kinds of the deviations of the first such run, each once, in order.
-    pub(super) kinds: Vec<Kind>,
+    /// What went wrong, in its order.
+    pub(super) mishaps: Vec<Mishap>,
     pub(super) finding: Finding,
     /// On which inputs.
     pub(super) case: usize,
+    /// The first of the runs.
     pub(super) plan: Plan,
     pub(super) runs: u64,
 }
@@ -52,13 +55,14 @@ pub(super) struct Tally {
     pub(super) reduced: u64,
     pub(super) violated: u64,
     pub(super) groups: Vec<Group>,
-    /// Of a part of the runs: a group for each subject and kinds, so that it can be added to what came before.
+    /// Of a part of the runs, to be added to what came before.
     is_part: bool,
-    pub(super) stuck: Option<Instance>,
     /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
     pub(super) poisoned: Option<Instance>,
     /// What any of the runs did that is asking for trouble.
     pub(super) hygiene: BTreeSet<Hygiene>,
+    /// Where something could go wrong in runs in which something did, where the ratchet asks for it.
+    pub(super) met: Met,
     /// How many orders of its jobs were tried at the most for a run of which there are more and none fits, and how many
     /// such runs there are.
     pub(super) undecided: Option<u64>,
@@ -86,19 +90,38 @@ impl Tally {
 
     /// Whether nothing was found that would be told.
     pub(super) fn shows_nothing(&self) -> bool {
-        self.groups.is_empty() && self.stuck.is_none() && self.poisoned.is_none()
+        self.groups.is_empty() && self.poisoned.is_none()
     }
 
-    /// The place of the group that a finding belongs to.
-    pub(super) fn known(&self, subject: &str, kinds: &[Kind]) -> Option<usize> {
-        self.groups.iter().position(|group| {
-            let alike = match self.is_part {
-                true => group.kinds == kinds,
-                // What fewer kinds of deviation bring about by themselves is no new cause.
-                false => group.kinds.iter().all(|kind| kinds.contains(kind)),
-            };
-            alike && group.subject == subject
-        })
+    /// Whether a run has failed.
+    pub(super) fn has_found(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
+    /// What the first run said that could go no further, if that is all that is wrong.
+    pub(super) fn only_stuck(&self) -> Option<String> {
+        let mut stuck = self.groups.iter().map(|group| match &group.finding {
+            Finding::Stuck(stuck) => Some(stuck.to_string()),
+            _ => None,
+        });
+        let first = stuck.next()??;
+        stuck.all(|stuck| stuck.is_some()).then_some(first)
+    }
+
+    /// The place of the group that a finding belongs to: that after the same mishaps; else that after fewer of them, since
+    /// it would be there without the others.
+    pub(super) fn known(&self, subject: &str, mishaps: &[Mishap]) -> Option<usize> {
+        let about = || self.groups.iter().enumerate().filter(|(_, group)| group.subject == subject);
+        let exact = about().find(|(_, group)| group.mishaps == mishaps);
+        let fewer = || {
+            // What a part of the runs shows is attributed when it is added to all that came before.
+            let mut fewer = about().filter(|(_, group)| {
+                let is_fewer = group.mishaps.len() < mishaps.len();
+                is_fewer && group.mishaps.iter().all(|mishap| mishaps.contains(mishap))
+            });
+            if self.is_part { None } else { fewer.next() }
+        };
+        exact.or_else(fewer).map(|(at, _)| at)
     }
 
     /// Takes over what was found about orders.
@@ -119,39 +142,45 @@ impl Tally {
     }
 
     fn add(&mut self, group: Group) {
-        match self.known(&group.subject, &group.kinds) {
+        match self.known(&group.subject, &group.mishaps) {
             Some(known) => self.groups[known].runs += group.runs,
             None => self.groups.push(group),
         }
     }
 
     /// Sorts what is wrong with one run.
-    pub(super) fn sort(&mut self, findings: Vec<Finding>, kinds: &[Kind], plan: impl Fn() -> Plan) {
+    pub(super) fn sort(&mut self, findings: Vec<Finding>, mishaps: &[Mishap], plan: impl Fn() -> Plan) {
         self.violated += 1;
+        let mut subjects: Vec<String> = Vec::new();
         for finding in findings {
             let subject = finding.subject();
-            match self.known(&subject, kinds) {
+            // Of several like it in one run the first stands for all.
+            if subjects.contains(&subject) {
+                continue;
+            }
+            match self.known(&subject, mishaps) {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
-                    let (kinds, plan, case) = (kinds.to_vec(), plan(), self.case);
-                    self.groups.push(Group { subject, kinds, finding, case, plan, runs: 1 });
+                    let (subject, mishaps, plan) = (subject.clone(), mishaps.to_vec(), plan());
+                    self.groups.push(Group { subject, mishaps, finding, case: self.case, plan, runs: 1 });
                 }
             }
+            subjects.push(subject);
         }
     }
 
-    /// The groups, the plainest first: fewest deviations; of those, what one job brings upon itself before what takes two
-    /// attempts or workers at once. Otherwise as they were found.
+    /// The groups, the worst first; of those as bad, fewest deviations first; of those, what one job brings upon itself
+    /// before what takes two attempts or workers at once. Otherwise as they were found.
     pub(super) fn take_groups(&mut self) -> Vec<Group> {
         let mut groups = std::mem::take(&mut self.groups);
         groups.sort_by_key(|group| {
-            (group.plan.deviations(), group.kinds.iter().map(|kind| plainness(*kind)).max())
+            let plainness = group.mishaps.iter().map(|mishap| plainness(mishap.kind)).max();
+            (Severity::of(&group.finding), group.plan.deviations(), plainness)
         });
         groups
     }
 
-    /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one: all of
-    /// a group of theirs belong to the group that the first of them belongs to.
+    /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one.
     pub(super) fn append(&mut self, next: Self) {
         debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
         self.take_orders(&next);
@@ -159,19 +188,11 @@ impl Tally {
         self.merged += next.merged;
         self.violated += next.violated;
         next.groups.into_iter().for_each(|group| self.add(group));
-        self.stuck = self.stuck.take().or(next.stuck);
         self.poisoned = self.poisoned.take().or(next.poisoned);
         self.hygiene.extend(next.hygiene);
+        self.met.append(next.met);
         self.crowded |= next.crowded;
     }
-}
-
-/// The kinds of the deviations of a run, each once.
-pub(super) fn kinds(record: &[Choice]) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
 }
 
 /// How hard it is to see what a deviation does: the smaller the plainer.
@@ -180,6 +201,14 @@ fn plainness(kind: Kind) -> u8 {
         Kind::Crash | Kind::Fault => 0,
         Kind::Schedule => 1,
         Kind::Delivery | Kind::Delay => 2,
+    }
+}
+
+/// The kind of the job of a number.
+pub(super) fn kind_of(outcome: &Outcome) -> impl Fn(u32) -> &'static str + '_ {
+    |number| {
+        let job = outcome.jobs.iter().find(|job| job.number == number);
+        job.map_or("?", |job| short_kind(job.kind))
     }
 }
 
@@ -192,16 +221,18 @@ fn replayable(ran: &Ran) -> Plan {
 }
 
 impl Exploration<'_> {
-    /// Judges a run and sorts what is wrong with it by cause.
+    /// Judges a run and sorts what is wrong with it by what went wrong.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
         self.tally.case = self.basis.number;
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.record.is_crowded();
+        if self.basis.settings.ratchet {
+            self.tally.met.add(&ran.record, kind_of(&ran.outcome));
+        }
         if let End::Stuck(stuck) = &ran.outcome.end {
-            let (plan, reason) = (replayable(ran), stuck.to_string());
-            self.tally.stuck.get_or_insert(Instance { case, plan, reason });
+            self.sort(vec![Finding::Stuck(stuck.clone())], ran);
             return;
         }
         // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
@@ -212,11 +243,18 @@ impl Exploration<'_> {
             return;
         }
         let undecided = self.tally.undecided.take();
+        self.is_judging = true;
         let findings = self.findings(&ran.outcome);
+        self.is_judging = false;
         self.tally.undecided_runs += u64::from(self.tally.undecided.is_some());
         self.tally.undecided = self.tally.undecided.max(undecided);
         if !findings.is_empty() {
-            self.tally.sort(findings, &kinds(&ran.record), || replayable(ran));
+            self.sort(findings, ran);
         }
+    }
+
+    fn sort(&mut self, findings: Vec<Finding>, ran: &Ran) {
+        let mishaps = Mishap::all(&ran.record, &ran.outcome.jobs);
+        self.tally.sort(findings, &mishaps, || replayable(ran));
     }
 }

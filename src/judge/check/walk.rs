@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::progress::{Progress, Standing};
 use super::reference::failed_then;
+use super::settings::Stop;
 use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
@@ -55,7 +56,9 @@ impl Exploration<'_> {
             let mut explorer = explorer.sharing(self.basis.share).reducing(settings.reduce);
             let others = (self.cases.len() - case - 1 + self.cases_left_out) as u64;
             self.tally.beyond = known + others;
+            self.before = self.tally.violated;
             let ran = self.run_all(&mut explorer, limits);
+            self.cap = [self.cap, explorer.held_at()].into_iter().flatten().min();
             self.tally.reduced += explorer.reduced();
             known += explorer.at_least();
             self.tally.beyond = known + others;
@@ -79,6 +82,11 @@ impl Exploration<'_> {
         }
         let seen = settings.merge.then(Seen::default);
         self.walk(explorer, limits, seen.as_ref())
+    }
+
+    /// Whether the level under way is the last one: a run of it has failed, or one with as many deviations on other inputs.
+    fn ends_with(&self, explorer: &Exhaustive) -> bool {
+        ends_with(&self.tally, self.before, self.cap, explorer)
     }
 
     /// Runs what the explorer asks for, up to the limits.
@@ -114,6 +122,11 @@ impl Exploration<'_> {
                 self.tally.merged += u64::from(task.judge);
             } else if task.judge {
                 self.judge(&ran);
+                match self.basis.settings.stop() {
+                    Stop::AfterLevel if self.ends_with(explorer) => explorer.hold(),
+                    Stop::AtFirst if self.tally.has_found() => return Err(Halt::Found),
+                    Stop::AfterLevel | Stop::AtFirst | Stop::Never => {}
+                }
             }
             if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
                 let reason = "stopped by a deadlock, whose threads cannot be ended".to_owned();
@@ -135,7 +148,10 @@ impl Exploration<'_> {
         let threads = basis.settings.threads;
         let (tally, max_runs) = (&mut self.tally, limits.max_runs);
         let progress = &basis.progress;
-        let mut level = Level { explorer, ahead, threads, tally, max_runs, progress, fickle: None };
+        let stop = basis.settings.stop();
+        let (before, cap) = (self.before, self.cap);
+        let mut level =
+            Level { explorer, ahead, threads, tally, max_runs, stop, before, cap, progress, fickle: None };
         let limits_of_piece = Limits { max_runs: u64::MAX, ..limits.clone() };
         threads::side_by_side(
             threads,
@@ -156,6 +172,10 @@ impl Exploration<'_> {
     }
 }
 
+fn ends_with(tally: &Tally, before: u64, cap: Option<usize>, explorer: &Exhaustive) -> bool {
+    tally.violated > before || cap.is_some_and(|cap| explorer.deviations() >= cap)
+}
+
 fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
     let (known, expected) = (tally.beyond + explorer.at_least(), tally.beyond + explorer.expected());
     Standing { runs: tally.runs, known, expected, violated: tally.violated }
@@ -168,6 +188,10 @@ struct Level<'e> {
     threads: usize,
     tally: &'e mut Tally,
     max_runs: u64,
+    stop: Stop,
+    /// How many runs had failed before this case, and the level at which one did.
+    before: u64,
+    cap: Option<usize>,
     progress: &'e Progress,
     /// A run did not take its course: in a piece of this size, and in this way.
     fickle: Option<(usize, Halt)>,
@@ -193,7 +217,13 @@ impl Source for Level<'_> {
         if let Some(piece) = self.explorer.piece(&mut self.ahead, size_here) {
             return Some((piece, size_here));
         }
-        if !is_back || !self.explorer.next_level() {
+        if !is_back {
+            return None;
+        }
+        if self.stop == Stop::AfterLevel && ends_with(self.tally, self.before, self.cap, self.explorer) {
+            self.explorer.hold();
+        }
+        if !self.explorer.next_level() {
             return None;
         }
         self.ahead = self.explorer.ahead();

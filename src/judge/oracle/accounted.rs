@@ -4,12 +4,15 @@ use super::{Comparison, Finding};
 use crate::judge::run::Outcome;
 use crate::search::choice::Actor;
 use crate::system::job::{Job, JobState};
-use crate::world::Guarantee;
+use crate::world::{Guarantee, JobTerm};
 
 /// Jobs that are gone, or could not be run at all.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
+        if job.state == JobState::Lost && outcome.terms.accepts(kind, JobTerm::Lost) {
+            continue;
+        }
         if job.state == JobState::Lost {
             findings.push(Finding::Lost { kind, payload: job.payload.to_string() });
         } else if job.could_not_run {
@@ -41,6 +44,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
         Guarantee::AtLeastOnce => (true, false),
         Guarantee::AtMostOnce => (false, true),
         Guarantee::Unchecked => return,
+        Guarantee::Between { least, most } => (most > 1, least == 0),
     };
     for job in &outcome.jobs {
         let mut told: Vec<u32> =
@@ -89,7 +93,15 @@ fn gave_up(job: &Job) -> bool {
 /// Whether a job gave up for what went wrong in it: no attempt failed for which nothing had gone wrong. One that fails more
 /// often fails by itself, for what an earlier attempt has left behind; and that somebody else went first is no excuse.
 pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
-    gave_up(job) && (outcome.outage || job.failures() as usize <= outcome.mishaps)
+    let accepts = |term| outcome.terms.accepts(job.kind, term);
+    match job.state {
+        JobState::Lost => accepts(JobTerm::Lost),
+        JobState::Done => accepts(JobTerm::Skipped),
+        state => {
+            let by_itself = !outcome.outage && job.failures() as usize > outcome.mishaps;
+            gave_up(job) && (!by_itself || accepts(JobTerm::End(state)))
+        }
+    }
 }
 
 /// Jobs that gave up though nothing went wrong any more.
@@ -112,8 +124,14 @@ pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Findi
 pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let Comparison { outcome, jobs, excuses, serial, .. } = comparison;
     for job in jobs.iter() {
-        let mut alike =
-            outcome.jobs.iter().filter(|other| other.kind == job.kind && other.payload == job.payload);
+        let is_alike = |other: &&Job| {
+            let ignored = |payload| outcome.generated.compared(job.kind, payload);
+            let same = other.payload == job.payload;
+            let has_ignored = || outcome.terms.ignored_payloads.iter().any(|(kind, _)| *kind == job.kind);
+            other.kind == job.kind
+                && (same || has_ignored() && ignored(&other.payload) == ignored(&job.payload))
+        };
+        let mut alike = outcome.jobs.iter().filter(is_alike);
         let actual = alike.clone().next().map(|other| other.state);
         let ended_so = |other: &Job| other.state == job.state || excuses.0.contains(&other.number);
         if alike.any(ended_so) || actual == Some(JobState::Lost) {

@@ -1,13 +1,17 @@
 //! Effects as a multiset, each against its guarantee.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::{Comparison, Finding};
 use crate::judge::run::Outcome;
 use crate::search::choice::{Actor, Name};
 use crate::system::effect::Effect;
 use crate::system::generated::Forms;
-use crate::world::Guarantee;
+use crate::system::json_path::JsonPath;
+use crate::world::{Guarantee, Terms, names};
 
 type Identity<'e> = (Name, Name, Option<&'e str>, &'e str);
 
@@ -30,6 +34,13 @@ impl Count<'_> {
         self.actual.values().sum()
     }
 
+    /// Whether each job that does it when nothing goes wrong has done it so often, and no other one has.
+    fn is_between(&self, least: u32, most: u32) -> bool {
+        let range = least as usize..=most as usize;
+        let kept = |unit| range.contains(&self.actual.get(unit).copied().unwrap_or_default());
+        self.expected.keys().all(kept) && self.actual.keys().all(|unit| self.expected.contains_key(unit))
+    }
+
     /// How often it happened, if what the same job has repeated because something went wrong in it counts once.
     fn excused(&self, may_repeat: &BTreeSet<u32>) -> usize {
         let counted = |(unit, actual): (&u32, &usize)| match self.expected.get(unit) {
@@ -44,10 +55,7 @@ impl Count<'_> {
 /// often it was tried. Nothing where the effect may be missing.
 pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for reuse in &outcome.reused {
-        let may_lack = matches!(
-            outcome.terms.guarantee(reuse.service, reuse.operation),
-            Guarantee::AtMostOnce | Guarantee::Unchecked
-        );
+        let may_lack = outcome.terms.guarantee(reuse.service, reuse.operation).may_lack();
         let known = |finding: &Finding| match finding {
             Finding::Reused(other) => (&other.key, &other.second) == (&reuse.key, &reuse.second),
             _ => false,
@@ -67,7 +75,7 @@ fn troubled(comparison: &Comparison<'_>) -> BTreeSet<u32> {
     };
     let jobs = outcome.jobs.iter().zip(&comparison.roles);
     let jobs = jobs.filter(|(job, _)| is_troubled(job.number, job.attempts)).map(|(_, role)| *role);
-    jobs.chain((outcome.went_wrong > 0).then_some(0)).collect()
+    jobs.chain((outcome.mishaps > 0).then_some(0)).collect()
 }
 
 fn unit(by: Actor, roles: &[u32]) -> u32 {
@@ -82,13 +90,14 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
     if outcome.effects == **effects {
         return;
     }
+    let (expected, actual) = (items(effects, &outcome.terms), items(&outcome.effects, &outcome.terms));
     let mut counts: BTreeMap<Identity<'_>, Count<'_>> = BTreeMap::new();
     let new = |effect| Count { effect, expected: Shares::new(), actual: Shares::new() };
-    for effect in effects.iter() {
+    for effect in expected.iter() {
         let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
         *count.expected.entry(unit(effect.by, &comparison.expected_roles)).or_insert(0) += 1;
     }
-    for effect in &outcome.effects {
+    for effect in actual.iter() {
         let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
         *count.actual.entry(unit(effect.by, &comparison.roles)).or_insert(0) += 1;
     }
@@ -101,9 +110,12 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
         let excused = |count: &Count<'_>| match guarantee {
             Guarantee::AtLeastOnce => count.excused(&may_repeat),
             Guarantee::Unchecked => 0,
-            Guarantee::ExactlyOnce | Guarantee::AtMostOnce => count.actual(),
+            Guarantee::ExactlyOnce | Guarantee::AtMostOnce | Guarantee::Between { .. } => count.actual(),
         };
-        let may_lack = matches!(guarantee, Guarantee::AtMostOnce | Guarantee::Unchecked);
+        if matches!(guarantee, Guarantee::Between { least, most } if count.is_between(least, most)) {
+            continue;
+        }
+        let may_lack = guarantee.may_lack();
         if actual > expected {
             if excused(count) <= expected {
                 continue;
@@ -130,6 +142,36 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
         }
     }
     tell_once(findings);
+}
+
+/// The effects, with each that is a set in the place of its items.
+fn items<'e>(effects: &'e [Effect], terms: &Terms) -> Cow<'e, [Effect]> {
+    if terms.items.is_empty() {
+        return Cow::Borrowed(effects);
+    }
+    let apart = |effect: &Effect| {
+        let of = terms.items.iter().find(|(name, _)| names(name, effect.service, effect.operation));
+        of.and_then(|(_, path)| items_of(effect, path)).unwrap_or_else(|| vec![effect.clone()])
+    };
+    Cow::Owned(effects.iter().flat_map(apart).collect())
+}
+
+/// An effect once for each item of the array in its body, if there is one. What a set has twice it has once.
+fn items_of(effect: &Effect, path: &JsonPath) -> Option<Vec<Effect>> {
+    let mut body: Value = serde_json::from_str(&effect.body).ok()?;
+    let place = path.find(&mut body)?;
+    let items = std::mem::take(place.as_array_mut()?);
+    let mut bodies: Vec<String> = Vec::with_capacity(items.len());
+    for item in items {
+        *path.find(&mut body)? = Value::Array(vec![item]);
+        let text = body.to_string();
+        if !bodies.contains(&text) {
+            bodies.push(text);
+        }
+    }
+    // Whose batch an item was in makes no difference: a batch takes what others have left.
+    let by = Actor::Test;
+    Some(bodies.into_iter().map(|body| Effect { body, key: None, by, ..effect.clone() }).collect())
 }
 
 /// An effect in the place of another is told once, as that.

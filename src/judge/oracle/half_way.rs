@@ -1,15 +1,19 @@
 //! A job that gives up is all or nothing: what it does has happened, or none of it has.
 
+use serde_json::Value;
+
 use super::{Excuses, Finding, differences};
 use crate::judge::run::Outcome;
 use crate::search::choice::Name;
+use crate::system::effect::Effect;
 use crate::system::job::Job;
 
 /// What a finding is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 enum Place<'f> {
-    Effect(Name, Name),
-    State(Name, &'f str),
+    Effect(&'f Effect),
+    /// The elements of a list are places of their own.
+    State(Name, &'f str, Vec<&'f Value>),
     Job(&'static str),
 }
 
@@ -18,18 +22,25 @@ impl<'f> Place<'f> {
         match finding {
             Finding::Repeated { effect, .. }
             | Finding::Missing { effect, .. }
-            | Finding::Unexpected { effect, .. } => Some(Place::Effect(effect.service, effect.operation)),
-            Finding::State { name, path, .. } => Some(Place::State(*name, path)),
+            | Finding::Unexpected { effect, .. } => Some(Place::Effect(effect)),
+            Finding::State { name, path, expected, actual, .. } => {
+                let lists = [expected, actual].map(|value| value.as_ref().and_then(Value::as_array));
+                let [one, other] = lists.map(|list| list.map(Vec::as_slice).unwrap_or_default());
+                let only = |these: &'f [Value], those: &[Value]| -> Vec<&'f Value> {
+                    these.iter().filter(|element| !those.contains(element)).collect()
+                };
+                Some(Place::State(*name, path, [only(one, other), only(other, one)].concat()))
+            }
             Finding::Job { kind, .. } => Some(Place::Job(kind)),
             _ => None,
         }
     }
 
-    /// Whether it is the same, or a part of it.
-    fn touches(&self, other: &Self) -> bool {
+    /// Whether it lies within the other one.
+    fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
-            (Place::State(one, path), Place::State(other, of)) => {
-                one == other && (path.starts_with(of) || of.starts_with(path))
+            (Place::State(one, path, elements), Place::State(other, of, others)) => {
+                one == other && path == of && elements.iter().all(|element| others.contains(element))
             }
             (one, other) => one == other,
         }
@@ -49,13 +60,13 @@ pub(crate) fn half_way(
     let own: Vec<_> = own.iter().filter_map(Place::of).collect();
     let is_own = |finding: &&Finding| {
         !exceeds(finding)
-            && Place::of(finding).is_some_and(|place| own.iter().any(|other| place.touches(other)))
+            && Place::of(finding).is_some_and(|place| own.iter().any(|other| place.is_within(other)))
     };
     let lacks = differences(outcome, with, true, excuses);
     let did = differences(outcome, without, true, excuses);
     let first_lacking = lacks.iter().find(is_own)?.clone();
     let first_done = did.iter().find(|finding| {
-        Place::of(finding).is_some_and(|place| own.iter().any(|other| place.touches(other)))
+        Place::of(finding).is_some_and(|place| own.iter().any(|other| place.is_within(other)))
     })?;
     let mut findings: Vec<_> = lacks.iter().filter(|finding| !is_own(finding)).cloned().collect();
     if !outcome.terms.may_stop_half_way(job.kind) {

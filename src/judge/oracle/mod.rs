@@ -8,6 +8,7 @@ mod accounted;
 mod early;
 mod effects;
 mod half_way;
+mod ordered;
 mod orders;
 mod refusals;
 mod renaming;
@@ -27,14 +28,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::panics::Panicked;
+use crate::engine::state::Stuck;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
-use crate::system::generated::{Forms, Generated};
+use crate::system::generated::Forms;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
-use crate::world::{Guarantee, Terms};
+use crate::world::{Guarantee, JobTerm, Terms};
 
 use renaming::Renaming;
 
@@ -83,7 +85,7 @@ pub(crate) enum Finding {
     HalfWay { kind: &'static str, payload: String, error: String, did: Box<Finding>, lacks: Box<Finding> },
     /// An effect happened before its time: how long the job has waited, and how long it was to wait.
     Early { effect: Effect, waited: Duration, expected: Duration },
-    /// A job is gone: its worker died, and the queue had forgotten it.
+    /// A job was lost when its worker crashed, and the queue had forgotten it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and nobody was told.
     Untold { kind: &'static str, payload: String },
@@ -95,10 +97,14 @@ pub(crate) enum Finding {
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// A lock that never expires is held by a job that is gone: by whom, in words.
     LockLeft { kind: &'static str, key: String, holder: String },
+    /// An effect happened before the one after which it is to happen.
+    OutOfOrder { effect: Effect, before: String },
     /// A request was refused, and the job did all that it does when the request is accepted.
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The body panicked.
     Panicked(Panicked),
+    /// The run could go no further.
+    Stuck(Stuck),
     /// Something is asking for trouble.
     Unhygienic(Hygiene),
     /// This would be otherwise if each job had found its process as it is after its boot.
@@ -123,7 +129,9 @@ impl Finding {
             | Finding::Untold { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
+            Finding::OutOfOrder { .. } => Oracle::Body,
             Finding::Panicked(_) => Oracle::Body,
+            Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
         }
@@ -150,10 +158,12 @@ impl Finding {
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
             Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
+            Finding::OutOfOrder { effect, before } => format!("out of order {} {before}", effect.name()),
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
+            Finding::Stuck(stuck) => format!("stuck {:?}", std::mem::discriminant(stuck)),
             Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
             Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
         }
@@ -173,16 +183,12 @@ impl Terms {
 
     /// Whether a job of this kind may give up when it has done a part of what it does.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
-        self.half_way.iter().any(|known| *known == kind)
+        self.accepts(kind, JobTerm::HalfWay)
     }
 
     /// The guarantee of an effect: the last one stated for it.
     pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
-        let names = |allowed: &str| {
-            allowed == service.as_str()
-                || allowed.strip_prefix(service.as_str()).and_then(|rest| rest.strip_prefix('.'))
-                    == Some(operation.as_str())
-        };
+        let names = |allowed: &str| crate::world::names(allowed, service, operation);
         self.allowed
             .iter()
             .rev()
@@ -201,6 +207,18 @@ pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
         && one.jobs.iter().zip(&other.jobs).all(|(a, b)| jobs(a) == jobs(b) && a.payload == b.payload)
 }
 
+/// Whether two outcomes are the same in all that comparisons look at: who did what, and when.
+pub(crate) fn identical(one: &Outcome, other: &Outcome) -> bool {
+    let effects = |outcome: &Outcome| -> Vec<_> {
+        outcome.effects.iter().map(|effect| (effect.by, effect.at, effect.id.clone())).collect()
+    };
+    let times = |outcome: &Outcome| -> Vec<_> {
+        let history = outcome.jobs.iter().map(|job| job.history);
+        history.map(|history| (history.born_at, history.due, history.began_at)).collect()
+    };
+    same(one, other) && effects(one) == effects(other) && times(one) == times(other)
+}
+
 /// What is wrong with an outcome whatever is expected.
 pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -213,6 +231,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     }
     accounted::judge(outcome, &mut findings);
     accounted::locks(outcome, &mut findings);
+    ordered::judge(outcome, &mut findings);
     if let Some(service) = outcome.record.told_of_failures() {
         accounted::told(outcome, outcome.terms.guarantee_of(service), &mut findings);
     }

@@ -64,7 +64,7 @@ impl<'j> Orders<'j> {
         }
         match other.history.began {
             // A job that was never begun may have been due when the other one had ended already.
-            0 => one.history.ended_at < other.history.due,
+            0 => other.history.ended == 0 && one.history.ended_at < other.history.due,
             began => one.history.ended < began,
         }
     }
@@ -73,19 +73,20 @@ impl<'j> Orders<'j> {
     /// is visited. Returns whether all orders there are were visited.
     pub(crate) fn visit(&self, mut visit: impl FnMut(&[usize]) -> ControlFlow<()>) -> bool {
         if self.jobs.len() > MOST_JOBS {
-            let _ = visit(&self.suggested_with_parents_first());
-            return false;
+            let order = self.suggested_with_parents_first();
+            let history = |at: &usize| self.jobs[*at].history;
+            let follows = |pair: &[usize]| {
+                let (one, next) = (history(&pair[0]), history(&pair[1]));
+                one.ended != 0 && one.ended < next.began
+            };
+            return visit(&order).is_continue() && order.windows(2).all(follows);
         }
         let count = self.jobs.len();
         let mut before = vec![0; count];
         let mut after = vec![Vec::new(); count];
-        for one in 0..count {
-            for other in (0..count).filter(|&other| other != one) {
-                if self.comes_first(one, other) {
-                    before[other] += 1;
-                    after[one].push(other);
-                }
-            }
+        for (one, after) in after.iter_mut().enumerate() {
+            after.extend((0..count).filter(|&other| other != one && self.comes_first(one, other)));
+            after.iter().for_each(|&other| before[other] += 1);
         }
         let mut walk = Walk { suggested: &self.suggested, before, after, order: Vec::with_capacity(count) };
         walk.go(&mut visit).is_continue()

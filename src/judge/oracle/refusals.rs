@@ -5,7 +5,6 @@ use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Point, Site};
 use crate::search::input::Asked;
 use crate::system::job::Job;
-use crate::world::Guarantee;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ in
 /// this one answer, `record` the choices of the one in which the request was refused.
@@ -19,7 +18,7 @@ pub(crate) fn ignored(
 ) -> Option<Finding> {
     let (by, service, operation) = asked.refused()?;
     let guarantee = refused.terms.guarantee(service, operation);
-    if matches!(guarantee, Guarantee::AtMostOnce | Guarantee::Unchecked) {
+    if guarantee.may_lack() {
         return None;
     }
     let is_same = |end: &End| *end == End::Completed;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::judge::run::Outcome;
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, fingerprint};
-use crate::system::generated::{Forms, Generated};
+use crate::system::generated::{Forms, Generated, Shape};
 use crate::system::job::Job;
 
 /// How often colors are refined. After so many rounds a color tells what lies so many steps away.
@@ -38,12 +38,14 @@ struct Side {
     forms: Forms,
     /// Of each occurrence of some values: a digest of all but the values, and the values.
     items: Vec<(u64, Vec<usize>)>,
+    /// How each value is written here, in each shape: of a hexadecimal number some texts have the leading zeros and some not.
+    seen: BTreeMap<(usize, Shape), String>,
 }
 
 impl Side {
     fn of(outcome: &Outcome) -> Self {
         let forms = Forms::of(&generated(outcome));
-        let mut side = Self { forms, items: Vec::new() };
+        let mut side = Self { forms, items: Vec::new(), seen: BTreeMap::new() };
         for effect in &outcome.effects {
             let key = effect.key.as_deref().unwrap_or_default();
             let has_key = if effect.key.is_some() { "key" } else { "" };
@@ -60,6 +62,12 @@ impl Side {
             }
         }
         side
+    }
+
+    /// How a value is written here.
+    fn name(&self, value: usize, shape: Shape) -> Option<&str> {
+        let seen = self.seen.get(&(value, shape)).map(String::as_str);
+        seen.or_else(|| self.forms.text(value, shape))
     }
 
     fn add_leaves(&mut self, name: &str, path: &str, value: &Value) {
@@ -81,6 +89,10 @@ impl Side {
         for text in texts {
             let found = self.forms.find(text);
             values.extend(found.iter().map(|found| found.value));
+            for found in &found {
+                let own = || text[found.from..found.to].to_owned();
+                self.seen.entry((found.value, found.shape)).or_insert_with(own);
+            }
             parts.push(Forms::template(text, &found));
         }
         if !values.is_empty() {
@@ -217,7 +229,7 @@ impl Renaming {
         for found in self.expected.forms.find(text) {
             let own = &text[found.from..found.to];
             renamed.push_str(&text[at..found.from]);
-            let name = paired[found.value].and_then(|value| self.actual.forms.text(value, found.shape));
+            let name = paired[found.value].and_then(|value| self.actual.name(value, found.shape));
             // The name of a value that has no counterpart may be that of another one in this run.
             let is_anothers = || self.actual.forms.find(own).iter().any(|found| taken.contains(&found.value));
             match name {

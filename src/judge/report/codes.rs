@@ -1,4 +1,4 @@
-//! Which sort of violation it is: a short code, what it is called, and what usually mends it.
+//! Which sort of violation it is: a short code, what it is called, and what to do about it.
 
 use std::fmt;
 
@@ -6,12 +6,13 @@ use serde::{Serialize, Serializer};
 
 use super::Verdict;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Choice, Fault, Kind, Point};
+use crate::search::choice::{Actor, Choice, Fault, Kind, Point};
 use crate::system::hygiene::Hygiene;
+use crate::system::timeline::{Event, What};
 
-/// Declares the codes once: each with its number, its name in words, and what usually mends it.
+/// Declares the codes once: each with its number, its name in words, and what to do about it.
 macro_rules! codes {
-    ($($code:ident $number:literal $title:literal: $mended_by:literal;)*) => {
+    ($($code:ident $number:literal $title:literal: $help:literal;)*) => {
         /// Which sort of thing is wrong, and after what: short enough to be searched for.
         ///
         #[doc = "The page [`violations`](crate::violations) explains each, with a smallest example. In text and in JSON"]
@@ -59,10 +60,10 @@ macro_rules! codes {
                 }
             }
 
-            /// What usually mends it.
-            pub const fn mended_by(self) -> &'static str {
+            /// What to do about it, in most cases.
+            pub const fn help(self) -> &'static str {
                 match self {
-                    $(Self::$code => $mended_by,)*
+                    $(Self::$code => $help,)*
                 }
             }
         }
@@ -71,100 +72,103 @@ macro_rules! codes {
 
 codes! {
     RepeatedAfterCrash "0001" "effect repeated after a crash":
-        "an idempotency key that is the same in every attempt, or a look-up before the call";
+        "use an idempotency key that is the same on every attempt, or look up before the call";
     RepeatedAfterError "0002" "effect repeated after an error":
-        "an idempotency key that is the same in every attempt, or a look-up before the call";
+        "use an idempotency key that is the same on every attempt, or look up before the call";
     RepeatedByDelivery "0003" "effect repeated by a second delivery":
-        "an idempotency key made of the job's own data, or a look-up before the call";
+        "make an idempotency key of the job's own data, or look up before the call";
     RepeatedAtOnce "0004" "effect repeated by two deliveries at once":
-        "an idempotency key made of the job's own data; to look before the call is not enough, since both look before either acts";
+        "make an idempotency key of the job's own data; looking before the call is not enough, since both attempts look before either acts";
     RepeatedByAnotherJob "0005" "effect repeated by jobs that cross":
-        "a claim that only one of them can make: an idempotency key that they share, a row under a unique key, a compare-and-set";
+        "let only one of the jobs claim the work: by an idempotency key that they share, a row under a unique key, or a compare-and-set";
     RepeatedLate "0006" "effect repeated by a late retry":
-        "a look-up before the call, or keys and locks that live longer than the job is retried";
+        "look up before the call, or use keys and locks that live longer than the job is retried";
     RepeatedStale "0007" "effect repeated after a stale look-up":
-        "an idempotency key; a look-up is worth what its search shows, and an index or a replica lags behind";
+        "use an idempotency key; an index or a replica lags behind, so a look-up may not show the last call";
 
     MissingAfterCrash "0011" "effect missing after a crash":
-        "noting that something is done when it is, not before; a claim with an owner and a time to live; an outbox for what must follow a commit";
+        "note that something is done after it is done, not before; give a claim an owner and a time to live; use an outbox for what must follow a commit";
     MissingAfterError "0012" "effect missing after an error":
-        "handing the error on, so that the job is tried again, and noting that something is done only when it is";
+        "return the error, so that the job is retried, and note that something is done only after it is done";
     MissingAfterDelivery "0013" "effect missing after a second delivery":
-        "counting once for each job: a row under its id, in the same transaction";
+        "count once for each job: write a row under its id in the same transaction";
     MissingWhenJobsCross "0014" "effect missing when jobs cross":
-        "enqueuing after the commit, out of an outbox; a job that finds too little fails, and is tried again";
+        "enqueue after the commit, from an outbox; let a job that finds too little fail, so that it is retried";
     MissingLate "0015" "effect missing after a late timer":
-        "doing what is to be done however late it is, or saying in the test that it may be missing";
+        "do the work however late it is, or state in the test that it may be missing";
 
     AnotherContent "0021" "effect with another content or key":
-        "making keys and contents of the job's own data, not of the time, the attempt or a random number";
+        "make keys and contents of the job's own data, not of the time, the attempt or a random number";
     Unexpected "0022" "effect that no fault-free run has":
-        "making keys and contents of the job's own data, and undoing by a job of its own what has to be undone";
+        "make keys and contents of the job's own data, and undo what must be undone in a job of its own";
     KeyReused "0023" "key of another request":
-        "a key for each thing that is to happen once: of the order's id, not a constant";
+        "use one key for each thing that is to happen once: the order's id, not a constant";
     AnotherJobsContent "0024" "effect with another job's content":
-        "passing what a job needs as an argument: a static and a thread-local are there for all jobs";
+        "pass what a job needs as an argument; all jobs share a static or a thread-local";
 
     Early "0025" "effect before its time":
-        "waiting until a time that is stored with the job, not for a time from now on";
+        "wait until a time that is stored with the job, not for a time from now on";
     RefusalIgnored "0026" "refusal ignored":
-        "looking at the answer: what comes after a refused request depends on it";
+        "look at the answer: what comes after a refused request depends on it";
 
-    StateAfterCrash "0031" "state left otherwise after a crash":
-        "one transaction for what belongs together, with a guard in it that says it is done (an inbox)";
-    StateAfterError "0032" "state left otherwise after an error":
-        "setting values instead of adding to them, or a guard in the same transaction";
-    StateAfterDelivery "0033" "state left otherwise after a second delivery":
-        "a guard in the same transaction, serializable or under a unique key: two deliveries may be under way at once";
+    OutOfOrder "0027" "effect out of order":
+        "wait for the answer to the first call, and look at it, before the second one is made";
+
+    StateAfterCrash "0031" "state differs after a crash":
+        "write what belongs together in one transaction, with a guard in it that says it is done (an inbox)";
+    StateAfterError "0032" "state differs after an error":
+        "set values instead of adding to them, or put a guard into the same transaction";
+    StateAfterDelivery "0033" "state differs after a second delivery":
+        "put a guard into the same transaction, serializable or under a unique key: two deliveries may run at once";
     StateWhenJobsCross "0034" "lost update":
-        "an atomic update (`incr`), a compare-and-set, a row lock, or a serializable transaction that is tried again";
-    StateLate "0035" "state left otherwise after a late timer":
-        "deciding by what is stored, not by how late it is";
+        "use an atomic update (`incr`), a compare-and-set, a row lock, or a serializable transaction that is retried";
+    StateLate "0035" "state differs after a late timer":
+        "decide by what is stored, not by how late it is";
 
     LeftBehind "0036" "what another job left behind":
-        "clearing thread-locals after each job (`middleware::ClearThreadLocals`), and keeping with the job what belongs to it";
+        "clear thread-locals after each job (`middleware::ClearThreadLocals`), and keep with the job what belongs to it";
 
     NeverEnqueued "0041" "job never enqueued":
-        "an outbox: a row in the same transaction, and a job that enqueues what it finds there";
-    EndedOtherwise "0042" "job that ended otherwise":
-        "letting the job end as it does when nothing goes wrong, whoever has done its work";
+        "use an outbox: a row in the same transaction, and a job that enqueues what it finds there";
+    EndedOtherwise "0042" "job that differs from the fault-free run":
+        "let the job end as it does when nothing goes wrong, whichever attempt has done the work";
     DiedByItself "0043" "job that dies of what it left behind":
-        "taking one's own traces for one's own: a lock with an owner and a time to live, a duplicate key caught";
-    Lost "0044" "job gone with its worker":
-        "at-least-once delivery: a queue that keeps a job until it is acknowledged";
+        "recognize the job's own traces: give a lock an owner and a time to live, and treat a duplicate key as done";
+    Lost "0044" "job lost when its worker crashed":
+        "use at-least-once delivery: a queue that keeps a job until it is acknowledged";
     NotRun "0045" "job that cannot be run":
-        "a handler for its kind, and a payload that decodes";
+        "register a handler for its kind, and make its payload decode";
     GaveUpHalfWay "0046" "gave up half-way":
-        "one transaction for what belongs together, more retries, or a job that undoes what was done; or say `world.may_stop_half_way::<Job>()`";
+        "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.jobs::<Job>().may_stop_half_way()`";
 
     Untold "0051" "dead job that nobody was told of":
-        "telling in the last attempt, until it is heard (`middleware::TellOfFailures`)";
+        "report the failure in the last attempt, until it is heard (`middleware::TellOfFailures`)";
     ToldTooOften "0052" "failure told too often":
-        "silence about what passes by itself (`middleware::Transient`), and one word when the job is dead";
-    DeathUntold "0053" "death handler that was not heard out":
-        "a death handler that does not fail; what must be told is told by the job, in its last attempt";
+        "stay silent about what passes by itself (`middleware::Transient`), and report once when the job is dead";
+    DeathUntold "0053" "death handler did not complete":
+        "write a death handler that does not fail; let the job report what must be reported, in its last attempt";
 
     LockLeft "0061" "lock left behind for ever":
-        "a time to live";
+        "give the lock a time to live";
 
-    Panicked "0071" "check of the test's own":
-        "doing what the assertion asks for: the timeline shows what kept the jobs from it";
+    Panicked "0071" "assertion in the test failed":
+        "read the timeline: it shows what kept the jobs from what the assertion asks for";
 
     OutsideCall "0081" "call to the outside in a transaction":
-        "calling after the commit";
+        "call after the commit";
     EnqueueInTransaction "0082" "enqueue in a transaction":
-        "an outbox: a row in the same transaction, and a job that enqueues what it finds there";
+        "use an outbox: a row in the same transaction, and a job that enqueues what it finds there";
     PoolTooSmall "0083" "pool smaller than its slots":
-        "as many connections as slots need at once, or fewer slots";
+        "give the process as many connections as its slots need at once, or fewer slots";
 
     Stuck "0091" "stuck":
-        "a lock that expires, a pool that is large enough, a wait that somebody ends";
+        "use a lock that expires, a pool that is large enough, and waits that something ends";
     Nondeterministic "0092" "not deterministic":
-        "taking time and random numbers from `p.clock()` and `p.rng()`, or ignoring what differs (`world.ignore`)";
+        "take time and random numbers from `p.clock()` and `p.rng()`, or ignore what differs (`world.ignore`)";
     NothingTested "0093" "nothing tested":
-        "a job that runs, and an effect or a state to be compared";
+        "run a job that has an effect, or a state to compare";
     Incomplete "0094" "incomplete":
-        "fewer jobs, a lower bound, or a higher limit";
+        "check fewer jobs, lower the bound, or raise the limit";
 }
 
 impl fmt::Display for Code {
@@ -212,6 +216,45 @@ impl After {
     }
 }
 
+impl Traits {
+    pub(super) fn of(finding: &Finding, events: &[Event]) -> Self {
+        let (is_keyless, is_keyed) = match finding {
+            Finding::Repeated { effect, .. } => (effect.key.is_none(), effect.key.is_some()),
+            _ => (false, false),
+        };
+        let failed = |event: &Event| match &event.what {
+            What::Deviated { choice, .. } if choice.kind == Kind::Fault => Some(event.by),
+            _ => None,
+        };
+        let has_failed = |by: Actor| {
+            let is_retry = |what: &What| matches!(what, What::Failed { retry_at: Some(_), .. });
+            events.iter().any(|event| event.by == by && is_retry(&event.what))
+        };
+        let is_retried = events.iter().filter_map(failed).any(has_failed);
+        let is_cancelled =
+            events.iter().enumerate().any(|(at, event)| has_dropped_a_call(&events[..at], event));
+        Self { is_keyless, is_keyed, is_retried, is_cancelled }
+    }
+}
+
+/// Whether an attempt ends here, before the answer to one of its calls has come.
+fn has_dropped_a_call(before: &[Event], end: &Event) -> bool {
+    if !matches!(end.what, What::Succeeded | What::Failed { .. } | What::Discarded { .. }) {
+        return false;
+    }
+    let count = |is_it: fn(&What) -> bool| {
+        before.iter().filter(|event| event.by == end.by && is_it(&event.what)).count()
+    };
+    // A call that names no request goes outside, and its answer is not taken down.
+    count(|what| matches!(what, What::Called { request, .. } if !request.is_empty()))
+        > count(|what| matches!(what, What::Replied { .. }))
+}
+
+/// What is left to do about two deliveries at once if the service knows no keys: no job can do better.
+pub(super) fn without_keys(effect: &str) -> String {
+    format!("if the service takes no key, world.allow(\"{effect}\", Guarantee::AtLeastOnce) accepts it")
+}
+
 impl Code {
     pub(super) fn of(finding: &Finding, after: After) -> Self {
         match finding {
@@ -257,7 +300,9 @@ impl Code {
             Finding::DeathUntold { .. } => Code::DeathUntold,
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
+            Finding::OutOfOrder { .. } => Code::OutOfOrder,
             Finding::Panicked(_) => Code::Panicked,
+            Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,
             Finding::Unhygienic(Hygiene::PoolTooSmall { .. }) => Code::PoolTooSmall,
@@ -275,21 +320,52 @@ impl Code {
         }
     }
 
-    /// Whether no job can do better where the service takes no key.
-    fn is_not_to_be_had_without_key(self) -> bool {
-        self == Code::RepeatedAtOnce
+    /// The page on which it is explained. It is there once `cargo doc` has run.
+    pub(super) fn link(self) -> String {
+        let anchor = self.as_str().to_lowercase();
+        format!("target/doc/retryproof/violations/index.html#{anchor} (cargo doc -p retryproof)")
+    }
+}
+
+/// What is known of the course of a run beside the finding, as far as the advice depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Traits {
+    /// The repeated effect bore no key.
+    is_keyless: bool,
+    /// Each time it bore the same key.
+    is_keyed: bool,
+    /// The attempt in which something went wrong has failed, and the job was tried again.
+    is_retried: bool,
+    /// A call was dropped before its answer came.
+    is_cancelled: bool,
+}
+
+impl Code {
+    /// What to do about it, after this course of events. `effect`: what it is about, as `service.operation`.
+    pub(super) fn help_after(self, traits: Traits, effect: Option<&str>) -> String {
+        let effect = effect.unwrap_or("the service");
+        match self {
+            Code::RepeatedLate => self.help().to_owned(),
+            code if code.is_repeated() && traits.is_keyed => format!(
+                "both calls bear the same key, and {effect} does not honor it; use a service that does (`Keys`), or look up before the call"
+            ),
+            _ if traits.is_cancelled => "a call was dropped before its answer came (`select!`, a timeout, or `drop`), and it may happen all the same; wait for the answer, or treat a dropped call as one whose reply is lost".to_owned(),
+            Code::RepeatedAtOnce if traits.is_keyless => format!("{}\n{}", self.help(), without_keys(effect)),
+            Code::MissingAfterError if traits.is_retried => "note that something is done only after it is done: the retry found what the failed attempt had noted, and did nothing".to_owned(),
+            _ => self.help().to_owned(),
+        }
     }
 
-    /// The last line of a report: what usually mends it, and where to read on. `keyless`: the effect, if it bore no key.
-    pub(super) fn advice(self, keyless: Option<&str>) -> String {
-        let given_up = match keyless.filter(|_| self.is_not_to_be_had_without_key()) {
-            Some(effect) => format!(
-                ". Where the service takes no key, exactly once is not to be had: say world.allow(\"{effect}\", Guarantee::AtLeastOnce)"
-            ),
-            None => String::new(),
-        };
-        let (mended_by, anchor) = (self.mended_by(), self.as_str().to_lowercase());
-        format!("{self} is usually mended by {mended_by}{given_up}; read on in docs/violations.md#{anchor}")
+    fn is_repeated(self) -> bool {
+        matches!(
+            self,
+            Code::RepeatedAfterCrash
+                | Code::RepeatedAfterError
+                | Code::RepeatedByDelivery
+                | Code::RepeatedAtOnce
+                | Code::RepeatedByAnotherJob
+                | Code::RepeatedStale
+        )
     }
 }
 
@@ -304,12 +380,29 @@ mod tests {
         assert!(numbers.iter().all(|number| number.len() == 6 && number.starts_with("RP")), "{numbers:?}");
     }
 
+    fn help(code: Code, traits: Traits) -> String {
+        code.help_after(traits, Some("email.send"))
+    }
+
     #[test]
     fn only_two_deliveries_at_once_of_an_effect_without_a_key_are_beyond_mending() {
-        let gives_up = |code: Code, keyless| code.advice(keyless).contains("Guarantee::AtLeastOnce");
-        let effect = Some("email.send");
-        let beyond: Vec<_> = Code::ALL.iter().copied().filter(|code| gives_up(*code, effect)).collect();
+        let keyless = Traits { is_keyless: true, ..Traits::default() };
+        let gives_up = |code: &Code| help(*code, keyless).contains("Guarantee::AtLeastOnce");
+        let beyond: Vec<_> = Code::ALL.iter().copied().filter(gives_up).collect();
         assert_eq!(beyond, [Code::RepeatedAtOnce]);
-        assert!(!gives_up(Code::RepeatedAtOnce, None));
+        assert!(!help(Code::RepeatedAtOnce, Traits::default()).contains("Guarantee::AtLeastOnce"));
+    }
+
+    #[test]
+    fn help_follows_the_course_of_events() {
+        let keyed = Traits { is_keyed: true, ..Traits::default() };
+        assert!(help(Code::RepeatedAfterError, keyed).contains("email.send does not honor it"));
+        assert!(help(Code::RepeatedLate, keyed).contains("live longer"), "that key was forgotten");
+        let retried = Traits { is_retried: true, ..Traits::default() };
+        assert!(!help(Code::MissingAfterError, retried).contains("return the error"), "it was returned");
+        assert!(help(Code::MissingAfterError, Traits::default()).contains("return the error"));
+        let cancelled = Traits { is_cancelled: true, ..Traits::default() };
+        assert!(!help(Code::StateWhenJobsCross, cancelled).contains("atomic"));
+        assert!(help(Code::StateWhenJobsCross, Traits::default()).contains("atomic"));
     }
 }

@@ -1,11 +1,16 @@
 //! What an exploration covers: by names that stay the same when code moves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use super::LineMap;
-use crate::search::choice::{Actor, Choice, Kind, Label, Site};
+use crate::search::choice::{Actor, Choice, Label, Options, Site};
+
+/// Where something could go wrong: `CompleteOrder/payments.charge:call`; and what could.
+pub(crate) type Points = BTreeMap<String, BTreeSet<String>>;
 
 /// What an exploration covers, as it is written down to be compared with a later one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,49 +18,89 @@ use crate::search::choice::{Actor, Choice, Kind, Label, Site};
 pub(crate) struct Coverage {
     /// Every scenario inside the bounds ran.
     pub(crate) exhausted: bool,
-    /// How many deviations a run may have, in all and of each kind.
-    pub(crate) bounds: BTreeMap<String, usize>,
-    /// Where something could go wrong when nothing did: `CompleteOrder/payments.charge:call`.
-    pub(crate) points: BTreeSet<String>,
+    /// How many deviations a run may have, in all and of each kind; how many samples there are past that.
+    pub(crate) bounds: BTreeMap<String, u64>,
+    /// Where something could go wrong when nothing did.
+    pub(crate) points: Points,
+    /// The same for runs in which something did: a call that undoes another one, say.
+    pub(crate) points_after_failures: Points,
     /// Of each `#[crash_points]` function that was passed, the points that were never reached.
     pub(crate) unreached: BTreeMap<String, usize>,
+    /// What the test checks beside outcomes.
+    pub(crate) checked: BTreeSet<String>,
+    /// What the test lets pass.
+    pub(crate) excused: BTreeSet<String>,
+    /// A crash has poisoned a lock, so that what came after it could not be tested.
+    pub(crate) poisoned: bool,
+    /// Some runs have more orders of their jobs than were tried.
+    pub(crate) undecided: bool,
 }
 
-impl Coverage {
-    /// `kind_of`: the kind of the job of a number. `most`: how many deviations of a kind there may be.
-    pub(crate) fn new(
-        reference: &[Choice],
-        lines: &LineMap,
-        kind_of: impl Fn(u32) -> &'static str,
-        total: usize,
-        most: impl Fn(Kind) -> usize,
-    ) -> Self {
-        let open = reference.iter().filter(|choice| choice.options.len() > 1 && most(choice.kind) > 0);
-        let kinds = [
-            ("crashes", Kind::Crash),
-            ("faults", Kind::Fault),
-            ("deliveries", Kind::Delivery),
-            ("switches", Kind::Schedule),
-            ("delays", Kind::Delay),
-        ];
-        let of_kinds = kinds.map(|(name, kind)| (name.to_owned(), most(kind).min(total)));
-        let unreached = lines.functions().iter().map(|function| {
-            let never = function.points.iter().filter(|point| point.crashes.is_empty());
-            (function.name.to_owned(), never.count())
-        });
-        Self {
-            exhausted: false,
-            bounds: of_kinds.into_iter().chain([("deviations".to_owned(), total)]).collect(),
-            points: open.map(|choice| point(choice.label, &kind_of)).collect(),
-            unreached: unreached.collect(),
+/// Points that were met in runs, gathered from many of them.
+#[derive(Debug, Default)]
+pub(crate) struct Met {
+    points: Points,
+    /// Digests of those that are there: nearly all choices of a run are old ones.
+    known: BTreeSet<u64>,
+}
+
+impl Met {
+    /// Adds the choices of a run. `kind_of`: the kind of the job of a number.
+    pub(crate) fn add(&mut self, record: &[Choice], kind_of: impl Fn(u32) -> &'static str) {
+        for choice in record.iter().filter(|choice| choice.options.len() > 1) {
+            let label = choice.label;
+            let mut hasher = SipHasher13::new();
+            match label.actor {
+                Actor::Attempt { job, .. } => hasher.write(kind_of(job).as_bytes()),
+                other => other.hash(&mut hasher),
+            }
+            (label.site, label.point, choice.kind).hash(&mut hasher);
+            match choice.options {
+                Options::Faults(faults) => faults.hash(&mut hasher),
+                // How many tasks there are to choose from is no difference.
+                Options::Counted(_) | Options::Others(_) => {}
+                named => named.len().hash(&mut hasher),
+            }
+            if self.known.insert(hasher.finish()) {
+                let options = self.points.entry(point(label, &kind_of)).or_default();
+                options.extend(unusual(choice.options));
+            }
         }
     }
 
-    /// What `self` covered and `now` does not, in words, a line each.
-    pub(crate) fn lost(&self, now: &Self) -> Vec<String> {
+    pub(crate) fn append(&mut self, next: Self) {
+        self.known.extend(next.known);
+        for (point, options) in next.points {
+            self.points.entry(point).or_default().extend(options);
+        }
+    }
+
+    pub(crate) fn points(&self) -> &Points {
+        &self.points
+    }
+}
+
+/// The names of the options past the ordinary one; how many tasks there are to choose from is no name.
+fn unusual(options: Options) -> Vec<String> {
+    match options {
+        Options::Counted(_) | Options::Others(_) => vec!["other".to_owned()],
+        named => (1..named.len()).map(|option| named.name(option)).collect(),
+    }
+}
+
+impl Coverage {
+    /// What `self` covered and `now` does not, and what `now` excuses and `self` did not, in words, a line each.
+    /// `is_whole`: all runs are there, not a shard of them.
+    pub(crate) fn lost(&self, now: &Self, is_whole: bool) -> Vec<String> {
         let mut lost = Vec::new();
         if self.exhausted && !now.exhausted {
             lost.push("every scenario inside the bound ran, and now they do not".to_owned());
+        }
+        if now.poisoned && !self.poisoned {
+            lost.push("a lock is poisoned by a crash, and what comes after it is not tested".to_owned());
+        }
+        if now.undecided && !self.undecided {
+            lost.push("some runs have more orders of their jobs than were tried".to_owned());
         }
         for (name, &was) in &self.bounds {
             let is = now.bounds.get(name).copied().unwrap_or(0);
@@ -63,8 +108,14 @@ impl Coverage {
                 lost.push(format!("{name} = {was} is now {is}"));
             }
         }
-        for point in self.points.difference(&now.points) {
-            lost.push(format!("`{point}` is no longer met"));
+        lost.extend(
+            self.checked.difference(&now.checked).map(|what| format!("`{what}` is no longer asked for")),
+        );
+        lost.extend(now.excused.difference(&self.excused).map(|what| format!("`{what}` is new")));
+        lost_points(&self.points, &now.points, "", &mut lost);
+        if is_whole {
+            let where_met = " after a failure";
+            lost_points(&self.points_after_failures, &now.points_after_failures, where_met, &mut lost);
         }
         for (function, &was) in &self.unreached {
             match now.unreached.get(function) {
@@ -77,6 +128,27 @@ impl Coverage {
         }
         lost
     }
+}
+
+fn lost_points(was: &Points, now: &Points, where_met: &str, lost: &mut Vec<String>) {
+    for (point, options) in was {
+        let Some(left) = now.get(point) else {
+            lost.push(format!("`{point}` is no longer met{where_met}"));
+            continue;
+        };
+        for option in options.difference(left) {
+            lost.push(format!("`{point}={option}` is no longer explored{where_met}"));
+        }
+    }
+}
+
+/// Of each function, the points that were never reached.
+pub(crate) fn unreached(lines: &LineMap) -> BTreeMap<String, usize> {
+    let unreached = lines.functions().iter().map(|function| {
+        let never = function.points.iter().filter(|point| point.crashes.is_empty());
+        (function.name.to_owned(), never.count())
+    });
+    unreached.collect()
 }
 
 /// Where a choice was met, without the numbers of jobs, attempts and lines.
@@ -99,31 +171,60 @@ fn point(label: Label, kind_of: impl Fn(u32) -> &'static str) -> String {
 mod tests {
     use super::*;
 
-    fn coverage(points: &[&str], deviations: usize, unreached: usize) -> Coverage {
+    fn coverage(points: &[&str], deviations: u64, unreached: usize) -> Coverage {
+        let options = || BTreeSet::from(["crash".to_owned()]);
         Coverage {
             exhausted: true,
             bounds: BTreeMap::from([("deviations".to_owned(), deviations)]),
-            points: points.iter().map(|point| (*point).to_owned()).collect(),
+            points: points.iter().map(|point| ((*point).to_owned(), options())).collect(),
             unreached: BTreeMap::from([("complete".to_owned(), unreached)]),
+            ..Coverage::default()
         }
     }
 
     #[test]
     fn what_is_no_longer_covered_is_named() {
         let was = coverage(&["a", "b"], 2, 1);
-        assert_eq!(was.lost(&was), [""; 0]);
-        assert_eq!(was.lost(&coverage(&["a", "b", "c"], 3, 0)), [""; 0], "more is no loss");
-        assert_eq!(was.lost(&coverage(&["b"], 2, 1)), ["`a` is no longer met"]);
-        assert_eq!(was.lost(&coverage(&["a", "b"], 1, 1)), ["deviations = 2 is now 1"]);
-        let lines = was.lost(&coverage(&["a", "b"], 2, 3));
+        let lost = |now: &Coverage| was.lost(now, true);
+        assert_eq!(lost(&was), [""; 0]);
+        assert_eq!(lost(&coverage(&["a", "b", "c"], 3, 0)), [""; 0], "more is no loss");
+        assert_eq!(lost(&coverage(&["b"], 2, 1)), ["`a` is no longer met"]);
+        assert_eq!(lost(&coverage(&["a", "b"], 1, 1)), ["deviations = 2 is now 1"]);
+        let lines = lost(&coverage(&["a", "b"], 2, 3));
         assert_eq!(lines, ["points of `complete` that are never reached: 3, before 1"]);
         let now = Coverage { exhausted: false, unreached: BTreeMap::new(), ..was.clone() };
         assert_eq!(
-            was.lost(&now),
+            lost(&now),
             [
                 "every scenario inside the bound ran, and now they do not",
                 "no line of `complete` is passed any more"
             ]
         );
+        let mut now = was.clone();
+        now.points.insert("a".to_owned(), BTreeSet::new());
+        assert_eq!(lost(&now), ["`a=crash` is no longer explored"]);
+        assert_eq!(lost(&Coverage { poisoned: true, ..was.clone() }).len(), 1);
+    }
+
+    #[test]
+    fn less_is_checked_or_more_excused_in_a_shard_too() {
+        let set = |what: &str| BTreeSet::from([what.to_owned()]);
+        let plain = coverage(&["a"], 2, 0);
+        let strict = Coverage { checked: set("deny_warnings"), ..plain.clone() };
+        let lax = Coverage { excused: set("allow(\"email.send\", AtLeastOnce)"), ..plain.clone() };
+        for is_whole in [true, false] {
+            assert_eq!(strict.lost(&plain, is_whole), ["`deny_warnings` is no longer asked for"]);
+            assert_eq!(plain.lost(&lax, is_whole), ["`allow(\"email.send\", AtLeastOnce)` is new"]);
+            assert_eq!(plain.lost(&strict, is_whole), [""; 0]);
+            assert_eq!(lax.lost(&plain, is_whole), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn what_only_runs_with_failures_meet_is_not_asked_of_a_shard() {
+        let plain = coverage(&["a"], 2, 0);
+        let refunds = Coverage { points_after_failures: coverage(&["refund"], 2, 0).points, ..plain.clone() };
+        assert_eq!(refunds.lost(&plain, true), ["`refund` is no longer met after a failure"]);
+        assert_eq!(refunds.lost(&plain, false), [""; 0]);
     }
 }

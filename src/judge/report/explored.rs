@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
+use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site};
+use crate::system::service::STORE;
 
 /// Runs that were drawn past the bound.
 #[derive(Clone, Debug, Serialize)]
@@ -54,9 +56,86 @@ impl fmt::Display for Samples {
     }
 }
 
+/// Why an exploration that has found something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stopped {
+    /// All runs of up to so many deviations were run.
+    After(usize),
+    AtFirst,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopped::After(1) => f.write_str("stopped after the runs with one failure"),
+            Stopped::After(level) => write!(f, "stopped after the runs with {level} failures"),
+            Stopped::AtFirst => f.write_str("stopped at the first run that failed"),
+        }?;
+        f.write_str("; `keep_going()` explores all")
+    }
+}
+
+/// What was not explored although the world has something that it would apply to, by the choices of the run in which
+/// nothing goes wrong, and by how many deviations of a kind there may be.
+pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
+    let faults = |choice: &Choice| match choice.options {
+        Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
+        _ => Vec::new(),
+    };
+    let any = |fault: Fault| reference.iter().any(|choice| faults(choice).contains(&fault));
+    // The harness's own services: what the code reaches outside is not for it to take down.
+    let service = |choice: &&Choice| match choice.label.site {
+        Site::Call { service, .. } => {
+            choice.label.point == Point::Call && !matches!(service.as_str(), "queue")
+        }
+        _ => false,
+    };
+    let calls: Vec<&Choice> = reference.iter().filter(service).collect();
+    let is_read = |call: &&&Choice| !faults(call).contains(&Fault::ReplyLost);
+    let is_search = |call: &&&Choice| {
+        matches!(call.label.site, Site::Call { service, .. } if service.as_str() != STORE) && is_read(call)
+    };
+    let mut unexplored = Vec::new();
+    let kinds = [
+        (Kind::Crash, "crashes", "crashes"),
+        (Kind::Fault, "failed calls", "faults"),
+        (Kind::Delivery, "second deliveries", "deliveries"),
+        (Kind::Schedule, "other orders of tasks", "switches"),
+    ];
+    let has = |kind: Kind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
+    for (kind, what, setting) in kinds {
+        if total > 0 && most(kind) == 0 && has(kind) {
+            unexplored.push(format!("{what}: `{setting}` is 0"));
+        }
+    }
+    let is_attempt = |choice: &&Choice| matches!(choice.label.actor, Actor::Attempt { .. });
+    let attempts = || reference.iter().filter(is_attempt);
+    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == Point::Pause) {
+        unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
+    }
+    if !calls.is_empty() && !any(Fault::Outage) {
+        unexplored.push("outages (`outages` of the service)".to_owned());
+    }
+    if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
+        unexplored.push("stale reads (`search_lag` of the service)".to_owned());
+    }
+    if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
+        unexplored.push("deploys (`world.deploys()`)".to_owned());
+    }
+    if has(Kind::Crash) && !has(Kind::Delay) {
+        unexplored.push("late timers and retries (`delays`)".to_owned());
+    }
+    unexplored
+}
+
 pub(super) fn explored(report: &Report) -> String {
     let runs = if report.runs == 1 { "1 run".to_owned() } else { format!("{} runs", report.runs) };
-    let bound = match report.deviations {
+    let deviations = match report.stopped {
+        Some(Stopped::After(level)) => level,
+        _ => report.deviations,
+    };
+    let bound = match deviations {
         0 => "the one in which nothing goes wrong".to_owned(),
         1 => "all scenarios of up to 1 deviation".to_owned(),
         bound => format!("all scenarios of up to {bound} deviations"),
@@ -72,7 +151,7 @@ pub(super) fn explored(report: &Report) -> String {
         ),
     };
     let share = report.share.map(|share| format!("shard {share} of ")).unwrap_or_default();
-    let violated = violate(report.violated);
+    let violated = failed(report.violated, report.runs);
     #[cfg(feature = "proptest")]
     if report.case.is_some() {
         return format!(
@@ -85,7 +164,7 @@ pub(super) fn explored(report: &Report) -> String {
             "{runs}: the reference run, and {tried} scenario{s} kept from former runs{violated}; the others are run when these pass (RETRYPROOF_KEEP=off runs all)"
         );
     }
-    let explored = if report.exhausted {
+    let explored = if report.exhausted || matches!(report.stopped, Some(Stopped::After(_))) {
         format!("{runs}, {share}{bound}{violated}{merged}{reduced}")
     } else if report.replayed {
         format!("{runs}: the reference run and the scenario that was asked for")
@@ -93,14 +172,16 @@ pub(super) fn explored(report: &Report) -> String {
         let share = report.share.map(|share| format!(" in shard {share}")).unwrap_or_default();
         format!("{runs} of at least {}{share}{violated}", report.at_least)
     };
-    report.samples.iter().fold(explored, |explored, samples| {
-        format!("{explored}\n  besides, {samples}{}", violate(samples.violated))
+    let stopped = report.stopped.map(|stopped| format!("\n{stopped}")).unwrap_or_default();
+    report.samples.iter().fold(explored + &stopped, |explored, samples| {
+        format!("{explored}\nbesides, {samples}{}", failed(samples.violated, samples.runs))
     })
 }
 
-fn violate(runs: u64) -> String {
-    match runs {
-        0 => String::new(),
-        runs => format!("; {runs} of them violate"),
+fn failed(violated: u64, runs: u64) -> String {
+    match (violated, runs) {
+        (0, _) => String::new(),
+        (1, 1) => "; it failed".to_owned(),
+        (violated, runs) => format!("; {violated} of {runs} runs failed"),
     }
 }

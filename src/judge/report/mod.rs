@@ -5,6 +5,7 @@ mod coverage;
 mod crossing;
 mod explored;
 mod lines;
+mod mishap;
 mod source;
 mod summary;
 mod text;
@@ -12,10 +13,12 @@ mod timeline;
 pub(crate) mod words;
 
 pub use codes::Code;
-pub(crate) use coverage::Coverage;
-pub(crate) use explored::Samples;
+use codes::Traits;
+pub(crate) use coverage::{Coverage, Met, unreached};
+pub(crate) use explored::{Samples, Stopped, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
+pub(crate) use mishap::{Courses, Mishap};
 #[cfg(feature = "loom")]
 pub(crate) use source::excerpt;
 pub(crate) use summary::markdown;
@@ -24,9 +27,10 @@ pub use timeline::{Timeline, TimelineEvent};
 use serde::Serialize;
 
 use crate::judge::oracle::{Finding, Oracle};
-use crate::search::choice::{Kind, Place};
+use crate::search::choice::Place;
 use crate::search::explore::Share;
 use crate::search::scenario::Scenario;
+use crate::system::effect::Effect;
 use crate::system::hygiene::Hygiene;
 use crate::system::timeline::Event;
 
@@ -72,15 +76,119 @@ pub struct Violation {
     pub place: Option<String>,
     /// How many of the explored runs show it.
     pub runs: u64,
+    /// The ways in which it comes about, the plainest first: that of the scenario above.
+    pub paths: Vec<Path>,
     /// What it is about, in words that stay the same.
     #[serde(skip)]
     pub(crate) subject: String,
-    /// The kinds of the deviations of its scenario, each once.
+    /// Where the test body panicked, if it did.
     #[serde(skip)]
-    pub(crate) kinds: Vec<Kind>,
-    /// Whether its effect was asked for without a key.
+    pub(crate) asserted_at: Option<String>,
+    /// What to do about it, after this course of events.
+    pub help: String,
+}
+
+/// One way in which a [`Violation`] comes about.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Path {
+    /// Which sort of violation it is after this.
+    pub code: Code,
+    /// The smallest run in which it comes about in this way.
+    pub scenario: Scenario,
+    /// What went wrong in that run, in words: one sentence for each deviation.
+    pub cause: Vec<String>,
+    /// The place of the last deviation, as `file:line`.
+    pub place: Option<String>,
+    /// How many of the explored runs went this way.
+    pub runs: u64,
+    /// What went wrong, by names that stay the same when lines move.
     #[serde(skip)]
-    pub(crate) bore_no_key: bool,
+    pub(crate) identity: Vec<String>,
+    /// The same in a few words each.
+    #[serde(skip)]
+    pub(crate) brief: Vec<&'static str>,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// Somebody notices: money or mail twice, or never.
+    Effect,
+    State,
+    Job,
+    Warning,
+}
+
+impl Severity {
+    pub(crate) fn of(finding: &Finding) -> Self {
+        match finding {
+            Finding::Repeated { .. }
+            | Finding::Missing { .. }
+            | Finding::Unexpected { .. }
+            | Finding::Early { .. }
+            | Finding::HalfWay { .. }
+            | Finding::RefusalIgnored { .. }
+            | Finding::OutOfOrder { .. }
+            | Finding::Reused(_) => Self::Effect,
+            Finding::State { .. } | Finding::Panicked(_) => Self::State,
+            Finding::Leaked(finding) => Self::of(finding),
+            Finding::Unhygienic(_) => Self::Warning,
+            Finding::Job { .. }
+            | Finding::Died { .. }
+            | Finding::Lost { .. }
+            | Finding::Untold { .. }
+            | Finding::Told { .. }
+            | Finding::NotRun { .. }
+            | Finding::DeathUntold { .. }
+            | Finding::LockLeft { .. }
+            | Finding::Stuck(_) => Self::Job,
+        }
+    }
+}
+
+impl Violation {
+    /// Adds the ways of another one that has the same cause.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.runs += other.runs;
+        self.paths.extend(other.paths);
+        // Two deliveries at once are beyond mending without a key, whatever else leads there.
+        if let Some((_, last_resort)) = other.help.split_once('\n') {
+            if other.code == Code::RepeatedAtOnce && !self.help.contains(last_resort) {
+                self.help.push_str(&format!("\n{last_resort}"));
+            }
+        }
+    }
+
+    /// What it is about, by a name that stays the same when lines move. A test's assertion is known by its own text.
+    pub(crate) fn stable_subject(&self) -> String {
+        if self.oracle == Oracle::Body {
+            let asserted = self.asserted_at.as_deref().and_then(source::line_at);
+            return format!("panicked at {}", asserted.as_deref().unwrap_or(&self.summary));
+        }
+        without_places(&self.subject)
+    }
+}
+
+/// A text without the numbers of lines and columns: `src/a.rs:12:5`, `line: 12`.
+pub(crate) fn without_places(text: &str) -> String {
+    let mut found = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_number = found.trim_end_matches(' ').ends_with(':');
+        if !(c.is_ascii_digit() && is_number) {
+            found.push(c);
+        }
+    }
+    found
+}
+
+/// What is asking for trouble, where, and what to do instead.
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = self.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let Self { summary, advice, .. } = self;
+        write!(f, "{}{place}: {advice}", words::visible(summary))
+    }
 }
 
 /// What is wrong, after what, and how it is run again, a line each.
@@ -148,6 +256,9 @@ pub struct Report {
     pub(crate) at_least: u64,
     /// Runs that showed a violation.
     pub(crate) violated: u64,
+    /// Why it ended before all was run, if it did so because of what it had found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stopped: Option<Stopped>,
     /// Runs that were ended where another one had gone on from the same state.
     pub(crate) merged: u64,
     /// Runs that were left out as equal to another one.
@@ -159,6 +270,9 @@ pub struct Report {
     /// Which shard of the exploration this is, if it was split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share: Option<Share>,
+    /// What the bounds, or the world's shape, kept from being explored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unexplored: Vec<String>,
     pub(crate) notes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<Warning>,
@@ -176,9 +290,12 @@ pub struct Report {
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
-    /// The same for the violations after the first one, where another one may come to stand first.
+    /// The same for all violations and all of their paths, where another one may come to stand first.
     #[serde(skip)]
-    pub(crate) others: Vec<Showing>,
+    pub(crate) showings: Vec<Vec<Showing>>,
+    /// A limit has kept scenarios from being run, and nothing else is the matter.
+    #[serde(skip)]
+    pub(crate) is_limited: bool,
     /// The data of this report, where they were drawn.
     #[cfg(feature = "proptest")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -214,6 +331,8 @@ pub(crate) struct Showing {
     pub(crate) marks: Vec<Mark>,
     /// The ids of effects that happened too often.
     pub(crate) repeated: Vec<String>,
+    /// All effects of the run.
+    effects: Vec<Effect>,
 }
 
 /// A place in the source and what is to be said of it.
@@ -256,17 +375,30 @@ impl Report {
         }
     }
 
-    /// Puts a violation first and shows its scenario.
-    pub(crate) fn lead_with(&mut self, at: usize) {
-        if at > 0 && at <= self.others.len() && at < self.violations.len() {
-            self.violations[..=at].rotate_right(1);
-            let leads = self.others.remove(at - 1);
-            let led = self.showing.replace(leads);
-            self.others.splice(0..0, led);
+    /// Puts a violation first, and one of its paths, and shows the scenario of that.
+    pub(crate) fn lead_with(&mut self, (at, path): (usize, usize)) {
+        if self.showings.get(at).is_none_or(|showings| path >= showings.len()) {
+            return;
         }
+        let violation = &mut self.violations[at];
+        violation.paths[..=path].rotate_right(1);
+        self.showings[at][..=path].rotate_right(1);
+        let Path { code, scenario, cause, place, .. } = violation.paths[0].clone();
+        (violation.code, violation.scenario, violation.cause, violation.place) =
+            (code, scenario, cause, place);
+        let showing = &self.showings[at][0];
+        if let Some(finding) = showing.findings.first() {
+            violation.help = showing.help(finding);
+            (violation.expected, violation.actual) = words::expected_and_actual(finding);
+        }
+        self.violations[..=at].rotate_right(1);
+        self.showings[..=at].rotate_right(1);
+        self.showing = self.showings[0].first().cloned();
     }
 
-    /// What is wrong, each cause once: the one with the smallest scenario first, and of those as small the plainest; where
+    /// What is wrong, a cause each, with the ways in which it comes about. The worst comes first: effects that happened
+    /// too often or never, then wrong state, then jobs that ended otherwise, then warnings; of those as bad, the one with
+    /// the plainest scenario. Where
     /// [`Explore::ratchet`](crate::Explore::ratchet) knows some of them, the first that is new.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
@@ -333,13 +465,13 @@ impl Report {
         &self.test
     }
 
-    /// What is pasted to see a scenario of this report again.
-    fn replay_line(&self, scenario: &Scenario) -> String {
+    /// What is pasted to see a scenario of this report again: a variable, and a command.
+    fn replay_line(&self, scenario: &Scenario) -> (String, &str) {
         #[cfg(feature = "proptest")]
         if let Some(case) = &self.case {
-            return format!("RETRYPROOF_SEED='{} {}' {}", self.test, case.seed, self.replay_command);
+            return (format!("RETRYPROOF_SEED='{} {}'", self.test, case.seed), &self.replay_command);
         }
-        format!("RETRYPROOF_REPLAY='{scenario}' {}", self.replay_command)
+        (format!("RETRYPROOF_REPLAY='{scenario}'"), &self.replay_command)
     }
 
     /// The report in colour, for a terminal.
@@ -360,7 +492,7 @@ impl Showing {
         scenario: Scenario,
         events: Vec<Event>,
         findings: Vec<Finding>,
-        effects: &[crate::system::effect::Effect],
+        effects: &[Effect],
     ) -> Self {
         let (mut marks, mut repeated) = (Vec::new(), Vec::new());
         for event in &events {
@@ -400,7 +532,7 @@ impl Showing {
                 }
             }
         }
-        Self { scenario, events, findings, marks, repeated }
+        Self { scenario, events, findings, marks, repeated, effects: effects.to_vec() }
     }
 
     /// Which sort of violation it is, of a finding in this run.
@@ -410,6 +542,12 @@ impl Showing {
             _ => None,
         });
         Code::of(finding, codes::After::all(deviated))
+    }
+
+    /// What to do about a finding of this run.
+    pub(crate) fn help(&self, finding: &Finding) -> String {
+        let effect = words::effect_of(finding);
+        self.code_of(finding).help_after(Traits::of(finding, &self.events), effect.as_deref())
     }
 
     /// What went wrong, in words.
@@ -423,16 +561,19 @@ impl Showing {
         deviated.map(|(by, choice, instead)| words::at(by, &words::deviation(choice, instead))).collect()
     }
 
-    /// The kinds of what went wrong, each once.
-    pub(crate) fn kinds(&self) -> Vec<Kind> {
-        let deviated = self.events.iter().filter_map(|event| match &event.what {
-            crate::system::timeline::What::Deviated { choice, .. } => Some(choice.kind),
+    /// Where an effect was brought about that should not have been, as `file:line`, by the finding that stands first.
+    pub(crate) fn done_at(&self) -> Option<String> {
+        let of = |effect: &Effect, nth: usize| {
+            let done = self.effects.iter().filter(|other| *other == effect).nth(nth);
+            done.and_then(|done| done.place).or(effect.place)
+        };
+        let place = match self.findings.first()? {
+            Finding::Repeated { effect, expected, .. } => of(effect, *expected),
+            Finding::Unexpected { effect, .. } | Finding::Early { effect, .. } => of(effect, 0),
+            Finding::Reused(reuse) => reuse.place,
             _ => None,
-        });
-        let mut kinds: Vec<_> = deviated.collect();
-        kinds.sort();
-        kinds.dedup();
-        kinds
+        }?;
+        Some(format!("{}:{}", place.file, place.line))
     }
 
     /// Where the last deviation was.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::words::visible;
 use super::{Code, Mark};
 use crate::search::choice::Place;
 
@@ -17,6 +18,14 @@ pub(super) fn read(file: &str) -> Option<String> {
     let here =
         std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;
     here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())
+}
+
+/// The line of source at a place, `src/a.rs:12:5`, without its indentation.
+pub(super) fn line_at(place: &str) -> Option<String> {
+    let mut parts = place.rsplitn(3, ':');
+    let (_, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+    let line: usize = line.parse().ok()?;
+    Some(read(file)?.lines().nth(line.checked_sub(1)?)?.trim().to_owned())
 }
 
 /// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
@@ -40,8 +49,8 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
     }
     let sources: Vec<_> = files.iter().map(|file| (*file, read(file))).collect();
     let mut group = Group::with_title(match wrong {
-        Some((wrong, Some(code))) => Level::ERROR.primary_title(wrong).id(code.as_str()),
-        Some((wrong, None)) => Level::ERROR.primary_title(wrong),
+        Some((wrong, Some(code))) => Level::ERROR.primary_title(visible(wrong)).id(code.as_str()),
+        Some((wrong, None)) => Level::ERROR.primary_title(visible(wrong)),
         None => Level::NOTE.primary_title("what was put in the way"),
     });
     let mut unseen = String::new();
@@ -49,6 +58,7 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
         let here = places.values().filter(|(place, _, _)| place.file == *file);
         let Some(source) = source else {
             for (place, _, texts) in here {
+                let texts: Vec<_> = texts.iter().map(|text| visible(text)).collect();
                 unseen.push_str(&format!("\n  --> {place}\n      {}", texts.join("\n      ")));
             }
             continue;
@@ -56,7 +66,7 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
         let annotations = here.flat_map(|(place, primary, texts)| {
             let kind = if *primary { AnnotationKind::Primary } else { AnnotationKind::Context };
             let span = span(source, *place);
-            texts.iter().filter_map(move |text| Some(kind.span(span.clone()?).label(*text)))
+            texts.iter().filter_map(move |text| Some(kind.span(span.clone()?).label(visible(text))))
         });
         group =
             group.element(Snippet::source(source.as_str()).path(*file).fold(true).annotations(annotations));

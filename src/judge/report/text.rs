@@ -1,10 +1,17 @@
 //! The report as text: the bug is seen before it is read.
 
+use std::borrow::Cow;
+
 use super::explored::explored;
-use super::{Code, Report, Showing, Verdict, Violation, Warning, crossing, source, timeline, words};
+use super::{Report, Showing, Verdict, Violation, crossing, source, timeline, words};
+use crate::search::scenario::Scenario;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
 const MOST_LINES: usize = 60;
+/// Columns of a line of a timeline, except in a replay.
+const MOST_COLUMNS: usize = 100;
+/// Set to anything, a report has the replay lines of all that it lists.
+const VERBOSE: &str = "RETRYPROOF_VERBOSE";
 
 struct Page {
     text: String,
@@ -12,28 +19,35 @@ struct Page {
 }
 
 impl Page {
+    /// One line. What the code under test has said must not steer the terminal.
     fn line(&mut self, text: impl AsRef<str>) {
         // A payload may be as long as it likes; what tells one from another stands at its beginning.
         const MOST: usize = 600;
         let text = text.as_ref().trim_end();
-        match text.char_indices().nth(MOST) {
-            Some((at, _)) => {
-                self.text.push_str(&format!("{}… ({} bytes more)", &text[..at], text.len() - at))
-            }
-            None => self.text.push_str(text),
-        }
+        let shown = match text.char_indices().nth(MOST) {
+            Some((at, _)) => format!("{}… ({} bytes more)", &text[..at], text.len() - at),
+            None => text.to_owned(),
+        };
+        self.text.push_str(&words::visible(&shown));
         self.text.push('\n');
     }
 
     fn heading(&mut self, text: &str) {
         self.line("");
-        let text = if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() };
-        self.line(text);
+        self.styled(text, "1");
     }
 
     fn red(&mut self, text: &str) {
-        let text = if self.colour { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() };
+        self.styled(text, "31");
+    }
+
+    fn styled(&mut self, text: &str, style: &str) {
+        let at = self.text.len();
         self.line(text);
+        if self.colour {
+            self.text.insert_str(at, &format!("\x1b[{style}m"));
+            self.text.insert_str(self.text.len() - 1, "\x1b[0m");
+        }
     }
 }
 
@@ -57,10 +71,19 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
         page.line(format!("note: {note}"));
     }
     page.heading("explored");
-    page.line(format!("  {}", explored(report)));
+    for line in explored(report).lines().flat_map(|line| wrapped(line, 2, MOST_COLUMNS - 2)) {
+        page.line(format!("  {line}"));
+    }
+    for unexplored in &report.unexplored {
+        page.line(format!("  not explored: {unexplored}"));
+    }
     if let Some(code) = report.code() {
+        let first = report.violations.first();
         page.line("");
-        page.line(code.advice(report.violations.first().and_then(keyless)));
+        for help in first.map_or(code.help(), |first| first.help.as_str()).lines() {
+            wrapped(&format!("help: {help}"), 6, MOST_COLUMNS).iter().for_each(|line| page.line(line));
+        }
+        page.line(format!("see: {}", code.link()));
     }
     page.text
 }
@@ -68,15 +91,15 @@ pub(super) fn render(report: &Report, colour: bool) -> String {
 fn headline(report: &Report, page: &mut Page) {
     let test = &report.test;
     let line = match report.verdict {
+        Verdict::RetryProof if report.replayed => {
+            format!("{test}: replay of one scenario, which passes now: it ends like the fault-free run")
+        }
         Verdict::RetryProof => match report.share {
             Some(share) => format!("{test}: shard {share} shows nothing wrong"),
             None => format!("{test} is retry-proof"),
         },
         Verdict::Violated => format!("{test} is NOT retry-proof"),
         Verdict::NothingTested => format!("{test}: nothing was tested"),
-        Verdict::Incomplete if report.replayed && report.reason.is_none() => {
-            format!("{test}: replay of one scenario, which ends as if nothing had gone wrong")
-        }
         Verdict::Incomplete if report.replayed => format!("{test}: replay of one scenario"),
         Verdict::Incomplete => format!("{test}: the exploration is incomplete"),
         Verdict::Nondeterministic => format!("{test} is not deterministic"),
@@ -111,54 +134,118 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     let wrong = showing.findings.first().map(|first| (words::summary(first), showing.code_of(first)));
     if !showing.marks.is_empty() {
         page.line("");
-        page.line(source::excerpt(
+        let excerpt = source::excerpt(
             wrong.as_ref().map(|(wrong, code)| (&**wrong, Some(*code))),
             &showing.marks,
             page.colour,
-        ));
+        );
+        page.text.push_str(&format!("{}\n", excerpt.trim_end()));
     } else if let Some((wrong, code)) = wrong {
         page.line("");
         page.line(format!("error[{code}]: {wrong}"));
     }
-    page.heading("what happened");
-    let lines = timeline::lines(&showing.events, &showing.repeated);
-    let cut = if report.replayed { 0 } else { lines.len().saturating_sub(MOST_LINES) };
-    for (index, line) in lines.iter().enumerate() {
-        let from = MOST_LINES * 2 / 3;
-        if cut > 0 && index == from {
-            page.line(format!("  … {cut} more lines; the replay shows them all"));
-        }
-        if cut > 0 && (from..from + cut).contains(&index) {
-            continue;
-        }
-        match line.deviation {
-            true => page.red(&format!("  {}", line.text)),
-            false => page.line(format!("  {}", line.text)),
-        }
+    if let Some(paths) = report.violations.first().and_then(|first| paths(report, first)) {
+        page.line("");
+        page.line(paths);
     }
+    page.heading("what happened");
+    timeline(report, showing, page);
     let crossings = crossing::crossings(&showing.events);
     if !showing.findings.is_empty() && !crossings.is_empty() {
         page.heading("what crossed");
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
-        page.heading("expected (when nothing goes wrong)");
-        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
+        page.heading(&format!("expected ({})", words::whose(&showing.findings)));
+        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual_in_short).collect();
         for (expected, _) in &pairs {
-            page.line(format!("  {expected}"));
+            page.line(shortened(report, &format!("  {expected}")));
         }
         page.heading("actual");
         for (_, actual) in &pairs {
-            page.red(&format!("  {actual}"));
+            page.red(&shortened(report, &format!("  {actual}")));
         }
     }
     page.heading("replay");
-    page.line(format!("  {}", report.replay_line(&showing.scenario)));
+    replay(report, &showing.scenario, "  ", page);
 }
 
-/// The effect that a violation is about, if it bore no key.
-fn keyless(violation: &Violation) -> Option<&str> {
-    violation.effect.as_deref().filter(|_| violation.bore_no_key)
+/// The line that is pasted to see a run again; too long for most terminals, two that are pasted as one.
+fn replay(report: &Report, scenario: &Scenario, indent: &str, page: &mut Page) {
+    let (scenario, command) = report.replay_line(scenario);
+    let line = format!("{indent}{scenario} {command}");
+    match line.chars().count() <= MOST_COLUMNS {
+        true => page.line(line),
+        false => {
+            page.line(format!("{indent}{scenario} \\"));
+            page.line(format!("{indent}  {command}"));
+        }
+    }
+}
+
+/// A text in lines that are no longer than they should be, those after the first one indented.
+fn wrapped(text: &str, indent: usize, most: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().expect("there is a first line");
+        if line.trim().is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= most {
+            line.push_str(&format!(" {word}"));
+        } else {
+            lines.push(format!("{}{word}", " ".repeat(indent)));
+        }
+    }
+    lines
+}
+
+/// A line of what happened, or of an outcome; whole in a replay.
+fn shortened<'t>(report: &Report, line: &'t str) -> Cow<'t, str> {
+    if report.replayed { Cow::Borrowed(line) } else { words::cut(line, MOST_COLUMNS) }
+}
+
+/// The lines of a timeline, as many as are shown: the first and the last ones, and those by which it is decided.
+fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
+    let lines = match report.replayed {
+        true => timeline::lines(&showing.events, &showing.repeated),
+        false => timeline::folded(&showing.events, &showing.repeated),
+    };
+    let cut = if report.replayed { 0 } else { lines.len().saturating_sub(MOST_LINES) };
+    let from = MOST_LINES * 2 / 3;
+    let is_cut = |index: usize| cut > 0 && (from..from + cut).contains(&index) && !lines[index].decides();
+    let mut index = 0;
+    while index < lines.len() {
+        let hidden = (index..lines.len()).take_while(|at| is_cut(*at)).count();
+        if hidden > 0 {
+            let s = if hidden == 1 { "" } else { "s" };
+            page.line(format!("  … {hidden} more line{s}; the replay shows all of them"));
+            index += hidden;
+            continue;
+        }
+        let line = match report.replayed {
+            true => Cow::Borrowed(lines[index].text.as_str()),
+            false => words::cut(&lines[index].text, MOST_COLUMNS - 2),
+        };
+        match lines[index].deviation {
+            true => page.red(&format!("  {line}")),
+            false => page.line(format!("  {line}")),
+        }
+        index += 1;
+    }
+}
+
+/// The ways in which what is shown comes about, in one line.
+fn paths(report: &Report, violation: &Violation) -> Option<String> {
+    let mut brief: Vec<String> = Vec::new();
+    for path in &violation.paths {
+        let words = path.brief.join(" and ");
+        if !words.is_empty() && !brief.contains(&words) {
+            brief.push(words);
+        }
+    }
+    let is_alone = brief.len() < 2 || report.replayed;
+    let runs = if violation.runs == 1 { "1 run".to_owned() } else { format!("{} runs", violation.runs) };
+    (!is_alone).then(|| format!("in {runs}, after {}", brief.join(", ")))
 }
 
 fn others(report: &Report, page: &mut Page) {
@@ -168,27 +255,20 @@ fn others(report: &Report, page: &mut Page) {
         return;
     }
     page.heading("also");
-    let mut told: Vec<&str> = Vec::new();
+    let is_verbose = std::env::var_os(VERBOSE).is_some_and(|set| !set.is_empty());
     for violation in others {
-        if told.contains(&violation.summary.as_str()) {
-            continue;
-        }
-        told.push(&violation.summary);
-        page.line(format!("  {}", violation.summary));
-        for same in others.iter().filter(|other| other.summary == violation.summary) {
-            let place = same.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-            let cause = words::causes(&same.cause);
-            page.line(format!("    - {}: {cause}{place}", same.code));
-            page.line(format!("      RETRYPROOF_REPLAY='{}'", same.scenario));
+        let place = violation.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+        let Violation { code, summary, scenario, .. } = violation;
+        let line = format!("  {code}: {summary}");
+        let room = MOST_COLUMNS.saturating_sub(place.chars().count());
+        page.line(format!("{}{place}", words::cut(&line, room)));
+        if is_verbose {
+            page.line(format!("    {}", words::causes(&violation.cause)));
+            replay(report, scenario, "    ", page);
         }
     }
-    // That of the first one is the last line of the report.
-    let mut advised: Vec<Code> = report.code().into_iter().collect();
-    for violation in others {
-        if !advised.contains(&violation.code) {
-            advised.push(violation.code);
-            page.line(format!("  {}", violation.code.advice(keyless(violation))));
-        }
+    if !is_verbose {
+        page.line(format!("  {VERBOSE}=1 prints their replay lines"));
     }
 }
 
@@ -196,6 +276,8 @@ fn others(report: &Report, page: &mut Page) {
 pub(super) fn of_violation(violation: &Violation) -> String {
     let Violation { code, summary, expected, actual, scenario, .. } = violation;
     let cause = words::causes(&violation.cause);
+    let [summary, cause, expected, actual] =
+        [summary, &cause, expected, actual].map(|text| words::visible(text));
     format!(
         "{code}: {summary}\n  {cause}\n  expected: {expected}\n  actual: {actual}\n  RETRYPROOF_REPLAY='{scenario}'"
     )
@@ -206,8 +288,5 @@ fn warnings(report: &Report, page: &mut Page) {
         return;
     }
     page.heading("warnings");
-    for Warning { summary, advice, place } in &report.warnings {
-        let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-        page.line(format!("  {summary}{place}: {advice}"));
-    }
+    report.warnings.iter().for_each(|warning| page.line(format!("  {warning}")));
 }

@@ -64,10 +64,99 @@ impl fmt::Display for Timeline {
 }
 
 /// A line of the timeline.
+#[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) text: String,
     /// Something went wrong here.
     pub(super) deviation: bool,
+    /// The attempt ends here with a failure.
+    is_failure: bool,
+}
+
+impl Line {
+    /// Whether the outcome turns on it: it is shown however long the rest is.
+    pub(super) fn decides(&self) -> bool {
+        self.deviation
+    }
+}
+
+/// The lines of a timeline, with attempts that fail alike, one after the other, told once.
+pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
+    let mut folded: Vec<Line> = Vec::new();
+    let mut alike: Option<(u32, Vec<String>)> = None;
+    let mut left_out: Option<(u32, u32, u32)> = None;
+    let end_fold = |left_out: &mut Option<(u32, u32, u32)>, folded: &mut Vec<Line>| {
+        if let Some((job, from, to)) = left_out.take() {
+            let which = match from == to {
+                true => format!("attempt {from} of job#{job} fails"),
+                false => format!("attempts {from} to {to} of job#{job} fail"),
+            };
+            let text = format!("{:<9} … {which} the same way", "");
+            folded.push(Line { text, deviation: false, is_failure: false });
+        }
+    };
+    let all = lines(events, repeated);
+    let numbered = attempts(events, repeated);
+    for (attempt, range) in numbered {
+        let these = &all[range.clone()];
+        let plain = |line: &Line| without_time(&line.text);
+        let texts: Vec<String> = these.iter().skip(1).map(plain).collect();
+        let fails = these.last().is_some_and(|line| line.is_failure) && !these.iter().any(Line::decides);
+        match (attempt, &alike) {
+            (Some((job, attempt)), Some((known, before))) if fails && *known == job && *before == texts => {
+                let from = left_out.map_or(attempt, |(_, from, _)| from);
+                left_out = Some((job, from, attempt));
+                continue;
+            }
+            _ => {}
+        }
+        end_fold(&mut left_out, &mut folded);
+        alike = attempt.filter(|_| fails).map(|(job, _)| (job, texts));
+        folded.extend(these.iter().cloned());
+    }
+    end_fold(&mut left_out, &mut folded);
+    folded
+}
+
+/// Some lines of a timeline; of which attempt they are, if they have it from its start on.
+type Part = (Option<(u32, u32)>, std::ops::Range<usize>);
+
+/// The lines of each attempt, from its start to its end, where nothing of others lies between; and the rest.
+fn attempts(events: &[Event], repeated: &[String]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let (mut at, mut current) = (0, None);
+    let mut speaker = None;
+    let mut booted = Vec::new();
+    for event in events {
+        if entry(event, repeated, &mut booted).is_none() {
+            continue;
+        }
+        let count = 1 + usize::from(heading(event, speaker).is_some());
+        if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
+            speaker = Some(event.by);
+        }
+        let is_start = matches!(event.what, What::Started { .. });
+        let is_others = current.is_some_and(|by| by != event.by);
+        if is_start || is_others || parts.is_empty() {
+            current = is_start.then_some(event.by);
+            parts.push((current.map(numbers), at..at));
+        }
+        at += count;
+        parts.last_mut().expect("one was just added, or there was one").1.end = at;
+    }
+    parts
+}
+
+/// A line without the moments in it: `t+2h 31m 45s`.
+fn without_time(line: &str) -> String {
+    let mut is_moment = false;
+    let is_rest_of_moment =
+        |word: &str| word.ends_with(['d', 'h', 'm', 's']) && word.starts_with(|c: char| c.is_ascii_digit());
+    let words = line.split(' ').filter(|word| {
+        is_moment = word.starts_with("t+") || is_moment && is_rest_of_moment(word);
+        !is_moment
+    });
+    words.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
 /// The lines of a timeline. `repeated` are the ids of effects that should not have happened.
@@ -83,7 +172,8 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         // Where tasks take turns, it is said whose it is.
         if let Some(heading) = heading(event, speaker) {
             let shown = std::mem::take(&mut shown);
-            lines.push(Line { text: format!("{shown:<9} {heading}"), deviation: false });
+            let text = format!("{shown:<9} {heading}");
+            lines.push(Line { text, deviation: false, is_failure: false });
         }
         if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
@@ -98,7 +188,8 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         };
         let mut line = String::new();
         let _ = write!(line, "{shown:<9} {indent}{text}");
-        lines.push(Line { text: line, deviation });
+        let is_failure = matches!(event.what, What::Failed { .. });
+        lines.push(Line { text: line, deviation, is_failure });
     }
     lines
 }
@@ -132,11 +223,12 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
             (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
         }
         What::Called { service, operation, request, .. } => {
-            (format!("{service}.{operation} {request}").trim_end().to_owned(), false)
+            (format!("{service}.{operation} {}", words::filled(request)).trim_end().to_owned(), false)
         }
-        What::Effect { name, id } => {
+        What::Effect { name, id, key } => {
             let again = if repeated.contains(id) { "  ← again" } else { "" };
-            (format!("  ● {name} {id}{again}"), !again.is_empty())
+            let key = key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
+            (format!("  ● {name} {id}{key}{again}"), !again.is_empty())
         }
         What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),

@@ -1,5 +1,6 @@
 //! Every text about a failure, one function a message.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,6 +23,79 @@ pub(crate) fn times(count: usize) -> String {
         1 => "once".to_owned(),
         2 => "twice".to_owned(),
         count => format!("{count} times"),
+    }
+}
+
+/// Text in which nothing steers a terminal or changes the order of what is read.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let is_hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => visible.extend(c.escape_default()),
+            false => visible.push(c),
+        }
+    }
+    Cow::Owned(visible)
+}
+
+/// A text of at most so many characters.
+pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        None => Cow::Borrowed(text),
+        Some(_) => {
+            let end = text.char_indices().nth(most - 1).map_or(0, |(at, _)| at);
+            Cow::Owned(format!("{}…", &text[..end]))
+        }
+    }
+}
+
+/// A request without what was left empty in it. Anything that is no JSON object stays as it is.
+pub(crate) fn filled(request: &str) -> String {
+    fn is_filled(value: &Value) -> bool {
+        match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(fields) => fields.values().any(is_filled),
+            Value::Bool(_) | Value::Number(_) => true,
+        }
+    }
+    // By hand, so that the fields keep their order.
+    let Ok(fields) = serde_json::from_str::<Fields>(request) else { return request.to_owned() };
+    let fields = fields.0.iter().filter(|(_, value)| is_filled(value));
+    let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}:{value}")).collect();
+    format!("{{{}}}", fields.join(","))
+}
+
+/// The fields of an object, in their order.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> serde::Deserialize<'de> for Fields {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
     }
 }
 
@@ -50,10 +124,10 @@ pub(crate) fn summary(finding: &Finding) -> String {
             reuse.service, reuse.operation, reuse.key
         ),
         Finding::State { name, path, .. } => {
-            format!("the state `{name}` ended otherwise than expected, at {path}")
+            format!("the state `{name}` differs from the fault-free run, at {path}")
         }
         Finding::Job { kind, actual: None, .. } => {
-            format!("job `{}` never came into the world", short_kind(kind))
+            format!("job `{}` was never enqueued", short_kind(kind))
         }
         Finding::Job { kind, expected, actual: Some(actual), .. } => {
             format!(
@@ -69,15 +143,10 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
             )
         }
-        Finding::HalfWay { kind, did, lacks, .. } => {
-            format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
-        }
-        Finding::Early { effect, waited, expected } => format!(
-            "{} happened before its time: after {waited:?}, and not after {expected:?}",
-            effect.name()
-        ),
+        Finding::HalfWay { kind, did, lacks, .. } => half_way(kind, did, lacks),
+        Finding::Early { effect, waited, expected } => early(effect, *waited, *expected),
         Finding::Lost { kind, .. } => {
-            format!("job `{}` is gone: its worker died and the queue had forgotten it", short_kind(kind))
+            format!("job `{}` was lost when its worker crashed: the queue had forgotten it", short_kind(kind))
         }
         Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
         Finding::Told { kind, attempts, dead: true, .. } => {
@@ -104,7 +173,9 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
         Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
         Finding::RefusalIgnored { .. } => refusal_ignored(finding),
+        Finding::OutOfOrder { effect, before } => format!("{} happened before {before}", effect.name()),
         Finding::Panicked(panicked) => body_panicked(panicked),
+        Finding::Stuck(stuck) => format!("stuck: {stuck}"),
     }
 }
 
@@ -116,7 +187,19 @@ fn refusal_ignored(finding: &Finding) -> String {
     )
 }
 
+fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
+    format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+}
+
+fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
+    format!("{} happened before its time: after {waited:?}, and not after {expected:?}", effect.name())
+}
+
 fn body_panicked(panicked: &Panicked) -> String {
+    if let Some(name) = panicked.invariant {
+        let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+        return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+    }
     match &panicked.place {
         Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
         None => format!("the test body panicked: {}", panicked.message),
@@ -149,7 +232,9 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
         | Finding::RefusalIgnored { .. }
-        | Finding::Panicked(_) => summary(finding),
+        | Finding::OutOfOrder { .. }
+        | Finding::Panicked(_)
+        | Finding::Stuck(_) => summary(finding),
     }
 }
 
@@ -180,13 +265,25 @@ pub(crate) fn assignments_cut(most: usize) -> String {
 
 /// What a fault-free run has, and what this one has.
 pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
-    let of = |count: usize, effect: &Effect| format!("{count} × {effect}");
+    compared(finding, Effect::to_string)
+}
+
+/// The same for a report: what was left empty in a request tells nothing.
+pub(super) fn expected_and_actual_in_short(finding: &Finding) -> (String, String) {
+    compared(finding, |effect| {
+        let key = effect.key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
+        format!("{} {}{key}", effect.name(), filled(&effect.body))
+    })
+}
+
+fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
+    let of = |count: usize, effect: &Effect| format!("{count} × {}", shown(effect));
     match finding {
         Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
             (of(*expected, effect), of(*actual, effect))
         }
         Finding::Unexpected { effect, instead, .. } => {
-            (instead.as_ref().map_or("nothing".to_owned(), Effect::to_string), effect.to_string())
+            (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
         Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
             format!("{service}.{operation} {second} happens, under a key of its own"),
@@ -205,33 +302,19 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             (format!("{job} done"), format!("{job} dead after {failures} failures"))
         }
         Finding::HalfWay { kind, payload, error, did, lacks } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            let ((nothing, did), (all, _)) = (expected_and_actual(did), expected_and_actual(lacks));
-            (
-                format!("{job}: all of it ({all}) or nothing ({nothing})"),
-                format!("{did}, and it gave up: {error}"),
-            )
+            all_or_nothing(short_kind(kind), payload, error, (did, lacks), shown)
         }
         Finding::Early { effect, waited, expected } => {
             (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
-        Finding::Lost { kind, payload } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            (format!("{job} done"), format!("{job} gone"))
-        }
-        Finding::Untold { kind, payload } => {
-            let job = format!("{} {payload} dead", short_kind(kind));
-            (format!("{job}, told once"), format!("{job}, told never"))
-        }
+        Finding::Lost { kind, payload } => is_not(kind, payload, "done", "gone"),
+        Finding::Untold { kind, payload } => is_not(kind, payload, "dead, told once", "dead, told never"),
         Finding::Told { kind, payload, attempts, dead } => {
             let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
             let job = format!("{} {payload} {state}", short_kind(kind));
             (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
         }
-        Finding::NotRun { kind, payload, .. } => {
-            let job = format!("{} {payload}", short_kind(kind));
-            (format!("{job} is run"), format!("{job} cannot be run"))
-        }
+        Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUntold { kind, payload, deaths, told } => {
             let heard = |count: u32| {
                 format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
@@ -245,8 +328,11 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
                 format!("{kind}: {key} is held by {holder}"),
             )
         }
-        Finding::Leaked(finding) => expected_and_actual(finding),
+        Finding::Leaked(finding) => compared(finding, shown),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
+        Finding::OutOfOrder { effect, before } => {
+            (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
+        }
         Finding::RefusalIgnored { service, operation, refusal, kind } => (
             format!(
                 "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
@@ -257,7 +343,42 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Panicked(panicked) => {
             ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
         }
+        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
+}
+
+/// Whose outcome is the expected one.
+pub(super) fn whose(findings: &[Finding]) -> &'static str {
+    let is_serial = |finding: &Finding| match finding {
+        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
+            *serial
+        }
+        _ => false,
+    };
+    match findings.iter().any(is_serial) {
+        true => "the nearest order of the jobs, one at a time",
+        false => "the fault-free run",
+    }
+}
+
+fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, String) {
+    let job = format!("{} {payload}", short_kind(kind));
+    (format!("{job} {expected}"), format!("{job} {actual}"))
+}
+
+/// What a job that gave up should have done, and what it did: `did` of what it was not to do, `lacks` of what it was.
+fn all_or_nothing(
+    kind: &str,
+    payload: &str,
+    error: &str,
+    (did, lacks): (&Finding, &Finding),
+    shown: fn(&Effect) -> String,
+) -> (String, String) {
+    let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
+    (
+        format!("{kind} {payload}: all of it ({all}) or nothing ({nothing})"),
+        format!("{did}, and it gave up: {error}"),
+    )
 }
 
 /// All that went wrong in a run, in one line.
@@ -275,6 +396,9 @@ pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
         Guarantee::AtLeastOnce => "may be repeated",
         Guarantee::AtMostOnce => "may be missing",
         Guarantee::Unchecked => "may be repeated and may be missing",
+        Guarantee::Between { least, most } => {
+            return Some(format!("{effect} may happen {least} to {most} times: the test allows that"));
+        }
     };
     Some(format!("{effect} {may}: the test allows `{guarantee:?}`"))
 }
@@ -284,6 +408,7 @@ pub(crate) fn effect_of(finding: &Finding) -> Option<String> {
         Finding::Repeated { effect, .. }
         | Finding::Missing { effect, .. }
         | Finding::Early { effect, .. }
+        | Finding::OutOfOrder { effect, .. }
         | Finding::Unexpected { effect, .. } => Some(effect.name()),
         Finding::Reused(reuse) => Some(format!("{}.{}", reuse.service, reuse.operation)),
         Finding::Leaked(finding) => effect_of(finding),
@@ -374,25 +499,29 @@ pub(crate) fn poisoned(error: &str) -> String {
     )
 }
 
-/// Runs that no order of their jobs fits, of those that were tried.
+/// Runs that no order of their jobs fits, of those that were tried. No run: it is the one in which nothing goes wrong.
 pub(crate) fn undecided(runs: u64, tried: u64) -> String {
-    let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
+    let runs = match runs {
+        0 => "the run in which nothing goes wrong".to_owned(),
+        1 => "one run".to_owned(),
+        runs => format!("{runs} runs"),
+    };
     format!(
-        "{runs} could not be decided: more jobs overlapped than there is time to try the orders of. {tried} orders were tried, and none ends like the run; check fewer jobs at once"
+        "{runs} could not be decided: the jobs that overlapped have more orders than were tried. {tried} orders were tried, and the run ends like none of them; check fewer jobs at once"
     )
 }
 
 /// What a check may let pass because jobs that overlap may come in any order.
-pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str, others: usize) -> String {
+pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str) -> String {
     let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
-    let others = match others {
-        0 => String::new(),
-        1 => " (or another pair of jobs was swapped)".to_owned(),
-        others => format!(" (or one of {others} other pairs of jobs was swapped)"),
-    };
     format!(
-        "in {runs} {before} came before {after}{others}, and the end was another one: {difference}; if that is wrong, order the jobs or assert"
+        "in {runs} {before} came before {after}, and the outcome was a different one: {difference}; if that is wrong, order the jobs or assert"
     )
+}
+
+/// More differences between orders than are told.
+pub(crate) fn more_swapped(others: usize) -> String {
+    format!("jobs that overlapped came in other orders with {others} more outcomes; they are not listed")
 }
 
 /// Two jobs by their kinds, or by their payloads, too, if the kinds are the same.
@@ -535,14 +664,17 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (Kind::Delivery, _) if choice.label.point == Point::Pause => {
-            "the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs".to_owned()
+            "the worker stalls past its lease: the job is redelivered while this attempt is still running"
+                .to_owned()
         }
         (Kind::Schedule, _) if choice.label.point == Point::Next => {
-            format!("is overtaken here by {}", instead.map_or(option, who))
+            format!("{} runs here", instead.map_or(option, who))
         }
-        (_, Site::Call { service, operation }) => format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault)),
+        (_, Site::Call { service, operation }) => {
+            format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
+        }
         (Kind::Delivery, Site::Attempt) => {
-            "the job ends well, but the queue does not hear of it and hands it out again".to_owned()
+            "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }
         (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
         _ => format!("{} takes {option}", choice.label),
@@ -579,7 +711,7 @@ fn late(site: Site, point: Point) -> &'static str {
 fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Unavailable => "answers 503; nothing has happened",
-        Fault::ReplyLost => "happens, but its reply is lost: the job sees an error",
+        Fault::ReplyLost => "happens, but its reply is lost",
         Fault::Unreachable => "is not reached; nothing has happened",
         Fault::Throttled => "answers 429; nothing has happened",
         Fault::TimedOut => "does not answer in time; nothing has happened",
@@ -592,5 +724,30 @@ fn fault(fault: Fault) -> &'static str {
         Fault::ClosedButDone => "happens, but the connection is closed before its reply",
         Fault::HalfReply => "happens, but the connection is closed in the middle of its reply",
         Fault::Refused => "fails; the job is not in the queue",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_steers_a_terminal() {
+        assert_eq!(visible("a\u{1b}[31m\r\nb\u{202e}"), "a\\u{1b}[31m\\r\\nb\\u{202e}");
+        assert!(matches!(visible("plain ü → ●"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn requests_are_shown_without_what_is_empty() {
+        let request = r#"{"z":"","b":{"c":null},"a":{"d":"6"},"e":[],"f":0,"g":null}"#;
+        assert_eq!(filled(request), r#"{"a":{"d":"6"},"f":0}"#);
+        assert_eq!(filled("6"), "6");
+        assert_eq!(filled("{not JSON"), "{not JSON");
+    }
+
+    #[test]
+    fn a_text_is_cut_at_its_columns() {
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöüß", 3), "äö…");
     }
 }

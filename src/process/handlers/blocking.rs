@@ -109,7 +109,17 @@ impl<R: JobResult + Send + 'static> Future for Blocked<R> {
             this.running = Some(this.begin(code));
         }
         let running = this.running.as_mut().expect("an attempt that has ended is not polled again");
-        if this.link.blocked(|| running.resume(cx.waker())) != Progress::Ended {
+        let shared = this.link.shared();
+        let progress = match this.link.life().filter(|_| shared.externals.have_wires()) {
+            Some(life) => {
+                let (host, actor) = (life.index, shared.state().actor());
+                let externals = &shared.externals;
+                let has_come = || externals.are_awaited_by(actor) || externals.has_request(host);
+                running.resume(cx.waker(), Some(&has_come))
+            }
+            None => running.resume(cx.waker(), None),
+        };
+        if progress != Progress::Ended {
             return Poll::Pending;
         }
         this.running = None;
@@ -125,8 +135,6 @@ impl<R: JobResult + Send + 'static> Future for Blocked<R> {
 
 impl<R> Drop for Blocked<R> {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            self.link.blocked(|| drop(running));
-        }
+        drop(self.running.take());
     }
 }

@@ -246,7 +246,7 @@ impl<'v> Visit<'v> for CursorVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "save_cursor".into());
-        CallSpec { site, place: self.place, faults: Kind::Delivery, reply: Reply::OfSave }
+        CallSpec { site, place: self.place, faults: Kind::Delivery, reply: Reply::Save }
     }
 
     fn enter(self, _: Option<Fault>, state: &mut State) -> Entered<()> {

@@ -182,7 +182,7 @@ impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for Loc
     fn resume(&mut self, _: Option<Fault>, cx: &mut Context<'_>) -> Resumed<R> {
         let shared = self.link.shared();
         let mut state = shared.state();
-        if state.stuck.is_some() {
+        if state.search.is_stuck() {
             return Resumed::Over;
         }
         let (acted, wakes) = (self.act)(&mut state, cx);
@@ -211,7 +211,7 @@ impl<'v, R> Visit<'v> for LockVisit<'v, R> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("locks".into(), self.operation.into());
-        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::OfLock }
+        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::Lock }
     }
 
     fn enter(self, _: Option<Fault>, _: &mut State) -> Entered<R> {

@@ -172,7 +172,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue_bulk".into());
-        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::Write }
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {

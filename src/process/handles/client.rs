@@ -58,7 +58,7 @@ impl<S: Service> Clone for Client<S> {
 pub(crate) struct Answered<S: Service> {
     pub(in crate::process) answer: Answer<S::Reply>,
     #[cfg_attr(
-        not(feature = "http"),
+        not(feature = "wire"),
         expect(dead_code, reason = "what breaks a line matters where there is one")
     )]
     pub(in crate::process) fault: Option<Fault>,
@@ -142,7 +142,11 @@ impl<S: Service> Client<S> {
             lag,
             tells: false,
             ledger: &mut state.ledger,
-            inputs: Some(Environment { inputs: &mut state.inputs, met: state.chooser.record().len() }),
+            inputs: Some(Environment {
+                inputs: &mut state.inputs,
+                met: state.search.choices().len(),
+                generated: &mut state.generated,
+            }),
         }
     }
 
@@ -252,7 +256,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site(self.client.name, self.operation.name);
-        let reply = if self.operation.writes { Reply::OfWrite } else { Reply::OfRead };
+        let reply = if self.operation.writes { Reply::Write } else { Reply::Read };
         CallSpec { site, place: self.place, faults: Kind::Fault, reply }
     }
 
@@ -279,10 +283,12 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
         let mut cx = client.cx(state, client.name, place);
         let answer = door.answer(request, operation.name, fault, &mut cx);
         if state.timeline.is_recording() {
-            let new: Vec<_> =
-                state.ledger.effects()[effects..].iter().map(|e| (e.name(), e.id.clone())).collect();
-            for (name, id) in new {
-                state.note(|| What::Effect { name, id });
+            let new: Vec<_> = state.ledger.effects()[effects..]
+                .iter()
+                .map(|e| (e.name(), e.id.clone(), e.key.clone()))
+                .collect();
+            for (name, id, key) in new {
+                state.note(|| What::Effect { name, id, key });
             }
         }
         let takes = answer.takes;

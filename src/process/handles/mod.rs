@@ -3,7 +3,7 @@
 
 pub(in crate::process) mod bulk;
 mod calls;
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 mod carry;
 pub(in crate::process) mod client;
 pub(in crate::process) mod clock;

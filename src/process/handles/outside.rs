@@ -12,8 +12,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit, dies_waiting};
+use crate::engine::externals::{Probe, Waiting};
 use crate::engine::link::{Link, Liveness};
-use crate::engine::outside::{Closer, Probe, System, Waiting, real_time};
+use crate::engine::outside::{Closer, System, real_time};
 use crate::engine::runtime;
 use crate::engine::state::{State, call_site};
 use crate::process::Process;
@@ -146,7 +147,7 @@ impl Process {
 
 impl Outside {
     pub(crate) fn new(link: Link, name: Name) -> Self {
-        let system = link.shared().outside.system(name);
+        let system = link.shared().outside().system(name);
         Self { link, system }
     }
 
@@ -250,7 +251,7 @@ impl Terms {
 
     /// What the caller sees: what came of the real thing, unless its reply is lost.
     fn end<T>(&self, output: T, fault: Option<Fault>, fails_as: Option<fn(OutsideFault) -> T>) -> T {
-        self.outside.link.shared().outside.stir();
+        self.outside.link.shared().outside().stir();
         let lost = fails_as.filter(|_| fault.is_some());
         lost.map_or(output, |fails_as| self.fail(OutsideFault::ReplyLost, fails_as))
     }
@@ -279,12 +280,13 @@ impl Terms {
         let mut state = shared.state();
         let task = state.task()?;
         let (actor, wake) = (state.actor(), shared.wake_of(&state, cx));
-        let (system, operation, place) = (system.clone(), *operation, *place);
-        let waiting = Waiting { ticket: 0, system, operation, place, actor, task, wake, is_locked };
+        let (patience, operation, place) = (system.said().patience, *operation, *place);
+        let system = system.name;
+        let waiting = Waiting { ticket: 0, system, patience, operation, place, actor, task, wake, is_locked };
         let text = format!("waits {}", waiting.why());
         state.note(|| What::Remarked { text });
         let dies = dies_waiting(link, &mut state, WaitKind::External, place);
-        (!dies).then(|| shared.outside.wait(waiting))
+        (!dies).then(|| shared.outside().wait(waiting))
     }
 }
 
@@ -349,7 +351,7 @@ impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
 
     fn spec(&self) -> CallSpec {
         let Terms { outside: Outside { system, .. }, operation, place, reads } = self.terms;
-        let reply = if *reads { Reply::OfRead } else { Reply::OfWrite };
+        let reply = if *reads { Reply::Read } else { Reply::Write };
         CallSpec { site: call_site(system.name, *operation), place: *place, faults: Kind::Fault, reply }
     }
 
@@ -435,12 +437,12 @@ impl<F: Future> ExternalDoor<F> {
             if let Poll::Ready(output) = runtime::glance(|cx| future.as_mut().poll(cx)) {
                 return Resumed::Ended(output);
             }
-            if link.liveness() != Liveness::Alive || shared.state().stuck.is_some() {
+            if link.liveness() != Liveness::Alive || shared.state().search.is_stuck() {
                 return Resumed::Over;
             }
             if let Some(ticket) = waits.filter(|_| glances >= GLANCES_AGAIN) {
                 let wake = shared.wake_of(&shared.state(), cx);
-                shared.outside.wait_on(ticket, wake);
+                shared.outside().wait_on(ticket, wake);
                 return Resumed::Waits;
             }
             if glances < GLANCES {
@@ -450,7 +452,7 @@ impl<F: Future> ExternalDoor<F> {
             }
             if waits.is_none() && glances > GLANCES && glances % ASKED == 0 {
                 // This one is under way, too.
-                let others = shared.outside.locked(system.name);
+                let others = shared.outside().locked(system.name);
                 let is_locked = terms.locked().is_some_and(|locked| locked > others);
                 let waited = began.get_or_insert_with(real_time).elapsed();
                 if is_locked || waited > system.said().patience {
@@ -464,7 +466,7 @@ impl<F: Future> ExternalDoor<F> {
 
     /// It is under way no more.
     fn release(&mut self) {
-        let outside = &self.terms.outside.link.shared().outside;
+        let outside = self.terms.outside.link.shared().outside();
         self.waits.take().into_iter().for_each(|ticket| outside.stop_waiting(ticket));
         self.held.take().into_iter().for_each(|host| outside.let_go(host));
     }
@@ -476,7 +478,7 @@ impl<F: Future> ExternalDoor<F> {
         }
         let link = &self.terms.outside.link;
         if let (None, Some(life)) = (self.held, link.life()) {
-            link.shared().outside.hold(life.index);
+            link.shared().outside().hold(life.index);
             self.held = Some(life.index);
             link.shared().woken.stir();
         }

@@ -206,7 +206,7 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue".into());
-        CallSpec { site, place: self.job.place, faults: Kind::Delivery, reply: Reply::OfWrite }
+        CallSpec { site, place: self.job.place, faults: Kind::Delivery, reply: Reply::Write }
     }
 
     fn announce(&mut self, state: &mut State) {

@@ -53,6 +53,9 @@ pub(crate) struct Exhaustive {
     reduced: u64,
     parent: Option<Parent>,
     started: bool,
+    /// The level under way is the last one, and whether there was one after it.
+    holds: bool,
+    held: bool,
     handed: Option<Vec<Deviation>>,
     /// Runs handed out for judgement.
     runs: u64,
@@ -81,6 +84,8 @@ impl Exhaustive {
             reduced: 0,
             parent: None,
             started: false,
+            holds: false,
+            held: false,
             handed: None,
             runs: 0,
             runs_before: 0,
@@ -96,6 +101,21 @@ impl Exhaustive {
     /// Some runs may be told to be equal to others.
     pub(crate) fn reducing(self, reduces: bool) -> Self {
         Self { reduces, ..self }
+    }
+
+    /// Makes the level under way the last one.
+    pub(crate) fn hold(&mut self) {
+        self.holds = true;
+    }
+
+    /// How many deviations the runs of the level under way have.
+    pub(crate) fn deviations(&self) -> usize {
+        self.level + 1
+    }
+
+    /// How many deviations the last runs had, if [`Exhaustive::hold`] kept others from being run.
+    pub(crate) fn held_at(&self) -> Option<usize> {
+        self.held.then_some(self.level + 1)
     }
 
     /// How many runs were left out as equal to others, not counting what would have come of them.
@@ -160,6 +180,10 @@ impl Exhaustive {
     /// Goes on to the runs with one deviation more, if there are any.
     fn deepen(&mut self) -> bool {
         if self.following.is_empty() {
+            return false;
+        }
+        if self.holds {
+            self.held = true;
             return false;
         }
         self.parent = None;
@@ -324,6 +348,25 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 12, "each run once");
+    }
+
+    #[test]
+    fn after_hold_the_level_is_finished_and_no_other_one_begun() {
+        let mut explorer = Exhaustive::new(Bounds::total(3));
+        let mut seen = Vec::new();
+        while let Some(task) = explorer.next() {
+            let mut chooser = Chooser::new(task.plan.clone());
+            for _ in 0..3 {
+                choose(&mut chooser, Kind::Crash, 2);
+            }
+            let (record, _, plan) = chooser.finish();
+            assert!(explorer.ran(&record));
+            seen.push(plan.deviations());
+            if seen.len() == 2 {
+                explorer.hold();
+            }
+        }
+        assert_eq!((seen, explorer.held_at()), (vec![0, 1, 1, 1], Some(1)));
     }
 
     #[test]

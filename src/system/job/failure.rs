@@ -184,6 +184,12 @@ pub struct Failed<'a> {
     pub(crate) source: Option<&'a dyn Any>,
 }
 
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", short_kind(self.job.kind), self.error)
+    }
+}
+
 impl<'a> Failed<'a> {
     pub(crate) fn of(failure: &'a JobFailure, job: JobView) -> Self {
         Self { job, error: &failure.text, transient: failure.transient, source: failure.error.get() }

@@ -35,6 +35,10 @@ pub(crate) fn kind_of<J: 'static>() -> &'static str {
 
 /// `CompleteOrder` of `shop::jobs::CompleteOrder`.
 pub(crate) fn short_kind(kind: &str) -> &str {
+    // Of a tuple, a slice or a reference the last path is only a part.
+    if !kind.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+        return kind;
+    }
     let head = kind.split('<').next().unwrap_or(kind);
     &kind[head.rfind("::").map_or(0, |at| at + 2)..]
 }
@@ -94,6 +98,8 @@ pub(crate) struct JobExtras {
     pub(crate) max_retries: Option<u32>,
     /// Another job has its key now: it is not tried again.
     pub(crate) superseded: bool,
+    /// The payload with which it came, if it was turned into another one since.
+    pub(crate) came_as: Option<Box<str>>,
 }
 
 impl Job {
@@ -115,6 +121,11 @@ impl Job {
     /// How far it has come, if it is an iterable job.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.extras.as_ref().and_then(|extras| extras.cursor.as_deref())
+    }
+
+    /// The payload with which it came into the world.
+    pub(crate) fn came_as(&self) -> &str {
+        self.extras.as_ref().and_then(|extras| extras.came_as.as_deref()).unwrap_or(&self.payload)
     }
 
     pub(crate) fn extras(&mut self) -> &mut JobExtras {
@@ -363,6 +374,7 @@ mod tests {
     fn kinds_are_shortened_for_people() {
         assert_eq!(short_kind("shop::jobs::CompleteOrder"), "CompleteOrder");
         assert_eq!(short_kind("u32"), "u32");
+        assert_eq!(short_kind("(alloc::string::String, u32)"), "(alloc::string::String, u32)");
         assert_eq!(short_kind("a::Wrapper<b::Inner>"), "Wrapper<b::Inner>");
     }
 }

@@ -38,8 +38,10 @@ impl Queue {
             self.streams.assign_serial(number, name);
         }
         let job = self.job_mut(number);
-        (job.kind, job.payload) = (kind, payload.into_boxed_str());
+        let former = std::mem::replace(&mut job.payload, payload.into_boxed_str());
+        job.kind = kind;
         let extras = job.extras();
+        extras.came_as.get_or_insert(former);
         (extras.failures, extras.error, extras.since) = (0, None, None);
     }
 

@@ -286,6 +286,7 @@ impl Queue {
 
     /// An attempt of the job begins.
     pub(crate) fn begins(&mut self, number: u32, now: Duration) {
+        self.now = now;
         if self.job(number).history.began == 0 {
             let began = self.tick();
             let history = &mut self.job_mut(number).history;

@@ -17,7 +17,7 @@ pub(crate) enum Channel {
     InProcess,
     /// The same, over a connection that can break.
     #[cfg_attr(
-        not(any(feature = "http", test)),
+        not(any(feature = "wire", test)),
         expect(dead_code, reason = "connections come with a protocol, which is a feature")
     )]
     Line,
@@ -73,7 +73,7 @@ pub(crate) const fn faults(operation: &Operation, settings: &Settings, channel: 
 }
 
 /// How a line ends without a whole answer.
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// Nothing ever comes.
@@ -88,7 +88,7 @@ pub(crate) enum Broken {
 
 impl Fault {
     /// What becomes of the line on which the call came.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "wire")]
     pub(crate) const fn breaks(self) -> Option<Broken> {
         match self {
             Fault::TimedOut | Fault::TimedOutButDone => Some(Broken::Silent),

@@ -15,10 +15,10 @@ pub mod store;
 
 pub(crate) use directory::{Directory, STORE};
 pub use door::Behave;
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) use door::CLIENT_TIMEOUT;
 pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
-#[cfg(feature = "http")]
+#[cfg(feature = "wire")]
 pub(crate) use fault::{Broken, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
 pub use function::{Function, function};
@@ -33,6 +33,7 @@ use serde::Serialize;
 use crate::search::choice::{Actor, Name, Place};
 use crate::search::input::Inputs;
 use crate::system::effect::{Effect, Ledger, Reuse};
+use crate::system::generated::Generated;
 
 /// A service of the outside: a state machine that answers requests and makes effects.
 ///
@@ -281,6 +282,7 @@ pub(crate) struct Environment<'a> {
     pub(crate) inputs: &'a mut Inputs,
     /// How many choices the run has met.
     pub(crate) met: usize,
+    pub(crate) generated: &'a mut Generated,
 }
 
 /// When a record was made, as a service remembers it to tell whether a look-up shows it yet.
@@ -306,9 +308,16 @@ impl Cx<'_> {
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
     }
 
+    /// A number that means nothing by itself is handed out.
+    pub(crate) fn hands_out(&mut self, number: u64) {
+        if let Some(environment) = &mut self.inputs {
+            environment.generated.number(number);
+        }
+    }
+
     /// The refusal with which the environment has this request answered, if it does.
     pub(crate) fn refusal(&mut self, operation: Name, refusals: &Refusals) -> Option<&'static str> {
-        let Environment { inputs, met } = self.inputs.as_mut()?;
+        let Environment { inputs, met, .. } = self.inputs.as_mut()?;
         let answers =
             std::iter::once(ACCEPTED).chain(refusals.names.iter().copied()).map(Name::from).collect();
         let by = (self.by, self.service, operation);

@@ -41,8 +41,11 @@ fn each_violation_is_told_once_and_as_what_it_is() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_eq!(summaries(&report), ["job `Order` is gone: its worker died and the queue had forgotten it"]);
-    // What the body says itself is enough.
+    assert_eq!(
+        summaries(&report),
+        ["job `Order` was lost when its worker crashed: the queue had forgotten it"]
+    );
+    // The body says that there is too much, and so does the comparison, which sees what: that comes first.
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.process("worker", |p| {
             let payments = p.payments();
@@ -52,7 +55,8 @@ fn each_violation_is_told_once_and_as_what_it_is() {
         world.settle().await;
         assert_eq!(world.effects().count(), 1);
     });
-    assert!(report.violations().iter().all(|violation| violation.oracle == Oracle::Body), "{report}");
+    let oracles: Vec<_> = report.violations().iter().map(|violation| violation.oracle).collect();
+    assert_eq!(oracles, [Oracle::Guarantee, Oracle::Body], "{report}");
 }
 
 #[test]
@@ -162,7 +166,7 @@ fn jobs_are_compared_by_payload_and_end() {
             world.settle().await;
         })
     };
-    let never = "job `u32` never came into the world";
+    let never = "job `u32` was never enqueued";
     assert_violated(&enqueued(false), never, "test job#1.1:start=crash");
     assert_violated(&enqueued(true), never, "test job#1.1/queue.enqueue:call=refused");
     // A job that dies, but not after a crash.
@@ -195,7 +199,7 @@ fn a_state_that_is_named_in_one_run_only() {
             }
         })
     };
-    let told = ["the state `state` ended otherwise than expected, at $"];
+    let told = ["the state `state` differs from the fault-free run, at $"];
     assert_eq!(summaries(&named(true)), told);
     assert_eq!(summaries(&named(false)), told);
 }
@@ -212,7 +216,7 @@ fn what_is_ignored_of_one_state_is_compared_in_another() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_eq!(summaries(&report), ["the state `other` ended otherwise than expected, at $"]);
+    assert_eq!(summaries(&report), ["the state `other` differs from the fault-free run, at $"]);
 }
 
 /// Two jobs, the second one later, that note who was last and when the second one came; or that count, with a gap
@@ -249,7 +253,7 @@ fn an_order_in_which_a_later_job_comes_first_is_expected_at_its_time_and_one_at_
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
     // The first job comes back when the second one is due, and one of the counts is lost.
     let report = one_early_one_late(60 * S, true);
-    assert_eq!(summaries(&report), ["the state `count` ended otherwise than expected, at $"], "{report}");
+    assert_eq!(summaries(&report), ["the state `count` differs from the fault-free run, at $"], "{report}");
 }
 
 /// Nine jobs that append to a list and are under way together, or that run one after the other.

@@ -26,9 +26,17 @@ fn crashes(most: usize) -> Explore {
 /// Explores without merging and with it, and compares.
 #[track_caller]
 fn finds_the_same(settings: &Explore, expected: &str, body: impl AsyncFn(&World) + Sync) {
+    let settings = settings.clone().keep_going();
     let (full, merged) = (settings.run(&body), settings.clone().merge(true).run(&body));
     assert!(found(&full).iter().any(|text| text.contains(expected)), "{full}");
-    assert_eq!(found(&full), found(&merged), "{full}\n{merged}");
+    // Which of the ways that lead there is the plainest may differ, since some are not run.
+    let causes = |report: &Report| -> Vec<String> {
+        let mut causes: Vec<_> = report.violations().iter().map(|v| v.summary.clone()).collect();
+        causes.sort();
+        causes.dedup();
+        causes
+    };
+    assert_eq!(causes(&full), causes(&merged), "{full}\n{merged}");
 }
 
 /// The second job of the two that are popped and lost. It waits, but not in a process that was restarted.
@@ -76,7 +84,7 @@ fn a_process_that_was_booted_oftener() {
 
 #[test]
 fn a_queue_that_is_not_the_same() {
-    finds_the_same(&crashes(1), "job `u16` is gone", async |world: &World| {
+    finds_the_same(&crashes(1), "job `u16` was lost", async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
             p.handle(async |_: u8| ()).delivery(Delivery::AtMostOnce);

@@ -16,6 +16,7 @@ mod sampling;
 mod schedules;
 mod services;
 mod shards;
+mod telling;
 mod threads;
 mod waits;
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::{Backoff, Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
@@ -173,7 +175,7 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
     let report = add_stock(false);
     assert_violated(
         &report,
-        "the state `stock` ended otherwise than expected, at $",
+        "the state `stock` differs from the fault-free run, at $",
         "test job#1.1:end=crash",
     );
     let stock = &report.violations()[0];
@@ -212,7 +214,11 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
         }
     }));
     let report = two_jobs(|log, id| log.push(id));
-    assert_violated(&report, "the state `log` ended otherwise than expected, at $", "test job#1.1:end=crash");
+    assert_violated(
+        &report,
+        "the state `log` differs from the fault-free run, at $",
+        "test job#1.1:end=crash",
+    );
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 
@@ -247,13 +253,18 @@ fn counting(slots: usize, atomic: bool) -> Report {
 #[test]
 fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
     let report = counting(2, false);
-    assert_violated(&report, "the state `count` ended otherwise than expected, at $", "test");
+    assert_violated(&report, "the state `count` differs from the fault-free run, at $", "test");
     let violation = &report.violations()[0];
     assert_eq!(
         (violation.oracle, &*violation.expected, &*violation.actual),
         (Oracle::Serial, "count $ = 2", "count $ = 1")
     );
-    assert!(report.reason().unwrap().contains("it ended as no one-at-a-time order of them does"), "{report}");
+    has_line(
+        &report.reason().unwrap(),
+        expect![
+            "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does."
+        ],
+    );
     // One at a time it is fine, and so is an atomic one.
     assert_green(&counting(1, false));
     assert_green(&counting(2, true));
@@ -271,7 +282,7 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let report = delivered(Delivery::AtMostOnce);
     assert_violated(
         &report,
-        "job `Order` is gone: its worker died and the queue had forgotten it",
+        "job `Order` was lost when its worker crashed: the queue had forgotten it",
         "test job#1.1:start=crash",
     );
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));
@@ -457,9 +468,9 @@ fn the_users_own_checks_count() {
     let checking = |most: u32| {
         one_deviation().run(async move |world: &World| {
             let count = world.durable("count", 0_u32);
-            world.always({
+            world.invariant("count", {
                 let count = count.clone();
-                move || assert!(count.get() <= most, "counted past {most}")
+                move |_: &World| assert!(count.get() <= most, "counted past {most}")
             });
             world.ignore("count", "$");
             world.process("worker", {
@@ -477,7 +488,10 @@ fn the_users_own_checks_count() {
     assert_green(&checking(2));
     let report = checking(1);
     assert_eq!(report.violations()[0].oracle, Oracle::Body, "{report}");
-    assert!(report.violations()[0].summary.contains("counted past 1"), "{report}");
+    has_line(
+        &report.violations()[0].summary,
+        expect!["the test body panicked at tests/it/checks/oracles.rs:…: counted past 1"],
+    );
     assert_eq!(report.violations()[0].scenario.to_string(), "test job#1.1:end=crash");
 }
 
@@ -501,7 +515,7 @@ fn what_is_ignored_is_not_compared_and_what_is_not_is() {
     assert_green(&stamped("$.paid_at"));
     assert_violated(
         &stamped("$.paid"),
-        "the state `order` ended otherwise than expected, at $.paid_at",
+        "the state `order` differs from the fault-free run, at $.paid_at",
         "test job#1.1:start=crash",
     );
 }
@@ -557,7 +571,7 @@ fn retries_come_when_their_backoff_is_over() {
         assert_eq!(times.get(), [0, 7, 14, 21].map(Duration::from_secs));
     });
     assert_green(&report);
-    assert!(report.to_string().contains("fails 3 times even when nothing goes wrong"), "{report}");
+    has_line(&report, expect!["note: job#1 Order fails 3 times even when nothing goes wrong: not yet"]);
 }
 
 #[test]
@@ -565,7 +579,7 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
     let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
         let half = world.durable("half", false);
         let seen = half.clone();
-        world.always(move || assert!(!seen.get(), "half done"));
+        world.invariant("nothing is half done", move |_| assert!(!seen.get(), "half done"));
         world.process("worker", move |p| {
             let (clock, half) = (p.clock(), half.clone());
             p.handle(async move |_: Order| {
@@ -578,5 +592,8 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
         world.settle().await;
     });
     assert_eq!((report.runs(), report.violations().len()), (1, 1), "{report}");
-    assert!(report.violations()[0].summary.contains("half done"), "{report}");
+    has_line(
+        &report.violations()[0].summary,
+        expect!["the test body panicked at tests/it/checks/oracles.rs:…: half done"],
+    );
 }

@@ -48,6 +48,7 @@ fn printed(test: &str, on_terminal: bool, ci: Option<&str>) -> String {
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{text}");
+    // The rest is the test runner's.
     assert!(text.contains("1 passed"), "{text}");
     text
 }

@@ -1,6 +1,8 @@
 //! A line of the report, pasted, shows that run again.
 
 use super::{Order, explore, keyed, one_deviation, own_test, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::{Explore, Verdict, World};
 
 /// The test that the replays here are of. By itself it is red: it charges without a key.
@@ -47,8 +49,8 @@ fn the_line_of_a_report_shows_that_run_again() {
     let (passed, replayed) = run("charges_without_a_key", Some(scenario));
     assert!(!passed, "{replayed}");
     assert_eq!(pasted(&replayed), scenario);
-    assert!(replayed.contains("2 runs: the reference run and the scenario that was asked for"), "{replayed}");
-    assert!(replayed.contains("● payments.charge ch_"), "{replayed}");
+    has_line(&replayed, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&replayed, expect!["● payments.charge ch_ffd20082"]);
 }
 
 #[test]
@@ -87,12 +89,14 @@ fn of_two_explorations_in_one_test_a_replay_is_for_one() {
     let scenario = pasted(&text);
     assert_eq!(scenario, "checks::replays::two_at_once#2 job#1.1/payments.charge:call=reply-lost");
     let (_, text) = run("two_at_once", Some(scenario));
-    assert!(
-        text.contains("`checks::replays::two_at_once`, and all others, are explored as always"),
-        "{text}"
+    has_line(
+        &text,
+        expect![
+            "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::two_at_once#2`; `checks::replays::two_at_once`, and all others, are explored as always. If no report says `checks::replays::two_at_once#2: replay of one scenario`, no test of that name has run"
+        ],
     );
-    assert!(text.contains("checks::replays::two_at_once#2 is NOT retry-proof"), "{text}");
-    assert!(text.contains("2 runs: the reference run and the scenario that was asked for"), "{text}");
+    has_line(&text, expect![[r#"checks::replays::two_at_once#2 is NOT retry-proof"#]]);
+    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
 }
 
 #[test]
@@ -100,12 +104,23 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
     let scenario = "checks::replays::charges_with_a_key job#1.1/payments.charge:happened=crash";
     let (passed, text) = run("charges_with_a_key", Some(scenario));
     assert!(passed, "{text}");
-    assert!(text.contains("checks::replays::charges_with_a_key: replay of one scenario"), "{text}");
-    assert!(text.contains("✗ the process dies here, when payments.charge has happened"), "{text}");
-    assert!(text.contains("worker restarts"), "{text}");
+    has_line(
+        &text,
+        expect![
+            "checks::replays::charges_with_a_key: replay of one scenario, which ends as if nothing had gone wrong"
+        ],
+    );
+    has_line(
+        &text,
+        expect!["✗ the process dies here, when payments.charge has happened and its reply has not arrived"],
+    );
+    has_line(&text, expect!["t+1s      worker restarts"]);
     // It does not look like an error.
-    assert!(text.contains("replay of one scenario, which ends as if nothing had gone wrong\n"), "{text}");
-    assert!(text.contains("note: what was put in the way"), "{text}");
+    has_line(
+        &text,
+        expect![[r#"replay of one scenario, which passes now: it ends like the fault-free run"#]],
+    );
+    has_line(&text, expect![[r#"note: what was put in the way"#]]);
     assert!(!text.contains("error[RP"), "{text}");
 }
 
@@ -113,9 +128,11 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
 fn garbage_in_the_variable_is_told_by_every_test() {
     let (passed, text) = run("charges_with_a_key", Some("garbage in"));
     assert!(!passed, "{text}");
-    assert!(
-        text.contains("the scenario to be replayed cannot be read: `in` (word 2 of the scenario)"),
-        "{text}"
+    has_line(
+        &text,
+        expect![
+            "the scenario to be replayed cannot be read: `in` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints"
+        ],
     );
 }
 
@@ -123,13 +140,15 @@ fn garbage_in_the_variable_is_told_by_every_test() {
 fn every_violation_can_be_replayed_by_its_scenario() {
     let boot = || paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
     let report = explore(&Explore::new().name("test"), boot());
-    assert!(report.violations().len() > 2, "{report}");
-    for violation in report.violations() {
-        let replay = explore(&one_deviation().replay(violation.scenario.to_string()), boot());
+    assert!(report.violations()[0].paths.len() > 2, "{report}");
+    for (violation, path) in
+        report.violations().iter().flat_map(|v| v.paths.iter().map(move |path| (v, path)))
+    {
+        let replay = explore(&one_deviation().replay(path.scenario.to_string()), boot());
         assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");
         let same = replay.violations().iter().any(|v| v.summary == violation.summary);
         assert!(same, "{}\n{replay}", violation.summary);
-        assert_eq!(replay.violations()[0].scenario.to_string(), violation.scenario.to_string());
+        assert_eq!(replay.violations()[0].scenario.to_string(), path.scenario.to_string());
     }
 }
 

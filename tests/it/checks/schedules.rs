@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::{Durable, Explore, Oracle, Process, Report, ServiceError, Verdict, World};
 use serde::{Deserialize, Serialize};
@@ -133,8 +135,8 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
-    assert!(text.contains("is overtaken here by attempt 1 of job#2"), "{text}");
-    assert!(text.contains("job#1 · attempt 1 goes on"), "{text}");
+    has_line(&text, expect!["✗ attempt 1 of job#2 runs here"]);
+    has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
 }
@@ -148,7 +150,7 @@ fn an_atomic_update_is_left_alone() {
     let report = adding(&switches(2).deliveries(1), add_at_once);
     assert_violated(
         &report,
-        "the state `counter` ended otherwise than expected, at $",
+        "the state `counter` differs from the fault-free run, at $",
         "test job#1.1/yield:pause=past-lease",
     );
 }
@@ -213,7 +215,7 @@ fn an_older_refresh_overwrites_a_newer_one() {
     let report = refreshing(false);
     assert_violated(
         &report,
-        "the state `page` ended otherwise than expected, at $",
+        "the state `page` differs from the fault-free run, at $",
         "test job#1.1/yield:next=other",
     );
     assert_green(&refreshing(true));
@@ -265,7 +267,7 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
     assert_violated(&report, twice, "test job#1.1/payments.charges:pause=past-lease");
     let text = report.to_string();
     for part in [
-        "attempt 1: the worker stands still here until its lease is over; the job is handed out again, and this attempt still runs",
+        "attempt 1: the worker stalls past its lease: the job is redelivered while this attempt is still running",
         "t+60s     job#1 Order {\"id\":1} · attempt 2 on worker",
         "          job#1 · attempt 1 goes on",
         "done; the queue has given the job to another",
@@ -325,7 +327,7 @@ fn processes_overtake_each_other_too() {
         world.enqueue(Add { amount: 10 });
         world.settle().await;
     });
-    let otherwise = "the state `counter` ended otherwise than expected, at $";
+    let otherwise = "the state `counter` differs from the fault-free run, at $";
     assert_violated(&report, otherwise, "test job#1.1/yield:next=other");
 }
 
@@ -397,7 +399,7 @@ fn loops_of_the_users_own_overtake_each_other() {
     let twice = &report.violations()[0];
     assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
     assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
-    assert!(report.to_string().contains("two/poller goes on"), "{report}");
+    has_line(&report, expect![[r#"two/poller goes on"#]]);
     assert_green(&polling(&switches(3), true));
 }
 
@@ -407,7 +409,12 @@ fn a_loop_that_fails_takes_its_process_with_it() {
     let report = polling(&one_deviation().deliveries(0).max_steps(500), true);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
-    assert!(reason.contains("500 steps and no end"), "{reason}");
+    has_line(
+        &reason,
+        expect![
+            "500 steps and no end: two/poller goes on for ever, or longer than `Explore::max_steps` allows"
+        ],
+    );
     assert!(report.to_string().contains("one/poller"), "{report}");
     // The loop's own error is the process's exit; and it restarts.
     let report = one_deviation().replay("test worker/loop/payments.charge:call=unavailable").run(
@@ -429,8 +436,8 @@ fn a_loop_that_fails_takes_its_process_with_it() {
         },
     );
     let text = report.to_string();
-    assert!(text.contains("the process exits: payments.charge: 503 service unavailable"), "{text}");
-    assert!(text.contains("worker restarts"), "{text}");
+    has_line(&text, expect![[r#"the process exits: payments.charge: 503 service unavailable"#]]);
+    has_line(&text, expect!["t+1s      worker restarts"]);
 }
 
 #[test]

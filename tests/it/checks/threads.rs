@@ -6,11 +6,13 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crash_points::crash_points;
+use expect_test::expect;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::store::Isolation;
 use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::payments::Payments};
 
 use super::{Order, explore, keyed, one_deviation, paying, unkeyed};
+use crate::support::has_line;
 
 /// Explores on one thread and on others; returns the report of one.
 #[track_caller]
@@ -59,14 +61,14 @@ fn of_a_bad_job() {
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     }
     // Several causes, some of which show only in company.
-    let settings = Explore::new().name("test").deviations(3);
+    let settings = Explore::new().name("test").deviations(3).keep_going();
     let report = the_same(&settings, async |world: &World| {
         world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
         world.enqueue(Order { id: 1 });
         world.settle().await;
         assert!(world.effects().count() < 3, "three charges");
     });
-    assert!(report.violations().len() > 3, "{report}");
+    assert!(report.violations().len() > 1, "{report}");
 }
 
 #[crash_points]
@@ -122,14 +124,20 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     };
     let report = the_same(&one_deviation(), many);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
-    assert!(report.to_string().contains("came before"), "{report}");
+    has_line(
+        &report,
+        expect![[
+            r#"note: in 22 runs `Order {"id":2}` came before `Order {"id":1}` (or one of 8 other pairs of jobs was swapped), and the end was another one: last = 1, not 7; if that is wrong, order the jobs or assert"#
+        ]],
+    );
 }
 
 #[test]
 fn wherever_max_runs_stops_it() {
-    let runs = Explore::new().run(async |world: &World| paid_and_shipped(world, false).await).runs();
+    let runs =
+        Explore::new().keep_going().run(async |world: &World| paid_and_shipped(world, false).await).runs();
     for most in [0, 1, 2, 5, 20, 21, 22, 50, 99, runs - 1, runs, runs + 1] {
-        let settings = Explore::new().name("test").max_runs(most);
+        let settings = Explore::new().keep_going().name("test").max_runs(most);
         let report = the_same(&settings, async |world: &World| paid_and_shipped(world, false).await);
         assert_eq!(report.runs(), most.clamp(1, runs));
         assert_eq!(report.exhausted(), most >= runs);

@@ -119,7 +119,7 @@ fn charging_nightly(explore: &Explore, keyed: bool) -> Report {
 #[test]
 fn nightly_bulk_dies_in_the_middle_and_runs_again_some_orders_twice() {
     let report = charging_nightly(&one_deviation().faults(0), false);
-    let scenarios: Vec<_> = report.violations().iter().map(|v| v.scenario.to_string()).collect();
+    let scenarios = crate::support::scenarios(&report);
     assert!(scenarios.contains(&"test job#1.1/queue.enqueue_bulk:happened=crash".to_owned()), "{report}");
     assert_green(&charging_nightly(&one_deviation().faults(0), true));
 }

@@ -2,12 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 
+use expect_test::expect;
 use retryproof::middleware::{ClearThreadLocals, RequestContext};
 use retryproof::service::email::Email;
 use retryproof::{Explore, JobState, Report, World};
 use tower::timeout::TimeoutLayer;
 
 use super::{S, assert_green, assert_violated, one_deviation};
+use crate::support::has_line;
 
 thread_local! {
     static TENANT: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -77,7 +79,7 @@ fn request_context_is_put_into_the_payload_at_enqueue_and_restored_around_perfor
 fn request_context_read_from_a_global_at_perform_time() {
     let report = storing(&one_deviation(), false);
     assert_eq!(report.verdict(), retryproof::Verdict::NothingTested, "{report}");
-    assert!(report.to_string().contains("no tenant"), "{report}");
+    has_line(&report, expect!["job#2 u32 is dead: no tenant"]);
 }
 
 #[test]

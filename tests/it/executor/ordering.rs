@@ -1,9 +1,11 @@
 //! Ordering of a stream: one partition strictly in order; one at a time per key, keys in parallel; all parallel.
 
+use expect_test::expect;
 use retryproof::{Backoff, Decision, Delivery, Explore, JobState, Ordered, Unique, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, S, log, numbers, panic_of, worker};
+use crate::support::has_line;
 
 /// A change to an account. Without one it belongs to no stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -242,5 +244,10 @@ fn the_order_holds_under_every_crash_and_every_turn() {
     // In parallel an older content may come after a newer one.
     let report = last(Ordered::in_parallel());
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert!(report.violations()[0].summary.contains("the newest stays"), "{report}");
+    has_line(
+        &report.violations()[0].summary,
+        expect![
+            "the test body panicked at tests/it/executor/ordering.rs:…: assertion `left == right` failed: the newest stays"
+        ],
+    );
 }

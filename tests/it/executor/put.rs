@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use expect_test::expect;
 use retryproof::service::payments::Charge;
 use retryproof::{Conflict, Enqueue, EnqueueError, Explore, JobState, JobView, Report, Verdict, World};
 
 use super::{S, assert_green};
+use crate::support::has_line;
 
 /// A world whose one job puts requests into the queue, and what came of it.
 fn putting(requests: impl Fn() -> Vec<Enqueue> + 'static, bulk: bool) -> (World, Vec<JobView>) {
@@ -98,11 +100,19 @@ fn a_second_job_under_a_key_is_refused_if_it_is_to_be_and_its_bulk_with_it() {
     let (world, jobs) = putting(requests, false);
     assert_eq!(jobs.len(), 2);
     let error = world.all_jobs()[0].error.clone().unwrap();
-    assert!(error.contains("alloc::string::String holds the lock a already: job#2"), "{error}");
+    has_line(
+        &error,
+        expect!["the job was not enqueued: a alloc::string::String holds the lock a already: job#2"],
+    );
     let (world, jobs) = putting(requests, true);
     assert!(jobs.is_empty(), "{jobs:?}");
     let error = world.all_jobs()[0].error.clone().unwrap();
-    assert!(error.contains("one before it in the same batch"), "{error}");
+    has_line(
+        &error,
+        expect![
+            "the job was not enqueued: a alloc::string::String holds the lock a already: one before it in the same batch"
+        ],
+    );
 }
 
 #[test]
@@ -119,7 +129,12 @@ fn a_bulk_is_refused_for_a_key_that_was_taken_before() {
     });
     world.enqueue(1_u32);
     let error = world.perform_one::<u32>().unwrap_err().to_string();
-    assert!(error.contains("alloc::string::String holds the lock a already: job#2"), "{error}");
+    has_line(
+        &error,
+        expect![
+            "job#1 u32 failed: the job was not enqueued: a alloc::string::String holds the lock a already: job#2"
+        ],
+    );
     assert_eq!(world.all_enqueued::<String>(), ["first"]);
 }
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use expect_test::expect;
 use retryproof::service::payments::Charge;
 use retryproof::{Delivery, Explore, JobState, Report, Verdict, World};
 
 use super::{Mail, S, assert_green, assert_violated, log, numbers, one_deviation, panic_of, worker};
+use crate::support::has_line;
 
 /// Sleeps for so many seconds, and says so before and after.
 fn sleeping(world: &World, log: &super::Log) {
@@ -282,8 +284,13 @@ fn a_deploy_at_any_wait_is_explored_where_the_test_asks_for_it() {
         report.to_string()
     };
     let text = replayed("test job#1.1/payments.charge:happened=interrupt");
-    assert!(text.contains("the process stops, and the job is interrupted here"), "{text}");
-    assert!(text.contains("interrupted; the job is back in its queue, at the front"), "{text}");
+    has_line(
+        &text,
+        expect![
+            "✗ the process stops, and the job is interrupted here, when payments.charge has happened and its reply has not arrived"
+        ],
+    );
+    has_line(&text, expect![[r#"interrupted; the job is back in its queue, at the front"#]]);
 }
 
 #[test]

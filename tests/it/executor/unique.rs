@@ -428,7 +428,7 @@ fn a_lock_that_nobody_gives_back_is_named_by_whoever_waits_for_it() {
     assert_eq!(
         panic_of(|| world.settle().run()),
         "the world is stuck: deadlock: nothing can go on and no timer is set; job#2.1 Fetch waits for the lock 1, held \
-         by job#1, which is gone with its worker; it never expires"
+         by job#1, which was lost when its worker crashed; it never expires"
     );
 }
 
@@ -505,7 +505,7 @@ fn a_lock_to_run_lives_from_when_it_is_taken() {
 fn settings_that_make_no_sense_are_refused() {
     let refused = |unique: fn() -> Unique| {
         panic_of(|| {
-            World::fake().process("worker", move |p| _ = p.handle(async |_: Fetch| ()).unique(unique()))
+            World::fake().process("worker", move |p| _ = p.handle(async |_: Fetch| ()).unique(unique()));
         })
     };
     let kind = "it::executor::unique::Fetch";

@@ -45,7 +45,7 @@ fn transferring(how: Transfer, discards: bool, may_stop: bool) -> Report {
         },
         move |world| {
             if may_stop {
-                world.may_stop_half_way::<i64>();
+                world.jobs::<i64>().may_stop_half_way();
             }
             world.enqueue(30_i64);
         },

@@ -5,6 +5,7 @@ mod guarantees;
 mod inputs;
 mod names;
 mod orders;
+mod terms;
 
 use crate::support::assert_green;
 use retryproof::service::email::Email;

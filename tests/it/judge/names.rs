@@ -36,7 +36,8 @@ fn input_17_one_charge_under_a_drawn_and_stored_key_is_right_and_two_are_two() {
 
 /// Keys of two orders, one stored under the other's row in one course of things.
 fn keys_in_rows(mixes_up: bool) -> Report {
-    judged(
+    with(
+        &Explore::new().name("test").deviations(1).deliveries(0),
         move |p| {
             let (store, payments, rng) = (p.store(), p.payments(), p.rng());
             p.handle(async move |order: u32| {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{assert_green, assert_violated, one_deviation};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
@@ -52,7 +54,12 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
         format!("fulfillment.request {} happened under the key \"1\", and stands for both", body(1))
     );
     let text = report.to_string();
-    assert!(text.contains("the key \"1\" is known, from another request; this one never happens"), "{text}");
+    has_line(
+        &text,
+        expect![[
+            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" is known, from another request; this one never happens"#
+        ]],
+    );
     assert!(violation.place.as_deref().is_some_and(|place| place.starts_with("tests/it/services/keys.rs:")));
 }
 
@@ -139,7 +146,7 @@ fn idempotency_keys_ttl_the_key_expires_and_the_retry_comes_on_day_three() {
     assert_violated(&report, twice, "test job#1.1/payments.charge:call=reply-lost job#1.1:retry=days-late");
     assert_violated(&report, twice, "test job#1.1/payments.charge:happened=crash job#1.1:lease=days-late");
     let text = report.to_string();
-    assert!(text.contains("the retry comes three days late"), "{text}");
+    has_line(&text, expect!["✗ the retry comes three days late"]);
     // Looked up before paying, or with keys that live longer, it is retry-proof.
     assert_green(&expiring(&Explore::new().name("test"), true, Some(DAY)));
     assert_green(&expiring(&Explore::new().name("test"), false, Some(30 * DAY)));
@@ -177,7 +184,7 @@ fn in_a_days_time(explore: &Explore) -> Report {
 
 #[test]
 fn a_sleep_and_a_scheduled_job_come_late() {
-    let wrong = "the state `in time` ended otherwise than expected, at $";
+    let wrong = "the state `in time` differs from the fault-free run, at $";
     for (late, words) in [
         ("job#1.1/sleep:timer=days-late", "the end of this wait comes three days late"),
         ("job#1.1/queue.enqueue:timer=days-late", "the scheduled job comes three days late"),
@@ -220,7 +227,7 @@ fn in_flight(conflict_is_done: bool, wait: u64) -> Report {
 fn keys_in_flight_a_key_whose_first_request_is_still_running_is_a_conflict() {
     assert_violated(
         &in_flight(true, 5),
-        "the state `paid` ended otherwise than expected, at $",
+        "the state `paid` differs from the fault-free run, at $",
         "test job#1.1/payments.charge:call=reply-lost",
     );
     // Tried again until the conflict is over, or tried again only then.

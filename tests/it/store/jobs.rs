@@ -4,7 +4,10 @@ use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
 use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
-use retryproof::{Backoff, Decision, Explore, Guarantee, Process, Report, Store, StoreError, Verdict, World};
+use retryproof::{
+    Backoff, Conflict, Decision, Enqueue, Explore, Guarantee, Process, Report, Store, StoreError, Verdict,
+    World,
+};
 use serde::{Deserialize, Serialize};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -166,7 +169,9 @@ fn relaying(p: &Process) {
     let (store, queue) = (p.store(), p.queue());
     p.handle(async move |_: Relay| -> Result {
         for (key, row) in store.scan::<u32>("outbox:").await? {
-            queue.enqueue(Confirm { order: row.value }).await?;
+            // Once for each row: a second job for it would be another one, and its mail no repetition.
+            let confirm = Enqueue::encoded::<Confirm>(serde_json::to_string(&Confirm { order: row.value })?);
+            queue.put(confirm.once(key.as_str(), Conflict::Drop)).await?;
             store.delete(key).await?;
         }
         Ok(())

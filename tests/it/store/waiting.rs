@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, replay, switches};
+use crate::support::has_line;
+use expect_test::expect;
 use retryproof::service::email::Email;
 use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{Explore, Process, Report, StoreError, Verdict, World};
@@ -172,7 +174,12 @@ fn two_that_wait_for_each_other_are_a_deadlock_and_one_of_them_is_told() {
             && text.contains("for the row `a`, which is locked by the transaction that job#1.1 began at"),
         "{text}"
     );
-    assert!(text.contains("→ error: deadlock at the row `b`"), "{text}");
+    has_line(
+        &text,
+        expect![
+            "→ error: deadlock at the row `b`: the transactions that hold it wait for this one; it is rolled back: run the whole of it again, or lock rows in the same order everywhere"
+        ],
+    );
 }
 
 #[test]
@@ -204,9 +211,11 @@ fn a_pool_in_which_all_wait_for_a_second_connection_is_stuck_and_named() {
     let held = (1..=4).map(|job| format!("job#{job}.1 since tests/it/store/waiting.rs:{began}:"));
     assert!(reason.starts_with("deadlock: nothing can go on and no timer is set; "), "{reason}");
     assert!(reason.contains(&format!("job#1.1 u32 waits at tests/it/store/waiting.rs:{wants}:")), "{reason}");
-    assert!(
-        reason.contains("a connection to the store: all 4 of the pool of `worker` are held ("),
-        "{reason}"
+    has_line(
+        &reason,
+        expect![
+            "deadlock: nothing can go on and no timer is set; job#1.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#2.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#3.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#4.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#5.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…)"
+        ],
     );
     assert!(reason.contains(&format!("job#5.1 u32 waits at tests/it/store/waiting.rs:{began}:")), "{reason}");
     held.for_each(|held| assert!(reason.contains(&held), "{held}: {reason}"));
@@ -302,11 +311,18 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
-    assert!(
-        reason.contains("for the row `a`, which is locked by the transaction that job#1.1 began at"),
-        "{reason}"
+    has_line(
+        &reason,
+        expect![
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+        ],
     );
-    assert!(reason.contains("it blocks, so nobody else goes on meanwhile: use the async form"), "{reason}");
+    has_line(
+        &reason,
+        expect![
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+        ],
+    );
 }
 
 #[test]

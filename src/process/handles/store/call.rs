@@ -5,13 +5,14 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::Transaction;
+use super::release::{roll_back, wake_released};
+use super::transaction::Transaction;
 use crate::engine::call::dies_waiting;
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{State, Stuck, lock};
 use crate::engine::steps::Thing;
-use crate::process::handles::client::{Call, Client};
+use crate::process::handles::client::Call;
 use crate::search::choice::{Place, WaitKind};
 use crate::system::connections::{Awaited, Owner, Ticket};
 use crate::system::effect::fingerprint;
@@ -88,26 +89,10 @@ pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
             "{} waits {why}; it blocks, so nobody else goes on meanwhile: use the async form",
             owner.actor
         )];
-        state.stuck.get_or_insert(Stuck::Deadlock { waiting });
+        state.search.get_stuck(Stuck::Deadlock { waiting });
     }
     drop(state);
     link.unwind()
-}
-
-/// Wakes those who wait for rows that were just unlocked.
-pub(super) fn wake_released(client: &Client<Database>) {
-    let keys = lock(&client.door).service.take_released();
-    if !keys.is_empty() {
-        let shared = client.link.shared();
-        let wakes = shared.state().connections.released(&keys);
-        shared.wake(wakes);
-    }
-}
-
-/// Undoes a transaction and wakes those who wait for its rows.
-pub(super) fn roll_back(client: &Client<Database>, transaction: TxId) {
-    lock(&client.door).service.roll_back(transaction);
-    wake_released(client);
 }
 
 impl<'t, T> StoreCall<'t, T> {

@@ -1,11 +1,15 @@
 //! The store, as one incarnation of a process (or the test body) reaches it.
 
+mod begin;
 mod call;
+mod release;
+mod statements;
 mod transaction;
 mod unpack;
 
+pub use begin::Begin;
 pub use call::StoreCall;
-pub use transaction::{Begin, Transaction};
+pub use transaction::Transaction;
 
 use std::time::Duration;
 
@@ -59,6 +63,60 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client<Database>,
+}
+
+/// A sequence of the store: each call draws the next number, and no number comes twice.
+///
+/// A number that was drawn is never given back: not when a transaction is rolled back, and not when the reply is lost. So
+/// there are gaps. Numbers mean nothing by themselves: outcomes are compared up to a one-to-one renaming of them, so a
+/// row under number 3 here and number 4 there is the same. That is what [`Store::incr`] is not for.
+///
+/// ```
+/// use retryproof::{Explore, World};
+///
+/// let report = Explore::new().run(async |world: &World| {
+///     world.process("worker", |p| {
+///         let store = p.store();
+///         let ids = store.sequence("orders");
+///         p.handle(async move |order: u32| {
+///             // A lost reply leaves a gap, and the row has another number.
+///             if store.scan::<u32>("order:").await?.is_empty() {
+///                 let id = ids.next().await?;
+///                 store.put(format!("order:{id}"), &order).await?;
+///             }
+///             Ok::<(), retryproof::StoreError>(())
+///         });
+///     });
+///     world.enqueue(6_u32);
+///     world.settle().await;
+/// });
+/// let gaps = |violation: &retryproof::Violation| violation.scenario.to_string().contains("store.next:call=reply-lost");
+/// assert!(!report.violations().iter().any(gaps), "{report}");
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sequence {
+    store: Store,
+    name: String,
+}
+
+impl Sequence {
+    /// Draws the next number.
+    ///
+    /// # Errors
+    /// When the store did not answer. A number may have been drawn all the same, and is lost then.
+    #[track_caller]
+    pub fn next(&self) -> StoreCall<'static, i64> {
+        self.store.ask(Ok(Ask::Next { sequence: self.name.clone() }), unpack::number)
+    }
+
+    /// The blocking form of [`next`](Self::next). A crash unwinds.
+    ///
+    /// # Errors
+    /// When the store did not answer. A number may have been drawn all the same, and is lost then.
+    #[track_caller]
+    pub fn next_blocking(&self) -> Result<i64, StoreError> {
+        self.store.ask(Ok(Ask::Next { sequence: self.name.clone() }), unpack::number).block()
+    }
 }
 
 /// Writes a value as JSON.
@@ -142,6 +200,11 @@ impl Store {
             Err(error) => Err(error),
         };
         StoreCall::new(call, None, unpack)
+    }
+
+    /// A sequence: numbers with gaps, like PostgreSQL's. See [`Sequence`].
+    pub fn sequence(&self, name: impl Into<String>) -> Sequence {
+        Sequence { store: self.clone(), name: name.into() }
     }
 
     /// Begins a transaction. It takes a connection, and waits for one if the pool has none; it cannot fail otherwise.

@@ -52,6 +52,7 @@ pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Ch
         | Ask::Scan { .. }
         | Ask::ForUpdate { .. }
         | Ask::SkipLocked { .. }
+        | Ask::Next { .. }
         | Ask::Commit {} => {
             unreachable!("that is no write")
         }
@@ -61,7 +62,9 @@ pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Ch
 /// Whether a write would change a row that is as `committed` says. One that would not need not wait for it.
 pub(super) fn would(ask: &Ask, committed: Option<&Shown>) -> bool {
     match ask {
-        Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => false,
+        Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} | Ask::Next { .. } => {
+            false
+        }
         Ask::Put { .. } | Ask::Incr { .. } => true,
         Ask::Insert { .. } | Ask::SetIfAbsent { .. } => committed.is_none(),
         Ask::Delete { .. } | Ask::ForUpdate { .. } => committed.is_some(),

@@ -24,6 +24,13 @@ use serde::{Serialize, Serializer};
 use self::change::Change;
 use self::transaction::Open;
 use super::{Cx, Made, Operation, Refusal, Service};
+use crate::system::effect::fingerprint;
+
+/// Numbers of sequences have seven digits, so that none is taken for another number of a test; each sequence has a
+/// range of its own.
+const FIRST_NUMBER: u64 = 1_000_000;
+const SEQUENCES: u64 = 8_000;
+const SPACING: u64 = 1_000;
 
 /// A row, as a look-up shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +76,7 @@ pub(crate) enum Ask {
     ForUpdate { key: String },
     SkipLocked { prefix: String, most: usize },
     Commit {},
+    Next { sequence: String },
 }
 
 impl Ask {
@@ -84,6 +92,7 @@ impl Ask {
             | Ask::CompareAndSet { key, .. }
             | Ask::SetIfAbsent { key, .. } => Some((key, true)),
             Ask::Scan { .. } | Ask::ForUpdate { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => None,
+            Ask::Next { .. } => None,
         }
     }
 
@@ -101,6 +110,7 @@ impl Ask {
             Ask::ForUpdate { .. } => "for_update",
             Ask::SkipLocked { .. } => "skip_locked",
             Ask::Commit {} => "commit",
+            Ask::Next { .. } => "next",
         }
     }
 
@@ -204,6 +214,8 @@ pub(crate) struct Database {
     released: Vec<String>,
     /// Whether what rows were before is kept.
     has_replicas: bool,
+    /// How many numbers of each sequence were drawn. They are never given back.
+    sequences: BTreeMap<String, u64>,
 }
 
 impl Database {
@@ -231,8 +243,9 @@ impl Database {
     }
 
     /// A call outside of a transaction: what it changes is committed at once.
-    fn at_once(&mut self, ask: Ask, cx: &Cx<'_>) -> Reply {
+    fn at_once(&mut self, ask: Ask, cx: &mut Cx<'_>) -> Reply {
         match ask {
+            Ask::Next { sequence } => Reply::Number(self.draw(sequence, cx)),
             Ask::Get { key } => {
                 let row = self.rows.get(&key).and_then(|row| row.shown_by_replica(cx));
                 Reply::Row(Got { key, row })
@@ -256,6 +269,16 @@ impl Database {
                 reply
             }
         }
+    }
+
+    /// The next number of a sequence. It is registered as generated: outcomes are compared up to its name.
+    fn draw(&mut self, sequence: String, cx: &mut Cx<'_>) -> i64 {
+        let start = FIRST_NUMBER + fingerprint(&[&sequence]) % SEQUENCES * SPACING;
+        let drawn = self.sequences.entry(sequence).or_insert(0);
+        *drawn += 1;
+        let number = start + *drawn;
+        cx.hands_out(number);
+        number as i64
     }
 
     /// Changes a row, as part of the last commit.
@@ -306,6 +329,7 @@ impl Service for Database {
             let made = self.has_replicas.then_some((made, past));
             let _ = write!(text, "{key:?} {value:?} {version} {expires:?} {made:?};");
         }
+        let _ = write!(text, "{:?}", self.sequences);
         Some(text)
     }
 }

@@ -1,0 +1,371 @@
+//! What is external to a run: sockets that lead into it, databases that its jobs call. The executor speaks to all of it
+//! through [`External`].
+//!
+//! A run knows only virtual time, an external only the real one. So before virtual time passes, everything under way at
+//! an external has to arrive, and a caller that waits there for another task is retried when that task has gone on.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::search::choice::{Actor, Name, Place};
+use crate::system::clock::{TaskId, Wake};
+
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Counts the calls that wait for a lock at this moment.
+pub(crate) type Probe = Arc<dyn Fn() -> Boxed<usize> + Send + Sync>;
+
+/// The result of waiting, in real time, for what is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// Something has arrived or is still on its way: the reader at the other end must go on first.
+    Moving,
+    /// Nothing goes on by itself. A request may be waiting.
+    Still,
+}
+
+/// A task of the executor that waits for the reply to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) actor: Actor,
+    pub(crate) task: TaskId,
+    /// It blocks a thread of its own: no timer of its own ends its waiting in virtual time.
+    pub(crate) blocks: bool,
+}
+
+/// The first half of a request has been served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It was no call, and its reply has been sent.
+    Replied,
+    /// The reply is ready: the caller gets it through [`External::reply`].
+    Ready,
+    /// The reply takes its time, or never comes.
+    #[cfg_attr(not(feature = "wire"), expect(dead_code, reason = "only a wire answers so"))]
+    Takes,
+}
+
+/// A request that has arrived over a wire, and that nobody has begun to serve.
+pub(crate) trait Request {
+    /// The index of the calling process among the processes of the world.
+    fn host(&self) -> usize;
+
+    /// The attempt that made it, if that was seen.
+    fn by(&self) -> Option<Actor>;
+
+    /// Serves the first half, in the name of the actor that is set: the points before the call, the fault, the effect.
+    fn begin(self: Box<Self>, caller: Caller) -> Begun;
+
+    /// Serves both halves, in the name of the actor that is set.
+    fn serve(self: Box<Self>);
+}
+
+/// A call that the code under test has made, and that waits outside for what another task holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) ticket: u64,
+    pub(crate) system: Name,
+    /// How long, in real time, the call is waited for before other tasks go on.
+    pub(crate) patience: Duration,
+    pub(crate) operation: Name,
+    pub(crate) place: Place,
+    pub(crate) actor: Actor,
+    pub(crate) task: TaskId,
+    pub(crate) wake: Wake,
+    /// A probe has said that it waits for a lock. Otherwise it has simply not ended for a long time.
+    pub(crate) is_locked: bool,
+}
+
+impl Waiting {
+    /// What the call waits for, in words.
+    pub(crate) fn why(&self) -> String {
+        let Self { system, operation, place, .. } = self;
+        let what = if self.is_locked { "a lock" } else { "a connection, or a lock" };
+        format!("at {place} for `{system}.{operation}`, which waits for {what}")
+    }
+}
+
+/// Something external to the run. A wire implements the first group of methods, a database the second, and either may
+/// implement the third.
+pub(crate) trait External: fmt::Debug + Send + Sync {
+    /// Moves whatever can be moved without waiting, for one process or for all. Returns true if anything has moved.
+    fn advance(&self, host: Option<usize>) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// Waits, in real time, until nothing more arrives by itself.
+    fn settle(&self) -> Traffic {
+        Traffic::Still
+    }
+
+    /// Waits a moment longer, in real time, before something is decided that a late arrival would change: an operating
+    /// system under load takes its time. Returns true if something has come.
+    fn linger(&self, host: Option<usize>) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// The first request that nobody has begun to serve, of one process or of all.
+    fn next_request(&self, host: Option<usize>) -> Option<Box<dyn Request>> {
+        let _ = host;
+        None
+    }
+
+    /// Whether a request of the process waits to be served.
+    fn has_request(&self, host: usize) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// Sends one reply that is due to the caller, in the name of the actor that is set. Returns false if there is none.
+    fn reply(&self, caller: Caller, now: Duration) -> bool {
+        let _ = (caller, now);
+        false
+    }
+
+    /// Whether it is known what the caller waits for, so that nothing else can be on its way from it.
+    fn is_awaited_by(&self, actor: Actor) -> bool {
+        let _ = actor;
+        false
+    }
+
+    /// The requests of a process that have arrived since were made by `actor`.
+    fn attribute(&self, host: usize, actor: Actor) {
+        let _ = (host, actor);
+    }
+
+    /// The virtual time at which the first connection is cut whose caller no reply will ever reach.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Cuts the connections whose callers have waited until now for a reply that never comes.
+    fn hang_up(&self, now: Duration) {
+        let _ = now;
+    }
+
+    /// The calls that wait for what other tasks hold, longest wait first.
+    fn waiting(&self) -> Vec<Waiting> {
+        Vec::new()
+    }
+
+    /// Whether something has happened that may let a waiting call go on.
+    fn has_progress(&self) -> bool {
+        false
+    }
+
+    /// The waiting calls have been retried.
+    fn clear_progress(&self) {}
+
+    /// Whether a tokio task of the process has a call under way.
+    fn holds_tasks_of(&self, host: usize) -> bool {
+        let _ = host;
+        false
+    }
+
+    /// The probes, each with how many calls it should count if all that waited for a lock still do.
+    fn probes(&self) -> Vec<(Probe, usize)> {
+        Vec::new()
+    }
+
+    /// What the actor waits for, in words.
+    fn waits_for(&self, actor: Actor) -> Option<String> {
+        let _ = actor;
+        None
+    }
+
+    /// Whether tasks may wait here for each other. Otherwise the external is a wire.
+    fn has_calls(&self) -> bool {
+        false
+    }
+
+    /// The process has died, and its destructors are about to run: nothing it asks for arrives any more.
+    fn process_died(&self, host: usize) {
+        let _ = host;
+    }
+
+    /// The destructors have run. What comes back closes what the incarnation has left open, and is waited for.
+    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
+        let _ = (host, process, incarnation);
+        Vec::new()
+    }
+
+    /// The run is over: nothing is left behind.
+    fn end(&self) {}
+
+    /// The text without what differs from run to run.
+    fn redact(&self, text: String) -> String {
+        text
+    }
+}
+
+/// The externals of a run. Most runs have none, and ask one flag.
+#[derive(Debug, Default)]
+pub(crate) struct Externals {
+    have_wires: AtomicBool,
+    have_calls: AtomicBool,
+    list: Mutex<Vec<Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    external: Arc<dyn External>,
+    typed: Arc<dyn Any + Send + Sync>,
+}
+
+impl Externals {
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The external of that type. `make` makes it if there is none.
+    pub(crate) fn get_or_add<T: External + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut list = self.list();
+        if let Some(known) = list.iter().find_map(|entry| entry.typed.clone().downcast().ok()) {
+            return known;
+        }
+        let external = make();
+        let flag = if external.has_calls() { &self.have_calls } else { &self.have_wires };
+        flag.store(true, Ordering::Relaxed);
+        list.push(Entry { external: external.clone(), typed: external.clone() });
+        external
+    }
+
+    /// Whether requests come over wires.
+    #[inline]
+    pub(crate) fn have_wires(&self) -> bool {
+        self.have_wires.load(Ordering::Relaxed)
+    }
+
+    /// Whether jobs call anything external in which they may wait for each other.
+    #[inline]
+    pub(crate) fn have_calls(&self) -> bool {
+        self.have_calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.have_wires() || self.have_calls()
+    }
+
+    /// All of them, in the order in which they were first used.
+    pub(crate) fn all(&self) -> Vec<Arc<dyn External>> {
+        match self.any() {
+            true => self.list().iter().map(|entry| entry.external.clone()).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    fn of_wires<R>(&self, ask: impl FnMut(&Arc<dyn External>) -> Option<R>) -> Option<R> {
+        if !self.have_wires() {
+            return None;
+        }
+        let mut wires = self.all();
+        wires.retain(|external| !external.has_calls());
+        wires.iter().find_map(ask)
+    }
+
+    /// See [`External::advance`].
+    pub(crate) fn advance(&self, host: Option<usize>) -> bool {
+        let mut moved = false;
+        self.of_wires(|wire| {
+            moved |= wire.advance(host);
+            None::<()>
+        });
+        moved
+    }
+
+    /// See [`External::settle`].
+    pub(crate) fn settle(&self) -> Traffic {
+        let moving = self.of_wires(|wire| (wire.settle() == Traffic::Moving).then_some(Traffic::Moving));
+        moving.unwrap_or(Traffic::Still)
+    }
+
+    /// See [`External::linger`].
+    pub(crate) fn linger(&self, host: Option<usize>) -> bool {
+        self.of_wires(|wire| wire.linger(host).then_some(())).is_some()
+    }
+
+    /// See [`External::next_request`].
+    pub(crate) fn next_request(&self, host: Option<usize>) -> Option<Box<dyn Request>> {
+        self.of_wires(|wire| wire.next_request(host))
+    }
+
+    /// Whether a request of the process has arrived: asked while the executor waits for a thread of that process.
+    pub(crate) fn has_request(&self, host: usize) -> bool {
+        self.of_wires(|wire| {
+            wire.advance(Some(host));
+            wire.has_request(host).then_some(())
+        })
+        .is_some()
+    }
+
+    /// See [`External::reply`].
+    pub(crate) fn reply(&self, caller: Caller, now: Duration) -> bool {
+        self.of_wires(|wire| wire.reply(caller, now).then_some(())).is_some()
+    }
+
+    /// See [`External::is_awaited_by`].
+    pub(crate) fn are_awaited_by(&self, actor: Actor) -> bool {
+        self.of_wires(|wire| wire.is_awaited_by(actor).then_some(())).is_some()
+    }
+
+    /// See [`External::deadline`].
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.all().iter().filter_map(|external| external.deadline()).min()
+    }
+
+    /// See [`External::hang_up`].
+    pub(crate) fn hang_up(&self, now: Duration) {
+        self.all().iter().for_each(|external| external.hang_up(now));
+    }
+
+    /// See [`External::waiting`].
+    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+        match self.have_calls() {
+            true => self.all().iter().flat_map(|external| external.waiting()).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// See [`External::has_progress`].
+    #[inline]
+    pub(crate) fn have_progress(&self) -> bool {
+        self.have_calls() && self.all().iter().any(|external| external.has_progress())
+    }
+
+    /// See [`External::clear_progress`].
+    pub(crate) fn clear_progress(&self) {
+        self.all().iter().for_each(|external| external.clear_progress());
+    }
+
+    /// See [`External::holds_tasks_of`].
+    pub(crate) fn hold_tasks_of(&self, host: usize) -> bool {
+        self.all().iter().any(|external| external.holds_tasks_of(host))
+    }
+
+    /// See [`External::waits_for`].
+    pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
+        self.all().iter().find_map(|external| external.waits_for(actor))
+    }
+
+    /// See [`External::process_died`].
+    pub(crate) fn process_died(&self, host: usize) {
+        self.all().iter().for_each(|external| external.process_died(host));
+    }
+
+    /// See [`External::end`].
+    pub(crate) fn end(&self) {
+        self.all().iter().for_each(|external| external.end());
+    }
+
+    /// See [`External::redact`].
+    pub(crate) fn redact(&self, text: String) -> String {
+        self.all().iter().fold(text, |text, external| external.redact(text))
+    }
+}

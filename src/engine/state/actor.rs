@@ -1,0 +1,76 @@
+//! In whose name things are done.
+
+use std::sync::Arc;
+use std::task::Context;
+
+use super::{Shared, State};
+use crate::search::choice::Actor;
+use crate::system::clock::TaskId;
+
+impl State {
+    /// Who runs now.
+    #[inline]
+    pub(crate) fn actor(&self) -> Actor {
+        self.actor
+    }
+
+    /// Runs `code` in the name of `actor`, however it ends.
+    pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
+        struct Former<'s>(&'s mut State, Actor);
+        impl Drop for Former<'_> {
+            fn drop(&mut self) {
+                self.0.actor = self.1;
+            }
+        }
+        let former = std::mem::replace(&mut self.actor, actor);
+        let former = Former(self, former);
+        code(former.0)
+    }
+
+    /// Has everything done in the name of `actor`, whom no executor polls.
+    #[cfg(test)]
+    pub(crate) fn set_actor(&mut self, actor: Actor) {
+        (self.actor, self.task) = (actor, None);
+    }
+
+    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
+    pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
+        (self.actor, self.task) = (actor, Some((task, waker)));
+    }
+
+    /// The executor has polled a task.
+    pub(crate) fn end_poll(&mut self) {
+        (self.actor, self.task) = (Actor::Test, None);
+    }
+
+    /// The task of the executor that runs now.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        self.task.map(|(task, _)| task)
+    }
+
+    /// Whether the executor itself polls, and not somebody who has a waker of their own.
+    pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
+        self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
+    }
+}
+
+/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
+#[must_use = "it lasts until it is dropped"]
+pub(crate) struct Acting {
+    shared: Arc<Shared>,
+    former: Actor,
+}
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.shared.state().actor = self.former;
+    }
+}
+
+impl Shared {
+    /// Has everything done in the name of `actor`, until what this returns is dropped.
+    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
+        let former = std::mem::replace(&mut self.state().actor, actor);
+        Acting { shared: self.clone(), former }
+    }
+}

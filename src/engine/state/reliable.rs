@@ -1,0 +1,47 @@
+//! Processes in which nothing goes wrong: they belong to the test, and not to the code under test.
+
+use std::collections::BTreeMap;
+
+use super::State;
+use crate::search::choice::{Actor, Kind, Name};
+
+/// The processes in which nothing goes wrong, and which jobs run in them.
+#[derive(Debug, Default)]
+pub(crate) struct Reliable {
+    processes: Vec<Name>,
+    /// Of each job that was begun: in which process, if there are such processes.
+    runs_in: BTreeMap<u32, Name>,
+}
+
+impl Reliable {
+    pub(crate) fn add(&mut self, process: Name) {
+        self.processes.push(process);
+    }
+
+    /// A job begins in a process.
+    pub(crate) fn begins(&mut self, job: u32, process: Name) {
+        if !self.processes.is_empty() {
+            self.runs_in.insert(job, process);
+        }
+    }
+
+    fn has(&self, actor: Actor) -> bool {
+        match actor {
+            Actor::Test => false,
+            Actor::Process(name) => self.processes.contains(&name),
+            Actor::Task(name) => self.processes.iter().any(|process| {
+                name.as_str().strip_prefix(process.as_str()).is_some_and(|rest| rest.starts_with('/'))
+            }),
+            Actor::Attempt { job, .. } => {
+                self.runs_in.get(&job).is_some_and(|process| self.processes.contains(process))
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether this cannot go wrong where it is met. Who goes on next is a choice in any process.
+    pub(super) fn is_reliable(&self, kind: Kind) -> bool {
+        !self.reliable.processes.is_empty() && kind != Kind::Schedule && self.reliable.has(self.actor)
+    }
+}

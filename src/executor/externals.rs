@@ -1,0 +1,364 @@
+//! How the executor deals with what is external to a run: requests that come over sockets, and calls that wait in a
+//! database for what another task holds.
+//!
+//! Nothing else runs while a request is served, so faults and crashes are drawn in an order that does not depend on how
+//! fast a socket is. A request that arrives in a step of an attempt is a call of that attempt, and a point at which
+//! others may overtake it, as in process.
+//!
+//! Where real time decides: a task that waits for a socket is given a moment before another one goes on in its place
+//! ([`Executor::after_poll`]) or time passes ([`Executor::pass_time`]). On loopback a write has arrived when it
+//! returns, so the moment ends early in all but an overloaded system, and the order is the same in every run.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::Executor;
+use super::task::Task;
+use crate::engine::externals::{Begun, Caller, Traffic};
+use crate::engine::life::{self, Life};
+use crate::engine::outside::real_time;
+use crate::engine::runtime;
+use crate::engine::state::{Look, Next, Stuck};
+use crate::search::choice::Actor;
+
+/// How long the pauses between two looks are, in real time.
+const PAUSE: Duration = Duration::from_micros(100);
+/// How long calls are retried of which no probe can tell whether they still wait, in real time.
+const MOMENT: Duration = Duration::from_millis(2);
+/// How long calls that wait for each other are left to the database before time passes: it finds a deadlock by a timeout
+/// of its own.
+const DEADLOCK: Duration = Duration::from_millis(400);
+
+/// How often the sockets of a process may move after one step: a thread of the code under test could go on forever.
+const MOST_MOVES: u32 = 1_000;
+
+/// What follows a poll after which a task waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AfterPoll {
+    /// It waits for others, or for time to pass.
+    Rests,
+    /// It goes on in the same step: it has connected, or read a part of something.
+    Again,
+    /// It has made a call, whose reply is ready.
+    Called,
+    /// The same, and it stalls past its lease before it hears of that.
+    Stalls(Duration),
+    /// The process has died in the call, or the run is stuck.
+    Over,
+}
+
+impl Executor {
+    /// What a task has asked for over sockets is brought in, and served up to the point where the reply is on its way.
+    /// Returns true if the task goes on at once.
+    pub(super) fn follows_up(&mut self, task: &mut Task, life: &Arc<Life>, look: Look) -> bool {
+        match self.after_poll(task, life, look) {
+            AfterPoll::Again => true,
+            AfterPoll::Called => self.goes_on(task, look),
+            AfterPoll::Rests | AfterPoll::Over => false,
+            AfterPoll::Stalls(until) => {
+                task.stalled_until = Some(until);
+                false
+            }
+        }
+    }
+
+    fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
+        let externals = || &self.shared.externals;
+        // What threads of tokio's ask for arrives at any time: it waits until nothing else can go on.
+        if !externals().have_wires() || self.hosts[task.host].context.has_threads() {
+            return AfterPoll::Rests;
+        }
+        let mut has_lingered = false;
+        for _ in 0..MOST_MOVES {
+            self.rest_of(task.host);
+            let has_moved = self.shared.externals.advance(Some(task.host));
+            if self.shared.externals.has_request(task.host) {
+                return self.begin_calls(task, life, look);
+            }
+            if self.shared.woken.contains(task.id) {
+                self.shared.woken.retain(|woken| woken != task.id);
+                return AfterPoll::Again;
+            }
+            if has_moved {
+                continue;
+            }
+            let others =
+                look.switching && (self.shared.woken.any() || self.shared.state().queue.ready_count() > 0);
+            let may_come = self.may_send(task);
+            if has_lingered || !others || !may_come {
+                return AfterPoll::Rests;
+            }
+            has_lingered = !self.shared.externals.linger(Some(task.host));
+        }
+        AfterPoll::Rests
+    }
+
+    /// Serves the first halves of all that the task has just asked for.
+    fn begin_calls(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
+        let caller = self.caller_of(task);
+        let (mut is_ready, mut goes_on) = (false, false);
+        while let Some(request) = self.shared.externals.next_request(Some(task.host)) {
+            let acting = self.shared.acting(caller.actor);
+            let begun = life::run_as(life, || request.begin(caller));
+            drop(acting);
+            is_ready |= begun == Begun::Ready;
+            goes_on |= begun == Begun::Replied;
+            if life.is_ending() || self.shared.state().search.is_stuck() {
+                return AfterPoll::Over;
+            }
+        }
+        if !is_ready {
+            return if goes_on { AfterPoll::Again } else { AfterPoll::Rests };
+        }
+        let acting = self.shared.acting(caller.actor);
+        let next = task.after_call(&self.shared, look);
+        drop(acting);
+        match next {
+            Next::Rests { stalled_until: Some(until), .. } => AfterPoll::Stalls(until),
+            Next::GoesOn | Next::Rests { .. } => AfterPoll::Called,
+        }
+    }
+
+    /// Sends a task the replies that are due to it. False if it does not go on: its process has died on the way, or the run
+    /// is stuck.
+    pub(super) fn send_replies(&mut self, task: &Task, life: &Arc<Life>) -> bool {
+        if !self.shared.externals.have_wires() {
+            return true;
+        }
+        let caller = self.caller_of(task);
+        let mut has_replied = false;
+        loop {
+            let now = self.shared.state().clock.now();
+            let acting = self.shared.acting(caller.actor);
+            let replied = life::run_as(life, || self.shared.externals.reply(caller, now));
+            drop(acting);
+            if life.is_ending() || self.shared.state().search.is_stuck() {
+                return false;
+            }
+            if !replied {
+                break;
+            }
+            has_replied = true;
+        }
+        if has_replied {
+            self.rest_of(task.host);
+        }
+        true
+    }
+
+    fn caller_of(&self, task: &Task) -> Caller {
+        let blocks = self.shared.sleepers.are_called_by(&task.waker);
+        Caller { actor: task.actor(), task: task.id, blocks }
+    }
+
+    /// Brings in everything that is under way on a socket, and serves the requests that wait. True if a task can go on
+    /// because of it; time must not pass before this returns false.
+    pub(super) fn attend(&mut self) -> bool {
+        if !self.shared.externals.have_wires() {
+            return false;
+        }
+        let mut served = false;
+        loop {
+            (0..self.hosts.len()).for_each(|index| self.rest_of(index));
+            if self.shared.woken.is_called_for() {
+                return true;
+            }
+            if self.shared.externals.settle() == Traffic::Moving {
+                continue;
+            }
+            let Some(request) = self.shared.externals.next_request(None) else { return served };
+            let host = request.host();
+            let Some((life, _)) = &self.hosts[host].living else { continue };
+            let life = life.clone();
+            let acting = self.shared.acting(request.by().unwrap_or_else(|| self.caller(host)));
+            life::run_as(&life, || request.serve());
+            drop(acting);
+            served = true;
+            if life.is_dead() {
+                self.take_apart(host, None);
+                return true;
+            }
+            if self.shared.state().search.is_stuck() {
+                return true;
+            }
+        }
+    }
+
+    /// The actor that makes the calls of a process which arrive in nobody's step: the attempt that was polled last, if it
+    /// is under way.
+    fn caller(&self, host: usize) -> Actor {
+        let of_host = self.tasks.iter().flatten().filter(|task| task.host == host);
+        let mut attempts = of_host.map(Task::actor);
+        let last = self.hosts[host].last;
+        attempts.find(|actor| Some(*actor) == last).unwrap_or(Actor::Process(self.hosts[host].name))
+    }
+
+    /// An attempt is about to be polled. If another one of its process was polled last, whatever threads of that one have
+    /// asked for arrives first: afterwards nobody could tell whose it is.
+    pub(super) fn turn_to(&mut self, host: usize, actor: Actor) {
+        if !self.shared.externals.have_wires() {
+            return;
+        }
+        let Some(last) = self.hosts[host].last.replace(actor).filter(|last| *last != actor) else { return };
+        if self.hosts[host].context.has_threads() {
+            loop {
+                self.rest_of(host);
+                if self.shared.externals.settle() == Traffic::Still {
+                    break;
+                }
+            }
+        }
+        self.shared.externals.all().iter().for_each(|external| external.attribute(host, last));
+    }
+
+    /// While threads of a process are at work its clock does not go on. A thread that waits for a reply that never comes
+    /// has its connection cut instead. True if there is one.
+    pub(super) fn cut_off(&mut self, waiting: &[usize], now: Duration, limit: Option<Duration>) -> bool {
+        if !waiting.iter().any(|&index| self.hosts[index].context.has_threads()) {
+            return false;
+        }
+        let Some(at) = self.shared.externals.deadline() else { return false };
+        let until = limit.map_or(at, |limit| limit.min(at)).max(now);
+        self.shared.advance(until);
+        self.shared.externals.hang_up(until);
+        true
+    }
+
+    /// Whether something may arrive over a socket, late, from one of the tasks that wait for something that is neither the
+    /// executor's nor the world's.
+    pub(super) fn awaits_arrivals(&self) -> bool {
+        self.shared.externals.have_wires() && self.tasks.iter().flatten().any(|task| self.may_send(task))
+    }
+
+    /// Whether something that the task has sent may be on its way.
+    fn may_send(&self, task: &Task) -> bool {
+        let (sleepers, externals) = (&self.shared.sleepers, &self.shared.externals);
+        task.waits_outside() && !sleepers.has(&task.waker) && !externals.are_awaited_by(task.actor())
+    }
+
+    /// Lets what tokio drives go on in a process, as far as it comes without time.
+    fn rest_of(&mut self, index: usize) {
+        self.with_spawned(index, |context, now, _| context.rest(now));
+    }
+
+    /// Something has happened outside: the calls that wait there and can go on do, up to their end. After that it is a
+    /// matter of turns.
+    pub(super) fn look_outside(&mut self) -> bool {
+        if !self.shared.externals.have_calls() {
+            return false;
+        }
+        (0..self.hosts.len()).for_each(|index| self.finish_tasks(index));
+        if !self.shared.externals.have_progress() {
+            return false;
+        }
+        self.let_go_on(Duration::ZERO);
+        true
+    }
+
+    /// The same, before time passes: for `at_least` that long. True if a call goes on.
+    fn let_go_on(&mut self, at_least: Duration) -> bool {
+        let before = self.shared.externals.waiting();
+        let began = real_time();
+        self.resuming = true;
+        loop {
+            for waiting in self.shared.externals.waiting() {
+                self.shared.wake(vec![waiting.wake]);
+                self.shared.woken.retain(|woken| woken != waiting.task);
+                self.run(waiting.task);
+            }
+            self.shared.externals.clear_progress();
+            let (left, looked) = (self.shared.externals.waiting(), began.elapsed());
+            let moment = if left.iter().all(|waiting| waiting.is_locked) { Duration::ZERO } else { MOMENT };
+            let patience = left.iter().map(|waiting| waiting.patience).max().unwrap_or_default();
+            let has_gone_on = left.len() < before.len();
+            let is_enough = looked >= moment && (has_gone_on || looked >= at_least);
+            if left.is_empty() || looked > patience.max(at_least) || is_enough && self.all_are_locked() {
+                break;
+            }
+            thread::park_timeout(PAUSE);
+        }
+        self.resuming = false;
+        // In the order in which they began to wait, whichever of them was the first to be served.
+        let left = self.shared.externals.waiting();
+        let went_on = before.iter().filter(|gone| left.iter().all(|waiting| waiting.ticket != gone.ticket));
+        let went_on: Vec<_> = went_on.map(|gone| gone.task).collect();
+        for task in &went_on {
+            if self.shared.woken.contains(*task) {
+                self.shared.woken.retain(|woken| woken != *task);
+                self.shared.woken.push(*task);
+            }
+        }
+        !went_on.is_empty()
+    }
+
+    /// Whether all calls that waited for a lock still do.
+    fn all_are_locked(&self) -> bool {
+        let probes = self.shared.externals.all().into_iter().flat_map(|external| external.probes());
+        probes.into_iter().all(|(probe, waiting)| runtime::wait(probe()) >= waiting)
+    }
+
+    /// Ends what is under way outside in tasks of tokio's, and retries the calls that wait there, before time passes. True
+    /// if a task can go on because of it.
+    pub(super) fn attend_outside(&mut self, is_the_end: bool) -> bool {
+        if !self.shared.externals.have_calls() {
+            return false;
+        }
+        (0..self.hosts.len()).for_each(|index| self.finish_tasks(index));
+        if self.shared.woken.is_called_for() {
+            return true;
+        }
+        let waiting = self.shared.externals.waiting();
+        if waiting.is_empty() {
+            return false;
+        }
+        let patience = waiting.iter().map(|waiting| waiting.patience).max().unwrap_or_default();
+        self.let_go_on(match &waiting[..] {
+            _ if is_the_end => patience.max(DEADLOCK),
+            // A probe tells that it waits for a lock, and no other call waits for it in turn.
+            [alone] if alone.is_locked => Duration::ZERO,
+            _ => DEADLOCK,
+        })
+    }
+
+    /// Lets the tokio tasks of a process go on until none has a call under way, and those that it has just spawned have
+    /// ended: a transaction that is dropped is rolled back by one.
+    pub(super) fn finish_tasks(&mut self, index: usize) {
+        if !self.shared.externals.have_calls() || self.hosts[index].living.is_none() {
+            return;
+        }
+        if !self.shared.externals.hold_tasks_of(index) && !self.hosts[index].context.has_new_tasks() {
+            return;
+        }
+        let began = real_time();
+        for looks in 0_u32.. {
+            let is_held = self.shared.externals.hold_tasks_of(index);
+            let patience = if is_held { Duration::from_secs(2) } else { 2 * MOMENT };
+            if !is_held && !self.hosts[index].context.has_new_tasks() || began.elapsed() > patience {
+                break;
+            }
+            self.rest_of(index);
+            if looks > 0 {
+                thread::park_timeout(PAUSE);
+            }
+        }
+        self.hosts[index].context.leave_tasks();
+    }
+
+    /// Closes what a dead incarnation has left open, and waits for that.
+    pub(super) fn close_outside(&mut self, life: &Arc<Life>) {
+        for external in self.shared.externals.all() {
+            for closed in external.bury(life.index, life.process, life.incarnation) {
+                runtime::wait(closed);
+            }
+        }
+    }
+
+    /// The calls that wait outside for ever although everything else is done.
+    pub(super) fn stuck_outside(&self) -> Option<Stuck> {
+        let waiting = self.shared.externals.waiting();
+        let waiting: Vec<_> =
+            waiting.iter().map(|waiting| format!("{} waits {}", waiting.actor, waiting.why())).collect();
+        (!waiting.is_empty()).then_some(Stuck::Deadlock { waiting })
+    }
+}

@@ -1,0 +1,116 @@
+//! Puts what is wrong after the same cause into one entry of the report.
+//!
+//! A cause is a place in the code. What was done that should not have been has the place where it was done. What was not
+//! done, or was left otherwise, has the stretch of its job in which a failure leads there: the calls between which the job
+//! must not be left. Failures and mere switches of tasks are told apart.
+
+use super::tally::Group;
+use crate::judge::oracle::Finding;
+use crate::judge::report::{Courses, Mishap, Showing};
+
+/// A group that was run once more, and the mishap without which the finding is not there.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) group: Group,
+    pub(super) showing: Showing,
+}
+
+/// What makes two groups one entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cause {
+    subject: String,
+    is_switch: bool,
+    place: CausePlace,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum CausePlace {
+    /// It is known from the subject alone.
+    Subject,
+    /// Where an effect was brought about, as `file:line`.
+    Line(String),
+    /// How far a job had come.
+    Position(String, usize),
+    /// After a call that its ordinary course does not have there.
+    OffCourse(String, String),
+}
+
+/// Those that have the same cause, in their order.
+pub(super) fn entries(shown: Vec<Shown>, courses: &Courses) -> Vec<Vec<Shown>> {
+    let decisive = decisive(&shown, courses);
+    let causes: Vec<Cause> =
+        shown.iter().zip(decisive).map(|(shown, mishap)| cause(shown, mishap, courses)).collect();
+    let mut entries: Vec<(Vec<&Cause>, Vec<Shown>)> = Vec::new();
+    for (shown, cause) in shown.into_iter().zip(&causes) {
+        let same = |(members, _): &&mut (Vec<&Cause>, Vec<Shown>)| {
+            members.iter().any(|member| *member == cause || is_one_stretch(member, cause, &causes))
+        };
+        match entries.iter_mut().find(same) {
+            Some((members, all)) => {
+                members.push(cause);
+                all.push(shown);
+            }
+            None => entries.push((vec![cause], vec![shown])),
+        }
+    }
+    entries.into_iter().map(|(_, shown)| shown).collect()
+}
+
+/// Whether two causes lie on one stretch of a job: a failure anywhere between them leads there, too.
+fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
+    let (CausePlace::Position(who, from), CausePlace::Position(same, to)) = (&one.place, &other.place) else {
+        return false;
+    };
+    let leads_there =
+        |at: usize| all.contains(&Cause { place: CausePlace::Position(who.clone(), at), ..one.clone() });
+    let is_alike = who == same && one.subject == other.subject && one.is_switch == other.is_switch;
+    is_alike && (*from.min(to)..*from.max(to)).all(leads_there)
+}
+
+/// Of each group the mishap without which nothing is wrong. Where it takes several, the one that most groups have; of
+/// those the last, since what comes before it may be anything that has the job tried again.
+fn decisive<'s>(shown: &'s [Shown], courses: &Courses) -> Vec<Option<&'s Mishap>> {
+    let key = |mishap: &Mishap| (mishap.who.clone(), courses.position(mishap), mishap.is_switch());
+    let several = || shown.iter().filter(|shown| shown.group.mishaps.len() > 1);
+    let has = |of: &Shown, subject: &str, mishap: &Mishap| {
+        of.group.subject == subject && of.group.mishaps.iter().any(|other| key(other) == key(mishap))
+    };
+    let count = |subject: &str, mishap: &Mishap| -> u64 {
+        several().filter(|of| has(of, subject, mishap)).map(|of| of.group.runs).sum()
+    };
+    shown
+        .iter()
+        .map(|shown| match &shown.group.mishaps[..] {
+            [] => None,
+            [one] => Some(one),
+            all => all.iter().max_by_key(|mishap| count(&shown.group.subject, mishap)),
+        })
+        .collect()
+}
+
+fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
+    let subject = shown.group.subject.clone();
+    let is_switch = decisive.is_some_and(Mishap::is_switch);
+    let by_course = || match decisive {
+        None => CausePlace::Subject,
+        Some(mishap) => match courses.position(mishap) {
+            Some(position) => CausePlace::Position(mishap.who.clone(), position),
+            None => {
+                let after = mishap.after.as_ref().map(|(what, _)| what.clone());
+                CausePlace::OffCourse(mishap.who.clone(), after.unwrap_or_default())
+            }
+        },
+    };
+    let place = match &shown.group.finding {
+        Finding::Repeated { .. }
+        | Finding::Unexpected { .. }
+        | Finding::Early { .. }
+        | Finding::Reused(_) => shown.showing.done_at().map_or_else(by_course, CausePlace::Line),
+        Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } | Finding::Unhygienic(_) => {
+            CausePlace::Subject
+        }
+        _ => by_course(),
+    };
+    // A test's own assertion and a line that acts twice are the same whoever was first.
+    Cause { subject, is_switch: is_switch && place != CausePlace::Subject, place }
+}

@@ -1,0 +1,228 @@
+//! What went wrong in a run, by names that stay the same in every run that meets it.
+
+use std::collections::BTreeMap;
+
+use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Label, Options, Place, Point, Site};
+use crate::system::job::{Job, short_kind};
+use crate::system::timeline::{Event, What};
+
+/// A call of a job: what was called, and the how manieth call of that it was in its attempt.
+type Call = (String, usize);
+
+/// One deviation, without the numbers of the job and of the attempt that met it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mishap {
+    pub(crate) kind: Kind,
+    /// The kind of the job, or the name of the process or of the task.
+    pub(crate) who: String,
+    /// The call, or the other place, where it was met.
+    at: Call,
+    point: Point,
+    option: u32,
+    fault: Option<Fault>,
+    /// The process was told to stop, and did not die.
+    is_deploy: bool,
+    /// The last call of the attempt that had happened by then: nothing lies between it and the deviation that changes
+    /// anything outside.
+    pub(crate) after: Option<Call>,
+}
+
+/// The calls of each kind of job in the run in which nothing goes wrong, in the order in which they happened.
+#[derive(Debug, Default)]
+pub(crate) struct Courses {
+    happened: BTreeMap<String, Vec<Call>>,
+    places: BTreeMap<(String, String), Vec<Place>>,
+}
+
+impl Mishap {
+    /// The deviations of a run, in their order.
+    pub(crate) fn all(record: &[Choice], jobs: &[Job]) -> Vec<Self> {
+        let deviated = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
+        deviated.map(|(at, _)| Self::of(record, at, jobs)).collect()
+    }
+
+    fn of(record: &[Choice], at: usize, jobs: &[Job]) -> Self {
+        let choice = record[at];
+        let Choice { kind, label, options, taken } = choice;
+        let before = &record[..at];
+        let is_call = matches!(label.site, Site::Call { .. });
+        let here = is_call && (label.point == Point::Happened || choice.fault().is_some_and(writes));
+        let nth_call =
+            |at: usize| (site(record[at].label.site), nth(&record[..at], record[at].label, Point::Before));
+        let has_happened = |earlier: &Choice| {
+            let is_its = earlier.label.actor == label.actor;
+            is_its && (earlier.label.point == Point::Happened || earlier.fault().is_some_and(writes))
+        };
+        let after = match here {
+            true => Some(nth_call(at)),
+            false => before.iter().rposition(has_happened).map(nth_call),
+        };
+        let nth = match is_call && label.point != Point::Before {
+            true => nth(before, label, Point::Before),
+            false => nth(before, label, label.point) + 1,
+        };
+        let is_deploy =
+            matches!(options, Options::Ending if Ending::at_option(taken as usize) != Ending::Crash);
+        Self {
+            kind,
+            who: who(label.actor, jobs),
+            at: (site(label.site), nth),
+            point: label.point,
+            option: taken,
+            fault: choice.fault(),
+            is_deploy,
+            after,
+        }
+    }
+
+    /// Whether it is only a matter of who goes on, where nothing fails.
+    pub(crate) fn is_switch(&self) -> bool {
+        self.kind == Kind::Schedule
+    }
+
+    /// A few words for it: `a lost reply`.
+    pub(crate) fn in_brief(&self) -> &'static str {
+        match (self.kind, self.fault) {
+            (Kind::Crash, _) if self.is_deploy => "a deploy",
+            (Kind::Crash, _) => "a crash",
+            (_, Some(Fault::StaleRead)) => "a stale read",
+            (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",
+            (_, Some(Fault::Refused)) => "a refused enqueue",
+            (_, Some(fault)) if fault.happens() => "a lost reply",
+            (Kind::Fault, _) => "a failed call",
+            (Kind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
+            (Kind::Delivery, _) => "a second delivery",
+            (Kind::Schedule, _) => "another order",
+            (Kind::Delay, _) => "a delay",
+        }
+    }
+}
+
+/// Whether a call that fails like this has changed something all the same.
+fn writes(fault: Fault) -> bool {
+    fault.happens() && fault != Fault::StaleRead
+}
+
+/// How often the actor of a label met this point of its site before.
+fn nth(before: &[Choice], label: Label, point: Point) -> usize {
+    let is_it = |other: Label| (other.actor, other.site, other.point) == (label.actor, label.site, point);
+    before.iter().filter(|choice| is_it(choice.label)).count()
+}
+
+fn who(actor: Actor, jobs: &[Job]) -> String {
+    match actor {
+        Actor::Attempt { job, .. } => {
+            let kind = jobs.iter().find(|known| known.number == job).map_or("?", |job| job.kind);
+            short_kind(kind).to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn site(site: Site) -> String {
+    match site {
+        Site::Call { service, operation } => format!("{service}.{operation}"),
+        Site::Attempt => "attempt".to_owned(),
+        Site::Wait(what) => what.to_string(),
+        Site::Line(line) => line.function.name.to_owned(),
+        Site::Queue => "queue".to_owned(),
+    }
+}
+
+impl Courses {
+    /// Of the run in which nothing goes wrong.
+    pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
+        let mut courses = Self::default();
+        let mut begun: Vec<(String, Actor)> = Vec::new();
+        let mut is_first = |who: &String, actor: Actor| match begun.iter().find(|(known, _)| known == who) {
+            Some((_, first)) => *first == actor,
+            None => {
+                begun.push((who.clone(), actor));
+                true
+            }
+        };
+        for (at, choice) in
+            record.iter().enumerate().filter(|(_, choice)| choice.label.point == Point::Happened)
+        {
+            let (label, who) = (choice.label, who(choice.label.actor, jobs));
+            if is_first(&who, label.actor) {
+                let call = (site(label.site), nth(&record[..at], label, Point::Before));
+                courses.happened.entry(who).or_default().push(call);
+            }
+        }
+        let mut begun: Vec<(String, Actor)> = Vec::new();
+        for event in events {
+            if let What::Called { service, operation, place, .. } = &event.what {
+                let who = who(event.by, jobs);
+                if !begun.iter().any(|(known, _)| *known == who) {
+                    begun.push((who.clone(), event.by));
+                }
+                if begun.contains(&(who.clone(), event.by)) {
+                    courses.places.entry((who, format!("{service}.{operation}"))).or_default().push(*place);
+                }
+            }
+        }
+        courses
+    }
+
+    /// Adds those of other inputs: of each job the longer one counts.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for (who, calls) in other.happened {
+            let known = self.happened.entry(who).or_default();
+            if calls.len() > known.len() {
+                *known = calls;
+            }
+        }
+        for (call, places) in other.places {
+            let known = self.places.entry(call).or_default();
+            if places.len() > known.len() {
+                *known = places;
+            }
+        }
+    }
+
+    /// How far a job had come when it deviated: 0 when none of its calls had happened. None: it was not on its ordinary
+    /// course.
+    pub(crate) fn position(&self, mishap: &Mishap) -> Option<usize> {
+        let Some(after) = &mishap.after else { return Some(0) };
+        let happened = self.happened.get(&mishap.who)?;
+        Some(1 + happened.iter().position(|call| call == after)?)
+    }
+
+    /// A name for a call that stays the same when lines move: which of the places of the code that call this it is.
+    fn name(&self, who: &str, (what, nth): &Call) -> String {
+        let places = self.places.get(&(who.to_owned(), what.clone()));
+        let place = places.and_then(|places| Some((places, places.get(nth.checked_sub(1)?)?)));
+        let ordinal = place.map_or(1, |(places, place)| {
+            let mut different: Vec<&Place> = Vec::new();
+            for place in places {
+                if !different.contains(&place) {
+                    different.push(place);
+                }
+            }
+            1 + different.iter().position(|known| *known == place).unwrap_or(0)
+        });
+        match ordinal {
+            1 => format!("{who}/{what}"),
+            ordinal => format!("{who}/{what}#{ordinal}"),
+        }
+    }
+
+    /// A name for a mishap that stays the same when lines move and loops turn more often.
+    pub(crate) fn identity(&self, mishap: &Mishap) -> String {
+        let kind = match mishap.kind {
+            Kind::Crash => "crash",
+            Kind::Fault => "fault",
+            Kind::Delivery => "delivery",
+            Kind::Schedule => "schedule",
+            Kind::Delay => "delay",
+        };
+        let who = &mishap.who;
+        match &mishap.after {
+            Some(after) if *after == mishap.at => format!("{kind} after {}", self.name(who, after)),
+            _ if mishap.at.0.contains('.') => format!("{kind} at {}", self.name(who, &mishap.at)),
+            Some(after) => format!("{kind} after {}", self.name(who, after)),
+            None => format!("{kind} at the start of {who}"),
+        }
+    }
+}

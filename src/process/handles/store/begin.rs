@@ -1,0 +1,102 @@
+//! How a transaction begins.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::call;
+use super::transaction::Transaction;
+use crate::engine::link::Liveness;
+use crate::engine::slots;
+use crate::engine::state::lock;
+use crate::engine::steps::Thing;
+use crate::process::handles::client::Client;
+use crate::search::choice::Place;
+use crate::system::connections::{Awaited, Ticket};
+use crate::system::service::store::{Database, Isolation};
+use crate::system::timeline::What;
+
+/// A transaction of the [`Store`](crate::Store) on its way. It does not begin unless awaited.
+#[derive(Debug)]
+#[must_use = "a transaction does not begin unless awaited"]
+pub struct Begin {
+    client: Client<Database>,
+    isolation: Isolation,
+    place: Place,
+    wait: Option<Ticket>,
+}
+
+impl Begin {
+    pub(super) fn new(client: Client<Database>, isolation: Isolation, place: Place) -> Self {
+        Self { client, isolation, place, wait: None }
+    }
+
+    /// Begins. None: there is no connection to be had.
+    fn begin(&mut self) -> Option<Transaction> {
+        let Self { client, isolation, place, .. } = self;
+        let link = &client.link;
+        let mut door = lock(&client.door);
+        if link.is_given() || link.liveness() != Liveness::Alive {
+            let id = door.service.begin(*isolation);
+            return Some(Transaction { client: client.clone(), id, connection: None });
+        }
+        let mut guard = link.shared().state();
+        let state = &mut *guard;
+        state.touch(Thing::Rows, true);
+        let owner = call::owner(link, state);
+        if owner.is_some_and(|owner| !state.connections.may_connect(&owner, self.wait)) {
+            return None;
+        }
+        let id = door.service.begin(*isolation);
+        let connection =
+            owner.and_then(|owner| state.connections.connect(owner, Some(id), *place, self.wait.take()));
+        link.as_caller(state, |state| {
+            state.note(|| What::Remarked { text: format!("begins {id}, {isolation}") });
+        });
+        Some(Transaction { client: client.clone(), id, connection })
+    }
+
+    /// Begins from code that blocks.
+    pub(super) fn block(mut self) -> Transaction {
+        let link = self.client.link.clone();
+        link.arrive();
+        if slots::is_here() && link.liveness() == Liveness::Alive {
+            return link.wait_for(self);
+        }
+        match self.begin() {
+            Some(transaction) => transaction,
+            None => call::stuck(&self.client.link, &Awaited::Connection, self.place),
+        }
+    }
+}
+
+impl Future for Begin {
+    type Output = Transaction;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Transaction> {
+        let this = &mut *self;
+        if this.client.link.liveness() == Liveness::Dead {
+            return this.client.link.pend_or_unwind(cx);
+        }
+        match this.begin() {
+            Some(transaction) => Poll::Ready(transaction),
+            None => match call::wait(&this.client.link, this.wait, Awaited::Connection, this.place, cx) {
+                None => this.client.link.pend_or_unwind(cx),
+                waiting => {
+                    this.wait = waiting;
+                    Poll::Pending
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Begin {
+    fn drop(&mut self) {
+        if let Some(wait) = self.wait.take() {
+            let shared = self.client.link.shared();
+            let wakes = shared.state().connections.stop_waiting(wait);
+            shared.wake(wakes);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Connections over a socket that was written down beforehand: which pieces come, and byte by byte what goes out.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use super::connection::{Connection, Moved, Phase, Socket};
+use super::protocol::{Caller, Codec, Decoded, Door, Outcome, Protocol, Reply, Served};
+use crate::engine::state::{Mode, Shared, State, lock};
+use crate::process::Link;
+use crate::search::choice::{Chooser, Place, Plan};
+use crate::system::timeline::Timeline;
+
+/// What happens at the other end.
+#[derive(Debug)]
+enum Event {
+    Sends(Vec<u8>),
+    /// Nothing has come for now.
+    Pauses,
+    Fails(ErrorKind),
+}
+
+#[derive(Debug, Default)]
+struct Script {
+    events: VecDeque<Event>,
+    received: Vec<u8>,
+    /// How many bytes the other end takes at once.
+    window: Option<usize>,
+    write_error: Option<ErrorKind>,
+    has_reset: bool,
+}
+
+/// A socket that plays a script, to its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Played(Arc<Mutex<Script>>);
+
+impl Played {
+    pub(crate) fn sends(self, bytes: &[u8]) -> Self {
+        lock(&self.0).events.push_back(Event::Sends(bytes.to_vec()));
+        self
+    }
+
+    pub(crate) fn pauses(self) -> Self {
+        lock(&self.0).events.push_back(Event::Pauses);
+        self
+    }
+
+    pub(crate) fn fails(self, kind: ErrorKind) -> Self {
+        lock(&self.0).events.push_back(Event::Fails(kind));
+        self
+    }
+
+    pub(crate) fn takes(self, bytes: usize) -> Self {
+        lock(&self.0).window = Some(bytes);
+        self
+    }
+
+    pub(crate) fn does_not_take(self, kind: ErrorKind) -> Self {
+        lock(&self.0).write_error = Some(kind);
+        self
+    }
+
+    pub(crate) fn received(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.0).received).into_owned()
+    }
+
+    pub(crate) fn has_reset(&self) -> bool {
+        lock(&self.0).has_reset
+    }
+}
+
+impl Read for Played {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut script = lock(&self.0);
+        match script.events.pop_front() {
+            None => Ok(0),
+            Some(Event::Pauses) => Err(ErrorKind::WouldBlock.into()),
+            Some(Event::Fails(kind)) => Err(kind.into()),
+            Some(Event::Sends(mut bytes)) => {
+                let rest = bytes.split_off(bytes.len().min(into.len()));
+                into[..bytes.len()].copy_from_slice(&bytes);
+                if !rest.is_empty() {
+                    script.events.push_front(Event::Sends(rest));
+                }
+                Ok(bytes.len())
+            }
+        }
+    }
+}
+
+impl Write for Played {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut script = lock(&self.0);
+        if let Some(kind) = script.write_error {
+            return Err(kind.into());
+        }
+        let taken = script.window.map_or(bytes.len(), |window| window.min(bytes.len()));
+        script.received.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Socket for Played {
+    fn reset_when_dropped(&self) {
+        lock(&self.0).has_reset = true;
+    }
+}
+
+/// The test's own address, at which a protocol is spoken.
+pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
+    let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
+    let shared = Shared::new(state);
+    let codec: Arc<dyn Codec> = Arc::new(protocol);
+    let door = Door {
+        number: 0,
+        link: Link::Test(shared.clone()),
+        place: Place::caller(),
+        address: SocketAddr::from(([127, 0, 0, 1], 1)),
+        protocol: "played".into(),
+        codec,
+        is_closed: false.into(),
+    };
+    (Arc::new(door), shared)
+}
+
+/// Lets a connection go on to its end, and serves what comes at once.
+pub(crate) fn converse(door: &Arc<Door>, socket: &Played) {
+    let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
+    while connection.phase != Phase::Gone {
+        let Moved { request, .. } = connection.advance();
+        if !request {
+            continue;
+        }
+        let mut talk = connection.take_request().unwrap();
+        let reply = match talk.serve(&Caller { door }).0 {
+            Outcome::Plain(reply) => reply,
+            Outcome::Takes(_, finish) => finish(),
+            Outcome::Silent => Reply::reset(),
+        };
+        connection.reply(talk, reply);
+    }
+}
+
+/// A line is a request, and its own reply.
+struct Echo;
+
+impl Protocol for Echo {
+    type Session = ();
+    type Request = Vec<u8>;
+
+    fn greeting(&self) -> Vec<u8> {
+        b"hello\n".to_vec()
+    }
+
+    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> Decoded<Vec<u8>> {
+        match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => match bytes.drain(..=end).collect::<Vec<_>>() {
+                ping if ping == b"ping\n" => Decoded::Aside(b"pong\n".to_vec()),
+                quit if quit == b"quit\n" => Decoded::Close(b"bye\n".to_vec()),
+                line => Decoded::Request(line),
+            },
+            None => Decoded::Partial,
+        }
+    }
+
+    fn serve(&self, request: Vec<u8>, (): &mut (), _: &Caller<'_>) -> Served {
+        Served::reply(Reply::new(request))
+    }
+}
+
+#[test]
+fn a_connection_knows_what_it_is_about() {
+    let (door, _) = door_of(Echo);
+    let socket = Played::default().pauses().sends(b"li").pauses().sends(b"ne\n").pauses();
+    let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
+    connection.advance();
+    assert_eq!(connection.phase, Phase::Idle, "it is greeted, and nothing has come yet");
+    assert!(connection.advance().any);
+    assert_eq!(connection.phase, Phase::Reading);
+    assert!(connection.advance().request);
+    assert_eq!(connection.phase, Phase::Waiting);
+    let mut talk = connection.take_request().unwrap();
+    let Outcome::Plain(reply) = talk.serve(&Caller { door: &door }).0 else { panic!("it is no call") };
+    connection.reply(talk, reply);
+    assert_eq!(socket.received(), "hello\nline\n");
+    assert!(!socket.has_reset());
+}
+
+#[test]
+fn what_comes_together_is_answered_in_order() {
+    let socket = Played::default().sends(b"one\nping\ntwo\nquit\nthree\n").takes(3);
+    converse(&door_of(Echo).0, &socket);
+    assert_eq!(socket.received(), "hello\none\npong\ntwo\nbye\n");
+}
+
+/// The end of a peer that waits for its reply is seen.
+#[test]
+fn a_peer_that_hangs_up_is_not_heard() {
+    let socket = Played::default().sends(b"line\n").pauses();
+    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket));
+    assert!(connection.advance().request);
+    assert!(connection.is_heard());
+    // The first look finds nothing, the second the end.
+    connection.advance();
+    connection.advance();
+    assert!(!connection.is_heard());
+}
+
+#[test]
+fn a_connection_that_is_reset_says_so() {
+    let socket = Played::default().sends(b"li").pauses();
+    let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket.clone()));
+    connection.advance();
+    connection.reset();
+    assert_eq!(connection.phase, Phase::Gone);
+    assert!(socket.has_reset());
+}

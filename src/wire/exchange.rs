@@ -1,0 +1,657 @@
+//! The sockets of a run: addresses, connections, the requests that wait there, and the replies on their way.
+//!
+//! Whoever has time moves them: the executor between two steps, or the [thread](super::thread) while a caller blocks the
+//! executor. Nothing is moved while a request is served.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::task::{Wake as WakeTrait, Waker};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use socket2::{Domain, Socket, Type};
+
+use super::connection::{Connection, Phase};
+use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
+use super::thread::{Attended, Attending, attend};
+use crate::engine::externals::{self, Begun, External, Traffic};
+use crate::engine::life;
+use crate::engine::outside::real_time;
+use crate::engine::state::{Shared, Woken, lock};
+use crate::process::Link;
+use crate::search::choice::{Actor, Name, Place};
+use crate::system::clock::{TaskId, Wake};
+use crate::system::service::CLIENT_TIMEOUT;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 1_024;
+/// How long a caller keeps its connection to which no reply will ever come, in virtual time: as a load balancer would.
+/// A client's own timeout is mostly shorter.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long, in real time, the executor waits for what is under way before it lets the other end go on.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// How long, in real time, a late arrival is waited for.
+const MOMENT: Duration = Duration::from_millis(1);
+/// How long the pauses are in which that is waited for, after the first few looks.
+const PAUSE: Duration = Duration::from_micros(50);
+const SPINS: u32 = 20;
+/// After so many waits in vain, what is under way stays under way: a peer writes half a request, or does not read the
+/// reply, and waits for something else meanwhile.
+const STALLED: u32 = 250;
+/// How long, in real time, peers may keep the executor busy without a pause: longer than one may take for a message.
+const FLOODED: Duration = Duration::from_secs(10);
+/// How long, in real time, the executor may be away before the thread serves in its place: the caller itself blocks it,
+/// most likely.
+const UNATTENDED: Duration = Duration::from_secs(1);
+
+/// An address and the socket that listens there.
+struct Listener {
+    door: Arc<Door>,
+    socket: TcpListener,
+}
+
+/// A request that waits to be served, or the second half of one that nobody's step has made.
+struct Arrived {
+    door: Arc<Door>,
+    line: u64,
+    by: Option<Actor>,
+    talk: Box<dyn Talk>,
+    finish: Option<Finish>,
+}
+
+/// A reply on its way to a task of the executor.
+struct Pending {
+    door: Arc<Door>,
+    line: u64,
+    caller: externals::Caller,
+    talk: Box<dyn Talk>,
+    finish: Finish,
+    due: Duration,
+}
+
+/// A caller that no reply will ever reach.
+struct Silent {
+    door: Arc<Door>,
+    line: u64,
+    by: Option<(Actor, TaskId)>,
+    talk: Box<dyn Talk>,
+    until: Duration,
+}
+
+/// A protocol of the run: once without its type, once with it.
+struct Spoken {
+    codec: Arc<dyn Codec>,
+    typed: Arc<dyn Any + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Lines {
+    protocols: BTreeMap<Name, Spoken>,
+    listeners: Vec<Listener>,
+    connections: Vec<Connection>,
+    /// How many addresses were opened, and how many connections accepted.
+    opened: u64,
+    accepted: u64,
+    arrived: Vec<Arrived>,
+    pending: Vec<Pending>,
+    silent: Vec<Silent>,
+    /// Second halves, of calls in nobody's step, that wait for their time.
+    delayed: Vec<(u64, Duration)>,
+    /// How much has moved, and how much of it the executor has seen.
+    moves: u64,
+    seen: u64,
+    in_vain: u32,
+    /// Since when, in real time, something has been moving all the time.
+    moving_since: Option<Instant>,
+}
+
+/// Which addresses are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    All,
+    /// Of one process.
+    Host(usize),
+    /// Whose callers are served at once.
+    AtOnce,
+}
+
+impl Scope {
+    fn has(self, door: &Door) -> bool {
+        match self {
+            Scope::All => true,
+            Scope::Host(host) => door.host() == Some(host),
+            Scope::AtOnce => door.is_served_at_once(),
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Exchange {
+    me: Weak<Exchange>,
+    woken: Arc<Woken>,
+    lines: Mutex<Lines>,
+    /// How often the executor has looked.
+    visits: AtomicU64,
+    /// Up to which visit, and since when, the executor has been away.
+    away: Mutex<Option<(u64, Instant)>>,
+    attending: OnceLock<Attending>,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+/// The sockets of a run, made when they are first asked for.
+pub(crate) fn exchange_of(shared: &Arc<Shared>) -> Arc<Exchange> {
+    shared.externals.get_or_add(|| {
+        Arc::new_cyclic(|me| Exchange {
+            me: me.clone(),
+            woken: shared.woken.clone(),
+            lines: Mutex::default(),
+            visits: AtomicU64::new(0),
+            away: Mutex::default(),
+            attending: OnceLock::new(),
+        })
+    })
+}
+
+impl Exchange {
+    /// The protocol that is spoken under this name. The first one of a name stays.
+    ///
+    /// # Panics
+    /// When the first one is of another type.
+    pub(crate) fn get_or_add<P: Protocol>(&self, name: Name, make: impl FnOnce() -> P) -> Arc<P> {
+        let mut lines = lock(&self.lines);
+        let known = lines.protocols.entry(name).or_insert_with(|| {
+            let protocol = Arc::new(make());
+            Spoken { codec: protocol.clone(), typed: protocol }
+        });
+        let typed = known.typed.clone();
+        drop(lines);
+        typed.downcast().unwrap_or_else(|_| {
+            panic!("another protocol is called `{name}` already; give each a name of its own")
+        })
+    }
+
+    /// The address at which a process (or the test) speaks a protocol, opened when it is first asked for.
+    ///
+    /// # Panics
+    /// When no port can be opened, or there is no such protocol.
+    pub(super) fn open(&self, link: &Link, protocol: Name, place: Place) -> Arc<Door> {
+        let mut lines = lock(&self.lines);
+        let host = link.life().map(|life| life.index);
+        let mut doors = lines.listeners.iter().map(|listener| &listener.door);
+        if let Some(door) = doors.find(|door| door.host() == host && door.protocol == protocol) {
+            return door.clone();
+        }
+        let Some(codec) = lines.protocols.get(&protocol).map(|spoken| spoken.codec.clone()) else {
+            drop(lines);
+            panic!(
+                "no protocol is called `{protocol}`; add it with `world.wire(\"{protocol}\", …)`, before `world.process(…)`"
+            );
+        };
+        let opened = bind().and_then(|mut socket| {
+            let attending = match self.attending.get() {
+                Some(attending) => attending,
+                None => {
+                    let attending = attend(self.me.clone())?;
+                    self.attending.get_or_init(|| attending)
+                }
+            };
+            attending.listen(&mut socket)?;
+            Ok((socket.local_addr()?, socket))
+        });
+        match opened {
+            Ok((address, socket)) => {
+                let (link, number) = (link.clone(), lines.opened);
+                lines.opened += 1;
+                let is_closed = false.into();
+                let door = Arc::new(Door { number, link, place, address, protocol, codec, is_closed });
+                lines.listeners.push(Listener { door: door.clone(), socket });
+                door
+            }
+            Err(error) => {
+                drop(lines);
+                panic!(
+                    "no port of 127.0.0.1 could be opened for a process: {error}; are too many files open?"
+                )
+            }
+        }
+    }
+
+    /// Moves what is in scope as far as it goes, and serves the callers that are served at once. Returns true if anything
+    /// has moved.
+    fn advance_in(&self, scope: Scope) -> bool {
+        let mut has_moved = false;
+        loop {
+            let mut lines = lock(&self.lines);
+            let mut moved = lines.accept(scope, self.attending.get());
+            let (more, requests) = lines.advance(scope);
+            moved |= more;
+            lines.moves += u64::from(moved);
+            drop(lines);
+            has_moved |= moved;
+            if requests.is_empty() {
+                return has_moved;
+            }
+            requests.into_iter().for_each(|request| self.serve_at_once(request));
+        }
+    }
+
+    /// Serves a caller that waits for nothing else. Time passes by the way.
+    fn serve_at_once(&self, Arrived { door, line, mut talk, finish, .. }: Arrived) {
+        let served = || {
+            let (takes, finish) = match finish {
+                Some(finish) => (Duration::ZERO, finish),
+                None => match talk.serve(&Caller { door: &door }).0 {
+                    Outcome::Plain(reply) => return reply,
+                    Outcome::Takes(takes, finish) => (takes, finish),
+                    Outcome::Silent => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
+                },
+            };
+            if !takes.is_zero() {
+                door.link.shared().advance(door.now().saturating_add(takes));
+            }
+            finish()
+        };
+        let reply = match door.link.life_shared() {
+            Some(life) => life::run_as(life, served),
+            None => served(),
+        };
+        self.send(line, talk, reply);
+    }
+
+    fn send(&self, line: u64, talk: Box<dyn Talk>, reply: Reply) {
+        let mut lines = lock(&self.lines);
+        lines.moves += 1;
+        if let Some(connection) = lines.connection(line) {
+            connection.reply(talk, reply);
+        }
+        lines.forget_gone();
+    }
+
+    fn is_heard(&self, line: u64) -> bool {
+        lock(&self.lines).connection(line).is_some_and(|connection| connection.is_heard())
+    }
+
+    /// The reply to a call that nobody's step has made comes later.
+    fn delay(&self, arrived: Arrived, takes: Duration) {
+        let shared = arrived.door.link.shared().clone();
+        let mut state = shared.state();
+        let at = state.clock.now().saturating_add(takes);
+        lock(&self.lines).delayed.push((arrived.line, at));
+        let due = Due { exchange: self.me.clone(), arrived: Mutex::new(Some(arrived)) };
+        state.clock.set(at, Wake::Waker(Waker::from(Arc::new(due))));
+    }
+
+    /// The executor has not come for a while: the caller itself blocks it, most likely. Real time decides here, in code that
+    /// blocks where it should not; what is served is the same.
+    fn serve_unattended(&self) {
+        let mut away = lock(&self.away);
+        let visits = self.visits.load(Ordering::SeqCst);
+        match *away {
+            Some((seen, since)) if seen == visits && since.elapsed() < UNATTENDED => return,
+            Some((seen, _)) if seen == visits => {}
+            _ => {
+                *away = Some((visits, real_time()));
+                return;
+            }
+        }
+        drop(away);
+        self.advance_in(Scope::All);
+        let mut lines = lock(&self.lines);
+        let arrived = std::mem::take(&mut lines.arrived);
+        let silent = std::mem::take(&mut lines.silent);
+        let delayed = std::mem::take(&mut lines.delayed);
+        drop(lines);
+        arrived.into_iter().for_each(|request| self.serve_at_once(request));
+        for Silent { door, line, talk, .. } in silent {
+            door.link.shared().advance(door.now().saturating_add(CLIENT_TIMEOUT));
+            self.send(line, talk, Reply::reset());
+        }
+        if let Some((line, due)) = delayed.into_iter().min_by_key(|(_, due)| *due) {
+            let door = lock(&self.lines).connection(line).map(|connection| connection.door.clone());
+            door.inspect(|door| door.link.shared().advance(due));
+        }
+    }
+
+    /// Moves until something has come, for at most so long.
+    fn wait(&self, scope: Scope, most: Duration) -> bool {
+        let began = real_time();
+        for looks in 0_u32.. {
+            if self.advance_in(scope) {
+                return true;
+            }
+            if began.elapsed() >= most {
+                break;
+            }
+            match looks < SPINS {
+                true => std::thread::yield_now(),
+                false => std::thread::park_timeout(PAUSE),
+            }
+        }
+        false
+    }
+
+    /// Resets every connection in scope and closes its addresses.
+    fn close(&self, scope: Scope) {
+        let mut lines = lock(&self.lines);
+        lines
+            .listeners
+            .iter()
+            .filter(|listener| scope.has(&listener.door))
+            .for_each(|listener| listener.door.close());
+        lines.listeners.retain(|listener| !listener.door.is_closed());
+        for connection in &mut lines.connections {
+            if scope.has(&connection.door) {
+                connection.reset();
+            }
+        }
+        lines.forget_gone();
+        let Lines { arrived, pending, silent, .. } = &mut *lines;
+        arrived.retain(|arrived| !arrived.door.is_closed());
+        pending.retain(|pending| !pending.door.is_closed());
+        silent.retain(|silent| !silent.door.is_closed());
+    }
+
+    /// How many connections a process has open. For the suite of [`conformance`](super::conformance).
+    pub(super) fn connections_of(&self, process: &str) -> usize {
+        let lines = lock(&self.lines);
+        let of_process = |connection: &&Connection| {
+            connection.door.link.life().is_some_and(|life| life.process.as_str() == process)
+        };
+        lines.connections.iter().filter(of_process).count()
+    }
+}
+
+fn bind() -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+impl Lines {
+    fn connection(&mut self, number: u64) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|connection| connection.number == number)
+    }
+
+    fn accept(&mut self, scope: Scope, attending: Option<&Attending>) -> bool {
+        let mut has_accepted = false;
+        for Listener { door, socket } in self.listeners.iter().filter(|listener| scope.has(&listener.door)) {
+            // Too many open files, say: the client is accepted when some are closed.
+            while let Ok((mut accepted, _)) = socket.accept() {
+                let _ = accepted.set_nodelay(true);
+                if let Some(attending) = attending.filter(|_| door.is_served_at_once()) {
+                    let _ = attending.listen(&mut accepted);
+                }
+                self.accepted += 1;
+                has_accepted = true;
+                self.connections.push(Connection::new(self.accepted, door.clone(), Box::new(accepted)));
+            }
+        }
+        has_accepted
+    }
+
+    /// Moves the connections in scope. Whether any has moved, and the requests of those that are served at once.
+    fn advance(&mut self, scope: Scope) -> (bool, Vec<Arrived>) {
+        let (mut has_moved, mut at_once) = (false, Vec::new());
+        for connection in self.connections.iter_mut().filter(|connection| scope.has(&connection.door)) {
+            let moved = connection.advance();
+            has_moved |= moved.any;
+            if connection.is_too_slow() {
+                connection.reset();
+                has_moved = true;
+            }
+            let Some(talk) = moved.request.then(|| connection.take_request()).flatten() else { continue };
+            let (door, line) = (connection.door.clone(), connection.number);
+            let arrived = Arrived { door, line, by: None, talk, finish: None };
+            match arrived.door.is_served_at_once() {
+                true => at_once.push(arrived),
+                false => self.arrived.push(arrived),
+            }
+        }
+        self.forget_gone();
+        (has_moved, at_once)
+    }
+
+    fn forget_gone(&mut self) {
+        self.connections.retain(|connection| connection.phase != Phase::Gone);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.connections.iter().any(|connection| matches!(connection.phase, Phase::Reading | Phase::Writing))
+    }
+}
+
+/// A reply whose time comes.
+struct Due {
+    exchange: Weak<Exchange>,
+    arrived: Mutex<Option<Arrived>>,
+}
+
+impl WakeTrait for Due {
+    fn wake(self: Arc<Self>) {
+        let Some(exchange) = self.exchange.upgrade() else { return };
+        let Some(arrived) = lock(&self.arrived).take() else { return };
+        let mut lines = lock(&exchange.lines);
+        lines.delayed.retain(|(delayed, _)| *delayed != arrived.line);
+        if !arrived.door.is_closed() {
+            lines.arrived.push(arrived);
+            lines.moves += 1;
+        }
+        drop(lines);
+        exchange.woken.stir();
+    }
+}
+
+/// A request, for the executor.
+struct Request {
+    exchange: Arc<Exchange>,
+    arrived: Arrived,
+}
+
+impl externals::Request for Request {
+    fn host(&self) -> usize {
+        self.arrived.door.host().expect("what comes to the test's own address is served at once")
+    }
+
+    fn by(&self) -> Option<Actor> {
+        self.arrived.by
+    }
+
+    fn begin(self: Box<Self>, caller: externals::Caller) -> Begun {
+        let Self { exchange, arrived: Arrived { door, line, mut talk, .. } } = *self;
+        let now = door.now();
+        let (takes, finish) = match talk.serve(&Caller { door: &door }).0 {
+            Outcome::Plain(reply) => {
+                exchange.send(line, talk, reply);
+                return Begun::Replied;
+            }
+            Outcome::Takes(takes, finish) => (takes, finish),
+            Outcome::Silent if caller.blocks => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
+            Outcome::Silent => {
+                let (until, by) = (now.saturating_add(SILENCE), Some((caller.actor, caller.task)));
+                lock(&exchange.lines).silent.push(Silent { door, line, by, talk, until });
+                return Begun::Takes;
+            }
+        };
+        let due = now.saturating_add(takes);
+        if !takes.is_zero() {
+            door.link.shared().state().clock.set(due, Wake::Task(caller.task));
+        }
+        lock(&exchange.lines).pending.push(Pending { door, line, caller, talk, finish, due });
+        if takes.is_zero() { Begun::Ready } else { Begun::Takes }
+    }
+
+    fn serve(self: Box<Self>) {
+        let Self { exchange, arrived } = *self;
+        let Arrived { door, line, by, mut talk, finish } = arrived;
+        if let Some(finish) = finish {
+            // A caller that has given up hears nothing.
+            let reply = if exchange.is_heard(line) { finish() } else { Reply::reset() };
+            return exchange.send(line, talk, reply);
+        }
+        match talk.serve(&Caller { door: &door }).0 {
+            Outcome::Plain(reply) => exchange.send(line, talk, reply),
+            Outcome::Takes(Duration::ZERO, finish) => {
+                let reply = finish();
+                exchange.send(line, talk, reply);
+            }
+            Outcome::Takes(takes, finish) => {
+                let by = by.or_else(|| Some(door.link.shared().state().actor()));
+                exchange.delay(Arrived { door, line, by, talk, finish: Some(finish) }, takes);
+            }
+            Outcome::Silent => {
+                let until = door.now().saturating_add(SILENCE);
+                let mut lines = lock(&exchange.lines);
+                lines.silent.push(Silent { door, line, by: None, talk, until });
+                lines.moves += 1;
+            }
+        }
+    }
+}
+
+impl External for Exchange {
+    fn advance(&self, host: Option<usize>) -> bool {
+        self.visits.fetch_add(1, Ordering::SeqCst);
+        self.advance_in(host.map_or(Scope::All, Scope::Host))
+    }
+
+    fn settle(&self) -> Traffic {
+        self.visits.fetch_add(1, Ordering::SeqCst);
+        self.advance_in(Scope::All);
+        let lines = lock(&self.lines);
+        let (is_busy, moves, seen) = (lines.is_busy(), lines.moves, lines.seen);
+        drop(lines);
+        if moves == seen && is_busy {
+            self.wait(Scope::All, PATIENCE);
+        }
+        let mut lines = lock(&self.lines);
+        let is_moving = lines.moves != seen;
+        (lines.seen, lines.in_vain) = match is_moving {
+            true => (lines.moves, 0),
+            false => (seen, lines.in_vain + u32::from(is_busy)),
+        };
+        let began = *lines.moving_since.get_or_insert_with(real_time);
+        if (is_moving || is_busy && lines.in_vain < STALLED) && began.elapsed() < FLOODED {
+            return Traffic::Moving;
+        }
+        lines.moving_since = None;
+        Traffic::Still
+    }
+
+    fn linger(&self, host: Option<usize>) -> bool {
+        self.wait(host.map_or(Scope::All, Scope::Host), MOMENT)
+    }
+
+    fn next_request(&self, host: Option<usize>) -> Option<Box<dyn externals::Request>> {
+        let mut lines = lock(&self.lines);
+        let is_meant = |arrived: &Arrived| match host {
+            Some(host) => arrived.door.host() == Some(host) && arrived.finish.is_none(),
+            None => true,
+        };
+        let order = |arrived: &Arrived| (arrived.door.number, arrived.line);
+        let meant = (0..lines.arrived.len()).filter(|&at| is_meant(&lines.arrived[at]));
+        let first = meant.min_by_key(|&at| order(&lines.arrived[at]))?;
+        let arrived = lines.arrived.remove(first);
+        drop(lines);
+        Some(Box::new(Request { exchange: self.me.upgrade()?, arrived }))
+    }
+
+    fn has_request(&self, host: usize) -> bool {
+        let of_host = |arrived: &Arrived| arrived.door.host() == Some(host) && arrived.finish.is_none();
+        lock(&self.lines).arrived.iter().any(of_host)
+    }
+
+    fn reply(&self, caller: externals::Caller, now: Duration) -> bool {
+        let mut lines = lock(&self.lines);
+        let is_due = |pending: &Pending| pending.caller.task == caller.task && pending.due <= now;
+        let Some(at) = lines.pending.iter().position(is_due) else { return false };
+        let Pending { line, talk, finish, .. } = lines.pending.remove(at);
+        let is_heard = lines.connection(line).is_some_and(|connection| connection.is_heard());
+        drop(lines);
+        let reply = if is_heard { finish() } else { Reply::reset() };
+        self.send(line, talk, reply);
+        true
+    }
+
+    fn is_awaited_by(&self, actor: Actor) -> bool {
+        let mut lines = lock(&self.lines);
+        let Lines { pending, silent, connections, .. } = &mut *lines;
+        let is_heard = |line: u64| {
+            connections.iter().any(|connection| connection.number == line && connection.is_heard())
+        };
+        pending.iter().any(|pending| pending.caller.actor == actor && is_heard(pending.line))
+            || silent
+                .iter()
+                .any(|silent| silent.by.is_some_and(|(by, _)| by == actor) && is_heard(silent.line))
+    }
+
+    fn attribute(&self, host: usize, actor: Actor) {
+        for arrived in &mut lock(&self.lines).arrived {
+            if arrived.by.is_none() && arrived.door.host() == Some(host) {
+                arrived.by = Some(actor);
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let mut lines = lock(&self.lines);
+        let Lines { silent, connections, .. } = &mut *lines;
+        silent.retain(|silent| {
+            connections.iter().any(|connection| connection.number == silent.line && connection.is_heard())
+        });
+        silent.iter().map(|silent| silent.until).min()
+    }
+
+    fn hang_up(&self, now: Duration) {
+        let mut lines = lock(&self.lines);
+        if lines.silent.is_empty() {
+            return;
+        }
+        let silent = std::mem::take(&mut lines.silent);
+        let (over, silent): (Vec<_>, _) = silent.into_iter().partition(|silent| silent.until <= now);
+        lines.silent = silent;
+        drop(lines);
+        for Silent { line, talk, .. } in over {
+            self.send(line, talk, Reply::closed());
+        }
+    }
+
+    fn process_died(&self, host: usize) {
+        self.close(Scope::Host(host));
+    }
+
+    fn end(&self) {
+        self.close(Scope::All);
+    }
+
+    fn redact(&self, text: String) -> String {
+        lock(&self.lines).listeners.iter().fold(text, |text, Listener { door, .. }| {
+            let process = door.link.life().map_or("test", |life| life.process.as_str());
+            let host = match door.protocol.as_str() {
+                "http" => format!("{process}.localhost"),
+                protocol => format!("{process}.{protocol}.localhost"),
+            };
+            text.replace(&door.address.to_string(), &host)
+        })
+    }
+}
+
+impl Attended for Exchange {
+    fn attend(&self, is_tick: bool) {
+        self.advance_in(Scope::AtOnce);
+        if is_tick {
+            self.serve_unattended();
+        }
+    }
+}

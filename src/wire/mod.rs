@@ -1,0 +1,88 @@
+//! Services behind real sockets: a [`Protocol`] says how bytes become requests and replies become bytes, and code under test
+//! speaks it with a client that knows nothing of the harness.
+//!
+//! HTTP ([`Process::http`](crate::Process::http), feature `http`) is one such protocol. Others are added from outside, by
+//! one `impl`: see the guide [`adding_a_protocol`](crate::adding_a_protocol).
+//!
+//! | to | there is |
+//! | --- | --- |
+//! | add a protocol | [`Protocol`], [`Decoded`], [`Caller`], [`Served`], [`Reply`] |
+//! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
+//! | test a protocol | [`conformance`], [`Sample`], [`Failures`], [`Nonconformance`] |
+
+mod protocol;
+mod connection;
+mod thread;
+mod exchange;
+mod conformance;
+#[cfg(all(test, feature = "http"))]
+pub(crate) mod by_hand;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub use self::conformance::{Failures, Nonconformance, Sample, conformance};
+pub use self::protocol::{Caller, Decoded, Protocol, Reply, Served};
+
+#[cfg(feature = "http")]
+pub(crate) use self::exchange::exchange_of;
+use self::protocol::Door;
+use crate::process::{Link, Process};
+use crate::search::choice::{Name, Place};
+use crate::world::World;
+
+/// The address at which one incarnation of a process (or the test) reaches services by a protocol.
+///
+/// It is a port on 127.0.0.1. When the incarnation dies the port is closed and its connections are reset.
+#[derive(Clone)]
+pub struct Wire {
+    door: Arc<Door>,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wire").field("address", &self.door.address).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    /// `127.0.0.1:43117`. The port differs in each incarnation and each run.
+    pub fn address(&self) -> SocketAddr {
+        self.door.address
+    }
+
+    pub(crate) fn open(link: &Link, protocol: Name, place: Place) -> Self {
+        let exchange = exchange::exchange_of(link.shared());
+        Self { door: exchange.open(link, protocol, place) }
+    }
+}
+
+impl Process {
+    /// The address at which this incarnation speaks a protocol that the test has added by [`World::wire`]. Its port is
+    /// opened at once, and closed when the incarnation dies; asked for again, it is the same.
+    ///
+    /// A call over it has the choices of one in process, and those of a connection: it may be reset before the request is
+    /// read, reset or closed after it was handled, closed in the middle of the reply.
+    ///
+    /// # Panics
+    /// When there is no such protocol, or no port can be opened.
+    #[track_caller]
+    pub fn wire(&self, protocol: impl Into<Name>) -> Wire {
+        Wire::open(self.link(), protocol.into(), Place::caller())
+    }
+}
+
+impl World {
+    /// Adds a protocol under a name, and opens the test's own address for it: what comes over that is a given, and nothing
+    /// goes wrong with it. Processes reach it by [`Process::wire`]. Asked for again, the first protocol of a name stays.
+    ///
+    /// # Panics
+    /// When no port can be opened.
+    #[track_caller]
+    pub fn wire<P: Protocol>(&self, name: impl Into<Name>, protocol: P) -> Wire {
+        let name = name.into();
+        exchange::exchange_of(self.link().shared()).get_or_add(name, || protocol);
+        Wire::open(&self.link(), name, Place::caller())
+    }
+}

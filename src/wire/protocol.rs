@@ -1,0 +1,360 @@
+//! What a protocol says of itself: how bytes become requests, and how replies become bytes.
+
+use std::fmt;
+use std::mem;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::engine::panics;
+use crate::engine::state::Shared;
+use crate::process::{Client, Link};
+use crate::search::choice::{Name, Place};
+use crate::system::service::{Behave, Broken, CallOptions, Channel, Service, ServiceError};
+
+/// A protocol over TCP: how bytes become requests to [services](crate::service::Service), and how their replies become
+/// bytes. It does no I/O, holds no sockets and starts no threads.
+///
+/// retryproof does the rest: it accepts connections, draws crashes, faults and overtakings at each call, loses replies,
+/// and resets the connections of a process that dies. The guide [`adding_a_protocol`](crate::adding_a_protocol) builds one
+/// step by step, and [`conformance`](crate::wire::conformance) tests one.
+pub trait Protocol: Send + Sync + 'static {
+    /// What is remembered of a connection between its requests: a login, a selected database, half of a message.
+    type Session: Default + Send + 'static;
+
+    /// A whole request.
+    type Request: Send + 'static;
+
+    /// What is sent as soon as a connection is accepted. Defaults to nothing.
+    fn greeting(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes the next message off the front of `bytes`, and leaves what follows it. It is called again with more bytes as
+    /// long as it returns [`Decoded::Partial`].
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut Self::Session) -> Decoded<Self::Request>;
+
+    /// Serves a request: [`Caller::call`] asks a service, [`Served::reply`] answers without one. A connection has one
+    /// request at a time; the next one is decoded when the reply to this one has been sent.
+    fn serve(&self, request: Self::Request, session: &mut Self::Session, caller: &Caller<'_>) -> Served;
+}
+
+/// What stands at the front of the bytes that have come over a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded<R> {
+    /// A part of a message: more must come.
+    Partial,
+    /// A message that is no call, with its reply: a handshake, a ping. No crash points and no faults.
+    Aside(Vec<u8>),
+    /// A request, to be [served](Protocol::serve).
+    Request(R),
+    /// The connection ends after these bytes: a farewell, or the refusal of what is no message at all.
+    Close(Vec<u8>),
+}
+
+/// A reply, as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub(super) bytes: Vec<u8>,
+    /// Where a reply that breaks off ends.
+    pub(super) cut: usize,
+    pub(super) ending: Ending,
+}
+
+/// What becomes of a connection after what is still to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    #[default]
+    StaysOpen,
+    Closes,
+    Resets,
+}
+
+impl Reply {
+    /// A reply of these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self { cut: bytes.len() / 2, bytes, ending: Ending::StaysOpen }
+    }
+
+    /// Nothing is replied, and the connection is reset: for a protocol that has no words for an error.
+    pub fn reset() -> Self {
+        Self { bytes: Vec::new(), cut: 0, ending: Ending::Resets }
+    }
+
+    /// The connection is closed after this reply.
+    #[must_use]
+    pub fn last(mut self) -> Self {
+        self.ending = Ending::Closes;
+        self
+    }
+
+    /// Where the reply is cut off when the fault `half-a-reply` befalls it, in bytes. Defaults to its middle.
+    #[must_use]
+    pub fn cut_at(mut self, bytes: usize) -> Self {
+        self.cut = bytes.min(self.bytes.len());
+        self
+    }
+
+    /// The bytes alone.
+    #[cfg(feature = "http")]
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub(super) fn closed() -> Self {
+        Self { bytes: Vec::new(), cut: 0, ending: Ending::Closes }
+    }
+
+    fn half(mut self) -> Self {
+        self.bytes.truncate(self.cut);
+        self.ending = Ending::Closes;
+        self
+    }
+}
+
+/// The second half of a call: the points at which its reply can be lost, and the reply.
+pub(super) type Finish = Box<dyn FnOnce() -> Reply + Send>;
+
+/// The result of serving a request.
+pub struct Served(pub(super) Outcome);
+
+pub(super) enum Outcome {
+    /// The reply to a request that was no call.
+    Plain(Reply),
+    /// The call has happened, or not, and its reply takes that long.
+    Takes(Duration, Finish),
+    /// Nothing will ever come.
+    Silent,
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self.0 {
+            Outcome::Plain(_) => "a reply",
+            Outcome::Takes(..) => "a call",
+            Outcome::Silent => "silence",
+        };
+        f.debug_tuple("Served").field(&text).finish()
+    }
+}
+
+impl Served {
+    /// A reply without a call: no crash points and no faults.
+    pub fn reply(reply: Reply) -> Self {
+        Self(Outcome::Plain(reply))
+    }
+
+    /// The same, later by so much virtual time.
+    #[must_use]
+    pub fn delayed(self, by: Duration) -> Self {
+        if by.is_zero() {
+            return self;
+        }
+        Self(match self.0 {
+            Outcome::Plain(reply) => Outcome::Takes(by, Box::new(move || reply)),
+            Outcome::Takes(takes, finish) => Outcome::Takes(takes.saturating_add(by), finish),
+            Outcome::Silent => Outcome::Silent,
+        })
+    }
+}
+
+/// An address at which a protocol is spoken, and the incarnation of a process that it belongs to (or the test).
+pub(crate) struct Door {
+    pub(super) number: u64,
+    pub(super) link: Link,
+    /// The code that asked for it.
+    pub(super) place: Place,
+    pub(super) address: SocketAddr,
+    pub(super) protocol: Name,
+    pub(super) codec: Arc<dyn Codec>,
+    pub(super) is_closed: AtomicBool,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("number", &self.number)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// The index of its process among the processes of the world. `None` if it is the test's own.
+    pub(super) fn host(&self) -> Option<usize> {
+        self.link.life().map(|life| life.index)
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.link.shared().state().clock.now()
+    }
+
+    /// Whether the caller blocks the executor's thread, so that nobody else can serve it meanwhile.
+    pub(super) fn is_served_at_once(&self) -> bool {
+        self.link.life().is_none_or(|life| life.is_blocked())
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+}
+
+/// The caller of a request: one incarnation of a process, or the test.
+#[derive(Debug)]
+pub struct Caller<'a> {
+    pub(super) door: &'a Door,
+}
+
+impl Caller<'_> {
+    /// Calls the service that [`World::service`](crate::World::service) has put in under this name, in the name of the
+    /// process. The call has the points and faults of one in process, and those of a connection.
+    ///
+    /// `reply` makes the bytes: those of the service's reply, or those of an error as the protocol has it. It runs only
+    /// where the caller hears anything at all.
+    ///
+    /// # Panics
+    /// When there is no such service.
+    pub fn call<S: Service>(
+        &self,
+        service: impl Into<Name>,
+        request: S::Request,
+        reply: impl FnOnce(Result<S::Reply, ServiceError>) -> Reply + Send + 'static,
+    ) -> Served {
+        let name = service.into();
+        let door = self.shared().services.get::<S>(name).unwrap_or_else(|error| panic!("{error}"));
+        self.call_through(&Client::new(self.door.link.clone(), name, door), request, None, reply)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.door.link.shared()
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.door.link
+    }
+
+    /// The place at which a call is shown: where its attempt was last seen, since a request does not tell.
+    pub(crate) fn place(&self) -> Place {
+        let state = self.shared().state();
+        state.timeline.last_call(state.actor()).map_or(self.door.place, |(place, _)| place)
+    }
+
+    /// Whether a job calls through the test's own address, where nothing can go wrong.
+    pub(crate) fn is_misused(&self) -> bool {
+        self.door.host().is_none() && self.shared().is_at_work()
+    }
+
+    /// What the request asks for happens, and nobody hears of it.
+    #[cfg(feature = "http")]
+    pub(crate) fn happen<S: Service>(&self, client: &Client<S>, request: S::Request) {
+        let carried = client.carry(request, self.place(), CallOptions::default());
+        carried.map(|carried| carried.arrive());
+    }
+
+    /// The same as [`Caller::call`], with a behavior that the request itself asks for.
+    pub(crate) fn call_through<S: Service>(
+        &self,
+        client: &Client<S>,
+        request: S::Request,
+        behave: Option<Behave>,
+        reply: impl FnOnce(Result<S::Reply, ServiceError>) -> Reply + Send + 'static,
+    ) -> Served {
+        assert!(
+            !self.is_misused(),
+            "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
+        );
+        let place = self.place();
+        let manner = CallOptions { channel: Channel::Line, behave };
+        let Some(carried) = client.carry(request, place, manner) else {
+            return Served::reply(Reply::reset());
+        };
+        let (breaks, takes) = (carried.breaks(), carried.takes());
+        let finish = move || {
+            let Some(result) = carried.arrive() else { return Reply::reset() };
+            match breaks {
+                None => reply(result),
+                Some(Broken::Half) => reply(result).half(),
+                Some(Broken::Closed) => Reply::closed(),
+                Some(Broken::Silent | Broken::Reset) => Reply::reset(),
+            }
+        };
+        if breaks != Some(Broken::Silent) {
+            return Served(Outcome::Takes(takes, Box::new(finish)));
+        }
+        // A process that dies while it waits dies before it has given up.
+        finish();
+        match self.door.link.life().is_none_or(|life| !life.is_dead()) {
+            true => Served(Outcome::Silent),
+            false => Served::reply(Reply::reset()),
+        }
+    }
+}
+
+/// A protocol, whatever its types.
+pub(super) trait Codec: Send + Sync {
+    fn greeting(&self) -> Vec<u8>;
+    fn talk(self: Arc<Self>) -> Box<dyn Talk>;
+}
+
+/// One connection, as its protocol sees it.
+pub(super) trait Talk: Send {
+    /// A request is kept here until it is served.
+    fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()>;
+    fn serve(&mut self, caller: &Caller<'_>) -> Served;
+}
+
+struct Conversation<P: Protocol> {
+    protocol: Arc<P>,
+    session: P::Session,
+    request: Option<P::Request>,
+}
+
+impl<P: Protocol> Codec for P {
+    fn greeting(&self) -> Vec<u8> {
+        Protocol::greeting(self)
+    }
+
+    fn talk(self: Arc<Self>) -> Box<dyn Talk> {
+        Box::new(Conversation { protocol: self, session: P::Session::default(), request: None })
+    }
+}
+
+impl<P: Protocol> Talk for Conversation<P> {
+    fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()> {
+        let before = bytes.len();
+        let decode = || self.protocol.decode(bytes, &mut self.session);
+        // A protocol that panics on what comes ends that connection, and nothing else.
+        let decoded = catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Decoded::Close(Vec::new()));
+        // One that takes nothing would be asked forever.
+        let has_taken = bytes.len() < before;
+        match decoded {
+            Decoded::Partial => Decoded::Partial,
+            Decoded::Request(request) if has_taken => {
+                self.request = Some(request);
+                Decoded::Request(())
+            }
+            Decoded::Aside(reply) if has_taken => Decoded::Aside(reply),
+            Decoded::Close(last) => Decoded::Close(last),
+            Decoded::Request(_) | Decoded::Aside(_) => Decoded::Close(Vec::new()),
+        }
+    }
+
+    fn serve(&mut self, caller: &Caller<'_>) -> Served {
+        let Some(request) = mem::take(&mut self.request) else { return Served::reply(Reply::reset()) };
+        let serve = || self.protocol.serve(request, &mut self.session, caller);
+        catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|panic| {
+            let text = panics::text(&*panic);
+            caller.shared().state().note(|| crate::system::timeline::What::Remarked {
+                text: format!("the protocol panicked: {text}"),
+            });
+            Served::reply(Reply::reset())
+        })
+    }
+}

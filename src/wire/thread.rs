@@ -1,0 +1,117 @@
+//! The thread that serves callers who block the executor's thread: a boot closure, the test itself. One for the whole
+//! program, started when the first address is opened.
+//!
+//! In an exploration it has next to nothing to do: the executor moves the sockets of async and blocking handlers itself,
+//! between their steps, and nothing is handed from thread to thread.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use crate::engine::outside::real_time;
+use crate::engine::panics;
+use crate::engine::state::lock;
+
+/// How often the thread looks at all there is, whatever it was told of: for time limits, and for callers that block
+/// where it could not be known.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the thread serves: the sockets of one run.
+pub(super) trait Attended: Send + Sync {
+    /// Serves the callers that nobody else can. `is_tick`: some time has passed since.
+    fn attend(&self, is_tick: bool);
+}
+
+/// See the module.
+pub(super) struct Thread {
+    registry: Registry,
+    attended: Mutex<Attendance>,
+}
+
+#[derive(Default)]
+struct Attendance {
+    runs: BTreeMap<usize, Weak<dyn Attended>>,
+    next: usize,
+}
+
+/// The sockets of one run, as long as they are attended.
+pub(super) struct Attending {
+    thread: &'static Thread,
+    number: usize,
+}
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        lock(&self.thread.attended).runs.remove(&self.number);
+    }
+}
+
+impl Attending {
+    /// From here on the thread hears of what comes to a socket.
+    pub(super) fn listen(&self, socket: &mut impl Source) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.thread.registry.register(socket, Token(self.number), interest)
+    }
+}
+
+/// Has the thread attend a run.
+///
+/// # Errors
+/// When the machine has no thread or no file left.
+pub(super) fn attend(run: Weak<dyn Attended>) -> io::Result<Attending> {
+    static THREAD: Mutex<Option<&'static Thread>> = Mutex::new(None);
+    let mut known = lock(&THREAD);
+    let thread = match *known {
+        Some(thread) => thread,
+        None => {
+            let poll = Poll::new()?;
+            let registry = poll.registry().try_clone()?;
+            let thread: &'static Thread =
+                Box::leak(Box::new(Thread { registry, attended: Mutex::default() }));
+            std::thread::Builder::new()
+                .name("retryproof-wire".to_owned())
+                .spawn(move || serve(thread, poll))?;
+            *known = Some(thread);
+            thread
+        }
+    };
+    drop(known);
+    let mut attended = lock(&thread.attended);
+    let number = attended.next;
+    attended.next += 1;
+    attended.runs.insert(number, run);
+    Ok(Attending { thread, number })
+}
+
+fn serve(thread: &'static Thread, mut poll: Poll) {
+    panics::keep_quiet();
+    let mut ticked = real_time();
+    let mut events = Events::with_capacity(256);
+    loop {
+        let is_idle = lock(&thread.attended).runs.is_empty();
+        // An interrupted wait is as good as one that has ended.
+        let _ = poll.poll(&mut events, Some(if is_idle { 10 * TICK } else { TICK }));
+        let is_tick = ticked.elapsed() >= TICK;
+        if is_tick {
+            ticked = real_time();
+        }
+        let mut due: Vec<_> = events.iter().map(|event| event.token().0).collect();
+        due.sort_unstable();
+        due.dedup();
+        let attended = lock(&thread.attended);
+        let runs: Vec<Arc<dyn Attended>> = match is_tick {
+            true => attended.runs.values().filter_map(Weak::upgrade).collect(),
+            false => due.iter().filter_map(|number| attended.runs.get(number)?.upgrade()).collect(),
+        };
+        drop(attended);
+        for run in &runs {
+            // The other runs of the program need this thread, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| run.attend(is_tick)));
+        }
+    }
+}

@@ -1,0 +1,581 @@
+//! What a test accepts. Each term: a bad job that is caught with it, and a good job that is red without it and green with
+//! it.
+
+use super::{S, assert_first, body_panic};
+use crate::support::{assert_green, assert_violated, one_deviation};
+use retryproof::service::email::Email;
+use retryproof::service::fulfillment::Shipment;
+use retryproof::service::payments::Charge;
+use retryproof::service::{Cx, Function, function};
+use retryproof::{
+    Code, Delivery, Explore, Guarantee, JobState, Process, Report, ServiceError, Verdict, World,
+};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// A world with one job, on terms.
+fn on(
+    explore: &Explore,
+    terms: impl Fn(&World) + Sync,
+    boot: impl Fn(&Process) + Clone + Sync + 'static,
+) -> Report {
+    explore.run(async |world: &World| {
+        world.store();
+        terms(world);
+        world.process("worker", boot.clone());
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+fn hook() -> Email {
+    Email::new("ada@example.com", "hook")
+}
+
+/// Posts up to so many times until it answers.
+fn posts(most: u32) -> impl Fn(&Process) + Clone + Sync + 'static {
+    move |p: &Process| {
+        let email = p.email();
+        p.handle(async move |_: u32| {
+            for _ in 0..most {
+                if email.send(hook()).await.is_ok() {
+                    return Ok(());
+                }
+            }
+            Err("no answer")
+        });
+    }
+}
+
+fn faults_only() -> Explore {
+    one_deviation().crashes(0).deliveries(0)
+}
+
+#[test]
+fn input_25_a_hook_that_is_posted_until_it_answers() {
+    let between = |world: &World| drop(world.allow("email.send", Guarantee::between(1, 5)));
+    assert_green(&on(&one_deviation(), between, posts(5)));
+    let report = on(&faults_only(), |_| (), posts(5));
+    assert_violated(
+        &report,
+        "email.send happened twice, expected once",
+        "test job#1.1/email.send:call=reply-lost",
+    );
+    let twice = |world: &World| drop(world.allow("email.send", Guarantee::between(1, 2)));
+    assert_green(&on(&faults_only(), twice, posts(5)));
+    // Three times is more than twice.
+    let report = on(&faults_only().deviations(2), twice, posts(5));
+    assert_first(
+        &report,
+        "email.send happened 3 times, expected once",
+        "test job#1.1/email.send:call=reply-lost job#1.1/email.send:call~2=reply-lost",
+    );
+}
+
+#[test]
+fn between_wants_it_at_least_so_often() {
+    let swallows = |p: &Process| {
+        let (email, store) = (p.email(), p.store());
+        p.handle(async move |_: u32| {
+            let _ = email.send(hook()).await;
+            store.put("done", &true).await
+        });
+    };
+    let between = |least| move |world: &World| drop(world.allow("email.send", Guarantee::between(least, 5)));
+    let report = on(&faults_only(), between(1), swallows);
+    assert_violated(
+        &report,
+        "email.send never happened, expected once",
+        "test job#1.1/email.send:call=unavailable",
+    );
+    assert_green(&on(&faults_only(), between(0), swallows));
+    // A second job that sends the same is none of those for whom it is stated.
+    let report = faults_only().run(async |world: &World| {
+        world.allow("email.send", Guarantee::between(1, 5));
+        let first = world.durable("first", false);
+        world.process("worker", move |p| {
+            let (email, first) = (p.email(), first.clone());
+            p.handle(async move |job: u32| {
+                // Whoever fails leaves it to the other one as well.
+                if job == 1 || first.get() {
+                    first.set(true);
+                    email.send(hook()).await?;
+                    first.set(false);
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(1_u32);
+        world.enqueue_in(S, 2_u32);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+}
+
+#[test]
+#[should_panic(expected = "the first number is the smaller one")]
+fn between_the_wrong_way_round() {
+    let _ = Guarantee::between(5, 1);
+}
+
+/// Marks a path as dirty, then invalidates all that is dirty.
+fn invalidates(p: &Process) {
+    let (cdn, store) = (p.service::<Function<Vec<String>, String>>("cdn"), p.store());
+    p.handle(async move |job: u32| {
+        store.put(format!("dirty:{job}"), &true).await?;
+        let dirty: Vec<String> =
+            store.scan::<bool>("dirty:").await?.into_iter().map(|(key, _)| key).collect();
+        cdn.call(dirty.clone()).await?;
+        for key in dirty {
+            store.delete(key).await?;
+        }
+        Ok::<(), Failure>(())
+    });
+}
+
+fn invalidating(items: bool, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    one_deviation().deliveries(0).switches(0).run(async |world: &World| {
+        world.service(
+            "cdn",
+            function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| {
+                cx.effect("invalidate", None, &paths, "in_")
+            }),
+        );
+        let allowed = world.allow("cdn.invalidate", Guarantee::AtLeastOnce);
+        if items {
+            allowed.as_items("$");
+        }
+        world.process("worker", boot.clone());
+        world.enqueue(1_u32);
+        world.enqueue_in(S, 2_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn input_24_a_batch_stands_for_its_items() {
+    assert_green(&invalidating(true, invalidates));
+    let report = invalidating(false, invalidates);
+    assert_eq!(report.code(), Some(Code::AnotherContent), "{report}");
+    // One that forgets the second path is caught all the same.
+    let forgets = |p: &Process| {
+        let cdn = p.service::<Function<Vec<String>, String>>("cdn");
+        p.handle(async move |job: u32| {
+            let _ = cdn.call(vec![format!("dirty:{job}")]).await;
+        });
+    };
+    let report = invalidating(true, forgets);
+    assert_violated(
+        &report,
+        "cdn.invalidate never happened, expected once",
+        "test job#1.1/cdn.invalidate:call=unavailable",
+    );
+}
+
+/// Telemetry that may be lost, and an order that may not be half done.
+#[test]
+fn input_23_a_job_that_may_be_lost() {
+    let counts = |p: &Process| {
+        let payments = p.payments();
+        p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 1)).await)
+            .delivery(Delivery::AtMostOnce);
+    };
+    let crashes = one_deviation().faults(0);
+    let lost = |world: &World| drop(world.jobs::<u32>().may_be_lost());
+    assert_green(&on(&crashes, lost, counts));
+    assert_eq!(on(&crashes, |_| (), counts).code(), Some(Code::Lost));
+    let two_halves = |p: &Process| {
+        let (payments, parcels) = (p.payments(), p.fulfillment());
+        p.handle(async move |order: u32| {
+            payments.charge(Charge::of_order(order, 1)).await?;
+            parcels.request(Shipment::of_order(order, "pr_1", 1).address("1 Main St")).await
+        })
+        .delivery(Delivery::AtMostOnce);
+    };
+    let report = on(&crashes, lost, two_halves);
+    assert_eq!(report.code(), Some(Code::GaveUpHalfWay), "{report}");
+    let half = |world: &World| drop(world.jobs::<u32>().may_be_lost().may_stop_half_way());
+    assert_green(&on(&crashes, half, two_halves));
+}
+
+/// A duplicate that a lock of the code's own drops.
+#[test]
+fn a_job_that_may_be_skipped() {
+    let locks = |p: &Process| {
+        let (payments, store) = (p.payments(), p.store());
+        p.handle(async move |order: u32| {
+            // Whoever comes while the lock is held, its own next attempt too, takes the job for a duplicate.
+            if store.set_if_absent("lock", &order, std::time::Duration::from_secs(600)).await? {
+                payments.charge(Charge::of_order(order, 500).key("k")).await?;
+                store.delete("lock").await?;
+            }
+            Ok::<(), Failure>(())
+        });
+    };
+    let crashes = one_deviation().faults(0).deliveries(0);
+    let skipped = |world: &World| drop(world.jobs::<u32>().may_be_skipped());
+    assert_green(&on(&crashes, skipped, locks));
+    assert_violated(
+        &on(&crashes, |_| (), locks),
+        "payments.charge never happened, expected once",
+        "test job#1.1/store.set_if_absent:happened=crash",
+    );
+    // It may do nothing, but not a half of it.
+    let half = |p: &Process| {
+        let (payments, store) = (p.payments(), p.store());
+        p.handle(async move |order: u32| {
+            if store.set_if_absent("lock", &order, std::time::Duration::from_secs(600)).await? {
+                payments.charge(Charge::of_order(order, 500).key("k")).await?;
+                store.put("paid", &true).await?;
+            }
+            Ok::<(), Failure>(())
+        });
+    };
+    let report = on(&crashes, skipped, half);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+}
+
+/// A job that dies of what it has left behind, and may.
+#[test]
+fn a_job_that_may_end_dead() {
+    let inserts = |p: &Process| {
+        let store = p.store();
+        p.handle(async move |order: u32| store.insert(format!("row:{order}"), &true).await).max_retries(3);
+    };
+    let crashes = one_deviation().faults(0).deliveries(0);
+    let dead = |world: &World| drop(world.jobs::<u32>().may_end(JobState::Dead));
+    assert_green(&on(&crashes, dead, inserts));
+    assert_eq!(on(&crashes, |_| (), inserts).code(), Some(Code::DiedByItself));
+    let half = |p: &Process| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |order: u32| {
+            store.insert(format!("row:{order}"), &true).await?;
+            payments.charge(Charge::of_order(order, 500).key("k")).await?;
+            Ok::<(), Failure>(())
+        })
+        .max_retries(3);
+    };
+    assert_eq!(on(&crashes, dead, half).code(), Some(Code::GaveUpHalfWay));
+}
+
+#[test]
+fn a_state_in_which_no_job_gives_up() {
+    let report = one_deviation().run(async |world: &World| {
+        world.jobs::<u32>().may_end(JobState::Ready);
+    });
+    assert!(body_panic(&report).contains("`may_end(Ready)`: a job gives up as `JobState::Dead`"), "{report}");
+}
+
+/// A process of the test's own, and one of the code under test with the same bug.
+#[test]
+fn scaffolding_is_left_alone() {
+    let explore = |cron: bool, worker: bool| {
+        one_deviation().run(async move |world: &World| {
+            let boot = |p: &Process| {
+                let email = p.email();
+                p.handle(async move |_: u32| email.send(hook()).await.map(drop));
+            };
+            let hosted = world.process("worker", boot);
+            if worker {
+                hosted.reliable();
+            }
+            let hosted = world.process("cron", |p| {
+                let queue = p.queue();
+                p.spawn("tick", async move { queue.enqueue(6_u32).await.map(drop) });
+            });
+            if cron {
+                hosted.reliable();
+            }
+            // Until nothing is left to do.
+            world.settle_until(|_| false).await;
+        })
+    };
+    assert_green(&explore(true, true));
+    let report = explore(true, false);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let of_worker = |v: &retryproof::Violation| v.scenario.to_string().contains("job#1.");
+    assert!(report.violations().iter().all(of_worker), "{report}");
+    assert_eq!(explore(false, true).verdict(), Verdict::Violated);
+}
+
+/// It takes part in schedules: what races with it is found.
+#[test]
+fn a_reliable_process_races_with_others() {
+    let report = one_deviation().run(async |world: &World| {
+        for name in ["one", "two"] {
+            world
+                .process(name, |p| {
+                    let store = p.store();
+                    p.slots(1).handle(async move |_: u32| {
+                        let count = store.get::<u32>("count").await?.map_or(0, |row| row.value);
+                        store.put("count", &(count + 1)).await
+                    });
+                })
+                .reliable();
+        }
+        world.enqueue_bulk([1_u32, 2]);
+        world.settle().await;
+    });
+    assert_eq!(report.code(), Some(Code::StateWhenJobsCross), "{report}");
+}
+
+#[test]
+fn an_invariant_is_named_and_sees_the_world() {
+    let explore = |most: usize| {
+        one_deviation().deviations(0).run(async move |world: &World| {
+            world.invariant("few mails", move |world| {
+                assert!(world.effects().of("email.send").count() <= most, "more than {most}");
+            });
+            world.process("worker", |p| {
+                let email = p.email();
+                p.handle(async move |_: u32| {
+                    email.send(hook()).await?;
+                    email.send(hook()).await.map(drop)
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(2));
+    let report = explore(1);
+    assert_eq!(report.code(), Some(Code::Panicked));
+    let summary = &report.violations()[0].summary;
+    assert!(
+        summary.starts_with("the invariant `few mails` does not hold at tests/it/judge/terms.rs:"),
+        "{summary}"
+    );
+    assert!(summary.ends_with(": more than 1"), "{summary}");
+    let twice = one_deviation().run(async |world: &World| {
+        world.invariant("few", |_| ());
+        world.invariant("few", |_| ());
+    });
+    assert!(body_panic(&twice).contains("the invariant `few` was stated twice"), "{twice}");
+}
+
+#[test]
+fn effects_in_order() {
+    let explore = |charges_first: bool| {
+        let boot = move |p: &Process| {
+            let (payments, parcels) = (p.payments(), p.fulfillment());
+            p.handle(async move |order: u32| {
+                let charge = Charge::of_order(order, 500).key("k");
+                let parcel = Shipment::of_order(order, "pr_1", 1).address("1 Main St").key("k");
+                if charges_first {
+                    payments.charge(charge.clone()).await?;
+                }
+                parcels.request(parcel).await?;
+                payments.charge(charge).await.map(drop)
+            });
+        };
+        on(&one_deviation(), |world| world.effects_in_order(["payments.charge", "fulfillment.request"]), boot)
+    };
+    assert_green(&explore(true));
+    let report = explore(false);
+    assert_first(&report, "fulfillment.request happened before payments.charge", "test");
+    assert_eq!(report.code(), Some(Code::OutOfOrder));
+    let short = one_deviation().run(async |world: &World| world.effects_in_order(["payments.charge"]));
+    assert!(body_panic(&short).contains("needs at least two operations"), "{short}");
+}
+
+/// A stable key, and a body that is another one in each attempt.
+#[test]
+fn input_19_a_volatile_field_of_a_body() {
+    let seals = |p: &Process| {
+        let (payments, clock) = (p.payments(), p.clock());
+        p.handle(async move |order: u32| {
+            let sealed = format!("sealed-{}", clock.now().as_secs());
+            payments.charge(Charge::of_order(order, 500).customer(sealed).key("k")).await.map(drop)
+        });
+    };
+    let report = on(&one_deviation(), |_| (), seals);
+    assert!(report.violations().iter().any(|v| v.code == Code::KeyReused), "{report}");
+    let ignored = |world: &World| world.ignore_effect("payments.charge", "$.customer_id");
+    assert_green(&on(&one_deviation(), ignored, seals));
+    // Another field that changes is another content.
+    let doubles = |p: &Process| {
+        let (payments, clock) = (p.payments(), p.clock());
+        p.handle(async move |order: u32| {
+            let amount = if clock.now().is_zero() { 500 } else { 1_000 };
+            payments.charge(Charge::of_order(order, amount).key("k")).await.map(drop)
+        });
+    };
+    let report = on(&one_deviation(), ignored, doubles);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+}
+
+#[test]
+fn a_volatile_field_of_a_payload() {
+    let parent = |ignore: bool, skips: bool| {
+        one_deviation().deliveries(0).run(async move |world: &World| {
+            if ignore {
+                world.jobs::<(String, u64)>().ignore("$[1]");
+            }
+            world.process("worker", move |p| {
+                let (queue, clock, payments) = (p.queue(), p.clock(), p.payments());
+                p.handle(async move |order: u32| {
+                    let asked_at = clock.now().as_secs();
+                    if skips && asked_at > 0 {
+                        return Ok(());
+                    }
+                    queue.enqueue((order.to_string(), asked_at)).await.map(drop)
+                });
+                p.handle(async move |(order, _): (String, u64)| {
+                    payments.charge(Charge::of_order(order, 500).key("k")).await.map(drop)
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&parent(true, false));
+    assert_eq!(parent(false, false).code(), Some(Code::NeverEnqueued));
+    assert_eq!(parent(true, true).verdict(), Verdict::Violated);
+}
+
+#[test]
+fn rows_by_the_beginning_of_their_keys() {
+    let notes = |p: &Process| {
+        let (store, clock) = (p.store(), p.clock());
+        p.handle(async move |order: u32| {
+            store.put(format!("tx:{}", clock.now().as_secs()), &order).await?;
+            store.put("paid", &true).await
+        });
+    };
+    let report = on(&one_deviation().deliveries(0), |_| (), notes);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert_green(&on(&one_deviation().deliveries(0), |world| world.ignore("store", "$.tx:*"), notes));
+}
+
+#[test]
+fn a_term_that_is_about_nothing_is_told() {
+    let charges = |p: &Process| {
+        let (payments, store) = (p.payments(), p.store());
+        p.handle(async move |order: u32| {
+            payments.charge(Charge::of_order(order, 500).key("k")).await?;
+            store.put("paid", &true).await?;
+            Ok::<(), Failure>(())
+        });
+    };
+    let told = |term: fn(&World), why: &str| {
+        let report = on(&one_deviation(), term, charges);
+        assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+        assert_eq!(report.reason(), Some(why));
+    };
+    told(
+        |world| world.ignore("sotre", "$.paid"),
+        "`ignore(\"sotre\", …)` names no durable or observed state; there are the states `store`",
+    );
+    told(
+        |world| world.ignore_effect("payment.charge", "$.customer_id"),
+        "`ignore_effect: payment.charge` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+    );
+    told(
+        |world| drop(world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$")),
+        "`as_items: cdn.invalidate` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+    );
+    told(
+        |world| world.effects_in_order(["payments.charge", "email.send"]),
+        "`effects_in_order: email.send` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+    );
+    told(
+        |world| drop(world.jobs::<String>().may_be_lost()),
+        "a term for jobs of the kind `String` is about no job that comes when nothing goes wrong; there are jobs of the kinds `u32`",
+    );
+    let bad = one_deviation().run(async |world: &World| world.ignore_effect("email.send", "body"));
+    assert!(body_panic(&bad).contains("`body` is not a path: expected `$`"), "{bad}");
+}
+
+/// Row ids from a sequence: a lost reply leaves a gap.
+#[test]
+fn input_18_numbers_with_gaps() {
+    let numbers = |incr: bool| {
+        move |p: &Process| {
+            let store = p.store();
+            let ids = store.sequence("orders");
+            p.handle(async move |order: u32| {
+                let id = if incr { store.incr("ids", 1).await? } else { ids.next().await? };
+                store.set_if_absent(format!("order:{order}"), &id, None).await.map(drop)
+            });
+        }
+    };
+    assert_green(&on(&Explore::new(), |_| (), numbers(false)));
+    // A counter is a state like any other: a lost reply is an addition too many.
+    assert_eq!(on(&one_deviation(), |_| (), numbers(true)).code(), Some(Code::StateAfterError));
+}
+
+/// Two rows with one number are no renaming of two rows with two.
+#[test]
+fn numbers_of_a_sequence_keep_apart() {
+    let report = one_deviation().run(async |world: &World| {
+        world.process("worker", |p| {
+            let store = p.store();
+            let ids = store.sequence("orders");
+            p.handle(async move |order: u32| {
+                // A failed draw takes the number that the other order has.
+                let known = store.get::<i64>("last").await?.map_or(0, |row| row.value);
+                let id = ids.next().await.unwrap_or(known);
+                store.put("last", &id).await?;
+                store.put(format!("order:{order}"), &id).await
+            });
+        });
+        world.enqueue(1_u32);
+        world.enqueue_in(S, 2_u32);
+        world.settle().await;
+    });
+    assert!(
+        report.violations().iter().any(|v| v.scenario.to_string().contains("store.next:call")),
+        "{report}"
+    );
+}
+
+/// Blocking and async draws, of sequences of their own.
+#[test]
+fn a_sequence_is_drawn_by_code_that_blocks_too() {
+    let world = World::fake();
+    let store = world.store();
+    let first = store.sequence("a").next_blocking().unwrap();
+    assert_eq!(store.sequence("a").next_blocking().unwrap(), first + 1);
+    assert_ne!(store.sequence("b").next_blocking().unwrap(), first + 2);
+}
+
+/// A scan moves a cursor past the number of a slower writer, whose row is then never seen.
+#[test]
+fn input_3_a_cursor_that_moves_past_a_slower_writer() {
+    let explore = |by_number: bool| {
+        one_deviation().crashes(0).faults(0).run(async move |world: &World| {
+            world.process("worker", move |p| {
+                let (store, email) = (p.store(), p.email());
+                let ids = store.sequence("events");
+                p.handle(async move |event: u32| {
+                    let id = ids.next().await?;
+                    store.put(format!("event:{id}"), &event).await
+                });
+                let store = p.store();
+                p.handle(async move |_: String| {
+                    let cursor =
+                        store.get::<String>("cursor").await?.map(|row| row.value).unwrap_or_default();
+                    for (key, row) in store.scan::<u32>("event:").await? {
+                        let seen = store.get::<bool>(format!("seen:{}", row.value)).await?.is_some();
+                        if if by_number { key > cursor } else { !seen } {
+                            email
+                                .send(Email::new("ada@example.com", "event").data("event", row.value))
+                                .await?;
+                            store.put(format!("seen:{}", row.value), &true).await?;
+                            store.put("cursor", &key).await?;
+                        }
+                    }
+                    Ok::<(), Failure>(())
+                });
+            });
+            // The cursor is how it goes about it; what counts are the mails.
+            world.ignore("store", "$.cursor");
+            world.enqueue_bulk([1_u32, 2]);
+            world.enqueue_in(S, "now".to_owned());
+            world.enqueue_in(super::HOUR, "later".to_owned());
+            world.settle().await;
+        })
+    };
+    let report = explore(true);
+    assert!(report.violations().iter().any(|v| v.effect.as_deref() == Some("email.send")), "{report}");
+}
