@@ -220,27 +220,28 @@ fn a_lost_update_is_that_of_no_order() {
     assert_green(&adding(true));
 }
 
-/// A worker that stands still past its lease writes when its job is over and another one has come after it.
+/// A worker that stands still past its lease writes when its job is over and the one that this has enqueued, too.
 fn zombie(guarded: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(2).crashes(0).faults(0),
         move |p| {
-            let (store, clock) = (p.store(), p.clock());
+            let (store, queue) = (p.store(), p.queue());
             p.handle(async move |number: u32| {
                 store.get::<u32>("row").await?;
                 match (guarded, number) {
                     (true, 1) => store.set_if_absent("row", &number, None).await.map(drop)?,
                     _ => store.put("row", &number).await?,
                 }
-                clock.yield_now().await;
-                Ok::<_, StoreError>(())
+                if number == 1 {
+                    let next = retryproof::Enqueue::encoded::<u32>("2".to_owned());
+                    queue.put(next.once("next", retryproof::Conflict::Drop)).await?;
+                }
+                Ok::<_, Box<dyn std::error::Error>>(())
             });
             p.slots(2);
         },
         |world| {
             world.enqueue(1_u32);
-            // Due when the lease is over: the zombie is the last one to go on then.
-            world.enqueue_in(60 * S, 2_u32);
         },
     )
 }
