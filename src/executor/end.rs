@@ -48,6 +48,9 @@ impl Executor {
                 Some(refusal) => self.kept_out(job, life.index, refusal),
                 None => self.failed(job, life.index, failure),
             }
+        } else if let Some(gives_up) = state.script.as_mut().and_then(|script| script.ends(job)) {
+            drop(state);
+            self.gives_up(job, life.index, gives_up);
         } else {
             state.note(|| What::Succeeded);
             let again = delivery == Delivery::AtLeastOnce
@@ -192,13 +195,21 @@ impl Executor {
 
     /// The job gives up without having run: what an execution without it is like. Whoever hears of its end hears of it.
     pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
-        let GivesUp { state: end, error, failures } = gives_up;
         let attempt = self.shared.state().queue.job(job).attempts;
         let _acting = self.shared.acting(Actor::Attempt { job, attempt });
-        let (policy, is_over) = {
+        {
             let mut state = self.shared.state();
             let now = state.clock.now();
             state.queue.begins(job, now);
+        }
+        self.gives_up(job, host, gives_up);
+    }
+
+    fn gives_up(&mut self, job: u32, host: usize, gives_up: GivesUp) {
+        let GivesUp { state: end, error, failures, .. } = gives_up;
+        let (policy, is_over) = {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
             (0..failures).for_each(|_| state.queue.note_failure(job, now, error.to_string()));
             let policy = state.retry_policy(job);
             let is_over = policy.is_exhausted(failures.saturating_sub(1), Duration::ZERO);

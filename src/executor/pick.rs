@@ -101,7 +101,7 @@ impl Executor {
                 None => (state.pick(waiting.len()), None),
                 Some(mut script) => {
                     let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
-                    let picked = script.pick(state.queue.jobs(), &state.handed_out(), &candidates);
+                    let picked = script.pick(state.queue.jobs(), || state.handed_out(), &candidates);
                     state.script = Some(script);
                     picked
                 }

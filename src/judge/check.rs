@@ -381,7 +381,9 @@ impl<'b> Exploration<'b> {
         if let Some(reason) = nothing_tested(outcome).filter(|_| self.cases.iter().all(tests_nothing)) {
             return Some(self.finish(Verdict::NothingTested, Some(reason), false, 1));
         }
+        self.is_judging = true;
         self.look_at_overlap();
+        self.is_judging = false;
         if let Some(findings) = self.torn() {
             return Some(self.reference_violates(findings.to_vec(), words::REFERENCE_TORN));
         }

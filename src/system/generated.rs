@@ -79,6 +79,16 @@ pub(crate) enum Shape {
     High,
     LowHex,
     HighHex,
+    /// As the first or the last 64 bits of a random UUID, and the same without hyphens.
+    UuidFirst,
+    UuidLast,
+    UuidFirstPlain,
+    UuidLastPlain,
+    /// The same of its bytes from the lowest on.
+    BytesFirst,
+    BytesLast,
+    BytesFirstPlain,
+    BytesLastPlain,
 }
 
 /// A value as it is written somewhere.
@@ -126,6 +136,17 @@ impl Forms {
             if high != 0 {
                 add((number >> 1).to_string(), value, Shape::Halved);
                 add((number >> 11).to_string(), value, Shape::Float);
+                let (uuid, bytes) = (uuid_halves(number), uuid_halves(number.swap_bytes()));
+                let [first, last, first_plain, last_plain] = uuid;
+                add(first, value, Shape::UuidFirst);
+                add(last, value, Shape::UuidLast);
+                add(first_plain, value, Shape::UuidFirstPlain);
+                add(last_plain, value, Shape::UuidLastPlain);
+                let [first, last, first_plain, last_plain] = bytes;
+                add(first, value, Shape::BytesFirst);
+                add(last, value, Shape::BytesLast);
+                add(first_plain, value, Shape::BytesFirstPlain);
+                add(last_plain, value, Shape::BytesLastPlain);
                 for (half, decimal, hex) in
                     [(low, Shape::Low, Shape::LowHex), (high, Shape::High, Shape::HighHex)]
                 {
@@ -194,6 +215,19 @@ impl Forms {
     }
 }
 
+/// 64 random bits as the first and as the last half of a UUID of version 4, with hyphens and without. Some bits are not
+/// random there: they tell the version and the variant.
+fn uuid_halves(bits: u64) -> [String; 4] {
+    let first = bits & !0xf000 | 0x4000;
+    let last = bits & (u64::MAX >> 2) | 1 << 63;
+    [
+        format!("{:08x}-{:04x}-{:04x}-", first >> 32, first >> 16 & 0xffff, first & 0xffff),
+        format!("{:04x}-{:012x}", last >> 48, last & (u64::MAX >> 16)),
+        format!("{first:016x}"),
+        format!("{last:016x}"),
+    ]
+}
+
 /// Whether no letter or digit stands beside it.
 fn is_word(text: &str, from: usize, to: usize) -> bool {
     let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -251,6 +285,20 @@ mod tests {
         assert_eq!(Forms::of(&generated).values(), 0);
         generated.draw(483_920, 1_000_000);
         assert_eq!(Forms::of(&generated).values(), 1);
+    }
+
+    #[test]
+    fn a_uuid_is_two_numbers_and_some_fixed_bits() {
+        let (first, last) = (0xfedc_ba98_7654_3210, 0x0123_4567_89ab_cdef);
+        let generated = generated(&[first, last], &[]);
+        for uuid in [
+            "fedcba98-7654-4210-8123-456789abcdef",
+            "fedcba98765442108123456789abcdef",
+            "10325476-98ba-4cfe-afcd-ab8967452301",
+        ] {
+            let blank = generated.blank(uuid).into_owned();
+            assert!(blank.len() == 4 && blank.matches('\u{1}').count() == 2, "{blank:?}");
+        }
     }
 
     #[test]

@@ -12,3 +12,4 @@ pub mod service;
 pub(crate) mod hygiene;
 pub(crate) mod connections;
 pub(crate) mod json_path;
+pub(crate) mod exact_json;

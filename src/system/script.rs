@@ -51,9 +51,11 @@ impl Casting {
     }
 }
 
-/// How a job gives up without having run.
+/// How a job gives up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GivesUp {
+    /// Whether it does all that it does before, or nothing.
+    pub(crate) has_run: bool,
     pub(crate) state: JobState,
     pub(crate) error: Box<str>,
     pub(crate) failures: u32,
@@ -76,6 +78,8 @@ pub(crate) struct Script {
     casting: Casting,
     /// Of each job that has come so far: the number of its role, and its place.
     cast: Vec<Option<(u32, usize)>>,
+    /// The job that runs now, if it gives up when it has run.
+    running: Option<(u32, GivesUp)>,
 }
 
 impl Script {
@@ -85,16 +89,33 @@ impl Script {
             places.insert(part.role, (part.number, place));
             gives_up.push(part.gives_up);
         }
-        Self { places, gives_up, casting: Casting::default(), cast: Vec::new() }
+        Self { places, gives_up, casting: Casting::default(), cast: Vec::new(), running: None }
     }
 
-    /// Which of the waiting jobs runs next, by its place among them; and how, if it gives up instead.
+    /// Which of the waiting jobs runs next, by its place among them; and how, if it gives up instead. `generated`: what
+    /// the run has handed out so far.
     pub(crate) fn pick(
         &mut self,
         jobs: &[Job],
-        generated: &Generated,
+        generated: impl FnOnce() -> Generated,
         waiting: &[u32],
     ) -> (usize, Option<GivesUp>) {
+        if self.cast.len() < jobs.len() {
+            self.cast_new(jobs, &generated());
+        }
+        let place = |job: u32| self.cast[job as usize - 1].map_or(usize::MAX, |(_, place)| place);
+        let next = (0..waiting.len()).min_by_key(|&at| place(waiting[at])).unwrap_or_default();
+        let gives_up = self.gives_up.get(place(waiting[next])).cloned().flatten();
+        self.running = gives_up.clone().filter(|gives_up| gives_up.has_run).map(|how| (waiting[next], how));
+        (next, gives_up.filter(|gives_up| !gives_up.has_run))
+    }
+
+    /// How a job that has ended well gives up, if it is to do that when it has run.
+    pub(crate) fn ends(&mut self, job: u32) -> Option<GivesUp> {
+        self.running.take_if(|(running, _)| *running == job).map(|(_, how)| how)
+    }
+
+    fn cast_new(&mut self, jobs: &[Job], generated: &Generated) {
         let forms = Forms::of(generated);
         for job in &jobs[self.cast.len()..] {
             let parent = match job.parent.checked_sub(1) {
@@ -107,9 +128,5 @@ impl Script {
             });
             self.cast.push(place);
         }
-        let place = |job: u32| self.cast[job as usize - 1].map_or(usize::MAX, |(_, place)| place);
-        let next = (0..waiting.len()).min_by_key(|&at| place(waiting[at])).unwrap_or_default();
-        let gives_up = self.gives_up.get(place(waiting[next])).cloned().flatten();
-        (next, gives_up)
     }
 }

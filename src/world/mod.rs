@@ -36,6 +36,7 @@ use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rn
 use crate::search::choice::Name;
 use crate::system::clock::Moment;
 use crate::system::effect::Effects;
+use crate::system::exact_json;
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
 use crate::system::service::error_catcher::ErrorCatcher;
@@ -271,7 +272,7 @@ impl World {
     /// When the name is taken.
     #[track_caller]
     pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
-        let look = Box::new(move || serde_json::to_string(&look()));
+        let look = Box::new(move || exact_json::text(&look()));
         self.add_observed(Observed { name: name.into(), look });
     }
 

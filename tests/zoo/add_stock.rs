@@ -15,7 +15,7 @@ pub(crate) fn family() -> Family {
     ];
     let lost = [
         because(Oracle::Serial, wrong, "job#1.1/store.get:next=other", "store.get"),
-        because(Oracle::Reference, wrong, "job#1.1/store.put:happened=crash", "store.put("),
+        because(Oracle::Serial, wrong, "job#1.1/store.put:happened=crash", "store.put("),
     ];
     Family::new(
         "add stock",

@@ -11,6 +11,13 @@ pub(crate) fn family() -> Family {
     let between = [
         because(Oracle::Guarantee, never, "job#1.1/store.commit:replied=crash", "tx.commit("),
         because(Oracle::Guarantee, never, "job#1.1/queue.enqueue:call=refused", "queue.enqueue("),
+        // Two attempts at once find no order, and two jobs mail.
+        because(
+            Oracle::Guarantee,
+            "email.send happened twice, expected once",
+            "job#1.1/store.get:pause=past-lease",
+            "tx.get::<u32>",
+        ),
     ];
     Family::new(
         "enqueue after the commit",

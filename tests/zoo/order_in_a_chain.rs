@@ -3,7 +3,7 @@
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Guarantee, Oracle, Report, World};
+use retryproof::{Conflict, Enqueue, Explore, Guarantee, Oracle, Report, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, bad, because, good};
@@ -67,7 +67,13 @@ fn completing(explore: &Explore, repeatable: bool) -> Report {
                 let charge = if repeatable { charge.key(format!("order-{order}")) } else { charge };
                 payments.charge(charge).await?;
                 store.put(format!("order:{order}"), "paid").await?;
-                queue.enqueue(Confirm(order)).await?;
+                if repeatable {
+                    // Two jobs would send two mails. Of parcels there is one for a key, whoever asks for it.
+                    let confirm = Enqueue::encoded::<Confirm>(order.to_string());
+                    queue.put(confirm.once(format!("order-{order}"), Conflict::Drop)).await?;
+                } else {
+                    queue.enqueue(Confirm(order)).await?;
+                }
                 Ok(())
             });
             let (email, store, queue) = (p.email(), p.store(), p.queue());

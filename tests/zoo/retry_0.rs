@@ -24,6 +24,10 @@ pub(crate) fn family() -> Family {
 
 fn sending(explore: &Explore, marked: bool) -> Report {
     explore.run(async move |world: &World| {
+        if marked {
+            // It may have begun and sent nothing: whoever is told looks after it.
+            world.jobs::<u32>().may_stop_half_way();
+        }
         let told = world.durable("told", Vec::new());
         world.process("worker", move |p| {
             let (store, email) = (p.store(), p.email());

@@ -10,13 +10,15 @@ use crate::engine::state::{Mode, lock};
 use crate::judge::oracle::{self, Excuses, Finding, Orders};
 use crate::judge::report::words;
 use crate::judge::run::{Course, End, Outcome, run};
-use crate::search::choice::Plan;
+use crate::search::choice::{Actor, Plan};
 use crate::system::job::{Job, JobState};
 use crate::system::script::{GivesUp, Part, Role, Roles, Script};
 
 /// Orders of its jobs that are tried for one run: all of seven jobs, and some of more.
 const MOST_ORDERS: u64 = 6_000;
-/// Jobs of a run that gave up of which each may have run or not. If more did, all of them or none have.
+/// Orders that are tried if none comes to its end, since the body asserts what is only so when jobs run at once.
+const MOST_UNFINISHED: u64 = 120;
+/// Jobs of a run that gave up of which each may have run or not. If more did, some have in one way only.
 const MOST_GIVING_UP: usize = 4;
 /// Outcomes of different orders among which equal ones are looked for.
 const MOST_DISTINCT: usize = 64;
@@ -53,8 +55,9 @@ struct Kept {
 struct Candidate<'o> {
     outcome: &'o Outcome,
     cast: Vec<(Role, u32)>,
-    /// Places of jobs that gave up for what went wrong in them.
+    /// Places of jobs that gave up for what went wrong in them, and of those of these that are dead or discarded.
     excused: Vec<usize>,
+    dead: Vec<usize>,
 }
 
 /// What a run was found to be.
@@ -65,8 +68,8 @@ pub(super) enum Fit {
     Order { order: Vec<usize>, expected: Arc<Outcome> },
     /// It ended as no order does.
     Nothing { nearest: Vec<Finding> },
-    /// No order came to its end.
-    Unknown,
+    /// No order that was tried came to its end: so many, if there are more.
+    Unknown { more_than: Option<u64> },
     /// So many orders were tried and none fits, but there are more.
     Undecided { tried: u64 },
 }
@@ -87,12 +90,34 @@ impl Nearest {
     }
 }
 
-impl Candidate<'_> {
-    /// What happens in an order of the jobs, by their places, if these of them give up instead of running.
-    fn parts(&self, order: &[usize], giving_up: &[usize]) -> Vec<Part> {
+impl<'o> Candidate<'o> {
+    fn new(outcome: &'o Outcome, cast: Vec<(Role, u32)>, excused: Vec<usize>) -> Self {
+        let is_dead = |at: &usize| matches!(outcome.jobs[*at].state, JobState::Dead | JobState::Discarded);
+        let dead = excused.iter().copied().filter(is_dead).collect();
+        Self { outcome, cast, excused, dead }
+    }
+
+    /// Which of the jobs that gave up have not run: all subsets of a few. Of many all, those that did nothing, and none.
+    fn unrun(&self, among: &[usize]) -> Vec<Vec<usize>> {
+        if among.len() <= MOST_GIVING_UP {
+            return subsets(among);
+        }
+        let did_nothing = |at: &usize| {
+            let number = self.outcome.jobs[*at].number;
+            let is_by = |by: Actor| matches!(by, Actor::Attempt { job, .. } if job == number);
+            !self.outcome.effects.iter().any(|effect| is_by(effect.by))
+        };
+        let idle = among.iter().copied().filter(did_nothing).collect();
+        vec![among.to_vec(), idle, Vec::new()]
+    }
+
+    /// What happens in an order of the jobs, by their places, if these of them give up.
+    fn parts(&self, order: &[usize], giving_up: &GivingUp<'_>) -> Vec<Part> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
-            let gives_up = giving_up.contains(&at).then(|| how_it_gave_up(&self.outcome.jobs[at]));
+            let has_run = giving_up.having_run.contains(&at);
+            let gives_up = (has_run || giving_up.unrun.contains(&at))
+                .then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
             Part { role, number, gives_up }
         };
         order.iter().map(part).collect()
@@ -111,9 +136,27 @@ impl Candidate<'_> {
     }
 }
 
-fn how_it_gave_up(job: &Job) -> GivesUp {
+/// Whether an outcome is none of those that were seen. It is from now on.
+fn is_new(seen: &mut Vec<Arc<Outcome>>, outcome: &Arc<Outcome>) -> bool {
+    let is_new = !seen.iter().any(|known| Arc::ptr_eq(known, outcome));
+    if is_new && seen.len() < MOST_DISTINCT {
+        seen.push(outcome.clone());
+    }
+    is_new
+}
+
+fn how_it_gave_up(job: &Job, has_run: bool) -> GivesUp {
     let error = job.error().unwrap_or_default().into();
-    GivesUp { state: job.state, error, failures: job.failures() }
+    GivesUp { has_run, state: job.state, error, failures: job.failures() }
+}
+
+/// Jobs that give up in a serial run, by their places.
+#[derive(Clone, Copy, Default)]
+struct GivingUp<'g> {
+    /// Instead of running.
+    unrun: &'g [usize],
+    /// When they have done all that they do. Whoever hears of deaths hears of these.
+    having_run: &'g [usize],
 }
 
 impl<'b> Exploration<'b> {
@@ -126,7 +169,7 @@ impl<'b> Exploration<'b> {
             return findings;
         }
         match self.fit(outcome) {
-            Fit::Reference | Fit::Unknown => {}
+            Fit::Reference | Fit::Unknown { .. } => {}
             Fit::Order { order, expected } if self.is_judging => self.note_order(outcome, &order, &expected),
             Fit::Order { .. } => {}
             Fit::Nothing { nearest } => findings.extend(nearest),
@@ -154,19 +197,21 @@ impl<'b> Exploration<'b> {
             return too_much;
         }
         let cast = lock(&self.basis.serial.kept).roles.of(&outcome.jobs, &oracle::generated(outcome));
-        let candidate = Candidate { outcome, cast, excused: Vec::new() };
+        let candidate = Candidate::new(outcome, cast, Vec::new());
         let (mut least, mut tried) = (too_much, 0);
+        let mut seen: Vec<Arc<Outcome>> = Vec::new();
         Orders::of(&outcome.jobs).visit(|order| {
             tried += 1;
-            let expected = self.in_order(&candidate, order, &[]);
-            if expected.end == End::Completed {
+            self.basis.progress.tell_orders(tried);
+            let expected = self.in_order(&candidate, order, GivingUp::default());
+            if expected.end == End::Completed && is_new(&mut seen, &expected) {
                 let findings = oracle::differences(outcome, &expected, true, &Excuses::default());
                 let findings: Vec<_> = findings.into_iter().filter(is_too_much).collect();
                 if findings.len() < least.len() {
                     least = findings;
                 }
             }
-            match least.is_empty() || tried == MOST_ORDERS {
+            match least.is_empty() || self.is_enough(tried) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -187,7 +232,7 @@ impl<'b> Exploration<'b> {
         }
         let cast = lock(&self.basis.serial.kept).roles.of(&outcome.jobs, &oracle::generated(outcome));
         let excused = oracle::excused(outcome);
-        let candidate = Candidate { outcome, cast, excused };
+        let candidate = Candidate::new(outcome, cast, excused);
         let mut nearest = Nearest::default();
         if let (Standing::Like(numbers), []) = (standing, &candidate.excused[..]) {
             let roles =
@@ -204,17 +249,22 @@ impl<'b> Exploration<'b> {
         }
         match self.search(&candidate, &orders, nearest) {
             // The reference run is all there is to compare with.
-            Fit::Unknown if !torn => {
-                let nearest = oracle::differences(
-                    outcome,
-                    reference,
-                    outcome.record.has_overlaps(),
-                    &Excuses::default(),
-                );
-                Fit::Nothing { nearest }
+            Fit::Unknown { more_than } if !torn => {
+                let serial = outcome.record.has_overlaps();
+                let nearest = oracle::differences(outcome, reference, serial, &Excuses::default());
+                match more_than {
+                    Some(tried) if !nearest.is_empty() => Fit::Undecided { tried },
+                    _ => Fit::Nothing { nearest },
+                }
             }
             fit => fit,
         }
+    }
+
+    /// Whether no more orders are tried. What was judged is decided in the same way when it is shown, whatever the time.
+    fn is_enough(&self, tried: u64) -> bool {
+        let is_time_up = || tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up();
+        tried == MOST_ORDERS || self.is_judging && is_time_up()
     }
 
     /// Tries the orders that the run allows, the one that it suggests first.
@@ -222,24 +272,14 @@ impl<'b> Exploration<'b> {
         let (mut tried, mut found, mut is_cut) = (0, None, false);
         let mut seen: Vec<Arc<Outcome>> = Vec::new();
         let all = orders.visit(|order| {
-            // What was judged is decided in the same way when it is shown, whatever the time.
-            let is_time_up =
-                || self.is_judging && tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up();
-            if tried == MOST_ORDERS || is_time_up() {
+            let none_ends = tried == MOST_UNFINISHED && nearest.order.is_none();
+            if none_ends || self.is_enough(tried) {
                 is_cut = true;
                 return ControlFlow::Break(());
             }
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            let expected = self.in_order(candidate, order, &[]);
-            let again = seen.iter().any(|known| Arc::ptr_eq(known, &expected));
-            if again && candidate.excused.is_empty() {
-                return ControlFlow::Continue(());
-            }
-            if seen.len() < MOST_DISTINCT {
-                seen.push(expected.clone());
-            }
-            match self.try_order(candidate, order, expected, &mut nearest) {
+            match self.try_order(candidate, order, &mut seen, &mut nearest) {
                 Some(expected) => {
                     found = Some((order.to_vec(), expected));
                     ControlFlow::Break(())
@@ -249,7 +289,7 @@ impl<'b> Exploration<'b> {
         });
         match found {
             Some((order, expected)) => Fit::Order { order, expected },
-            None if all && !is_cut && nearest.findings.is_none() => Fit::Unknown,
+            None if nearest.order.is_none() => Fit::Unknown { more_than: is_cut.then_some(tried) },
             None if all && !is_cut => Fit::Nothing { nearest: self.told(candidate, nearest) },
             None => Fit::Undecided { tried },
         }
@@ -260,62 +300,54 @@ impl<'b> Exploration<'b> {
         &self,
         candidate: &Candidate<'_>,
         order: &[usize],
-        whole: Arc<Outcome>,
+        seen: &mut Vec<Arc<Outcome>>,
         nearest: &mut Nearest,
     ) -> Option<Arc<Outcome>> {
-        let newly = self.newly_giving_up(candidate, &whole);
+        let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best: Option<Vec<Finding>> = None;
-        for giving_up in subsets(&newly) {
-            let expected = match giving_up[..] {
-                [] => whole.clone(),
-                _ => self.in_order(candidate, order, &giving_up),
-            };
-            if expected.end != End::Completed {
-                continue;
-            }
-            nearest.order.get_or_insert_with(|| order.to_vec());
-            let excuses = Excuses::of(candidate.outcome, &newly);
-            let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
-            if findings.is_empty() {
-                return Some(expected);
-            }
-            // Of those that are as near, the one in which more has run: what happened once too often is told as that.
-            if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
-                best = Some(findings);
+        for unrun in candidate.unrun(&candidate.excused) {
+            let run: Vec<_> = candidate.dead.iter().copied().filter(|at| !unrun.contains(at)).collect();
+            let ways: &[&[usize]] = if run.is_empty() { &[&[]] } else { &[&[], &run] };
+            for having_run in ways {
+                let expected = self.in_order(candidate, order, GivingUp { unrun: &unrun, having_run });
+                if expected.end != End::Completed {
+                    continue;
+                }
+                nearest.order.get_or_insert_with(|| order.to_vec());
+                if !is_new(seen, &expected) {
+                    continue;
+                }
+                // To look closer would take long, and finds nothing nearer.
+                let least = oracle::least_differences(candidate.outcome, &expected);
+                if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
+                    continue;
+                }
+                let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
+                if findings.is_empty() {
+                    return Some(expected);
+                }
+                // Of those that are as near, the one in which more has run: what happened once too often is told as that.
+                if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
+                    best = Some(findings);
+                }
             }
         }
         best.into_iter().for_each(|findings| nearest.offer(findings));
         None
     }
 
-    /// The jobs that gave up for what went wrong in them, and that end otherwise where nothing goes wrong.
-    fn newly_giving_up(&self, candidate: &Candidate<'_>, whole: &Outcome) -> Vec<usize> {
-        if candidate.excused.is_empty() {
-            return Vec::new();
-        }
-        let roles = lock(&self.basis.serial.kept).roles.of(&whole.jobs, &oracle::generated(whole));
-        let ends_so = |at: &usize| {
-            let (_, number) = candidate.cast[*at];
-            let there = roles.iter().position(|(_, known)| *known == number);
-            there.is_some_and(|there| matches!(whole.jobs[there].state, JobState::Dead | JobState::Discarded))
-        };
-        candidate.excused.iter().copied().filter(|at| !ends_so(at)).collect()
-    }
-
     /// What is told of a run that ended as no order does. What a job that gave up has half done is told as that.
     fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> Vec<Finding> {
         let findings = nearest.findings.unwrap_or_default();
         let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return findings };
-        let whole = self.in_order(candidate, &order, &[]);
-        let newly = self.newly_giving_up(candidate, &whole);
-        let excuses = Excuses::of(candidate.outcome, &newly);
+        let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best = findings;
-        for &at in &newly {
-            let others: Vec<_> = newly.iter().copied().filter(|other| *other != at).collect();
-            for base in subsets(&others) {
+        for &at in &candidate.excused {
+            let others: Vec<_> = candidate.excused.iter().copied().filter(|other| *other != at).collect();
+            for base in candidate.unrun(&others) {
                 let without: Vec<_> = base.iter().copied().chain([at]).collect();
-                let (with, without) =
-                    (self.in_order(candidate, &order, &base), self.in_order(candidate, &order, &without));
+                let in_order = |unrun| self.in_order(candidate, &order, GivingUp { unrun, having_run: &[] });
+                let (with, without) = (in_order(&base), in_order(&without));
                 let job = &candidate.outcome.jobs[at];
                 if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
                     if told.is_empty() || told.len() <= best.len() {
@@ -327,9 +359,9 @@ impl<'b> Exploration<'b> {
         best
     }
 
-    /// What comes of the jobs when they run one at a time in this order, and these of them give up instead.
-    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: &[usize]) -> Arc<Outcome> {
-        let parts = candidate.parts(order, giving_up);
+    /// What comes of the jobs when they run one at a time in this order, and these of them give up.
+    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: GivingUp<'_>) -> Arc<Outcome> {
+        let parts = candidate.parts(order, &giving_up);
         let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
         if let Some(known) = lock(&self.basis.serial.kept).outcomes.get(&key) {
             return known.clone();
@@ -372,7 +404,7 @@ impl<'b> Exploration<'b> {
         }
         let orders = Orders::of(&reference.jobs);
         let cast = lock(&self.basis.serial.kept).roles.of(&reference.jobs, &oracle::generated(reference));
-        let candidate = Candidate { outcome: reference, cast, excused: Vec::new() };
+        let candidate = Candidate::new(reference, cast, Vec::new());
         let standing = match self.search(&candidate, &orders, Nearest::default()) {
             Fit::Order { order, .. } => {
                 Standing::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
@@ -382,7 +414,7 @@ impl<'b> Exploration<'b> {
                 self.tally.undecided = Some(tried);
                 Standing::Like(suggested(&reference.jobs))
             }
-            Fit::Unknown | Fit::Reference => Standing::Like(suggested(&reference.jobs)),
+            Fit::Unknown { .. } | Fit::Reference => Standing::Like(suggested(&reference.jobs)),
         };
         self.basis.serial.reference.get_or_init(|| standing);
     }
@@ -429,11 +461,8 @@ fn suggested(jobs: &[Job]) -> Vec<u32> {
     suggested
 }
 
-/// All subsets of a few: all of them first, then the smaller ones. Of many only all and none.
+/// All subsets of a few: all of them first, then the smaller ones.
 fn subsets(all: &[usize]) -> Vec<Vec<usize>> {
-    if all.len() > MOST_GIVING_UP {
-        return vec![all.to_vec(), Vec::new()];
-    }
     let subset = |mask: usize| (0..all.len()).filter(|at| mask & 1 << at != 0).map(|at| all[at]).collect();
     (0..1 << all.len()).rev().map(subset).collect()
 }
@@ -443,9 +472,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subsets_of_few_are_all_and_those_of_many_two() {
+    fn subsets_are_all_there_are() {
         assert_eq!(subsets(&[]), [[0; 0]]);
         assert_eq!(subsets(&[3, 5]), [vec![3, 5], vec![5], vec![3], vec![]]);
-        assert_eq!(subsets(&[1, 2, 3, 4, 5]).len(), 2);
     }
 }

@@ -144,6 +144,22 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
     tell_once(findings);
 }
 
+/// Of how many operations it is certain that they differ: of those that happen exactly once, where all of them together
+/// happened oftener or less often.
+pub(crate) fn least_differences(outcome: &Outcome, expected: &Outcome) -> usize {
+    let terms = &outcome.terms;
+    let mut counts: BTreeMap<(Name, Name), isize> = BTreeMap::new();
+    let both = outcome.effects.iter().map(|effect| (effect, 1));
+    for (effect, one) in both.chain(expected.effects.iter().map(|effect| (effect, -1))) {
+        *counts.entry((effect.service, effect.operation)).or_insert(0) += one;
+    }
+    let is_certain = |&(service, operation): &(Name, Name)| {
+        terms.guarantee(service, operation) == Guarantee::ExactlyOnce
+            && !terms.items.iter().any(|(name, _)| names(name, service, operation))
+    };
+    counts.iter().filter(|(operation, count)| **count != 0 && is_certain(operation)).count()
+}
+
 /// The effects, with each that is a set in the place of its items.
 fn items<'e>(effects: &'e [Effect], terms: &Terms) -> Cow<'e, [Effect]> {
     if terms.items.is_empty() {

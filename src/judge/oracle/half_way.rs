@@ -40,7 +40,9 @@ impl<'f> Place<'f> {
     fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Place::State(one, path, elements), Place::State(other, of, others)) => {
-                one == other && path == of && elements.iter().all(|element| others.contains(element))
+                let within = path.strip_prefix(of).is_some_and(|rest| rest.starts_with(['.', '[']));
+                let is_in = |element| others.contains(element);
+                one == other && (within || path == of && elements.iter().all(is_in))
             }
             (one, other) => one == other,
         }

@@ -15,6 +15,7 @@ mod renaming;
 mod state;
 
 pub(crate) use early::early;
+pub(crate) use effects::least_differences;
 pub(crate) use half_way::half_way;
 pub(crate) use orders::Orders;
 pub(crate) use refusals::ignored;

@@ -12,6 +12,7 @@ use crate::engine::slots;
 use crate::engine::state::{Shared, lock};
 use crate::engine::steps::Thing;
 use crate::search::choice::{Name, Place};
+use crate::system::exact_json;
 use crate::system::timeline::What;
 
 /// A value that outlives every crash, and is compared when a run ends.
@@ -168,6 +169,6 @@ impl fmt::Debug for Observed {
 impl<T: Serialize + Clone + Send + 'static> Durable<T> {
     pub(crate) fn observed(&self) -> Observed {
         let durable = self.clone();
-        Observed { name: self.inner.name, look: Box::new(move || durable.read(serde_json::to_string)) }
+        Observed { name: self.inner.name, look: Box::new(move || durable.read(exact_json::text)) }
     }
 }

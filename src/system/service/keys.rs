@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Cx, Refusal, Reuse};
 use crate::search::choice::Name;
+use crate::system::exact_json;
 
 /// The idempotency keys that a service knows, and the answer stored under each.
 ///
@@ -137,5 +138,5 @@ impl<A: Clone> Keys<A> {
 }
 
 fn written(body: &impl Serialize) -> String {
-    serde_json::to_string(body).expect("the body of a request can be written as JSON")
+    exact_json::text(body).expect("the body of a request can be written as JSON")
 }

@@ -33,6 +33,7 @@ use serde::Serialize;
 use crate::search::choice::{Actor, Name, Place};
 use crate::search::input::Inputs;
 use crate::system::effect::{Effect, Ledger, Reuse};
+use crate::system::exact_json;
 use crate::system::generated::Generated;
 
 /// A service of the outside: a state machine that answers requests and makes effects.
@@ -332,7 +333,7 @@ impl Cx<'_> {
     /// # Panics
     /// When `body` cannot be written as JSON.
     pub fn id(&self, operation: impl Into<Name>, body: &impl Serialize, prefix: &str) -> String {
-        let body = serde_json::to_string(body).expect("the body of an effect can be written as JSON");
+        let body = exact_json::text(body).expect("the body of an effect can be written as JSON");
         Ledger::default().id(prefix, self.service, operation.into(), None, &body)
     }
 
@@ -348,7 +349,7 @@ impl Cx<'_> {
         prefix: &str,
     ) -> String {
         let operation = operation.into();
-        let body = serde_json::to_string(body).expect("the body of an effect can be written as JSON");
+        let body = exact_json::text(body).expect("the body of an effect can be written as JSON");
         let id = self.ledger.id(prefix, self.service, operation, key, &body);
         self.ledger.push(Effect {
             service: self.service,

@@ -224,3 +224,100 @@ fn a_child_without_what_its_parent_does_is_half_way() {
     assert_red(&with_child(true), Code::GaveUpHalfWay, "gave up half-way");
     assert_green(&with_child(false));
 }
+
+/// A job that notes an order, charges, and marks the order as paid: a row that is there half-way, and not at all without it.
+fn pending(may_stop: bool) -> Report {
+    judged(
+        |p| {
+            let (store, payments) = (p.store(), p.payments());
+            p.handle(async move |order: u32| {
+                let row = format!("order:{order}");
+                store
+                    .put(&row, &std::collections::BTreeMap::from([("status", "pending")]))
+                    .await
+                    .map_err(|e| e.to_string())?;
+                payments.charge(charge(order).key("k")).await.map_err(|e| e.to_string())?;
+                store
+                    .put(&row, &std::collections::BTreeMap::from([("status", "paid")]))
+                    .await
+                    .map_err(|e| e.to_string())
+            })
+            .max_retries(0);
+        },
+        move |world| {
+            if may_stop {
+                world.jobs::<u32>().may_stop_half_way();
+            }
+            world.enqueue(6_u32);
+        },
+    )
+}
+
+#[test]
+fn a_row_that_is_half_written_is_half_way() {
+    let report = pending(false);
+    assert_red(&report, Code::GaveUpHalfWay, "gave up half-way");
+    assert!(report.violations().iter().all(|violation| violation.code == Code::GaveUpHalfWay), "{report}");
+    assert_green(&pending(true));
+}
+
+/// What death handlers do belongs to a job's giving up, whether it has done all that it does or nothing.
+fn telling(notes_first: bool) -> Report {
+    with(
+        &Explore::new().name("test").deviations(1).crashes(0).deliveries(0),
+        move |p| {
+            let (store, email) = (p.store(), p.email());
+            p.handle(async move |order: u32| {
+                if notes_first {
+                    store.put("sending", &order).await.map_err(|e| e.to_string())?;
+                }
+                email.send(mail("u@example.com")).await.map(drop).map_err(|e| e.to_string())
+            })
+            .max_retries(0);
+            let payments = p.payments();
+            p.handle(async move |order: String| payments.charge(charge(7).key(order)).await.map(drop));
+            let queue = p.queue();
+            p.on_death(move |job| {
+                if job.kind.ends_with("u32") {
+                    let _ = queue.enqueue_blocking("refund".to_owned());
+                }
+            });
+        },
+        |world| {
+            world.enqueue(6_u32);
+        },
+    )
+}
+
+#[test]
+fn what_is_done_about_a_death_is_part_of_giving_up() {
+    assert_green(&telling(false));
+    assert_red(&telling(true), Code::GaveUpHalfWay, "gave up half-way");
+}
+
+/// A job that gives up when nothing goes wrong, too. `steps` before that.
+fn always_dead(steps: u32) -> Report {
+    judged(
+        move |p| {
+            let store = p.store();
+            p.handle(async move |_: u32| {
+                for step in 0..steps {
+                    store.put(format!("step:{step}"), &true).await.map_err(|e| e.to_string())?;
+                }
+                Err::<(), _>("it always does".to_owned())
+            })
+            .max_retries(0);
+            p.handle(async |_: String| {});
+        },
+        |world| {
+            world.enqueue("well".to_owned());
+            world.enqueue(6_u32);
+        },
+    )
+}
+
+#[test]
+fn all_or_nothing_holds_for_a_job_that_always_gives_up() {
+    assert_green(&always_dead(1));
+    assert_red(&always_dead(2), Code::GaveUpHalfWay, "gave up half-way");
+}

@@ -7,7 +7,7 @@ use crate::support::{assert_green, one_deviation};
 use retryproof::service::email::{Email, Sent};
 use retryproof::service::fulfillment::{Shipment, Shipped};
 use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
-use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
+use retryproof::service::{Cx, Keys, Operation, Refusal, Refusals, Service};
 use retryproof::{Client, Code, Explore, Guarantee, Process, Report, ServiceError, Verdict, World};
 
 fn charge(order: u32) -> Charge {
@@ -542,4 +542,82 @@ fn a_question_that_only_a_failure_brings_up_has_the_ordinary_answer() {
     let inputs: Vec<_> = report.violations().iter().flat_map(|v| v.scenario.inputs()).collect();
     assert!(inputs.iter().all(|input| !input.contains("/6/1=")), "{report}");
     assert_eq!(report.verdict(), Verdict::Violated, "another amount is another charge: {report}");
+}
+
+/// A desk that stores its answers under keys: input 29.
+#[derive(Clone, Default)]
+struct Desk {
+    keys: Keys<String>,
+}
+
+impl Service for Desk {
+    type Request = (String, u32);
+    type Reply = String;
+
+    fn operation(&self, _: &(String, u32)) -> Operation {
+        Operation::write("book".into())
+    }
+
+    fn answer(&mut self, (key, seat): (String, u32), cx: &mut Cx<'_>) -> Result<String, Refusal> {
+        if let Some(stored) = self.keys.known("book", Some(&key), &seat, cx)? {
+            return Ok(stored);
+        }
+        // Seat 13 is taken: nothing happens, and the answer is stored all the same.
+        let answer =
+            if seat == 13 { "taken".to_owned() } else { cx.effect("book", Some(&key), &seat, "bk_") };
+        self.keys.store(key, answer.clone(), cx);
+        Ok(answer)
+    }
+}
+
+fn booking(second: u32) -> Report {
+    Explore::new().deviations(1).run(async move |world: &World| {
+        world.service("desk", Desk::default());
+        world.process("worker", move |p| {
+            let desk: Client<Desk> = p.service("desk");
+            p.handle(async move |seat: u32| {
+                desk.call(("a".to_owned(), seat)).await.map_err(|e| e.to_string())?;
+                desk.call(("b".to_owned(), 1)).await.map_err(|e| e.to_string())?;
+                desk.call(("b".to_owned(), second)).await.map(drop).map_err(|e| e.to_string())
+            });
+        });
+        world.enqueue(13_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn input_29_the_same_request_again_after_an_answer_without_effect() {
+    assert_green(&booking(1));
+    assert_eq!(booking(2).verdict(), Verdict::Violated);
+}
+
+/// Input 28: the test waits for a row.
+#[test]
+fn input_28_a_condition_that_reads_the_store() {
+    let explore = |writes: bool| {
+        Explore::new().name("test").deviations(1).run(async move |world: &World| {
+            let row = world.durable("row", 0_u32);
+            world.process("worker", {
+                let row = row.clone();
+                move |p| {
+                    let (store, row) = (p.store(), row.clone());
+                    p.handle(async move |order: u32| {
+                        store.put(format!("order:{order}"), &true).await?;
+                        if writes {
+                            row.set(order);
+                        }
+                        Ok::<_, retryproof::StoreError>(())
+                    });
+                }
+            });
+            world.enqueue(6_u32);
+            let until = row.clone();
+            let came = world.settle_until(move |_| until.get() == 6).await;
+            assert!(came, "the row never came");
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(true));
+    assert_eq!(explore(false).verdict(), Verdict::Violated);
 }

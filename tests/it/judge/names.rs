@@ -71,7 +71,11 @@ fn keys_in_rows(mixes_up: bool) -> Report {
 
 #[test]
 fn a_key_that_belongs_to_another_orders_charge_is_wrong() {
-    assert_red(&keys_in_rows(true), Code::StateAfterError, "the state `store` ended otherwise");
+    assert_red(
+        &keys_in_rows(true),
+        Code::StateAfterError,
+        "the state `store` differs from the fault-free run",
+    );
     assert_green(&keys_in_rows(false));
 }
 
@@ -138,7 +142,7 @@ fn in_a_payload(draws_twice: bool) -> Report {
 fn a_value_is_the_same_in_state_and_in_payloads() {
     assert_green(&in_a_payload(false));
     let report = in_a_payload(true);
-    assert_red(&report, Code::StateAfterError, "the state `store` ended otherwise");
+    assert_red(&report, Code::StateAfterError, "the state `store` differs from the fault-free run");
 }
 
 /// Small numbers that were drawn are ordinary numbers.
@@ -156,5 +160,35 @@ fn a_die_is_compared_as_it_fell() {
             world.enqueue(1_u32);
         },
     );
-    assert_red(&report, Code::StateAfterError, "the state `store` ended otherwise");
+    assert_red(&report, Code::StateAfterCrash, "the state `store` differs from the fault-free run");
+}
+
+/// What a job leaves behind: a number that is none, or nothing.
+fn leaving(once_failed: Option<f64>) -> Report {
+    Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
+        let left = world.durable("left", Some(1.5));
+        world.process("worker", {
+            let left = left.clone();
+            move |p| {
+                let (email, left) = (p.email(), left.clone());
+                p.handle(async move |_: u32| {
+                    left.set(Some(f64::NAN));
+                    if email.send(mail("u@example.com")).await.is_err() {
+                        left.set(once_failed);
+                    }
+                });
+            }
+        });
+        world.allow("email.send", retryproof::Guarantee::Unchecked);
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn no_number_and_infinite_and_nothing_are_three_values() {
+    assert_green(&leaving(Some(f64::NAN)));
+    for other in [None, Some(f64::INFINITY), Some(f64::NEG_INFINITY)] {
+        assert_eq!(leaving(other).verdict(), Verdict::Violated, "{other:?}");
+    }
 }

@@ -183,7 +183,8 @@ fn input_23_a_job_that_may_be_lost() {
     let crashes = one_deviation().faults(0);
     let lost = |world: &World| drop(world.jobs::<u32>().may_be_lost());
     assert_green(&on(&crashes, lost, counts));
-    assert_eq!(on(&crashes, |_| (), counts).code(), Some(Code::Lost));
+    let report = on(&crashes, |_| (), counts);
+    assert!(report.violations().iter().any(|violation| violation.code == Code::Lost), "{report}");
     let two_halves = |p: &Process| {
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle(async move |order: u32| {
@@ -549,7 +550,11 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
                 let ids = store.sequence("events");
                 p.handle(async move |event: u32| {
                     let id = ids.next().await?;
-                    store.put(format!("event:{id}"), &event).await
+                    // Of two attempts at once one writes.
+                    if store.set_if_absent(format!("number:{event}"), &id, None).await? {
+                        store.put(format!("event:{id}"), &event).await?;
+                    }
+                    Ok::<(), Failure>(())
                 });
                 let store = p.store();
                 p.handle(async move |_: String| {
@@ -569,6 +574,7 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
                 });
             });
             // The cursor is how it goes about it; what counts are the mails.
+            world.allow("email.send", Guarantee::AtLeastOnce);
             world.ignore("store", "$.cursor");
             world.enqueue_bulk([1_u32, 2]);
             world.enqueue_in(S, "now".to_owned());
@@ -578,4 +584,5 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
     };
     let report = explore(true);
     assert!(report.violations().iter().any(|v| v.effect.as_deref() == Some("email.send")), "{report}");
+    assert_green(&explore(false));
 }

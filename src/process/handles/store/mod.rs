@@ -59,7 +59,7 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 /// assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 /// ```
 ///
-/// Rows with a time to live go by themselves; so they are not compared.
+/// Rows with a time to live of up to thirty days go by themselves; so they are not compared.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client<Database>,

@@ -31,6 +31,8 @@ use crate::system::effect::fingerprint;
 const FIRST_NUMBER: u64 = 1_000_000;
 const SEQUENCES: u64 = 8_000;
 const SPACING: u64 = 1_000;
+/// A row that lives for longer than a month is there when the last retry is over: what expires then helps nobody.
+const LONG_LIVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A row, as a look-up shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +186,12 @@ struct Past {
 }
 
 impl Stored {
+    /// Whether it outlives whatever still waits for it to go. What counts is how long it was to live, not how long it still
+    /// does: that differs between runs of which one took longer.
+    fn stays(&self) -> bool {
+        self.expires.is_none_or(|at| at.saturating_sub(self.made.0.unwrap_or_default()) > LONG_LIVED)
+    }
+
     fn shown(&self, now: Duration) -> Option<Shown> {
         let live = self.expires.is_none_or(|at| now < at);
         let (version, expires) = (self.version, self.expires);
@@ -224,10 +232,10 @@ impl Database {
         self.has_replicas = true;
     }
 
-    /// The rows that stay, as JSON. Those with a time to live go by themselves.
+    /// The rows that stay, as JSON. Those with a time to live go by themselves, if anybody is still there to see it.
     pub(crate) fn compared(&self) -> String {
-        let stay = |(key, row): (&'_ String, &'_ Stored)| match (&row.value, row.expires) {
-            (Some(value), None) => Some((serde_json::Value::from(key.as_str()), value.clone())),
+        let stay = |(key, row): (&'_ String, &'_ Stored)| match &row.value {
+            Some(value) if row.stays() => Some((serde_json::Value::from(key.as_str()), value.clone())),
             _ => None,
         };
         let mut text = "{".to_owned();
