@@ -22,7 +22,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use self::conformance::{Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating};
+pub use self::conformance::{
+    Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating,
+};
 pub use self::protocol::{Caller, Decoded, Protocol, Reply, Served};
 
 #[cfg(feature = "http")]

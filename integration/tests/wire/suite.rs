@@ -1,11 +1,14 @@
 //! The suite that every protocol can be held to: the toy passes it, and each of its assertions has a protocol that does not.
 
 use std::fs::File;
-use std::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, RwLock};
 
 use retryproof::World;
-use retryproof::wire::{Caller, Decoded, Nonconformance, Protocol, Reply, Repetitions, Sample, Served, conformance, conformance_repeating};
+use retryproof::wire::{
+    Caller, Decoded, Nonconformance, Protocol, Repetitions, Reply, Sample, Served, conformance,
+    conformance_repeating,
+};
 use retryproof_integration::key_value::{Command, Counters, KeyValue};
 
 const SAMPLE: Sample = Sample {
