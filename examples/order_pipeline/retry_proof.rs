@@ -1,10 +1,10 @@
 //! The chain again, each job of it repeatable: it asks what has happened already, every call bears a key or is
-//! preceded by a look-up, every save is guarded, and every enqueue may be done twice.
+//! preceded by a look-up, every save is guarded, and every enqueue bears a key, or may be done twice.
 
 use crash_points::crash_points;
 use retryproof::service::fulfillment::Shipped;
 use retryproof::service::payments::{ChargeRecord, Charged};
-use retryproof::{Guarantee, World};
+use retryproof::{Conflict, Enqueue, Guarantee, World};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
@@ -83,9 +83,10 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
             }
         });
     }
-    // In every attempt: the last one may have died between its save and here. Twice does no harm, since each job
-    // asks first what has happened already.
-    shop.queue.enqueue(ConfirmOrder { order_id }).await?;
+    // In every attempt: the last one may have died between its save and here. Under a key, so that no second job sends
+    // a second email: both could ask before either has sent one.
+    let confirm = Enqueue::encoded::<ConfirmOrder>(serde_json::to_string(&ConfirmOrder { order_id })?);
+    shop.queue.put(confirm.once(format!("confirm-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
 }
 
@@ -105,6 +106,7 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
             }
         });
     }
+    // Twice does no harm: whoever asks, a shipment's key makes it one shipment.
     shop.queue.enqueue(ShipOrder { order_id }).await?;
     Ok(())
 }
