@@ -244,10 +244,11 @@ impl State {
 
     /// Notes the deviation that was just taken. `instead`: who goes on, where it was a choice of that.
     fn note_deviation(&mut self, place: Option<Place>, instead: Option<Actor>) {
+        let choice = *self.search.choices().last().expect("a choice was taken");
+        self.record.note_deviated_at(self.timeline.called_at(choice.label.actor));
         if !self.timeline.is_recording() {
             return;
         }
-        let choice = *self.search.choices().last().expect("a choice was taken");
         // A point without a call of its own is shown at the call before it.
         let by = choice.label.actor;
         let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
@@ -313,11 +314,15 @@ impl State {
         if candidates > Deviation::MAX_OPTIONS {
             self.record.note_crowd();
         }
-        self.search.chooser.choose(
+        let taken = self.search.chooser.choose(
             Kind::Schedule,
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
-        )
+        );
+        if taken != 0 {
+            self.record.note_deviated_at(None);
+        }
+        taken
     }
 
     /// After a step of an attempt. True: its worker stands still until its lease is over.

@@ -7,7 +7,7 @@ use crate::process::Client;
 use crate::process::Link;
 use crate::system::service::payments::{Charge, Payments};
 use crate::wire::by_hand::{Played, converse, door_of};
-use crate::wire::{Sample, conformance};
+use crate::wire::{Repetitions, Sample, conformance_repeating};
 
 /// Plays a script to its end: how many effects it had, and what was replied.
 fn play(socket: Played) -> (usize, String) {
@@ -111,8 +111,7 @@ fn what_is_no_http_is_refused() {
 }
 
 /// HTTP is held to what every protocol is.
-#[test]
-fn http_conforms() {
+fn holds_http(repetitions: Repetitions) {
     let sample = Sample {
         write: b"POST /payments/charge HTTP/1.1\r\nhost: x\r\ncontent-length: 102\r\n\r\n{\"customer_id\":\"cu_1\",\"payment_method_id\":\"pm_1\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"6\"}}     \n",
         is_whole: |reply| {
@@ -123,5 +122,17 @@ fn http_conforms() {
         },
         is_error: |reply| !reply.starts_with(b"HTTP/1.1 2"),
     };
-    conformance(HttpProtocol::default, |_| {}, sample).unwrap_or_else(|failures| panic!("{failures}"));
+    conformance_repeating(repetitions, HttpProtocol::default, |_| {}, sample)
+        .unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[test]
+fn http_conforms() {
+    holds_http(Repetitions::FEW);
+}
+
+#[test]
+#[ignore = "nightly: takes half a minute"]
+fn http_conforms_with_all_repetitions() {
+    holds_http(Repetitions::FULL);
 }

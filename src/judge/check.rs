@@ -44,7 +44,7 @@ use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{LineMap, Report, Samples, Stopped, Verdict, words};
+use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, words};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
@@ -104,6 +104,8 @@ struct Exploration<'b> {
     cap: Option<usize>,
     /// A crash has poisoned a lock.
     is_poisoned: bool,
+    /// The calls that are dropped when nothing goes wrong, once somebody has looked.
+    ordinary_drops: Drops,
 }
 
 impl<'b> Basis<'b> {
@@ -284,6 +286,7 @@ impl<'b> Exploration<'b> {
             before,
             cap,
             is_poisoned,
+            ordinary_drops: Drops::new(),
         };
         new.enter(0);
         new

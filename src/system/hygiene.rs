@@ -12,3 +12,22 @@ pub(crate) enum Hygiene {
     /// A process that has more slots than connections to the store.
     PoolTooSmall { process: Name, slots: usize, connections: usize },
 }
+
+impl Hygiene {
+    /// What it is about, wherever it is done.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::OutsideCall { service, operation, .. } => format!("call {service}.{operation}"),
+            Self::EnqueueInTransaction { kind, .. } => format!("enqueue {kind}"),
+            Self::PoolTooSmall { process, .. } => format!("pool {process}"),
+        }
+    }
+
+    /// Where it is done.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Self::OutsideCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
+            Self::PoolTooSmall { .. } => None,
+        }
+    }
+}

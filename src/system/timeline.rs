@@ -1,5 +1,6 @@
 //! What happened in one run, event by event. Recorded only for runs that are to be shown.
 
+use std::collections::BTreeMap;
 #[cfg(feature = "tracing")]
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -85,6 +86,8 @@ pub(crate) struct Timeline {
     events: Option<Vec<Event>>,
     /// Where the last call was made, and by whom: where a crash is shown, and where a task got stuck.
     last_call: Option<(Actor, Place, Site)>,
+    /// Where each has made its last call to the outside, waits left out.
+    calls: BTreeMap<Actor, (Place, Site)>,
     /// What was logged while nobody could put it down here.
     #[cfg(feature = "tracing")]
     aside: Arc<Aside>,
@@ -136,6 +139,14 @@ impl Timeline {
 
     pub(crate) fn called_from(&mut self, by: Actor, place: Place, site: Site) {
         self.last_call = Some((by, place, site));
+        if let Site::Call { .. } = site {
+            self.calls.insert(by, (place, site));
+        }
+    }
+
+    /// Where `by` made its last call to the outside.
+    pub(crate) fn called_at(&self, by: Actor) -> Option<(Place, Site)> {
+        self.calls.get(&by).copied()
     }
 
     /// Where `by` made its last call, if nobody called since.

@@ -19,11 +19,10 @@ use crate::world::World;
 
 /// The name under which the protocol is added.
 const WIRE: &str = "wire";
-/// How long, in real time, a peer is waited for before it counts as hanging: longer than a slow peer is borne.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How many explorations must have the same report, and after how many runs nothing may be left.
-const EXPLORATIONS: u32 = 100;
-const RUNS: u64 = 1_000;
+/// How slow a peer may be in the suite's own worlds, in real time.
+const SLOWEST: Duration = Duration::from_millis(500);
+/// How long, in real time, a peer is waited for before it counts as hanging: much longer than a slow peer is borne.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// Files and threads that other tests of the same program may open meanwhile. What leaks once in each run, or once in each
 /// exploration, is more.
 const SLACK: usize = 16;
@@ -37,6 +36,22 @@ pub struct Sample {
     pub is_whole: fn(&[u8]) -> bool,
     /// Whether a whole reply is an error, so that the job is tried again.
     pub is_error: fn(&[u8]) -> bool,
+}
+
+/// How often the suite repeats what shows only by repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repetitions {
+    /// How many explorations must have the same report.
+    pub explorations: u32,
+    /// After how many runs nothing may be left.
+    pub runs: u64,
+}
+
+impl Repetitions {
+    /// 100 explorations and 1,000 runs: what [`conformance`] does. For each night, and before a release.
+    pub const FULL: Self = Self { explorations: 100, runs: 1_000 };
+    /// 5 explorations and 100 runs: for each `cargo test`.
+    pub const FEW: Self = Self { explorations: 5, runs: 100 };
 }
 
 /// Something that a protocol does not hold to.
@@ -75,6 +90,8 @@ pub enum Nonconformance {
     },
     /// Files or threads are left behind.
     Leaks {
+        /// After how many runs.
+        runs: u64,
         /// How many more files are open than before.
         files: usize,
         /// How many more threads run than before.
@@ -114,8 +131,8 @@ impl fmt::Display for Nonconformance {
                 f,
                 "two explorations of one test had different reports: `{one}` and `{other}`: keep no state outside of the session and the service"
             ),
-            Self::Leaks { files, threads } => {
-                write!(f, "after {RUNS} runs there are {files} more open files and {threads} more threads")
+            Self::Leaks { runs, files, threads } => {
+                write!(f, "after {runs} runs there are {files} more open files and {threads} more threads")
             }
             Self::Hangs { sent } => write!(f, "a peer was neither answered nor cut off that sent {sent}"),
             Self::Acts { sent } => write!(f, "something happened though this is no whole request: {sent}"),
@@ -127,7 +144,8 @@ impl std::error::Error for Nonconformance {}
 
 /// Tests a protocol: each crash point is met; a lost reply had happened; a refused call had not; a dead process's connections
 /// are closed before its next incarnation begins; the same test has the same report 100 times; nothing is left after 1,000
-/// runs; garbage has no effect and does not hang. It takes some ten seconds.
+/// runs; garbage has no effect and does not hang. In a debug build it takes some ten seconds;
+/// [`conformance_repeating`] with [`Repetitions::FEW`] takes one or two.
 ///
 /// `protocol` makes a protocol for each run, `services` puts the services into a world that it calls.
 ///
@@ -158,7 +176,20 @@ pub fn conformance<P: Protocol>(
     services: impl Fn(&World) + Sync,
     sample: Sample,
 ) -> Result<(), Failures> {
-    let suite = Suite { protocol: &protocol, services: &services, sample };
+    conformance_repeating(Repetitions::FULL, protocol, services, sample)
+}
+
+/// The same as [`conformance`], with fewer or more repetitions.
+///
+/// # Errors
+/// What the protocol does not hold to, up to the first of these that it fails.
+pub fn conformance_repeating<P: Protocol>(
+    repetitions: Repetitions,
+    protocol: impl Fn() -> P + Sync,
+    services: impl Fn(&World) + Sync,
+    sample: Sample,
+) -> Result<(), Failures> {
+    let suite = Suite { protocol: &protocol, services: &services, sample, repetitions };
     let site = suite.site().map_err(|failure| Failures(vec![failure]))?;
     let mut failures = Vec::new();
     // What comes later tells nothing of a protocol that fails earlier.
@@ -199,6 +230,7 @@ struct Suite<'a, M, V> {
     protocol: &'a M,
     services: &'a V,
     sample: Sample,
+    repetitions: Repetitions,
 }
 
 /// What came of a run.
@@ -325,7 +357,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
             self.explore(&explore, 2, &Mutex::default()).to_string()
         };
         let first = explore();
-        let other = (1..EXPLORATIONS).map(|_| explore()).find(|other| *other != first)?;
+        let other = (1..self.repetitions.explorations).map(|_| explore()).find(|other| *other != first)?;
         let mut lines = first.lines().zip(other.lines()).filter(|(one, other)| one != other);
         let (one, other) = lines.next().unwrap_or(("an end", "more lines"));
         Some(Nonconformance::Nondeterministic { lines: [one.to_owned(), other.to_owned()] })
@@ -334,13 +366,13 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
     fn leaves_nothing(&self) -> Option<Nonconformance> {
         let before = least_left();
         let mut runs = 0;
-        while runs < RUNS {
+        while runs < self.repetitions.runs {
             runs +=
                 self.explore(&Explore::new().name("conformance").deviations(1), 1, &Mutex::default()).runs();
         }
         let after = least_left();
         let [files, threads] = [0, 1].map(|of| after[of].saturating_sub(before[of]));
-        (files > SLACK || threads > SLACK).then_some(Nonconformance::Leaks { files, threads })
+        (files > SLACK || threads > SLACK).then_some(Nonconformance::Leaks { runs, files, threads })
     }
 
     fn bears_garbage(&self, failures: &mut Vec<Nonconformance>) {
@@ -356,9 +388,13 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
                 failures.push(Nonconformance::Acts { sent });
             }
         }
+        if !failures.is_empty() {
+            return;
+        }
         let world = World::fake();
         (self.services)(&world);
         let address = world.wire(WIRE, (self.protocol)()).address();
+        exchange_of(world.link().shared()).hurry(SLOWEST);
         let half = &self.sample.write[..self.sample.write.len() / 2];
         let slow = thread::scope(|scope| {
             let drips = scope.spawn(|| drips(address, half));
@@ -383,6 +419,8 @@ fn ask(
     let words = |error: std::io::Error| error.kind().to_string();
     let mut socket = TcpStream::connect(address).map_err(words)?;
     lock(clients).push(socket.try_clone().map_err(words)?);
+    // Otherwise a connection that is left open would keep this thread for ever.
+    socket.set_read_timeout(Some(PATIENCE)).map_err(words)?;
     socket.read_exact(&mut vec![0; greeting]).map_err(words)?;
     socket.write_all(sample.write).map_err(words)?;
     let mut reply = Vec::new();

@@ -124,8 +124,8 @@ impl Connection {
     }
 
     /// Whether the peer is slower with its message than is waited for.
-    pub(super) fn is_too_slow(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Reading) && self.since.elapsed() > SLOWEST
+    pub(super) fn is_too_slow(&self, slowest: Duration) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Reading) && self.since.elapsed() > slowest
     }
 
     /// It ends as if the other end had vanished.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpListener;
 use socket2::{Domain, Socket, Type};
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, SLOWEST};
 use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
 use super::thread::{Attended, Attending, attend};
 use crate::engine::externals::{self, Begun, External, Traffic};
@@ -106,6 +106,8 @@ struct Lines {
     moves: u64,
     seen: u64,
     in_vain: u32,
+    /// How slow a peer may be, if not as slow as [`SLOWEST`].
+    slowest: Option<Duration>,
     /// Since when, in real time, something has been moving all the time.
     moving_since: Option<Instant>,
 }
@@ -361,6 +363,12 @@ impl Exchange {
         silent.retain(|silent| !silent.door.is_closed());
     }
 
+    /// Peers have to be faster than by default. For the suite of [`conformance`](super::conformance), which would wait for
+    /// seconds otherwise.
+    pub(super) fn hurry(&self, slowest: Duration) {
+        lock(&self.lines).slowest = Some(slowest);
+    }
+
     /// How many connections a process has open. For the suite of [`conformance`](super::conformance).
     pub(super) fn connections_of(&self, process: &str) -> usize {
         let lines = lock(&self.lines);
@@ -404,10 +412,11 @@ impl Lines {
     /// Moves the connections in scope. Whether any has moved, and the requests of those that are served at once.
     fn advance(&mut self, scope: Scope) -> (bool, Vec<Arrived>) {
         let (mut has_moved, mut at_once) = (false, Vec::new());
+        let slowest = self.slowest.unwrap_or(SLOWEST);
         for connection in self.connections.iter_mut().filter(|connection| scope.has(&connection.door)) {
             let moved = connection.advance();
             has_moved |= moved.any;
-            if connection.is_too_slow() {
+            if connection.is_too_slow(slowest) {
                 connection.reset();
                 has_moved = true;
             }

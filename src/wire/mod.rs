@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | add a protocol | [`Protocol`], [`Decoded`], [`Caller`], [`Served`], [`Reply`] |
 //! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
-//! | test a protocol | [`conformance`], [`Sample`], [`Failures`], [`Nonconformance`] |
+//! | test a protocol | [`conformance`], [`conformance_repeating`], [`Repetitions`], [`Sample`], [`Failures`], [`Nonconformance`] |
 
 mod protocol;
 mod connection;
@@ -22,7 +22,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub use self::conformance::{Failures, Nonconformance, Sample, conformance};
+pub use self::conformance::{Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating};
 pub use self::protocol::{Caller, Decoded, Protocol, Reply, Served};
 
 #[cfg(feature = "http")]

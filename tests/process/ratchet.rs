@@ -63,9 +63,15 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     assert!(!text.contains("recorded: payments.charge"), "{text}");
     // The report leads with it, and not with what is known: its place, its course, its advice.
     has_line(&text, expect![[r#"error[RP0002]: email.send happened twice, expected once"#]]);
-    has_line(&text, expect![[r#"/email.send:call=reply-lost' cargo test"#]]);
+    has_line(
+        &text,
+        expect!["RETRYPROOF_REPLAY='scenes::ratcheted job#1.1/email.send:call=reply-lost' cargo test"],
+    );
     let also = text.split("\nalso\n").nth(1).unwrap();
-    has_line(&also, expect![[r#"payments.charge happened twice, expected once"#]]);
+    has_line(
+        &also,
+        expect!["RP0002: payments.charge happened twice, expected once (tests/process/scenes.rs:…)"],
+    );
     // What is new is kept, and tried first; what is known is not.
     let kept = package.read("keep/retryproof-process/scenes.ratcheted.txt");
     assert!(kept.lines().count() > 3, "{kept}");
@@ -86,7 +92,10 @@ fn what_is_gone_is_told_until_it_is_recorded() {
         fault after u32/payments.charge; RETRYPROOF_BASELINE=record keeps it from coming back";
     assert_eq!(text.matches(gone).count(), 1, "{text}");
     let text = record(&package, "keyed").green();
-    has_line(&text, expect![[r#"recorded, with 0 violations"#]]);
+    has_line(
+        &text,
+        expect!["retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 0 violations"],
+    );
     assert!(!compare(&package, "keyed").green().contains("retryproof:"));
     // It is back, and the ratchet holds.
     assert!(
@@ -111,11 +120,14 @@ fn less_coverage_fails_and_more_does_not() {
     let name = "ratcheted_to_nothing";
     run(&package, name, "keyed", &[("RETRYPROOF_BASELINE", "record")]).green();
     let recorded = package.read(FILE);
-    has_line(&recorded, expect![[r#""process scenes::ratcheted""#]]);
+    has_line(&recorded, expect![[r#""process scenes::ratcheted": {"#]]);
     run(&package, name, "keyed", &[]).green();
     package.write(FILE, &recorded.replace("\"deviations\": 0", "\"deviations\": 2"));
     let text = run(&package, name, "keyed", &[]).red();
-    has_line(&text, expect![[r#"recorded: deviations = 2 is now 0"#]]);
+    has_line(
+        &text,
+        expect!["covered less than tests/retryproof-baseline.json has recorded: deviations = 2 is now 0"],
+    );
 }
 
 #[test]
@@ -123,7 +135,12 @@ fn nothing_is_recorded_in_ci() {
     let package = Folder::new();
     let in_ci = [("RETRYPROOF_BASELINE", "record"), ("CI", "true")];
     let text = run(&package, "ratcheted", "", &in_ci).red();
-    has_line(&text, expect![[r#"not recorded: CI is set"#]]);
+    has_line(
+        &text,
+        expect![
+            "tests/retryproof-baseline.json: not recorded: CI is set, and what is recorded there nobody has looked at"
+        ],
+    );
     assert!(!package.join(FILE).exists());
     // Whoever passes, passes.
     run(&package, "ratcheted", "keyed", &in_ci).green();
@@ -165,20 +182,28 @@ fn where_it_cannot_be_written_it_is_told() {
     let package = Folder::new();
     package.write("tests", "a file where a folder should be");
     let text = record(&package, "").red();
-    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"it cannot be"#]]);
+    has_line(
+        text.replace(package.text(), "PACKAGE"),
+        expect!["PACKAGE/tests/retryproof-baseline.json: it cannot be read: Not a directory (os error 20)"],
+    );
     record(&package, "keyed").green();
     // Somebody died while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
-    has_line(text.replace(package.text(), "PACKAGE"), expect![[r#"if nobody is recording, delete it"#]]);
+    has_line(
+        text.replace(package.text(), "PACKAGE"),
+        expect![
+            "retryproof: scenes::ratcheted: PACKAGE/tests/retryproof-baseline.json: it cannot be written: PACKAGE/tests/retryproof-baseline.json.lock has been there for 3s; if nobody is recording, delete it"
+        ],
+    );
 }
 
 #[test]
 fn a_variable_that_says_something_else_is_told() {
     let package = Folder::new();
     let text = run(&package, "ratcheted", "keyed", &[("RETRYPROOF_BASELINE", "yes")]).green();
-    has_line(&text, expect![[r#"RETRYPROOF_BASELINE=yes: it is `record` or not set"#]]);
+    has_line(&text, expect!["retryproof: RETRYPROOF_BASELINE=yes: it is `record` or not set"]);
     assert!(!package.join(FILE).exists());
 }
 
@@ -252,7 +277,26 @@ fn a_residual_at_one_call_hides_no_fault_at_another() {
     let package = Folder::new();
     run(&package, "claims", "keeps", &recording()).green();
     let text = run(&package, "claims", "", &[]).green();
-    has_line(&text, expect![[r#"gone since tests/retryproof-baseline.json was recorded"#]]);
+    has_line(
+        &text,
+        expect![
+            "retryproof: scenes::claims: gone since tests/retryproof-baseline.json was recorded: payments.charge never happened, expected once, by a fault at u32/payments.charge; RETRYPROOF_BASELINE=record keeps it from coming back"
+        ],
+    );
+}
+
+#[test]
+fn a_known_fault_in_one_branch_of_a_handler_hides_none_in_another() {
+    let package = Folder::new();
+    run(&package, "branches", "", &recording()).green();
+    run(&package, "branches", "", &[]).green();
+    // The same line, more often.
+    run(&package, "branches", "loops", &[]).green();
+    let new = news(&package, "branches", "both");
+    let of_the_fee =
+        "payments.charge happened twice, expected once, by a fault after Event/payments.charge#2";
+    assert!(new.iter().any(|line| line == of_the_fee), "{new:#?}");
+    assert!(new.iter().all(|line| line.contains("payments.charge#2")), "{new:#?}");
 }
 
 #[test]
@@ -285,7 +329,12 @@ fn what_only_runs_with_failures_meet_is_covered_too() {
     let package = Folder::new();
     run(&package, "compensates", "compensates", &recording()).green();
     let text = run(&package, "compensates", "", &[]).red();
-    has_line(&text, expect![[r#"`u32/email.send:call` is no longer met after a failure"#]]);
+    has_line(
+        &text,
+        expect![
+            "covered less than tests/retryproof-baseline.json has recorded: `u32/email.send:call` is no longer met after a failure"
+        ],
+    );
     run(&package, "compensates", "compensates", &[]).green();
 }
 

@@ -3,6 +3,7 @@
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
 use retryproof::{ServiceError, World};
+use serde::{Deserialize, Serialize};
 
 fn version() -> String {
     std::env::var("SCENE").unwrap_or_default()
@@ -137,10 +138,16 @@ async fn asserts(world: &World) {
     world.settle().await;
     let mails = world.effects().of("email.send").count();
     if version != "mended" && version != "other" {
-        assert!(mails < 2, "{mails} mails");
+        assert!(
+            mails < 2,
+            "one mail for each order is enough, and there are {mails} of them, which is what somebody would notice"
+        );
     }
     if version == "other" {
-        assert!(mails % 2 == 1, "{mails} mails");
+        assert!(
+            mails % 2 == 1,
+            "an odd number of mails is what somebody else would like to see, and there are {mails} of them by now"
+        );
     }
 }
 
@@ -220,5 +227,38 @@ async fn compensates(world: &World) {
         });
     });
     world.enqueue(6_u32);
+    world.settle().await;
+}
+
+#[derive(Serialize, Deserialize)]
+enum Event {
+    SignUp,
+    Cancel,
+}
+
+/// One handler with a branch for each event, and a charge in each. Signing up charges again on retries, in the version
+/// `loops` by a line that charges for several months; in the version `both` canceling does, too.
+#[retryproof::test(deviations = 1, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn branches(world: &World) {
+    world.process("worker", |p| {
+        let payments = p.payments();
+        p.handle(async move |event: Event| match event {
+            Event::SignUp => {
+                let months = if version() == "loops" { 2 } else { 1 };
+                for month in 0..months {
+                    payments.charge(Charge::of_order(10 + month, 500)).await?;
+                }
+                Ok::<(), ServiceError>(())
+            }
+            Event::Cancel => {
+                let fee = Charge::of_order(1, 100);
+                let fee = if version() == "both" { fee } else { fee.key("fee") };
+                payments.charge(fee).await.map(drop)
+            }
+        });
+    });
+    world.enqueue(Event::SignUp);
+    world.enqueue(Event::Cancel);
     world.settle().await;
 }

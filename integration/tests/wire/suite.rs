@@ -1,11 +1,11 @@
 //! The suite that every protocol can be held to: the toy passes it, and each of its assertions has a protocol that does not.
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::sync::{Mutex, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use retryproof::World;
-use retryproof::wire::{Caller, Decoded, Nonconformance, Protocol, Reply, Sample, Served, conformance};
+use retryproof::wire::{Caller, Decoded, Nonconformance, Protocol, Reply, Repetitions, Sample, Served, conformance, conformance_repeating};
 use retryproof_integration::key_value::{Command, Counters, KeyValue};
 
 const SAMPLE: Sample = Sample {
@@ -18,20 +18,29 @@ fn counters(world: &World) {
     world.service("counters", Counters::default());
 }
 
-/// The suite counts the files and threads of the whole program.
-static TURN: Mutex<()> = Mutex::new(());
+/// The suite counts the files and threads of the whole program, in the end: whoever gets as far as that must be alone.
+static TURN: RwLock<()> = RwLock::new(());
 
 #[test]
 fn the_toy_conforms() {
-    let _turn = TURN.lock();
+    let _turn = TURN.write();
+    conformance_repeating(Repetitions::FEW, || KeyValue, counters, SAMPLE)
+        .unwrap_or_else(|failures| panic!("{failures}"));
+}
+
+#[test]
+#[ignore = "nightly: takes half a minute"]
+fn the_toy_conforms_with_all_repetitions() {
+    let _turn = TURN.write();
     conformance(|| KeyValue, counters, SAMPLE).unwrap_or_else(|failures| panic!("{failures}"));
 }
 
 /// What a protocol that does everything like the toy but one thing does not hold to.
 #[track_caller]
 fn failures<P: Protocol>(protocol: impl Fn() -> P + Sync) -> Vec<Nonconformance> {
-    let _turn = TURN.lock();
-    let failures = conformance(protocol, counters, SAMPLE).expect_err("it does not conform");
+    let _turn = TURN.read();
+    let failures = conformance_repeating(Repetitions::FEW, protocol, counters, SAMPLE);
+    let failures = failures.expect_err("it does not conform");
     failures.iter().cloned().collect()
 }
 
@@ -160,11 +169,11 @@ fn a_protocol_that_remembers_other_runs_is_found() {
     );
 }
 
-/// Leaves a file open at every 32nd request: at each of them there would soon be no file left.
+/// Leaves a file open at every fourth request: at each of them there might soon be no file left.
 struct Leaks;
 double!(Leaks, |_this, request, caller| {
     static ASKED: AtomicU64 = AtomicU64::new(0);
-    if ASKED.fetch_add(1, Ordering::SeqCst) % 32 == 0 {
+    if ASKED.fetch_add(1, Ordering::SeqCst) % 4 == 0 {
         std::mem::forget(File::open("/dev/null"));
     }
     KeyValue.serve(request, &mut (), caller)
@@ -173,7 +182,9 @@ double!(Leaks, |_this, request, caller| {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_protocol_that_leaks_files_is_found() {
-    let failures = failures(|| Leaks);
+    let _turn = TURN.write();
+    let failures = conformance_repeating(Repetitions::FEW, || Leaks, counters, SAMPLE);
+    let failures: Vec<_> = failures.expect_err("it does not conform").iter().cloned().collect();
     assert!(matches!(failures[..], [Nonconformance::Leaks { threads: 0, .. }]), "{failures:?}");
 }
 

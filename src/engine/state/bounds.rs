@@ -85,6 +85,20 @@ pub enum Stuck {
     },
 }
 
+impl Stuck {
+    /// Which sort it is, by a name that stays the same.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::StepLimit { .. } => "for ever",
+            Self::Endless { .. } => "endless",
+            Self::Growing { .. } => "growing",
+            Self::PutBack { .. } => "put back",
+            Self::Deadlock { .. } | Self::Locked { .. } => "deadlock",
+            Self::Unanswerable { .. } => "unanswerable",
+        }
+    }
+}
+
 impl State {
     /// A job has come into the queue: whether the jobs that enqueue one another ever end.
     pub(super) fn bound_family(&mut self, job: u32) {

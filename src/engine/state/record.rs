@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::search::choice::Name;
+use crate::search::choice::{Name, Place, Site};
 use crate::system::hygiene::Hygiene;
 
 /// What a run notes of itself, beside its effects, its jobs and its events.
@@ -14,12 +14,23 @@ pub(crate) struct RunRecord {
     has_overlaps: bool,
     is_crowded: bool,
     has_spawned: bool,
+    deviated_at: Vec<Option<(Place, Site)>>,
 }
 
 impl RunRecord {
     /// A process has a service that is there to be told of failures.
     pub(crate) fn note_told_of_failures(&mut self, service: Name) {
         self.told_of_failures = Some(service);
+    }
+
+    /// The ordinary course is left. `call`: the last one of whoever leaves it.
+    pub(super) fn note_deviated_at(&mut self, call: Option<(Place, Site)>) {
+        self.deviated_at.push(call);
+    }
+
+    /// For each deviation, the last call that its actor had made.
+    pub(crate) fn deviated_at(&self) -> &[Option<(Place, Site)>] {
+        &self.deviated_at
     }
 
     /// Something works, and is asking for trouble.

@@ -15,6 +15,12 @@ pub(super) struct Shown {
     pub(super) showing: Showing,
 }
 
+impl Shown {
+    fn done_at(&self) -> Option<String> {
+        self.showing.done_at(self.showing.findings.first()?)
+    }
+}
+
 /// What makes two groups one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cause {
@@ -105,12 +111,12 @@ fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
         Finding::Repeated { .. }
         | Finding::Unexpected { .. }
         | Finding::Early { .. }
-        | Finding::Reused(_) => shown.showing.done_at().map_or_else(by_course, CausePlace::Line),
-        Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } | Finding::Unhygienic(_) => {
-            CausePlace::Subject
-        }
+        | Finding::Reused(_) => shown.done_at().map_or_else(by_course, CausePlace::Line),
+        Finding::Unhygienic(_) => shown.done_at().map_or(CausePlace::Subject, CausePlace::Line),
+        Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } => CausePlace::Subject,
         _ => by_course(),
     };
     // A test's own assertion and a line that acts twice are the same whoever was first.
-    Cause { subject, is_switch: is_switch && place != CausePlace::Subject, place }
+    let is_switch = is_switch && place != CausePlace::Subject;
+    Cause { subject, is_switch, place }
 }

@@ -7,7 +7,7 @@ use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
-    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, recovery,
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, dropped, recovery,
     unexplored, without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
@@ -32,7 +32,8 @@ impl Exploration<'_> {
             _ => self.findings(&ran.outcome),
         };
         let scenario = self.scenario(&ran.record);
-        let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
+        let (events, drops) = (std::mem::take(&mut ran.events), self.ordinary_drops.clone());
+        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
         (ran, showing)
     }
 
@@ -46,12 +47,7 @@ impl Exploration<'_> {
         // The places of this run are looked up more closely than those of others.
         let subject = without_places(&group.subject);
         let is_it = |finding: &Finding| without_places(&finding.subject()) == subject;
-        let is_hygiene = |finding: &Finding| matches!(finding, Finding::Unhygienic(_));
         let position = showing.findings.iter().position(is_it);
-        let position = position.or_else(|| match is_hygiene(&group.finding) {
-            true => showing.findings.iter().position(is_hygiene),
-            false => None,
-        });
         let Some(at) = position else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
             return Err(nondeterministic(&format!(
@@ -59,24 +55,31 @@ impl Exploration<'_> {
             )));
         };
         showing.findings[..=at].rotate_right(1);
-        // The same may have been done at several lines.
-        let mut lines = vec![showing.done_at()];
-        let mut all = vec![Shown { group: group.clone(), showing: showing.clone() }];
-        for at in 1..showing.findings.len() {
-            let mut showing = showing.clone();
-            showing.findings[..=at].rotate_right(1);
-            let line = showing.done_at();
-            if is_it(&showing.findings[0]) && !lines.contains(&line) {
+        // The same may have been done at several lines: each is told once.
+        let mut lines = vec![showing.done_at(&showing.findings[0])];
+        let mut others = Vec::new();
+        for (at, finding) in showing.findings.iter().enumerate().skip(1).filter(|(_, other)| is_it(other)) {
+            let line = showing.done_at(finding);
+            if !lines.contains(&line) {
                 lines.push(line);
-                all.push(Shown { group: group.clone(), showing });
+                others.push(at);
             }
         }
+        let led_by = |at: usize| {
+            let mut showing = showing.clone();
+            showing.findings[..=at].rotate_right(1);
+            Shown { group: group.clone(), showing }
+        };
+        let others: Vec<_> = others.into_iter().map(led_by).collect();
+        let mut all = vec![Shown { group, showing }];
+        all.extend(others);
         Ok(all)
     }
 
     /// All that is wrong, an entry a cause.
-    fn entries(&mut self, courses: &Courses) -> Result<Vec<Vec<Shown>>, String> {
+    fn entries(&mut self, courses: &mut Courses) -> Result<Vec<Vec<Shown>>, String> {
         let groups = self.tally.take_groups();
+        groups.iter().for_each(|group| courses.leave(&group.mishaps));
         let mut shown = Vec::new();
         for group in groups {
             shown.extend(self.show_group(group)?);
@@ -91,6 +94,10 @@ impl Exploration<'_> {
             self.enter(case);
             let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
             let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
+            for (kind, calls) in dropped(&ran.events) {
+                let most = self.ordinary_drops.entry(kind).or_default();
+                *most = calls.max(*most);
+            }
             courses.absorb(Courses::new(&ran.record, &ran.outcome.jobs, &ran.events));
         }
         self.enter(0);
@@ -106,11 +113,11 @@ impl Exploration<'_> {
         exhausted: bool,
         at_least: u64,
     ) -> Report {
-        let courses = match self.tally.has_found() {
+        let mut courses = match self.tally.has_found() {
             true => self.courses(),
             false => Courses::default(),
         };
-        let entries = match self.entries(&courses) {
+        let entries = match self.entries(&mut courses) {
             Ok(entries) => entries,
             Err(reason) => {
                 let settings = self.basis.settings;
@@ -266,6 +273,10 @@ impl Exploration<'_> {
 /// What is wrong with one run, as a violation of its own.
 pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
+    let place = match finding {
+        Finding::Unhygienic(_) => showing.done_at(finding),
+        _ => showing.place(),
+    };
     Violation {
         code: showing.code_of(finding),
         oracle: finding.oracle(),
@@ -275,20 +286,21 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         actual,
         scenario: showing.scenario.clone(),
         cause: showing.causes(),
-        place: showing.place(),
+        place: place.clone(),
         runs,
         paths: vec![Path {
             code: showing.code_of(finding),
             scenario: showing.scenario.clone(),
             cause: showing.causes(),
-            place: showing.place(),
+            place,
             runs,
             identity: Vec::new(),
             brief: Vec::new(),
         }],
         subject: finding.subject(),
         asserted_at: match finding {
-            Finding::Panicked(panicked) => panicked.place.clone(),
+            // An invariant is known by its name.
+            Finding::Panicked(panicked) if panicked.invariant.is_none() => panicked.place.clone(),
             _ => None,
         },
         help: showing.help(finding),
@@ -300,7 +312,11 @@ fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
     let told = |Shown { group, showing }: &Shown| {
         let mut violation = violation(&showing.findings[0], showing, group.runs);
         for path in &mut violation.paths {
-            path.identity = group.mishaps.iter().map(|mishap| courses.identity(mishap)).collect();
+            let done = match &group.finding {
+                Finding::Repeated { effect, .. } => Some(effect),
+                _ => None,
+            };
+            path.identity = group.mishaps.iter().map(|mishap| courses.identity(mishap, done)).collect();
             path.identity.sort();
             path.identity.dedup();
             path.brief = group.mishaps.iter().map(Mishap::in_brief).collect();

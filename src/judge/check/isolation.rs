@@ -4,7 +4,7 @@ use super::Exploration;
 use super::conclusion::violation;
 use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{Report, Showing, Verdict};
+use crate::judge::report::{Report, Showing, Verdict, dropped};
 use crate::judge::run::{Course, End, Outcome, Ran, run};
 use crate::search::choice::Plan;
 use crate::search::explore::{Bounds, Exhaustive};
@@ -50,7 +50,10 @@ impl Exploration<'_> {
         let findings = leaks(&ran.outcome, isolated);
         // Without a deviation: whoever replays it has all of this looked at again.
         let scenario = self.scenario(&[]);
-        let showing = Showing::new(scenario, std::mem::take(&mut ran.events), findings, &ran.outcome.effects);
+        let events = std::mem::take(&mut ran.events);
+        // Nothing goes wrong in it.
+        let drops = dropped(&events);
+        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
         self.note_failures();
         self.note_guarantees();

@@ -133,7 +133,7 @@ impl Exploration<'_> {
             let Some(same) = findings.into_iter().find(|finding| finding.subject() == subject) else {
                 return false;
             };
-            (finding, mishaps) = (same, Mishap::all(&ran.record, &ran.outcome.jobs));
+            (finding, mishaps) = (same, Mishap::all(&ran.record, &ran.outcome));
             true
         });
         Group { subject, mishaps, finding, case, plan, runs }

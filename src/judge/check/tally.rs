@@ -254,7 +254,7 @@ impl Exploration<'_> {
     }
 
     fn sort(&mut self, findings: Vec<Finding>, ran: &Ran) {
-        let mishaps = Mishap::all(&ran.record, &ran.outcome.jobs);
+        let mishaps = Mishap::all(&ran.record, &ran.outcome);
         self.tally.sort(findings, &mishaps, || replayable(ran));
     }
 }

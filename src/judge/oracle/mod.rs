@@ -162,9 +162,10 @@ impl Finding {
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
+            Finding::Panicked(Panicked { invariant: Some(name), .. }) => format!("invariant {name}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
-            Finding::Stuck(stuck) => format!("stuck {:?}", std::mem::discriminant(stuck)),
-            Finding::Unhygienic(hygiene) => format!("hygiene {hygiene:?}"),
+            Finding::Stuck(stuck) => format!("stuck {}", stuck.name()),
+            Finding::Unhygienic(hygiene) => format!("hygiene {}", hygiene.subject()),
             Finding::Leaked(finding) => format!("leaked {}", finding.subject()),
         }
     }

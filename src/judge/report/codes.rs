@@ -1,5 +1,6 @@
 //! Which sort of violation it is: a short code, what it is called, and what to do about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -7,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::Verdict;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{Actor, Choice, Fault, Kind, Point};
+use crate::system::effect::Effect;
 use crate::system::hygiene::Hygiene;
 use crate::system::timeline::{Event, What};
 
@@ -217,9 +219,15 @@ impl After {
 }
 
 impl Traits {
-    pub(super) fn of(finding: &Finding, events: &[Event]) -> Self {
+    /// `effects`: all of the run. `ordinary`: what is dropped when nothing goes wrong.
+    pub(super) fn of(finding: &Finding, events: &[Event], effects: &[Effect], ordinary: &Drops) -> Self {
         let (is_keyless, is_keyed) = match finding {
-            Finding::Repeated { effect, .. } => (effect.key.is_none(), effect.key.is_some()),
+            Finding::Repeated { effect, expected, .. } => {
+                let is_alike = |other: &&Effect| other.name() == effect.name() && other.key == effect.key;
+                // A key that was drawn anew is another one each time.
+                let is_keyed = effect.key.is_some() && effects.iter().filter(is_alike).count() > *expected;
+                (effect.key.is_none(), is_keyed)
+            }
             _ => (false, false),
         };
         let failed = |event: &Event| match &event.what {
@@ -231,23 +239,44 @@ impl Traits {
             events.iter().any(|event| event.by == by && is_retry(&event.what))
         };
         let is_retried = events.iter().filter_map(failed).any(has_failed);
-        let is_cancelled =
-            events.iter().enumerate().any(|(at, event)| has_dropped_a_call(&events[..at], event));
+        let is_more =
+            |(kind, calls): (&&'static str, &usize)| *calls > ordinary.get(kind).copied().unwrap_or(0);
+        let is_cancelled = dropped(events).iter().any(is_more);
         Self { is_keyless, is_keyed, is_retried, is_cancelled }
     }
 }
 
-/// Whether an attempt ends here, before the answer to one of its calls has come.
-fn has_dropped_a_call(before: &[Event], end: &Event) -> bool {
-    if !matches!(end.what, What::Succeeded | What::Failed { .. } | What::Discarded { .. }) {
-        return false;
+/// How many calls an attempt drops at the most before their answers come, by the kind of its job.
+pub(crate) type Drops = BTreeMap<&'static str, usize>;
+
+/// What the attempts of a run have dropped.
+pub(crate) fn dropped(events: &[Event]) -> Drops {
+    let mut waiting: BTreeMap<Actor, (&'static str, usize)> = BTreeMap::new();
+    let mut dropped = Drops::new();
+    for event in events {
+        match &event.what {
+            What::Started { kind, .. } => drop(waiting.insert(event.by, (kind, 0))),
+            // A call that names no request goes outside, and its answer is not taken down.
+            What::Called { request, .. } if !request.is_empty() => {
+                if let Some((_, calls)) = waiting.get_mut(&event.by) {
+                    *calls += 1;
+                }
+            }
+            What::Replied { .. } => {
+                if let Some((_, calls)) = waiting.get_mut(&event.by) {
+                    *calls = calls.saturating_sub(1);
+                }
+            }
+            What::Succeeded | What::Failed { .. } | What::Discarded { .. } => {
+                if let Some((kind, calls)) = waiting.remove(&event.by).filter(|(_, calls)| *calls > 0) {
+                    let most = dropped.entry(kind).or_default();
+                    *most = calls.max(*most);
+                }
+            }
+            _ => {}
+        }
     }
-    let count = |is_it: fn(&What) -> bool| {
-        before.iter().filter(|event| event.by == end.by && is_it(&event.what)).count()
-    };
-    // A call that names no request goes outside, and its answer is not taken down.
-    count(|what| matches!(what, What::Called { request, .. } if !request.is_empty()))
-        > count(|what| matches!(what, What::Replied { .. }))
+    dropped
 }
 
 /// What is left to do about two deliveries at once if the service knows no keys: no job can do better.
@@ -371,13 +400,54 @@ impl Code {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::search::choice::{Name, Place};
 
     #[test]
     fn codes_are_numbered_in_their_order_and_each_once() {
         let numbers: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
         assert!(numbers.iter().all(|number| number.len() == 6 && number.starts_with("RP")), "{numbers:?}");
+    }
+
+    const WORKER: Actor = Actor::Attempt { job: 1, attempt: 1 };
+
+    fn told(what: What) -> Event {
+        Event { at: Duration::ZERO, by: WORKER, what }
+    }
+
+    fn called() -> Event {
+        let place = Place { file: "src/jobs.rs", line: 1, column: 1 };
+        told(What::Called {
+            service: Name::from("store"),
+            operation: Name::from("get"),
+            request: "{}".into(),
+            place,
+        })
+    }
+
+    fn attempt(calls: usize, replies: usize) -> Vec<Event> {
+        let started = What::Started { kind: "Order", payload: String::new(), process: Name::from("worker") };
+        let replied = || told(What::Replied { reply: Ok(String::new()) });
+        let events = std::iter::once(told(started)).chain((0..calls).map(|_| called()));
+        events.chain((0..replies).map(|_| replied())).chain([told(What::Succeeded)]).collect()
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_when_nothing_goes_wrong_is_no_advice() {
+        let (all, dropping) = (attempt(2, 2), attempt(2, 1));
+        assert_eq!(dropped(&all), Drops::new());
+        let ordinary = dropped(&dropping);
+        assert_eq!(ordinary, Drops::from([("Order", 1)]));
+        let finding = Finding::Lost { kind: "Order", payload: String::new() };
+        let is_cancelled =
+            |events: &[Event], ordinary: &Drops| Traits::of(&finding, events, &[], ordinary).is_cancelled;
+        assert!(is_cancelled(&dropping, &Drops::new()), "it is new");
+        assert!(!is_cancelled(&dropping, &ordinary), "it is always dropped");
+        assert!(is_cancelled(&attempt(3, 1), &ordinary), "one more is");
+        assert!(!is_cancelled(&all, &Drops::new()));
     }
 
     fn help(code: Code, traits: Traits) -> String {

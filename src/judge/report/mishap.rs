@@ -1,8 +1,10 @@
 //! What went wrong in a run, by names that stay the same in every run that meets it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::judge::run::Outcome;
 use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Label, Options, Place, Point, Site};
+use crate::system::effect::Effect;
 use crate::system::job::{Job, short_kind};
 use crate::system::timeline::{Event, What};
 
@@ -25,20 +27,33 @@ pub(crate) struct Mishap {
     /// The last call of the attempt that had happened by then: nothing lies between it and the deviation that changes
     /// anything outside.
     pub(crate) after: Option<Call>,
+    /// Where the call was made by which it is known.
+    pub(crate) place: Option<Place>,
 }
 
 /// The calls of each kind of job in the run in which nothing goes wrong, in the order in which they happened.
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
     happened: BTreeMap<String, Vec<Call>>,
-    places: BTreeMap<(String, String), Vec<Place>>,
+    /// From where each call is made, by whom and by what is called.
+    places: BTreeMap<(String, String), BTreeSet<Place>>,
+    /// The same of calls that are made only where something goes wrong.
+    off_course: BTreeMap<(String, String), BTreeSet<Place>>,
 }
 
 impl Mishap {
     /// The deviations of a run, in their order.
-    pub(crate) fn all(record: &[Choice], jobs: &[Job]) -> Vec<Self> {
+    pub(crate) fn all(record: &[Choice], outcome: &Outcome) -> Vec<Self> {
         let deviated = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
-        deviated.map(|(at, _)| Self::of(record, at, jobs)).collect()
+        let mut calls = outcome.record.deviated_at().iter().copied();
+        let mishap = |(at, _)| {
+            let mut mishap = Self::of(record, at, &outcome.jobs);
+            let call = calls.next().flatten();
+            let call = call.filter(|(_, of)| mishap.call().is_some_and(|(what, _)| *what == site(*of)));
+            mishap.place = call.map(|(place, _)| place);
+            mishap
+        };
+        deviated.map(mishap).collect()
     }
 
     fn of(record: &[Choice], at: usize, jobs: &[Job]) -> Self {
@@ -72,6 +87,16 @@ impl Mishap {
             fault: choice.fault(),
             is_deploy,
             after,
+            place: None,
+        }
+    }
+
+    /// The call by which it is known.
+    fn call(&self) -> Option<&Call> {
+        match &self.after {
+            Some(after) if *after == self.at => Some(after),
+            _ if self.at.0.contains('.') => Some(&self.at),
+            after => after.as_ref(),
         }
     }
 
@@ -150,16 +175,10 @@ impl Courses {
                 courses.happened.entry(who).or_default().push(call);
             }
         }
-        let mut begun: Vec<(String, Actor)> = Vec::new();
         for event in events {
             if let What::Called { service, operation, place, .. } = &event.what {
-                let who = who(event.by, jobs);
-                if !begun.iter().any(|(known, _)| *known == who) {
-                    begun.push((who.clone(), event.by));
-                }
-                if begun.contains(&(who.clone(), event.by)) {
-                    courses.places.entry((who, format!("{service}.{operation}"))).or_default().push(*place);
-                }
+                let call = (who(event.by, jobs), format!("{service}.{operation}"));
+                courses.places.entry(call).or_default().insert(*place);
             }
         }
         courses
@@ -174,9 +193,17 @@ impl Courses {
             }
         }
         for (call, places) in other.places {
-            let known = self.places.entry(call).or_default();
-            if places.len() > known.len() {
-                *known = places;
+            self.places.entry(call).or_default().extend(places);
+        }
+    }
+
+    /// Adds calls at which something went wrong, and that are not made when nothing does.
+    pub(crate) fn leave(&mut self, mishaps: &[Mishap]) {
+        for mishap in mishaps {
+            let (Some((what, _)), Some(place)) = (mishap.call(), mishap.place) else { continue };
+            let call = (mishap.who.clone(), what.clone());
+            if !self.places.get(&call).is_some_and(|places| places.contains(&place)) {
+                self.off_course.entry(call).or_default().insert(place);
             }
         }
     }
@@ -189,27 +216,30 @@ impl Courses {
         Some(1 + happened.iter().position(|call| call == after)?)
     }
 
-    /// A name for a call that stays the same when lines move: which of the places of the code that call this it is.
-    fn name(&self, who: &str, (what, nth): &Call) -> String {
-        let places = self.places.get(&(who.to_owned(), what.clone()));
-        let place = places.and_then(|places| Some((places, places.get(nth.checked_sub(1)?)?)));
-        let ordinal = place.map_or(1, |(places, place)| {
-            let mut different: Vec<&Place> = Vec::new();
-            for place in places {
-                if !different.contains(&place) {
-                    different.push(place);
-                }
-            }
-            1 + different.iter().position(|known| *known == place).unwrap_or(0)
-        });
-        match ordinal {
-            1 => format!("{who}/{what}"),
-            ordinal => format!("{who}/{what}#{ordinal}"),
+    /// A name for a call that stays the same when lines move: which of the places of the code that call this it is, in the
+    /// order of the source.
+    fn name(&self, who: &str, what: &str, place: Option<Place>) -> String {
+        let call = (who.to_owned(), what.to_owned());
+        let ordinary = self.places.get(&call).into_iter().flatten();
+        let off_course = self.off_course.get(&call).into_iter().flatten();
+        let nth = place.and_then(|place| ordinary.chain(off_course).position(|known| *known == place));
+        match nth {
+            None | Some(0) => format!("{who}/{what}"),
+            Some(nth) => format!("{who}/{what}#{}", nth + 1),
         }
     }
 
-    /// A name for a mishap that stays the same when lines move and loops turn more often.
-    pub(crate) fn identity(&self, mishap: &Mishap) -> String {
+    /// Whether a job had done this when something went wrong in it that has the job tried again.
+    fn had_done(&self, effect: &Effect, mishap: &Mishap) -> bool {
+        let is_again = matches!(mishap.kind, Kind::Crash | Kind::Fault | Kind::Delivery);
+        let happened = self.happened.get(&mishap.who).into_iter().flatten();
+        let done = happened.enumerate().find(|(_, (what, _))| *what == effect.name());
+        is_again && done.is_some_and(|(at, _)| self.position(mishap).is_some_and(|position| position > at))
+    }
+
+    /// A name for a mishap that stays the same when lines move and loops turn more often. `done`: what was done once too
+    /// often. Wherever the job fails after that, it does it again: a call that comes later makes no other way.
+    pub(crate) fn identity(&self, mishap: &Mishap, done: Option<&Effect>) -> String {
         let kind = match mishap.kind {
             Kind::Crash => "crash",
             Kind::Fault => "fault",
@@ -217,12 +247,16 @@ impl Courses {
             Kind::Schedule => "schedule",
             Kind::Delay => "delay",
         };
-        let who = &mishap.who;
-        match &mishap.after {
-            Some(after) if *after == mishap.at => format!("{kind} after {}", self.name(who, after)),
-            _ if mishap.at.0.contains('.') => format!("{kind} at {}", self.name(who, &mishap.at)),
-            Some(after) => format!("{kind} after {}", self.name(who, after)),
-            None => format!("{kind} at the start of {who}"),
+        let name = |what: &str| self.name(&mishap.who, what, mishap.place);
+        if let Some(effect) = done.filter(|effect| self.had_done(effect, mishap)) {
+            return format!("{kind} after {}", self.name(&mishap.who, &effect.name(), effect.place));
+        }
+        match mishap.call() {
+            None => format!("{kind} at the start of {}", mishap.who),
+            Some(call) if mishap.after.as_ref() == Some(call) => {
+                format!("{kind} after {}", name(&call.0))
+            }
+            Some(call) => format!("{kind} at {}", name(&call.0)),
         }
     }
 }

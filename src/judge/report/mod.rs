@@ -14,6 +14,7 @@ pub(crate) mod words;
 
 pub use codes::Code;
 use codes::Traits;
+pub(crate) use codes::{Drops, dropped};
 pub(crate) use coverage::{Coverage, Met, unreached};
 pub(crate) use explored::{Samples, Stopped, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
@@ -162,9 +163,10 @@ impl Violation {
 
     /// What it is about, by a name that stays the same when lines move. A test's assertion is known by its own text.
     pub(crate) fn stable_subject(&self) -> String {
-        if self.oracle == Oracle::Body {
-            let asserted = self.asserted_at.as_deref().and_then(source::line_at);
-            return format!("panicked at {}", asserted.as_deref().unwrap_or(&self.summary));
+        if let Some(place) = &self.asserted_at {
+            // What it says may hold the values that it has found.
+            let said = || self.summary.chars().filter(|c| !c.is_ascii_digit()).collect();
+            return format!("panicked at {}", source::statement_at(place).unwrap_or_else(said));
         }
         without_places(&self.subject)
     }
@@ -333,6 +335,8 @@ pub(crate) struct Showing {
     pub(crate) repeated: Vec<String>,
     /// All effects of the run.
     effects: Vec<Effect>,
+    /// The calls that are dropped when nothing goes wrong.
+    ordinary_drops: Drops,
 }
 
 /// A place in the source and what is to be said of it.
@@ -493,6 +497,7 @@ impl Showing {
         events: Vec<Event>,
         findings: Vec<Finding>,
         effects: &[Effect],
+        ordinary_drops: Drops,
     ) -> Self {
         let (mut marks, mut repeated) = (Vec::new(), Vec::new());
         for event in &events {
@@ -532,7 +537,7 @@ impl Showing {
                 }
             }
         }
-        Self { scenario, events, findings, marks, repeated, effects: effects.to_vec() }
+        Self { scenario, events, findings, marks, repeated, effects: effects.to_vec(), ordinary_drops }
     }
 
     /// Which sort of violation it is, of a finding in this run.
@@ -547,7 +552,10 @@ impl Showing {
     /// What to do about a finding of this run.
     pub(crate) fn help(&self, finding: &Finding) -> String {
         let effect = words::effect_of(finding);
-        self.code_of(finding).help_after(Traits::of(finding, &self.events), effect.as_deref())
+        self.code_of(finding).help_after(
+            Traits::of(finding, &self.events, &self.effects, &self.ordinary_drops),
+            effect.as_deref(),
+        )
     }
 
     /// What went wrong, in words.
@@ -561,16 +569,17 @@ impl Showing {
         deviated.map(|(by, choice, instead)| words::at(by, &words::deviation(choice, instead))).collect()
     }
 
-    /// Where an effect was brought about that should not have been, as `file:line`, by the finding that stands first.
-    pub(crate) fn done_at(&self) -> Option<String> {
+    /// Where that was done which should not have been, as `file:line`.
+    pub(crate) fn done_at(&self, finding: &Finding) -> Option<String> {
         let of = |effect: &Effect, nth: usize| {
             let done = self.effects.iter().filter(|other| *other == effect).nth(nth);
             done.and_then(|done| done.place).or(effect.place)
         };
-        let place = match self.findings.first()? {
+        let place = match finding {
             Finding::Repeated { effect, expected, .. } => of(effect, *expected),
             Finding::Unexpected { effect, .. } | Finding::Early { effect, .. } => of(effect, 0),
             Finding::Reused(reuse) => reuse.place,
+            Finding::Unhygienic(hygiene) => hygiene.place(),
             _ => None,
         }?;
         Some(format!("{}:{}", place.file, place.line))

@@ -20,12 +20,69 @@ pub(super) fn read(file: &str) -> Option<String> {
     here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())
 }
 
-/// The line of source at a place, `src/a.rs:12:5`, without its indentation.
-pub(super) fn line_at(place: &str) -> Option<String> {
+/// The statement at a place, `src/a.rs:12:5`, as one line; and the how manieth of that text in its function it is, if it is
+/// not the first.
+pub(super) fn statement_at(place: &str) -> Option<String> {
     let mut parts = place.rsplitn(3, ':');
     let (_, line, file) = (parts.next()?, parts.next()?, parts.next()?);
-    let line: usize = line.parse().ok()?;
-    Some(read(file)?.lines().nth(line.checked_sub(1)?)?.trim().to_owned())
+    named_statement(&read(file)?, line.parse::<usize>().ok()?.checked_sub(1)?)
+}
+
+fn named_statement(source: &str, at: usize) -> Option<String> {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    lines.get(at)?;
+    let (from, text) = statement(&lines, at);
+    let function = lines[..from].iter().rposition(|line| begins_function(line)).unwrap_or(0);
+    let is_alike = |other: &usize| lines[*other] == lines[from] && statement(&lines, *other).1 == text;
+    match (function..from).filter(is_alike).count() {
+        0 => Some(text),
+        earlier => Some(format!("{text} #{}", earlier + 1)),
+    }
+}
+
+/// The line on which the statement with this line begins, and its text: until each bracket of it is closed.
+fn statement(lines: &[&str], at: usize) -> (usize, String) {
+    // What does not end within so many lines is known by them.
+    const MOST: usize = 20;
+    let goes_on = |line: &&str| line.starts_with('.') || line.starts_with('?');
+    let before = lines[..=at].iter().rev().take(MOST).take_while(|line| goes_on(line)).count();
+    let from = at.saturating_sub(before);
+    let (mut open, mut text) = (0, String::new());
+    for (number, line) in lines.iter().enumerate().skip(from).take(MOST + before) {
+        text.push_str(line);
+        open += opened(line);
+        if number >= at && open <= 0 {
+            break;
+        }
+        text.push(' ');
+    }
+    (from, text.trim_end().to_owned())
+}
+
+/// How many more brackets a line opens than it closes. Those in texts and comments do not count.
+fn opened(line: &str) -> i32 {
+    let (mut open, mut in_text) = (0, false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' => drop(rest.next()),
+            '"' => in_text = !in_text,
+            _ if in_text => {}
+            '/' if rest.peek() == Some(&'/') => break,
+            '\'' if matches!(rest.peek(), Some('(' | ')' | '[' | ']' | '{' | '}' | '"')) => drop(rest.next()),
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open -= 1,
+            _ => {}
+        }
+    }
+    open
+}
+
+fn begins_function(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.starts_with("fn ")
+        || code.split_once(" fn ").is_some_and(|(before, _)| !before.contains(['"', '(', '=']))
+        || code.contains("pub(") && code.contains(") fn ")
 }
 
 /// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
@@ -85,4 +142,60 @@ fn span(source: &str, place: Place) -> Option<std::ops::Range<usize>> {
     let name = line[column..].find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(line.len() - column);
     let start = line_start + column;
     Some(start..start + name.max(1).min(line.len() - column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"fn one() {
+    assert_eq!(
+        world.mails(":)").len(), // (all
+        1,
+        "one mail"
+    );
+    assert_eq!(
+        world.charges(),
+        1,
+        "one charge"
+    );
+    assert!(world.dead().is_empty());
+    settle();
+    assert!(world.dead().is_empty());
+    world
+        .jobs()
+        .first()
+        .unwrap();
+}
+
+pub(crate) async fn two() {
+    assert!(world.dead().is_empty());
+}
+"#;
+
+    fn at(line: usize) -> String {
+        named_statement(TWO, line - 1).unwrap()
+    }
+
+    #[test]
+    fn a_statement_is_known_by_all_of_its_lines() {
+        let mails = r#"assert_eq!( world.mails(":)").len(), // (all 1, "one mail" );"#;
+        assert_eq!((at(2).as_str(), at(7).contains("charges")), (mails, true));
+        assert_eq!(at(18), "world .jobs() .first() .unwrap();", "the line that panics is the last one");
+    }
+
+    #[test]
+    fn equal_statements_of_one_function_are_counted() {
+        let dead = "assert!(world.dead().is_empty());";
+        assert_eq!(at(12), dead);
+        assert_eq!(at(14), format!("{dead} #2"));
+        assert_eq!(at(22), dead, "another function begins anew");
+        assert_eq!(named_statement(TWO, 99), None);
+    }
+
+    #[test]
+    fn what_never_ends_is_cut() {
+        let endless = "f(\n".repeat(100);
+        assert_eq!(named_statement(&endless, 40).unwrap().matches("f(").count(), 20);
+    }
 }

@@ -222,13 +222,23 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
             index += hidden;
             continue;
         }
-        let line = match report.replayed {
-            true => Cow::Borrowed(lines[index].text.as_str()),
-            false => words::cut(&lines[index].text, MOST_COLUMNS - 2),
+        let timeline::Line { text, deviation, may_be_cut, .. } = &lines[index];
+        let shown = match (report.replayed, may_be_cut) {
+            (true, _) => vec![text.clone()],
+            (false, true) => vec![words::cut(text, MOST_COLUMNS - 2).into_owned()],
+            (false, false) => {
+                let indent = text.len() - text.trim_start_matches(' ').len();
+                let (whole, rest) = (text.trim_start_matches(' '), indent.max(10) + 2);
+                let lines = wrapped(whole, rest, MOST_COLUMNS - 2 - indent);
+                let first = format!("{}{}", " ".repeat(indent), lines[0]);
+                std::iter::once(first).chain(lines.into_iter().skip(1)).collect()
+            }
         };
-        match lines[index].deviation {
-            true => page.red(&format!("  {line}")),
-            false => page.line(format!("  {line}")),
+        for line in shown {
+            match deviation {
+                true => page.red(&format!("  {line}")),
+                false => page.line(format!("  {line}")),
+            }
         }
         index += 1;
     }

@@ -71,6 +71,8 @@ pub(super) struct Line {
     pub(super) deviation: bool,
     /// The attempt ends here with a failure.
     is_failure: bool,
+    /// It ends in a request, a reply or a payload, of which the beginning is enough.
+    pub(super) may_be_cut: bool,
 }
 
 impl Line {
@@ -92,7 +94,7 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
                 false => format!("attempts {from} to {to} of job#{job} fail"),
             };
             let text = format!("{:<9} … {which} the same way", "");
-            folded.push(Line { text, deviation: false, is_failure: false });
+            folded.push(Line { text, deviation: false, is_failure: false, may_be_cut: false });
         }
     };
     let all = lines(events, repeated);
@@ -173,7 +175,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         if let Some(heading) = heading(event, speaker) {
             let shown = std::mem::take(&mut shown);
             let text = format!("{shown:<9} {heading}");
-            lines.push(Line { text, deviation: false, is_failure: false });
+            lines.push(Line { text, deviation: false, is_failure: false, may_be_cut: true });
         }
         if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
@@ -189,7 +191,14 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         let mut line = String::new();
         let _ = write!(line, "{shown:<9} {indent}{text}");
         let is_failure = matches!(event.what, What::Failed { .. });
-        lines.push(Line { text: line, deviation, is_failure });
+        let may_be_cut = matches!(
+            event.what,
+            What::Called { .. }
+                | What::Replied { reply: Ok(_) }
+                | What::Enqueued { .. }
+                | What::Started { .. }
+        );
+        lines.push(Line { text: line, deviation, is_failure, may_be_cut });
     }
     lines
 }

@@ -258,7 +258,10 @@ fn an_order_in_which_a_later_job_comes_first_is_expected_at_its_time_and_one_at_
 
 /// Nine jobs that append to a list and are under way together, or that run one after the other.
 fn appending(slots: usize, twice: bool) -> Report {
-    let settings = Explore::new().name("test").deviations(1).crashes(0).faults(0).max_runs(12);
+    appending_as(Explore::new().name("test").deviations(1).crashes(0).faults(0).max_runs(12), slots, twice)
+}
+
+fn appending_as(settings: Explore, slots: usize, twice: bool) -> Report {
     settings.run(async move |world: &World| {
         let log = world.durable("log", Vec::new());
         world.process("worker", move |p| {
@@ -288,4 +291,15 @@ fn a_run_whose_orders_are_too_many_is_undecided_and_never_violates() {
     // Here the second delivery of a job makes an end that no order has.
     let report = appending(9, true);
     assert_ne!(report.verdict(), Verdict::Violated, "{report}");
+}
+
+#[test]
+fn a_replay_that_is_undecided_is_no_proof() {
+    let replay = |scenario: &str| appending_as(Explore::new().name("test").replay(scenario), 9, true);
+    // No order of nine jobs ends like that, and not all of them were tried.
+    let undecided = replay("test job#9.1:ack=again");
+    assert_eq!(undecided.verdict(), Verdict::Incomplete, "{undecided}");
+    assert!(undecided.reason().unwrap().contains("orders"), "{undecided}");
+    // What fits is one.
+    assert_eq!(replay("test job#9.1:start=crash").verdict(), Verdict::RetryProof);
 }

@@ -202,9 +202,7 @@ fn a_job_that_panics_has_failed_and_is_tried_again() {
     assert_violated(&report, TWICE, "test job#1.1/payments.charge:call=reply-lost");
     has_line(
         &report,
-        expect![[
-            r#"failed: panicked: called `Result::unwrap()` on an `Err` value: Unavailable { service: "…"#
-        ]],
+        expect!["failed: panicked: called `Result::unwrap()` on an `Err` value: Unavailable { service:…"],
     );
 }
 

@@ -21,8 +21,9 @@ mod threads;
 mod waits;
 
 use crate::support::{assert_green, assert_violated, one_deviation, own_test};
+use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Explore, JobResult, Process, Report, World};
+use retryproof::{Client, Explore, JobResult, Process, Report, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
 /// The job of most tests here.
@@ -48,6 +49,11 @@ fn paying<R: JobResult + 'static>(
         let (payments, job) = (p.payments(), job.clone());
         p.handle(async move |order: Order| job(payments.clone(), order.id).await);
     }
+}
+
+/// Stands for a service, in another file than the jobs that call it.
+async fn send_by_adapter(email: &Client<EmailService>, subject: &str) -> Result<(), ServiceError> {
+    email.send(Email::new("ada@example.com", subject)).await.map(drop)
 }
 
 fn keyed(order: u32) -> Charge {

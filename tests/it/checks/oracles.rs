@@ -490,7 +490,7 @@ fn the_users_own_checks_count() {
     assert_eq!(report.violations()[0].oracle, Oracle::Body, "{report}");
     has_line(
         &report.violations()[0].summary,
-        expect!["the test body panicked at tests/it/checks/oracles.rs:…: counted past 1"],
+        expect!["the invariant `count` does not hold at tests/it/checks/oracles.rs:…: counted past 1"],
     );
     assert_eq!(report.violations()[0].scenario.to_string(), "test job#1.1:end=crash");
 }
@@ -594,6 +594,8 @@ fn a_check_of_the_users_own_is_made_after_each_step() {
     assert_eq!((report.runs(), report.violations().len()), (1, 1), "{report}");
     has_line(
         &report.violations()[0].summary,
-        expect!["the test body panicked at tests/it/checks/oracles.rs:…: half done"],
+        expect![
+            "the invariant `nothing is half done` does not hold at tests/it/checks/oracles.rs:…: half done"
+        ],
     );
 }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::Charge;
-use retryproof::{Client, Code, Explore, Process, Report, ServiceError, Verdict, World};
+use retryproof::service::store::Isolation;
+use retryproof::{
+    Client, Code, Explore, Guarantee, Process, Report, ServiceError, StoreError, Verdict, World,
+};
 use serde::{Deserialize, Serialize};
 
-use super::{Order, explore, keyed, paying, unkeyed};
+use super::{Order, explore, keyed, paying, send_by_adapter, unkeyed};
 use crate::support::one_deviation;
 
 #[derive(Serialize, Deserialize)]
@@ -138,7 +141,7 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert!(!level.exhausted() && one.exhausted());
     let text = level.to_string();
     assert!(
-        text.contains("\n  stopped after the runs with one failure; `keep_going()` explores all\n"),
+        text.contains("\n  stopped after the runs with one deviation; `keep_going()` explores all\n"),
         "{text}"
     );
     let all = two_mails(&two().keep_going());
@@ -386,4 +389,92 @@ async fn first_of<A: Future + Unpin, B: Future + Unpin>(mut one: A, mut other: B
         std::pin::Pin::new(&mut other).poll(cx).map(|_| None)
     })
     .await
+}
+
+/// Two jobs that mail by an adapter, each at a line of its own: while a transaction is open, or after the commit.
+fn mailing(inside: bool) -> Report {
+    one_deviation().run(async move |world: &World| {
+        world.deny_warnings();
+        world.allow("email.send", Guarantee::AtLeastOnce);
+        world.process("worker", move |p| {
+            let (store, email) = (p.store(), p.email());
+            p.handle(async move |order: Order| {
+                let mut tx = store.transaction(Isolation::ReadCommitted).await;
+                tx.put("order", &order.id).await?;
+                if inside {
+                    send_by_adapter(&email, "paid").await?; // the first adapter call
+                    send_by_adapter(&email, "sent").await?; // the second adapter call
+                    tx.commit().await
+                } else {
+                    tx.commit().await?;
+                    send_by_adapter(&email, "paid").await?;
+                    send_by_adapter(&email, "sent").await.map_err(StoreError::from)
+                }
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn what_is_denied_in_an_adapter_of_another_file_is_told_at_the_lines_of_the_job() {
+    let report = mailing(true);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    let lines = lines(&report);
+    assert_eq!(lines.len(), 2, "{report}");
+    assert!(lines[0].ends_with("// the first adapter call"), "{lines:?}");
+    assert!(lines[1].ends_with("// the second adapter call"), "{lines:?}");
+    assert_eq!(mailing(false).verdict(), Verdict::RetryProof, "{}", mailing(false));
+}
+
+/// Beside the charge something is looked up, whose answer nobody waits for.
+#[test]
+fn a_call_that_is_always_dropped_is_not_what_a_missing_key_is_told_to_mend() {
+    let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |order: Order| {
+            let charge = std::pin::pin!(payments.charge(unkeyed(order.id)));
+            let beat = std::pin::pin!(store.get::<bool>("beat"));
+            match first_of(charge, beat).await {
+                Some(charged) => charged.map(drop),
+                None => Ok(()),
+            }
+        });
+    });
+    assert_eq!(report.code(), Some(Code::RepeatedAfterError), "{report}");
+    assert!(report.violations()[0].help.starts_with("use an idempotency key"), "{report}");
+}
+
+/// Each attempt draws a key of its own.
+#[test]
+fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
+    let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {
+        let (rng, payments) = (p.rng(), p.payments());
+        p.handle(async move |order: Order| {
+            let key = rng.next_u64().to_string();
+            payments.charge(unkeyed(order.id).key(key)).await.map(drop)
+        });
+    });
+    let help = &report.violations()[0].help;
+    assert!(help.contains("the same on every attempt") && !help.contains("both calls bear"), "{report}");
+}
+
+#[test]
+fn late_timers_are_not_missed_where_nothing_expires() {
+    let run = |explore_it: Explore, expires: bool| {
+        let report = explore(&explore_it, move |p: &Process| {
+            let (store, clock) = (p.store(), p.clock());
+            p.handle(async move |_: Order| {
+                let ttl = expires.then_some(Duration::from_secs(60));
+                store.set_if_absent("seen", &true, ttl).await?;
+                clock.sleep(Duration::from_secs(1)).await;
+                Ok::<(), Box<dyn std::error::Error>>(())
+            });
+        });
+        report.to_string().contains("not explored: late timers and retries: `delays` is 0")
+    };
+    assert!(!run(one_deviation().delays(0), false));
+    assert!(run(one_deviation().delays(0), true));
+    assert!(!run(one_deviation(), true), "they are explored");
 }

@@ -157,7 +157,7 @@ fn a_commit_has_its_own_crash_points_and_faults() {
     ];
     for point in harmless {
         let report = selling(&replay(&format!("1.1/store.{point}")));
-        assert_eq!((report.verdict(), report.reason()), (Verdict::Incomplete, None), "{point}: {report}");
+        assert_eq!((report.verdict(), report.reason()), (Verdict::RetryProof, None), "{point}: {report}");
     }
     // start 1, two statements 4 each, the commit 8, end 1, ack 1.
     assert_eq!(selling(&one_deviation()).runs(), 1 + 1 + 2 * 4 + 8 + 1 + 1);

@@ -54,7 +54,7 @@ fn decrement_and_mark_paid() {
     assert_row(&buying(&replay(between), Buy::TwoWrites), "stock", "8", between);
     // In a transaction it does not; but it dies after the commit, before the acknowledgement.
     let report = buying(&replay(between), Buy::Transaction);
-    assert_eq!((report.verdict(), report.reason()), (Verdict::Incomplete, None), "{report}");
+    assert_eq!((report.verdict(), report.reason()), (Verdict::RetryProof, None), "{report}");
     for after in ["1.1/store.commit:replied=crash", "1.1:end=crash", "1.1:ack=again"] {
         assert_row(&buying(&replay(after), Buy::Transaction), "stock", "8", after);
     }

@@ -1,0 +1,60 @@
+//! retryproof and the independent judge agree on random programs.
+//!
+//! `JUDGE_SEED=7 cargo test -p retryproof-independent-judge --test agreement` tries others.
+
+use retryproof_independent_judge::compare::compare;
+use retryproof_independent_judge::generate::program;
+use retryproof_independent_judge::judge::gives_up_unprovoked;
+
+/// How many differences are made smaller and shown.
+const SHOWN: usize = 5;
+
+fn seed() -> u64 {
+    std::env::var("JUDGE_SEED").map_or(1, |text| text.parse().expect("JUDGE_SEED is a number"))
+}
+
+/// Compares so many programs of up to `size` steps a job, and panics with the smallest versions of those on which the two
+/// differ.
+fn agree(programs: u64, size: usize, deviations: usize) {
+    let seed = seed();
+    let mut found = Vec::new();
+    let (mut red, mut green) = (0, 0);
+    for number in 0..programs {
+        let program = program(seed, number, size);
+        // Not decided: whether a job that gives up in the fault-free run, too, may do nothing at all after a fault. Here it
+        // may, as any other job that gives up; retryproof holds it to what it does in the fault-free run.
+        if gives_up_unprovoked(&program) {
+            continue;
+        }
+        match compare(&program, deviations) {
+            Ok(true) => red += 1,
+            Ok(false) => green += 1,
+            Err(difference) => {
+                found.push(format!("--- seed {seed}, program {number}: {}", difference.shrunk()));
+                if found.len() == SHOWN {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "the first {} differences:\n{}", found.len(), found.join("\n"));
+    // A comparison of programs that are all alike shows nothing.
+    assert!(red > programs / 10 && green > programs / 10, "{red} red and {green} green");
+}
+
+#[test]
+fn on_programs_with_one_deviation() {
+    agree(300, 4, 1);
+}
+
+#[test]
+fn on_programs_with_two_deviations() {
+    agree(25, 3, 2);
+}
+
+#[test]
+#[ignore = "takes minutes, in release: for the nightly run"]
+fn on_many_programs() {
+    agree(40_000, 8, 1);
+    agree(2_000, 5, 2);
+}
