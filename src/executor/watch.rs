@@ -156,7 +156,7 @@ fn digest(
         effect.tells.then_some(effect.by).hash(&mut hasher);
     }
     // What is wrong with a run already is no matter of what comes, but its verdict is.
-    state.ledger.reused.len().hash(&mut hasher);
+    (state.ledger.reused.len(), state.ledger.repeats.len()).hash(&mut hasher);
     state.record.hygiene().hash(&mut hasher);
     state.queue.hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));

@@ -18,7 +18,7 @@ use crate::executor::watch::Watch;
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
-use crate::system::effect::{Effect, Reuse};
+use crate::system::effect::{Effect, Repeat, Reuse};
 use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
@@ -59,6 +59,8 @@ pub(crate) struct Outcome {
     pub(crate) told: Vec<Effect>,
     /// Requests that came to nothing because another one had borne their idempotency key.
     pub(crate) reused: Vec<Reuse>,
+    /// Requests that were answered from an effect that had happened before.
+    pub(crate) repeats: Vec<Repeat>,
     /// Durable and observed states, as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
@@ -165,6 +167,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         false => (Vec::new(), effects),
     };
     let mut reused = std::mem::take(&mut state.ledger.reused);
+    let repeats = std::mem::take(&mut state.ledger.repeats);
     terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
@@ -190,6 +193,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         effects,
         told,
         reused,
+        repeats,
         state: observed,
         jobs,
         generated,

@@ -12,12 +12,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::search::choice::{Actor, Name, Wanted};
+use crate::system::effect::{fingerprint, hex};
 
 /// What an input's word in a scenario begins with.
 pub(crate) const PREFIX: &str = "input:";
 
-/// The answers to one question beyond the first are explored for this many times that an attempt asks it. Later ones
-/// get the first answer, so that a loop which asks until it is accepted ends.
+/// So many answers to the same request in one attempt are explored. Later ones are the first of their list, so that a
+/// loop which asks until it is accepted ends.
 const MOST_TIMES: u32 = 2;
 
 /// The longest text of a question or an answer, in characters.
@@ -110,13 +111,24 @@ pub(crate) enum InputError {
     NeverAsked { question: Name, answer: Name },
 }
 
+/// A request that may be refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Requested<'r> {
+    /// What the answer depends on.
+    pub(crate) subject: &'r str,
+    /// All of it, its key too.
+    pub(crate) request: &'r str,
+    /// Whether the answer reaches the caller.
+    pub(crate) is_heard: bool,
+}
+
 /// The inputs of one run.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     assignment: Arc<Assignment>,
     asked: Vec<Asked>,
-    /// How often each attempt has asked each question.
-    times: Vec<(Actor, Name, u32)>,
+    /// How often each attempt has heard an answer to each request, by its digest.
+    heard: Vec<(Actor, u64, u32)>,
     error: Option<InputError>,
 }
 
@@ -135,31 +147,33 @@ impl Inputs {
         self.ask(Asked { question, answers, taken: 0, request: None, at })
     }
 
-    /// Whether, and how, a request of an attempt is refused: a place in `answers`, the first of which accepts it. The
-    /// same attempt may ask again, and get another answer; every attempt gets the same answers in the same order.
+    /// Whether, and how, a request of an attempt is refused: a place in `answers`, the first of which accepts it.
+    ///
+    /// The subject settles it, whoever asks and however often. Only an attempt that has heard the answer and then makes
+    /// the very same request again may get another one.
     pub(crate) fn refuse(
         &mut self,
         (by, service, operation): (Actor, Name, Name),
-        subject: &str,
+        requested: &Requested<'_>,
         answers: Vec<Name>,
         at: usize,
     ) -> Result<usize, InputError> {
-        let mut question = format!("{service}.{operation}/{}", word(subject));
-        let name = Name::from(question.clone());
+        let mut question = format!("{service}.{operation}/{}", identity(requested.subject));
         if let Actor::Attempt { .. } = by {
-            let place = self.times.iter().position(|(who, what, _)| (*who, *what) == (by, name));
-            let place = place.unwrap_or_else(|| {
-                self.times.push((by, name, 0));
-                self.times.len() - 1
-            });
-            let times = &mut self.times[place].2;
-            *times += 1;
-            match *times {
-                1 => {}
-                times if times > MOST_TIMES => return Ok(0),
-                times => {
-                    let _ = write!(question, "/{times}");
+            let request = fingerprint(&[&question, requested.request]);
+            let place = self.heard.iter().position(|(who, what, _)| (*who, *what) == (by, request));
+            let heard = place.map_or(0, |place| self.heard[place].2);
+            if requested.is_heard {
+                match place {
+                    Some(place) => self.heard[place].2 += 1,
+                    None => self.heard.push((by, request, 1)),
                 }
+            }
+            if heard >= MOST_TIMES {
+                return Ok(0);
+            }
+            if heard > 0 {
+                let _ = write!(question, "/{}", heard + 1);
             }
         }
         let request = Some((by, service, operation));
@@ -244,9 +258,18 @@ pub(crate) fn answers(question: &str, values: &[String]) -> Result<Vec<Name>, In
     Ok(names)
 }
 
+/// A text as a word of a scenario that stands for this text alone: a digest tells apart what the word does not say.
+pub(crate) fn identity(text: &str) -> String {
+    let word = word(text);
+    match word == text {
+        true => word,
+        false => hex(&format!("{word}#"), fingerprint(&[text]) >> 32, 8),
+    }
+}
+
 /// A text as a word of a scenario: without blanks and what parts a word.
 pub(crate) fn word(text: &str) -> String {
-    let parts = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '~');
+    let parts = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '~' | '\'');
     let mut word: String = text.chars().map(|c| if parts(c) { '_' } else { c }).take(LONGEST).collect();
     if text.chars().nth(LONGEST).is_some() {
         word.push('…');
@@ -363,9 +386,26 @@ mod tests {
         let mut inputs = Inputs::new(Arc::new(assignment));
         for attempt in 1..=3 {
             let by = (Actor::Attempt { job: 1, attempt }, "payments".into(), "charge".into());
-            let mut ask = || inputs.refuse(by, "6", names(&["accepted", "declined"]), 0).unwrap();
-            assert_eq!([ask(), ask(), ask(), ask()], [1, 1, 0, 0]);
+            let mut ask = |request, is_heard| {
+                let requested = Requested { subject: "6", request, is_heard };
+                inputs.refuse(by, &requested, names(&["accepted", "declined"]), 0).unwrap()
+            };
+            assert_eq!([(); 4].map(|()| ask("a", true)), [1, 1, 0, 0]);
+            // Whoever has not heard the answer asks again, and another request has the answer of its subject.
+            assert_eq!([(); 4].map(|()| ask("b", false)), [1, 1, 1, 1]);
         }
+    }
+
+    #[test]
+    fn a_question_is_its_whole_text_however_short_its_word() {
+        let long = |end: &str| format!("order/{}/{}/{end}", "a".repeat(36), "b".repeat(36));
+        let texts = [long("500"), long("600"), "card a".into(), "card_a".into(), "card\ta".into()];
+        let words: Vec<_> = texts.iter().map(|text| identity(text)).collect();
+        for (at, word) in words.iter().enumerate() {
+            assert!(!words[..at].contains(word), "{words:?}");
+            assert!(word.chars().count() < 60 && !word.contains(char::is_whitespace), "{word}");
+        }
+        assert_eq!(words[3], "card_a");
     }
 
     #[test]

@@ -94,6 +94,18 @@ pub(crate) struct Ledger {
     occurrences: Occurrences,
     /// Requests that came to nothing because another one had borne their key.
     pub(crate) reused: Vec<Reuse>,
+    /// Requests that were answered with the stored answer of the effect that they ask for.
+    pub(crate) repeats: Vec<Repeat>,
+}
+
+/// A request that was answered from an effect that had happened before, under the same key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Repeat {
+    pub(crate) by: Actor,
+    pub(crate) service: Name,
+    pub(crate) operation: Name,
+    /// How many effects of the code under test there were by then.
+    pub(crate) at: usize,
 }
 
 impl Ledger {

@@ -63,7 +63,7 @@ impl World {
             Ok(answers) => answers,
             Err(error) => panic!("{error}"),
         };
-        let question = Name::from(input::word(&question));
+        let question = Name::from(input::identity(&question));
         let drawn = {
             let mut state = self.shared.state();
             let at = state.search.choices().len();

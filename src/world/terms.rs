@@ -89,7 +89,8 @@ pub struct Allowed<'w> {
 
 impl Allowed<'_> {
     /// The effect is a set: its body has an array at this path, and what counts is each item. So a batch of `[a, b]`
-    /// stands for one of `[a]` and one of `[b]`.
+    /// stands for one of `[a]` and one of `[b]`, whichever job makes it, and whatever key it bears. With
+    /// [`Guarantee::AtLeastOnce`] an item may be in several batches where something went wrong or jobs overlapped.
     ///
     /// ```
     /// use retryproof::service::{Cx, Function, function};
@@ -195,6 +196,9 @@ impl Jobs<'_> {
 
     /// Lets such a job end well without having done anything: a duplicate that a lock of the code's own drops. Either all
     /// that it does has happened, or none of it.
+    ///
+    /// It is a duplicate if a job with the same payload (but for what is [ignored](Self::ignore)) came before it was over,
+    /// and acted. One that does nothing because its own call failed is none.
     pub fn may_be_skipped(self) -> Self {
         self.accept(JobTerm::Skipped)
     }

@@ -90,13 +90,32 @@ fn gave_up(job: &Job) -> bool {
     }
 }
 
+/// Whether a job may have been dropped as a duplicate: it has done nothing, nothing went wrong in its last attempt, and the
+/// same job came before it was over and has acted.
+fn was_skipped(job: &Job, outcome: &Outcome) -> bool {
+    let acts = |job: &Job| outcome.effects.iter().any(|effect| attempt_of(effect.by, job.number).is_some());
+    let payload = |job: &Job| outcome.generated.compared(job.kind, &job.payload).into_owned();
+    let last = Actor::Attempt { job: job.number, attempt: job.attempts };
+    if outcome.troubled.contains(&last) || acts(job) {
+        return false;
+    }
+    let is_original = |other: &&Job| {
+        other.number != job.number
+            && other.kind == job.kind
+            && other.attempts > 0
+            && other.history.began <= job.history.ended
+            && payload(other) == payload(job)
+    };
+    outcome.jobs.iter().filter(is_original).any(acts)
+}
+
 /// Whether a job gave up for what went wrong in it: no attempt failed for which nothing had gone wrong. One that fails more
 /// often fails by itself, for what an earlier attempt has left behind; and that somebody else went first is no excuse.
 pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     let accepts = |term| outcome.terms.accepts(job.kind, term);
     match job.state {
         JobState::Lost => accepts(JobTerm::Lost),
-        JobState::Done => accepts(JobTerm::Skipped),
+        JobState::Done => accepts(JobTerm::Skipped) && was_skipped(job, outcome),
         state => {
             let by_itself = !outcome.outage && job.failures() as usize > outcome.mishaps;
             gave_up(job) && (!by_itself || accepts(JobTerm::End(state)))

@@ -10,6 +10,7 @@ use crate::judge::run::Outcome;
 use crate::search::choice::{Actor, Name};
 use crate::system::effect::Effect;
 use crate::system::generated::Forms;
+use crate::system::job::JobState;
 use crate::system::json_path::JsonPath;
 use crate::world::{Guarantee, Terms, names};
 
@@ -34,11 +35,15 @@ impl Count<'_> {
         self.actual.values().sum()
     }
 
-    /// Whether each job that does it when nothing goes wrong has done it so often, and no other one has.
-    fn is_between(&self, least: u32, most: u32) -> bool {
-        let range = least as usize..=most as usize;
-        let kept = |unit| range.contains(&self.actual.get(unit).copied().unwrap_or_default());
-        self.expected.keys().all(kept) && self.actual.keys().all(|unit| self.expected.contains_key(unit))
+    /// Whether nobody has done it who does not do it when nothing goes wrong.
+    fn has_no_strangers(&self) -> bool {
+        self.actual.keys().all(|unit| self.expected.contains_key(unit))
+    }
+
+    /// How often somebody who has not done it at all does it when nothing goes wrong.
+    fn lacking(&self) -> Option<usize> {
+        let lacks = |unit: &u32| !self.actual.contains_key(unit);
+        self.expected.iter().find(|(unit, _)| lacks(unit)).map(|(_, expected)| *expected)
     }
 
     /// How often it happened, if what the same job has repeated because something went wrong in it counts once.
@@ -62,6 +67,40 @@ pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
         };
         if !may_lack && !findings.iter().any(known) {
             findings.push(Finding::Reused(reuse.clone()));
+        }
+    }
+}
+
+/// Effects of which a job does as many as no job may, in whatever run. Those that it does not do at all are seen when
+/// outcomes are compared.
+pub(super) fn between(outcome: &Outcome, findings: &mut Vec<Finding>) {
+    let is_limited = |guarantee: &Guarantee| matches!(guarantee, Guarantee::Between { .. });
+    if !outcome.terms.allowed.iter().any(|(_, guarantee)| is_limited(guarantee)) {
+        return;
+    }
+    let whose = |by: Actor| match by {
+        Actor::Attempt { job, .. } => Actor::Attempt { job, attempt: 0 },
+        other => other,
+    };
+    let mut counts: BTreeMap<(Identity<'_>, Actor), (&Effect, usize)> = BTreeMap::new();
+    for effect in outcome.effects.iter().filter(|effect| effect.by != Actor::Test) {
+        counts.entry((effect.identity(), whose(effect.by))).or_insert((effect, 0)).1 += 1;
+    }
+    for ((_, by), (effect, actual)) in counts {
+        let Guarantee::Between { least, most } = outcome.terms.guarantee(effect.service, effect.operation)
+        else {
+            continue;
+        };
+        let (least, most) = (least as usize, most as usize);
+        // One that gave up or is still under way has not come so far.
+        let is_done = match by {
+            Actor::Attempt { job, .. } => outcome.jobs[job as usize - 1].state == JobState::Done,
+            _ => true,
+        };
+        if actual > most {
+            findings.push(Finding::Repeated { effect: effect.clone(), expected: most, actual });
+        } else if actual < least && is_done {
+            findings.push(Finding::Missing { effect: effect.clone(), expected: least, actual });
         }
     }
 }
@@ -102,18 +141,37 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
         *count.actual.entry(unit(effect.by, &comparison.roles)).or_insert(0) += 1;
     }
     let may_repeat = troubled(comparison);
+    let is_set = |effect: &Effect| {
+        outcome.terms.items.iter().any(|(name, _)| names(name, effect.service, effect.operation))
+    };
+    // Batches of others cover what a job has left behind, or is about to do.
+    let may_cover_twice = outcome.went_wrong > 0 || outcome.record.has_overlaps();
     let mut repeated = BTreeSet::new();
     for count in counts.values() {
         let effect = count.effect;
         let (expected, actual) = (count.expected(), count.actual());
         let guarantee = outcome.terms.guarantee(effect.service, effect.operation);
         let excused = |count: &Count<'_>| match guarantee {
+            Guarantee::AtLeastOnce if is_set(effect) && may_cover_twice => {
+                count.actual().min(count.expected())
+            }
             Guarantee::AtLeastOnce => count.excused(&may_repeat),
             Guarantee::Unchecked => 0,
             Guarantee::ExactlyOnce | Guarantee::AtMostOnce | Guarantee::Between { .. } => count.actual(),
         };
-        if matches!(guarantee, Guarantee::Between { least, most } if count.is_between(least, most)) {
-            continue;
+        // How often those do it who do it at all is no matter of what is expected: see `between`.
+        if let Guarantee::Between { least, .. } = guarantee {
+            if let Some(expected) = count.lacking().filter(|_| least > 0) {
+                findings.push(Finding::Missing { effect: effect.clone(), expected, actual: 0 });
+                continue;
+            }
+            if count.has_no_strangers() {
+                continue;
+            }
+            let alike = comparison.forms.and_then(|forms| alike(&counts, effect, forms));
+            if expected == 0 && alike.is_some_and(|(all, _)| all.has_no_strangers()) {
+                continue;
+            }
         }
         let may_lack = guarantee.may_lack();
         if actual > expected {

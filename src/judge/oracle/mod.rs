@@ -228,6 +228,7 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
         findings.push(Finding::Panicked(panicked.clone()));
     }
     effects::reused(outcome, &mut findings);
+    effects::between(outcome, &mut findings);
     if outcome.terms.warnings_denied {
         findings.extend(outcome.record.hygiene().iter().cloned().map(Finding::Unhygienic));
     }

@@ -1,37 +1,71 @@
 //! Effects that each job makes in a certain order.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use crate::judge::run::Outcome;
-use crate::search::choice::Actor;
-use crate::system::effect::Effect;
+use crate::search::choice::{Actor, Name};
+use crate::system::job::Job;
 use crate::world::names;
 
-/// Effects before which the one that stands before it in a list has not happened: by the same job, if that job makes it
-/// at all, or else by another one, which may have borne the same idempotency key.
+/// Jobs that have made an effect, and what they were.
+#[derive(Default)]
+struct Done<'o> {
+    jobs: BTreeSet<u32>,
+    /// By kind and payload.
+    repeated: BTreeSet<(&'static str, &'o str)>,
+}
+
+impl<'o> Done<'o> {
+    fn add(&mut self, job: &'o Job) {
+        self.jobs.insert(job.number);
+        self.repeated.insert((job.kind, &*job.payload));
+    }
+
+    /// Whether this job has made it, the same job that came a second time, or one that it comes from.
+    fn has(&self, job: &Job, jobs: &[Job]) -> bool {
+        let mut of = Some(job);
+        while let Some(job) = of {
+            if self.jobs.contains(&job.number) || self.repeated.contains(&(job.kind, &*job.payload)) {
+                return true;
+            }
+            of = job.parent.checked_sub(1).map(|at| &jobs[at as usize]);
+        }
+        false
+    }
+}
+
+/// Effects before which the one that stands before it in a list has not happened: by the same job, by one that it comes
+/// from, or by another one whose answer it was given since it asked for the same under the same key. What other jobs do
+/// is no excuse.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
-    let is = |effect: &Effect, name: &str| names(name, effect.service, effect.operation);
-    for list in &outcome.terms.in_order {
-        for pair in list.windows(2) {
-            for (at, effect) in outcome.effects.iter().enumerate() {
-                let Actor::Attempt { job, .. } = effect.by else { continue };
-                if !is(effect, &pair[1]) {
-                    continue;
+    let jobs = &outcome.jobs;
+    let job_of = |by: Actor| match by {
+        Actor::Attempt { job, .. } => jobs.get(job as usize - 1),
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => None,
+    };
+    for pair in outcome.terms.in_order.iter().flat_map(|list| list.windows(2)) {
+        let is_first = |service: Name, operation: Name| names(&pair[0], service, operation);
+        let mut repeats = outcome.repeats.iter().peekable();
+        let mut done = Done::default();
+        for (at, effect) in outcome.effects.iter().enumerate() {
+            while let Some(repeat) = repeats.next_if(|repeat| repeat.at <= at) {
+                if is_first(repeat.service, repeat.operation) {
+                    job_of(repeat.by).into_iter().for_each(|job| done.add(job));
                 }
-                let its = |other: &&Effect| matches!(other.by, Actor::Attempt { job: by, .. } if by == job);
-                let first = |effects: &[Effect]| effects.iter().any(|other| is(other, &pair[0]));
-                let own = outcome.effects.iter().filter(its).any(|other| is(other, &pair[0]));
-                let before = match own {
-                    true => outcome.effects[..at].iter().filter(its).any(|other| is(other, &pair[0])),
-                    false => first(&outcome.effects[..at]),
-                };
-                let known = |finding: &Finding| match finding {
-                    Finding::OutOfOrder { effect: other, before } => other == effect && *before == pair[0],
-                    _ => false,
-                };
-                if !before && !findings.iter().any(known) {
-                    let (effect, before) = (effect.clone(), pair[0].clone());
-                    findings.push(Finding::OutOfOrder { effect, before });
-                }
+            }
+            let Some(job) = job_of(effect.by) else { continue };
+            let is_second = names(&pair[1], effect.service, effect.operation);
+            let known = |finding: &Finding| match finding {
+                Finding::OutOfOrder { effect: other, before } => other == effect && *before == pair[0],
+                _ => false,
+            };
+            if is_second && !done.has(job, jobs) && !findings.iter().any(known) {
+                let (effect, before) = (effect.clone(), pair[0].clone());
+                findings.push(Finding::OutOfOrder { effect, before });
+            }
+            if is_first(effect.service, effect.operation) {
+                done.add(job);
             }
         }
     }

@@ -1,10 +1,9 @@
 //! Refusals that made no difference: the job did all the same.
 
-use super::Finding;
+use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Point, Site};
 use crate::search::input::Asked;
-use crate::system::job::Job;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ in
 /// this one answer, `record` the choices of the one in which the request was refused.
@@ -25,19 +24,29 @@ pub(crate) fn ignored(
     if !is_same(&refused.end) || !is_same(&accepted.end) || !goes_on(record, asked.at, by) {
         return None;
     }
-    let ends = |job: &Job| (job.kind, job.payload.clone(), job.state);
-    let same_jobs = refused.jobs.iter().map(ends).eq(accepted.jobs.iter().map(ends));
-    if !same_jobs || refused.state != accepted.state {
+    if !refused.terms.ignored.is_empty() && refused.state != accepted.state {
+        // What it has made of the answer may stand where nobody looks.
         return None;
     }
-    // Each effect of the one run is taken out of those of the other: what is left are the effects that it lacks.
-    let mut lacking: Vec<_> = accepted.effects.iter().collect();
-    for effect in &refused.effects {
-        let at = lacking.iter().position(|other| *other == effect)?;
-        lacking.remove(at);
+    // Whatever is drawn is another value in each run, which is no difference.
+    let differences = differences(refused, accepted, false, &Excuses::default());
+    let is_asked_for = |finding: &Finding| match finding {
+        Finding::Missing { effect, .. } => (effect.service, effect.operation) == (service, operation),
+        _ => false,
+    };
+    if differences.is_empty() || !differences.iter().all(is_asked_for) {
+        return None;
     }
-    let is_asked_for = |effect: &&crate::Effect| (effect.service, effect.operation) == (service, operation);
-    if lacking.is_empty() || !lacking.iter().all(is_asked_for) {
+    // A guarantee may hide that it did less, or more.
+    let others = |outcome: &Outcome| {
+        let mut others: Vec<_> = outcome.effects.iter().map(|e| (e.service, e.operation)).collect();
+        others.retain(|name| *name != (service, operation));
+        others.sort_unstable();
+        others
+    };
+    let kinds =
+        |outcome: &Outcome| -> Vec<_> { outcome.jobs.iter().map(|job| (job.kind, job.state)).collect() };
+    if others(refused) != others(accepted) || kinds(refused) != kinds(accepted) {
         return None;
     }
     let kind = match by {

@@ -148,15 +148,16 @@ impl<S: Service> Faulty<S> {
         cx.tells = self.service.is_told_of_failures();
         cx.lag = if fault == Some(Fault::StaleRead) { STALE } else { self.settings.search_lag };
         let seen = fault.and_then(|fault| fault.seen_as(cx.service, operation));
-        let mut running = None;
-        let answered = if fault.is_none_or(Fault::happens) {
-            Some(self.ask(request, operation, cx, &mut running))
-        } else {
-            None
-        };
         let slow = match self.settings.behave {
             Behave::Slow(slow) => slow,
             _ => Duration::ZERO,
+        };
+        let is_heard = seen.is_none() && slow < CLIENT_TIMEOUT;
+        let mut running = None;
+        let answered = if fault.is_none_or(Fault::happens) {
+            Some(self.ask(request, operation, is_heard, cx, &mut running))
+        } else {
+            None
         };
         match (seen, answered) {
             (Some(error @ ServiceError::TimedOut { .. }), _) => {
@@ -192,6 +193,7 @@ impl<S: Service> Faulty<S> {
         &mut self,
         request: S::Request,
         operation: Name,
+        is_heard: bool,
         cx: &mut Cx<'_>,
         running: &mut Option<String>,
     ) -> Result<S::Reply, ServiceError> {
@@ -211,7 +213,12 @@ impl<S: Service> Faulty<S> {
             true => self.service.refusals(&request, cx),
             false => None,
         };
-        let answered = match refusals.and_then(|refusals| cx.refusal(operation, &refusals)) {
+        let refusal = refusals.and_then(|refusals| {
+            let whole = (serde_json::to_string(&request), self.service.key(&request));
+            let whole = format!("{whole:?}");
+            cx.refusal(operation, &refusals, &whole, is_heard)
+        });
+        let answered = match refusal {
             Some(refusal) => self.service.refuse(request, refusal, cx),
             None => self.service.answer(request, cx),
         };

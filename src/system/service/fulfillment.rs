@@ -128,7 +128,10 @@ impl Service for Fulfillment {
         }
         let quantity = shipment.quantity.to_string();
         let parts = [&shipment.metadata.order_id, &shipment.product_id, &quantity];
-        Some(Refusals::of(parts, &["out-of-stock", "address-rejected"]))
+        Some(Refusals::of(
+            parts.into_iter().filter(|part| !part.is_empty()),
+            &["out-of-stock", "address-rejected"],
+        ))
     }
 
     fn refuse(&mut self, _: Shipment, refusal: &'static str, _: &mut Cx<'_>) -> Result<Shipped, Refusal> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{Cx, Refusal, Reuse};
 use crate::search::choice::Name;
+use crate::system::effect::Repeat;
 use crate::system::exact_json;
 
 /// The idempotency keys that a service knows, and the answer stored under each.
@@ -90,16 +91,21 @@ impl<A: Clone> Keys<A> {
             First::Effect(at) => cx.ledger.effects().get(*at).map(|effect| &effect.body),
             First::Refused(body) => Some(body),
         };
+        let operation = operation.into();
         if let Some(first) = first {
             let second = written(body);
-            if *first != second {
+            if *first == second {
+                let (service, by) = (cx.service, cx.by);
+                let at = cx.ledger.effects().iter().filter(|e| !e.given && !e.tells).count();
+                cx.ledger.repeats.push(Repeat { by, service, operation, at });
+            } else {
                 if self.refuse_reused {
                     let reason =
                         format!("the idempotency key {key:?} was used before, with different parameters");
                     return Err(Refusal { status: 400, reason });
                 }
                 if !cx.given {
-                    let (service, operation, by, place) = (cx.service, operation.into(), cx.by, cx.place);
+                    let (service, by, place) = (cx.service, cx.by, cx.place);
                     let (key, first) = (key.to_owned(), first.clone());
                     cx.ledger.reused.push(Reuse { service, operation, key, first, second, by, place });
                 }

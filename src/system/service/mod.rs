@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::search::choice::{Actor, Name, Place};
-use crate::search::input::Inputs;
+use crate::search::input::{Inputs, Requested};
 use crate::system::effect::{Effect, Ledger, Reuse};
 use crate::system::exact_json;
 use crate::system::generated::Generated;
@@ -191,7 +191,6 @@ impl Refusals {
     /// attempts, such as an idempotency key. `names`: the refusals, as scenarios name them.
     pub fn of<T: AsRef<str>>(subject: impl IntoIterator<Item = T>, names: &'static [&'static str]) -> Self {
         let parts: Vec<_> = subject.into_iter().map(|part| part.as_ref().to_owned()).collect();
-        let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         Self { subject: parts.join("/"), names }
     }
 }
@@ -317,12 +316,19 @@ impl Cx<'_> {
     }
 
     /// The refusal with which the environment has this request answered, if it does.
-    pub(crate) fn refusal(&mut self, operation: Name, refusals: &Refusals) -> Option<&'static str> {
+    pub(crate) fn refusal(
+        &mut self,
+        operation: Name,
+        refusals: &Refusals,
+        request: &str,
+        is_heard: bool,
+    ) -> Option<&'static str> {
         let Environment { inputs, met, .. } = self.inputs.as_mut()?;
         let answers =
             std::iter::once(ACCEPTED).chain(refusals.names.iter().copied()).map(Name::from).collect();
         let by = (self.by, self.service, operation);
-        match inputs.refuse(by, &refusals.subject, answers, *met) {
+        let requested = Requested { subject: &refusals.subject, request, is_heard };
+        match inputs.refuse(by, &requested, answers, *met) {
             Ok(taken) => taken.checked_sub(1).map(|refusal| refusals.names[refusal]),
             Err(error) => panic!("{error}"),
         }

@@ -224,7 +224,7 @@ impl Service for Payments {
         }
         let amount = charge.amount_cents.to_string();
         let parts = [&charge.metadata.order_id, &charge.customer_id, &charge.payment_method_id, &amount];
-        Some(Refusals::of(parts, &["declined"]))
+        Some(Refusals::of(parts.into_iter().filter(|part| !part.is_empty()), &["declined"]))
     }
 
     fn refuse(&mut self, request: Request, _: &'static str, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {

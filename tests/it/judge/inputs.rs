@@ -223,6 +223,139 @@ fn a_stored_decline_is_answered_to_the_same_request() {
     assert_green(&report);
 }
 
+/// A loop within one attempt: an answer that was lost is asked for again, and it is the same answer.
+#[test]
+fn an_answer_that_nobody_heard_is_given_again() {
+    let explore = |goes_on: bool| {
+        Explore::new().name("test").crashes(0).deliveries(0).switches(0).run(async move |world: &World| {
+            world.payments().explore_declines();
+            world.process("worker", move |p| {
+                let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+                p.handle(async move |order: u32| {
+                    for _ in 0..3 {
+                        match payments.charge(charge(order)).await {
+                            Ok(Charged::Success { .. }) => {
+                                parcels.request(shipment(order)).await?;
+                                return Ok(());
+                            }
+                            Ok(_) if goes_on => {}
+                            Ok(_) => {
+                                store.put("declined", &true).await?;
+                                return Ok(());
+                            }
+                            // A bad twin takes silence for consent.
+                            Err(_) if goes_on => {
+                                parcels.request(shipment(order)).await?;
+                                return Ok(());
+                            }
+                            Err(_) => {}
+                        }
+                    }
+                    Err::<(), Box<dyn std::error::Error>>("no answer".into())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(false));
+    assert_eq!(explore(true).verdict(), Verdict::Violated);
+}
+
+/// Two mails to one address, each noted: an attempt that skips the first asks for the second only.
+#[test]
+fn a_refusal_does_not_move_to_another_request() {
+    let explore = |notes: bool| {
+        one_deviation().deliveries(0).switches(0).faults(0).run(async move |world: &World| {
+            world.email().explore_refusals();
+            world.allow("email.send", Guarantee::AtLeastOnce);
+            world.process("worker", move |p| {
+                let (email, store) = (p.email(), p.store());
+                p.handle(async move |_: u32| {
+                    for mail in ["welcome", "receipt"] {
+                        if store.get::<bool>(mail).await?.is_some() {
+                            continue;
+                        }
+                        if !notes {
+                            store.put(mail, &true).await?;
+                        }
+                        let sent = email.send(Email::new("ada@example.com", mail)).await?;
+                        store.put(mail, &matches!(sent, Sent::Queued { .. })).await?;
+                    }
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(true));
+    assert_eq!(explore(false).verdict(), Verdict::Violated);
+}
+
+/// Cards are told apart however long what stands before them is.
+#[test]
+fn long_questions_are_whole() {
+    let seen = Mutex::new(Vec::new());
+    let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
+        let declined = world.payments();
+        declined.explore_declines();
+        let count = world.durable("declined", Vec::<u32>::new());
+        let noted = count.clone();
+        world.process("worker", move |p| {
+            let (payments, noted) = (p.payments(), noted.clone());
+            p.handle(async move |_: u32| {
+                for card in [1, 2] {
+                    let charge = Charge::of_order("0191f6a0-7c1e-7000-8000-00000000000a", 500)
+                        .customer("0191f6a0-7c1e-7000-8000-00000000000b")
+                        .payment_method(format!("pm_{card}"))
+                        .key(format!("k{card}"));
+                    match payments.charge(charge).await? {
+                        Charged::Success { .. } => break,
+                        _ => noted.update(|noted| noted.push(card)),
+                    }
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+        seen.lock().unwrap().push(count.get());
+    });
+    assert_green(&report);
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!(seen, [vec![], vec![1], vec![1, 2]]);
+}
+
+/// A key that is drawn is another one in each run, which hides nothing.
+#[test]
+fn a_refusal_that_is_ignored_beside_drawn_values() {
+    let explore = |looks: bool| {
+        Explore::new().name("test").deviations(0).run(async move |world: &World| {
+            world.payments().explore_declines();
+            world.process("worker", move |p| {
+                let (payments, store, rng) = (p.payments(), p.store(), p.rng());
+                p.handle(async move |order: u32| {
+                    let answer = payments.charge(charge(order)).await?;
+                    // Whoever was paid draws once more.
+                    if matches!(answer, Charged::Success { .. }) {
+                        let _ = rng.next_u64();
+                    }
+                    let paid = !looks || matches!(answer, Charged::Success { .. });
+                    store.put("receipt", &(rng.next_u64(), paid)).await?;
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(false).code(), Some(Code::RefusalIgnored));
+    assert_green(&explore(true));
+}
+
 /// A loop that asks again after a decline: its second request is an input of its own, and the third is accepted.
 #[test]
 fn a_second_request_of_one_attempt_is_another_input() {

@@ -67,7 +67,7 @@ fn input_25_a_hook_that_is_posted_until_it_answers() {
     let report = on(&faults_only().deviations(2), twice, posts(5));
     assert_first(
         &report,
-        "email.send happened 3 times, expected once",
+        "email.send happened 3 times, expected twice",
         "test job#1.1/email.send:call=reply-lost job#1.1/email.send:call~2=reply-lost",
     );
 }
@@ -116,6 +116,66 @@ fn between_wants_it_at_least_so_often() {
 #[should_panic(expected = "the first number is the smaller one")]
 fn between_the_wrong_way_round() {
     let _ = Guarantee::between(5, 1);
+}
+
+/// Two jobs that post the same hook. The first posts it once more than it must, as soon as the other one failed.
+#[test]
+fn between_is_of_each_job() {
+    let explore = |least: u32, most: u32, posts: [u32; 2]| {
+        faults_only().deviations(0).run(async move |world: &World| {
+            world.allow("email.send", Guarantee::between(least, most));
+            world.process("worker", move |p| {
+                let email = p.email();
+                p.handle(async move |job: u32| {
+                    for _ in 0..posts[job as usize] {
+                        email.send(hook()).await?;
+                    }
+                    Ok::<(), ServiceError>(())
+                });
+            });
+            world.enqueue(0_u32);
+            world.enqueue(1_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(1, 5, [1, 1]));
+    assert_green(&explore(2, 3, [2, 3]));
+    // The fault-free run does not keep it.
+    assert_first(&explore(2, 3, [1, 2]), "email.send happened once, expected twice", "test");
+    assert_first(&explore(1, 5, [6, 0]), "email.send happened 6 times, expected 5 times", "test");
+}
+
+/// A 503 of the second one has the first one post once more: the total is right.
+#[test]
+fn between_sees_who_did_nothing_though_the_total_is_right() {
+    let report = faults_only().switches(0).run(async |world: &World| {
+        world.allow("email.send", Guarantee::between(1, 5));
+        let (failed, second) = (world.durable("failed", false), world.durable("second", false));
+        world.process("worker", move |p| {
+            let (email, failed, second) = (p.email(), failed.clone(), second.clone());
+            let clock = p.clock();
+            p.handle(async move |job: u32| {
+                if job == 1 {
+                    failed.set(email.send(hook()).await.is_err());
+                    second.set(true);
+                } else {
+                    email.send(hook()).await?;
+                    clock.sleep(S).await;
+                    if failed.get() {
+                        email.send(hook()).await?;
+                        failed.set(false);
+                    }
+                }
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue_bulk([0_u32, 1]);
+        world.settle().await;
+    });
+    assert!(
+        report.violations().iter().any(|v| v.summary.contains("email.send never happened, expected once")),
+        "{report}"
+    );
 }
 
 /// Marks a path as dirty, then invalidates all that is dirty.
@@ -172,6 +232,27 @@ fn input_24_a_batch_stands_for_its_items() {
     );
 }
 
+/// The second job covers what the first one has marked, and the first one comes again, or at the same time.
+#[test]
+fn input_24_a_batch_of_another_job_is_no_repetition() {
+    let explore = |guarantee: Guarantee| {
+        one_deviation().run(async move |world: &World| {
+            world.service(
+                "cdn",
+                function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| {
+                    cx.effect("invalidate", None, &paths, "in_")
+                }),
+            );
+            world.allow("cdn.invalidate", guarantee).as_items("$");
+            world.process("worker", invalidates);
+            world.enqueue_bulk([1_u32, 2]);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(Guarantee::AtLeastOnce));
+    assert_eq!(explore(Guarantee::ExactlyOnce).verdict(), Verdict::Violated);
+}
+
 /// Telemetry that may be lost, and an order that may not be half done.
 #[test]
 fn input_23_a_job_that_may_be_lost() {
@@ -199,41 +280,61 @@ fn input_23_a_job_that_may_be_lost() {
     assert_green(&on(&crashes, half, two_halves));
 }
 
-/// A duplicate that a lock of the code's own drops.
+/// The same job so many times, each of which acts only while it holds a lock of the code's own.
+fn duplicates(count: usize, is_allowed: bool, is_half: bool) -> Report {
+    one_deviation().faults(0).crashes(0).deliveries(0).run(async move |world: &World| {
+        world.store();
+        if is_allowed {
+            world.jobs::<u32>().may_be_skipped();
+        }
+        world.process("worker", move |p| {
+            let (payments, store) = (p.payments(), p.store());
+            p.handle(async move |order: u32| {
+                if store.set_if_absent("lock", &order, std::time::Duration::from_secs(600)).await? {
+                    payments.charge(Charge::of_order(order, 500)).await?;
+                    store.delete("lock").await?;
+                } else if is_half {
+                    store.put("dropped", &true).await?;
+                }
+                Ok::<(), Failure>(())
+            });
+        });
+        world.enqueue_bulk(vec![6_u32; count]);
+        world.settle().await;
+    })
+}
+
 #[test]
 fn a_job_that_may_be_skipped() {
-    let locks = |p: &Process| {
-        let (payments, store) = (p.payments(), p.store());
-        p.handle(async move |order: u32| {
-            // Whoever comes while the lock is held, its own next attempt too, takes the job for a duplicate.
-            if store.set_if_absent("lock", &order, std::time::Duration::from_secs(600)).await? {
-                payments.charge(Charge::of_order(order, 500).key("k")).await?;
-                store.delete("lock").await?;
-            }
-            Ok::<(), Failure>(())
-        });
+    for count in [2, 5] {
+        assert_green(&duplicates(count, true, false));
+        assert_eq!(duplicates(count, false, false).verdict(), Verdict::Violated);
+    }
+    // What is dropped leaves nothing behind.
+    assert_eq!(duplicates(2, true, true).verdict(), Verdict::Violated);
+}
+
+#[test]
+fn a_job_that_did_nothing_because_its_call_failed_was_not_skipped() {
+    let explore = |count: usize| {
+        faults_only().switches(0).run(async move |world: &World| {
+            world.jobs::<u32>().may_be_skipped();
+            world.process("worker", |p| {
+                let payments = p.payments();
+                p.handle(async move |order: u32| {
+                    let _ = payments.charge(Charge::of_order(order, 500)).await;
+                });
+            });
+            world.enqueue_bulk(vec![6_u32; count]);
+            world.settle().await;
+        })
     };
-    let crashes = one_deviation().faults(0).deliveries(0);
-    let skipped = |world: &World| drop(world.jobs::<u32>().may_be_skipped());
-    assert_green(&on(&crashes, skipped, locks));
     assert_violated(
-        &on(&crashes, |_| (), locks),
+        &explore(1),
         "payments.charge never happened, expected once",
-        "test job#1.1/store.set_if_absent:happened=crash",
+        "test job#1.1/payments.charge:call=unavailable",
     );
-    // It may do nothing, but not a half of it.
-    let half = |p: &Process| {
-        let (payments, store) = (p.payments(), p.store());
-        p.handle(async move |order: u32| {
-            if store.set_if_absent("lock", &order, std::time::Duration::from_secs(600)).await? {
-                payments.charge(Charge::of_order(order, 500).key("k")).await?;
-                store.put("paid", &true).await?;
-            }
-            Ok::<(), Failure>(())
-        });
-    };
-    let report = on(&crashes, skipped, half);
-    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert_eq!(explore(2).verdict(), Verdict::Violated);
 }
 
 /// A job that dies of what it has left behind, and may.
@@ -377,6 +478,63 @@ fn effects_in_order() {
     assert_eq!(report.code(), Some(Code::OutOfOrder));
     let short = one_deviation().run(async |world: &World| world.effects_in_order(["payments.charge"]));
     assert!(body_panic(&short).contains("needs at least two operations"), "{short}");
+}
+
+/// Another order's charge is no excuse, and the same order's charge under the same key is one.
+#[test]
+fn effects_in_order_are_those_of_each_job() {
+    let explore = |orders: [u32; 2], charges: [bool; 2]| {
+        one_deviation().deviations(0).run(async move |world: &World| {
+            world.effects_in_order(["payments.charge", "fulfillment.request"]);
+            world.process("worker", move |p| {
+                let (payments, parcels) = (p.payments(), p.fulfillment());
+                p.handle(async move |(order, job): (u32, usize)| {
+                    if charges[job] {
+                        payments.charge(Charge::of_order(order, 500).key(format!("{order}"))).await?;
+                    }
+                    let parcel = Shipment::of_order(order, "pr_1", 1).address("1 Main St");
+                    parcels.request(parcel).await.map(drop)
+                });
+            });
+            world.enqueue((orders[0], 0_usize));
+            world.enqueue((orders[1], 1_usize));
+            world.settle().await;
+        })
+    };
+    assert_green(&explore([6, 7], [true, true]));
+    assert_green(&explore([6, 6], [true, true]));
+    let report = explore([6, 7], [true, false]);
+    assert_first(&report, "fulfillment.request happened before payments.charge", "test");
+}
+
+/// Who comes from a job that charged ships what is paid for.
+#[test]
+fn effects_in_order_over_a_job_and_its_child() {
+    let explore = |charges: bool| {
+        one_deviation().deviations(0).run(async move |world: &World| {
+            world.effects_in_order(["payments.charge", "fulfillment.request"]);
+            world.process("worker", move |p| {
+                let (payments, parcels, queue) = (p.payments(), p.fulfillment(), p.queue());
+                p.handle(async move |order: u32| {
+                    if charges || order == 6 {
+                        payments.charge(Charge::of_order(order, 500)).await?;
+                    }
+                    queue.enqueue(format!("{order}")).await?;
+                    Ok::<(), Failure>(())
+                });
+                p.handle(async move |order: String| {
+                    let parcel = Shipment::of_order(order.parse::<u32>()?, "pr_1", 1).address("1 Main St");
+                    parcels.request(parcel).await?;
+                    Ok::<(), Failure>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.enqueue(7_u32);
+            world.settle().await;
+        })
+    };
+    assert_green(&explore(true));
+    assert_eq!(explore(false).code(), Some(Code::OutOfOrder));
 }
 
 /// A stable key, and a body that is another one in each attempt.
