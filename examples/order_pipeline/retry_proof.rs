@@ -1,5 +1,5 @@
 //! The chain again, each job of it repeatable: it asks what has happened already, every call bears a key or is
-//! preceded by a look-up, every save is guarded, and every enqueue bears a key, or may be done twice.
+//! preceded by a look-up, every save is guarded, and every enqueue bears a key.
 
 use crash_points::crash_points;
 use retryproof::service::fulfillment::Shipped;
@@ -106,8 +106,9 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
             }
         });
     }
-    // Twice does no harm: whoever asks, a shipment's key makes it one shipment.
-    shop.queue.enqueue(ShipOrder { order_id }).await?;
+    // Under a key for the same reason: if the address is rejected, the job sends an email, too.
+    let ship = Enqueue::encoded::<ShipOrder>(serde_json::to_string(&ShipOrder { order_id })?);
+    shop.queue.put(ship.once(format!("ship-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
 }
 

@@ -315,7 +315,7 @@ impl<'b> Exploration<'b> {
         let exhausted = halt.is_none() && self.stopped.is_none();
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
-                true => halt = halt.or(self.sample(&limits).err()),
+                true => halt = halt.or(self.sample(limits).err()),
                 false => self.notes.push(words::NOT_SAMPLED.to_owned()),
             }
         }

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::search::choice::{Actor, Name, Wanted};
-use crate::system::effect::{fingerprint, hex};
+use crate::search::digest::{fingerprint, hex};
 
 /// What an input's word in a scenario begins with.
 pub(crate) const PREFIX: &str = "input:";

@@ -1,6 +1,8 @@
 //! What a world is made of: time, effects, jobs, queues, services, connections. Data and state machines without tasks,
 //! processes or handlers.
 
+pub(crate) mod json_path;
+pub(crate) mod exact_json;
 pub(crate) mod clock;
 pub(crate) mod effect;
 pub(crate) mod job;
@@ -11,5 +13,3 @@ pub(crate) mod timeline;
 pub mod service;
 pub(crate) mod hygiene;
 pub(crate) mod connections;
-pub(crate) mod json_path;
-pub(crate) mod exact_json;

@@ -73,7 +73,7 @@ fn a_loop_that_waits_without_yielding_goes_on_for_ever() {
     let spins = waits(|| {});
     assert_eq!(spins.verdict(), Verdict::Stuck, "{spins}");
     let reason = spins.summary().unwrap();
-    has_line(&reason, expect![[r#"goes on for ever: more than 200 places"#]]);
+    has_line(reason, expect![[r#"goes on for ever: more than 200 places"#]]);
     assert_eq!(waits(thread::yield_now).verdict(), Verdict::RetryProof);
 }
 

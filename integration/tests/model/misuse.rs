@@ -100,7 +100,7 @@ fn without_a_second_thread_nothing_is_tested() {
         AtomicU32::new(0).fetch_add(1, SeqCst);
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
-    has_line(&report.summary().unwrap(), expect![[r#"never was a second thread"#]]);
+    has_line(report.summary().unwrap(), expect![[r#"never was a second thread"#]]);
 }
 
 #[test]
@@ -113,8 +113,8 @@ fn an_execution_that_is_not_like_the_others() {
     });
     assert_eq!(report.verdict(), Verdict::Nondeterministic, "{report}");
     let reason = report.summary().unwrap();
-    has_line(&reason, expect![[r#"the first time thread 0 has AtomicU32#1.store(0, SeqCst) at"#]]);
-    has_line(&reason, expect![[r#"the second time thread 0 has AtomicU32#1.store(1, SeqCst) at"#]]);
+    has_line(reason, expect![[r#"the first time thread 0 has AtomicU32#1.store(0, SeqCst) at"#]]);
+    has_line(reason, expect![[r#"the second time thread 0 has AtomicU32#1.store(1, SeqCst) at"#]]);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_thread_that_is_not_waited_for_may_go_on_afterwards() {
     // The closure may return first; its thread goes on all the same, and its panic is a failure.
     let report = run(|| drop(thread::spawn(|| panic!("after the end"))));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    has_line(&report.summary().unwrap(), expect![[r#"thread 1 panicked"#]]);
+    has_line(report.summary().unwrap(), expect![[r#"thread 1 panicked"#]]);
 }
 
 #[test]

@@ -278,5 +278,5 @@ fn whoever_looks_on_sees_every_order() {
 fn it_is_not_to_be_had_together_with_merging() {
     let report = apart(&switches(1).reduce(true).merge(true));
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report.reason().unwrap(), expect![[r#"choose one"#]]);
+    has_line(report.reason().unwrap(), expect![[r#"choose one"#]]);
 }

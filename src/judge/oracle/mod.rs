@@ -4,6 +4,7 @@
 //! one-at-a-time orders of its jobs that the run itself allows. An outcome is its effects as a multiset, the durable and
 //! observed state, and the end of each job, up to the names of generated values.
 
+mod renaming;
 mod accounted;
 mod early;
 mod effects;
@@ -11,7 +12,6 @@ mod half_way;
 mod ordered;
 mod orders;
 mod refusals;
-mod renaming;
 mod state;
 
 pub(crate) use early::early;

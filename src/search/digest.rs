@@ -1,0 +1,39 @@
+//! Digests of texts, and how they are written.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
+
+/// A prefix and a number in so many hex digits. By hand: ids are made in every run, and formatting costs more than
+/// all the rest of them.
+pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
+    let mut text = Vec::with_capacity(prefix.len() + digits as usize);
+    text.extend_from_slice(prefix.as_bytes());
+    text.extend((0..digits).rev().map(|place| b"0123456789abcdef"[(number >> (4 * place) & 0xf) as usize]));
+    String::from_utf8(text).expect("hex digits are text")
+}
+
+/// A digest of some texts, the same on every machine and in every release.
+pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
+    Fingerprint::of(parts).digest()
+}
+
+/// A digest to which further texts may be added.
+#[derive(Clone)]
+pub(crate) struct Fingerprint(SipHasher13);
+
+impl Fingerprint {
+    pub(crate) fn of(parts: &[&str]) -> Self {
+        parts.iter().fold(Self(SipHasher13::new()), |digest, part| digest.and(part))
+    }
+
+    pub(crate) fn and(mut self, part: &str) -> Self {
+        self.0.write(part.as_bytes());
+        self.0.write_u8(0xff);
+        self
+    }
+
+    pub(crate) fn digest(&self) -> u64 {
+        self.0.finish()
+    }
+}
