@@ -163,13 +163,13 @@ impl std::error::Error for Nonconformance {}
 /// #     fn decode(&self, _: &mut Vec<u8>, _: &mut ()) -> Decoded<()> { Decoded::Partial }
 /// #     fn serve(&self, _: (), _: &mut (), _: &Caller<'_>) -> Served { unimplemented!() }
 /// # }
-/// # let counters = retryproof::service::function("incr", |key: String, cx: &mut retryproof::service::Cx<'_>| cx.effect("incr", None, &key, "kv_"));
+/// # fn counters(_: &retryproof::World) {}
 /// let sample = Sample {
 ///     write: b"INCR visits\n",
 ///     is_whole: |reply| reply.ends_with(b"\n"),
 ///     is_error: |reply| reply.starts_with(b"ERR"),
 /// };
-/// conformance(|| KeyValue, |world| drop(world.service("counters", counters.clone())), sample).unwrap();
+/// conformance(|| KeyValue, counters, sample).unwrap();
 /// ```
 pub fn conformance<P: Protocol>(
     protocol: impl Fn() -> P + Sync,

@@ -258,7 +258,7 @@ fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect!["500 steps and no end: job#1.1 goes on for ever, or longer than `Explore::max_steps` allows"],
     );
 }
@@ -439,7 +439,7 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     });
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect![
             "a lock was poisoned by the crash: panicked: called `Result::unwrap()` on an `Err` value: PoisonError { .. }"
         ],
@@ -490,7 +490,7 @@ fn a_static_poisoned_by_the_crash_is_explained() {
     });
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect!["a lock was poisoned by the crash: panicked: LazyLock instance has previously been poisoned"],
     );
 }
@@ -511,7 +511,7 @@ fn a_static_that_is_filled_once_is_found() {
     });
     assert_eq!(report.verdict(), Verdict::Nondeterministic, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect![
             "The same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap). What a static, a LazyLock or a Once holds outlives the run: build it in the boot closure instead"
         ],

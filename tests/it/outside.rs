@@ -349,12 +349,6 @@ fn whoever_waits_outside_for_ever_is_stuck_and_it_is_said_where() {
             "deadlock: nothing can go on and no timer is set; job#1.1 u32 waits at tests/it/outside.rs:… for `db.take-a-connection`, which waits for a connection, or a lock"
         ],
     );
-    has_line(
-        &text,
-        expect![
-            "waits at tests/it/outside.rs:… for `db.take-a-connection`, which waits for a connection, or a lock"
-        ],
-    );
 }
 
 #[test]

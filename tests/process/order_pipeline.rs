@@ -147,7 +147,7 @@ fn the_report_shows_the_line_the_course_of_things_and_the_difference() {
             assert!(shown.contains(part), "{part} is not in\n{shown}");
         }
     }
-    has_line(&report(), expect![[r#"retry-proof: 22 orders,"#]]);
+    has_line(report(), expect![[r#"retry-proof: 22 orders,"#]]);
     assert!(!report().contains('\x1b'), "no colour in a pipe");
 }
 

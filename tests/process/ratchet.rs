@@ -69,7 +69,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     );
     let also = text.split("\nalso\n").nth(1).unwrap();
     has_line(
-        &also,
+        also,
         expect!["RP0002: payments.charge happened twice, expected once (tests/process/scenes.rs:…)"],
     );
     // What is new is kept, and tried first; what is known is not.

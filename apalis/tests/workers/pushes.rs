@@ -68,7 +68,7 @@ where
 
 #[test]
 fn a_crash_after_a_push_pushes_again() {
-    assert_violated(&pushing(1, push_naively, false), "payments.charge happened and should not have");
+    assert_violated(&pushing(1, push_naively, false), "payments.charge happened twice, expected once");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn what_was_made_outside_is_not_used_inside() {
     });
     let ModelError::MadeOutside { kind, used } = &error else { panic!("{error}") };
     assert_eq!(*kind, "AtomicU32");
-    assert!(used.starts_with("integration/tests/model/misuse.rs:29:"), "{used}");
+    assert!(used.starts_with("integration/tests/model/misuse.rs:31:"), "{used}");
     has_line(&error, expect![[r#"a static must be a `retryproof::sync::LazyLock`"#]]);
 }
 
@@ -100,7 +100,12 @@ fn without_a_second_thread_nothing_is_tested() {
         AtomicU32::new(0).fetch_add(1, SeqCst);
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
-    has_line(report.summary().unwrap(), expect![[r#"never was a second thread"#]]);
+    has_line(
+        report.summary().unwrap(),
+        expect![
+            "there never was a second thread: start threads with `retryproof::thread::spawn` in the model's closure"
+        ],
+    );
 }
 
 #[test]
@@ -113,8 +118,18 @@ fn an_execution_that_is_not_like_the_others() {
     });
     assert_eq!(report.verdict(), Verdict::Nondeterministic, "{report}");
     let reason = report.summary().unwrap();
-    has_line(reason, expect![[r#"the first time thread 0 has AtomicU32#1.store(0, SeqCst) at"#]]);
-    has_line(reason, expect![[r#"the second time thread 0 has AtomicU32#1.store(1, SeqCst) at"#]]);
+    has_line(
+        reason,
+        expect![
+            "the model's closure does not do the same when it is run the same way again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. What it depends on must be made anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
+        ],
+    );
+    has_line(
+        reason,
+        expect![
+            "the model's closure does not do the same when it is run the same way again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. What it depends on must be made anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
+        ],
+    );
 }
 
 #[test]
@@ -128,7 +143,10 @@ fn a_thread_that_is_not_waited_for_may_go_on_afterwards() {
     // The closure may return first; its thread goes on all the same, and its panic is a failure.
     let report = run(|| drop(thread::spawn(|| panic!("after the end"))));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    has_line(report.summary().unwrap(), expect![[r#"thread 1 panicked"#]]);
+    has_line(
+        report.summary().unwrap(),
+        expect!["thread 1 panicked at integration/tests/model/misuse.rs:…: after the end"],
+    );
 }
 
 #[test]

@@ -185,20 +185,23 @@ fn no_outcome_of_two_tasks_is_lost() {
         let second = compare(&switches(2), &programs, false)?;
         Ok((first.0 + second.0, first.1 + second.1))
     });
-    assert!(shorter > 1.1, "{shorter}");
+    // Jobs under one key are never independent of each other: less is left out where they are.
+    assert!(shorter > 1.05, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_three_tasks_is_lost() {
     let shorter = for_each(300, programs(3..=3, 2), |programs| compare(&switches(2), &programs, false));
-    assert!(shorter > 1.1, "{shorter}");
+    // Jobs under one key are never independent of each other: less is left out where they are.
+    assert!(shorter > 1.05, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_four_tasks_is_lost() {
     // Who comes next depends on who stands before whom.
     let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&switches(2), &programs, false));
-    assert!(shorter > 1.1, "{shorter}");
+    // Jobs under one key are never independent of each other: less is left out where they are.
+    assert!(shorter > 1.05, "{shorter}");
 }
 
 #[test]
@@ -278,5 +281,10 @@ fn whoever_looks_on_sees_every_order() {
 fn it_is_not_to_be_had_together_with_merging() {
     let report = apart(&switches(1).reduce(true).merge(true));
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(report.reason().unwrap(), expect![[r#"choose one"#]]);
+    has_line(
+        report.reason().unwrap(),
+        expect![
+            "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+        ],
+    );
 }

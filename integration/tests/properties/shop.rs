@@ -287,7 +287,7 @@ fn a_careless_shop_is_found_out_in_a_few_steps() {
         Ok(())
     });
     let Err(TestError::Fail(why, (_, steps, _))) = result else { panic!("it passes: {result:?}") };
-    has_line(why.message(), expect![[r#"what the shop has kept"#]]);
+    has_line(why.message(), expect!["assertion `left == right` failed: order 1: what the shop has kept"]);
     // It dies when an order is paid for, which is cancelled before anybody tries again.
     let has = |wanted: fn(&Step) -> bool| steps.iter().any(wanted);
     assert!(has(|s| *s == Step::Place) && has(|s| *s == Step::DieAtTheBank), "{steps:?}");

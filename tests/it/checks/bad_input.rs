@@ -535,10 +535,12 @@ fn names_that_are_taken() {
                     world.process("worker", |_| {});
                     world.process("worker", |_| {});
                 }
-                2 => drop(world.process("worker", |p| {
-                    p.handle(async |_: Order| ());
-                    p.handle(async |_: Order| ());
-                })),
+                2 => {
+                    world.process("worker", |p| {
+                        p.handle(async |_: Order| ());
+                        p.handle(async |_: Order| ());
+                    });
+                }
                 _ => world.ignore("orders", "$[x]"),
             }
         })

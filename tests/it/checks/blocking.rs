@@ -247,7 +247,7 @@ fn a_thread_that_waits_for_itself() {
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect![
             "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/blocking.rs:…) waits for a lock of its own (a Mutex, a channel, …) that nobody else can hold: it has it itself, or will never be sent what it waits for"
         ],

@@ -260,7 +260,7 @@ fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
         (Oracle::Serial, "count $ = 2", "count $ = 1")
     );
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect![
             "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does."
         ],

@@ -410,7 +410,7 @@ fn a_loop_that_fails_takes_its_process_with_it() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
     has_line(
-        &reason,
+        reason,
         expect![
             "500 steps and no end: two/poller goes on for ever, or longer than `Explore::max_steps` allows"
         ],

@@ -96,7 +96,7 @@ fn a_lock_without_an_owner() {
 
 #[test]
 fn a_duplicate_handler_and_queues_that_make_no_sense() {
-    let message = |boot: fn(&retryproof::Process)| panic_of(|| drop(World::fake().process("worker", boot)));
+    let message = |boot: fn(&retryproof::Process)| panic_of(|| _ = World::fake().process("worker", boot));
     assert_eq!(
         message(|p| {
             p.handle(async |_: u32| ());

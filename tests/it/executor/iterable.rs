@@ -135,8 +135,7 @@ fn what_goes_wrong_with_the_enumerator_fails_the_attempt() {
 #[test]
 fn only_an_iterable_job_saves_a_cursor() {
     let world = World::fake();
-    let message =
-        panic_of(|| drop(world.process("worker", |p| _ = p.handle(async |_: u32| ()).save_every(5))));
+    let message = panic_of(|| _ = world.process("worker", |p| _ = p.handle(async |_: u32| ()).save_every(5)));
     assert_eq!(
         message,
         "u32 saves no cursor; handle it with `p.handle_iterable(…)` to have it go item by item"

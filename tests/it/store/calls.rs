@@ -275,7 +275,7 @@ fn settings_are_the_tests() {
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
     has_line(
-        &report.reason().unwrap(),
+        report.reason().unwrap(),
         expect![
             "job#1 u32 is dead: panicked: settings of the service `store` are the test's: set them through `world`, not through the handle of a process"
         ],

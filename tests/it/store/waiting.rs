@@ -204,7 +204,7 @@ fn a_pool_in_which_all_wait_for_a_second_connection_is_stuck_and_named() {
     assert!(reason.starts_with("deadlock: nothing can go on and no timer is set; "), "{reason}");
     assert!(reason.contains(&format!("job#1.1 u32 waits at tests/it/store/waiting.rs:{wants}:")), "{reason}");
     has_line(
-        &reason,
+        reason,
         expect![
             "deadlock: nothing can go on and no timer is set; job#1.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#2.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#3.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#4.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…); job#5.1 u32 waits at tests/it/store/waiting.rs:… for a connection to the store: all 4 of the pool of `worker` are held (job#1.1 since tests/it/store/waiting.rs:…, job#2.1 since tests/it/store/waiting.rs:…, job#3.1 since tests/it/store/waiting.rs:…, job#4.1 since tests/it/store/waiting.rs:…)"
         ],
@@ -304,13 +304,13 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
     has_line(
-        &reason,
+        reason,
         expect![
             "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
         ],
     );
     has_line(
-        &reason,
+        reason,
         expect![
             "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
         ],
