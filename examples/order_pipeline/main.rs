@@ -131,7 +131,7 @@ fn replay(text: &str, checks: &[Orders], json: bool) -> Result<ExitCode, ExitCod
         print(&text_of(&summary.report))?;
     }
     Ok(ExitCode::from(match (summary.verdict, summary.report.reason()) {
-        (Verdict::Incomplete, None) => 0,
+        (Verdict::RetryProof, _) => 0,
         (Verdict::Violated | Verdict::Stuck, _) => 1,
         _ => 2,
     }))

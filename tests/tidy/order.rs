@@ -12,7 +12,6 @@ const UNORDERED: &[&str] = &[
     "graphile-worker/src",
     "src/engine/state",
     "src/executor",
-    "src/http",
     "src/judge/check",
     "src/judge/report",
     "src/memory",
