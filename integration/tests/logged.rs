@@ -142,7 +142,7 @@ fn events_stand_under_the_attempt_that_made_them() {
         "» INFO the body begins".to_owned(),
         "  » INFO the worker boots".to_owned(),
         format!("  » INFO {span}: charging order=6"),
-        format!("  » WARN {span}: two\\nlines error=payments.charge: 503 service unavailable"),
+        format!("  » WARN {span}: two\\nlines error=payments.charge: 503 service"),
         format!("  » INFO {span}: charging order=6"),
         format!("  » INFO {span}: the service answers text=paid"),
         "  » INFO over there".to_owned(),
