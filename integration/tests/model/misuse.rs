@@ -34,7 +34,12 @@ fn what_was_made_outside_is_not_used_inside() {
     let ModelError::MadeOutside { kind, used } = &error else { panic!("{error}") };
     assert_eq!(*kind, "AtomicU32");
     assert!(used.starts_with("integration/tests/model/misuse.rs:31:"), "{used}");
-    has_line(&error, expect![[r#"a static must be a `retryproof::sync::LazyLock`"#]]);
+    has_line(
+        &error,
+        expect![
+            "integration/tests/model/misuse.rs:…: a AtomicU32 that was made outside of the model is used in it. Make it in the model's closure; a static must be a `retryproof::sync::LazyLock`"
+        ],
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn two_locks_in_two_orders() {
     };
     assert!(text.contains(&waits(0, "26:22", 1, 1, "20:27")), "{text}");
     assert!(text.contains(&waits(1, "21:22", 2, 0, "25:27")), "{text}");
-    has_line(&text, expect![[r#"thread 1 has held Mutex#1 since here"#]]);
+    has_line(&text, expect!["|                           ---- thread 1 has held Mutex#1 since here"]);
     assert_eq!(text, run(|| two_locks(stock_then_order, order_then_stock)).to_string());
     assert_holds(|| two_locks(stock_then_order, stock_then_order));
 }
