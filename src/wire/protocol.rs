@@ -212,6 +212,7 @@ pub struct Caller<'a> {
     pub(super) door: &'a Door,
 }
 
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP asks for more than other protocols"))]
 impl Caller<'_> {
     /// Calls the service that [`World::service`](crate::World::service) has put in under this name, in the name of the
     /// process. The call has the points and faults of one in process, and those of a connection.

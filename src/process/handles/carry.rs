@@ -15,6 +15,7 @@ use crate::system::service::{Broken, CallOptions, Faulty, Service, ServiceError}
 #[derive(Debug)]
 pub(crate) struct Carried<S: Service>(InFlight<ServiceDoor<S>>);
 
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP is what reaches services over a line"))]
 impl<S: Service> Client<S> {
     /// The way of somebody else to the same service.
     pub(crate) fn of_link(&self, link: &Link) -> Self {

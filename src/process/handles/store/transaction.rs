@@ -11,7 +11,7 @@ use crate::system::service::store::{Database, TxId};
 /// A row that it changes, or asks for with [`for_update`](Transaction::for_update), is locked until it ends: others who
 /// want to change it wait. Reads wait for nobody.
 ///
-/// A statement that fails with [`StoreError::Service`], [`StoreError::Conflict`] or [`StoreError::Deadlock`] has rolled
+/// A statement that fails with [`StoreError::Service`](crate::StoreError::Service), [`StoreError::Conflict`](crate::StoreError::Conflict) or [`StoreError::Deadlock`](crate::StoreError::Deadlock) has rolled
 /// the transaction back. One that fails otherwise has done nothing, and the transaction goes on.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
