@@ -124,6 +124,11 @@ impl Baton {
     /// Gives the thread its turn, and waits until it has come to its next point.
     fn give(&self, to: Turn, arrivals: Arrivals<'_>) -> Progress {
         self.hand(self.lock(), to);
+        self.come_to_point(arrivals)
+    }
+
+    /// Waits until the thread has come to its next point.
+    fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
         match arrivals {
             Some(has_come) => self.wait_or_serve(has_come),
             None => self.wait(LOOKS),
@@ -498,10 +503,11 @@ impl Running {
                         drop(turn);
                         self.baton.give(Turn::Go(waker.clone()), arrivals)
                     }
-                    // The reply has been sent, and wakes it.
+                    // The reply has been sent and wakes the thread, which may come to a point, or end, at any moment: what it
+                    // says then must not be overwritten, so nobody lets go of the lock in between.
                     Turn::Calls { .. } => {
-                        drop(turn);
-                        self.baton.give(Turn::Running, arrivals)
+                        self.baton.hand(turn, Turn::Running);
+                        self.baton.come_to_point(arrivals)
                     }
                     Turn::Idle => Progress::Ended,
                     _ => Progress::Asleep,

@@ -25,7 +25,6 @@ fn counters(world: &World) {
 static TURN: RwLock<()> = RwLock::new(());
 
 #[test]
-#[ignore = "nightly: on a loaded machine two of its reports have differed"]
 fn the_toy_conforms() {
     let _turn = TURN.write();
     conformance_repeating(Repetitions::FEW, || KeyValue, counters, SAMPLE)
