@@ -44,7 +44,7 @@ use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, words};
+use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, notes};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
@@ -145,7 +145,7 @@ impl Explore {
 
     fn explore(&self, body: &(dyn Body + Sync), test: &str) -> Report {
         if cfg!(panic = "abort") {
-            return self.blank(test, Verdict::Incomplete, Some(words::ABORT.to_owned()));
+            return self.blank(test, Verdict::Incomplete, Some(notes::ABORT.to_owned()));
         }
         if let Err(error) = self.are_possible() {
             return self.blank(test, Verdict::Incomplete, Some(error.to_string()));
@@ -316,7 +316,7 @@ impl<'b> Exploration<'b> {
         if settings.samples() && !matches!(halt, Some(Halt::Nondeterministic { .. })) {
             match self.tally.shows_nothing() {
                 true => halt = halt.or(self.sample(limits).err()),
-                false => self.notes.push(words::NOT_SAMPLED.to_owned()),
+                false => self.notes.push(notes::NOT_SAMPLED.to_owned()),
             }
         }
         let halt = halt.or_else(|| self.reference_has_changed().err());
@@ -333,11 +333,11 @@ impl<'b> Exploration<'b> {
             return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
         if let Some(Instance { reason, .. }) = &self.tally.poisoned {
-            let reason = words::poisoned(reason);
+            let reason = notes::poisoned(reason);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
         }
         if let (None, Some(tried)) = (&halt, self.tally.undecided) {
-            let reason = words::undecided(self.tally.undecided_runs, tried);
+            let reason = notes::undecided(self.tally.undecided_runs, tried);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
         }
         match halt {
@@ -371,7 +371,7 @@ impl<'b> Exploration<'b> {
         }
         let findings = oracle::alone(outcome);
         if !findings.is_empty() {
-            return Some(self.reference_violates(findings, words::REFERENCE_VIOLATES));
+            return Some(self.reference_violates(findings, notes::REFERENCE_VIOLATES));
         }
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
@@ -385,7 +385,7 @@ impl<'b> Exploration<'b> {
         self.look_at_overlap();
         self.is_judging = false;
         if let Some(findings) = self.torn() {
-            return Some(self.reference_violates(findings.to_vec(), words::REFERENCE_TORN));
+            return Some(self.reference_violates(findings.to_vec(), notes::REFERENCE_TORN));
         }
         if let Some(report) = self.report_of_leaks() {
             return Some(report);

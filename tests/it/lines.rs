@@ -10,7 +10,7 @@ use expect_test::expect;
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Durable, Explore, Report, ServiceError, Verdict, World};
 
-use crate::support::has_line;
+use crate::support::{assert_green, has_line};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Order {
@@ -30,11 +30,6 @@ fn point(text: &str, ordinal: u32) -> String {
 
 fn keyed(order: u32) -> Charge {
     Charge::of_order(order, 500).key(format!("order-{order}"))
-}
-
-#[track_caller]
-fn assert_green(report: &Report) {
-    assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
 /// Two writes, no transaction.

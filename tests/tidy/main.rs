@@ -8,9 +8,9 @@ mod pages;
 use code::{Source, members, sources};
 
 /// Lines of a file. 600 is the aim; what is longer, up to this, is better than a seam in the wrong place.
-const FILE_LINES: usize = 760;
+const FILE_LINES: usize = 700;
 /// Lines of a function, from `fn` to its closing brace.
-const FUNCTION_LINES: usize = 78;
+const FUNCTION_LINES: usize = 70;
 
 /// All code of ours, member by member.
 fn all_sources() -> Vec<Source> {

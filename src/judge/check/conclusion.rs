@@ -7,8 +7,8 @@ use super::{Exploration, nondeterministic};
 use crate::executor::watch::Watch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
-    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, dropped, recovery,
-    unexplored, without_places, words,
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, dropped, notes,
+    recovery, unexplored, without_places, words,
 };
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Deviation, Look, Plan, Site, looking};
@@ -137,15 +137,7 @@ impl Exploration<'_> {
         if !self.basis.settings.ratchet {
             showings.clear();
         }
-        self.is_poisoned = self.tally.poisoned.is_some();
-        match self.tally.poisoned.take() {
-            Some(Instance { case, plan, .. }) if first.is_none() => {
-                self.enter(case);
-                first = Some(self.show(plan).1);
-            }
-            Some(Instance { reason, .. }) => self.notes.push(words::poisoned(&reason)),
-            None => {}
-        }
+        self.take_poisoned(&mut first);
         self.enter(0);
         let lines = self.map_lines();
         self.note_inputs();
@@ -153,11 +145,11 @@ impl Exploration<'_> {
         self.note_guarantees();
         self.note_limits();
         if exhausted && self.tally.runs == self.cases.len() as u64 && self.basis.share.is_all() {
-            self.notes.push(words::NOTHING_WENT_WRONG.to_owned());
+            self.notes.push(notes::NOTHING_WENT_WRONG.to_owned());
         }
         let samples = std::mem::take(&mut self.samples);
         if verdict == Verdict::RetryProof && !samples.is_empty() {
-            self.notes.push(words::only_sampled(&samples));
+            self.notes.push(notes::only_sampled(&samples));
         }
         let report = Report {
             violations,
@@ -181,6 +173,19 @@ impl Exploration<'_> {
         Report { coverage: self.coverage(&report), ..report }
     }
 
+    /// The run in which a lock was poisoned: shown if nothing else is, and a note otherwise.
+    fn take_poisoned(&mut self, first: &mut Option<Showing>) {
+        self.is_poisoned = self.tally.poisoned.is_some();
+        match self.tally.poisoned.take() {
+            Some(Instance { case, plan, .. }) if first.is_none() => {
+                self.enter(case);
+                *first = Some(self.show(plan).1);
+            }
+            Some(Instance { reason, .. }) => self.notes.push(notes::poisoned(&reason)),
+            None => {}
+        }
+    }
+
     /// What was not explored although the world has something that it would apply to.
     fn unexplored(&self) -> Vec<String> {
         let settings = self.basis.settings;
@@ -192,16 +197,16 @@ impl Exploration<'_> {
     fn note_limits(&mut self) {
         let swaps = std::mem::take(&mut self.tally.swaps);
         for Swap { before, after, difference, runs } in swaps.iter().take(MOST_SWAPS) {
-            self.notes.push(words::swapped(*runs, before, after, difference));
+            self.notes.push(notes::swapped(*runs, before, after, difference));
         }
         if swaps.len() > MOST_SWAPS {
-            self.notes.push(words::more_swapped(swaps.len() - MOST_SWAPS));
+            self.notes.push(notes::more_swapped(swaps.len() - MOST_SWAPS));
         }
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
-            self.notes.push(words::undecided(self.tally.undecided_runs, tried));
+            self.notes.push(notes::undecided(self.tally.undecided_runs, tried));
         }
         if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
-            self.notes.push(words::crowded(Deviation::MAX_OPTIONS));
+            self.notes.push(notes::crowded(Deviation::MAX_OPTIONS));
         }
     }
 

@@ -161,7 +161,7 @@ impl Exploration<'_> {
             (Some(stuck), ..) => (Verdict::Stuck, Some(stuck)),
             (None, [_, ..], _) => (Verdict::Violated, None),
             (None, [], Some(Instance { reason, .. })) => {
-                (Verdict::Incomplete, Some(crate::judge::report::words::poisoned(reason)))
+                (Verdict::Incomplete, Some(crate::judge::report::notes::poisoned(reason)))
             }
             (None, [], None) => return None,
         };

@@ -8,7 +8,7 @@ use super::Exploration;
 use super::tally::Swap;
 use crate::engine::state::{Mode, lock};
 use crate::judge::oracle::{self, Excuses, Finding, Orders};
-use crate::judge::report::words;
+use crate::judge::report::{notes, words};
 use crate::judge::run::{Course, End, Outcome, run};
 use crate::search::choice::{Actor, Plan};
 use crate::system::job::{Job, JobState};
@@ -446,7 +446,7 @@ impl<'b> Exploration<'b> {
         else {
             return;
         };
-        let (before, after) = words::names(&outcome.jobs[before], &outcome.jobs[after]);
+        let (before, after) = notes::names(&outcome.jobs[before], &outcome.jobs[after]);
         self.tally.swap(Swap { before, after, difference: words::in_short(&difference), runs: 1 });
     }
 }

@@ -7,7 +7,7 @@ use super::conclusion::violation;
 use super::surroundings::wants_backtraces;
 use super::{Exploration, Explore, poisoned};
 use crate::engine::panics;
-use crate::judge::report::{Report, Verdict, words};
+use crate::judge::report::{Report, Verdict, notes};
 use crate::judge::run::End;
 use crate::search::choice::Plan;
 use crate::search::scenario::{Scenario, ScenarioError};
@@ -56,7 +56,7 @@ impl Exploration<'_> {
         // Places of the replay are named as those of an exploration are.
         self.courses();
         if scenario.test() != self.basis.test {
-            self.notes.push(words::of_another_test(scenario.test()));
+            self.notes.push(notes::of_another_test(scenario.test()));
         }
         // Such a job is no deviation's fault, and its scenario has none.
         if let Some(report) =
@@ -89,10 +89,10 @@ impl Exploration<'_> {
             return report(Verdict::Stuck, Some(stuck.to_string()), showing);
         }
         if let Some(error) = poisoned(&ran.outcome) {
-            return report(Verdict::Incomplete, Some(words::poisoned(error)), showing);
+            return report(Verdict::Incomplete, Some(notes::poisoned(error)), showing);
         }
         if let (true, Some(tried)) = (showing.findings.is_empty(), self.tally.undecided) {
-            return report(Verdict::Incomplete, Some(words::undecided(1, tried)), showing);
+            return report(Verdict::Incomplete, Some(notes::undecided(1, tried)), showing);
         }
         if showing.findings.is_empty() {
             return report(Verdict::RetryProof, None, showing);

@@ -8,7 +8,7 @@ use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
 use crate::judge::oracle::Finding;
-use crate::judge::report::{Samples, words};
+use crate::judge::report::{Samples, notes};
 use crate::judge::run::{Course, End, Ran, run};
 use crate::search::choice::{Plan, Wanted};
 use crate::search::explore::{PctRuns, RandomRuns, shrink};
@@ -34,7 +34,7 @@ impl Exploration<'_> {
             };
             let runs: Vec<_> = cases.iter().map(of).collect();
             if runs.iter().all(RandomRuns::is_idle) {
-                self.notes.push(words::NOTHING_AT_RANDOM.to_owned());
+                self.notes.push(notes::NOTHING_AT_RANDOM.to_owned());
             } else {
                 let (fewest, most) = runs[0].deviations();
                 self.samples.push(Samples::random(settings.seed, fewest, most));
@@ -49,7 +49,7 @@ impl Exploration<'_> {
             let of = |case: &super::Basis<'_>| PctRuns::new(settings.seed, depth, &case.reference.record);
             let first: Vec<_> = cases.iter().map(of).collect();
             if first.iter().all(PctRuns::is_idle) {
-                self.notes.push(words::NOTHING_BY_PRIORITY.to_owned());
+                self.notes.push(notes::NOTHING_BY_PRIORITY.to_owned());
             } else {
                 self.samples.push(Samples::pct(settings.seed, depth));
                 let mut runs = Vec::with_capacity(first.len());
@@ -99,7 +99,7 @@ impl Exploration<'_> {
                 let time = basis.settings.max_time.unwrap_or_default();
                 let of = basis.share.count(0..count);
                 let samples = self.samples.last().expect("as above");
-                Err(Halt::Incomplete { reason: words::samples_cut(time, samples.runs, of) })
+                Err(Halt::Incomplete { reason: notes::samples_cut(time, samples.runs, of) })
             }
         }
     }
@@ -161,7 +161,7 @@ impl Exploration<'_> {
         });
         let seed = self.basis.settings.seed;
         let cut = (tries > MOST_TRIES).then_some(MOST_TRIES);
-        self.notes.push(words::shrunk(seed, before.len(), after.len(), cut));
+        self.notes.push(notes::shrunk(seed, before.len(), after.len(), cut));
         Plan::Wanted(after)
     }
 }

@@ -124,22 +124,32 @@ fn unit(by: Actor, roles: &[u32]) -> u32 {
     }
 }
 
+/// How often each effect is expected and happened, by who did it.
+fn counted<'e>(
+    expected: &'e [Effect],
+    actual: &'e [Effect],
+    comparison: &Comparison<'_>,
+) -> BTreeMap<Identity<'e>, Count<'e>> {
+    let mut counts: BTreeMap<Identity<'e>, Count<'e>> = BTreeMap::new();
+    let new = |effect| Count { effect, expected: Shares::new(), actual: Shares::new() };
+    for effect in expected {
+        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
+        *count.expected.entry(unit(effect.by, &comparison.expected_roles)).or_insert(0) += 1;
+    }
+    for effect in actual {
+        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
+        *count.actual.entry(unit(effect.by, &comparison.roles)).or_insert(0) += 1;
+    }
+    counts
+}
+
 pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let Comparison { outcome, effects, serial, .. } = comparison;
     if outcome.effects == **effects {
         return;
     }
     let (expected, actual) = (items(effects, &outcome.terms), items(&outcome.effects, &outcome.terms));
-    let mut counts: BTreeMap<Identity<'_>, Count<'_>> = BTreeMap::new();
-    let new = |effect| Count { effect, expected: Shares::new(), actual: Shares::new() };
-    for effect in expected.iter() {
-        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
-        *count.expected.entry(unit(effect.by, &comparison.expected_roles)).or_insert(0) += 1;
-    }
-    for effect in actual.iter() {
-        let count = counts.entry(effect.identity()).or_insert_with(|| new(effect));
-        *count.actual.entry(unit(effect.by, &comparison.roles)).or_insert(0) += 1;
-    }
+    let counts = counted(&expected, &actual, comparison);
     let may_repeat = troubled(comparison);
     let is_set = |effect: &Effect| {
         outcome.terms.items.iter().any(|(name, _)| names(name, effect.service, effect.operation))

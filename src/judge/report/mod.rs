@@ -11,6 +11,7 @@ mod summary;
 mod text;
 mod timeline;
 pub(crate) mod words;
+pub(crate) mod notes;
 
 pub use codes::Code;
 use codes::Traits;

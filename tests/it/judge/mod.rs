@@ -1,7 +1,9 @@
 //! What counts as right: ordinary wrong jobs are red for the reason given, and their correct twins are green.
 
+mod assignments;
 mod giving_up;
 mod guarantees;
+mod ignored;
 mod inputs;
 mod names;
 mod orders;

@@ -14,7 +14,7 @@ use retryproof::{
 type Failure = Box<dyn std::error::Error>;
 
 /// A world with one job, on terms.
-fn on(
+pub(super) fn on(
     explore: &Explore,
     terms: impl Fn(&World) + Sync,
     boot: impl Fn(&Process) + Clone + Sync + 'static,
@@ -28,7 +28,7 @@ fn on(
     })
 }
 
-fn hook() -> Email {
+pub(super) fn hook() -> Email {
     Email::new("ada@example.com", "hook")
 }
 
@@ -47,7 +47,7 @@ fn posts(most: u32) -> impl Fn(&Process) + Clone + Sync + 'static {
     }
 }
 
-fn faults_only() -> Explore {
+pub(super) fn faults_only() -> Explore {
     one_deviation().crashes(0).deliveries(0)
 }
 
@@ -535,212 +535,4 @@ fn effects_in_order_over_a_job_and_its_child() {
     };
     assert_green(&explore(true));
     assert_eq!(explore(false).code(), Some(Code::OutOfOrder));
-}
-
-/// A stable key, and a body that is another one in each attempt.
-#[test]
-fn input_19_a_volatile_field_of_a_body() {
-    let seals = |p: &Process| {
-        let (payments, clock) = (p.payments(), p.clock());
-        p.handle(async move |order: u32| {
-            let sealed = format!("sealed-{}", clock.now().as_secs());
-            payments.charge(Charge::of_order(order, 500).customer(sealed).key("k")).await.map(drop)
-        });
-    };
-    let report = on(&one_deviation(), |_| (), seals);
-    assert!(report.violations().iter().any(|v| v.code == Code::KeyReused), "{report}");
-    let ignored = |world: &World| world.ignore_effect("payments.charge", "$.customer_id");
-    assert_green(&on(&one_deviation(), ignored, seals));
-    // Another field that changes is another content.
-    let doubles = |p: &Process| {
-        let (payments, clock) = (p.payments(), p.clock());
-        p.handle(async move |order: u32| {
-            let amount = if clock.now().is_zero() { 500 } else { 1_000 };
-            payments.charge(Charge::of_order(order, amount).key("k")).await.map(drop)
-        });
-    };
-    let report = on(&one_deviation(), ignored, doubles);
-    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-}
-
-#[test]
-fn a_volatile_field_of_a_payload() {
-    let parent = |ignore: bool, skips: bool| {
-        one_deviation().deliveries(0).run(async move |world: &World| {
-            if ignore {
-                world.jobs::<(String, u64)>().ignore("$[1]");
-            }
-            world.process("worker", move |p| {
-                let (queue, clock, payments) = (p.queue(), p.clock(), p.payments());
-                p.handle(async move |order: u32| {
-                    let asked_at = clock.now().as_secs();
-                    if skips && asked_at > 0 {
-                        return Ok(());
-                    }
-                    queue.enqueue((order.to_string(), asked_at)).await.map(drop)
-                });
-                p.handle(async move |(order, _): (String, u64)| {
-                    payments.charge(Charge::of_order(order, 500).key("k")).await.map(drop)
-                });
-            });
-            world.enqueue(6_u32);
-            world.settle().await;
-        })
-    };
-    assert_green(&parent(true, false));
-    assert_eq!(parent(false, false).code(), Some(Code::NeverEnqueued));
-    assert_eq!(parent(true, true).verdict(), Verdict::Violated);
-}
-
-#[test]
-fn rows_by_the_beginning_of_their_keys() {
-    let notes = |p: &Process| {
-        let (store, clock) = (p.store(), p.clock());
-        p.handle(async move |order: u32| {
-            store.put(format!("tx:{}", clock.now().as_secs()), &order).await?;
-            store.put("paid", &true).await
-        });
-    };
-    let report = on(&one_deviation().deliveries(0), |_| (), notes);
-    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert_green(&on(&one_deviation().deliveries(0), |world| world.ignore("store", "$.tx:*"), notes));
-}
-
-#[test]
-fn a_term_that_is_about_nothing_is_told() {
-    let charges = |p: &Process| {
-        let (payments, store) = (p.payments(), p.store());
-        p.handle(async move |order: u32| {
-            payments.charge(Charge::of_order(order, 500).key("k")).await?;
-            store.put("paid", &true).await?;
-            Ok::<(), Failure>(())
-        });
-    };
-    let told = |term: fn(&World), why: &str| {
-        let report = on(&one_deviation(), term, charges);
-        assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-        assert_eq!(report.reason(), Some(why));
-    };
-    told(
-        |world| world.ignore("sotre", "$.paid"),
-        "`ignore(\"sotre\", …)` names no durable or observed state; there are the states `store`",
-    );
-    told(
-        |world| world.ignore_effect("payment.charge", "$.customer_id"),
-        "`ignore_effect: payment.charge` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
-    );
-    told(
-        |world| drop(world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$")),
-        "`as_items: cdn.invalidate` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
-    );
-    told(
-        |world| world.effects_in_order(["payments.charge", "email.send"]),
-        "`effects_in_order: email.send` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
-    );
-    told(
-        |world| drop(world.jobs::<String>().may_be_lost()),
-        "a term for jobs of the kind `String` is about no job that comes when nothing goes wrong; there are jobs of the kinds `u32`",
-    );
-    let bad = one_deviation().run(async |world: &World| world.ignore_effect("email.send", "body"));
-    assert!(body_panic(&bad).contains("`body` is not a path: expected `$`"), "{bad}");
-}
-
-/// Row ids from a sequence: a lost reply leaves a gap.
-#[test]
-fn input_18_numbers_with_gaps() {
-    let numbers = |incr: bool| {
-        move |p: &Process| {
-            let store = p.store();
-            let ids = store.sequence("orders");
-            p.handle(async move |order: u32| {
-                let id = if incr { store.incr("ids", 1).await? } else { ids.next().await? };
-                store.set_if_absent(format!("order:{order}"), &id, None).await.map(drop)
-            });
-        }
-    };
-    assert_green(&on(&Explore::new(), |_| (), numbers(false)));
-    // A counter is a state like any other: a lost reply is an addition too many.
-    assert_eq!(on(&one_deviation(), |_| (), numbers(true)).code(), Some(Code::StateAfterError));
-}
-
-/// Two rows with one number are no renaming of two rows with two.
-#[test]
-fn numbers_of_a_sequence_keep_apart() {
-    let report = one_deviation().run(async |world: &World| {
-        world.process("worker", |p| {
-            let store = p.store();
-            let ids = store.sequence("orders");
-            p.handle(async move |order: u32| {
-                // A failed draw takes the number that the other order has.
-                let known = store.get::<i64>("last").await?.map_or(0, |row| row.value);
-                let id = ids.next().await.unwrap_or(known);
-                store.put("last", &id).await?;
-                store.put(format!("order:{order}"), &id).await
-            });
-        });
-        world.enqueue(1_u32);
-        world.enqueue_in(S, 2_u32);
-        world.settle().await;
-    });
-    assert!(
-        report.violations().iter().any(|v| v.scenario.to_string().contains("store.next:call")),
-        "{report}"
-    );
-}
-
-/// Blocking and async draws, of sequences of their own.
-#[test]
-fn a_sequence_is_drawn_by_code_that_blocks_too() {
-    let world = World::fake();
-    let store = world.store();
-    let first = store.sequence("a").next_blocking().unwrap();
-    assert_eq!(store.sequence("a").next_blocking().unwrap(), first + 1);
-    assert_ne!(store.sequence("b").next_blocking().unwrap(), first + 2);
-}
-
-/// A scan moves a cursor past the number of a slower writer, whose row is then never seen.
-#[test]
-fn input_3_a_cursor_that_moves_past_a_slower_writer() {
-    let explore = |by_number: bool| {
-        one_deviation().crashes(0).faults(0).run(async move |world: &World| {
-            world.process("worker", move |p| {
-                let (store, email) = (p.store(), p.email());
-                let ids = store.sequence("events");
-                p.handle(async move |event: u32| {
-                    let id = ids.next().await?;
-                    // Of two attempts at once one writes.
-                    if store.set_if_absent(format!("number:{event}"), &id, None).await? {
-                        store.put(format!("event:{id}"), &event).await?;
-                    }
-                    Ok::<(), Failure>(())
-                });
-                let store = p.store();
-                p.handle(async move |_: String| {
-                    let cursor =
-                        store.get::<String>("cursor").await?.map(|row| row.value).unwrap_or_default();
-                    for (key, row) in store.scan::<u32>("event:").await? {
-                        let seen = store.get::<bool>(format!("seen:{}", row.value)).await?.is_some();
-                        if if by_number { key > cursor } else { !seen } {
-                            email
-                                .send(Email::new("ada@example.com", "event").data("event", row.value))
-                                .await?;
-                            store.put(format!("seen:{}", row.value), &true).await?;
-                            store.put("cursor", &key).await?;
-                        }
-                    }
-                    Ok::<(), Failure>(())
-                });
-            });
-            // The cursor is how it goes about it; what counts are the mails.
-            world.allow("email.send", Guarantee::AtLeastOnce);
-            world.ignore("store", "$.cursor");
-            world.enqueue_bulk([1_u32, 2]);
-            world.enqueue_in(S, "now".to_owned());
-            world.enqueue_in(super::HOUR, "later".to_owned());
-            world.settle().await;
-        })
-    };
-    let report = explore(true);
-    assert!(report.violations().iter().any(|v| v.effect.as_deref() == Some("email.send")), "{report}");
-    assert_green(&explore(false));
 }
