@@ -122,8 +122,9 @@ fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet
     (seen, report)
 }
 
+/// All of them, whatever is found on the way: what is left out after a finding would not be compared.
 fn switches(bound: usize) -> Explore {
-    Explore::new().name("test").deviations(bound).crashes(0).faults(0).deliveries(0)
+    Explore::new().name("test").deviations(bound).crashes(0).faults(0).deliveries(0).keep_going()
 }
 
 /// Both ways of exploring come to the same outcomes; returns how many runs each took.
@@ -185,23 +186,20 @@ fn no_outcome_of_two_tasks_is_lost() {
         let second = compare(&switches(2), &programs, false)?;
         Ok((first.0 + second.0, first.1 + second.1))
     });
-    // Jobs under one key are never independent of each other: less is left out where they are.
-    assert!(shorter > 1.05, "{shorter}");
+    assert!(shorter > 1.1, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_three_tasks_is_lost() {
     let shorter = for_each(300, programs(3..=3, 2), |programs| compare(&switches(2), &programs, false));
-    // Jobs under one key are never independent of each other: less is left out where they are.
-    assert!(shorter > 1.05, "{shorter}");
+    assert!(shorter > 1.1, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_four_tasks_is_lost() {
     // Who comes next depends on who stands before whom.
     let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&switches(2), &programs, false));
-    // Jobs under one key are never independent of each other: less is left out where they are.
-    assert!(shorter > 1.05, "{shorter}");
+    assert!(shorter > 1.1, "{shorter}");
 }
 
 #[test]
