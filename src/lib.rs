@@ -9,7 +9,7 @@
 //!
 //! ```
 //! #[retryproof::test]
-//! async fn an_order_is_paid_and_shipped_once(world: &World) {
+//! async fn orders_are_paid_once(world: &World) {
 //!     world.process("worker", |p| {
 //!         let (payments, parcels) = (p.payments(), p.fulfillment());
 //!         p.handle(async move |job: CompleteOrder| {
@@ -135,53 +135,12 @@
 //!
 //! # Reading on
 //!
+//! * The [guide](https://github.com/retryproof/retryproof/blob/main/guide/src/SUMMARY.md), from a first test to CI.
 //! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
 //! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
+//! * [`limits`]: what is not seen, and what is not explored.
 //! * [`tools`]: attempts polled by hand and sockets written down beforehand (`tokio-test`), snapshots (`insta`), workers of
 //!   job libraries.
-//!
-//! # Limitations
-//!
-//! * What does not go through the handles of a process, [`World::durable`] or a timer is not seen. Crashes fall on
-//!   the awaits of those calls and before the statements of functions with `#[crash_points]` (of the crate
-//!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
-//!   wherever it is wanted.
-//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
-//!   lies between two of them is one step. A blocking handler is overtaken at its calls, and at the lines of its
-//!   `#[crash_points]` functions; that it waits for a lock of the standard library is seen on Linux, and guessed elsewhere.
-//! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
-//!   (`put_blocking`, …) and would have to wait for a row is [`Verdict::Stuck`], outside of `handle_blocking`.
-//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
-//!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
-//!   [`World::deploys`]).
-//! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
-//!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Over sockets (features `http` and `wire`) calls from `spawn_blocking`, and from tokio tasks between two steps of an
-//!   attempt, are served when nothing else can go on. A client that blocks is waited for in `handle_blocking` and
-//!   `spawn_blocking`; anywhere else each call takes a second of real time. Such a client's own timeout runs in real
-//!   time: where no answer comes, its connection is reset instead. It is not stopped when its process dies at a call; its
-//!   connection is reset. A request or a reply of which only a part is sent, or read, before the code waits for something
-//!   else, is waited for in vain for half a second of real time, and a request that has not come whole after five seconds
-//!   is cut off. Ports differ from run to run; a failure's text has them as `worker.localhost`.
-//! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
-//!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
-//!   [`Verdict::Stuck`].
-//! * A database's own clock (`now()` in SQL) is the real one: leases and the like are to be given the time as an argument.
-//!   Who waits in one for a lock is known by [`Outside::waits`]; without it, and for a connection of a pool that is
-//!   exhausted, by nothing but the real time that has passed. Which of two transactions a database has die of a deadlock
-//!   is its own affair, and may differ from run to run.
-//! * Threads of a job's own and statics outlive a crash, and all async handlers of a world run on one thread. A loop that neither awaits
-//!   nor calls cannot be stopped.
-//! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
-//!   is [`Verdict::Nondeterministic`].
-//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the
-//!   tasks that could at the time; so PCT's probability is about those choices, not about instructions.
-//! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear
-//!   that.
-//! * Memory that threads share is no part of a scenario, and crashes are no part of a model (feature `loom`): a model has
-//!   up to five threads, and sees what they do to its own types.
-//! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
-//!   unwinding. `cargo test` always unwinds.
 //!
 //! # Design
 //!
@@ -203,11 +162,13 @@
 //! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
 //! violation, and a harmless reordering is none.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// Only the guide's pages with code of their own: the others include a page that is tested here.
+// The pages with code, except those below. A page without code is only linked to.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../guide/src/first-test.md")]
@@ -224,14 +185,27 @@ mod guide {
     mod faq {}
 }
 
-#[doc = include_str!("../docs/cookbook.md")]
+// Chapters of the guide that are also pages here, since docs.rs shows them without a site of our own. Their links to
+// other chapters are defined twice: of two definitions, the first one counts.
+#[doc = "[Violations]: crate::violations"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/cookbook.md")]
 pub mod cookbook {}
 
-#[doc = include_str!("../docs/violations.md")]
+#[doc = "[cookbook]: crate::cookbook"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/violations.md")]
 pub mod violations {}
 
-#[doc = include_str!("../docs/tools.md")]
+#[doc = "[system]: https://github.com/retryproof/retryproof/blob/main/guide/src/system.md"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/tools.md")]
 pub mod tools {}
+
+#[doc = "[explored]: https://github.com/retryproof/retryproof/blob/main/guide/src/explored.md"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/limits.md")]
+pub mod limits {}
 
 #[cfg(feature = "wire")]
 #[doc = include_str!("../docs/adding-a-protocol.md")]

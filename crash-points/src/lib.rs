@@ -108,7 +108,12 @@
 //! * If code of the build itself (a build script's dependency) asks for `enabled`, cargo builds the attribute once, for
 //!   both. It then expands to calls of an empty function in a build without points; [`ENABLED`] is still `false`, and the
 //!   optimiser removes them.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 mod point;
 #[cfg(feature = "enabled")]

@@ -9,7 +9,7 @@ use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Clock, Explore, Report, World};
 use retryproof_postgres::database::Database;
 use retryproof_postgres::server::Server;
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 use sqlx::{Error, Postgres};
 
 const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NOT NULL, \

@@ -9,7 +9,7 @@ use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, World};
 use retryproof_sqlite::memory::{self, Memory};
 use retryproof_sqlite::table::{Care, TABLES, work};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 /// Two processes, whose loops poll the table. The harness knows nothing of it but that statements are calls.
 fn explored(care: Care) -> Report {
