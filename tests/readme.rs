@@ -167,7 +167,7 @@ fn the_map_is_the_real_one() {
     let range = range.start - "complete_order ·".len()..range.end;
     if std::env::var_os("RETRYPROOF_BLESS").is_some() {
         std::fs::write(snapshot, &map).unwrap();
-        std::fs::write(page_of_map, format!("{}{map}{}", &page[..range.start], &page[range.end..])).unwrap();
+        std::fs::write(guide, format!("{}{map}{}", &page[..range.start], &page[range.end..])).unwrap();
         return;
     }
     let hint = "the map has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";

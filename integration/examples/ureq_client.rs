@@ -1,11 +1,11 @@
-//! A blocking job whose client is `ureq`, as it is in production: it is given another base URI, and nothing else.
+//! A blocking job whose HTTP client is `ureq`, as in production: it gets another base URI, and nothing else changes.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example ureq_client
 //! ```
 //!
-//! The job sends a welcome email. The email service knows no key, so what mends the job is a look before it
-//! sends. It is explored both ways. The program fails unless the harness tells the two apart.
+//! You will see two reports of a job that sends a welcome email. The email service takes no keys, so a lost reply sends the
+//! email twice. A job that looks before it sends ends well in every scenario. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

@@ -45,6 +45,19 @@ impl Limits {
     }
 }
 
+/// How long a test takes, for words beside its report.
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(super) fn start() -> Self {
+        Self(now())
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Exploration<'_> {
     /// Runs all scenarios on all inputs: first without a deviation, which is done by now, then the deviations on each.
     pub(super) fn run_cases(&mut self, limits: &Limits) -> Result<(), Halt> {
@@ -252,7 +265,7 @@ impl Source for Level<'_> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "max_time bounds the exploration itself, in real time; no run sees it"
+    reason = "max_time bounds the exploration itself, in real time, and a slow test says so; no run sees it"
 )]
 fn now() -> Instant {
     Instant::now()

@@ -1,11 +1,11 @@
-//! An order is placed by a task of graphile_worker, which adds a reminder for tomorrow: twice, if the worker dies at the
-//! wrong moment. With a job key it is added once.
+//! A graphile_worker task that places an order, and adds a reminder for tomorrow.
 //!
 //! ```console
-//! $ cargo run -p retryproof-graphile-worker --example reminders
+//! $ cargo run -p retryproof-graphile-worker --example graphile_job_key
 //! ```
 //!
-//! It is explored without the key and with it. The program fails unless the harness tells the two apart.
+//! You will see two reports. Without a job key, the reminder is added twice if the worker crashes at the wrong moment. With a
+//! job key it is added once, and every scenario ends well. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

@@ -1,6 +1,12 @@
-//! A worker's own loop on its own table of jobs: as one writes it first, and mended.
+//! Two workers that poll a table of jobs in SQLite, with a loop of their own and no job library.
 //!
-//! `cargo run -p retryproof-sqlite --example sqlite_jobs`
+//! ```console
+//! $ cargo run -p retryproof-sqlite --example sqlite_job_table
+//! ```
+//!
+//! You will see three reports. A worker that looks and then takes has a job paid twice without any failure, when the other
+//! worker takes it in between. A worker that takes in one statement still pays twice when it crashes after the payment. With
+//! an idempotency key as well, every scenario ends well.
 
 use std::io::{self, Write};
 use std::rc::Rc;

@@ -1,12 +1,12 @@
-//! A service of one's own: an SMS gateway, in three lines, with the same faults, ledger and crash points as the
-//! built-in services.
+//! A service of your own: an SMS gateway, in three lines, with the same faults, ledger and crash points as the built-in
+//! services.
 //!
 //! ```console
-//! $ cargo run --example sms_gateway
+//! $ cargo run --example custom_service
 //! ```
 //!
-//! The job texts a customer. It is explored twice: as it is, and with the key that the gateway knows. The program fails
-//! unless the harness tells the two apart.
+//! You will see two reports. Without a key, the customer gets the text twice when the gateway's reply is lost (RP0002).
+//! With a key that the gateway honors, every scenario ends well. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
@@ -30,7 +30,7 @@ struct Remind {
 }
 
 fn explore(name: &str, keyed: bool) -> Report {
-    Explore::new().name(name).replay_command("cargo run --example sms_gateway").run(async |world: &World| {
+    Explore::new().name(name).replay_command("cargo run --example custom_service").run(async |world: &World| {
         // The gateway: what it does, what it answers, and the keys that it knows.
         let mut keys = Keys::<String>::default();
         world.service("sms", function("send", move |text: Text, cx: &mut Cx<'_>| send(&mut keys, text, cx)));
