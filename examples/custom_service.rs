@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
-use retryproof::service::{Cx, Function, Keys, function};
+use retryproof::service::{Cx, Function, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
@@ -30,32 +30,24 @@ struct Remind {
 }
 
 fn explore(name: &str, keyed: bool) -> Report {
-    Explore::new().name(name).replay_command("cargo run --example custom_service").run(async |world: &World| {
-        // The gateway: what it does, what it answers, and the keys that it knows.
-        let mut keys = Keys::<String>::default();
-        world.service("sms", function("send", move |text: Text, cx: &mut Cx<'_>| send(&mut keys, text, cx)));
-        world.process("worker", move |p| {
-            let sms = p.service::<Function<Text, String>>("sms");
-            p.handle(async move |job: Remind| {
-                let key = keyed.then(|| format!("remind-{}", job.appointment));
-                sms.call(Text { key, to: job.to, text: "See you tomorrow".to_owned() }).await.map(drop)
+    Explore::new().name(name).replay_command("cargo run --example custom_service").run(
+        async |world: &World| {
+            // The gateway: what it does, what it answers, and where the key of a request is.
+            let send = function("send", |text: Text, cx: &mut Cx<'_>| {
+                cx.effect("send", text.key.as_deref(), &text, "sm_")
             });
-        });
-        world.enqueue(Remind { appointment: 6, to: "+49 30 901820".to_owned() });
-        world.settle().await;
-    })
-}
-
-fn send(keys: &mut Keys<String>, mut text: Text, cx: &mut Cx<'_>) -> String {
-    let key = text.key.take();
-    if let Ok(Some(known)) = keys.known("send", key.as_deref(), &text, cx) {
-        return known;
-    }
-    let id = cx.effect("send", key.as_deref(), &text, "sm_");
-    if let Some(key) = key {
-        keys.store(key, id.clone(), cx);
-    }
-    id
+            world.service("sms", send.honors_keys(|text| text.key.as_deref()));
+            world.process("worker", move |p| {
+                let sms = p.service::<Function<Text, String>>("sms");
+                p.handle(async move |job: Remind| {
+                    let key = keyed.then(|| format!("remind-{}", job.appointment));
+                    sms.call(Text { key, to: job.to, text: "See you tomorrow".to_owned() }).await.map(drop)
+                });
+            });
+            world.enqueue(Remind { appointment: 6, to: "+49 30 901820".to_owned() });
+            world.settle().await;
+        },
+    )
 }
 
 fn main() {

@@ -253,7 +253,7 @@ pub use process::{
 /// retry-proof.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
-/// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
+/// `max_runs`, `max_assignments`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, `reduce`, each with a value; `pct` and `shard`, each
 /// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
 /// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
 ///

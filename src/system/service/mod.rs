@@ -345,6 +345,9 @@ impl Cx<'_> {
 
     /// Records an effect and gives it its id: `prefix` and eight hex digits derived from the content.
     ///
+    /// The key is shown in reports, and nothing else: a service that honors keys asks [`Keys`] first, or is a function with
+    /// [`honors_keys`](Function::honors_keys).
+    ///
     /// # Panics
     /// When `body` cannot be written as JSON.
     pub fn effect(
