@@ -229,8 +229,7 @@ impl Unique {
         }
         if at_enqueue && self.on_conflict == Conflict::Wait {
             return Some(
-                "waits at the enqueue, where there is no slot to wait in; use another `Conflict`"
-                    .to_owned(),
+                "waits at the enqueue, where there is no slot to wait in; use another `Conflict`".to_owned(),
             );
         }
         if to_run && self.when_busy == Conflict::Replace {
