@@ -358,7 +358,7 @@ fn comments_messages_and_pages_are_in_plain_english() {
         if findings.len() > limit {
             complaints.push(format!("{path}: {} found, {limit} allowed", findings.len()));
             complaints.extend(findings.iter().map(|Finding { line, phrase, instead }| {
-                format!("{path}:{line}: \"{phrase}\"; write {instead}")
+                format!("{path}:{line}: \"{phrase}\"; instead: {instead}")
             }));
         }
     }
