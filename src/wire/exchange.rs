@@ -178,9 +178,9 @@ impl Exchange {
         });
         let typed = known.typed.clone();
         drop(lines);
-        typed.downcast().unwrap_or_else(|_| {
-            panic!("another protocol is called `{name}` already; give each its own name")
-        })
+        typed
+            .downcast()
+            .unwrap_or_else(|_| panic!("another protocol is called `{name}` already; give each its own name"))
     }
 
     /// The address at which a process (or the test) speaks a protocol. It is opened on first use.
