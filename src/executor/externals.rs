@@ -34,7 +34,7 @@ const DEADLOCK: Duration = Duration::from_millis(400);
 /// test could continue forever.
 const MOST_MOVES: u32 = 1_000;
 
-/// What happens after a poll that leaves a task waiting.
+/// The next action after a poll that leaves a task waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterPoll {
     /// The task waits for others, or for time to advance.

@@ -524,7 +524,7 @@ impl Executor {
         self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 
-    /// Advances time to the next event. Returns false if there is none.
+    /// Advances time to the next event. Returns false if nothing is due.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
         if self.attend() || self.wake_for_locks() || self.attend_outside(false) {

@@ -103,7 +103,7 @@ impl Executor {
         self.hosts.iter().filter_map(at).min()
     }
 
-    /// Stops a process that is idle or whose grace period is over. Returns false if there is none.
+    /// Stops a process that is idle or whose grace period is over. Returns false if no process is due.
     pub(super) fn stop_when_due(&mut self) -> bool {
         // Tasks that can run at this very moment go first.
         if !self.shared.stopping.load(Ordering::Relaxed) || self.shared.woken.any() {

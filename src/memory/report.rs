@@ -44,7 +44,7 @@ impl ModelReport {
         self.verdict
     }
 
-    /// The failure in one sentence. If there is none, the reason why the verdict is not [`Verdict::RetryProof`].
+    /// The failure in one sentence. Without a failure, the reason why the verdict is not [`Verdict::RetryProof`].
     pub fn summary(&self) -> Option<&str> {
         self.summary.as_deref()
     }

@@ -335,8 +335,7 @@ pub(crate) fn differences(
 /// The numbers of the roles of the jobs of two outcomes. In most runs the jobs are the same ones, in the same order.
 fn roles(outcome: &Outcome, expected: &Outcome) -> (Vec<u32>, Vec<u32>) {
     let (jobs, others) = (&outcome.jobs, &expected.jobs);
-    let is_same =
-        |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());
+    let is_same = |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());
     if jobs.len() == others.len() && jobs.iter().zip(others).all(is_same) {
         let numbers: Vec<u32> = (1..=jobs.len() as u32).collect();
         return (numbers.clone(), numbers);

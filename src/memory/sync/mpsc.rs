@@ -153,11 +153,8 @@ impl<T> Drop for SendingEnd<T> {
     }
 }
 
-sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a modelled channel inside.");
-sender!(
-    SyncSender,
-    "`std::sync::mpsc::SyncSender` outside of a model, one end of a modelled channel inside."
-);
+sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a modeled channel inside.");
+sender!(SyncSender, "`std::sync::mpsc::SyncSender` outside of a model, one end of a modeled channel inside.");
 
 /// `std::sync::mpsc::Receiver` outside a model, the other end of a modeled channel inside.
 pub struct Receiver<T>(Receives<T>);
