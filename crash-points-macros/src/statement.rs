@@ -93,9 +93,9 @@ fn first_span(token: TokenTree) -> Span {
     }
 }
 
-/// What another attribute macro (`#[async_trait]`, `#[tracing::instrument]`) that expanded first put around the user's
-/// statements: such names begin with two underscores by convention. Nothing happens there that a crash could come
-/// between, and a line of the user's that would claim it does not exist.
+/// Reports whether another attribute macro (`#[async_trait]`, `#[tracing::instrument]`) that expanded first has added the
+/// statement around the user's statements. By convention such names begin with two underscores. A crash between these
+/// statements would make no difference, and there is no line of the user to show for it.
 fn is_plumbing(statement: &Stmt) -> bool {
     match statement {
         Stmt::Local(binding) => binds_private(&binding.pat) || binds_itself(binding),

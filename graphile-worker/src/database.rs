@@ -56,9 +56,9 @@ impl Statement {
             sql if is_of_tasks && sql.starts_with("select id, identifier") => Ok(Self::SelectTasks),
             sql => Err(DbError::with_code(
                 format!(
-                    "this statement is not modelled: `{}`. Under retryproof the database of a task handler knows how \
-                     to add jobs, and nothing else; give handlers that have tables of their own a database by an \
-                     extension, and call it through `p.outside(…)`",
+                    "this statement is not modeled: `{}`. Under retryproof the database of a task handler can \
+                     only add jobs; give handlers with their own tables a database by an extension, and call it \
+                     through `p.outside(…)`",
                     sql.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 "0A000",
@@ -132,7 +132,7 @@ impl DatabaseDriver for QueueInDisguise {
     }
 
     fn begin<'a>(&'a self) -> BoxFuture<'a, Result<DbTransaction, DbError>> {
-        Box::pin(async { Statement::of("begin").map(|_| unreachable!("it is none that is known")) })
+        Box::pin(async { Statement::of("begin").map(|_| unreachable!("the statement is not supported")) })
     }
 
     fn listen<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<NotificationStream>, DbError>> {

@@ -34,7 +34,8 @@ impl Server {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
         let start = || {
             if let Ok(url) = std::env::var("REDIS_URL") {
-                let client = Client::open(url).unwrap_or_else(|error| panic!("REDIS_URL is none: {error}"));
+                let client = Client::open(url)
+                    .unwrap_or_else(|error| panic!("REDIS_URL is not a URL of Redis: {error}"));
                 return Some(Self { client, _keeper: None });
             }
             let own = Self::of_its_own();

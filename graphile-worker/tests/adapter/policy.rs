@@ -182,7 +182,7 @@ fn a_statement_that_is_not_modelled_is_an_error_that_says_so() {
     let error = world.dead()[0].error.clone().unwrap();
     assert!(
         error.contains(
-            "this statement is not modelled: `select * from graphile_worker.complete_jobs($1::bigint[]);`"
+            "this statement is not modeled: `select * from graphile_worker.complete_jobs($1::bigint[]);`"
         ),
         "{error}"
     );
