@@ -12,7 +12,7 @@ use crate::system::job::Job;
 #[derive(Clone, Debug, PartialEq)]
 enum Place<'f> {
     Effect(&'f Effect),
-    /// A state, a path in it, and the elements on lists along the path.
+    /// A state, a path in it, and the elements that only one side of a list has.
     State(Name, &'f str, Vec<&'f Value>),
     Job(&'static str),
 }
