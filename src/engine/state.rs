@@ -261,7 +261,7 @@ impl State {
         }
     }
 
-    /// A crash point. True: the process dies here.
+    /// A crash point. True: the process crashes here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
         self.meet_crash_point();
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0

@@ -436,7 +436,7 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "a lock was poisoned by the crash: panicked: called `Result::unwrap()` on an `Err` value: PoisonError { .. }"
+            "the crash poisoned a lock: panicked: called `Result::unwrap()` on an `Err` value: PoisonError { .. }"
         ],
     );
     has_line(
@@ -447,7 +447,7 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
 
 /// A limit that is reached is no excuse for what was met before it.
 #[test]
-#[should_panic(expected = "a lock was poisoned by the crash")]
+#[should_panic(expected = "the crash poisoned a lock")]
 fn a_poisoned_lock_does_not_pass_as_an_exploration_that_may_be_incomplete() {
     Explore::new().name("test").allow_incomplete().max_runs(60).check(async |world: &World| {
         let shared = Arc::new(Mutex::new(0));
@@ -486,7 +486,7 @@ fn a_static_poisoned_by_the_crash_is_explained() {
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
     has_line(
         report.reason().unwrap(),
-        expect!["a lock was poisoned by the crash: panicked: LazyLock instance has previously been poisoned"],
+        expect!["the crash poisoned a lock: panicked: LazyLock instance has previously been poisoned"],
     );
 }
 
@@ -668,7 +668,7 @@ fn merging_finds_the_same_and_runs_less() {
             assert!(merged.runs() < full.runs(), "{} of {}", merged.runs(), full.runs());
             // The rest of the line differs from turn to turn.
             let text = merged.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(text.contains("more were merged with runs that had left the same state"), "{merged}");
+            assert!(text.contains("more were merged with runs that reached the same state"), "{merged}");
         }
     }
 }

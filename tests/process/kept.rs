@@ -36,7 +36,7 @@ fn what_fails_is_kept_and_tried_first_and_goes_when_it_passes() {
     // Still there: nothing else is run, and the file stays as it is.
     let again = play(&mut charges(&folder, "")).red();
     let words = format!(
-        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of {} runs failed",
+        "{} runs: the reference run and {tried} scenarios kept from earlier runs; {tried} of {} runs failed",
         tried + 1,
         tried + 1
     );
@@ -71,7 +71,7 @@ fn a_run_that_gets_stuck_is_kept_too() {
     has_line(
         &again,
         expect![
-            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
         ],
     );
     has_line(&again, expect![[r#"scenes::gets_stuck gets stuck"#]]);
@@ -95,7 +95,7 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     let mut scene = scene("charges_without_faults");
     let text = play(scene.env("RETRYPROOF_KEEP", folder.text())).red();
     // Not one of them: all is explored, and what is kept is what fails now.
-    assert!(!text.contains("kept from former runs"), "{text}");
+    assert!(!text.contains("kept from earlier runs"), "{text}");
     has_line(&text, expect!["8 runs, all scenarios of up to 1 deviation; 5 of 8 runs failed"]);
     let kept = folder.read(file);
     assert!(!kept.contains("reply-lost") && !kept.contains("job#1.2"), "{kept}");
@@ -140,7 +140,7 @@ fn regressions_stay_where_a_test_asks_for_them() {
     has_line(
         &again,
         expect![
-            "5 runs: the reference run, and 4 scenarios kept from former runs; 4 of 5 runs failed; the others"
+            "5 runs: the reference run and 4 scenarios kept from earlier runs; 4 of 5 runs failed; the other scenarios"
         ],
     );
     run("", false).red();
@@ -151,7 +151,7 @@ fn regressions_stay_where_a_test_asks_for_them() {
         file,
         &format!("{HEADER}{test} job#1.1/inventory.take:call=reply-lost\n{test} job#1.1:start=crash job#1.2/payments.charge:happened=crash\n"),
     );
-    assert!(run("", false).red().contains("1 scenario kept from former runs"));
+    assert!(run("", false).red().contains("1 scenario kept from earlier runs"));
     let text = run("keyed", false).green();
     has_line(
         text.replace(package.text(), "PACKAGE").replace(keep.text(), "KEEP"),
@@ -180,13 +180,13 @@ fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
     has_line(
         text.replace(folder.text(), "FOLDER"),
         expect![
-            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is passed over"
+            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is skipped"
         ],
     );
     has_line(
         &text,
         expect![
-            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
         ],
     );
     // No text at all.
@@ -264,7 +264,7 @@ fn many_write_the_same_file_at_once() {
     assert!(expected.lines().all(|line| kept.lines().any(|known| known == line)), "{kept}");
     let text = play(scene("charges_for_ever").env("CARGO_MANIFEST_DIR", package.text())).red();
     let tried = expected.lines().count() - 1;
-    assert!(text.contains(&format!("and {tried} scenarios kept from former runs")), "{text}");
+    assert!(text.contains(&format!("and {tried} scenarios kept from earlier runs")), "{text}");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_replay_neither_tries_nor_keeps() {
     play(&mut charges(&folder, "")).red();
     let kept = folder.read(FILE);
     let text = play(charges(&folder, "").env("RETRYPROOF_REPLAY", FIRST)).red();
-    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&text, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
     play(charges(&folder, "keyed").env("RETRYPROOF_REPLAY", FIRST)).green();
     assert_eq!(folder.read(FILE), kept);
 }

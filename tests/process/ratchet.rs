@@ -28,7 +28,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     has_line(
         &text,
         expect![[
-            r#"tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"#
+            r#"tests/retryproof-baseline.json has no entry for this test; `RETRYPROOF_BASELINE=record cargo test` records the present state"#
         ]],
     );
     assert!(!package.join(FILE).exists(), "only who is told to records");
@@ -77,7 +77,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     assert!(kept.lines().count() > 3, "{kept}");
     assert!(!kept.contains("/payments.charge:call") && !kept.contains("/payments.charge:happened"), "{kept}");
     let text = compare(&package, "mails").red();
-    assert!(text.contains(" scenarios kept from former runs") && text.contains(new), "{text}");
+    assert!(text.contains(" scenarios kept from earlier runs") && text.contains(new), "{text}");
     // Known by then: what is kept is no reason to fail, either.
     record(&package, "mails").green();
     compare(&package, "mails").green();
@@ -110,7 +110,7 @@ fn less_coverage_fails_and_more_does_not() {
     let package = Folder::new();
     record(&package, "keyed asks").green();
     let text = compare(&package, "keyed").red();
-    let less = "covered less than tests/retryproof-baseline.json has recorded: `u32/payments.charges:call` is no longer met\n";
+    let less = "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/payments.charges:call` is no longer reached\n";
     assert!(text.contains(less), "{text}");
     let how = "or, if it is meant to be gone, record it anew: `RETRYPROOF_BASELINE=record cargo test`\n";
     assert!(text.contains(how), "{text}");
@@ -126,7 +126,9 @@ fn less_coverage_fails_and_more_does_not() {
     let text = run(&package, name, "keyed", &[]).red();
     has_line(
         &text,
-        expect!["covered less than tests/retryproof-baseline.json has recorded: deviations = 2 is now 0"],
+        expect![
+            "the exploration covers less than recorded in tests/retryproof-baseline.json: deviations = 2 is now 0"
+        ],
     );
 }
 
@@ -157,12 +159,15 @@ fn a_corrupt_baseline_is_told_and_the_test_judged_by_itself() {
     for (text, error) in [
         (
             "{ \"format\": 2, \"tests\": {",
-            "it is no baseline: EOF while parsing an object at line 1 column 25",
+            "this is not a baseline file: EOF while parsing an object at line 1 column 25",
         ),
-        ("[]", "it is no baseline: invalid length 0, expected struct Baseline with 2 elements"),
-        ("{ \"format\": 2, \"tests\": { \"t\": 3 } }", "it is no baseline: invalid type: integer `3`"),
+        ("[]", "this is not a baseline file: invalid length 0, expected struct Baseline with 2 elements"),
+        (
+            "{ \"format\": 2, \"tests\": { \"t\": 3 } }",
+            "this is not a baseline file: invalid type: integer `3`",
+        ),
         ("{ \"format\": 3, \"all\": [] }", "its format is 3, and this version of retryproof knows 2"),
-        ("", "it is no baseline: EOF while parsing a value"),
+        ("", "this is not a baseline file: EOF while parsing a value"),
     ] {
         package.write(FILE, text);
         let green = compare(&package, "keyed").green();
@@ -305,17 +310,17 @@ fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
     run(&package, "asks_for_much", "", &recording()).green();
     run(&package, "asks_for_much", "", &[]).green();
     for (version, less) in [
-        ("punctual", "`u32/sleep:timer` is no longer met"),
+        ("punctual", "`u32/sleep:timer` is no longer reached"),
         ("undeployed", "=stop` is no longer explored"),
         ("available", "`u32/payments.charge:call=outage` is no longer explored"),
-        ("unwarned", "`deny_warnings` is no longer asked for"),
+        ("unwarned", "`deny_warnings` is no longer checked"),
         ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
         ("blind", "`ignore(\"paid\", \"$\")` is new"),
     ] {
         for shard in ["", "1/2", "2/2"] {
             let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();
             let line = text.lines().find(|line| line.contains(less));
-            let begins = "covered less than tests/retryproof-baseline.json has recorded: ";
+            let begins = "the exploration covers less than recorded in tests/retryproof-baseline.json: ";
             assert!(line.is_some_and(|line| line.starts_with(begins)), "{version}, shard {shard}: {text}");
         }
     }
@@ -332,7 +337,7 @@ fn what_only_runs_with_failures_meet_is_covered_too() {
     has_line(
         &text,
         expect![
-            "covered less than tests/retryproof-baseline.json has recorded: `u32/email.send:call` is no longer met after a failure"
+            "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/email.send:call` is no longer reached after a failure"
         ],
     );
     run(&package, "compensates", "compensates", &[]).green();

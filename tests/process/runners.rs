@@ -128,7 +128,7 @@ fn for_nextest() -> Folder {
 fn runners_and_threads_make_no_difference() {
     let expected = outcome(|| as_cargo_test(1));
     assert!(expected[0].reports[0].contains("13 runs, all scenarios"), "{expected:?}");
-    assert!(expected[1].reports[0].contains("scenarios kept from former runs"), "{expected:?}");
+    assert!(expected[1].reports[0].contains("scenarios kept from earlier runs"), "{expected:?}");
     assert_eq!(expected[0].kept, expected[1].kept);
     assert_eq!(outcome(|| as_cargo_test(4)), expected);
     let installed = Command::new(cargo()).args(["nextest", "--version"]).output();

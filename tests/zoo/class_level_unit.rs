@@ -11,8 +11,8 @@ use crate::{Family, bad, because, good};
 static UNIT: AtomicU8 = AtomicU8::new(b'C');
 
 pub(crate) fn family() -> Family {
-    let another = "email.send happened with another content or key than expected";
-    let twice = "email.send happened and should not have";
+    let another = "email.send happened with different content or a different key than expected";
+    let twice = "email.send happened, but happens in no fault-free run";
     let both_late = "job#1.1/email.emails:pause=past-lease job#2.1/email.emails:pause=past-lease";
     let reasons = [
         because(Oracle::Serial, another, "job#1.1/email.emails:next=other", "emails_blocking("),

@@ -6,7 +6,7 @@ use retryproof::{Delivery, Explore, Oracle, Report, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let gone = "job `u32` was lost when its worker crashed: the queue had forgotten it";
+    let gone = "job `u32` was lost when its worker crashed: the queue had already removed it";
     let never = "payments.charge never happened, expected once";
     let start = "job#1.1:start=crash";
     let reasons = [

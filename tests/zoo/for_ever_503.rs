@@ -8,7 +8,7 @@ use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
 use crate::{Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let untold = "job `u32` ended dead, and nobody was told";
+    let untold = "job `u32` ended dead and was not reported";
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let reasons = [because(Oracle::Accounted, untold, for_ever, "payments.charge(")];
     let last = |what| format!("{for_ever} job#1.26/error_catcher.notify:{what}");

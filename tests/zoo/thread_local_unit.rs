@@ -13,7 +13,7 @@ thread_local! {
 }
 
 pub(crate) fn family() -> Family {
-    let left = "email.send happened with another content or key than expected: a job found what another one had left behind";
+    let left = "email.send happened with different content or a different key than expected: a job found what another job had left behind";
     Family::new(
         "thread-local unit",
         [

@@ -8,9 +8,9 @@ use crate::{Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
     let line = "payments.charge(";
-    let cried = "job `u32` told of a failure, and was tried again and ended well";
-    let often = "job `u32` told of its failures in 3 attempts, expected once, when it is dead";
-    let untold = "job `u32` ended dead, and nobody was told";
+    let cried = "job `u32` reported a failure that a retry resolved";
+    let often = "job `u32` reported its failures in 3 attempts, expected one report when it is dead";
+    let untold = "job `u32` ended dead and was not reported";
     let unavailable = "job#1.1/payments.charge:call=unavailable";
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let every = [

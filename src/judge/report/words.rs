@@ -312,7 +312,8 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             let (state, expected) =
                 if *dead { ("dead", "reported once") } else { ("done", "never reported") };
             let job = format!("{} {payload} {state}", short_kind(kind));
-            (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempts"))
+            let s = if *attempts == 1 { "" } else { "s" };
+            (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUntold { kind, payload, deaths, told } => {

@@ -21,7 +21,7 @@ fn a_body_that_panics_before_anything_is_explored() {
         let orders: Vec<u32> = Vec::new();
         assert!(!orders.is_empty(), "no orders in the fixture");
     });
-    assert_reason(&report, Verdict::Violated, "This is the run in which nothing goes wrong: mend the test");
+    assert_reason(&report, Verdict::Violated, "This is the fault-free run: fix the test");
     let violation = &report.violations()[0];
     assert!(
         violation.summary.starts_with("the test body panicked at tests/it/checks/bad_input.rs:"),
@@ -149,7 +149,7 @@ fn a_deadlock() {
         Verdict::Stuck,
         "deadlock: nothing can go on and no timer is set; job#1.1 Order waits; it called last at tests/it/checks/bad_input.rs:",
     );
-    has_line(&report, expect!["This is the run in which nothing goes wrong."]);
+    has_line(&report, expect!["This is the fault-free run."]);
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn no_effect_at_all() {
     let report = explore(&Explore::new().name("test"), |p| {
         p.handle(async |_: Order| ());
     });
-    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that retryproof can see");
     // What the test itself does is none of theirs.
     let report = one_deviation().run(async |world: &World| {
         world.payments().charge(unkeyed(1)).await.unwrap();
@@ -353,7 +353,7 @@ fn no_effect_at_all() {
         world.settle().await;
         assert!(world.effects().iter().all(|effect| effect.given));
     });
-    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that retryproof can see");
 }
 
 #[test]
@@ -401,7 +401,11 @@ fn a_job_that_is_forgotten_in_the_queue() {
         world.settle().await;
         world.enqueue(Order { id: 2 });
     });
-    assert_reason(&report, Verdict::NothingTested, "job#2 Order was never run: the test body ended before");
+    assert_reason(
+        &report,
+        Verdict::NothingTested,
+        "job#2 Order never ran, because the test body ended before",
+    );
 }
 
 #[test]
@@ -416,7 +420,7 @@ fn names_that_name_nothing_are_noted() {
     let text = report.to_string();
     has_line(
         &text,
-        expect![[r#"note: `allow("emial.send", …)` names no effect that happens when nothing goes wrong"#]],
+        expect![[r#"note: `allow("emial.send", …)` names no effect that happens in the fault-free run"#]],
     );
 }
 
@@ -486,7 +490,7 @@ fn incomplete_does_not_pass() {
 }
 
 #[test]
-#[should_panic(expected = "the scenario to be replayed cannot be read")]
+#[should_panic(expected = "the scenario to replay cannot be read")]
 fn what_is_incomplete_for_another_reason_does_not_pass() {
     incomplete(Explore::new().replay("garbage in").allow_incomplete());
 }
@@ -546,7 +550,7 @@ fn names_that_are_taken() {
         })
     };
     for (what, message) in [
-        (0, "the state `orders` was named twice; give each durable or observed state a name of its own"),
+        (0, "the state `orders` was registered twice; give each durable or observed state its own name"),
         (1, "the process `worker` was added twice; give each process a name of its own"),
         (2, "process `worker` handles it::checks::Order twice; each kind of job has one handler a process"),
         (

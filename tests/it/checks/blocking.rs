@@ -59,7 +59,7 @@ fn an_update_is_lost_between_two_calls() {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let violation = &report.violations()[0];
     assert_eq!(violation.oracle, Oracle::Serial, "{report}");
-    has_line(&report, expect![[r#"what crossed"#]]);
+    has_line(&report, expect![[r#"interleaving"#]]);
 }
 
 #[test]

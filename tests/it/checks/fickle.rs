@@ -70,7 +70,7 @@ fn a_violation_that_does_not_come_again() {
     });
     assert_fickle(
         &report,
-        "`: the first time payments.charge happened and should not have, the second time not",
+        "`: the first time payments.charge happened, but happens in no fault-free run, the second time not",
     );
 }
 

@@ -205,7 +205,7 @@ fn a_fault_and_a_crash() -> Explore {
 fn a_run_whose_key_was_anothers() {
     // After a look-up that failed it asks for something else under a key that is known, and then waits for ever; a
     // crash in the wait leaves what a crash leaves in which nothing of it has happened.
-    finds_the_same(&a_fault_and_a_crash(), "stands for both", async |world: &World| {
+    finds_the_same(&a_fault_and_a_crash(), "was used for both", async |world: &World| {
         world.durable("nothing", ());
         world.payments().charge(Charge::of_order(1, 500).key("k")).await.unwrap();
         world.process("worker", |p| {
@@ -231,7 +231,7 @@ fn a_run_whose_key_was_anothers() {
 fn a_run_in_which_another_attempt_told() {
     // The first attempt fails always. It tells of that, wrongly, where its look-up failed; otherwise the second one tells
     // in its ordinary course. The process dies later on; only then does the second job end.
-    finds_the_same(&a_fault_and_a_crash(), "told in 1 attempts", async |world: &World| {
+    finds_the_same(&a_fault_and_a_crash(), "reported in 1 attempt", async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
             let (tried, told) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));

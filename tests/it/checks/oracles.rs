@@ -155,7 +155,7 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
     });
     assert_violated(
         &report,
-        "payments.charge happened with another content or key than expected",
+        "payments.charge happened with different content or a different key than expected",
         "test job#1.1/payments.charge:before=crash",
     );
     // A state: stock is added once more.
@@ -262,7 +262,7 @@ fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does."
+            "This is the fault-free run. Its jobs overlapped, and the outcome matches no one-at-a-time order of them."
         ],
     );
     // One at a time it is fine, and so is an atomic one.
@@ -282,7 +282,7 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let report = delivered(Delivery::AtMostOnce);
     assert_violated(
         &report,
-        "job `Order` was lost when its worker crashed: the queue had forgotten it",
+        "job `Order` was lost when its worker crashed: the queue had already removed it",
         "test job#1.1:start=crash",
     );
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));
@@ -571,7 +571,7 @@ fn retries_come_when_their_backoff_is_over() {
         assert_eq!(times.get(), [0, 7, 14, 21].map(Duration::from_secs));
     });
     assert_green(&report);
-    has_line(&report, expect!["note: job#1 Order fails 3 times even when nothing goes wrong: not yet"]);
+    has_line(&report, expect!["note: job#1 Order fails 3 times even in the fault-free run: not yet"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn the_line_of_a_report_shows_that_run_again() {
     let (passed, replayed) = run("charges_without_a_key", Some(scenario));
     assert!(!passed, "{replayed}");
     assert_eq!(pasted(&replayed), scenario);
-    has_line(&replayed, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&replayed, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
     has_line(&replayed, expect!["● payments.charge ch_ffd20082"]);
 }
 
@@ -96,7 +96,7 @@ fn of_two_explorations_in_one_test_a_replay_is_for_one() {
         ],
     );
     has_line(&text, expect![[r#"checks::replays::two_at_once#2 is NOT retry-proof"#]]);
-    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&text, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
     );
     has_line(
         &text,
-        expect!["✗ the process dies here, when payments.charge has happened and its reply has not arrived"],
+        expect!["✗ the process crashes here, after payments.charge happened, before its reply arrives"],
     );
     has_line(&text, expect!["t+1s      worker restarts"]);
     // It does not look like an error.
@@ -127,7 +127,7 @@ fn garbage_in_the_variable_is_told_by_every_test() {
     has_line(
         &text,
         expect![
-            "the scenario to be replayed cannot be read: `in` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints"
+            "the scenario to replay cannot be read: `in` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints"
         ],
     );
 }

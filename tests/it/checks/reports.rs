@@ -114,7 +114,7 @@ fn what_the_test_allows_is_said() {
 
 #[test]
 fn bounds_that_let_nothing_go_wrong_are_noted() {
-    let note = "note: nothing was made to go wrong";
+    let note = "note: no failure was injected";
     let charging = |settings: &Explore| {
         let job = paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
         explore(settings, job).to_string()

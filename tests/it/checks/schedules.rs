@@ -177,7 +177,7 @@ fn both_look_and_both_send() {
     let overtaken = "test job#1.1/email.emails:next=other";
     assert_violated(&report, "email.send happened twice, expected once", overtaken);
     let text = report.to_string();
-    let crossed = text.split("what crossed\n").nth(1).expect("a crossing").lines().take(3);
+    let crossed = text.split("interleaving\n").nth(1).expect("a crossing").lines().take(3);
     let crossed: Vec<_> = crossed.map(|line| line.split(" (").next().unwrap()).collect();
     assert_eq!(
         crossed,
@@ -270,8 +270,8 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
         "attempt 1: the worker stalls past its lease: the job is redelivered while this attempt is still running",
         "t+60s     job#1 Order {\"id\":1} · attempt 2 on worker",
         "          job#1 · attempt 1 goes on",
-        "done; the queue has given the job to another",
-        "what crossed\n  attempt 1 of job#1: payments.charges (tests/it/checks/schedules.rs:",
+        "done, but the queue has redelivered the job",
+        "interleaving\n  attempt 1 of job#1: payments.charges (tests/it/checks/schedules.rs:",
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }

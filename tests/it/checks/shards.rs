@@ -55,7 +55,7 @@ fn a_report_says_which_shard_it_is_of() {
     let report = good(&two().shard(2, 5));
     assert_eq!((report.verdict(), report.exhausted()), (Verdict::RetryProof, true));
     let text = report.to_string();
-    assert!(text.starts_with("test: shard 2 of 5 shows nothing wrong\n"), "{text}");
+    assert!(text.starts_with("test: shard 2 of 5 found nothing wrong\n"), "{text}");
     let runs = report.runs();
     assert!(
         text.contains(&format!("  {runs} runs, shard 2 of 5 of all scenarios of up to 2 deviations\n")),

@@ -150,17 +150,17 @@ fn a_replay_text_that_does_not_parse() {
     };
     assert_eq!(
         replayed("test job#1.1:end"),
-        "the scenario to be replayed cannot be read: `job#1.1:end` (word 2 of the scenario) is not `choice=option`, as in \
+        "the scenario to replay cannot be read: `job#1.1:end` (word 2 of the scenario) is not `choice=option`, as in \
          `job#1.1:end=crash`; paste the whole line that the report prints"
     );
     assert_eq!(
         replayed("test job#1.1:end=crash job#2.1:end~first=crash"),
-        "the scenario to be replayed cannot be read: `job#2.1:end~first=crash` (word 3 of the scenario): what follows `~` \
+        "the scenario to replay cannot be read: `job#2.1:end~first=crash` (word 3 of the scenario): what follows `~` \
          counts meetings with that choice, from 1"
     );
     assert_eq!(
         replayed(" "),
-        "the scenario to be replayed cannot be read: a replay needs a scenario: paste the line that the report prints, \
+        "the scenario to replay cannot be read: a replay needs a scenario: paste the line that the report prints, \
          `test choice=option …`"
     );
 }

@@ -238,7 +238,7 @@ fn labels(cleared: bool) -> Report {
 fn a_thread_local_left_behind_for_the_next_attempt_of_the_same_job() {
     assert_violated(
         &labels(false),
-        "fulfillment.request was answered with the stored answer of another request: it never happened (both bear the key \"order-6\")",
+        "fulfillment.request never happened: it was answered with the stored answer of another request with the key \"order-6\"",
         "test job#1.1/fulfillment.request:call=reply-lost",
     );
     assert_green(&labels(true));

@@ -9,8 +9,8 @@ use retryproof::{Explore, Process, Report, ServiceError, World};
 
 use super::{S, assert_green, assert_violated, one_deviation};
 
-const UNTOLD: &str = "job `u32` ended dead, and nobody was told";
-const CRIED: &str = "job `u32` told of a failure, and was tried again and ended well";
+const UNTOLD: &str = "job `u32` ended dead and was not reported";
+const CRIED: &str = "job `u32` reported a failure that a retry resolved";
 const FAULT: &str = "test job#1.1/payments.charge:call=unavailable";
 const FOR_EVER: &str = "test job#1.1/payments.charge:call=outage-for-ever";
 

@@ -441,7 +441,7 @@ fn a_layer_around_enqueue_that_waits_cannot_be_had_from_code_that_blocks() {
     world.enqueue(false);
     assert_eq!(
         world.drain::<bool>().run().unwrap_err().to_string(),
-        "job#3 bool failed: u32 was not enqueued: a layer around the queue waits, which code that blocks cannot; \
+        "job#3 bool failed: u32 was not enqueued: a layer around the queue waits, which is impossible in blocking code; \
          enqueue it with `enqueue(…).await`"
     );
 }

@@ -169,7 +169,7 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
     has_line(
         &text,
         expect![
-            "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had forgotten it"
+            "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had already removed it"
         ],
     );
     // With a time to live the others run. That the job itself is gone is what at-most-once means, and is said as before.
@@ -253,7 +253,7 @@ fn a_lock_deleted_by_the_loser() {
     let report = counting(unique().when_busy(busy).without_owner());
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(report.violations()[0].summary.contains("`counter`"), "{report}");
-    has_line(&report, expect![[r#"gives the lock 1 back, which is another's"#]]);
+    has_line(&report, expect![[r#"releases the lock 1, which another job holds"#]]);
     assert_green(&counting(unique().when_busy(busy)));
     assert_green(&counting(unique()));
 }
@@ -342,6 +342,6 @@ fn replays_name_the_points_inside_of_lock_and_unlock() {
             planned(&explore().replay(scenario), Unique::until_and_while_executing(feed).ttl(30 * S));
         assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
         // The rest of the line differs from turn to turn.
-        assert!(report.to_string().contains("the process dies here"), "{report}");
+        assert!(report.to_string().contains("the process crashes here"), "{report}");
     }
 }

@@ -56,7 +56,7 @@ fn transferring(how: Transfer, discards: bool, may_stop: bool) -> Report {
 fn input_4_half_a_transfer_is_told_whether_the_job_is_dead_or_discarded() {
     for discards in [false, true] {
         let report = transferring(Transfer::TwoTransactions, discards, false);
-        assert_red(&report, Code::GaveUpHalfWay, "gave up half-way");
+        assert_red(&report, Code::GaveUpHalfWay, "gave up halfway");
         assert_green(&transferring(Transfer::OneTransaction, discards, false));
         assert_green(&transferring(Transfer::TwoTransactions, discards, true));
     }
@@ -221,7 +221,7 @@ fn with_child(enqueues_first: bool) -> Report {
 
 #[test]
 fn a_child_without_what_its_parent_does_is_half_way() {
-    assert_red(&with_child(true), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&with_child(true), Code::GaveUpHalfWay, "gave up halfway");
     assert_green(&with_child(false));
 }
 
@@ -256,7 +256,7 @@ fn pending(may_stop: bool) -> Report {
 #[test]
 fn a_row_that_is_half_written_is_half_way() {
     let report = pending(false);
-    assert_red(&report, Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&report, Code::GaveUpHalfWay, "gave up halfway");
     assert!(report.violations().iter().all(|violation| violation.code == Code::GaveUpHalfWay), "{report}");
     assert_green(&pending(true));
 }
@@ -292,7 +292,7 @@ fn telling(notes_first: bool) -> Report {
 #[test]
 fn what_is_done_about_a_death_is_part_of_giving_up() {
     assert_green(&telling(false));
-    assert_red(&telling(true), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&telling(true), Code::GaveUpHalfWay, "gave up halfway");
 }
 
 /// A job that gives up when nothing goes wrong, too. `steps` before that.
@@ -319,5 +319,5 @@ fn always_dead(steps: u32) -> Report {
 #[test]
 fn all_or_nothing_holds_for_a_job_that_always_gives_up() {
     assert_green(&always_dead(1));
-    assert_red(&always_dead(2), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&always_dead(2), Code::GaveUpHalfWay, "gave up halfway");
 }

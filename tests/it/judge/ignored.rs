@@ -95,23 +95,23 @@ fn a_term_that_is_about_nothing_is_told() {
     };
     told(
         |world| world.ignore("sotre", "$.paid"),
-        "`ignore(\"sotre\", …)` names no durable or observed state; there are the states `store`",
+        "`ignore(\"sotre\", …)` names no durable or observed state; the states: `store`",
     );
     told(
         |world| world.ignore_effect("payment.charge", "$.customer_id"),
-        "`ignore_effect: payment.charge` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`ignore_effect: payment.charge` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$")),
-        "`as_items: cdn.invalidate` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`as_items: cdn.invalidate` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| world.effects_in_order(["payments.charge", "email.send"]),
-        "`effects_in_order: email.send` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`effects_in_order: email.send` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.jobs::<String>().may_be_lost()),
-        "a term for jobs of the kind `String` is about no job that comes when nothing goes wrong; there are jobs of the kinds `u32`",
+        "a term for jobs of the kind `String` matches no job of a fault-free run; the kinds of jobs: `u32`",
     );
     let bad = one_deviation().run(async |world: &World| world.ignore_effect("email.send", "body"));
     assert!(body_panic(&bad).contains("`body` is not a path: expected `$`"), "{bad}");

@@ -304,7 +304,7 @@ fn reminding(marks_early: bool) -> Report {
 
 #[test]
 fn input_37_an_effect_before_its_time_is_told() {
-    assert_red(&reminding(true), Code::Early, "fulfillment.request happened before its time");
+    assert_red(&reminding(true), Code::Early, "fulfillment.request happened too early");
     assert_green(&reminding(false));
 }
 
@@ -335,7 +335,7 @@ fn scheduling(at_once: bool) -> Report {
 
 #[test]
 fn a_job_that_comes_before_it_was_due_is_told() {
-    assert_red(&scheduling(true), Code::Early, "fulfillment.request happened before its time");
+    assert_red(&scheduling(true), Code::Early, "fulfillment.request happened too early");
     assert_green(&scheduling(false));
 }
 

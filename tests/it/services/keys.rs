@@ -29,8 +29,7 @@ fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Repo
     })
 }
 
-const REUSED: &str = "fulfillment.request was answered with the stored answer of another request: it never happened \
-                      (both bear the key \"1\")";
+const REUSED: &str = "fulfillment.request never happened: it was answered with the stored answer of another request with the key \"1\"";
 
 #[test]
 fn the_constant_key_1_the_second_order_is_never_shipped() {
@@ -45,13 +44,13 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
             r#"{{"customer_id":"","address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
         )
     };
-    assert_eq!(
-        violation.expected,
-        format!("fulfillment.request {} happens, under a key of its own", body(2))
-    );
+    assert_eq!(violation.expected, format!("fulfillment.request {} happens, under its own key", body(2)));
     assert_eq!(
         violation.actual,
-        format!("fulfillment.request {} happened under the key \"1\", and stands for both", body(1))
+        format!(
+            "fulfillment.request {} happened under the key \"1\", and its answer was used for both",
+            body(1)
+        )
     );
     let text = report.to_string();
     has_line(
@@ -101,8 +100,7 @@ fn other_parameters_in_the_second_attempt_are_found_where_the_first_one_happened
     });
     assert_violated(
         &report,
-        "payments.charge was answered with the stored answer of another request: it never happened (both bear the \
-         key \"order-1\")",
+        "payments.charge never happened: it was answered with the stored answer of another request with the key \"order-1\"",
         "test job#1.1/payments.charge:call=reply-lost",
     );
 }
@@ -111,7 +109,7 @@ fn other_parameters_in_the_second_attempt_are_found_where_the_first_one_happened
 fn refused_reused_keys_are_an_error_and_no_stored_answer() {
     let report = shipping_two(&one_deviation(), |_| "1".to_owned(), true);
     assert!(!report.violations().iter().any(|v| v.summary == REUSED), "{report}");
-    let said = "job#2 u32 fails twice even when nothing goes wrong: fulfillment.request: 400 the idempotency key \
+    let said = "job#2 u32 fails twice even in the fault-free run: fulfillment.request: 400 the idempotency key \
                 \"1\" was used before, with different parameters";
     assert!(report.to_string().contains(said), "{report}");
     assert_green(&shipping_two(&one_deviation(), |order| order.to_string(), true));
@@ -261,7 +259,7 @@ fn settings_are_the_tests_own() {
     });
     assert!(
         report.violations()[0].summary.ends_with(
-            "settings of the service `payments` are the test's: set them through `world`, not through the handle of a \
+            "settings of the service `payments` belong to the test: change them through `world`, not through the handle of a \
              process"
         ),
         "{report}"

@@ -66,9 +66,9 @@ fn charging(explore: &Explore, tells: Tells, allow: Option<Guarantee>) -> Report
     })
 }
 
-const UNTOLD: &str = "job `u32` ended dead, and nobody was told";
-const CRIED: &str = "job `u32` told of a failure, and was tried again and ended well";
-const OFTEN: &str = "job `u32` told of its failures in 3 attempts, expected once, when it is dead";
+const UNTOLD: &str = "job `u32` ended dead and was not reported";
+const CRIED: &str = "job `u32` reported a failure that a retry resolved";
+const OFTEN: &str = "job `u32` reported its failures in 3 attempts, expected one report when it is dead";
 const FOR_EVER: &str = "test job#1.1/payments.charge:call=outage-for-ever";
 
 #[test]
@@ -79,7 +79,7 @@ fn for_ever_503_dead_and_nobody_told() {
     assert_eq!(violation.oracle, Oracle::Accounted);
     assert_eq!(
         (&*violation.expected, &*violation.actual),
-        ("u32 6 dead, told once", "u32 6 dead, told never")
+        ("u32 6 dead, reported once", "u32 6 dead, never reported")
     );
     assert_green(&charging(&one_deviation(), Tells::Never, Some(Guarantee::Unchecked)));
 }

@@ -277,7 +277,7 @@ fn settings_are_the_tests() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "job#1 u32 is dead: panicked: settings of the service `store` are the test's: set them through `world`, not through the handle of a process"
+            "job#1 u32 is dead: panicked: settings of the service `store` belong to the test: change them through `world`, not through the handle of a process"
         ],
     );
 }

@@ -64,7 +64,7 @@ fn resource_counter() {
 fn what_was_lost_is_shown_with_the_steps_that_crossed() {
     let report = counting(&switches(1), Count::ReadAddSave);
     let text = report.to_string();
-    let crossed = text.split("what crossed\n").nth(1).expect("a crossing").lines().take(3);
+    let crossed = text.split("interleaving\n").nth(1).expect("a crossing").lines().take(3);
     let crossed: Vec<_> = crossed.map(|line| line.split(" (").next().unwrap().trim()).collect();
     assert_eq!(
         crossed,
