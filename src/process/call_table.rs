@@ -540,5 +540,5 @@ fn a_guard_that_calls_outside_does_nothing_when_its_process_is_dead() {
         text.starts_with("a destructor of job#1.1 calls db.unlock at src/process/call_table.rs:"),
         "{text}"
     );
-    assert!(text.ends_with("it is not stated what it gets: state it with `fails_as`"), "{text}");
+    assert!(text.ends_with("and has no answer defined: define one with `fails_as`"), "{text}");
 }

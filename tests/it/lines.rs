@@ -254,7 +254,7 @@ fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
         report.reason().unwrap(),
-        expect!["500 steps and no end: job#1.1 goes on for ever, or longer than `Explore::max_steps` allows"],
+        expect!["500 steps and no end: job#1.1 runs forever, or longer than `Explore::max_steps` allows"],
     );
 }
 

@@ -124,7 +124,7 @@ fn links() -> Vec<Link> {
     links
 }
 
-fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();

@@ -113,7 +113,7 @@ mod tests {
         let error = |variables: &[(&str, &str)]| share(&Explore::new(), variables).unwrap_err();
         assert_eq!(
             error(&[(SHARD, "half")]),
-            "RETRYPROOF_SHARD: `half` is no shard; it is written `k/n`, as in `2/5`, the second of five; or `bazel`, \
+            "RETRYPROOF_SHARD: `half` is not a shard; write `k/n`, as in `2/5`, the second of five; or `bazel`, \
              where Bazel splits a test and its TEST_SHARD_INDEX says which shard this is"
         );
         let bazel = |total, index| error(&[(SHARD, BAZEL), (BAZEL_TOTAL, total), (BAZEL_INDEX, index)]);

@@ -105,7 +105,7 @@ fn a_job_that_never_ends() {
             }
         });
     });
-    assert_reason(&report, Verdict::Stuck, "20000 steps and no end: job#1.1 goes on for ever");
+    assert_reason(&report, Verdict::Stuck, "20000 steps and no end: job#1.1 runs forever");
     // Blocking, without a wait: each call is a step.
     let report = explore(&one_deviation().max_steps(500), |p| {
         let payments = p.payments();
@@ -221,7 +221,7 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
             world.enqueue(Order { id: 1 });
             world.settle().await;
         });
-        assert_reason(&report, Verdict::Stuck, "500 steps and no end: job#1.1 goes on");
+        assert_reason(&report, Verdict::Stuck, "500 steps and no end: job#1.1 runs");
     }
     // The body, too.
     let report = one_deviation().max_steps(500).run(async |_: &World| for_ever().await);

@@ -66,8 +66,8 @@ fn a_queue_that_no_process_serves() {
 fn a_lock_without_an_owner() {
     let reason = |job: u32| {
         format!(
-            "job#{job} u64 meets the lock 7, whose field `owner` is missing: nobody can tell whether it will ever be \
-             given back; delete that lock, and have each one name its owner"
+            "job#{job} u64 meets the lock 7, whose field `owner` is missing, so it may never be released; \
+             delete that lock, and name an owner in each lock"
         )
     };
     for unique in

@@ -516,22 +516,22 @@ fn settings_that_make_no_sense_are_refused() {
     assert_eq!(
         refused(|| Unique::until_executed(feed).on_conflict(Conflict::Wait)),
         format!(
-            "the lock of {kind} waits when it is enqueued, where there is no slot to wait in; use another `Conflict`"
+            "the lock of {kind} waits at the enqueue, where there is no slot to wait in; use another `Conflict`"
         )
     );
     assert_eq!(
         refused(|| Unique::while_executing(feed).on_conflict(Conflict::Replace)),
-        format!("the lock of {kind} replaces a job that runs; use another `Conflict` for `when_busy`")
+        format!("the lock of {kind} replaces a running job; use another `Conflict` for `when_busy`")
     );
     assert_eq!(
         refused(|| Unique::until_executed(feed).when_busy(Conflict::Drop)),
         format!(
-            "the lock of {kind} says what happens `when_busy`, but its lock is not taken to run; use `on_conflict`"
+            "the lock of {kind} sets `when_busy`, but its lock is not taken when an attempt begins; use `on_conflict`"
         )
     );
     assert_eq!(
         refused(|| Unique::until_expired(Duration::ZERO, feed)),
-        format!("the lock of {kind} has a time to live of nothing; give it one, or none at all")
+        format!("the lock of {kind} has a time to live of zero; make it longer, or leave it out")
     );
 }
 

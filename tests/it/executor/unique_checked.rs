@@ -113,8 +113,8 @@ fn every_lock_with_an_owner_and_a_time_to_live_is_retryproof() {
 #[test]
 fn a_lock_left_behind_by_a_killed_process_without_a_time_to_live() {
     let between = "test job#1.1/queue.enqueue:locked=crash";
-    let left = "a lock was left behind for ever: 1 of `Fetch`, held by a job that never came into the queue, since \
-                whoever enqueued it died; it never expires";
+    let left = "a lock was never released: 1 of `Fetch`, held by a job that never entered the queue \
+                because its enqueuing process died; it never expires";
     // Dropped for a job that is not there: it never runs, and the enqueuer believes that it does.
     let report = planned(&explore(), Unique::until_executed(feed));
     assert_found(&report, Oracle::Guarantee, "payments.charge never happened, expected once", between);

@@ -310,12 +310,12 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
         one_deviation().run(async |world: &World| {
             world.process("worker", |p| drop(p.service::<Gateway>("sms")));
         }),
-        "there is no service `sms`; put it into the world with `world.service(\"sms\", …)`, before `world.process(…)`",
+        "there is no service `sms`; register it with `world.service(\"sms\", …)`, before `world.process(…)`",
     );
     says(
         texting(&one_deviation(), |p| drop(p.service::<Gateway>("sms"))),
         "the service `sms` is retryproof::system::service::function::Function<alloc::string::String, alloc::string::String>, \
-         and was asked for as it::services::own::Gateway",
+         but the code asks for it::services::own::Gateway",
     );
     for name in ["sms", "payments", "queue"] {
         says(
@@ -323,7 +323,7 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
                 world.service("sms", Gateway::default());
                 world.service(name, Gateway::default());
             }),
-            &format!("the service `{name}` is there already; give each service a name of its own"),
+            &format!("the service `{name}` already exists; give each service its own name"),
         );
     }
 }

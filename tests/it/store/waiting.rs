@@ -173,7 +173,7 @@ fn two_that_wait_for_each_other_are_a_deadlock_and_one_of_them_is_told() {
     let text = report.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let waits = "waits at tests/it/store/waiting.rs:";
     let locked = "for the row `a`, which is locked by the transaction that job#1.1 began at";
-    let deadlock = "→ error: deadlock at the row `b`: the transactions that hold it wait for this one; it is rolled back: run the whole of it again, or lock rows in the same order everywhere";
+    let deadlock = "→ error: deadlock at the row `b`: the transactions that hold it wait for this one; it is rolled back: run the whole transaction again, or lock rows in the same order everywhere";
     assert!(text.contains(waits) && text.contains(locked) && text.contains(deadlock), "{text}");
 }
 

@@ -188,7 +188,7 @@ fn serializable_loses_no_update() {
 
 #[test]
 fn serializable_lets_no_write_skew_and_no_phantom_pass() {
-    // Each sees two doctors on call, and takes the other one as reason to go home.
+    // Each transaction sees two doctors on call and decides that its own doctor can go home.
     let mut desk = Desk::with(&[("on-call:a", 1), ("on-call:b", 1)]);
     let (one, two) = (desk.begin(Serializable), desk.begin(Serializable));
     for transaction in [one, two] {
