@@ -1,4 +1,4 @@
-//! A queue hands its jobs out and forgets them, or keeps them until they are acknowledged.
+//! A queue that hands out its jobs and forgets them, or keeps them until they are acknowledged.
 
 use retryproof::service::payments::Charge;
 use retryproof::{Delivery, Explore, Oracle, Report, World};

@@ -1,4 +1,4 @@
-//! A parcel is requested under an idempotency key. What the key is made of decides whether it is one.
+//! A parcel is requested with an idempotency key. Whether the key works depends on what it is derived from.
 
 use retryproof::service::fulfillment::Shipment;
 use retryproof::{Durable, Explore, Oracle, Process, Report, World};
@@ -25,7 +25,7 @@ pub(crate) fn family() -> Family {
         ]
     };
     Family::new(
-        "fulfilment key",
+        "fulfillment key",
         [
             bad("from the time", changes(), |explore| shipping(explore, &[1], Key::Time)),
             bad("from the attempt", changes(), |explore| shipping(explore, &[1], Key::Attempt)),

@@ -1,4 +1,4 @@
-//! Who is told of a charge that fails, and when.
+//! Which failures of a charge are reported, and when.
 
 use retryproof::middleware::{TellOfFailures, Transient};
 use retryproof::service::payments::Charge;
@@ -21,10 +21,10 @@ pub(crate) fn family() -> Family {
         "transient or not",
         [
             bad("every failure notifies", every, |explore| charging(explore, telling)),
-            bad("none does", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
+            bad("no failure notifies", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
                 charging(explore, |_| ())
             }),
-            good("transient ones are silent, dead ones tell", |explore| {
+            good("transient failures are silent, dead jobs are reported", |explore| {
                 charging(explore, |p| {
                     telling(p);
                     p.layer(Transient::new().error::<ServiceError>());
@@ -38,13 +38,13 @@ fn telling(p: &Process) {
     p.layer(TellOfFailures::new(p));
 }
 
-/// A charge that is tried again twice.
+/// Explores a charge that is retried twice.
 pub(crate) fn charging(explore: &Explore, layers: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
         world.payments().outages(10 * S);
         world.process("worker", move |p| {
             layers(p);
-            // An error catcher is there, whether it is told or not.
+            // An error catcher exists, whether jobs report to it or not.
             let (payments, _catcher) = (p.payments(), p.error_catcher());
             p.handle(async move |order: u32| {
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await

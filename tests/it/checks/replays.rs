@@ -116,7 +116,7 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
     );
     has_line(&text, expect!["t+1s      worker restarts"]);
     // A replay that passes does not look like an error.
-    has_line(&text, expect![[r#"note: what was put in the way"#]]);
+    has_line(&text, expect!["note: what was injected"]);
     assert!(!text.contains("error[RP"), "{text}");
 }
 

@@ -112,7 +112,7 @@ fn nothing_is_drawn_where_the_exhaustive_part_has_found_something() {
     assert_eq!((report.verdict(), report.sampled()), (Verdict::Violated, 0), "{report}");
     has_line(
         &report,
-        expect!["note: nothing was sampled past the bound: what was found inside it is enough to begin with"],
+        expect!["note: nothing was sampled past the bound, because there are violations inside it"],
     );
 }
 

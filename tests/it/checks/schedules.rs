@@ -136,7 +136,7 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
     has_line(&text, expect!["✗ attempt 1 of job#2 runs here"]);
-    has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
+    has_line(&text, expect![[r#"job#1 Add {"amount":1} · attempt 1 on worker"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
 }
@@ -399,7 +399,7 @@ fn loops_of_the_users_own_overtake_each_other() {
     let twice = &report.violations()[0];
     assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
     assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
-    has_line(&report, expect![[r#"two/poller goes on"#]]);
+    has_line(&report, expect!["two/poller continues"]);
     assert_green(&polling(&switches(3), true));
 }
 

@@ -127,7 +127,7 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     has_line(
         &report,
         expect![[
-            r#"note: in 3 runs `Order {"id":2}` came before `Order {"id":1}`, and the outcome was a different one: last = 1, not 7; if that is wrong, order the jobs or assert"#
+            r#"note: in 3 runs, `Order {"id":2}` came before `Order {"id":1}`, and the outcome differed: last = 1, not 7; if that is wrong, order the jobs or assert on the outcome"#
         ]],
     );
 }

@@ -290,7 +290,7 @@ fn a_deploy_at_any_wait_is_explored_where_the_test_asks_for_it() {
             "✗ the process stops, and the job is interrupted here, after payments.charge happened, before its reply arrives"
         ],
     );
-    has_line(&text, expect![[r#"interrupted; the job is back in its queue, at the front"#]]);
+    has_line(&text, expect!["interrupted; the job returns to the front of its queue"]);
 }
 
 #[test]

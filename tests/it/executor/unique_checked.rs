@@ -121,7 +121,7 @@ fn a_lock_left_behind_by_a_killed_process_without_a_time_to_live() {
     assert_found(&report, Oracle::Accounted, left, between);
     has_line(
         &report,
-        expect!["finds the lock 1 held by a job that never came into the queue, since whoever enqueued"],
+        expect!["finds the lock 1 held by a job that never entered the queue because its enqueuing"],
     );
     // The correct twin: a time to live that ends before the caller is retried.
     assert_green(&planned(&explore(), Unique::until_executed(feed).ttl(30 * S)));
