@@ -1,4 +1,4 @@
-//! What was wrong when it was recorded is no reason to fail; what is new is.
+//! Recorded violations do not fail the test, but new ones do.
 
 use expect_test::expect;
 
@@ -49,10 +49,10 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     let point = &entry["coverage"]["points"]["u32/payments.charge:call"];
     assert!(point.as_array().unwrap().contains(&"reply-lost".into()), "{point:?}");
 
-    // As it was: it passes, whatever had been kept before.
+    // Unchanged: the test passes, no matter what was stored before.
     let text = compare(&package, "").green();
     assert!(!text.contains("retryproof:"), "{text}");
-    // A new one: it fails, and says which is new.
+    // A new violation: the test fails, and names the new one.
     let text = compare(&package, "mails").red();
     let new = "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once, by a ";
     for by in
@@ -61,7 +61,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
         assert!(text.contains(&format!("{new}{by}")), "{by}: {text}");
     }
     assert!(!text.contains("recorded: payments.charge"), "{text}");
-    // The report leads with it, and not with what is known: its place, its course, its advice.
+    // The report leads with the new violation: its place, its timeline, its help.
     has_line(&text, expect![[r#"error[RP0002]: email.send happened twice, expected once"#]]);
     has_line(
         &text,
@@ -72,13 +72,13 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
         also,
         expect!["RP0002: payments.charge happened twice, expected once (tests/process/scenes.rs:…)"],
     );
-    // What is new is kept, and tried first; what is known is not.
+    // The new scenario is stored, and runs first. The known one is not stored.
     let kept = package.read("keep/retryproof-process/scenes.ratcheted.txt");
     assert!(kept.lines().count() > 3, "{kept}");
     assert!(!kept.contains("/payments.charge:call") && !kept.contains("/payments.charge:happened"), "{kept}");
     let text = compare(&package, "mails").red();
     assert!(text.contains(" scenarios kept from earlier runs") && text.contains(new), "{text}");
-    // Known by then: what is kept is no reason to fail, either.
+    // Recorded by now, so the stored scenario does not fail the test either.
     record(&package, "mails").green();
     compare(&package, "mails").green();
 }
@@ -97,7 +97,7 @@ fn what_is_gone_is_told_until_it_is_recorded() {
         expect!["retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 0 violations"],
     );
     assert!(!compare(&package, "keyed").green().contains("retryproof:"));
-    // It is back, and the ratchet holds.
+    // The violation is back, and the ratchet finds it.
     assert!(
         compare(&package, "")
             .red()
@@ -144,7 +144,7 @@ fn nothing_is_recorded_in_ci() {
         ],
     );
     assert!(!package.join(FILE).exists());
-    // Whoever passes, passes.
+    // A passing test passes.
     run(&package, "ratcheted", "keyed", &in_ci).green();
     assert!(!package.join(FILE).exists());
     record(&package, "keyed").green();
@@ -174,7 +174,7 @@ fn a_corrupt_baseline_is_told_and_the_test_judged_by_itself() {
         assert!(green.contains(error), "{green}");
         let red = compare(&package, "").red();
         assert!(red.contains(error) && red.contains("payments.charge happened twice"), "{red}");
-        // What others have recorded in it may still be saved.
+        // Entries of other tests in the file may still be recovered.
         record(&package, "keyed").green();
         assert_eq!(package.read(FILE), text);
     }
@@ -192,7 +192,7 @@ fn where_it_cannot_be_written_it_is_told() {
         expect!["PACKAGE/tests/retryproof-baseline.json: it cannot be read: Not a directory (os error 20)"],
     );
     record(&package, "keyed").green();
-    // Somebody died while recording.
+    // A process crashed while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
@@ -233,7 +233,7 @@ fn recording<'v>() -> [(&'v str, &'v str); 1] {
     [("RETRYPROOF_BASELINE", "record")]
 }
 
-/// What a red test with this scene says that is new.
+/// Returns the messages of a failing test with this scene about what is new.
 fn news(package: &Folder, scene: &str, version: &str) -> Vec<String> {
     let text = run(package, scene, version, &[]).red();
     let new = "new since tests/retryproof-baseline.json was recorded: ";
@@ -275,10 +275,10 @@ fn a_residual_at_one_call_hides_no_fault_at_another() {
     run(&package, "claims", "", &[]).green();
     let new = news(&package, "claims", "keeps");
     assert_eq!(new, ["payments.charge never happened, expected once, by a fault at u32/payments.charge"]);
-    // The report leads with what is new: the charge, and not the claim.
+    // The report leads with the new violation: the charge, and not the claim.
     let text = run(&package, "claims", "keeps", &[]).red();
     assert!(text.contains("/payments.charge:call="), "{text}");
-    // The other way round: what was known is gone, and is no reason to fail.
+    // The other way round: the recorded violation is gone, which does not fail the test.
     let package = Folder::new();
     run(&package, "claims", "keeps", &recording()).green();
     let text = run(&package, "claims", "", &[]).green();
