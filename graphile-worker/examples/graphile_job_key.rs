@@ -20,20 +20,20 @@ use serde::{Deserialize, Serialize};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the handlers reach the outside by.
+/// The services of the handlers.
 #[derive(Clone, Debug)]
 struct Shop {
     payments: Client<Payments>,
 }
 
-/// Charges an order, and sees to it that the customer is reminded of the second half tomorrow.
+/// Charges an order, and schedules a reminder of the second half for tomorrow.
 #[derive(Serialize, Deserialize)]
 struct PlaceOrder {
     order: u32,
     keyed: bool,
 }
 
-/// Charges the second half: once for each reminder, whatever happens to it.
+/// Charges the second half once for each reminder, no matter what happens to the reminder.
 #[derive(Serialize, Deserialize)]
 struct Remind {
     order: u32,

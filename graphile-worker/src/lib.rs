@@ -17,12 +17,12 @@ use serde::Serialize;
 
 use spec::Added;
 
-/// The test's side: jobs that are there before anything goes wrong, added as by `WorkerUtils`.
+/// Adds jobs from the test, before anything goes wrong, like `WorkerUtils`.
 pub trait AddJobs {
     /// Adds a job.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, or the table would not hold what `spec` says.
+    /// If it cannot be serialized as JSON, or if the table would reject `spec`.
     #[track_caller]
     fn add_job<T: TaskHandler>(&self, task: T, spec: JobSpec) -> JobId {
         self.add_raw_job(T::IDENTIFIER, task, spec)
@@ -31,16 +31,16 @@ pub trait AddJobs {
     /// Adds a job with a batch of items.
     ///
     /// # Panics
-    /// As [`AddJobs::add_job`].
+    /// Like [`AddJobs::add_job`].
     #[track_caller]
     fn add_batch_job<T: BatchTaskHandler>(&self, items: Vec<T>, spec: JobSpec) -> JobId {
         self.add_raw_job(T::IDENTIFIER, items, spec)
     }
 
-    /// Adds a job for whichever handler has this identifier.
+    /// Adds a job for the handler with this identifier.
     ///
     /// # Panics
-    /// As [`AddJobs::add_job`].
+    /// Like [`AddJobs::add_job`].
     #[track_caller]
     fn add_raw_job<P: Serialize>(&self, identifier: &str, payload: P, spec: JobSpec) -> JobId;
 }

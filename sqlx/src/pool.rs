@@ -36,7 +36,7 @@ pub struct PoolConnection<DB: Database>(Connection<DB>);
 #[derive(Debug)]
 pub struct Transaction<DB: Database>(Connection<DB>);
 
-/// How a lost connection looks to sqlx's users.
+/// The error of a lost connection for users of sqlx.
 fn lost<T>(fault: OutsideFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
@@ -157,7 +157,8 @@ impl<DB: Database> Pool<DB> {
 }
 
 impl<DB: Database> Connection<DB> {
-    /// What is done in a transaction is undone when the connection is lost: that it had happened makes no difference.
+    /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
+    /// happened.
     fn lend(&mut self) -> (&mut DB::Connection, &Outside, bool) {
         let in_transaction = matches!(self.inner, Inner::Transaction(_));
         let inner = match &mut self.inner {
@@ -168,7 +169,7 @@ impl<DB: Database> Connection<DB> {
     }
 }
 
-/// `fetch_many` and the others, each as one call.
+/// Implements `fetch_many` and the other methods, each as one call.
 macro_rules! executes {
     ($of:ty, $inner:ty) => {
         impl<'c, DB: Database> Executor<'c> for $of
@@ -184,7 +185,7 @@ macro_rules! executes {
             {
                 let (inner, outside, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                // All rows at once: a call has one reply.
+                // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
                 let call = outside.call(name, all).fails_as(lost);
                 let steps = stream::once(if reads { call.reads() } else { call });
