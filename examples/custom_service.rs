@@ -14,7 +14,7 @@ use retryproof::service::{Cx, Function, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
-/// What the gateway is asked for.
+/// A request to the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     key: Option<String>,

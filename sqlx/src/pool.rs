@@ -17,7 +17,7 @@ pub struct Pool<DB: Database> {
     outside: Outside,
 }
 
-/// What statements run on in a transaction, or on one connection of the pool: `&mut *transaction`.
+/// The connection of a transaction, or one of the pool: statements run on `&mut *transaction`.
 pub struct Connection<DB: Database> {
     inner: Inner<DB>,
     outside: Outside,
@@ -56,7 +56,7 @@ impl<DB: Database> Pool<DB> {
     /// Takes a connection out of the pool.
     ///
     /// # Errors
-    /// When no connection is to be had.
+    /// If there is no connection.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> + Send + use<'_, DB> {
         let acquire = async {
@@ -69,7 +69,7 @@ impl<DB: Database> Pool<DB> {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When no connection is to be had.
+    /// If there is no connection.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {

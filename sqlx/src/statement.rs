@@ -1,4 +1,4 @@
-//! What a statement is called in reports, and whether it only reads.
+//! The names of statements in reports, and which of them only read.
 
 /// Its verb, and the table: `update-jobs`.
 pub(crate) fn operation(sql: &str) -> String {

@@ -1,4 +1,4 @@
-//! What runs on the wrapped pool: statements of every form, connections, and transactions that end in every way.
+//! Tests of the wrapped pool: statements of every form, connections, and transactions that end in every way.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -75,7 +75,7 @@ async fn every_form(pool: &Pool<Sqlite>) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     tx.execute("INSERT INTO stock VALUES (7)").await?;
     drop(tx);
-    // The pool of sqlx is still to be had.
+    // The pool of sqlx is still available.
     assert!(pool.inner().size() > 0);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a test that passes says of itself.
+//! The line that a passing test prints.
 
 use expect_test::expect;
 

@@ -7,7 +7,7 @@
 //! It starts a server of its own, if PostgreSQL is installed, or takes the one that `DATABASE_URL` names.
 //!
 //! You will see three reports. A worker that looks and then takes has a job paid twice without any failure, when the other
-//! worker takes it in between. `SELECT … FOR UPDATE SKIP LOCKED` mends that, and a crash after the payment still pays twice.
+//! worker takes it in between. `SELECT … FOR UPDATE SKIP LOCKED` fixes that, but a crash after the payment still pays twice.
 //! With an idempotency key as well, every scenario ends well.
 
 use std::io::{self, Write};
