@@ -68,7 +68,10 @@ fn a_key_that_has_the_attempt_in_it_charges_twice() {
         world.enqueue(6_u32);
         world.settle().await;
     });
-    assert_violated(&report, "payments.charge happened with another content or key than expected");
+    assert_violated(
+        &report,
+        "payments.charge happened with different content or a different key than expected",
+    );
 }
 
 type Seen = Arc<Mutex<Vec<usize>>>;

@@ -16,7 +16,7 @@ fn drain_all_keeps_the_order_of_the_queue() {
     assert_eq!(log.get(), ["u32 1", "Mail 2", "u32 3"]);
 }
 
-/// Two kinds that enqueue one another for ever.
+/// Registers two kinds of jobs that enqueue each other forever.
 fn ping_pong(world: &World) {
     world.process("worker", |p| {
         let queue = p.queue();
@@ -46,7 +46,7 @@ fn a_job_that_enqueues_itself_for_ever_is_stopped_with_an_error_that_names_the_c
     assert_eq!(message, format!("the world is stuck: {error}"));
 }
 
-/// Each job enqueues `children` of its own kind, by way of a mail.
+/// Registers jobs that each enqueue `children` jobs of their own kind, by way of a mail.
 fn growing(world: &World, children: u32) {
     world.process("worker", move |p| {
         let queue = p.queue();
@@ -63,7 +63,7 @@ fn growing(world: &World, children: u32) {
 
 #[test]
 fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_names_the_cycle() {
-    // At a depth of 1,000 the second one would have 2⁵⁰⁰ jobs.
+    // At a depth of 1,000, the second case would have 2⁵⁰⁰ jobs.
     for children in [2, 10] {
         let world = World::fake();
         growing(&world, children);
@@ -77,14 +77,14 @@ fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_n
         );
         assert!(world.all_jobs().len() < 25_000);
     }
-    // Under `check` each run must be short.
+    // Under `check`, each run must be short.
     let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
         growing(world, 2);
         world.settle().await;
     });
     let reason = report.reason().unwrap_or_default();
     assert!(reason.starts_with("1001 jobs descend from job#1, each below one of its own kind"), "{reason}");
-    // Many jobs of many others are no such growth.
+    // Many jobs that enqueue many jobs of other kinds are not endless growth.
     let world = World::fake();
     world.process("worker", |p| {
         let queue = p.queue();

@@ -1,4 +1,4 @@
-//! A service of one's own: the same faults, ledger and crash points as the built-in ones.
+//! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
 use retryproof::service::{Cx, Function, Keys, Operation, Refusal, Service, function};
@@ -71,7 +71,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     struct Farewell(Client<Function<u32, u32>>);
     impl Drop for Farewell {
         fn drop(&mut self) {
-            // Falling: answered from a throw-away copy.
+            // During teardown, a throw-away copy answers.
             let _ = self.0.call_blocking(100);
         }
     }
@@ -105,7 +105,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     assert_green(&report);
 }
 
-/// A gateway with keys, look-ups and refusals: all that the built-in services have.
+/// A gateway with keys, lookups and refusals, like the built-in services.
 #[derive(Clone, Default, Serialize)]
 struct Gateway {
     sent: Vec<String>,
@@ -166,7 +166,7 @@ impl Service for Gateway {
     }
 }
 
-/// Calls by name, as the built-in services have them.
+/// Calls by name, like those of the built-in services.
 trait Sms {
     fn text(&self, key: Option<&str>, text: &str) -> TypedCall<Gateway, String>;
 }
