@@ -1,4 +1,4 @@
-//! Lists the programs on which retryproof and the independent judge differ, a few of each sort, as small as they get.
+//! Lists the smallest programs on which retryproof and the independent judge differ, a few of each kind.
 //!
 //! `cargo run --release -p retryproof-independent-judge --example survey -- seed=1 from=0 programs=1000 size=4 deviations=1 most=3`
 

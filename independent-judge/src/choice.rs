@@ -1,8 +1,9 @@
-//! What a run does not determine by itself. Option 0 is the ordinary course; any other option is a deviation.
+//! Points at which a run could go on in more than one way. Option 0 is the ordinary course. Any other option is a
+//! deviation.
 
 use std::fmt;
 
-/// What sort of thing goes wrong.
+/// The kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Crash,
@@ -15,7 +16,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Options {
     Named(&'static [&'static str]),
-    /// Going on, or another task instead: as many as there are.
+    /// The current task, or one of this many others.
     Others(usize),
 }
 
@@ -31,7 +32,7 @@ impl Options {
 /// An attempt of a job, both counted from 1.
 pub type Actor = (usize, usize);
 
-/// The name of a choice: who meets it, at which call, and which of the points there.
+/// The name of a choice: its actor, its call, and the point at that call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     pub actor: Actor,
@@ -40,7 +41,7 @@ pub struct Label {
     pub point: &'static str,
 }
 
-/// A choice that was met, and what was taken.
+/// A choice that a run reached, and the option that it took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     pub kind: Kind,
@@ -67,7 +68,7 @@ impl Choice {
     }
 }
 
-/// The name of a run: its deviations, as retryproof writes them.
+/// The name of a run: its deviations, in retryproof's format.
 pub fn scenario(record: &[Choice]) -> String {
     let mut words = Vec::new();
     for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.taken != 0) {
@@ -78,13 +79,13 @@ pub fn scenario(record: &[Choice]) -> String {
     words.join(" ")
 }
 
-/// Takes what it was told to take, and option 0 everywhere else.
+/// Takes the options of a plan, and option 0 everywhere else.
 #[derive(Clone, Debug, Default)]
 pub struct Chooser {
-    /// The number of a choice, and the option that is to be taken there; in ascending order.
+    /// The index of a choice and the option to take there, in ascending order.
     deviations: Vec<(usize, usize)>,
     pub record: Vec<Choice>,
-    /// Nothing goes wrong, and nothing is recorded.
+    /// If set, nothing goes wrong and nothing is recorded.
     pub calm: bool,
 }
 
@@ -108,7 +109,7 @@ impl Chooser {
         taken
     }
 
-    /// The runs with one deviation more, which lies after the last one of this run.
+    /// The runs with one more deviation, which comes after the last one of this run.
     pub fn children(&self) -> Vec<Vec<(usize, usize)>> {
         let from = self.deviations.last().map_or(0, |(at, _)| at + 1);
         let more = |(at, choice): (usize, &Choice)| {

@@ -1,8 +1,8 @@
 //! One run of a program: one worker process, its queue, the store, two services, virtual time.
 //!
-//! It is what the documentation of `World`, `Process` and their handles says, with its own explicit state. A call has
-//! three points at which the process may crash: before it, after it happened, after its reply. Between what a call does
-//! and its reply other attempts may go on, and the worker may stall past its lease.
+//! It implements the documentation of `World`, `Process` and their handles, with its own explicit state. The process
+//! may crash at three points of a call: before it, after it happened, and after its reply. Between a call and its
+//! reply other attempts may run, and the worker may stall past its lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::script::{Call, Desk, Next, Reply, Script};
 use crate::store::{Ask, Store};
 use crate::value::{Effect, End, Identity, KeyText, Outcome, Value};
 
-/// Seconds after which a job is delivered again whose worker has died or stalls.
+/// Seconds until a job is redelivered after its worker has died or stalled.
 const LEASE: u64 = 60;
-/// Seconds after which a process that died is up again.
+/// Seconds until a dead process restarts.
 const RESTART: u64 = 1;
-/// Seconds for which a client waits for an answer.
+/// Seconds that a client waits for an answer.
 const TIMEOUT: u64 = 30;
-/// How many attempts run at once.
+/// The number of attempts that may run at the same time.
 pub const SLOTS: usize = 8;
 
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
@@ -28,9 +28,9 @@ type TaskId = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    /// Waits for its time, or for the end of its lease.
+    /// It waits for its time, or for the end of its lease.
     Timed,
-    /// An attempt of this number holds it.
+    /// The attempt with this number holds it.
     Running(usize),
     Over(End),
 }
@@ -38,31 +38,31 @@ enum State {
 /// A job in the queue.
 #[derive(Clone, Debug)]
 struct Job {
-    /// Its place in the program.
+    /// Its index in the program.
     spec: usize,
     identity: Identity,
     payload: Option<Value>,
     state: State,
     attempts: usize,
     failures: u32,
-    /// How often the queue has it to hand out.
+    /// The number of deliveries that the queue has left.
     copies: usize,
-    /// When its first attempt began and when the queue saw its end: numbers of events.
+    /// The numbers of two events: the start of its first attempt, and its end as the queue saw it.
     begun: Option<u64>,
     ended: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The code goes on from this reply.
+    /// The code continues from this reply.
     Code(Option<Reply>),
-    /// The call is to be made, as soon as it need not wait for a row. `waits`: it waits already.
+    /// The call happens as soon as it need not wait for a row. The flag means that it is waiting already.
     Asking(Call, bool),
-    /// It happened, or not; the reply is on its way.
+    /// The call has ended, and the reply is on its way.
     Answering(Call, Reply),
 }
 
-/// An attempt under way.
+/// An attempt that has not ended.
 #[derive(Clone, Debug)]
 struct Task {
     id: TaskId,
@@ -76,7 +76,7 @@ struct Task {
 enum Poll {
     Ended(bool),
     Died,
-    /// It waits; if `woken`, for nothing.
+    /// It waits. If `woken`, it could continue.
     Rests {
         woken: bool,
     },
@@ -98,27 +98,27 @@ pub struct Machine<'p> {
     jobs: Vec<Job>,
     /// Ready jobs, the next one first.
     ready: Vec<usize>,
-    /// Jobs by the time at which they are ready; among equals in the order in which they came.
+    /// Jobs by the time at which they become ready, then in the order in which they came.
     timed: BTreeMap<(u64, u64), usize>,
     timers: BTreeMap<(u64, u64), TaskId>,
     set: u64,
-    /// Attempts, each in its place.
+    /// Attempts, each with a fixed index.
     tasks: Vec<Option<Task>>,
     tasks_begun: TaskId,
-    /// Tasks that can go on, the next one first.
+    /// Tasks that can continue, the next one first.
     woken: Vec<TaskId>,
-    /// Tasks that wait for a row, and for which; whoever has waited longest first.
+    /// Tasks that wait for a row, with the row. The longest wait comes first.
     waiting: Vec<(TaskId, crate::program::Row)>,
     chosen: Option<Turn>,
-    /// None: the process is up.
+    /// `None` if the process is up.
     restart_at: Option<u64>,
     last_call: Option<(Actor, &'static str)>,
     store: Store,
     drawn: u32,
     effects: Vec<Effect>,
-    /// What was asked for under each key, and the id that was answered.
+    /// The request under each key, and the id that was the answer.
     keys: BTreeMap<KeyText, ((u64, Value), Value)>,
-    /// A request that was answered with what another request had asked for, under the same key.
+    /// The key of a request that received the answer of a different request.
     pub reused: Option<KeyText>,
 }
 
@@ -213,7 +213,7 @@ impl<'p> Machine<'p> {
         self.choose(Kind::Crash, actor, site, point, LIVE_OR_CRASH) != 0
     }
 
-    /// Where `actor` called last, unless somebody else did since.
+    /// The site of the last call of `actor`, if no other actor has called since.
     fn last_site(&self, actor: Actor) -> &'static str {
         self.last_call.filter(|(by, _)| *by == actor).map_or("", |(_, site)| site)
     }
@@ -253,7 +253,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The process dies: its attempts are gone, their transactions rolled back, their jobs leased.
+    /// The process dies: its attempts are gone, their transactions are rolled back, and their jobs are leased.
     fn crash(&mut self, running: Option<Task>) {
         let others: Vec<_> = self.tasks.iter_mut().filter_map(Option::take).collect();
         for task in running.into_iter().chain(others) {
@@ -269,7 +269,7 @@ impl<'p> Machine<'p> {
         self.restart_at = Some(self.now + RESTART);
     }
 
-    /// An attempt goes on for as long as it can and nobody else is chosen to.
+    /// Runs an attempt as long as it can continue and no other task is chosen.
     fn run(&mut self, id: TaskId) {
         let place = self.tasks.iter().position(|task| task.as_ref().is_some_and(|task| task.id == id));
         let Some(place) = place else { return };
@@ -315,7 +315,7 @@ impl<'p> Machine<'p> {
         self.timers.insert((self.now + seconds, self.set), task);
     }
 
-    /// One step of an attempt: from what it waits for to what it waits for next.
+    /// One step of an attempt, from one wait to the next.
     fn poll(&mut self, task: &mut Task) -> Poll {
         let actor = (task.job + 1, task.attempt);
         loop {
@@ -332,7 +332,7 @@ impl<'p> Machine<'p> {
                     if let Call::Store { ask, tx } = call {
                         if let Some(row) = self.store.blocks(ask, tx) {
                             if tx.is_some_and(|tx| !self.store.may_wait(tx, row)) {
-                                // The victim of a deadlock.
+                                // This transaction is the victim of a deadlock.
                                 self.wake_released();
                                 self.waiting.retain(|(waiter, _)| *waiter != task.id);
                                 task.phase = Phase::Code(Some(Reply::Error));
@@ -384,7 +384,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// A call happens, or fails.
+    /// Makes a call, which happens or fails.
     fn make(&mut self, call: Call, task: &mut Task, actor: Actor) -> Poll {
         let site = call.site();
         self.last_call = Some((actor, site));
@@ -444,7 +444,7 @@ impl<'p> Machine<'p> {
             return self.crash(None);
         }
         if !holds {
-            // It has lost its lease: the queue does not listen.
+            // It has lost its lease, so the queue ignores it.
             return;
         }
         let policy = self.program.jobs[self.jobs[job].spec].policy;
@@ -468,9 +468,9 @@ impl<'p> Machine<'p> {
         }
     }
 
-    // Whose turn it is.
+    // Turns.
 
-    /// Goes on until nothing is left to do.
+    /// Runs until nothing is left to do.
     pub fn settle(&mut self) {
         loop {
             let is_due = self.restart_at.is_some_and(|at| at <= self.now);
@@ -481,7 +481,7 @@ impl<'p> Machine<'p> {
             } else if is_due {
                 self.restart_at = None;
             } else if !self.pass_time() {
-                assert!(self.busy() == 0, "an attempt waits for ever");
+                assert!(self.busy() == 0, "an attempt waits forever");
                 return;
             }
         }
@@ -497,8 +497,8 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The task that runs; then those that were woken; then jobs that are ready, for as many as there are slots; then
-    /// those whose lease is over. Another one than the first is a deviation.
+    /// The running task, then the woken tasks, then ready jobs for as many as there are slots, then the tasks whose
+    /// lease is over. Running any but the first is a deviation.
     fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
         let now = self.now;
         let woken = std::mem::take(&mut self.woken);
@@ -536,7 +536,7 @@ impl<'p> Machine<'p> {
         Some(turns[taken])
     }
 
-    /// Goes forward to the next moment at which something happens. False: there is none.
+    /// Advances to the next event. Returns false if there is no event.
     fn pass_time(&mut self) -> bool {
         let next = |moments: Option<(&(u64, u64), &u64)>| moments.map(|((at, _), _)| *at);
         let timed = self.timed.first_key_value().map(|((at, _), _)| *at);
@@ -565,12 +565,12 @@ impl<'p> Machine<'p> {
         &self.jobs[job].identity
     }
 
-    /// One attempt of a job while nothing else goes on.
+    /// Runs one attempt of a job while nothing else runs.
     pub fn attempt_alone(&mut self, job: usize) {
         assert!(self.chooser.calm, "one at a time nothing goes wrong");
         let key = self.timed.iter().find(|(_, timed)| **timed == job).map(|(key, _)| *key);
         key.into_iter().for_each(|key| _ = self.timed.remove(&key));
-        // Nobody else is there to overtake it.
+        // No other task can overtake it.
         let ready = std::mem::take(&mut self.ready);
         self.begin(job);
         let own = std::mem::replace(&mut self.ready, ready);
@@ -578,14 +578,14 @@ impl<'p> Machine<'p> {
         self.ready.extend(own);
     }
 
-    /// All that what comes of further attempts depends on, one at a time.
+    /// Everything that determines further one-at-a-time attempts.
     pub fn state(&self) -> String {
         let job = |job: &Job| (job.identity.clone(), job.payload, job.failures, job.ended.is_some());
         let jobs: Vec<_> = self.jobs.iter().map(job).collect();
         format!("{jobs:?} {:?} {}", self.reused, self.outcome())
     }
 
-    // What came of it.
+    // The outcome.
 
     pub fn outcome(&self) -> Outcome {
         let mut effects = self.effects.clone();
@@ -593,7 +593,7 @@ impl<'p> Machine<'p> {
         let (mut ends, mut came) = (BTreeMap::new(), BTreeSet::new());
         for job in &self.jobs {
             if let State::Over(end) = job.state {
-                // Of a job that came twice, the worse end.
+                // If a job came twice, the worse end counts.
                 let known = ends.entry(job.identity.clone()).or_insert(end);
                 *known = end.max(*known);
                 came.insert((job.spec, job.payload));
@@ -602,8 +602,8 @@ impl<'p> Machine<'p> {
         Outcome { effects, rows: self.store.rows.clone(), ends, came }
     }
 
-    /// The pairs of jobs of which the first had ended before the second one's first attempt began. A job that came twice
-    /// has ended when it has ended the last time.
+    /// The pairs of jobs of which the first had ended before the first attempt of the second began. A job that came
+    /// twice ends with its last end.
     pub fn precedence(&self) -> BTreeSet<(Identity, Identity)> {
         let mut spans: BTreeMap<&Identity, (u64, u64)> = BTreeMap::new();
         for job in &self.jobs {
@@ -623,7 +623,7 @@ impl<'p> Machine<'p> {
     }
 }
 
-/// Whether a call may leave something behind by itself.
+/// Reports whether a call may leave something behind on its own.
 fn writes(call: Call) -> bool {
     match call {
         Call::Service { .. } | Call::Enqueue { .. } => true,
@@ -632,7 +632,7 @@ fn writes(call: Call) -> bool {
     }
 }
 
-/// How a call may fail.
+/// The ways in which a call may fail.
 fn faults(call: Call) -> (Kind, &'static [&'static str]) {
     match call {
         Call::Service { .. } => (

@@ -1,7 +1,7 @@
-//! The language: two or three jobs, each a list of steps over one store, two services and one queue.
+//! The language of programs: two or three jobs, each a list of steps that use one store, two services and one queue.
 //!
-//! It is written for two readers that must not know of each other: [`crate::harness`] turns a program into the body of a
-//! retryproof test, and [`crate::machine`] runs it without retryproof.
+//! Two independent modules read it: [`crate::harness`] turns a program into the body of a retryproof test, and
+//! [`crate::machine`] runs it without retryproof.
 
 use std::fmt;
 
@@ -27,14 +27,14 @@ impl Row {
     }
 }
 
-/// What is written to a row, or said in a request.
+/// The value of a write or a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// A constant, different from job to job only if the program says so.
+    /// A constant. It differs from job to job only if the program says so.
     Number(u64),
-    /// What the register holds; 0 if it is empty.
+    /// The value of the register, or 0 if it is empty.
     Register,
-    /// One more than the register. A generated value stays as it is: nobody counts with an id.
+    /// The register plus one. A generated value stays the same, because programs do not compute with ids.
     RegisterPlusOne,
 }
 
@@ -43,27 +43,27 @@ pub enum Term {
 pub enum Key {
     /// None.
     None,
-    /// From the order of the job and the place of the step, so the same on every attempt.
+    /// Derives from the order of the job and the index of the step, so it is the same on every attempt.
     Job,
-    /// What the register holds: a value that was drawn, or read.
+    /// The value of the register, which was drawn or read.
     Register,
 }
 
-/// An outside service.
+/// An external service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Honors keys.
     Payments(Key),
-    /// Knows no keys.
+    /// Ignores keys.
     Email,
 }
 
-/// What a job does about an error of a call.
+/// The reaction of a job to an error of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// Returns it: the attempt has failed.
+    /// Returns the error, so the attempt fails.
     Return,
-    /// Goes on as if nothing had happened.
+    /// Continues as if nothing had happened.
     Swallow,
     /// Writes a mark to the row, then returns the error.
     Note(Row),
@@ -72,16 +72,16 @@ pub enum OnError {
 /// The value that [`OnError::Note`] writes.
 pub const MARK: u64 = 66;
 
-/// What transactions see of each other.
+/// Which changes of other transactions a transaction sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Each statement sees what is committed by then.
+    /// Each statement sees the rows that are committed by then.
     ReadCommitted,
-    /// As if transactions ran one after the other.
+    /// Equivalent to running the transactions one after the other.
     Serializable,
 }
 
-/// A statement inside of a transaction.
+/// A statement inside a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// Reads a row into the register.
@@ -97,7 +97,7 @@ pub enum Statement {
 /// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Calls a service. `body` is what is asked for. `keep`: the id that the service answers goes into the register.
+    /// Calls a service with a body. If `keep`, the id in the answer goes into the register.
     Call { service: Service, body: Term, on_error: OnError, keep: bool },
     /// Draws a value into the register.
     Draw,
@@ -107,26 +107,26 @@ pub enum Step {
     Get(Row),
     /// Writes a row.
     Put(Row, Term),
-    /// Writes a row if it is free. Otherwise the job ends well.
+    /// Writes a row if it is free. Otherwise the job ends successfully.
     Claim(Row, Term),
     /// Adds one to [`Row::Count`], atomically.
     Increment,
-    /// Ends the job well if the register holds a value.
+    /// Ends the job successfully if the register holds a value.
     ReturnIfPresent,
-    /// Ends the job well if the register is empty.
+    /// Ends the job successfully if the register is empty.
     ReturnIfAbsent,
     /// Fails the attempt if the register is empty.
     FailIfAbsent,
     /// A transaction, committed at its end.
     Transaction(Isolation, Vec<Statement>),
-    /// Enqueues a job of the program, by its place; its payload is the term. An error is returned or swallowed.
+    /// Enqueues the job with this index; the term is its payload. An error is returned or swallowed.
     Enqueue { child: usize, payload: Term, swallow: bool },
 }
 
-/// How a job comes into the world.
+/// The way in which a job enters the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The test body enqueues it, ready at once.
+    /// The test body enqueues it, ready immediately.
     Now,
     /// The test body enqueues it, due in an hour.
     InAnHour,
@@ -134,18 +134,18 @@ pub enum Arrival {
     Child,
 }
 
-/// What becomes of a job whose attempt has failed.
+/// The fate of a job whose attempt has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// It is tried again up to [`RETRIES`] times, then it is dead.
+    /// It is retried up to [`RETRIES`] times. After that it is dead.
     Retry,
-    /// It is dead at once: `max_retries(0)`.
+    /// It is dead immediately: `max_retries(0)`.
     Die,
-    /// It is discarded at once.
+    /// It is discarded immediately.
     Discard,
 }
 
-/// More than an exploration has deviations, so that faults alone kill no job that retries.
+/// More than the deviations of an exploration, so that faults alone do not kill a job that retries.
 pub const RETRIES: u32 = 3;
 /// Seconds between a failure and the next attempt.
 pub const BACKOFF: u64 = 20;
@@ -155,7 +155,7 @@ pub const BACKOFF: u64 = 20;
 pub struct Job {
     pub arrival: Arrival,
     pub policy: Policy,
-    /// What the job is about. Jobs of one order ask for the same effects under the same keys.
+    /// The subject of the job. Jobs with the same order request the same effects with the same keys.
     pub order: u64,
     pub steps: Vec<Step>,
 }
@@ -167,7 +167,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// How many steps there are, statements counted one by one.
+    /// The number of steps. Each statement of a transaction counts.
     pub fn size(&self) -> usize {
         let size = |step: &Step| match step {
             Step::Transaction(_, statements) => 1 + statements.len(),

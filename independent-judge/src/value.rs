@@ -1,30 +1,30 @@
-//! Values, and outcomes that are made of them.
+//! Values, and outcomes with values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::program::Row;
 
-/// A value. Generated ones have an identity and nothing else: to compare them up to renaming, nobody may compute with
-/// them.
+/// A value. Generated values have only an identity. They are compared up to renaming, so programs must not compute
+/// with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// A plain number.
     Number(u64),
-    /// A value that was drawn, by the number of the draw.
+    /// A drawn value, identified by the number of the draw.
     Generated(u32),
 }
 
 /// The idempotency key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyText {
-    /// Made from the order of the job and the place of the step.
+    /// Derives from the order of the job and the index of the step.
     Job { order: u64, step: usize },
     /// A value.
     Value(Value),
 }
 
-/// What a service was asked for and did.
+/// A request to a service that had an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Effect {
     pub service: &'static str,
@@ -33,8 +33,8 @@ pub struct Effect {
     pub body: Value,
 }
 
-/// A job, whatever number it has in a run: the place of the job that the test body enqueued, then the steps that
-/// enqueued one from the other. A job that its parent enqueued twice is one job that came twice.
+/// Identifies a job regardless of its number in a run: the index of the job that the test body enqueued, then the
+/// steps that led from one job to the next. A job that its parent enqueued twice is one job that came twice.
 pub type Identity = Vec<usize>;
 
 /// How a job ended.
@@ -45,14 +45,14 @@ pub enum End {
     Discarded,
 }
 
-/// What is left when nothing goes on any more.
+/// The state of the world when nothing can run any more.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Outcome {
-    /// A multiset: sorted.
+    /// A multiset, sorted.
     pub effects: Vec<Effect>,
     pub rows: BTreeMap<Row, Value>,
     pub ends: BTreeMap<Identity, End>,
-    /// What came into the world as a job and ended: its place in the program and its payload.
+    /// The jobs that came and ended: each with its index in the program and its payload.
     pub came: BTreeSet<(usize, Option<Value>)>,
 }
 
@@ -96,8 +96,8 @@ impl Outcome {
         Outcome { effects, rows, came, ends: self.ends.clone() }
     }
 
-    /// Whether effects and rows are those that were expected, up to a one-to-one renaming of generated values, and each
-    /// job came that was expected. One that came again shows in what it did, if in anything.
+    /// Reports whether effects and rows are as expected, up to a one-to-one renaming of generated values, and whether
+    /// each expected job came. A job that came again shows only in its effects.
     pub fn is_alike(&self, expected: &Outcome) -> bool {
         let theirs = expected.generated();
         injections(&theirs, &self.generated()).iter().any(|names| {

@@ -1,8 +1,8 @@
-//! What needs features of retryproof, or libraries that take long to build: see `examples/` and `tests/`. They have a
-//! member of their own so that nobody else has to build the libraries.
+//! Examples and tests that need features of retryproof, or libraries that take long to build: see `examples/` and
+//! `tests/`. They are a separate workspace member, so that other members do not build these libraries.
 
-/// The examples of `Process::http`, `World::http` and `Client::over_http`, with the client that they show. There they are
-/// only shown: retryproof itself is tested without the client.
+/// The examples of `Process::http`, `World::http` and `Client::over_http`, tested here with their client.
+/// retryproof's own documentation only shows them, because it is tested without the client.
 ///
 /// ```
 #[doc = include_str!("../../docs/http/a_job.rs")]

@@ -1,4 +1,4 @@
-//! Feature `tracing`: what the failing scenario logs stands in its timeline, and nothing of the other runs is to be seen.
+//! Feature `tracing`: the timeline of the failing scenario shows its log lines, and the other runs log nothing.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::support::has_line;
 
-/// Prints as programs do, beside the layer that is tested: on its inner side or on its outer one.
+/// Prints as programs do, next to the tested layer: on its inner or its outer side.
 fn log(inner: bool) {
     let ours = retryproof::tracing::ScenarioLayer::new();
     let (begins, stderr) = (tracing_subscriber::registry(), std::io::stderr);
@@ -26,7 +26,7 @@ fn log(inner: bool) {
     begun.expect("each scene has a process of its own");
 }
 
-/// A job that logs in all the places in which it can.
+/// A job that logs in all possible places.
 async fn order(world: &World) {
     info!("the body begins");
     let answer = |text: String, cx: &mut Cx<'_>| {

@@ -1,4 +1,4 @@
-//! All services over real HTTP, with clients that know nothing of the harness.
+//! All services over real HTTP, with clients that do not know the harness.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;

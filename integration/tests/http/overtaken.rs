@@ -8,7 +8,7 @@ use retryproof::service::{Cx, Operation, Refusal, Service};
 use retryproof::{Explore, Process, Report, Verdict, World};
 use serde::{Deserialize, Serialize};
 
-/// A number behind HTTP: it is read and written, or added to. It has no effects: its state is what counts.
+/// A number behind HTTP, which is read, written or added to. It has no effects. Only its state counts.
 #[derive(Clone)]
 struct Stock(Arc<Mutex<i64>>);
 
@@ -51,7 +51,7 @@ fn ask_blocking(uri: &str, operation: &str, ask: &Ask) -> Result<i64, ureq::Erro
     ureq::post(format!("{uri}/stock/{operation}")).send_json(ask)?.body_mut().read_json()
 }
 
-/// Two jobs in two processes, or in one, at the same stock.
+/// Two jobs in two processes, or in one, with the same stock.
 fn exploring(
     explore: &Explore,
     workers: u32,
@@ -75,7 +75,7 @@ fn exploring(
     })
 }
 
-/// Only the order of steps: nothing crashes, nothing fails.
+/// Only preemptions: nothing crashes, nothing fails.
 fn switches(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0).delays(0)
 }
@@ -121,13 +121,13 @@ fn one_that_adds_is_green() {
     }
 }
 
-/// Counted by hand, and the same as in process.
+/// Counted by hand. The same as in process.
 #[test]
 fn as_many_runs_as_choices() {
     for handle in [adds, adds_blocking] {
         let report = exploring(&switches(1), 2, handle);
-        // Job 1 first, or job 2 (1); after the call of the first job, the other one may begin (1); after the call of the
-        // second, the first one may go on, but it has ended unless it was overtaken.
+        // Job 1 runs first, or job 2 (1). After the call of the first job, the other one may begin (1). After the
+        // call of the second job, the first one could continue, but it has ended unless it was overtaken.
         assert_eq!(report.runs(), 1 + 2, "{report}");
     }
     for handle in [reads_and_writes, reads_and_writes_blocking] {

@@ -1,5 +1,5 @@
-//! The same scenario, in process and over HTTP, has the same outcome: the jobs of the order pipeline, both ways, through
-//! each of its scenarios.
+//! The same scenario has the same outcome in process and over HTTP: the jobs of the order pipeline, in both ways,
+//! through each of their scenarios.
 
 #[path = "../../../examples/order_pipeline/order.rs"]
 mod order;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How the shop reaches the services.
+/// The way in which the shop reaches the services.
 #[derive(Clone)]
 enum Way {
     InProcess(Client<Payments>, Client<EmailService>, Client<Fulfillment>),
@@ -28,7 +28,7 @@ type Answer<T> = Result<T, String>;
 
 impl Way {
     fn new(p: &Process, over_http: bool) -> Self {
-        // As long as the handles wait.
+        // The same timeout as the handles.
         let client = || reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
         match over_http {
             true => Way::Http(p.http().uri(), client()),
@@ -127,7 +127,7 @@ fn parcel(order: &Order) -> Shipment {
     Shipment::of_order(order.id, &order.product_id, order.quantity).address(&order.customer.address)
 }
 
-/// All in one go, and nothing twice only as long as nothing goes wrong.
+/// Everything in one job, without duplicates only as long as nothing goes wrong.
 #[derive(Serialize, Deserialize)]
 struct Naive(u32);
 
@@ -153,7 +153,7 @@ async fn naive(shop: &Shop, id: u32) -> Answer<()> {
     Ok(())
 }
 
-/// The same in two jobs, each of which may be done again.
+/// The same in two jobs, each of which is repeatable.
 #[derive(Serialize, Deserialize)]
 struct Pay(u32);
 
@@ -193,7 +193,7 @@ async fn send(shop: &Shop, id: u32) -> Answer<()> {
     Ok(())
 }
 
-/// What came of a scenario: all that happened, as JSON, the state at the end, and what is said of it.
+/// The result of a scenario: all effects, as JSON, the state at the end, and the verdict.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     ends: Vec<Value>,
@@ -227,7 +227,7 @@ fn play(orders: &Orders, is_naive: bool, over_http: bool, scenario: &str) -> Out
     Outcome { ends: std::mem::take(&mut *ends.lock().unwrap()), verdict: report.verdict(), violations }
 }
 
-/// Where something can go wrong with a job that makes these calls, and how: but for the faults of a connection.
+/// The deviations of a job with these calls, except the faults of a connection.
 fn points(job: &str, calls: &[(&str, bool)]) -> Vec<String> {
     let mut points =
         vec![format!("{job}:start=crash"), format!("{job}:end=crash"), format!("{job}:ack=again")];
@@ -257,7 +257,7 @@ fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
     for order in chosen {
         let orders = Orders::from([(order.id, order)]);
         let scenarios = first.iter().cloned().chain(second.iter().enumerate().map(|(at, then)| {
-            // A scenario of two: some fault at first, and then something else.
+            // A scenario of two deviations: first some fault, then another deviation.
             format!("{} {then}", first[(7 * at + 3) % first.len()])
         }));
         for scenario in scenarios {
@@ -268,7 +268,7 @@ fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
             met += usize::from(inside.ends.iter().any(|end| *end != inside.ends[0]));
         }
     }
-    // What goes wrong shows in the end of the naive job, and not in that of the other.
+    // The failures change the end of the naive job, and not that of the other one.
     assert_eq!(met > 20, is_naive, "{met} scenarios made a difference");
 }
 

@@ -1,4 +1,5 @@
-//! A counter that the threads of a worker share (feature `loom`): no await lies between its steps, nor a crash point.
+//! A counter that the threads of a worker share (feature `loom`). There is no await and no crash point between its
+//! steps.
 
 use retryproof::sync::LazyLock;
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -36,7 +37,7 @@ fn rows() -> Vec<String> {
     kept.into_iter().map(row).collect()
 }
 
-/// Holds the second table of ZOO.md to what was found, or writes it.
+/// Compares the second table of ZOO.md with the results, or writes it.
 fn shows_models(rows: &[String]) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ZOO.md");
     let page = std::fs::read_to_string(&path).expect("ZOO.md can be read");

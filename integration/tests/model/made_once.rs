@@ -1,4 +1,4 @@
-//! A cache of idempotency keys, and a client that the first one builds.
+//! A cache of idempotency keys, and a client that the first thread builds.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ fn a_flag_does_not_keep_a_client_from_being_built_twice() {
             }
         });
     });
-    // `set` comes too late: it only throws the second one away.
+    // `set` comes too late: it only discards the second client.
     let report = assert_fails("built twice", || {
         two_users(|(_, client, _)| {
             if client.get().is_none() {

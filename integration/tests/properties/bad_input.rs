@@ -1,4 +1,4 @@
-//! Strategies that yield nothing, and cases in which there is nothing.
+//! Strategies that yield nothing, and cases in which nothing can go wrong.
 
 use std::time::Duration;
 

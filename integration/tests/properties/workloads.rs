@@ -10,7 +10,7 @@ use retryproof::{JobState, ServiceError};
 
 use crate::*;
 
-/// Another kind of job than an order.
+/// A job of another kind than an order.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Ship {
     order: u32,
