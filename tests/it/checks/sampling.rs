@@ -48,7 +48,7 @@ fn a_bug_past_the_bound_is_found_and_made_as_small_as_it_gets() {
         let text = report.to_string();
         // The rest of the line differs in each iteration.
         assert!(
-            text.contains("note: found past the bound with seed 7, in 3 deviations: the run"),
+            text.contains("note: found past the bound with seed 7, in 3 deviations: shrunk from"),
             "{report}"
         );
         assert!(text.contains("  in addition, 400 random scenarios of "), "{report}");

@@ -90,7 +90,7 @@ fn a_lock_without_an_owner() {
     let message = panic_of(|| World::fake().put_lock::<u64>(7, None, None));
     assert_eq!(
         message,
-        "u64 takes no lock; make it unique with `p.handle(…).unique(…)` before you put one there"
+        "u64 takes no lock; make it unique with `p.handle(…).unique(…)` before you insert a lock"
     );
 }
 

@@ -41,7 +41,7 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
     assert_eq!(violation.effect.as_deref(), Some("fulfillment.request"));
     let body = |order: u32| {
         format!(
-            r#"{{"customer_id":"","address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
+            r#"{{"address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
         )
     };
     assert_eq!(violation.expected, format!("fulfillment.request {} happens, under its own key", body(2)));

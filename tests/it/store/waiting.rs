@@ -129,11 +129,11 @@ fn a_wait_is_a_crash_point() {
         })
     };
     let twice = "email.send happened twice, expected once";
-    let ada = r#"2 × email.send {"to":"ada","template_id":"waits","template_data":{}}"#;
+    let ada = r#"2 × email.send {"to":"ada","template_id":"waits"}"#;
     for (connections, crash) in [(2, "2.1/lock-wait:before=crash"), (1, "2.1/pool-wait:before=crash")] {
         let report = waiting(replay(crash), connections);
         assert_violated(&report, twice, ada, crash);
-        assert!(report.violations()[0].cause[0].contains("while it waits for a"), "{report}");
+        assert!(report.violations()[0].cause[0].contains("while the job waits for a"), "{report}");
     }
 }
 
