@@ -124,7 +124,7 @@ pub(crate) trait External: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Sends one reply that is due to the caller, in the name of the current actor. Returns false if there is none.
+    /// Sends one reply that is due to the caller, in the name of the current actor. Returns false if nothing is due.
     fn reply(&self, caller: Caller, now: Duration) -> bool {
         let _ = (caller, now);
         false
@@ -226,7 +226,7 @@ impl Externals {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The external of that type. If there is none, `make` creates it.
+    /// The external of that type. If it is missing, `make` creates it.
     pub(crate) fn get_or_add<T: External + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         let mut list = self.list();
         if let Some(known) = list.iter().find_map(|entry| entry.typed.clone().downcast().ok()) {

@@ -61,7 +61,7 @@ impl Life {
     }
 
     /// Gives the stop signal. The caller must wake the returned tasks while nothing is locked.
-    #[must_use = "who waits for the sign is to be woken"]
+    #[must_use = "wake the tasks that wait for the signal"]
     pub(crate) fn stop(&self) -> Vec<Waker> {
         self.stopping.store(true, Ordering::Relaxed);
         std::mem::take(&mut *lock(&self.listening))

@@ -1,7 +1,8 @@
-//! Comments, messages and pages are in plain American English; CONTRIBUTING.md has the rules. This module finds the
+//! Comments, messages and pages are in plain American English. CONTRIBUTING.md has the rules. This module finds the
 //! phrases that break them most often.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proc_macro2::{LineColumn, TokenStream, TokenTree};
 
@@ -67,7 +68,7 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("learnt|spelt|burnt", "learned, spelled, burned"),
 ];
 
-/// What comes before `-ise`, where American English has `-ize`.
+/// Stems of words that end in `-ize` in American English.
 const IZE: &[&str] = &[
     "author",
     "canonical",
@@ -162,22 +163,17 @@ impl Passage {
         let words = self.words();
         let mut findings = Vec::new();
         for (at, word) in words.iter().enumerate() {
-            for &(phrase, instead) in PHRASES.iter().chain(SPELLINGS) {
-                let parts: Vec<_> = phrase.split(' ').collect();
+            for (parts, instead) in PARTS.iter() {
                 let Some(found) = words.get(at..at + parts.len()) else { continue };
                 if parts.iter().zip(found).all(|(part, word)| fits(part, &word.text)) {
-                    let words: Vec<_> = found.iter().map(|word| &*word.text).collect();
-                    let phrase = words.join(" ").trim_start_matches(['^', '.', ' ']).to_owned();
-                    findings.push(Finding {
-                        line: found[parts.len() - 1].line,
-                        phrase,
-                        instead: instead.to_owned(),
-                    });
+                    let texts: Vec<_> = found.iter().map(|word| &*word.text).collect();
+                    let phrase = texts.join(" ").trim_start_matches(['^', '.', ' ']).to_owned();
+                    let line = found[parts.len() - 1].line;
+                    findings.push(Finding { line, phrase, instead: (*instead).to_owned() });
                 }
             }
-            if let Some(stem) =
-                ISE.iter().find_map(|end| word.text.strip_suffix(end).filter(|stem| IZE.contains(stem)))
-            {
+            let stem = ISE.iter().find_map(|end| word.text.strip_suffix(end));
+            if let Some(stem) = stem.filter(|stem| IZE.contains(stem)) {
                 let instead = format!("`{stem}ize…`");
                 findings.push(Finding { line: word.line, phrase: word.text.clone(), instead });
             }
@@ -186,11 +182,17 @@ impl Passage {
     }
 }
 
-/// Whether a word of a text is what a phrase has at that place.
-fn fits(part: &str, word: &str) -> bool {
-    part.split('|').any(|choice| match choice.strip_suffix('*') {
+/// The choices for each word of each phrase, with the advice.
+static PARTS: LazyLock<Vec<(Vec<Vec<&str>>, &str)>> = LazyLock::new(|| {
+    let parts = |phrase: &'static str| phrase.split(' ').map(|part| part.split('|').collect()).collect();
+    PHRASES.iter().chain(SPELLINGS).map(|&(phrase, instead)| (parts(phrase), instead)).collect()
+});
+
+/// Whether a word of a text is one of the choices of a phrase.
+fn fits(choices: &[&str], word: &str) -> bool {
+    choices.iter().any(|choice| match choice.strip_suffix('*') {
         Some(stem) => word.starts_with(stem),
-        None => word == choice,
+        None => word == *choice,
     })
 }
 
@@ -265,19 +267,13 @@ fn passages(source: &Source) -> Vec<Passage> {
     literals(&source.tokens, &mut strings);
     let mut passages: Vec<Passage> = Vec::new();
     let mut last: Option<(&str, usize)> = None;
-    for (at, line) in without_literals(source, &strings).iter().enumerate() {
+    let lines = without_literals(source, &strings);
+    for (at, line) in lines.iter().enumerate() {
         let Some((before, comment)) = line.split_once("//") else {
             last = None;
             continue;
         };
         let mark = &comment[..usize::from(comment.starts_with(['/', '!']))];
-        let mark = if mark.is_empty() {
-            ""
-        } else if mark == "/" {
-            "/"
-        } else {
-            "!"
-        };
         let text = (at + 1, comment[mark.len()..].to_owned());
         let place = Some((mark, before.len()));
         match passages.last_mut().filter(|_| place == last && before.trim().is_empty()) {
@@ -358,7 +354,7 @@ fn comments_messages_and_pages_are_in_plain_english() {
         if findings.len() > limit {
             complaints.push(format!("{path}: {} found, {limit} allowed", findings.len()));
             complaints.extend(findings.iter().map(|Finding { line, phrase, instead }| {
-                format!("{path}:{line}: \"{phrase}\"; write {instead}")
+                format!("{path}:{line}: \"{phrase}\"; instead: {instead}")
             }));
         }
     }

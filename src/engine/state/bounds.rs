@@ -90,7 +90,7 @@ impl Stuck {
     /// A stable name for this reason.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::StepLimit { .. } => "for ever",
+            Self::StepLimit { .. } => "forever",
             Self::Endless { .. } => "endless",
             Self::Growing { .. } => "growing",
             Self::PutBack { .. } => "put back",

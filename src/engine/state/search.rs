@@ -3,7 +3,7 @@
 use super::Stuck;
 use crate::search::choice::{Choice, Chooser, Deviation};
 
-/// What may go wrong in a run.
+/// The faults and choices that a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Everything in the plan.

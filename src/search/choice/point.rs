@@ -35,29 +35,29 @@ macro_rules! texts {
 texts! {
     /// The point at a site.
     Point {
-        /// Of an attempt: before its first line.
+        /// At an attempt: before its first line.
         Start "start",
-        /// Of an attempt: after its last line, before the queue learns of it.
+        /// At an attempt: after its last line, before the queue learns of it.
         End "end",
-        /// Of an attempt that succeeded: whether the queue learns of it.
+        /// After a successful attempt: whether the queue learns of it.
         Ack "ack",
-        /// Of an attempt whose worker died: when the job is redelivered.
+        /// After the death of an attempt's worker: when the job is redelivered.
         Lease "lease",
-        /// Of an attempt that failed: when the job is retried.
+        /// After a failed attempt: when the job is retried.
         Retry "retry",
-        /// Of a call or a wait: before it.
+        /// At a call or a wait: before it.
         Before "before",
-        /// Of a call: how it ends.
+        /// At a call: how it ends.
         Call "call",
-        /// Of an enqueue: between taking the lock and enqueuing the job.
+        /// At an enqueue: between taking the lock and enqueuing the job.
         Locked "locked",
-        /// Of a call or a wait that sets a timer: when the timer fires.
+        /// At a call or a wait that sets a timer: when the timer fires.
         Timer "timer",
-        /// Of a call: it has happened, and its reply has not arrived.
+        /// At a call: it has happened, and its reply has not arrived.
         Happened "happened",
-        /// Of a call: its reply has arrived.
+        /// At a call: its reply has arrived.
         Replied "replied",
-        /// Of an operation on the locks of a unique job: after it.
+        /// At an operation on the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
         Line "line",

@@ -27,7 +27,10 @@ pub(crate) fn shrink(
                     left = earlier.and_then(|earlier| fails(&earlier));
                 }
                 if let Some(left) = left {
-                    debug_assert!(left.len() < deviations.len(), "a run takes what it was told and no more");
+                    debug_assert!(
+                        left.len() < deviations.len(),
+                        "a run takes the deviations that it was given and no more"
+                    );
                     (deviations, dropped) = (left, true);
                 }
             }

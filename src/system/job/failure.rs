@@ -91,7 +91,7 @@ impl JobFailure {
         Self { error, ..Self::of_text(String::new()) }
     }
 
-    /// What happens to an attempt that did not run because of a lock.
+    /// The fate of an attempt that did not run because of a lock.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.downcast_ref()
     }

@@ -40,7 +40,7 @@ pub struct JobKey {
     pub(crate) merge: Option<Merge>,
 }
 
-/// What happens to the job that already has the key.
+/// The fate of the job that already has the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyMode {
     Replace,

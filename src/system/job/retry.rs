@@ -108,7 +108,7 @@ impl RetryPolicy {
     }
 }
 
-/// What happens to a failed job, depending on its error. See
+/// The fate of a failed job, depending on its error. See
 /// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

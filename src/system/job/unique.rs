@@ -51,7 +51,7 @@ impl LockKind {
     }
 }
 
-/// What happens to a job if another job holds its lock.
+/// The fate of a job if another job holds its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Conflict {
@@ -258,7 +258,7 @@ pub struct LockTaken {
     pub holder: String,
 }
 
-/// What happens to an attempt that did not run because of a lock.
+/// The fate of an attempt that did not run because of a lock.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     Drop,

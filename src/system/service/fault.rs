@@ -87,7 +87,7 @@ pub(crate) enum Broken {
 }
 
 impl Fault {
-    /// What happens to the connection of the call.
+    /// The fate of the connection of the call.
     #[cfg(feature = "wire")]
     pub(crate) const fn breaks(self) -> Option<Broken> {
         match self {

@@ -551,7 +551,7 @@ fn names_that_are_taken() {
     };
     for (what, message) in [
         (0, "the state `orders` was registered twice; give each durable or observed state its own name"),
-        (1, "the process `worker` was added twice; give each process a name of its own"),
+        (1, "the process `worker` was added twice; give each process its own name"),
         (2, "process `worker` handles it::checks::Order twice; each kind of job has one handler a process"),
         (
             3,

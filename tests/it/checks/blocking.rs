@@ -249,7 +249,7 @@ fn a_thread_that_waits_for_itself() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/blocking.rs:…) waits for a lock of its own (a Mutex, a channel, …) that nobody else can hold: it has it itself, or will never be sent what it waits for"
+            "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/blocking.rs:…) waits for a lock of its own (a Mutex, a channel, …) that no other task can hold: it holds the lock itself, or waits for a message that never comes"
         ],
     );
 }

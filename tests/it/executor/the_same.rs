@@ -106,10 +106,10 @@ fn perform_one_on_an_empty_queue_is_an_error_of_its_own() {
     world.perform_one::<u32>().unwrap();
     let error = world.perform_one::<u32>().unwrap_err();
     assert_eq!(error, DrainError::EmptyQueue { what: "u32".to_owned(), ready: 1 });
-    assert_eq!(error.to_string(), "no u32 is ready to be performed; of other kinds there are 1");
+    assert_eq!(error.to_string(), "no u32 is ready to run; ready jobs of other kinds: 1");
     world.clear_all();
     let error = world.perform_one::<u32>().unwrap_err();
-    assert_eq!(error.to_string(), "no u32 is ready to be performed; the queue is empty");
+    assert_eq!(error.to_string(), "no u32 is ready to run; the queue is empty");
 }
 
 #[test]
