@@ -1,10 +1,10 @@
-//! An async job whose client is `reqwest`, as it is in production: it is given another base URI, and nothing else.
+//! An async job whose client is `reqwest`, as in production. The only difference is the base URI.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example reqwest_client
 //! ```
 //!
-//! The job pays for an order and has it shipped. It is explored twice: as it is, and with keys that are the same in
+//! The job pays for an order and requests its parcel. It is explored twice: as it is, and with keys that are the same on
 //! every attempt. The program fails unless the harness tells the two apart.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
@@ -16,7 +16,7 @@ use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The shop's own code. It knows nothing of the harness.
+/// The shop's own code, which knows nothing about the harness.
 #[derive(Clone)]
 struct Shop {
     client: Client,

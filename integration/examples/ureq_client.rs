@@ -1,4 +1,4 @@
-//! A blocking job whose client is `ureq`, as it is in production: it is given another base URI, and nothing else.
+//! A blocking job whose client is `ureq`, as in production. The only difference is the base URI.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example ureq_client
@@ -9,8 +9,7 @@
 //! 1. The job just sends. A lost reply leads to a second email.
 //! 2. The job looks before it sends. Retries are safe now, but two attempts that run at the same time both look
 //!    before either of them sends.
-//! 3. The same job, and the test accepts an email that is sent more than once. This is all that can be had
-//!    without a key.
+//! 3. The same job, and the test accepts an email that is sent more than once. Without a key, no job can do better.
 //!
 //! The program fails unless the harness tells the three apart.
 
@@ -21,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ureq::{Agent, Error};
 
-/// The app's own code. It knows nothing of the harness.
+/// The app's own code, which knows nothing about the harness.
 #[derive(Clone)]
 struct Mailer {
     agent: Agent,

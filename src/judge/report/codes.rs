@@ -281,9 +281,7 @@ pub(crate) fn dropped(events: &[Event]) -> Drops {
 
 /// The help for two concurrent deliveries if the service takes no keys: no job can prevent the repetition.
 pub(super) fn without_keys(effect: &str) -> String {
-    format!(
-        "if the service takes no key, allow it: world.allow(\"{effect}\", Guarantee::AtLeastOnce)"
-    )
+    format!("if the service takes no key, allow it: world.allow(\"{effect}\", Guarantee::AtLeastOnce)")
 }
 
 impl Code {

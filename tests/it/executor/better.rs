@@ -242,10 +242,7 @@ fn drains_have_a_limit_a_time_and_may_leave_what_jobs_enqueue() {
 #[test]
 fn assertions_on_the_queue_list_what_was_there() {
     let world = World::fake();
-    assert_eq!(
-        panic_of(|| world.assert_enqueued::<u32>(|_| true)),
-        "no waiting u32 matches; nothing waits"
-    );
+    assert_eq!(panic_of(|| world.assert_enqueued::<u32>(|_| true)), "no waiting u32 matches; nothing waits");
     world.enqueue(Mail { to: 7 });
     world.enqueue_in(60 * S, 3_u32);
     world.assert_enqueued::<Mail>(|mail| mail.to == 7);

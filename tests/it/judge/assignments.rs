@@ -190,7 +190,10 @@ fn what_the_code_under_test_may_not_set() {
             p.payments().explore_declines();
         });
     });
-    assert!(body_panic(&report).contains("settings of the service `payments` belong to the test"), "{report}");
+    assert!(
+        body_panic(&report).contains("settings of the service `payments` belong to the test"),
+        "{report}"
+    );
 }
 
 /// A request that no fault-free run makes gets the ordinary answer: a refund after a crash is accepted.
