@@ -564,7 +564,7 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
             "the process crashes after the last line of the job, before the queue records its end".to_owned()
         }
         (Kind::Crash, site) if choice.ending() == Ending::Stop => {
-            format!("the process is told to stop here, {}", crash(site, choice.label.point))
+            format!("the process is asked to stop here, {}", crash(site, choice.label.point))
         }
         (Kind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))

@@ -55,9 +55,7 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
     let text = report.to_string();
     has_line(
         &text,
-        expect![[
-            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" is known, from another request; this one never happens"#
-        ]],
+        expect![[r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" was used by another request; this one never happens"#]],
     );
     assert!(violation.place.as_deref().is_some_and(|place| place.starts_with("tests/it/services/keys.rs:")));
 }
