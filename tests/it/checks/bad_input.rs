@@ -552,7 +552,7 @@ fn names_that_are_taken() {
     for (what, message) in [
         (0, "the state `orders` was registered twice; give each durable or observed state its own name"),
         (1, "the process `worker` was added twice; give each process its own name"),
-        (2, "process `worker` handles it::checks::Order twice; each kind of job has one handler a process"),
+        (2, "process `worker` handles it::checks::Order twice; a process has one handler for each kind of job"),
         (
             3,
             "`$[x]` is not a path: expected a number or `*` at character 1; paths look like `$.orders[*].paid_at` or `$..id`",

@@ -239,7 +239,7 @@ fn a_run_in_which_one_task_alone_goes_on_has_no_schedules() {
     has_line(
         &report,
         expect![
-            "note: no schedule was drawn by priority: nowhere in this run could more than one task go on. A second job and a free slot for it make two"
+            "note: no schedule was drawn by priority: never in this run could more than one task run; add a second job and a free slot for it"
         ],
     );
 }

@@ -309,13 +309,13 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
     has_line(
         reason,
         expect![
-            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; because it blocks, nothing else can run meanwhile: use the async form"
         ],
     );
     has_line(
         reason,
         expect![
-            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; because it blocks, nothing else can run meanwhile: use the async form"
         ],
     );
 }
