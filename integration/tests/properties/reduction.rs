@@ -282,7 +282,7 @@ fn it_is_not_to_be_had_together_with_merging() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+            "`Explore::merge` and `Explore::reduce` cannot be combined, because each counts on runs that the other may skip; use `merge` if crashes make up most runs, and `reduce` if preemptions do"
         ],
     );
 }

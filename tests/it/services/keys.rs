@@ -35,7 +35,7 @@ const REUSED: &str = "fulfillment.request never happened: it was answered with t
 fn the_constant_key_1_the_second_order_is_never_shipped() {
     let report = shipping_two(&Explore::new().name("test"), |_| "1".to_owned(), false);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert_eq!(report.runs(), 1, "in the run in which nothing goes wrong");
+    assert_eq!(report.runs(), 1, "only the fault-free run");
     let violation = &report.violations()[0];
     assert_eq!((violation.oracle, &*violation.summary), (Oracle::Guarantee, REUSED));
     assert_eq!(violation.effect.as_deref(), Some("fulfillment.request"));
@@ -55,7 +55,9 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
     let text = report.to_string();
     has_line(
         &text,
-        expect![[r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" was used by another request; this one never happens"#]],
+        expect![[
+            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" was used by another request; this one never happens"#
+        ]],
     );
     assert!(violation.place.as_deref().is_some_and(|place| place.starts_with("tests/it/services/keys.rs:")));
 }
