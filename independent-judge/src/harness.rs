@@ -1,4 +1,4 @@
-//! Runs a program as the body of a retryproof test, through the public interface only.
+//! Turns a program into the body of a retryproof test, with only the public interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::program::{
     Step, Term,
 };
 
-/// The job with this index in the program. Each index is a separate kind.
+/// The job at a place of the program. Each place is a separate kind.
 #[derive(Serialize, Deserialize)]
 struct Parcel<const PLACE: usize> {
     payload: Option<Held>,
 }
 
-/// The value of a row or of the register: a number, or an id from a service.
+/// The content of a row or of the register: a number, or an id that a service returned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Held {
@@ -94,7 +94,7 @@ fn handle<const PLACE: usize>(p: &Process, tools: &Tools) {
     }
 }
 
-/// Reports whether a number was drawn. Constants and counters are small.
+/// Whether a number was drawn. Constants, and numbers counted from them, are small.
 fn is_drawn(number: u64) -> bool {
     number > u64::from(u32::MAX)
 }
@@ -227,7 +227,7 @@ impl Tools {
     }
 }
 
-/// The statements of a transaction. Returns true if the job must end without a commit.
+/// Runs the statements of a transaction. Returns true if the job should end without a commit.
 async fn transact(
     tx: &mut Transaction,
     statements: &[Statement],

@@ -1,8 +1,8 @@
-//! One run of a program: one worker process, its queue, the store, two services, virtual time.
+//! One run of a program: one worker process, its queue, the store, two services, and virtual time.
 //!
-//! It implements the documentation of `World`, `Process` and their handles, with its own explicit state. The process
-//! may crash at three points of a call: before it, after it happened, and after its reply. Between a call and its
-//! reply other attempts may run, and the worker may stall past its lease.
+//! It implements what the documentation of `World`, `Process` and their handles says, with its own explicit state. A
+//! call has three points at which the process may crash: before it, after it happened, and after its reply. Between
+//! what a call does and its reply, other attempts may run, and the worker may stall past its lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::script::{Call, Desk, Next, Reply, Script};
 use crate::store::{Ask, Store};
 use crate::value::{Effect, End, Identity, KeyText, Outcome, Value};
 
-/// Seconds until a job is redelivered after its worker has died or stalled.
+/// The seconds after which a job is redelivered if its worker has crashed or stalls.
 const LEASE: u64 = 60;
-/// Seconds until a dead process restarts.
+/// The seconds after which a crashed process restarts.
 const RESTART: u64 = 1;
-/// Seconds that a client waits for an answer.
+/// The seconds for which a client waits for an answer.
 const TIMEOUT: u64 = 30;
-/// The number of attempts that may run at the same time.
+/// The number of attempts that run at once.
 pub const SLOTS: usize = 8;
 
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
@@ -28,9 +28,9 @@ type TaskId = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    /// It waits for its time, or for the end of its lease.
+    /// The job waits for its time, or for the end of its lease.
     Timed,
-    /// The attempt with this number holds it.
+    /// The attempt with this number holds the job.
     Running(usize),
     Over(End),
 }
@@ -38,31 +38,31 @@ enum State {
 /// A job in the queue.
 #[derive(Clone, Debug)]
 struct Job {
-    /// Its index in the program.
+    /// Its place in the program.
     spec: usize,
     identity: Identity,
     payload: Option<Value>,
     state: State,
     attempts: usize,
     failures: u32,
-    /// The number of deliveries that the queue has left.
+    /// How many times the queue can hand it out.
     copies: usize,
-    /// The numbers of two events: the start of its first attempt, and its end as the queue saw it.
+    /// When its first attempt began, and when the queue recorded its end, as numbers of events.
     begun: Option<u64>,
     ended: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The code continues from this reply.
+    /// The code continues with this reply.
     Code(Option<Reply>),
-    /// The call happens as soon as it need not wait for a row. The flag means that it is waiting already.
+    /// The call is made as soon as its row is free. The flag says whether it waits already.
     Asking(Call, bool),
-    /// The call has ended, and the reply is on its way.
+    /// The call happened, or not, and the reply is in transit.
     Answering(Call, Reply),
 }
 
-/// An attempt that has not ended.
+/// An attempt in progress.
 #[derive(Clone, Debug)]
 struct Task {
     id: TaskId,
@@ -76,7 +76,7 @@ struct Task {
 enum Poll {
     Ended(bool),
     Died,
-    /// It waits. If `woken`, it could continue.
+    /// The task waits. If `woken`, it can continue at once.
     Rests {
         woken: bool,
     },
@@ -98,27 +98,27 @@ pub struct Machine<'p> {
     jobs: Vec<Job>,
     /// Ready jobs, the next one first.
     ready: Vec<usize>,
-    /// Jobs by the time at which they become ready, then in the order in which they came.
+    /// Jobs by the time at which they become ready, and by the order in which they came.
     timed: BTreeMap<(u64, u64), usize>,
     timers: BTreeMap<(u64, u64), TaskId>,
     set: u64,
-    /// Attempts, each with a fixed index.
+    /// Attempts, by their slots.
     tasks: Vec<Option<Task>>,
     tasks_begun: TaskId,
-    /// Tasks that can continue, the next one first.
+    /// Tasks that can run, the next one first.
     woken: Vec<TaskId>,
-    /// Tasks that wait for a row, with the row. The longest wait comes first.
+    /// Tasks that wait for a row, with the row, in the order in which they began to wait.
     waiting: Vec<(TaskId, crate::program::Row)>,
     chosen: Option<Turn>,
-    /// `None` if the process is up.
+    /// When the process restarts. `None` while it runs.
     restart_at: Option<u64>,
     last_call: Option<(Actor, &'static str)>,
     store: Store,
     drawn: u32,
     effects: Vec<Effect>,
-    /// The request under each key, and the id that was the answer.
+    /// The request and the returned id for each key.
     keys: BTreeMap<KeyText, ((u64, Value), Value)>,
-    /// The key of a request that received the answer of a different request.
+    /// A key with which a different request was answered.
     pub reused: Option<KeyText>,
 }
 
@@ -213,7 +213,7 @@ impl<'p> Machine<'p> {
         self.choose(Kind::Crash, actor, site, point, LIVE_OR_CRASH) != 0
     }
 
-    /// The site of the last call of `actor`, if no other actor has called since.
+    /// Returns the site of `actor`'s last call, unless another actor made the last call.
     fn last_site(&self, actor: Actor) -> &'static str {
         self.last_call.filter(|(by, _)| *by == actor).map_or("", |(_, site)| site)
     }
@@ -253,7 +253,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The process dies: its attempts are gone, their transactions are rolled back, and their jobs are leased.
+    /// The process crashes: its attempts are dropped, their transactions rolled back, and their jobs leased.
     fn crash(&mut self, running: Option<Task>) {
         let others: Vec<_> = self.tasks.iter_mut().filter_map(Option::take).collect();
         for task in running.into_iter().chain(others) {
@@ -269,7 +269,7 @@ impl<'p> Machine<'p> {
         self.restart_at = Some(self.now + RESTART);
     }
 
-    /// Runs an attempt as long as it can continue and no other task is chosen.
+    /// Runs an attempt until it waits, or until another task is chosen.
     fn run(&mut self, id: TaskId) {
         let place = self.tasks.iter().position(|task| task.as_ref().is_some_and(|task| task.id == id));
         let Some(place) = place else { return };
@@ -315,7 +315,7 @@ impl<'p> Machine<'p> {
         self.timers.insert((self.now + seconds, self.set), task);
     }
 
-    /// One step of an attempt, from one wait to the next.
+    /// Runs an attempt until its next wait.
     fn poll(&mut self, task: &mut Task) -> Poll {
         let actor = (task.job + 1, task.attempt);
         loop {
@@ -332,7 +332,7 @@ impl<'p> Machine<'p> {
                     if let Call::Store { ask, tx } = call {
                         if let Some(row) = self.store.blocks(ask, tx) {
                             if tx.is_some_and(|tx| !self.store.may_wait(tx, row)) {
-                                // This transaction is the victim of a deadlock.
+                                // The victim of a deadlock.
                                 self.wake_released();
                                 self.waiting.retain(|(waiter, _)| *waiter != task.id);
                                 task.phase = Phase::Code(Some(Reply::Error));
@@ -468,7 +468,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    // Turns.
+    // Whose turn it is.
 
     /// Runs until nothing is left to do.
     pub fn settle(&mut self) {
@@ -481,7 +481,7 @@ impl<'p> Machine<'p> {
             } else if is_due {
                 self.restart_at = None;
             } else if !self.pass_time() {
-                assert!(self.busy() == 0, "an attempt waits forever");
+                assert!(self.busy() == 0, "an attempt waits for ever");
                 return;
             }
         }
@@ -497,8 +497,8 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The running task, then the woken tasks, then ready jobs for as many as there are slots, then the tasks whose
-    /// lease is over. Running any but the first is a deviation.
+    /// Returns the next task: the running one, then woken tasks, then ready jobs if there are free slots, then jobs
+    /// whose lease has ended. Any task but the first is a deviation.
     fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
         let now = self.now;
         let woken = std::mem::take(&mut self.woken);
@@ -536,7 +536,7 @@ impl<'p> Machine<'p> {
         Some(turns[taken])
     }
 
-    /// Advances to the next event. Returns false if there is no event.
+    /// Advances to the next event. Returns false if there is none.
     fn pass_time(&mut self) -> bool {
         let next = |moments: Option<(&(u64, u64), &u64)>| moments.map(|((at, _), _)| *at);
         let timed = self.timed.first_key_value().map(|((at, _), _)| *at);
@@ -555,7 +555,7 @@ impl<'p> Machine<'p> {
 
     // One at a time.
 
-    /// The jobs that are not over, by number.
+    /// Returns the jobs that have not ended, by number.
     pub fn unfinished(&self) -> Vec<usize> {
         let unfinished = |(_, job): &(usize, &Job)| !matches!(job.state, State::Over(_));
         self.jobs.iter().enumerate().filter(unfinished).map(|(number, _)| number).collect()
@@ -570,7 +570,7 @@ impl<'p> Machine<'p> {
         assert!(self.chooser.calm, "one at a time nothing goes wrong");
         let key = self.timed.iter().find(|(_, timed)| **timed == job).map(|(key, _)| *key);
         key.into_iter().for_each(|key| _ = self.timed.remove(&key));
-        // No other task can overtake it.
+        // There is no other task to run first.
         let ready = std::mem::take(&mut self.ready);
         self.begin(job);
         let own = std::mem::replace(&mut self.ready, ready);
@@ -578,14 +578,14 @@ impl<'p> Machine<'p> {
         self.ready.extend(own);
     }
 
-    /// Everything that determines further one-at-a-time attempts.
+    /// Returns everything on which the result of further attempts depends, if they run one at a time.
     pub fn state(&self) -> String {
         let job = |job: &Job| (job.identity.clone(), job.payload, job.failures, job.ended.is_some());
         let jobs: Vec<_> = self.jobs.iter().map(job).collect();
         format!("{jobs:?} {:?} {}", self.reused, self.outcome())
     }
 
-    // The outcome.
+    // What came of it.
 
     pub fn outcome(&self) -> Outcome {
         let mut effects = self.effects.clone();
@@ -593,7 +593,7 @@ impl<'p> Machine<'p> {
         let (mut ends, mut came) = (BTreeMap::new(), BTreeSet::new());
         for job in &self.jobs {
             if let State::Over(end) = job.state {
-                // If a job came twice, the worse end counts.
+                // For a job that came twice, the worse end.
                 let known = ends.entry(job.identity.clone()).or_insert(end);
                 *known = end.max(*known);
                 came.insert((job.spec, job.payload));
@@ -602,8 +602,8 @@ impl<'p> Machine<'p> {
         Outcome { effects, rows: self.store.rows.clone(), ends, came }
     }
 
-    /// The pairs of jobs of which the first had ended before the first attempt of the second began. A job that came
-    /// twice ends with its last end.
+    /// Returns the pairs of jobs of which the first had ended before the second one's first attempt began. A job that
+    /// came twice ended when it ended for the last time.
     pub fn precedence(&self) -> BTreeSet<(Identity, Identity)> {
         let mut spans: BTreeMap<&Identity, (u64, u64)> = BTreeMap::new();
         for job in &self.jobs {
@@ -623,7 +623,7 @@ impl<'p> Machine<'p> {
     }
 }
 
-/// Reports whether a call may leave something behind on its own.
+/// Whether a call may change something by itself.
 fn writes(call: Call) -> bool {
     match call {
         Call::Service { .. } | Call::Enqueue { .. } => true,
@@ -632,7 +632,7 @@ fn writes(call: Call) -> bool {
     }
 }
 
-/// The ways in which a call may fail.
+/// Returns how a call may fail.
 fn faults(call: Call) -> (Kind, &'static [&'static str]) {
     match call {
         Call::Service { .. } => (

@@ -1,7 +1,7 @@
-//! The language of programs: two or three jobs, each a list of steps that use one store, two services and one queue.
+//! The language: two or three jobs, each a list of steps on one store, two services and one queue.
 //!
-//! Two independent modules read it: [`crate::harness`] turns a program into the body of a retryproof test, and
-//! [`crate::machine`] runs it without retryproof.
+//! It has two readers, which must not know about each other: [`crate::harness`] turns a program into the body of a
+//! retryproof test, and [`crate::machine`] runs it without retryproof.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ pub enum Row {
     A,
     /// Holds any value.
     B,
-    /// Holds a plain number: only [`Step::Increment`] and constants go here.
+    /// Holds a plain number: only [`Step::Increment`] and constants are written to it.
     Count,
 }
 
 impl Row {
-    /// Its key in the store.
+    /// Returns its key in the store.
     pub fn key(self) -> &'static str {
         match self {
             Row::A => "a",
@@ -27,14 +27,14 @@ impl Row {
     }
 }
 
-/// The value of a write or a request.
+/// A value that is written to a row, or sent in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// A constant. It differs from job to job only if the program says so.
+    /// A constant, which differs between jobs only if the program says so.
     Number(u64),
-    /// The value of the register, or 0 if it is empty.
+    /// The content of the register, or 0 if it is empty.
     Register,
-    /// The register plus one. A generated value stays the same, because programs do not compute with ids.
+    /// The register plus one. A generated value stays as it is, because ids cannot be counted.
     RegisterPlusOne,
 }
 
@@ -43,9 +43,9 @@ pub enum Term {
 pub enum Key {
     /// None.
     None,
-    /// Derives from the order of the job and the index of the step, so it is the same on every attempt.
+    /// Derived from the order of the job and the place of the step, so it is the same on every attempt.
     Job,
-    /// The value of the register, which was drawn or read.
+    /// The content of the register: a value that was drawn or read.
     Register,
 }
 
@@ -54,14 +54,14 @@ pub enum Key {
 pub enum Service {
     /// Honors keys.
     Payments(Key),
-    /// Ignores keys.
+    /// Takes no keys.
     Email,
 }
 
-/// The reaction of a job to an error of a call.
+/// How a job handles an error of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// Returns the error, so the attempt fails.
+    /// Returns it, so the attempt fails.
     Return,
     /// Continues as if nothing had happened.
     Swallow,
@@ -72,16 +72,16 @@ pub enum OnError {
 /// The value that [`OnError::Note`] writes.
 pub const MARK: u64 = 66;
 
-/// Which changes of other transactions a transaction sees.
+/// What transactions see of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// Each statement sees the rows that are committed by then.
+    /// Each statement sees what is committed by then.
     ReadCommitted,
-    /// Equivalent to running the transactions one after the other.
+    /// As if transactions ran one after another.
     Serializable,
 }
 
-/// A statement inside a transaction.
+/// A statement inside of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// Reads a row into the register.
@@ -97,36 +97,36 @@ pub enum Statement {
 /// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Calls a service with a body. If `keep`, the id in the answer goes into the register.
+    /// Calls a service with `body`. If `keep`, the register gets the id that the service returns.
     Call { service: Service, body: Term, on_error: OnError, keep: bool },
     /// Draws a value into the register.
     Draw,
-    /// Draws a value, stores it if the row is free, and reads the row into the register.
+    /// Draws a value, stores it if the row is empty, and reads the row into the register.
     DrawStored(Row),
     /// Reads a row into the register.
     Get(Row),
     /// Writes a row.
     Put(Row, Term),
-    /// Writes a row if it is free. Otherwise the job ends successfully.
+    /// Writes a row if it is empty. Otherwise the job ends well.
     Claim(Row, Term),
     /// Adds one to [`Row::Count`], atomically.
     Increment,
-    /// Ends the job successfully if the register holds a value.
+    /// Ends the job well if the register holds a value.
     ReturnIfPresent,
-    /// Ends the job successfully if the register is empty.
+    /// Ends the job well if the register is empty.
     ReturnIfAbsent,
     /// Fails the attempt if the register is empty.
     FailIfAbsent,
     /// A transaction, committed at its end.
     Transaction(Isolation, Vec<Statement>),
-    /// Enqueues the job with this index; the term is its payload. An error is returned or swallowed.
+    /// Enqueues a job of the program, given its place, with the term as its payload. An error is returned or swallowed.
     Enqueue { child: usize, payload: Term, swallow: bool },
 }
 
-/// The way in which a job enters the world.
+/// How a job is enqueued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// The test body enqueues it, ready immediately.
+    /// The test body enqueues it, ready at once.
     Now,
     /// The test body enqueues it, due in an hour.
     InAnHour,
@@ -134,18 +134,18 @@ pub enum Arrival {
     Child,
 }
 
-/// The fate of a job whose attempt has failed.
+/// What happens to a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// It is retried up to [`RETRIES`] times. After that it is dead.
+    /// It is retried up to [`RETRIES`] times, and then dead.
     Retry,
-    /// It is dead immediately: `max_retries(0)`.
+    /// It is dead at once: `max_retries(0)`.
     Die,
-    /// It is discarded immediately.
+    /// It is discarded at once.
     Discard,
 }
 
-/// More than the deviations of an exploration, so that faults alone do not kill a job that retries.
+/// More than the deviations of an exploration, so that faults alone kill no job that is retried.
 pub const RETRIES: u32 = 3;
 /// Seconds between a failure and the next attempt.
 pub const BACKOFF: u64 = 20;
@@ -155,7 +155,7 @@ pub const BACKOFF: u64 = 20;
 pub struct Job {
     pub arrival: Arrival,
     pub policy: Policy,
-    /// The subject of the job. Jobs with the same order request the same effects with the same keys.
+    /// The order of the job. Jobs of one order make the same effects with the same keys.
     pub order: u64,
     pub steps: Vec<Step>,
 }
@@ -167,7 +167,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The number of steps. Each statement of a transaction counts.
+    /// Returns the number of steps, including statements.
     pub fn size(&self) -> usize {
         let size = |step: &Step| match step {
             Step::Transaction(_, statements) => 1 + statements.len(),

@@ -12,22 +12,22 @@ pub enum Call {
     Enqueue { child: usize, step: usize, payload: Value },
 }
 
-/// The reply to a call of an attempt.
+/// The reply to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// The id of the effect.
     Service(Value),
     Store(Answer),
     Enqueued,
-    /// The call failed, as far as the caller can see.
+    /// The call failed from the caller's point of view.
     Error,
 }
 
-/// The next action of an attempt.
+/// What an attempt does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Call(Call),
-    /// The attempt ends, successfully or not.
+    /// It ends, well or not.
     End(bool),
 }
 
@@ -36,12 +36,12 @@ pub enum Next {
 pub struct Script {
     register: Option<Value>,
     step: usize,
-    /// The progress inside the step.
+    /// The position inside the step.
     inside: usize,
     pub tx: Option<TxId>,
 }
 
-/// The values that an attempt uses between its calls, without taking time.
+/// What an attempt uses between its calls, which takes no time.
 #[derive(Debug)]
 pub struct Desk<'a> {
     pub store: &'a mut Store,
@@ -134,7 +134,7 @@ impl Script {
                 };
                 Some(Next::Call(Call::Service { name, key, order, body }))
             }
-            // The note is written or not, and the error is returned.
+            // The mark was written or not. In both cases the error is returned.
             _ if self.inside == 1 => Some(Next::End(false)),
             (Some(Reply::Error), OnError::Return) => Some(Next::End(false)),
             (Some(Reply::Error), OnError::Note(row)) => {
@@ -199,13 +199,13 @@ impl Script {
     }
 }
 
-/// A call to the store outside a transaction.
+/// Returns a call to the store outside of any transaction.
 fn store(ask: Ask) -> Next {
     Next::Call(Call::Store { ask, tx: None })
 }
 
 impl Call {
-    /// The site of the call in the name of a choice.
+    /// Returns the site of the call in the name of a choice.
     pub fn site(&self) -> &'static str {
         match self {
             Call::Service { name, .. } => name,

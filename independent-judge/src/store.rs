@@ -22,7 +22,7 @@ pub enum Ask {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Row(Option<Value>),
-    /// Whether the write happened.
+    /// Whether it was done.
     Done(bool),
     /// The transaction cannot be serialized, and is rolled back.
     Conflict,
@@ -31,8 +31,7 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 struct Open {
     isolation: Isolation,
-    /// The snapshot of a serializable transaction from its first statement on: the number of the last commit, and the
-    /// rows.
+    /// What a serializable transaction sees since its first statement: the number of the last commit, and the rows.
     snapshot: Option<(u64, BTreeMap<Row, Value>)>,
     reads: BTreeSet<Row>,
     writes: BTreeMap<Row, Value>,
@@ -49,7 +48,7 @@ pub struct Store {
     open: BTreeMap<TxId, Open>,
     opened: TxId,
     locks: BTreeMap<Row, TxId>,
-    /// Rows that were unlocked since the last query.
+    /// The rows that were unlocked since the last call of `take_released`.
     released: Vec<Row>,
 }
 
@@ -76,7 +75,7 @@ impl Store {
         std::mem::take(&mut self.released)
     }
 
-    /// The row for which a request must wait. A write that would change nothing does not wait.
+    /// Returns the row for which a request must wait. A write that would change nothing does not wait.
     pub fn blocks(&self, ask: Ask, tx: Option<TxId>) -> Option<Row> {
         let row = match ask {
             Ask::Put(row, _) => row,
@@ -88,8 +87,7 @@ impl Store {
         (tx != Some(*holder)).then_some(row)
     }
 
-    /// Records that a transaction is about to wait for a row. Returns false if that would be a deadlock, and rolls
-    /// the transaction back instead.
+    /// Whether a transaction may wait for a row. If that closes a cycle, it is rolled back instead.
     pub fn may_wait(&mut self, tx: TxId, row: Row) -> bool {
         let mut next = self.locks.get(&row).copied();
         while let Some(holder) = next.filter(|holder| *holder != tx) {
@@ -180,7 +178,7 @@ impl Store {
     }
 }
 
-/// The change and the answer of a request.
+/// Returns what a request changes, and its answer.
 fn decide(ask: Ask, seen: impl Fn(Row) -> Option<Value>) -> (Option<(Row, Value)>, Answer) {
     match ask {
         Ask::Get(row) => (None, Answer::Row(seen(row))),

@@ -1,24 +1,23 @@
-//! Values, and outcomes with values.
+//! Values, and the outcomes that consist of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::program::Row;
 
-/// A value. Generated values have only an identity. They are compared up to renaming, so programs must not compute
-/// with them.
+/// A value. A generated value only has an identity: to be compared up to renaming, it must not be used in computations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// A plain number.
     Number(u64),
-    /// A drawn value, identified by the number of the draw.
+    /// A value that was drawn, with the number of the draw.
     Generated(u32),
 }
 
 /// The idempotency key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyText {
-    /// Derives from the order of the job and the index of the step.
+    /// Derived from the order of the job and the place of the step.
     Job { order: u64, step: usize },
     /// A value.
     Value(Value),
@@ -33,8 +32,8 @@ pub struct Effect {
     pub body: Value,
 }
 
-/// Identifies a job regardless of its number in a run: the index of the job that the test body enqueued, then the
-/// steps that led from one job to the next. A job that its parent enqueued twice is one job that came twice.
+/// A job, independent of its number in a run: the place of the job that the test body enqueued, followed by the steps
+/// that enqueued one job from the other. A job that its parent enqueued twice is one job that came twice.
 pub type Identity = Vec<usize>;
 
 /// How a job ended.
@@ -45,14 +44,14 @@ pub enum End {
     Discarded,
 }
 
-/// The state of the world when nothing can run any more.
+/// The final state of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Outcome {
-    /// A multiset, sorted.
+    /// A sorted multiset.
     pub effects: Vec<Effect>,
     pub rows: BTreeMap<Row, Value>,
     pub ends: BTreeMap<Identity, End>,
-    /// The jobs that came and ended: each with its index in the program and its payload.
+    /// The jobs that were enqueued and ended: their places in the program and their payloads.
     pub came: BTreeSet<(usize, Option<Value>)>,
 }
 
@@ -77,7 +76,7 @@ impl Outcome {
         found.into_iter().collect()
     }
 
-    /// The same with other names for its generated values.
+    /// Returns the outcome with other names for its generated values.
     fn renamed(&self, names: &BTreeMap<u32, u32>) -> Outcome {
         let value = |value: Value| match value {
             Value::Generated(number) => Value::Generated(names[&number]),
@@ -96,8 +95,8 @@ impl Outcome {
         Outcome { effects, rows, came, ends: self.ends.clone() }
     }
 
-    /// Reports whether effects and rows are as expected, up to a one-to-one renaming of generated values, and whether
-    /// each expected job came. A job that came again shows only in its effects.
+    /// Whether effects and rows are as expected, up to a one-to-one renaming of generated values, and each expected
+    /// job came. A job that came again shows only in what it did.
     pub fn is_alike(&self, expected: &Outcome) -> bool {
         let theirs = expected.generated();
         injections(&theirs, &self.generated()).iter().any(|names| {
@@ -107,7 +106,7 @@ impl Outcome {
     }
 }
 
-/// All one-to-one maps from some things to others.
+/// Returns all one-to-one maps from some things to others.
 fn injections(from: &[u32], to: &[u32]) -> Vec<BTreeMap<u32, u32>> {
     let Some((first, rest)) = from.split_first() else { return vec![BTreeMap::new()] };
     let mut all = Vec::new();

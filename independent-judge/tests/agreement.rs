@@ -13,16 +13,16 @@ fn seed() -> u64 {
     std::env::var("JUDGE_SEED").map_or(1, |text| text.parse().expect("JUDGE_SEED is a number"))
 }
 
-/// Compares this many programs of up to `size` steps for each job, and panics with the smallest versions of the
-/// programs that differ.
+/// Compares a number of programs with up to `size` steps per job, and panics with the smallest versions of those on
+/// which the two differ.
 fn agree(programs: u64, size: usize, deviations: usize) {
     let seed = seed();
     let mut found = Vec::new();
     let (mut red, mut green) = (0, 0);
     for number in 0..programs {
         let program = program(seed, number, size);
-        // Open question: if a job gives up in the fault-free run, too, may it do nothing at all after a fault? Here
-        // it may, like any other job that gives up. retryproof requires what the job does in the fault-free run.
+        // Undecided: whether a job that also gives up in the fault-free run may do nothing after a fault. Here it may,
+        // like any other job that gives up. retryproof requires what it does in the fault-free run.
         if gives_up_unprovoked(&program) {
             continue;
         }
@@ -38,7 +38,7 @@ fn agree(programs: u64, size: usize, deviations: usize) {
         }
     }
     assert!(found.is_empty(), "the first {} differences:\n{}", found.len(), found.join("\n"));
-    // A comparison of uniform programs would show nothing.
+    // A comparison of programs with equal verdicts shows nothing.
     assert!(red > programs / 10 && green > programs / 10, "{red} red and {green} green");
 }
 

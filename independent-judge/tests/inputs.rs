@@ -1,4 +1,4 @@
-//! The judge itself, on jobs that are known to be correct or wrong.
+//! Tests the judge itself, on jobs that are known to be correct or wrong.
 
 use retryproof_independent_judge::judge::{Verdict, judge, judge_run};
 use retryproof_independent_judge::program::{
@@ -41,7 +41,7 @@ fn enqueue(payload: Term) -> Step {
     Step::Enqueue { child: 1, payload, swallow: false }
 }
 
-/// The scenario in which a program is wrong.
+/// Returns the scenario in which a program is wrong.
 #[track_caller]
 fn red(jobs: impl Into<Vec<Job>>) -> String {
     let program = Program { jobs: jobs.into() };
@@ -71,7 +71,7 @@ fn green(jobs: impl Into<Vec<Job>>) {
 fn repetition() {
     assert_eq!(red([now([charge(Key::None)])]), "job#1.1/payments.charge:call=reply-lost");
     green([now([charge(Key::Job)])]);
-    // A key that is drawn on every attempt, and one that is stored before its use.
+    // A key that is drawn on every attempt, and one that is stored before it is used.
     assert_eq!(red([now([Step::Draw, charge(Key::Register)])]), "job#1.1/payments.charge:call=reply-lost");
     green([now([Step::DrawStored(Row::A), charge(Key::Register)])]);
     red([now([Step::Increment])]);
@@ -83,14 +83,14 @@ fn orders_that_the_run_allows() {
     let welcome = |on_error| {
         now([Step::Get(Row::A), Step::ReturnIfAbsent, claim(Row::B), call(Service::Email, on_error)])
     };
-    // The user is created before the mail is sent. Whether the mail is sent does not affect their order.
+    // The user is created before the mail, so whether the mail is sent does not depend on their order.
     let lost = red([now([put(Row::A, 1)]), welcome(OnError::Swallow)]);
     assert_eq!(lost, "job#2.1/store.set_if_absent:call=reply-lost");
     let later = |steps: [Step; 1]| job(Arrival::InAnHour, Policy::Retry, steps);
-    // The later job wins. The earlier one does not run again after it.
+    // The later one wins, unless the earlier one is repeated after it, which does not happen.
     green([now([put(Row::A, 1)]), later([put(Row::A, 2)])]);
     red([now([claim(Row::A), charge(Key::Job)]), later([put(Row::A, 1)])]);
-    // Two jobs that are enqueued together may run in either order, but not interleaved.
+    // Two jobs that overlap may come in either order, but not half of each.
     green([now([put(Row::A, 1)]), now([put(Row::A, 2)]), now([put(Row::A, 3)])]);
     let both = |row, other| now([Step::Get(row), Step::Put(other, Term::RegisterPlusOne)]);
     red_in([both(Row::A, Row::B), both(Row::B, Row::A)], "job#1.1/store.get:next=other");
@@ -99,9 +99,9 @@ fn orders_that_the_run_allows() {
 #[test]
 fn names_of_generated_values() {
     green([now([Step::Draw, keep(Row::A)])]);
-    // A zombie attempt writes its own draw only to the second row.
+    // A stalled attempt writes its own draw to the second row only.
     assert_eq!(red([now([Step::Draw, keep(Row::A), keep(Row::B)])]), "job#1.1/store.put:pause=past-lease");
-    // Two draws are not one value.
+    // Two draws are not one.
     red([now([
         Step::Draw,
         keep(Row::A),
@@ -133,7 +133,7 @@ fn giving_up() {
     green([transfer(Policy::Die)]);
     let cancelled = call(Service::Payments(Key::Job), OnError::Note(Row::A));
     red([dies([cancelled])]);
-    // An interleaving alone is not an excuse, although one of two conflicting transactions fails.
+    // A preemption alone is no excuse: of two overlapping transactions one fails.
     let counts = |policy| {
         let add = vec![Statement::Get(Row::A), Statement::Put(Row::A, Term::RegisterPlusOne)];
         job(Arrival::Now, policy, [Step::Transaction(Isolation::Serializable, add)])

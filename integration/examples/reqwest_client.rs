@@ -1,11 +1,11 @@
-//! An async job whose client is an unmodified `reqwest`. Only the base URI differs from production.
+//! An async job whose client is `reqwest`, as in production. The only difference is the base URI.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example reqwest_client
 //! ```
 //!
-//! The job pays for an order and has it shipped. It is explored twice: without keys, and with keys that are the same
-//! on every attempt. The program fails unless the harness rejects the first version and accepts the second.
+//! The job pays for an order and requests its parcel. It is explored twice: as it is, and with keys that are the same on
+//! every attempt. The program fails unless the harness tells the two apart.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
@@ -16,7 +16,7 @@ use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The shop's own code. It does not know the harness.
+/// The shop's own code, which knows nothing about the harness.
 #[derive(Clone)]
 struct Shop {
     client: Client,

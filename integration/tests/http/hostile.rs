@@ -1,5 +1,4 @@
-//! Hostile input leads to an answer or a closed connection, never to a panic or a hang, and does not change the
-//! ledger.
+//! Any input gets an answer or a closed connection, and never a panic or a hang. The ledger stays as it was.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,11 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use retryproof::World;
 
-/// Long enough for a server that answers, short enough to detect one that hangs.
+/// Long enough for an answer, and short enough to detect a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends bytes, which may be everything, and reads until the server closes the connection. Returns `None` if it
-/// neither answers nor closes.
+/// Sends bytes, which may be all that follows, and reads until the server closes the connection. Returns `None` if the
+/// server neither answers nor closes.
 fn exchange(address: SocketAddr, bytes: &[u8], is_all: bool) -> Option<Vec<u8>> {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -48,7 +47,7 @@ fn request(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Asserts that the server still works, and that nothing has happened.
+/// Asserts that the server still serves, and that nothing has happened.
 #[track_caller]
 fn assert_unharmed(world: &World) {
     assert_eq!(world.effects().count(), 0);
@@ -95,7 +94,7 @@ fn what_is_no_sound_request_is_refused() {
     ] {
         let answer = exchange(address, &bytes, false).expect("it answers or closes");
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned();
-        // A server that rejects a request closes while the client still sends, so the answer may be lost.
+        // The server closes the connection while the client is still sending, so the answer may be lost.
         let is_cut = answer.is_empty() && bytes.len() > 100_000;
         assert!(
             is_cut || status(&answer).is_some_and(|status| expected.contains(&status)),
@@ -172,7 +171,7 @@ fn five_hundred_connections_at_once_are_all_served() {
     assert_unharmed(&world);
 }
 
-/// The same during a run: it neither hangs nor has an effect.
+/// The same during a run: nothing hangs, and nothing happens.
 #[test]
 fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
     let report = crate::one_deviation().run(async |world: &World| {
@@ -180,7 +179,7 @@ fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
             let http = p.http();
             p.handle_blocking(move |bytes: Vec<u8>| {
                 let answer = exchange(http.address(), &bytes, false).ok_or("it hangs")?;
-                // Half a request that is never completed. It stays open until the end of the run.
+                // Half a request that is never completed stays open until the end of the run.
                 std::mem::forget(TcpStream::connect(http.address()).map_err(|_| "no door")?);
                 match status(&answer) {
                     Some(400..500) => Ok(()),
@@ -197,7 +196,7 @@ fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
     assert!(report.violations().is_empty(), "{report}");
 }
 
-/// A request, or almost one.
+/// Generates a request, or almost one.
 fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
     let method = prop_oneof![
         Just("GET".to_owned()),

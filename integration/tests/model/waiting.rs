@@ -184,7 +184,7 @@ fn an_arc_that_owns_itself_is_never_dropped() {
 
 #[test]
 fn who_is_last_to_drop_is_explored() {
-    // Each thread may be the last, so `into_inner` may return the value in either one, but in exactly one.
+    // Either thread may be the last, so `into_inner` may give the value to either of them, but to exactly one.
     let last = |report: retryproof::ModelReport| report.summary().map(str::to_owned).unwrap_or_default();
     let race = |unwrapped: fn(bool, bool)| {
         run(move || {
@@ -201,7 +201,7 @@ fn who_is_last_to_drop_is_explored() {
 
 #[test]
 fn a_failure_while_others_wait_is_told() {
-    // The values of other threads are not dropped, and nothing hangs.
+    // What the others hold is not dropped, and nothing hangs.
     let report = assert_fails("not caught", || {
         let lock = Arc::new(Mutex::new(0));
         let others = lock.clone();

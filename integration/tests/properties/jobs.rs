@@ -1,4 +1,4 @@
-//! For any sequence of operations: no job is lost or invented, the counts add up, the order is kept.
+//! For any sequence of operations: no job is lost or invented, the counts add up, and the order is kept.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use retryproof::{JobState, World};
 
 use crate::support::{Log, S, log, worker};
 
-/// A job of another kind than `u32`.
+/// A second kind of job, beside `u32`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Mail {
     to: u32,
@@ -27,7 +27,7 @@ pub(crate) enum Do {
     ClearMails,
     Advance(u8),
     Crash,
-    /// Production, until this many attempts have ended.
+    /// Runs as in production, until this number of attempts has ended.
     Work(u8),
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn anything() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// A world whose jobs take a second; every third `u32` fails, every fifth enqueues a mail.
+/// Makes a world whose jobs take a second. Every third `u32` fails, and every fifth enqueues a mail.
 fn world(queues: u8) -> (World, Log) {
     let world = World::fake();
     let log = log(&world);
@@ -76,7 +76,7 @@ fn world(queues: u8) -> (World, Log) {
     (world, log)
 }
 
-/// Carries out an operation. Returns the number of jobs that it enqueued itself.
+/// Performs one operation. Returns how many jobs it enqueued itself.
 fn act(world: &World, act: &Do, next: u32) -> u32 {
     match *act {
         Do::Enqueue => _ = world.enqueue(next),
@@ -102,7 +102,7 @@ fn act(world: &World, act: &Do, next: u32) -> u32 {
     }
 }
 
-/// The number of jobs in each state.
+/// Counts the jobs in each state.
 pub(crate) fn census(world: &World) -> BTreeMap<JobState, usize> {
     let mut census = BTreeMap::new();
     world.all_jobs().iter().for_each(|job| *census.entry(job.state).or_default() += 1);

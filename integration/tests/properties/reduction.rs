@@ -1,4 +1,4 @@
-//! Orders of independent steps are explored once, and no outcome is lost.
+//! Different orders of independent steps are explored once, and no outcome is lost.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::support::has_line;
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Get(usize),
-    /// The value that was read last, plus one.
+    /// Writes the value that was read last, plus one.
     Put(usize),
     Incr(usize),
     Read,
@@ -26,7 +26,7 @@ enum Op {
     Yield,
     Sleep,
     Enqueue,
-    /// With a key that the other tasks use, too: alone, or as a batch.
+    /// Enqueues under a key that the other tasks have, too: alone, or as a batch.
     Once(bool),
 }
 
@@ -95,7 +95,7 @@ impl Desk {
     }
 }
 
-/// Runs programs, with one task each. Returns the outcomes of all runs, and the report.
+/// Runs programs, one per task. Returns how they ended in all of the runs, and the report.
 fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet<String>, Report) {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let report = settings.run(async |world: &World| {
@@ -122,12 +122,12 @@ fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet
     (seen, report)
 }
 
-/// Explores all runs, regardless of findings. Otherwise the runs after a finding would not be compared.
+/// Explores everything, even after a finding, because what is skipped after a finding could not be compared.
 fn switches(bound: usize) -> Explore {
     Explore::new().name("test").deviations(bound).crashes(0).faults(0).deliveries(0).keep_going()
 }
 
-/// Asserts that both explorations have the same outcomes. Returns the number of runs of each.
+/// Checks that both ways of exploring have the same outcomes. Returns how many runs each took.
 fn compare(settings: &Explore, programs: &Programs, as_jobs: bool) -> Result<(u64, u64), TestCaseError> {
     let (all, full) = outcomes(settings, programs, as_jobs);
     let (kept, reduced) = outcomes(&settings.clone().reduce(true), programs, as_jobs);
@@ -135,7 +135,7 @@ fn compare(settings: &Explore, programs: &Programs, as_jobs: bool) -> Result<(u6
     prop_assert_eq!(full.reduced(), 0);
     prop_assert_eq!(full.verdict(), reduced.verdict());
     let violations = |report: &Report| {
-        // The array index in the summary depends on which of several equivalent runs comes first.
+        // The position in an array depends on which of the equivalent runs comes first.
         let summary = |summary: &str| summary.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         report.violations().iter().map(|violation| summary(&violation.summary)).collect::<BTreeSet<_>>()
     };
@@ -197,7 +197,7 @@ fn no_outcome_of_three_tasks_is_lost() {
 
 #[test]
 fn no_outcome_of_four_tasks_is_lost() {
-    // The next task depends on the order of the woken tasks.
+    // Which task runs next depends on the order in which they wait.
     let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&switches(2), &programs, false));
     assert!(shorter > 1.1, "{shorter}");
 }
@@ -212,7 +212,7 @@ fn no_outcome_of_deeper_searches_is_lost() {
 fn no_outcome_of_jobs_is_lost_where_anything_may_go_wrong() {
     let everything = Explore::new().name("test").deviations(2);
     for_each(60, programs(2..=2, 2), |programs| compare(&everything, &programs, true));
-    // Only preemptions and crashes.
+    // Preemptions and crashes only.
     let some = Explore::new().name("test").deviations(2).faults(0);
     for_each(60, programs(2..=2, 3), |programs| compare(&some, &programs, true));
 }
@@ -231,7 +231,7 @@ fn who_was_first_under_a_key_is_no_matter_of_taste() {
     }
 }
 
-/// Three jobs, each with its own row.
+/// Explores three jobs with a row each.
 fn apart(settings: &Explore) -> Report {
     settings.run(async |world: &World| {
         world.process("worker", |p| {
@@ -282,7 +282,7 @@ fn it_is_not_to_be_had_together_with_merging() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+            "`Explore::merge` and `Explore::reduce` cannot be combined, because each counts on runs that the other may skip; use `merge` if crashes make up most runs, and `reduce` if preemptions do"
         ],
     );
 }
