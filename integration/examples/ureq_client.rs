@@ -1,4 +1,4 @@
-//! A blocking job whose client is `ureq`, as in production. The only difference is the base URI.
+//! A blocking job whose HTTP client is `ureq`, as in production: it gets another base URI, and nothing else changes.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example ureq_client
@@ -9,7 +9,8 @@
 //! 1. The job just sends. A lost reply leads to a second email.
 //! 2. The job looks before it sends. Retries are safe now, but two attempts that run at the same time both look
 //!    before either of them sends.
-//! 3. The same job, and the test accepts an email that is sent more than once. Without a key, no job can do better.
+//! 3. The same job, and the test accepts an email that is sent more than once. This is all that can be had
+//!    without a key.
 //!
 //! The program fails unless the harness tells the three apart.
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ureq::{Agent, Error};
 
-/// The app's own code, which knows nothing about the harness.
+/// The app's own code. It knows nothing of the harness.
 #[derive(Clone)]
 struct Mailer {
     agent: Agent,
