@@ -44,7 +44,7 @@ Environment:
   NO_COLOR                      no colour on a terminal either
 
 Exit code: 0 if each verdict is as it should be (naive and chain violated, retryproof retry-proof), otherwise 1;
-of a replay: 0 if the scenario shows nothing wrong, 1 if it does. 2 if nothing could be checked.
+of a replay: 0 if nothing is wrong in the scenario, 1 if something is. 2 if nothing could be checked.
 ";
 
 fn main() -> ExitCode {
