@@ -67,7 +67,7 @@
 //!
 //! * **Job, attempt**: a job is any type that serde can write and read; its kind is its type's path. Each time that a
 //!   worker takes it is an attempt.
-//! * **Process**: the unit that crashes. What its boot closure builds dies with it and is built anew when it
+//! * **Process**: the unit that crashes. EventKind its boot closure builds dies with it and is built anew when it
 //!   restarts: a new *incarnation*.
 //! * **Durable**: what outlives a crash: the queue, the services, the [`Store`], [`World::durable`].
 //! * **Effect**: something done to the outside that a customer could notice: a charge, an email, a parcel. A read is
@@ -77,7 +77,7 @@
 //! * **Choice**: what the world does not determine by itself. Option 0 is the ordinary course; any other is a
 //!   *deviation*.
 //! * **Scenario**: a run's name: its deviations. The one without any is the *reference run*.
-//! * **Oracle**: says whether an outcome is an expected one. What it finds is a *violation*.
+//! * **Oracle**: says whether an outcome is an expected one. EventKind it finds is a *violation*.
 //! * **Replay**: one scenario, run again from the line that the report prints, by `RETRYPROOF_REPLAY='…' cargo test`.
 //!
 //! # The map
@@ -93,21 +93,21 @@
 //!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
 //!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
 //!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
-//! * *What is really outside* (a database, a cache, a table of jobs of the user's own): [`World::outside`] sets it up,
-//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to crash
-//!   and to fail ([`OutsideFault`]); loops of the code's own are [`spawn`](Process::spawn)ed.
+//! * *EventKind is really outside* (a database, a cache, a table of jobs of the user's own): [`World::external`] sets it up,
+//!   [`Process::external`] calls it. An [`External`] makes each [`ExternalCall`] or [`BlockingExternalCall`] a place to crash
+//!   and to fail ([`ExternalFault`]); loops of the code's own are [`spawn`](Process::spawn)ed.
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`], [`Backoff`],
 //!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
-//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
+//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`FailedAttempt`]) and what
 //!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
-//! * *Queues of others*: what an adapter needs. An [`Enqueue`] may be known by its name, and may have a [`JobKey`];
+//! * *Queues of others*: what an adapter needs. An [`NewJob`] may be known by its name, and may have a [`JobKey`];
 //!   [`Process::handle_raw`] handles it, and is given a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
-//!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
+//!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`NewJob`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
-//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
-//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
+//! * *EventKind comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
+//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`DeviationKind`]s of deviations, who got [`Stuck`]. A
 //!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
 //!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind;
 //!   [`Report::timeline`] what happened in the run that is shown ([`Timeline`], [`TimelineEvent`]). A [`Name`]
@@ -146,14 +146,14 @@
 //!   the awaits of those calls and before the statements of functions with `#[crash_points]` (of the crate
 //!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
 //!   wherever it is wanted.
-//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
+//! * Workers overtake each other ([`DeviationKind::Preemption`]) at the awaits of those calls and of the [`Clock`]'s waits; what
 //!   lies between two of them is one step. A blocking handler is overtaken at its calls, and at the lines of its
 //!   `#[crash_points]` functions; that it waits for a lock of the standard library is seen on Linux, and guessed elsewhere.
 //! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
 //!   (`put_blocking`, …) and would have to wait for a row is [`Verdict::Stuck`], outside of `handle_blocking`.
-//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
-//!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
-//!   [`World::deploys`]).
+//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`DeviationKind::Delay`]) and deploys are
+//!   explored where the test asks for them ([`Client::explore_stale_reads`] and its neighbours, [`Explore::delays`],
+//!   [`World::explore_deploys`]).
 //! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
 //!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
 //! * Over sockets (features `http` and `wire`) calls from `spawn_blocking`, and from tokio tasks between two steps of an
@@ -163,11 +163,11 @@
 //!   connection is reset. A request or a reply of which only a part is sent, or read, before the code waits for something
 //!   else, is waited for in vain for half a second of real time, and a request that has not come whole after five seconds
 //!   is cut off. Ports differ from run to run; a failure's text has them as `worker.localhost`.
-//! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
+//! * Other sockets, database drivers and other threads are waited for inside of a call to the [`External`], and in
 //!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
 //!   [`Verdict::Stuck`].
 //! * A database's own clock (`now()` in SQL) is the real one: leases and the like are to be given the time as an argument.
-//!   Who waits in one for a lock is known by [`Outside::waits`]; without it, and for a connection of a pool that is
+//!   Who waits in one for a lock is known by [`External::lock_probe`]; without it, and for a connection of a pool that is
 //!   exhausted, by nothing but the real time that has passed. Which of two transactions a database has die of a deadlock
 //!   is its own affair, and may differ from run to run.
 //! * Threads of a job's own and statics outlive a crash, and all async handlers of a world run on one thread. A loop that neither awaits
@@ -270,15 +270,15 @@ pub use judge::report::{
 #[cfg(feature = "loom")]
 pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use process::{
-    Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
-    EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
-    StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
+    Begin, BlockingExternalCall, Call, Client, Clock, Durable, EnqueueBulkFuture, EnqueueError,
+    EnqueueFuture, EnqueueService, EnqueueServiceFuture, External, ExternalCall, ExternalFault,
+    HandlerOptions, JobQueue, NewJob, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt,
+    Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
 /// retry-proof.
 ///
-/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
+/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `preemptions`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
 /// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
 /// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
@@ -294,12 +294,12 @@ pub use process::{
 /// ```
 ///
 pub use retryproof_macros::test;
-pub use search::choice::{Kind, Name};
+pub use search::choice::{DeviationKind, Name};
 pub use search::scenario::{Scenario, ScenarioError};
 pub use system::effect::{Effect, Effects};
 pub use system::job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
-    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, FailedAttempt, JobError, JobFailure, JobId,
+    JobKey, JobResult, JobState, JobView, LockTaken, Ordered, Unique,
 };
 #[doc(inline)]
 pub use system::service;

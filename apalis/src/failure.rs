@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use apalis_core::error::{AbortError, BoxDynError, DeferredError, RetryAfterError};
 use apalis_core::task::status::Status;
-use retryproof::{Decision, Failed};
+use retryproof::{Decision, FailedAttempt};
 
 /// Why a task failed: the error that came out of the worker's layers, and what it says of the job.
 ///
-/// Hooks of the process ([`on_error`](retryproof::Process::on_error), [`on_failure`](retryproof::HandlerOptions::on_failure))
-/// find it by [`Failed::downcast_ref`].
+/// Hooks of the process ([`on_error`](retryproof::Process::on_error), [`decide`](retryproof::HandlerOptions::decide))
+/// find it by [`FailedAttempt::downcast_ref`].
 #[derive(Debug)]
 pub struct TaskError {
     error: BoxDynError,
@@ -46,7 +46,7 @@ impl std::error::Error for TaskError {
 }
 
 /// What becomes of a failed job, by apalis' rules. It is what [`run_worker`](crate::ProcessExt::run_worker) sets for
-/// [`on_failure`](retryproof::HandlerOptions::on_failure); whoever sets another one asks this where it has no opinion.
+/// [`decide`](retryproof::HandlerOptions::decide); whoever sets another one asks this where it has no opinion.
 ///
 /// * [`AbortError`]: to the dead set at once.
 /// * [`RetryAfterError`]: tried again after precisely that time, unless its retries are used up.
@@ -67,7 +67,7 @@ impl std::error::Error for TaskError {
 /// let world = World::fake();
 /// world.process("worker", |p| {
 ///     let worker = WorkerBuilder::new("orders").backend(p.storage::<u32>()).build(charge);
-///     p.run_worker(worker).on_failure(|failed| match decision(failed) {
+///     p.run_worker(worker).decide(|failed| match decision(failed) {
 ///         // Here nobody looks after a dead set.
 ///         Decision::Kill => Decision::Discard,
 ///         other => other,
@@ -76,7 +76,7 @@ impl std::error::Error for TaskError {
 /// world.enqueue(6_u32);
 /// assert_eq!(world.drain_all().run().unwrap().discarded, 1);
 /// ```
-pub fn decision(failed: &Failed<'_>) -> Decision {
+pub fn decision(failed: &FailedAttempt<'_>) -> Decision {
     failed.downcast_ref::<TaskError>().map_or(Decision::Retry, TaskError::decision)
 }
 

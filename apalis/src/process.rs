@@ -42,7 +42,7 @@ pub trait ProcessExt {
     /// `worker.run().await`.
     ///
     /// The options are those of any handler. What becomes of a failed task is [`decision`]'s to say, unless
-    /// [`on_failure`](HandlerOptions::on_failure) is set anew.
+    /// [`decide`](HandlerOptions::decide) is set anew.
     ///
     /// ```
     /// use apalis_core::error::{BoxDynError, WorkerError};
@@ -167,7 +167,7 @@ fn serve<Args: DeserializeOwned + 'static>(
             attempt(&stack, &worker, delivery, args).await
         }
     };
-    process.handle::<Args, _, _>(handler).layer(DeliveredLayer(delivered)).on_failure(decision)
+    process.handle::<Args, _, _>(handler).layer(DeliveredLayer(delivered)).decide(decision)
 }
 
 /// One attempt of a task.

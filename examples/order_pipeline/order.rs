@@ -52,7 +52,7 @@ pub(crate) enum Status {
     /// Paid, and the customer has the confirmation.
     Confirmed,
     /// An end: fulfillment took it.
-    Shipped,
+    ShipmentOutcome,
     /// An end: the card was declined. Nothing was emailed, nothing shipped.
     Declined,
     /// An end: fulfillment would not take it. The customer was asked for an address.

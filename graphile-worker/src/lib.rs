@@ -72,7 +72,7 @@
 //! * `complete_jobs`, `permanently_fail_jobs`, `reschedule_jobs`, `remove_job`, transactions
 //!   (`utils.with_executor(…)`, `database.begin()`) and statements of one's own are not modelled: they are errors that say
 //!   so. Handlers with tables of their own take their database from an extension, not by `ctx.pg_pool()`, and call it through
-//!   [`Process::outside`](retryproof::Process::outside).
+//!   [`Process::external`](retryproof::Process::external).
 //! * A job that is added in one transaction with rows of one's own cannot be shown; graphile_worker's own worker against a
 //!   real Postgres can, as a loop of the process ([`Process::spawn`](retryproof::Process::spawn)).
 //! * `priority` and `flags` are handed on and decide nothing: who goes first is explored. Lifecycle hooks, cron, the local
@@ -134,7 +134,7 @@ impl AddJobs for World {
         let added = Added::given(identifier, payload, &spec);
         let beside = added.as_ref().map_err(Clone::clone).and_then(|added| added.beside(self.now()));
         match (added, beside) {
-            (Ok(added), Ok(beside)) => self.put(added.into_request(&beside)),
+            (Ok(added), Ok(beside)) => self.enqueue_new(added.into_request(&beside)),
             (Err(error), _) | (_, Err(error)) => panic!("a job for `{identifier}` is not added: {error}"),
         }
     }

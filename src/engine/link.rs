@@ -53,7 +53,7 @@ impl Link {
 
     /// Has whoever was asleep on the thread of a slot wait for its turn. On any other thread it does nothing.
     pub(crate) fn arrive(&self) {
-        if slots::arrive().is_err() {
+        if slots::await_turn().is_err() {
             self.unwind()
         }
     }

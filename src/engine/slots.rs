@@ -24,24 +24,24 @@ use std::time::Duration;
 
 /// How long the executor waits before it looks whether a thread is asleep, and how often it must seem so.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
-const LOOKS: u32 = 3;
+const CHECKS: u32 = 3;
 /// Where it cannot be seen whether a thread sleeps, it is taken to after so many looks.
-const BLIND_LOOKS: u32 = 200;
+const CHECKS_WITHOUT_PROCFS: u32 = 200;
 /// How often the executor looks for a request that the thread has sent, before it pauses between looks, and how long it
 /// pauses.
 const REQUEST_SPINS: u32 = 100;
 const REQUEST_PAUSE: Duration = Duration::from_micros(30);
 /// How often those that sleep are looked at before nothing is taken to wake them any more: about half a second.
-const LAST_LOOKS: u32 = 1_500;
+const CHECKS_AT_END: u32 = 1_500;
 
 /// What runs on a thread.
-pub(crate) struct Code {
+pub(crate) struct SlotTask {
     pub(crate) work: Box<dyn FnOnce() + Send>,
-    pub(crate) whose: Box<dyn Whose>,
+    pub(crate) whose: Box<dyn SlotOwner>,
 }
 
 /// Whose code it is that runs on a thread. Asked there: to hand the turn over and back takes longer than most steps.
-pub(crate) trait Whose: Send {
+pub(crate) trait SlotOwner: Send {
     /// At a point: whether it goes on at once. Otherwise it is somebody else's turn.
     fn goes_on(&self) -> bool;
     /// Whether nothing of it is to go on any more.
@@ -49,12 +49,12 @@ pub(crate) trait Whose: Send {
 }
 
 /// Whose turn it is.
-enum Turn {
+enum BatonState {
     /// The executor's: the thread has nothing to do.
     Idle,
     /// The executor's: the slot was given to somebody who has not begun.
     Taken,
-    Begin(Code, Waker),
+    Begin(SlotTask, Waker),
     /// The thread's, between two points.
     Running,
     /// The executor's: the thread is at a point.
@@ -76,7 +76,7 @@ enum Turn {
 
 /// What one thread and the executor hand to each other.
 struct Baton {
-    turn: Mutex<Turn>,
+    turn: Mutex<BatonState>,
     handed: Condvar,
     /// How many points the thread has passed without handing it over.
     points: AtomicU32,
@@ -107,22 +107,22 @@ pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
     fn new() -> Arc<Self> {
-        let (turn, handed, status) = (Mutex::new(Turn::Idle), Condvar::new(), OnceLock::new());
+        let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
         Arc::new(Self { turn, handed, points: AtomicU32::new(0), status })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turn> {
+    fn lock(&self) -> MutexGuard<'_, BatonState> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hand(&self, mut turn: MutexGuard<'_, Turn>, to: Turn) {
+    fn hand(&self, mut turn: MutexGuard<'_, BatonState>, to: BatonState) {
         *turn = to;
         drop(turn);
         self.handed.notify_all();
     }
 
     /// Gives the thread its turn, and waits until it has come to its next point.
-    fn give(&self, to: Turn, arrivals: Arrivals<'_>) -> Progress {
+    fn give(&self, to: BatonState, arrivals: Arrivals<'_>) -> Progress {
         self.hand(self.lock(), to);
         self.come_to_point(arrivals)
     }
@@ -131,7 +131,7 @@ impl Baton {
     fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
         match arrivals {
             Some(has_come) => self.wait_or_serve(has_come),
-            None => self.wait(LOOKS),
+            None => self.wait(CHECKS),
         }
     }
 
@@ -141,15 +141,15 @@ impl Baton {
         let mut turn = self.lock();
         for looks in 0_u32.. {
             match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
+                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
+                BatonState::Waits => return Progress::Waits,
                 _ => {}
             }
             drop(turn);
             if has_come() {
                 turn = self.lock();
-                if matches!(*turn, Turn::Running) {
-                    *turn = Turn::Calls { stopped: false };
+                if matches!(*turn, BatonState::Running) {
+                    *turn = BatonState::Calls { stopped: false };
                     return Progress::Calls;
                 }
                 continue;
@@ -177,22 +177,22 @@ impl Baton {
 
     /// The thread seems to be asleep: looked at as often as any other, between looks for a request.
     fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
-        let most = if self.is_asleep().is_some() { LOOKS } else { BLIND_LOOKS };
+        let most = if self.is_asleep().is_some() { CHECKS } else { CHECKS_WITHOUT_PROCFS };
         for _ in 0..most {
             let turn = self.lock();
             let (turn, late) =
                 self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
-            let is_running = matches!(*turn, Turn::Running | Turn::Asleep { .. });
+            let is_running = matches!(*turn, BatonState::Running | BatonState::Asleep { .. });
             drop(turn);
             if !late.timed_out() || !is_running || self.is_asleep() == Some(false) || has_come() {
                 return None;
             }
         }
         let mut turn = self.lock();
-        if let Turn::Running = *turn {
-            *turn = Turn::Asleep { stopped: false };
+        if let BatonState::Running = *turn {
+            *turn = BatonState::Asleep { stopped: false };
         }
-        matches!(*turn, Turn::Asleep { .. }).then_some(Progress::Asleep)
+        matches!(*turn, BatonState::Asleep { .. }).then_some(Progress::Asleep)
     }
 
     /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
@@ -201,8 +201,8 @@ impl Baton {
         let (mut asleep, mut passed) = (0, 0);
         loop {
             match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
+                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
+                BatonState::Waits => return Progress::Waits,
                 _ => {}
             }
             let (again, late) =
@@ -216,19 +216,19 @@ impl Baton {
             let is_asleep = self.is_asleep();
             turn = self.lock();
             let most = match is_asleep {
-                _ if !matches!(*turn, Turn::Running | Turn::Asleep { .. }) => continue,
+                _ if !matches!(*turn, BatonState::Running | BatonState::Asleep { .. }) => continue,
                 Some(true) => looks,
                 Some(false) => {
                     asleep = 0;
                     continue;
                 }
-                None => looks.max(BLIND_LOOKS),
+                None => looks.max(CHECKS_WITHOUT_PROCFS),
             };
             let points = self.points.load(Ordering::Relaxed);
             asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
             if asleep >= most {
-                if let Turn::Running = *turn {
-                    *turn = Turn::Asleep { stopped: false };
+                if let BatonState::Running = *turn {
+                    *turn = BatonState::Asleep { stopped: false };
                 }
                 return Progress::Asleep;
             }
@@ -238,7 +238,7 @@ impl Baton {
     /// Whether a thread that was asleep is so still. One that was woken is seen to be awake before it runs; one that has
     /// arrived sleeps, too, but it says so.
     fn sleeps_on(&self) -> bool {
-        self.is_asleep() == Some(true) && matches!(*self.lock(), Turn::Asleep { .. })
+        self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
     }
 
     /// Whether the thread waits for a lock, or the like. None where the system does not tell.
@@ -250,13 +250,13 @@ impl Baton {
     }
 
     /// On the thread: hands the turn back, and waits for the next. Err: it is to unwind.
-    fn yield_turn(&self) -> Result<Waker, Stopped> {
-        self.hand(self.lock(), Turn::Waits);
+    fn yield_turn(&self) -> Result<Waker, StopUnwind> {
+        self.hand(self.lock(), BatonState::Waits);
         let mut turn = self.lock();
         loop {
-            match std::mem::replace(&mut *turn, Turn::Running) {
-                Turn::Go(waker) => return Ok(waker),
-                Turn::Stop => return Err(Stopped),
+            match std::mem::replace(&mut *turn, BatonState::Running) {
+                BatonState::Go(waker) => return Ok(waker),
+                BatonState::Stop => return Err(StopUnwind),
                 other => *turn = other,
             }
             turn = self.handed.wait(turn).unwrap_or_else(PoisonError::into_inner);
@@ -273,28 +273,28 @@ const FUTEX: Option<i64> = match () {
 
 /// What a thread that belongs to nobody any more is to do: unwind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopped;
+pub(crate) struct StopUnwind;
 
 /// This thread's own side, while it is a slot's and at work.
-struct Here {
+struct SlotThread {
     baton: Arc<Baton>,
     /// Who is woken by what it waits for; only while it is its turn, since whoever holds one may wake from outside.
     waker: RefCell<Option<Waker>>,
-    whose: Box<dyn Whose>,
+    whose: Box<dyn SlotOwner>,
 }
 
 thread_local! {
-    static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Rc<SlotThread>>> = const { RefCell::new(None) };
     /// Whether there is one. Asked at every call, and without a destructor it is a plain read.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
 }
 
-fn set_here(here: Option<Rc<Here>>) {
+fn set_here(here: Option<Rc<SlotThread>>) {
     IS_HERE.set(here.is_some());
     HERE.set(here);
 }
 
-fn here() -> Option<Rc<Here>> {
+fn here() -> Option<Rc<SlotThread>> {
     if !IS_HERE.get() {
         return None;
     }
@@ -302,7 +302,7 @@ fn here() -> Option<Rc<Here>> {
 }
 
 /// Whether this thread is a slot's that may wait for its turn: not while it unwinds, since nothing can stop it then.
-pub(crate) fn is_here() -> bool {
+pub(crate) fn on_slot_thread() -> bool {
     IS_HERE.get() && !std::thread::panicking()
 }
 
@@ -310,13 +310,13 @@ pub(crate) fn is_here() -> bool {
 ///
 /// # Errors
 /// When the thread is to unwind.
-pub(crate) fn arrive() -> Result<(), Stopped> {
+pub(crate) fn await_turn() -> Result<(), StopUnwind> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     let mut turn = here.baton.lock();
-    let (Turn::Asleep { stopped } | Turn::Calls { stopped }) = *turn else { return Ok(()) };
+    let (BatonState::Asleep { stopped } | BatonState::Calls { stopped }) = *turn else { return Ok(()) };
     if stopped {
-        *turn = Turn::Running;
-        return Err(Stopped);
+        *turn = BatonState::Running;
+        return Err(StopUnwind);
     }
     drop(turn);
     here.wait()
@@ -326,7 +326,7 @@ pub(crate) fn arrive() -> Result<(), Stopped> {
 ///
 /// # Errors
 /// When the thread is to unwind.
-pub(crate) fn give_way() -> Result<(), Stopped> {
+pub(crate) fn yield_turn() -> Result<(), StopUnwind> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     if let Some(waker) = here.waker.take() {
         waker.wake();
@@ -338,18 +338,18 @@ pub(crate) fn give_way() -> Result<(), Stopped> {
 ///
 /// # Errors
 /// When the thread is to unwind.
-pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, StopUnwind> {
     let here = here().expect("it is asked only where there is a slot");
     let mut future = pin!(future);
     loop {
-        arrive()?;
+        await_turn()?;
         let waker = here.waker.borrow().clone().expect("it is this thread's turn");
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Ok(output);
         }
         drop(waker);
         // One that fell asleep on its way here runs beside others.
-        let is_its_turn = matches!(*here.baton.lock(), Turn::Running);
+        let is_its_turn = matches!(*here.baton.lock(), BatonState::Running);
         if is_its_turn && here.whose.is_dead() {
             return Err(stopped());
         }
@@ -360,12 +360,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
 }
 
 /// This thread unwinds, and its destructors wait for nobody.
-fn stopped() -> Stopped {
+fn stopped() -> StopUnwind {
     set_here(None);
-    Stopped
+    StopUnwind
 }
 
-impl Here {
+impl SlotThread {
     /// Whether it goes on at once, after a point: nobody else could.
     fn goes_on(&self) -> bool {
         let goes_on = self.whose.goes_on();
@@ -375,7 +375,7 @@ impl Here {
         goes_on
     }
 
-    fn wait(&self) -> Result<(), Stopped> {
+    fn wait(&self) -> Result<(), StopUnwind> {
         self.waker.take();
         let waker = self.baton.yield_turn().map_err(|_| stopped())?;
         *self.waker.borrow_mut() = Some(waker);
@@ -389,23 +389,24 @@ fn serve(baton: &Arc<Baton>) {
     let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
     let mut turn = baton.lock();
     loop {
-        match std::mem::replace(&mut *turn, Turn::Running) {
-            Turn::Begin(Code { work, whose }, waker) => {
+        match std::mem::replace(&mut *turn, BatonState::Running) {
+            BatonState::Begin(SlotTask { work, whose }, waker) => {
                 drop(turn);
-                let here = Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)), whose });
+                let here =
+                    Rc::new(SlotThread { baton: baton.clone(), waker: RefCell::new(Some(waker)), whose });
                 set_here(Some(here.clone()));
                 work();
                 set_here(None);
                 if here.whose.is_dead() {
-                    baton.hand(baton.lock(), Turn::Quit);
+                    baton.hand(baton.lock(), BatonState::Quit);
                     return;
                 }
-                baton.hand(baton.lock(), Turn::Idle);
+                baton.hand(baton.lock(), BatonState::Idle);
                 turn = baton.lock();
                 continue;
             }
-            Turn::Quit => {
-                *turn = Turn::Quit;
+            BatonState::Quit => {
+                *turn = BatonState::Quit;
                 return;
             }
             other => *turn = other,
@@ -432,16 +433,16 @@ impl fmt::Debug for Slots {
 
 impl Slots {
     /// Takes the first slot that is free for this work; `welcome` is called once on each thread. Nothing runs before the
-    /// first [`Running::resume`].
+    /// first [`SlotWork::resume`].
     pub(crate) fn begin(
         &self,
         name: impl FnOnce(usize) -> String,
         welcome: impl FnOnce() + Send + 'static,
-        code: Code,
+        code: SlotTask,
         sleepers: &Arc<Sleepers>,
-    ) -> Running {
+    ) -> SlotWork {
         let mut slots = self.0.borrow_mut();
-        let free = slots.iter().find(|slot| matches!(*slot.baton.lock(), Turn::Idle));
+        let free = slots.iter().find(|slot| matches!(*slot.baton.lock(), BatonState::Idle));
         let baton = match free {
             Some(slot) => slot.baton.clone(),
             None => {
@@ -458,16 +459,16 @@ impl Slots {
                 baton
             }
         };
-        *baton.lock() = Turn::Taken;
-        Running { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
+        *baton.lock() = BatonState::Taken;
+        SlotWork { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
     }
 
     /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
     pub(crate) fn end(&self) {
         let slots = self.0.take();
         for slot in slots {
-            if slot.baton.wait(LOOKS * 4) == Progress::Ended {
-                slot.baton.hand(slot.baton.lock(), Turn::Quit);
+            if slot.baton.wait(CHECKS * 4) == Progress::Ended {
+                slot.baton.hand(slot.baton.lock(), BatonState::Quit);
                 let _ = slot.thread.join();
             }
         }
@@ -475,41 +476,41 @@ impl Slots {
 }
 
 /// Work under way on the thread of a slot.
-pub(crate) struct Running {
+pub(crate) struct SlotWork {
     baton: Arc<Baton>,
-    code: Option<Code>,
+    code: Option<SlotTask>,
     has_ended: bool,
     /// Who is woken when the reply to its request is there.
     calls: Option<Waker>,
     sleepers: Arc<Sleepers>,
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for SlotWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("has_ended", &self.has_ended).finish_non_exhaustive()
     }
 }
 
-impl Running {
+impl SlotWork {
     /// Has the thread go on to its next point, in the name of whoever `waker` wakes.
     pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals<'_>) -> Progress {
         self.sleepers.hear(self.calls.take());
         let progress = match self.code.take() {
-            Some(code) => self.baton.give(Turn::Begin(code, waker.clone()), arrivals),
+            Some(code) => self.baton.give(BatonState::Begin(code, waker.clone()), arrivals),
             None => {
                 let turn = self.baton.lock();
                 match *turn {
-                    Turn::Waits => {
+                    BatonState::Waits => {
                         drop(turn);
-                        self.baton.give(Turn::Go(waker.clone()), arrivals)
+                        self.baton.give(BatonState::Go(waker.clone()), arrivals)
                     }
                     // The reply has been sent and wakes the thread, which may come to a point, or end, at any moment: what it
                     // says then must not be overwritten, so nobody lets go of the lock in between.
-                    Turn::Calls { .. } => {
-                        self.baton.hand(turn, Turn::Running);
+                    BatonState::Calls { .. } => {
+                        self.baton.hand(turn, BatonState::Running);
                         self.baton.come_to_point(arrivals)
                     }
-                    Turn::Idle => Progress::Ended,
+                    BatonState::Idle => Progress::Ended,
                     _ => Progress::Asleep,
                 }
             }
@@ -528,7 +529,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SlotWork {
     fn drop(&mut self) {
         self.sleepers.hear(self.calls.take());
         if self.has_ended {
@@ -536,15 +537,15 @@ impl Drop for Running {
         }
         let mut turn = self.baton.lock();
         match &mut *turn {
-            Turn::Taken => *turn = Turn::Idle,
-            Turn::Waits => {
+            BatonState::Taken => *turn = BatonState::Idle,
+            BatonState::Waits => {
                 drop(turn);
-                self.baton.give(Turn::Stop, None);
-                if let Turn::Asleep { stopped } = &mut *self.baton.lock() {
+                self.baton.give(BatonState::Stop, None);
+                if let BatonState::Asleep { stopped } = &mut *self.baton.lock() {
                     *stopped = true;
                 }
             }
-            Turn::Asleep { stopped } | Turn::Calls { stopped } => *stopped = true,
+            BatonState::Asleep { stopped } | BatonState::Calls { stopped } => *stopped = true,
             _ => {}
         }
         self.sleepers.forget(&self.baton);
@@ -615,7 +616,7 @@ impl Sleepers {
     /// Wakes those that what they slept for has come to, after they have arrived at their next point: whoever is awake is
     /// waited for. True if there was one.
     pub(crate) fn have_woken(&self) -> bool {
-        self.look(LOOKS)
+        self.look(CHECKS)
     }
 
     fn look(&self, looks: u32) -> bool {
@@ -625,7 +626,7 @@ impl Sleepers {
         let mut woke = Vec::new();
         let mut asleep = self.lock();
         asleep.retain(|(baton, waker)| {
-            let sleeps = (looks == LOOKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
+            let sleeps = (looks == CHECKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
             if !sleeps {
                 woke.push(waker.clone());
             }
@@ -639,6 +640,6 @@ impl Sleepers {
 
     /// Nobody else goes on: whether one of those asleep will, before long.
     pub(crate) fn wake_at_last(&self) -> bool {
-        self.look(LAST_LOOKS)
+        self.look(CHECKS_AT_END)
     }
 }

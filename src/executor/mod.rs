@@ -7,7 +7,7 @@ mod drain;
 mod end;
 mod externals;
 mod inline;
-mod kept_out;
+mod rejected;
 mod pick;
 mod shutdown;
 mod spawned;
@@ -21,7 +21,7 @@ pub(crate) use drain::Plan;
 
 use shutdown::Shutdown;
 use task::{Task, Work};
-use turns::Turn;
+use turns::NextTurn;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -36,13 +36,13 @@ use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, Shared, Stuck};
-use crate::engine::steps::Thing;
-use crate::executor::watch::Watch;
-use crate::process::{Observed, Process, hang_up};
+use crate::engine::steps::Resource;
+use crate::executor::watch::CrashWatch;
+use crate::process::{Observation, Process, hang_up};
 use crate::search::choice::{Actor, Name, Point, Site};
 use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// How long a process that died is down.
 const RESTART: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ const RESTART: Duration = Duration::from_secs(1);
 type Boot = Box<dyn Fn(&Process)>;
 
 /// A process and the incarnation that lives, if one does.
-struct Host {
+struct ProcessSlot {
     name: Name,
     boot: Boot,
     incarnations: u32,
@@ -69,23 +69,23 @@ struct Host {
 pub(crate) struct Executor {
     shared: Arc<Shared>,
     pool: Pool,
-    hosts: Vec<Host>,
+    hosts: Vec<ProcessSlot>,
     tasks: Vec<Option<Task>>,
     turns: u32,
     /// Those who wait outside are looked after: nobody goes on further than that, and to look is nobody's step.
     resuming: bool,
     /// Who was chosen to go on next.
-    chosen: Option<Turn>,
+    chosen: Option<NextTurn>,
     /// Room for those among whom it is chosen.
-    candidates: Vec<Turn>,
+    candidates: Vec<NextTurn>,
     actors: Vec<Actor>,
     /// Called after every step, by their names.
     pub(crate) invariants: Vec<(Name, Box<dyn Fn()>)>,
     /// A boot closure panicked.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
     /// What is looked at when a run ends; shared with the world.
-    pub(crate) observed: Rc<RefCell<Vec<Observed>>>,
-    watch: Watch,
+    pub(crate) observed: Rc<RefCell<Vec<Observation>>>,
+    watch: CrashWatch,
     /// What came of the attempts since it was last cleared.
     tally: Drained,
 }
@@ -97,7 +97,7 @@ impl fmt::Debug for Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: CrashWatch) -> Self {
         let (hosts, tasks, invariants, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
         let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
         let (broken_boot, tally, resuming) = (None, Drained::default(), false);
@@ -144,7 +144,7 @@ impl Executor {
         let restart_at = Duration::ZERO;
         // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
         self.hosts.reserve_exact(1);
-        self.hosts.push(Host {
+        self.hosts.push(ProcessSlot {
             name,
             boot,
             incarnations: 0,
@@ -172,7 +172,7 @@ impl Executor {
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
-            state.note(|| What::Booted { process });
+            state.note(|| EventKind::Booted { process });
             // What the boot closure itself asks for is answered: a boot that fails is no job that does.
             were_suspended = state.search.suspend_faults(true);
             state.clock.now()
@@ -249,12 +249,12 @@ impl Executor {
             self.run(id);
             return true;
         }
-        self.restart() || self.bury_dead_tasks() || self.take_job() || self.turn_spawned()
+        self.restart() || self.reap_dead_tasks() || self.take_job() || self.turn_spawned()
     }
 
     /// The same where it is a choice who goes on.
     fn go_on_in_turn(&mut self) -> bool {
-        if !self.shared.woken.any() && (self.restart() || self.bury_dead_tasks()) {
+        if !self.shared.woken.any() && (self.restart() || self.reap_dead_tasks()) {
             return true;
         }
         match self.whose_turn(None) {
@@ -262,7 +262,7 @@ impl Executor {
                 self.give(turn);
                 true
             }
-            None => self.restart() || self.bury_dead_tasks() || self.bury_unhandled() || self.turn_spawned(),
+            None => self.restart() || self.reap_dead_tasks() || self.fail_unhandled() || self.turn_spawned(),
         }
     }
 
@@ -272,7 +272,7 @@ impl Executor {
             return false;
         }
         let now = self.shared.state().clock.now();
-        let is_due = |host: &Host| host.restarts().is_some_and(|at| at <= now);
+        let is_due = |host: &ProcessSlot| host.restarts().is_some_and(|at| at <= now);
         let Some(index) = self.hosts.iter().position(is_due) else { return false };
         if let Err(panic) = self.boot(index) {
             self.broken_boot = Some(panic);
@@ -284,7 +284,7 @@ impl Executor {
     fn reboot(&mut self, index: usize) {
         let Some((life, _)) = &self.hosts[index].living else { return };
         life.die();
-        self.take_apart(index, None);
+        self.tear_down(index, None);
         self.hosts[index].incarnations -= 1;
         if let Err(panic) = self.boot(index) {
             self.broken_boot = Some(panic);
@@ -292,13 +292,13 @@ impl Executor {
     }
 
     /// Takes apart processes that died outside of an attempt.
-    fn bury_dead_tasks(&mut self) -> bool {
+    fn reap_dead_tasks(&mut self) -> bool {
         if !self.shared.woken.take_died() {
             return false;
         }
         for index in 0..self.hosts.len() {
             if self.hosts[index].living.as_ref().is_some_and(|(life, _)| life.is_dead()) {
-                self.take_apart(index, None);
+                self.tear_down(index, None);
             }
         }
         true
@@ -314,7 +314,7 @@ impl Executor {
             self.shared.barrier();
             let before = self.shared.state().steps();
             self.with_spawned(index, |context, now, _| context.turn(now));
-            self.shared.woken.settle_down();
+            self.shared.woken.clear_progress();
             moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
         }
         moved
@@ -340,7 +340,7 @@ impl Executor {
         let (kind, payload, attempt) = {
             let mut state = self.shared.state();
             state.begin_step(None, &self.shared.woken);
-            state.touch(Thing::Queue, true);
+            state.touch(Resource::Queue, true);
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
@@ -351,7 +351,7 @@ impl Executor {
             }
             let process = self.hosts[host].name;
             state.reliable.begins(job, process);
-            let started = || What::Started { kind, payload: payload.to_string(), process };
+            let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
@@ -371,7 +371,7 @@ impl Executor {
                 let payload = state.queue.job(job).payload.to_string();
                 let (kind, reason) = (kind.to_owned(), error.to_string());
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
-                state.note(|| What::Failed { error: error.clone(), retry_at: None });
+                state.note(|| EventKind::Failed { error: error.clone(), retry_at: None });
                 drop(state);
                 drop(acting);
                 self.cannot_run(job, Some(host), error);
@@ -392,7 +392,7 @@ impl Executor {
         self.hosts[host].last_begun = Some(job);
         let id = self.add_task(host, Work::Attempt { job, attempt }, future);
         if dies {
-            self.take_apart(host, None);
+            self.tear_down(host, None);
         } else {
             self.run(id);
         }
@@ -441,7 +441,7 @@ impl Executor {
         };
         let host = task.host;
         if life.is_dead() {
-            self.take_apart(host, Some(task));
+            self.tear_down(host, Some(task));
             return;
         }
         if life.has_overrun() {
@@ -476,7 +476,7 @@ impl Executor {
 
     /// Drops all that a dead incarnation was: its attempts, its handlers, its spawned tasks. Its destructors run, but
     /// nothing comes of what they do.
-    fn take_apart(&mut self, index: usize, running: Option<Task>) {
+    fn tear_down(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
         self.shared.barrier();
         let mut tasks: Vec<_> = running.into_iter().collect();
@@ -523,13 +523,13 @@ impl Executor {
 
     /// Lets time pass to the next moment at which something happens. False when there is none.
     fn pass_time(&mut self) -> bool {
-        self.shared.woken.settle_down();
+        self.shared.woken.clear_progress();
         if self.attend() || self.wake_for_locks() || self.attend_outside(false) {
             return true;
         }
         let (now, limit) = {
             let state = self.shared.state();
-            let restart = self.hosts.iter().filter_map(Host::restarts).min();
+            let restart = self.hosts.iter().filter_map(ProcessSlot::restarts).min();
             let moments = [state.clock.next(), state.queue.next_due(), restart, self.next_stop()];
             (state.clock.now(), moments.into_iter().flatten().min())
         };
@@ -617,7 +617,7 @@ impl Executor {
             state.search.get_stuck(stuck);
             return false;
         }
-        let stopped = self.hosts.iter().any(Host::has_stopped);
+        let stopped = self.hosts.iter().any(ProcessSlot::has_stopped);
         debug_assert!(state.queue.is_idle() || stopped, "a job that waits has a time at which it goes on");
         true
     }
@@ -675,19 +675,19 @@ impl Executor {
         self.chosen = None;
         if let Some((life, _)) = &self.hosts[index].living {
             life.die();
-            self.take_apart(index, None);
+            self.tear_down(index, None);
         }
     }
 
     /// Ends the world: every process is taken apart.
-    pub(crate) fn shut_down(&mut self) -> Watch {
+    pub(crate) fn shut_down(&mut self) -> CrashWatch {
         // The end is no crash.
         let watch = std::mem::take(&mut self.watch);
         self.invariants.clear();
         for index in 0..self.hosts.len() {
             if let Some((life, _)) = &self.hosts[index].living {
                 life.die();
-                self.take_apart(index, None);
+                self.tear_down(index, None);
             }
         }
         watch

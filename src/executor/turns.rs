@@ -2,19 +2,19 @@
 //!
 //! Delay bounding (Emmi, Qadeer and Rakamarić, 2011): there is one deterministic order in which tasks go on, and each
 //! departure from it is a deviation. In that order a task goes on for as long as it can, then the next one that was
-//! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::search::choice::Kind) is drawn wherever
+//! woken, then the next job that is ready; a choice of [`DeviationKind::Preemption`](crate::search::choice::DeviationKind) is drawn wherever
 //! another one of them could go on instead.
 
 use super::Executor;
 use super::task::Task;
-use crate::engine::state::Look;
+use crate::engine::state::StrideChecks;
 use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 use crate::system::job::Delivery;
 
 /// Who goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum NextTurn {
     /// A task under way.
     Task(TaskId),
     /// A job that is ready, in a process with a free slot.
@@ -34,7 +34,7 @@ impl Executor {
     }
 
     /// What is to be looked at between two steps of a task.
-    pub(super) fn look_at(&self, task: &Task) -> Look {
+    pub(super) fn look_at(&self, task: &Task) -> StrideChecks {
         let switching = self.may_switch();
         let state = self.shared.state();
         let overtaking = task.job().is_some_and(|(job, _)| {
@@ -42,11 +42,11 @@ impl Executor {
                 && state.delivery(job) == Delivery::AtLeastOnce
                 && self.host_for(&state, state.queue.job(job).kind).is_some()
         });
-        Look { watched: !self.invariants.is_empty(), switching, overtaking }
+        StrideChecks { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 
     /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.
-    pub(super) fn goes_on(&mut self, task: &Task, look: Look) -> bool {
+    pub(super) fn goes_on(&mut self, task: &Task, look: StrideChecks) -> bool {
         if self.resuming || self.shared.externals.have_progress() {
             task.waker.wake_by_ref();
             return false;
@@ -55,7 +55,7 @@ impl Executor {
             return true;
         }
         match self.whose_turn(Some((task.id, task.actor()))) {
-            Some(Turn::Task(next)) if next == task.id => true,
+            Some(NextTurn::Task(next)) if next == task.id => true,
             other => {
                 self.chosen = other;
                 task.waker.wake_by_ref();
@@ -65,10 +65,10 @@ impl Executor {
     }
 
     /// Decides who goes on: `running`, if it can, or whoever was woken first, or the next job that is ready.
-    pub(super) fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
+    pub(super) fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<NextTurn> {
         let mut turns = std::mem::take(&mut self.candidates);
         turns.clear();
-        turns.extend(running.map(|(id, _)| Turn::Task(id)));
+        turns.extend(running.map(|(id, _)| NextTurn::Task(id)));
         let now = self.shared.state().clock.now();
         // Whoever stands still is woken when that is over; until then nothing else wakes it.
         let can_go_on = |task: &Task| task.stalled_until.is_none_or(|until| until <= now);
@@ -76,7 +76,7 @@ impl Executor {
         self.shared.woken.retain(|id| match self.task(id).filter(|task| can_go_on(task)) {
             Some(task) => {
                 match task.stalled_until {
-                    None => turns.push(Turn::Task(id)),
+                    None => turns.push(NextTurn::Task(id)),
                     Some(_) => stood_still = true,
                 }
                 true
@@ -87,7 +87,7 @@ impl Executor {
         if stood_still {
             // Their lease is over, and others have the job: those come first.
             let stood_still = |id| self.task(id).is_some_and(|task| task.stalled_until.is_some());
-            self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
+            self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(NextTurn::Task(id))));
         }
         let taken = match turns[..] {
             [] | [_] => 0,
@@ -113,13 +113,13 @@ impl Executor {
     }
 
     /// The one whose turn it is goes on.
-    pub(super) fn give(&mut self, turn: Turn) {
+    pub(super) fn give(&mut self, turn: NextTurn) {
         match turn {
-            Turn::Task(id) => {
+            NextTurn::Task(id) => {
                 self.shared.woken.retain(|woken| woken != id);
                 self.run(id);
             }
-            Turn::Begin { job, host } => {
+            NextTurn::Begin { job, host } => {
                 self.shared.state().queue.take(job);
                 self.begin(job, host);
             }
@@ -130,31 +130,31 @@ impl Executor {
         self.tasks.get(id.slot as usize)?.as_ref().filter(|task| task.id == id)
     }
 
-    fn actor_of(&self, turn: Turn) -> Actor {
+    fn actor_of(&self, turn: NextTurn) -> Actor {
         match turn {
-            Turn::Task(id) => self.task(id).map_or(Actor::Test, Task::actor),
-            Turn::Begin { job, .. } => {
+            NextTurn::Task(id) => self.task(id).map_or(Actor::Test, Task::actor),
+            NextTurn::Begin { job, .. } => {
                 Actor::Attempt { job, attempt: self.shared.state().queue.job(job).attempts + 1 }
             }
         }
     }
 
     /// The ready jobs that could be begun at once, the next one first: as many as there are free slots.
-    fn add_startable(&self, turns: &mut Vec<Turn>) {
+    fn add_startable(&self, turns: &mut Vec<NextTurn>) {
         let Some((first, host)) = self.next(None, false) else { return };
-        turns.push(Turn::Begin { job: first, host });
+        turns.push(NextTurn::Begin { job: first, host });
         let state = self.shared.state();
         if state.queue.ready_count() == 1 {
             return;
         }
-        let mut free: Vec<_> = self.hosts.iter().map(super::Host::free_slots).collect();
+        let mut free: Vec<_> = self.hosts.iter().map(super::ProcessSlot::free_slots).collect();
         free[host] -= 1;
         for job in state.queue.ready().into_iter().filter(|job| *job != first) {
             let Some(host) = self.host_with(&state, state.queue.job(job).kind, |host| free[host] > 0) else {
                 continue;
             };
             free[host] -= 1;
-            turns.push(Turn::Begin { job, host });
+            turns.push(NextTurn::Begin { job, host });
         }
     }
 }

@@ -25,7 +25,7 @@ mod threads;
 mod walk;
 
 #[cfg(feature = "proptest")]
-pub(crate) use self::drawn::{Drawn, Found, Size};
+pub(crate) use self::drawn::{DrawnDeviations, DrawnOutcome, Size};
 #[cfg(feature = "proptest")]
 pub(crate) use self::kept::{own_file, replace};
 pub use self::settings::Explore;
@@ -37,15 +37,15 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
-use self::inputs::Wanted;
-use self::orders::Serial;
+use self::inputs::AssignmentChoice;
+use self::orders::SerialOutcomes;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, notes};
-use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
+use crate::judge::report::{DroppedCalls, LineMap, Report, Samples, Stopped, Verdict, notes};
+use crate::judge::run::{Body, Course, End, FinishedRun, Ground, Outcome, run};
 use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
 use crate::search::input::Assignment;
@@ -72,12 +72,12 @@ struct Basis<'b> {
     number: usize,
     inputs: Arc<Assignment>,
     /// The inputs, as scenarios name them.
-    words: Vec<choice::Wanted>,
+    words: Vec<choice::DeviationSpec>,
     reference: Reference,
     /// What is wrong with the reference run, beside that of other inputs.
     ignored: Option<Finding>,
     /// The outcomes of the orders of the jobs, as far as they were asked for.
-    serial: Serial,
+    serial: SerialOutcomes,
     limits: Limits,
 }
 
@@ -105,7 +105,7 @@ struct Exploration<'b> {
     /// A crash has poisoned a lock.
     is_poisoned: bool,
     /// The calls that are dropped when nothing goes wrong, once somebody has looked.
-    ordinary_drops: Drops,
+    ordinary_drops: DroppedCalls,
 }
 
 impl<'b> Basis<'b> {
@@ -162,8 +162,8 @@ impl Explore {
             Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
         };
         let wanted = match &replay {
-            Some(scenario) => Wanted::One(Assignment::of_words(scenario.wanted_inputs())),
-            None => Wanted::All,
+            Some(scenario) => AssignmentChoice::One(Assignment::of_words(scenario.wanted_inputs())),
+            None => AssignmentChoice::All,
         };
         self.begin(body, test, (share, wanted), |exploration| match replay {
             Some(scenario) => exploration.replay(&scenario),
@@ -176,7 +176,7 @@ impl Explore {
         &self,
         body: &(dyn Body + Sync),
         test: &str,
-        (share, wanted): (Share, Wanted),
+        (share, wanted): (Share, AssignmentChoice),
         explore: impl FnOnce(Exploration<'_>) -> R,
     ) -> R {
         forget();
@@ -286,13 +286,13 @@ impl<'b> Exploration<'b> {
             before,
             cap,
             is_poisoned,
-            ordinary_drops: Drops::new(),
+            ordinary_drops: DroppedCalls::new(),
         };
         new.enter(0);
         new
     }
 
-    fn run(&self, plan: Plan) -> Ran {
+    fn run(&self, plan: Plan) -> FinishedRun {
         run(self.basis.body, Course::plain(plan), &self.ground)
     }
 

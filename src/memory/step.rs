@@ -14,7 +14,7 @@ pub(super) struct Step {
     pub(super) at: Place,
     /// What it is done to.
     pub(super) shared: Option<usize>,
-    pub(super) said: Said,
+    pub(super) said: OperationText,
 }
 
 /// An operation that a thread did in the execution that a report shows.
@@ -70,7 +70,7 @@ impl<T> From<*mut T> for Value {
 
 /// What is said of an operation. Put into words only where it is shown.
 #[derive(Clone, Debug)]
-pub(super) enum Said {
+pub(super) enum OperationText {
     /// A method of an atomic: its name, its values, its orderings, what it returned.
     Atomic {
         method: &'static str,
@@ -91,7 +91,7 @@ pub(super) enum Said {
     Unpark(usize),
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for OperationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Atomic { method, values, orderings, result } => {

@@ -2,7 +2,7 @@
 //! [`HandlerOptions::layer`](crate::HandlerOptions::layer), [`Process::enqueue_layer`](crate::Process::enqueue_layer)).
 //! They are written with nothing that a layer of one's own does not have.
 //!
-//! * [`TellOfFailures`] tells the error catcher of failures, of [`Transient`] ones only when the job dies of them.
+//! * [`ReportFailures`] tells the error tracker of failures, of [`Transient`] ones only when the job dies of them.
 //! * [`RequestContext`] carries a tenant, a locale, from whoever enqueues to the job.
 //! * [`ClearThreadLocals`] leaves nothing behind for the next job on the same thread.
 //!
@@ -54,6 +54,6 @@ mod context;
 mod failures;
 mod thread_locals;
 
-pub use context::{InContext, RequestContext, WithContext};
-pub use failures::{TellOfFailures, Telling, Transient, TransientFailures};
-pub use thread_locals::{ClearThreadLocals, Cleared, ClearingAfter};
+pub use context::{RequestContext, RequestContextFuture, RequestContextService};
+pub use failures::{ReportFailures, ReportFailuresService, Transient, TransientFailures};
+pub use thread_locals::{ClearThreadLocals, ClearThreadLocalsFuture, ClearThreadLocalsService};

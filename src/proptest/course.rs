@@ -8,14 +8,14 @@ use ::proptest::num::{u8, u16};
 use ::proptest::strategy::{NewTree, Strategy, ValueTree};
 use ::proptest::test_runner::TestRunner;
 
-use crate::judge::check::Drawn;
+use crate::judge::check::DrawnDeviations;
 use crate::search::choice::Pick;
 
 /// Deviations that were drawn before the run that has them: each a share of a run's length after the one before it. Of a
 /// run that ends earlier the last ones are not met.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Deviations {
-    pub(super) drawn: Drawn,
+    pub(super) drawn: DrawnDeviations,
 }
 
 impl Deviations {
@@ -42,9 +42,9 @@ pub struct Scenarios(VecStrategy<Places>);
 
 /// A strategy for the order in which tasks go on: how often another one than usual does. It shrinks as [`Scenarios`] does.
 #[derive(Clone, Debug)]
-pub struct Schedules(VecStrategy<Places>);
+pub struct Preemptions(VecStrategy<Places>);
 
-/// What [`Scenarios`] and [`Schedules`] have drawn, and how it shrinks.
+/// What [`Scenarios`] and [`Preemptions`] have drawn, and how it shrinks.
 #[derive(Clone, Debug)]
 pub struct DeviationsTree {
     places: PlacesTree,
@@ -73,10 +73,10 @@ impl Scenarios {
     }
 }
 
-impl Schedules {
+impl Preemptions {
     /// So many departures from the usual order.
-    pub fn of(switches: RangeInclusive<usize>) -> Self {
-        Self(places(switches))
+    pub fn of(preemptions: RangeInclusive<usize>) -> Self {
+        Self(places(preemptions))
     }
 }
 
@@ -89,7 +89,7 @@ impl Strategy for Scenarios {
     }
 }
 
-impl Strategy for Schedules {
+impl Strategy for Preemptions {
     type Tree = DeviationsTree;
     type Value = Deviations;
 
@@ -104,8 +104,8 @@ impl ValueTree for DeviationsTree {
     fn current(&self) -> Deviations {
         let picks = self.places.current().into_iter().map(|(place, option)| Pick { place, option }).collect();
         let drawn = match self.is_schedule {
-            true => Drawn { schedule: picks, others: Vec::new() },
-            false => Drawn { schedule: Vec::new(), others: picks },
+            true => DrawnDeviations { schedule: picks, others: Vec::new() },
+            false => DrawnDeviations { schedule: Vec::new(), others: picks },
         };
         Deviations { drawn }
     }

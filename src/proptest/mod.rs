@@ -1,7 +1,7 @@
 //! Feature `proptest`: properties that hold for any workload and any scenario within the bounds.
 //!
 //! [`prop_retryproof`] runs a test body once for each case that proptest's `TestRunner` draws: data from a strategy of
-//! yours, or a whole [`Workload`], and beside them a scenario, which [`Scenarios`] and [`Schedules`] draw. What fails is
+//! yours, or a whole [`Workload`], and beside them a scenario, which [`Scenarios`] and [`Preemptions`] draw. What fails is
 //! made smaller, data and scenario together: for each smaller piece of data the scenarios with as many deviations are gone
 //! through, fewest first, so that data may shrink even where the drawn scenario no longer fits them.
 //!
@@ -40,6 +40,6 @@ mod property;
 mod seeds;
 mod workload;
 
-pub use course::{Deviations, DeviationsTree, Scenarios, Schedules};
+pub use course::{Deviations, DeviationsTree, Preemptions, Scenarios};
 pub use property::{Property, PropertyError, prop_retryproof};
 pub use workload::{PlannedJob, Workload, Workloads};

@@ -96,12 +96,12 @@ pub(crate) struct Ledger {
     /// Requests that came to nothing because another one had borne their key.
     pub(crate) reused: Vec<Reuse>,
     /// Requests that were answered with the stored answer of the effect that they ask for.
-    pub(crate) repeats: Vec<Repeat>,
+    pub(crate) repeats: Vec<RepeatedRequest>,
 }
 
 /// A request that was answered from an effect that had happened before, under the same key.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Repeat {
+pub(crate) struct RepeatedRequest {
     pub(crate) by: Actor,
     pub(crate) service: Name,
     pub(crate) operation: Name,

@@ -6,7 +6,7 @@ use crate::search::choice::{Name, Place};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Hygiene {
     /// A call to the outside while a transaction of the attempt's is open, and where that was begun.
-    OutsideCall { service: Name, operation: Name, place: Place, opened: Place },
+    ExternalCall { service: Name, operation: Name, place: Place, opened: Place },
     /// A job enqueued while a transaction of the attempt's is open.
     EnqueueInTransaction { kind: &'static str, place: Place, opened: Place },
     /// A process that has more slots than connections to the store.
@@ -17,7 +17,7 @@ impl Hygiene {
     /// What it is about, wherever it is done.
     pub(crate) fn subject(&self) -> String {
         match self {
-            Self::OutsideCall { service, operation, .. } => format!("call {service}.{operation}"),
+            Self::ExternalCall { service, operation, .. } => format!("call {service}.{operation}"),
             Self::EnqueueInTransaction { kind, .. } => format!("enqueue {kind}"),
             Self::PoolTooSmall { process, .. } => format!("pool {process}"),
         }
@@ -26,7 +26,7 @@ impl Hygiene {
     /// Where it is done.
     pub(crate) fn place(&self) -> Option<Place> {
         match self {
-            Self::OutsideCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
+            Self::ExternalCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
             Self::PoolTooSmall { .. } => None,
         }
     }

@@ -53,7 +53,7 @@ impl Casting {
 
 /// How a job gives up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GivesUp {
+pub(crate) struct GiveUp {
     /// Whether it does all that it does before, or nothing.
     pub(crate) has_run: bool,
     pub(crate) state: JobState,
@@ -66,7 +66,7 @@ pub(crate) struct GivesUp {
 pub(crate) struct Part {
     pub(crate) role: Role,
     pub(crate) number: u32,
-    pub(crate) gives_up: Option<GivesUp>,
+    pub(crate) gives_up: Option<GiveUp>,
 }
 
 /// An order in which jobs run, one at a time. A job that has no part in it runs when no other one waits.
@@ -74,12 +74,12 @@ pub(crate) struct Part {
 pub(crate) struct Script {
     /// By role: the number of the role, and its place.
     places: BTreeMap<Role, (u32, usize)>,
-    gives_up: Vec<Option<GivesUp>>,
+    gives_up: Vec<Option<GiveUp>>,
     casting: Casting,
     /// Of each job that has come so far: the number of its role, and its place.
     cast: Vec<Option<(u32, usize)>>,
     /// The job that runs now, if it gives up when it has run.
-    running: Option<(u32, GivesUp)>,
+    running: Option<(u32, GiveUp)>,
 }
 
 impl Script {
@@ -99,7 +99,7 @@ impl Script {
         jobs: &[Job],
         generated: impl FnOnce() -> Generated,
         waiting: &[u32],
-    ) -> (usize, Option<GivesUp>) {
+    ) -> (usize, Option<GiveUp>) {
         if self.cast.len() < jobs.len() {
             self.cast_new(jobs, &generated());
         }
@@ -111,7 +111,7 @@ impl Script {
     }
 
     /// How a job that has ended well gives up, if it is to do that when it has run.
-    pub(crate) fn ends(&mut self, job: u32) -> Option<GivesUp> {
+    pub(crate) fn ends(&mut self, job: u32) -> Option<GiveUp> {
         self.running.take_if(|(running, _)| *running == job).map(|(_, how)| how)
     }
 

@@ -13,12 +13,12 @@ use crate::system::job::Conflict;
 pub(crate) struct Event {
     pub(crate) at: Duration,
     pub(crate) by: Actor,
-    pub(crate) what: What,
+    pub(crate) what: EventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// A process was booted.
     Booted { process: Name },
     /// A job came into the world.
@@ -90,17 +90,17 @@ pub(crate) struct Timeline {
     calls: BTreeMap<Actor, (Place, Site)>,
     /// What was logged while nobody could put it down here.
     #[cfg(feature = "tracing")]
-    aside: Arc<Aside>,
+    aside: Arc<SideNotes>,
 }
 
 /// What code under test has logged while the state of the run was locked, which it is while a service answers. It comes
 /// into the timeline with the next event.
 #[cfg(feature = "tracing")]
 #[derive(Debug, Default)]
-pub(crate) struct Aside(Mutex<Vec<String>>);
+pub(crate) struct SideNotes(Mutex<Vec<String>>);
 
 #[cfg(feature = "tracing")]
-impl Aside {
+impl SideNotes {
     pub(crate) fn say(&self, text: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
@@ -119,13 +119,13 @@ impl Timeline {
         self.events.is_some()
     }
 
-    pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> What) {
+    pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> EventKind) {
         if let Some(events) = &mut self.events {
             #[cfg(feature = "tracing")]
             events.extend(self.aside.take().into_iter().map(|text| Event {
                 at,
                 by,
-                what: What::Said { text },
+                what: EventKind::Said { text },
             }));
             events.push(Event { at, by, what: what() });
         }
@@ -133,7 +133,7 @@ impl Timeline {
 
     /// Where to put what is logged while the timeline is out of reach.
     #[cfg(feature = "tracing")]
-    pub(crate) fn aside(&self) -> Arc<Aside> {
+    pub(crate) fn aside(&self) -> Arc<SideNotes> {
         self.aside.clone()
     }
 

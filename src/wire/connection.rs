@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::protocol::{Decoded, Door, Ending, Reply, Talk};
-use crate::engine::outside::real_time;
+use super::protocol::{DecodeOutcome, Door, Ending, Reply, Talk};
+use crate::engine::external_calls::real_time;
 
 /// How long, in real time, a peer may take to send one message, from its first byte to its last, however it drips.
 pub(super) const SLOWEST: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ pub(super) enum Phase {
 
 /// What has come of letting a connection move.
 #[derive(Debug, Default)]
-pub(super) struct Moved {
+pub(super) struct MoveOutcome {
     /// Bytes went one way or the other.
     pub(super) any: bool,
     /// A request is whole.
@@ -95,8 +95,8 @@ impl Connection {
     }
 
     /// Moves as far as it goes without waiting.
-    pub(super) fn advance(&mut self) -> Moved {
-        let mut moved = Moved::default();
+    pub(super) fn advance(&mut self) -> MoveOutcome {
+        let mut moved = MoveOutcome::default();
         let mut asides = 0;
         loop {
             let before = (self.phase, self.output.len());
@@ -213,15 +213,15 @@ impl Connection {
         }
         let Some(talk) = &mut self.talk else { return false };
         let decoded = match self.input.is_empty() {
-            true => Decoded::Partial,
+            true => DecodeOutcome::Partial,
             false => talk.decode(&mut self.input),
         };
         match decoded {
-            Decoded::Partial if self.has_ended || self.input.len() > MOST_UNREAD => self.end(),
-            Decoded::Partial => {}
-            Decoded::Aside(reply) => self.send(reply, Ending::StaysOpen),
-            Decoded::Close(last) => self.send(last, Ending::Closes),
-            Decoded::Request(()) => {
+            DecodeOutcome::Partial if self.has_ended || self.input.len() > MOST_UNREAD => self.end(),
+            DecodeOutcome::Partial => {}
+            DecodeOutcome::Aside(reply) => self.send(reply, Ending::StaysOpen),
+            DecodeOutcome::Close(last) => self.send(last, Ending::Closes),
+            DecodeOutcome::Request(()) => {
                 self.phase = Phase::Waiting;
                 return true;
             }

@@ -6,7 +6,7 @@ mod inputs;
 mod jobs;
 mod locks;
 mod ordinary;
-mod outside;
+mod external;
 mod queue;
 mod shutdown;
 mod stats;
@@ -17,7 +17,7 @@ pub use locks::LockView;
 pub use queue::QueueView;
 pub use stats::Stats;
 pub use terms::{Allowed, Hosted, Jobs};
-pub(crate) use terms::{JobTerm, Terms, names};
+pub(crate) use terms::{ComparisonRules, JobTerm, names};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,15 +31,15 @@ use serde::Serialize;
 use crate::engine::runtime::Pool;
 use crate::engine::state::Shared;
 use crate::executor::Executor;
-use crate::executor::watch::Watch;
-use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng, Store};
+use crate::executor::watch::CrashWatch;
+use crate::process::{Client, Durable, EnqueueLayers, Link, Observation, Process, Rng, Store};
 use crate::search::choice::Name;
 use crate::system::clock::Moment;
 use crate::system::effect::Effects;
 use crate::system::exact_json;
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
-use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::error_tracker::ErrorTracker;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 
@@ -133,7 +133,7 @@ impl Guarantee {
     }
 }
 
-impl Terms {
+impl ComparisonRules {
     /// What is checked beside outcomes, as the test says it.
     pub(crate) fn checked(&self) -> BTreeSet<String> {
         self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
@@ -179,8 +179,8 @@ impl Terms {
 pub struct World {
     shared: Arc<Shared>,
     executor: Rc<RefCell<Executor>>,
-    observed: Rc<RefCell<Vec<Observed>>>,
-    terms: Rc<RefCell<Terms>>,
+    observed: Rc<RefCell<Vec<Observation>>>,
+    terms: Rc<RefCell<ComparisonRules>>,
     enqueue_layers: Rc<RefCell<EnqueueLayers>>,
     /// Whether it is a view of another world, which ends when that one does.
     is_view: bool,
@@ -193,7 +193,7 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: CrashWatch) -> Self {
         let executor = Executor::new(shared.clone(), pool, watch);
         let observed = executor.observed.clone();
         Self {
@@ -273,11 +273,11 @@ impl World {
     #[track_caller]
     pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
         let look = Box::new(move || exact_json::text(&look()));
-        self.add_observed(Observed { name: name.into(), look });
+        self.add_observed(Observation { name: name.into(), look });
     }
 
     #[track_caller]
-    fn add_observed(&self, new: Observed) {
+    fn add_observed(&self, new: Observation) {
         let mut observed = self.observed.borrow_mut();
         assert!(
             observed.iter().all(|known| known.name != new.name),
@@ -353,9 +353,9 @@ impl World {
         Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
     }
 
-    /// The error catcher, for givens and to look at.
-    pub fn error_catcher(&self) -> Client<ErrorCatcher> {
-        Client::new(self.link(), "error_catcher".into(), self.shared.services.error_catcher())
+    /// The error tracker, for givens and to look at.
+    pub fn error_tracker(&self) -> Client<ErrorTracker> {
+        Client::new(self.link(), "error_tracker".into(), self.shared.services.error_tracker())
     }
 
     /// The shared database, for givens, settings and to look at. It is there if anybody asks for it, and then its rows are
@@ -390,7 +390,7 @@ impl World {
         self.executor.borrow_mut()
     }
 
-    pub(crate) fn take_terms(&self) -> Terms {
+    pub(crate) fn take_terms(&self) -> ComparisonRules {
         self.terms.take()
     }
 

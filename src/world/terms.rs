@@ -11,7 +11,7 @@ use crate::system::json_path::JsonPath;
 
 /// What the test has said about the comparison of outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct ComparisonRules {
     /// `service` or `service.operation`, and its guarantee.
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Effects that are sets: `service` or `service.operation`, and where their items are.
@@ -43,7 +43,7 @@ pub(crate) enum JobTerm {
     HalfWay,
 }
 
-impl Terms {
+impl ComparisonRules {
     /// Leaves out of effects what is ignored in them. A request that is the same but for that is no reuse of its key.
     pub(crate) fn leave_out(&self, effects: &mut [Effect], reused: &mut Vec<Reuse>) {
         if self.ignored_effects.is_empty() {
@@ -93,11 +93,11 @@ impl Allowed<'_> {
     /// [`Guarantee::AtLeastOnce`] an item may be in several batches where something went wrong or jobs overlapped.
     ///
     /// ```
-    /// use retryproof::service::{Cx, Function, function};
+    /// use retryproof::service::{ServiceContext, Function, function};
     /// use retryproof::{Explore, Guarantee, World};
     ///
     /// let report = Explore::new().deviations(1).run(async |world: &World| {
-    ///     world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| cx.effect("invalidate", None, &paths, "in_")));
+    ///     world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| cx.effect("invalidate", None, &paths, "in_")));
     ///     world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$");
     ///     world.process("worker", |p| {
     ///         let cdn = p.service::<Function<Vec<String>, String>>("cdn");

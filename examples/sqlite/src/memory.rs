@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use retryproof::Outside;
+use retryproof::External;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sqlx::SqlitePool;
@@ -103,9 +103,9 @@ const LOOKS: u32 = 50;
 /// Has the world wait, after each crash, until what the dead process had open is rolled back: a connection of sqlx's has a
 /// thread of its own, which hears a little later that it is dropped. Where somebody who lives has the lock, nobody can
 /// tell: that is not waited for longer than a moment.
-pub fn closes(outside: &Outside, name: &str) {
+pub fn closes(external: &External, name: &str) {
     let name = name.to_owned();
-    outside.closes(move |_, _| {
+    external.on_process_death(move |_, _| {
         let own = open(&name);
         async move {
             for _ in 0..LOOKS {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, Outside, OutsideFault, Store};
+use retryproof::{Client, Durable, External, ExternalFault, Store};
 use sqlx::Sqlite;
 
 use crate::watched::Pool;
@@ -62,7 +62,7 @@ pub async fn complete(
 /// When anything fails; it is to be tried again.
 pub fn complete_blocking(
     orders: &Mutex<rusqlite::Connection>,
-    outside: &Outside,
+    external: &External,
     payments: &Client<Payments>,
     parcels: &Client<Fulfillment>,
     id: i64,
@@ -74,13 +74,13 @@ pub fn complete_blocking(
         found.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
     };
     let (cents, mut state): (i64, String) =
-        outside.call_blocking("select-orders", find).reads().fails_as(lost).run()?;
+        external.call_blocking("select-orders", find).read_only().on_fault(lost).run()?;
     let goes_on = |from: &str, to: &str| {
         let update = || {
             let update = "UPDATE orders SET state = ?3 WHERE id = ?1 AND state = ?2";
             held(orders).prepare_cached(update)?.execute((id, from, to))
         };
-        outside.call_blocking("update-orders", update).fails_as(lost).run()
+        external.call_blocking("update-orders", update).on_fault(lost).run()
     };
     if state == "placed" {
         payments.charge_blocking(charge(id, cents, careful))?;
@@ -100,7 +100,7 @@ fn held(orders: &Mutex<rusqlite::Connection>) -> MutexGuard<'_, rusqlite::Connec
 }
 
 /// How a failure looks to rusqlite's users: there is no network, so it is one of the disk.
-fn lost<T>(fault: OutsideFault) -> Result<T, rusqlite::Error> {
+fn lost<T>(fault: ExternalFault) -> Result<T, rusqlite::Error> {
     let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
     Err(rusqlite::Error::SqliteFailure(error, Some(fault.to_string())))
 }
@@ -157,7 +157,7 @@ pub struct InMemory {
     /// The orders: their numbers, what they cost, how far they have come.
     pub rows: Durable<Vec<(i64, i64, String)>>,
     /// The door.
-    pub outside: Outside,
+    pub external: External,
 }
 
 impl Orders for InMemory {
@@ -166,7 +166,7 @@ impl Orders for InMemory {
             let found = |rows: &Vec<(i64, i64, String)>| rows.iter().find(|row| row.0 == id).cloned();
             self.rows.read(found).map(|(_, cents, state)| (cents, state)).ok_or("no such order".into())
         };
-        self.outside.call("select-orders", find).reads().fails_as(|fault| Err(fault.into())).await
+        self.external.call("select-orders", find).read_only().on_fault(|fault| Err(fault.into())).await
     }
 
     async fn goes_on(&self, id: i64, from: &'static str, to: &'static str) -> Result<(), Failed> {
@@ -177,7 +177,7 @@ impl Orders for InMemory {
             });
             Ok(())
         };
-        self.outside.call("update-orders", update).fails_as(|fault| Err(fault.into())).await
+        self.external.call("update-orders", update).on_fault(|fault| Err(fault.into())).await
     }
 }
 

@@ -67,7 +67,7 @@ pub enum Stuck {
     },
     /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
     #[error(
-        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `on_fault`"
     )]
     Unanswerable {
         /// Whose destructor.

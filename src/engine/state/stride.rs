@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Shared, State, TaskWaker, lock};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::system::clock::{TaskId, Wake};
 
 /// What is to be looked at between two steps of a task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct StrideChecks {
     /// Somebody wants to see the world after each of them.
     pub(crate) watched: bool,
     /// Another task could go on instead.
@@ -29,12 +29,12 @@ pub(crate) struct Stride {
     /// The job of which this is an attempt, if it is one, and which.
     pub(crate) job: Option<(u32, u32)>,
     pub(crate) now: Duration,
-    pub(crate) look: Look,
+    pub(crate) look: StrideChecks,
 }
 
 /// What comes after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum AfterStep {
     /// Another one, at once.
     GoesOn,
     /// The executor thinks it over. `woken`: it could go on.
@@ -55,9 +55,9 @@ impl Stride {
     }
 
     /// After a step. `is_over`: it was the last.
-    pub(crate) fn next(&self, shared: &Shared, wake: &TaskWaker, is_over: bool) -> Next {
+    pub(crate) fn next(&self, shared: &Shared, wake: &TaskWaker, is_over: bool) -> AfterStep {
         let woken = wake.end();
-        let rests = Next::Rests { woken, stalled_until: None };
+        let rests = AfterStep::Rests { woken, stalled_until: None };
         if is_over || !woken {
             return rests;
         }
@@ -65,12 +65,12 @@ impl Stride {
         let at_line = std::mem::take(&mut state.at_line);
         if at_line {
             // Memory that is shared between threads is not seen.
-            state.touch(Thing::Everything, true);
+            state.touch(Resource::Everything, true);
         }
         if self.look.overtaking && !at_line {
             let stalled_until = self.is_overtaken(&mut state);
             if stalled_until.is_some() {
-                return Next::Rests { woken: false, stalled_until };
+                return AfterStep::Rests { woken: false, stalled_until };
             }
         }
         // Whoever waits outside may go on, too, when something has happened there.
@@ -80,7 +80,7 @@ impl Stride {
         if self.look.watched || others || state.clock.now() != self.now || !state.step() {
             return rests;
         }
-        Next::GoesOn
+        AfterStep::GoesOn
     }
 
     /// After a step that the task could follow with another. Some: its worker stands still until its lease is over, and
@@ -102,7 +102,7 @@ pub(crate) struct Strides {
     /// Whether any code runs on a thread of its own: mostly none does, and then nothing is lent.
     are_used: AtomicBool,
     lent: Mutex<Option<(Stride, Arc<TaskWaker>)>>,
-    rests: Mutex<Option<Next>>,
+    rests: Mutex<Option<AfterStep>>,
 }
 
 impl Strides {
@@ -119,7 +119,7 @@ impl Strides {
     }
 
     /// It was polled. What was decided on its thread after its last step, if anything was.
-    pub(crate) fn take(&self) -> Option<Next> {
+    pub(crate) fn take(&self) -> Option<AfterStep> {
         if !self.are_used.load(Ordering::Relaxed) {
             return None;
         }
@@ -140,7 +140,7 @@ impl Shared {
     pub(crate) fn goes_on(&self, is_ending: bool) -> bool {
         let Some((stride, wake)) = lock(&self.strides.lent).clone() else { return false };
         let next = stride.next(self, &wake, is_ending);
-        if next == Next::GoesOn {
+        if next == AfterStep::GoesOn {
             stride.begin(self, &wake);
             return true;
         }

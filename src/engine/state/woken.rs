@@ -23,7 +23,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Tasks that were woken, and who drives tokio meanwhile.
 #[derive(Debug, Default)]
-pub(crate) struct Woken {
+pub(crate) struct WakeQueue {
     tasks: Mutex<VecDeque<TaskId>>,
     /// How many they are: mostly none, and then the lock is not taken.
     count: AtomicUsize,
@@ -35,7 +35,7 @@ pub(crate) struct Woken {
     stirred: AtomicBool,
 }
 
-impl Woken {
+impl WakeQueue {
     pub(crate) fn push(&self, task: TaskId) {
         let mut tasks = lock(&self.tasks);
         tasks.push_back(task);
@@ -97,7 +97,7 @@ impl Woken {
     }
 
     /// Says that the next moment at which something happens may be another one now.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn note_progress(&self) {
         self.stirred.store(true, Ordering::Relaxed);
         self.call_driver();
     }
@@ -109,7 +109,7 @@ impl Woken {
     }
 
     /// The executor is about to think over how long to wait.
-    pub(crate) fn settle_down(&self) {
+    pub(crate) fn clear_progress(&self) {
         self.stirred.store(false, Ordering::Relaxed);
     }
 
@@ -130,14 +130,14 @@ pub(crate) struct TaskWaker {
     pub(crate) task: TaskId,
     /// Bits: running now, woken.
     flags: AtomicU64,
-    woken: Arc<Woken>,
+    woken: Arc<WakeQueue>,
 }
 
 const RUNNING: u64 = 1;
 const WOKEN: u64 = 2;
 
 impl TaskWaker {
-    pub(crate) fn new(task: TaskId, woken: Arc<Woken>) -> Arc<Self> {
+    pub(crate) fn new(task: TaskId, woken: Arc<WakeQueue>) -> Arc<Self> {
         Arc::new(Self { task, flags: AtomicU64::new(0), woken })
     }
 
@@ -177,7 +177,7 @@ mod modelled {
     #[test]
     fn a_task_that_another_thread_wakes_is_polled_again() {
         crate::model(|| {
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(WakeQueue::default());
             let waker = TaskWaker::new(TASK, woken.clone());
             let is_there = Arc::new(AtomicBool::new(false));
             let (brings, wakes) = (is_there.clone(), waker.clone());
@@ -199,9 +199,9 @@ mod modelled {
     /// Whoever drives tokio sleeps until somebody calls: it has looked before, and whoever comes later calls it.
     #[test]
     fn whoever_drives_is_called() {
-        for call in [|woken: &Woken| woken.push(TASK), Woken::process_died, Woken::stir] {
+        for call in [|woken: &WakeQueue| woken.push(TASK), WakeQueue::process_died, WakeQueue::stir] {
             crate::model(move || {
-                let woken = Arc::new(Woken::default());
+                let woken = Arc::new(WakeQueue::default());
                 let driver = TaskWaker::new(TASK, Arc::default());
                 let calls = woken.clone();
                 let other = thread::spawn(move || call(&calls));
@@ -217,7 +217,7 @@ mod modelled {
     #[test]
     fn two_that_are_woken_at_once_are_both_listed() {
         crate::model(|| {
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(WakeQueue::default());
             let wakes = woken.clone();
             let other = thread::spawn(move || wakes.push(TASK));
             woken.push(TaskId { turn: 1, ..TASK });

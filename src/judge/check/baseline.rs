@@ -54,14 +54,14 @@ struct Baseline {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    violations: Vec<Known>,
+    violations: Vec<KnownCause>,
     coverage: Coverage,
 }
 
 /// A violation that was there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct KnownCause {
     /// What it is about.
     what: String,
     /// What brings it about: all of these together. None: nothing needs to go wrong.
@@ -70,7 +70,7 @@ struct Known {
     summary: String,
 }
 
-impl Known {
+impl KnownCause {
     /// The ways in which all violations of a report come about, with their places in it: of the violation, and of the path.
     fn all(report: &Report) -> Vec<((usize, usize), Self)> {
         let violations = report.violations.iter().enumerate();
@@ -134,7 +134,7 @@ impl Ratchet {
 
     /// Whether a test with this report passes. `alone`: whether it passes by itself.
     pub(super) fn rule(&self, report: &Report, alone: bool) -> Ruling {
-        let present = Known::all(report);
+        let present = KnownCause::all(report);
         let new = present.iter().map(|(at, _)| *at).collect();
         let mut ruling = Ruling { passes: alone, new, words: vec![] };
         let entry = match &self.recorded {
@@ -157,7 +157,7 @@ impl Ratchet {
             }
             return ruling;
         };
-        let is_new = |now: &Known| !entry.violations.iter().any(|known| known.is(now));
+        let is_new = |now: &KnownCause| !entry.violations.iter().any(|known| known.is(now));
         let new = || present.iter().filter(|(_, now)| is_new(now));
         ruling.new = new().map(|(at, _)| *at).collect();
         for (_, now) in new() {
@@ -180,7 +180,7 @@ impl Ratchet {
                 .push(format!("bring that back; or, if it is meant to be gone, record it anew: `{how}`"));
         }
         if is_whole && now.exhausted {
-            let is_gone = |known: &&Known| !present.iter().any(|(_, now)| known.is(now));
+            let is_gone = |known: &&KnownCause| !present.iter().any(|(_, now)| known.is(now));
             for gone in entry.violations.iter().filter(is_gone) {
                 let what = gone.text();
                 let hint = format!("{BASELINE}={RECORD} keeps it from coming back");
@@ -204,8 +204,8 @@ impl Ratchet {
         } else if !(is_whole || alone) || report.share.is_some() || report.coverage.is_none() {
             "only a whole exploration can be recorded, with a reference run that nothing is wrong with"
         } else {
-            let mut violations: Vec<Known> = Vec::new();
-            for (_, now) in Known::all(report) {
+            let mut violations: Vec<KnownCause> = Vec::new();
+            for (_, now) in KnownCause::all(report) {
                 if !violations.iter().any(|known| (&known.what, &known.after) == (&now.what, &now.after)) {
                     violations.push(now);
                 }
@@ -257,7 +257,7 @@ fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
         error: error.to_string(),
     };
     fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|error| unwritable(&error))?;
-    let _turn = Turn::take(path).map_err(|error| unwritable(&error))?;
+    let _turn = BaselineLock::take(path).map_err(|error| unwritable(&error))?;
     let mut baseline = read(path)?;
     baseline.tests.insert(key.to_owned(), entry);
     let text = serde_json::to_string_pretty(&baseline).map_err(|error| unwritable(&error))?;
@@ -268,9 +268,9 @@ fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
 }
 
 /// Whoever has it writes; the others wait. A file beside the other one: tests record from several processes at once.
-struct Turn(PathBuf);
+struct BaselineLock(PathBuf);
 
-impl Turn {
+impl BaselineLock {
     fn take(path: &Path) -> io::Result<Self> {
         let beside = path.with_extension("json.lock");
         for _ in 0..TURNS {
@@ -289,7 +289,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for BaselineLock {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -308,7 +308,7 @@ mod tests {
     fn what_more_mishaps_bring_about_is_no_other_violation() {
         let known = |what: &str, after: &[&str]| {
             let after = after.iter().map(|mishap| (*mishap).to_owned()).collect();
-            Known { what: what.into(), after, summary: String::new() }
+            KnownCause { what: what.into(), after, summary: String::new() }
         };
         let crash = known("repeated a", &["crash at A/b.c"]);
         assert!(crash.is(&known("repeated a", &["crash at A/b.c", "fault at A/b.c"])));

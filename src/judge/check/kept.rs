@@ -48,7 +48,7 @@ pub(crate) enum KeptError {
 
 /// The files of one test, and the scenarios in them.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptFiles {
     test: String,
     /// What failed last time.
     last: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub(super) struct KeptScenario {
     pub(super) stays_in: Option<PathBuf>,
 }
 
-impl Kept {
+impl KeptFiles {
     /// Those of a test. `stay`: they are kept as regressions, too.
     pub(super) fn of(test: &str, stay: bool) -> Self {
         let (last, name) = (own_file(test, "txt"), file_name(test, "txt"));

@@ -120,15 +120,15 @@ impl Explore {
     }
 
     /// How many of them may be switches to another task.
-    pub fn switches(mut self, most: usize) -> Self {
-        self.bounds.switches = most;
+    pub fn preemptions(mut self, most: usize) -> Self {
+        self.bounds.preemptions = most;
         self
     }
 
     /// How many of them may be delays: a retry, a redelivery, a sleep or a scheduled job that comes three days late.
     ///
     /// Unless told there are delays in worlds where something expires and it can matter
-    /// ([`idempotency_keys`](crate::Client::idempotency_keys), [`search_lag`](crate::Client::search_lag)), and in no
+    /// ([`key_ttl`](crate::Client::key_ttl), [`search_lag`](crate::Client::search_lag)), and in no
     /// others; told so, in all. Say so where jobs look at the clock.
     pub fn delays(mut self, most: usize) -> Self {
         self.bounds.delays = most;
@@ -275,7 +275,7 @@ impl Explore {
     /// among the calls of that operation, and the sort of deviation; so lines and files may move. A known fault hides
     /// nothing else: no fault at another call, no deadlock, no effect, no other assertion.
     ///
-    /// Less is covered, too, when the test no longer asks for [`World::deploys`](crate::World::deploys), outages, delays or
+    /// Less is covered, too, when the test no longer asks for [`World::explore_deploys`](crate::World::explore_deploys), outages, delays or
     /// [`World::deny_warnings`](crate::World::deny_warnings), or newly lets something pass
     /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). A shard is held to the same, but for
     /// what only runs with a deviation meet.
@@ -354,7 +354,7 @@ impl Explore {
     /// Only what goes through the handles of a process is seen; so a step to a line of a blocking handler has to do with all
     /// others, since its thread may share memory with theirs. Where tasks share memory of their own, or channels,
     /// or tokio's timers, leave it off. It does nothing in a run with [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
-    /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
+    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
     ///
     /// ```
     /// use retryproof::{Explore, World};

@@ -27,7 +27,7 @@ pub(crate) fn generated(outcome: &Outcome) -> Generated {
 
 /// What is compared of an expected outcome, in the names of a run.
 #[derive(Debug)]
-pub(super) struct Renamed {
+pub(super) struct RenamedOutcome {
     pub(super) effects: Vec<Effect>,
     pub(super) state: Vec<(Name, String)>,
     pub(super) jobs: Vec<Job>,
@@ -202,7 +202,7 @@ impl Renaming {
     }
 
     /// The expected outcome with one assignment of names.
-    pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> Renamed {
+    pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> RenamedOutcome {
         let paired = pair(&self.actual, &self.expected, alternative);
         let taken: BTreeSet<usize> = paired.iter().copied().flatten().collect();
         let rename = |text: &str| self.text(text, &paired, &taken);
@@ -212,7 +212,7 @@ impl Renaming {
             id: rename(&effect.id),
             ..effect.clone()
         };
-        Renamed {
+        RenamedOutcome {
             effects: expected.effects.iter().map(effect).collect(),
             state: expected.state.iter().map(|(name, text)| (*name, rename(text))).collect(),
             jobs: expected

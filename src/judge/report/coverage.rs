@@ -38,13 +38,13 @@ pub(crate) struct Coverage {
 
 /// Points that were met in runs, gathered from many of them.
 #[derive(Debug, Default)]
-pub(crate) struct Met {
+pub(crate) struct MetPoints {
     points: Points,
     /// Digests of those that are there: nearly all choices of a run are old ones.
     known: BTreeSet<u64>,
 }
 
-impl Met {
+impl MetPoints {
     /// Adds the choices of a run. `kind_of`: the kind of the job of a number.
     pub(crate) fn add(&mut self, record: &[Choice], kind_of: impl Fn(u32) -> &'static str) {
         for choice in record.iter().filter(|choice| choice.options.len() > 1) {

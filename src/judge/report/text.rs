@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::explored::explored;
-use super::{Report, Showing, Verdict, Violation, crossing, source, timeline, words};
+use super::{Report, ShownRun, Verdict, Violation, crossing, source, timeline, words};
 use crate::search::scenario::Scenario;
 
 /// A timeline longer than this is cut in its middle, except in a replay.
@@ -130,7 +130,7 @@ fn drawn(case: &super::Case, page: &mut Page) {
     }
 }
 
-fn show(report: &Report, showing: &Showing, page: &mut Page) {
+fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
     let wrong = showing.findings.first().map(|first| (words::summary(first), showing.code_of(first)));
     if !showing.marks.is_empty() {
         page.line("");
@@ -205,7 +205,7 @@ fn shortened<'t>(report: &Report, line: &'t str) -> Cow<'t, str> {
 }
 
 /// The lines of a timeline, as many as are shown: the first and the last ones, and those by which it is decided.
-fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
+fn timeline(report: &Report, showing: &ShownRun, page: &mut Page) {
     let lines = match report.replayed {
         true => timeline::lines(&showing.events, &showing.repeated),
         false => timeline::folded(&showing.events, &showing.repeated),

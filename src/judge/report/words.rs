@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
-use crate::engine::panics::Panicked;
+use crate::engine::panics::CaughtPanic;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Name, Place, Point, Site, WaitKind};
+use crate::search::choice::{
+    Actor, Choice, DeviationKind, Ending, Fault, Name, Place, Point, Site, WaitKind,
+};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Conflict, JobState, short_kind};
@@ -143,7 +145,9 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Lost { kind, .. } => {
             format!("job `{}` was lost when its worker crashed: the queue had forgotten it", short_kind(kind))
         }
-        Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
+        Finding::Unreported { kind, .. } => {
+            format!("job `{}` ended dead, and nobody was told", short_kind(kind))
+        }
         Finding::Told { kind, attempts, dead: true, .. } => {
             format!(
                 "job `{}` told of its failures in {attempts} attempts, expected once, when it is dead",
@@ -154,7 +158,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("job `{}` told of a failure, and was tried again and ended well", short_kind(kind))
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
-        Finding::DeathUntold { kind, deaths, told, .. } => {
+        Finding::DeathUnreported { kind, deaths, told, .. } => {
             let (kind, deaths, told) = (short_kind(kind), times(*deaths as usize), times(*told as usize));
             format!(
                 "job `{kind}` died {deaths}, and its death handlers heard of it {told}: one of them panicked, or died with its process"
@@ -188,7 +192,7 @@ fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
     format!("{} happened before its time: after {waited:?}, and not after {expected:?}", effect.name())
 }
 
-fn body_panicked(panicked: &Panicked) -> String {
+fn body_panicked(panicked: &CaughtPanic) -> String {
     if let Some(name) = panicked.invariant {
         let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
         return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
@@ -218,9 +222,9 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         Finding::Job { .. }
         | Finding::Lost { .. }
         | Finding::NotRun { .. }
-        | Finding::Untold { .. }
+        | Finding::Unreported { .. }
         | Finding::Told { .. }
-        | Finding::DeathUntold { .. }
+        | Finding::DeathUnreported { .. }
         | Finding::LockLeft { .. }
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
@@ -301,14 +305,14 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
             (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
         Finding::Lost { kind, payload } => is_not(kind, payload, "done", "gone"),
-        Finding::Untold { kind, payload } => is_not(kind, payload, "dead, told once", "dead, told never"),
+        Finding::Unreported { kind, payload } => is_not(kind, payload, "dead, told once", "dead, told never"),
         Finding::Told { kind, payload, attempts, dead } => {
             let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
             let job = format!("{} {payload} {state}", short_kind(kind));
             (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
-        Finding::DeathUntold { kind, payload, deaths, told } => {
+        Finding::DeathUnreported { kind, payload, deaths, told } => {
             let heard = |count: u32| {
                 format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
             };
@@ -488,7 +492,7 @@ pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
 /// What is asking for trouble.
 pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
     match hygiene {
-        Hygiene::OutsideCall { service, operation, opened, .. } => {
+        Hygiene::ExternalCall { service, operation, opened, .. } => {
             format!("{service}.{operation} is called while the transaction begun at {} is open", line(opened))
         }
         Hygiene::EnqueueInTransaction { kind, opened, .. } => {
@@ -508,7 +512,7 @@ pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
 /// What to do instead.
 pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
     match hygiene {
-        Hygiene::OutsideCall { .. } => {
+        Hygiene::ExternalCall { .. } => {
             "row locks and a connection are held for as long as the answer takes; call after the commit"
         }
         Hygiene::EnqueueInTransaction { .. } => {
@@ -522,7 +526,7 @@ pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
 
 pub(crate) fn unhygienic_place(hygiene: &Hygiene) -> Option<Place> {
     match hygiene {
-        Hygiene::OutsideCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
+        Hygiene::ExternalCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
         Hygiene::PoolTooSmall { .. } => None,
     }
 }
@@ -545,31 +549,31 @@ pub(crate) fn reused_here(reuse: &Reuse) -> String {
 pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     let option = choice.options.name(choice.taken as usize);
     match (choice.kind, choice.label.site) {
-        (Kind::Crash, Site::Attempt) if choice.label.point == Point::End => {
+        (DeviationKind::Crash, Site::Attempt) if choice.label.point == Point::End => {
             "the process dies after the last line of the job, before the queue hears of its end".to_owned()
         }
-        (Kind::Crash, site) if choice.ending() == Ending::Stop => {
+        (DeviationKind::Crash, site) if choice.ending() == Ending::Stop => {
             format!("the process is told to stop here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) if choice.ending() == Ending::Interrupt => {
+        (DeviationKind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
-        (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
-        (Kind::Delivery, _) if choice.label.point == Point::Pause => {
+        (DeviationKind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (DeviationKind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
+        (DeviationKind::Delivery, _) if choice.label.point == Point::Pause => {
             "the worker stalls past its lease: the job is redelivered while this attempt is still running"
                 .to_owned()
         }
-        (Kind::Schedule, _) if choice.label.point == Point::Next => {
+        (DeviationKind::Preemption, _) if choice.label.point == Point::Next => {
             format!("{} runs here", instead.map_or(option, who))
         }
         (_, Site::Call { service, operation }) => {
             format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
         }
-        (Kind::Delivery, Site::Attempt) => {
+        (DeviationKind::Delivery, Site::Attempt) => {
             "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }
-        (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
+        (DeviationKind::Preemption, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
         _ => format!("{} takes {option}", choice.label),
     }
 }

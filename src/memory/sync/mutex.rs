@@ -6,14 +6,14 @@ use std::sync::{self as outside, LockResult, PoisonError, TryLockError, TryLockR
 
 use loom::sync as inside;
 
-use super::super::execution::{Execution, Modelled};
-use super::super::step::Said;
+use super::super::execution::{Execution, LoomType};
+use super::super::step::OperationText;
 use crate::search::choice::Place;
 
 /// `std::sync::Mutex` outside of a model, loom's inside of one.
 pub struct Mutex<T: ?Sized> {
     /// Who holds it is loom's to say, inside; the data is under a lock of the standard library's in any case.
-    model: Modelled<inside::Mutex<()>>,
+    model: LoomType<inside::Mutex<()>>,
     kind: &'static str,
     data: outside::Mutex<T>,
 }
@@ -27,7 +27,7 @@ pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) model: Option<inside::MutexGuard<'a, ()>>,
 }
 
-pub(super) const LOCK: Said = Said::Call { method: "lock", result: None };
+pub(super) const LOCK: OperationText = OperationText::Call { method: "lock", result: None };
 
 impl<T> Mutex<T> {
     /// Makes one that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
@@ -39,7 +39,7 @@ impl<T> Mutex<T> {
     /// The lock of something else.
     #[track_caller]
     pub(super) fn of_kind(kind: &'static str, value: T) -> Self {
-        Self { model: Modelled::new(kind, || inside::Mutex::new(())), kind, data: outside::Mutex::new(value) }
+        Self { model: LoomType::new(kind, || inside::Mutex::new(())), kind, data: outside::Mutex::new(value) }
     }
 
     /// The value, taken out.
@@ -84,7 +84,7 @@ impl<T: ?Sized> Mutex<T> {
                 }
             };
         };
-        let about = |result| Said::Call { method: "try_lock", result };
+        let about = |result| OperationText::Call { method: "try_lock", result };
         let held = asked.act(
             at,
             about(None),

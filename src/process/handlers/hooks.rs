@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::handler::{HearOfJob, Registered};
+use super::handler::{HearOfJob, Registration};
 use crate::process::Process;
-use crate::system::job::{Decision, Failed, JobView};
+use crate::system::job::{Decision, FailedAttempt, JobView};
 
-type HearOfError = Box<dyn Fn(&Failed<'_>)>;
+type ErrorHook = Box<dyn Fn(&FailedAttempt<'_>)>;
 
 #[derive(Default)]
 pub(in crate::process) struct Hooks {
-    errors: Vec<HearOfError>,
+    errors: Vec<ErrorHook>,
     deaths: Vec<HearOfJob>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Hooks {
 
 impl Process {
     /// Has `hear` called for each failed attempt of a job that this process runs.
-    pub fn on_error(&self, hear: impl Fn(&Failed<'_>) + 'static) -> &Self {
+    pub fn on_error(&self, hear: impl Fn(&FailedAttempt<'_>) + 'static) -> &Self {
         self.hooks.borrow_mut().errors.push(Box::new(hear));
         self
     }
@@ -33,7 +33,7 @@ impl Process {
     /// Has `hear` called once for each job that goes to the dead set, or is given up because its retries are off, after
     /// this process ran it. A panic in it is a violation: nobody heard of the death. So is a crash in it, at a blocking
     /// call: the job is dead by then, and does not come again. What must be told is told by the job, in its last attempt
-    /// ([`TellOfFailures`](crate::middleware::TellOfFailures)).
+    /// ([`ReportFailures`](crate::middleware::ReportFailures)).
     ///
     /// ```
     /// use retryproof::World;
@@ -60,7 +60,7 @@ impl Process {
     /// Whether anybody hears of a failed attempt of a job of this kind. Mostly nobody does, and nothing need be made ready
     /// to be told.
     pub(crate) fn hears_of_failures(&self, kind: &str) -> bool {
-        let decides = |handlers: &[Registered]| {
+        let decides = |handlers: &[Registration]| {
             handlers
                 .iter()
                 .find(|handler| handler.handles(kind))
@@ -70,13 +70,13 @@ impl Process {
     }
 
     /// What the handler of this kind decides; none if it leaves that to its options.
-    pub(crate) fn decide(&self, kind: &str, failed: &Failed<'_>) -> Option<Decision> {
+    pub(crate) fn decide(&self, kind: &str, failed: &FailedAttempt<'_>) -> Option<Decision> {
         let handlers = self.handlers.borrow();
         let handler = handlers.iter().find(|handler| handler.handles(kind))?;
         handler.decide.as_ref().map(|decide| decide(failed))
     }
 
-    pub(crate) fn tell_of_error(&self, failed: &Failed<'_>) {
+    pub(crate) fn tell_of_error(&self, failed: &FailedAttempt<'_>) {
         self.hooks.borrow().errors.iter().for_each(|hear| hear(failed));
     }
 

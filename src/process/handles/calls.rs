@@ -2,10 +2,10 @@
 
 use super::client::{Client, TypedCall};
 use crate::system::service::ServiceError;
-use crate::system::service::email::{self, Email, EmailRecord, EmailService, Sent};
-use crate::system::service::error_catcher::{ErrorCatcher, Noted, Notification};
-use crate::system::service::fulfillment::{Fulfillment, Shipment, Shipped};
-use crate::system::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
+use crate::system::service::email::{self, Email, EmailRecord, EmailService, SendOutcome};
+use crate::system::service::error_tracker::{ErrorTracker, Notification, NotifyOutcome};
+use crate::system::service::fulfillment::{Fulfillment, Shipment, ShipmentOutcome};
+use crate::system::service::payments::{self, Charge, ChargeOutcome, ChargeRecord, Payments};
 
 /// Writes the async and the blocking form of a call, with the reply as that call has it.
 macro_rules! calls {
@@ -38,32 +38,32 @@ fn other_reply<T>() -> T {
 
 calls! { Payments:
     /// Charges a card.
-    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, Charged;
+    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, ChargeOutcome;
     /// The charges of an order, declined ones included.
     charges, charges_blocking(order_id: impl std::fmt::Display) payments::Request::Charges { order_id: order_id.to_string() } => |reply| match reply { payments::Reply::Charges(charges) => charges, payments::Reply::Charged(_) => other_reply() }, Vec<ChargeRecord>;
 }
 
 calls! { EmailService:
     /// Sends an email.
-    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, Sent;
+    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, SendOutcome;
     /// The emails sent to an address from a template.
     emails, emails_blocking(to: &str, template_id: &str) email::Request::Emails { email: to.to_owned(), template_id: template_id.to_owned() } => |reply| match reply { email::Reply::Emails(emails) => emails, email::Reply::Sent(_) => other_reply() }, Vec<EmailRecord>;
 }
 
 calls! { Fulfillment:
     /// Ships a parcel.
-    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, Shipped;
+    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, ShipmentOutcome;
 }
 
-calls! { ErrorCatcher:
+calls! { ErrorTracker:
     /// Tells of a failure.
-    notify, notify_blocking(notification: Notification) notification => |noted| noted, Noted;
+    notify, notify_blocking(notification: Notification) notification => |noted| noted, NotifyOutcome;
 }
 
-impl Client<ErrorCatcher> {
+impl Client<ErrorTracker> {
     /// All that it was told so far. For the test: it is no call.
-    pub fn notifications(&self) -> Vec<Notification> {
-        self.look(|service| service.notifications().to_vec())
+    pub fn records(&self) -> Vec<Notification> {
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Has the service forget all that it was told. For the test; what happened has happened, and stays in the ledger.
@@ -71,14 +71,14 @@ impl Client<ErrorCatcher> {
     /// # Panics
     /// Through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(ErrorCatcher::clear);
+        self.configure(ErrorTracker::clear);
     }
 }
 
 impl Client<Payments> {
     /// Every charge so far, declined ones included. For the test: it is no call.
     pub fn records(&self) -> Vec<ChargeRecord> {
-        self.look(|service| service.records().to_vec())
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Has the service forget every charge, and every key. For the test; what happened has happened, and stays in the ledger.
@@ -86,14 +86,14 @@ impl Client<Payments> {
     /// # Panics
     /// Through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(Payments::clear);
+        self.configure(Payments::clear);
     }
 }
 
 impl Client<EmailService> {
     /// Every email so far. For the test: it is no call.
     pub fn records(&self) -> Vec<EmailRecord> {
-        self.look(|service| service.records().to_vec())
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Has the service forget every email. For the test; what happened has happened, and stays in the ledger.
@@ -101,19 +101,14 @@ impl Client<EmailService> {
     /// # Panics
     /// Through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(EmailService::clear);
+        self.configure(EmailService::clear);
     }
 }
 
 impl Client<Fulfillment> {
     /// Every parcel so far. For the test: it is no call.
-    pub fn requests(&self) -> Vec<Shipment> {
-        self.look(|service| service.requests().to_vec())
-    }
-
-    /// How many parcels there are so far. For the test: it is no call.
-    pub fn num_requests(&self) -> usize {
-        self.look(|service| service.requests().len())
+    pub fn records(&self) -> Vec<Shipment> {
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Has the service forget every parcel, and every key. For the test; what happened has happened, and stays in the ledger.
@@ -121,6 +116,6 @@ impl Client<Fulfillment> {
     /// # Panics
     /// Through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(Fulfillment::clear);
+        self.configure(Fulfillment::clear);
     }
 }

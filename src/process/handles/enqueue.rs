@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::pending::{EnqueueError, EnqueueResult, PendingJob};
 use crate::engine::link::Link;
-use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::engine::state::{DedupKey, IncomingJob, Keys, Shared, lock};
 use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, kind_of};
@@ -28,7 +28,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// A job on its way through the layers into the queue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Enqueue {
+pub struct NewJob {
     /// The path of its type.
     pub kind: &'static str,
     /// What it carries, as JSON. The queue has it as the layers leave it.
@@ -39,7 +39,7 @@ pub struct Enqueue {
     /// ([`Perform::context`](crate::Perform::context)).
     pub context: BTreeMap<String, Value>,
     /// A key of its own, under which it is taken in once.
-    once: Option<Once>,
+    once: Option<DedupKey>,
     /// What it has beside what its kind says.
     more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
@@ -47,8 +47,8 @@ pub struct Enqueue {
     stage: Option<Stage>,
 }
 
-impl Enqueue {
-    /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::put`](crate::JobQueue::put).
+impl NewJob {
+    /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
     #[track_caller]
     pub fn encoded<J: 'static>(payload: String) -> Self {
         Self::of_kind(kind_of::<J>(), payload, Place::caller())
@@ -77,13 +77,13 @@ impl Enqueue {
     ///
     /// # Panics
     /// With another [`Conflict`]: a job that is over has no place to be taken, and nothing to be waited for.
-    pub fn once(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
+    pub fn deduplicate(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
         assert!(
             matches!(on_conflict, Conflict::Drop | Conflict::Raise),
             "a second job under a key is dropped or refused; use `Conflict::Drop` or `Conflict::Raise`"
         );
         let refused = on_conflict == Conflict::Raise;
-        self.once = Some(Once { key: key.into().into_boxed_str(), refused });
+        self.once = Some(DedupKey { key: key.into().into_boxed_str(), refused });
         self
     }
 
@@ -106,14 +106,14 @@ impl Enqueue {
 
     /// Of the jobs with this name, whatever their kinds, one runs at a time: from when it is taken until its attempt has
     /// ended, or its lease. One that waits to be tried again lets the others go first.
-    pub fn one_at_a_time(mut self, name: impl Into<Box<str>>) -> Self {
+    pub fn serial(mut self, name: impl Into<Box<str>>) -> Self {
         self.more().serial = Some(name.into());
         self
     }
 }
 
 /// Jobs that have come through the layers and are to be put into the queue together.
-type Stage = Arc<Mutex<Vec<Enqueue>>>;
+type Stage = Arc<Mutex<Vec<NewJob>>>;
 
 /// What a layer around enqueue wraps: the layers inside it, and at last the queue. It is always ready.
 pub struct EnqueueService {
@@ -143,7 +143,7 @@ impl Clone for EnqueueService {
     }
 }
 
-impl Service<Enqueue> for EnqueueService {
+impl Service<NewJob> for EnqueueService {
     type Response = JobId;
     type Error = EnqueueError;
     type Future = EnqueueServiceFuture;
@@ -152,7 +152,7 @@ impl Service<Enqueue> for EnqueueService {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Enqueue) -> EnqueueServiceFuture {
+    fn call(&mut self, request: NewJob) -> EnqueueServiceFuture {
         EnqueueServiceFuture { inner: self.inner.call(request) }
     }
 }
@@ -166,27 +166,27 @@ impl Future for EnqueueServiceFuture {
 }
 
 /// A job for the queue: kind, payload, delay, and what it carries beside its payload.
-pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
+pub(crate) type JobParts = (&'static str, String, Duration, Option<Box<str>>);
 
 /// What the queue is given by a request of the test body's own, which goes past the layers.
-pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
+pub(crate) fn incoming(request: NewJob, mut keys: Keys) -> IncomingJob {
     let PendingJob { kind, payload, delay, context, once, more, .. } = PendingJob::of(request);
     keys.once = once;
-    Incoming { kind, payload, delay, keys, context, more, serial: None }
+    IncomingJob { kind, payload, delay, keys, context, more, serial: None }
 }
 
 /// A service of whatever type around enqueue.
 trait Stack {
     fn cloned(&self) -> Box<dyn Stack + Send>;
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>>;
-    fn call(&mut self, request: Enqueue) -> EnqueueResult;
+    fn call(&mut self, request: NewJob) -> EnqueueResult;
 }
 
 struct Layered<S>(S);
 
 impl<S> Stack for Layered<S>
 where
-    S: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+    S: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
     S: Clone + Send + 'static,
 {
     fn cloned(&self) -> Box<dyn Stack + Send> {
@@ -197,7 +197,7 @@ where
         self.0.poll_ready(cx).map_err(|error| of_layer("a job", error.into()))
     }
 
-    fn call(&mut self, request: Enqueue) -> EnqueueResult {
+    fn call(&mut self, request: NewJob) -> EnqueueResult {
         let kind = request.kind;
         let enqueueing = self.0.call(request);
         Box::pin(async move { enqueueing.await.map_err(|error| of_layer(kind, error.into())) })
@@ -224,12 +224,12 @@ impl Stack for Innermost {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Enqueue) -> EnqueueResult {
+    fn call(&mut self, mut request: NewJob) -> EnqueueResult {
         match request.stage.take() {
             None => Box::pin(PendingJob::of(request).enqueue(self.0.clone())),
             Some(stage) => {
                 let mut staged = lock(&stage);
-                let alike = |other: &&Enqueue| other.kind == request.kind && other.payload == request.payload;
+                let alike = |other: &&NewJob| other.kind == request.kind && other.payload == request.payload;
                 let before = staged.iter().filter(alike).count() as u32;
                 let id = self.0.shared().state().queue.id_to_come(request.kind, &request.payload, before);
                 staged.push(request);
@@ -264,7 +264,7 @@ impl EnqueueLayers {
     pub(crate) fn push<L>(&mut self, layer: L)
     where
         L: Layer<EnqueueService> + Send + 'static,
-        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
         let mut inner = lock(self.inner.get_or_insert_default());
@@ -299,12 +299,12 @@ impl EnqueueLayers {
         kind: &'static str,
         payload: String,
         delay: Duration,
-    ) -> Result<(JobId, Vec<Given>), EnqueueError> {
+    ) -> Result<(JobId, Vec<JobParts>), EnqueueError> {
         let link = Link::Test(shared.clone());
         let stage = Stage::default();
         let place = Place::caller();
         let job = PendingJob { kind, payload, delay, at: None, context: None, once: None, more: None, place };
-        let request = Enqueue { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
+        let request = NewJob { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
         let service = self.around(&link).expect("it is asked only where there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
         let staged = std::mem::take(&mut *lock(&stage));
@@ -322,7 +322,7 @@ impl EnqueueLayers {
 }
 
 /// Sends a job through layers.
-pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
+pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: NewJob) -> EnqueueResult {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
@@ -332,11 +332,11 @@ pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: 
 /// Sends jobs through layers, one after another, and lays them down as they come out.
 pub(in crate::process) async fn stage(
     service: EnqueueService,
-    requests: Vec<Enqueue>,
-) -> Result<Vec<Enqueue>, EnqueueError> {
+    requests: Vec<NewJob>,
+) -> Result<Vec<NewJob>, EnqueueError> {
     let stage = Stage::default();
     for request in requests {
-        let request = Enqueue { stage: Some(stage.clone()), ..request };
+        let request = NewJob { stage: Some(stage.clone()), ..request };
         enqueue_through(service.clone(), request).await?;
     }
     let staged = std::mem::take(&mut *lock(&stage));
@@ -374,16 +374,16 @@ pub(in crate::process) fn run_blocking<T>(
 
 impl PendingJob {
     /// The request that this job is to the layers.
-    pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
+    pub(in crate::process) fn request(self, now: Duration) -> NewJob {
         let delay = self.delay(now);
         let PendingJob { kind, payload, context, once, more, place, .. } = self;
         let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
-        Enqueue { kind, payload, delay, context, once, more, place, stage: None }
+        NewJob { kind, payload, delay, context, once, more, place, stage: None }
     }
 
     /// What the layers have made of it.
-    pub(in crate::process) fn of(request: Enqueue) -> Self {
-        let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
+    pub(in crate::process) fn of(request: NewJob) -> Self {
+        let NewJob { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
             true => None,
             false => serde_json::to_string(&context).ok().map(String::into_boxed_str),
@@ -396,7 +396,7 @@ impl Process {
     /// Puts a [`tower::Layer`](Layer) around each job that this process enqueues through [`Process::queue`]. Of
     /// several, the first one added is the outermost. It is the same in `check`, in drains, in fake and in inline mode.
     ///
-    /// The layer's service has the job ([`Enqueue`]) for request and its id for response; an error comes back to whoever
+    /// The layer's service has the job ([`NewJob`]) for request and its id for response; an error comes back to whoever
     /// enqueues. Handles are `Send`, and so are these services and their futures.
     ///
     /// # Panics
@@ -404,7 +404,7 @@ impl Process {
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
-        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
         assert!(

@@ -11,8 +11,8 @@ mod pieces;
 
 use super::Share;
 use super::parent::{Bounds, Parent, admits};
-use crate::search::choice::{Choice, Deviation, Kind, Label, Plan, digest};
-pub(crate) use pieces::Ahead;
+use crate::search::choice::{Choice, Deviation, DeviationKind, Label, Plan, digest};
+pub(crate) use pieces::PieceCursor;
 
 /// Choices that are kept so that a scenario need not be run once more to have its children: about a megabyte.
 const ROOM: usize = 1 << 14;
@@ -129,14 +129,15 @@ impl Exhaustive {
     }
 
     /// The run that was handed out last had the same end as those that deviate in the same way at these choices instead.
-    pub(crate) fn alike(&mut self, alike: &[usize]) {
+    pub(crate) fn equivalents(&mut self, equivalents: &[usize]) {
         let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
         let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
-        let is_schedule =
-            |at: &&usize| parent.record.get(**at).is_some_and(|choice| choice.kind == Kind::Schedule);
-        let alike: Vec<_> =
-            alike.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
-        parent.alike.extend(alike);
+        let is_schedule = |at: &&usize| {
+            parent.record.get(**at).is_some_and(|choice| choice.kind == DeviationKind::Preemption)
+        };
+        let equivalents: Vec<_> =
+            equivalents.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
+        parent.equivalents.extend(equivalents);
     }
 
     /// The next run, or none when all within the bounds were handed out.
@@ -257,7 +258,7 @@ impl Exhaustive {
     }
 
     /// What the run that was handed out last has from this choice on is left out.
-    pub(crate) fn leave_out(&mut self, record: &[Choice], from: usize) {
+    pub(crate) fn skip_from(&mut self, record: &[Choice], from: usize) {
         let Some(deviations) = self.handed.as_ref().filter(|handed| handed.len() < self.bounds.total) else {
             return;
         };
@@ -317,7 +318,7 @@ mod tests {
         seen
     }
 
-    fn choose(chooser: &mut Chooser, kind: Kind, options: u32) -> usize {
+    fn choose(chooser: &mut Chooser, kind: DeviationKind, options: u32) -> usize {
         let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
         chooser.choose(kind, label, Options::Counted(options))
     }
@@ -328,7 +329,7 @@ mod tests {
         for (total, runs) in [(0, 1), (1, 4), (2, 7), (3, 8), (9, 8)] {
             let seen = explore(Bounds::total(total), |chooser| {
                 for _ in 0..3 {
-                    choose(chooser, Kind::Crash, 2);
+                    choose(chooser, DeviationKind::Crash, 2);
                 }
             });
             assert_eq!(seen.len(), runs, "{total} deviations");
@@ -340,8 +341,8 @@ mod tests {
     fn the_last_option_is_taken_too() {
         // Two choices of 3 and 4 options: 3 · 4 = 12 runs, each pair once.
         let mut seen = explore(Bounds::total(2), |chooser| {
-            choose(chooser, Kind::Fault, 3);
-            choose(chooser, Kind::Fault, 4);
+            choose(chooser, DeviationKind::Fault, 3);
+            choose(chooser, DeviationKind::Fault, 4);
         });
         assert_eq!(seen.len(), 12);
         assert!(seen.contains(&vec![(0, 2), (1, 3)]));
@@ -357,7 +358,7 @@ mod tests {
         while let Some(task) = explorer.next() {
             let mut chooser = Chooser::new(task.plan.clone());
             for _ in 0..3 {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             let (record, _, plan) = chooser.finish();
             assert!(explorer.ran(&record));
@@ -373,9 +374,9 @@ mod tests {
     fn a_deviation_that_changes_what_comes_later() {
         // Taken 0: nothing more. Taken 1: two more choices of 2. Runs: 1, then 1, then 2, then 1.
         let seen = explore(Bounds::total(3), |chooser| {
-            if choose(chooser, Kind::Crash, 2) == 1 {
-                choose(chooser, Kind::Crash, 2);
-                choose(chooser, Kind::Crash, 2);
+            if choose(chooser, DeviationKind::Crash, 2) == 1 {
+                choose(chooser, DeviationKind::Crash, 2);
+                choose(chooser, DeviationKind::Crash, 2);
             }
         });
         assert_eq!(
@@ -389,7 +390,9 @@ mod tests {
         // Three crashes and one fault, two options each, at most 2 deviations: 1 + 4 + 6 = 11.
         // With at most one crash the 3 pairs of crashes fall away: 8. With none: the reference and the fault.
         let program = |chooser: &mut Chooser| {
-            for kind in [Kind::Crash, Kind::Crash, Kind::Fault, Kind::Crash] {
+            for kind in
+                [DeviationKind::Crash, DeviationKind::Crash, DeviationKind::Fault, DeviationKind::Crash]
+            {
                 choose(chooser, kind, 2);
             }
         };
@@ -407,7 +410,7 @@ mod tests {
             let again = !task.judge;
             let mut chooser = Chooser::new(task.plan);
             for _ in 0..if again { 4 } else { 3 } {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             Some((again, explorer.ran(chooser.record())))
         });
@@ -418,9 +421,9 @@ mod tests {
     /// A program whose course depends on what was taken: some branches are longer, some offer other kinds.
     fn crooked(chooser: &mut Chooser) {
         for turn in 0..4 {
-            match choose(chooser, Kind::Crash, 2 + turn) {
-                1 => (0..3).for_each(|_| _ = choose(chooser, Kind::Fault, 3)),
-                2 => _ = choose(chooser, Kind::Delivery, 2),
+            match choose(chooser, DeviationKind::Crash, 2 + turn) {
+                1 => (0..3).for_each(|_| _ = choose(chooser, DeviationKind::Fault, 3)),
+                2 => _ = choose(chooser, DeviationKind::Delivery, 2),
                 _ => {}
             }
         }
@@ -534,7 +537,7 @@ mod tests {
         while let Some(task) = explorer.next() {
             let mut chooser = Chooser::new(task.plan);
             for _ in 0..5 {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             assert!(explorer.ran(chooser.record()));
             known.push(explorer.at_least());

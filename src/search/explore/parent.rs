@@ -1,6 +1,6 @@
 //! A scenario and the deviations that come after its last one: its children.
 
-use crate::search::choice::{Choice, Deviation, Kind, Label};
+use crate::search::choice::{Choice, Deviation, DeviationKind, Label};
 
 /// How many deviations a run may have: in all, and of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,23 +9,23 @@ pub(crate) struct Bounds {
     pub(crate) crashes: usize,
     pub(crate) faults: usize,
     pub(crate) deliveries: usize,
-    pub(crate) switches: usize,
+    pub(crate) preemptions: usize,
     pub(crate) delays: usize,
 }
 
 impl Bounds {
     pub(crate) fn total(total: usize) -> Self {
         let all = usize::MAX;
-        Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
+        Self { total, crashes: all, faults: all, deliveries: all, preemptions: all, delays: all }
     }
 
-    pub(crate) fn of(&self, kind: Kind) -> usize {
+    pub(crate) fn of(&self, kind: DeviationKind) -> usize {
         match kind {
-            Kind::Crash => self.crashes,
-            Kind::Fault => self.faults,
-            Kind::Delivery => self.deliveries,
-            Kind::Schedule => self.switches,
-            Kind::Delay => self.delays,
+            DeviationKind::Crash => self.crashes,
+            DeviationKind::Fault => self.faults,
+            DeviationKind::Delivery => self.deliveries,
+            DeviationKind::Preemption => self.preemptions,
+            DeviationKind::Delay => self.delays,
         }
     }
 }
@@ -45,13 +45,13 @@ pub(super) struct Parent {
     /// Its children are run from the last one to this choice: a later one may tell that earlier ones are equal to it.
     pub(super) backwards_to: Option<usize>,
     /// Those that are equal to one that was run.
-    pub(super) alike: Vec<Deviation>,
+    pub(super) equivalents: Vec<Deviation>,
 }
 
 impl Parent {
     pub(super) fn new(deviations: Vec<Deviation>, record: Vec<Choice>) -> Self {
-        let (left, alike) = (usize::MAX, Vec::new());
-        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, alike }
+        let (left, equivalents) = (usize::MAX, Vec::new());
+        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, equivalents }
     }
 
     /// What is to come are the deviations after its last one.
@@ -76,7 +76,7 @@ impl Parent {
             if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
                 self.option += 1;
                 let child = Deviation::new(self.at - 1, self.option);
-                if self.alike.contains(&child) {
+                if self.equivalents.contains(&child) {
                     *left_out += 1;
                     continue;
                 }
@@ -121,7 +121,12 @@ impl Parent {
 }
 
 /// Whether a scenario may have one more deviation of this kind.
-pub(super) fn admits(bounds: &Bounds, deviations: &[Deviation], record: &[Choice], kind: Kind) -> bool {
+pub(super) fn admits(
+    bounds: &Bounds,
+    deviations: &[Deviation],
+    record: &[Choice],
+    kind: DeviationKind,
+) -> bool {
     let of_kind = deviations.iter().filter(|deviation| record[deviation.at()].kind == kind).count();
     of_kind < bounds.of(kind)
 }

@@ -1,6 +1,6 @@
 //! Makes a failing run smaller: drops deviations as long as it fails in the same way.
 
-use crate::search::choice::Wanted;
+use crate::search::choice::DeviationSpec;
 
 /// The deviations without those that the failure does not need. `fails` runs a scenario, and returns the deviations
 /// that it took if it fails in the same way.
@@ -9,9 +9,9 @@ use crate::search::choice::Wanted;
 /// (Zeller, Hildebrandt: *Simplifying and Isolating Failure-Inducing Input*, 2002). What comes later goes first: much of
 /// it is only there because of what came before.
 pub(crate) fn shrink(
-    mut deviations: Vec<Wanted>,
-    mut fails: impl FnMut(&[Wanted]) -> Option<Vec<Wanted>>,
-) -> Vec<Wanted> {
+    mut deviations: Vec<DeviationSpec>,
+    mut fails: impl FnMut(&[DeviationSpec]) -> Option<Vec<DeviationSpec>>,
+) -> Vec<DeviationSpec> {
     let mut piece = (deviations.len() / 2).max(1);
     loop {
         let mut dropped = false;
@@ -42,7 +42,7 @@ pub(crate) fn shrink(
 
 /// The deviations, those from `start` on in an attempt that comes one earlier, if they are of the job of the one that
 /// was dropped there: without it that job may have needed an attempt less.
-fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<Vec<Wanted>> {
+fn one_attempt_earlier(rest: &[DeviationSpec], start: usize, dropped: &str) -> Option<Vec<DeviationSpec>> {
     let (job, attempt, _) = attempt_of(dropped)?;
     let mut is_other = false;
     let (before, after) = rest.split_at(start);
@@ -50,7 +50,7 @@ fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<V
         let later = attempt_of(&wanted.label).filter(|(of, number, _)| *of == job && *number > attempt);
         is_other |= later.is_some();
         let label = later.map(|(job, number, point)| format!("{job}.{}{point}", number - 1));
-        Wanted { label: label.unwrap_or_else(|| wanted.label.clone()), ..wanted.clone() }
+        DeviationSpec { label: label.unwrap_or_else(|| wanted.label.clone()), ..wanted.clone() }
     });
     let all = before.iter().cloned().chain(after).collect();
     is_other.then_some(all)
@@ -67,7 +67,7 @@ fn attempt_of(label: &str) -> Option<(&str, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Plan, Point, Site};
+    use crate::search::choice::{Actor, Chooser, DeviationKind, Label, Options, Plan, Point, Site};
     use crate::search::scenario::Scenario;
 
     const POINTS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -75,7 +75,7 @@ mod tests {
     fn choose(chooser: &mut Chooser, point: &'static str) -> bool {
         let site = Site::Call { service: "t".into(), operation: point.into() };
         let label = Label { actor: Actor::Test, site, point: Point::Before };
-        chooser.choose(Kind::Crash, label, Options::Crash) == 1
+        chooser.choose(DeviationKind::Crash, label, Options::Crash) == 1
     }
 
     /// Shrinks the run in which everything goes wrong, and counts how many runs that takes.
@@ -136,7 +136,7 @@ mod tests {
             scenario.wanted().to_vec()
         };
         // Two crashes of job 2 are needed, in whatever attempts; each attempt after the first needs one before it.
-        let fails = |deviations: &[Wanted]| {
+        let fails = |deviations: &[DeviationSpec]| {
             let attempts: Vec<_> = deviations.iter().filter_map(|d| attempt_of(&d.label)).collect();
             let of_two = attempts.iter().filter(|(job, ..)| *job == "job#2").map(|(_, number, _)| *number);
             let crashes =

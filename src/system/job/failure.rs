@@ -128,7 +128,7 @@ impl JobFailure {
         &self.text
     }
 
-    /// The name of the error's type without its path: what an error catcher sorts by. `panic` for a panic.
+    /// The name of the error's type without its path: what an error tracker sorts by. `panic` for a panic.
     pub fn error_type(&self) -> &'static str {
         short_kind(self.error_type)
     }
@@ -170,10 +170,10 @@ impl JobFailure {
     }
 }
 
-/// A failed attempt, as error handlers and [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure) see it.
+/// A failed attempt, as error handlers and [`HandlerOptions::decide`](crate::HandlerOptions::decide) see it.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Failed<'a> {
+pub struct FailedAttempt<'a> {
     /// The job; its `failures` are those before this one.
     pub job: JobView,
     /// The text of the error.
@@ -184,13 +184,13 @@ pub struct Failed<'a> {
     pub(crate) source: Option<&'a dyn Any>,
 }
 
-impl fmt::Display for Failed<'_> {
+impl fmt::Display for FailedAttempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", short_kind(self.job.kind), self.error)
     }
 }
 
-impl<'a> Failed<'a> {
+impl<'a> FailedAttempt<'a> {
     pub(crate) fn of(failure: &'a JobFailure, job: JobView) -> Self {
         Self { job, error: &failure.text, transient: failure.transient, source: failure.error.get() }
     }

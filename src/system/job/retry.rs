@@ -108,7 +108,7 @@ impl RetryPolicy {
 }
 
 /// What becomes of a failed job, by the error it failed with. See
-/// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
+/// [`HandlerOptions::decide`](crate::HandlerOptions::decide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
