@@ -1,4 +1,4 @@
-//! Requests that are put into the queue as they are: with a delay, with context, under a key.
+//! Requests that are enqueued unchanged: with a delay, with context, or under a key.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retryproof::{Conflict, EnqueueError, Explore, JobState, JobView, NewJob, Rep
 use super::{S, assert_green};
 use crate::support::has_line;
 
-/// A world whose one job puts requests into the queue, and what came of it.
+/// Makes a world whose one job enqueues requests, and returns the resulting jobs.
 fn putting(requests: impl Fn() -> Vec<NewJob> + 'static, bulk: bool) -> (World, Vec<JobView>) {
     let world = World::fake();
     world.process("worker", move |p| {
@@ -59,7 +59,7 @@ fn context_and_key_outlive_the_layers_around_a_bulk() {
         p.enqueue_layer(tower::layer::util::Identity::new());
         let queue = p.queue();
         p.handle(async move |_: u32| {
-            let mut request = text("mail").once("mail-6", Conflict::Drop);
+            let mut request = text("mail").deduplicate("mail-6", Conflict::Drop);
             request.context.insert("tenant".to_owned(), "acme".into());
             queue.enqueue_new_bulk::<String>([request.clone(), request.clone()]).await?;
             queue.enqueue_new(request).await
@@ -74,7 +74,7 @@ fn context_and_key_outlive_the_layers_around_a_bulk() {
 
 #[test]
 fn a_second_job_under_a_key_is_dropped_even_if_the_first_is_over() {
-    let (world, jobs) = putting(|| vec![text("mail").once("a", Conflict::Drop)], false);
+    let (world, jobs) = putting(|| vec![text("mail").deduplicate("a", Conflict::Drop)], false);
     assert_eq!(jobs.len(), 1);
     world.enqueue(2_u32);
     world.drain_all().run().unwrap();
@@ -85,7 +85,7 @@ fn a_second_job_under_a_key_is_dropped_even_if_the_first_is_over() {
 #[test]
 fn keys_of_different_jobs_and_kinds_are_different() {
     let requests = || {
-        let number = NewJob::encoded::<u64>("7".to_owned()).once("a", Conflict::Raise);
+        let number = NewJob::encoded::<u64>("7".to_owned()).deduplicate("a", Conflict::Raise);
         let texts = ["a", "b"].map(|key| text("mail").deduplicate(key, Conflict::Raise));
         texts.into_iter().chain([number]).collect()
     };
@@ -95,7 +95,11 @@ fn keys_of_different_jobs_and_kinds_are_different() {
 #[test]
 fn a_second_job_under_a_key_is_refused_if_it_is_to_be_and_its_bulk_with_it() {
     let requests = || {
-        vec![text("mail").once("a", Conflict::Raise), text("other"), text("mail").once("a", Conflict::Raise)]
+        vec![
+            text("mail").deduplicate("a", Conflict::Raise),
+            text("other"),
+            text("mail").deduplicate("a", Conflict::Raise),
+        ]
     };
     let (world, jobs) = putting(requests, false);
     assert_eq!(jobs.len(), 2);
@@ -121,8 +125,10 @@ fn a_bulk_is_refused_for_a_key_that_was_taken_before() {
     world.process("worker", |p| {
         let queue = p.queue();
         p.handle(async move |_: u32| {
-            let (first, again) =
-                (text("first").once("a", Conflict::Raise), text("again").once("a", Conflict::Raise));
+            let (first, again) = (
+                text("first").deduplicate("a", Conflict::Raise),
+                text("again").deduplicate("a", Conflict::Raise),
+            );
             queue.enqueue_new(first).await?;
             queue.enqueue_new_bulk::<String>([text("other"), again]).await
         });
@@ -141,7 +147,7 @@ fn a_bulk_is_refused_for_a_key_that_was_taken_before() {
 #[test]
 #[should_panic(expected = "use `Conflict::Drop` or `Conflict::Raise`")]
 fn a_key_does_not_wait() {
-    let _ = text("mail").once("a", Conflict::Wait);
+    let _ = text("mail").deduplicate("a", Conflict::Wait);
 }
 
 #[test]
@@ -161,7 +167,7 @@ fn a_test_puts_requests_with_and_without_layers() {
         if layered {
             world.enqueue_layer(tower::layer::util::Identity::new());
         }
-        let mut request = text("mail").once("a", Conflict::Drop);
+        let mut request = text("mail").deduplicate("a", Conflict::Drop);
         request.delay = 5 * S;
         request.context.insert("tenant".to_owned(), "acme".into());
         let ids = [
@@ -175,7 +181,7 @@ fn a_test_puts_requests_with_and_without_layers() {
     }
 }
 
-/// A job that puts a charge into the queue, under a key or under none.
+/// Explores a job that enqueues a charge, with or without a key.
 fn charging(key: Option<&'static str>) -> Report {
     Explore::new().deviations(2).run(async move |world: &World| {
         world.process("worker", move |p| {
