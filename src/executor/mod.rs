@@ -72,8 +72,7 @@ pub(crate) struct Executor {
     hosts: Vec<ProcessSlot>,
     tasks: Vec<Option<Task>>,
     turns: u32,
-    /// Whether calls that wait in external systems are being resumed. Tasks run no further than that, and this is not
-    /// a step of any task.
+    /// Whether calls that wait in external systems are being resumed. This is not a step of any task.
     resuming: bool,
     /// The task that was chosen to run next.
     chosen: Option<NextTurn>,
@@ -143,8 +142,7 @@ impl Executor {
         );
         let context = Context::new(self.pool.clone());
         let restart_at = Duration::ZERO;
-        // There is usually one process, and space for four is a large allocation, which costs far more than a small
-        // one.
+        // There is usually one process, and space for four would be a large, costly allocation.
         self.hosts.reserve_exact(1);
         self.hosts.push(ProcessSlot {
             name,
@@ -415,8 +413,7 @@ impl Executor {
         let look = self.look_at(&task);
         let ended = loop {
             let Some(now) = self.before_poll(&task, &life) else { break None };
-            // Caught as far inside as possible. Everything that the unwind must restore on its way makes a crash more
-            // expensive.
+            // Caught as far inside as possible: each thing that the unwind restores makes a crash more expensive.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
@@ -554,8 +551,7 @@ impl Executor {
         if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
-        // Each is driven until the time at which an earlier one called the executor. A task that is woken later waits
-        // until then.
+        // Each is driven until the time at which an earlier one called. A task that is woken later waits until then.
         let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
         let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
