@@ -23,7 +23,7 @@ pub(crate) struct Mishap {
     point: Point,
     option: u32,
     fault: Option<Fault>,
-    /// The process was told to stop instead of crashing.
+    /// The process was asked to stop instead of crashing.
     is_deploy: bool,
     /// The last call of the attempt that had happened by then. Between this call and the deviation, the attempt changes
     /// nothing outside of its process.

@@ -23,7 +23,7 @@ pub(crate) use lines::{recovery, wreck};
 pub(crate) use mishap::{Courses, Mishap};
 #[cfg(feature = "loom")]
 pub(crate) use source::excerpt;
-pub(crate) use summary::markdown;
+pub(crate) use summary::{markdown, one_line};
 pub use timeline::{Timeline, TimelineEvent};
 
 use serde::Serialize;

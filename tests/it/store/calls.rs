@@ -296,7 +296,7 @@ fn a_store_that_is_down_is_down_for_all_calls() {
                 assert!(tx.put("a", &1).await.is_err());
                 assert_eq!(
                     tx.commit().await.unwrap_err().to_string(),
-                    "store.commit: 503 service unavailable"
+                    "store.commit: the connection to the database is lost"
                 );
             });
         });
