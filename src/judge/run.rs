@@ -77,7 +77,7 @@ pub(crate) struct Outcome {
     pub(crate) terms: ComparisonRules,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<InputQuestion>,
-    /// What the run recorded about itself.
+    /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// The number of deviations of the run.
     pub(crate) went_wrong: usize,
@@ -102,7 +102,7 @@ pub(crate) struct FinishedRun {
     pub(crate) watch: CrashWatch,
 }
 
-/// What all runs of an exploration on one thread share.
+/// The state that all runs of an exploration on one thread share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,
