@@ -2,9 +2,10 @@
 //! follows a look-up, every save is guarded, and every enqueue has a key.
 
 use crash_points::crash_points;
+use retryproof::job::NewJob;
 use retryproof::service::fulfillment::ShipmentOutcome;
 use retryproof::service::payments::{ChargeOutcome, ChargeRecord};
-use retryproof::{Conflict, Guarantee, NewJob, World};
+use retryproof::{Conflict, Guarantee, World};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};

@@ -11,7 +11,8 @@
 //!
 //! ```
 //! use std::task::{Context, Poll};
-//! use retryproof::{Durable, Perform, World};
+//! use retryproof::middleware::Perform;
+//! use retryproof::{Durable, World};
 //! use tower::{Layer, Service};
 //!
 //! #[derive(Clone)]

@@ -376,7 +376,8 @@ impl World {
     /// invariant.
     ///
     /// ```
-    /// use retryproof::{Explore, Oracle, World};
+    /// use retryproof::report::Oracle;
+    /// use retryproof::{Explore, World};
     ///
     /// let report = Explore::new().run(async |world: &World| {
     ///     let (from, to) = (world.durable("from", 100_u32), world.durable("to", 0_u32));

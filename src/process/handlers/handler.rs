@@ -189,7 +189,8 @@ impl<'p> HandlerOptions<'p> {
     /// Registers a function that decides by the error what happens to a failed job.
     ///
     /// ```
-    /// use retryproof::{Decision, JobState, ServiceError, World};
+    /// use retryproof::job::JobState;
+    /// use retryproof::{Decision, ServiceError, World};
     ///
     /// let world = World::fake();
     /// world.process("worker", |p| {

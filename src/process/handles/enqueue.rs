@@ -36,7 +36,7 @@ pub struct NewJob {
     /// The delay until the job is ready.
     pub delay: Duration,
     /// Data in addition to the payload. Layers around perform can read it
-    /// ([`Perform::context`](crate::Perform::context)).
+    /// ([`Perform::context`](crate::middleware::Perform::context)).
     pub context: BTreeMap<String, Value>,
     /// A key under which the job is accepted once.
     once: Option<DedupKey>,

@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use retryproof::job::{EnqueueError, JobFailure, JobState, NewJob};
+use retryproof::middleware::{EnqueueService, Perform, PerformService};
 use retryproof::service::payments::Charge;
-use retryproof::{
-    EnqueueError, EnqueueService, Explore, JobFailure, JobState, NewJob, Perform, PerformService, Process,
-    World,
-};
+use retryproof::{Explore, Process, World};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 use tower::{Layer, Service, ServiceBuilder, service_fn};
@@ -516,10 +515,10 @@ fn a_service_as_a_handler_is_explored_like_any_handler() {
 fn what_layers_wrap_is_send() {
     fn is_send<T: Send>() {}
     is_send::<PerformService>();
-    is_send::<retryproof::PerformFuture>();
+    is_send::<retryproof::middleware::PerformFuture>();
     is_send::<EnqueueService>();
-    is_send::<retryproof::EnqueueFuture>();
-    is_send::<retryproof::EnqueueBulkFuture>();
+    is_send::<retryproof::future::EnqueueFuture>();
+    is_send::<retryproof::future::EnqueueBulkFuture>();
     fn is_sync<T: Sync>() {}
     is_sync::<PerformService>();
     is_sync::<retryproof::JobQueue>();

@@ -1,8 +1,9 @@
 //! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
+use retryproof::future::TypedCall;
 use retryproof::service::{Function, Keys, Operation, Refusal, Service, ServiceContext, function};
-use retryproof::{Client, Code, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
+use retryproof::{Client, Code, Explore, Process, Report, ServiceError, Verdict, World};
 use serde::Serialize;
 
 type Texts = Function<String, String>;
