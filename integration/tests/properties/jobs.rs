@@ -17,7 +17,7 @@ struct Mail {
 /// An operation of a test on a world.
 #[derive(Clone, Debug)]
 pub(crate) enum Do {
-    NewJob,
+    Enqueue,
     EnqueueIn(u8),
     Mail,
     Bulk(u8),

@@ -26,7 +26,7 @@ enum Op {
     Update,
     Yield,
     Sleep,
-    NewJob,
+    Enqueue,
     /// Enqueues under a key that the other tasks have, too: alone, or as a batch.
     Once(bool),
 }

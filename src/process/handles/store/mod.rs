@@ -188,7 +188,7 @@ calls! { Store, self: &Self, 'static:
 
 impl Store {
     pub(crate) fn new(link: Link) -> Self {
-        let door = link.shared().services.store();
+        let door = link.shared().services.built_in();
         Self { client: Client::new(link, STORE.into(), door) }
     }
 
