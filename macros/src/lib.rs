@@ -110,11 +110,26 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
             #(#calls)*
             .check(body)
     };
+    // A body that returns a `Result` fails the test by an `Err`, as one of `#[test]` does.
+    let body = match &signature.output {
+        syn::ReturnType::Default => quote!(#inner),
+        syn::ReturnType::Type(_, returned) => {
+            inner.sig.ident = format_ident!("body_with_result", span = name.span());
+            let passed =
+                quote_spanned!(returned.span()=> ::retryproof::__passed(body_with_result(world).await));
+            quote! {
+                #inner
+                async fn body(world: &::retryproof::World) {
+                    #passed;
+                }
+            }
+        }
+    };
     Ok(quote! {
         #(#attributes)*
         #[::core::prelude::v1::test]
         #visibility fn #name() {
-            #inner
+            #body
             #run;
         }
     })

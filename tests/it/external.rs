@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use expect_test::expect;
-use retryproof::{Explore, External, ExternalFault, JobState, Report, Verdict, World};
+use retryproof::external::ExternalFault;
+use retryproof::job::JobState;
+use retryproof::{Explore, External, Report, Verdict, World};
 use tokio::sync::oneshot;
 
 use crate::support::has_line;

@@ -101,6 +101,12 @@ impl Modules {
         modules.chain(names).collect()
     }
 
+    /// Returns the modules in the root's own file, with the names that each exports.
+    pub(crate) fn facade(&self) -> BTreeMap<String, Vec<String>> {
+        let inside = self.modules.iter().filter(|(path, module)| path.len() == 1 && module.file.is_empty());
+        inside.map(|(path, module)| (path[0].clone(), module.aliases.keys().cloned().collect())).collect()
+    }
+
     /// Returns the module that defines the last name of a path, if it belongs to this member.
     fn resolve(&self, module: &Path, path: &[String], depth: usize) -> Option<Path> {
         let (first, mut rest) = path.split_first()?;

@@ -38,6 +38,11 @@ pub(crate) fn rooms() -> (Vec<String>, BTreeMap<String, String>) {
     (rooms.to_vec(), modules.exports())
 }
 
+/// Returns the modules that lib.rs assembles from others, with the names that each exports.
+pub(crate) fn facade() -> BTreeMap<String, Vec<String>> {
+    Modules::of("src").facade()
+}
+
 /// Returns the folder of each member, with its modules.
 fn libraries() -> Vec<(String, Modules)> {
     let folders =

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use retryproof::{Explore, Oracle, Report, Verdict, Violation};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, Verdict, Violation};
 
 /// Explores a job with these settings.
 pub(crate) type Run = fn(&Explore) -> Report;

@@ -12,8 +12,9 @@ use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use retryproof::job::JobState;
 use retryproof::service::{Function, ServiceContext, function};
-use retryproof::{Durable, JobState, World};
+use retryproof::{Durable, World};
 use serde::{Deserialize, Serialize};
 
 use crate::support::has_line;

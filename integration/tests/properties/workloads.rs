@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use retryproof::ServiceError;
+use retryproof::job::JobState;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::{JobState, ServiceError};
 
 use crate::*;
 

@@ -43,7 +43,8 @@ const PROBE_EVERY: u32 = 10;
 ///
 ///
 /// ```
-/// use retryproof::{Explore, External, ExternalFault, Verdict, World};
+/// use retryproof::external::ExternalFault;
+/// use retryproof::{Explore, External, Verdict, World};
 /// use std::sync::{Arc, Mutex};
 ///
 /// /// Stands for a pool of connections to a database.

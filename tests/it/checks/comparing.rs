@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, unkeyed};
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
-use retryproof::{Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Delivery, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::{Backoff, Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Backoff, Delivery, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 const TWICE: &str = "payments.charge happened twice, expected once";
 

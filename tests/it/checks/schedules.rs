@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Durable, Explore, Oracle, Process, Report, ServiceError, Verdict, World};
+use retryproof::{Durable, Explore, Process, Report, ServiceError, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 /// A job that adds to a counter.
@@ -307,7 +308,7 @@ fn an_attempt_whose_lease_is_over_is_not_listened_to() {
         world.enqueue(1_u8);
         world.settle().await;
         let job = &world.all_jobs()[0];
-        assert_eq!((job.state, job.attempts, job.failures), (retryproof::JobState::Done, 2, 0));
+        assert_eq!((job.state, job.attempts, job.failures), (retryproof::job::JobState::Done, 2, 0));
         assert_eq!((failures.get(), world.now()), (1, Duration::from_secs(60)));
     });
     assert_ne!(report.verdict(), Verdict::Violated, "{report}");

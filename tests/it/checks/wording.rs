@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation;
+use retryproof::store::Isolation;
 use retryproof::{
     Client, Code, Explore, Guarantee, Process, Report, ServiceError, StoreError, Verdict, World,
 };

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use retryproof::{EnqueueError, Explore, JobId, JobState, Report, Verdict, World};
+use retryproof::job::{EnqueueError, JobId, JobState};
+use retryproof::{Explore, Report, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Mail, S, assert_green, log, one_deviation};
@@ -191,15 +192,17 @@ fn layers_go_around_each_job_of_a_bulk_and_its_batches_stay_whole() {
             move |p| {
                 if layered {
                     let told = told.clone();
-                    p.enqueue_layer(tower::util::MapResponseLayer::new(move |id: retryproof::JobId| {
+                    p.enqueue_layer(tower::util::MapResponseLayer::new(move |id: retryproof::job::JobId| {
                         told.update(|told| told.push(id));
                         id
                     }));
                     p.enqueue_layer(tower::limit::ConcurrencyLimitLayer::new(1));
-                    p.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: retryproof::NewJob| {
-                        request.context.insert("of".to_owned(), request.payload.clone().into());
-                        request
-                    }));
+                    p.enqueue_layer(tower::util::MapRequestLayer::new(
+                        |mut request: retryproof::job::NewJob| {
+                            request.context.insert("of".to_owned(), request.payload.clone().into());
+                            request
+                        },
+                    ));
                 }
                 let (queue, ids) = (p.queue().batches_of(2), ids.clone());
                 p.handle(async move |_: Mail| {

@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 
 use expect_test::expect;
+use retryproof::job::JobState;
 use retryproof::middleware::{ClearThreadLocals, RequestContext};
 use retryproof::service::email::Email;
-use retryproof::{Explore, JobState, Report, World};
+use retryproof::{Explore, Report, World};
 use tower::timeout::TimeoutLayer;
 
 use super::{S, assert_green, assert_violated, one_deviation};

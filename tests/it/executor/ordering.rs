@@ -1,7 +1,8 @@
 //! Ordered streams: one partition strictly in order, one job per key at a time, and all jobs in parallel.
 
 use expect_test::expect;
-use retryproof::{Backoff, Decision, Delivery, Explore, JobState, Ordered, Unique, Verdict, World};
+use retryproof::job::JobState;
+use retryproof::{Backoff, Decision, Delivery, Explore, Ordered, Unique, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, S, log, numbers, panic_of, worker};

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::job::JobState;
 use retryproof::service::payments::Charge;
-use retryproof::{Delivery, Explore, JobState, Report, Verdict, World};
+use retryproof::{Delivery, Explore, Report, Verdict, World};
 
 use super::{Mail, S, assert_green, assert_violated, log, numbers, one_deviation, panic_of, worker};
 use crate::support::has_line;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retryproof::{Backoff, Conflict, DrainError, EnqueueError, JobState, LockTaken, Ordered, Unique, World};
+use retryproof::job::{DrainError, EnqueueError, JobState, LockTaken};
+use retryproof::{Backoff, Conflict, Ordered, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, S, log, numbers, panic_of, worker};

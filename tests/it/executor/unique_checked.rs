@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{
-    Backoff, Conflict, Delivery, Explore, HandlerOptions, Oracle, Report, Unique, Verdict, World,
-};
+use retryproof::{Backoff, Conflict, Delivery, Explore, HandlerOptions, Report, Unique, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::S;

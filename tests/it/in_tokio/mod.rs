@@ -11,7 +11,7 @@ use retryproof::{Backoff, Explore, Report, ServiceError, Verdict, World};
 const S: Duration = Duration::from_secs(1);
 
 /// Explores a world with one worker that runs `job`, which gets the process's payment client.
-fn explore<R: retryproof::JobResult + 'static>(
+fn explore<R: retryproof::job::JobResult + 'static>(
     job: impl AsyncFn(retryproof::Client<retryproof::service::payments::Payments>) -> R
     + Clone
     + Send

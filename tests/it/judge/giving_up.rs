@@ -1,7 +1,7 @@
 //! A job that gives up must do everything or nothing.
 
 use super::*;
-use retryproof::service::store::Isolation;
+use retryproof::store::Isolation;
 use retryproof::{Decision, StoreError};
 
 #[derive(Clone, Copy, PartialEq)]

@@ -3,13 +3,12 @@
 
 use super::{S, assert_first, body_panic};
 use crate::support::{assert_green, assert_violated, one_deviation};
+use retryproof::job::JobState;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::service::{Function, ServiceContext, function};
-use retryproof::{
-    Code, Delivery, Explore, Guarantee, JobState, Process, Report, ServiceError, Verdict, World,
-};
+use retryproof::{Code, Delivery, Explore, Guarantee, Process, Report, ServiceError, Verdict, World};
 
 type Failure = Box<dyn std::error::Error>;
 

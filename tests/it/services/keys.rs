@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{assert_green, assert_violated, one_deviation};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Backoff, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 /// Explores two orders that are shipped, each under the key that `key` derives from its number.
 fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Report {

@@ -34,7 +34,7 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 /// customer notices a row. Values are whatever serde can write and read.
 ///
 /// ```
-/// use retryproof::service::store::Isolation;
+/// use retryproof::store::Isolation;
 /// use retryproof::{Explore, StoreError, Verdict, World};
 ///
 /// let report = Explore::new().name("stock").run(async |world: &World| {
@@ -189,7 +189,7 @@ calls! { Store, self: &Self, 'static:
 
 impl Store {
     pub(crate) fn new(link: Link) -> Self {
-        let door = link.shared().services.store();
+        let door = link.shared().services.built_in();
         Self { client: Client::new(link, STORE.into(), door) }
     }
 
