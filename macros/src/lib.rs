@@ -17,7 +17,7 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 
 /// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
 /// parentheses), and those that take none.
-const WITH_VALUE: [&str; 17] = [
+const WITH_VALUE: [&str; 18] = [
     "deviations",
     "crashes",
     "faults",
@@ -27,6 +27,7 @@ const WITH_VALUE: [&str; 17] = [
     "max_runs",
     "max_assignments",
     "max_time",
+    "watchdog",
     "max_steps",
     "seed",
     "merge",

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -210,6 +210,8 @@ pub(crate) trait External: fmt::Debug + Send + Sync {
 pub(crate) struct Externals {
     have_wires: AtomicBool,
     have_calls: AtomicBool,
+    /// How often anything was seen to be on its way.
+    moves: AtomicU64,
     list: Mutex<Vec<Entry>>,
 }
 
@@ -283,7 +285,13 @@ impl Externals {
     /// See [`External::settle`].
     pub(crate) fn settle(&self) -> Traffic {
         let moving = self.of_wires(|wire| (wire.settle() == Traffic::Moving).then_some(Traffic::Moving));
+        self.moves.fetch_add(u64::from(moving.is_some()), Ordering::Relaxed);
         moving.unwrap_or(Traffic::Still)
+    }
+
+    /// How often anything was seen to be on its way: whoever waits for that makes progress.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// See [`External::linger`].

@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -31,6 +31,8 @@ const BLIND_LOOKS: u32 = 200;
 /// pauses.
 const REQUEST_SPINS: u32 = 100;
 const REQUEST_PAUSE: Duration = Duration::from_micros(30);
+/// How often a thread is looked at that is told to unwind when it is not waited for any more.
+const LOOKS_GIVEN_UP: u32 = 100;
 /// How often those that sleep are looked at before nothing is taken to wake them any more: about half a second.
 const LAST_LOOKS: u32 = 1_500;
 
@@ -72,6 +74,8 @@ enum Turn {
     },
     /// The thread is to end.
     Quit,
+    /// Nobody's: the thread did not come back, and is left behind. Once it asks for anything it stands still.
+    LeftBehind,
 }
 
 /// What one thread and the executor hand to each other.
@@ -82,6 +86,8 @@ struct Baton {
     points: AtomicU32,
     /// Where the system tells what the thread does.
     status: OnceLock<Option<PathBuf>>,
+    /// No thread is waited for any more: see [`Sleepers::give_up`].
+    given_up: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Baton {
@@ -100,15 +106,31 @@ pub(crate) enum Progress {
     Calls,
     /// It waits for something that the harness does not know.
     Asleep,
+    /// It did not come back.
+    LeftBehind,
 }
 
 /// Says whether the thread that the executor waits for has sent a request. `None` if no request can come.
 pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
-    fn new() -> Arc<Self> {
+    fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
         let (turn, handed, status) = (Mutex::new(Turn::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status })
+        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status, given_up })
+    }
+
+    /// Where the thread has come to, if the executor need not wait for it any longer. `looks`: how long it has waited.
+    fn has_come(&self, turn: &mut Turn, looks: u32) -> Option<Progress> {
+        match turn {
+            Turn::Idle | Turn::Taken | Turn::Quit => Some(Progress::Ended),
+            Turn::Waits => Some(Progress::Waits),
+            Turn::LeftBehind => Some(Progress::LeftBehind),
+            _ if looks > LOOKS_GIVEN_UP && self.given_up.load(Ordering::Relaxed) => {
+                *turn = Turn::LeftBehind;
+                Some(Progress::LeftBehind)
+            }
+            _ => None,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Turn> {
@@ -140,10 +162,8 @@ impl Baton {
     fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
         let mut turn = self.lock();
         for looks in 0_u32.. {
-            match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
-                _ => {}
+            if let Some(progress) = self.has_come(&mut turn, looks) {
+                return progress;
             }
             drop(turn);
             if has_come() {
@@ -198,12 +218,10 @@ impl Baton {
     /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
     fn wait(&self, looks: u32) -> Progress {
         let mut turn = self.lock();
-        let (mut asleep, mut passed) = (0, 0);
+        let (mut asleep, mut passed, mut looks_so_far) = (0, 0, 0);
         loop {
-            match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
-                _ => {}
+            if let Some(progress) = self.has_come(&mut turn, looks_so_far) {
+                return progress;
             }
             let (again, late) =
                 self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
@@ -211,6 +229,7 @@ impl Baton {
             if !late.timed_out() {
                 continue;
             }
+            looks_so_far = looks_so_far.saturating_add(1);
             // Looked at while nothing is locked: a thread that waits for this very lock would seem to be asleep.
             drop(turn);
             let is_asleep = self.is_asleep();
@@ -251,7 +270,12 @@ impl Baton {
 
     /// On the thread: hands the turn back, and waits for the next. Err: it is to unwind.
     fn yield_turn(&self) -> Result<Waker, Stopped> {
-        self.hand(self.lock(), Turn::Waits);
+        let turn = self.lock();
+        if let Turn::LeftBehind = *turn {
+            drop(turn);
+            stand_still();
+        }
+        self.hand(turn, Turn::Waits);
         let mut turn = self.lock();
         loop {
             match std::mem::replace(&mut *turn, Turn::Running) {
@@ -287,6 +311,26 @@ thread_local! {
     static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
     /// Whether there is one. Asked at every call, and without a destructor it is a plain read.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    /// What this thread shares with the executor, as long as it lives, if it is a slot's.
+    static OWN: RefCell<Option<Arc<Baton>>> = const { RefCell::new(None) };
+    static IS_SLOT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A thread that was left behind, and that asks for anything, does nothing more. Nobody can end it.
+fn stand_still() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The same, if this is such a thread.
+fn stand_still_if_left() {
+    let is_left = |own: &Option<Arc<Baton>>| {
+        own.as_ref().is_some_and(|baton| matches!(*baton.lock(), Turn::LeftBehind))
+    };
+    if OWN.try_with(|own| own.try_borrow().is_ok_and(|own| is_left(&own))).unwrap_or(false) {
+        stand_still()
+    }
 }
 
 fn set_here(here: Option<Rc<Here>>) {
@@ -311,8 +355,17 @@ pub(crate) fn is_here() -> bool {
 /// # Errors
 /// When the thread is to unwind.
 pub(crate) fn arrive() -> Result<(), Stopped> {
-    let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
+    let Some(here) = here().filter(|_| !std::thread::panicking()) else {
+        if IS_SLOT.get() {
+            stand_still_if_left();
+        }
+        return Ok(());
+    };
     let mut turn = here.baton.lock();
+    if let Turn::LeftBehind = *turn {
+        drop(turn);
+        stand_still();
+    }
     let (Turn::Asleep { stopped } | Turn::Calls { stopped }) = *turn else { return Ok(()) };
     if stopped {
         *turn = Turn::Running;
@@ -386,6 +439,8 @@ impl Here {
 /// What a thread does as long as there is work.
 fn serve(baton: &Arc<Baton>) {
     let path = std::fs::read_link("/proc/thread-self").ok();
+    OWN.set(Some(baton.clone()));
+    IS_SLOT.set(true);
     let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
     let mut turn = baton.lock();
     loop {
@@ -396,6 +451,9 @@ fn serve(baton: &Arc<Baton>) {
                 set_here(Some(here.clone()));
                 work();
                 set_here(None);
+                if let Turn::LeftBehind = *baton.lock() {
+                    return;
+                }
                 if here.whose.is_dead() {
                     baton.hand(baton.lock(), Turn::Quit);
                     return;
@@ -445,7 +503,7 @@ impl Slots {
         let baton = match free {
             Some(slot) => slot.baton.clone(),
             None => {
-                let baton = Baton::new();
+                let baton = Baton::new(sleepers.given_up.clone());
                 let own = baton.clone();
                 let thread = std::thread::Builder::new().name(name(slots.len())).spawn(move || {
                     welcome();
@@ -463,12 +521,16 @@ impl Slots {
     }
 
     /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, sleepers: &Sleepers) {
         let slots = self.0.take();
         for slot in slots {
-            if slot.baton.wait(LOOKS * 4) == Progress::Ended {
-                slot.baton.hand(slot.baton.lock(), Turn::Quit);
-                let _ = slot.thread.join();
+            match slot.baton.wait(LOOKS * 4) {
+                Progress::Ended => {
+                    slot.baton.hand(slot.baton.lock(), Turn::Quit);
+                    let _ = slot.thread.join();
+                }
+                Progress::LeftBehind => sleepers.leave(slot.thread.thread().name().unwrap_or_default()),
+                Progress::Waits | Progress::Calls | Progress::Asleep => {}
             }
         }
     }
@@ -510,6 +572,7 @@ impl Running {
                         self.baton.come_to_point(arrivals)
                     }
                     Turn::Idle => Progress::Ended,
+                    Turn::LeftBehind => Progress::LeftBehind,
                     _ => Progress::Asleep,
                 }
             }
@@ -521,7 +584,7 @@ impl Running {
                 self.sleepers.call(waker);
                 self.calls = Some(waker.clone());
             }
-            Progress::Waits => {}
+            Progress::Waits | Progress::LeftBehind => {}
         }
         self.sleepers.have_woken();
         progress
@@ -559,6 +622,10 @@ pub(crate) struct Sleepers {
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
     /// Those that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
+    /// No thread is waited for any more: one of them does not come back.
+    given_up: Arc<AtomicBool>,
+    /// The names of those that were left behind.
+    left: Mutex<Vec<String>>,
 }
 
 impl Sleepers {
@@ -580,6 +647,20 @@ impl Sleepers {
 
     fn call(&self, waker: &Waker) {
         self.calling().push(waker.clone());
+    }
+
+    /// From here on no thread is waited for: one of them does not come back. Those that wait for their turn still unwind.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self, name: &str) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+    }
+
+    /// The names of the threads that did not come back.
+    pub(crate) fn left(&self) -> Vec<String> {
+        std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the thread has called for is there.

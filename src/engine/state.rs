@@ -13,6 +13,7 @@ mod woken;
 
 pub use bounds::Stuck;
 
+pub(crate) use bounds::Glimpse;
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use record::RunRecord;
 pub(crate) use reliable::Reliable;
@@ -112,6 +113,10 @@ pub(crate) struct State {
     actor: Actor,
     /// The task of the executor that runs now, and the address of its waker.
     task: Option<(TaskId, usize)>,
+    /// The process that is taken apart just now, and the attempt that died with it.
+    pub(crate) ending: Option<(Name, Actor)>,
+    /// Jobs that the test body has enqueued.
+    given_jobs: usize,
     /// The task has given way at a line, and not at a call.
     pub(crate) at_line: bool,
     /// What each step touches, where orders of independent ones are to be explored once.
@@ -192,6 +197,8 @@ impl State {
             timeline,
             actor: Actor::Test,
             task: None,
+            ending: None,
+            given_jobs: 0,
             at_line: false,
             steps_taken: None,
             seed,
@@ -206,9 +213,7 @@ impl State {
     pub(crate) fn step(&mut self) -> bool {
         self.search.steps += 1;
         if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
-            let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
-            let who = last.unwrap_or(self.actor).to_string();
-            self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
+            self.reach_step_limit();
         }
         !self.search.is_stuck()
     }
@@ -380,6 +385,7 @@ impl State {
             self.note(|| What::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
+        self.given_jobs += usize::from(self.actor == Actor::Test);
         let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
         self.bound_family(job);
         (job, id)
@@ -434,6 +440,7 @@ impl State {
 
     /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
+        self.search.last_end = self.search.steps;
         if self.search.mode() == Mode::Plain {
             self.search.steps = 0;
         }
@@ -505,6 +512,8 @@ pub(crate) struct Shared {
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
     reduces: AtomicBool,
+    /// Where a run that is shown was when a service began to answer.
+    glimpsed: Mutex<Option<Glimpse>>,
     /// What is done with what code under test logs.
     #[cfg(feature = "tracing")]
     log: Log,
@@ -553,6 +562,7 @@ impl Shared {
             externals: Externals::default(),
             is_at_work,
             reduces,
+            glimpsed: Mutex::default(),
             #[cfg(feature = "tracing")]
             log,
         })

@@ -1,5 +1,6 @@
 //! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
 
+mod apart;
 mod baseline;
 mod causes;
 mod conclusion;
@@ -37,13 +38,16 @@ use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 
+use self::apart::text_of;
 use self::inputs::Wanted;
 use self::orders::Serial;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
+use crate::engine::state::Stuck;
 use crate::judge::oracle::{self, Finding};
+use crate::judge::pulse::{self, Joined, Pulses};
 use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, notes};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
 use crate::search::choice::{self, Plan, forget};
@@ -79,6 +83,8 @@ struct Basis<'b> {
     /// The outcomes of the orders of the jobs, as far as they were asked for.
     serial: Serial,
     limits: Limits,
+    /// Whoever watches the runs.
+    pulses: Option<Arc<Pulses>>,
 }
 
 /// An exploration under way, or the part of it that one thread has.
@@ -106,6 +112,8 @@ struct Exploration<'b> {
     is_poisoned: bool,
     /// The calls that are dropped when nothing goes wrong, once somebody has looked.
     ordinary_drops: Drops,
+    /// The runs of this thread are watched, if it is not the one that has begun the exploration.
+    joined: Option<Joined>,
 }
 
 impl<'b> Basis<'b> {
@@ -114,8 +122,14 @@ impl<'b> Basis<'b> {
         panics::keep_thread_quiet(self.test);
         let ground = self.settings.ground();
         let mut part = Exploration::new(cases, 0, ground, Tally::of_part());
+        part.joined = self.pulses.as_ref().map(pulse::join);
         part.enter(self.number);
         part
+    }
+
+    /// Whether a run did not come back: others may not, either, and each is waited for.
+    fn has_hung(&self) -> bool {
+        self.pulses.as_ref().is_some_and(|pulses| pulses.has_fired())
     }
 }
 
@@ -136,7 +150,7 @@ impl Explore {
     #[track_caller]
     pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
         let name = self.test_name(Location::caller());
-        apart(&name, || self.explore(&body, &name))
+        self.apart(&name, &body, &|report| text_of(&report), || self.explore(&body, &name))
     }
 
     pub(crate) fn test_name(&self, caller: &Location<'_>) -> String {
@@ -223,18 +237,6 @@ impl Explore {
     }
 }
 
-/// Runs an exploration of a test where nothing of it reaches the terminal, and a runtime can be entered.
-fn apart<R: Send>(test: &str, explore: impl FnOnce() -> R + Send) -> R {
-    if in_tokio() {
-        // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
-        return std::thread::scope(|scope| {
-            let explored = scope.spawn(|| panics::quietly(test, explore)).join();
-            explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-    }
-    panics::quietly(test, explore)
-}
-
 /// The test's name as libtest gives it to the thread; elsewhere the place of the call.
 fn test_name(caller: &Location<'_>) -> String {
     match std::thread::current().name() {
@@ -258,16 +260,6 @@ fn numbered(name: String) -> String {
     if number == 1 { name } else { format!("{name}#{number}") }
 }
 
-#[cfg(feature = "tokio")]
-fn in_tokio() -> bool {
-    tokio::runtime::Handle::try_current().is_ok()
-}
-
-#[cfg(not(feature = "tokio"))]
-fn in_tokio() -> bool {
-    false
-}
-
 impl<'b> Exploration<'b> {
     fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
         let (samples, notes) = (Vec::new(), Vec::new());
@@ -287,6 +279,7 @@ impl<'b> Exploration<'b> {
             cap,
             is_poisoned,
             ordinary_drops: Drops::new(),
+            joined: None,
         };
         new.enter(0);
         new
@@ -364,8 +357,18 @@ impl<'b> Exploration<'b> {
     /// The same for the inputs at hand.
     fn case_is_no_good(&mut self) -> Option<Report> {
         let outcome = &self.basis.reference.outcome;
+        if outcome.end == End::OutOfTime {
+            let reason = notes::out_of_time_at_once(self.basis.settings.max_time.unwrap_or_default());
+            let report = self.finish(Verdict::Incomplete, Some(reason), false, 1);
+            return Some(Report { is_limited: true, ..report });
+        }
+        if let End::Stuck(stuck @ Stuck::TooLarge { .. }) = &outcome.end {
+            let reason = format!("{stuck}{}", notes::NOTHING_GOES_WRONG);
+            return Some(self.finish(Verdict::Incomplete, Some(reason), false, 1));
+        }
         if let End::Stuck(stuck) = &outcome.end {
-            let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
+            let reason = format!("{stuck}{}", notes::NOTHING_GOES_WRONG);
+            self.tally.note_left(outcome);
             self.tally.sort(vec![Finding::Stuck(stuck.clone())], &[], Plan::ordinary);
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
@@ -406,7 +409,7 @@ impl<'b> Exploration<'b> {
 
     /// Runs the reference run once more.
     fn reference_has_changed(&self) -> Result<(), Halt> {
-        let again = self.run(Plan::ordinary()).into();
+        let again: Reference = self.run(Plan::ordinary()).into();
         match difference(&self.basis.reference, &again) {
             None => Ok(()),
             Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),

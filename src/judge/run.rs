@@ -15,6 +15,7 @@ use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::executor::watch::Watch;
+use crate::judge::pulse::{self, WatchedRun};
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
 use crate::search::input::{Asked, Assignment, InputError, Inputs};
 use crate::system::clock::TaskId;
@@ -47,6 +48,15 @@ pub(crate) enum End {
     Stuck(Stuck),
     /// The run was ended where another one has gone on from the same state.
     Merged,
+    /// The time of the exploration was up.
+    OutOfTime,
+}
+
+impl End {
+    /// Whether code under test did not come back. Where a thread of its own runs that, it is left behind.
+    pub(crate) fn is_unresponsive(&self) -> bool {
+        matches!(self, End::Stuck(Stuck::Unresponsive { .. }))
+    }
 }
 
 /// What came of a run.
@@ -79,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) asked: Vec<Asked>,
     /// What the run has noted of itself.
     pub(crate) record: RunRecord,
+    /// The threads of slots that did not come back, by their names.
+    pub(crate) left: Vec<String>,
     /// How many things went wrong: the deviations of the run.
     pub(crate) went_wrong: usize,
     /// How many of them were more than that somebody else went first.
@@ -127,19 +139,29 @@ pub(crate) struct Course {
     pub(crate) watch: Watch,
     /// The order in which the jobs run, one at a time.
     pub(crate) script: Option<Box<Script>>,
+    /// Whether the run ends when the time of the exploration is up. Whoever asks for that has to expect
+    /// [`End::OutOfTime`].
+    pub(crate) is_timed: bool,
 }
 
 impl Course {
     /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
     pub(crate) fn plain(plan: Plan) -> Self {
         let (timeline, watch) = (Timeline::default(), Watch::default());
-        Self { plan, mode: Mode::Explore, timeline, watch, script: None }
+        Self { plan, mode: Mode::Explore, timeline, watch, script: None, is_timed: false }
+    }
+
+    /// The same, and it ends when the time of the exploration is up.
+    pub(crate) fn timed(plan: Plan) -> Self {
+        Self { is_timed: true, ..Self::plain(plan) }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
-    let Course { plan, mode, timeline, watch, script } = course;
+    let Course { plan, mode, timeline, watch, script, is_timed } = course;
+    let is_planned = mode == Mode::Explore;
+    let again = plan.clone();
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
@@ -148,16 +170,22 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
+    let beating = pulse::begin(|| {
+        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
+        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
+    });
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
     let end = broken_invariant(&shared, end);
+    let end = if shared.state().search.is_out_of_time() { End::OutOfTime } else { end };
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
     shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
+    drop(beating);
     let mut state = shared.state();
     let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
@@ -204,6 +232,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         terms,
         asked,
         record: run_record,
+        left: shared.sleepers.left(),
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
@@ -304,7 +333,7 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
         if shared.woken.is_called_for() {
             return true;
         }
-        if shared.externals.settle() == Traffic::Still {
+        if shared.externals.settle() == Traffic::Still || shared.state().search.is_stuck() {
             return false;
         }
     }

@@ -269,6 +269,8 @@ struct Shrinking {
     /// The last data that failed.
     failing: String,
     hunted: u64,
+    /// The report of a case that does not come back. None that is smaller is tried: each would leave a thread behind.
+    hung: Option<Box<Report>>,
 }
 
 impl Cases<'_> {
@@ -313,12 +315,14 @@ impl Cases<'_> {
                         None
                     }
                 });
-                let size = shrinking.into_inner().size.flatten();
-                let mut report = None;
-                body(&value, &mut |body| {
-                    let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
-                    report = Some(explore.explain(body, self.test, size, (&drawn, most)));
-                });
+                let Shrinking { size, hung, .. } = shrinking.into_inner();
+                let mut report = hung.map(|report| *report);
+                if report.is_none() {
+                    body(&value, &mut |body| {
+                        let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
+                        report = Some(explore.explain(body, self.test, size.flatten(), (&drawn, most)));
+                    });
+                }
                 let mut report = report.expect("the body was handed over");
                 let case = format!("{value:#?}");
                 report.case = Some(Case { case, seed: seed.to_string(), held: self.held, kept });
@@ -337,6 +341,9 @@ impl Cases<'_> {
         body: With<'_, V>,
         shrinking: &mut Shrinking,
     ) -> TestCaseResult {
+        if shrinking.hung.is_some() {
+            return Ok(());
+        }
         let explore = &self.property.explore;
         let mut found = Found::Fine;
         body(value, &mut |body| found = explore.try_drawn(body, self.test, drawn));
@@ -357,6 +364,10 @@ impl Cases<'_> {
                 shrinking.size = Some(least);
                 shrinking.failing = format!("{value:?}");
                 return Err(TestCaseError::fail("not retry-proof"));
+            }
+            Found::Hung(report) => {
+                shrinking.hung = Some(report);
+                return Err(TestCaseError::fail("it does not come back"));
             }
             Found::Fine => {}
         }

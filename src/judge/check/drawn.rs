@@ -2,9 +2,11 @@
 
 use super::inputs::Wanted;
 use super::tally::Instance;
-use super::{Exploration, Explore, apart};
+use super::apart::text_of;
+use super::{Exploration, Explore};
+use crate::engine::state::Stuck;
 use crate::judge::report::{Report, Verdict};
-use crate::judge::run::{Body, Course, run};
+use crate::judge::run::{Body, Course, End, run};
 use crate::search::choice::{Choice, Kind, Pick, Picks, Plan};
 use crate::search::explore::{Bounds, Exhaustive, Share};
 
@@ -23,6 +25,8 @@ pub(crate) enum Found {
     Fine,
     /// There is nothing in it that could go wrong: why.
     NothingTested(String),
+    /// It does not come back. The report.
+    Hung(Box<Report>),
     /// Something is wrong in a scenario of this size. None: it is wrong when nothing goes wrong.
     Fails(Option<Size>),
 }
@@ -65,7 +69,8 @@ impl Explore {
     /// Runs one drawn scenario and judges it.
     pub(crate) fn try_drawn(&self, body: &(dyn Body + Sync), test: &str, drawn: &Drawn) -> Found {
         let explore = |exploration: Exploration<'_>| exploration.try_drawn(drawn);
-        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explore))
+        let explore = || self.begin(body, test, (Share::default(), Wanted::All), explore);
+        self.apart(test, body, &|report| text_of(&report), explore)
     }
 
     /// Whether any scenario of up to this size fails, of the first `most` of them; fewest deviations first.
@@ -74,7 +79,8 @@ impl Explore {
             let found = exploration.reference_is_no_good().is_some() || exploration.hunt(size, most);
             (found, exploration.tally.runs)
         };
-        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), hunt))
+        let hunt = || self.begin(body, test, (Share::default(), Wanted::All), hunt);
+        self.apart(test, body, &|report| text_of(&report), hunt)
     }
 
     /// The report on the smallest scenario that fails, of up to this size; or, where that cannot be found in
@@ -90,7 +96,8 @@ impl Explore {
             None => exploration.reference_is_no_good(),
             Some(size) => exploration.explain(size, drawn, most),
         };
-        let report = apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explain));
+        let explain = || self.begin(body, test, (Share::default(), Wanted::All), explain);
+        let report = self.apart(test, body, &|report| text_of(&report), explain);
         report.unwrap_or_else(|| {
             let reason = "it failed, and when it was run once more it did not: the code under test is not deterministic";
             self.blank(test, Verdict::Nondeterministic, Some(reason.to_owned()))
@@ -102,12 +109,17 @@ impl Exploration<'_> {
     fn try_drawn(mut self, drawn: &Drawn) -> Found {
         if let Some(report) = self.reference_is_no_good() {
             return match report.verdict {
+                Verdict::Stuck if self.basis.has_hung() => Found::Hung(Box::new(report)),
                 Verdict::NothingTested => Found::NothingTested(report.reason.unwrap_or_default()),
                 _ => Found::Fails(None),
             };
         }
         let ran = self.run(self.plan(drawn));
         self.judge(&ran);
+        if let End::Stuck(stuck @ Stuck::Unresponsive { .. }) = &ran.outcome.end {
+            let reason = Some(stuck.to_string());
+            return Found::Hung(Box::new(self.finish(Verdict::Stuck, reason, false, 1)));
+        }
         match self.tally.shows_nothing() {
             true => Found::Fine,
             false => Found::Fails(Some(Size::of(&ran.record))),

@@ -6,13 +6,14 @@ use std::io::Write;
 use std::panic::Location;
 use std::path::PathBuf;
 
+use super::apart::text_of;
 use super::baseline::Ratchet;
 use super::inputs::Wanted;
 use super::kept::{Kept, KeptScenario};
 use super::reference::Reference;
-use super::surroundings::{in_colour, say};
+use super::surroundings::say;
 use super::tally::{Tally, kind_of};
-use super::{Exploration, Explore, apart, summary};
+use super::{Exploration, Explore, summary};
 use crate::World;
 use crate::judge::report::{Coverage, Met, Report, Verdict, unreached};
 use crate::judge::run::Body;
@@ -27,6 +28,18 @@ struct Judged {
     words: Vec<String>,
     /// The scenarios to be tried first by the next run.
     failing: Vec<Scenario>,
+}
+
+impl Judged {
+    /// The report, and what is to be said beside it.
+    fn text(&self) -> String {
+        let mut text = text_of(&self.report);
+        if !self.words.is_empty() {
+            text.push('\n');
+            self.words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+        text
+    }
 }
 
 impl Explore {
@@ -49,11 +62,7 @@ impl Explore {
         if *passes && !report.replayed {
             return words.iter().for_each(|line| say(&format!("{name}: {line}")));
         }
-        let mut text = if in_colour() { report.to_ansi() } else { report.to_string() };
-        if !words.is_empty() {
-            text.push('\n');
-            words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
-        }
+        let text = judged.text();
         assert!(passes, "{text}");
         // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
         let _ = std::io::stderr().write_all(text.as_bytes());
@@ -65,10 +74,20 @@ impl Explore {
         let is_replay = !matches!(self.wanted_replay(name), Ok(None));
         let kept = (!is_replay).then(|| Kept::of(name, self.keep_regressions));
         let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
-        let first = first.and_then(|kept| apart(name, || self.try_first(body, name, &kept.scenarios)));
+        // An exploration that does not come back is the last that happens here.
+        let tell = |report| self.conclude(self.judge(report, ratchet), kept.as_ref()).text();
+        let try_first = |kept: &Kept| {
+            self.apart(name, body, &tell, || self.try_first(body, name, &kept.scenarios))
+        };
+        let first = first.and_then(try_first);
         let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
-        let mut judged =
-            first.unwrap_or_else(|| self.judge(apart(name, || self.explore(body, name)), ratchet));
+        let explored = || self.apart(name, body, &tell, || self.explore(body, name));
+        let judged = first.unwrap_or_else(|| self.judge(explored(), ratchet));
+        self.conclude(judged, kept.as_ref())
+    }
+
+    /// Leaves behind what is to be left behind.
+    fn conclude(&self, mut judged: Judged, kept: Option<&Kept>) -> Judged {
         let report = &judged.report;
         let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
         if let Some(kept) = kept.filter(|_| !is_told) {

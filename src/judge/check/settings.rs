@@ -28,6 +28,7 @@ pub struct Explore {
     pub(super) max_runs: u64,
     pub(super) max_assignments: usize,
     pub(super) max_time: Option<Duration>,
+    pub(super) watchdog: Duration,
     pub(super) max_steps: u64,
     pub(super) seed: u64,
     pub(super) delays: bool,
@@ -63,6 +64,7 @@ impl Default for Explore {
             max_runs: 1_000_000,
             max_assignments: 64,
             max_time: None,
+            watchdog: Duration::from_secs(10),
             max_steps: 20_000,
             seed: 0,
             delays: false,
@@ -153,6 +155,37 @@ impl Explore {
     /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). No limit unless told.
     pub fn max_time(mut self, most: Duration) -> Self {
         self.max_time = Some(most);
+        self
+    }
+
+    /// How long, in real time, a run may go without a step before it ends as [`Verdict::Stuck`](crate::Verdict::Stuck): code
+    /// under test blocks its thread, or never comes to an await or a call. Defaults to ten seconds; `Duration::MAX` waits
+    /// without end.
+    ///
+    /// A run that makes steps never sees it, however long it takes. The thread of a blocking handler is left behind, and the
+    /// report names it. Where an async handler, a boot closure, a destructor or the test body itself does not come back, the
+    /// exploration cannot go on: its report is printed, and the test program ends with the exit code of a failed test.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retryproof::{Explore, Verdict, World};
+    ///
+    /// let report = Explore::new().watchdog(Duration::from_millis(200)).run(async |world: &World| {
+    ///     world.process("worker", |p| {
+    ///         let payments = p.payments();
+    ///         p.handle_blocking(move |order: u32| {
+    ///             payments.charges_blocking(order).unwrap();
+    ///             while order > 0 {} // nothing ends it
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.verdict(), Verdict::Stuck);
+    /// assert!(report.reason().unwrap().starts_with("job#1.1 u32 did not come back for 200ms of real time"));
+    /// ```
+    pub fn watchdog(mut self, most: Duration) -> Self {
+        self.watchdog = most;
         self
     }
 
@@ -400,6 +433,10 @@ pub(super) enum SettingError {
     #[error("`Explore::threads`: 0 threads run nothing; leave the setting out, or give it at least 1")]
     NoThreads,
     #[error(
+        "`Explore::watchdog`: every run takes longer than no time; leave the setting out, or give it at least a millisecond"
+    )]
+    NoPatience,
+    #[error(
         "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
     )]
     MergedAndReduced,
@@ -414,6 +451,7 @@ impl Explore {
     pub(super) fn are_possible(&self) -> Result<(), SettingError> {
         match self.threads {
             0 => Err(SettingError::NoThreads),
+            _ if self.watchdog < Duration::from_millis(1) => Err(SettingError::NoPatience),
             _ if self.merge && self.reduce => Err(SettingError::MergedAndReduced),
             _ if self.ratchet && self.stop == Stop::AtFirst => Err(SettingError::RatchetStops),
             _ => Ok(()),

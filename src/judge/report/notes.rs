@@ -46,6 +46,32 @@ pub(crate) fn names(one: &Job, other: &Job) -> (String, String) {
     (named(one), named(other))
 }
 
+/// Added to what a run says that can go no further.
+pub(crate) const NOTHING_GOES_WRONG: &str = "\nThis is the run in which nothing goes wrong.";
+
+/// The thread of an exploration does not come back, and its state cannot be looked at.
+pub(crate) const HUNG_SOMEWHERE: &str = "a run did not come back, and where it is cannot be seen: something that the test gave to the world (a service, a state that is serialized) does not return";
+
+/// The thread of an exploration does not come back.
+pub(crate) const ENDED_HERE: &str = "nothing can end a thread from outside, and this one borrows from the test: so the test program ends here, with all of its tests. `Explore::watchdog` says how long is waited for a run without progress";
+
+/// Threads of slots that did not come back.
+pub(crate) fn left_behind(names: &[String]) -> String {
+    let (are, go) = if names.len() == 1 { ("is", "goes") } else { ("are", "go") };
+    let names = names.join("`, `");
+    format!("nothing can end a thread from outside: `{names}` {are} left behind, and {go} on until the test program ends")
+}
+
+/// The time was up before anything was explored.
+pub(crate) fn out_of_time_at_once(most: Duration) -> String {
+    format!(
+        "stopped by max_time = {most:?} in the run in which nothing goes wrong; raise the limit, or check fewer jobs at once"
+    )
+}
+
+/// A run did not come back, and was no violation of its own.
+pub(crate) const STOPPED_BY_HANG: &str = "stopped by a run that did not come back, whose threads cannot be ended";
+
 /// The reference run itself is wrong.
 pub(crate) const REFERENCE_VIOLATES: &str =
     "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";

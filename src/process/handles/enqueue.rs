@@ -420,6 +420,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.enqueue_layers.get_mut().let_go();
-        self.threads.end();
+        self.threads.end(&self.link.shared().sleepers);
     }
 }
