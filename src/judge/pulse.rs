@@ -38,6 +38,8 @@ struct Pulse(Mutex<Beats>);
 
 #[derive(Debug, Default)]
 struct Beats {
+    /// How often a run has begun or ended, and how many of those that were begun are explored.
+    turns: u64,
     runs: u64,
     run: Option<WatchedRun>,
     /// The thread waits for an exploration that its run has begun.
@@ -58,9 +60,10 @@ impl Beats {
         };
         let Some(state) = run.shared.try_state() else { return self.stands_still() };
         // Whoever has been told to end makes no progress.
-        let steps = if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
+        let steps =
+            if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
         drop(state);
-        if std::mem::replace(&mut self.seen, (self.runs, steps)) == (self.runs, steps) {
+        if std::mem::replace(&mut self.seen, (self.turns, steps)) == (self.turns, steps) {
             return self.stands_still();
         }
         (self.looks, self.told) = (0, None);
@@ -78,6 +81,8 @@ impl Beats {
 pub(crate) struct Pulses {
     /// How long, in real time, a run may go without a step.
     watchdog: Duration,
+    /// Nobody goes on after a run that does not come back: it need not be told to end.
+    is_last: bool,
     threads: Mutex<Vec<Arc<Pulse>>>,
     /// When the time of the exploration is up.
     deadline: Mutex<Option<Instant>>,
@@ -93,7 +98,7 @@ pub(crate) struct Hung {
     pub(crate) run: WatchedRun,
     /// Where it is, unless somebody is at its state all the time.
     pub(crate) glimpse: Option<Glimpse>,
-    /// How many runs there were, this one among them.
+    /// How many runs of this thread were explored, this one among them.
     pub(crate) runs: u64,
 }
 
@@ -135,7 +140,7 @@ impl Drop for Beating {
         if let Some((pulse, former)) = self.0.take() {
             let mut beats = lock(&pulse.0);
             beats.run = former;
-            beats.runs += 1;
+            beats.turns += 1;
         }
     }
 }
@@ -145,8 +150,10 @@ pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     let pulse = HERE.with_borrow(|here| here.as_ref().map(|(_, pulse)| pulse.clone()));
     Beating(pulse.map(|pulse| {
         let mut beats = lock(&pulse.0);
-        beats.runs += 1;
-        let former = beats.run.replace(run());
+        let run = run();
+        beats.turns += 1;
+        beats.runs += u64::from(run.is_timed);
+        let former = beats.run.replace(run);
         drop(beats);
         (pulse, former)
     }))
@@ -170,16 +177,25 @@ pub(crate) fn suspended<R>(wait: impl FnOnce() -> R) -> R {
 
 impl Pulses {
     pub(crate) fn new(watchdog: Duration) -> Arc<Self> {
-        let (threads, deadline, over) = (Mutex::default(), Mutex::default(), Condvar::new());
-        let (has_fired, is_over) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { watchdog, threads, deadline, has_fired, is_over, over })
+        Arc::new(Self::watching(watchdog, false))
     }
 
     /// The same for showing once more what did not come back: for that it is not waited as long.
     pub(crate) fn again(&self) -> Arc<Self> {
-        let pulses = Self::new(self.watchdog);
-        *lock(&pulses.has_fired) = true;
-        pulses
+        Arc::new(Self::watching(self.watchdog, true))
+    }
+
+    fn watching(watchdog: Duration, is_last: bool) -> Self {
+        let (threads, deadline, is_over) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self {
+            watchdog,
+            is_last,
+            threads,
+            deadline,
+            has_fired: is_last.into(),
+            is_over,
+            over: Condvar::new(),
+        }
     }
 
     /// Runs end from then on, if it is not too soon to tell whether they make progress.
@@ -246,7 +262,7 @@ impl Pulses {
             return None;
         }
         match &mut beats.told {
-            None => {
+            None if !self.is_last => {
                 *lock(&self.has_fired) = true;
                 beats.told = Some(0);
                 run.tell_to_end(self.watchdog);
@@ -257,7 +273,7 @@ impl Pulses {
                 run.tell_to_end(self.watchdog);
                 None
             }
-            Some(_) => {
+            _ => {
                 let glimpse = run.shared.glimpse(self.watchdog);
                 Some(Hung { run, glimpse, runs: beats.runs })
             }

@@ -1,17 +1,18 @@
 //! Code under test that does not come back: each ends as `Stuck`, with the scenario, the attempt and its last call. Where
 //! nothing can end the thread the program ends, so each is run in a process of its own.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use expect_test::{Expect, expect};
+use expect_test::expect;
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::service::{Cx, function};
 use retryproof::{Client, Process, ServiceError, World};
 
-use crate::support::{has_line, own_test};
-use crate::{Played, play, surround};
+use crate::support::{check, own_test};
+use crate::{play, surround};
 
 fn keyed(order: u32) -> Charge {
     Charge::of_order(order, 500).key(format!("order-{order}"))
@@ -62,19 +63,24 @@ fn sleeps_for_long() {
     std::thread::sleep(Duration::from_secs(3_600));
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_loop_without_an_await(world: &World) {
-    charging(world, || loop { std::hint::spin_loop() }).await;
+    charging(world, || {
+        loop {
+            std::hint::spin_loop()
+        }
+    })
+    .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_thread_that_sleeps(world: &World) {
     charging(world, sleeps_for_long).await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_message_that_never_comes(world: &World) {
     charging(world, || {
@@ -84,13 +90,13 @@ async fn a_message_that_never_comes(world: &World) {
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_condvar_that_nobody_notifies(world: &World) {
     charging(world, waits_for_ever).await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_lock_over_an_await(world: &World) {
     world.process("worker", |p| {
@@ -107,7 +113,7 @@ async fn a_lock_over_an_await(world: &World) {
 }
 
 /// Hangs in a scenario alone: after a failed call.
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_loop_after_a_failure(world: &World) {
     one(world, |p| {
@@ -121,7 +127,7 @@ async fn a_loop_after_a_failure(world: &World) {
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_loop_that_catches_its_crash(world: &World) {
     one(world, |p| {
@@ -146,7 +152,7 @@ impl Drop for Waits {
     }
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_destructor_that_waits(world: &World) {
     one(world, |p| {
@@ -161,7 +167,7 @@ async fn a_destructor_that_waits(world: &World) {
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_boot_that_waits(world: &World) {
     one(world, |p| {
@@ -171,12 +177,12 @@ async fn a_boot_that_waits(world: &World) {
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_service_that_loops(world: &World) {
     let answer = |to: String, _: &mut Cx<'_>| {
         waits_for_ever();
-        Ok::<_, retryproof::service::Refusal>(to)
+        to
     };
     world.service("sms", function("send", answer));
     one(world, |p| {
@@ -186,7 +192,7 @@ async fn a_service_that_loops(world: &World) {
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_condition_that_loops(world: &World) {
     world.process("worker", |p| {
@@ -203,42 +209,54 @@ async fn a_condition_that_loops(world: &World) {
     world.settle_until(condition).await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_body_that_waits(world: &World) {
     charging(world, || {}).await;
     waits_for_ever();
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_blocking_loop(world: &World) {
-    charging_blocking(world, |_| loop { std::hint::spin_loop() }).await;
+    charging_blocking(world, |_| {
+        loop {
+            std::hint::spin_loop()
+        }
+    })
+    .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_blocking_handler_that_sleeps(world: &World) {
     charging_blocking(world, |_| sleeps_for_long()).await;
 }
 
-/// The runtime's own thread waits for sockets, and nobody lets time pass for it.
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+/// Nobody ever connects.
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
+async fn a_blocking_accept(world: &World) {
+    charging_blocking(world, |_| {
+        let _ = std::net::TcpListener::bind("127.0.0.1:0").unwrap().accept();
+    })
+    .await;
+}
+
+/// Time passes for a runtime of the job's own, too: one of its calls times out.
+#[retryproof::test(deviations = 1)]
 async fn a_runtime_in_a_blocking_handler(world: &World) {
-    world.payments().behave(retryproof::service::Behave::Slow(Duration::from_secs(60)));
     one(world, |p| {
         let payments = p.payments();
         p.handle_blocking(move |order: u32| {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-            let within = async { tokio::time::timeout(Duration::from_secs(3_600), payments.charge(keyed(order))).await };
-            runtime.block_on(within).unwrap().map(drop)
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(payments.charge(keyed(order))).map(drop)
         });
     })
     .await;
 }
 
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_blocking_loop_that_catches_its_crash(world: &World) {
     one(world, |p| {
@@ -255,8 +273,7 @@ async fn a_blocking_loop_that_catches_its_crash(world: &World) {
     .await;
 }
 
-/// What is between two steps is a task of tokio's that never rests.
-#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(300))]
+#[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_blocking_task_that_never_ends(world: &World) {
     one(world, |p| {
@@ -270,17 +287,118 @@ async fn a_blocking_task_that_never_ends(world: &World) {
     .await;
 }
 
-fn run(scene: &str) -> Played {
+const SCENES: [&str; 17] = [
+    "a_loop_without_an_await",
+    "a_thread_that_sleeps",
+    "a_message_that_never_comes",
+    "a_condvar_that_nobody_notifies",
+    "a_lock_over_an_await",
+    "a_loop_after_a_failure",
+    "a_loop_that_catches_its_crash",
+    "a_destructor_that_waits",
+    "a_boot_that_waits",
+    "a_service_that_loops",
+    "a_condition_that_loops",
+    "a_body_that_waits",
+    "a_blocking_loop",
+    "a_blocking_handler_that_sleeps",
+    "a_blocking_accept",
+    "a_blocking_loop_that_catches_its_crash",
+    "a_blocking_task_that_never_ends",
+];
+
+/// Who did not come back, the last call, what became of the thread, and the scenario.
+fn told(scene: &str) -> String {
     let mut command = own_test(module_path!(), scene);
     surround(&mut command);
-    play(command.arg("--color=never"))
+    let text = play(command.arg("--color=never")).red();
+    let between = |from: &str, to: &str| {
+        let (_, after) = text.split_once(from).unwrap_or_else(|| panic!("no `{from}` in:\n{text}"));
+        after.split_once(to).unwrap_or_else(|| panic!("no `{to}` after `{from}` in:\n{text}")).0.to_owned()
+    };
+    let verdict = format!("hangs::{scene} gets stuck\n\n  ");
+    let who = between(&verdict, " did not come back for 500ms of real time: it blocks its thread");
+    let last = between("without a call or an await; ", ". Give");
+    let scenario = between("RETRYPROOF_REPLAY='hangs::", "'");
+    let thread = match () {
+        () if text.contains("so the test program ends here") => "the program ends".to_owned(),
+        () if text.contains(" left behind") => between("from outside: ", ", and"),
+        () => "no thread of the harness is left behind".to_owned(),
+    };
+    format!("{who}: {last}\n    {scenario}\n    {thread}\n")
 }
 
 #[test]
-fn show_all() {
-    for scene in std::env::var("SCENES").unwrap_or_default().split(' ') {
-        let began = std::time::SystemTime::now();
-        let played = run(scene);
-        eprintln!("======== {scene} {:?} {}", began.elapsed(), played.text);
-    }
+fn what_does_not_come_back_is_stuck() {
+    let next = AtomicUsize::new(0);
+    let all = Mutex::new(BTreeMap::new());
+    // Each of them waits for most of its time.
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while let Some(scene) = SCENES.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let told = told(scene);
+                    all.lock().unwrap().insert(*scene, told);
+                }
+            });
+        }
+    });
+    let all = all.into_inner().unwrap();
+    let all: Vec<_> = SCENES.iter().filter_map(|scene| all.get(scene).cloned()).collect();
+    check(
+        all.concat(),
+        expect![[r#"
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_loop_without_an_await
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_thread_that_sleeps
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_message_that_never_comes
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_condvar_that_nobody_notifies
+            the program ends
+        job#2.1 u32: it called last at tests/process/hangs.rs:…
+            a_lock_over_an_await job#1.1/payments.charge:call=timed-out
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_loop_after_a_failure job#1.1/payments.charge:call=unavailable
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
+            the program ends
+        a destructor of `worker` (it died in job#1.1): it called last `payments.charge` at tests/process/hangs.rs:…
+            a_destructor_that_waits job#1.1/payments.charge:before=crash
+            the program ends
+        the process `worker`: nobody had called before
+            a_boot_that_waits
+            the program ends
+        job#1.1 u32: it called last `sms.send` at tests/process/hangs.rs:…
+            a_service_that_loops
+            the program ends
+        the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_condition_that_loops
+            the program ends
+        the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_body_that_waits
+            the program ends
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_loop
+            `worker-slot-1` is left behind
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_handler_that_sleeps
+            `worker-slot-1` is left behind
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_accept
+            `worker-slot-1` is left behind
+        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
+            `worker-slot-1` is left behind
+        the process `worker`: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_task_that_never_ends
+            no thread of the harness is left behind
+    "#]],
+    );
 }

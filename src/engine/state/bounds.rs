@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Mode, Shared, State, lock};
-use crate::search::choice::{Actor, Choice, Site, Wanted};
+use crate::search::choice::{Actor, Choice, Place, Site, Wanted};
 use crate::system::job::{JobState, short_kind};
 use crate::system::timeline::Event;
 
@@ -98,13 +98,13 @@ pub enum Stuck {
     },
     /// Code under test does not come back: it blocks its thread, or runs for ever without a call or an await.
     #[error(
-        "{who} did not come back for {time:?} of real time: it blocks its thread, or goes on for ever without a call or an await; {}", called_last(last.as_deref())
+        "{who} did not come back for {time:?} of real time: it blocks its thread, or goes on for ever without a call or an await; {last}. Give what it waits for a timeout; in an async handler, hold no lock of the standard library over an await, and leave what blocks to `handle_blocking`"
     )]
     Unresponsive {
         /// Whose code it is.
         who: String,
-        /// The call that it made last, and where.
-        last: Option<String>,
+        /// The last call before that, whose and where, in words.
+        last: String,
         /// How long it was waited for ([`Explore::watchdog`](crate::Explore::watchdog)).
         time: Duration,
     },
@@ -165,10 +165,6 @@ impl Glimpse {
     }
 }
 
-fn called_last(last: Option<&str>) -> String {
-    last.map_or("it made no call before".to_owned(), |last| format!("it called last {last}"))
-}
-
 impl State {
     /// The run has had more steps than it may have: because somebody goes on for ever, or because of all that there is to do.
     pub(super) fn reach_step_limit(&mut self) {
@@ -208,7 +204,7 @@ impl State {
         let kind = |job: u32| short_kind(self.queue.job(job).kind);
         let who = match (self.ending, actor) {
             (Some((process, Actor::Attempt { .. })), _) => {
-                format!("a destructor of `{process}`, whose worker died in {actor},")
+                format!("a destructor of `{process}` (it died in {actor})")
             }
             (Some((process, _)), _) => format!("a destructor of `{process}`"),
             (None, Actor::Test) => "the test body".to_owned(),
@@ -216,11 +212,17 @@ impl State {
             (None, Actor::Task(name)) => format!("the task `{name}`"),
             (None, Actor::Attempt { job, .. }) => format!("{actor} {}", kind(job)),
         };
-        let last = self.timeline.last_call(actor).or_else(|| self.timeline.called_at(actor));
-        let last = last.map(|(place, site)| match site {
+        let call = |(place, site): (Place, Site)| match site {
             Site::Call { service, operation } => format!("`{service}.{operation}` at {place}"),
             _ => format!("at {place}"),
-        });
+        };
+        let own = self.timeline.last_call(actor).or_else(|| self.timeline.called_at(actor));
+        let others = || self.timeline.last_actor().and_then(|by| Some((by, self.timeline.last_call(by)?)));
+        let last = match (own, others()) {
+            (Some(own), _) => format!("it called last {}", call(own)),
+            (None, Some((by, others))) => format!("the last call before was {by}'s {}", call(others)),
+            (None, None) => "nobody had called before".to_owned(),
+        };
         Stuck::Unresponsive { who, last, time }
     }
 

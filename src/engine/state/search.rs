@@ -35,7 +35,16 @@ impl RunSearch {
         // Every choice is a step, so that no choice is past what a deviation can name.
         let max_steps = max_steps.min(Deviation::MAX_CHOICES as u64 - 1);
         let (faults_suspended, is_out_of_time) = (false, false);
-        Self { chooser, mode, faults_suspended, steps: 0, max_steps, last_end: 0, stuck: None, is_out_of_time }
+        Self {
+            chooser,
+            mode,
+            faults_suspended,
+            steps: 0,
+            max_steps,
+            last_end: 0,
+            stuck: None,
+            is_out_of_time,
+        }
     }
 
     /// Every choice of the run so far, in order.

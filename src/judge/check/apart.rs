@@ -121,7 +121,13 @@ fn begin<'scope, 'env: 'scope, R: Send + 'scope>(
 ) -> ScopedJoinHandle<'scope, R> {
     let named = |name: &str| Builder::new().name(name.to_owned());
     let builder = std::thread::current().name().map_or_else(Builder::new, named);
+    #[cfg(feature = "tracing")]
+    let log =
+        tracing_core::dispatcher::has_been_set().then(|| tracing_core::dispatcher::get_default(Clone::clone));
     let thread = builder.spawn_scoped(scope, move || {
+        // What a test sees of its own thread alone, as far as it can be handed on.
+        #[cfg(feature = "tracing")]
+        let _log = log.as_ref().map(tracing_core::dispatcher::set_default);
         let _joined = pulse::join(&pulses);
         code()
     });
@@ -139,6 +145,7 @@ pub(super) fn text_of(report: &Report) -> String {
 fn end_with(text: &str) -> ! {
     let name = std::thread::current().name().unwrap_or("main").to_owned();
     // Not through `eprintln!`: what libtest has kept to itself is lost when the program ends.
-    let _ = std::io::stderr().write_all(format!("\nthread '{name}' does not come back:\n{text}\n").as_bytes());
+    let _ =
+        std::io::stderr().write_all(format!("\nthread '{name}' does not come back:\n{text}\n").as_bytes());
     std::process::exit(FAILED)
 }

@@ -1,8 +1,8 @@
 //! One scenario that somebody else has drawn, and the smallest one that fails like it.
 
+use super::apart::text_of;
 use super::inputs::Wanted;
 use super::tally::Instance;
-use super::apart::text_of;
 use super::{Exploration, Explore};
 use crate::engine::state::Stuck;
 use crate::judge::report::{Report, Verdict};

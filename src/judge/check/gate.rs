@@ -76,9 +76,8 @@ impl Explore {
         let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
         // An exploration that does not come back is the last that happens here.
         let tell = |report| self.conclude(self.judge(report, ratchet), kept.as_ref()).text();
-        let try_first = |kept: &Kept| {
-            self.apart(name, body, &tell, || self.try_first(body, name, &kept.scenarios))
-        };
+        let try_first =
+            |kept: &Kept| self.apart(name, body, &tell, || self.try_first(body, name, &kept.scenarios));
         let first = first.and_then(try_first);
         let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
         let explored = || self.apart(name, body, &tell, || self.explore(body, name));

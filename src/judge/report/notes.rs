@@ -59,7 +59,9 @@ pub(crate) const ENDED_HERE: &str = "nothing can end a thread from outside, and 
 pub(crate) fn left_behind(names: &[String]) -> String {
     let (are, go) = if names.len() == 1 { ("is", "goes") } else { ("are", "go") };
     let names = names.join("`, `");
-    format!("nothing can end a thread from outside: `{names}` {are} left behind, and {go} on until the test program ends")
+    format!(
+        "nothing can end a thread from outside: `{names}` {are} left behind, and {go} on until the test program ends"
+    )
 }
 
 /// The time was up before anything was explored.
@@ -70,7 +72,8 @@ pub(crate) fn out_of_time_at_once(most: Duration) -> String {
 }
 
 /// A run did not come back, and was no violation of its own.
-pub(crate) const STOPPED_BY_HANG: &str = "stopped by a run that did not come back, whose threads cannot be ended";
+pub(crate) const STOPPED_BY_HANG: &str =
+    "stopped by a run that did not come back, whose threads cannot be ended";
 
 /// The reference run itself is wrong.
 pub(crate) const REFERENCE_VIOLATES: &str =
