@@ -1,8 +1,8 @@
-//! Watches explorations from another thread: whether their runs make progress, and whether the time is up.
+//! The watchdog of an exploration: another thread checks that its runs make progress, and stops them when the time is up.
 //!
-//! A run is watched by the steps that it counts anyway, so being watched costs it nothing. Real time decides only what
-//! becomes of a run that makes no step for as long as the watchdog waits, and of one during which the time of the
-//! exploration ends. A run that makes steps never sees the watchdog.
+//! The watchdog reads the steps that a run counts anyway, so it costs the run nothing. Real time decides only two things:
+//! the end of a run that makes no step for the whole timeout, and the end of a run during which `max_time` passes. A run
+//! that makes steps never sees the watchdog.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,53 +13,53 @@ use crate::engine::state::{Glimpse, Shared, lock};
 use crate::search::choice::Plan;
 use crate::search::input::Assignment;
 
-/// How often a run is looked at. Looks are counted, not time: while the whole program stands still (a debugger, a laptop
-/// that sleeps) nobody looks.
+/// The interval between two checks of a run. The watchdog counts checks and not time: while the whole program is stopped
+/// (by a debugger, on a sleeping laptop), nothing is counted.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 100;
-/// How long a run may take to end once it was told to; and how long the next one without progress is waited for.
+/// The time that a run gets to end after the watchdog stopped it, and the timeout for all runs after that one.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// A run, as it is seen from another thread.
+/// A run, as another thread sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct WatchedRun {
     pub(crate) shared: Arc<Shared>,
     pub(crate) plan: Plan,
     pub(crate) inputs: Arc<Assignment>,
-    /// Whether it ends when the time of the exploration is up.
+    /// Whether the run stops when the time of the exploration is up.
     pub(crate) is_timed: bool,
-    /// Whether the plan alone says how it goes.
+    /// Whether the plan alone determines the run.
     pub(crate) is_planned: bool,
 }
 
-/// The runs of one thread, one after the other.
+/// The progress of the runs of one thread.
 #[derive(Debug, Default)]
 struct Pulse(Mutex<Beats>);
 
 #[derive(Debug, Default)]
 struct Beats {
-    /// How often a run has begun or ended, and how many of those that were begun are explored.
+    /// The number of beginnings and ends of runs, and the number of explored runs that have begun.
     turns: u64,
     runs: u64,
     run: Option<WatchedRun>,
-    /// The thread waits for an exploration that its run has begun.
+    /// Whether the thread waits for an exploration that its run has started.
     is_suspended: bool,
-    /// What was seen last, and in how many looks since nothing has changed.
+    /// The turns and steps at the last check, and the number of checks since they last changed.
     seen: (u64, u64),
     looks: u32,
-    /// In how many looks the run has not ended although it was told to.
+    /// The number of checks since the run was told to end, if it was.
     told: Option<u32>,
 }
 
 impl Beats {
-    /// How far the run has come. Nothing is told while somebody is at its state.
+    /// Checks the run and returns whether it stands still. While its state is locked, it counts as standing still.
     fn look(&mut self) -> bool {
         let Some(run) = self.run.as_ref().filter(|_| !self.is_suspended) else {
             (self.looks, self.told) = (0, None);
             return false;
         };
         let Some(state) = run.shared.try_state() else { return self.stands_still() };
-        // Whoever has been told to end makes no progress.
+        // A run that was told to end makes no progress.
         let steps =
             if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
         drop(state);
@@ -79,35 +79,35 @@ impl Beats {
 /// All threads of one exploration.
 #[derive(Debug)]
 pub(crate) struct Pulses {
-    /// How long, in real time, a run may go without a step.
+    /// The real time that a run may take without a step.
     watchdog: Duration,
-    /// Nobody goes on after a run that does not come back: it need not be told to end.
+    /// Whether nothing continues after a run that hangs, so that it need not be told to end.
     is_last: bool,
     threads: Mutex<Vec<Arc<Pulse>>>,
-    /// When the time of the exploration is up.
+    /// The end of the exploration's time.
     deadline: Mutex<Option<Instant>>,
-    /// A run did not come back.
+    /// Whether a run hung.
     has_fired: Mutex<bool>,
     is_over: Mutex<bool>,
     over: Condvar,
 }
 
-/// A thread that does not come back although its run was told to end.
+/// A thread that hangs although its run was told to end.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) run: WatchedRun,
-    /// Where it is, unless somebody is at its state all the time.
+    /// The state of the run, if it could be read.
     pub(crate) glimpse: Option<Glimpse>,
-    /// How many runs of this thread were explored, this one among them.
+    /// The number of explored runs of this thread, including this one.
     pub(crate) runs: u64,
 }
 
 thread_local! {
-    /// The exploration that this thread has a part in.
+    /// The exploration of this thread.
     static HERE: RefCell<Option<(Arc<Pulses>, Arc<Pulse>)>> = const { RefCell::new(None) };
 }
 
-/// This thread has a part in an exploration until this is dropped.
+/// This thread belongs to an exploration until this value is dropped.
 #[must_use = "it lasts until it is dropped"]
 pub(crate) struct Joined(Option<(Arc<Pulses>, Arc<Pulse>)>);
 
@@ -119,19 +119,19 @@ impl Drop for Joined {
     }
 }
 
-/// From here on the runs of this thread are watched.
+/// Watches the runs of this thread from now on.
 pub(crate) fn join(pulses: &Arc<Pulses>) -> Joined {
     let pulse = Arc::<Pulse>::default();
     lock(&pulses.threads).push(pulse.clone());
     Joined(HERE.replace(Some((pulses.clone(), pulse))))
 }
 
-/// The exploration that this thread has a part in.
+/// Returns the exploration of this thread.
 pub(crate) fn here() -> Option<Arc<Pulses>> {
     HERE.with_borrow(|here| here.as_ref().map(|(pulses, _)| pulses.clone()))
 }
 
-/// A run is under way on this thread until this is dropped.
+/// A run is in progress on this thread until this value is dropped.
 #[must_use = "it lasts until it is dropped"]
 pub(crate) struct Beating(Option<(Arc<Pulse>, Option<WatchedRun>)>);
 
@@ -145,7 +145,7 @@ impl Drop for Beating {
     }
 }
 
-/// A run begins on this thread.
+/// Starts to watch a run on this thread.
 pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     let pulse = HERE.with_borrow(|here| here.as_ref().map(|(_, pulse)| pulse.clone()));
     Beating(pulse.map(|pulse| {
@@ -159,7 +159,7 @@ pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     }))
 }
 
-/// Waits for an exploration that the run on this thread has begun: that is no standing still.
+/// Waits for an exploration that the run on this thread has started. The wait does not count as standing still.
 pub(crate) fn suspended<R>(wait: impl FnOnce() -> R) -> R {
     struct Former(Arc<Pulse>, bool);
     impl Drop for Former {
@@ -180,7 +180,7 @@ impl Pulses {
         Arc::new(Self::watching(watchdog, false))
     }
 
-    /// The same for showing once more what did not come back: for that it is not waited as long.
+    /// Returns a watchdog for the run that shows a hang again. Its timeout is shorter.
     pub(crate) fn again(&self) -> Arc<Self> {
         Arc::new(Self::watching(self.watchdog, true))
     }
@@ -198,23 +198,23 @@ impl Pulses {
         }
     }
 
-    /// Runs end from then on, if it is not too soon to tell whether they make progress.
+    /// Stops runs at this time, unless they stand still: then the watchdog decides.
     pub(crate) fn end_at(&self, deadline: Option<Instant>) {
         *lock(&self.deadline) = deadline;
     }
 
-    /// Whether a run did not come back.
+    /// Whether a run hung.
     pub(crate) fn has_fired(&self) -> bool {
         *lock(&self.has_fired)
     }
 
-    /// The exploration is over.
+    /// Ends the watch: the exploration is over.
     pub(crate) fn end(&self) {
         *lock(&self.is_over) = true;
         self.over.notify_all();
     }
 
-    /// Watches until the exploration is over. Returns the first thread that does not come back.
+    /// Watches until the exploration is over. Returns the first thread that hangs.
     pub(crate) fn watch(&self) -> Option<Hung> {
         let mut is_over = lock(&self.is_over);
         loop {
@@ -243,7 +243,7 @@ impl Pulses {
         (self.patience() / LOOKS).clamp(Duration::from_millis(1), LONGEST_PAUSE)
     }
 
-    /// How many looks a time takes.
+    /// The number of checks in a time.
     fn looks(&self, time: Duration) -> u32 {
         u32::try_from(time.as_nanos().div_ceil(self.pause().as_nanos())).unwrap_or(u32::MAX)
     }
@@ -282,7 +282,7 @@ impl Pulses {
 }
 
 impl WatchedRun {
-    /// Ends the run at its next step, if it makes one. Threads of slots are not waited for any more.
+    /// Ends the run at its next step, if it makes one, and stops waiting for the threads of slots.
     fn tell_to_end(&self, watchdog: Duration) {
         if let Some(mut state) = self.shared.try_state() {
             let why = state.unresponsive(watchdog);

@@ -1,5 +1,5 @@
-//! Code under test that does not come back: each ends as `Stuck`, with the scenario, the attempt and its last call. Where
-//! nothing can end the thread the program ends, so each is run in a process of its own.
+//! Code under test that hangs: each run ends as `Stuck`, with the scenario, the attempt and the last call. Some of them
+//! leave threads behind or exit the program, so each runs in its own process.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -307,7 +307,7 @@ const SCENES: [&str; 17] = [
     "a_blocking_task_that_never_ends",
 ];
 
-/// Who did not come back, the last call, what became of the thread, and the scenario.
+/// Returns who hangs, the last call, the scenario, and what happens to the thread.
 fn told(scene: &str) -> String {
     let mut command = own_test(module_path!(), scene);
     surround(&mut command);
@@ -317,11 +317,11 @@ fn told(scene: &str) -> String {
         after.split_once(to).unwrap_or_else(|| panic!("no `{to}` after `{from}` in:\n{text}")).0.to_owned()
     };
     let verdict = format!("hangs::{scene} gets stuck\n\n  ");
-    let who = between(&verdict, " did not come back for 500ms of real time: it blocks its thread");
+    let who = between(&verdict, " hangs: it made no step for 500ms of real time");
     let last = between("without a call or an await; ", ". Give");
     let scenario = between("RETRYPROOF_REPLAY='hangs::", "'");
     let thread = match () {
-        () if text.contains("so the test program ends here") => "the program ends".to_owned(),
+        () if text.contains("so the test program exits here") => "the program exits".to_owned(),
         () if text.contains(" left behind") => between("from outside: ", ", and"),
         () => "no thread of the harness is left behind".to_owned(),
     };
@@ -329,7 +329,7 @@ fn told(scene: &str) -> String {
 }
 
 #[test]
-fn what_does_not_come_back_is_stuck() {
+fn code_that_hangs_is_stuck() {
     let next = AtomicUsize::new(0);
     let all = Mutex::new(BTreeMap::new());
     // Each of them waits for most of its time.
@@ -348,52 +348,52 @@ fn what_does_not_come_back_is_stuck() {
     check(
         all.concat(),
         expect![[r#"
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_loop_without_an_await
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_thread_that_sleeps
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_message_that_never_comes
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_condvar_that_nobody_notifies
-            the program ends
-        job#2.1 u32: it called last at tests/process/hangs.rs:…
+            the program exits
+        job#2.1 u32: its last call was at tests/process/hangs.rs:…
             a_lock_over_an_await job#1.1/payments.charge:call=timed-out
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_loop_after_a_failure job#1.1/payments.charge:call=unavailable
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
-            the program ends
-        a destructor of `worker` (it died in job#1.1): it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        a destructor of `worker` (it died in job#1.1): its last call was `payments.charge` at tests/process/hangs.rs:…
             a_destructor_that_waits job#1.1/payments.charge:before=crash
-            the program ends
-        the process `worker`: nobody had called before
+            the program exits
+        the process `worker`: there was no call before
             a_boot_that_waits
-            the program ends
-        job#1.1 u32: it called last `sms.send` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `sms.send` at tests/process/hangs.rs:…
             a_service_that_loops
-            the program ends
+            the program exits
         the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
             a_condition_that_loops
-            the program ends
+            the program exits
         the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
             a_body_that_waits
-            the program ends
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_blocking_loop
             `worker-slot-1` is left behind
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_blocking_handler_that_sleeps
             `worker-slot-1` is left behind
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_blocking_accept
             `worker-slot-1` is left behind
-        job#1.1 u32: it called last `payments.charge` at tests/process/hangs.rs:…
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
             a_blocking_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
             `worker-slot-1` is left behind
         the process `worker`: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…

@@ -1,4 +1,4 @@
-//! What would go on for ever is stopped, and named.
+//! Stops runs that would never end, and says why.
 
 use std::time::Duration;
 
@@ -7,120 +7,121 @@ use crate::search::choice::{Actor, Choice, Place, Site, Wanted};
 use crate::system::job::{JobState, short_kind};
 use crate::system::timeline::Event;
 
-/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
+/// The maximum length of a chain of jobs that enqueue jobs. A longer chain is considered endless.
 const LONGEST_CHAIN: u32 = 1_000;
 
-/// How many jobs may come of one job whose kind was among those before them already. Fewer where each run must be short.
+/// The maximum number of descendants of one job that have an ancestor of the same kind. Lower if each run must be
+/// short.
 const LARGEST_FAMILY: u32 = 10_000;
 const LARGEST_EXPLORED_FAMILY: u32 = 1_000;
 
-/// So many jobs that a test enqueues, and that are done, are a large check.
+/// The number of jobs from which a check may be too large.
 const MANY: usize = 100;
 
-/// How often a job may be put back for later.
+/// The maximum number of times that a job may be put back.
 const MOST_PUT_BACK: u32 = 1_000;
 
-/// Why a run can go no further.
+/// The reason why a run cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stuck {
-    /// JobOverrides happened than a run may hold.
-    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
+    /// The run took more steps than allowed.
+    #[error("{steps} steps and no end: {who} runs forever, or longer than `Explore::max_steps` allows")]
     StepLimit {
-        /// How many.
+        /// The number of steps.
         steps: u64,
-        /// Whose turn it was.
+        /// The actor of the last step.
         who: String,
     },
     /// Jobs enqueue jobs without end.
     #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
     Endless {
-        /// How long the chain has become.
+        /// The length of the chain.
         depth: u32,
-        /// The kinds of the jobs in it, from one to the next of the same kind.
+        /// The kinds of the jobs in it, up to the next of the same kind.
         cycle: Vec<String>,
     },
-    /// Jobs enqueue more jobs of their own kind than ever end.
-    #[error("{size} jobs came of job#{root}, each below one of its own kind, and no end: {}; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`", cycle.join(" → "))]
+    /// Jobs enqueue jobs of their own kind faster than jobs end.
+    #[error("{size} jobs descend from job#{root}, each below one of its own kind, and no end: {}; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`", cycle.join(" → "))]
     Growing {
-        /// The job that began it.
+        /// The first job.
         root: u32,
-        /// How many have come of it.
+        /// The number of its descendants.
         size: u32,
         /// The kinds from one of them to the next of the same kind.
         cycle: Vec<String>,
     },
     /// A job is put back for later without end.
     #[error(
-        "job#{job} {kind} was put back {times} times, and no end: {why}; let it end, fail, or be discarded some time"
+        "job#{job} {kind} was put back {times} times, and no end: {why}; let it end, fail, or be discarded eventually"
     )]
     PutBack {
         /// The number of the job.
         job: u32,
         /// Its kind.
         kind: String,
-        /// How often.
+        /// The number of times.
         times: u32,
-        /// What put it back the last time.
+        /// The last reason.
         why: String,
     },
-    /// Everything waits and no timer is set.
+    /// Every task waits, and no timer is set.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Deadlock {
-        /// Who waits, and where it called last.
+        /// The waiting tasks, each with the place of its last call.
         waiting: Vec<String>,
     },
-    /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
+    /// A destructor makes an external call while its process dies, and the test defines no answer.
     #[error(
-        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+        "a destructor of {who} calls {call} at {place} while its process dies, and has no answer defined: define one with `fails_as`"
     )]
     Unanswerable {
-        /// Whose destructor.
+        /// The owner of the destructor.
         who: String,
         /// `db.unlock`
         call: String,
-        /// Where it is called.
+        /// The place of the call.
         place: String,
     },
-    /// More correct jobs than the steps of a run are enough for.
+    /// The check has more jobs than the steps of a run are enough for.
     #[error(
-        "{done} of {jobs} jobs were done after {steps} steps, which is all that `Explore::max_steps` allows: this check is too large; check fewer jobs at once, or set `max_steps({enough})`"
+        "this check is too large: {done} of {jobs} jobs were done after {steps} steps, the limit of `Explore::max_steps`; check fewer jobs at once, or set `max_steps({enough})`"
     )]
     TooLarge {
-        /// How many steps.
+        /// The number of steps.
         steps: u64,
-        /// The jobs that were done by then.
+        /// The number of jobs that were done by then.
         done: usize,
-        /// The jobs there are.
+        /// The number of all jobs.
         jobs: usize,
-        /// A limit that would do.
+        /// A limit that is enough, by extrapolation.
         enough: u64,
     },
-    /// Code under test does not come back: it blocks its thread, or runs for ever without a call or an await.
+    /// Code under test hangs: it blocks its thread, or loops without a call or an await.
     #[error(
-        "{who} did not come back for {time:?} of real time: it blocks its thread, or goes on for ever without a call or an await; {last}. Give what it waits for a timeout; in an async handler, hold no lock of the standard library over an await, and leave what blocks to `handle_blocking`"
+        "{who} hangs: it made no step for {time:?} of real time, so it blocks its thread, or loops without a call or an await; {last}. Give the wait a timeout; in an async handler, hold no lock of the standard library across an await, and move blocking code to `handle_blocking`"
     )]
     Unresponsive {
-        /// Whose code it is.
+        /// The job, process or test body whose code hangs.
         who: String,
-        /// The last call before that, whose and where, in words.
+        /// The last call before that, in words.
         last: String,
-        /// How long it was waited for ([`Explore::watchdog`](crate::Explore::watchdog)).
+        /// The timeout ([`Explore::watchdog`](crate::Explore::watchdog)).
         time: Duration,
     },
-    /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
+    /// Threads of blocking handlers wait for locks of their own. They cannot be ended, so they are left behind.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Locked {
-        /// Who waits, for whom, and where it was last.
+        /// The waiting threads, each with its last place and the thread that it waits for.
         waiting: Vec<String>,
     },
 }
 
 impl Stuck {
-    /// Which sort it is, by a name that stays the same.
+    /// A stable name for this reason.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::StepLimit { .. } => "for ever",
+            Self::StepLimit { .. } => "forever",
             Self::Endless { .. } => "endless",
             Self::Growing { .. } => "growing",
             Self::PutBack { .. } => "put back",
@@ -132,7 +133,7 @@ impl Stuck {
     }
 }
 
-/// A run that does not come to its end, as it was seen from another thread.
+/// A run that hangs, as another thread sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Glimpse {
     pub(crate) choices: Vec<Choice>,
@@ -142,7 +143,7 @@ pub(crate) struct Glimpse {
 }
 
 impl Shared {
-    /// Where the run is. If somebody is at its state (a service that answers), where it was when that began.
+    /// Returns the current state of the run. While a service answers, this is the state at the beginning of the call.
     pub(crate) fn glimpse(&self, time: Duration) -> Option<Glimpse> {
         match self.try_state() {
             Some(state) => Some(state.glimpse(time)),
@@ -150,7 +151,7 @@ impl Shared {
         }
     }
 
-    /// A service is about to answer, which is code of the test's: if it does not come back, this is where it was.
+    /// Keeps the state before a service answers: the service is code of the test and may hang while the state is locked.
     pub(crate) fn leave_glimpse(&self, state: &State) {
         *lock(&self.glimpsed) = Some(state.glimpse(Duration::ZERO));
     }
@@ -166,12 +167,12 @@ impl Glimpse {
 }
 
 impl State {
-    /// The run has had more steps than it may have: because somebody goes on for ever, or because of all that there is to do.
+    /// Decides whether the run has too many steps because something loops, or because there is too much to do.
     pub(super) fn reach_step_limit(&mut self) {
         let (steps, jobs) = (self.search.max_steps, self.queue.jobs().len());
         let done = self.queue.jobs().iter().filter(|job| job.state == JobState::Done).count();
         let since_last = self.search.steps - self.search.last_end;
-        // Whoever goes on for ever keeps others from ending, or there are few jobs of the test's.
+        // An endless loop keeps other jobs from ending, or the test has few jobs.
         if done >= MANY && self.given_jobs >= MANY && since_last < steps / 10 {
             let enough = 2 * steps * jobs as u64 / done as u64;
             let enough = enough.next_multiple_of(1_000);
@@ -182,7 +183,7 @@ impl State {
         self.search.get_stuck(Stuck::StepLimit { steps, who });
     }
 
-    /// Where the run is, for whoever cannot wait for its end.
+    /// Returns the current state of the run.
     pub(super) fn glimpse(&self, time: Duration) -> Glimpse {
         Glimpse {
             choices: self.search.choices().to_vec(),
@@ -195,7 +196,7 @@ impl State {
         }
     }
 
-    /// Whose code runs now, and where it called last.
+    /// Describes the code that runs now, and its last call.
     pub(crate) fn unresponsive(&self, time: Duration) -> Stuck {
         let actor = match self.actor() {
             Actor::Test => self.ending.map_or(Actor::Test, |(_, attempt)| attempt),
@@ -219,14 +220,14 @@ impl State {
         let own = self.timeline.last_call(actor).or_else(|| self.timeline.called_at(actor));
         let others = || self.timeline.last_actor().and_then(|by| Some((by, self.timeline.last_call(by)?)));
         let last = match (own, others()) {
-            (Some(own), _) => format!("it called last {}", call(own)),
+            (Some(own), _) => format!("its last call was {}", call(own)),
             (None, Some((by, others))) => format!("the last call before was {by}'s {}", call(others)),
-            (None, None) => "nobody had called before".to_owned(),
+            (None, None) => "there was no call before".to_owned(),
         };
         Stuck::Unresponsive { who, last, time }
     }
 
-    /// A job has come into the queue: whether the jobs that enqueue one another ever end.
+    /// A job has entered the queue. Checks whether jobs enqueue each other without end.
     pub(super) fn bound_family(&mut self, job: u32) {
         let coming = self.queue.job(job);
         let (depth, root) = (coming.depth, coming.root);
@@ -245,7 +246,7 @@ impl State {
         });
     }
 
-    /// The job comes again at `due`; its attempt was no failure. `why`, in words.
+    /// Runs the job again at `due`. Its attempt was not a failure. `why` is the reason in readable form.
     pub(crate) fn put_back(&mut self, job: u32, due: Duration, why: impl FnOnce() -> String) {
         let now = self.clock.now();
         self.queue.put_back(job, now, due);

@@ -1,9 +1,9 @@
-//! An exploration has a thread of its own, so that somebody can watch it: what does not come back ends as `Stuck`.
+//! Runs each exploration on its own thread, so that the caller's thread can watch it: code that hangs is `Stuck`.
 //!
-//! A thread cannot be ended from outside. That of a slot is left behind ([`Sleepers::give_up`]), and the exploration goes
-//! on to its report. But what hangs may be the exploration's own thread: it polls async handlers, boots processes, and runs
-//! the test body, which it borrows from the test. So the test cannot go on, either: its report is printed, and the test
-//! program ends.
+//! Nothing can end a thread from outside. A hanging thread of a slot is left behind ([`Sleepers::give_up`]), and the
+//! exploration continues to its report. But the exploration's own thread may hang, too: it polls async handlers, boots
+//! processes, and runs the test body, which it borrows from the test. Then the test cannot continue either, because safe
+//! code cannot take the borrow back: the report is printed, and the test program exits.
 //!
 //! [`Sleepers::give_up`]: crate::engine::slots::Sleepers::give_up
 
@@ -22,10 +22,10 @@ use crate::search::choice::{Look, looking};
 use crate::search::scenario::Scenario;
 use crate::system::timeline::Timeline;
 
-/// What libtest ends with when a test fails.
+/// The exit code of a test program with a failed test.
 const FAILED: i32 = 101;
 
-/// Ends the exploration when it is dropped.
+/// Ends the watch when it is dropped.
 struct Over(Arc<Pulses>);
 
 impl Drop for Over {
@@ -35,11 +35,11 @@ impl Drop for Over {
 }
 
 impl Explore {
-    /// Runs an exploration of a test where nothing of it reaches the terminal, where a runtime can be entered, and where it
-    /// is watched. If it does not come back, `tell` makes what is printed of its report.
+    /// Runs an exploration on its own thread, which is watched, which can enter a runtime, and whose panics do not reach
+    /// the terminal. If it hangs, `tell` makes the text to print from its report.
     ///
     /// # Panics
-    /// When the exploration does, as it did.
+    /// If the exploration panics, with the same payload.
     pub(super) fn apart<R: Send>(
         &self,
         test: &str,
@@ -48,7 +48,7 @@ impl Explore {
         explore: impl FnOnce() -> R + Send,
     ) -> R {
         if let Some(watched) = pulse::here() {
-            // A run has begun an exploration: whoever watches that one watches this one.
+            // A run has started an exploration: the same watchdog watches both.
             return std::thread::scope(|scope| {
                 let thread = begin(scope, watched, move || panics::quietly(test, explore));
                 pulse::suspended(|| thread.join()).unwrap_or_else(|panic| resume_unwind(panic))
@@ -69,8 +69,8 @@ impl Explore {
         })
     }
 
-    /// What is known of an exploration whose thread does not come back: the run, and what has happened in it, which is
-    /// looked at once more on another thread.
+    /// Returns the report on an exploration whose thread hangs. The hanging run is run again on another thread, to show
+    /// what happened in it.
     fn report_of_hung<'scope, 'env: 'scope>(
         &'env self,
         test: &'env str,
@@ -94,26 +94,26 @@ impl Explore {
             glimpse = pulses.watch().and_then(|hung| hung.glimpse).or(glimpse);
         }
         let Some(glimpse) = glimpse else {
-            return self.blank(test, Verdict::Stuck, Some(notes::HUNG_SOMEWHERE.to_owned()));
+            return self.blank(test, Verdict::Stuck, Some(notes::HANGS_SOMEWHERE.to_owned()));
         };
         let scenario = Scenario::of_record(test, &glimpse.choices).on(&glimpse.inputs);
         let mut reason = glimpse.stuck.to_string();
         if scenario.wanted().is_empty() {
-            reason.push_str(notes::NOTHING_GOES_WRONG);
+            reason.push_str(notes::FAULT_FREE);
         }
         let showing = Showing::new(scenario, glimpse.events, Vec::new(), &[], Drops::new());
         Report {
             runs,
             at_least: runs,
             violated: 1,
-            notes: vec![notes::ENDED_HERE.to_owned()],
+            notes: vec![notes::EXITS.to_owned()],
             showing: Some(showing),
             ..self.blank(test, Verdict::Stuck, Some(reason))
         }
     }
 }
 
-/// A thread for an exploration. It bears the name of the one that asks for it, as libtest gives it.
+/// Starts a thread for an exploration. It has the name of the current thread, which libtest sets to that of the test.
 fn begin<'scope, 'env: 'scope, R: Send + 'scope>(
     scope: &'scope Scope<'scope, 'env>,
     pulses: Arc<Pulses>,
@@ -125,7 +125,7 @@ fn begin<'scope, 'env: 'scope, R: Send + 'scope>(
     let log =
         tracing_core::dispatcher::has_been_set().then(|| tracing_core::dispatcher::get_default(Clone::clone));
     let thread = builder.spawn_scoped(scope, move || {
-        // What a test sees of its own thread alone, as far as it can be handed on.
+        // The subscriber may be set for the thread of the test alone.
         #[cfg(feature = "tracing")]
         let _log = log.as_ref().map(tracing_core::dispatcher::set_default);
         let _joined = pulse::join(&pulses);
@@ -136,16 +136,15 @@ fn begin<'scope, 'env: 'scope, R: Send + 'scope>(
     })
 }
 
-/// The text of a report, for a panic.
+/// Returns the text of a report for a panic.
 pub(super) fn text_of(report: &Report) -> String {
     if in_colour() { report.to_ansi() } else { report.to_string() }
 }
 
-/// The test cannot go on, nor can its report be handed to it.
+/// Prints the report of a test that cannot continue, and exits.
 fn end_with(text: &str) -> ! {
     let name = std::thread::current().name().unwrap_or("main").to_owned();
-    // Not through `eprintln!`: what libtest has kept to itself is lost when the program ends.
-    let _ =
-        std::io::stderr().write_all(format!("\nthread '{name}' does not come back:\n{text}\n").as_bytes());
+    // Not through `eprintln!`: libtest would capture the text and lose it when the program exits.
+    let _ = std::io::stderr().write_all(format!("\nthread '{name}' hangs:\n{text}\n").as_bytes());
     std::process::exit(FAILED)
 }
