@@ -72,8 +72,7 @@ pub(crate) struct Executor {
     hosts: Vec<Host>,
     tasks: Vec<Option<Task>>,
     turns: u32,
-    /// Whether calls that wait in external systems are being resumed. Tasks run no further than that, and this is not
-    /// a step of any task.
+    /// Whether external calls are being resumed. Tasks run no further than that, and this is not a step of any task.
     resuming: bool,
     /// The task that was chosen to run next.
     chosen: Option<Turn>,
@@ -134,7 +133,6 @@ impl Executor {
         Some(state.clock.now())
     }
 
-    /// Adds a process and boots it.
     #[track_caller]
     pub(crate) fn add(&mut self, name: Name, boot: Boot) {
         assert!(
@@ -143,8 +141,7 @@ impl Executor {
         );
         let context = Context::new(self.pool.clone());
         let restart_at = Duration::ZERO;
-        // There is usually one process, and space for four is a large allocation, which costs far more than a small
-        // one.
+        // There is usually one process, and space for four is a large allocation, which costs far more than a small one.
         self.hosts.reserve_exact(1);
         self.hosts.push(Host {
             name,
@@ -415,8 +412,7 @@ impl Executor {
         let look = self.look_at(&task);
         let ended = loop {
             let Some(now) = self.before_poll(&task, &life) else { break None };
-            // Caught as far inside as possible. Everything that the unwind must restore on its way makes a crash more
-            // expensive.
+            // Caught as far inside as possible, because everything that the unwind restores makes a crash slower.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
@@ -557,8 +553,7 @@ impl Executor {
         if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
-        // Each is driven until the time at which an earlier one called the executor. A task that is woken later waits
-        // until then.
+        // Each is driven until an earlier one has called the executor. A task that is woken later waits until then.
         let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
         let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
@@ -676,7 +671,6 @@ impl Executor {
         stuck
     }
 
-    /// Kills a process.
     pub(crate) fn crash(&mut self, process: &str) {
         let index = self.host_named(process, "killed");
         self.chosen = None;

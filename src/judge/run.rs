@@ -87,7 +87,7 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What the run recorded about itself.
+    /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// The names of the threads of slots that were left behind.
     pub(crate) left: Vec<String>,
@@ -114,7 +114,7 @@ pub(crate) struct Ran {
     pub(crate) watch: Watch,
 }
 
-/// What all runs of an exploration on one thread share.
+/// The state that all runs of an exploration on one thread share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,

@@ -10,6 +10,7 @@ mod aborts;
 mod hangs;
 mod kept;
 mod order_pipeline;
+mod passing;
 mod ratchet;
 mod runners;
 mod scenes;

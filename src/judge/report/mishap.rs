@@ -21,7 +21,7 @@ pub(crate) struct Mishap {
     point: Point,
     option: u32,
     fault: Option<Fault>,
-    /// The process was told to stop instead of crashing.
+    /// The process was asked to stop instead of crashing.
     is_deploy: bool,
     /// The last call of the attempt that had happened by then. Between this call and the deviation, the attempt changes
     /// nothing outside of its process.
@@ -154,7 +154,7 @@ fn site(site: Site) -> String {
 }
 
 impl Courses {
-    /// Of the run in which nothing goes wrong.
+    /// Makes the courses of the fault-free run.
     pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
         let mut courses = Self::default();
         let mut begun: Vec<(String, Actor)> = Vec::new();

@@ -257,7 +257,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Discarded { error } => (format!("failed: {error}; discarded"), false),
         What::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
         What::Stopping { process, until } => {
-            (format!("{process} is told to stop by {}", Moment(*until)), false)
+            (format!("{process} is asked to stop by {}", Moment(*until)), false)
         }
         What::Stopped { process } => (format!("{process} has stopped"), false),
         What::Interrupted => ("interrupted; the job returns to the front of its queue".to_owned(), false),

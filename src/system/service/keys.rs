@@ -138,12 +138,17 @@ impl<A: Clone> Keys<A> {
         self.insert(key.into(), answer, First::Refused(written(body)), cx);
     }
 
+    /// Stores the answer to a request as a whole, as [`written`] has it: what it did is not looked at.
+    pub(super) fn store_request(&mut self, key: String, request: String, answer: A, cx: &Cx<'_>) {
+        self.insert(key, answer, First::Refused(request), cx);
+    }
+
     fn insert(&mut self, key: String, answer: A, first: First, cx: &Cx<'_>) {
         let forgotten_at = self.forgotten_after.map(|ttl| cx.now.saturating_add(ttl));
         self.stored.insert(key, Stored { answer, first, forgotten_at });
     }
 }
 
-fn written(body: &impl Serialize) -> String {
+pub(super) fn written(body: &impl Serialize) -> String {
     exact_json::text(body).expect("the body of a request can be written as JSON")
 }
