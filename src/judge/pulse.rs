@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::outside::real_time;
+use crate::engine::external_calls::real_time;
 use crate::engine::state::{Glimpse, Shared, lock};
 use crate::search::choice::Plan;
 use crate::search::input::Assignment;
@@ -256,7 +256,7 @@ impl Pulses {
             if let Some(mut state) = run.shared.try_state() {
                 state.search.run_out_of_time();
             }
-            run.shared.woken.stir();
+            run.shared.woken.note_progress();
         }
         if !stands_still || beats.looks < self.looks(self.patience()) {
             return None;
@@ -289,6 +289,6 @@ impl WatchedRun {
             state.search.get_stuck(why);
         }
         self.shared.sleepers.give_up();
-        self.shared.woken.stir();
+        self.shared.woken.note_progress();
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::service::{Cx, function};
+use retryproof::service::{ServiceContext, function};
 use retryproof::{Client, Process, ServiceError, World};
 
 use crate::support::{check, own_test};
@@ -180,7 +180,7 @@ async fn a_boot_that_waits(world: &World) {
 #[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_service_that_loops(world: &World) {
-    let answer = |to: String, _: &mut Cx<'_>| {
+    let answer = |to: String, _: &mut ServiceContext<'_>| {
         waits_for_ever();
         to
     };

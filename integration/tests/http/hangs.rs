@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Process, Report, Verdict, World};
 
 use crate::support::{assert_green, own_test};
@@ -149,7 +149,7 @@ fn a_request_that_nobody_waits_for() {
 fn a_service_that_calls_its_own_world() {
     explore().check(async |world: &World| {
         let address = world.http().address();
-        let answer = move |text: String, _: &mut Cx<'_>| {
+        let answer = move |text: String, _: &mut ServiceContext<'_>| {
             let request = "GET /payments/charges?order_id=6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
             drip(address, request, Duration::ZERO).unwrap_or(text)
         };

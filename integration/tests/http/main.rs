@@ -7,8 +7,8 @@ mod answers;
 mod faults;
 mod hangs;
 mod hostile;
-mod overtaken;
-mod same;
+mod preemptions;
+mod http_parity;
 
 use retryproof::Report;
 use serde_json::{Value, json};

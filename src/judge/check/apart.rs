@@ -16,9 +16,9 @@ use super::Explore;
 use super::surroundings::in_colour;
 use crate::engine::panics;
 use crate::judge::pulse::{self, Hung, Pulses};
-use crate::judge::report::{Drops, Report, Showing, Verdict, notes};
+use crate::judge::report::{DroppedCalls, Report, ShownRun, Verdict, notes};
 use crate::judge::run::{Body, Course, Ground, run};
-use crate::search::choice::{Look, looking};
+use crate::search::choice::{PlaceLookup, looking};
 use crate::search::scenario::Scenario;
 use crate::system::timeline::Timeline;
 
@@ -88,7 +88,7 @@ impl Explore {
                 let course = Course { timeline: Timeline::recording(), ..Course::plain(watched.plan) };
                 let ground = Ground { inputs: watched.inputs, ..self.ground() };
                 panics::quietly(test, || {
-                    looking(Look::Close, || drop(run(body, course, &ground)));
+                    looking(PlaceLookup::Close, || drop(run(body, course, &ground)));
                 });
             });
             glimpse = pulses.watch().and_then(|hung| hung.glimpse).or(glimpse);
@@ -101,7 +101,7 @@ impl Explore {
         if scenario.wanted().is_empty() {
             reason.push_str(notes::FAULT_FREE);
         }
-        let showing = Showing::new(scenario, glimpse.events, Vec::new(), &[], Drops::new());
+        let showing = ShownRun::new(scenario, glimpse.events, Vec::new(), &[], DroppedCalls::new());
         Report {
             runs,
             at_least: runs,
