@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use futures_util::TryStreamExt;
-use retryproof::{Explore, Outside, Report, Verdict, World};
+use retryproof::{Explore, External, Report, Verdict, World};
 use retryproof_sqlx::Pool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection, Error, Executor, Row, Sqlite, SqliteConnection};
@@ -15,7 +15,7 @@ use sqlx::{Connection, Error, Executor, Row, Sqlite, SqliteConnection};
 /// A database in memory. It is gone when all connections are closed.
 struct Database {
     options: SqliteConnectOptions,
-    outside: Outside,
+    external: External,
     own: RefCell<SqliteConnection>,
 }
 
@@ -24,21 +24,21 @@ impl Database {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("/pool-{}", MADE.fetch_add(1, Ordering::Relaxed));
         let options = SqliteConnectOptions::new().filename(name).vfs("memdb");
-        let outside = world.external("db");
-        let mut own = outside.wait(SqliteConnection::connect_with(&options)).unwrap();
+        let external = world.external("db");
+        let mut own = external.block_on(SqliteConnection::connect_with(&options)).unwrap();
         let tables = "CREATE TABLE stock (pieces INTEGER NOT NULL); INSERT INTO stock VALUES (10)";
-        outside.wait(own.execute(tables)).unwrap();
-        Rc::new(Self { options, outside, own: RefCell::new(own) })
+        external.block_on(own.execute(tables)).unwrap();
+        Rc::new(Self { options, external, own: RefCell::new(own) })
     }
 
     fn pieces(&self) -> Vec<i64> {
         let query = sqlx::query_scalar("SELECT pieces FROM stock ORDER BY pieces");
-        self.outside.wait(query.fetch_all(&mut *self.own.borrow_mut())).unwrap()
+        self.external.block_on(query.fetch_all(&mut *self.own.borrow_mut())).unwrap()
     }
 
-    fn pool(&self, outside: Outside) -> Pool<Sqlite> {
+    fn pool(&self, external: External) -> Pool<Sqlite> {
         let options = SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None);
-        Pool::new(options.connect_lazy_with(self.options.clone()), outside)
+        Pool::new(options.connect_lazy_with(self.options.clone()), external)
     }
 }
 
