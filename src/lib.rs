@@ -125,7 +125,7 @@
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(
     feature = "http",
-    doc = "* [`http`](crate::http): the services behind a real port ([`Http`](http::Http))."
+    doc = "* [`http`]: the services behind a real port ([`Http`](http::Http))."
 )]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(
@@ -290,7 +290,7 @@ pub mod job {
     pub use crate::world::{Jobs, LockView, QueueView, Stats};
 }
 
-/// What comes out of an exploration: the parts of a [`Report`], and the effects that a test looks at.
+/// The results of an exploration: the parts of a [`Report`], and the effects that a test looks at.
 pub mod report {
     pub use crate::engine::state::Stuck;
     pub use crate::judge::oracle::Oracle;
@@ -318,7 +318,7 @@ pub mod external {
     pub use crate::process::{BlockingExternalCall, ExternalCall, ExternalFault};
 }
 
-/// What an adapter of a job library needs beside [`job::NewJob`]: jobs that are known by a name and not by a type.
+/// Items that an adapter of a job library needs beside [`job::NewJob`]: jobs that are known by a name and not by a type.
 ///
 /// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
 /// [`JobQueue::enqueue_new`].
