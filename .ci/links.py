@@ -15,7 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Page(html.parser.HTMLParser):
-    """The anchors of a page, and where its links lead."""
+    """The anchors of a page, and the targets of its links."""
 
     def __init__(self, path):
         super().__init__()
@@ -30,7 +30,7 @@ class Page(html.parser.HTMLParser):
 
 
 def complaint(page, link, pages, folder):
-    """What is wrong with a link, if anything."""
+    """The problem of a link, or nothing."""
     if link.startswith(REPOSITORY):
         path = urllib.parse.unquote(link.removeprefix(REPOSITORY).split("#")[0])
         return None if (HERE / path).exists() else "no such file in the repository"
@@ -43,7 +43,7 @@ def complaint(page, link, pages, folder):
     if not target.is_relative_to(folder) or not target.exists():
         return "no such page"
     anchor = urllib.parse.unquote(parts.fragment)
-    # rustdoc's pages of source code have lines as anchors, made by a script.
+    # A script makes the line anchors of rustdoc's source pages.
     if not anchor or target.suffix != ".html" or target.is_relative_to(folder / "src"):
         return None
     if target not in pages:
