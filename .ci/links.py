@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Page(html.parser.HTMLParser):
-    """The anchors of a page, and where its links lead."""
+    """The anchors of a page, and the targets of its links."""
 
     def __init__(self, path):
         super().__init__()
@@ -31,7 +31,7 @@ class Page(html.parser.HTMLParser):
 
 
 def complaint(page, link, pages, folder):
-    """What is wrong with a link, if anything."""
+    """The problem of a link, or nothing."""
     if link.startswith(REPOSITORY):
         path = urllib.parse.unquote(link.removeprefix(REPOSITORY).split("#")[0])
         return None if (HERE / path).exists() else "no such file in the repository"
