@@ -78,7 +78,8 @@ impl World {
         self.give((kind.into().as_str(), payload.into(), Duration::ZERO, None))
     }
 
-    /// Enqueues a request unchanged, without the layers around the queue. See [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
+    /// Enqueues a request unchanged, without the layers around the queue. See
+    /// [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
     ///
     /// # Panics
     /// Panics if the key of the request is taken, and its conflict rule refuses it.

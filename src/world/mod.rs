@@ -156,8 +156,8 @@ impl ComparisonRules {
 
 /// A small world: a queue, worker processes, and the services that they call. Each run has its own.
 ///
-/// What the test body does through it is setup: it has no faults and no crash points, and no oracle checks it, but it
-/// is part of the state.
+/// Everything that the test body does through it is setup: it has no faults and no crash points, and no oracle checks
+/// it, but it is part of the state.
 ///
 /// ```
 /// use retryproof::World;

@@ -1,5 +1,5 @@
-//! Calls to real external systems, which threads stand for: the harness waits for them in real time, and crashes and fails
-//! them at the call. Nothing else runs meanwhile, unless they wait for a lock.
+//! Calls to real external systems, which threads stand for: the harness waits for them in real time, and crashes and
+//! fails them at the call. Nothing else runs meanwhile, unless they wait for a lock.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! Finds out which modules of a member use each other: by `crate::`, `super::`, `self::` and the names of their children.
-//! Re-exports are followed to the module that defines the name.
+//! Finds out which modules of a member use each other: by `crate::`, `super::`, `self::` and the names of their
+//! children. Re-exports are followed to the module that defines the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

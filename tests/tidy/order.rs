@@ -1,4 +1,5 @@
-//! At each level, the order of `mod` lines is the order in which data flows, and no two files of a folder use each other.
+//! At each level, the order of `mod` lines is the order in which data flows, and no two files of a folder use each
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +26,8 @@ const UNORDERED: &[&str] = &[
     "src/system/service/store",
 ];
 
-/// Files of one folder that use each other, directly or indirectly, and that should be separated. Add none, and remove those
-/// that no longer do.
+/// Files of one folder that use each other, directly or indirectly, and that should be separated. Add none, and remove
+/// those that no longer do.
 const CIRCLES: &[(&str, &[&str])] =
     &[("src/engine/state", &["bounds", "search"]), ("src/system/service", &["door", "fault"])];
 

@@ -46,8 +46,8 @@ fn link_to(name: &str, sign: &str) -> String {
     }
 }
 
-/// The sections of ARCHITECTURE.md under `## Folders` are the modules of lib.rs, in the same order. The page must stay short:
-/// the limit counts words, because a limit on lines made the lines long.
+/// The sections of ARCHITECTURE.md under `## Folders` are the modules of lib.rs, in the same order. The page must stay
+/// short: the limit counts words, because a limit on lines made the lines long.
 #[test]
 fn the_map_shows_the_rooms_as_they_are() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -67,7 +67,8 @@ fn the_map_shows_the_rooms_as_they_are() {
     assert!(words < 3_500, "ARCHITECTURE.md has {words} words");
 }
 
-/// Names of functions that wait in real time, or read a real clock. `disallowed_methods` marks exceptions to clippy's ban.
+/// Names of functions that wait in real time, or read a real clock. `disallowed_methods` marks exceptions to clippy's
+/// ban.
 const REAL_TIME: &[&str] = &[
     "park_timeout",
     "wait_timeout",
@@ -78,8 +79,8 @@ const REAL_TIME: &[&str] = &[
     "TokioTimer",
 ];
 
-/// ARCHITECTURE.md names under `Where real time decides` exactly the files of `src/` that wait in real time, or read a real
-/// clock, and says why the report does not depend on it.
+/// ARCHITECTURE.md names under `Where real time decides` exactly the files of `src/` that wait in real time, or read a
+/// real clock, and says why the report does not depend on it.
 #[test]
 fn real_time_decides_only_where_the_map_says() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

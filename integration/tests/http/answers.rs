@@ -1,5 +1,5 @@
-//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The test
-//! body itself makes the requests.
+//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The
+//! test body itself makes the requests.
 
 use retryproof::World;
 use retryproof::http::Http;

@@ -1,6 +1,6 @@
 //! Compares a whole shop with a small model: orders are placed, canceled and returned, its worker crashes, the bank is
-//! down, and time passes. Each of these is a step. The invariants must hold after each step, and in the end all customers
-//! must have what belongs to them.
+//! down, and time passes. Each of these is a step. The invariants must hold after each step, and in the end all
+//! customers must have what belongs to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;

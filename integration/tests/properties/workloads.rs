@@ -1,4 +1,5 @@
-//! For any workload and any scenario within the bounds, effects happen exactly once, counters add up, and no job is lost.
+//! For any workload and any scenario within the bounds, effects happen exactly once, counters add up, and no job is
+//! lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

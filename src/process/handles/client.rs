@@ -302,6 +302,9 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<ServiceAnswer<S>> {
         let Self { client, place, mut door, operation, request, .. } = self;
         let effects = state.ledger.effects().len();
+        if state.timeline.is_recording() {
+            client.link.shared().leave_glimpse(state);
+        }
         let mut cx = client.cx(state, client.name, place);
         let answer = door.answer(request, operation.name, fault, &mut cx);
         if state.timeline.is_recording() {

@@ -415,6 +415,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.enqueue_layers.let_go();
-        self.threads.end();
+        self.threads.end(&self.link.shared().sleepers);
     }
 }

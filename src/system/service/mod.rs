@@ -128,7 +128,7 @@ pub trait Service: Clone + Send + 'static {
     ///     world.process("worker", move |p| {
     ///         let (seats, email) = (p.client(&seats), p.email());
     ///         p.handle(async move |hall: String| {
-    /// This job ignores whether there was a seat left. That is the bug.
+    ///             // This job ignores whether there was a seat left. That is the bug.
     ///             let _ = seats.call(hall).await;
     ///             email.send(retryproof::service::email::Email::new("ada@example.com", "your-seat")).await
     ///         });

@@ -220,8 +220,8 @@ fn what_is_ignored_of_one_state_is_compared_in_another() {
     assert_eq!(summaries(&report), ["the state `other` differs from the fault-free run, at $"]);
 }
 
-/// Explores two jobs, the second one later, that record which ran last and when the second one came; or that count, with
-/// a gap between reading and writing.
+/// Explores two jobs, the second one later, that record which ran last and when the second one came; or that count,
+/// with a gap between reading and writing.
 fn one_early_one_late(later: Duration, counting: bool) -> Report {
     let settings = Explore::new().name("test").replay("test job#1.1:start=crash");
     settings.run(async move |world: &World| {

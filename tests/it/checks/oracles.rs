@@ -456,7 +456,8 @@ fn a_given_is_part_of_the_state_and_no_effect() {
         })
     };
     assert_green(&sending(true, &one_deviation()));
-    // For crashes and lost replies alone, checking before sending is enough. Two concurrent deliveries both find nothing.
+    // For crashes and lost replies alone, checking before sending is enough. Two concurrent deliveries both find
+    // nothing.
     assert_green(&sending(false, &one_deviation().deliveries(0)));
     let overtaken = "test job#1.1/email.emails:pause=past-lease";
     let report = sending(false, &one_deviation());

@@ -108,7 +108,8 @@ fn no_slot_no_overtaking() {
     assert_eq!(in_slots(3).runs(), 90);
 }
 
-/// Counts the orders in which two workers can run jobs with these numbers of steps, if each takes the next job when it is free.
+/// Counts the orders in which two workers can run jobs with these numbers of steps, if each takes the next job when it
+/// is free.
 fn two_slots(steps: [u32; 3]) -> u64 {
     fn orders(steps: [u32; 3]) -> u64 {
         let running: Vec<usize> = (0..3).filter(|&job| steps[job] > 0).take(2).collect();
@@ -349,7 +350,8 @@ fn those_that_wake_at_the_same_moment_may_wake_in_either_order() {
             world.settle().await;
         })
     };
-    // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is preempted.
+    // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is
+    // preempted.
     assert_eq!(sleeping(&preemptions(usize::MAX)).runs(), 4);
     // Either job may be the last one when they run one at a time.
     assert_green(&sleeping(&preemptions(2)));

@@ -98,8 +98,8 @@ fn each_batch_of_a_bulk_has_the_choices_of_one_enqueue() {
     assert_eq!([runs(0), runs(1), runs(2), runs(3), runs(4)], [1, 2, 2, 3, 3].map(|n| 1 + 3 + (n - 1) * 5));
 }
 
-/// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the job
-/// charges once no matter how often it was enqueued.
+/// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the
+/// job charges once no matter how often it was enqueued.
 fn charging_nightly(explore: &Explore, keyed: bool) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", move |p| {

@@ -359,8 +359,8 @@ fn waiting_for_a_slot_is_no_wait_of_the_job() {
     ));
 }
 
-/// Input 11: a lock, a charge with a key, a record, and the release of the lock. After a crash the lock is still held, and
-/// only an attempt that finds no record releases it.
+/// Input 11: a lock, a charge with a key, a record, and the release of the lock. After a crash the lock is still held,
+/// and only an attempt that finds no record releases it.
 fn locking(releases: bool, ttl: Duration) -> Report {
     with(
         &Explore::new().name("test").deviations(1).deliveries(0),

@@ -1,5 +1,5 @@
-//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes with
-//! it.
+//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes
+//! with it.
 
 use super::{S, assert_first, body_panic};
 use crate::support::{assert_green, assert_violated, one_deviation};

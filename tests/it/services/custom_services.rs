@@ -305,7 +305,7 @@ fn a_process_reaches_what_the_test_holds_by_its_name() {
 #[test]
 fn a_value_that_is_reached_by_its_name_outlives_a_crash() {
     one_deviation().check(async |world: &World| {
-        let done = world.durable("done", std::collections::BTreeSet::new());
+        let done = world.durable("done", std::collections::BTreeSet::<u32>::new());
         world.process("worker", |p| {
             let done = p.durable::<std::collections::BTreeSet<u32>>("done");
             p.handle(async move |order: u32| _ = done.update(|done| done.insert(order)));

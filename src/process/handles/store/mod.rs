@@ -160,7 +160,8 @@ macro_rules! calls {
 use calls;
 
 calls! { Store, self: &Self, 'static:
-    /// Returns the row as it is committed now. With [`explore_stale_reads`](Store::explore_stale_reads), perhaps an older version.
+    /// Returns the row as it is committed now. With [`explore_stale_reads`](Store::explore_stale_reads), perhaps an
+    /// older version.
     get, get_blocking<T>(key: impl Into<String>) Ok(Ask::Get { key: key.into() }) => unpack::row::<T>, Option<Row<T>>;
     /// Returns all rows whose keys begin with `prefix`, sorted by key.
     scan, scan_blocking<T>(prefix: impl Into<String>) Ok(Ask::Scan { prefix: prefix.into() }) => unpack::rows::<T>, Vec<(String, Row<T>)>;
