@@ -125,7 +125,7 @@
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(
     feature = "http",
-    doc = "* [`http`](crate::http): the services behind a real port ([`Http`](http::Http))."
+    doc = "* [`http`]: the services behind a real port ([`Http`](http::Http))."
 )]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(
