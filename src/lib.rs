@@ -123,10 +123,7 @@
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
 //!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
-#![cfg_attr(
-    feature = "http",
-    doc = "* [`http`]: the services behind a real port ([`Http`](http::Http))."
-)]
+#![cfg_attr(feature = "http", doc = "* [`http`]: the services behind a real port ([`Http`](http::Http)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(
     feature = "loom",
