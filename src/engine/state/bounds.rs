@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Mode, Shared, State, lock};
-use crate::search::choice::{Actor, Choice, Place, Site, Wanted};
+use crate::search::choice::{Actor, Choice, DeviationSpec, Place, Site};
 use crate::system::job::{JobState, short_kind};
 use crate::system::timeline::Event;
 
@@ -137,7 +137,7 @@ impl Stuck {
 #[derive(Clone, Debug)]
 pub(crate) struct Glimpse {
     pub(crate) choices: Vec<Choice>,
-    pub(crate) inputs: Vec<Wanted>,
+    pub(crate) inputs: Vec<DeviationSpec>,
     pub(crate) events: Vec<Event>,
     pub(crate) stuck: Stuck,
 }
