@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::engine::durables::Durables;
 use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
 use crate::engine::slots::Sleepers;
@@ -505,6 +506,7 @@ pub(crate) struct Shared {
     /// Whether a process may be about to stop.
     pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
+    pub(crate) durables: Durables,
     /// Whether any kind of job has keys. Usually none has, and then the checks are skipped.
     keyed: AtomicBool,
     /// The external systems: sockets that lead into the run, databases that its jobs call.
@@ -558,6 +560,7 @@ impl Shared {
             sleepers,
             strides: Strides::default(),
             services,
+            durables: Durables::default(),
             keyed,
             stopping,
             externals: Externals::default(),

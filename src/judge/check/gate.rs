@@ -79,7 +79,8 @@ impl Explore {
         let JudgedReport { report, passes, words, .. } = &judged;
         if *passes && !report.replayed {
             words.iter().for_each(|line| say(&format!("{name}: {line}")));
-            // Through `eprintln!`, other than all else: libtest shows it with `--nocapture`, and keeps it to itself otherwise.
+            // Through `eprintln!`, other than all else: libtest shows it with `--nocapture`, and keeps it to itself
+            // otherwise.
             eprintln!("retryproof: {}", one_line(report));
             return;
         }

@@ -315,8 +315,9 @@ impl Explore {
     /// ordinal among the calls of that operation, and the kind of deviation. So lines and files may move. A known
     /// violation hides nothing else: no fault at another call, no deadlock, no other effect, and no other assertion.
     ///
-    /// An exploration also covers less if the test no longer turns on [`World::explore_deploys`](crate::World::explore_deploys),
-    /// outages, delays or [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
+    /// An exploration also covers less if the test no longer turns on
+    /// [`World::explore_deploys`](crate::World::explore_deploys), outages, delays or
+    /// [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
     /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). The same applies to a shard,
     /// except for points that only runs with a deviation reach.
     pub fn ratchet(mut self) -> Self {
@@ -396,8 +397,8 @@ impl Explore {
     /// depends on all others, because its thread may share memory with theirs. Leave this off if tasks share their own
     /// memory, channels, or tokio's timers. It does nothing in a run with
     /// [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
-    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or external calls. It cannot be
-    /// combined with [`Explore::merge`].
+    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or external calls.
+    /// It cannot be combined with [`Explore::merge`].
     ///
     /// ```
     /// use retryproof::{Explore, World};
