@@ -17,8 +17,10 @@ use crate::search::input::Assignment;
 /// (by a debugger, on a sleeping laptop), nothing is counted.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 100;
-/// The time that a run gets to end after the watchdog stopped it, and the timeout for all runs after that one.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The time that a run gets to end after the watchdog stopped it.
+const GRACE: Duration = Duration::from_secs(1);
+/// The timeout for runs after one that hangs, which are run to show it: enough to look up the places of its calls.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A run, as another thread sees it.
 #[derive(Clone, Debug)]
@@ -47,30 +49,30 @@ struct Beats {
     /// The turns and steps at the last check, and the number of checks since they last changed.
     seen: (u64, u64),
     looks: u32,
-    /// The number of checks since the run was told to end, if it was.
+    /// The number of checks since the watchdog told the run to end, if it did.
     told: Option<u32>,
 }
 
 impl Beats {
-    /// Checks the run and returns whether it stands still. While its state is locked, it counts as standing still.
+    /// Checks the run and returns whether it stalls. While its state is locked, it counts as stalled.
     fn look(&mut self) -> bool {
         let Some(run) = self.run.as_ref().filter(|_| !self.is_suspended) else {
             (self.looks, self.told) = (0, None);
             return false;
         };
-        let Some(state) = run.shared.try_state() else { return self.stands_still() };
-        // A run that was told to end makes no progress.
+        let Some(state) = run.shared.try_state() else { return self.stalls() };
+        // A stuck run makes no progress.
         let steps =
             if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
         drop(state);
         if std::mem::replace(&mut self.seen, (self.turns, steps)) == (self.turns, steps) {
-            return self.stands_still();
+            return self.stalls();
         }
         (self.looks, self.told) = (0, None);
         false
     }
 
-    fn stands_still(&mut self) -> bool {
+    fn stalls(&mut self) -> bool {
         self.looks += 1;
         true
     }
@@ -81,7 +83,7 @@ impl Beats {
 pub(crate) struct Pulses {
     /// The real time that a run may take without a step.
     watchdog: Duration,
-    /// Whether nothing continues after a run that hangs, so that it need not be told to end.
+    /// Whether nothing continues after a run that hangs, so that it need not end.
     is_last: bool,
     threads: Mutex<Vec<Arc<Pulse>>>,
     /// The end of the exploration's time.
@@ -92,7 +94,7 @@ pub(crate) struct Pulses {
     over: Condvar,
 }
 
-/// A thread that hangs although its run was told to end.
+/// A thread that hangs although the watchdog told its run to end.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) run: WatchedRun,
@@ -159,7 +161,7 @@ pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     }))
 }
 
-/// Waits for an exploration that the run on this thread has started. The wait does not count as standing still.
+/// Waits for an exploration that the run on this thread has started. The wait does not count as a stall.
 pub(crate) fn suspended<R>(wait: impl FnOnce() -> R) -> R {
     struct Former(Arc<Pulse>, bool);
     impl Drop for Former {
@@ -198,7 +200,7 @@ impl Pulses {
         }
     }
 
-    /// Stops runs at this time, unless they stand still: then the watchdog decides.
+    /// Stops runs at this time, unless they stall: then the watchdog decides.
     pub(crate) fn end_at(&self, deadline: Option<Instant>) {
         *lock(&self.deadline) = deadline;
     }
@@ -236,7 +238,7 @@ impl Pulses {
     }
 
     fn patience(&self) -> Duration {
-        if self.has_fired() { self.watchdog.min(AGAIN) } else { self.watchdog }
+        if self.has_fired() { AGAIN } else { self.watchdog }
     }
 
     fn pause(&self) -> Duration {
@@ -249,7 +251,7 @@ impl Pulses {
     }
 
     fn look(&self, mut beats: MutexGuard<'_, Beats>) -> Option<Hung> {
-        let stands_still = beats.look();
+        let stalls = beats.look();
         let Some(run) = beats.run.clone() else { return None };
         let is_late = lock(&self.deadline).is_some_and(|deadline| real_time() >= deadline);
         if is_late && run.is_timed && beats.looks < 2 {
@@ -258,7 +260,7 @@ impl Pulses {
             }
             run.shared.woken.note_progress();
         }
-        if !stands_still || beats.looks < self.looks(self.patience()) {
+        if !stalls || beats.looks < self.looks(self.patience()) {
             return None;
         }
         match &mut beats.told {
@@ -268,7 +270,7 @@ impl Pulses {
                 run.tell_to_end(self.watchdog);
                 None
             }
-            Some(looks) if *looks < self.looks(self.patience().min(AGAIN)) => {
+            Some(looks) if *looks < self.looks(self.watchdog.min(GRACE)) => {
                 *looks += 1;
                 run.tell_to_end(self.watchdog);
                 None

@@ -1,4 +1,4 @@
-//! Whatever a peer does or leaves undone: a verdict, and in time.
+//! Peers that are slow, silent or not listened to: each exploration has a verdict, and in time.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -9,7 +9,7 @@ use retryproof::{Explore, Process, Report, Verdict, World};
 use super::{assert_green, keyed, one_deviation};
 use crate::support::has_line;
 
-/// So many correct jobs in one check.
+/// A check with that many correct jobs.
 fn jobs(explore: &Explore, jobs: u32) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", |p| {
@@ -63,7 +63,7 @@ fn a_loop_beside_many_jobs_is_named() {
     has_line(&report, expect![""]);
 }
 
-/// A job that makes so many calls.
+/// A job that makes that many calls.
 fn calls(p: &Process, calls: u32, between: impl Fn() + 'static) {
     let payments = p.payments();
     p.handle(async move |order: u32| {
