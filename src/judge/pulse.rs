@@ -49,19 +49,19 @@ struct Beats {
     /// The turns and steps at the last check, and the number of checks since they last changed.
     seen: (u64, u64),
     looks: u32,
-    /// The number of checks since the watchdog told the run to end, if it did.
+    /// The number of checks since the watchdog ended the run, if it did.
     told: Option<u32>,
 }
 
 impl Beats {
-    /// Checks the run and returns whether it stalls. While its state is locked, it counts as stalled.
+    /// Checks the run, and returns whether it makes no progress. While its state is locked, it makes no progress.
     fn look(&mut self) -> bool {
         let Some(run) = self.run.as_ref().filter(|_| !self.is_suspended) else {
             (self.looks, self.told) = (0, None);
             return false;
         };
         let Some(state) = run.shared.try_state() else { return self.stalls() };
-        // A stuck run makes no progress.
+        // A run that the watchdog ended makes no progress.
         let steps =
             if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
         drop(state);
@@ -83,7 +83,7 @@ impl Beats {
 pub(crate) struct Pulses {
     /// The real time that a run may take without a step.
     watchdog: Duration,
-    /// Whether nothing continues after a run that hangs, so that it need not end.
+    /// Whether nothing continues after a run that hangs, so that the watchdog need not end it.
     is_last: bool,
     threads: Mutex<Vec<Arc<Pulse>>>,
     /// The end of the exploration's time.
@@ -94,7 +94,7 @@ pub(crate) struct Pulses {
     over: Condvar,
 }
 
-/// A thread that hangs although the watchdog told its run to end.
+/// A thread that hangs although the watchdog ended its run.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) run: WatchedRun,
@@ -161,7 +161,7 @@ pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     }))
 }
 
-/// Waits for an exploration that the run on this thread has started. The wait does not count as a stall.
+/// Waits for an exploration that the run on this thread has started. The watchdog does not count this wait.
 pub(crate) fn suspended<R>(wait: impl FnOnce() -> R) -> R {
     struct Former(Arc<Pulse>, bool);
     impl Drop for Former {
@@ -200,7 +200,7 @@ impl Pulses {
         }
     }
 
-    /// Stops runs at this time, unless they stall: then the watchdog decides.
+    /// Stops runs at this time, unless they make no progress, in which case the watchdog decides.
     pub(crate) fn end_at(&self, deadline: Option<Instant>) {
         *lock(&self.deadline) = deadline;
     }
