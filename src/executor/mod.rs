@@ -491,8 +491,7 @@ impl Executor {
             }
             state.usage.busy -= self.hosts[index].busy;
             state.usage.slots -= process.slot_count();
-            let attempt = tasks.iter().find(|task| task.job().is_some()).map_or(Actor::Test, Task::actor);
-            state.ending = Some((self.hosts[index].name, attempt));
+            state.ending = Some((self.hosts[index].name, tasks.first().map_or(Actor::Test, Task::actor)));
             now
         };
         self.shared.externals.process_died(index);

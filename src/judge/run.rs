@@ -15,7 +15,7 @@ use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
-use crate::judge::pulse::{self, WatchedRun};
+use crate::judge::pulse::{self, Beating, WatchedRun};
 use crate::search::choice::{Actor, Choice, Chooser, DeviationKind, Divergence, Fault, Name, Plan};
 use crate::search::input::{Assignment, InputError, InputQuestion, Inputs};
 use crate::system::clock::TaskId;
@@ -158,26 +158,12 @@ impl Course {
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
-    let Course { plan, mode, timeline, watch, script, is_timed } = course;
-    let is_planned = mode == Mode::Explore;
-    let again = plan.clone();
-    let chooser = Chooser::recording_in(plan, ground.record.take());
-    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
-    state.delays = ground.delays;
-    state.inputs = Inputs::new(ground.inputs.clone());
-    state.script = script;
-    state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
-    let shared = Shared::new(state);
+    let (shared, watch, beating) = begin(course, ground);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
-    let beating = pulse::begin(|| {
-        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
-        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
-    });
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
     let end = broken_invariant(&shared, end);
-    let end = if shared.state().search.is_out_of_time() { End::OutOfTime } else { end };
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
@@ -236,8 +222,29 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
-/// Adds the name of the broken invariant to the end of a run.
+/// Makes the state of a run, and starts to watch the run.
+fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) {
+    let Course { plan, mode, timeline, watch, script, is_timed } = course;
+    let (again, is_planned) = (plan.clone(), mode == Mode::Explore);
+    let chooser = Chooser::recording_in(plan, ground.record.take());
+    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
+    state.delays = ground.delays;
+    state.inputs = Inputs::new(ground.inputs.clone());
+    state.script = script;
+    state.steps_taken = (ground.reduce && is_planned).then(Box::default);
+    let shared = Shared::new(state);
+    let beating = pulse::begin(|| {
+        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
+        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
+    });
+    (shared, watch, beating)
+}
+
+/// Adds the name of the broken invariant to the end of a run, or that its time was up.
 fn broken_invariant(shared: &Shared, end: End) -> End {
+    if shared.state().search.is_out_of_time() {
+        return End::OutOfTime;
+    }
     match (end, shared.state().broken_invariant) {
         (End::Panicked(panicked), invariant) => End::Panicked(CaughtPanic { invariant, ..panicked }),
         (end, _) => end,

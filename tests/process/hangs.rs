@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
-use expect_test::expect;
+use expect_test::{Expect, expect};
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::service::{ServiceContext, function};
 use retryproof::{Client, Process, ServiceError, World};
@@ -328,11 +328,67 @@ fn told(scene: &str) -> String {
     format!("{who}: {last}\n    {scenario}\n    {thread}\n")
 }
 
+fn expected() -> Expect {
+    expect![[r#"
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_loop_without_an_await
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_thread_that_sleeps
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_message_that_never_comes
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_condvar_that_nobody_notifies
+            the program exits
+        job#2.1 u32: its last call was at tests/process/hangs.rs:…
+            a_lock_over_an_await job#1.1/payments.charge:call=timed-out
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_loop_after_a_failure job#1.1/payments.charge:call=unavailable
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
+            the program exits
+        a destructor of `worker` (it died in job#1.1): its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_destructor_that_waits job#1.1/payments.charge:before=crash
+            the program exits
+        the process `worker`: there was no call before
+            a_boot_that_waits
+            the program exits
+        job#1.1 u32: its last call was `sms.send` at tests/process/hangs.rs:…
+            a_service_that_loops
+            the program exits
+        the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_condition_that_loops
+            the program exits
+        the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_body_that_waits
+            the program exits
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_loop
+            `worker-slot-1` is left behind
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_handler_that_sleeps
+            `worker-slot-1` is left behind
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_accept
+            `worker-slot-1` is left behind
+        job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
+            `worker-slot-1` is left behind
+        the process `worker`: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
+            a_blocking_task_that_never_ends
+            no thread of the harness is left behind
+    "#]]
+}
+
 #[test]
 fn code_that_hangs_is_stuck() {
     let next = AtomicUsize::new(0);
     let all = Mutex::new(BTreeMap::new());
-    // Each scene waits for most of its time.
+    // Each of them waits for most of its time.
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
@@ -345,60 +401,5 @@ fn code_that_hangs_is_stuck() {
     });
     let all = all.into_inner().unwrap();
     let all: Vec<_> = SCENES.iter().filter_map(|scene| all.get(scene).cloned()).collect();
-    check(
-        all.concat(),
-        expect![[r#"
-            the process `worker`: there was no call before
-                a_loop_without_an_await
-                the program exits
-            the process `worker`: there was no call before
-                a_thread_that_sleeps
-                the program exits
-            the process `worker`: there was no call before
-                a_message_that_never_comes
-                the program exits
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_condvar_that_nobody_notifies
-                the program exits
-            the process `worker`: there was no call before
-                a_lock_over_an_await
-                the program exits
-            the process `worker`: there was no call before
-                a_loop_after_a_failure
-                the program exits
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
-                the program exits
-            the process `worker`: there was no call before
-                a_destructor_that_waits
-                the program exits
-            the process `worker`: there was no call before
-                a_boot_that_waits
-                the program exits
-            job#1.1 u32: its last call was `sms.send` at tests/process/hangs.rs:…
-                a_service_that_loops
-                the program exits
-            the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
-                a_condition_that_loops
-                the program exits
-            the test body: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
-                a_body_that_waits
-                the program exits
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_blocking_loop
-                `worker-slot-1` is left behind
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_blocking_handler_that_sleeps
-                `worker-slot-1` is left behind
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_blocking_accept
-                `worker-slot-1` is left behind
-            job#1.1 u32: its last call was `payments.charge` at tests/process/hangs.rs:…
-                a_blocking_loop_that_catches_its_crash job#1.1/payments.charge:before=crash
-                `worker-slot-1` is left behind
-            the process `worker`: the last call before was job#1.1's `payments.charge` at tests/process/hangs.rs:…
-                a_blocking_task_that_never_ends
-                no thread of the harness is left behind
-        "#]],
-    );
+    check(all.concat(), expected());
 }

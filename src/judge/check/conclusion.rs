@@ -113,7 +113,7 @@ impl Exploration<'_> {
         exhausted: bool,
         at_least: u64,
     ) -> Report {
-        let mut courses = match self.tally.has_found() {
+        let mut courses = match self.tally.has_found() && !self.basis.has_hung() {
             true => self.courses(),
             false => Courses::default(),
         };

@@ -6,6 +6,7 @@ mod comparing;
 mod counts;
 mod crashes;
 mod nondeterminism;
+mod limits;
 mod merging;
 mod oracles;
 #[cfg(all(feature = "progress", target_os = "linux"))]
