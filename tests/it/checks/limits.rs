@@ -26,7 +26,7 @@ fn jobs(explore: &Explore, jobs: u32) -> Report {
 fn ten_thousand_correct_jobs_are_too_many() {
     let report = jobs(&one_deviation(), 10_000);
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect![""]);
+    has_line(&report, expect!["set `max_steps("]);
     assert!(!report.to_string().contains("job#"), "no job is blamed: {report}");
     // It is no limit that a test may allow: nothing was explored.
     assert!(report.violations().is_empty() && !report.exhausted(), "{report}");
@@ -60,7 +60,7 @@ fn a_loop_beside_many_jobs_is_named() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    has_line(&report, expect![""]);
+    has_line(&report, expect!["String waits"]);
 }
 
 /// A job that makes that many calls.
@@ -85,7 +85,7 @@ fn max_time_ends_a_run_that_is_in_progress() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect![""]);
+    has_line(&report, expect!["stopped by max_time = 200ms in the fault-free run"]);
 }
 
 /// The whole run takes longer than the timeout, and each of its steps takes less.
@@ -105,7 +105,7 @@ fn a_slow_run_that_makes_steps_never_sees_the_watchdog() {
 fn a_watchdog_without_a_timeout_is_refused() {
     let report = jobs(&one_deviation().watchdog(Duration::ZERO), 1);
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect![""]);
+    has_line(&report, expect!["no run ends within zero time"]);
 }
 
 /// The thread of a slot is left behind, and the report is the same each time, on one thread and on two.
