@@ -414,8 +414,7 @@ impl Executor {
             let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as possible, because everything that the unwind restores makes a crash slower.
             let context = &mut self.hosts[task.host].context;
-            let go_on = || task.poll(&self.shared, &life, now, look);
-            let go_on = || catch_unwind(AssertUnwindSafe(go_on));
+            let go_on = || catch_unwind(AssertUnwindSafe(|| task.poll(&self.shared, &life, now, look)));
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // Invariants belong to the test.
             task.rest(&mut self.shared.state());
@@ -429,6 +428,7 @@ impl Executor {
                 break None;
             }
             match polled {
+                Ok((Poll::Ready(_), _)) if self.dies_of_last_calls(&task, &life, look) => break None,
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
                 Ok((Poll::Pending, false)) if self.follows_up(&mut task, &life, look) => {}

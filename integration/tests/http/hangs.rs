@@ -2,12 +2,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Process, Report, Verdict, World};
 
-use crate::support::{assert_green, own_test};
+use crate::support::own_test;
 
 fn explore() -> Explore {
     Explore::new().name("test").deviations(1).watchdog(Duration::from_millis(500))
@@ -97,50 +98,42 @@ fn an_idle_connection_stays_open() {
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
 
-/// The job does not wait for the answer to its request.
+/// The job sends a request and does not wait for the reply. What it has sent by its end is a call of this attempt.
 #[test]
 fn a_request_that_nobody_waits_for() {
-    let explore = Explore::new().name("test").deviations(1);
-    let report = one_job(&explore, |p| {
-        let (http, email, client) = (p.http(), p.email(), reqwest::Client::new());
+    let explore = Explore::new().name("test").deviations(1).crashes(0).deliveries(0);
+    let in_a_task = |p: &Process| {
+        let (http, client) = (p.http(), reqwest::Client::new());
         p.handle(async move |_: u32| {
-            let mail = serde_json::json!({ "to": "ada@example.com", "template_id": "receipt" });
-            let send = client.post(format!("{}/email/send", http.uri())).json(&mail).send();
-            tokio::spawn(send);
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
+            let order = crate::charge(6, Some("order-6"));
+            tokio::spawn(client.post(format!("{}/payments/charge", http.uri())).json(&order).send());
         });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
+    };
+    let blocking = |p: &Process| {
+        let http = p.http();
         p.handle_blocking(move |_: u32| {
             let mut socket = TcpStream::connect(http.address()).unwrap();
             socket.write_all(charge().as_bytes()).unwrap();
             std::mem::forget(socket);
-            email.send_blocking(retryproof::service::email::Email::new("ada@example.com", "welcome"))
         });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
-        p.handle(async move |_: u32| {
-            let mut socket = TcpStream::connect(http.address()).unwrap();
-            socket.write_all(charge().as_bytes()).unwrap();
-            std::mem::forget(socket);
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
-        });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
-        p.handle(async move |_: u32| {
-            let address = http.address();
-            std::thread::spawn(move || drip(address, &charge(), Duration::ZERO));
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
-        });
-    });
-    eprintln!("{report}");
-    assert_green(&report);
+    };
+    for boot in [&in_a_task as &(dyn Fn(&Process) + Sync), &blocking] {
+        let run = || {
+            explore.run(async |world: &World| {
+                world.process("worker", if std::ptr::eq(boot, &in_a_task) { in_a_task } else { blocking });
+                world.enqueue(6_u32);
+                world.settle().await;
+            })
+        };
+        let report = run();
+        assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+        let first = &report.violations()[0];
+        assert_eq!(first.summary, "payments.charge never happened, expected once", "{report}");
+        assert_eq!(first.scenario.to_string(), "test job#1.1/payments.charge:call=unavailable");
+        for _ in 0..20 {
+            assert_eq!(run().to_string(), report.to_string());
+        }
+    }
 }
 
 /// The service waits for the executor, and the executor waits for the service.
@@ -151,10 +144,11 @@ fn a_service_that_calls_its_own_world() {
         let address = world.http().address();
         let answer = move |text: String, _: &mut ServiceContext<'_>| {
             let request = "GET /payments/charges?order_id=6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            drip(address, request, Duration::ZERO).unwrap_or(text)
+            drip(*own.get().unwrap(), request, Duration::ZERO).unwrap_or(text)
         };
         world.service("sms", function("send", answer));
-        world.process("worker", |p| {
+        world.process("worker", move |p| {
+            let _ = door.set(p.http().address());
             let sms = p.service::<Function<String, String>>("sms");
             p.handle(async move |_: u32| sms.call("ada".to_owned()).await.map(drop));
         });
