@@ -201,8 +201,7 @@ impl Executor {
         self.watch.is_over()
     }
 
-    /// Production: runs until nothing is left to do (returns false), or until `enough` returns true (returns true).
-    /// Returns `None` if the run is stuck or over.
+    /// Runs until nothing is left to do (false) or `enough` is true (true). `None` if the run is stuck or over.
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         let _work = self.shared.work();
         self.watch.next_phase();
@@ -473,8 +472,7 @@ impl Executor {
         }
     }
 
-    /// Drops everything of a dead incarnation: its attempts, its handlers, its spawned tasks. Its destructors run,
-    /// but their calls have no effect.
+    /// Drops the attempts, handlers and tasks of a dead incarnation. Calls of its destructors have no effect.
     fn tear_down(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
         self.shared.barrier();

@@ -112,7 +112,7 @@ fn less_coverage_fails_and_more_does_not() {
     let text = compare(&package, "keyed").red();
     let less = "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/payments.charges:call` is no longer reached\n";
     assert!(text.contains(less), "{text}");
-    let how = "or, if it is meant to be gone, record it anew: `RETRYPROOF_BASELINE=record cargo test`\n";
+    let how = "or, if the change is intended, record again: `RETRYPROOF_BASELINE=record cargo test`\n";
     assert!(text.contains(how), "{text}");
     record(&package, "keyed").green();
     compare(&package, "keyed asks").green();
