@@ -64,12 +64,6 @@ impl Executor {
         }
     }
 
-    /// Serves the requests that a task has sent and does not wait for, when it has ended. They are its calls, too. Returns
-    /// whether its process dies in one of them.
-    pub(super) fn dies_of_last_calls(&mut self, task: &Task, life: &Arc<Life>, look: StrideChecks) -> bool {
-        self.after_poll(task, life, look) == AfterPoll::Over && life.is_ending()
-    }
-
     fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: StrideChecks) -> AfterPoll {
         let externals = || &self.shared.externals;
         // Requests from tokio's threads arrive at any time. The task waits until nothing else can run.

@@ -427,7 +427,6 @@ impl Executor {
                 break None;
             }
             match polled {
-                Ok((Poll::Ready(_), _)) if self.dies_of_last_calls(&task, &life, look) => break None,
                 Ok((Poll::Ready(result), _)) => break Some(result),
                 Ok((Poll::Pending, true)) if self.goes_on(&task, look) => {}
                 Ok((Poll::Pending, false)) if self.follows_up(&mut task, &life, look) => {}

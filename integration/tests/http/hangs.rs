@@ -2,13 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Process, Report, Verdict, World};
-
-use crate::support::own_test;
 
 fn explore() -> Explore {
     Explore::new().name("test").deviations(1).watchdog(Duration::from_millis(500))
@@ -96,76 +93,4 @@ fn an_idle_connection_stays_open() {
     let mut reply = String::new();
     socket.read_to_string(&mut reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
-}
-
-/// The job sends a request and does not wait for the reply. What it has sent by its end is a call of this attempt.
-#[test]
-fn a_request_that_nobody_waits_for() {
-    let explore = Explore::new().name("test").deviations(1).crashes(0).deliveries(0);
-    let in_a_task = |p: &Process| {
-        let (http, client) = (p.http(), reqwest::Client::new());
-        p.handle(async move |_: u32| {
-            let order = crate::charge(6, Some("order-6"));
-            tokio::spawn(client.post(format!("{}/payments/charge", http.uri())).json(&order).send());
-        });
-    };
-    let blocking = |p: &Process| {
-        let http = p.http();
-        p.handle_blocking(move |_: u32| {
-            let mut socket = TcpStream::connect(http.address()).unwrap();
-            socket.write_all(charge().as_bytes()).unwrap();
-            std::mem::forget(socket);
-        });
-    };
-    for boot in [&in_a_task as &(dyn Fn(&Process) + Sync), &blocking] {
-        let run = || {
-            explore.run(async |world: &World| {
-                world.process("worker", if std::ptr::eq(boot, &in_a_task) { in_a_task } else { blocking });
-                world.enqueue(6_u32);
-                world.settle().await;
-            })
-        };
-        let report = run();
-        assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-        let first = &report.violations()[0];
-        assert_eq!(first.summary, "payments.charge never happened, expected once", "{report}");
-        assert_eq!(first.scenario.to_string(), "test job#1.1/payments.charge:call=unavailable");
-        for _ in 0..20 {
-            assert_eq!(run().to_string(), report.to_string());
-        }
-    }
-}
-
-/// The service waits for the executor, and the executor waits for the service.
-#[test]
-#[ignore = "run by the test beside it"]
-fn a_service_that_calls_its_own_world() {
-    explore().check(async |world: &World| {
-        let address = world.http().address();
-        let answer = move |text: String, _: &mut ServiceContext<'_>| {
-            let request = "GET /payments/charges?order_id=6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            drip(*own.get().unwrap(), request, Duration::ZERO).unwrap_or(text)
-        };
-        world.service("sms", function("send", answer));
-        world.process("worker", move |p| {
-            let _ = door.set(p.http().address());
-            let sms = p.service::<Function<String, String>>("sms");
-            p.handle(async move |_: u32| sms.call("ada".to_owned()).await.map(drop));
-        });
-        world.enqueue(6_u32);
-        world.settle().await;
-    });
-}
-
-#[test]
-fn a_service_must_not_call_its_own_world() {
-    let output = own_test(module_path!(), "a_service_that_calls_its_own_world")
-        .env_remove("RETRYPROOF_REPLAY")
-        .env("RETRYPROOF_KEEP", "off")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{told}");
-    assert!(told.contains("gets stuck\n\n  job#1.1 u32 hangs: it made no step for 500ms"), "{told}");
-    assert!(told.contains("its last call was `sms.send` at "), "{told}");
 }
