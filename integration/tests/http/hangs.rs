@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Process, Report, Verdict, World};
 
 fn explore() -> Explore {
