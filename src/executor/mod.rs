@@ -413,8 +413,7 @@ impl Executor {
             let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as possible, because everything that the unwind restores makes a crash slower.
             let context = &mut self.hosts[task.host].context;
-            let go_on = || task.poll(&self.shared, &life, now, look);
-            let go_on = || catch_unwind(AssertUnwindSafe(go_on));
+            let go_on = || catch_unwind(AssertUnwindSafe(|| task.poll(&self.shared, &life, now, look)));
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // Invariants belong to the test.
             task.rest(&mut self.shared.state());

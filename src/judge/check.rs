@@ -413,7 +413,9 @@ impl<'b> Exploration<'b> {
         let again: Reference = self.run(Plan::ordinary()).into();
         match difference(&self.basis.reference, &again) {
             None => Ok(()),
-            Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),
+            Some(difference) => Err(Halt::Nondeterministic {
+                reason: nondeterministic(&difference, &self.basis.reference.outcome),
+            }),
         }
     }
 }
@@ -425,7 +427,10 @@ fn poisoned(outcome: &Outcome) -> Option<&str> {
     errors.into_iter().find(|error| SAID.iter().any(|said| error.contains(said)))
 }
 
-fn nondeterministic(difference: &str) -> String {
+fn nondeterministic(difference: &str, outcome: &Outcome) -> String {
+    if outcome.has_sockets {
+        return format!("{difference}\n{}", notes::RACING_REQUESTS);
+    }
     format!(
         "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
     )

@@ -252,7 +252,7 @@ impl Pulses {
 
     fn look(&self, mut beats: MutexGuard<'_, Beats>) -> Option<Hung> {
         let stalls = beats.look();
-        let Some(run) = beats.run.clone() else { return None };
+        let run = beats.run.clone()?;
         let is_late = lock(&self.deadline).is_some_and(|deadline| real_time() >= deadline);
         if is_late && run.is_timed && beats.looks < 2 {
             if let Some(mut state) = run.shared.try_state() {

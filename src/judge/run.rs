@@ -89,6 +89,8 @@ pub(crate) struct Outcome {
     pub(crate) asked: Vec<InputQuestion>,
     /// The notes of the run about itself.
     pub(crate) record: RunRecord,
+    /// Whether the run had sockets.
+    pub(crate) has_sockets: bool,
     /// The names of the threads of slots that were left behind.
     pub(crate) left: Vec<String>,
     /// The number of deviations of the run.
@@ -217,6 +219,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         terms,
         asked,
         record: run_record,
+        has_sockets: shared.externals.have_wires(),
         left: shared.sleepers.left(),
     };
     FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }

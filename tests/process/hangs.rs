@@ -98,6 +98,7 @@ async fn a_condvar_that_nobody_notifies(world: &World) {
 
 #[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
+#[expect(clippy::await_holding_lock, reason = "the point of the scene")]
 async fn a_lock_over_an_await(world: &World) {
     world.process("worker", |p| {
         let (payments, lock) = (p.payments(), Arc::new(Mutex::new(0)));

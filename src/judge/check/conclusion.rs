@@ -50,9 +50,8 @@ impl Exploration<'_> {
         let position = showing.findings.iter().position(is_it);
         let Some(at) = position else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
-            return Err(nondeterministic(&format!(
-                "`{scenario}`: the first time {what}, the second time not"
-            )));
+            let difference = format!("`{scenario}`: the first time {what}, the second time not");
+            return Err(nondeterministic(&difference, &ran.outcome));
         };
         showing.findings[..=at].rotate_right(1);
         // The effect may have several places, each of which is shown once.
