@@ -26,7 +26,12 @@ fn jobs(explore: &Explore, jobs: u32) -> Report {
 fn ten_thousand_correct_jobs_are_too_many() {
     let report = jobs(&one_deviation(), 10_000);
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect!["set `max_steps("]);
+    has_line(
+        &report,
+        expect![
+            "this check is too large: 1538 of 10000 jobs were done after 20000 steps, the limit of `Explore::max_steps`; check fewer jobs at once, or set `max_steps(261000)`"
+        ],
+    );
     assert!(!report.to_string().contains("job#"), "no job is blamed: {report}");
     // It is no limit that a test may allow: nothing was explored.
     assert!(report.violations().is_empty() && !report.exhausted(), "{report}");
@@ -60,7 +65,10 @@ fn a_loop_beside_many_jobs_is_named() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    has_line(&report, expect!["String waits"]);
+    has_line(
+        &report,
+        expect!["help: use a lock that expires, a pool that is large enough, and waits that are sure to end"],
+    );
 }
 
 /// A job that makes that many calls.
@@ -85,7 +93,12 @@ fn max_time_ends_a_run_that_is_in_progress() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect!["stopped by max_time = 200ms in the fault-free run"]);
+    has_line(
+        &report,
+        expect![
+            "stopped by max_time = 200ms in the fault-free run; raise the limit, or check fewer jobs at once"
+        ],
+    );
 }
 
 /// The whole run takes longer than the timeout, and each of its steps takes less.
@@ -105,7 +118,12 @@ fn a_slow_run_that_makes_steps_never_sees_the_watchdog() {
 fn a_watchdog_without_a_timeout_is_refused() {
     let report = jobs(&one_deviation().watchdog(Duration::ZERO), 1);
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
-    has_line(&report, expect!["no run ends within zero time"]);
+    has_line(
+        &report,
+        expect![
+            "`Explore::watchdog`: no run ends within zero time; leave the setting out, or give it at least a millisecond"
+        ],
+    );
 }
 
 /// The thread of a slot is left behind, and the report is the same each time, on one thread and on two.
