@@ -200,7 +200,7 @@ impl World {
     /// Runs the first ready job of a kind at once.
     ///
     /// # Errors
-    /// Returns [`DrainError::EmptyQueue`] if there is none, or the job's own error.
+    /// Returns [`DrainError::EmptyQueue`] if the queue is empty, or the job's own error.
     pub fn perform_one<J: 'static>(&self) -> Result<(), DrainError> {
         self.executor.borrow_mut().perform_one(kind_of::<J>())
     }
