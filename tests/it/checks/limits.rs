@@ -67,7 +67,7 @@ fn a_loop_beside_many_jobs_is_named() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
         &report,
-        expect!["help: use a lock that expires, a pool that is large enough, and waits that are sure to end"],
+        expect!["20000 steps and no end: job#151.1 runs forever, or longer than `Explore::max_steps` allows"],
     );
 }
 
