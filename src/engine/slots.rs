@@ -22,13 +22,15 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
 /// The number of checks of sleeping threads before the run is considered deadlocked: about half a second.
 const CHECKS_AT_END: u32 = 1_500;
+/// The number of these checks between two signs of life for the watchdog.
+const CHECKS_PER_SIGN: u32 = 250;
 
 /// The side of this thread, while it works for a slot.
 struct SlotThread {
@@ -351,6 +353,8 @@ pub(crate) struct Sleepers {
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
     /// The threads that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
+    /// The number of times that the executor has waited for a thread, when nothing else could run.
+    waits: AtomicU64,
     /// Whether the executor no longer waits for threads, because one of them hangs.
     given_up: Arc<AtomicBool>,
     /// The names of the threads that were left behind.
@@ -425,17 +429,20 @@ impl Sleepers {
     /// Wakes the threads whose wait has ended, after they have reached their next point, because the executor waits
     /// for threads that are awake. Returns whether there was one.
     pub(crate) fn have_woken(&self) -> bool {
-        self.look(CHECKS)
+        self.look(false)
     }
 
-    fn look(&self, looks: u32) -> bool {
+    fn look(&self, at_end: bool) -> bool {
         if !self.any() {
             return false;
         }
         let mut woke = Vec::new();
         let mut asleep = self.lock();
         asleep.retain(|(baton, waker)| {
-            let sleeps = (looks == CHECKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
+            let sleeps = match at_end {
+                false => baton.sleeps_on() || baton.wait(CHECKS) == Progress::Asleep,
+                true => self.sleeps_to_the_end(baton),
+            };
             if !sleeps {
                 woke.push(waker.clone());
             }
@@ -449,6 +456,19 @@ impl Sleepers {
 
     /// Called when nothing else can run. Reports whether one of the sleeping threads wakes soon.
     pub(crate) fn wake_at_last(&self) -> bool {
-        self.look(CHECKS_AT_END)
+        self.look(true)
+    }
+
+    fn sleeps_to_the_end(&self, baton: &Baton) -> bool {
+        (0..CHECKS_AT_END / CHECKS_PER_SIGN).all(|_| {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            baton.wait(CHECKS_PER_SIGN) == Progress::Asleep
+        })
+    }
+
+    /// The number of times that the executor has waited for a thread, when nothing else could run. These waits are
+    /// limited, so a run that grows this number makes progress.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 }

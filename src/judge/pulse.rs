@@ -62,8 +62,8 @@ impl Beats {
         };
         let Some(state) = run.shared.try_state() else { return self.stalls() };
         // A run that the watchdog ended makes no progress.
-        let steps =
-            if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
+        let waits = run.shared.externals.moves() + run.shared.sleepers.waits();
+        let steps = if state.search.is_stuck() { u64::MAX } else { state.steps() + waits };
         drop(state);
         if std::mem::replace(&mut self.seen, (self.turns, steps)) == (self.turns, steps) {
             return self.stalls();

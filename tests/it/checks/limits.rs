@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Process, Report, Verdict, World};
+use retryproof::{Explore, Process, Report, ServiceError, Verdict, World};
 
 use super::{assert_green, keyed, one_deviation};
 use crate::support::has_line;
@@ -112,6 +112,27 @@ fn a_slow_run_that_makes_steps_never_sees_the_watchdog() {
         world.enqueue(6_u32);
         world.settle().await;
     }));
+}
+
+/// The harness itself waits half a second for each of the threads, which is more than the timeout in all. This is a
+/// deadlock, and the watchdog leaves it to the harness to say so.
+#[test]
+fn threads_that_wait_for_nothing_are_a_deadlock_whatever_the_watchdog() {
+    let report = one_deviation().watchdog(Duration::from_millis(400)).run(async |world: &World| {
+        world.process("worker", |p| {
+            let (payments, (keeper, messages)) = (p.payments(), std::sync::mpsc::channel::<()>());
+            let messages = std::sync::Arc::new(std::sync::Mutex::new((keeper, messages)));
+            p.handle_blocking(move |order: u32| {
+                payments.charge_blocking(keyed(order))?;
+                let _ = messages.lock().map(|messages| messages.1.recv());
+                Ok::<(), ServiceError>(())
+            });
+        });
+        world.enqueue_bulk([1_u32, 2, 3]);
+        world.settle().await;
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    has_line(&report, expect!["deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#2.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#2.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#1.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#3.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel,… (126 bytes more)"]);
 }
 
 #[test]
