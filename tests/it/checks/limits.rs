@@ -132,7 +132,12 @@ fn threads_that_wait_for_nothing_are_a_deadlock_whatever_the_watchdog() {
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    has_line(&report, expect!["deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#2.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#2.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#1.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#3.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel,… (126 bytes more)"]);
+    has_line(
+        &report,
+        expect![
+            "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#2.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#2.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel, …) that one of job#1.1 (last at tests/it/checks/limits.rs:…), job#3.1 (last at tests/it/checks/limits.rs:…) holds; job#3.1 (last at tests/it/checks/limits.rs:…) waits for a lock of its own (a Mutex, a channel,… (126 bytes more)"
+        ],
+    );
 }
 
 #[test]
