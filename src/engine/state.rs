@@ -418,6 +418,11 @@ impl State {
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {
+        let taken = self.queue.job(job);
+        if taken.request().is_some() {
+            // No queue stands behind a request: only its client can bring it again.
+            return if taken.is_repeated() { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
+        }
         self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
     }
 

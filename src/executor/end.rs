@@ -9,7 +9,9 @@ use crate::engine::life::{self, Life};
 use crate::engine::steps::Thing;
 use crate::process::Process;
 use crate::search::choice::{Actor, Kind, Options, Point, Site};
-use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
+use crate::system::job::{
+    CLIENT_PAUSE, Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy,
+};
 use crate::system::script::GivesUp;
 use crate::system::timeline::What;
 
@@ -82,9 +84,8 @@ impl Executor {
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
         if failure.cause == Cause::Interrupted {
             let mut state = self.shared.state();
-            let now = state.clock.now();
             state.note(|| What::Interrupted);
-            state.queue.put_back_first(job, now);
+            state.interrupted(job);
             self.tally.snoozed += 1;
             return;
         }
@@ -92,9 +93,10 @@ impl Executor {
             self.shared.state().note(|| What::Failed { error: failure.text.clone(), retry_at: None });
             return self.cannot_run(job, Some(host), failure.text);
         }
-        let (kind, now) = {
+        let (kind, is_request, now) = {
             let state = self.shared.state();
-            (state.queue.job(job).kind, state.clock.now())
+            let failing = state.queue.job(job);
+            (failing.kind, failing.request().is_some(), state.clock.now())
         };
         let hears = |(_, process): &(Arc<Life>, Process)| process.hears_of_failures(kind);
         if self.hosts[host].living.as_ref().is_some_and(|living| !hears(living)) {
@@ -105,7 +107,12 @@ impl Executor {
         let failed = Failed::of(&failure, view);
         let mut error = failure.text.clone();
         let mut decision = Decision::Retry;
-        match self.tell(host, |process| process.decide(failed.job.kind, &failed)) {
+        // The client of a request decides by itself.
+        let decide = |process: &Process| match is_request {
+            true => None,
+            false => process.decide(failed.job.kind, &failed),
+        };
+        match self.tell(host, decide) {
             Told::Heard(decided) => decision = decided.unwrap_or(Decision::Retry),
             Told::Panicked(text) => error = format!("{error}; its `on_failure` panicked: {text}"),
             Told::Died => return self.worker_died(job, host),
@@ -145,6 +152,7 @@ impl Executor {
                 self.over(job, JobState::Popped, error);
                 self.tally.failed += 1;
             }
+            _ if self.shared.state().queue.job(job).request().is_some() => self.refused(job, failures, error),
             _ if policy.max_retries.is_none() => {
                 self.shared.state().queue.job_mut(job).extras().deaths += 1;
                 self.over(job, JobState::Discarded, error);
@@ -160,6 +168,16 @@ impl Executor {
             }
             decision => self.tried_again(job, &policy, failures, decision, error),
         }
+    }
+
+    /// A request has failed: its client repeats it, or that was all.
+    fn refused(&mut self, job: u32, failures: u32, error: String) {
+        if self.shared.state().queue.job(job).is_repeated() {
+            let pause = Decision::RetryAfter(CLIENT_PAUSE);
+            return self.tried_again(job, &RetryPolicy::default(), failures, pause, error);
+        }
+        self.over(job, JobState::Discarded, error);
+        self.tally.discarded += 1;
     }
 
     fn tried_again(
@@ -207,13 +225,13 @@ impl Executor {
 
     fn gives_up(&mut self, job: u32, host: usize, gives_up: GivesUp) {
         let GivesUp { state: end, error, failures, .. } = gives_up;
-        let (policy, is_over) = {
+        let (policy, is_over, is_request) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
             (0..failures).for_each(|_| state.queue.note_failure(job, now, error.to_string()));
             let policy = state.retry_policy(job);
             let is_over = policy.is_exhausted(failures.saturating_sub(1), Duration::ZERO);
-            (policy, is_over)
+            (policy, is_over, state.queue.job(job).request().is_some())
         };
         let error = error.into_string();
         if end == JobState::Dead {
@@ -222,7 +240,7 @@ impl Executor {
                 let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
             }
             self.dies(job, host, error);
-        } else if end == JobState::Discarded && policy.max_retries.is_none() {
+        } else if end == JobState::Discarded && policy.max_retries.is_none() && !is_request {
             self.shared.state().queue.job_mut(job).extras().deaths += 1;
             self.over(job, end, error);
             self.tell_of_death(job, host);

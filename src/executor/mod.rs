@@ -215,6 +215,7 @@ impl Executor {
         loop {
             reached = reached || enough();
             if reached && !self.is_anybody_held_up() {
+                self.shared.state().record.note_settled(true);
                 return Some(true);
             }
             // Each round counts: whatever goes on for ever, it is found.
@@ -225,6 +226,7 @@ impl Executor {
                 continue;
             }
             if !self.pass_time() && !self.attend_outside(true) {
+                self.shared.state().record.note_settled(false);
                 return self.is_quiescent().then_some(false);
             }
         }
@@ -343,7 +345,7 @@ impl Executor {
             state.touch(Thing::Queue, true);
             // Lent to the handler while it decodes.
             let taken = state.queue.job_mut(job);
-            let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
+            let (kind, payload, attempt) = (taken.kind, taken.lend_body(), taken.attempts);
             let now = state.clock.now();
             state.queue.begins(job, now);
             if self.attempts().next().is_some() {
@@ -360,7 +362,7 @@ impl Executor {
         let begun =
             life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
-        state.queue.job_mut(job).payload = payload;
+        state.queue.job_mut(job).give_back_body(payload);
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
                 let actor = state.actor();

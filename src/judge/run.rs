@@ -114,6 +114,9 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
     /// What the environment answers.
     pub(crate) inputs: Arc<Assignment>,
+    /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
+    /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
+    pub(crate) finishes: bool,
     /// Room for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -242,7 +245,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     let id = TaskId { slot: u32::MAX, turn: 0 };
     let wake = TaskWaker::new(id, shared.woken.clone());
     let waker = Waker::from(wake.clone());
-    let mut context = Context::new(ground.pool.clone());
+    let (mut context, mut finishes) = (Context::new(ground.pool.clone()), ground.finishes);
     let mut future = match catch_unwind(AssertUnwindSafe(|| body.start(world))) {
         Ok(future) => future,
         Err(payload) => return panicked(&*payload),
@@ -255,7 +258,18 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         }));
         let woken = wake.end();
         match polled {
-            Ok(Poll::Ready(())) => break End::Completed,
+            Ok(Poll::Ready(())) if !finishes || !is_anything_under_way(shared) => break End::Completed,
+            Ok(Poll::Ready(())) => {
+                finishes = false;
+                let finish = || {
+                    Box::pin(async { _ = world.settle_until(|_| !is_anything_under_way(shared)).await })
+                };
+                let rest = catch_unwind(AssertUnwindSafe(|| context.within_test(now, || future = finish())));
+                if let Err(payload) = rest {
+                    break panicked(&*payload);
+                }
+                continue;
+            }
             Err(payload) => break panicked(&*payload),
             Ok(Poll::Pending) => {}
         }
@@ -291,6 +305,12 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         catch_unwind(AssertUnwindSafe(|| context.within_test(shared.state().clock.now(), || drop(future))));
     context.end();
     end
+}
+
+/// Whether a job waits or runs.
+fn is_anything_under_way(shared: &Shared) -> bool {
+    let state = shared.state();
+    !state.queue.is_idle() || state.usage.busy > 0
 }
 
 /// Has whatever is under way on a socket arrive. True when the body can go on because of it.

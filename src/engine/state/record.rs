@@ -14,6 +14,7 @@ pub(crate) struct RunRecord {
     has_overlaps: bool,
     is_crowded: bool,
     has_spawned: bool,
+    is_cut_short: bool,
     deviated_at: Vec<Option<(Place, Site)>>,
 }
 
@@ -56,6 +57,16 @@ impl RunRecord {
     /// A process has spawned tasks of its own.
     pub(crate) fn note_spawned(&mut self) {
         self.has_spawned = true;
+    }
+
+    /// The test body has gone on. `is_reached`: since what it waited for was there, not since nothing was left to do.
+    pub(crate) fn note_settled(&mut self, is_reached: bool) {
+        self.is_cut_short = is_reached;
+    }
+
+    /// Whether the test body went on, the last time that it settled, while something was left to do.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.is_cut_short
     }
 
     /// The service that is there to be told of failures, if a process has one.

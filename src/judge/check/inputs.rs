@@ -113,6 +113,7 @@ impl<'b> Exploration<'b> {
     pub(super) fn enter(&mut self, case: usize) {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
+        self.ground.finishes = self.basis.reference.outcome.jobs.iter().all(|job| !job.state.is_under_way());
     }
 
     /// The case whose scenarios have these inputs.

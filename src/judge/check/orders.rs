@@ -20,6 +20,8 @@ const MOST_ORDERS: u64 = 6_000;
 const MOST_UNFINISHED: u64 = 120;
 /// Jobs of a run that gave up of which each may have run or not. If more did, some have in one way only.
 const MOST_GIVING_UP: usize = 4;
+/// Assignments of bodies to the requests of a run that are tried: past that, of each further one only its first body.
+const MOST_BODIES: usize = 8;
 /// Outcomes of different orders among which equal ones are looked for.
 const MOST_DISTINCT: usize = 64;
 /// Outcomes that are kept. Past that they are forgotten, and run again when they are asked for.
@@ -47,7 +49,7 @@ pub(super) enum Standing {
 #[derive(Default)]
 struct Kept {
     roles: Roles,
-    outcomes: BTreeMap<Vec<(u32, Option<GivesUp>)>, Arc<Outcome>>,
+    outcomes: BTreeMap<Vec<(u32, Option<GivesUp>, usize)>, Arc<Outcome>>,
     distinct: Vec<Arc<Outcome>>,
 }
 
@@ -55,9 +57,8 @@ struct Kept {
 struct Candidate<'o> {
     outcome: &'o Outcome,
     cast: Vec<(Role, u32)>,
-    /// Places of jobs that gave up for what went wrong in them, and of those of these that are dead or discarded.
+    /// Places of jobs that gave up for what went wrong in them.
     excused: Vec<usize>,
-    dead: Vec<usize>,
 }
 
 /// What a run was found to be.
@@ -92,9 +93,40 @@ impl Nearest {
 
 impl<'o> Candidate<'o> {
     fn new(outcome: &'o Outcome, cast: Vec<(Role, u32)>, excused: Vec<usize>) -> Self {
-        let is_dead = |at: &usize| matches!(outcome.jobs[*at].state, JobState::Dead | JobState::Discarded);
-        let dead = excused.iter().copied().filter(is_dead).collect();
-        Self { outcome, cast, excused, dead }
+        Self { outcome, cast, excused }
+    }
+
+    /// Each way in which the jobs may have run. Of those that are as near, the plainest is the last.
+    fn ways(&self) -> Vec<Way> {
+        let is_dead =
+            |at: &usize| matches!(self.outcome.jobs[*at].state, JobState::Dead | JobState::Discarded);
+        let mut ways = Vec::new();
+        for bodies in self.bodies() {
+            for unrun in self.unrun(&self.excused) {
+                let dead = self.excused.iter().copied().filter(is_dead);
+                let run: Vec<_> = dead.filter(|at| !unrun.contains(at)).collect();
+                let way = Way { unrun, having_run: Vec::new(), bodies: bodies.clone() };
+                ways.push(way.clone());
+                if !run.is_empty() {
+                    ways.push(Way { having_run: run, ..way });
+                }
+            }
+        }
+        ways
+    }
+
+    /// With which of its bodies each request has run: whichever its client has sent.
+    fn bodies(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut all = vec![Vec::new()];
+        for (at, job) in self.outcome.jobs.iter().enumerate() {
+            let others = job.bodies().split_off(1);
+            let so_far = all.clone();
+            for body in others.into_iter().filter(|_| so_far.len() <= MOST_BODIES) {
+                let with = so_far.iter().map(|so_far| [&so_far[..], &[(at, body)]].concat());
+                all.splice(0..0, with);
+            }
+        }
+        all
     }
 
     /// Which of the jobs that gave up have not run: all subsets of a few. Of many all, those that did nothing, and none.
@@ -111,14 +143,15 @@ impl<'o> Candidate<'o> {
         vec![among.to_vec(), idle, Vec::new()]
     }
 
-    /// What happens in an order of the jobs, by their places, if these of them give up.
-    fn parts(&self, order: &[usize], giving_up: &GivingUp<'_>) -> Vec<Part> {
+    /// What happens in an order of the jobs, by their places, if they run in this way.
+    fn parts(&self, order: &[usize], way: &Way) -> Vec<Part> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
-            let has_run = giving_up.having_run.contains(&at);
-            let gives_up = (has_run || giving_up.unrun.contains(&at))
+            let has_run = way.having_run.contains(&at);
+            let gives_up = (has_run || way.unrun.contains(&at))
                 .then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
-            Part { role, number, gives_up }
+            let body = way.bodies.iter().find(|(of, _)| *of == at).map_or(0, |(_, body)| *body);
+            Part { role, number, gives_up, body }
         };
         order.iter().map(part).collect()
     }
@@ -150,13 +183,15 @@ fn how_it_gave_up(job: &Job, has_run: bool) -> GivesUp {
     GivesUp { has_run, state: job.state, error, failures: job.failures() }
 }
 
-/// Jobs that give up in a serial run, by their places.
-#[derive(Clone, Copy, Default)]
-struct GivingUp<'g> {
-    /// Instead of running.
-    unrun: &'g [usize],
-    /// When they have done all that they do. Whoever hears of deaths hears of these.
-    having_run: &'g [usize],
+/// How the jobs run in a serial run, by their places, where they do not just run.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    /// Give up instead of running.
+    unrun: Vec<usize>,
+    /// Give up when they have done all that they do. Whoever hears of deaths hears of these.
+    having_run: Vec<usize>,
+    /// Requests that run with another body than their first one.
+    bodies: Vec<(usize, usize)>,
 }
 
 impl<'b> Exploration<'b> {
@@ -203,7 +238,7 @@ impl<'b> Exploration<'b> {
         Orders::of(&outcome.jobs).visit(|order| {
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            let expected = self.in_order(&candidate, order, GivingUp::default());
+            let expected = self.in_order(&candidate, order, &Way::default());
             if expected.end == End::Completed && is_new(&mut seen, &expected) {
                 let findings = oracle::differences(outcome, &expected, true, &Excuses::default());
                 let findings: Vec<_> = findings.into_iter().filter(is_too_much).collect();
@@ -269,7 +304,7 @@ impl<'b> Exploration<'b> {
 
     /// Tries the orders that the run allows, the one that it suggests first.
     fn search(&mut self, candidate: &Candidate<'_>, orders: &Orders<'_>, mut nearest: Nearest) -> Fit {
-        let (mut tried, mut found, mut is_cut) = (0, None, false);
+        let (mut tried, mut found, mut is_cut, ways) = (0, None, false, candidate.ways());
         let mut seen: Vec<Arc<Outcome>> = Vec::new();
         let all = orders.visit(|order| {
             let none_ends = tried == MOST_UNFINISHED && nearest.order.is_none();
@@ -279,7 +314,7 @@ impl<'b> Exploration<'b> {
             }
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            match self.try_order(candidate, order, &mut seen, &mut nearest) {
+            match self.try_order(candidate, (order, &ways), &mut seen, &mut nearest) {
                 Some(expected) => {
                     found = Some((order.to_vec(), expected));
                     ControlFlow::Break(())
@@ -299,37 +334,33 @@ impl<'b> Exploration<'b> {
     fn try_order(
         &self,
         candidate: &Candidate<'_>,
-        order: &[usize],
+        (order, ways): (&[usize], &[Way]),
         seen: &mut Vec<Arc<Outcome>>,
         nearest: &mut Nearest,
     ) -> Option<Arc<Outcome>> {
         let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best: Option<Vec<Finding>> = None;
-        for unrun in candidate.unrun(&candidate.excused) {
-            let run: Vec<_> = candidate.dead.iter().copied().filter(|at| !unrun.contains(at)).collect();
-            let ways: &[&[usize]] = if run.is_empty() { &[&[]] } else { &[&[], &run] };
-            for having_run in ways {
-                let expected = self.in_order(candidate, order, GivingUp { unrun: &unrun, having_run });
-                if expected.end != End::Completed {
-                    continue;
-                }
-                nearest.order.get_or_insert_with(|| order.to_vec());
-                if !is_new(seen, &expected) {
-                    continue;
-                }
-                // To look closer would take long, and finds nothing nearer.
-                let least = oracle::least_differences(candidate.outcome, &expected);
-                if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
-                    continue;
-                }
-                let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
-                if findings.is_empty() {
-                    return Some(expected);
-                }
-                // Of those that are as near, the one in which more has run: what happened once too often is told as that.
-                if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
-                    best = Some(findings);
-                }
+        for way in ways {
+            let expected = self.in_order(candidate, order, way);
+            if expected.end != End::Completed {
+                continue;
+            }
+            nearest.order.get_or_insert_with(|| order.to_vec());
+            if !is_new(seen, &expected) {
+                continue;
+            }
+            // To look closer would take long, and finds nothing nearer.
+            let least = oracle::least_differences(candidate.outcome, &expected);
+            if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
+                continue;
+            }
+            let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
+            if findings.is_empty() {
+                return Some(expected);
+            }
+            // Of those that are as near, the one in which more has run: what happened once too often is told as that.
+            if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
+                best = Some(findings);
             }
         }
         best.into_iter().for_each(|findings| nearest.offer(findings));
@@ -344,9 +375,18 @@ impl<'b> Exploration<'b> {
         let mut best = findings;
         for &at in &candidate.excused {
             let others: Vec<_> = candidate.excused.iter().copied().filter(|other| *other != at).collect();
-            for base in candidate.unrun(&others) {
-                let without: Vec<_> = base.iter().copied().chain([at]).collect();
-                let in_order = |unrun| self.in_order(candidate, &order, GivingUp { unrun, having_run: &[] });
+            let bases = candidate.unrun(&others);
+            let bases = candidate.bodies().into_iter().flat_map(|bodies| {
+                let way = |unrun: &Vec<usize>| {
+                    let (unrun, bodies) = (unrun.clone(), bodies.clone());
+                    Way { unrun, bodies, having_run: Vec::new() }
+                };
+                bases.iter().map(way).collect::<Vec<_>>()
+            });
+            for base in bases {
+                let mut without = base.clone();
+                without.unrun.push(at);
+                let in_order = |way| self.in_order(candidate, &order, way);
                 let (with, without) = (in_order(&base), in_order(&without));
                 let job = &candidate.outcome.jobs[at];
                 if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
@@ -359,10 +399,10 @@ impl<'b> Exploration<'b> {
         best
     }
 
-    /// What comes of the jobs when they run one at a time in this order, and these of them give up.
-    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: GivingUp<'_>) -> Arc<Outcome> {
-        let parts = candidate.parts(order, &giving_up);
-        let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
+    /// What comes of the jobs when they run one at a time in this order and in this way.
+    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], way: &Way) -> Arc<Outcome> {
+        let parts = candidate.parts(order, way);
+        let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone(), part.body)).collect();
         if let Some(known) = lock(&self.basis.serial.kept).outcomes.get(&key) {
             return known.clone();
         }

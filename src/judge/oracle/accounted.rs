@@ -10,7 +10,7 @@ use crate::world::{Guarantee, JobTerm};
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
-        if job.state == JobState::Lost && outcome.terms.accepts(kind, JobTerm::Lost) {
+        if job.state == JobState::Lost && may_be_lost(job, outcome) {
             continue;
         }
         if job.state == JobState::Lost {
@@ -25,6 +25,11 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
             findings.push(Finding::DeathUntold { kind, payload, deaths, told });
         }
     }
+}
+
+/// Whether a job may be lost: a request whose client is gone is not tried again by anybody.
+fn may_be_lost(job: &Job, outcome: &Outcome) -> bool {
+    job.request().is_some() || outcome.terms.accepts(job.kind, JobTerm::Lost)
 }
 
 /// Locks that nobody will ever give back.
@@ -114,7 +119,9 @@ fn was_skipped(job: &Job, outcome: &Outcome) -> bool {
 pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     let accepts = |term| outcome.terms.accepts(job.kind, term);
     match job.state {
-        JobState::Lost => accepts(JobTerm::Lost),
+        JobState::Lost => may_be_lost(job, outcome),
+        // A client lives with an error, whatever it is for.
+        JobState::Discarded if job.request().is_some() => true,
         JobState::Done => accepts(JobTerm::Skipped) && was_skipped(job, outcome),
         state => {
             let by_itself = !outcome.outage && job.failures() as usize > outcome.mishaps;
@@ -138,10 +145,17 @@ pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Findi
     }
 }
 
+/// Whether it is open how a job ends that has not ended where the test body did, in one run or in both: it would go on.
+fn is_open(expected: JobState, actual: JobState) -> bool {
+    let is_open = |state: JobState| state.is_under_way() || state == JobState::Done;
+    is_open(expected) && is_open(actual)
+}
+
 /// Each job of the expected outcome must be there and have ended likewise. A job more than expected is none of this
 /// oracle's business: what it did is seen in effects and state.
 pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let Comparison { outcome, jobs, excuses, serial, .. } = comparison;
+    let is_cut_short = outcome.record.is_cut_short();
     for job in jobs.iter() {
         let is_alike = |other: &&Job| {
             let ignored = |payload| outcome.generated.compared(job.kind, payload);
@@ -152,7 +166,11 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
         };
         let mut alike = outcome.jobs.iter().filter(is_alike);
         let actual = alike.clone().next().map(|other| other.state);
-        let ended_so = |other: &Job| other.state == job.state || excuses.0.contains(&other.number);
+        let ended_so = |other: &Job| {
+            other.state == job.state
+                || excuses.0.contains(&other.number)
+                || is_cut_short && is_open(job.state, other.state)
+        };
         if alike.any(ended_so) || actual == Some(JobState::Lost) {
             continue;
         }

@@ -3,6 +3,7 @@
 mod history;
 mod ordered;
 mod raw;
+mod request;
 mod retry;
 mod unique;
 
@@ -18,6 +19,7 @@ pub use retry::{Backoff, BackoffFunction, Decision};
 pub(crate) use failure::Cause;
 pub(crate) use history::History;
 pub(crate) use raw::{JobOverrides, KeyMode};
+pub(crate) use request::{CLIENT_PAUSE, Request};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
@@ -100,6 +102,8 @@ pub(crate) struct JobExtras {
     pub(crate) superseded: bool,
     /// The payload with which it came, if it was turned into another one since.
     pub(crate) came_as: Option<Box<str>>,
+    /// It is a call by a client, and what that does.
+    pub(crate) request: Option<Box<Request>>,
 }
 
 impl Job {
@@ -174,6 +178,11 @@ impl JobState {
     /// Whether there is a time at which the job is ready.
     pub(crate) fn waits_for_its_time(self) -> bool {
         matches!(self, Self::Scheduled | Self::Retrying | Self::Leased)
+    }
+
+    /// Whether the queue still has the job: it waits, or it runs.
+    pub(crate) fn is_under_way(self) -> bool {
+        self.is_waiting() || self == Self::Running
     }
 
     /// Whether the job waits to be run.

@@ -7,6 +7,7 @@ mod ignored;
 mod inputs;
 mod names;
 mod orders;
+mod requests;
 mod terms;
 
 use crate::support::assert_green;
