@@ -73,6 +73,8 @@ struct Basis<'b> {
     inputs: Arc<Assignment>,
     /// The inputs, as scenarios name them.
     words: Vec<choice::Wanted>,
+    /// Those of them that are not the ordinary ones.
+    unusual: Arc<[String]>,
     reference: Reference,
     /// What is wrong with the reference run, beside that of other inputs.
     ignored: Option<Finding>,
@@ -93,6 +95,8 @@ struct Exploration<'b> {
     tally: Tally,
     /// A run is judged, and not shown or made smaller.
     is_judging: bool,
+    /// The order of its jobs with which the last run was compared, by their places; none: the reference run.
+    compared_with: Option<Vec<usize>>,
     /// What was drawn past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
@@ -280,6 +284,7 @@ impl<'b> Exploration<'b> {
             ground,
             tally,
             is_judging,
+            compared_with: None,
             samples,
             notes,
             stopped,

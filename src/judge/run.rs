@@ -174,6 +174,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
+    if shared.services.has_expiring_rows() {
+        run_record.note_expiring();
+    }
     for (process, slots, connections) in state.connections.too_few() {
         run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
     }

@@ -84,6 +84,20 @@ pub(crate) fn words(assignment: &Assignment, asked: &[Asked]) -> Vec<Wanted> {
     in_run.chain(others).map(|(question, answer)| word_of(question, answer)).collect()
 }
 
+/// Whether a text is an input as scenarios name it.
+pub(crate) fn is_word(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
+/// Those of them that are not the ordinary ones.
+pub(crate) fn unusual(assignment: &Assignment, asked: &[Asked]) -> Vec<Wanted> {
+    let is_ordinary = |word: &Wanted| {
+        let is_it = |asked: &&Asked| word.label == word_of(asked.question, asked.answer()).label;
+        asked.iter().find(is_it).is_some_and(|asked| asked.taken == 0)
+    };
+    words(assignment, asked).into_iter().filter(|word| !is_ordinary(word)).collect()
+}
+
 fn word_of(question: Name, answer: Name) -> Wanted {
     Wanted { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
 }

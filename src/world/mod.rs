@@ -136,23 +136,35 @@ impl Guarantee {
 }
 
 impl Terms {
-    /// What is checked beside outcomes, as the test says it.
-    pub(crate) fn checked(&self) -> BTreeSet<String> {
-        self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
-    }
-
-    /// What the test lets pass, as it says it.
-    pub(crate) fn excused(&self) -> BTreeSet<String> {
-        let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
+    /// What is checked beside outcomes, and what the test lets pass, as it says it. Each term is one of the two.
+    pub(crate) fn checked_and_excused(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let Self {
+            allowed,
+            items,
+            ignored,
+            ignored_effects,
+            ignored_payloads,
+            jobs,
+            reliable,
+            in_order,
+            invariants,
+            warnings_denied,
+        } = self;
+        let in_order = in_order.iter().map(|effects| format!("effects_in_order({effects:?})"));
+        let invariants = invariants.iter().map(|name| format!("invariant({:?})", name.as_str()));
+        let denied = warnings_denied.then(|| "deny_warnings".to_owned());
+        let checked = denied.into_iter().chain(in_order).chain(invariants).collect();
+        let allowed = allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
         let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
-        let ignored =
-            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
         let of = |what: &str, on: &str, path: &dyn fmt::Display| format!("{what}({on:?}, \"{path}\")");
-        let effects = self.ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
-        let payloads = self.ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
-        let items = self.items.iter().map(|(name, path)| of("as_items", name, path));
-        let jobs = self.jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
-        allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs).collect()
+        let ignored = ignored.iter().map(|(name, path)| of("ignore", name.as_str(), path));
+        let effects = ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
+        let payloads = ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
+        let items = items.iter().map(|(name, path)| of("as_items", name, path));
+        let jobs = jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
+        let reliable = reliable.iter().map(|name| format!("process({:?}) is reliable", name.as_str()));
+        let excused = allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs);
+        (checked, excused.chain(reliable).collect())
     }
 }
 

@@ -24,8 +24,12 @@ pub(crate) struct Terms {
     pub(crate) ignored_payloads: Vec<(&'static str, JsonPath)>,
     /// What jobs of a kind may do.
     pub(crate) jobs: Vec<(&'static str, JobTerm)>,
+    /// Processes in which nothing goes wrong.
+    pub(crate) reliable: Vec<Name>,
     /// Operations that each job does in this order.
     pub(crate) in_order: Vec<Vec<String>>,
+    /// What always holds, by name.
+    pub(crate) invariants: Vec<Name>,
     /// Whether what is asking for trouble is a violation.
     pub(crate) warnings_denied: bool,
 }
@@ -272,6 +276,7 @@ impl Hosted<'_> {
     /// ```
     pub fn reliable(self) -> Self {
         self.world.shared.state().reliable.add(self.name);
+        self.world.terms.borrow_mut().reliable.push(self.name);
         self
     }
 }
@@ -406,6 +411,7 @@ impl World {
         let is_new = self.executor.borrow().invariants.iter().all(|(known, _)| *known != name);
         assert!(is_new, "the invariant `{name}` was stated twice; give each invariant a name of its own");
         let view = self.view();
+        self.terms.borrow_mut().invariants.push(name);
         self.executor.borrow_mut().invariants.push((name, Box::new(move || check(&view))));
     }
 }

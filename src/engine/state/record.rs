@@ -15,6 +15,7 @@ pub(crate) struct RunRecord {
     is_crowded: bool,
     has_spawned: bool,
     is_cut_short: bool,
+    has_expiring: bool,
     deviated_at: Vec<Option<(Place, Site)>>,
 }
 
@@ -57,6 +58,16 @@ impl RunRecord {
     /// A process has spawned tasks of its own.
     pub(crate) fn note_spawned(&mut self) {
         self.has_spawned = true;
+    }
+
+    /// Something has a time to live: what comes late may find it gone.
+    pub(crate) fn note_expiring(&mut self) {
+        self.has_expiring = true;
+    }
+
+    /// Whether anything has a time to live.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.has_expiring
     }
 
     /// The test body has gone on. `is_reached`: since what it waited for was there, not since nothing was left to do.

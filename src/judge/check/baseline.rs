@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::kept::{KeptError, replace};
 use super::surroundings::{self, in_ci, say};
 use crate::judge::report::{Coverage, Report, Verdict, Violation};
+use crate::search::input;
 
 /// `record`, or not set.
 const BASELINE: &str = "RETRYPROOF_BASELINE";
@@ -86,16 +87,26 @@ impl Known {
         Self { what, after, summary: violation.summary.clone() }
     }
 
-    /// Whether that is this one. What fewer mishaps bring about by themselves is no other one.
+    /// Whether that is this one. What fewer mishaps bring about by themselves is no other one. On other inputs it is.
     fn is(&self, other: &Self) -> bool {
-        self.what == other.what && self.after.iter().all(|mishap| other.after.contains(mishap))
+        let is_there = |what: &String| self.after.contains(what) || !input::is_word(what);
+        let has_inputs = || other.after.iter().all(is_there);
+        self.what == other.what
+            && self.after.iter().all(|mishap| other.after.contains(mishap))
+            && has_inputs()
     }
 
     /// In one line.
     fn text(&self) -> String {
         match self.after.as_slice() {
             [] => format!("{}, when nothing goes wrong", self.summary),
-            after => format!("{}, by a {}", self.summary, after.join(" and a ")),
+            after => {
+                let (inputs, mishaps): (Vec<_>, Vec<_>) = after.iter().partition(|what| input::is_word(what));
+                let by: String = mishaps.iter().map(|mishap| format!(" and a {mishap}")).collect();
+                let by = by.strip_prefix(" and").map(|by| format!(", by{by}")).unwrap_or_default();
+                let on: String = inputs.iter().map(|input| format!(", on {input}")).collect();
+                format!("{}{by}{on}", self.summary)
+            }
         }
     }
 }
@@ -315,6 +326,8 @@ mod tests {
         assert!(!crash.is(&known("repeated a", &["crash at A/b.d"])), "at another call");
         assert!(!crash.is(&known("repeated b", &["crash at A/b.c"])));
         assert!(!known("repeated a", &["crash at A/b.c", "fault at A/b.c"]).is(&crash));
+        let declined = known("repeated a", &["crash at A/b.c", "input:card=declined"]);
+        assert!(!crash.is(&declined) && !declined.is(&crash), "on other inputs");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! done, or was left otherwise, has the stretch of its job in which a failure leads there: the calls between which the job
 //! must not be left. Failures and mere switches of tasks are told apart.
 
+use std::sync::Arc;
+
 use super::tally::Group;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Courses, Mishap, Showing};
@@ -25,6 +27,8 @@ impl Shown {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cause {
     subject: String,
+    /// On inputs that are not the ordinary ones it is something else that does not happen, or is left otherwise.
+    inputs: Arc<[String]>,
     is_switch: bool,
     place: CausePlace,
 }
@@ -69,7 +73,8 @@ fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
     };
     let leads_there =
         |at: usize| all.contains(&Cause { place: CausePlace::Position(who.clone(), at), ..one.clone() });
-    let is_alike = who == same && one.subject == other.subject && one.is_switch == other.is_switch;
+    let is_alike = (who, &one.subject, &one.inputs) == (same, &other.subject, &other.inputs);
+    let is_alike = is_alike && one.is_switch == other.is_switch;
     is_alike && (*from.min(to)..*from.max(to)).all(leads_there)
 }
 
@@ -118,5 +123,9 @@ fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
     };
     // A test's own assertion and a line that acts twice are the same whoever was first.
     let is_switch = is_switch && place != CausePlace::Subject;
-    Cause { subject, is_switch, place }
+    let inputs = match place {
+        CausePlace::Position(..) | CausePlace::OffCourse(..) => shown.group.inputs.clone(),
+        CausePlace::Subject | CausePlace::Line(_) => Arc::default(),
+    };
+    Cause { subject, inputs, is_switch, place }
 }

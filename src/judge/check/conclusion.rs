@@ -33,7 +33,9 @@ impl Exploration<'_> {
         };
         let scenario = self.scenario(&ran.record);
         let (events, drops) = (std::mem::take(&mut ran.events), self.ordinary_drops.clone());
-        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
+        let order = self.compared_with.take().unwrap_or_default();
+        let order = order.into_iter().map(|at| ran.outcome.jobs[at].number).collect();
+        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops).beside(order);
         (ran, showing)
     }
 
@@ -190,7 +192,8 @@ impl Exploration<'_> {
     fn unexplored(&self) -> Vec<String> {
         let settings = self.basis.settings;
         let reference = &self.basis.reference;
-        unexplored(&reference.record, settings.bounds.total, |kind| settings.bounds.of(kind))
+        let expires = reference.outcome.record.has_expiring();
+        unexplored(&reference.record, expires, settings.bounds.total, |kind| settings.bounds.of(kind))
     }
 
     /// What was too much to be looked at.
@@ -322,6 +325,7 @@ fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
                 _ => None,
             };
             path.identity = group.mishaps.iter().map(|mishap| courses.identity(mishap, done)).collect();
+            path.identity.extend(group.inputs.iter().cloned());
             path.identity.sort();
             path.identity.dedup();
             path.brief = group.mishaps.iter().map(Mishap::in_brief).collect();

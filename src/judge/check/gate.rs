@@ -217,8 +217,12 @@ impl Exploration<'_> {
         limits.insert("random".to_owned(), settings.random);
         limits.insert("pct".to_owned(), settings.pct.map_or(0, |(_, runs)| runs));
         let terms = &self.basis.reference.outcome.terms;
-        let mut checked = terms.checked();
+        let (mut checked, excused) = terms.checked_and_excused();
         checked.append(&mut inputs);
+        for outcome in self.cases.iter().map(|case| &case.reference.outcome) {
+            checked.extend(outcome.state.iter().map(|(name, _)| format!("state {name}")));
+            checked.extend(outcome.record.told_of_failures().map(|service| format!("{service} is told")));
+        }
         Some(Coverage {
             exhausted: report.exhausted,
             bounds: limits,
@@ -226,7 +230,7 @@ impl Exploration<'_> {
             points_after_failures: after_failures,
             unreached: unreached(&report.lines),
             checked,
-            excused: terms.excused(),
+            excused,
             poisoned: self.is_poisoned,
             undecided: self.tally.undecided.is_some(),
         })

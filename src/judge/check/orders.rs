@@ -67,8 +67,8 @@ pub(super) enum Fit {
     Reference,
     /// It ended as its jobs do in another order: their places in it.
     Order { order: Vec<usize>, expected: Arc<Outcome> },
-    /// It ended as no order does.
-    Nothing { nearest: Vec<Finding> },
+    /// It ended as no order does; what it differs in from the nearest one, and that. None: the reference run is nearest.
+    Nothing { nearest: Vec<Finding>, order: Option<Vec<usize>> },
     /// No order that was tried came to its end: so many, if there are more.
     Unknown { more_than: Option<u64> },
     /// So many orders were tried and none fits, but there are more.
@@ -79,14 +79,16 @@ pub(super) enum Fit {
 #[derive(Default)]
 struct Nearest {
     findings: Option<Vec<Finding>>,
+    /// Of which order they are; none: of the reference run.
+    of: Option<Vec<usize>>,
     /// The first order that was run to its end.
     order: Option<Vec<usize>>,
 }
 
 impl Nearest {
-    fn offer(&mut self, findings: Vec<Finding>) {
+    fn offer(&mut self, findings: Vec<Finding>, of: Option<&[usize]>) {
         if self.findings.as_ref().is_none_or(|known| findings.len() < known.len()) {
-            self.findings = Some(findings);
+            (self.findings, self.of) = (Some(findings), of.map(<[usize]>::to_vec));
         }
     }
 }
@@ -197,6 +199,7 @@ struct Way {
 impl<'b> Exploration<'b> {
     /// What is wrong with the outcome of a run. Nothing, if that cannot be decided: the tally has it then.
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
+        self.compared_with = None;
         let mut findings = oracle::alone(outcome);
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         if matches!(outcome.end, End::Panicked(_)) {
@@ -207,7 +210,10 @@ impl<'b> Exploration<'b> {
             Fit::Reference | Fit::Unknown { .. } => {}
             Fit::Order { order, expected } if self.is_judging => self.note_order(outcome, &order, &expected),
             Fit::Order { .. } => {}
-            Fit::Nothing { nearest } => findings.extend(nearest),
+            Fit::Nothing { nearest, order } => {
+                findings.extend(nearest);
+                self.compared_with = order;
+            }
             Fit::Undecided { tried } => self.tally.undecided = self.tally.undecided.max(Some(tried)),
         }
         findings
@@ -279,7 +285,7 @@ impl<'b> Exploration<'b> {
                 if findings.is_empty() {
                     return Fit::Reference;
                 }
-                nearest.offer(findings);
+                nearest.offer(findings, None);
             }
         }
         match self.search(&candidate, &orders, nearest) {
@@ -289,7 +295,7 @@ impl<'b> Exploration<'b> {
                 let nearest = oracle::differences(outcome, reference, serial, &Excuses::default());
                 match more_than {
                     Some(tried) if !nearest.is_empty() => Fit::Undecided { tried },
-                    _ => Fit::Nothing { nearest },
+                    _ => Fit::Nothing { nearest, order: None },
                 }
             }
             fit => fit,
@@ -325,7 +331,10 @@ impl<'b> Exploration<'b> {
         match found {
             Some((order, expected)) => Fit::Order { order, expected },
             None if nearest.order.is_none() => Fit::Unknown { more_than: is_cut.then_some(tried) },
-            None if all && !is_cut => Fit::Nothing { nearest: self.told(candidate, nearest) },
+            None if all && !is_cut => {
+                let (nearest, order) = self.told(candidate, nearest);
+                Fit::Nothing { nearest, order }
+            }
             None => Fit::Undecided { tried },
         }
     }
@@ -363,14 +372,14 @@ impl<'b> Exploration<'b> {
                 best = Some(findings);
             }
         }
-        best.into_iter().for_each(|findings| nearest.offer(findings));
+        best.into_iter().for_each(|findings| nearest.offer(findings, Some(order)));
         None
     }
 
     /// What is told of a run that ended as no order does. What a job that gave up has half done is told as that.
-    fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> Vec<Finding> {
-        let findings = nearest.findings.unwrap_or_default();
-        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return findings };
+    fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> (Vec<Finding>, Option<Vec<usize>>) {
+        let (findings, mut of) = (nearest.findings.unwrap_or_default(), nearest.of);
+        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return (findings, of) };
         let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best = findings;
         for &at in &candidate.excused {
@@ -391,12 +400,12 @@ impl<'b> Exploration<'b> {
                 let job = &candidate.outcome.jobs[at];
                 if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
                     if told.is_empty() || told.len() <= best.len() {
-                        best = told;
+                        (best, of) = (told, Some(order.clone()));
                     }
                 }
             }
         }
-        best
+        (best, of)
     }
 
     /// What comes of the jobs when they run one at a time in this order and in this way.
@@ -449,7 +458,7 @@ impl<'b> Exploration<'b> {
             Fit::Order { order, .. } => {
                 Standing::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
             }
-            Fit::Nothing { nearest } => Standing::Torn(nearest),
+            Fit::Nothing { nearest, .. } => Standing::Torn(nearest),
             Fit::Undecided { tried } => {
                 self.tally.undecided = Some(tried);
                 Standing::Like(suggested(&reference.jobs))

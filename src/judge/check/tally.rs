@@ -1,6 +1,7 @@
 //! Judges runs and sorts what is wrong with them by what went wrong.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Exploration, poisoned};
 use crate::judge::oracle::Finding;
@@ -17,8 +18,9 @@ pub(super) struct Group {
     /// What went wrong, in its order.
     pub(super) mishaps: Vec<Mishap>,
     pub(super) finding: Finding,
-    /// On which inputs.
+    /// On which inputs, and which of these are not the ordinary ones.
     pub(super) case: usize,
+    pub(super) inputs: Arc<[String]>,
     /// The first of the runs.
     pub(super) plan: Plan,
     pub(super) runs: u64,
@@ -48,6 +50,7 @@ pub(super) struct Tally {
     pub(super) runs: u64,
     /// The inputs of the run that is sorted.
     pub(super) case: usize,
+    pub(super) inputs: Arc<[String]>,
     /// Runs on other inputs, as far as it is known how many there are.
     pub(super) beyond: u64,
     pub(super) merged: u64,
@@ -109,9 +112,18 @@ impl Tally {
     }
 
     /// The place of the group that a finding belongs to: that after the same mishaps; else that after fewer of them, since
-    /// it would be there without the others.
-    pub(super) fn known(&self, subject: &str, mishaps: &[Mishap]) -> Option<usize> {
-        let about = || self.groups.iter().enumerate().filter(|(_, group)| group.subject == subject);
+    /// it would be there without the others. On other inputs it is another one, unless it is the very same finding.
+    pub(super) fn known(
+        &self,
+        finding: &Finding,
+        inputs: &[String],
+        mishaps: &[Mishap],
+    ) -> Option<usize> {
+        let subject = finding.subject();
+        let has_them =
+            |group: &Group| *group.inputs == *inputs || group.finding.content() == finding.content();
+        let is_about = |group: &Group| group.subject == subject && has_them(group);
+        let about = || self.groups.iter().enumerate().filter(|(_, group)| is_about(group));
         let exact = about().find(|(_, group)| group.mishaps == mishaps);
         let fewer = || {
             // What a part of the runs shows is attributed when it is added to all that came before.
@@ -142,7 +154,7 @@ impl Tally {
     }
 
     fn add(&mut self, group: Group) {
-        match self.known(&group.subject, &group.mishaps) {
+        match self.known(&group.finding, &group.inputs, &group.mishaps) {
             Some(known) => self.groups[known].runs += group.runs,
             None => self.groups.push(group),
         }
@@ -158,11 +170,12 @@ impl Tally {
             if subjects.contains(&subject) {
                 continue;
             }
-            match self.known(&subject, mishaps) {
+            match self.known(&finding, &self.inputs, mishaps) {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
                     let (subject, mishaps, plan) = (subject.clone(), mishaps.to_vec(), plan());
-                    self.groups.push(Group { subject, mishaps, finding, case: self.case, plan, runs: 1 });
+                    let (case, inputs) = (self.case, self.inputs.clone());
+                    self.groups.push(Group { subject, mishaps, finding, case, inputs, plan, runs: 1 });
                 }
             }
             subjects.push(subject);
@@ -230,6 +243,7 @@ impl Exploration<'_> {
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
         self.tally.case = self.basis.number;
+        self.tally.inputs.clone_from(&self.basis.unusual);
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.record.is_crowded();

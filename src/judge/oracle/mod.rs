@@ -100,8 +100,15 @@ pub(crate) enum Finding {
     LockLeft { kind: &'static str, key: String, holder: String },
     /// An effect happened before the one after which it is to happen.
     OutOfOrder { effect: Effect, before: String },
-    /// A request was refused, and the job did all that it does when the request is accepted.
-    RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
+    /// A request was refused, and the job did all that it does when the request is accepted; or did this effect, which is
+    /// only done in return for it.
+    RefusalIgnored {
+        service: Name,
+        operation: Name,
+        refusal: Name,
+        kind: &'static str,
+        all_the_same: Option<Effect>,
+    },
     /// The body panicked.
     Panicked(Panicked),
     /// The run could go no further.
@@ -135,6 +142,21 @@ impl Finding {
             Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
+        }
+    }
+
+    /// What it is in detail, as far as inputs may change it: two findings on different inputs that are the same in this are
+    /// one bug, whatever the inputs.
+    pub(crate) fn content(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Finding::Repeated { effect, .. }
+            | Finding::Missing { effect, .. }
+            | Finding::Unexpected { effect, .. }
+            | Finding::Early { effect, .. } => (effect.key.as_deref(), Some(&effect.body)),
+            Finding::Reused(reuse) => (Some(&reuse.key), Some(&reuse.second)),
+            Finding::State { path, .. } => (None, Some(path)),
+            Finding::Leaked(finding) => finding.content(),
+            _ => (None, None),
         }
     }
 

@@ -2,13 +2,15 @@
 
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
-use crate::search::choice::{Actor, Choice, Point, Site};
+use crate::search::choice::{Actor, Choice, Name, Point, Site};
 use crate::search::input::Asked;
+use crate::system::effect::Effect;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ in
 /// this one answer, `record` the choices of the one in which the request was refused.
 ///
-/// It was, if the job went on to write something, and nothing differs but that what it asked for did not happen.
+/// It was, if the job went on to write something, and nothing differs but that what it asked for did not happen. Or if it
+/// delivers what is paid for although nobody has paid.
 pub(crate) fn ignored(
     refused: &Outcome,
     record: &[Choice],
@@ -24,9 +26,25 @@ pub(crate) fn ignored(
     if !is_same(&refused.end) || !is_same(&accepted.end) || !goes_on(record, asked.at, by) {
         return None;
     }
+    let Actor::Attempt { job, .. } = by else { return None };
+    let kind = refused.jobs.iter().find(|known| known.number == job)?.kind;
+    let refusal = asked.answer();
+    let ignored = |all_the_same| Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same };
+    if makes_no_difference(refused, accepted, (service, operation)) {
+        return Some(ignored(None));
+    }
+    delivered(refused, record, accepted, asked, job).map(|effect| ignored(Some(effect)))
+}
+
+/// Whether nothing differs but that what was asked for did not happen.
+fn makes_no_difference(
+    refused: &Outcome,
+    accepted: &Outcome,
+    (service, operation): (Name, Name),
+) -> bool {
     if !refused.terms.ignored.is_empty() && refused.state != accepted.state {
         // What it has made of the answer may stand where nobody looks.
-        return None;
+        return false;
     }
     // Whatever is drawn is another value in each run, which is no difference.
     let differences = differences(refused, accepted, false, &Excuses::default());
@@ -35,7 +53,7 @@ pub(crate) fn ignored(
         _ => false,
     };
     if differences.is_empty() || !differences.iter().all(is_asked_for) {
-        return None;
+        return false;
     }
     // A guarantee may hide that it did less, or more.
     let others = |outcome: &Outcome| {
@@ -46,14 +64,53 @@ pub(crate) fn ignored(
     };
     let kinds =
         |outcome: &Outcome| -> Vec<_> { outcome.jobs.iter().map(|job| (job.kind, job.state)).collect() };
-    if others(refused) != others(accepted) || kinds(refused) != kinds(accepted) {
+    others(refused) == others(accepted) && kinds(refused) == kinds(accepted)
+}
+
+/// What is only done for something in return: whoever pays gets a parcel, and whoever gets a parcel pays.
+const IN_RETURN: [(&str, &str); 2] = [("payments", "charge"), ("fulfillment", "request")];
+
+/// The effect in return for which there is nothing, if there is one: the job, or one that comes of it, delivers the same
+/// as when the request is accepted. Then it makes no difference what else it has made of the answer: it may have noted
+/// it, mailed it, or handed it on.
+fn delivered(
+    refused: &Outcome,
+    record: &[Choice],
+    accepted: &Outcome,
+    asked: &Asked,
+    job: u32,
+) -> Option<Effect> {
+    let (_, service, operation) = asked.refused()?;
+    let is = |of: (&str, &str), service: Name, operation: Name| of == (service.as_str(), operation.as_str());
+    let place = IN_RETURN.iter().position(|of| is(*of, service, operation))?;
+    let other = IN_RETURN[1 - place];
+    let count = |outcome: &Outcome, of: (&str, &str)| {
+        outcome.effects.iter().filter(|effect| is(of, effect.service, effect.operation)).count()
+    };
+    // With a second card, say, it was paid for after all.
+    let was_paid = count(refused, IN_RETURN[place]) >= count(accepted, IN_RETURN[place]);
+    if was_paid || count(refused, other) < count(accepted, other) {
         return None;
     }
-    let kind = match by {
-        Actor::Attempt { job, .. } => refused.jobs.iter().find(|known| known.number == job)?.kind,
-        _ => return None,
+    let comes_of_it = |mut number: u32| loop {
+        match number {
+            0 => break false,
+            _ if number == job => break true,
+            _ => number = refused.jobs[number as usize - 1].parent,
+        }
     };
-    Some(Finding::RefusalIgnored { service, operation, refusal: asked.answer(), kind })
+    let happens_later = |choice: &Choice| match (choice.label.site, choice.label.actor) {
+        (Site::Call { service, operation }, Actor::Attempt { job, .. }) => {
+            choice.label.point == Point::Happened && is(other, service, operation) && comes_of_it(job)
+        }
+        _ => false,
+    };
+    let is_later = record[asked.at.min(record.len())..].iter().any(happens_later);
+    let delivers = |effect: &&Effect| {
+        let is_its = matches!(effect.by, Actor::Attempt { job, .. } if comes_of_it(job));
+        is_its && is(other, effect.service, effect.operation)
+    };
+    is_later.then(|| refused.effects.iter().rfind(delivers).cloned()).flatten()
 }
 
 /// Whether a job writes anything after the call that met this choice.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site};
+use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site, WaitKind};
 use crate::system::service::STORE;
 
 /// Runs that were drawn past the bound.
@@ -77,8 +77,13 @@ impl fmt::Display for Stopped {
 }
 
 /// What was not explored although the world has something that it would apply to, by the choices of the run in which
-/// nothing goes wrong, and by how many deviations of a kind there may be.
-pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
+/// nothing goes wrong, and by how many deviations of a kind there may be. `expires`: something has a time to live.
+pub(crate) fn unexplored(
+    reference: &[Choice],
+    expires: bool,
+    total: usize,
+    most: impl Fn(Kind) -> usize,
+) -> Vec<String> {
     let faults = |choice: &Choice| match choice.options {
         Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
         _ => Vec::new(),
@@ -123,7 +128,9 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.deploys()`)".to_owned());
     }
-    if has(Kind::Crash) && !has(Kind::Delay) {
+    // Who comes late is seen to be late only by a clock, or by what is gone meanwhile.
+    let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
+    if !has(Kind::Delay) && (expires || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

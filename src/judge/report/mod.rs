@@ -338,6 +338,8 @@ pub(crate) struct Showing {
     effects: Vec<Effect>,
     /// The calls that are dropped when nothing goes wrong.
     ordinary_drops: Drops,
+    /// The order of the jobs of which the expected outcome is; none: that of the fault-free run.
+    order: Vec<u32>,
 }
 
 /// A place in the source and what is to be said of it.
@@ -538,7 +540,13 @@ impl Showing {
                 }
             }
         }
-        Self { scenario, events, findings, marks, repeated, effects: effects.to_vec(), ordinary_drops }
+        let (effects, order) = (effects.to_vec(), Vec::new());
+        Self { scenario, events, findings, marks, repeated, effects, ordinary_drops, order }
+    }
+
+    /// The same, compared with the outcome of an order of its jobs.
+    pub(crate) fn beside(self, order: Vec<u32>) -> Self {
+        Self { order, ..self }
     }
 
     /// Which sort of violation it is, of a finding in this run.

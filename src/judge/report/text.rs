@@ -146,7 +146,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     }
     if let Some(paths) = report.violations.first().and_then(|first| paths(report, first)) {
         page.line("");
-        page.line(paths);
+        wrapped(&paths, 2, MOST_COLUMNS).iter().for_each(|line| page.line(line));
     }
     page.heading("what happened");
     timeline(report, showing, page);
@@ -156,7 +156,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
-        page.heading(&format!("expected ({})", words::whose(&showing.findings)));
+        page.heading(&format!("expected ({})", words::whose(&showing.order)));
         let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual_in_short).collect();
         for (expected, _) in &pairs {
             page.line(shortened(report, &format!("  {expected}")));
@@ -244,18 +244,31 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
     }
 }
 
-/// The ways in which what is shown comes about, in one line.
+/// The ways in which a violation comes about, with their places: one line, unless there is but one way.
 fn paths(report: &Report, violation: &Violation) -> Option<String> {
-    let mut brief: Vec<String> = Vec::new();
+    let mut ways: Vec<(String, Vec<&str>)> = Vec::new();
     for path in &violation.paths {
-        let words = path.brief.join(" and ");
-        if !words.is_empty() && !brief.contains(&words) {
-            brief.push(words);
+        let (words, place) = (path.brief.join(" and "), path.place.as_deref());
+        if words.is_empty() {
+            continue;
         }
+        let known = ways.iter().position(|(known, _)| *known == words).unwrap_or_else(|| {
+            ways.push((words, Vec::new()));
+            ways.len() - 1
+        });
+        let places = &mut ways[known].1;
+        places.extend(place.filter(|place| !places.contains(place)));
     }
-    let is_alone = brief.len() < 2 || report.replayed;
+    let is_alone = ways.iter().map(|(_, places)| places.len().max(1)).sum::<usize>() < 2 || report.replayed;
     let runs = if violation.runs == 1 { "1 run".to_owned() } else { format!("{} runs", violation.runs) };
-    (!is_alone).then(|| format!("in {runs}, after {}", brief.join(", ")))
+    let way = |(words, places): (String, Vec<&str>)| match places[..] {
+        [] => words,
+        _ => format!("{words} ({})", words::places(&places)),
+    };
+    (!is_alone).then(|| {
+        let ways: Vec<_> = ways.into_iter().map(way).collect();
+        format!("in {runs}, after {}", ways.join(", "))
+    })
 }
 
 fn others(report: &Report, page: &mut Page) {
@@ -272,6 +285,9 @@ fn others(report: &Report, page: &mut Page) {
         let line = format!("  {code}: {summary}");
         let room = MOST_COLUMNS.saturating_sub(place.chars().count());
         page.line(format!("{}{place}", words::cut(&line, room)));
+        for line in paths(report, violation).iter().flat_map(|paths| wrapped(paths, 2, MOST_COLUMNS - 4)) {
+            page.line(format!("    {line}"));
+        }
         if is_verbose {
             page.line(format!("    {}", words::causes(&violation.cause)));
             replay(report, scenario, "    ", page);

@@ -173,7 +173,16 @@ pub(crate) fn summary(finding: &Finding) -> String {
 }
 
 fn refusal_ignored(finding: &Finding) -> String {
-    let Finding::RefusalIgnored { service, operation, refusal, kind } = finding else { return String::new() };
+    let Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same } = finding else {
+        return String::new();
+    };
+    if let Some(effect) = all_the_same {
+        return format!(
+            "{service}.{operation} was refused ({refusal}), and job `{}` went on to {} as when it is accepted",
+            short_kind(kind),
+            effect.name()
+        );
+    }
     format!(
         "{service}.{operation} was refused ({refusal}), and job `{}` did the same as when it is accepted",
         short_kind(kind)
@@ -326,7 +335,11 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
         Finding::OutOfOrder { effect, before } => {
             (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
         }
-        Finding::RefusalIgnored { service, operation, refusal, kind } => (
+        Finding::RefusalIgnored { service, operation, refusal, all_the_same: Some(effect), .. } => (
+            format!("no {} after {service}.{operation} answered `{refusal}`", effect.name()),
+            format!("{service}.{operation} answered `{refusal}`, and {} happened", shown(effect)),
+        ),
+        Finding::RefusalIgnored { service, operation, refusal, kind, .. } => (
             format!(
                 "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
                 short_kind(kind)
@@ -340,18 +353,30 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
     }
 }
 
-/// Whose outcome is the expected one.
-pub(super) fn whose(findings: &[Finding]) -> &'static str {
-    let is_serial = |finding: &Finding| match finding {
-        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
-            *serial
-        }
-        _ => false,
-    };
-    match findings.iter().any(is_serial) {
-        true => "the nearest order of the jobs, one at a time",
-        false => "the fault-free run",
+/// Whose outcome is the expected one: that of jobs in an order that the run allows, or of the fault-free run.
+pub(super) fn whose(order: &[u32]) -> String {
+    const MOST: usize = 8;
+    if order.len() < 2 {
+        return "the fault-free run".to_owned();
     }
+    let jobs: Vec<_> = order.iter().take(MOST).map(|job| format!("job#{job}")).collect();
+    let more = if order.len() > MOST { ", …" } else { "" };
+    format!("allowed order: {}{more}", jobs.join(", "))
+}
+
+/// Places, each `file:line`: the file of several lines once.
+pub(super) fn places(places: &[&str]) -> String {
+    let mut text = String::new();
+    let mut file = "";
+    for (at, place) in places.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        match place.rsplit_once(':') {
+            Some((same, line)) if same == file => text.push_str(&format!("{comma}{line}")),
+            _ => text.push_str(&format!("{comma}{place}")),
+        }
+        file = place.rsplit_once(':').map_or("", |(file, _)| file);
+    }
+    text
 }
 
 fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, String) {

@@ -224,12 +224,19 @@ pub(crate) struct Database {
     has_replicas: bool,
     /// How many numbers of each sequence were drawn. They are never given back.
     sequences: BTreeMap<String, u64>,
+    /// Whether any row ever had a time to live.
+    has_expiring: bool,
 }
 
 impl Database {
     /// Look-ups outside of a transaction may go to a replica: what rows were before is kept from here on.
     pub(crate) fn add_replicas(&mut self) {
         self.has_replicas = true;
+    }
+
+    /// Whether any row ever had a time to live.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.has_expiring
     }
 
     /// The rows that stay, as JSON. Those with a time to live go by themselves, if anybody is still there to see it.
@@ -291,6 +298,7 @@ impl Database {
 
     /// Changes a row, as part of the last commit.
     fn apply(&mut self, Change { key, value, expires }: Change, made: Made) {
+        self.has_expiring |= expires.is_some();
         let row = self.rows.entry(key).or_default();
         if self.has_replicas && row.version > 0 {
             row.past.push(Past { value: row.value.take(), version: row.version, made: row.made });
