@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::{Arc, Once};
 
-use crate::engine::state::Shared;
+use crate::engine::state::{Culprit, Shared};
 use crate::search::choice::{look, set_look};
 use crate::search::scenario::Scenario;
 
@@ -22,8 +22,8 @@ pub(crate) struct Panicked {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
-    /// The invariant whose check panicked, if it was one.
-    pub(crate) invariant: Option<crate::search::choice::Name>,
+    /// Whose panic it was, if it was not that of the test body.
+    pub(crate) of: Option<Culprit>,
 }
 
 /// From here on panics of this thread are kept off the terminal.
@@ -48,7 +48,7 @@ pub(crate) fn keep_quiet() {
             }
             let place = info.location().map(ToString::to_string);
             let _ =
-                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, invariant: None }));
+                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, of: None }));
         }));
     });
     QUIET.set(true);

@@ -14,7 +14,7 @@ mod woken;
 pub use bounds::Stuck;
 
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
-pub(crate) use record::RunRecord;
+pub(crate) use record::{Culprit, RunRecord};
 pub(crate) use reliable::Reliable;
 pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
@@ -89,8 +89,8 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: Reliable,
-    /// The invariant that a check has found broken.
-    pub(crate) broken_invariant: Option<Name>,
+    /// Whose panic ended the run, if it was not that of the test body.
+    pub(crate) culprit: Option<Culprit>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -178,7 +178,7 @@ impl State {
             inputs: Inputs::default(),
             delays: false,
             reliable: Reliable::default(),
-            broken_invariant: None,
+            culprit: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::Executor;
 use crate::engine::life::{self, Life};
+use crate::engine::panics;
 use crate::engine::steps::Thing;
 use crate::process::Process;
 use crate::search::choice::{Actor, Kind, Options, Point, Site};
 use crate::system::job::{
-    CLIENT_PAUSE, Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy,
+    Backoff, CLIENT_PAUSE, Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy,
 };
 use crate::system::script::GivesUp;
 use crate::system::timeline::What;
@@ -126,8 +127,10 @@ impl Executor {
             self.tally.snoozed += 1;
             return;
         }
-        if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
-            return self.worker_died(job, host);
+        match self.tell(host, |process| process.tell_of_error(&failed)) {
+            Told::Died => return self.worker_died(job, host),
+            Told::Panicked(text) => error = format!("{error}; an `on_error` hook panicked: {text}"),
+            Told::Heard(()) => {}
         }
         self.shared.state().queue.note_failure(job, now, error.clone());
         self.decide(job, host, decision, error);
@@ -163,7 +166,10 @@ impl Executor {
                 let view = JobView::from(self.shared.state().queue.job(job));
                 match self.tell(host, |process| process.tell_of_exhaustion(&view)) {
                     Told::Died => self.worker_died(job, host),
-                    _ => self.dies(job, host, error),
+                    Told::Panicked(text) => {
+                        self.dies(job, host, format!("{error}; its `on_exhausted` panicked: {text}"));
+                    }
+                    Told::Heard(()) => self.dies(job, host, error),
                 }
             }
             decision => self.tried_again(job, &policy, failures, decision, error),
@@ -186,13 +192,19 @@ impl Executor {
         policy: &RetryPolicy,
         failures: u32,
         decision: Decision,
-        error: String,
+        mut error: String,
     ) {
         let jitter = self.shared.state().jitter(job, failures);
         let wait = match decision {
             Decision::RetryAfter(wait) => wait,
-            // A function of the user's is called while nothing is locked.
-            _ => policy.backoff.after(failures, jitter),
+            // A function of the user's is called while nothing is locked. Its panic is the job's, not the test's.
+            _ => {
+                let backoff = || policy.backoff.after(failures, jitter);
+                catch_unwind(AssertUnwindSafe(backoff)).unwrap_or_else(|panic| {
+                    error = format!("{error}; its `backoff` panicked: {}", panics::text(&*panic));
+                    Backoff::default().after(failures, jitter)
+                })
+            }
         };
         let mut state = self.shared.state();
         let late = state.lateness(Site::Attempt, Point::Retry, None);
@@ -305,7 +317,7 @@ impl Executor {
         match told {
             _ if life.is_dead() => Told::Died,
             Ok(heard) => Told::Heard(heard),
-            Err(panic) => Told::Panicked(crate::engine::panics::text(&*panic)),
+            Err(panic) => Told::Panicked(panics::text(&*panic)),
         }
     }
 

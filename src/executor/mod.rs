@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, Shared, Stuck};
+use crate::engine::state::{Culprit, Mode, Shared, Stuck};
 use crate::engine::steps::Thing;
 use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
@@ -186,6 +186,9 @@ impl Executor {
         {
             let mut state = self.shared.state();
             state.search.suspend_faults(were_suspended);
+            if booted.is_err() {
+                state.culprit = Some(Culprit::Boot(host.name));
+            }
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -424,7 +427,7 @@ impl Executor {
             task.rest(&mut self.shared.state());
             for (name, check) in &self.invariants {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
-                    self.shared.state().broken_invariant = Some(*name);
+                    self.shared.state().culprit = Some(Culprit::Invariant(*name));
                     std::panic::resume_unwind(panic);
                 }
             }

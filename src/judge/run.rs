@@ -154,7 +154,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
-    let end = broken_invariant(&shared, end);
+    let end = of_culprit(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
@@ -214,10 +214,10 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
-/// The end of a run, with the name of the invariant that was broken, if one was.
-fn broken_invariant(shared: &Shared, end: End) -> End {
-    match (end, shared.state().broken_invariant) {
-        (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
+/// The end of a run, with whose panic it was.
+fn of_culprit(shared: &Shared, end: End) -> End {
+    match (end, shared.state().culprit) {
+        (End::Panicked(panicked), of) => End::Panicked(Panicked { of, ..panicked }),
         (end, _) => end,
     }
 }
@@ -229,7 +229,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None, invariant: None }), Vec::new())
+            (End::Panicked(Panicked { message, place: None, of: None }), Vec::new())
         }
     }
 }
@@ -336,5 +336,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(Panicked { message, place, invariant: None })
+    End::Panicked(Panicked { message, place, of: None })
 }

@@ -184,7 +184,7 @@ impl Execution {
                 let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
                 self.break_off(Broken::Panicked {
                     thread,
-                    what: Panicked { message, place, invariant: None },
+                    what: Panicked { message, place, of: None },
                 });
                 resume_unwind(panic)
             }

@@ -5,6 +5,15 @@ use std::collections::BTreeSet;
 use crate::search::choice::{Name, Place, Site};
 use crate::system::hygiene::Hygiene;
 
+/// Code that is called between the steps of jobs, and that is not the test body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    /// The check of an invariant of this name.
+    Invariant(Name),
+    /// The boot of this process: after a crash it is booted again.
+    Boot(Name),
+}
+
 /// What a run notes of itself, beside its effects, its jobs and its events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunRecord {

@@ -25,6 +25,7 @@ impl Exploration<'_> {
     /// Runs a scenario again and takes down what happens.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
+        self.compared_with = None;
         let mut ran = looking(Look::Close, || run(self.basis.body, course, &self.ground));
         // What a run has left undone that went no further is no finding beside that.
         let findings = match ran.outcome.end {
@@ -307,8 +308,8 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         }],
         subject: finding.subject(),
         asserted_at: match finding {
-            // An invariant is known by its name.
-            Finding::Panicked(panicked) if panicked.invariant.is_none() => panicked.place.clone(),
+            // An invariant is known by its name, and so is a process.
+            Finding::Panicked(panicked) if panicked.of.is_none() => panicked.place.clone(),
             _ => None,
         },
         help: showing.help(finding),

@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::panics::Panicked;
-use crate::engine::state::Stuck;
+use crate::engine::state::{Culprit, Stuck};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
@@ -138,6 +138,7 @@ impl Finding {
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
             Finding::OutOfOrder { .. } => Oracle::Body,
+            Finding::Panicked(Panicked { of: Some(Culprit::Boot(_)), .. }) => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
@@ -185,7 +186,8 @@ impl Finding {
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
-            Finding::Panicked(Panicked { invariant: Some(name), .. }) => format!("invariant {name}"),
+            Finding::Panicked(Panicked { of: Some(Culprit::Invariant(name)), .. }) => format!("invariant {name}"),
+            Finding::Panicked(Panicked { of: Some(Culprit::Boot(name)), .. }) => format!("boot {name}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Stuck(stuck) => format!("stuck {}", stuck.name()),
             Finding::Unhygienic(hygiene) => format!("hygiene {}", hygiene.subject()),

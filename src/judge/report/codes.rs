@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::Verdict;
+use crate::engine::panics::Panicked;
+use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{Actor, Choice, Fault, Kind, Point};
 use crate::system::effect::Effect;
@@ -139,7 +141,7 @@ codes! {
     Lost "0044" "job lost when its worker crashed":
         "use at-least-once delivery: a queue that keeps a job until it is acknowledged";
     NotRun "0045" "job that cannot be run":
-        "register a handler for its kind, and make its payload decode";
+        "register a handler for its kind, make its payload decode, and have its process boot whatever the state";
     GaveUpHalfWay "0046" "gave up half-way":
         "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.jobs::<Job>().may_stop_half_way()`";
 
@@ -330,6 +332,7 @@ impl Code {
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::OutOfOrder { .. } => Code::OutOfOrder,
+            Finding::Panicked(Panicked { of: Some(Culprit::Boot(_)), .. }) => Code::NotRun,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,

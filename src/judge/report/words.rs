@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
 use crate::engine::panics::Panicked;
+use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Name, Place, Point, Site, WaitKind};
 use crate::system::effect::{Effect, Reuse};
@@ -198,9 +199,15 @@ fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
 }
 
 fn body_panicked(panicked: &Panicked) -> String {
-    if let Some(name) = panicked.invariant {
-        let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
-        return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+    let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+    match panicked.of {
+        Some(Culprit::Invariant(name)) => {
+            return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+        }
+        Some(Culprit::Boot(name)) => {
+            return format!("the process `{name}` panicked while it booted{place}: {}", panicked.message);
+        }
+        None => {}
     }
     match &panicked.place {
         Some(place) => format!("the test body panicked at {place}: {}", panicked.message),

@@ -7,6 +7,7 @@ mod ignored;
 mod inputs;
 mod names;
 mod orders;
+mod panics;
 mod requests;
 mod terms;
 
