@@ -167,7 +167,9 @@ impl Executor {
                 match self.tell(host, |process| process.tell_of_exhaustion(&view)) {
                     Told::Died => self.worker_died(job, host),
                     Told::Panicked(text) => {
-                        self.dies(job, host, format!("{error}; its `on_exhausted` panicked: {text}"));
+                        let error = format!("{error}; its `on_exhausted` panicked: {text}");
+                        self.shared.state().queue.job_mut(job).extras().error = Some(error.clone());
+                        self.dies(job, host, error);
                     }
                     Told::Heard(()) => self.dies(job, host, error),
                 }

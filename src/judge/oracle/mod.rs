@@ -13,6 +13,7 @@ mod ordered;
 mod orders;
 mod refusals;
 mod state;
+mod times;
 
 pub(crate) use early::early;
 pub(crate) use effects::least_differences;
@@ -39,7 +40,8 @@ use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
 use crate::world::{Guarantee, JobTerm, Terms};
 
-use renaming::Renaming;
+use renaming::{Renamed, Renaming};
+use times::Times;
 
 /// How many assignments of names are tried, if some values cannot be told apart by where they occur.
 const MOST_NAMINGS: usize = 6;
@@ -297,6 +299,14 @@ struct Comparison<'o> {
 }
 
 impl Comparison<'_> {
+    /// What is found beside this expected outcome.
+    fn beside(&mut self, expected: Renamed) -> Vec<Finding> {
+        self.effects = Cow::Owned(expected.effects);
+        self.state = Cow::Owned(expected.state);
+        self.jobs = Cow::Owned(expected.jobs);
+        self.findings()
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         accounted::judge_deaths(self, &mut findings);
@@ -340,15 +350,27 @@ pub(crate) fn differences(
     if literal.is_empty() {
         return early();
     }
-    let Some(renaming) = Renaming::new(outcome, expected) else { return literal };
+    let times = Times::new(outcome, expected);
+    let adjusted = |renamed: Renamed| match &times {
+        Some(times) => times.adjust(outcome, renamed),
+        None => renamed,
+    };
+    let Some(renaming) = Renaming::new(outcome, expected) else {
+        if times.is_none() {
+            return literal;
+        }
+        let as_it_is = Renamed {
+            effects: expected.effects.clone(),
+            state: expected.state.clone(),
+            jobs: expected.jobs.clone(),
+        };
+        let findings = comparison.beside(adjusted(as_it_is));
+        return if findings.is_empty() { early() } else { findings };
+    };
     comparison.forms = Some(renaming.forms());
     let mut nearest: Option<Vec<Finding>> = None;
     for alternative in 0..MOST_NAMINGS {
-        let renamed = renaming.rename(expected, alternative);
-        comparison.effects = Cow::Owned(renamed.effects);
-        comparison.state = Cow::Owned(renamed.state);
-        comparison.jobs = Cow::Owned(renamed.jobs);
-        let findings = comparison.findings();
+        let findings = comparison.beside(adjusted(renaming.rename(expected, alternative)));
         if findings.is_empty() {
             return early();
         }
