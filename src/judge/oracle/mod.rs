@@ -284,6 +284,7 @@ pub(crate) fn excused(outcome: &Outcome) -> Vec<usize> {
 }
 
 /// An outcome beside an expected one, which is told in the names of the first.
+#[derive(Clone)]
 struct Comparison<'o> {
     outcome: &'o Outcome,
     effects: Cow<'o, [Effect]>,
@@ -355,27 +356,35 @@ pub(crate) fn differences(
         Some(times) => times.adjust(outcome, renamed),
         None => renamed,
     };
-    let Some(renaming) = Renaming::new(outcome, expected) else {
-        if times.is_none() {
-            return literal;
-        }
-        let as_it_is = Renamed {
-            effects: expected.effects.clone(),
-            state: expected.state.clone(),
-            jobs: expected.jobs.clone(),
-        };
-        let findings = comparison.beside(adjusted(as_it_is));
-        return if findings.is_empty() { early() } else { findings };
-    };
-    comparison.forms = Some(renaming.forms());
     let mut nearest: Option<Vec<Finding>> = None;
-    for alternative in 0..MOST_NAMINGS {
-        let findings = comparison.beside(adjusted(renaming.rename(expected, alternative)));
+    let mut offer = |findings: Vec<Finding>| {
+        if nearest.as_ref().is_none_or(|known| findings.len() < known.len()) {
+            nearest = Some(findings);
+        }
+    };
+    if times.is_some() {
+        let (effects, state, jobs) = (expected.effects.clone(), expected.state.clone(), expected.jobs.clone());
+        let findings = comparison.beside(adjusted(Renamed { effects, state, jobs }));
         if findings.is_empty() {
             return early();
         }
-        if nearest.as_ref().is_none_or(|known| findings.len() < known.len()) {
-            nearest = Some(findings);
+        offer(findings);
+    }
+    for sorted in [false, true] {
+        let Some(renaming) = Renaming::new(outcome, expected, sorted) else { break };
+        let forms = renaming.forms();
+        for alternative in 0..MOST_NAMINGS {
+            let renamed = renaming.rename(expected, alternative);
+            let renamed = if sorted { renaming.sort(outcome, expected, renamed) } else { renamed };
+            let mut comparison = Comparison { forms: Some(forms), ..comparison.clone() };
+            let findings = comparison.beside(adjusted(renamed));
+            if findings.is_empty() {
+                return early();
+            }
+            offer(findings);
+        }
+        if !renaming.has_sorted_lists() {
+            break;
         }
     }
     nearest.unwrap_or(literal)
