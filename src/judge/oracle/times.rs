@@ -54,7 +54,7 @@ impl<'o> Times<'o> {
         for effect in lacking {
             let is_it = |actual: &&Effect| {
                 let texts = |effect: &Effect| (effect.service, effect.operation, effect.key.is_some());
-                let keys = [effect, actual].map(|effect| effect.key.as_deref().unwrap_or_default());
+                let keys = [&*effect, *actual].map(|effect| effect.key.as_deref().unwrap_or_default());
                 texts(effect) == texts(actual)
                     && self.is_same(keys[0], keys[1])
                     && self.is_same(&effect.body, &actual.body)
