@@ -301,3 +301,40 @@ fn a_list_that_is_sorted_by_what_was_drawn() {
     assert_green(&sorted_keys(false, false));
     assert_eq!(sorted_keys(true, true).verdict(), Verdict::Violated);
 }
+
+/// A token for each user. Whoever comes again takes the last one that was drawn, whoever's it is.
+fn tokens(takes_the_last: bool) -> Report {
+    with(
+        &Explore::new().name("test").deviations(1).faults(0).deliveries(0).switches(0),
+        move |p| {
+            let (store, rng) = (p.store(), p.rng());
+            p.handle(async move |user: u32| {
+                let own = if takes_the_last { "last".to_owned() } else { format!("drawn:{user}") };
+                let begun = format!("begun:{user}");
+                let again = store.get::<bool>(&begun).await?.is_some();
+                store.put(&begun, &true).await?;
+                let known = if again { store.get::<String>(&own).await? } else { None };
+                let token = known.map_or_else(|| format!("{:016x}", rng.next_u64()), |row| row.value);
+                store.put(&own, &token).await?;
+                store.put(format!("token:{user}"), &token).await
+            });
+        },
+        |world| {
+            // What was drawn last is whoever's it is.
+            world.ignore("store", "$.last");
+            for user in 1..=2_u32 {
+                world.enqueue_in(user * HOUR, user);
+            }
+        },
+    )
+}
+
+#[test]
+fn two_values_are_not_one() {
+    assert_red(
+        &tokens(true),
+        Code::StateAfterCrash,
+        "the state `store` differs from the fault-free run",
+    );
+    assert_green(&tokens(false));
+}
