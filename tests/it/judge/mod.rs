@@ -5,6 +5,7 @@ mod giving_up;
 mod guarantees;
 mod ignored;
 mod inputs;
+mod kinds;
 mod names;
 mod orders;
 mod panics;
