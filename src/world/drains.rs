@@ -145,10 +145,13 @@ impl World {
     }
 
     /// The same until `enough` says so, which is asked before each step. False when nothing is left to do and it never
-    /// has said so. It is asked after steps, not while time passes between them. Jobs that are not over when it has said
-    /// so are compared as they are: let it also ask whether they are (`world.stats()`). In an exploration whoever was
-    /// overtaken by then, or stood still, goes on to its next wait: what a slow worker still does counts, whatever the
-    /// others have reached.
+    /// has said so. It is asked after steps, not while time passes between them.
+    ///
+    /// In an exploration whoever was overtaken by then, or stood still, goes on to its next wait: what a slow worker still
+    /// does counts, whatever the others have reached. When the test body ends, jobs that are not over go on to their ends,
+    /// if all are over by then when nothing goes wrong: what the body has waited for may be there before a job that failed
+    /// is tried again. If some are not, it is open how they end, and only what they have done by then is compared; let
+    /// `enough` also ask whether they are over (`world.stats()`).
     ///
     /// ```
     /// use retryproof::World;
