@@ -197,7 +197,18 @@ fn asks_for_much() {
         if has("blind") {
             world.ignore("paid", "$");
         }
-        world.process("worker", move |p| {
+        if !has("unobserved") {
+            let paid = paid.clone();
+            world.observe("twice the sum", move || 2 * paid.get());
+        }
+        if !has("variable") {
+            let paid = paid.clone();
+            world.invariant("paid is 0 or 1", move |_| assert!(paid.get() < 2));
+        }
+        if !has("unordered") {
+            world.effects_in_order(["payments.charge", "payments.charge"]);
+        }
+        let process = world.process("worker", move |p| {
             let (payments, clock, paid) = (p.payments(), p.clock(), paid.clone());
             p.handle(async move |order: u32| {
                 clock.sleep(std::time::Duration::from_secs(1)).await;
@@ -206,7 +217,13 @@ fn asks_for_much() {
                 Ok::<(), ServiceError>(())
             });
         });
-        world.enqueue(6_u32);
+        if has("reliable") {
+            process.reliable();
+        }
+        match has("requested") {
+            true => drop(world.request(6_u32)),
+            false => drop(world.enqueue(6_u32).to_string()),
+        }
         world.settle().await;
     });
 }

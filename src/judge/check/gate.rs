@@ -18,6 +18,7 @@ use crate::judge::report::{Coverage, Met, Report, Verdict, unreached};
 use crate::judge::run::Body;
 use crate::search::choice::{Choice, Kind, Plan};
 use crate::search::scenario::Scenario;
+use crate::system::job::short_kind;
 
 /// A report, and whether the test passes with it.
 struct Judged {
@@ -217,11 +218,13 @@ impl Exploration<'_> {
         limits.insert("random".to_owned(), settings.random);
         limits.insert("pct".to_owned(), settings.pct.map_or(0, |(_, runs)| runs));
         let terms = &self.basis.reference.outcome.terms;
-        let (mut checked, excused) = terms.checked_and_excused();
+        let (mut checked, mut excused) = terms.checked_and_excused();
         checked.append(&mut inputs);
         for outcome in self.cases.iter().map(|case| &case.reference.outcome) {
             checked.extend(outcome.state.iter().map(|(name, _)| format!("state {name}")));
             checked.extend(outcome.record.told_of_failures().map(|service| format!("{service} is told")));
+            let requests = outcome.jobs.iter().filter(|job| job.request().is_some());
+            excused.extend(requests.map(|job| format!("request {}", short_kind(job.kind))));
         }
         Some(Coverage {
             exhausted: report.exhausted,
