@@ -1,6 +1,7 @@
 //! The tests that are run by the tests beside it. What they do depends on `SCENE`, as code that is being worked on would.
 
 use retryproof::service::email::Email;
+use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::{ServiceError, World};
 use serde::{Deserialize, Serialize};
@@ -206,13 +207,16 @@ fn asks_for_much() {
             world.invariant("paid is 0 or 1", move |_| assert!(paid.get() < 2));
         }
         if !has("unordered") {
-            world.effects_in_order(["payments.charge", "payments.charge"]);
+            world.effects_in_order(["payments.charge", "fulfillment.request"]);
         }
         let process = world.process("worker", move |p| {
             let (payments, clock, paid) = (p.payments(), p.clock(), paid.clone());
+            let parcels = p.fulfillment();
             p.handle(async move |order: u32| {
                 clock.sleep(std::time::Duration::from_secs(1)).await;
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                let parcel = Shipment::of_order(order, "pr_1", 1).address("1 Main St");
+                parcels.request(parcel.key(format!("order-{order}"))).await?;
                 paid.set(1);
                 Ok::<(), ServiceError>(())
             });
