@@ -238,6 +238,39 @@ fn a_parcel_that_is_refused_is_not_paid_for() {
     assert_green(&explore(true));
 }
 
+/// Of two lines one cannot be delivered: the customer pays for the other one, or for both.
+#[test]
+fn a_customer_pays_for_what_can_be_delivered() {
+    let explore = |pays_for_all: bool| {
+        Explore::new().name("test").deviations(0).run(async move |world: &World| {
+            world.fulfillment().explore_refusals();
+            world.process("worker", move |p| {
+                let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+                p.handle(async move |order: u32| {
+                    let mut cents = 0;
+                    for line in 1..=2_u32 {
+                        let parcel = Shipment::of_order(order, format!("pr_{line}"), 1).address("1 Main St");
+                        let answer = parcels.request(parcel.key(format!("{order}-{line}"))).await?;
+                        let is_requested = matches!(answer, Shipped::Accepted { .. });
+                        store.put(format!("line:{line}"), &is_requested).await?;
+                        if is_requested || pays_for_all {
+                            cents += 500;
+                        }
+                    }
+                    if cents > 0 {
+                        payments.charge(Charge::of_order(order, cents).key("k")).await?;
+                    }
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(true).code(), Some(Code::RefusalIgnored));
+    assert_green(&explore(false));
+}
+
 /// A mail that need not be sent may be refused without consequences, if the test says so.
 #[test]
 fn a_refusal_that_may_be_ignored() {
