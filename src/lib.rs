@@ -305,7 +305,8 @@ pub use system::job::{
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
 pub use world::{
-    Allowed, ClientRequest, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
+    Allowed, ClientRequest, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats,
+    World,
 };
 
 /// The name under which libtest knows a test: its path without the crate.

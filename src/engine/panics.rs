@@ -47,8 +47,7 @@ pub(crate) fn keep_quiet() {
                 former(info);
             }
             let place = info.location().map(ToString::to_string);
-            let _ =
-                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, of: None }));
+            let _ = LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, of: None }));
         }));
     });
     QUIET.set(true);

@@ -264,9 +264,8 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
             Ok(Poll::Ready(())) if !finishes || !is_anything_under_way(shared) => break End::Completed,
             Ok(Poll::Ready(())) => {
                 finishes = false;
-                let finish = || {
-                    Box::pin(async { _ = world.settle_until(|_| !is_anything_under_way(shared)).await })
-                };
+                let finish =
+                    || Box::pin(async { _ = world.settle_until(|_| !is_anything_under_way(shared)).await });
                 let rest = catch_unwind(AssertUnwindSafe(|| context.within_test(now, || future = finish())));
                 if let Err(payload) = rest {
                     break panicked(&*payload);

@@ -182,10 +182,7 @@ impl Execution {
             Err(panic) => {
                 let message = panics::text(&*panic);
                 let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-                self.break_off(Broken::Panicked {
-                    thread,
-                    what: Panicked { message, place, of: None },
-                });
+                self.break_off(Broken::Panicked { thread, what: Panicked { message, place, of: None } });
                 resume_unwind(panic)
             }
         }

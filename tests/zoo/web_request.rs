@@ -7,12 +7,8 @@ use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
     let half = "job `u32` gave up half-way: another payments.charge, but store.paid:6 = nothing, not true";
-    let half = because(
-        Oracle::Accounted,
-        half,
-        "job#1.1/payments.charge:call=reply-lost",
-        "payments.charge(",
-    );
+    let half =
+        because(Oracle::Accounted, half, "job#1.1/payments.charge:call=reply-lost", "payments.charge(");
     let again = because(
         Oracle::Guarantee,
         "payments.charge happened twice, expected once",

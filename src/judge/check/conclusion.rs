@@ -307,6 +307,10 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
             brief: Vec::new(),
         }],
         subject: finding.subject(),
+        is_left: matches!(
+            finding,
+            Finding::Missing { .. } | Finding::State { .. } | Finding::Job { .. } | Finding::HalfWay { .. }
+        ),
         asserted_at: match finding {
             // An invariant is known by its name, and so is a process.
             Finding::Panicked(panicked) if panicked.of.is_none() => panicked.place.clone(),

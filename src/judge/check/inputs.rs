@@ -49,7 +49,8 @@ impl Explore {
             let ground = Ground { inputs: inputs.clone(), ..self.ground() };
             let reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
             let words = input::words(&inputs, &reference.outcome.asked);
-            let unusual = input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
+            let unusual =
+                input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (Serial::default(), progress.clone(), self);
             let limits = limits.clone();

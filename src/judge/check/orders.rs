@@ -150,8 +150,8 @@ impl<'o> Candidate<'o> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
             let has_run = way.having_run.contains(&at);
-            let gives_up = (has_run || way.unrun.contains(&at))
-                .then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
+            let gives_up =
+                (has_run || way.unrun.contains(&at)).then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
             let body = way.bodies.iter().find(|(of, _)| *of == at).map_or(0, |(_, body)| *body);
             Part { role, number, gives_up, body }
         };
@@ -379,7 +379,9 @@ impl<'b> Exploration<'b> {
     /// What is told of a run that ended as no order does. What a job that gave up has half done is told as that.
     fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> (Vec<Finding>, Option<Vec<usize>>) {
         let (findings, mut of) = (nearest.findings.unwrap_or_default(), nearest.of);
-        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return (findings, of) };
+        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else {
+            return (findings, of);
+        };
         let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best = findings;
         for &at in &candidate.excused {

@@ -113,12 +113,7 @@ impl Tally {
 
     /// The place of the group that a finding belongs to: that after the same mishaps; else that after fewer of them, since
     /// it would be there without the others. On other inputs it is another one, unless it is the very same finding.
-    pub(super) fn known(
-        &self,
-        finding: &Finding,
-        inputs: &[String],
-        mishaps: &[Mishap],
-    ) -> Option<usize> {
+    pub(super) fn known(&self, finding: &Finding, inputs: &[String], mishaps: &[Mishap]) -> Option<usize> {
         let subject = finding.subject();
         let has_them =
             |group: &Group| *group.inputs == *inputs || group.finding.content() == finding.content();

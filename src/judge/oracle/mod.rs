@@ -188,7 +188,9 @@ impl Finding {
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
-            Finding::Panicked(Panicked { of: Some(Culprit::Invariant(name)), .. }) => format!("invariant {name}"),
+            Finding::Panicked(Panicked { of: Some(Culprit::Invariant(name)), .. }) => {
+                format!("invariant {name}")
+            }
             Finding::Panicked(Panicked { of: Some(Culprit::Boot(name)), .. }) => format!("boot {name}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Stuck(stuck) => format!("stuck {}", stuck.name()),
@@ -360,7 +362,8 @@ pub(crate) fn differences(
         }
     };
     if times.is_some() {
-        let (effects, state, jobs) = (expected.effects.clone(), expected.state.clone(), expected.jobs.clone());
+        let (effects, state, jobs) =
+            (expected.effects.clone(), expected.state.clone(), expected.jobs.clone());
         let findings = comparison.beside(adjusted(Renamed { effects, state, jobs }));
         if findings.is_empty() {
             return early();
@@ -390,8 +393,7 @@ pub(crate) fn differences(
 /// The numbers of the roles of the jobs of two outcomes. In most runs the jobs are the same ones, in the same order.
 fn roles(outcome: &Outcome, expected: &Outcome) -> (Vec<u32>, Vec<u32>) {
     let (jobs, others) = (&outcome.jobs, &expected.jobs);
-    let is_same =
-        |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());
+    let is_same = |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());
     if jobs.len() == others.len() && jobs.iter().zip(others).all(is_same) {
         let numbers: Vec<u32> = (1..=jobs.len() as u32).collect();
         return (numbers.clone(), numbers);

@@ -37,11 +37,7 @@ pub(crate) fn ignored(
 }
 
 /// Whether nothing differs but that what was asked for did not happen.
-fn makes_no_difference(
-    refused: &Outcome,
-    accepted: &Outcome,
-    (service, operation): (Name, Name),
-) -> bool {
+fn makes_no_difference(refused: &Outcome, accepted: &Outcome, (service, operation): (Name, Name)) -> bool {
     if !refused.terms.ignored.is_empty() && refused.state != accepted.state {
         // What it has made of the answer may stand where nobody looks.
         return false;

@@ -25,12 +25,8 @@ pub(super) struct Times<'o> {
 }
 
 /// The units in which a reading may be written.
-const UNITS: [fn(&Duration) -> u128; 4] = [
-    |time| u128::from(time.as_secs()),
-    Duration::as_millis,
-    Duration::as_micros,
-    Duration::as_nanos,
-];
+const UNITS: [fn(&Duration) -> u128; 4] =
+    [|time| u128::from(time.as_secs()), Duration::as_millis, Duration::as_micros, Duration::as_nanos];
 
 impl<'o> Times<'o> {
     /// None: the run has no reading that the expected outcome has not.
@@ -80,7 +76,9 @@ impl<'o> Times<'o> {
     }
 
     fn is_same(&self, expected: &str, actual: &str) -> bool {
-        self.text(expected, actual) == actual
+        let adjusted = self.text(expected, actual);
+        let json = |text: &str| serde_json::from_str::<Value>(text).ok();
+        adjusted == actual || json(&adjusted).is_some_and(|value| Some(value) == json(actual))
     }
 
     /// A text of the expected outcome, with the readings of the actual one that stand in the place of its own.
@@ -113,7 +111,9 @@ impl<'o> Times<'o> {
             (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => {
                 ours.iter_mut().zip(theirs).for_each(|(value, other)| self.value(value, other));
             }
-            (Value::Number(one), Value::Number(other)) if self.number(&one.to_string(), &other.to_string()) => {
+            (Value::Number(one), Value::Number(other))
+                if self.number(&one.to_string(), &other.to_string()) =>
+            {
                 *expected = actual.clone();
             }
             (Value::String(one), Value::String(other)) if self.words(one, other) => {
@@ -124,7 +124,11 @@ impl<'o> Times<'o> {
     }
 
     /// A duration as serde writes it.
-    fn is_duration(&self, ours: &serde_json::Map<String, Value>, theirs: &serde_json::Map<String, Value>) -> bool {
+    fn is_duration(
+        &self,
+        ours: &serde_json::Map<String, Value>,
+        theirs: &serde_json::Map<String, Value>,
+    ) -> bool {
         let read = |of: &serde_json::Map<String, Value>| {
             let [secs, nanos] = ["secs", "nanos"].map(|name| of.get(name).and_then(Value::as_u64));
             Some(Duration::new(secs?, u32::try_from(nanos?).ok()?)).filter(|_| of.len() == 2)
@@ -148,7 +152,8 @@ impl<'o> Times<'o> {
             };
             return other >= LEAST && UNITS.iter().any(in_unit);
         }
-        let seconds = |text: &str| text.parse::<f64>().ok().and_then(|it| Duration::try_from_secs_f64(it).ok());
+        let seconds =
+            |text: &str| text.parse::<f64>().ok().and_then(|it| Duration::try_from_secs_f64(it).ok());
         let (Some(one), Some(other)) = (seconds(expected), seconds(actual)) else { return false };
         self.expected.contains(&one) && self.is_new(&other)
     }

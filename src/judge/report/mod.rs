@@ -83,6 +83,9 @@ pub struct Violation {
     /// What it is about, in words that stay the same.
     #[serde(skip)]
     pub(crate) subject: String,
+    /// Whether it is left undone, or left otherwise: then each place from which it comes about may be a bug of its own.
+    #[serde(skip)]
+    pub(crate) is_left: bool,
     /// Where the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,

@@ -248,7 +248,8 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
 fn paths(report: &Report, violation: &Violation) -> Option<String> {
     let mut ways: Vec<(String, Vec<&str>)> = Vec::new();
     for path in &violation.paths {
-        let (words, place) = (path.brief.join(" and "), path.place.as_deref());
+        let place = path.place.as_deref().filter(|_| violation.is_left);
+        let words = path.brief.join(" and ");
         if words.is_empty() {
             continue;
         }
@@ -261,8 +262,11 @@ fn paths(report: &Report, violation: &Violation) -> Option<String> {
     }
     let is_alone = ways.iter().map(|(_, places)| places.len().max(1)).sum::<usize>() < 2 || report.replayed;
     let runs = if violation.runs == 1 { "1 run".to_owned() } else { format!("{} runs", violation.runs) };
+    // The place of the violation is shown already.
+    let main = violation.place.as_deref();
     let way = |(words, places): (String, Vec<&str>)| match places[..] {
         [] => words,
+        [only] if Some(only) == main => words,
         _ => format!("{words} ({})", words::places(&places)),
     };
     (!is_alone).then(|| {
@@ -285,7 +289,13 @@ fn others(report: &Report, page: &mut Page) {
         let line = format!("  {code}: {summary}");
         let room = MOST_COLUMNS.saturating_sub(place.chars().count());
         page.line(format!("{}{place}", words::cut(&line, room)));
-        for line in paths(report, violation).iter().flat_map(|paths| wrapped(paths, 2, MOST_COLUMNS - 4)) {
+        let has_other_places =
+            violation.is_left && violation.paths.iter().any(|path| path.place != violation.place);
+        for line in paths(report, violation)
+            .iter()
+            .filter(|_| has_other_places)
+            .flat_map(|paths| wrapped(paths, 2, MOST_COLUMNS - 4))
+        {
             page.line(format!("    {line}"));
         }
         if is_verbose {

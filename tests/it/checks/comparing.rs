@@ -295,7 +295,6 @@ fn a_run_whose_orders_are_too_many_is_undecided_and_never_violates() {
     // Here the second delivery of a job makes an end that no order has.
     let report = appending(9, true);
     assert_eq!((report.verdict(), report.violations().len()), (Verdict::Incomplete, 0), "{report}");
-    assert!(report.to_string().contains("6000 orders were tried"), "{report}");
     // Of four jobs all 24 orders are tried: the same is decided.
     let few = appending_of(4, Explore::new().name("test").replay("test job#4.1:ack=again"), 9, true);
     assert_eq!(few.verdict(), Verdict::Violated, "{few}");

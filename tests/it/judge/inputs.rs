@@ -161,24 +161,28 @@ fn ships_after(made: Made, looks: bool) -> impl Fn(&Process) + Copy + Sync + 'st
             Ok::<(), Box<dyn std::error::Error>>(())
         });
         let parcels = p.fulfillment();
-        p.handle(async move |(order, _charge): (u32, String)| parcels.request(shipment(order)).await.map(drop));
+        p.handle(async move |(order, _charge): (u32, String)| {
+            parcels.request(shipment(order)).await.map(drop)
+        });
     }
 }
 
 #[test]
 fn a_refusal_that_is_noted_and_not_heeded() {
-    for made in
-        [Made::Dropped, Made::Stored, Made::Mailed, Made::WildcardArm, Made::HandedOn, Made::Wrong]
-    {
+    for made in [Made::Dropped, Made::Stored, Made::Mailed, Made::WildcardArm, Made::HandedOn, Made::Wrong] {
         let report = with_declines(&Explore::new().name("test").deviations(0), ships_after(made, false));
         assert_eq!(report.code(), Some(Code::RefusalIgnored), "{made:?}: {report}");
         let did = match made {
-            Made::Dropped => "did the same as when it is accepted",
+            // The id of a charge is a name, also if there is none.
+            Made::Dropped | Made::HandedOn => "did the same as when it is accepted",
             _ => "went on to fulfillment.request as when it is accepted",
         };
         let summary = format!("payments.charge was refused (declined), and job `u32` {did}");
         assert_first(&report, &summary, "test input:payments.charge/6/500=declined");
-        assert_green(&with_declines(&one_deviation().faults(0).crashes(0).deliveries(0), ships_after(made, true)));
+        assert_green(&with_declines(
+            &one_deviation().faults(0).crashes(0).deliveries(0),
+            ships_after(made, true),
+        ));
     }
 }
 

@@ -14,7 +14,10 @@ struct Archive(u32);
 struct Plan(u32);
 
 /// A mail that is looked up before it is sent. Its error is handed on, or swallowed.
-async fn mails_once(email: &retryproof::Client<retryproof::service::email::EmailService>, swallows: bool) -> Result<(), Failure> {
+async fn mails_once(
+    email: &retryproof::Client<retryproof::service::email::EmailService>,
+    swallows: bool,
+) -> Result<(), Failure> {
     if email.emails("u@example.com", "hello").await?.is_empty() {
         match email.send(mail("u@example.com")).await {
             Err(error) if !swallows => return Err(error.into()),
@@ -101,7 +104,9 @@ fn token_in_a_mail(reads_back: bool) -> Report {
                     true => store.get::<String>("token").await?.expect("it is there").value,
                     false => drawn,
                 };
-                email.send(Email::new("u@example.com", "reset").data("link", format!("/reset?token={token}"))).await?;
+                email
+                    .send(Email::new("u@example.com", "reset").data("link", format!("/reset?token={token}")))
+                    .await?;
                 Ok::<(), Failure>(())
             });
         },
@@ -343,7 +348,9 @@ fn slot(ttl: Option<Duration>, gives_back: bool) -> Report {
             let (store, parcels) = (p.store(), p.fulfillment());
             p.handle(async move |order: u32| {
                 let is_free = store.set_if_absent("slot", &order, ttl).await?;
-                let is_own = || async { store.get::<u32>("slot").await.map(|row| row.is_some_and(|row| row.value == order)) };
+                let is_own = || async {
+                    store.get::<u32>("slot").await.map(|row| row.is_some_and(|row| row.value == order))
+                };
                 if is_free || gives_back && is_own().await? {
                     parcels.request(parcel(&format!("k{order}"))).await?;
                     store.delete("slot").await?;
@@ -400,21 +407,23 @@ fn inputs_of_the_test_are_part_of_what_is_expected() {
 /// What is wrong on one input is not hidden by what is wrong on another.
 #[test]
 fn inputs_with_a_bug_each_are_two_entries() {
-    let report = Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async |world: &World| {
-        let is_member = world.choose("member", [true, false]);
-        world.process("worker", |p| {
-            let (email, store) = (p.email(), p.store());
-            p.handle(async move |is_member: bool| {
-                store.put("seen", &true).await?;
-                let text = if is_member { "welcome back" } else { "welcome" };
-                let _ = email.send(Email::new("u@example.com", text)).await;
-                Ok::<(), Failure>(())
+    let report =
+        Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async |world: &World| {
+            let is_member = world.choose("member", [true, false]);
+            world.process("worker", |p| {
+                let (email, store) = (p.email(), p.store());
+                p.handle(async move |is_member: bool| {
+                    store.put("seen", &true).await?;
+                    let text = if is_member { "welcome back" } else { "welcome" };
+                    let _ = email.send(Email::new("u@example.com", text)).await;
+                    Ok::<(), Failure>(())
+                });
             });
+            world.enqueue(is_member);
+            world.settle().await;
         });
-        world.enqueue(is_member);
-        world.settle().await;
-    });
-    let missing: Vec<_> = report.violations().iter().filter(|v| v.summary.contains("never happened")).collect();
+    let missing: Vec<_> =
+        report.violations().iter().filter(|v| v.summary.contains("never happened")).collect();
     assert_eq!(missing.len(), 2, "{report}");
     let inputs: Vec<_> = missing.iter().map(|violation| violation.scenario.inputs()).collect();
     assert_ne!(inputs[0], inputs[1], "{report}");

@@ -331,10 +331,6 @@ fn tokens(takes_the_last: bool) -> Report {
 
 #[test]
 fn two_values_are_not_one() {
-    assert_red(
-        &tokens(true),
-        Code::StateAfterCrash,
-        "the state `store` differs from the fault-free run",
-    );
+    assert_red(&tokens(true), Code::StateAfterCrash, "the state `store` differs from the fault-free run");
     assert_green(&tokens(false));
 }

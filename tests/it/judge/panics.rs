@@ -29,7 +29,11 @@ fn booting(takes_any_state: bool) -> Report {
 #[test]
 fn a_panic_while_a_process_boots_is_no_assertion_of_the_test() {
     let report = booting(false);
-    assert_red(&report, Code::NotRun, "the process `worker` panicked while it booted at tests/it/judge/panics.rs");
+    assert_red(
+        &report,
+        Code::NotRun,
+        "the process `worker` panicked while it booted at tests/it/judge/panics.rs",
+    );
     assert!(report.violations().iter().all(|v| !v.summary.contains("test body")), "{report}");
     assert_green(&booting(true));
 }
@@ -67,8 +71,5 @@ fn a_panic_of_a_backoff_is_the_jobs() {
     world.enqueue(6_u32);
     world.settle().run();
     let error = world.dead()[0].error.clone().unwrap_or_default();
-    assert_eq!(
-        error,
-        "no; an `on_error` hook panicked: no hook; its `on_exhausted` panicked: no exhaustion"
-    );
+    assert_eq!(error, "no; an `on_error` hook panicked: no hook; its `on_exhausted` panicked: no exhaustion");
 }

@@ -1,8 +1,8 @@
 //! Requests: calls by clients that a queue does not hand out again.
 
 use super::*;
-use retryproof::service::store::Isolation;
 use retryproof::JobState;
+use retryproof::service::store::Isolation;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -63,7 +63,7 @@ fn a_request_may_fail_and_may_be_lost_but_is_not_half_done() {
     assert_green(&requested(checkout(Checkout::ByJob), send));
     // A job that charges without a key is handed out again; a request is not.
     let report = requested(checkout(Checkout::OneStep), |world| _ = world.enqueue(6_u32));
-    assert_red(&report, Code::RepeatedAfterCrash, "payments.charge happened twice, expected once");
+    assert_red(&report, Code::RepeatedAfterError, "payments.charge happened twice, expected once");
 }
 
 /// Another request, or a job, is not excused by one that was lost.
