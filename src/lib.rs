@@ -99,7 +99,8 @@
 //! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`], [`Backoff`],
 //!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
 //!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
-//!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
+//!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]). A call by a client that no
+//!   queue hands out again is a [`ClientRequest`].
 //! * *Queues of others*: what an adapter needs. An [`Enqueue`] may be known by its name, and may have a [`JobKey`];
 //!   [`Process::handle_raw`] handles it, and is given a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a

@@ -309,22 +309,6 @@ impl Executor {
         true
     }
 
-    /// Lets spawned tokio tasks go on. True if anything came of it.
-    fn turn_spawned(&mut self) -> bool {
-        let mut moved = false;
-        for index in 0..self.hosts.len() {
-            if !self.hosts[index].context.has_tasks() {
-                continue;
-            }
-            self.shared.barrier();
-            let before = self.shared.state().steps();
-            self.with_spawned(index, |context, now, _| context.turn(now));
-            self.shared.woken.settle_down();
-            moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
-        }
-        moved
-    }
-
     /// Runs the tokio context of a process in that process's name.
     fn with_spawned<R>(
         &mut self,

@@ -33,6 +33,22 @@ impl Executor {
         }
     }
 
+    /// Lets spawned tokio tasks go on. True if anything came of it.
+    pub(super) fn turn_spawned(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.hosts.len() {
+            if !self.hosts[index].context.has_tasks() {
+                continue;
+            }
+            self.shared.barrier();
+            let before = self.shared.state().steps();
+            self.with_spawned(index, |context, now, _| context.turn(now));
+            self.shared.woken.settle_down();
+            moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
+        }
+        moved
+    }
+
     /// Those who were woken by a tokio of their own, each when it was that late there: at once, or when it is that late here.
     pub(super) fn wake_in_time(&self, woken: &[(Duration, TaskId)], now: Duration) {
         for (at, id) in woken {

@@ -174,12 +174,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
-    if shared.services.has_expiring_rows() {
-        run_record.note_expiring();
-    }
-    for (process, slots, connections) in state.connections.too_few() {
-        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
-    }
+    note_surroundings(&shared, &state, &mut run_record);
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = state.search.take_chooser();
@@ -212,6 +207,16 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         record: run_record,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
+}
+
+/// Notes what is seen of a run only at its end.
+fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
+    if shared.services.has_expiring_rows() {
+        record.note_expiring();
+    }
+    for (process, slots, connections) in state.connections.too_few() {
+        record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
 }
 
 /// The end of a run, with whose panic it was.

@@ -342,21 +342,30 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
         Finding::OutOfOrder { effect, before } => {
             (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
         }
-        Finding::RefusalIgnored { service, operation, refusal, all_the_same: Some(effect), .. } => (
+        Finding::RefusalIgnored { .. } => refusal_compared(finding, shown),
+        Finding::Panicked(panicked) => {
+            ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
+        }
+        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
+    }
+}
+
+fn refusal_compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
+    let Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same } = finding else {
+        return (String::new(), String::new());
+    };
+    match all_the_same {
+        Some(effect) => (
             format!("no {} after {service}.{operation} answered `{refusal}`", effect.name()),
             format!("{service}.{operation} answered `{refusal}`, and {} happened", shown(effect)),
         ),
-        Finding::RefusalIgnored { service, operation, refusal, kind, .. } => (
+        None => (
             format!(
                 "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
                 short_kind(kind)
             ),
             format!("{service}.{operation} answered `{refusal}`, and everything else is the same"),
         ),
-        Finding::Panicked(panicked) => {
-            ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
-        }
-        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
 }
 
