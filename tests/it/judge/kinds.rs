@@ -295,7 +295,9 @@ fn a_body_that_ends_while_a_job_waits() {
                     payments.charge(charge(1).key(key)).await?;
                     Err::<(), Failure>("the rest comes tomorrow".into())
                 });
+                p.handle(async |_: String| {});
             });
+            world.enqueue("well".to_owned());
             world.enqueue(6_u32);
             world.settle_until(|world| !world.retries().is_empty()).await;
         })
