@@ -1,4 +1,4 @@
-//! The attribute of `retryproof`. It is documented there, at `#[retryproof::test]`.
+//! The attribute of `retryproof`, documented there as `#[retryproof::test]`.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -7,7 +7,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Ident, ItemFn, Result, Token, parse_macro_input};
 
-/// Makes an async test body into a test that explores it. See `retryproof::test`.
+/// Turns an async test body into a test that explores it. See `retryproof::test`.
 #[proc_macro_attribute]
 pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let settings = parse_macro_input!(arguments with Punctuated::<Setting, Token![,]>::parse_terminated);
@@ -15,8 +15,8 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
     expand(settings, body).unwrap_or_else(Error::into_compile_error).into()
 }
 
-/// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
-/// parentheses), and those that take none.
+/// The settings that can be arguments: those of `Explore` that take a value (`pct` and `shard` take two, in
+/// parentheses), and those without a value.
 const WITH_VALUE: [&str; 17] = [
     "deviations",
     "crashes",
@@ -79,6 +79,17 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
         let message = "a retryproof test takes one argument, `world: &World`, and no generics";
         return Err(Error::new(signature.ident.span(), message));
     }
+    let result = match &signature.output {
+        syn::ReturnType::Default => None,
+        syn::ReturnType::Type(_, result) => match &**result {
+            syn::Type::Tuple(unit) if unit.elems.is_empty() => None,
+            result => Some(result),
+        },
+    };
+    if let Some(result) = result {
+        let message = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
+        return Err(Error::new(result.span(), message));
+    }
     let name = &signature.ident;
     let attributes = &body.attrs;
     let visibility = &body.vis;
@@ -107,4 +118,24 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
             #run;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    // By name: a glob would bring in this crate's own `test`.
+    use super::{ItemFn, Punctuated, expand};
+
+    fn complaint(body: ItemFn) -> Option<String> {
+        expand(Punctuated::new(), body).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_body_with_a_result_is_told_what_to_do_instead() {
+        let told =
+            complaint(syn::parse_quote! { async fn paid(world: &World) -> Result<(), Error> { Ok(()) } });
+        let expected = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
+        assert_eq!(told.as_deref(), Some(expected));
+        assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) {} }), None);
+        assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) -> () {} }), None);
+    }
 }

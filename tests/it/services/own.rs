@@ -1,8 +1,8 @@
-//! A service of one's own: the same faults, ledger and crash points as the built-in ones.
+//! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
 use retryproof::service::{Cx, Function, Keys, Operation, Refusal, Service, function};
-use retryproof::{Client, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
+use retryproof::{Client, Code, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
 use serde::Serialize;
 
 type Texts = Function<String, String>;
@@ -53,6 +53,42 @@ fn a_function_that_only_reads_has_a_reads_faults() {
     assert_eq!(report.runs(), 1 + 9, "{report}");
 }
 
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Mail {
+    key: Option<&'static str>,
+    to: u32,
+}
+
+/// Sends a mail for each job, under the key that it is given.
+fn mailing(key: fn(u32) -> Option<&'static str>, jobs: &'static [u32]) -> Report {
+    one_deviation().run(async move |world: &World| {
+        let send = function("send", |mail: Mail, cx: &mut Cx<'_>| cx.effect("send", mail.key, &mail, "em_"));
+        world.service("mail", send.honors_keys(|mail| mail.key));
+        world.process("worker", move |p| {
+            let mail = p.service::<Function<Mail, String>>("mail");
+            p.handle(async move |to: u32| mail.call(Mail { key: key(to), to }).await.map(drop));
+        });
+        world.enqueue_bulk(jobs.iter().copied());
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_function_honors_keys_where_it_is_said_to() {
+    let by_recipient = |to| Some(if to == 1 { "to-1" } else { "to-2" });
+    assert_green(&mailing(by_recipient, &[1, 2]));
+    // A request without a key is done again.
+    let report = mailing(|_| None, &[1]);
+    assert_violated(
+        &report,
+        "mail.send happened twice, expected once",
+        "test job#1.1/mail.send:call=reply-lost",
+    );
+    // The key of another request.
+    let report = mailing(|_| Some("mail"), &[1, 2]);
+    assert_eq!(report.code(), Some(Code::KeyReused), "{report}");
+}
+
 #[test]
 fn a_function_answers_from_code_that_blocks() {
     let report = texting(&one_deviation(), |p| {
@@ -71,7 +107,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     struct Farewell(Client<Function<u32, u32>>);
     impl Drop for Farewell {
         fn drop(&mut self) {
-            // Falling: answered from a throw-away copy.
+            // During teardown, a throw-away copy answers.
             let _ = self.0.call_blocking(100);
         }
     }
@@ -105,7 +141,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     assert_green(&report);
 }
 
-/// A gateway with keys, look-ups and refusals: all that the built-in services have.
+/// A gateway with keys, lookups and refusals, like the built-in services.
 #[derive(Clone, Default, Serialize)]
 struct Gateway {
     sent: Vec<String>,
@@ -166,7 +202,7 @@ impl Service for Gateway {
     }
 }
 
-/// Calls by name, as the built-in services have them.
+/// Calls by name, like those of the built-in services.
 trait Sms {
     fn text(&self, key: Option<&str>, text: &str) -> TypedCall<Gateway, String>;
 }
@@ -310,12 +346,12 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
         one_deviation().run(async |world: &World| {
             world.process("worker", |p| drop(p.service::<Gateway>("sms")));
         }),
-        "there is no service `sms`; put it into the world with `world.service(\"sms\", …)`, before `world.process(…)`",
+        "there is no service `sms`; register it with `world.service(\"sms\", …)`, before `world.process(…)`",
     );
     says(
         texting(&one_deviation(), |p| drop(p.service::<Gateway>("sms"))),
         "the service `sms` is retryproof::system::service::function::Function<alloc::string::String, alloc::string::String>, \
-         and was asked for as it::services::own::Gateway",
+         but the code asks for it::services::own::Gateway",
     );
     for name in ["sms", "payments", "queue"] {
         says(
@@ -323,7 +359,7 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
                 world.service("sms", Gateway::default());
                 world.service(name, Gateway::default());
             }),
-            &format!("the service `{name}` is there already; give each service a name of its own"),
+            &format!("the service `{name}` already exists; give each service its own name"),
         );
     }
 }

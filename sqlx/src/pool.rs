@@ -1,7 +1,4 @@
-//! A pool that sqlx's queries run on as on its own, and each statement of which the harness hears of: `&pool`,
-//! `&mut *transaction`, `pool.begin()` and `transaction.commit()` stay as they are.
-//!
-//! A shop's own crate has this around its pool where it is tested, and an [`Outside`] is all that it needs for it.
+//! A pool, its connections and its transactions. Each statement is one call of an [`Outside`].
 
 use std::fmt;
 use std::io;
@@ -12,95 +9,126 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use retryproof::{Outside, OutsideFault};
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
-/// A pool of connections.
+use crate::statement::{operation, reads};
+
+/// A pool of connections on which queries run as on [`sqlx::Pool`]. Cheap to clone.
 pub struct Pool<DB: Database> {
     inner: sqlx::Pool<DB>,
     outside: Outside,
 }
 
-/// A connection in a transaction.
+/// What statements run on in a transaction, or on one connection of the pool: `&mut *transaction`.
 pub struct Connection<DB: Database> {
-    inner: sqlx::Transaction<'static, DB>,
+    inner: Inner<DB>,
     outside: Outside,
 }
+
+enum Inner<DB: Database> {
+    Pooled(sqlx::pool::PoolConnection<DB>),
+    Transaction(sqlx::Transaction<'static, DB>),
+}
+
+/// A connection of the pool, back in it when this is dropped.
+#[derive(Debug)]
+pub struct PoolConnection<DB: Database>(Connection<DB>);
 
 /// A transaction: rolled back when it is dropped.
 #[derive(Debug)]
 pub struct Transaction<DB: Database>(Connection<DB>);
 
-/// How a lost connection looks to sqlx's users.
+/// The error of a lost connection for users of sqlx.
 fn lost<T>(fault: OutsideFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
 
-/// `UPDATE jobs`, of a longer statement: its verb, and the table.
-fn operation(sql: &str) -> String {
-    let mut words = sql.split_whitespace();
-    let verb = words.next().unwrap_or_default().to_lowercase();
-    let before_table = match verb.as_str() {
-        "select" | "delete" => Some("from"),
-        "insert" => Some("into"),
-        _ => None,
-    };
-    let table = match before_table {
-        Some(word) => words.skip_while(|found| !found.eq_ignore_ascii_case(word)).nth(1),
-        None => words.next(),
-    };
-    let table = table.unwrap_or_default().trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    format!("{verb}-{table}")
-}
-
-fn reads(sql: &str) -> bool {
-    sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
-        && !sql.contains(" FOR ")
-}
-
 impl<DB: Database> Pool<DB> {
-    /// Has the harness hear of all that is done on a pool.
+    /// Makes each statement on a pool a call of `outside`, of a process as [`Process::outside`](retryproof::Process::outside)
+    /// returns it. Make the pool in the boot closure of the process: what it has open dies with the process.
     pub fn new(inner: sqlx::Pool<DB>, outside: Outside) -> Self {
         Self { inner, outside }
+    }
+
+    /// The pool of sqlx. What is done on it is not seen.
+    pub fn inner(&self) -> &sqlx::Pool<DB> {
+        &self.inner
+    }
+
+    /// Takes a connection out of the pool.
+    ///
+    /// # Errors
+    /// When no connection is to be had.
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> + Send + use<'_, DB> {
+        let acquire = async {
+            let inner = Inner::Pooled(self.inner.acquire().await?);
+            Ok(PoolConnection(Connection { inner, outside: self.outside.clone() }))
+        };
+        self.outside.call("acquire", acquire).reads().fails_as(lost)
     }
 
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When there is no connection to be had.
+    /// When no connection is to be had.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
-            let inner = self.inner.begin().await?;
+            let inner = Inner::Transaction(self.inner.begin().await?);
             Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
         };
-        // Nothing has happened by it that anybody could see.
+        // Nobody else can see that a transaction has begun.
         self.outside.call("begin", begin).reads().fails_as(lost)
     }
 }
 
 impl<DB: Database> Transaction<DB> {
-    /// Makes what was done in it true for all.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// When the database refuses, or does not answer: then nobody knows.
+    /// When the database refuses, or when its reply is lost. In the second case nobody knows whether it has committed.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
-        let Connection { inner, outside } = self.0;
+        let (inner, outside) = self.into_parts();
         outside.call("commit", inner.commit()).fails_as(lost)
     }
-}
 
-impl<DB: Database> Deref for Transaction<DB> {
-    type Target = Connection<DB>;
+    /// Rolls the transaction back, and waits until that is done.
+    ///
+    /// # Errors
+    /// When the connection is lost. The database has rolled back then, too.
+    #[track_caller]
+    pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
+        let (inner, outside) = self.into_parts();
+        outside.call("rollback", inner.rollback()).reads().fails_as(lost)
+    }
 
-    fn deref(&self) -> &Connection<DB> {
-        &self.0
+    fn into_parts(self) -> (sqlx::Transaction<'static, DB>, Outside) {
+        match self.0 {
+            Connection { inner: Inner::Transaction(inner), outside } => (inner, outside),
+            Connection { inner: Inner::Pooled(_), .. } => unreachable!("only `begin` makes transactions"),
+        }
     }
 }
 
-impl<DB: Database> DerefMut for Transaction<DB> {
-    fn deref_mut(&mut self) -> &mut Connection<DB> {
-        &mut self.0
-    }
+macro_rules! derefs {
+    ($($name:ident)*) => {$(
+        impl<DB: Database> Deref for $name<DB> {
+            type Target = Connection<DB>;
+
+            fn deref(&self) -> &Connection<DB> {
+                &self.0
+            }
+        }
+
+        impl<DB: Database> DerefMut for $name<DB> {
+            fn deref_mut(&mut self) -> &mut Connection<DB> {
+                &mut self.0
+            }
+        }
+    )*};
 }
+
+derefs!(PoolConnection Transaction);
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
@@ -129,13 +157,19 @@ impl<DB: Database> Pool<DB> {
 }
 
 impl<DB: Database> Connection<DB> {
-    /// What is done in a transaction is undone when the connection is lost: that it had happened makes no difference.
+    /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
+    /// happened.
     fn lend(&mut self) -> (&mut DB::Connection, &Outside, bool) {
-        (&mut self.inner, &self.outside, true)
+        let in_transaction = matches!(self.inner, Inner::Transaction(_));
+        let inner = match &mut self.inner {
+            Inner::Pooled(inner) => &mut **inner,
+            Inner::Transaction(inner) => &mut **inner,
+        };
+        (inner, &self.outside, in_transaction)
     }
 }
 
-/// `fetch_many` and the others, each as one call.
+/// Implements `fetch_many` and the other methods, each as one call.
 macro_rules! executes {
     ($of:ty, $inner:ty) => {
         impl<'c, DB: Database> Executor<'c> for $of
@@ -151,7 +185,7 @@ macro_rules! executes {
             {
                 let (inner, outside, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                // All rows at once: a call has one reply.
+                // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
                 let call = outside.call(name, all).fails_as(lost);
                 let steps = stream::once(if reads { call.reads() } else { call });
