@@ -22,7 +22,7 @@ pub(crate) struct Panicked {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
-    /// Whose panic it was, if it was not that of the test body.
+    /// The code that panicked, if it was not the test body.
     pub(crate) of: Option<Culprit>,
 }
 

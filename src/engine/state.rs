@@ -89,7 +89,7 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: Reliable,
-    /// Whose panic ended the run, if it was not that of the test body.
+    /// The code whose panic ended the run, if it was not the test body.
     pub(crate) culprit: Option<Culprit>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,

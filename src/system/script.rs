@@ -71,7 +71,7 @@ pub(crate) struct Part {
     pub(crate) body: usize,
 }
 
-/// What comes next in a script.
+/// The next turn of a script.
 #[derive(Debug)]
 pub(crate) struct Turn {
     /// Which of the waiting jobs, by its place among them.

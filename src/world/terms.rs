@@ -28,7 +28,7 @@ pub(crate) struct Terms {
     pub(crate) reliable: Vec<Name>,
     /// Operations that each job must make in this order.
     pub(crate) in_order: Vec<Vec<String>>,
-    /// What always holds, by name.
+    /// The names of the invariants.
     pub(crate) invariants: Vec<Name>,
     /// Whether warnings are violations.
     pub(crate) warnings_denied: bool,

@@ -243,7 +243,7 @@ impl Exploration<'_> {
         checked.append(&mut inputs);
         for outcome in self.cases.iter().map(|case| &case.reference.outcome) {
             checked.extend(outcome.state.iter().map(|(name, _)| format!("state {name}")));
-            checked.extend(outcome.record.told_of_failures().map(|service| format!("{service} is told")));
+            checked.extend(outcome.record.told_of_failures().map(|service| format!("reports to {service}")));
             let requests = outcome.jobs.iter().filter(|job| job.request().is_some());
             excused.extend(requests.map(|job| format!("request {}", short_kind(job.kind))));
         }

@@ -81,7 +81,7 @@ pub(super) enum Fit {
 #[derive(Default)]
 struct Nearest {
     findings: Option<Vec<Finding>>,
-    /// Of which order they are; none: of the reference run.
+    /// The order that they belong to. `None` is the reference run.
     of: Option<Vec<usize>>,
     /// The first order that completed.
     order: Option<Vec<usize>>,

@@ -121,7 +121,7 @@ pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     let accepts = |term| outcome.terms.accepts(job.kind, term);
     match job.state {
         JobState::Lost => may_be_lost(job, outcome),
-        // A client lives with an error, whatever it is for.
+        // A client lives with every error.
         JobState::Discarded if job.request().is_some() => true,
         JobState::Done => accepts(JobTerm::Skipped) && was_skipped(job, outcome),
         state => {

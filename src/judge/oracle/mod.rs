@@ -148,8 +148,8 @@ impl Finding {
         }
     }
 
-    /// What it is in detail, as far as inputs may change it: two findings on different inputs that are the same in this are
-    /// one bug, whatever the inputs.
+    /// Returns the part of the finding that inputs may change. Two findings on different inputs with the same content are
+    /// one bug.
     pub(crate) fn content(&self) -> (Option<&str>, Option<&str>) {
         match self {
             Finding::Repeated { effect, .. }
@@ -303,7 +303,7 @@ struct Comparison<'o> {
 }
 
 impl Comparison<'_> {
-    /// What is found beside this expected outcome.
+    /// Returns the findings in comparison with this expected outcome.
     fn beside(&mut self, expected: Renamed) -> Vec<Finding> {
         self.effects = Cow::Owned(expected.effects);
         self.state = Cow::Owned(expected.state);

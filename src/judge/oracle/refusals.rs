@@ -63,7 +63,8 @@ fn makes_no_difference(refused: &Outcome, accepted: &Outcome, (service, operatio
     others(refused) == others(accepted) && kinds(refused) == kinds(accepted)
 }
 
-/// What is only done for something in return: whoever pays gets a parcel, and whoever gets a parcel pays.
+/// The operations that are only made in return for each other: a customer who pays gets a parcel, and a customer who gets a
+/// parcel pays.
 const IN_RETURN: [(&str, &str); 2] = [("payments", "charge"), ("fulfillment", "request")];
 
 /// The effect in return for which there is nothing, if there is one: the job, or one that comes of it, delivers the same

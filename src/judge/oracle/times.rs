@@ -1,4 +1,4 @@
-//! Readings of the clock: later in a run in which a job is tried again, and not wrong for that.
+//! Readings of the clock: later in a run in which a job is retried, and not wrong for that.
 //!
 //! The clock of a world begins at zero, so a reading is a small number that may stand anywhere by chance. It is taken for
 //! one only if it is a moment at which the clock was read in this run and not in the expected one, in a place where the

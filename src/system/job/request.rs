@@ -7,7 +7,7 @@ use super::Job;
 /// How long a client waits before it repeats a request that failed.
 pub(crate) const CLIENT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the client of a request does if it fails or is not answered.
+/// A request of a client, with the repetitions that the client sends if the request fails or is not answered.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Request {
     /// The bodies of the client's repetitions, in their order.
@@ -17,7 +17,7 @@ pub(crate) struct Request {
 }
 
 impl Job {
-    /// What the client does, if it is a request.
+    /// Returns the request, if the job is one.
     pub(crate) fn request(&self) -> Option<&Request> {
         self.extras.as_ref().and_then(|extras| extras.request.as_deref())
     }

@@ -111,7 +111,7 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     assert_green(&with_declines(&one_deviation().deliveries(0).crashes(0).faults(0), ends));
 }
 
-/// What a job makes of the answer before it ships.
+/// The use that a job makes of the answer before it ships.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Made {
     Dropped,
@@ -173,7 +173,7 @@ fn a_refusal_that_is_noted_and_not_heeded() {
         let report = with_declines(&Explore::new().name("test").deviations(0), ships_after(made, false));
         assert_eq!(report.code(), Some(Code::RefusalIgnored), "{made:?}: {report}");
         let did = match made {
-            // The id of a charge is a name, also if there is none.
+            // The id of a charge is a name, even if it is empty.
             Made::Dropped | Made::HandedOn => "did the same as when it is accepted",
             _ => "went on to fulfillment.request as when it is accepted",
         };
@@ -242,7 +242,7 @@ fn a_parcel_that_is_refused_is_not_paid_for() {
     assert_green(&explore(true));
 }
 
-/// Of two lines one cannot be delivered: the customer pays for the other one, or for both.
+/// One of two lines cannot be delivered: the customer pays for the other one, or for both.
 #[test]
 fn a_customer_pays_for_what_can_be_delivered() {
     let explore = |pays_for_all: bool| {

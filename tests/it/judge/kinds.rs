@@ -140,7 +140,7 @@ fn lines_of_an_order(points_to_its_own: bool) -> Report {
                         id
                     }
                 };
-                // Whoever comes again points to the first order there is.
+                // A retry points to the first order there is.
                 let first = store.get::<i64>("order:1").await?.map_or(id, |row| row.value);
                 let id = if known.is_some() && !points_to_its_own { first } else { id };
                 store.put(format!("line:{order}"), &id).await
@@ -344,7 +344,7 @@ fn guarantees_of_three_jobs_of_which_one_mails() {
     assert_green(&two_who_mail(true));
 }
 
-/// Left behind: a slot that is given back by whoever comes again, or by its time to live, or by nobody.
+/// Left behind: a slot that a retry gives back, or its time to live, or nothing.
 fn slot(ttl: Option<Duration>, gives_back: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).deliveries(0).faults(0),
@@ -408,7 +408,7 @@ fn inputs_of_the_test_are_part_of_what_is_expected() {
     assert_green(&stock(true));
 }
 
-/// What is wrong on one input is not hidden by what is wrong on another.
+/// A bug on one input does not hide a bug on another one.
 #[test]
 fn inputs_with_a_bug_each_are_two_entries() {
     let report =

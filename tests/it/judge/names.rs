@@ -302,7 +302,7 @@ fn a_list_that_is_sorted_by_what_was_drawn() {
     assert_eq!(sorted_keys(true, true).verdict(), Verdict::Violated);
 }
 
-/// A token for each user. Whoever comes again takes the last one that was drawn, whoever's it is.
+/// A token for each user. A retry takes the last one that was drawn, even if it belongs to another user.
 fn tokens(takes_the_last: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).faults(0).deliveries(0).switches(0),
@@ -320,7 +320,7 @@ fn tokens(takes_the_last: bool) -> Report {
             });
         },
         |world| {
-            // What was drawn last is whoever's it is.
+            // The last token belongs to either user.
             world.ignore("store", "$.last");
             for user in 1..=2_u32 {
                 world.enqueue_in(user * HOUR, user);

@@ -1,4 +1,4 @@
-//! Whose panic it was.
+//! The culprit of a panic.
 
 use super::*;
 use retryproof::Backoff;

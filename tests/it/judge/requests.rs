@@ -92,7 +92,7 @@ fn a_request_that_was_lost_excuses_nobody_else() {
     assert_green(&explore(false));
 }
 
-/// What a handler says of retries is about jobs.
+/// The retry settings of a handler are about jobs.
 #[test]
 fn no_queue_tries_a_request_again() {
     let attempts = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -154,7 +154,7 @@ fn corrected(by_order: bool) -> Report {
             let (payments, store) = (p.payments(), p.store());
             p.handle(async move |(order, amount): (u32, u64)| {
                 let key = if by_order { format!("{order}") } else { format!("{order}-{amount}") };
-                // Whoever comes first has the order.
+                // The first body decides the amount.
                 let amount = match by_order {
                     true => {
                         let row = format!("amount:{order}");
@@ -203,7 +203,7 @@ fn either_body_may_be_what_has_happened() {
     assert_green(&explore(false));
 }
 
-/// An interleaving may have a request fail: its client is told. Half of it is still half.
+/// An interleaving may make a request fail, and its client learns of it. Half of it is still half.
 #[test]
 fn a_request_may_lose_a_race() {
     let explore = |first_notes: bool| {
