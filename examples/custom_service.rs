@@ -5,8 +5,8 @@
 //! $ cargo run --example custom_service
 //! ```
 //!
-//! You will see two reports. Without a key, the customer gets the text twice when the gateway's reply is lost (RP0002).
-//! With a key that the gateway honors, every scenario ends well. The program fails unless it comes out so.
+//! You will see two reports. Without a key, the customer gets the text twice if the gateway's reply is lost (RP0002).
+//! With a key that the gateway honors, every scenario passes. The program fails if a report differs from this.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
@@ -14,7 +14,7 @@ use retryproof::service::{Cx, Function, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
-/// What the gateway is asked for.
+/// A request to the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     key: Option<String>,
@@ -32,7 +32,7 @@ struct Remind {
 fn explore(name: &str, keyed: bool) -> Report {
     Explore::new().name(name).replay_command("cargo run --example custom_service").run(
         async |world: &World| {
-            // The gateway: what it does, what it answers, and where the key of a request is.
+            // The gateway: its effects, its answers, and the key of a request.
             let send = function("send", |text: Text, cx: &mut Cx<'_>| {
                 cx.effect("send", text.key.as_deref(), &text, "sm_")
             });

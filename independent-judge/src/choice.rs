@@ -1,4 +1,5 @@
-//! What a run does not determine by itself. Option 0 is the ordinary course, and any other option is a deviation.
+//! Points at which a run could go on in more than one way. Option 0 is the ordinary course, and any other option is a
+//! deviation.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is correct, by definition.
+//! The definition of a correct program.
 //!
 //! A run is correct if its outcome is that of a fault-free execution of its jobs, one at a time, in an order that the
 //! run itself allows, up to a one-to-one renaming of generated values. A job that gives up must do everything or

@@ -468,7 +468,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    // Whose turn it is.
+    // Turns.
 
     /// Runs until nothing is left to do.
     pub fn settle(&mut self) {
@@ -481,7 +481,7 @@ impl<'p> Machine<'p> {
             } else if is_due {
                 self.restart_at = None;
             } else if !self.pass_time() {
-                assert!(self.busy() == 0, "an attempt waits for ever");
+                assert!(self.busy() == 0, "an attempt waits forever");
                 return;
             }
         }
@@ -536,7 +536,7 @@ impl<'p> Machine<'p> {
         Some(turns[taken])
     }
 
-    /// Advances to the next event. Returns false if there is none.
+    /// Advances to the next event. Returns false if there is no event.
     fn pass_time(&mut self) -> bool {
         let next = |moments: Option<(&(u64, u64), &u64)>| moments.map(|((at, _), _)| *at);
         let timed = self.timed.first_key_value().map(|((at, _), _)| *at);

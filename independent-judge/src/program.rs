@@ -72,7 +72,7 @@ pub enum OnError {
 /// The value that [`OnError::Note`] writes.
 pub const MARK: u64 = 66;
 
-/// What transactions see of each other.
+/// Which changes of other transactions a transaction sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// Each statement sees what is committed by then.
@@ -134,7 +134,7 @@ pub enum Arrival {
     Child,
 }
 
-/// What happens to a job whose attempt failed.
+/// The fate of a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// It is retried up to [`RETRIES`] times, and then dead.

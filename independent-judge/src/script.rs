@@ -23,7 +23,7 @@ pub enum Reply {
     Error,
 }
 
-/// What an attempt does next.
+/// The next action of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Call(Call),
@@ -41,7 +41,7 @@ pub struct Script {
     pub tx: Option<TxId>,
 }
 
-/// What an attempt uses between its calls, which takes no time.
+/// The values that an attempt uses between its calls, without taking time.
 #[derive(Debug)]
 pub struct Desk<'a> {
     pub store: &'a mut Store,

@@ -31,7 +31,8 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 struct Open {
     isolation: Isolation,
-    /// What a serializable transaction sees since its first statement: the number of the last commit, and the rows.
+    /// The snapshot of a serializable transaction since its first statement: the number of the last commit, and the
+    /// rows.
     snapshot: Option<(u64, BTreeMap<Row, Value>)>,
     reads: BTreeSet<Row>,
     writes: BTreeMap<Row, Value>,

@@ -61,7 +61,7 @@ pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
 }
 
-/// What all threads share for one assignment of inputs, including what outcomes are compared with.
+/// The state that all threads share for one assignment of inputs, including the basis of comparison.
 struct Basis<'b> {
     body: &'b (dyn Body + Sync),
     test: &'b str,
@@ -77,7 +77,7 @@ struct Basis<'b> {
     /// Those of them that are not the ordinary ones.
     unusual: Arc<[String]>,
     reference: Reference,
-    /// What is wrong with the reference run in comparison with that of other inputs.
+    /// The problem of the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
     /// The outcomes of the orders of the jobs that have been computed.
     serial: Serial,

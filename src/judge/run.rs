@@ -77,7 +77,7 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What the run recorded about itself.
+    /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// The number of deviations of the run.
     pub(crate) went_wrong: usize,
@@ -102,7 +102,7 @@ pub(crate) struct Ran {
     pub(crate) watch: Watch,
 }
 
-/// What all runs of an exploration on one thread share.
+/// The state that all runs of an exploration on one thread share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,

@@ -1,4 +1,4 @@
-//! What a test that passes says of itself.
+//! The output of a passing test.
 
 use expect_test::expect;
 

@@ -1,4 +1,4 @@
-//! What a destructor does when its job fails, and what a real crash leaves of that.
+//! The effects of a destructor when its job fails, and what a real crash leaves of them.
 
 use retryproof::service::fulfillment::{Shipment, Shipped};
 use retryproof::service::payments::Charge;

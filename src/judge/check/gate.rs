@@ -35,7 +35,7 @@ struct Judged {
 /// From when on a test is slow.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// What to do about a slow test, if that is known: this crate was built without optimization.
+/// Advice for a slow test, if the reason is known: this crate was built without optimization.
 fn advice(took: Duration, opt_level: &str) -> Option<String> {
     (took >= SLOW && opt_level == "0").then(|| {
         format!(

@@ -57,14 +57,14 @@ macro_rules! codes {
                 }
             }
 
-            /// What is wrong, in a few words.
+            /// The problem, in a few words.
             pub const fn title(self) -> &'static str {
                 match self {
                     $(Self::$code => $title,)*
                 }
             }
 
-            /// What to do about it, in most cases. A report adapts this to what happened in the run.
+            /// The usual advice. A report adapts this to what happened in the run.
             pub const fn help(self) -> &'static str {
                 match self {
                     $(Self::$code => $help,)*

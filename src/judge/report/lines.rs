@@ -53,7 +53,7 @@ pub struct LineCrash {
     pub scenario: Scenario,
     /// The effects that had happened by then, and the states that had changed.
     pub after_crash: Vec<String>,
-    /// What is wrong after all retries. Empty if the outcome is as expected.
+    /// The problems after all retries. Empty if the outcome is as expected.
     pub after_recovery: Vec<String>,
 }
 

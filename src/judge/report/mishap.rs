@@ -154,7 +154,7 @@ fn site(site: Site) -> String {
 }
 
 impl Courses {
-    /// Of the run in which nothing goes wrong.
+    /// Makes the courses of the fault-free run.
     pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
         let mut courses = Self::default();
         let mut begun: Vec<(String, Actor)> = Vec::new();

@@ -1,4 +1,4 @@
-//! What a test allows. For each term: a bad job that fails with it, and a good job that fails without it and passes with
+//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes with
 //! it.
 
 use super::{S, assert_first, body_panic};

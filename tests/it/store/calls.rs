@@ -1,4 +1,4 @@
-//! What each call of the store does, and what can go wrong in it.
+//! The effects of each call of the store, and its failures.
 
 use super::{S, assert_green, assert_row, explore, one_deviation, replay};
 use crate::support::has_line;
@@ -386,7 +386,7 @@ fn merged_or_not_the_same_is_found() {
     assert!(!found(&full).is_empty(), "{full}");
 }
 
-/// What users store in their own structs, and await in tokio tasks.
+/// Users store these types in their own structs, and await them in tokio tasks.
 #[test]
 fn handles_and_futures_may_go_from_thread_to_thread() {
     fn both<T: Send + Sync>(_: &T) {}

@@ -1,4 +1,4 @@
-//! What works but is risky: a warning, and a violation if the test says so.
+//! Code that works but is risky: a warning, and a violation if the test says so.
 
 use super::{S, explore, one_deviation};
 use retryproof::service::payments::Charge;
