@@ -17,7 +17,7 @@ pub struct Pool<DB: Database> {
     outside: Outside,
 }
 
-/// Runs statements in a transaction, or on one connection of the pool: `&mut *transaction`.
+/// The connection of a transaction, or one of the pool: statements run on `&mut *transaction`.
 pub struct Connection<DB: Database> {
     inner: Inner<DB>,
     outside: Outside,
@@ -48,7 +48,7 @@ impl<DB: Database> Pool<DB> {
         Self { inner, outside }
     }
 
-    /// The pool of sqlx. The harness does not see statements on it.
+    /// The pool of sqlx. What is done on it is not seen.
     pub fn inner(&self) -> &sqlx::Pool<DB> {
         &self.inner
     }
@@ -56,7 +56,7 @@ impl<DB: Database> Pool<DB> {
     /// Takes a connection out of the pool.
     ///
     /// # Errors
-    /// If no connection is available.
+    /// If there is no connection.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> + Send + use<'_, DB> {
         let acquire = async {
@@ -69,14 +69,14 @@ impl<DB: Database> Pool<DB> {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// If no connection is available.
+    /// If there is no connection.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
             let inner = Inner::Transaction(self.inner.begin().await?);
             Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
         };
-        // Beginning a transaction has no visible effect.
+        // Nobody else can see that a transaction has begun.
         self.outside.call("begin", begin).reads().fails_as(lost)
     }
 }
@@ -85,7 +85,7 @@ impl<DB: Database> Transaction<DB> {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// If the database rejects it, or if its reply is lost. In the second case the outcome is unknown.
+    /// When the database refuses, or when its reply is lost. In the second case nobody knows whether it has committed.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
         let (inner, outside) = self.into_parts();
@@ -95,7 +95,7 @@ impl<DB: Database> Transaction<DB> {
     /// Rolls the transaction back, and waits until that is done.
     ///
     /// # Errors
-    /// If the connection is lost. In this case the database has rolled back, too.
+    /// When the connection is lost. The database has rolled back then, too.
     #[track_caller]
     pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
         let (inner, outside) = self.into_parts();

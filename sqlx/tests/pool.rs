@@ -1,4 +1,4 @@
-//! Statements of every form, connections, and transactions that end in every way, on the wrapped pool.
+//! Tests of the wrapped pool: statements of every form, connections, and transactions that end in every way.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use retryproof_sqlx::Pool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection, Error, Executor, Row, Sqlite, SqliteConnection};
 
-/// A database in memory. It is gone when all connections are closed.
+/// A database in memory. It is gone when nobody is connected any more.
 struct Database {
     options: SqliteConnectOptions,
     outside: Outside,
@@ -58,14 +58,14 @@ async fn every_form(pool: &Pool<Sqlite>) -> Result<(), Error> {
     drop(rows);
     let told = pool.describe("SELECT pieces FROM stock").await?;
     assert_eq!(told.columns.len(), 1);
-    // Errors of the database are passed on.
+    // An error of the database is the database's.
     let wrong = sqlx::query("SELECT nothing FROM stock").execute(pool).await;
     assert!(matches!(wrong, Err(Error::Database(_))), "{wrong:?}");
     // On a connection of it.
     let mut connection = pool.acquire().await?;
     sqlx::query("INSERT INTO stock VALUES (4)").execute(&mut *connection).await?;
     drop(connection);
-    // In transactions: uncommitted rows are gone.
+    // In transactions: what is not committed is gone.
     let mut tx = pool.begin().await?;
     tx.execute("INSERT INTO stock VALUES (5)").await?;
     tx.commit().await?;
@@ -97,13 +97,13 @@ fn statements_of_every_form_do_what_they_do_on_sqlxs_own_pool() {
     assert_eq!(database.pieces(), [1, 2, 3, 4, 5, 10]);
 }
 
-/// The way in which the job takes a piece from the stock.
+/// How the job takes a piece from the stock.
 #[derive(Clone, Copy, Debug)]
 enum Takes {
     OnThePool,
     OnAConnection,
     InATransaction,
-    /// Only if there are ten pieces, so only once.
+    /// Only if there are ten, and so only once.
     Once,
     ItBack,
 }
@@ -126,7 +126,7 @@ async fn take(pool: &Pool<Sqlite>, takes: Takes) -> Result<(), Error> {
     Ok(())
 }
 
-/// Each fault separately.
+/// Each fault by itself.
 fn explored(takes: Takes) -> Report {
     Explore::new().name("stock").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
         let database = Database::new(world);
@@ -143,8 +143,8 @@ fn explored(takes: Takes) -> Report {
 
 #[test]
 fn a_reply_that_is_lost_is_found_where_it_does_harm_and_nowhere_else() {
-    // A statement that writes can be unreachable, or lose its reply. A statement in a transaction, `begin`, `acquire`
-    // and `rollback` can only be unreachable, because a lost connection undoes them. With the reference run:
+    // A statement that writes can be unreachable, or lose its reply. One in a transaction, `begin`, `acquire` and
+    // `rollback` can be unreachable: a connection that is lost undoes them. With the reference run:
     for (takes, runs, lost) in [
         (Takes::OnThePool, 1 + 2, Some("update-stock")),
         (Takes::OnAConnection, 1 + 1 + 2, Some("update-stock")),

@@ -1,4 +1,4 @@
-//! The output of a passing test.
+//! The line that a passing test prints.
 
 use expect_test::expect;
 
