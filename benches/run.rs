@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, ServiceError, Verdict, World};
 
 /// Returns the time of `wanted` runs: that of whole explorations, divided by the runs that they judged. Repeated runs
@@ -83,7 +83,7 @@ async fn charges(world: &World, count: u32) {
 /// Calls a service that does nothing, so that only the call itself, its four choices and their record remain.
 async fn calls(world: &World, count: u32) {
     world.durable("nothing", ());
-    world.service("echo", function("say", |number: u32, _: &mut Cx<'_>| number));
+    world.service("echo", function("say", |number: u32, _: &mut ServiceContext<'_>| number));
     world.process("worker", |p| {
         let echo = p.service::<Function<u32, u32>>("echo");
         p.handle(async move |count: u32| {

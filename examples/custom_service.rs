@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ fn explore(name: &str, keyed: bool) -> Report {
     Explore::new().name(name).replay_command("cargo run --example custom_service").run(
         async |world: &World| {
             // The gateway: its effects, its answers, and the key of a request.
-            let send = function("send", |text: Text, cx: &mut Cx<'_>| {
+            let send = function("send", |text: Text, cx: &mut ServiceContext<'_>| {
                 cx.effect("send", text.key.as_deref(), &text, "sm_")
             });
             world.service("sms", send.honors_keys(|text| text.key.as_deref()));

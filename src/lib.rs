@@ -84,7 +84,7 @@
 //!
 //! Start with [`macro@test`], or with [`check`] if you cannot use an attribute. [`Explore`] has the settings.
 //!
-//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]),
+//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`EffectRules`], [`ProcessRules`], [`Jobs`]),
 //!   and what a test can inspect ([`Effects`], [`Effect`], [`JobView`], [`JobState`], [`JobId`], [`QueueView`],
 //!   [`Stats`]). Jobs run in a [`Drain`], which returns a summary ([`Drained`]) or an error ([`DrainError`]), or as
 //!   in production ([`Settle`], [`SettleUntil`]). [`World::fake`] and [`World::inline`] are worlds for ordinary
@@ -95,22 +95,22 @@
 //!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`]
 //!   waits ([`Pause`]), [`Rng`] draws random numbers, and a [`StopSignal`] announces that the process must stop
 //!   ([`Stopping`]). The test and the code share [`Durable`] values.
-//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::outside`] sets one up,
-//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to
-//!   crash and to fail ([`OutsideFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
+//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::external`] sets one up,
+//!   [`Process::external`] calls it. An [`External`] makes each [`ExternalCall`] or [`BlockingExternalCall`] a place to
+//!   crash and to fail ([`ExternalFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
 //! * *Handlers*: what they may return ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`],
 //!   [`LockTaken`], [`LockView`]) and the order in which they run ([`Ordered`]), callbacks for a failed attempt
-//!   ([`Failed`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]). A web request,
+//!   ([`FailedAttempt`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]). A web request,
 //!   which no queue delivers again, is a [`ClientRequest`].
-//! * *Adapters for other queues*: an [`Enqueue`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
+//! * *Adapters for other queues*: an [`NewJob`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
 //!   it and receives a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a
-//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
+//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`NewJob`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). [`middleware`] has ready-made layers.
 //! * *Results*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it
-//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`Kind`]s of deviations, and the jobs that
+//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`DeviationKind`]s of deviations, and the jobs that
 //!   are [`Stuck`]. A [`Warning`] is about code that works but is fragile. [`Report::by_line`] maps the jobs
 //!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): it shows what a crash at each line leaves behind.
 //!   [`Report::timeline`] shows what happened in the reported run ([`Timeline`], [`TimelineEvent`]). A [`Name`] is a
@@ -247,15 +247,15 @@ pub use judge::report::{
 #[cfg(feature = "loom")]
 pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use process::{
-    Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
-    EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
-    StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
+    Begin, BlockingExternalCall, Call, Client, Clock, Durable, EnqueueBulkFuture, EnqueueError,
+    EnqueueFuture, EnqueueService, EnqueueServiceFuture, External, ExternalCall, ExternalFault,
+    HandlerOptions, JobQueue, NewJob, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt,
+    Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Turns an `async fn(world: &World)` into a test that explores it. The test fails with the report unless the
 /// function is retry-proof.
 ///
-/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
+/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `preemptions`, `delays`,
 /// `max_runs`, `max_assignments`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, `reduce`, each with a value; `pct` and `shard`, each
 /// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
 /// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
@@ -271,19 +271,19 @@ pub use process::{
 /// ```
 ///
 pub use retryproof_macros::test;
-pub use search::choice::{Kind, Name};
+pub use search::choice::{DeviationKind, Name};
 pub use search::scenario::{Scenario, ScenarioError};
 pub use system::effect::{Effect, Effects};
 pub use system::job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
-    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, FailedAttempt, JobError, JobFailure, JobId,
+    JobKey, JobResult, JobState, JobView, LockTaken, Ordered, Unique,
 };
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
 pub use world::{
-    Allowed, ClientRequest, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats,
-    World,
+    ClientRequest, Drain, EffectRules, Guarantee, Jobs, LockView, ProcessRules, QueueView, Settle,
+    SettleUntil, Stats, World,
 };
 
 /// Returns the name under which libtest knows a test: its path without the crate.

@@ -52,7 +52,7 @@ impl AddJobs for World {
         let added = Added::given(identifier, payload, &spec);
         let beside = added.as_ref().map_err(Clone::clone).and_then(|added| added.beside(self.now()));
         match (added, beside) {
-            (Ok(added), Ok(beside)) => self.put(added.into_request(&beside)),
+            (Ok(added), Ok(beside)) => self.enqueue_new(added.into_request(&beside)),
             (Err(error), _) | (_, Err(error)) => panic!("a job for `{identifier}` is not added: {error}"),
         }
     }

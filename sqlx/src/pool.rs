@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use retryproof::{Outside, OutsideFault};
+use retryproof::{ExternalFault, Outside};
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
 use crate::statement::{operation, reads};
@@ -37,12 +37,12 @@ pub struct PoolConnection<DB: Database>(Connection<DB>);
 pub struct Transaction<DB: Database>(Connection<DB>);
 
 /// The error of a lost connection for users of sqlx.
-fn lost<T>(fault: OutsideFault) -> Result<T, Error> {
+fn lost<T>(fault: ExternalFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
 
 impl<DB: Database> Pool<DB> {
-    /// Makes each statement on a pool a call of `outside`, of a process as [`Process::outside`](retryproof::Process::outside)
+    /// Makes each statement on a pool a call of `outside`, of a process as [`Process::external`](retryproof::Process::external)
     /// returns it. Make the pool in the boot closure of the process: what it has open dies with the process.
     pub fn new(inner: sqlx::Pool<DB>, outside: Outside) -> Self {
         Self { inner, outside }
@@ -63,7 +63,7 @@ impl<DB: Database> Pool<DB> {
             let inner = Inner::Pooled(self.inner.acquire().await?);
             Ok(PoolConnection(Connection { inner, outside: self.outside.clone() }))
         };
-        self.outside.call("acquire", acquire).reads().fails_as(lost)
+        self.outside.call("acquire", acquire).read_only().on_fault(lost)
     }
 
     /// Begins a transaction.
@@ -77,7 +77,7 @@ impl<DB: Database> Pool<DB> {
             Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
         };
         // Nobody else can see that a transaction has begun.
-        self.outside.call("begin", begin).reads().fails_as(lost)
+        self.outside.call("begin", begin).read_only().on_fault(lost)
     }
 }
 
@@ -89,7 +89,7 @@ impl<DB: Database> Transaction<DB> {
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
         let (inner, outside) = self.into_parts();
-        outside.call("commit", inner.commit()).fails_as(lost)
+        outside.call("commit", inner.commit()).on_fault(lost)
     }
 
     /// Rolls the transaction back, and waits until that is done.
@@ -99,7 +99,7 @@ impl<DB: Database> Transaction<DB> {
     #[track_caller]
     pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
         let (inner, outside) = self.into_parts();
-        outside.call("rollback", inner.rollback()).reads().fails_as(lost)
+        outside.call("rollback", inner.rollback()).read_only().on_fault(lost)
     }
 
     fn into_parts(self) -> (sqlx::Transaction<'static, DB>, Outside) {
@@ -187,8 +187,8 @@ macro_rules! executes {
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
                 // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
-                let call = outside.call(name, all).fails_as(lost);
-                let steps = stream::once(if reads { call.reads() } else { call });
+                let call = outside.call(name, all).on_fault(lost);
+                let steps = stream::once(if reads { call.read_only() } else { call });
                 steps.map_ok(|steps| stream::iter(steps.into_iter().map(Ok))).try_flatten().boxed()
             }
 
@@ -199,8 +199,8 @@ macro_rules! executes {
             {
                 let (inner, outside, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                let call = outside.call(name, inner.fetch_optional(query)).fails_as(lost);
-                Box::pin(if reads { call.reads() } else { call })
+                let call = outside.call(name, inner.fetch_optional(query)).on_fault(lost);
+                Box::pin(if reads { call.read_only() } else { call })
             }
 
             fn prepare_with<'e, 'q: 'e>(

@@ -24,7 +24,7 @@ impl Database {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("/pool-{}", MADE.fetch_add(1, Ordering::Relaxed));
         let options = SqliteConnectOptions::new().filename(name).vfs("memdb");
-        let outside = world.outside("db");
+        let outside = world.external("db");
         let mut own = outside.wait(SqliteConnection::connect_with(&options)).unwrap();
         let tables = "CREATE TABLE stock (pieces INTEGER NOT NULL); INSERT INTO stock VALUES (10)";
         outside.wait(own.execute(tables)).unwrap();
@@ -87,9 +87,9 @@ fn statements_of_every_form_do_what_they_do_on_sqlxs_own_pool() {
     let (done, came) = mpsc::channel();
     let of_process = database.clone();
     world.process("worker", move |p| {
-        let (pool, done) = (of_process.pool(p.outside("db")), done.clone());
+        let (pool, done) = (of_process.pool(p.external("db")), done.clone());
         p.handle(async move |(): ()| done.send(every_form(&pool).await.map_err(|error| error.to_string())))
-            .no_retry();
+            .discard_on_failure();
     });
     world.enqueue(());
     world.settle().run();
@@ -133,7 +133,7 @@ fn explored(takes: Takes) -> Report {
         let (seen, of_process) = (database.clone(), database.clone());
         world.observe("stock", move || seen.pieces());
         world.process("worker", move |p| {
-            let pool = of_process.pool(p.outside("db"));
+            let pool = of_process.pool(p.external("db"));
             p.handle(async move |(): ()| take(&pool, takes).await);
         });
         world.enqueue(());
@@ -171,7 +171,7 @@ fn a_job_sees_a_lost_connection() {
         let of_process = database.clone();
         world.observe("stock", move || database.pieces());
         world.process("worker", move |p| {
-            let (pool, seen) = (of_process.pool(p.outside("db")), seen.clone());
+            let (pool, seen) = (of_process.pool(p.external("db")), seen.clone());
             p.handle(async move |(): ()| {
                 let taken = take(&pool, Takes::Once).await;
                 if let Err(Error::Io(error)) = &taken {

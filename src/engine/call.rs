@@ -28,7 +28,7 @@ use super::life;
 use super::link::{Link, Liveness};
 use super::slots;
 use super::state::{State, Stuck};
-use crate::search::choice::{Fault, FaultSet, Kind, Place, Point, Site, WaitKind};
+use crate::search::choice::{DeviationKind, Fault, FaultSet, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::service::FaultPlan;
 
@@ -38,7 +38,7 @@ pub(crate) struct CallSpec {
     pub(crate) site: Site,
     pub(crate) place: Place,
     /// The kind of the call's faults.
-    pub(crate) faults: Kind,
+    pub(crate) faults: DeviationKind,
     pub(crate) reply: Reply,
 }
 
@@ -68,7 +68,7 @@ impl Reply {
 
 /// The result of entering a door.
 #[derive(Debug)]
-pub(crate) enum Entered<T> {
+pub(crate) enum EnterOutcome<T> {
     /// The call succeeded or failed. The caller gets the reply after `takes`.
     Replies { output: T, takes: Duration },
     /// Real work has started: see [`Door::resume`] and [`Door::work`].
@@ -79,7 +79,7 @@ pub(crate) enum Entered<T> {
 
 /// The result of resuming the work.
 #[derive(Debug)]
-pub(crate) enum Resumed<T> {
+pub(crate) enum ResumeOutcome<T> {
     Ended(T),
     /// The work continues when the caller is woken.
     Waits,
@@ -110,7 +110,7 @@ pub(crate) trait Door {
     fn after_death(&mut self) -> Option<Self::Output>;
 
     /// Continues the work.
-    fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> Resumed<Self::Output> {
+    fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> ResumeOutcome<Self::Output> {
         let _ = (fault, cx);
         unreachable!("nothing is under way behind this door")
     }
@@ -154,17 +154,17 @@ pub(crate) trait Visit<'v> {
     }
 
     /// Makes the call, or the part of it that `fault` allows.
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output>;
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Self::Output>;
 }
 
 /// A call. It does nothing until it is polled or [`block`](Call::block)ed on.
 pub(crate) struct Call<D: Door> {
     pub(crate) door: D,
-    step: Step<D::Output>,
+    step: CallStage<D::Output>,
 }
 
 /// The progress of a call.
-enum Step<T> {
+enum CallStage<T> {
     Begin,
     UnderWay(CallSpec, Option<Fault>),
     /// The reply is on its way.
@@ -199,15 +199,15 @@ impl<D: Door> fmt::Debug for InFlight<D> {
 }
 
 /// The first half of a call, once begun.
-struct Begun<T> {
+struct FirstHalf<T> {
     spec: CallSpec,
     fault: Option<Fault>,
-    entered: Entered<T>,
+    entered: EnterOutcome<T>,
 }
 
 /// Runs the first half of a call. Returns `None` if the process died before the call happened, or if the run is
 /// stuck.
-fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
+fn begin<'v, V: Visit<'v>>(visit: V) -> Option<FirstHalf<V::Output>> {
     let (link, spec) = (visit.link(), visit.spec());
     let CallSpec { site, place, .. } = spec;
     // If the call does not happen, user code drops the visit's contents. That must come after `State` is unlocked.
@@ -228,10 +228,10 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
             return None;
         }
         let entered = visit.take()?.enter(fault, state);
-        Some(Begun { spec, fault, entered })
+        Some(FirstHalf { spec, fault, entered })
     });
     drop(state);
-    begun.filter(|begun| !matches!(begun.entered, Entered::Died))
+    begun.filter(|begun| !matches!(begun.entered, EnterOutcome::Died))
 }
 
 /// Runs the second half of a call. Returns whether the caller gets the reply.
@@ -260,7 +260,7 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
 
 impl<D: Door> Call<D> {
     pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: Step::Begin }
+        Self { door, step: CallStage::Begin }
     }
 
     /// Makes the call from blocking code. A crash unwinds.
@@ -275,12 +275,12 @@ impl<D: Door> Call<D> {
         if self.door.link().is_given() {
             return self.door.given();
         }
-        if slots::is_here() {
+        if slots::on_slot_thread() {
             return slots::block_on(self).unwrap_or_else(|_| life::unwind());
         }
-        let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else { life::unwind() };
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else { life::unwind() };
         let output = match entered {
-            Entered::Replies { output, takes } => {
+            EnterOutcome::Replies { output, takes } => {
                 if !takes.is_zero() {
                     let shared = self.door.link().shared();
                     let now = shared.state().clock.now();
@@ -288,8 +288,8 @@ impl<D: Door> Call<D> {
                 }
                 output
             }
-            Entered::UnderWay => self.door.work(fault),
-            Entered::Died => life::unwind(),
+            EnterOutcome::UnderWay => self.door.work(fault),
+            EnterOutcome::Died => life::unwind(),
         };
         if !arrives(&self.door, &spec, &output) {
             life::unwind()
@@ -320,9 +320,9 @@ impl<D: Door> Call<D> {
     /// Answers a destructor while its process is torn down. A call that had started may get its answer, because the
     /// destructor's actions have no effect, and a destructor that waits forever would hang.
     fn poll_torn_down(&mut self, cx: &Context<'_>) -> Poll<D::Output> {
-        let answer = match mem::replace(&mut self.step, Step::Over) {
-            Step::Replying(_, output) => Some(output),
-            Step::Waiting(_, output, timer) => {
+        let answer = match mem::replace(&mut self.step, CallStage::Over) {
+            CallStage::Replying(_, output) => Some(output),
+            CallStage::Waiting(_, output, timer) => {
                 self.door.link().shared().state().clock.cancel(timer);
                 Some(output)
             }
@@ -338,38 +338,38 @@ impl<D: Door> Call<D> {
         if self.door.link().is_given() {
             return Poll::Ready(self.door.given());
         }
-        let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else {
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else {
             return self.door.link().pend_or_unwind(cx);
         };
         match entered {
-            Entered::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
-            Entered::Replies { output, takes } => {
+            EnterOutcome::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
+            EnterOutcome::Replies { output, takes } => {
                 let shared = self.door.link().shared();
                 let mut state = shared.state();
                 let at = state.clock.now().saturating_add(takes);
                 let timer = shared.set_timer(&mut state, at, cx);
                 drop(state);
-                self.step = Step::Waiting(spec, output, timer);
+                self.step = CallStage::Waiting(spec, output, timer);
                 Poll::Pending
             }
-            Entered::UnderWay => self.go_on(spec, fault, cx),
-            Entered::Died => self.door.link().pend_or_unwind(cx),
+            EnterOutcome::UnderWay => self.go_on(spec, fault, cx),
+            EnterOutcome::Died => self.door.link().pend_or_unwind(cx),
         }
     }
 
     /// The reply is on its way. The caller continues when it is its turn.
     fn reply(&mut self, spec: CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
-        self.step = Step::Replying(spec, output);
+        self.step = CallStage::Replying(spec, output);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     fn go_on(&mut self, spec: CallSpec, fault: Option<Fault>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        self.step = Step::UnderWay(spec, fault);
+        self.step = CallStage::UnderWay(spec, fault);
         match self.door.resume(fault, cx) {
-            Resumed::Ended(output) => self.reply(spec, output, cx),
-            Resumed::Waits => Poll::Pending,
-            Resumed::Over => self.door.link().pend_or_unwind(cx),
+            ResumeOutcome::Ended(output) => self.reply(spec, output, cx),
+            ResumeOutcome::Waits => Poll::Pending,
+            ResumeOutcome::Over => self.door.link().pend_or_unwind(cx),
         }
     }
 
@@ -395,31 +395,31 @@ impl<D: Door> Future for Call<D> {
             Liveness::Dead => return this.door.link().pend_or_unwind(cx),
             Liveness::TearingDown => return this.poll_torn_down(cx),
         }
-        match mem::replace(&mut this.step, Step::Over) {
-            Step::Begin => this.first_half(cx),
-            Step::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
-            Step::Replying(spec, output) => this.second_half(&spec, output, cx),
-            Step::Waiting(spec, output, timer) => {
+        match mem::replace(&mut this.step, CallStage::Over) {
+            CallStage::Begin => this.first_half(cx),
+            CallStage::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
+            CallStage::Replying(spec, output) => this.second_half(&spec, output, cx),
+            CallStage::Waiting(spec, output, timer) => {
                 let shared = this.door.link().shared();
                 let mut state = shared.state();
                 if state.clock.now() < timer.0 {
                     state.clock.cancel(timer);
                     let timer = shared.set_timer(&mut state, timer.0, cx);
                     drop(state);
-                    this.step = Step::Waiting(spec, output, timer);
+                    this.step = CallStage::Waiting(spec, output, timer);
                     return Poll::Pending;
                 }
                 drop(state);
                 this.second_half(&spec, output, cx)
             }
-            Step::Over => panic!("a call was polled after it had ended"),
+            CallStage::Over => panic!("a call was polled after it had ended"),
         }
     }
 }
 
 impl<D: Door> Drop for Call<D> {
     fn drop(&mut self) {
-        if let Step::Waiting(_, _, timer) = self.step {
+        if let CallStage::Waiting(_, _, timer) = self.step {
             self.door.link().shared().state().clock.cancel(timer);
         }
     }
@@ -433,11 +433,11 @@ impl<D: Door> InFlight<D> {
             let output = door.given();
             return Some(Self { door, output, takes: Duration::ZERO, spec: None });
         }
-        let Begun { spec, entered, .. } = begin(door.open())?;
+        let FirstHalf { spec, entered, .. } = begin(door.open())?;
         match entered {
-            Entered::Replies { output, takes } => Some(Self { door, output, takes, spec: Some(spec) }),
-            Entered::UnderWay => unreachable!("what is under way needs no wire"),
-            Entered::Died => None,
+            EnterOutcome::Replies { output, takes } => Some(Self { door, output, takes, spec: Some(spec) }),
+            EnterOutcome::UnderWay => unreachable!("what is under way needs no wire"),
+            EnterOutcome::Died => None,
         }
     }
 

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::{Executor, Host};
+use super::{Executor, ProcessSlot};
 use crate::engine::life::Life;
 use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
-use crate::system::script::Turn;
+use crate::system::script::NextTurn;
 
 /// The rank of a job for a process: the position of its queue, then its own.
 type Rank = (usize, u64);
 
-impl Host {
+impl ProcessSlot {
     /// The living incarnation, if it takes jobs.
     fn taking(&self) -> Option<&(Arc<Life>, Process)> {
         self.living.as_ref().filter(|(life, _)| !life.is_dead() && !life.is_stopping())
@@ -78,7 +78,7 @@ impl Executor {
         if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
-        let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
+        let Some((job, host)) = self.next(None, false) else { return self.fail_unhandled() };
         self.shared.state().queue.take(job);
         self.begin(job, host);
         true
@@ -96,10 +96,10 @@ impl Executor {
             });
             if waiting.is_empty() {
                 drop(state);
-                return self.bury_unhandled();
+                return self.fail_unhandled();
             }
             let turn = match state.script.take() {
-                None => Turn { next: state.pick(waiting.len()), gives_up: None, body: 0 },
+                None => NextTurn { next: state.pick(waiting.len()), gives_up: None, body: 0 },
                 Some(mut script) => {
                     let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
                     let picked = script.pick(state.queue.jobs(), || state.handed_out(), &candidates);
@@ -165,7 +165,7 @@ impl Executor {
     }
 
     /// Moves a ready job that no process will ever run to the dead set.
-    pub(super) fn bury_unhandled(&mut self) -> bool {
+    pub(super) fn fail_unhandled(&mut self) -> bool {
         if self.hosts.iter().any(|host| host.living.is_none()) {
             return false;
         }

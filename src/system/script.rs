@@ -53,7 +53,7 @@ impl Casting {
 
 /// The way in which a job gives up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GivesUp {
+pub(crate) struct GiveUp {
     /// Whether the job does its work before it gives up, or nothing.
     pub(crate) has_run: bool,
     pub(crate) state: JobState,
@@ -66,7 +66,7 @@ pub(crate) struct GivesUp {
 pub(crate) struct Part {
     pub(crate) role: Role,
     pub(crate) number: u32,
-    pub(crate) gives_up: Option<GivesUp>,
+    pub(crate) gives_up: Option<GiveUp>,
     /// With which of its bodies it runs, if it is a request.
     pub(crate) body: usize,
 }
@@ -77,7 +77,7 @@ pub(crate) struct Turn {
     /// Which of the waiting jobs, by its place among them.
     pub(crate) next: usize,
     /// How it gives up, if it does that instead of running.
-    pub(crate) gives_up: Option<GivesUp>,
+    pub(crate) gives_up: Option<GiveUp>,
     pub(crate) body: usize,
 }
 
@@ -87,12 +87,12 @@ pub(crate) struct Script {
     /// For each role: its number, and its position.
     places: BTreeMap<Role, (u32, usize)>,
     /// By place: how it gives up, if it does, and its body.
-    ways: Vec<(Option<GivesUp>, usize)>,
+    ways: Vec<(Option<GiveUp>, usize)>,
     casting: Casting,
     /// For each job so far: the number of its role, and its position.
     cast: Vec<Option<(u32, usize)>>,
     /// The running job, if it gives up after its work.
-    running: Option<(u32, GivesUp)>,
+    running: Option<(u32, GiveUp)>,
 }
 
 impl Script {
@@ -123,7 +123,7 @@ impl Script {
     }
 
     /// The way in which a job that has succeeded gives up, if it must do so after its work.
-    pub(crate) fn ends(&mut self, job: u32) -> Option<GivesUp> {
+    pub(crate) fn ends(&mut self, job: u32) -> Option<GiveUp> {
         self.running.take_if(|(running, _)| *running == job).map(|(_, how)| how)
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::World;
 use super::jobs::json;
-use crate::engine::state::{Enqueued, Incoming};
+use crate::engine::state::{EnqueueOutcome, IncomingJob};
 use crate::system::job::{JobId, JobState, Request, kind_of};
 
 /// A request that was sent ([`World::request`]): what its client does if it is not answered well.
@@ -82,7 +82,7 @@ impl World {
     /// all that it does has happened, or none of it.
     ///
     /// The client may repeat it if the test says so: [`ClientRequest::client_retries`]. Options of the handler that are about
-    /// retries (`max_retries`, `on_failure`, `delivery`, a lock) do not apply.
+    /// retries (`max_retries`, `decide`, `delivery`, a lock) do not apply.
     ///
     /// ```
     /// use retryproof::service::payments::Charge;
@@ -123,8 +123,8 @@ impl World {
         let (kind, payload) = (kind_of::<J>(), json(&body));
         let (job, id, inline) = {
             let mut state = self.shared.state();
-            let incoming = Incoming { kind, payload, ..Incoming::default() };
-            let Enqueued::Accepted(job, id) = state.enqueue(incoming, &mut |_| false) else {
+            let incoming = IncomingJob { kind, payload, ..IncomingJob::default() };
+            let EnqueueOutcome::Accepted(job, id) = state.enqueue(incoming, &mut |_| false) else {
                 unreachable!("a request has no lock")
             };
             state.queue.job_mut(job).extras().request = Some(Box::new(Request::default()));

@@ -3,7 +3,7 @@
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Name, Point, Site};
-use crate::search::input::Asked;
+use crate::search::input::InputQuestion;
 use crate::system::effect::Effect;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ
@@ -15,7 +15,7 @@ pub(crate) fn ignored(
     refused: &Outcome,
     record: &[Choice],
     accepted: &Outcome,
-    asked: &Asked,
+    asked: &InputQuestion,
 ) -> Option<Finding> {
     let (by, service, operation) = asked.refused()?;
     let guarantee = refused.terms.guarantee(service, operation);
@@ -74,7 +74,7 @@ fn delivered(
     refused: &Outcome,
     record: &[Choice],
     accepted: &Outcome,
-    asked: &Asked,
+    asked: &InputQuestion,
     job: u32,
 ) -> Option<Effect> {
     let (_, service, operation) = asked.refused()?;

@@ -5,13 +5,13 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site, WaitKind};
+use crate::search::choice::{Actor, Choice, DeviationKind, Fault, Options, Point, Site, WaitKind};
 use crate::system::service::STORE;
 
 /// Runs that were sampled past the bound.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Samples {
-    how: How,
+    how: SearchMethod,
     seed: u64,
     pub(crate) runs: u64,
     pub(crate) violated: u64,
@@ -23,18 +23,18 @@ pub(crate) struct Samples {
 /// How the samples were drawn.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum How {
+enum SearchMethod {
     Random { fewest: usize, most: usize },
     Pct { depth: usize },
 }
 
 impl Samples {
     pub(crate) fn random(seed: u64, fewest: usize, most: usize) -> Self {
-        Self { how: How::Random { fewest, most }, seed, runs: 0, violated: 0, is_cut: false }
+        Self { how: SearchMethod::Random { fewest, most }, seed, runs: 0, violated: 0, is_cut: false }
     }
 
     pub(crate) fn pct(seed: u64, depth: usize) -> Self {
-        Self { how: How::Pct { depth }, seed, runs: 0, violated: 0, is_cut: false }
+        Self { how: SearchMethod::Pct { depth }, seed, runs: 0, violated: 0, is_cut: false }
     }
 }
 
@@ -43,13 +43,13 @@ impl fmt::Display for Samples {
         let Self { how, seed, runs, .. } = self;
         let s = if *runs == 1 { "" } else { "s" };
         match how {
-            How::Random { fewest, most } => {
+            SearchMethod::Random { fewest, most } => {
                 write!(
                     f,
                     "{runs} random scenario{s} of {fewest} to {most} deviations, drawn with seed {seed}"
                 )
             }
-            How::Pct { depth } => {
+            SearchMethod::Pct { depth } => {
                 write!(f, "{runs} schedule{s} by priority (PCT of depth {depth}), drawn with seed {seed}")
             }
         }
@@ -83,7 +83,7 @@ pub(crate) fn unexplored(
     reference: &[Choice],
     expires: bool,
     total: usize,
-    most: impl Fn(Kind) -> usize,
+    most: impl Fn(DeviationKind) -> usize,
 ) -> Vec<String> {
     let faults = |choice: &Choice| match choice.options {
         Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
@@ -104,12 +104,13 @@ pub(crate) fn unexplored(
     };
     let mut unexplored = Vec::new();
     let kinds = [
-        (Kind::Crash, "crashes", "crashes"),
-        (Kind::Fault, "failed calls", "faults"),
-        (Kind::Delivery, "second deliveries", "deliveries"),
-        (Kind::Schedule, "other orders of tasks", "switches"),
+        (DeviationKind::Crash, "crashes", "crashes"),
+        (DeviationKind::Fault, "failed calls", "faults"),
+        (DeviationKind::Delivery, "second deliveries", "deliveries"),
+        (DeviationKind::Preemption, "other orders of tasks", "preemptions"),
     ];
-    let has = |kind: Kind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
+    let has =
+        |kind: DeviationKind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
     for (kind, what, setting) in kinds {
         if total > 0 && most(kind) == 0 && has(kind) {
             unexplored.push(format!("{what}: `{setting}` is 0"));
@@ -121,17 +122,17 @@ pub(crate) fn unexplored(
         unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
     }
     if !calls.is_empty() && !any(Fault::Outage) {
-        unexplored.push("outages (`outages` of the service)".to_owned());
+        unexplored.push("outages (`explore_outages` of the service)".to_owned());
     }
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
-    if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
-        unexplored.push("deploys (`world.deploys()`)".to_owned());
+    if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
+        unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
     // Who comes late is seen to be late only by a clock, or by what is gone meanwhile.
     let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
-    if !has(Kind::Delay) && (expires || reference.iter().any(sleeps)) {
+    if !has(DeviationKind::Delay) && (expires || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::keys::{Keys, written};
-use super::{Cx, Operation, Refusal, Service};
+use super::{Operation, Refusal, Service, ServiceContext};
 use crate::search::choice::Name;
 
 /// A service that is one function from request to reply, made by [`function`].
@@ -17,11 +17,11 @@ pub struct Function<Q, R> {
 /// Makes a service out of a function. The captured variables of the function are the state of the service.
 ///
 /// ```
-/// use retryproof::service::{Cx, Function, function};
+/// use retryproof::service::{ServiceContext, Function, function};
 /// use retryproof::{Explore, Verdict, World};
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     world.service("sms", function("send", |text: String, cx: &mut Cx<'_>| cx.effect("send", None, &text, "sm_")));
+///     world.service("sms", function("send", |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_")));
 ///     world.process("worker", |p| {
 ///         let sms = p.service::<Function<String, String>>("sms");
 ///         p.handle(async move |name: String| sms.call(format!("Hello {name}")).await.map(drop));
@@ -34,7 +34,7 @@ pub struct Function<Q, R> {
 /// ```
 pub fn function<Q, R, F>(operation: impl Into<Name>, answer: F) -> Function<Q, R>
 where
-    F: FnMut(Q, &mut Cx<'_>) -> R + Clone + Send + 'static,
+    F: FnMut(Q, &mut ServiceContext<'_>) -> R + Clone + Send + 'static,
 {
     Function { operation: Operation::write(operation.into()), answer: Box::new(answer) }
 }
@@ -42,7 +42,7 @@ where
 impl<Q, R> Function<Q, R> {
     /// Declares that the function is a read: it has no effect.
     #[must_use]
-    pub fn reads(self) -> Self {
+    pub fn read_only(self) -> Self {
         Self { operation: Operation::read(self.operation.name), ..self }
     }
 }
@@ -57,7 +57,7 @@ where
     /// built-in services.
     ///
     /// ```
-    /// use retryproof::service::{Cx, Function, function};
+    /// use retryproof::service::{ServiceContext, Function, function};
     /// use retryproof::{Explore, Verdict, World};
     /// use serde::{Deserialize, Serialize};
     ///
@@ -68,7 +68,7 @@ where
     /// }
     ///
     /// let report = Explore::new().run(async |world: &World| {
-    ///     let send = function("send", |text: Text, cx: &mut Cx<'_>| cx.effect("send", Some(&text.key), &text.text, "sm_"));
+    ///     let send = function("send", |text: Text, cx: &mut ServiceContext<'_>| cx.effect("send", Some(&text.key), &text.text, "sm_"));
     ///     world.service("sms", send.honors_keys(|text| Some(&text.key)));
     ///     world.process("worker", |p| {
     ///         let sms = p.service::<Function<Text, String>>("sms");
@@ -105,7 +105,7 @@ where
     R: Clone + Send + 'static,
     K: Fn(&Q) -> Option<&str> + Clone + Send + 'static,
 {
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> R {
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R {
         let Some(key) = (self.key)(&request).map(str::to_owned) else {
             return self.answer.answer(request, cx);
         };
@@ -130,13 +130,13 @@ where
 }
 
 trait Answers<Q, R>: Send {
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> R;
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R;
     fn boxed(&self) -> Box<dyn Answers<Q, R>>;
     fn holds_nothing(&self) -> bool;
 }
 
-impl<Q, R, F: FnMut(Q, &mut Cx<'_>) -> R + Clone + Send + 'static> Answers<Q, R> for F {
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> R {
+impl<Q, R, F: FnMut(Q, &mut ServiceContext<'_>) -> R + Clone + Send + 'static> Answers<Q, R> for F {
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R {
         self(request, cx)
     }
 
@@ -173,7 +173,7 @@ where
         self.operation
     }
 
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> Result<R, Refusal> {
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> Result<R, Refusal> {
         Ok(self.answer.answer(request, cx))
     }
 

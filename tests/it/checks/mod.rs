@@ -5,7 +5,7 @@ mod blocking;
 mod comparing;
 mod counts;
 mod crashes;
-mod fickle;
+mod nondeterminism;
 mod merging;
 mod oracles;
 #[cfg(all(feature = "progress", target_os = "linux"))]
@@ -16,7 +16,7 @@ mod sampling;
 mod schedules;
 mod services;
 mod shards;
-mod telling;
+mod wording;
 mod threads;
 mod waits;
 

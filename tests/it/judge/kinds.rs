@@ -126,7 +126,7 @@ fn names_of_a_token_in_a_row_and_in_a_mail() {
 /// Names: an order line points to its order by a number of a sequence.
 fn lines_of_an_order(points_to_its_own: bool) -> Report {
     with(
-        &Explore::new().name("test").deviations(1).deliveries(0).switches(0),
+        &Explore::new().name("test").deviations(1).deliveries(0).preemptions(0),
         move |p| {
             let store = p.store();
             p.handle(async move |order: u32| {
@@ -176,7 +176,7 @@ fn two_parcels(at_once: bool) -> Report {
                 }
                 Ok::<(), Failure>(())
             })
-            .no_retry();
+            .discard_on_failure();
         },
         |world| {
             world.enqueue(1_u32);
@@ -210,7 +210,7 @@ fn counting(in_one_step: bool) -> Report {
                 }
                 Ok::<(), StoreError>(())
             })
-            .on_failure(|_| retryproof::Decision::Kill);
+            .decide(|_| retryproof::Decision::Kill);
         },
         |world| {
             world.enqueue(1_u32);
@@ -226,7 +226,7 @@ fn giving_up_between_a_counter_and_its_row() {
 
 /// A body that waits for something, and a job that goes on after that.
 fn waiting_for_a_row(mails_if_noted: bool) -> Report {
-    Explore::new().name("test").deviations(1).deliveries(0).switches(0).run(async move |world: &World| {
+    Explore::new().name("test").deviations(1).deliveries(0).preemptions(0).run(async move |world: &World| {
         world.store();
         let noted = world.durable("noted", false);
         world.process("worker", {
@@ -256,7 +256,7 @@ fn a_body_that_ends_when_a_row_is_there_sees_what_comes_after_a_crash() {
 
 /// The same, where the condition is about effects and what comes after it is state.
 fn waiting_for_a_mail(notes_again: bool) -> Report {
-    Explore::new().name("test").deviations(1).deliveries(0).switches(0).run(async move |world: &World| {
+    Explore::new().name("test").deviations(1).deliveries(0).preemptions(0).run(async move |world: &World| {
         world.store();
         world.process("worker", move |p| {
             let (email, store) = (p.email(), p.store());
@@ -287,7 +287,7 @@ fn a_body_that_ends_when_a_mail_was_sent_sees_the_state_after_it() {
 fn a_body_that_ends_while_a_job_waits() {
     let explore = |doubles: bool| {
         // With a fault it would be another wait of the same job that ends the body.
-        let explore = Explore::new().name("test").deviations(1).faults(0).deliveries(0).switches(0);
+        let explore = Explore::new().name("test").deviations(1).faults(0).deliveries(0).preemptions(0);
         explore.run(async move |world: &World| {
             world.store();
             world.process("worker", move |p| {

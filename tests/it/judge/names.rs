@@ -122,9 +122,9 @@ fn in_a_payload(draws_twice: bool) -> Report {
                     true => token,
                     false => store.get::<u64>("token").await.map_err(text)?.expect("it is there").value,
                 };
-                let child = retryproof::Enqueue::encoded::<u64>(token.to_string());
+                let child = retryproof::NewJob::encoded::<u64>(token.to_string());
                 queue
-                    .put(child.once("child", retryproof::Conflict::Drop))
+                    .enqueue_new(child.deduplicate("child", retryproof::Conflict::Drop))
                     .await
                     .map_err(|e| e.to_string())?;
                 Ok::<_, String>(())
@@ -265,7 +265,7 @@ fn a_key_made_of_the_time_is_a_name() {
 /// A set of keys that were drawn, in the order of the keys; or in the order in which they came.
 fn sorted_keys(is_set: bool, loses_one: bool) -> Report {
     with(
-        &Explore::new().name("test").deviations(1).deliveries(0).switches(0),
+        &Explore::new().name("test").deviations(1).deliveries(0).preemptions(0),
         move |p| {
             let (store, rng) = (p.store(), p.rng());
             let incarnation = p.incarnation();
@@ -305,7 +305,7 @@ fn a_list_that_is_sorted_by_what_was_drawn() {
 /// A token for each user. A retry takes the last one that was drawn, even if it belongs to another user.
 fn tokens(takes_the_last: bool) -> Report {
     with(
-        &Explore::new().name("test").deviations(1).faults(0).deliveries(0).switches(0),
+        &Explore::new().name("test").deviations(1).faults(0).deliveries(0).preemptions(0),
         move |p| {
             let (store, rng) = (p.store(), p.rng());
             p.handle(async move |user: u32| {

@@ -70,7 +70,7 @@ fn a_request_may_fail_and_may_be_lost_but_is_not_half_done() {
 #[test]
 fn a_request_that_was_lost_excuses_nobody_else() {
     let explore = |swallows: bool| {
-        let explore = Explore::new().name("test").deviations(2).deliveries(0).switches(0);
+        let explore = Explore::new().name("test").deviations(2).deliveries(0).preemptions(0);
         with(
             &explore,
             move |p| {
@@ -103,7 +103,7 @@ fn no_queue_tries_a_request_again() {
             let payments = p.payments();
             p.handle(async move |order: u32| payments.charge(charge(order)).await.map(drop))
                 .max_retries(5)
-                .on_failure(|_| panic!("a request is no job"));
+                .decide(|_| panic!("a request is no job"));
             p.on_death(|_| panic!("a request does not die"));
         });
         world.request(6_u32);
@@ -237,7 +237,7 @@ fn a_request_may_lose_a_race() {
 fn a_request_that_a_deploy_cuts_off_is_lost() {
     let explore = |in_one_step: bool| {
         Explore::new().name("test").deviations(1).faults(0).deliveries(0).run(async move |world: &World| {
-            world.deploys();
+            world.explore_deploys();
             world.store();
             world.process("web", move |p| {
                 let (store, payments, clock) = (p.store(), p.payments(), p.clock());
