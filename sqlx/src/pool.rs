@@ -1,4 +1,4 @@
-//! A pool, its connections and its transactions. Each statement is one call of an [`Outside`].
+//! A pool, its connections and its transactions. Each statement is one call of an [`External`].
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use retryproof::{ExternalFault, Outside};
+use retryproof::{External, ExternalFault};
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
 use crate::statement::{operation, reads};
@@ -14,13 +14,13 @@ use crate::statement::{operation, reads};
 /// A pool of connections on which queries run as on [`sqlx::Pool`]. Cheap to clone.
 pub struct Pool<DB: Database> {
     inner: sqlx::Pool<DB>,
-    outside: Outside,
+    external: External,
 }
 
-/// The connection of a transaction, or one of the pool: statements run on `&mut *transaction`.
+/// Runs statements in a transaction, or on one connection of the pool: `&mut *transaction`.
 pub struct Connection<DB: Database> {
     inner: Inner<DB>,
-    outside: Outside,
+    external: External,
 }
 
 enum Inner<DB: Database> {
@@ -44,11 +44,11 @@ fn lost<T>(fault: ExternalFault) -> Result<T, Error> {
 impl<DB: Database> Pool<DB> {
     /// Makes each statement on a pool a call of `outside`, of a process as [`Process::external`](retryproof::Process::external)
     /// returns it. Make the pool in the boot closure of the process: what it has open dies with the process.
-    pub fn new(inner: sqlx::Pool<DB>, outside: Outside) -> Self {
-        Self { inner, outside }
+    pub fn new(inner: sqlx::Pool<DB>, external: External) -> Self {
+        Self { inner, external }
     }
 
-    /// The pool of sqlx. What is done on it is not seen.
+    /// The pool of sqlx. The harness does not see statements on it.
     pub fn inner(&self) -> &sqlx::Pool<DB> {
         &self.inner
     }
@@ -56,28 +56,28 @@ impl<DB: Database> Pool<DB> {
     /// Takes a connection out of the pool.
     ///
     /// # Errors
-    /// If there is no connection.
+    /// If no connection is available.
     #[track_caller]
     pub fn acquire(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> + Send + use<'_, DB> {
         let acquire = async {
             let inner = Inner::Pooled(self.inner.acquire().await?);
-            Ok(PoolConnection(Connection { inner, outside: self.outside.clone() }))
+            Ok(PoolConnection(Connection { inner, external: self.external.clone() }))
         };
-        self.outside.call("acquire", acquire).read_only().on_fault(lost)
+        self.external.call("acquire", acquire).read_only().on_fault(lost)
     }
 
     /// Begins a transaction.
     ///
     /// # Errors
-    /// If there is no connection.
+    /// If no connection is available.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
             let inner = Inner::Transaction(self.inner.begin().await?);
-            Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
+            Ok(Transaction(Connection { inner, external: self.external.clone() }))
         };
-        // Nobody else can see that a transaction has begun.
-        self.outside.call("begin", begin).read_only().on_fault(lost)
+        // Beginning a transaction has no visible effect.
+        self.external.call("begin", begin).read_only().on_fault(lost)
     }
 }
 
@@ -85,26 +85,26 @@ impl<DB: Database> Transaction<DB> {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// When the database refuses, or when its reply is lost. In the second case nobody knows whether it has committed.
+    /// If the database rejects it, or if its reply is lost. In the second case the outcome is unknown.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
-        let (inner, outside) = self.into_parts();
-        outside.call("commit", inner.commit()).on_fault(lost)
+        let (inner, external) = self.into_parts();
+        external.call("commit", inner.commit()).on_fault(lost)
     }
 
     /// Rolls the transaction back, and waits until that is done.
     ///
     /// # Errors
-    /// When the connection is lost. The database has rolled back then, too.
+    /// If the connection is lost. In this case the database has rolled back, too.
     #[track_caller]
     pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
-        let (inner, outside) = self.into_parts();
-        outside.call("rollback", inner.rollback()).read_only().on_fault(lost)
+        let (inner, external) = self.into_parts();
+        external.call("rollback", inner.rollback()).read_only().on_fault(lost)
     }
 
-    fn into_parts(self) -> (sqlx::Transaction<'static, DB>, Outside) {
+    fn into_parts(self) -> (sqlx::Transaction<'static, DB>, External) {
         match self.0 {
-            Connection { inner: Inner::Transaction(inner), outside } => (inner, outside),
+            Connection { inner: Inner::Transaction(inner), external } => (inner, external),
             Connection { inner: Inner::Pooled(_), .. } => unreachable!("only `begin` makes transactions"),
         }
     }
@@ -132,40 +132,40 @@ derefs!(PoolConnection Transaction);
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), outside: self.outside.clone() }
+        Self { inner: self.inner.clone(), external: self.external.clone() }
     }
 }
 
 impl<DB: Database> fmt::Debug for Pool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("outside", &self.outside).finish_non_exhaustive()
+        f.debug_struct("Pool").field("external", &self.external).finish_non_exhaustive()
     }
 }
 
 impl<DB: Database> fmt::Debug for Connection<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("outside", &self.outside).finish_non_exhaustive()
+        f.debug_struct("Connection").field("external", &self.external).finish_non_exhaustive()
     }
 }
 
 type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 impl<DB: Database> Pool<DB> {
-    fn lend(&self) -> (&sqlx::Pool<DB>, &Outside, bool) {
-        (&self.inner, &self.outside, false)
+    fn lend(&self) -> (&sqlx::Pool<DB>, &External, bool) {
+        (&self.inner, &self.external, false)
     }
 }
 
 impl<DB: Database> Connection<DB> {
     /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
     /// happened.
-    fn lend(&mut self) -> (&mut DB::Connection, &Outside, bool) {
+    fn lend(&mut self) -> (&mut DB::Connection, &External, bool) {
         let in_transaction = matches!(self.inner, Inner::Transaction(_));
         let inner = match &mut self.inner {
             Inner::Pooled(inner) => &mut **inner,
             Inner::Transaction(inner) => &mut **inner,
         };
-        (inner, &self.outside, in_transaction)
+        (inner, &self.external, in_transaction)
     }
 }
 
@@ -183,11 +183,11 @@ macro_rules! executes {
                 'c: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (inner, outside, in_transaction) = self.lend();
+                let (inner, external, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
                 // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
-                let call = outside.call(name, all).on_fault(lost);
+                let call = external.call(name, all).on_fault(lost);
                 let steps = stream::once(if reads { call.read_only() } else { call });
                 steps.map_ok(|steps| stream::iter(steps.into_iter().map(Ok))).try_flatten().boxed()
             }
@@ -197,9 +197,9 @@ macro_rules! executes {
                 'c: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (inner, outside, in_transaction) = self.lend();
+                let (inner, external, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                let call = outside.call(name, inner.fetch_optional(query)).on_fault(lost);
+                let call = external.call(name, inner.fetch_optional(query)).on_fault(lost);
                 Box::pin(if reads { call.read_only() } else { call })
             }
 

@@ -1,4 +1,4 @@
-//! The names of statements in reports, and which of them only read.
+//! The name of a statement in reports, and whether it only reads.
 
 /// Its verb, and the table: `update-jobs`.
 pub(crate) fn operation(sql: &str) -> String {
@@ -14,13 +14,13 @@ pub(crate) fn operation(sql: &str) -> String {
         None => words.next(),
     };
     let table = table.unwrap_or_default();
-    // `orders(id, cents)` is written without a blank, too.
+    // There may be no blank before the parenthesis: `orders(id, cents)`.
     let table = table.split('(').next().unwrap_or_default();
     let table = table.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
     if table.is_empty() { verb } else { format!("{verb}-{table}") }
 }
 
-/// Whether nothing changes by it. `SELECT … FOR UPDATE` takes locks.
+/// Reports whether a statement changes nothing. `SELECT … FOR UPDATE` takes locks.
 pub(crate) fn reads(sql: &str) -> bool {
     let sql = sql.trim_start().to_lowercase();
     sql.starts_with("select") && !sql.split_whitespace().any(|word| word == "for")

@@ -1,4 +1,4 @@
-//! Tests of the wrapped pool: statements of every form, connections, and transactions that end in every way.
+//! Statements of every form, connections, and transactions that end in every way, on the wrapped pool.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use futures_util::TryStreamExt;
-use retryproof::{Explore, Outside, Report, Verdict, World};
+use retryproof::{Explore, External, Report, Verdict, World};
 use retryproof_sqlx::Pool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection, Error, Executor, Row, Sqlite, SqliteConnection};
 
-/// A database in memory. It is gone when nobody is connected any more.
+/// A database in memory. It is gone when all connections are closed.
 struct Database {
     options: SqliteConnectOptions,
-    outside: Outside,
+    external: External,
     own: RefCell<SqliteConnection>,
 }
 
@@ -24,21 +24,21 @@ impl Database {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("/pool-{}", MADE.fetch_add(1, Ordering::Relaxed));
         let options = SqliteConnectOptions::new().filename(name).vfs("memdb");
-        let outside = world.external("db");
-        let mut own = outside.wait(SqliteConnection::connect_with(&options)).unwrap();
+        let external = world.external("db");
+        let mut own = external.block_on(SqliteConnection::connect_with(&options)).unwrap();
         let tables = "CREATE TABLE stock (pieces INTEGER NOT NULL); INSERT INTO stock VALUES (10)";
-        outside.wait(own.execute(tables)).unwrap();
-        Rc::new(Self { options, outside, own: RefCell::new(own) })
+        external.block_on(own.execute(tables)).unwrap();
+        Rc::new(Self { options, external, own: RefCell::new(own) })
     }
 
     fn pieces(&self) -> Vec<i64> {
         let query = sqlx::query_scalar("SELECT pieces FROM stock ORDER BY pieces");
-        self.outside.wait(query.fetch_all(&mut *self.own.borrow_mut())).unwrap()
+        self.external.block_on(query.fetch_all(&mut *self.own.borrow_mut())).unwrap()
     }
 
-    fn pool(&self, outside: Outside) -> Pool<Sqlite> {
+    fn pool(&self, external: External) -> Pool<Sqlite> {
         let options = SqlitePoolOptions::new().max_lifetime(None).idle_timeout(None);
-        Pool::new(options.connect_lazy_with(self.options.clone()), outside)
+        Pool::new(options.connect_lazy_with(self.options.clone()), external)
     }
 }
 
@@ -58,14 +58,14 @@ async fn every_form(pool: &Pool<Sqlite>) -> Result<(), Error> {
     drop(rows);
     let told = pool.describe("SELECT pieces FROM stock").await?;
     assert_eq!(told.columns.len(), 1);
-    // An error of the database is the database's.
+    // Errors of the database are passed on.
     let wrong = sqlx::query("SELECT nothing FROM stock").execute(pool).await;
     assert!(matches!(wrong, Err(Error::Database(_))), "{wrong:?}");
     // On a connection of it.
     let mut connection = pool.acquire().await?;
     sqlx::query("INSERT INTO stock VALUES (4)").execute(&mut *connection).await?;
     drop(connection);
-    // In transactions: what is not committed is gone.
+    // In transactions: uncommitted rows are gone.
     let mut tx = pool.begin().await?;
     tx.execute("INSERT INTO stock VALUES (5)").await?;
     tx.commit().await?;
@@ -97,13 +97,13 @@ fn statements_of_every_form_do_what_they_do_on_sqlxs_own_pool() {
     assert_eq!(database.pieces(), [1, 2, 3, 4, 5, 10]);
 }
 
-/// How the job takes a piece from the stock.
+/// The way in which the job takes a piece from the stock.
 #[derive(Clone, Copy, Debug)]
 enum Takes {
     OnThePool,
     OnAConnection,
     InATransaction,
-    /// Only if there are ten, and so only once.
+    /// Only if there are ten pieces, so only once.
     Once,
     ItBack,
 }
@@ -126,7 +126,7 @@ async fn take(pool: &Pool<Sqlite>, takes: Takes) -> Result<(), Error> {
     Ok(())
 }
 
-/// Each fault by itself.
+/// Each fault separately.
 fn explored(takes: Takes) -> Report {
     Explore::new().name("stock").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
         let database = Database::new(world);
@@ -143,8 +143,8 @@ fn explored(takes: Takes) -> Report {
 
 #[test]
 fn a_reply_that_is_lost_is_found_where_it_does_harm_and_nowhere_else() {
-    // A statement that writes can be unreachable, or lose its reply. One in a transaction, `begin`, `acquire` and
-    // `rollback` can be unreachable: a connection that is lost undoes them. With the reference run:
+    // A statement that writes can be unreachable, or lose its reply. A statement in a transaction, `begin`, `acquire`
+    // and `rollback` can only be unreachable, because a lost connection undoes them. With the reference run:
     for (takes, runs, lost) in [
         (Takes::OnThePool, 1 + 2, Some("update-stock")),
         (Takes::OnAConnection, 1 + 1 + 2, Some("update-stock")),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Attempt, External, ExternalFault, Process, Store};
-use crate::engine::life::{self, Died, Life};
+use crate::engine::life::{self, Life, ProcessDeath};
 use crate::engine::link::Link;
 use crate::engine::state::{IncomingJob, Mode, Shared, State, Stuck, lock};
 use crate::search::choice::{Actor, Chooser, Plan};
@@ -313,7 +313,7 @@ impl Hand {
             Ok(Poll::Pending) => Polled::Waits { woken: self.flag.0.load(Ordering::Relaxed) },
             Ok(Poll::Ready(ended)) => panic!("the handler waits forever: {ended:?}"),
             Err(payload) => {
-                assert!(payload.is::<Died>(), "a panic of the call's own");
+                assert!(payload.is::<ProcessDeath>(), "a panic of the call's own");
                 self.attempt = None;
                 Polled::Unwound
             }
@@ -521,7 +521,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
         life::run_as_crashable(&hand.life, || {
             let _guard = guard;
             if unwinds {
-                resume_unwind(Box::new(Died));
+                resume_unwind(Box::new(ProcessDeath));
             }
         });
     }));

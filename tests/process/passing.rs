@@ -1,4 +1,4 @@
-//! The line that a passing test prints.
+//! The output of a passing test.
 
 use expect_test::expect;
 

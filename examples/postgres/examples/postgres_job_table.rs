@@ -4,11 +4,11 @@
 //! $ cargo run -p retryproof-postgres --example postgres_job_table
 //! ```
 //!
-//! It starts a server of its own, if PostgreSQL is installed, or takes the one that `DATABASE_URL` names.
+//! It starts its own server if PostgreSQL is installed, or uses the one in `DATABASE_URL`.
 //!
-//! You will see three reports. A worker that looks and then takes has a job paid twice without any failure, when the other
-//! worker takes it in between. `SELECT … FOR UPDATE SKIP LOCKED` fixes that, but a crash after the payment still pays twice.
-//! With an idempotency key as well, every scenario ends well.
+//! You will see three reports. A worker that looks for a job and then takes it pays a job twice, without any failure,
+//! if the other worker takes the job in between. `SELECT … FOR UPDATE SKIP LOCKED` fixes that, but a crash after the
+//! payment still pays twice. With an idempotency key as well, every scenario passes.
 
 use std::io::{self, Write};
 use std::time::Duration;
