@@ -130,7 +130,7 @@ pub(crate) fn unexplored(
     if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
-    // Who comes late is seen to be late only by a clock, or by what is gone meanwhile.
+    // A late task matters if it reads the clock after a sleep, or if something has expired by then.
     let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
     if !has(DeviationKind::Delay) && (expires || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());

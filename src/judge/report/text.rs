@@ -269,12 +269,27 @@ fn paths(report: &Report, violation: &Violation) -> Option<String> {
     let way = |(words, places): (String, Vec<&str>)| match places[..] {
         [] => words,
         [only] if Some(only) == main => words,
-        _ => format!("{words} ({})", words::places(&places)),
+        _ => format!("{words} ({})", join_places(&places)),
     };
     (!is_alone).then(|| {
         let ways: Vec<_> = ways.into_iter().map(way).collect();
         format!("in {runs}, after {}", ways.join(", "))
     })
+}
+
+/// Joins places, each `file:line`. Several lines of one file have the file once.
+fn join_places(places: &[&str]) -> String {
+    let mut text = String::new();
+    let mut file = "";
+    for (at, place) in places.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        match place.rsplit_once(':') {
+            Some((same, line)) if same == file => text.push_str(&format!("{comma}{line}")),
+            _ => text.push_str(&format!("{comma}{place}")),
+        }
+        file = place.rsplit_once(':').map_or("", |(file, _)| file);
+    }
+    text
 }
 
 fn others(report: &Report, page: &mut Page) {

@@ -143,15 +143,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             let (kind, actual, expected) = (short_kind(kind), job_state(*actual), job_state(*expected));
             format!("job `{kind}` ended {actual}, expected {expected}")
         }
-        Finding::Died { kind, failures, went_wrong, error, .. } => {
-            let (kind, failed) = (short_kind(kind), times(*failures as usize));
-            let cause = match went_wrong {
-                0 => "without any deviation".to_owned(),
-                1 => "with only 1 deviation".to_owned(),
-                count => format!("with only {count} deviations"),
-            };
-            format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
-        }
+        Finding::Died { kind, failures, went_wrong, error, .. } => died(kind, *failures, *went_wrong, error),
         Finding::HalfWay { kind, did, lacks, .. } => half_way(kind, did, lacks),
         Finding::Early { effect, waited, expected } => early(effect, *waited, *expected),
         Finding::Lost { kind, .. } => {
@@ -197,7 +189,7 @@ fn refusal_ignored(finding: &Finding) -> String {
     };
     if let Some(effect) = all_the_same {
         return format!(
-            "{service}.{operation} was refused ({refusal}), and job `{}` went on to {} as when it is accepted",
+            "{service}.{operation} was refused ({refusal}), but job `{}` went on to {} as when it is accepted",
             short_kind(kind),
             effect.name()
         );
@@ -206,6 +198,16 @@ fn refusal_ignored(finding: &Finding) -> String {
         "{service}.{operation} was refused ({refusal}), but job `{}` did the same as when it is accepted",
         short_kind(kind)
     )
+}
+
+fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
+    let (kind, failed) = (short_kind(kind), times(failures as usize));
+    let cause = match went_wrong {
+        0 => "without any deviation".to_owned(),
+        1 => "with only 1 deviation".to_owned(),
+        count => format!("with only {count} deviations"),
+    };
+    format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
 }
 
 fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
@@ -337,11 +339,10 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             is_not(kind, payload, "dead, reported once", "dead, never reported")
         }
         Finding::Told { kind, payload, attempts, dead } => {
-            let (state, expected) =
-                if *dead { ("dead", "reported once") } else { ("done", "never reported") };
-            let job = format!("{} {payload} {state}", short_kind(kind));
+            let end = if *dead { ("dead", "reported once") } else { ("done", "never reported") };
+            let job = format!("{} {payload} {}", short_kind(kind), end.0);
             let s = if *attempts == 1 { "" } else { "s" };
-            (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
+            (format!("{job}, {}", end.1), format!("{job}, reported in {attempts} attempt{s}"))
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUnreported { kind, payload, deaths, told } => {
@@ -397,21 +398,6 @@ pub(super) fn whose(order: &[u32]) -> String {
     let jobs: Vec<_> = order.iter().take(MOST).map(|job| format!("job#{job}")).collect();
     let more = if order.len() > MOST { ", …" } else { "" };
     format!("allowed order: {}{more}", jobs.join(", "))
-}
-
-/// Places, each `file:line`: the file of several lines once.
-pub(super) fn places(places: &[&str]) -> String {
-    let mut text = String::new();
-    let mut file = "";
-    for (at, place) in places.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ", " };
-        match place.rsplit_once(':') {
-            Some((same, line)) if same == file => text.push_str(&format!("{comma}{line}")),
-            _ => text.push_str(&format!("{comma}{place}")),
-        }
-        file = place.rsplit_once(':').map_or("", |(file, _)| file);
-    }
-    text
 }
 
 fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, String) {

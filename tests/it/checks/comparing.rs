@@ -307,7 +307,7 @@ fn a_replay_that_is_undecided_is_no_proof() {
     let undecided = replay("test job#9.1:ack=again");
     assert_eq!(undecided.verdict(), Verdict::Incomplete, "{undecided}");
     let reason = undecided.reason().unwrap();
-    assert!(reason.contains("6000 orders were tried, and the run ends like none of them"), "{undecided}");
+    assert!(reason.contains("more orders than the 6000 that were tried"), "{undecided}");
     assert!(undecided.violations().is_empty() && undecided.code().is_none(), "{undecided}");
     // An order that matches is enough.
     assert_eq!(replay("test job#9.1:start=crash").verdict(), Verdict::RetryProof);

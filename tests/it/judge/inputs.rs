@@ -177,7 +177,7 @@ fn a_refusal_that_is_noted_and_not_heeded() {
             Made::Dropped | Made::HandedOn => "did the same as when it is accepted",
             _ => "went on to fulfillment.request as when it is accepted",
         };
-        let summary = format!("payments.charge was refused (declined), and job `u32` {did}");
+        let summary = format!("payments.charge was refused (declined), but job `u32` {did}");
         assert_first(&report, &summary, "test input:payments.charge/6/500=declined");
         assert_green(&with_declines(
             &one_deviation().faults(0).crashes(0).deliveries(0),

@@ -186,7 +186,7 @@ fn two_parcels(at_once: bool) -> Report {
 
 #[test]
 fn giving_up_between_two_effects_without_any_state() {
-    assert_red(&two_parcels(false), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&two_parcels(false), Code::GaveUpHalfWay, "gave up halfway");
     assert_green(&two_parcels(true));
 }
 
@@ -220,7 +220,7 @@ fn counting(in_one_step: bool) -> Report {
 
 #[test]
 fn giving_up_between_a_counter_and_its_row() {
-    assert_red(&counting(false), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&counting(false), Code::GaveUpHalfWay, "gave up halfway");
     assert_eq!(counting(true).violations().len(), 0, "{}", counting(true));
 }
 

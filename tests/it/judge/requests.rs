@@ -229,7 +229,7 @@ fn a_request_may_lose_a_race() {
         )
     };
     assert_green(&explore(false));
-    assert_red(&explore(true), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&explore(true), Code::GaveUpHalfWay, "gave up halfway");
 }
 
 /// A deploy cuts a request off.
@@ -255,7 +255,7 @@ fn a_request_that_a_deploy_cuts_off_is_lost() {
         })
     };
     assert_green(&explore(true));
-    assert_red(&explore(false), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&explore(false), Code::GaveUpHalfWay, "gave up halfway");
 }
 
 #[test]
