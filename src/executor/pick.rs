@@ -8,7 +8,7 @@ use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
-use crate::system::script::NextTurn;
+use crate::system::script::ScriptTurn;
 
 /// The rank of a job for a process: the position of its queue, then its own.
 type Rank = (usize, u64);
@@ -99,7 +99,7 @@ impl Executor {
                 return self.fail_unhandled();
             }
             let turn = match state.script.take() {
-                None => NextTurn { next: state.pick(waiting.len()), gives_up: None, body: 0 },
+                None => ScriptTurn { next: state.pick(waiting.len()), gives_up: None, body: 0 },
                 Some(mut script) => {
                     let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
                     let picked = script.pick(state.queue.jobs(), || state.handed_out(), &candidates);

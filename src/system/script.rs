@@ -73,7 +73,7 @@ pub(crate) struct Part {
 
 /// The next turn of a script.
 #[derive(Debug)]
-pub(crate) struct Turn {
+pub(crate) struct ScriptTurn {
     /// Which of the waiting jobs, by its place among them.
     pub(crate) next: usize,
     /// How it gives up, if it does that instead of running.
@@ -111,7 +111,7 @@ impl Script {
         jobs: &[Job],
         generated: impl FnOnce() -> Generated,
         waiting: &[u32],
-    ) -> Turn {
+    ) -> ScriptTurn {
         if self.cast.len() < jobs.len() {
             self.cast_new(jobs, &generated());
         }
@@ -119,7 +119,7 @@ impl Script {
         let next = (0..waiting.len()).min_by_key(|&at| place(waiting[at])).unwrap_or_default();
         let (gives_up, body) = self.ways.get(place(waiting[next])).cloned().unwrap_or_default();
         self.running = gives_up.clone().filter(|gives_up| gives_up.has_run).map(|how| (waiting[next], how));
-        Turn { next, gives_up: gives_up.filter(|gives_up| !gives_up.has_run), body }
+        ScriptTurn { next, gives_up: gives_up.filter(|gives_up| !gives_up.has_run), body }
     }
 
     /// The way in which a job that has succeeded gives up, if it must do so after its work.

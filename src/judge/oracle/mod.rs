@@ -40,7 +40,7 @@ use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
 use crate::world::{ComparisonRules, Guarantee, JobTerm};
 
-use renaming::{Renamed, Renaming};
+use renaming::{RenamedOutcome, Renaming};
 use times::Times;
 
 /// The maximum number of name assignments to try, if some values cannot be distinguished by where they occur.
@@ -304,7 +304,7 @@ struct Comparison<'o> {
 
 impl Comparison<'_> {
     /// Returns the findings in comparison with this expected outcome.
-    fn beside(&mut self, expected: Renamed) -> Vec<Finding> {
+    fn beside(&mut self, expected: RenamedOutcome) -> Vec<Finding> {
         self.effects = Cow::Owned(expected.effects);
         self.state = Cow::Owned(expected.state);
         self.jobs = Cow::Owned(expected.jobs);
@@ -352,7 +352,7 @@ pub(crate) fn differences(
         return early();
     }
     let times = Times::new(outcome, expected);
-    let adjusted = |renamed: Renamed| match &times {
+    let adjusted = |renamed: RenamedOutcome| match &times {
         Some(times) => times.adjust(outcome, renamed),
         None => renamed,
     };
@@ -365,7 +365,7 @@ pub(crate) fn differences(
     if times.is_some() {
         let (effects, state, jobs) =
             (expected.effects.clone(), expected.state.clone(), expected.jobs.clone());
-        let findings = comparison.beside(adjusted(Renamed { effects, state, jobs }));
+        let findings = comparison.beside(adjusted(RenamedOutcome { effects, state, jobs }));
         if findings.is_empty() {
             return early();
         }

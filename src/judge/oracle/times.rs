@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::renaming::Renamed;
+use super::renaming::RenamedOutcome;
 use crate::judge::run::Outcome;
 use crate::system::effect::Effect;
 use crate::system::job::Job;
@@ -37,8 +37,8 @@ impl<'o> Times<'o> {
     }
 
     /// The expected outcome, with the readings that the run has in the place of its own.
-    pub(super) fn adjust(&self, outcome: &Outcome, expected: Renamed) -> Renamed {
-        let Renamed { mut effects, mut state, mut jobs } = expected;
+    pub(super) fn adjust(&self, outcome: &Outcome, expected: RenamedOutcome) -> RenamedOutcome {
+        let RenamedOutcome { mut effects, mut state, mut jobs } = expected;
         let mut left: Vec<&Effect> = outcome.effects.iter().collect();
         let mut lacking = Vec::new();
         for effect in &mut effects {
@@ -72,7 +72,7 @@ impl<'o> Times<'o> {
                 job.payload = left.remove(at).payload.clone();
             }
         }
-        Renamed { effects, state, jobs }
+        RenamedOutcome { effects, state, jobs }
     }
 
     fn is_same(&self, expected: &str, actual: &str) -> bool {
