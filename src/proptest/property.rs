@@ -270,6 +270,8 @@ struct Shrinking {
     /// The last data that failed.
     failing: String,
     hunted: u64,
+    /// The report on a case that hangs. It is not shrunk, because each further case would leave a thread behind.
+    hung: Option<Box<Report>>,
 }
 
 impl Cases<'_> {
@@ -315,12 +317,14 @@ impl Cases<'_> {
                         None
                     }
                 });
-                let size = shrinking.into_inner().size.flatten();
-                let mut report = None;
-                body(&value, &mut |body| {
-                    let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
-                    report = Some(explore.explain(body, self.test, size, (&drawn, most)));
-                });
+                let Shrinking { size, hung, .. } = shrinking.into_inner();
+                let mut report = hung.map(|report| *report);
+                if report.is_none() {
+                    body(&value, &mut |body| {
+                        let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
+                        report = Some(explore.explain(body, self.test, size.flatten(), (&drawn, most)));
+                    });
+                }
                 let mut report = report.expect("the body was handed over");
                 let case = format!("{value:#?}");
                 report.case = Some(Case { case, seed: seed.to_string(), held: self.held, kept });
@@ -339,6 +343,9 @@ impl Cases<'_> {
         body: With<'_, V>,
         shrinking: &mut Shrinking,
     ) -> TestCaseResult {
+        if shrinking.hung.is_some() {
+            return Ok(());
+        }
         let explore = &self.property.explore;
         let mut found = DrawnOutcome::Fine;
         body(value, &mut |body| found = explore.try_drawn(body, self.test, drawn));
@@ -359,6 +366,10 @@ impl Cases<'_> {
                 shrinking.size = Some(least);
                 shrinking.failing = format!("{value:?}");
                 return Err(TestCaseError::fail("not retry-proof"));
+            }
+            DrawnOutcome::Hung(report) => {
+                shrinking.hung = Some(report);
+                return Err(TestCaseError::fail("it hangs"));
             }
             DrawnOutcome::Fine => {}
         }

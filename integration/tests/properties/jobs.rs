@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use retryproof::{JobState, World};
+use retryproof::World;
+use retryproof::job::JobState;
 
 use crate::support::{Log, S, log, worker};
 

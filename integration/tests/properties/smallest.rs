@@ -114,8 +114,8 @@ fn the_same_seed_gives_the_same_report_and_another_seed_other_cases() {
 
 #[test]
 fn data_shrink_even_where_the_drawn_scenario_no_longer_fits_them() {
-    // Three lookups, a charge, and more lookups: the drawn place of the charge is a small share of a long run, and becomes a
-    // lookup in a short one.
+    // Three lookups, a charge, and more lookups: the drawn place of the charge is a small share of a long run, and
+    // becomes a lookup in a short one.
     for seed in 0..8 {
         let faults = Explore::new().name("property").crashes(0).deliveries(0);
         let property = property().seed(seed).explore(faults).cases(500).scenarios(Scenarios::of(1..=1));

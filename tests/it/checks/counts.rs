@@ -17,13 +17,14 @@ fn one_charge() {
     assert_eq!(charging(0).runs(), 1);
     assert_eq!(charging(1).runs(), 1 + 12);
     // Level 2: the deviations after the first one, in the run that has the first one. After a crash (start, before,
-    // happened, replied, end) or the second delivery, a whole attempt follows: 6 × 12. After each of the five faults, the
-    // first attempt still has happened, replied and end, and then a whole attempt follows: 5 × (3 + 12). The three faults
-    // that do not time out may also lose the lease before: 3 more.
+    // happened, replied, end) or the second delivery, a whole attempt follows: 6 × 12. After each of the five faults,
+    // the first attempt still has happened, replied and end, and then a whole attempt follows: 5 × (3 + 12). The three
+    // faults that do not time out may also lose the lease before: 3 more.
     let again = 6 * 12;
     let after_faults = 5 * (3 + 12) + 3;
-    // When the lease ends, either attempt may run (1). The second one is a whole attempt (12), and may be preempted in its
-    // charge (1). The first one still has happened, replied and end (3), and nothing waits for its acknowledgement.
+    // When the lease ends, either attempt may run (1). The second one is a whole attempt (12), and may be preempted in
+    // its charge (1). The first one still has happened, replied and end (3), and nothing waits for its
+    // acknowledgement.
     let overtaken = 1 + 12 + 1 + 3;
     assert_eq!(charging(2).runs(), 1 + 12 + again + after_faults + overtaken);
 }
