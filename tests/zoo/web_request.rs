@@ -1,7 +1,8 @@
 //! A call by a client, such as a browser: nobody hands it out again, and it must not be half done.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because, good};
 

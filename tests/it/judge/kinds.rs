@@ -197,7 +197,7 @@ fn counting(in_one_step: bool) -> Report {
             let store = p.store();
             p.handle(async move |order: u32| {
                 if in_one_step {
-                    let mut tx = store.transaction(retryproof::service::store::Isolation::Serializable).await;
+                    let mut tx = store.transaction(retryproof::store::Isolation::Serializable).await;
                     if tx.get::<bool>(format!("order:{order}")).await?.is_none() {
                         tx.incr("orders", 1).await?;
                         tx.put(format!("order:{order}"), &true).await?;

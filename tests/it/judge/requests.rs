@@ -1,8 +1,8 @@
 //! Requests: calls by clients that a queue does not hand out again.
 
 use super::*;
-use retryproof::JobState;
-use retryproof::service::store::Isolation;
+use retryproof::job::JobState;
+use retryproof::store::Isolation;
 
 type Failure = Box<dyn std::error::Error>;
 
