@@ -308,13 +308,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Unexpected { effect, instead, .. } => {
             (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
-        Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
-            format!("{service}.{operation} {} happens, under its own key", filled(second)),
-            format!(
-                "{service}.{operation} {} happened under the key {key:?}, and its answer was used for both",
-                filled(first)
-            ),
-        ),
+        Finding::Reused(reuse) => both_requests(reuse),
         Finding::State { name, path, expected, actual, .. } => (
             format!("{name} {path} = {}", json(expected.as_ref())),
             format!("{name} {path} = {}", json(actual.as_ref())),
@@ -339,10 +333,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             is_not(kind, payload, "dead, reported once", "dead, never reported")
         }
         Finding::Told { kind, payload, attempts, dead } => {
-            let end = if *dead { ("dead", "reported once") } else { ("done", "never reported") };
-            let job = format!("{} {payload} {}", short_kind(kind), end.0);
-            let s = if *attempts == 1 { "" } else { "s" };
-            (format!("{job}, {}", end.1), format!("{job}, reported in {attempts} attempt{s}"))
+            reports(short_kind(kind), payload, *attempts, *dead)
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUnreported { kind, payload, deaths, told } => {
@@ -387,6 +378,23 @@ fn refusal_compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String,
             format!("{service}.{operation} answered `{refusal}`, and everything else is the same"),
         ),
     }
+}
+
+fn both_requests(Reuse { service, operation, key, first, second, .. }: &Reuse) -> (String, String) {
+    (
+        format!("{service}.{operation} {} happens, under its own key", filled(second)),
+        format!(
+            "{service}.{operation} {} happened under the key {key:?}, and its answer was used for both",
+            filled(first)
+        ),
+    )
+}
+
+fn reports(kind: &str, payload: &str, attempts: usize, is_dead: bool) -> (String, String) {
+    let (state, expected) = if is_dead { ("dead", "reported once") } else { ("done", "never reported") };
+    let job = format!("{kind} {payload} {state}");
+    let s = if attempts == 1 { "" } else { "s" };
+    (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
 }
 
 /// Names the run that has the expected outcome: that of an order that the run allows, or the fault-free run.
