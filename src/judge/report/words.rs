@@ -187,17 +187,10 @@ fn refusal_ignored(finding: &Finding) -> String {
     let Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same } = finding else {
         return String::new();
     };
-    if let Some(effect) = all_the_same {
-        return format!(
-            "{service}.{operation} was refused ({refusal}), but job `{}` went on to {} as when it is accepted",
-            short_kind(kind),
-            effect.name()
-        );
-    }
-    format!(
-        "{service}.{operation} was refused ({refusal}), but job `{}` did the same as when it is accepted",
-        short_kind(kind)
-    )
+    let went_on = |effect: &Effect| format!("went on to {}", effect.name());
+    let did = all_the_same.as_ref().map_or("did the same".to_owned(), went_on);
+    let kind = short_kind(kind);
+    format!("{service}.{operation} was refused ({refusal}), but job `{kind}` {did} as when it is accepted")
 }
 
 fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
