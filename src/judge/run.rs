@@ -180,7 +180,6 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
     let end = of_culprit(&shared, end);
-    let end = if shared.state().search.is_out_of_time() { End::OutOfTime } else { end };
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
@@ -208,11 +207,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Equivalence::of(&steps, &record)).unwrap_or_default();
-    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
-    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
-    let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
+    let (went_wrong, mishaps, troubled, outage) = troubles(&record);
     let outcome = Outcome {
         went_wrong,
         mishaps,
@@ -237,6 +232,16 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
+/// Counts the deviations of a run, and those that are more than a preemption. Returns with them the actors that met the
+/// latter, and whether one of them was an outage.
+fn troubles(record: &[Choice]) -> (usize, usize, BTreeSet<Actor>, bool) {
+    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
+    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
+    (went_wrong, mishaps, troubled, deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage)))
+}
+
 /// Notes what is known of a run only at its end.
 fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
     if shared.services.has_expiring_rows() {
@@ -247,9 +252,14 @@ fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
     }
 }
 
-/// Adds the culprit of a panic to the end of a run.
+/// Adds the culprit of a panic to the end of a run. A run whose time is up ends as that.
 fn of_culprit(shared: &Shared, end: End) -> End {
-    match (end, shared.state().culprit) {
+    let (is_out_of_time, culprit) = {
+        let state = shared.state();
+        (state.search.is_out_of_time(), state.culprit)
+    };
+    match (end, culprit) {
+        _ if is_out_of_time => End::OutOfTime,
         (End::Panicked(panicked), of) => End::Panicked(CaughtPanic { of, ..panicked }),
         (end, _) => end,
     }
