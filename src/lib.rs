@@ -99,7 +99,7 @@
 //!   [`StopSignal`](job::StopSignal), [`BackoffFunction`](job::BackoffFunction)); views of jobs
 //!   ([`JobView`](job::JobView), [`JobState`](job::JobState), [`JobId`](job::JobId), [`Jobs`](job::Jobs)) and of the queue
 //!   ([`QueueView`](job::QueueView), [`Stats`](job::Stats), [`LockView`](job::LockView)); a job with all its options
-//!   ([`NewJob`](job::NewJob)); errors and summaries ([`EnqueueError`](job::EnqueueError),
+//!   ([`NewJob`](job::NewJob)); a web request, which no queue delivers again ([`ClientRequest`](job::ClientRequest)); errors and summaries ([`EnqueueError`](job::EnqueueError),
 //!   [`LockTaken`](job::LockTaken), [`DrainError`](job::DrainError), [`Drained`](job::Drained)).
 //! * [`report`]: [`Effects`](report::Effects) and each [`Effect`](report::Effect); the
 //!   [`Oracle`](report::Oracle) of a violation; [`DeviationKind`](report::DeviationKind);
@@ -274,7 +274,7 @@ pub mod job {
     pub use crate::system::job::{
         BackoffFunction, FailedAttempt, JobError, JobFailure, JobId, JobResult, JobState, JobView, LockTaken,
     };
-    pub use crate::world::{Jobs, LockView, QueueView, Stats};
+    pub use crate::world::{ClientRequest, Jobs, LockView, QueueView, Stats};
 }
 
 /// The parts of a [`Report`], and the effects that a test can inspect.

@@ -15,7 +15,7 @@ pub use bounds::Stuck;
 
 pub(crate) use bounds::Glimpse;
 pub(crate) use intake::{DedupKey, EnqueueOutcome, IncomingJob, Keys, has_keys, has_order};
-pub(crate) use record::RunRecord;
+pub(crate) use record::{Culprit, RunRecord};
 pub(crate) use reliable::ReliableProcesses;
 pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{AfterStep, Stride, StrideChecks, Strides};
@@ -92,8 +92,8 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: ReliableProcesses,
-    /// The invariant that a check has found broken.
-    pub(crate) broken_invariant: Option<Name>,
+    /// The code whose panic ended the run, if it was not the test body.
+    pub(crate) culprit: Option<Culprit>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -185,7 +185,7 @@ impl State {
             inputs: Inputs::default(),
             delays: false,
             reliable: ReliableProcesses::default(),
-            broken_invariant: None,
+            culprit: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
@@ -426,6 +426,11 @@ impl State {
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {
+        let taken = self.queue.job(job);
+        if taken.request().is_some() {
+            // No queue stands behind a request: only its client can bring it again.
+            return if taken.is_repeated() { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
+        }
         self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
     }
 

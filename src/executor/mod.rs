@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, Shared, Stuck};
+use crate::engine::state::{Culprit, Mode, Shared, Stuck};
 use crate::engine::steps::Resource;
 use crate::executor::watch::CrashWatch;
 use crate::process::{Observation, Process, hang_up};
@@ -185,6 +185,9 @@ impl Executor {
         {
             let mut state = self.shared.state();
             state.search.suspend_faults(were_suspended);
+            if booted.is_err() {
+                state.culprit = Some(Culprit::Boot(host.name));
+            }
             state.usage.slots += process.slot_count();
             if process.uses_store() {
                 state.connections.used_by(host.name, process.slot_count());
@@ -213,6 +216,7 @@ impl Executor {
         loop {
             reached = reached || enough();
             if reached && !self.is_anybody_held_up() {
+                self.shared.state().record.note_settled(true);
                 return Some(true);
             }
             // Each round counts as a step, so every endless loop is found.
@@ -223,6 +227,7 @@ impl Executor {
                 continue;
             }
             if !self.pass_time() && !self.attend_outside(true) {
+                self.shared.state().record.note_settled(false);
                 return self.is_quiescent().then_some(false);
             }
         }
@@ -302,22 +307,6 @@ impl Executor {
         true
     }
 
-    /// Lets spawned tokio tasks run. Returns whether that had any result.
-    fn turn_spawned(&mut self) -> bool {
-        let mut moved = false;
-        for index in 0..self.hosts.len() {
-            if !self.hosts[index].context.has_tasks() {
-                continue;
-            }
-            self.shared.barrier();
-            let before = self.shared.state().steps();
-            self.with_spawned(index, |context, now, _| context.turn(now));
-            self.shared.woken.clear_progress();
-            moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
-        }
-        moved
-    }
-
     /// Runs the tokio context of a process in that process's name.
     fn with_spawned<R>(
         &mut self,
@@ -341,7 +330,7 @@ impl Executor {
             state.touch(Resource::Queue, true);
             // Lent to the handler for decoding.
             let taken = state.queue.job_mut(job);
-            let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
+            let (kind, payload, attempt) = (taken.kind, taken.lend_body(), taken.attempts);
             let now = state.clock.now();
             state.queue.begins(job, now);
             if self.attempts().next().is_some() {
@@ -358,7 +347,7 @@ impl Executor {
         let begun =
             life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
-        state.queue.job_mut(job).payload = payload;
+        state.queue.job_mut(job).give_back_body(payload);
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
                 let actor = state.actor();
@@ -419,7 +408,7 @@ impl Executor {
             task.rest(&mut self.shared.state());
             for (name, check) in &self.invariants {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
-                    self.shared.state().broken_invariant = Some(*name);
+                    self.shared.state().culprit = Some(Culprit::Invariant(*name));
                     std::panic::resume_unwind(panic);
                 }
             }

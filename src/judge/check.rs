@@ -78,6 +78,8 @@ struct Basis<'b> {
     inputs: Arc<Assignment>,
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::DeviationSpec>,
+    /// Those of them that are not the ordinary ones.
+    unusual: Arc<[String]>,
     reference: Reference,
     /// The problem of the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
@@ -100,6 +102,8 @@ struct Exploration<'b> {
     tally: Tally,
     /// Whether runs are judged, as opposed to being shown or shrunk.
     is_judging: bool,
+    /// The order of its jobs with which the last run was compared, by their places; none: the reference run.
+    compared_with: Option<Vec<usize>>,
     /// The samples past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
@@ -273,6 +277,7 @@ impl<'b> Exploration<'b> {
             ground,
             tally,
             is_judging,
+            compared_with: None,
             samples,
             notes,
             stopped,

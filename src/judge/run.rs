@@ -128,6 +128,9 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
     /// The inputs.
     pub(crate) inputs: Arc<Assignment>,
+    /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
+    /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
+    pub(crate) finishes: bool,
     /// A buffer for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -165,7 +168,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
-    let end = broken_invariant(&shared, end);
+    let end = of_culprit(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
@@ -186,20 +189,14 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
-    for (process, slots, connections) in state.connections.too_few() {
-        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
-    }
+    note_surroundings(&shared, &state, &mut run_record);
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Equivalence::of(&steps, &record)).unwrap_or_default();
-    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
-    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
-    let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
+    let (went_wrong, mishaps, troubled, outage) = troubles(&record);
     let outcome = Outcome {
         went_wrong,
         mishaps,
@@ -243,13 +240,35 @@ fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) 
     (shared, watch, beating)
 }
 
-/// Adds the name of the broken invariant to the end of a run, or that its time was up.
-fn broken_invariant(shared: &Shared, end: End) -> End {
-    if shared.state().search.is_out_of_time() {
-        return End::OutOfTime;
+/// Counts the deviations of a run, and those that are more than a preemption. Returns with them the actors that met the
+/// latter, and whether one of them was an outage.
+fn troubles(record: &[Choice]) -> (usize, usize, BTreeSet<Actor>, bool) {
+    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
+    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
+    (went_wrong, mishaps, troubled, deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage)))
+}
+
+/// Notes what is known of a run only at its end.
+fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
+    if shared.services.has_expiring_rows() {
+        record.note_expiring();
     }
-    match (end, shared.state().broken_invariant) {
-        (End::Panicked(panicked), invariant) => End::Panicked(CaughtPanic { invariant, ..panicked }),
+    for (process, slots, connections) in state.connections.too_few() {
+        record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
+}
+
+/// Adds the culprit of a panic to the end of a run. A run whose time is up ends as that.
+fn of_culprit(shared: &Shared, end: End) -> End {
+    let (is_out_of_time, culprit) = {
+        let state = shared.state();
+        (state.search.is_out_of_time(), state.culprit)
+    };
+    match (end, culprit) {
+        _ if is_out_of_time => End::OutOfTime,
+        (End::Panicked(panicked), of) => End::Panicked(CaughtPanic { of, ..panicked }),
         (end, _) => end,
     }
 }
@@ -261,7 +280,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(CaughtPanic { message, place: None, invariant: None }), Vec::new())
+            (End::Panicked(CaughtPanic { message, place: None, of: None }), Vec::new())
         }
     }
 }
@@ -280,7 +299,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     let id = TaskId { slot: u32::MAX, turn: 0 };
     let wake = TaskWaker::new(id, shared.woken.clone());
     let waker = Waker::from(wake.clone());
-    let mut context = Context::new(ground.pool.clone());
+    let (mut context, mut finishes) = (Context::new(ground.pool.clone()), ground.finishes);
     let mut future = match catch_unwind(AssertUnwindSafe(|| body.start(world))) {
         Ok(future) => future,
         Err(payload) => return panicked(&*payload),
@@ -293,7 +312,17 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         }));
         let woken = wake.end();
         match polled {
-            Ok(Poll::Ready(())) => break End::Completed,
+            Ok(Poll::Ready(())) if !finishes || !is_anything_under_way(shared) => break End::Completed,
+            Ok(Poll::Ready(())) => {
+                finishes = false;
+                let finish =
+                    || Box::pin(async { _ = world.settle_until(|_| !is_anything_under_way(shared)).await });
+                let rest = catch_unwind(AssertUnwindSafe(|| context.within_test(now, || future = finish())));
+                if let Err(payload) = rest {
+                    break panicked(&*payload);
+                }
+                continue;
+            }
             Err(payload) => break panicked(&*payload),
             Ok(Poll::Pending) => {}
         }
@@ -331,6 +360,12 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     end
 }
 
+/// Whether a job waits or runs.
+fn is_anything_under_way(shared: &Shared) -> bool {
+    let state = shared.state();
+    !state.queue.is_idle() || state.usage.busy > 0
+}
+
 /// Waits until everything in transit on a socket has arrived. Returns true if the body can continue because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
     if !shared.externals.have_wires() {
@@ -351,5 +386,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(CaughtPanic { message, place, invariant: None })
+    End::Panicked(CaughtPanic { message, place, of: None })
 }

@@ -319,6 +319,14 @@ fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
         ("unwarned", "`deny_warnings` is no longer checked"),
         ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
         ("blind", "`ignore(\"paid\", \"$\")` is new"),
+        ("unobserved", "`state twice the sum` is no longer asked for"),
+        ("variable", "`invariant(\"paid is 0 or 1\")` is no longer asked for"),
+        (
+            "unordered",
+            "`effects_in_order([\"payments.charge\", \"fulfillment.request\"])` is no longer asked for",
+        ),
+        ("reliable", "`process(\"worker\") is reliable` is new"),
+        ("requested", "`request u32` is new"),
     ] {
         for shard in ["", "1/2", "2/2"] {
             let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();

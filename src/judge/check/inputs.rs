@@ -52,6 +52,8 @@ impl Explore {
             let ground = Ground { inputs: inputs.clone(), ..self.ground() };
             let reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
             let words = input::words(&inputs, &reference.outcome.asked);
+            let unusual =
+                input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (SerialOutcomes::default(), progress.clone(), self);
             let (limits, pulses) = (limits.clone(), pulses.clone());
@@ -64,6 +66,7 @@ impl Explore {
                 number,
                 inputs,
                 words,
+                unusual,
                 reference,
                 ignored,
                 serial,
@@ -122,6 +125,7 @@ impl<'b> Exploration<'b> {
     pub(super) fn enter(&mut self, case: usize) {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
+        self.ground.finishes = self.basis.reference.outcome.jobs.iter().all(|job| !job.state.is_under_way());
     }
 
     /// Returns the case whose scenarios have these inputs.

@@ -264,7 +264,7 @@ fn a_boot_that_panics_after_a_crash() {
     has_line(
         &report.violations()[0].summary,
         expect![
-            "the test body panicked at tests/it/checks/bad_input.rs:…: assertion `left == right` failed: no second boot"
+            "the process `worker` panicked while it booted at tests/it/checks/bad_input.rs:…: assertion `left == right` failed: no second boot"
         ],
     );
 }
