@@ -22,13 +22,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::life;
+use super::life::{self, Life};
 use super::link::{Link, Liveness};
 use super::slots;
 use super::state::{State, Stuck};
-use crate::search::choice::{Fault, FaultSet, Kind, Place, Point, Site, WaitKind};
+use crate::search::choice::{Fault, FaultSet, Kind, Options, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::service::FaultPlan;
+use crate::system::timeline::What;
+
+/// How late a reply is that is late: any timer that the caller has set for it is over by then.
+const LATE_REPLY: Duration = Duration::from_secs(3_600);
 
 /// Where a call is made, and which points it has.
 #[derive(Clone, Copy, Debug)]
@@ -159,6 +163,8 @@ pub(crate) trait Visit<'v> {
 pub(crate) struct Call<D: Door> {
     pub(crate) door: D,
     step: Step<D::Output>,
+    /// Whether something has come of it, once it is known.
+    has_happened: bool,
 }
 
 /// How far a call has come.
@@ -169,6 +175,8 @@ enum Step<T> {
     Replying(CallSpec, T),
     /// The same, and it takes its time.
     Waiting(CallSpec, T, TimerId),
+    /// The same, and by then its caller may have gone on without it.
+    Late(CallSpec, T, TimerId),
     Over,
 }
 
@@ -257,7 +265,7 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
 
 impl<D: Door> Call<D> {
     pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: Step::Begin }
+        Self { door, step: Step::Begin, has_happened: false }
     }
 
     /// Makes the call from code that blocks. A crash unwinds.
@@ -319,7 +327,7 @@ impl<D: Door> Call<D> {
     fn poll_torn_down(&mut self, cx: &Context<'_>) -> Poll<D::Output> {
         let answer = match mem::replace(&mut self.step, Step::Over) {
             Step::Replying(_, output) => Some(output),
-            Step::Waiting(_, output, timer) => {
+            Step::Waiting(_, output, timer) | Step::Late(_, output, timer) => {
                 self.door.link().shared().state().clock.cancel(timer);
                 Some(output)
             }
@@ -338,6 +346,7 @@ impl<D: Door> Call<D> {
         let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else {
             return self.door.link().pend_or_unwind(cx);
         };
+        self.has_happened = fault.is_none_or(Fault::happens);
         match entered {
             Entered::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
             Entered::Replies { output, takes } => {
@@ -370,6 +379,37 @@ impl<D: Door> Call<D> {
         }
     }
 
+    /// The reply is on its way to a caller that waits for something else besides, a timer mostly: whether it comes so late
+    /// that the caller may have gone on without it. Returns the timer for it.
+    fn is_late(&self, spec: &CallSpec, cx: &Context<'_>) -> Option<TimerId> {
+        let link = self.door.link();
+        let shared = link.shared();
+        if !shared.is_caller_divided() || slots::is_here() {
+            return None;
+        }
+        let mut state = shared.state();
+        state.task()?;
+        let (site, place) = (spec.site, Some(spec.place));
+        let is_late = link.as_caller(&mut state, |state| {
+            state.deviate(Kind::Delay, site, Point::Reply, Options::Reply, place) != 0
+        });
+        is_late.then(|| {
+            let at = state.clock.now().saturating_add(LATE_REPLY);
+            shared.set_timer(&mut state, at, cx)
+        })
+    }
+
+    /// The reply takes its time. Returns the timer anew, if it is not over.
+    fn still_waits(&self, timer: TimerId, cx: &Context<'_>) -> Option<TimerId> {
+        let shared = self.door.link().shared();
+        let mut state = shared.state();
+        if state.clock.now() >= timer.0 {
+            return None;
+        }
+        state.clock.cancel(timer);
+        Some(shared.set_timer(&mut state, timer.0, cx))
+    }
+
     fn second_half(&mut self, spec: &CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
         if !arrives(&self.door, spec, &output) {
             return self.door.link().pend_or_unwind(cx);
@@ -395,20 +435,27 @@ impl<D: Door> Future for Call<D> {
         match mem::replace(&mut this.step, Step::Over) {
             Step::Begin => this.first_half(cx),
             Step::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
-            Step::Replying(spec, output) => this.second_half(&spec, output, cx),
-            Step::Waiting(spec, output, timer) => {
-                let shared = this.door.link().shared();
-                let mut state = shared.state();
-                if state.clock.now() < timer.0 {
-                    state.clock.cancel(timer);
-                    let timer = shared.set_timer(&mut state, timer.0, cx);
-                    drop(state);
-                    this.step = Step::Waiting(spec, output, timer);
-                    return Poll::Pending;
+            Step::Replying(spec, output) => match this.is_late(&spec, cx) {
+                Some(timer) => {
+                    this.step = Step::Late(spec, output, timer);
+                    Poll::Pending
                 }
-                drop(state);
-                this.second_half(&spec, output, cx)
-            }
+                None => this.second_half(&spec, output, cx),
+            },
+            Step::Waiting(spec, output, timer) => match this.still_waits(timer, cx) {
+                Some(timer) => {
+                    this.step = Step::Waiting(spec, output, timer);
+                    Poll::Pending
+                }
+                None => this.second_half(&spec, output, cx),
+            },
+            Step::Late(spec, output, timer) => match this.still_waits(timer, cx) {
+                Some(timer) => {
+                    this.step = Step::Late(spec, output, timer);
+                    Poll::Pending
+                }
+                None => this.second_half(&spec, output, cx),
+            },
             Step::Over => panic!("a call was polled after it had ended"),
         }
     }
@@ -416,8 +463,25 @@ impl<D: Door> Future for Call<D> {
 
 impl<D: Door> Drop for Call<D> {
     fn drop(&mut self) {
-        if let Step::Waiting(_, _, timer) = self.step {
-            self.door.link().shared().state().clock.cancel(timer);
+        let (spec, timer) = match &self.step {
+            Step::Begin | Step::Over => return,
+            Step::UnderWay(spec, _) | Step::Replying(spec, _) => (*spec, None),
+            Step::Waiting(spec, _, timer) | Step::Late(spec, _, timer) => (*spec, Some(*timer)),
+        };
+        let link = self.door.link();
+        let mut state = link.shared().state();
+        timer.into_iter().for_each(|timer| state.clock.cancel(timer));
+        let is_dropped_by_its_caller = state.task().is_some() && !std::thread::panicking();
+        if !is_dropped_by_its_caller || link.life().is_some_and(Life::is_ending) {
+            return;
+        }
+        if let Site::Call { service, operation } = spec.site {
+            let (happened, place) = (self.has_happened, spec.place);
+            let is_over = !matches!(self.step, Step::UnderWay(..));
+            let happened = is_over.then_some(happened);
+            link.as_caller(&mut state, |state| {
+                state.note(|| What::Cancelled { service, operation, happened, place });
+            });
         }
     }
 }

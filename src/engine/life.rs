@@ -75,6 +75,11 @@ impl Life {
         }
     }
 
+    /// How many wakers of this task wait for the sign to stop.
+    pub(crate) fn listens(&self, waker: &Waker) -> usize {
+        lock(&self.listening).iter().filter(|known| known.will_wake(waker)).count()
+    }
+
     /// Whether what runs is interrupted: its time to stop is over.
     pub(crate) fn has_overrun(&self) -> bool {
         self.overrun.load(Ordering::Relaxed)

@@ -202,7 +202,7 @@ mod with_tokio {
         fn take(&self) -> Rc<Clean> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
-                let (lent, threads) = (owner.clone(), has_threads.clone());
+                let (lent, asks, threads) = (owner.clone(), owner.clone(), has_threads.clone());
                 let idle = Arc::<Idle>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
@@ -214,6 +214,9 @@ mod with_tokio {
                     // Called where a thread is asked for, before it starts: a process may be dead by then.
                     .thread_name_fn(move || {
                         threads.store(true, Ordering::SeqCst);
+                        if let Some(life) = &*lock(&asks) {
+                            life.shared.has_threads();
+                        }
                         "tokio-rt-worker".to_owned()
                     })
                     .on_thread_park(move || hears.hear())

@@ -2,11 +2,13 @@
 
 mod actor;
 mod bounds;
+mod failing;
 mod intake;
 mod keyed;
 mod record;
 mod reliable;
 mod search;
+mod stalls;
 mod stride;
 mod touched;
 mod woken;
@@ -27,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use self::failing::Failing;
 use crate::engine::externals::Externals;
 use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
@@ -103,6 +106,10 @@ pub(crate) struct State {
     pub(crate) connections: Connections,
     /// In inline mode: which jobs are to be begun, and who waits for them.
     pub(crate) inline: Option<Inline>,
+    /// The call that has failed last.
+    failing: Failing,
+    /// Until when a loop stands still.
+    stands_still_until: Duration,
     /// Room for the executor to look at the heads of the queue.
     pub(crate) heads: Vec<Head>,
     /// Numbers drawn for workers that looked for a job.
@@ -187,6 +194,8 @@ impl State {
             usage: Usage::default(),
             connections: Connections::default(),
             inline: None,
+            failing: Failing::default(),
+            stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,
             timeline,
@@ -231,7 +240,8 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if !self.search.may_deviate() || self.is_reliable(kind) || !self.step() {
+        let is_still = self.is_loop_still(self.actor);
+        if !self.search.may_deviate() || self.is_reliable(kind) || is_still || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
@@ -281,12 +291,21 @@ impl State {
         faults: FaultSet,
         place: Place,
     ) -> Option<Fault> {
-        faults.at_option(self.deviate(kind, site, Point::Call, Options::Faults(faults), Some(place)))
+        let by = (self.actor, site);
+        if let Some(fault) = self.failing.goes_on_at(by).filter(|_| self.search.may_deviate()) {
+            return Some(fault);
+        }
+        let faults = self.failing.lasting(by).map_or(faults, |lasting| faults.with(lasting));
+        let taken = self.deviate(kind, site, Point::Call, Options::Faults(faults), Some(place));
+        let fault = faults.at_option(taken)?;
+        self.failing.begins(by, fault);
+        Some(fault.once())
     }
 
     /// A timer or a retry is set: by how much it comes late.
     pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
-        match self.delays && self.deviate(Kind::Delay, site, point, Options::Lateness, place) != 0 {
+        let matters = self.delays || self.ledger.expiries.are_used();
+        match matters && self.deviate(Kind::Delay, site, point, Options::Lateness, place) != 0 {
             true => LATE,
             false => Duration::ZERO,
         }
@@ -325,6 +344,27 @@ impl State {
         taken
     }
 
+    /// The next attempt of a job.
+    pub(crate) fn attempt_to_come(&self, job: u32) -> Actor {
+        Actor::Attempt { job, attempt: self.queue.job(job).attempts + 1 }
+    }
+
+    /// Which of several processes takes a job; the first is the one that does where nothing unusual happens. `actor`: the
+    /// attempt that will begin. Returns the place of the one that does.
+    pub(crate) fn taken_by(&mut self, actor: Actor, processes: &[Name]) -> usize {
+        if processes.len() < 2 || !self.search.may_deviate() || !self.step() {
+            return 0;
+        }
+        let processes = &processes[..processes.len().min(Deviation::MAX_OPTIONS)];
+        let label = Label { actor, site: Site::Attempt, point: Point::Take };
+        let options = Options::Others(processes.len() as u32 - 1);
+        let taken = self.search.chooser.choose(Kind::Schedule, label, options);
+        if taken != 0 {
+            self.note_deviation(None, Some(Actor::Process(processes[taken])));
+        }
+        taken
+    }
+
     /// After a step of an attempt. True: its worker stands still until its lease is over.
     pub(crate) fn lease_runs_out(&mut self) -> bool {
         let site = self.last_site(self.actor);
@@ -333,7 +373,7 @@ impl State {
 
     /// Who of several goes on; the first is the one whose turn it is. Returns the place of whoever does.
     pub(crate) fn switch(&mut self, candidates: &[Actor]) -> usize {
-        if !self.step() {
+        if !self.step() || candidates.iter().all(|actor| self.is_loop_still(*actor)) {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
@@ -505,6 +545,10 @@ pub(crate) struct Shared {
     is_at_work: AtomicBool,
     /// Whether it is taken down what each step touches.
     reduces: AtomicBool,
+    /// Whether the task that is polled waits for something besides its calls.
+    is_divided: AtomicBool,
+    /// Whether code under test has threads of tokio's: when they let go of a waker is a matter of real time.
+    has_threads: AtomicBool,
     /// What is done with what code under test logs.
     #[cfg(feature = "tracing")]
     log: Log,
@@ -534,7 +578,7 @@ impl Drop for AtWork {
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
-        let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        let [keyed, stopping, is_at_work, is_divided, has_threads] = [const { AtomicBool::new(false) }; 5];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
         let log = match state.search.mode() {
@@ -553,6 +597,8 @@ impl Shared {
             externals: Externals::default(),
             is_at_work,
             reduces,
+            is_divided,
+            has_threads,
             #[cfg(feature = "tracing")]
             log,
         })
@@ -566,6 +612,22 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// A task is polled. `is_divided`: somebody else than the world has its waker, a timer of tokio's mostly.
+    pub(crate) fn divide_caller(&self, is_divided: bool) {
+        self.is_divided.store(is_divided, Ordering::Relaxed);
+    }
+
+    /// Code under test asks for a thread of tokio's.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_threads(&self) {
+        self.has_threads.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the task that is polled waits for something besides its calls: it may go on without their replies.
+    pub(crate) fn is_caller_divided(&self) -> bool {
+        self.is_divided.load(Ordering::Relaxed) && !self.has_threads.load(Ordering::Relaxed)
     }
 
     /// The executor begins to run jobs.

@@ -3,6 +3,7 @@
 //! Option 0 of every choice is that the running task goes on running: a task is polled again as long as it has woken
 //! itself. Time passes only when nothing can go on.
 
+mod boot;
 mod drain;
 mod end;
 mod externals;
@@ -10,6 +11,7 @@ mod inline;
 mod kept_out;
 mod pick;
 mod shutdown;
+mod replicas;
 mod spawned;
 mod task;
 mod turns;
@@ -25,6 +27,7 @@ use turns::Turn;
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -47,7 +50,7 @@ use crate::system::timeline::What;
 /// How long a process that died is down.
 const RESTART: Duration = Duration::from_secs(1);
 
-type Boot = Box<dyn Fn(&Process)>;
+type Boot = Rc<dyn Fn(&Process)>;
 
 /// A process and the incarnation that lives, if one does.
 struct Host {
@@ -63,6 +66,9 @@ struct Host {
     /// The attempt that was polled last, where calls come over sockets.
     last: Option<Actor>,
     shutdown: Shutdown,
+    /// It is a fresh copy of the process at this place, for the jobs that were handed out again while an attempt of theirs
+    /// stands still there.
+    copy_of: Option<usize>,
 }
 
 /// Runs the tasks of a world.
@@ -88,6 +94,10 @@ pub(crate) struct Executor {
     watch: Watch,
     /// What came of the attempts since it was last cleared.
     tally: Drained,
+    /// In which process each job was last begun; not kept where there is one process.
+    takers: BTreeMap<u32, usize>,
+    /// An attempt has stood still past its lease in this run.
+    overtaken: bool,
 }
 
 impl fmt::Debug for Executor {
@@ -116,6 +126,8 @@ impl Executor {
             observed,
             watch,
             tally,
+            takers: BTreeMap::new(),
+            overtaken: false,
         }
     }
 
@@ -131,70 +143,6 @@ impl Executor {
         }
         state.begin_poll(task.actor(), task.id, task.waker.data().addr());
         Some(state.clock.now())
-    }
-
-    /// Adds a process and boots it.
-    #[track_caller]
-    pub(crate) fn add(&mut self, name: Name, boot: Boot) {
-        assert!(
-            self.hosts.iter().all(|host| host.name != name),
-            "the process `{name}` was added twice; give each process a name of its own"
-        );
-        let context = Context::new(self.pool.clone());
-        let restart_at = Duration::ZERO;
-        // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
-        self.hosts.reserve_exact(1);
-        self.hosts.push(Host {
-            name,
-            boot,
-            incarnations: 0,
-            last_begun: None,
-            living: None,
-            context,
-            busy: 0,
-            restart_at,
-            last: None,
-            shutdown: Shutdown::No,
-        });
-        if let Err(panic) = self.boot(self.hosts.len() - 1) {
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
-        self.shared.barrier();
-        let host = &mut self.hosts[index];
-        host.incarnations += 1;
-        host.last_begun = None;
-        let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
-        let process = Process::new(life.clone());
-        let were_suspended;
-        let now = {
-            let mut state = self.shared.state();
-            let process = host.name;
-            state.note(|| What::Booted { process });
-            // What the boot closure itself asks for is answered: a boot that fails is no job that does.
-            were_suspended = state.search.suspend_faults(true);
-            state.clock.now()
-        };
-        let (boot, context) = (&host.boot, &mut host.context);
-        let acting = self.shared.acting(Actor::Process(host.name));
-        let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
-        }));
-        drop(acting);
-        {
-            let mut state = self.shared.state();
-            state.search.suspend_faults(were_suspended);
-            state.usage.slots += process.slot_count();
-            if process.uses_store() {
-                state.connections.used_by(host.name, process.slot_count());
-            }
-        }
-        let spawned = process.take_spawned();
-        host.living = Some((life, process));
-        spawned.into_iter().for_each(|(name, future)| self.spawn(index, name, future));
-        booted
     }
 
     /// Whether the run goes on as another one has already.
@@ -263,31 +211,6 @@ impl Executor {
                 true
             }
             None => self.restart() || self.bury_dead_tasks() || self.bury_unhandled() || self.turn_spawned(),
-        }
-    }
-
-    /// Boots the processes whose time has come.
-    fn restart(&mut self) -> bool {
-        if self.hosts.iter().all(|host| host.living.is_some()) {
-            return false;
-        }
-        let now = self.shared.state().clock.now();
-        let is_due = |host: &Host| host.restarts().is_some_and(|at| at <= now);
-        let Some(index) = self.hosts.iter().position(is_due) else { return false };
-        if let Err(panic) = self.boot(index) {
-            self.broken_boot = Some(panic);
-        }
-        true
-    }
-
-    /// Has a process begin anew, at once, and unnoticed: only what its memory and its threads held is gone.
-    fn reboot(&mut self, index: usize) {
-        let Some((life, _)) = &self.hosts[index].living else { return };
-        life.die();
-        self.take_apart(index, None);
-        self.hosts[index].incarnations -= 1;
-        if let Err(panic) = self.boot(index) {
-            self.broken_boot = Some(panic);
         }
     }
 
@@ -450,7 +373,10 @@ impl Executor {
             return;
         }
         match (ended, task.work) {
-            (None, _) => self.tasks[slot] = Some(task),
+            (None, _) => {
+                self.overtaken |= task.stalled_until.is_some();
+                self.tasks[slot] = Some(task);
+            }
             (Some(result), Work::Attempt { job, attempt }) => {
                 life::run_as(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
@@ -516,8 +442,9 @@ impl Executor {
         host.last = None;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
-        let down =
-            nobody_lives.then(|| self.hosts.iter().map(|h| (h.incarnations, h.restart_at, h.stays_down())));
+        // A copy is made anew when it is wanted.
+        let own = self.hosts.iter().filter(|host| host.copy_of.is_none());
+        let down = nobody_lives.then(|| own.map(|h| (h.incarnations, h.restart_at, h.stays_down())));
         self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 

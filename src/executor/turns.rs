@@ -37,11 +37,8 @@ impl Executor {
     pub(super) fn look_at(&self, task: &Task) -> Look {
         let switching = self.may_switch();
         let state = self.shared.state();
-        let overtaking = task.job().is_some_and(|(job, _)| {
-            switching
-                && state.delivery(job) == Delivery::AtLeastOnce
-                && self.host_for(&state, state.queue.job(job).kind).is_some()
-        });
+        let overtaking =
+            switching && task.job().is_some_and(|(job, _)| state.delivery(job) == Delivery::AtLeastOnce);
         Look { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 
@@ -120,6 +117,7 @@ impl Executor {
                 self.run(id);
             }
             Turn::Begin { job, host } => {
+                let host = self.taker_of(job, host);
                 self.shared.state().queue.take(job);
                 self.begin(job, host);
             }
@@ -133,14 +131,13 @@ impl Executor {
     fn actor_of(&self, turn: Turn) -> Actor {
         match turn {
             Turn::Task(id) => self.task(id).map_or(Actor::Test, Task::actor),
-            Turn::Begin { job, .. } => {
-                Actor::Attempt { job, attempt: self.shared.state().queue.job(job).attempts + 1 }
-            }
+            Turn::Begin { job, .. } => self.shared.state().attempt_to_come(job),
         }
     }
 
     /// The ready jobs that could be begun at once, the next one first: as many as there are free slots.
-    fn add_startable(&self, turns: &mut Vec<Turn>) {
+    fn add_startable(&mut self, turns: &mut Vec<Turn>) {
+        self.copy_for_overtaken();
         let Some((first, host)) = self.next(None, false) else { return };
         turns.push(Turn::Begin { job: first, host });
         let state = self.shared.state();
@@ -150,7 +147,7 @@ impl Executor {
         let mut free: Vec<_> = self.hosts.iter().map(super::Host::free_slots).collect();
         free[host] -= 1;
         for job in state.queue.ready().into_iter().filter(|job| *job != first) {
-            let Some(host) = self.host_with(&state, state.queue.job(job).kind, |host| free[host] > 0) else {
+            let Some(host) = self.host_with(&state, job, |host| free[host] > 0) else {
                 continue;
             };
             free[host] -= 1;

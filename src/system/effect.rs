@@ -10,6 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::search::choice::{Actor, Name, Place};
 pub(crate) use crate::search::digest::{Fingerprint, fingerprint, hex};
+use crate::system::clock::Expiries;
 
 /// Something done to the outside that a customer could notice: a charge, an email, a shipped order.
 ///
@@ -97,6 +98,8 @@ pub(crate) struct Ledger {
     pub(crate) reused: Vec<Reuse>,
     /// Requests that were answered with the stored answer of the effect that they ask for.
     pub(crate) repeats: Vec<Repeat>,
+    /// When what services keep expires.
+    pub(crate) expiries: Expiries,
 }
 
 /// A request that was answered from an effect that had happened before, under the same key.

@@ -31,6 +31,8 @@ pub(crate) enum What {
     Effect { name: String, id: String, key: Option<String> },
     /// The call ended: with its reply, or with an error.
     Replied { reply: Result<String, String> },
+    /// The call was dropped by whoever had made it, before its reply arrived. None: nobody knows whether it has happened.
+    Cancelled { service: Name, operation: Name, happened: Option<bool>, place: Place },
     /// Something else that is worth a line: a transaction begins, or somebody has to wait for another one.
     Remarked { text: String },
     /// Code under test has logged something.

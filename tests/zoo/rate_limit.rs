@@ -1,7 +1,7 @@
 //! At most two charges an hour: a job that finds the limit used up gives up.
 
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation::ReadCommitted;
+use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{Explore, Oracle, Report, World};
 
 use crate::{Done, Family, bad, because, good};
@@ -29,7 +29,8 @@ fn limiting(explore: &Explore, once: bool) -> Report {
             p.slots(1);
             let (store, payments) = (p.store(), p.payments());
             p.handle(async move |order: u32| -> Done {
-                let mut tx = store.transaction(ReadCommitted).await;
+                // Whether it has counted is no answer to rely on if another delivery may count meanwhile.
+                let mut tx = store.transaction(if once { Serializable } else { ReadCommitted }).await;
                 let counted = format!("counted:{order}");
                 if !once || tx.get::<bool>(&counted).await?.is_none() {
                     tx.put(&counted, &true).await?;

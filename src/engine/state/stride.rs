@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::{Shared, State, TaskWaker, lock};
 use crate::engine::steps::Thing;
 use crate::system::clock::{TaskId, Wake};
+use crate::system::job::Delivery;
+use crate::system::queue::LEASE;
 
 /// What is to be looked at between two steps of a task.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +69,9 @@ impl Stride {
             // Memory that is shared between threads is not seen.
             state.touch(Thing::Everything, true);
         }
-        if self.look.overtaking && !at_line {
-            let stalled_until = self.is_overtaken(&mut state);
+        if !at_line {
+            let overtaken = self.look.overtaking.then(|| self.is_overtaken(&mut state)).flatten();
+            let stalled_until = overtaken.or_else(|| self.stands_still(&mut state));
             if stalled_until.is_some() {
                 return Next::Rests { woken: false, stalled_until };
             }
@@ -96,6 +99,26 @@ impl Stride {
     }
 }
 
+impl Stride {
+    /// After a step that the task could follow with another. Some: it stands still until then, past a moment at which
+    /// something of the world is over. An attempt keeps its lease if that is over later.
+    fn stands_still(&self, state: &mut State) -> Option<Duration> {
+        if !self.look.switching {
+            return None;
+        }
+        let now = state.clock.now();
+        let until = state.stall(self.task, self.job.is_none())?;
+        if let Some((job, attempt)) = self.job {
+            let may_lose_it = state.delivery(job) == Delivery::AtLeastOnce;
+            if may_lose_it && state.queue.is_held_by(job, attempt) && until >= now.saturating_add(LEASE) {
+                state.queue.lease_runs_out(job, now);
+            }
+        }
+        state.clock.set(until, Wake::Task(self.task));
+        Some(until)
+    }
+}
+
 /// The task that is polled, for the thread on which its code runs.
 #[derive(Debug, Default)]
 pub(crate) struct Strides {
@@ -116,6 +139,11 @@ impl Strides {
         if self.are_used.load(Ordering::Relaxed) {
             *lock(&self.lent) = Some((stride, wake.clone()));
         }
+    }
+
+    /// Whether a task that is polled is lent.
+    pub(crate) fn are_lent(&self) -> bool {
+        self.are_used.load(Ordering::Relaxed)
     }
 
     /// It was polled. What was decided on its thread after its last step, if anything was.

@@ -203,7 +203,7 @@ impl After {
     fn choice(choice: &Choice) -> Self {
         match (choice.kind, choice.label.point) {
             (Kind::Crash, _) => After::Crash,
-            (Kind::Delivery, Point::Pause) => After::AtOnce,
+            (Kind::Delivery, Point::Pause) | (Kind::Delay, Point::Stall) => After::AtOnce,
             (Kind::Delivery, Point::Ack) => After::Delivery,
             (Kind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => After::Stale,
             // An enqueue that was refused, or whose reply was lost.

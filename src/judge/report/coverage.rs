@@ -59,6 +59,7 @@ impl Met {
                 Options::Faults(faults) => faults.hash(&mut hasher),
                 // How many tasks there are to choose from is no difference.
                 Options::Counted(_) | Options::Others(_) => {}
+                Options::Stall(stalls) => stalls.hash(&mut hasher),
                 named => named.len().hash(&mut hasher),
             }
             if self.known.insert(hasher.finish()) {

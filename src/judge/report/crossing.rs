@@ -26,7 +26,7 @@ pub(super) struct Crossing {
 pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     let overtaken = events.iter().enumerate().filter_map(|(at, event)| match &event.what {
         What::Deviated { choice, .. }
-            if choice.kind == Kind::Schedule || choice.label.point == Point::Pause =>
+            if choice.kind == Kind::Schedule || matches!(choice.label.point, Point::Pause | Point::Stall) =>
         {
             Some((at, event.by))
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Actor, Choice, Fault, Kind, Options, Point, Site};
+use crate::search::choice::{Choice, Fault, Kind, Options, Point, Site};
 use crate::system::service::STORE;
 
 /// Runs that were drawn past the bound.
@@ -109,11 +109,6 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
             unexplored.push(format!("{what}: `{setting}` is 0"));
         }
     }
-    let is_attempt = |choice: &&Choice| matches!(choice.label.actor, Actor::Attempt { .. });
-    let attempts = || reference.iter().filter(is_attempt);
-    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == Point::Pause) {
-        unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
-    }
     if !calls.is_empty() && !any(Fault::Outage) {
         unexplored.push("outages (`outages` of the service)".to_owned());
     }
@@ -123,7 +118,8 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.deploys()`)".to_owned());
     }
-    if has(Kind::Crash) && !has(Kind::Delay) {
+    let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
+    if has(Kind::Crash) && !has_late_timers {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

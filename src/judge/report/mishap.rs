@@ -111,12 +111,14 @@ impl Mishap {
             (Kind::Crash, _) => "a crash",
             (_, Some(Fault::StaleRead)) => "a stale read",
             (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",
-            (_, Some(Fault::Refused)) => "a refused enqueue",
+            (_, Some(Fault::Refused | Fault::StillRefused)) => "a refused enqueue",
             (_, Some(fault)) if fault.happens() => "a lost reply",
-            (Kind::Fault, _) => "a failed call",
+            (Kind::Fault, _) | (_, Some(_)) => "a failed call",
             (Kind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
             (Kind::Delivery, _) => "a second delivery",
             (Kind::Schedule, _) => "another order",
+            (Kind::Delay, _) if self.point == Point::Stall => "a stalled worker",
+            (Kind::Delay, _) if self.point == Point::Reply => "a late reply",
             (Kind::Delay, _) => "a delay",
         }
     }

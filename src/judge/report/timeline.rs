@@ -221,7 +221,9 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
         What::Booted { process } => {
             booted.push(*process);
-            return None;
+            let original = process.as_str().rsplit_once('#').map(|(name, _)| Name::from(name.to_owned()));
+            let original = original.filter(|original| booted.contains(original))?;
+            (format!("{process} starts, a fresh copy of {original}"), false)
         }
         What::Enqueued { job, kind, payload, due } => {
             let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
@@ -241,6 +243,10 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
         What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        What::Cancelled { service, operation, happened, place } => {
+            let (what, file, line) = (words::cancelled(*happened), place.file, place.line);
+            (format!("{service}.{operation} ({file}:{line}) {what}"), false)
+        }
         #[cfg(feature = "tracing")]
         What::Said { text } => (format!("» {text}"), false),
         What::Remarked { text } => (text.clone(), false),

@@ -555,6 +555,17 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
         }
         (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (Kind::Delay, _) if choice.label.point == Point::Stall => {
+            let until = match option.as_str() {
+                "past-next-deadline" => "until the next thing that expires, or the next timer, is over",
+                "past-second-deadline" => "until a second thing that expires, or a second timer, is over",
+                _ => "for a long while",
+            };
+            format!("stands still here {until}")
+        }
+        (Kind::Delay, Site::Call { service, operation }) if choice.label.point == Point::Reply => {
+            format!("the reply to {service}.{operation} comes an hour late")
+        }
         (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
         (Kind::Delivery, _) if choice.label.point == Point::Pause => {
             "the worker stalls past its lease: the job is redelivered while this attempt is still running"
@@ -562,6 +573,9 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         }
         (Kind::Schedule, _) if choice.label.point == Point::Next => {
             format!("{} runs here", instead.map_or(option, who))
+        }
+        (Kind::Schedule, _) if choice.label.point == Point::Take => {
+            format!("{} takes the job", instead.map_or(option, who))
         }
         (_, Site::Call { service, operation }) => {
             format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
@@ -601,6 +615,15 @@ fn late(site: Site, point: Point) -> &'static str {
     }
 }
 
+/// What became of a call that its caller has dropped.
+pub(crate) fn cancelled(happened: Option<bool>) -> &'static str {
+    match happened {
+        Some(true) => "had happened, and is dropped before its reply",
+        Some(false) => "is dropped, and has not happened",
+        None => "is dropped while it is under way",
+    }
+}
+
 fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Unavailable => "answers 503; nothing has happened",
@@ -617,6 +640,9 @@ fn fault(fault: Fault) -> &'static str {
         Fault::ClosedButDone => "happens, but the connection is closed before its reply",
         Fault::HalfReply => "happens, but the connection is closed in the middle of its reply",
         Fault::Refused => "fails; the job is not in the queue",
+        Fault::StillUnavailable => "answers 503 again, as it will to the next calls of this attempt",
+        Fault::StillUnreachable => "is not reached again, nor will it be by the next calls of this attempt",
+        Fault::StillRefused => "fails again, as the next ones of this attempt will",
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::pending::{Answered, EnqueueError, PendingJob, pending_job, performed};
+use super::pending::{Answered, EnqueueError, PendingJob, faults_here, pending_job, performed};
 use super::queue::JobQueue;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
@@ -18,7 +18,7 @@ use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
 use crate::search::choice::{Fault, Kind, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
-use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
+use crate::system::service::FaultPlan;
 
 /// Many jobs on their way into the queue. None is enqueued unless this is awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -176,7 +176,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(ENQUEUE_FAULTS)
+        FaultPlan::Choose(faults_here())
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
@@ -204,10 +204,11 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
             // One that a lock refuses stays outside; the others of its batch are in.
             output = answers.into_iter().collect();
         }
+        let silence = fault.map_or(Duration::ZERO, Fault::silence);
         if fault.is_some() {
-            output = Err(EnqueueError::Unavailable { kind: (*kind).to_owned() });
+            output = Err(EnqueueError::of_silence(kind, silence));
         }
-        Entered::Replies { output, takes: Duration::ZERO }
+        Entered::Replies { output, takes: silence }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A job on its way into the queue.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{Enqueued, Incoming, Keys, Once, State, call_site};
-use crate::search::choice::{Fault, Kind, Place, Point};
+use crate::search::choice::{Fault, FaultSet, Kind, Place, Point};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
@@ -63,6 +64,14 @@ pub enum EnqueueError {
         /// The kind of the job.
         kind: String,
     },
+    /// The queue has not answered in time. The job may be in it all the same.
+    #[error("{kind} was not enqueued, or it was: the queue has not answered for {after:?}")]
+    TimedOut {
+        /// The kind of the job.
+        kind: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The job cannot be written as JSON.
     #[error("{kind} cannot be enqueued: {reason}")]
     Unencodable {
@@ -71,6 +80,35 @@ pub enum EnqueueError {
         /// What serde says.
         reason: String,
     },
+}
+
+impl EnqueueError {
+    /// The queue has failed, after it was silent for so long.
+    pub(super) fn of_silence(kind: &str, after: Duration) -> Self {
+        let kind = kind.to_owned();
+        if after.is_zero() { Self::Unavailable { kind } } else { Self::TimedOut { kind, after } }
+    }
+}
+
+thread_local! {
+    /// The job goes through layers in code that blocks, which cannot wait for an answer that does not come.
+    static CANNOT_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls an enqueue that cannot wait.
+pub(super) fn without_waiting<R>(poll: impl FnOnce() -> R) -> R {
+    let before = CANNOT_WAIT.replace(true);
+    let polled = poll();
+    CANNOT_WAIT.set(before);
+    polled
+}
+
+/// What may go wrong at an enqueue here.
+pub(super) fn faults_here() -> FaultSet {
+    match CANNOT_WAIT.get() {
+        true => FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost),
+        false => ENQUEUE_FAULTS,
+    }
 }
 
 /// A job ready to be taken in: its kind and its payload.
@@ -217,13 +255,13 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(ENQUEUE_FAULTS)
+        FaultPlan::Choose(faults_here())
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { link, job, keys } = self;
-        let unavailable = Err(EnqueueError::Unavailable { kind: job.kind.to_owned() });
+        let silence = fault.map_or(Duration::ZERO, Fault::silence);
         let output = if fault.is_none_or(Fault::happens) {
             link.shared().woken.stir();
             let delay = job.delay(state.clock.now());
@@ -234,13 +272,13 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                 Some(answer) if fault.is_none() => answer,
-                Some(_) => unavailable,
+                Some(_) => Err(EnqueueError::of_silence(job.kind, silence)),
                 None => return Entered::Died,
             }
         } else {
-            unavailable
+            Err(EnqueueError::of_silence(job.kind, silence))
         };
-        Entered::Replies { output, takes: Duration::ZERO }
+        Entered::Replies { output, takes: silence }
     }
 }
 

@@ -13,6 +13,10 @@ pub(crate) enum Options {
     Faults(FaultSet),
     /// A timer fires on time, or days late.
     Lateness,
+    /// A task goes on, or stands still for one of several stretches of time.
+    Stall(Stalls),
+    /// A reply arrives at once, or so late that its caller may have gone on without it.
+    Reply,
     /// The worker goes on, or stalls past its lease.
     Lease,
     /// The queue hears of the end of the job, or hands the job out again.
@@ -21,6 +25,37 @@ pub(crate) enum Options {
     Counted(u32),
     /// Going on, or as many others that could go on instead.
     Others(u32),
+}
+
+/// For how long a task may stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stalls(u8);
+
+impl Stalls {
+    pub(crate) const NONE: Self = Self(0);
+    /// Until just past the next moment at which something is over.
+    pub(crate) const NEXT: Self = Self(1);
+    /// Until just past the one after.
+    pub(crate) const SECOND: Self = Self(2);
+    /// For ten minutes, or as long as others bear.
+    pub(crate) const LONG: Self = Self(4);
+
+    /// The same, and `other`.
+    #[must_use]
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// What is behind an option; nothing behind option 0.
+    pub(crate) fn at_option(self, option: usize) -> Option<Self> {
+        let all = [Self::NEXT, Self::SECOND, Self::LONG];
+        let offered = all.into_iter().filter(|one| self.0 & one.0 != 0);
+        option.checked_sub(1).and_then(|nth| offered.clone().nth(nth))
+    }
 }
 
 /// How an incarnation may end at a point.
@@ -48,6 +83,7 @@ impl Options {
     pub(crate) fn len(self) -> usize {
         match self {
             Options::Faults(faults) => faults.len() + 1,
+            Options::Stall(stalls) => stalls.len() + 1,
             Options::Counted(count) => count as usize,
             Options::Others(count) => count as usize + 1,
             named => named.names().len(),
@@ -60,9 +96,10 @@ impl Options {
             Options::Crash => &["live", "crash"],
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
+            Options::Reply => &["prompt", "late"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
-            Options::Faults(_) | Options::Counted(_) | Options::Others(_) => &[],
+            Options::Faults(_) | Options::Stall(_) | Options::Counted(_) | Options::Others(_) => &[],
         }
     }
 
@@ -70,6 +107,12 @@ impl Options {
     pub(crate) fn name(self, option: usize) -> String {
         match self {
             Options::Faults(faults) => faults.at_option(option).map_or("ok", Fault::name).to_owned(),
+            Options::Stall(stalls) => match stalls.at_option(option) {
+                None => "none".to_owned(),
+                Some(Stalls::NEXT) => "past-next-deadline".to_owned(),
+                Some(Stalls::SECOND) => "past-second-deadline".to_owned(),
+                Some(_) => "a-long-while".to_owned(),
+            },
             Options::Counted(_) => option.to_string(),
             Options::Others(_) => match option {
                 0 => "on".to_owned(),
@@ -117,6 +160,12 @@ mod tests {
             (Options::Faults(faults), "ok refused reply-lost"),
             (Options::Faults(FaultSet::NONE), "ok"),
             (Options::Lateness, "on-time days-late"),
+            (Options::Reply, "prompt late"),
+            (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
+            (
+                Options::Stall(Stalls::NEXT.with(Stalls::SECOND)),
+                "none past-next-deadline past-second-deadline",
+            ),
             (Options::Lease, "none past-lease"),
             (Options::Acknowledgement, "heard again"),
             (Options::Counted(3), "0 1 2"),

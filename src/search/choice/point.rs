@@ -57,6 +57,8 @@ texts! {
         Happened "happened",
         /// Of a call: its reply has arrived.
         Replied "replied",
+        /// Of a call whose caller waits for something else besides: whether its reply arrives in time.
+        Reply "reply",
         /// Of a step at the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
@@ -65,8 +67,12 @@ texts! {
         Next "next",
         /// After a step of an attempt: whether its worker stalls past the lease.
         Pause "pause",
+        /// After a step of a task: whether it stands still until something is over.
+        Stall "stall",
         /// At the queue: which of the waiting jobs is taken.
         Pick "pick",
+        /// Of an attempt that is to begin: which process takes the job.
+        Take "take",
     }
 }
 
@@ -98,7 +104,7 @@ mod tests {
             points,
             [
                 "start", "end", "ack", "lease", "retry", "before", "call", "locked", "timer", "happened",
-                "replied", "after", "line", "next", "pause", "pick"
+                "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();

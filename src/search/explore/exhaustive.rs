@@ -11,7 +11,7 @@ mod pieces;
 
 use super::Share;
 use super::parent::{Bounds, Parent, admits};
-use crate::search::choice::{Choice, Deviation, Kind, Label, Plan, digest};
+use crate::search::choice::{Choice, Deviation, Kind, Label, Plan, Point, digest};
 pub(crate) use pieces::Ahead;
 
 /// Choices that are kept so that a scenario need not be run once more to have its children: about a megabyte.
@@ -132,8 +132,10 @@ impl Exhaustive {
     pub(crate) fn alike(&mut self, alike: &[usize]) {
         let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
         let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
-        let is_schedule =
-            |at: &&usize| parent.record.get(**at).is_some_and(|choice| choice.kind == Kind::Schedule);
+        let is_schedule = |at: &&usize| {
+            let choice = parent.record.get(**at);
+            choice.is_some_and(|choice| choice.kind == Kind::Schedule && choice.label.point == Point::Next)
+        };
         let alike: Vec<_> =
             alike.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
         parent.alike.extend(alike);

@@ -51,12 +51,14 @@ const fn applies(fault: Fault, operation: &Operation, settings: &Settings, chann
         Fault::Refused => matches!(channel, Channel::Queue),
         Fault::ReplyLost => lasts && writes,
         Fault::Throttled => whole && throttles,
-        Fault::TimedOut => whole,
-        Fault::TimedOutButDone => whole && writes,
+        Fault::TimedOut => whole || matches!(channel, Channel::Queue),
+        Fault::TimedOutButDone => (whole || matches!(channel, Channel::Queue)) && writes,
         Fault::StaleRead => whole && !writes && settings.stale_reads,
         Fault::Outage | Fault::OutageForEver => served && settings.outages.is_some(),
         Fault::Reset | Fault::HalfReply => line,
         Fault::ResetButDone | Fault::ClosedButDone => line && writes,
+        // Where a call is made again that has just failed: see `State::draw_fault`.
+        Fault::StillUnavailable | Fault::StillUnreachable | Fault::StillRefused => false,
     }
 }
 
@@ -87,6 +89,14 @@ pub(crate) enum Broken {
 }
 
 impl Fault {
+    /// For how long the caller hears nothing before it takes the call for failed.
+    pub(crate) const fn silence(self) -> Duration {
+        match self {
+            Fault::TimedOut | Fault::TimedOutButDone => CLIENT_TIMEOUT,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// What becomes of the line on which the call came.
     #[cfg(feature = "wire")]
     pub(crate) const fn breaks(self) -> Option<Broken> {
@@ -102,7 +112,10 @@ impl Fault {
             | Fault::Throttled
             | Fault::StaleRead
             | Fault::Outage
-            | Fault::OutageForEver => None,
+            | Fault::OutageForEver
+            | Fault::StillUnavailable
+            | Fault::StillUnreachable
+            | Fault::StillRefused => None,
         }
     }
 
@@ -115,6 +128,9 @@ impl Fault {
             | Fault::ReplyLost
             | Fault::Outage
             | Fault::OutageForEver
+            | Fault::StillUnavailable
+            | Fault::StillUnreachable
+            | Fault::StillRefused
             | Fault::Reset
             | Fault::ResetButDone
             | Fault::ClosedButDone => Some(ServiceError::Unavailable { service, operation }),

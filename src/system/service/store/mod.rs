@@ -212,6 +212,8 @@ impl Stored {
 /// The database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Database {
+    /// When what has changed in the call under way was to expire, and when it is now.
+    moved: Vec<(Option<Duration>, Option<Duration>)>,
     rows: BTreeMap<String, Stored>,
     /// How many changes were committed: each commit is one, however many rows it changes.
     commits: u64,
@@ -296,6 +298,9 @@ impl Database {
             row.past.push(Past { value: row.value.take(), version: row.version, made: row.made });
         }
         row.version += 1;
+        if row.expires.is_some() || expires.is_some() {
+            self.moved.push((row.expires, expires));
+        }
         (row.value, row.expires, row.made, row.changed) = (value, expires, made, self.commits);
     }
 }
@@ -324,10 +329,14 @@ impl Service for Database {
     }
 
     fn answer(&mut self, Request { ask, transaction }: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
-        Ok(match transaction {
+        let reply = match transaction {
             None => self.at_once(ask, cx),
             Some(transaction) => self.statement(transaction, ask, cx).unwrap_or_else(Reply::Failed),
-        })
+        };
+        for (before, after) in self.moved.drain(..) {
+            cx.ledger.expiries.replace(before, after);
+        }
+        Ok(reply)
     }
 
     fn state(&self) -> Option<String> {

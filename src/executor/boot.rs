@@ -1,0 +1,103 @@
+//! Processes come into the world, and come again.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::shutdown::Shutdown;
+use super::{Executor, Host};
+use crate::engine::life::{self, Life};
+use crate::engine::runtime::Context;
+use crate::process::Process;
+use crate::search::choice::{Actor, Name};
+use crate::system::timeline::What;
+
+impl Executor {
+    /// Adds a process and boots it.
+    #[track_caller]
+    pub(crate) fn add(&mut self, name: Name, boot: Box<dyn Fn(&Process)>) {
+        assert!(
+            self.hosts.iter().all(|host| host.name != name),
+            "the process `{name}` was added twice; give each process a name of its own"
+        );
+        // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
+        self.hosts.reserve_exact(1);
+        self.hosts.push(Host {
+            name,
+            boot: boot.into(),
+            incarnations: 0,
+            last_begun: None,
+            living: None,
+            context: Context::new(self.pool.clone()),
+            busy: 0,
+            restart_at: Duration::ZERO,
+            last: None,
+            shutdown: Shutdown::No,
+            copy_of: None,
+        });
+        if let Err(panic) = self.boot(self.hosts.len() - 1) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    pub(super) fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
+        self.shared.barrier();
+        let host = &mut self.hosts[index];
+        host.incarnations += 1;
+        host.last_begun = None;
+        let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
+        let process = Process::new(life.clone());
+        let were_suspended;
+        let now = {
+            let mut state = self.shared.state();
+            let process = host.name;
+            state.note(|| What::Booted { process });
+            // What the boot closure itself asks for is answered: a boot that fails is no job that does.
+            were_suspended = state.search.suspend_faults(true);
+            state.clock.now()
+        };
+        let (boot, context) = (&host.boot, &mut host.context);
+        let acting = self.shared.acting(Actor::Process(host.name));
+        let booted = catch_unwind(AssertUnwindSafe(|| {
+            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
+        }));
+        drop(acting);
+        {
+            let mut state = self.shared.state();
+            state.search.suspend_faults(were_suspended);
+            state.usage.slots += process.slot_count();
+            if process.uses_store() {
+                state.connections.used_by(host.name, process.slot_count());
+            }
+        }
+        let spawned = process.take_spawned();
+        host.living = Some((life, process));
+        spawned.into_iter().for_each(|(name, future)| self.spawn(index, name, future));
+        booted
+    }
+
+    /// Boots the processes whose time has come.
+    pub(super) fn restart(&mut self) -> bool {
+        if self.hosts.iter().all(|host| host.living.is_some()) {
+            return false;
+        }
+        let now = self.shared.state().clock.now();
+        let is_due = |host: &Host| host.restarts().is_some_and(|at| at <= now);
+        let Some(index) = self.hosts.iter().position(is_due) else { return false };
+        if let Err(panic) = self.boot(index) {
+            self.broken_boot = Some(panic);
+        }
+        true
+    }
+
+    /// Has a process begin anew, at once, and unnoticed: only what its memory and its threads held is gone.
+    pub(super) fn reboot(&mut self, index: usize) {
+        let Some((life, _)) = &self.hosts[index].living else { return };
+        life.die();
+        self.take_apart(index, None);
+        self.hosts[index].incarnations -= 1;
+        if let Err(panic) = self.boot(index) {
+            self.broken_boot = Some(panic);
+        }
+    }
+}
