@@ -1,12 +1,12 @@
-//! A service of one's own: an SMS gateway, in three lines, with the same faults, ledger and crash points as the
+//! A service of your own: an SMS gateway in three lines, with the same faults, ledger and crash points as the
 //! built-in services.
 //!
 //! ```console
 //! $ cargo run --example sms_gateway
 //! ```
 //!
-//! The job texts a customer. It is explored twice: as it is, and with the key that the gateway knows. The program fails
-//! unless the harness tells the two apart.
+//! The job texts a customer. It is explored twice: without a key, and with an idempotency key that the gateway knows.
+//! The program fails unless the harness rejects the first version and accepts the second.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
@@ -14,7 +14,7 @@ use retryproof::service::{Cx, Function, Keys, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
-/// What the gateway is asked for.
+/// A request to the gateway.
 #[derive(Debug, Serialize, Deserialize)]
 struct Text {
     key: Option<String>,
@@ -31,7 +31,7 @@ struct Remind {
 
 fn explore(name: &str, keyed: bool) -> Report {
     Explore::new().name(name).replay_command("cargo run --example sms_gateway").run(async |world: &World| {
-        // The gateway: what it does, what it answers, and the keys that it knows.
+        // The gateway: its effects, its answers, and the keys that it knows.
         let mut keys = Keys::<String>::default();
         world.service("sms", function("send", move |text: Text, cx: &mut Cx<'_>| send(&mut keys, text, cx)));
         world.process("worker", move |p| {

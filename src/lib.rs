@@ -1,9 +1,9 @@
 //! Crashes your background jobs at every await, loses their replies, delivers them twice, lets workers overtake each
 //! other, and proves that their effects still happen exactly once.
 //!
-//! A dev-dependency. A test describes a small world (a queue, worker processes, the outside services that jobs call)
-//! and the jobs to run in it. The harness runs that world again and again, each time with something else going wrong,
-//! and checks that the outcome is always one that could have come about with nothing going wrong.
+//! A dev-dependency. A test describes a small world: a queue, worker processes, the external services that jobs call,
+//! and the jobs to run. The test harness runs that world again and again. In each run something else goes wrong, and
+//! the harness checks that the outcome is one that a fault-free run could have had.
 //!
 //! # A job that fails
 //!
@@ -22,7 +22,7 @@
 //! }
 //! ```
 //!
-//! There is no assertion in it. This is what `cargo test` says:
+//! The test has no assertion. `cargo test` prints:
 //!
 //! ```text
 #![doc = include_str!("../docs/report.txt")]
@@ -30,8 +30,8 @@
 //!
 //! # The fix
 //!
-//! The order is charged again because the second attempt cannot tell that the first one got as far as that. With an
-//! idempotency key that is the same in every attempt the service can:
+//! The second attempt charges the order again because it cannot know that the first attempt already did. With an
+//! idempotency key that is the same on every attempt, the service recognizes the second charge:
 //!
 //! ```ignore
 //! p.handle(async move |job: CompleteOrder| {
@@ -41,8 +41,8 @@
 //! });
 //! ```
 //!
-//! The key comes from the job. One from the time, the attempt or a random number is another one each time, and the
-//! harness finds that, too:
+//! The key comes from the job. A key that comes from the time, the attempt or a random number differs on each
+//! attempt. The harness finds that, too:
 //!
 //! ```
 //! use retryproof::{Explore, Verdict, World, service::payments::Charge};
@@ -65,58 +65,60 @@
 //!
 //! # The words
 //!
-//! * **Job, attempt**: a job is any type that serde can write and read; its kind is its type's path. Each time that a
-//!   worker takes it is an attempt.
-//! * **Process**: the unit that crashes. What its boot closure builds dies with it and is built anew when it
-//!   restarts: a new *incarnation*.
-//! * **Durable**: what outlives a crash: the queue, the services, the [`Store`], [`World::durable`].
-//! * **Effect**: something done to the outside that a customer could notice: a charge, an email, a parcel. A read is
-//!   none.
-//! * **Given**: what the test body itself does through `world.…`: no faults, no crash points, no oracle, but part of
-//!   the state.
-//! * **Choice**: what the world does not determine by itself. Option 0 is the ordinary course; any other is a
-//!   *deviation*.
-//! * **Scenario**: a run's name: its deviations. The one without any is the *reference run*.
-//! * **Oracle**: says whether an outcome is an expected one. What it finds is a *violation*.
-//! * **Replay**: one scenario, run again from the line that the report prints, by `RETRYPROOF_REPLAY='…' cargo test`.
+//! * **Job, attempt**: a job is any type that serde can serialize and deserialize. Its kind is the path of its type.
+//!   Each time a worker takes a job is an attempt.
+//! * **Process**: the unit that crashes. Everything that its boot closure builds dies with it and is built again when
+//!   it restarts. Each start is a new *incarnation*.
+//! * **Durable**: survives a crash: the queue, the services, the [`Store`], [`World::durable`].
+//! * **Effect**: a change to the outside world that a customer could notice: a charge, an email, a parcel. A read is
+//!   not an effect.
+//! * **Given** (setup): what the test body itself does through `world.…`. It has no faults and no crash points, and
+//!   no oracle checks it, but it is part of the state.
+//! * **Choice**: a point at which the world could go on in more than one way. Option 0 is the ordinary course. Any
+//!   other option is a *deviation*.
+//! * **Scenario**: the name of a run: its deviations. The *reference run* has no deviations.
+//! * **Oracle**: decides whether an outcome is expected. An unexpected outcome is a *violation*.
+//! * **Replay**: runs one scenario again. Copy the line that the report prints: `RETRYPROOF_REPLAY='…' cargo test`.
 //!
 //! # The map
 //!
-//! Start with [`macro@test`], or [`check`] where an attribute is in the way; [`Explore`] has the settings.
+//! Start with [`macro@test`], or with [`check`] if you cannot use an attribute. [`Explore`] has the settings.
 //!
-//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]), what it lets be looked at ([`Effects`], [`Effect`],
-//!   [`JobView`], [`JobState`], [`JobId`], [`QueueView`], [`Stats`]). Jobs run in a [`Drain`], which says what came of it
-//!   ([`Drained`]) or how it failed ([`DrainError`]), or as in production ([`Settle`], [`SettleUntil`]).
-//!   [`World::fake`] and [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
-//! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`], its calls are
-//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with [`Sequence`]s: its calls are
-//!   [`StoreCall`]s, its [`Transaction`]s [`Begin`], and they fail with a [`StoreError`]. [`JobQueue`] enqueues
-//!   ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`] waits ([`Pause`]), [`Rng`] draws, a
-//!   [`StopSignal`] tells that the process is to stop ([`Stopping`]). [`Durable`] is the test's and the code's.
-//! * *What is really outside* (a database, a cache, a table of jobs of the user's own): [`World::outside`] sets it up,
-//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to crash
-//!   and to fail ([`OutsideFault`]); loops of the code's own are [`spawn`](Process::spawn)ed.
-//! * *Handlers*: what they may answer ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`], [`Backoff`],
-//!   [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`], [`LockTaken`],
-//!   [`LockView`]) and the order in which they run ([`Ordered`]), who hears of a failed attempt ([`Failed`]) and what
-//!   is decided by its error ([`Decision`]), and why a job could not be run ([`JobError`]).
-//! * *Queues of others*: what an adapter needs. An [`Enqueue`] may be known by its name, and may have a [`JobKey`];
-//!   [`Process::handle_raw`] handles it, and is given a [`RawAttempt`].
+//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]),
+//!   and what a test can inspect ([`Effects`], [`Effect`], [`JobView`], [`JobState`], [`JobId`], [`QueueView`],
+//!   [`Stats`]). Jobs run in a [`Drain`], which returns a summary ([`Drained`]) or an error ([`DrainError`]), or as
+//!   in production ([`Settle`], [`SettleUntil`]). [`World::fake`] and [`World::inline`] are worlds for ordinary
+//!   tests, in which nothing goes wrong.
+//! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`]. Its calls are
+//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with
+//!   [`Sequence`]s. Its calls are [`StoreCall`]s, its [`Transaction`]s start with [`Begin`], and they fail with a
+//!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`]
+//!   waits ([`Pause`]), [`Rng`] draws random numbers, and a [`StopSignal`] announces that the process must stop
+//!   ([`Stopping`]). The test and the code share [`Durable`] values.
+//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::outside`] sets one up,
+//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to
+//!   crash and to fail ([`OutsideFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
+//! * *Handlers*: what they may return ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
+//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`],
+//!   [`LockTaken`], [`LockView`]) and the order in which they run ([`Ordered`]), callbacks for a failed attempt
+//!   ([`Failed`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]).
+//! * *Adapters for other queues*: an [`Enqueue`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
+//!   it and receives a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
-//!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a failure
-//!   is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
-//!   [`EnqueueService`], an [`EnqueueServiceFuture`]). Ready ones are in [`middleware`].
-//! * *What comes out*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it and
-//!   its [`Scenario`] ([`ScenarioError`] where a text is none), the [`Kind`]s of deviations, who got [`Stuck`]. A
-//!   [`Warning`] is about what works and is asking for trouble. [`Report::by_line`] is the map of the jobs
-//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): what a crash at each line leaves behind;
-//!   [`Report::timeline`] what happened in the run that is shown ([`Timeline`], [`TimelineEvent`]). A [`Name`]
-//!   is a text that costs nothing to copy.
-//! * *Services*: [`Service`] is what the built-in ones are written with. [`World::service`] puts in one of one's own,
-//!   which may be a single [`function`](service::function). With the feature `http` they stand behind a real port,
-//!   too
+//!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a
+//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
+//!   [`EnqueueService`], an [`EnqueueServiceFuture`]). [`middleware`] has ready-made layers.
+//! * *Results*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it
+//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`Kind`]s of deviations, and the jobs that
+//!   are [`Stuck`]. A [`Warning`] is about code that works but is fragile. [`Report::by_line`] maps the jobs
+//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): it shows what a crash at each line leaves behind.
+//!   [`Report::timeline`] shows what happened in the reported run ([`Timeline`], [`TimelineEvent`]). A [`Name`] is a
+//!   text that is free to copy.
+//! * *Services*: [`Service`] is the trait behind the built-in services. [`World::service`] registers a service of
+//!   your own, which may be a single [`function`](service::function). With the feature `http` services are also
+//!   reachable through a real port
 #![cfg_attr(feature = "http", doc = "  ([`Http`])")]
-//!   for clients that speak HTTP
+//! for clients that speak HTTP
 #![cfg_attr(
     feature = "wire",
     doc = "  , and with the feature `wire` for any other protocol ([`wire`], [`adding_a_protocol`])"
@@ -128,86 +130,90 @@
 #![cfg_attr(feature = "loom", doc = "  [`thread`] and [`thread_local!`]. What comes out is a")]
 #![cfg_attr(feature = "loom", doc = "  [`ModelReport`], with [`ModelStep`]s; a [`ModelError`] is a model")]
 #![cfg_attr(feature = "loom", doc = "  that is misused.")]
-//! * *With other crates*: features for what a test suite has beside this crate
+//! * *With other crates*: features for other tools in a test suite
 #![cfg_attr(feature = "proptest", doc = "  ([`proptest`]: properties of workloads and scenarios)")]
 #![cfg_attr(feature = "tracing", doc = "  ([`tracing`]: what the failing scenario logs, in its timeline)")]
 //!   .
 //!
 //! # Reading on
 //!
-//! * [`cookbook`]: techniques that make jobs repeatable, each with what it does not protect against.
-//! * [`violations`]: what each code of a report means, with a smallest job that is condemned for it.
-//! * [`tools`]: attempts polled by hand and sockets written down beforehand (`tokio-test`), snapshots (`insta`), workers of
-//!   job libraries.
+//! * [`cookbook`]: techniques that make jobs repeatable, each with its limits.
+//! * [`violations`]: the meaning of each code in a report, with the smallest job that shows it.
+//! * [`tools`]: polling attempts by hand and scripted sockets (`tokio-test`), snapshots (`insta`), workers of job
+//!   libraries.
 //!
 //! # Limitations
 //!
-//! * What does not go through the handles of a process, [`World::durable`] or a timer is not seen. Crashes fall on
-//!   the awaits of those calls and before the statements of functions with `#[crash_points]` (of the crate
-//!   `crash-points`), not between any two other lines; a tokio timer is no crash point. [`Clock::yield_now`] is one,
-//!   wherever it is wanted.
-//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits; what
-//!   lies between two of them is one step. A blocking handler is overtaken at its calls, and at the lines of its
-//!   `#[crash_points]` functions; that it waits for a lock of the standard library is seen on Linux, and guessed elsewhere.
-//! * The [`Store`] is a model: rows under keys, as PostgreSQL isolates them, not the queries of a database. Who blocks
-//!   (`put_blocking`, …) and would have to wait for a row is [`Verdict::Stuck`], outside of `handle_blocking`.
-//! * Stale reads, outages, search lag, keys that expire, timers that come days late ([`Kind::Delay`]) and deploys are
-//!   explored where the test asks for them ([`Client::stale_reads`] and its neighbours, [`Explore::delays`],
-//!   [`World::deploys`]).
-//! * A unique job that is enqueued before any process has said that its kind is unique takes no lock. Its lock and its
-//!   place in the queue are two steps, as over Redis; one transaction that does both has no window in which to die.
-//! * Over sockets (features `http` and `wire`) calls from `spawn_blocking`, and from tokio tasks between two steps of an
-//!   attempt, are served when nothing else can go on. A client that blocks is waited for in `handle_blocking` and
-//!   `spawn_blocking`; anywhere else each call takes a second of real time. Such a client's own timeout runs in real
-//!   time: where no answer comes, its connection is reset instead. It is not stopped when its process dies at a call; its
-//!   connection is reset. A request or a reply of which only a part is sent, or read, before the code waits for something
-//!   else, is waited for in vain for half a second of real time, and a request that has not come whole after five seconds
-//!   is cut off. Ports differ from run to run; a failure's text has them as `worker.localhost`.
-//! * Other sockets, database drivers and other threads are waited for inside of a call to the [`Outside`], and in
-//!   `tokio::task::spawn_blocking`. Anywhere else the paused clock runs on to the next timer, and without one the run is
-//!   [`Verdict::Stuck`].
-//! * A database's own clock (`now()` in SQL) is the real one: leases and the like are to be given the time as an argument.
-//!   Who waits in one for a lock is known by [`Outside::waits`]; without it, and for a connection of a pool that is
-//!   exhausted, by nothing but the real time that has passed. Which of two transactions a database has die of a deadlock
-//!   is its own affair, and may differ from run to run.
-//! * Threads of a job's own and statics outlive a crash, and all async handlers of a world run on one thread. A loop that neither awaits
-//!   nor calls cannot be stopped.
-//! * `tokio::select!` without `biased;`, a `HashMap`'s order and random ids differ from run to run. What shows of it
-//!   is [`Verdict::Nondeterministic`].
-//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. Who goes on is drawn among the
-//!   tasks that could at the time; so PCT's probability is about those choices, not about instructions.
-//! * With [`Explore::threads`] the body is run on several threads at once: what it reaches beyond its world must bear
-//!   that.
-//! * Memory that threads share is no part of a scenario, and crashes are no part of a model (feature `loom`): a model has
-//!   up to five threads, and sees what they do to its own types.
-//! * A build with `panic = "abort"` is refused: a job that panics, and a crash at a line or in a blocking handler, need
-//!   unwinding. `cargo test` always unwinds.
+//! * The harness sees only calls through the handles of a process, [`World::durable`] and timers. Crashes happen at
+//!   the awaits of those calls and before the statements of functions with `#[crash_points]` (from the crate
+//!   `crash-points`), not between any two other lines. A tokio timer is not a crash point. Add [`Clock::yield_now`]
+//!   where you want one.
+//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits. The
+//!   code between two of them is one step. A blocking handler is overtaken at its calls and at the lines of its
+//!   `#[crash_points]` functions. On Linux the harness sees that a handler is blocked on a lock of the standard
+//!   library. On other systems it guesses.
+//! * The [`Store`] is a model: rows under keys with PostgreSQL's isolation levels, not the queries of a database. If
+//!   code outside `handle_blocking` calls a blocking method (`put_blocking`, …) that must wait for a row, the verdict
+//!   is [`Verdict::Stuck`].
+//! * Stale reads, outages, search lag, keys that expire, timers that fire days late ([`Kind::Delay`]) and deploys are
+//!   explored only if the test asks for them ([`Client::stale_reads`] and the methods next to it,
+//!   [`Explore::delays`], [`World::deploys`]).
+//! * A unique job takes no lock if it is enqueued before any process has declared its kind unique. Its lock and its
+//!   place in the queue are two steps, as in Redis. A queue that does both in one transaction has no window for a
+//!   crash between them.
+//! * Over sockets (features `http` and `wire`), calls from `spawn_blocking`, and from tokio tasks between two steps
+//!   of an attempt, are served when nothing else can run. In `handle_blocking` and `spawn_blocking` the harness waits
+//!   for a blocking client. Anywhere else each call takes a second of real time. A blocking client's own timeout runs
+//!   in real time: if no answer comes, the harness resets its connection instead. When a process dies at a call of a
+//!   blocking client, the client's thread goes on, but its connection is reset. If the code sends or reads only part
+//!   of a request or reply and then waits for something else, the harness waits half a second of real time without
+//!   success. A request that is incomplete after five seconds is cut off. Ports differ from run to run; a failure's
+//!   text shows them as `worker.localhost`.
+//! * The harness waits for other sockets, database drivers and other threads only inside a call to the [`Outside`]
+//!   and in `tokio::task::spawn_blocking`. Anywhere else the paused clock advances to the next timer. If there is no
+//!   timer, the run is [`Verdict::Stuck`].
+//! * A database's own clock (`now()` in SQL) is the real one, so pass the time as an argument to leases and similar
+//!   queries. The harness learns from [`Outside::waits`] which calls wait for a lock in the database. Without it, and
+//!   for a pool without a free connection, it can only measure real time. The database decides which of two
+//!   deadlocked transactions fails, and may decide differently in each run.
+//! * A job's own threads and statics survive a crash, and all async handlers of a world run on one thread. The
+//!   harness cannot stop a loop that neither awaits nor calls.
+//! * `tokio::select!` without `biased;`, the order of a `HashMap` and random ids differ from run to run. If the
+//!   harness sees the difference, the verdict is [`Verdict::Nondeterministic`].
+//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. The next task is drawn among the
+//!   tasks that could run at the time, so PCT's probability is about those choices, not about instructions.
+//! * With [`Explore::threads`] the body runs on several threads at once. Everything that it reaches outside its world
+//!   must support that.
+//! * Memory that threads share is not part of a scenario, and crashes are not part of a model (feature `loom`). A
+//!   model has up to five threads, and sees only what they do to its own types.
+//! * A build with `panic = "abort"` is rejected: a panic in a job, and a crash at a line or in a blocking handler,
+//!   need unwinding. `cargo test` always unwinds.
 //!
 //! # Design
 //!
-//! A run is the happy path plus a short list of deviations. Run 0 takes option 0 everywhere. Its children take one
-//! other option at one of the choices that it recorded; the children of a scenario are the deviations *after its last
-//! one*, taken from its own record. That names each run exactly once even though a deviation changes which choices
-//! come later, and needs no model of the job. Runs with fewer deviations come first, so the first failure is already
-//! a smallest one.
+//! A run is the happy path plus a short list of deviations. Run 0 takes option 0 everywhere. Each of its children
+//! takes one other option at one of the choices that run 0 recorded. The children of a scenario are the deviations
+//! *after its last one*, taken from its own record. This names each run exactly once even though a deviation changes
+//! which choices come later, and it needs no model of the job. Runs with fewer deviations come first, so the first
+//! failure is already a smallest one.
 //!
-//! Time is virtual: it stands still while anything can go on, then jumps to the next timer. Ids derive from content,
-//! so that an extra effect does not move those of later ones. The reference run is run again at the start and at the
-//! end: a difference is the code's own nondeterminism.
+//! Time is virtual: it does not advance while any task can run, then jumps to the next timer. Ids derive from
+//! content, so an extra effect does not change the ids of later effects. The reference run is repeated at the start
+//! and at the end. If the repetitions differ, the code itself is nondeterministic.
 //!
-//! A crash at an await drops the attempt's future while its process is marked dead; a crash at a line or in a
-//! blocking call unwinds to where the attempt is polled, without a panic's message. A dead process does nothing more:
-//! its async calls never complete, and what its destructors ask for is answered from throw-away copies.
+//! A crash at an await drops the attempt's future while its process is marked dead. A crash at a line or in a
+//! blocking call unwinds to the place that polls the attempt, without a panic message. A dead process does nothing
+//! more: its async calls never complete, and the calls of its destructors are answered from throw-away copies.
 //!
-//! The outcome of a run is compared, as a multiset of effects, the durable and observed state, and the end of each
-//! job, with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
-//! violation, and a harmless reordering is none.
+//! The harness compares the outcome of a run (a multiset of effects, the durable and observed state, and the end of
+//! each job) with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
+//! violation, and a harmless reordering is not.
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// Only the guide's pages with code of their own: the others include a page that is tested here.
+// Only the pages of the guide that have code of their own. The others include a page that is tested here.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../guide/src/first-test.md")]
@@ -237,7 +243,7 @@ pub mod tools {}
 #[doc = include_str!("../docs/adding-a-protocol.md")]
 pub mod adding_a_protocol {}
 
-// The rooms, in the order in which data flows: each knows only those above it (tests/tidy.rs).
+// The folders, in the order in which data flows. Each knows only those above it (tests/tidy).
 mod search;
 mod system;
 mod engine;
@@ -275,8 +281,8 @@ pub use process::{
     OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
     StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
-/// Makes an `async fn(world: &World)` into a test that explores it, and fails with the report unless it is
-/// retry-proof.
+/// Turns an `async fn(world: &World)` into a test that explores it. The test fails with the report unless the
+/// function is retry-proof.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
@@ -308,7 +314,7 @@ pub use world::{
     Allowed, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
 };
 
-/// The name under which libtest knows a test: its path without the crate.
+/// Returns the name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]
 pub fn __test_name(module: &str, function: &str) -> String {
     match module.split_once("::") {

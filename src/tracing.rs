@@ -1,18 +1,18 @@
-//! Feature `tracing`: the events of the failing scenario stand in its timeline, under the attempt that made them, and
-//! nothing of all the other runs is to be seen.
+//! Feature `tracing`: the timeline of the failing scenario shows its events, under the attempt that emitted them. The
+//! other runs log nothing.
 //!
-//! An exploration runs the same job thousands of times, and what the job logs each time would bury the report. With this
-//! layer in the subscriber an event inside of a run reaches no other layer: it is dropped, unless the run is one that is
-//! shown (that of the report, or a replay). There it becomes a line of the timeline, with the spans that it stands in.
-//! Outside of runs, and in [`World::fake`](crate::World::fake) and [`World::inline`](crate::World::inline), the layer lets
-//! everything pass.
+//! An exploration runs the same job thousands of times, and all its log lines would bury the report. With this layer
+//! in the subscriber, an event inside a run does not reach other layers. It is dropped, unless the report shows the
+//! run or the run is a replay. In that case it becomes a line of the timeline, with its spans. Outside of runs, and
+//! in [`World::fake`](crate::World::fake) and [`World::inline`](crate::World::inline), the layer lets all events
+//! pass.
 //!
 //! ```ignore
 //! use retryproof::{Explore, World, service::payments::Charge};
 //! use tracing_subscriber::layer::SubscriberExt;
 //! use tracing_subscriber::util::SubscriberInitExt;
 //!
-//! // In a test suite once, say by a function that each test calls: `.try_init()` fails the second time.
+//! Once in a test suite, for example in a function that each test calls: `.try_init()` fails the second time.
 //! let _ = tracing_subscriber::registry().with(retryproof::tracing::ScenarioLayer::new()).try_init();
 //!
 //! let report = Explore::new().deviations(1).run(async |world: &World| {
@@ -29,9 +29,9 @@
 //! assert_eq!(report.to_string().matches("INFO charging order=6").count(), 2, "{report}");
 //! ```
 //!
-//! Levels are for another layer to say: a filter for the whole subscriber (`LevelFilter`, `EnvFilter`) keeps from this layer
-//! what it keeps from all. Values that differ from run to run (addresses, wall-clock times) do so in the report, too; the
-//! times that `tracing_subscriber::fmt` prints are none of the event's and are not shown.
+//! Levels are up to other layers: a filter for the whole subscriber (`LevelFilter`, `EnvFilter`) also filters the
+//! events of this layer. Values that differ from run to run (addresses, wall-clock times) also differ in the report.
+//! The times that `tracing_subscriber::fmt` prints are not part of the event and are not shown.
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -56,20 +56,20 @@ pub struct ScenarioLayer;
 struct Fields(String);
 
 impl ScenarioLayer {
-    /// The layer. It keeps nothing itself: what it hears goes to the run that it is of.
+    /// Makes the layer. It stores nothing itself: events go to their run.
     pub fn new() -> Self {
         Self
     }
 }
 
-/// The run whose code this thread runs, if it runs any.
+/// The run of the code on this thread, if there is one.
 fn run() -> Option<Arc<Shared>> {
     life::here().map(|life| life.shared.clone()).or_else(panics::run_here)
 }
 
-/// Where what is logged goes to.
+/// The destination of events.
 enum Place {
-    /// To the other layers: there is no run.
+    /// The other layers, because there is no run.
     Elsewhere,
     Nowhere,
     Timeline(Arc<Shared>, Arc<Aside>),
@@ -91,9 +91,9 @@ fn is_shown() -> bool {
     matches!(place(), Place::Timeline(..))
 }
 
-/// Puts a line into the timeline.
+/// Adds a line to the timeline.
 fn put_down(shared: &Shared, aside: &Aside, text: String) {
-    // A service answers while the state is locked, and what it logs has to wait.
+    // The state is locked while a service answers, so its log lines have to wait.
     let Some(mut state) = shared.try_state() else { return aside.say(text) };
     match life::here() {
         Some(life) => life.as_caller(&mut state, |state| state.note(|| What::Said { text })),
@@ -103,7 +103,7 @@ fn put_down(shared: &Shared, aside: &Aside, text: String) {
 
 impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for ScenarioLayer {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // Asked each time: the same line of code runs inside of runs and outside of them.
+        // Decided each time, because the same line of code may run inside and outside of runs.
         Interest::sometimes()
     }
 
@@ -133,12 +133,12 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for ScenarioLayer {
         }
     }
 
-    /// Here, and not in `on_event`: what is kept is kept from the other layers.
+    /// Here and not in `on_event`, so that the other layers do not receive the event.
     fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
         let Place::Timeline(shared, aside) = place() else { return true };
         let mut text = Text::default();
         event.record(&mut text);
-        // What tokio's poller logs has tokens in it that differ from run to run.
+        // The log lines of tokio's poller contain tokens that differ from run to run.
         if event.metadata().target() == "log" && text.fields.contains("log.target=\"mio::") {
             return false;
         }
@@ -157,7 +157,7 @@ impl<S: Subscriber + for<'span> LookupSpan<'span>> Layer<S> for ScenarioLayer {
     }
 }
 
-/// What is recorded, as text.
+/// The recorded fields, as text.
 #[derive(Default)]
 struct Text {
     message: String,

@@ -1,8 +1,8 @@
-//! The job that README.md and the crate's page begin with, and its report: both pages show what is here, to the letter.
-//! And the codes of violations: docs/violations.md explains each.
-//! A binary of its own, since its reports are shown under the names that tests at the top of a binary have.
+//! The job with which README.md and the crate's page begin, and its report: both pages show literally what is here. It also
+//! checks that docs/violations.md explains each code.
+//! This is a separate binary, because its reports show the names that tests at the top of a binary have.
 //!
-//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map anew, into `docs/` and README.md.
+//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map into `docs/` and README.md.
 
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// What the test above prints when it fails: the text of its panic.
+/// Returns what the test above prints when it fails: the text of its panic.
 fn report() -> String {
     let output = support::own_test(module_path!(), "an_order_is_paid_and_shipped_once")
         .env_remove("RETRYPROOF_REPLAY")
@@ -105,7 +105,7 @@ fn report() -> String {
     format!("{}\n", printed[from..from + length].trim_end())
 }
 
-/// What README.md shows of the report: what is wrong and where, and how it is run again.
+/// Returns the part of the report that README.md shows: what is wrong and where, and how to replay it.
 fn short(report: &str) -> String {
     let (wrong, rest) = report.split_once("\nwhat happened\n").expect("a report says what happened");
     let (_, replay) = rest.split_once("\nreplay\n").expect("a report says how it is run again");
@@ -114,7 +114,7 @@ fn short(report: &str) -> String {
     format!("{wrong}\n…\nreplay\n{replay}\n")
 }
 
-/// The part of this file after `// shown: what`, moved to the left.
+/// Returns the part of this file after `// shown: what`, without its indentation.
 fn shown(what: &str) -> String {
     let source = include_str!("readme.rs");
     let from = source.find(&format!("// shown: {what}\n")).expect(what);
@@ -124,14 +124,14 @@ fn shown(what: &str) -> String {
     lines.iter().map(|line| format!("{}\n", line.get(indent..).unwrap_or_default())).collect()
 }
 
-/// The block of a page between a line that opens a fence and the one that closes it.
+/// Returns the block of a page between a line that opens a fence and the line that closes it.
 fn block(page: &str, opening: &str) -> std::ops::Range<usize> {
     let from =
         page.find(opening).unwrap_or_else(|| panic!("no block opens with {opening:?}")) + opening.len();
     from..from + page[from..].find("```").expect("a block ends")
 }
 
-/// The crate's page as text.
+/// Returns the crate's page as text.
 fn crate_page() -> String {
     let lib = read(&root().join("src/lib.rs"));
     let lines = lib.lines().filter_map(|line| line.strip_prefix("//!"));
@@ -191,7 +191,7 @@ fn the_crates_page_includes_the_report() {
     assert!(lib.contains("#![doc = include_str!(\"../docs/report.txt\")]"));
 }
 
-/// The page's own examples are doctests: that each is condemned with its code is seen there.
+/// The page's examples are doctests, which check that each example violates its code.
 #[test]
 fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
     let page = read(&root().join("docs/violations.md"));
@@ -199,7 +199,7 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
     let sections: Vec<_> = sections.split("\n## ").skip(1).collect();
     assert_eq!(sections.len(), Code::ALL.len());
     for (section, code) in sections.iter().zip(Code::ALL) {
-        // However the lines are broken.
+        // Line breaks do not matter.
         let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
         let capital = |text: &str| format!("{}{}", text[..1].to_uppercase(), &text[1..]);
         for part in [
@@ -210,7 +210,7 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
         }
         let condemned = [
             format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
-            // Where another one comes first.
+            // If another violation comes first.
             format!("violation.code == Code::{code:?}"),
         ];
         let is_condemned = condemned.iter().any(|part| words.contains(part));

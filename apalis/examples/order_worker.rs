@@ -1,4 +1,4 @@
-//! An apalis worker, broken and mended: it charges an order, and pushes a parcel.
+//! An apalis worker that charges an order and pushes a parcel: first with a bug, then fixed.
 //!
 //! ```console
 //! $ cargo run -p retryproof-apalis --example order_worker
@@ -13,25 +13,25 @@ use retryproof::{Client, Explore, Report, Verdict, World};
 use retryproof_apalis::{ProcessExt, WorldStorage};
 use serde::{Deserialize, Serialize};
 
-/// An order that was placed, and is to be paid and sent.
+/// An order to be paid and sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct CompleteOrder {
     order_id: u32,
     amount_cents: u64,
 }
 
-/// A parcel that is to be sent.
+/// A parcel to be sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Ship {
     order_id: u32,
 }
 
-/// What the handlers reach by `Data`. In production: an HTTP client, and a `PostgresStorage<Ship>`.
+/// The `Data` of the handlers. In production: an HTTP client and a `PostgresStorage<Ship>`.
 type Till = Client<Payments>;
 type Depot = Client<Fulfillment>;
 type Parcels = WorldStorage<Ship>;
 
-/// As it was written first. Each of its two steps may happen, and the worker be told otherwise.
+/// The first version. Each of its two steps may happen although the worker sees an error.
 async fn complete(
     order: CompleteOrder,
     till: Data<Till>,
@@ -42,7 +42,7 @@ async fn complete(
     Ok(())
 }
 
-/// Mended: both steps bear a key that is the same at each try and at each delivery.
+/// The fixed version: both steps have a key that is the same on each retry and delivery.
 async fn complete_once(
     order: CompleteOrder,
     id: TaskId,
@@ -62,7 +62,7 @@ async fn ship(parcel: Ship, id: TaskId, depot: Data<Depot>) -> Result<(), BoxDyn
     Ok(())
 }
 
-/// Explores what may go wrong with the worker of orders that `run` adds to a process, and with that of parcels.
+/// Explores the failures of an order worker, which `run` adds to a process, and of a parcel worker.
 fn explore(name: &str, run: impl Fn(&retryproof::Process) + Clone + Sync + 'static) -> Report {
     Explore::new().name(name).run(async |world: &World| {
         let run = run.clone();

@@ -1,7 +1,8 @@
-//! A worker's service, taken out of the worker when apalis has put it together.
+//! Takes the service of a worker out of the worker that apalis has assembled.
 //!
-//! apalis puts a worker's layers around its handler where the worker begins to run, and has the backend add a layer of its
-//! own on the outside. That of a [`WorldStorage`](crate::WorldStorage) adds nothing: it keeps what it is put around.
+//! apalis wraps a worker's layers around its handler when the worker begins to run, and lets the backend add an
+//! outermost layer of its own. The layer of a [`WorldStorage`](crate::WorldStorage) adds no behavior: it keeps the
+//! service that it wraps.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -19,15 +20,15 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 thread_local! {
-    /// What was kept while somebody asked for it.
+    /// The values that were kept during a [`capture`].
     static KEPT: RefCell<Option<Vec<Box<dyn Any>>>> = const { RefCell::new(None) };
 }
 
 /// A call of a worker's service.
 pub(crate) type Calling = Pin<Box<dyn Future<Output = Result<(), BoxDynError>>>>;
 
-/// A worker's layers and handler, whatever their types. There is one for all tasks, as in a worker that runs: what a layer
-/// counts or limits, it does for all of them.
+/// A worker's layers and handler, without their types. All tasks share one stack, as in a running worker, so a
+/// layer's counters and limits apply to all of them.
 pub(crate) trait Stack<Args> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxDynError>>;
     fn call(&mut self, task: Task<Args>) -> Calling;
@@ -49,13 +50,13 @@ where
     }
 }
 
-/// What was kept of a worker.
+/// The parts that were kept of a worker.
 pub(crate) struct Captured<Args> {
     pub(crate) stack: Box<dyn Stack<Args>>,
     pub(crate) worker: WorkerContext,
 }
 
-/// What was kept while `build` ran, first things first.
+/// Returns the values that were kept while `build` ran, in order.
 pub(crate) fn capture<Args: 'static, R>(build: impl FnOnce() -> R) -> (Option<Captured<Args>>, R) {
     let former = KEPT.replace(Some(Vec::new()));
     let built = build();
@@ -64,8 +65,8 @@ pub(crate) fn capture<Args: 'static, R>(build: impl FnOnce() -> R) -> (Option<Ca
     (captured.map(|captured| *captured), built)
 }
 
-/// The layer of a [`WorldStorage`](crate::WorldStorage): it keeps the worker's service for the process that runs it. It is
-/// named in a worker's type, and is of no use by itself.
+/// The layer of a [`WorldStorage`](crate::WorldStorage). It keeps the worker's service for the process that runs it.
+/// It appears in a worker's type, and has no other use.
 pub struct Capture<Args> {
     worker: WorkerContext,
     args: PhantomData<fn(Args)>,
@@ -98,7 +99,7 @@ where
     }
 }
 
-/// What stands in a worker where its service was: the service is the process's now, and no task comes here.
+/// The placeholder for a worker's service. The process owns the service, so no task arrives here.
 #[derive(Debug)]
 pub struct Elsewhere {
     _private: (),

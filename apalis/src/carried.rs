@@ -1,4 +1,4 @@
-//! What a task carries beside its arguments: on its way into the queue, and out of it again.
+//! The data of a task beside its arguments, on its way into the queue and out of it.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use apalis_core::worker::context::WorkerContext;
 use retryproof::{Enqueue, JobView, Perform};
 use serde::{Deserialize, Serialize};
 
-/// Its name in the context of a job.
+/// The key in the context of a job.
 const NAME: &str = "apalis";
 
-/// What whoever pushed a task has said of it. It lies in the queue with the job, and so outlives every crash.
+/// The settings of the pushed task. They are in the queue with the job, so they survive every crash.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Carried {
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<String>,
-    /// In an order of its own: that of apalis' map differs from run to run.
+    /// A sorted map, because the order of apalis' map differs from run to run.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// `run_at` is in Unix seconds, where it means the same in every run.
+    /// `run_at` is in Unix seconds, if they mean the same in every run.
     pub(crate) fn of(pushed: &ExecutionContext, run_at: Option<u64>) -> Self {
         let metadata = pushed.metadata().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         Self {
@@ -56,7 +56,7 @@ impl Carried {
     }
 }
 
-/// A job that was handed out: what is told to its handler, beside its arguments.
+/// A delivered job: the data for its handler beside its arguments.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) job: JobView,
@@ -65,19 +65,19 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// # Errors
-    /// When somebody else has put something into the context under apalis' name.
+    /// If other code has used apalis' key in the context.
     pub(crate) fn of(perform: &Perform) -> Result<Self, serde_json::Error> {
         let carried = perform.context.get(NAME).map(Carried::deserialize).transpose()?;
         Ok(Self { job: perform.job.clone(), carried: carried.unwrap_or_default() })
     }
 
-    /// The task that a worker gets, as a backend that has just fetched it makes it.
+    /// Makes the task for a worker, as a backend does after fetching it.
     pub(crate) fn task<Args>(self, args: Args, worker: &WorkerContext) -> Task<Args> {
         let Self { job, carried } = self;
         let id = carried.task_id.unwrap_or_else(|| job.id.to_string());
         let mut task = TaskBuilder::new(args)
             .task_id(TaskId::from_string(id))
-            // The worker counts this attempt itself when it is first polled.
+            // The worker itself counts this attempt when it is first polled.
             .attempt(job.attempts.saturating_sub(1) as usize)
             .status(Status::Queued)
             .queue(Queue::from(std::any::type_name::<Args>()))

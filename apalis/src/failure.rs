@@ -1,4 +1,4 @@
-//! Why a task failed, and what becomes of its job.
+//! The error of a task, and the decision about its job.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use apalis_core::error::{AbortError, BoxDynError, DeferredError, RetryAfterError
 use apalis_core::task::status::Status;
 use retryproof::{Decision, Failed};
 
-/// Why a task failed: the error that came out of the worker's layers, and what it says of the job.
+/// The error of a task, as it came out of the worker's layers, with the decision about the job.
 ///
-/// Hooks of the process ([`on_error`](retryproof::Process::on_error), [`on_failure`](retryproof::HandlerOptions::on_failure))
-/// find it by [`Failed::downcast_ref`].
+/// Hooks of the process ([`on_error`](retryproof::Process::on_error),
+/// [`on_failure`](retryproof::HandlerOptions::on_failure)) get it with [`Failed::downcast_ref`].
 #[derive(Debug)]
 pub struct TaskError {
     error: BoxDynError,
@@ -22,12 +22,12 @@ impl TaskError {
         Self { error, decision }
     }
 
-    /// The error as it came out of the layers: downcast it to find [`AbortError`], or one of the code's own.
+    /// The error as it came out of the layers. Downcast it to find [`AbortError`] or an error of your own.
     pub fn error(&self) -> &BoxDynError {
         &self.error
     }
 
-    /// What becomes of the job by the error alone.
+    /// The decision about the job, based on the error alone.
     pub fn decision(&self) -> Decision {
         self.decision
     }
@@ -45,14 +45,16 @@ impl std::error::Error for TaskError {
     }
 }
 
-/// What becomes of a failed job, by apalis' rules. It is what [`run_worker`](crate::ProcessExt::run_worker) sets for
-/// [`on_failure`](retryproof::HandlerOptions::on_failure); whoever sets another one asks this where it has no opinion.
+/// Decides about a failed job by apalis' rules. [`run_worker`](crate::ProcessExt::run_worker) uses it for
+/// [`on_failure`](retryproof::HandlerOptions::on_failure). If you set your own callback, call this for the errors
+/// that you do not handle.
 ///
-/// * [`AbortError`]: to the dead set at once.
-/// * [`RetryAfterError`]: tried again after precisely that time, unless its retries are used up.
-/// * [`DeferredError`]: again at once; it uses up no retry.
-/// * Any other error, and a panic: what the options say; to the dead set, if the task has a
-///   [`max_attempts`](apalis_core::task::builder::TaskBuilder::max_attempts) of its own, and has had so many.
+/// * [`AbortError`]: moves the job to the dead set immediately.
+/// * [`RetryAfterError`]: retries it after exactly that time, unless its retries are used up.
+/// * [`DeferredError`]: runs it again immediately, without using up a retry.
+/// * Any other error, and a panic: follows the options. If the task has its own
+///   [`max_attempts`](apalis_core::task::builder::TaskBuilder::max_attempts) and has used them up, moves it to the
+///   dead set.
 ///
 /// ```
 /// use apalis_core::error::AbortError;
@@ -68,7 +70,7 @@ impl std::error::Error for TaskError {
 /// world.process("worker", |p| {
 ///     let worker = WorkerBuilder::new("orders").backend(p.storage::<u32>()).build(charge);
 ///     p.run_worker(worker).on_failure(|failed| match decision(failed) {
-///         // Here nobody looks after a dead set.
+/// This shop does not use a dead set.
 ///         Decision::Kill => Decision::Discard,
 ///         other => other,
 ///     });
@@ -80,10 +82,9 @@ pub fn decision(failed: &Failed<'_>) -> Decision {
     failed.downcast_ref::<TaskError>().map_or(Decision::Retry, TaskError::decision)
 }
 
-/// What becomes of a task, by what came out of the worker and by what the worker noted of the handler.
+/// Decides about a task by the error that came out of the worker and by the status that the worker recorded.
 ///
-/// apalis' databases write down the latter: an `AbortError` that a layer turns into something else kills the task all the
-/// same.
+/// apalis' databases store the status: an `AbortError` still kills the task if a layer turns it into another error.
 pub(crate) fn by_error(error: &BoxDynError, status: &Status, attempts_used_up: bool) -> Decision {
     if error.is::<AbortError>() || *status == Status::Killed {
         return Decision::Kill;

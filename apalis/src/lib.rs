@@ -2,23 +2,23 @@
 //!
 //! # The map
 //!
-//! * [`ProcessExt`] is where to start: a process's [`storage`](ProcessExt::storage), and what it runs: workers
-//!   ([`run_worker`](ProcessExt::run_worker)) and services ([`handle_task`](ProcessExt::handle_task)).
+//! * Start with [`ProcessExt`]: a process's [`storage`](ProcessExt::storage), and the workers
+//!   ([`run_worker`](ProcessExt::run_worker)) and services ([`handle_task`](ProcessExt::handle_task)) that it runs.
 //! * [`WorldExt`] pushes tasks from the test body.
 //! * [`WorldStorage`] is the backend, with its [`JsonCodec`] and its [`StorageError`].
-//! * [`TaskError`] is why a task failed, [`decision`] what becomes of its job.
-//! * [`RunWorker`], [`Events`], [`Capture`] and [`Elsewhere`] are named in bounds and types alone.
+//! * [`TaskError`] is the error of a task, [`decision`] decides about its job.
+//! * [`RunWorker`], [`Events`], [`Capture`] and [`Elsewhere`] appear only in bounds and types.
 //!
 //! # Design
 //!
-//! apalis puts a worker's service together when the worker begins to run: its data and layers around what counts attempts, that
-//! around the handler, and a layer of the backend's own around it all. The backend here keeps what its layer is put
-//! around, and the worker is not run any further. So nothing of apalis' own order, counting or states is imitated: each attempt of
-//! a job calls the worker's own service, in the attempt's own place, where the world can crash it, stop it for longer than
-//! its lease, and let others go first.
+//! apalis assembles a worker's service when the worker begins to run. From the inside out: the handler, the attempt
+//! counter, the worker's data and layers, and a layer of the backend. The backend here keeps the service that its
+//! layer wraps, and the worker does not run any further. So this crate does not imitate apalis' order, counting or
+//! states: each attempt of a job calls the worker's own service, within the attempt, where the world can crash it,
+//! stall it past its lease, and let other jobs run first.
 //!
-//! The task for that call is made as a database's row would be. What it was pushed with lies in the queue beside the
-//! payload, in the context that layers around enqueues use too.
+//! The task for that call is made like one from a database row. Its settings are in the queue beside the payload, in
+//! the context that enqueue layers use, too.
 
 mod wall_clock;
 mod carried;

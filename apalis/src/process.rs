@@ -31,18 +31,17 @@ use crate::failure::{TaskError, by_error, decision};
 use crate::storage::WorldStorage;
 use crate::wall_clock;
 
-/// What apalis adds to a [`Process`].
+/// The methods that apalis adds to a [`Process`].
 pub trait ProcessExt {
-    /// The world's queue as a backend of apalis: what a worker is built on, and what tasks are pushed into.
+    /// Returns the world's queue as an apalis backend, for building workers and for pushing tasks.
     ///
-    /// As with [`Process::queue`], layers around enqueues come before it.
+    /// As with [`Process::queue`], add enqueue layers before calling it.
     fn storage<Args: 'static>(&self) -> WorldStorage<Args>;
 
-    /// Runs a worker of apalis, with its layers and its data as they were put around its handler: in place of
-    /// `worker.run().await`.
+    /// Runs an apalis worker with its layers and its data. Call it in place of `worker.run().await`.
     ///
-    /// The options are those of any handler. What becomes of a failed task is [`decision`]'s to say, unless
-    /// [`on_failure`](HandlerOptions::on_failure) is set anew.
+    /// The options are those of any handler. [`decision`] decides about a failed task, unless you set another
+    /// [`on_failure`](HandlerOptions::on_failure).
     ///
     /// ```
     /// use apalis_core::error::{BoxDynError, WorkerError};
@@ -70,15 +69,16 @@ pub trait ProcessExt {
     /// ```
     ///
     /// # Panics
-    /// When the worker's backend is not a [`storage`](ProcessExt::storage) of this crate, or the type of its tasks is handled
-    /// already.
+    /// If the worker's backend is not a [`storage`](ProcessExt::storage) of this crate, or if the type of its tasks
+    /// has a handler already.
     #[track_caller]
     fn run_worker<W: RunWorker>(&self, worker: W) -> HandlerOptions<'_>;
 
-    /// Runs a worker, named like the process, that has this service for handler: `task_fn(f)`, or a stack of one's own.
+    /// Runs a worker with this service as its handler: `task_fn(f)`, or a stack of your own. The worker has the name
+    /// of the process.
     ///
-    /// Layers that look at the attempt, as apalis' retry policies do, belong around a worker, and not into its handler: an
-    /// attempt is counted where the two meet.
+    /// Add layers that read the attempt, such as apalis' retry policies, to a worker and not to its handler, because
+    /// an attempt is counted between the two.
     ///
     /// ```
     /// use apalis_core::task::{task_fn::task_fn, task_id::TaskId};
@@ -97,7 +97,7 @@ pub trait ProcessExt {
     /// ```
     ///
     /// # Panics
-    /// When the type of its tasks is handled already.
+    /// If the type of its tasks has a handler already.
     #[track_caller]
     fn handle_task<Args, S>(&self, service: S) -> HandlerOptions<'_>
     where
@@ -123,7 +123,8 @@ impl ProcessExt for Process {
                 self.name()
             )
         };
-        // The first of them is that the worker has begun. The others would come of fetching tasks, which the process does.
+        // The first event reports that the worker has begun. The others would come from fetching tasks, which the
+        // process does.
         match events.as_mut().poll_next(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Some(Err(error))) => {
                 panic!(
@@ -186,7 +187,7 @@ async fn attempt<Args>(
         TaskError::new(error, decision)
     };
     let mut calling = {
-        // One after another: a service that is ready is ready for one call.
+        // One after another: a ready service is ready for only one call.
         let mut stack = stack.lock().await;
         poll_fn(|cx| match put_back(worker) {
             Some(error) => Poll::Ready(Err(error)),
@@ -204,7 +205,7 @@ async fn attempt<Args>(
     .map_err(failed)
 }
 
-/// A worker that was paused or stopped takes no task: the queue has it again, after this time.
+/// If a worker is paused or stopped, the queue gets the task back, with this delay.
 fn put_back(worker: &WorkerContext) -> Option<TaskError> {
     let (how, wait) = match worker {
         worker if worker.is_shutting_down() => ("stopped", Duration::from_secs(60)),
@@ -215,16 +216,16 @@ fn put_back(worker: &WorkerContext) -> Option<TaskError> {
     Some(TaskError::new(error.into(), Decision::Snooze(wait)))
 }
 
-/// A worker of apalis that a process can run: any whose parts fit together, as `Worker::run` has it.
+/// A worker of apalis that a process can run: any worker with the bounds of `Worker::run`.
 pub trait RunWorker {
-    /// What its tasks carry.
+    /// The arguments of its tasks.
     type Args: DeserializeOwned + 'static;
 
-    /// What happens to it, once it is run.
+    /// The events of the worker, when it runs.
     fn events(self) -> Events;
 }
 
-/// What happens to a worker.
+/// The events of a worker.
 pub type Events = Pin<Box<dyn Stream<Item = Result<Event, WorkerError>>>>;
 
 impl<Args, FB, S, M> RunWorker for Worker<Args, FB, S, M>
@@ -248,14 +249,14 @@ where
     }
 }
 
-/// The service of a worker: the backend's layer around the worker's around its handler.
+/// The service of a worker: the backend's layer around the worker's layers around its handler.
 type Outermost<FB, S, M> =
     <<FB as BackendConfig>::Layer as Layer<<M as Layer<LifecycleService<S>>>::Service>>::Service;
 
-/// The delivery that is being polled, on its way from the layer around a handler into it.
+/// The delivery that is being polled, on its way from the layer around a handler into the handler.
 type Delivered = Rc<Cell<Option<Delivery>>>;
 
-/// Tells the handler what it is not told by the job's arguments alone.
+/// Gives the handler the data that is not in the job's arguments.
 #[derive(Clone)]
 struct DeliveredLayer(Delivered);
 
@@ -292,7 +293,7 @@ where
         Box::pin(async move {
             let mut own = Some(delivery?);
             let mut calling = pin!(calling);
-            // Layers between here and the handler may wait: the handler begins in whichever poll it likes.
+            // Layers in between may wait, so the handler may begin in any poll.
             poll_fn(|cx| {
                 delivered.set(own.take());
                 let polled = calling.as_mut().poll(cx);

@@ -1,4 +1,4 @@
-//! The world's queue as a backend of apalis: what tasks are pushed into.
+//! The world's queue as an apalis backend, into which tasks are pushed.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +24,7 @@ use crate::capture::Capture;
 use crate::carried::Carried;
 use crate::wall_clock;
 
-/// Arguments as JSON, as apalis' databases have them.
+/// Arguments as JSON, as in apalis' databases.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonCodec;
 
@@ -41,30 +41,30 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for JsonCodec {
     }
 }
 
-/// Why a task was not pushed, or may not have been.
+/// The reason why a task was not pushed, or may not have been.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The queue did not take it, or did not say whether it did.
+    /// The queue rejected the task, or did not answer.
     #[error(transparent)]
     Enqueue(#[from] EnqueueError),
-    /// The arguments, encoded by the caller, are no JSON.
+    /// The arguments, encoded by the caller, are not JSON.
     #[error(
         "a task's arguments are no JSON: {0}; push what serde_json has written, or push the arguments themselves"
     )]
     NotJson(serde_json::Error),
-    /// A worker was run, where the world is what runs it.
+    /// A worker was run directly. Its process must run it.
     #[error(
         "a worker on a `WorldStorage` is run by its process: give it to `p.run_worker(…)` instead of running it"
     )]
     RunByHand,
 }
 
-/// What the queue is asked for, for a task.
+/// The options of a request to the queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     location: &'static Location<'static>,
-    /// The Unix second at which the world began, if it has dates.
+    /// The Unix time in seconds at which the world began, if it has dates.
     epoch: Option<u64>,
     on_duplicate: Conflict,
 }
@@ -74,7 +74,7 @@ impl Terms {
         Self { location, epoch: None, on_duplicate: Conflict::Drop }
     }
 
-    /// `now` is the world's.
+    /// `now` is the time of the world.
     pub(crate) fn request<Args: 'static>(
         self,
         payload: String,
@@ -91,18 +91,19 @@ impl Terms {
         Carried::of(pushed, pushed.run_at().filter(|_| self.epoch.is_some())).put_into(&mut request);
         match (pushed.idempotency_key(), pushed.task_id()) {
             (Some(key), _) => request.once(key, self.on_duplicate),
-            // Databases have the id for primary key.
+            // In databases the id is the primary key.
             (None, Some(id)) => request.once(format!("id {id}"), Conflict::Raise),
             (None, None) => request,
         }
     }
 }
 
-/// The world's queue as a backend of apalis, for tasks of one type: an apalis
-/// [`TaskSink`](apalis_core::backend::TaskSink), as one incarnation of a process reaches it, and what a worker is built on.
+/// The world's queue as an apalis backend for tasks of one type: an apalis
+/// [`TaskSink`](apalis_core::backend::TaskSink) for one incarnation of a process, and the backend for building
+/// workers.
 ///
-/// Tasks pushed together (`push_bulk`, `push_stream`, `push_all`) are taken in together or not at all. What is pushed is
-/// not there until it is flushed, which all those methods do; until then it dies with the process.
+/// Tasks that are pushed together (`push_bulk`, `push_stream`, `push_all`) are enqueued together or not at all. A
+/// pushed task enters the queue when it is flushed, which all these methods do. Until then it dies with the process.
 ///
 /// ```
 /// use apalis_core::backend::TaskSink;
@@ -146,7 +147,7 @@ impl<Args> fmt::Debug for WorldStorage<Args> {
 }
 
 impl<Args> Clone for WorldStorage<Args> {
-    /// Another handle of the same queue, with nothing pushed.
+    /// Another handle of the same queue, without pushed tasks.
     fn clone(&self) -> Self {
         let Self { terms, codec, .. } = *self;
         let (queue, clock) = (self.queue.clone(), self.clock.clone());
@@ -162,21 +163,21 @@ impl<Args: 'static> WorldStorage<Args> {
         Self { queue, clock, terms: Terms::new(location), pushed, flushing, codec: JsonCodec, args }
     }
 
-    /// Takes the times of tasks (`run_at_timestamp`, `run_at_time`) for those of a clock which showed this Unix second when
-    /// the world began, and which goes with the world's ([`Process::clock`]).
+    /// Interprets the times of tasks (`run_at_timestamp`, `run_at_time`) by a clock that showed this Unix time in
+    /// seconds when the world began and that advances with the world ([`Process::clock`]).
     ///
-    /// Without it they are taken for times of the wall clock, and what counts is how far they lie ahead of it: `run_after`,
-    /// `run_in_seconds` and their like, which read the wall clock, wait in virtual time for as long as they say, in whole
-    /// seconds. A date that is written down somewhere (`run_at_timestamp(1_900_000_000)`) lies less far ahead each second,
-    /// and is the same in every run only with this.
+    /// Without it they are times of the wall clock, and only the difference to the present counts: `run_after`,
+    /// `run_in_seconds` and similar methods, which read the wall clock, wait that long in virtual time, in whole
+    /// seconds. A fixed date (`run_at_timestamp(1_900_000_000)`) gets closer each second, so it is the same in every
+    /// run only with this setting.
     #[must_use = "the storage itself stays as it is"]
     pub fn epoch(mut self, unix_seconds: u64) -> Self {
         self.terms.epoch = Some(unix_seconds);
         self
     }
 
-    /// Refuses a task whose idempotency key another one has or had ([`EnqueueError::Locked`]), as apalis-postgres does. Unless
-    /// told it is dropped in silence, as by apalis-sqlite and `MemoryStorage`.
+    /// Rejects a task whose idempotency key another task has or had ([`EnqueueError::Locked`]), as apalis-postgres
+    /// does. By default it is dropped silently, as in apalis-sqlite and `MemoryStorage`.
     #[must_use = "the storage itself stays as it is"]
     pub fn refuse_duplicates(mut self) -> Self {
         self.terms.on_duplicate = Conflict::Raise;

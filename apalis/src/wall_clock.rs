@@ -1,11 +1,11 @@
-//! The wall clock, which apalis reads behind its caller's back: what keeps a run from depending on it.
+//! The wall clock, which apalis reads internally. This module keeps runs from depending on it.
 //!
-//! `TaskBuilder::run_after` writes down the wall clock's present second plus the delay, whole seconds both. Whoever takes
-//! such a task in finds the delay again by subtracting the present second, unless that is another one by now.
+//! `TaskBuilder::run_after` stores the current second of the wall clock plus the delay, in whole seconds. The queue
+//! recovers the delay by subtracting the current second, which must not have changed in between.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// More than a poll of a handler takes, also where others want the processor too.
+/// Longer than a poll of a handler takes, even if the processor is busy.
 const MARGIN: Duration = Duration::from_millis(20);
 
 #[expect(clippy::disallowed_methods, reason = "the wall clock is what `TaskBuilder::run_after` has added to")]
@@ -13,12 +13,13 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The present second, since the Unix epoch.
+/// The current second, since the Unix epoch.
 pub(crate) fn second() -> u64 {
     now().as_secs()
 }
 
-/// Waits for the next second, if it is about to begin: what is polled next builds and pushes its tasks within one.
+/// If the next second is about to begin, waits for it, so that the next poll builds and pushes its tasks within one
+/// second.
 #[expect(
     clippy::disallowed_methods,
     reason = "20 ms of each second at most, so that no run sees the second change"

@@ -1,4 +1,4 @@
-//! Tasks that the test body pushes.
+//! Pushes tasks from the test body.
 
 use std::panic::Location;
 
@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use crate::storage::Terms;
 
-/// What apalis adds to a [`World`].
+/// The methods that apalis adds to a [`World`].
 pub trait WorldExt {
-    /// Pushes a task as `TaskBuilder` builds it, in place of whoever pushes in production and is no job: a web server, a cron.
-    /// It goes past the layers around the test body's enqueues. A task of which nothing but the arguments is said may as well be
-    /// [enqueued](World::enqueue).
+    /// Pushes a task from `TaskBuilder`, in place of production code that is not a job: a web server, a cron. It
+    /// bypasses the layers around the test body's enqueues. If a task has only arguments, you can also
+    /// [enqueue](World::enqueue) it.
     ///
     /// ```
     /// use apalis_core::task::builder::TaskBuilder;
@@ -37,7 +37,7 @@ pub trait WorldExt {
     /// ```
     ///
     /// # Panics
-    /// When its arguments cannot be written as JSON, or another task has its id.
+    /// If its arguments cannot be serialized as JSON, or if another task has its id.
     #[track_caller]
     fn push_task<Args: Serialize + 'static>(&self, task: Task<Args>) -> JobId;
 }

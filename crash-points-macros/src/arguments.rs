@@ -1,4 +1,4 @@
-//! What stands in the attribute's parentheses: nothing, or where the run-time crate is to be found.
+//! The arguments of the attribute: none, or the path of the run-time crate.
 
 use proc_macro2::TokenStream;
 use syn::parse::{Parse, ParseStream};
@@ -8,7 +8,7 @@ use crate::complaint;
 
 /// `#[crash_points]` or `#[crash_points(crate = path::to::crash_points)]`.
 pub(crate) struct Arguments {
-    /// Where `hit`, `Function` and `Place` live.
+    /// The path of `hit`, `Function` and `Place`.
     pub(crate) crate_path: Path,
 }
 

@@ -1,9 +1,9 @@
-//! All that the attribute can say to a user, one function a message. Each says what to do.
+//! All error messages of the attribute, one function for each. Each message says what to do.
 
 use proc_macro2::Span;
 use syn::Error;
 
-/// On an item that has no statements of its own.
+/// The attribute is on an item without statements.
 pub(crate) fn not_here(at: Span, what: &str, instead: &str) -> Error {
     Error::new(
         at,
@@ -11,7 +11,7 @@ pub(crate) fn not_here(at: Span, what: &str, instead: &str) -> Error {
     )
 }
 
-/// On `fn f();` in a trait.
+/// The attribute is on `fn f();` in a trait.
 pub(crate) fn no_body(at: Span) -> Error {
     Error::new(
         at,
@@ -19,7 +19,7 @@ pub(crate) fn no_body(at: Span) -> Error {
     )
 }
 
-/// On a `const fn` by itself. (In an `impl` block it is passed over.)
+/// The attribute is on a `const fn`. (In an `impl` block such a function is skipped.)
 pub(crate) fn const_fn(at: Span) -> Error {
     Error::new(
         at,
@@ -28,7 +28,7 @@ pub(crate) fn const_fn(at: Span) -> Error {
     )
 }
 
-/// On a naked function by itself. (In an `impl` block it is passed over.)
+/// The attribute is on a naked function. (In an `impl` block such a function is skipped.)
 pub(crate) fn naked(at: Span) -> Error {
     Error::new(
         at,
@@ -36,12 +36,12 @@ pub(crate) fn naked(at: Span) -> Error {
     )
 }
 
-/// Two of them on one item.
+/// The attribute is on an item twice.
 pub(crate) fn twice(at: Span) -> Error {
     Error::new(at, "`#[crash_points]` stands on this function twice: remove one")
 }
 
-/// Anything in the parentheses but `crate = path`.
+/// The parentheses have something other than `crate = path`.
 pub(crate) fn argument(at: Span) -> Error {
     Error::new(
         at,
@@ -50,7 +50,7 @@ pub(crate) fn argument(at: Span) -> Error {
     )
 }
 
-/// rustc parsed the item, syn did not: syntax that is younger than the syn this was built with.
+/// rustc parsed the item, but syn did not: the syntax is newer than syn.
 pub(crate) fn unreadable(cause: &Error) -> Error {
     Error::new(
         cause.span(),

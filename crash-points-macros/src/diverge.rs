@@ -1,8 +1,8 @@
-//! Which statements, as far as syntax tells, nothing gets past.
+//! Statements that never complete, as far as syntax shows.
 //!
-//! What follows them is unreachable, which rustc says once, at the first thing it meets there. That must be the user's
-//! code, so no point is put there. Where only types tell (a call of a `-> !` function), rustc's one warning sits on the
-//! point instead, which has the place of the user's statement: no warning more, none less.
+//! The code after them is unreachable. rustc warns once, about the first unreachable thing. That must be the user's
+//! code, so no point is inserted there. If only types show it (a call of a `-> !` function), rustc's one warning is
+//! at the point, which has the place of the user's statement. The number of warnings stays the same.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -10,7 +10,7 @@ use syn::{Block, Expr, Macro, Stmt};
 
 use crate::statement::is_conditional;
 
-/// A statement with a `#[cfg]` may be away, and then everything gets past it.
+/// A statement with a `#[cfg]` may be absent, and then execution continues.
 pub(crate) fn statement(statement: &Stmt) -> bool {
     let diverges = match statement {
         Stmt::Expr(expression, _) => diverges(expression),
@@ -56,8 +56,8 @@ fn panics(call: &Macro) -> bool {
     })
 }
 
-/// Whether there is any `break` in it, be it for a loop further inside or in a macro's tokens. To be wrong about a loop
-/// that is never left costs nothing but the place of a warning.
+/// Reports whether there is any `break` in it, even for an inner loop or in a macro's tokens. A wrong answer for a
+/// loop that never ends only moves a warning.
 fn breaks(body: &Block) -> bool {
     fn search(tokens: TokenStream) -> bool {
         tokens.into_iter().any(|token| match token {

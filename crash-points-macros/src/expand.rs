@@ -1,4 +1,4 @@
-//! The item in, the item with points out; or the item as it was and a complaint beside it.
+//! Turns an item into the item with points, or into the unchanged item and an error.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
@@ -10,7 +10,7 @@ use crate::{complaint, fragment, points};
 pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
     match try_expand(arguments, item.clone()) {
         Ok(expanded) => expanded,
-        // The item stays, lest every use of it be an error as well.
+        // Keep the item, so that its uses do not become errors, too.
         Err(complaint) => {
             let complaint = complaint.into_compile_error();
             quote!(#item #complaint)
@@ -46,7 +46,7 @@ fn on_impl(mut implementation: ItemImpl, arguments: &Arguments) -> TokenStream {
     let of = type_name(&implementation.self_ty);
     for item in &mut implementation.items {
         let ImplItem::Fn(method) = item else { continue };
-        // A method with an attribute of its own gets its points from that.
+        // A method with its own attribute gets its points from that.
         if method.sig.constness.is_none() && !is_naked(&method.attrs) && !has_own(&method.attrs) {
             let name = format!("{of}::{}", method.sig.ident);
             points::insert(&mut method.block, &name, &arguments.crate_path);
@@ -74,7 +74,7 @@ fn has_own(attributes: &[Attribute]) -> bool {
     attributes.iter().any(named)
 }
 
-/// `Order` for `Order`, `crate::Order<T>` and `&Order`: a name to be read, not a path to be resolved.
+/// `Order` for `Order`, `crate::Order<T>` and `&Order`: a readable name, not a path.
 fn type_name(of: &Type) -> String {
     match of {
         Type::Path(path) => path

@@ -1,11 +1,11 @@
-//! What a `macro_rules!` parameter brought in stands in invisible brackets. syn sees through most of them; those that it
-//! does not are taken off here.
+//! The value of a `macro_rules!` parameter is in invisible delimiters. syn handles most of them. This module removes
+//! the others.
 
 use std::iter;
 
 use proc_macro2::{Delimiter, Group, Punct, Spacing, TokenStream, TokenTree};
 
-/// `tokens` without the brackets around lifetimes (`$l:lifetime`, used as a label) and bindings (`$s:stmt`).
+/// Removes the delimiters around lifetimes (`$l:lifetime`, used as a label) and bindings (`$s:stmt`).
 pub(crate) fn unwrap(tokens: TokenStream) -> TokenStream {
     if !has_invisible(&tokens) {
         return tokens;
@@ -25,7 +25,7 @@ pub(crate) fn unwrap(tokens: TokenStream) -> TokenStream {
                 let ended = tokens
                     .peek()
                     .is_some_and(|next| matches!(next, TokenTree::Punct(p) if p.as_char() == ';'));
-                // rustc takes it for a whole statement even without.
+                // rustc treats it as a complete statement even without a semicolon.
                 all.extend(iter::repeat_n(
                     Punct::new(';', Spacing::Alone).into(),
                     usize::from(!ended),

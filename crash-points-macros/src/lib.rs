@@ -1,10 +1,10 @@
-//! The attribute behind the crate [`crash-points`](https://docs.rs/crash-points), which re-exports it and documents it.
-//! Depend on that crate: what the attribute expands to are calls into it.
+//! The attribute behind the crate [`crash-points`](https://docs.rs/crash-points), which re-exports and documents it.
+//! Depend on that crate, because the attribute expands to calls into it.
 //!
-//! The map, in the order in which data flows: `complaint` words every error; `arguments` reads what stands in the
-//! attribute's parentheses; `fragment` makes what `macro_rules!` hands on readable; `statement` looks at one statement from
-//! outside; `diverge` tells what nothing gets past; `points` walks a body and puts the calls in; `expand` takes the item
-//! apart and puts it together again.
+//! The modules, in the order in which data flows: `complaint` has all error messages; `arguments` parses the
+//! attribute's parentheses; `fragment` makes the output of `macro_rules!` readable; `statement` examines one
+//! statement from the outside; `diverge` finds statements that never complete; `points` walks a body and inserts the
+//! calls; `expand` takes the item apart and reassembles it.
 
 #[cfg(any(test, feature = "enabled"))]
 mod complaint;
@@ -25,8 +25,8 @@ use proc_macro::TokenStream;
 
 /// Puts a crash point before every statement of a function, or of every function of an `impl` block.
 ///
-/// Without the feature `enabled` of `crash-points` it expands to exactly the item it was given. See the documentation of
-/// that crate for what is generated, and where it may stand.
+/// Without the feature `enabled` of `crash-points` it expands to exactly the item it was given. The documentation of
+/// that crate shows the generated code, and where the attribute is allowed.
 #[proc_macro_attribute]
 pub fn crash_points(arguments: TokenStream, item: TokenStream) -> TokenStream {
     #[cfg(feature = "enabled")]

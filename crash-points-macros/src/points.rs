@@ -1,7 +1,7 @@
-//! Walks a function's body and puts the points in.
+//! Walks a function's body and inserts the points.
 //!
-//! Invariant: whatever the user wrote stays as it was, token for token; only whole statements are added. Above all a tail
-//! expression is never wrapped, since that would change coercions and how long its temporaries live.
+//! Invariant: the user's code stays the same, token for token. Only whole statements are added. A tail expression is
+//! never wrapped, because that would change coercions and the lifetimes of its temporaries.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote_spanned;
@@ -13,7 +13,8 @@ use syn::{
 
 use crate::{diverge, statement};
 
-/// Puts a point before each statement of `body`, and the table of them at its top. `name` is the function's.
+/// Inserts a point before each statement of `body`, and the table of them at its top. `name` is the name of the
+/// function.
 pub(crate) fn insert(body: &mut Block, name: &str, crate_path: &Path) {
     let mut walk = Walk {
         crate_path,
@@ -28,7 +29,7 @@ pub(crate) fn insert(body: &mut Block, name: &str, crate_path: &Path) {
 
 struct Walk<'a> {
     crate_path: &'a Path,
-    /// Where the points stand, by ordinal.
+    /// The places of the points, by ordinal.
     starts: Vec<Span>,
 }
 
@@ -66,18 +67,18 @@ impl VisitMut for Walk<'_> {
     }
 
     fn visit_expr_repeat_mut(&mut self, array: &mut ExprRepeat) {
-        // Its length is a constant.
+        // The length is a constant.
         self.visit_expr_mut(&mut array.expr);
     }
 
     fn visit_pat_mut(&mut self, pattern: &mut Pat) {
-        // A pattern may hold constants. The guard of a match arm is a part of it, and an expression.
+        // A pattern may contain constants. The guard of a match arm is part of the pattern, and is an expression.
         if let Pat::Guard(guarded) = pattern {
             self.visit_expr_mut(&mut guarded.guard);
         }
     }
 
-    // What is or may hold a constant, and items, which are functions of their own.
+    // Syntax that may contain constants, and items, which are functions of their own.
     fn visit_expr_const_mut(&mut self, _: &mut ExprConst) {}
     fn visit_angle_bracketed_generic_arguments_mut(&mut self, _: &mut AngleBracketedGenericArguments) {}
     fn visit_type_mut(&mut self, _: &mut Type) {}
@@ -85,14 +86,14 @@ impl VisitMut for Walk<'_> {
     fn visit_attribute_mut(&mut self, _: &mut Attribute) {}
 }
 
-/// The place of the user's statement, but seen as generated: lints look the other way.
+/// The place of the user's statement, but marked as generated, so that lints ignore it.
 fn generated(place: Span) -> Span {
     Span::mixed_site().located_at(place)
 }
 
 fn table(name: &str, crate_path: &Path, first: Span, starts: &[Span]) -> Stmt {
-    // These four tell of where their own tokens stand, so they get the user's span as it is: seen as generated, they
-    // would tell of the attribute's line. An absolute path, so that no macro of the user's can step in between.
+    // These macros return the place of their own tokens, so they get the user's span unchanged. Marked as generated,
+    // they would return the attribute's line. The paths are absolute, so no macro of the user can interfere.
     let places = starts.iter().map(|start| {
         let line = quote_spanned!(*start=> ::core::line!());
         let column = quote_spanned!(*start=> ::core::column!());
@@ -100,7 +101,7 @@ fn table(name: &str, crate_path: &Path, first: Span, starts: &[Span]) -> Stmt {
     });
     let file = quote_spanned!(first=> ::core::file!());
     let module = quote_spanned!(first=> ::core::module_path!());
-    // The leading underscores also keep rustc quiet where all of a function's points are configured away.
+    // The leading underscores also silence rustc if all points of a function are configured away.
     verbatim(quote_spanned! {generated(first)=>
         static __CRASH_POINTS: #crate_path::Function = #crate_path::Function {
             name: #name,
@@ -111,7 +112,7 @@ fn table(name: &str, crate_path: &Path, first: Span, starts: &[Span]) -> Stmt {
     })
 }
 
-/// A statement as tokens, which saves parsing what was just put together.
+/// A statement as tokens, which saves parsing generated code.
 fn verbatim(tokens: TokenStream) -> Stmt {
     Stmt::Expr(Expr::Verbatim(tokens), None)
 }

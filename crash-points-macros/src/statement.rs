@@ -1,18 +1,18 @@
-//! One statement seen from outside: whether a point goes before it, where that is, and under which conditions.
+//! Examines one statement from the outside: whether a point goes before it, where, and under which conditions.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Expr, Local, Pat, Stmt};
 
-/// What the point before a statement needs to know of it.
+/// The properties of a statement that its point needs.
 pub(crate) struct Outline {
     /// The first token after the statement's attributes.
     pub(crate) start: Span,
-    /// The statement's `#[cfg(..)]`s: its point comes and goes with it.
+    /// The `#[cfg(..)]`s of the statement, which also apply to its point.
     pub(crate) conditions: TokenStream,
 }
 
-/// None where no point belongs.
+/// `None` if the statement gets no point.
 pub(crate) fn outline(statement: &Stmt) -> Option<Outline> {
     if matches!(statement, Stmt::Item(_)) || is_empty(statement) || is_plumbing(statement) {
         return None;
@@ -29,7 +29,7 @@ pub(crate) fn outline(statement: &Stmt) -> Option<Outline> {
         };
         match Attribute::of(&attribute) {
             Attribute::Condition => conditions.extend(quote!(# #attribute)),
-            // The user says that nothing gets here.
+            // The user declares that this is unreachable.
             Attribute::Unreachable => return None,
             Attribute::Other => {}
         }
@@ -38,12 +38,12 @@ pub(crate) fn outline(statement: &Stmt) -> Option<Outline> {
     Some(Outline { start, conditions })
 }
 
-/// Whether it is only there under some configurations.
+/// Reports whether it exists only under some configurations.
 pub(crate) fn is_conditional(statement: &Stmt) -> bool {
     outline(statement).is_some_and(|outline| !outline.conditions.is_empty())
 }
 
-/// A lone `;` is a statement, too, but one that does nothing.
+/// A lone `;` is a statement, too, but it does nothing.
 fn is_empty(statement: &Stmt) -> bool {
     matches!(statement, Stmt::Expr(Expr::Verbatim(nothing), _) if nothing.is_empty())
 }
@@ -55,7 +55,7 @@ enum Attribute {
 }
 
 impl Attribute {
-    /// `attribute` is what stands behind the `#`.
+    /// `attribute` is the part after the `#`.
     fn of(attribute: &Group) -> Self {
         let names = names(attribute.stream());
         let mentions = |name: &str| names.iter().skip(1).any(|other| other == name);
@@ -82,7 +82,7 @@ fn names(tokens: TokenStream) -> Vec<Ident> {
 
 fn first_span(token: TokenTree) -> Span {
     match token {
-        // The invisible brackets around what a `macro_rules!` parameter brought in are nowhere in the source.
+        // The invisible delimiters around the value of a `macro_rules!` parameter are not in the source.
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => group
             .stream()
             .into_iter()
@@ -93,9 +93,9 @@ fn first_span(token: TokenTree) -> Span {
     }
 }
 
-/// What another attribute macro (`#[async_trait]`, `#[tracing::instrument]`) that expanded first put around the user's
-/// statements: such names begin with two underscores by convention. Nothing happens there that a crash could come
-/// between, and a line of the user's that would claim it does not exist.
+/// Reports whether another attribute macro (`#[async_trait]`, `#[tracing::instrument]`) that expanded first has added the
+/// statement around the user's statements. By convention such names begin with two underscores. A crash between these
+/// statements would make no difference, and there is no line of the user to show for it.
 fn is_plumbing(statement: &Stmt) -> bool {
     match statement {
         Stmt::Local(binding) => binds_private(&binding.pat) || binds_itself(binding),
@@ -117,7 +117,7 @@ fn binds_private(pattern: &Pat) -> bool {
     }
 }
 
-/// `let id = id;`, by which `#[async_trait]` moves each argument into its future.
+/// `let id = id;`, with which `#[async_trait]` moves each argument into its future.
 fn binds_itself(binding: &Local) -> bool {
     match (&binding.pat, binding.init.as_ref().map(|init| &*init.expr)) {
         (Pat::Ident(name), Some(Expr::Path(path))) => path.path.get_ident() == Some(&name.ident),

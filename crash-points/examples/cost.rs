@@ -1,4 +1,4 @@
-//! What a point costs: `cargo run --release --example cost --features enabled`.
+//! Measures the cost of a point: `cargo run --release --example cost --features enabled`.
 #![expect(clippy::print_stdout, reason = "to print is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "to take the time is what it is for")]
 
@@ -10,7 +10,7 @@ use crash_points::{Point, crash_points};
 const ROUNDS: u32 = 20_000_000;
 const POINTS: u32 = 10;
 
-/// Ten points around as little as a compiler leaves in place.
+/// Ten points around the smallest code that a compiler does not remove.
 macro_rules! ten_statements {
     ($(#[$attribute:ident])? $name:ident) => {
         $(#[$attribute])?
@@ -36,7 +36,7 @@ ten_statements!(
     annotated
 );
 
-/// The least of seven measurements, in nanoseconds a call.
+/// The minimum of seven measurements, in nanoseconds per call.
 fn nanoseconds(f: fn(u32) -> u32) -> f64 {
     let measure = || {
         let start = Instant::now();

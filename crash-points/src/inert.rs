@@ -1,8 +1,8 @@
-//! Points that are none. Only reached if the attribute was built with `enabled` and this crate without, which cargo does
-//! where a build script's dependencies ask for the feature.
+//! Inactive points. They are reached only if the attribute was built with `enabled` and this crate without, which
+//! cargo does if the dependencies of a build script ask for the feature.
 
 use crate::Function;
 
-/// Nothing.
+/// Does nothing.
 #[inline(always)]
 pub fn hit(_: &'static Function, _: u32) {}

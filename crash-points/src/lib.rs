@@ -1,8 +1,8 @@
 //! A place to die before every statement of a function: compiled in for tests, absent from production builds.
 //!
-//! Code that must survive being killed anywhere (a background job, a migration) can only be tested by a test that can kill
-//! it anywhere. The attribute [`#[crash_points]`](macro@crash_points) makes the places; a harness such as `retryproof`
-//! listens, and decides which of them is fatal.
+//! To test code that must survive being killed anywhere (a background job, a migration), a test must be able to kill
+//! it anywhere. The attribute [`#[crash_points]`](macro@crash_points) creates the places. A test harness such as
+//! `retryproof` listens, and decides which of them is fatal.
 //!
 #![cfg_attr(feature = "enabled", doc = "```")]
 #![cfg_attr(not(feature = "enabled"), doc = "```ignore")]
@@ -46,9 +46,9 @@
 //!
 //! # Setting it up
 //!
-//! The code under test depends on this crate as on any other; it has no dependencies at run time, and without `enabled`
-//! none at build time but the attribute itself (`syn` is not even built). Who turns the points on is the harness, a
-//! dev-dependency whose own dependency on this crate asks for the feature `enabled`:
+//! The code under test has an ordinary dependency on this crate. It has no dependencies at run time. Without
+//! `enabled` its only build dependency is the attribute itself, and `syn` is not built. The test harness turns the
+//! points on: it is a dev-dependency whose own dependency on this crate has the feature `enabled`:
 //!
 //! ```toml
 //! [dependencies]
@@ -58,15 +58,15 @@
 //! retryproof = "0.1" # depends on crash-points with features = ["enabled"]
 //! ```
 //!
-//! Since resolver 2 (edition 2021) cargo keeps the features that dev-dependencies ask for out of `cargo build`: there the
-//! attribute expands to exactly the item it was given, and the machine code is that of the item without it. In `cargo test`
-//! it has its points, for unit tests and for those under `tests/`.
+//! Since resolver 2 (edition 2021), cargo does not enable the features of dev-dependencies in `cargo build`. There
+//! the attribute expands to exactly the item it was given, and the machine code is the same as without it. In `cargo
+//! test` it creates its points, for unit tests and for tests under `tests/`.
 //!
 //! ## The leak: `--workspace`
 //!
-//! Features are united over all that one cargo command builds. If a *member* of the workspace depends on the harness
-//! normally (a simulator, a test-support crate), then `cargo build --release --workspace` turns the points on for
-//! every member, those that ship included. Build what ships with `-p`, and let it say so itself:
+//! Cargo unifies features over everything that one command builds. If a *member* of the workspace has an ordinary
+//! dependency on the harness (a simulator, a test-support crate), then `cargo build --release --workspace` turns the
+//! points on for every member, including those that you ship. Build those with `-p`, and add a check:
 //!
 //! ```
 //! # #[cfg(not(feature = "enabled"))]
@@ -82,32 +82,33 @@
 //! | `a + 1` | `hit(&__CRASH_POINTS, 1);` <br> `a + 1` |
 //! | `}` | `}` |
 //!
-//! * A point stands before every statement, tail expressions included, of the body and of the blocks in it: loops, `if` and
-//!   `match` arms with braces, `let … else`, `unsafe`, closures with braces, async blocks.
-//! * It is a plain call, never an `.await`: it changes nothing about what is `Send`, nor how often a future waits.
-//! * What you wrote stays as it was; above all no tail expression is wrapped, since that would change its coercions and how
-//!   long its temporaries live. Errors of the compiler point to your code.
-//! * A point has the `#[cfg]`s of its statement, adds no warning, and knows its line and column, without attributes. Where
-//!   several stand at the same place (a macro wrote the code) its ordinal tells them apart.
-//! * While nobody listens on the thread, a point is one read of a thread-local.
+//! * There is a point before every statement, including tail expressions, of the body and of its inner blocks: loops,
+//!   `if` and `match` arms with braces, `let … else`, `unsafe`, closures with braces, async blocks.
+//! * A point is a plain call, never an `.await`. It does not change which futures are `Send`, or how often a future
+//!   waits.
+//! * Your code stays the same. In particular, a tail expression is never wrapped, because that would change its
+//!   coercions and the lifetimes of its temporaries. Compiler errors point to your code.
+//! * A point has the `#[cfg]`s of its statement, adds no warning, and knows the line and column of the statement
+//!   without its attributes. If several points have the same place (a macro wrote the code), their ordinals differ.
+//! * If nothing listens on the thread, a point is one read of a thread-local.
 //!
-//! On an `impl` block it means every function in it but the `const` ones. With `#[async_trait]` either may come first.
-//! `#[crash_points(crate = path::to::crash_points)]` is for crates that re-export this one.
+//! On an `impl` block the attribute applies to every function in it except the `const` ones. It works before or after
+//! `#[async_trait]`. `#[crash_points(crate = path::to::crash_points)]` is for crates that re-export this one.
 //!
 //! # Limits
 //!
-//! * Expressions without a block of their own have no point: `Some(x) => g(x),` as an arm, `|x| g(x)` as a closure. Give
-//!   it braces and a second statement, or rely on the harness's points before and after each effect.
-//! * What is inside a macro's parentheses (`select! { … }`) is out of sight; there is a point before the macro itself.
-//! * Nested functions and `impl`s need an attribute of their own. `const fn`, `const { … }` and initialisers of constants
-//!   can have no points, naked functions neither.
-//! * Code that syntax shows to be unreachable (after `return`, `panic!`, an endless `loop`) gets none, nor does a statement
-//!   with `#[allow(unreachable_code)]`. Statements that only handle names beginning with `__` count as another macro's
-//!   plumbing and get none.
-//! * Misuse is reported where points are on. Where they are off the attribute reads nothing.
-//! * If code of the build itself (a build script's dependency) asks for `enabled`, cargo builds the attribute once, for
-//!   both. It then expands to calls of an empty function in a build without points; [`ENABLED`] is still `false`, and the
-//!   optimiser removes them.
+//! * Expressions without their own block have no point: `Some(x) => g(x),` as an arm, `|x| g(x)` as a closure. Give
+//!   them braces and a second statement, or rely on the harness's points before and after each effect.
+//! * Code inside a macro's parentheses (`select! { … }`) is not visible. There is a point before the macro itself.
+//! * Nested functions and `impl`s need their own attribute. `const fn`, `const { … }`, initializers of constants and
+//!   naked functions cannot have points.
+//! * Code that is unreachable by its syntax (after `return`, `panic!`, an endless `loop`) gets no points, nor does a
+//!   statement with `#[allow(unreachable_code)]`. Statements that only use names beginning with `__` count as another
+//!   macro's plumbing and get no points.
+//! * Misuse is reported if points are on. If they are off, the attribute does not parse the item.
+//! * If code of the build itself (a dependency of a build script) asks for `enabled`, cargo builds the attribute once
+//!   for both. It then expands to calls of an empty function in a build without points. [`ENABLED`] is still `false`,
+//!   and the optimizer removes the calls.
 #![forbid(unsafe_code)]
 
 mod point;
@@ -118,8 +119,8 @@ mod inert;
 
 /// Puts a crash point before every statement of a function, or of every function of an `impl` block.
 ///
-/// Without the feature `enabled` it expands to exactly the item it was given. What is generated, and where it may stand, is
-/// told [above](crate#what-is-generated).
+/// Without the feature `enabled` it expands to exactly the item it was given. See [above](crate#what-is-generated)
+/// for the generated code, and where the attribute is allowed.
 pub use crash_points_macros::crash_points;
 
 #[cfg(not(feature = "enabled"))]
@@ -135,7 +136,7 @@ pub use point::Point;
 #[cfg_attr(not(feature = "enabled"), doc(hidden))]
 pub use point::{Function, Place};
 
-/// Whether points are compiled in.
+/// Reports whether points are compiled in.
 ///
 /// For a binary that must never have them:
 ///

@@ -1,23 +1,24 @@
-//! What a point knows of itself. The attribute writes the tables; nothing here is computed at run time.
+//! The data of a point. The attribute writes the tables, and nothing is computed at run time.
 
 #[cfg(feature = "enabled")]
 use std::fmt;
 
-/// A function with crash points. There is one of it for each such function, in a `static`, whichever type arguments it is
-/// called with.
+/// A function with crash points. There is one value for each such function, in a `static`, regardless of type
+/// arguments.
 #[derive(Debug)]
 pub struct Function {
-    /// `Type::method` where the attribute is on an `impl` block, else the function's name alone: more it cannot see.
+    /// `Type::method` if the attribute is on an `impl` block, otherwise only the function's name, because the
+    /// attribute cannot see more.
     pub name: &'static str,
-    /// The `module_path!()` it is in.
+    /// The `module_path!()` of the function.
     pub module: &'static str,
     /// The source file, as in `file!()`.
     pub file: &'static str,
-    /// Its points in the order of the source.
+    /// Its points, in the order of the source.
     pub points: &'static [Place],
 }
 
-/// Where a point stands: at the statement that would come next.
+/// The place of a point: that of the next statement.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
     /// Counted from 1.
@@ -30,16 +31,16 @@ pub struct Place {
 #[cfg(feature = "enabled")]
 #[derive(Clone, Copy, Debug)]
 pub struct Point {
-    /// The function it is in.
+    /// The function of the point.
     pub function: &'static Function,
-    /// Which of the function's points it is, an index into [`Function::points`]. Two points can have one place (a macro
-    /// wrote the code), but not one ordinal.
+    /// The index of the point in [`Function::points`]. Two points can have the same place (a macro wrote the code),
+    /// but not the same ordinal.
     pub ordinal: u32,
 }
 
 #[cfg(feature = "enabled")]
 impl Point {
-    /// Where it stands.
+    /// The place of the point.
     #[must_use]
     pub fn place(&self) -> Place {
         self.function.points[self.ordinal as usize]

@@ -1,4 +1,4 @@
-//! Who hears of points, and what that may do.
+//! The listener of points, and what it may do.
 #![cfg(feature = "enabled")]
 #![allow(clippy::let_and_return, reason = "a `let` and a tail are two points")]
 

@@ -1,7 +1,7 @@
-//! Each point is where its statement is, and they fire in the order in which the statements do.
+//! Each point has the place of its statement, and points fire in the order of the statements.
 //!
-//! The specimens below carry their expectation in comments: `// point` at the end of each line with a point, once for each
-//! point of that line. This file is its own expected output, so it needs no update when lines move.
+//! The specimens below have their expectations in comments: `// point` at the end of each line with a point, once for
+//! each point of that line. This file is its own expected output, so it needs no update when lines move.
 #![cfg(feature = "enabled")]
 #![allow(clippy::let_and_return, reason = "a `let` and a tail are two points")]
 
@@ -11,7 +11,7 @@ use crash_points::{Function, Point, crash_points};
 
 thread_local! { static PASSED: RefCell<Vec<Point>> = const { RefCell::new(Vec::new()) } }
 
-/// The points passed while `f` runs.
+/// The points that are passed while `f` runs.
 fn passed<T>(f: impl FnOnce() -> T) -> Vec<Point> {
     PASSED.take();
     let former = crash_points::listen(Some(|point| PASSED.with_borrow_mut(|passed| passed.push(point))));
@@ -29,7 +29,7 @@ fn table<T>(f: impl FnOnce() -> T) -> &'static Function {
     passed(f).first().expect("it has points").function
 }
 
-/// Checks a table against the comments between `fn name` and the next line `}` that is as far left.
+/// Compares a table with the comments between `fn name` and the next line `}` with the same indentation.
 fn check(function: &Function) {
     let lines: Vec<&str> = include_str!("places.rs").lines().collect();
     let name = function
@@ -194,7 +194,7 @@ fn with_async_trait_the_lines_are_the_users() {
     let perform = || block_on(Order.perform(1));
     assert_eq!(table(perform).name, "Order::perform");
     for function in [table(perform), table(|| block_on(Order.retry(1)))] {
-        // One point more since `#[async_trait]` came first: at the `{`, before the future is made.
+        // One more point because `#[async_trait]` came first: at the `{`, before the future is made.
         let Function {
             name,
             module,
@@ -277,7 +277,7 @@ generated!(second_generated);
 fn points_of_one_place_differ_in_their_ordinal() {
     let all = passed(first_generated);
     assert_eq!(all.iter().map(|point| point.ordinal).collect::<Vec<_>>(), [0, 1, 2]);
-    // All of it is where the macro is called: one line, and another one for the other call.
+    // All points are at the call of the macro: one line, and another line for the other call.
     let first = all[0].place();
     assert!(all.iter().all(|point| point.place().line == first.line));
     assert_eq!(table(second_generated).points[0].line, first.line + 1);

@@ -1,4 +1,4 @@
-//! A point changes nothing about what is `Send` or `Sync`, nor about a future's size.
+//! A point does not change which futures are `Send` or `Sync`, or the size of a future.
 #![allow(clippy::let_and_return, reason = "a `let` and a tail are two points")]
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! What the compiler says: about misuse, about errors in the user's own code, and (nothing) about the points.
+//! Compiler messages: about misuse, about errors in the user's code, and none about the points.
 #![cfg(feature = "enabled")]
 
 #[test]

@@ -1,7 +1,7 @@
-//! The usual cure: three jobs. Each makes one call, saves, and enqueues the next.
+//! The usual fix: three jobs. Each makes one call, saves, and enqueues the next.
 //!
-//! Less is repeated when something goes wrong, but it is still repeated: when the reply to the call is lost, when the
-//! job dies between the call and the save, and when it dies between the save and the enqueue.
+//! A failure repeats less than before, but it still repeats a call: when the reply to the call is lost, when the job
+//! dies between the call and the save, and when it dies between the save and the enqueue.
 
 use crash_points::crash_points;
 use retryproof::World;

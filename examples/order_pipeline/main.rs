@@ -1,12 +1,12 @@
 //! An online shop, checked: three versions of the job that completes an order, each with every order of
-//! `fixtures/orders.json`, in every way in which up to two things go wrong.
+//! `fixtures/orders.json`, in every scenario with up to two failures.
 //!
 //! ```text
 //! cargo run --example order_pipeline            # the reports
 //! cargo run --example order_pipeline -- --json  # the same for programs
 //! ```
 //!
-//! Start with `naive.rs`, then `chain.rs`, then `retry_proof.rs`: the first two are wrong, and the report says why.
+//! Read `naive.rs` first, then `chain.rs`, then `retry_proof.rs`. The first two are wrong, and the report says why.
 
 mod order;
 mod shop;
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     run(json).unwrap_or_else(|code| code)
 }
 
-/// Whether all is as it should be, as an exit code; the other one if it could not be found out.
+/// Reports as an exit code whether all verdicts are as expected, or whether that could not be determined.
 fn run(json: bool) -> Result<ExitCode, ExitCode> {
     let orders = order::load(Path::new(ORDERS)).map_err(|error| refuse(&error.to_string()))?;
     let checks = checks(orders);
@@ -71,14 +71,14 @@ fn run(json: bool) -> Result<ExitCode, ExitCode> {
 
 fn explore(checks: &[Orders], json: bool) -> Result<ExitCode, ExitCode> {
     let orders = checks.iter().map(Orders::len).sum();
-    // Hidden by itself where stderr is no terminal.
+    // Hides itself if stderr is not a terminal.
     let bar = ProgressBar::new((checks.len() * Version::ALL.len()) as u64);
     bar.set_style(
         ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} checks, {msg}")
             .expect("the template is well formed"),
     );
     let bar = &bar;
-    // One thread a version: the last is half of the work.
+    // One thread for each version. The last version is half of the work.
     let summaries = std::thread::scope(|scope| {
         let under_way =
             Version::ALL.map(|version| (version, scope.spawn(move || check_all(version, checks, bar))));
@@ -113,8 +113,8 @@ fn check_all(version: Version, checks: &[Orders], bar: &ProgressBar) -> Vec<Repo
     checks.iter().map(check).collect()
 }
 
-/// Runs one scenario again. The exploration reads it from the environment itself; here it is only found out whose it
-/// is.
+/// Replays one scenario. The exploration itself reads it from the environment. This only finds the check that it
+/// belongs to.
 fn replay(text: &str, checks: &[Orders], json: bool) -> Result<ExitCode, ExitCode> {
     let scenario: Scenario = text.parse().map_err(|error| refuse(&format!("{REPLAY}: {error}")))?;
     let mut all = Version::ALL.iter().flat_map(|&version| checks.iter().map(move |orders| (version, orders)));
@@ -137,7 +137,7 @@ fn replay(text: &str, checks: &[Orders], json: bool) -> Result<ExitCode, ExitCod
     }))
 }
 
-/// What is printed of a version.
+/// The output for a version.
 fn section(version: Version, summary: &Summary) -> String {
     let title = format!("{}: {}", version.name(), version.explained());
     let rule = "─".repeat(title.chars().count());
@@ -188,7 +188,7 @@ fn print_json<'s>(summaries: impl Iterator<Item = &'s Summary>) -> Result<(), Ex
     print(&format!("{text}\n"))
 }
 
-/// Prints to stdout. Whoever reads may have had enough (`| head`): that is no failure of ours to panic about.
+/// Prints to stdout. A reader may close the pipe early (`| head`), which must not cause a panic.
 fn print(text: &str) -> Result<(), ExitCode> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| refuse(&error.to_string()))

@@ -1,7 +1,7 @@
-//! The first version that comes to mind: charge, email, fulfil, then save everything.
+//! The obvious first version: charge, email, fulfill, then save everything.
 //!
-//! It is right as long as nothing goes wrong. But a job that fails or dies starts again from its first line, and by
-//! then the customer may have paid: nothing says so before the last line has run.
+//! It is correct as long as nothing goes wrong. But a job that fails or dies starts again from its first line. By
+//! then the customer may have paid, and nothing records that before the last line has run.
 
 use crash_points::crash_points;
 use retryproof::World;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Every order by its id: the table that outlives each crash.
+/// Every order by its id: the table that survives each crash.
 pub(crate) type Orders = BTreeMap<u32, Order>;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub(crate) struct Order {
     pub(crate) unit_price_cents: u64,
     pub(crate) total_cents: u64,
 
-    // How far it has come. None of this is in the fixture.
+    // The progress of the order. None of this is in the fixture.
     #[serde(default)]
     pub(crate) status: Status,
     /// From the payment service.
@@ -38,7 +38,7 @@ pub(crate) struct Customer {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) email: String,
-    /// Where the parcel goes. Blank in one order: people leave fields out.
+    /// The destination of the parcel. It is blank in one order, because people leave fields out.
     pub(crate) address: String,
     pub(crate) payment_method_id: String,
 }
@@ -51,15 +51,15 @@ pub(crate) enum Status {
     Paid,
     /// Paid, and the customer has the confirmation.
     Confirmed,
-    /// An end: fulfillment took it.
+    /// Final: fulfillment accepted it.
     Shipped,
-    /// An end: the card was declined. Nothing was emailed, nothing shipped.
+    /// Final: the card was declined. Nothing was emailed or shipped.
     Declined,
-    /// An end: fulfillment would not take it. The customer was asked for an address.
+    /// Final: fulfillment rejected it. The customer was asked for an address.
     Rejected,
 }
 
-/// Why there are no orders.
+/// The reason why there are no orders.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OrdersError {
     #[error("the orders cannot be read from {}: {source}", path.display())]
@@ -70,7 +70,7 @@ pub(crate) enum OrdersError {
     Impossible { path: PathBuf, reason: String },
 }
 
-/// Reads orders and holds them to what a database would: unique ids, totals that add up.
+/// Reads orders and checks the constraints that a database would check: unique ids, correct totals.
 pub(crate) fn load(path: &Path) -> Result<Vec<Order>, OrdersError> {
     let text = fs::read_to_string(path)
         .map_err(|source| OrdersError::Unreadable { path: path.to_owned(), source })?;

@@ -1,5 +1,5 @@
-//! The chain again, each job of it repeatable: it asks what has happened already, every call bears a key or is
-//! preceded by a look-up, every save is guarded, and every enqueue bears a key.
+//! The chain again, with repeatable jobs: each job looks up what has happened already, every call has a key or
+//! follows a look-up, every save is guarded, and every enqueue has a key.
 
 use crash_points::crash_points;
 use retryproof::service::fulfillment::Shipped;
@@ -26,10 +26,10 @@ struct ShipOrder {
 }
 
 pub(crate) async fn complete(world: &World, orders: Orders) {
-    // The email service knows no idempotency key, and to look before sending is two steps: when a job is delivered
-    // again while its first attempt still runs (a zombie), both look, both find nothing, both send. No claim or lock
-    // helps, since it cannot tell a holder that is dead from one that is slow. So no version of this job emails
-    // exactly once. Everything else it does, it does exactly once.
+    // The email service has no idempotency keys, and looking before sending is two steps. If a job is redelivered
+    // while its first attempt still runs (a zombie), both look, both find nothing, and both send. A claim or a lock
+    // does not help, because it cannot distinguish a dead holder from a slow one. So no version of this job emails
+    // exactly once. Everything else it does exactly once.
     world.allow("email.send", Guarantee::AtLeastOnce);
 
     let placed: Vec<u32> = orders.keys().copied().collect();
@@ -53,19 +53,19 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
 async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     let order = shop.order(order_id);
     if order.charge_id.is_none() {
-        // The key alone stops a second charge, until it expires (after a day, say). A retry may come later than that.
+        // The key alone prevents a second charge until it expires (for example after a day). A retry may come later.
         let charges = shop.payments.charges(order_id).await?;
         let paid = charges.iter().find_map(ChargeRecord::charge_id).map(str::to_owned);
         let charge_id = match paid {
             Some(charge_id) => charge_id,
             None => {
-                // From the order's id: the same in each attempt, another one for each order.
+                // From the order's id: the same in each attempt, and different for each order.
                 let charge = order.charge().key(format!("charge-order-{order_id}"));
                 match shop.payments.charge(charge).await? {
                     Charged::Success { charge_id } => charge_id,
                     Charged::Declined { .. } => {
                         shop.update(order_id, |order| {
-                            // Unless another attempt was paid meanwhile.
+                            // Unless another attempt was paid in the meantime.
                             if order.charge_id.is_none() {
                                 order.status = Status::Declined;
                             }
@@ -76,15 +76,15 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
             }
         };
         shop.update(order_id, |order| {
-            // A late attempt must not take an order back that has gone on.
+            // A late attempt must not move back an order that has progressed.
             if order.charge_id.is_none() {
                 order.charge_id = Some(charge_id);
                 order.status = Status::Paid;
             }
         });
     }
-    // In every attempt: the last one may have died between its save and here. Under a key, so that no second job sends
-    // a second email: both could ask before either has sent one.
+    // In every attempt, because the last one may have died between its save and here. With a key, so that no second
+    // job sends a second email: both could look before either has sent one.
     let confirm = Enqueue::encoded::<ConfirmOrder>(serde_json::to_string(&ConfirmOrder { order_id })?);
     shop.queue.put(confirm.once(format!("confirm-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
@@ -106,7 +106,7 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
             }
         });
     }
-    // Under a key for the same reason: if the address is rejected, the job sends an email, too.
+    // With a key for the same reason: if the address is rejected, the job sends an email, too.
     let ship = Enqueue::encoded::<ShipOrder>(serde_json::to_string(&ShipOrder { order_id })?);
     shop.queue.put(ship.once(format!("ship-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
@@ -121,12 +121,12 @@ async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
     let shipment = order.shipment().key(format!("ship-order-{order_id}"));
     match shop.fulfillment.request(shipment).await? {
         Shipped::Accepted { request_id } => shop.update(order_id, |order| {
-            // One key, one request: a second attempt writes what the first one wrote.
+            // One key, one request: a second attempt writes the same value as the first one.
             order.request_id = Some(request_id);
             order.status = Status::Shipped;
         }),
         Shipped::Rejected { .. } => {
-            // Told before it is saved: the other way round, a crash in between would leave the customer waiting.
+            // Email before saving. In the other order, a crash in between would leave the customer waiting.
             let told = shop.email.emails(&order.customer.email, ADDRESS_NEEDED).await?;
             if email_about(order_id, &told).is_none() {
                 email_id(shop.email.send(order.address_needed()).await?)?;

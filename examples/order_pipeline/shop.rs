@@ -1,4 +1,4 @@
-//! What the three versions share: the shop's handles, and what it asks of the outside for an order.
+//! The shared part of the three versions: the shop's handles, and its requests to external services.
 
 use std::error::Error;
 
@@ -9,14 +9,14 @@ use retryproof::{Client, Durable, JobQueue, Process, World};
 
 use crate::order::{Order, Orders, Status};
 
-/// How an attempt of a job ends.
+/// The result of an attempt of a job.
 pub(crate) type Done = Result<(), Box<dyn Error>>;
 
 /// The templates of the shop's emails.
 pub(crate) const CONFIRMATION: &str = "order-confirmation";
 pub(crate) const ADDRESS_NEEDED: &str = "address-needed";
 
-/// The shop, as one incarnation of its worker reaches it.
+/// The shop, for one incarnation of its worker.
 #[derive(Clone)]
 pub(crate) struct Shop {
     orders: Durable<Orders>,
@@ -42,13 +42,13 @@ impl Shop {
         self.orders.read(|orders| orders[&order_id].clone())
     }
 
-    /// Writes the whole row, whatever is in it by now.
+    /// Writes the whole row, regardless of its current contents.
     #[track_caller]
     pub(crate) fn save(&self, order: Order) {
         self.orders.update(|orders| orders.insert(order.id, order));
     }
 
-    /// Changes the row as it is now, all at once.
+    /// Changes the current row atomically.
     #[track_caller]
     pub(crate) fn update(&self, order_id: u32, change: impl FnOnce(&mut Order)) {
         self.orders.update(|orders| orders.get_mut(&order_id).map(change));
@@ -63,15 +63,16 @@ impl Order {
             .payment_method(&customer.payment_method_id)
     }
 
-    /// Says that the money has come and the order will be looked after; it promises no parcel yet.
+    /// Tells the customer that the payment has arrived and the order is being processed. It does not promise a parcel
+    /// yet.
     pub(crate) fn confirmation(&self) -> Email {
         self.email(CONFIRMATION).data("total_cents", self.total_cents)
     }
 
-    /// Says that the order is paid and cannot be shipped, and asks for an address.
+    /// Tells the customer that the order is paid but cannot be shipped, and asks for an address.
     ///
-    /// A customer whose order was rejected has had the confirmation already. To leave it at that would be a lie, and
-    /// they alone can mend it.
+    /// The customer already has the confirmation, which would be a lie if the order were rejected silently. Only the
+    /// customer can correct the address.
     pub(crate) fn address_needed(&self) -> Email {
         self.email(ADDRESS_NEEDED)
     }
@@ -90,7 +91,7 @@ impl Order {
     }
 }
 
-/// The id of an email that was sent; an error, if it was not.
+/// The id of an email that was sent, or an error.
 pub(crate) fn email_id(sent: Sent) -> Result<String, String> {
     match sent {
         Sent::Queued { email_id } => Ok(email_id),
@@ -98,19 +99,18 @@ pub(crate) fn email_id(sent: Sent) -> Result<String, String> {
     }
 }
 
-/// The email about this order among those that a customer has had. The address and the template alone will not do:
-/// a customer may have two orders.
+/// The email about this order among a customer's emails. The address and the template alone are not enough, because a
+/// customer may have two orders.
 pub(crate) fn email_about(order_id: u32, sent: &[EmailRecord]) -> Option<String> {
     let about =
         |record: &&EmailRecord| record.email.template_data.get("order_id").is_some_and(|id| *id == order_id);
     sent.iter().find(about).map(|record| record.email_id.clone())
 }
 
-/// What any test of the shop would assert when all is over: each order has come to the end that it should.
+/// The assertions of any test of the shop: each order has reached its expected end.
 ///
-/// That nothing is done twice is not asserted: the harness sees to it. But it compares with the run in which nothing
-/// goes wrong, and cannot know that *that* run is right: a constant key would ship the first order and no other, every
-/// time.
+/// Duplicates are not asserted here, because the harness finds them. But the harness compares with the fault-free run
+/// and cannot know whether *that* run is right: a constant key would ship the first order and no other, every time.
 pub(crate) fn assert_completed(world: &World, orders: &Orders) {
     let (charges, emails) = (world.payments().records(), world.email().records());
     let parcels = world.fulfillment().requests();

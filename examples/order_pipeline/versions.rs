@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::order::{Order, Orders};
 use crate::{chain, naive, retry_proof};
 
-/// The command that a report is to name for a replay.
+/// The command that a report shows for a replay.
 const COMMAND: &str = "cargo run --example order_pipeline";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Version {
 
     pub(crate) fn explained(self) -> &'static str {
         match self {
-            Self::Naive => "one job: charge, email, fulfil, then save everything",
+            Self::Naive => "one job: charge, email, fulfill, then save everything",
             Self::Chain => "three jobs: each calls, saves, enqueues the next",
             Self::RetryProof => {
                 "the chain with keys, look-ups, guarded saves, repeatable enqueues; email at least once"
@@ -53,10 +53,10 @@ impl Version {
         format!("{}/order{plural}-{}", self.name(), ids.join("+"))
     }
 
-    /// Completes these orders in every way in which up to two things go wrong.
+    /// Completes these orders in every scenario with up to two failures.
     pub(crate) fn check(self, orders: &Orders) -> Report {
-        // All that outlives a crash here is in the services, the queue and `world.durable`: runs that have left the same
-        // there may be merged.
+        // Everything that survives a crash here is in the services, the queue and `world.durable`, so runs that have
+        // left the same state there may be merged.
         let explore = Explore::new().name(self.name_of(orders)).replay_command(COMMAND).merge(true);
         match self {
             Self::Naive => explore.run(async |world| naive::complete(world, orders.clone()).await),
@@ -66,8 +66,7 @@ impl Version {
     }
 }
 
-/// The orders, one check after the other. A customer's orders are checked together: what belongs to one of them must
-/// not be taken for the other's.
+/// The orders in separate checks. A customer's orders are checked together, because their data must not be mixed up.
 pub(crate) fn checks(orders: Vec<Order>) -> Vec<Orders> {
     let mut checks: Vec<Orders> = Vec::new();
     let mut of_customer: BTreeMap<String, usize> = BTreeMap::new();
@@ -81,19 +80,19 @@ pub(crate) fn checks(orders: Vec<Order>) -> Vec<Orders> {
     checks
 }
 
-/// What the checks of a version have shown, summed up.
+/// The summary of the checks of a version.
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
     pub(crate) name: &'static str,
     pub(crate) verdict: Verdict,
     pub(crate) runs: u64,
-    /// Runs that were ended early because another one had gone on from the same state.
+    /// The number of runs that ended early because another one continued from the same state.
     pub(crate) merged: u64,
     pub(crate) exhausted: bool,
-    /// The bound: so many things at once may go wrong in a run.
+    /// The bound: the maximum number of failures in a run.
     pub(crate) deviations: usize,
     pub(crate) orders: usize,
-    /// What is wrong, each once, the one with the smallest scenario first.
+    /// The distinct violations, the one with the smallest scenario first.
     pub(crate) violations: Vec<Violation>,
     /// The report that shows the verdict best: the one with the smallest failing scenario.
     #[serde(skip)]
@@ -118,11 +117,11 @@ impl From<&retryproof::Violation> for Violation {
     }
 }
 
-/// Sums up the checks of one version. None, if there were none.
+/// Summarizes the checks of one version. `None` if there are no checks.
 pub(crate) fn sum_up(version: Version, orders: usize, reports: Vec<Report>) -> Option<Summary> {
     let mut violations: Vec<Violation> = Vec::new();
     let mut all: Vec<_> = reports.iter().flat_map(Report::violations).collect();
-    // Stable: among scenarios of one size, the order of the fixture.
+    // The sort is stable: scenarios of the same size stay in the order of the fixture.
     all.sort_by_key(|violation| violation.scenario.deviations().len());
     for violation in all {
         let what = |v: &Violation| (v.oracle, v.effect.clone(), v.summary.clone());
@@ -144,7 +143,7 @@ pub(crate) fn sum_up(version: Version, orders: usize, reports: Vec<Report>) -> O
     })
 }
 
-/// The worst verdict of several is that of all of them.
+/// The order of verdicts. The worst of several verdicts is the verdict of all.
 fn goodness(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Violated => 0,
@@ -153,7 +152,7 @@ fn goodness(verdict: Verdict) -> u8 {
     }
 }
 
-/// How much has to go wrong until it shows.
+/// The number of failures that the report needs.
 fn size(report: &Report) -> usize {
     report.violations().first().map_or(0, |violation| violation.scenario.deviations().len())
 }

@@ -1,11 +1,12 @@
-//! An order is placed by a task of graphile_worker, which adds a reminder for tomorrow: twice, if the worker dies at the
-//! wrong moment. With a job key it is added once.
+//! A task of graphile_worker places an order and adds a reminder for tomorrow. If the worker dies at the wrong
+//! moment, it adds the reminder twice. With a job key it adds it once.
 //!
 //! ```console
 //! $ cargo run -p retryproof-graphile-worker --example reminders
 //! ```
 //!
-//! It is explored without the key and with it. The program fails unless the harness tells the two apart.
+//! The example is explored without the key and with it. The program fails unless the harness rejects the first
+//! version and accepts the second.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
@@ -20,20 +21,20 @@ use serde::{Deserialize, Serialize};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the handlers reach the outside by.
+/// The services of the handlers.
 #[derive(Clone, Debug)]
 struct Shop {
     payments: Client<Payments>,
 }
 
-/// Charges an order, and sees to it that the customer is reminded of the second half tomorrow.
+/// Charges an order, and schedules a reminder of the second half for tomorrow.
 #[derive(Serialize, Deserialize)]
 struct PlaceOrder {
     order: u32,
     keyed: bool,
 }
 
-/// Charges the second half: once for each reminder, whatever happens to it.
+/// Charges the second half once for each reminder, no matter what happens to the reminder.
 #[derive(Serialize, Deserialize)]
 struct Remind {
     order: u32,

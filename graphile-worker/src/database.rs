@@ -1,4 +1,4 @@
-//! What task handlers have for their database: statements of graphile_worker go to the world's queue.
+//! The database of task handlers: graphile_worker's statements go to the world's queue.
 
 use std::any::Any;
 use std::panic::Location;
@@ -12,34 +12,36 @@ use retryproof::{Clock, JobId, JobQueue, Process};
 use crate::row;
 use crate::spec::{Added, Beside};
 
-/// The queue of a process, in the guise of a database.
+/// The queue of a process, disguised as a database.
 #[derive(Clone, Debug)]
 struct QueueInDisguise {
     queue: JobQueue,
     clock: Clock,
-    /// Where the code stands that has it: what adds jobs has no place of its own in reports.
+    /// The place of the code that owns it, because code that adds jobs has no place of its own in reports.
     place: &'static Location<'static>,
 }
 
-/// The database that code of this process adds jobs to, outside of task handlers: for a `WorkerUtils` of its own
-/// (`WorkerUtils::new(database(p), "graphile_worker")`). Adding a job is a call with its crash points and its lost reply.
+/// Returns the database for code of this process that adds jobs outside of task handlers, for a `WorkerUtils` of its
+/// own (`WorkerUtils::new(database(p), "graphile_worker")`). Adding a job is a call with its crash points and its
+/// lost reply.
 ///
-/// It knows the statements of `add_job`, `add_raw_job`, `add_batch_job`, `add_jobs` and `add_raw_jobs`, and no others.
+/// The database supports the statements of `add_job`, `add_raw_job`, `add_batch_job`, `add_jobs` and `add_raw_jobs`,
+/// and no others.
 #[track_caller]
 pub fn database(p: &Process) -> Database {
     of(p, Location::caller())
 }
 
-/// The database of whoever stands at this place.
+/// The database for code at this place.
 pub(crate) fn of(p: &Process, place: &'static Location<'static>) -> Database {
     Database::new(QueueInDisguise { queue: p.queue().batches_of(usize::MAX), clock: p.clock(), place })
 }
 
-/// The statements that it knows.
+/// The supported statements.
 enum Statement {
     AddJob,
     AddJobs,
-    /// Tasks are made known before jobs of theirs are added.
+    /// Registers tasks before their jobs are added.
     InsertTasks,
     SelectTasks,
 }
@@ -54,9 +56,9 @@ impl Statement {
             sql if is_of_tasks && sql.starts_with("select id, identifier") => Ok(Self::SelectTasks),
             sql => Err(DbError::with_code(
                 format!(
-                    "this statement is not modelled: `{}`. Under retryproof the database of a task handler knows how \
-                     to add jobs, and nothing else; give handlers that have tables of their own a database by an \
-                     extension, and call it through `p.outside(…)`",
+                    "this statement is not modeled: `{}`. Under retryproof the database of a task handler can \
+                     only add jobs; give handlers with their own tables a database by an extension, and call it \
+                     through `p.outside(…)`",
                     sql.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 "0A000",
@@ -130,7 +132,7 @@ impl DatabaseDriver for QueueInDisguise {
     }
 
     fn begin<'a>(&'a self) -> BoxFuture<'a, Result<DbTransaction, DbError>> {
-        Box::pin(async { Statement::of("begin").map(|_| unreachable!("it is none that is known")) })
+        Box::pin(async { Statement::of("begin").map(|_| unreachable!("the statement is not supported")) })
     }
 
     fn listen<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<NotificationStream>, DbError>> {

@@ -1,6 +1,6 @@
-//! [graphile_worker]'s task handlers under [`retryproof`]: crashed at every await, their replies lost, their jobs delivered
-//! twice and overtaken, and retried in virtual time as graphile_worker retries them. Without a Postgres, and with no change
-//! to a handler.
+//! [graphile_worker]'s task handlers under [`retryproof`]: they are crashed at every await, their replies are lost,
+//! their jobs are delivered twice and overtaken, and retried in virtual time as in graphile_worker. Without a
+//! Postgres, and without changes to a handler.
 //!
 //! A dev-dependency, for graphile_worker 0.14.
 //!
@@ -11,7 +11,7 @@
 //! use retryproof_graphile_worker::{AddJobs, GraphileWorker};
 //! use serde::{Deserialize, Serialize};
 //!
-//! /// What handlers reach the outside by: an extension, in production as here.
+//! The services of the handlers: an extension, in production as here.
 //! #[derive(Clone, Debug)]
 //! struct Mailer(Client<EmailService>);
 //!
@@ -36,50 +36,51 @@
 //!     world.add_job(SendMail { to: "ann@example.com".to_owned() }, JobSpec::default());
 //!     world.settle().await;
 //! });
-//! // The second attempt cannot tell that the first one has sent it.
+//! The second attempt cannot know that the first one has sent it.
 //! assert_eq!(report.verdict(), Verdict::Violated);
 //! ```
 //!
 //! # What it does
 //!
-//! * [`GraphileWorker`] has the names of `WorkerOptions` (`define_job`, `define_jobs`, `add_extension`, …) and runs the
-//!   handlers in a [`Process`](retryproof::Process). Their context has the job, the payload, the extensions, and a database
-//!   that is the world's queue.
-//! * `ctx.add_job(…)`, `ctx.utils()` and all that goes through them put jobs into that queue: one call, at which the process
-//!   may die before, after, or before it hears of it, and at which the database may be gone. [`database`] is the same for code
-//!   of a process that is no handler, [`AddJobs`] for the test.
-//! * `run_at`, `max_attempts`, `job_key` with its three modes, and `queue_name` are graphile_worker's: a job that waits is
-//!   replaced in place (arrays are joined), one that runs loses its key and is not tried again, a key is looked up and
-//!   its job put in in one step; of a named queue one job runs at a time, and one that waits to be tried again lets the others
-//!   go first.
-//! * A failed job waits `exp(least(attempts, 10))` seconds ([`backoff`]), and is dead after `max_attempts`, 25 unless told.
+//! * [`GraphileWorker`] has the names of `WorkerOptions` (`define_job`, `define_jobs`, `add_extension`, …) and runs
+//!   the handlers in a [`Process`](retryproof::Process). Their context has the job, the payload, the extensions, and
+//!   a database that is the world's queue.
+//! * `ctx.add_job(…)`, `ctx.utils()` and all methods based on them put jobs into that queue. Each is one call: the
+//!   process may die before it, after it, or before it receives the reply, and the database may be unavailable.
+//!   [`database`] is the same for code of a process outside of handlers, [`AddJobs`] for the test.
+//! * `run_at`, `max_attempts`, `job_key` with its three modes, and `queue_name` work as in graphile_worker: a waiting
+//!   job is replaced in place (arrays are joined), a running job loses its key and is not retried, and a key is
+//!   looked up and its job inserted in one step. One job of a named queue runs at a time, and a job that waits for a
+//!   retry lets the others go first.
+//! * A failed job waits `exp(least(attempts, 10))` seconds ([`backoff`]), and is dead after `max_attempts`, which
+//!   defaults to 25.
 //!
-//! **A key guards only as long as its job is there.** A job that adds another one for at once, by a key, and dies before it
-//! is done, adds it again after the other one has ended: that is found here, as it happens in production. A job for later
-//! is still there.
+//! **A key protects only as long as its job exists.** Assume that a job adds another one with a key, to run
+//! immediately, and dies before it is done. It adds the other job again after that one has ended. This is found here,
+//! as it happens in production. A job for later still exists at that time.
 //!
 //! # Time
 //!
 //! A world begins with the year 2000 ([`date`]). A `run_at` that is computed from the job (`ctx.job().run_at()`,
-//! `locked_at()`) is taken as it is. One from 2020 on was computed from the real clock (`Utc::now()`): what is taken is how
-//! long it is until then, in whole seconds, rounded up.
+//! `locked_at()`) is used unchanged. A `run_at` from 2020 on was computed from the real clock (`Utc::now()`). In that
+//! case the time until then counts, in whole seconds, rounded up.
 //!
 //! # Limitations
 //!
-//! * A job whose worker died comes again after retryproof's lease of a minute, and has used up no attempt: as with
-//!   graphile_worker's recovery (`WorkerRecoveryConfig`) switched on. It is off by default, and such a job then stays locked
-//!   until somebody unlocks it.
+//! * A job whose worker died is redelivered after retryproof's lease of a minute, without using up an attempt, as
+//!   with graphile_worker's recovery (`WorkerRecoveryConfig`) switched on. It is off by default, and such a job then
+//!   stays locked until a person unlocks it.
 //! * `complete_jobs`, `permanently_fail_jobs`, `reschedule_jobs`, `remove_job`, transactions
-//!   (`utils.with_executor(…)`, `database.begin()`) and statements of one's own are not modelled: they are errors that say
-//!   so. Handlers with tables of their own take their database from an extension, not by `ctx.pg_pool()`, and call it through
-//!   [`Process::outside`](retryproof::Process::outside).
-//! * A job that is added in one transaction with rows of one's own cannot be shown; graphile_worker's own worker against a
-//!   real Postgres can, as a loop of the process ([`Process::spawn`](retryproof::Process::spawn)).
-//! * `priority` and `flags` are handed on and decide nothing: who goes first is explored. Lifecycle hooks, cron, the local
-//!   queue and batchers are not run. `revision` is 0, and `updated_at` when the attempt began.
-//! * Of a batch ([`define_batch_job`](GraphileWorker::define_batch_job)) that fails for some items all are tried again.
-//! * A payload that does not decode is a violation at once, where `define_job` tells what it decodes into, and not
-//!   25 failures.
+//!   (`utils.with_executor(…)`, `database.begin()`) and your own statements are not modeled: they return errors that
+//!   say so. Handlers with their own tables must take their database from an extension, not from `ctx.pg_pool()`, and
+//!   call it through [`Process::outside`](retryproof::Process::outside).
+//! * A job that is added in one transaction with your own rows cannot be tested with this crate. It can be tested
+//!   with graphile_worker's own worker on a real Postgres, as a loop of the process
+//!   ([`Process::spawn`](retryproof::Process::spawn)).
+//! * `priority` and `flags` are passed on and have no effect: the order of jobs is explored. Lifecycle hooks, cron,
+//!   the local queue and batchers do not run. `revision` is 0, and `updated_at` is the start of the attempt.
+//! * If a batch ([`define_batch_job`](GraphileWorker::define_batch_job)) fails for some items, all items are retried.
+//! * A payload that does not decode is an immediate violation if `define_job` names its type, and not 25 failures.
 //!
 //! [graphile_worker]: https://docs.rs/graphile_worker
 
@@ -99,12 +100,12 @@ use serde::Serialize;
 
 use spec::Added;
 
-/// The test's side: jobs that are there before anything goes wrong, added as by `WorkerUtils`.
+/// Adds jobs from the test, before anything goes wrong, like `WorkerUtils`.
 pub trait AddJobs {
     /// Adds a job.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, or the table would not hold what `spec` says.
+    /// If it cannot be serialized as JSON, or if the table would reject `spec`.
     #[track_caller]
     fn add_job<T: TaskHandler>(&self, task: T, spec: JobSpec) -> JobId {
         self.add_raw_job(T::IDENTIFIER, task, spec)
@@ -113,16 +114,16 @@ pub trait AddJobs {
     /// Adds a job with a batch of items.
     ///
     /// # Panics
-    /// As [`AddJobs::add_job`].
+    /// Like [`AddJobs::add_job`].
     #[track_caller]
     fn add_batch_job<T: BatchTaskHandler>(&self, items: Vec<T>, spec: JobSpec) -> JobId {
         self.add_raw_job(T::IDENTIFIER, items, spec)
     }
 
-    /// Adds a job for whichever handler has this identifier.
+    /// Adds a job for the handler with this identifier.
     ///
     /// # Panics
-    /// As [`AddJobs::add_job`].
+    /// Like [`AddJobs::add_job`].
     #[track_caller]
     fn add_raw_job<P: Serialize>(&self, identifier: &str, payload: P, spec: JobSpec) -> JobId;
 }

@@ -1,4 +1,4 @@
-//! A job as a row of graphile_worker's table, and as the value that handlers see of it.
+//! A job as a row of graphile_worker's table, and as a value for handlers.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ pub(crate) fn small_id(text: &str) -> i32 {
     (hash >> 1) as i32
 }
 
-/// The number of a job: derived from its content, as its id is, so that a job more does not move it.
+/// The number of a job. Like its id it derives from the content, so additional jobs do not change it.
 fn number(id: JobId) -> i64 {
     let digits = u64::from_str_radix(&id.to_string(), 16).expect("an id is a hexadecimal number");
     (digits >> 1) as i64
 }
 
-/// What the table has of a job that was just added.
+/// The row of a job that was just added.
 pub(crate) fn of_job(id: JobId, identifier: &str, payload: Value, beside: &Beside) -> DbRow {
     let text = |text: &Option<String>| text.clone().map_or(DbCell::Null, DbCell::Text);
     let time = |at: Duration| DbCell::TimestampTz(date(at));
@@ -48,14 +48,14 @@ pub(crate) fn of_job(id: JobId, identifier: &str, payload: Value, beside: &Besid
     ])
 }
 
-/// What a handler sees of the job that it is given.
+/// The job as its handler sees it.
 pub(crate) fn seen(attempt: &RawAttempt, now: Duration, worker: &str) -> Job {
     let beside = attempt.context.get(BESIDE).and_then(|value| serde_json::from_value(value.clone()).ok());
-    // A job that was put into the queue by hand has nothing beside its payload.
+    // A job that was enqueued directly has no data beside its payload.
     let beside =
         beside.unwrap_or_else(|| Beside { max_attempts: MAX_ATTEMPTS, run_at: now, ..Beside::default() });
     let identifier = attempt.job.kind;
-    // What is no JSON is a text that does not decode.
+    // A payload that is not JSON becomes a string that does not decode.
     let payload = &attempt.job.payload;
     let payload = serde_json::from_str(payload).unwrap_or_else(|_| Value::String(payload.clone()));
     let now: DateTime<Utc> = date(now);

@@ -1,4 +1,4 @@
-//! A job as it is added: what the statements of `add_job` and `add_jobs` say, and what the world's queue makes of it.
+//! A job to add: the parameters of `add_job` and `add_jobs`, and the resulting request to the world's queue.
 
 use std::time::Duration;
 
@@ -9,37 +9,37 @@ use retryproof::{Enqueue, JobKey};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// How often a job is attempted unless it says otherwise: the default of the column `max_attempts`.
+/// The default number of attempts of a job, as in the column `max_attempts`.
 pub(crate) const MAX_ATTEMPTS: i16 = 25;
 
-/// Under this name it lies beside the payload in the world's queue.
+/// The key of the data beside the payload in the world's queue.
 pub(crate) const BESIDE: &str = "graphile_worker";
 
-/// When a world begins.
+/// The time at which a world begins.
 const BEGINNING: i64 = 946_684_800; // 2000-01-01T00:00:00Z
-/// Whoever names a later time has looked at a real clock.
+/// A later time comes from a real clock.
 const REAL: i64 = 1_577_836_800; // 2020-01-01T00:00:00Z
 
-/// The date that it is so long after the world began. A world begins with the year 2000.
+/// The date at this time since the world began. A world begins with the year 2000.
 pub fn date(since_the_world_began: Duration) -> DateTime<Utc> {
     let beginning = Utc.timestamp_opt(BEGINNING, 0).single().expect("it is a date");
     let since = TimeDelta::from_std(since_the_world_began).unwrap_or(TimeDelta::MAX);
     beginning.checked_add_signed(since).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// How long it is from now until then.
+/// The time from now until then.
 fn wait_until(run_at: DateTime<Utc>, now: Duration) -> Duration {
     let is_real = run_at.timestamp() >= REAL;
     let now = if is_real { Utc::now() } else { date(now) };
     let wait = (run_at - now).to_std().unwrap_or_default();
     match is_real {
-        // Some of it has passed since it was computed, each time a little more or less.
+        // Some of it has passed since it was computed, a little more or less each time.
         true => Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
         false => wait,
     }
 }
 
-/// What becomes of the job that has the key already.
+/// The fate of the job that already has the key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum KeyMode {
     #[default]
@@ -48,7 +48,7 @@ pub(crate) enum KeyMode {
     UnsafeDedupe,
 }
 
-/// A job to be added.
+/// A job to add.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Added {
     pub(crate) identifier: String,
@@ -63,7 +63,7 @@ pub(crate) struct Added {
     pub(crate) mode: KeyMode,
 }
 
-/// What lies beside the payload in the world's queue.
+/// The data beside the payload in the world's queue.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Beside {
     pub(crate) queue_name: Option<String>,
@@ -71,13 +71,13 @@ pub(crate) struct Beside {
     pub(crate) key: Option<String>,
     pub(crate) priority: i16,
     pub(crate) flags: Option<Value>,
-    /// When it was added, and when it is to run, since the world began.
+    /// The time at which it was added, and the time at which it must run, since the world began.
     pub(crate) created_at: Duration,
     pub(crate) run_at: Duration,
 }
 
 impl Added {
-    /// What is added by `add_job`.
+    /// The job of `add_job`.
     pub(crate) fn one(params: &DbParams) -> Result<Self, DbError> {
         use DbValue::{I32Opt, Json, Text, TextArrayOpt, TextOpt, TimestampTzOpt};
         let [
@@ -107,7 +107,7 @@ impl Added {
         })
     }
 
-    /// What is added by `add_jobs`.
+    /// The jobs of `add_jobs`.
     pub(crate) fn many(params: &DbParams) -> Result<Vec<Self>, DbError> {
         let [DbValue::Json(specs), DbValue::Bool(keeps_run_at)] = params.values() else {
             return Err(unexpected("add_jobs", params));
@@ -124,7 +124,7 @@ impl Added {
         Ok(many.into_iter().map(with_payload).collect())
     }
 
-    /// What the test itself adds.
+    /// The job that the test itself adds.
     pub(crate) fn given(identifier: &str, payload: Value, spec: &JobSpec) -> Result<Self, DbError> {
         Ok(Self {
             identifier: identifier.to_owned(),
@@ -139,7 +139,7 @@ impl Added {
         })
     }
 
-    /// What lies beside the payload.
+    /// The data beside the payload.
     pub(crate) fn beside(&self, now: Duration) -> Result<Beside, DbError> {
         let small = |what: &str, number: i32| {
             i16::try_from(number).map_err(|_| {
@@ -163,7 +163,7 @@ impl Added {
         })
     }
 
-    /// The request that it is to the world's queue.
+    /// The request to the world's queue.
     pub(crate) fn into_request(self, beside: &Beside) -> Enqueue {
         let mut job = Enqueue::named(self.identifier, self.payload.to_string())
             .max_retries(u32::from(beside.max_attempts.unsigned_abs()) - 1);
@@ -184,7 +184,7 @@ impl Added {
     }
 }
 
-/// Of two arrays one behind the other; else the new payload.
+/// Joins two arrays. Otherwise returns the new payload.
 fn merged(former: &str, new: &str) -> String {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
     match (parsed(former), parsed(new)) {

@@ -1,4 +1,4 @@
-//! A worker of graphile_worker, as a process of the world runs it.
+//! A worker of graphile_worker, which a process of the world runs.
 
 use std::fmt;
 use std::panic::Location;
@@ -19,26 +19,26 @@ use crate::database;
 use crate::row;
 use crate::spec::MAX_ATTEMPTS;
 
-/// How long a job waits after its attempt number `attempts` (from 1) has failed: `exp(least(attempts, 10))` seconds, to
-/// the microsecond, as Postgres computes it.
+/// The time that a job waits after its attempt number `attempts` (from 1) has failed: `exp(least(attempts, 10))`
+/// seconds, to the microsecond, as Postgres computes it.
 pub fn backoff(attempts: u32) -> Duration {
     let seconds = f64::from(attempts.min(10)).exp();
     Duration::from_micros((seconds * 1e6).round() as u64)
 }
 
-/// Whether a payload decodes into what the task takes, or what serde says.
+/// Checks whether a payload decodes into the type of the task. Returns serde's message if it does not.
 type Decodes = fn(&Value) -> Result<(), String>;
 
-/// A task, and how its payloads are looked at beforehand, where that is known.
+/// A task, and the check of its payloads, if the type is known.
 struct Task {
     definition: JobDefinition,
     decodes: Option<Decodes>,
-    /// Where it is defined.
+    /// The place of its definition.
     place: &'static Location<'static>,
 }
 
-/// A worker: which tasks it runs, and what its handlers find in their context. Built as `graphile_worker`'s
-/// `WorkerOptions` are, and with the same names.
+/// A worker: its tasks, and the context of its handlers. The builder has the same names as `graphile_worker`'s
+/// `WorkerOptions`.
 #[must_use = "call `run`"]
 pub struct GraphileWorker {
     tasks: Vec<Task>,
@@ -62,7 +62,7 @@ impl Default for GraphileWorker {
 }
 
 impl GraphileWorker {
-    /// A worker that has no task yet.
+    /// Makes a worker without tasks.
     pub fn new() -> Self {
         let (tasks, extensions, schema) = (Vec::new(), Extensions::default(), Schema::default());
         Self { tasks, extensions, schema, concurrency: None, use_local_time: false }
@@ -80,9 +80,9 @@ impl GraphileWorker {
         self.define(T::definition(), Some(decode::<Vec<T>>), Location::caller())
     }
 
-    /// Runs the jobs of these tasks. One that is defined twice is run as the last of its definitions says.
+    /// Runs the jobs of these tasks. If a task is defined twice, the last definition counts.
     ///
-    /// What a payload decodes into is not known here: one that does not decode fails as the handler does.
+    /// The type of a payload is not known here. A payload that does not decode fails when its handler does.
     #[track_caller]
     pub fn define_jobs(self, definitions: impl IntoIterator<Item = JobDefinition>) -> Self {
         let place = Location::caller();
@@ -100,37 +100,38 @@ impl GraphileWorker {
         self
     }
 
-    /// Puts something into the context of each job (`ctx.get_ext::<T>()`). What is built in the boot closure dies with the
-    /// process.
+    /// Adds a value to the context of each job (`ctx.get_ext::<T>()`). A value that the boot closure makes dies with
+    /// the process.
     pub fn add_extension<T: Clone + Send + Sync + fmt::Debug + 'static>(mut self, value: T) -> Self {
         self.extensions.insert(value);
         self
     }
 
-    /// The schema that `ctx.schema()` tells. `graphile_worker` unless told.
+    /// Sets the result of `ctx.schema()`. Defaults to `graphile_worker`.
     pub fn schema(self, schema: impl Into<Schema>) -> Self {
         Self { schema: schema.into(), ..self }
     }
 
-    /// How many jobs run at once. As many as the process has slots ([`Process::slots`]) unless told.
+    /// Sets the number of jobs that run at the same time. Defaults to the number of slots of the process
+    /// ([`Process::slots`]).
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is 0.
     pub fn concurrency(self, jobs: usize) -> Self {
         assert!(jobs > 0, "Concurrency must be greater than 0");
         Self { concurrency: Some(jobs), ..self }
     }
 
-    /// What `ctx.use_local_time()` tells. A job that is added without a time is then given that of the real clock, which
-    /// is now in the world, too.
+    /// Sets the result of `ctx.use_local_time()`. A job that is added without a time then gets the time of the real
+    /// clock, which counts as now in the world.
     pub fn use_local_time(self, value: bool) -> Self {
         Self { use_local_time: value, ..self }
     }
 
-    /// Has a process run this worker's jobs.
+    /// Makes a process run this worker's jobs.
     ///
     /// # Panics
-    /// When no task is defined, or the process has a handler for one already.
+    /// If no task is defined, or if the process already has a handler for one of them.
     #[track_caller]
     pub fn run(self, p: &Process) {
         assert!(
@@ -168,7 +169,7 @@ fn decode<T: DeserializeOwned>(payload: &Value) -> Result<(), String> {
     T::deserialize(payload).map(drop).map_err(|error| error.to_string())
 }
 
-/// What all tasks of a worker share.
+/// The part that all tasks of a worker share.
 struct Common {
     clock: Clock,
     schema: Schema,
@@ -178,7 +179,7 @@ struct Common {
     use_local_time: bool,
 }
 
-/// A task, as a process runs it.
+/// A task in a process.
 struct Running {
     common: Arc<Common>,
     database: Database,

@@ -1,4 +1,4 @@
-//! What the adapter takes for granted of graphile_worker, asked of its own worker on a real PostgreSQL.
+//! Checks the adapter's assumptions about graphile_worker with its own worker on a real PostgreSQL.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// The database of the tests' server; none where there is no server.
+/// The database of the tests' server. `None` if there is no server.
 fn database() -> Option<Database> {
     let server = Server::shared()?;
     let options = server.options();
@@ -34,7 +34,7 @@ async fn rows(database: &Database, sql: &str) -> Vec<DbRow> {
     database.fetch_all(sql, DbParams::new()).await.expect("it is a query")
 }
 
-/// What handlers note, in the real world and in the other.
+/// The records of handlers, in the real database and in the world.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -54,7 +54,7 @@ impl Log {
     }
 }
 
-/// Notes which attempt it is; adds another job with its key if it is to; and fails unless its payload is 0.
+/// Records its attempt. If requested, adds another job with its key. Fails unless its payload is 0.
 #[derive(Serialize, Deserialize)]
 struct Task {
     n: Value,
@@ -90,7 +90,7 @@ fn keyed(mode: JobKeyMode, hours: u32) -> JobSpec {
     }
 }
 
-/// A real worker in a schema of its own.
+/// A real worker in its own schema.
 async fn worker(database: &Database, schema: &str, log: &Log) -> (Worker, WorkerUtils) {
     rows(database, &format!("drop schema if exists {schema} cascade")).await;
     let options = WorkerOptions::default().database(database.clone()).schema(schema).concurrency(1);
@@ -99,7 +99,7 @@ async fn worker(database: &Database, schema: &str, log: &Log) -> (Worker, Worker
     (worker, WorkerUtils::new(database.clone(), schema))
 }
 
-/// A world with such a worker.
+/// A world with the same worker.
 fn world(log: &Log) -> World {
     let (world, log) = (World::fake(), log.clone());
     world.process("worker", move |p| {
@@ -126,7 +126,7 @@ fn delays_and_numbers_of_attempts_are_those_of_the_real_worker() {
             let run_at = &rows(&database, "select run_at from agreed_delays._private_jobs").await[0];
             let run_at: DateTime<Utc> = run_at.try_get("run_at").unwrap();
             let (least, most) = (before + backoff(attempt), Utc::now() + backoff(attempt));
-            // Its clock is this machine's, and both go by microseconds.
+            // Its clock is that of this machine, and both have microseconds.
             assert!(least - Duration::from_millis(5) <= run_at && run_at <= most, "{least} {run_at} {most}");
             rows(&database, "update agreed_delays._private_jobs set run_at = now()").await;
         }

@@ -4,12 +4,19 @@
 //! $ cargo run -p retryproof-integration --example ureq_client
 //! ```
 //!
-//! The job sends a welcome email. The email service knows no key, so what mends the job is a look before it
-//! sends. It is explored both ways. The program fails unless the harness tells the two apart.
+//! The job sends a welcome email. The email service takes no idempotency key. You will see three reports:
+//!
+//! 1. The job just sends. A lost reply leads to a second email.
+//! 2. The job looks before it sends. Retries are safe now, but two attempts that run at the same time both look
+//!    before either of them sends.
+//! 3. The same job, and the test accepts an email that is sent more than once. This is all that can be had
+//!    without a key.
+//!
+//! The program fails unless the harness tells the three apart.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
-use retryproof::{Explore, Report, World};
+use retryproof::{Explore, Guarantee, Report, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use ureq::{Agent, Error};
@@ -49,9 +56,10 @@ impl Mailer {
     }
 }
 
-fn explore(name: &str, looks: bool) -> Report {
+fn explore(name: &str, looks: bool, guarantee: Guarantee) -> Report {
     let replay = "cargo run -p retryproof-integration --example ureq_client";
     Explore::new().name(name).replay_command(replay).run(async |world: &World| {
+        world.allow("email.send", guarantee);
         world.process("worker", move |p| {
             let mailer = Mailer { agent: Agent::new_with_defaults(), base: p.http().uri(), looks };
             p.handle_blocking(move |job: Welcome| mailer.welcome(&job.to));
@@ -62,8 +70,13 @@ fn explore(name: &str, looks: bool) -> Report {
 }
 
 fn main() {
-    let (naive, looking) = (explore("without_a_look", false), explore("with_a_look", true));
-    println!("{naive}\n{looking}");
-    assert!(!naive.is_retryproof(), "without a look a lost reply is sent twice");
-    assert!(looking.is_retryproof(), "with a look it is not");
+    let naive = explore("just_sends", false, Guarantee::ExactlyOnce);
+    let looking = explore("looks_first", true, Guarantee::ExactlyOnce);
+    let accepted = explore("looks_first_and_may_repeat", true, Guarantee::AtLeastOnce);
+    println!("{naive}\n{looking}\n{accepted}");
+    let codes =
+        |report: &Report| report.violations().iter().map(|found| found.code.to_string()).collect::<Vec<_>>();
+    assert_eq!(codes(&naive)[0], "RP0002", "a lost reply leads to a second email");
+    assert_eq!(codes(&looking), ["RP0004"], "only attempts that run at the same time send twice");
+    assert!(accepted.is_retryproof(), "the test accepts a repeated email");
 }

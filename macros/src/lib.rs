@@ -1,4 +1,4 @@
-//! The attribute of `retryproof`. It is documented there, at `#[retryproof::test]`.
+//! The attribute of `retryproof`, documented there as `#[retryproof::test]`.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -7,7 +7,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Ident, ItemFn, Result, Token, parse_macro_input};
 
-/// Makes an async test body into a test that explores it. See `retryproof::test`.
+/// Turns an async test body into a test that explores it. See `retryproof::test`.
 #[proc_macro_attribute]
 pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let settings = parse_macro_input!(arguments with Punctuated::<Setting, Token![,]>::parse_terminated);
@@ -15,8 +15,8 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
     expand(settings, body).unwrap_or_else(Error::into_compile_error).into()
 }
 
-/// The settings that can be given as arguments: those of `Explore` that take a value (`pct` and `shard` two, in
-/// parentheses), and those that take none.
+/// The settings that can be arguments: those of `Explore` that take a value (`pct` and `shard` take two, in
+/// parentheses), and those without a value.
 const WITH_VALUE: [&str; 17] = [
     "deviations",
     "crashes",

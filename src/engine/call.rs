@@ -1,17 +1,19 @@
-//! One call, from its first crash point to its reply, whatever is behind it: a service, the queue, a lock, a cursor, an
-//! external system.
+//! One call, from its first crash point to its reply, regardless of the system behind it: a service, the queue, a
+//! lock, a cursor, an external system.
 //!
-//! This is the only file that knows the order of things. A [`Door`] is what is behind a call, and knows none of it.
+//! Only this file knows the order of steps. A [`Door`] is the system behind a call and knows nothing about the order.
 //!
-//! 1. The caller is alive. A dead one gets nothing; a destructor of a process that is being torn down gets what the
-//!    door has for it, and nothing comes of it.
-//! 2. The crash point *before*; then the fault is drawn; then it happens, or what the fault leaves of it.
-//! 3. The caller waits, at least once, so that others can run. Code that blocks the executor's thread does not.
-//! 4. The crash points after it: for a write *happened* and *replied*, for a read *replied* alone, since nothing has
-//!    happened that a lost reply could hide.
+//! 1. The caller must be alive. A dead caller gets nothing. A destructor of a process that is being torn down gets an
+//!    answer from the door, which has no effect.
+//! 2. The crash point *before*. Then the fault is drawn. Then the call happens, or the part of it that the fault
+//!    allows.
+//! 3. The caller waits, at least once, so that other tasks can run. Code that blocks the executor's thread does not
+//!    wait.
+//! 4. The crash points after the call: for a write *happened* and *replied*, for a read only *replied*, because a
+//!    lost reply of a read hides nothing.
 //! 5. The reply.
 //!
-//! Once the run is stuck, nothing of this goes on. User code runs while `State` is not locked: in [`Door::open`],
+//! Once the run is stuck, none of this happens. User code runs while `State` is not locked: in [`Door::open`],
 //! [`Door::resume`], [`Door::work`] and [`Door::received`]. The exception is a service, which is a pure state machine
 //! and is asked under the lock.
 
@@ -34,26 +36,26 @@ use crate::system::timeline::What;
 /// How late a reply is that is late: any timer that the caller has set for it is over by then.
 const LATE_REPLY: Duration = Duration::from_secs(3_600);
 
-/// Where a call is made, and which points it has.
+/// The place of a call, and its points.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallSpec {
     pub(crate) site: Site,
     pub(crate) place: Place,
-    /// The kind of its faults.
+    /// The kind of the call's faults.
     pub(crate) faults: Kind,
     pub(crate) reply: Reply,
 }
 
-/// The crash points between what happened and the caller's going on.
+/// The crash points between the call and the continuation of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// Something may have happened: to die before the reply is another thing than to die after it.
+    /// The call may have an effect, so a crash before the reply differs from a crash after it.
     Write,
-    /// Nothing has happened: both are the same.
+    /// The call has no effect, so both crashes are equivalent.
     Read,
-    /// A cursor is saved. Nobody looks at the reply.
+    /// Saves a cursor. The reply is not used.
     Save,
-    /// A lock is taken or given back. Nobody looks at the reply.
+    /// Takes or releases a lock. The reply is not used.
     Lock,
 }
 
@@ -68,56 +70,56 @@ impl Reply {
     }
 }
 
-/// What has come of entering a door.
+/// The result of entering a door.
 #[derive(Debug)]
 pub(crate) enum Entered<T> {
-    /// It is done, or it failed; the caller has the reply after so long.
+    /// The call succeeded or failed. The caller gets the reply after `takes`.
     Replies { output: T, takes: Duration },
-    /// Real work is under way: see [`Door::resume`] and [`Door::work`].
+    /// Real work has started: see [`Door::resume`] and [`Door::work`].
     UnderWay,
-    /// The caller has died between two steps of it.
+    /// The caller died between two steps of the call.
     Died,
 }
 
-/// What has come of work that is under way.
+/// The result of resuming the work.
 #[derive(Debug)]
 pub(crate) enum Resumed<T> {
     Ended(T),
-    /// It goes on when the caller is woken.
+    /// The work continues when the caller is woken.
     Waits,
-    /// The process has died of waiting, or the run is stuck.
+    /// The process died while it waited, or the run is stuck.
     Over,
 }
 
-/// What is behind a call.
+/// The system behind a call.
 pub(crate) trait Door {
-    /// What the caller gets.
+    /// The result for the caller.
     type Output;
-    /// What the first half of a call needs: what is locked or computed for it.
+    /// The first half of a call, with the locks and values that it needs.
     type Visit<'v>: Visit<'v, Output = Self::Output>
     where
         Self: 'v;
 
-    /// Whose call it is.
+    /// The link of the caller.
     fn link(&self) -> &Link;
 
-    /// Begins the first half of a call. It is asked once.
+    /// Begins the first half of a call. Called once.
     fn open(&mut self) -> Self::Visit<'_>;
 
-    /// Answers the test's own call, in which nothing goes wrong.
+    /// Answers the test body's own call, in which nothing goes wrong.
     fn given(&mut self) -> Self::Output;
 
-    /// Answers a destructor of a process that is being torn down, so that nothing comes of it. Returns `None` if there
-    /// is nothing to answer.
+    /// Answers a destructor of a process that is being torn down. The call must have no effect. Returns `None` if
+    /// there is no answer.
     fn after_death(&mut self) -> Option<Self::Output>;
 
-    /// Goes on with the work that is under way.
+    /// Continues the work.
     fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> Resumed<Self::Output> {
         let _ = (fault, cx);
         unreachable!("nothing is under way behind this door")
     }
 
-    /// Does the work that is under way on this thread, which blocks meanwhile.
+    /// Does the work on this thread, which blocks in the meantime.
     fn work(&mut self, fault: Option<Fault>) -> Self::Output {
         let _ = fault;
         unreachable!("nothing is under way behind this door")
@@ -134,32 +136,32 @@ pub(crate) trait Door {
     }
 }
 
-/// The first half of a call at a door. `State` is locked, and it is done in the caller's name.
+/// The first half of a call at a door. `State` is locked, and the current actor is the caller.
 pub(crate) trait Visit<'v> {
     type Output;
 
-    /// Whose call it is.
+    /// The link of the caller.
     fn link(&self) -> &'v Link;
 
-    /// Where the call is made.
+    /// The place of the call.
     fn spec(&self) -> CallSpec;
 
-    /// Notes the call, before anything can go wrong.
+    /// Records the call before anything can go wrong.
     fn announce(&mut self, state: &mut State) {
         let _ = state;
     }
 
-    /// What may go wrong. By default nothing.
+    /// The faults that the call may have. Defaults to none.
     fn faults(&mut self, state: &State) -> FaultPlan {
         let _ = state;
         FaultPlan::Choose(FaultSet::NONE)
     }
 
-    /// Does it, or what `fault` leaves of it.
+    /// Makes the call, or the part of it that `fault` allows.
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output>;
 }
 
-/// A call. It does nothing unless it is polled, or [`block`](Call::block)ed on.
+/// A call. It does nothing until it is polled or [`block`](Call::block)ed on.
 pub(crate) struct Call<D: Door> {
     pub(crate) door: D,
     step: Step<D::Output>,
@@ -167,27 +169,27 @@ pub(crate) struct Call<D: Door> {
     has_happened: bool,
 }
 
-/// How far a call has come.
+/// The progress of a call.
 enum Step<T> {
     Begin,
     UnderWay(CallSpec, Option<Fault>),
     /// The reply is on its way.
     Replying(CallSpec, T),
-    /// The same, and it takes its time.
+    /// The reply is on its way and takes some time.
     Waiting(CallSpec, T, TimerId),
     /// The same, and by then its caller may have gone on without it.
     Late(CallSpec, T, TimerId),
     Over,
 }
 
-/// A call in two halves, for one whose reply is on its way over a wire: it has happened, or not.
+/// A call in two halves, for a reply that travels over a wire.
 #[cfg(feature = "wire")]
 pub(crate) struct InFlight<D: Door> {
     door: D,
     pub(crate) output: D::Output,
-    /// How long the reply takes.
+    /// The time until the reply arrives.
     pub(crate) takes: Duration,
-    /// None: the test's own call.
+    /// `None` for the test body's own call.
     spec: Option<CallSpec>,
 }
 
@@ -204,18 +206,19 @@ impl<D: Door> fmt::Debug for InFlight<D> {
     }
 }
 
-/// The first half of a call that has come this far.
+/// The first half of a call, once begun.
 struct Begun<T> {
     spec: CallSpec,
     fault: Option<Fault>,
     entered: Entered<T>,
 }
 
-/// The first half of a call. Returns `None` if the process died before it happened, or the run is stuck.
+/// Runs the first half of a call. Returns `None` if the process died before the call happened, or if the run is
+/// stuck.
 fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
     let (link, spec) = (visit.link(), visit.spec());
     let CallSpec { site, place, .. } = spec;
-    // What it holds is user code's to drop, if the call does not come to it: after `State` is unlocked.
+    // If the call does not happen, user code drops the visit's contents. That must come after `State` is unlocked.
     let mut visit = Some(visit);
     let mut state = link.shared().state();
     let begun = link.as_caller(&mut state, |state| {
@@ -239,7 +242,7 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
     begun.filter(|begun| !matches!(begun.entered, Entered::Died))
 }
 
-/// The second half of a call. Returns whether the caller has the reply.
+/// Runs the second half of a call. Returns whether the caller gets the reply.
 fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
     let link = door.link();
     let mut state = link.shared().state();
@@ -254,7 +257,7 @@ fn arrives<D: Door>(door: &D, spec: &CallSpec, output: &D::Output) -> bool {
     })
 }
 
-/// A wait begins, which has one crash point: before it. Returns whether the process dies there, or the run is stuck.
+/// Begins a wait, whose crash point is before it. Returns whether the process dies there or the run is stuck.
 pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place: Place) -> bool {
     let site = Site::Wait(wait);
     link.as_caller(state, |state| {
@@ -268,7 +271,7 @@ impl<D: Door> Call<D> {
         Self { door, step: Step::Begin, has_happened: false }
     }
 
-    /// Makes the call from code that blocks. A crash unwinds.
+    /// Makes the call from blocking code. A crash unwinds.
     pub(crate) fn block(mut self) -> D::Output {
         match self.door.link().liveness() {
             Liveness::Alive => {}
@@ -303,8 +306,8 @@ impl<D: Door> Call<D> {
         output
     }
 
-    /// A destructor blocks on a call that nobody can answer: it ends here. If its thread unwinds already, to unwind once
-    /// more would abort the whole test, so the run ends instead, and says so.
+    /// Ends a destructor that blocks on a call without an answer. If its thread is already unwinding, another unwind
+    /// would abort the whole test. In that case the run ends with a message instead.
     fn answer_for_nothing(&mut self) -> D::Output {
         if !std::thread::panicking() {
             life::unwind()
@@ -322,8 +325,8 @@ impl<D: Door> Call<D> {
         self.door.work(None)
     }
 
-    /// What a destructor gets while its process is torn down. A call that was under way may have its answer: nothing
-    /// comes of what the destructor does with it, and a destructor that waits in vain would hang.
+    /// Answers a destructor while its process is torn down. A call that had started may get its answer, because the
+    /// destructor's actions have no effect, and a destructor that waits forever would hang.
     fn poll_torn_down(&mut self, cx: &Context<'_>) -> Poll<D::Output> {
         let answer = match mem::replace(&mut self.step, Step::Over) {
             Step::Replying(_, output) => Some(output),
@@ -363,7 +366,7 @@ impl<D: Door> Call<D> {
         }
     }
 
-    /// The reply is on its way: the caller goes on when it is its turn.
+    /// The reply is on its way. The caller continues when it is its turn.
     fn reply(&mut self, spec: CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
         self.step = Step::Replying(spec, output);
         cx.waker().wake_by_ref();
@@ -419,7 +422,7 @@ impl<D: Door> Call<D> {
     }
 }
 
-/// Nothing in it is pinned but what has a box of its own.
+/// Nothing is pinned except values in their own boxes.
 impl<D: Door> Unpin for Call<D> {}
 
 impl<D: Door> Future for Call<D> {
@@ -488,7 +491,7 @@ impl<D: Door> Drop for Call<D> {
 
 #[cfg(feature = "wire")]
 impl<D: Door> InFlight<D> {
-    /// The first half. Returns `None` if the process died before it happened, or the run is stuck.
+    /// The first half. Returns `None` if the process died before the call happened, or if the run is stuck.
     pub(crate) fn begin(mut door: D) -> Option<Self> {
         if door.link().is_given() {
             let output = door.given();
@@ -502,7 +505,7 @@ impl<D: Door> InFlight<D> {
         }
     }
 
-    /// The second half: the reply, on its way to the caller. Returns `None` if the process died before it had it, or the
+    /// The second half: the reply arrives at the caller. Returns `None` if the process died before that, or if the
     /// run is stuck.
     pub(crate) fn arrive(mut self) -> Option<D::Output> {
         if self.spec.is_some_and(|spec| !arrives(&self.door, &spec, &self.output)) {

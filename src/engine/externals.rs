@@ -1,8 +1,9 @@
-//! What is external to a run: sockets that lead into it, databases that its jobs call. The executor speaks to all of it
-//! through [`External`].
+//! Systems external to a run: sockets that lead into it, and databases that its jobs call. The executor uses all of
+//! them through [`External`].
 //!
-//! A run knows only virtual time, an external only the real one. So before virtual time passes, everything under way at
-//! an external has to arrive, and a caller that waits there for another task is retried when that task has gone on.
+//! A run knows only virtual time, an external system only real time. So before virtual time advances, everything that
+//! is on its way through an external system must arrive. A caller that waits there for another task is retried after
+//! that task has run.
 
 use std::any::Any;
 use std::fmt;
@@ -20,12 +21,12 @@ pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
 /// Counts the calls that wait for a lock at this moment.
 pub(crate) type Probe = Arc<dyn Fn() -> Boxed<usize> + Send + Sync>;
 
-/// The result of waiting, in real time, for what is under way.
+/// The result of waiting, in real time, for data on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Traffic {
-    /// Something has arrived or is still on its way: the reader at the other end must go on first.
+    /// Data has arrived or is still on its way: the reader at the other end must run first.
     Moving,
-    /// Nothing goes on by itself. A request may be waiting.
+    /// Nothing moves on its own. A request may be waiting.
     Still,
 }
 
@@ -34,55 +35,55 @@ pub(crate) enum Traffic {
 pub(crate) struct Caller {
     pub(crate) actor: Actor,
     pub(crate) task: TaskId,
-    /// It blocks a thread of its own: no timer of its own ends its waiting in virtual time.
+    /// It blocks its own thread, so none of its timers ends its wait in virtual time.
     pub(crate) blocks: bool,
 }
 
 /// The first half of a request has been served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// It was no call, and its reply has been sent.
+    /// It was not a call, and its reply has been sent.
     Replied,
-    /// The reply is ready: the caller gets it through [`External::reply`].
+    /// The reply is ready. The caller gets it through [`External::reply`].
     Ready,
-    /// The reply takes its time, or never comes.
+    /// The reply takes some time, or never comes.
     #[cfg_attr(not(feature = "wire"), expect(dead_code, reason = "only a wire answers so"))]
     Takes,
 }
 
-/// A request that has arrived over a wire, and that nobody has begun to serve.
+/// A request that has arrived over a wire and is not yet being served.
 pub(crate) trait Request {
     /// The index of the calling process among the processes of the world.
     fn host(&self) -> usize;
 
-    /// The attempt that made it, if that was seen.
+    /// The attempt that made the request, if known.
     fn by(&self) -> Option<Actor>;
 
-    /// Serves the first half, in the name of the actor that is set: the points before the call, the fault, the effect.
+    /// Serves the first half, in the name of the current actor: the points before the call, the fault, the effect.
     fn begin(self: Box<Self>, caller: Caller) -> Begun;
 
-    /// Serves both halves, in the name of the actor that is set.
+    /// Serves both halves, in the name of the current actor.
     fn serve(self: Box<Self>);
 }
 
-/// A call that the code under test has made, and that waits outside for what another task holds.
+/// A call of the code under test that waits in an external system for another task.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) ticket: u64,
     pub(crate) system: Name,
-    /// How long, in real time, the call is waited for before other tasks go on.
+    /// The real time to wait for the call before other tasks run.
     pub(crate) patience: Duration,
     pub(crate) operation: Name,
     pub(crate) place: Place,
     pub(crate) actor: Actor,
     pub(crate) task: TaskId,
     pub(crate) wake: Wake,
-    /// A probe has said that it waits for a lock. Otherwise it has simply not ended for a long time.
+    /// Whether a probe has reported that it waits for a lock. Otherwise it has only taken a long time.
     pub(crate) is_locked: bool,
 }
 
 impl Waiting {
-    /// What the call waits for, in words.
+    /// Describes what the call waits for.
     pub(crate) fn why(&self) -> String {
         let Self { system, operation, place, .. } = self;
         let what = if self.is_locked { "a lock" } else { "a connection, or a lock" };
@@ -90,57 +91,57 @@ impl Waiting {
     }
 }
 
-/// Something external to the run. A wire implements the first group of methods, a database the second, and either may
+/// A system external to the run. A wire implements the first group of methods, a database the second, and either may
 /// implement the third.
 pub(crate) trait External: fmt::Debug + Send + Sync {
-    /// Moves whatever can be moved without waiting, for one process or for all. Returns true if anything has moved.
+    /// Moves all data that can move without waiting, for one process or for all. Returns whether anything moved.
     fn advance(&self, host: Option<usize>) -> bool {
         let _ = host;
         false
     }
 
-    /// Waits, in real time, until nothing more arrives by itself.
+    /// Waits, in real time, until nothing more arrives on its own.
     fn settle(&self) -> Traffic {
         Traffic::Still
     }
 
-    /// Waits a moment longer, in real time, before something is decided that a late arrival would change: an operating
-    /// system under load takes its time. Returns true if something has come.
+    /// Waits a moment longer, in real time, before a decision that a late arrival would change, because an operating
+    /// system under load is slow. Returns whether anything arrived.
     fn linger(&self, host: Option<usize>) -> bool {
         let _ = host;
         false
     }
 
-    /// The first request that nobody has begun to serve, of one process or of all.
+    /// Returns the first request that is not yet being served, of one process or of all.
     fn next_request(&self, host: Option<usize>) -> Option<Box<dyn Request>> {
         let _ = host;
         None
     }
 
-    /// Whether a request of the process waits to be served.
+    /// Reports whether a request of the process waits to be served.
     fn has_request(&self, host: usize) -> bool {
         let _ = host;
         false
     }
 
-    /// Sends one reply that is due to the caller, in the name of the actor that is set. Returns false if there is none.
+    /// Sends one reply that is due to the caller, in the name of the current actor. Returns false if nothing is due.
     fn reply(&self, caller: Caller, now: Duration) -> bool {
         let _ = (caller, now);
         false
     }
 
-    /// Whether it is known what the caller waits for, so that nothing else can be on its way from it.
+    /// Reports whether it is known what the caller waits for, so that nothing else can be on its way from it.
     fn is_awaited_by(&self, actor: Actor) -> bool {
         let _ = actor;
         false
     }
 
-    /// The requests of a process that have arrived since were made by `actor`.
+    /// Attributes the requests of a process that have arrived since the last call to `actor`.
     fn attribute(&self, host: usize, actor: Actor) {
         let _ = (host, actor);
     }
 
-    /// The virtual time at which the first connection is cut whose caller no reply will ever reach.
+    /// The virtual time at which the first connection is cut whose caller will never receive a reply.
     fn deadline(&self) -> Option<Duration> {
         None
     }
@@ -150,62 +151,63 @@ pub(crate) trait External: fmt::Debug + Send + Sync {
         let _ = now;
     }
 
-    /// The calls that wait for what other tasks hold, longest wait first.
+    /// The calls that wait for other tasks, longest wait first.
     fn waiting(&self) -> Vec<Waiting> {
         Vec::new()
     }
 
-    /// Whether something has happened that may let a waiting call go on.
+    /// Reports whether something has happened that may let a waiting call continue.
     fn has_progress(&self) -> bool {
         false
     }
 
-    /// The waiting calls have been retried.
+    /// Resets the progress, because the waiting calls have been retried.
     fn clear_progress(&self) {}
 
-    /// Whether a tokio task of the process has a call under way.
+    /// Reports whether a tokio task of the process has an open call.
     fn holds_tasks_of(&self, host: usize) -> bool {
         let _ = host;
         false
     }
 
-    /// The probes, each with how many calls it should count if all that waited for a lock still do.
+    /// The probes, each with the number of calls that it should count if all that waited for a lock still do.
     fn probes(&self) -> Vec<(Probe, usize)> {
         Vec::new()
     }
 
-    /// What the actor waits for, in words.
+    /// Describes what the actor waits for.
     fn waits_for(&self, actor: Actor) -> Option<String> {
         let _ = actor;
         None
     }
 
-    /// Whether tasks may wait here for each other. Otherwise the external is a wire.
+    /// Reports whether tasks may wait for each other here. Otherwise the external is a wire.
     fn has_calls(&self) -> bool {
         false
     }
 
-    /// The process has died, and its destructors are about to run: nothing it asks for arrives any more.
+    /// The process has died, and its destructors are about to run. None of its requests arrives any more.
     fn process_died(&self, host: usize) {
         let _ = host;
     }
 
-    /// The destructors have run. What comes back closes what the incarnation has left open, and is waited for.
+    /// The destructors have run. The returned futures close everything that the incarnation left open. The caller
+    /// waits for them.
     fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
         let _ = (host, process, incarnation);
         Vec::new()
     }
 
-    /// The run is over: nothing is left behind.
+    /// Cleans up at the end of the run.
     fn end(&self) {}
 
-    /// The text without what differs from run to run.
+    /// Removes the parts of the text that differ from run to run.
     fn redact(&self, text: String) -> String {
         text
     }
 }
 
-/// The externals of a run. Most runs have none, and ask one flag.
+/// The externals of a run. Most runs have none and check only one flag.
 #[derive(Debug, Default)]
 pub(crate) struct Externals {
     have_wires: AtomicBool,
@@ -224,7 +226,7 @@ impl Externals {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The external of that type. `make` makes it if there is none.
+    /// The external of that type. If it is missing, `make` creates it.
     pub(crate) fn get_or_add<T: External + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         let mut list = self.list();
         if let Some(known) = list.iter().find_map(|entry| entry.typed.clone().downcast().ok()) {
@@ -237,13 +239,13 @@ impl Externals {
         external
     }
 
-    /// Whether requests come over wires.
+    /// Reports whether requests come over wires.
     #[inline]
     pub(crate) fn have_wires(&self) -> bool {
         self.have_wires.load(Ordering::Relaxed)
     }
 
-    /// Whether jobs call anything external in which they may wait for each other.
+    /// Reports whether jobs call an external system in which they may wait for each other.
     #[inline]
     pub(crate) fn have_calls(&self) -> bool {
         self.have_calls.load(Ordering::Relaxed)
@@ -253,7 +255,7 @@ impl Externals {
         self.have_wires() || self.have_calls()
     }
 
-    /// All of them, in the order in which they were first used.
+    /// All externals, in the order of their first use.
     pub(crate) fn all(&self) -> Vec<Arc<dyn External>> {
         match self.any() {
             true => self.list().iter().map(|entry| entry.external.clone()).collect(),
@@ -296,7 +298,8 @@ impl Externals {
         self.of_wires(|wire| wire.next_request(host))
     }
 
-    /// Whether a request of the process has arrived: asked while the executor waits for a thread of that process.
+    /// Reports whether a request of the process has arrived. Called while the executor waits for a thread of that
+    /// process.
     pub(crate) fn has_request(&self, host: usize) -> bool {
         self.of_wires(|wire| {
             wire.advance(Some(host));

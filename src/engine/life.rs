@@ -1,8 +1,8 @@
-//! One life of a process: an incarnation, from its boot to its crash. All handles carry it.
+//! An incarnation of a process, from its boot to its crash. All handles carry it.
 //!
-//! Whether an attempt died is read from here, never from a panic's payload: code under test may swallow or replace
-//! that. While a dead incarnation is being torn down its destructors run, and what they ask for is
-//! answered from throw-away copies.
+//! This value decides whether an attempt died, never the payload of a panic, because code under test may swallow or
+//! replace that. While a dead incarnation is torn down, its destructors run, and their calls are answered from
+//! throw-away copies.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,21 +20,21 @@ use crate::search::choice::{Actor, Ending, Line, Name, Place, Point, Site};
 #[derive(Debug)]
 pub(crate) struct Life {
     pub(crate) process: Name,
-    /// The place of the process among the processes of the world.
+    /// The index of the process among the processes of the world.
     pub(crate) index: usize,
-    /// From 1.
+    /// Counted from 1.
     pub(crate) incarnation: u32,
     pub(crate) shared: Arc<Shared>,
     dead: AtomicBool,
     tearing_down: AtomicBool,
-    /// Code of it blocks the thread of the executor: who waits for an answer from elsewhere waits in vain for the
-    /// executor.
+    /// Whether its code blocks the thread of the executor. Code that waits for an external answer must not wait for
+    /// the executor then.
     blocked: AtomicBool,
-    /// It is being stopped: it takes no more jobs, and those that run may end.
+    /// Whether it is stopping: it takes no more jobs, but running jobs may end.
     stopping: AtomicBool,
-    /// Its time to stop is over: whatever runs is interrupted.
+    /// Whether its grace period is over: everything that runs is interrupted.
     overrun: AtomicBool,
-    /// Who waits for the sign to stop.
+    /// The tasks that wait for the stop signal.
     listening: Mutex<Vec<Waker>>,
 }
 
@@ -60,14 +60,14 @@ impl Life {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Gives the sign to stop. Who waits for it is to be woken while nothing is locked.
-    #[must_use = "who waits for the sign is to be woken"]
+    /// Gives the stop signal. The caller must wake the returned tasks while nothing is locked.
+    #[must_use = "wake the tasks that wait for the signal"]
     pub(crate) fn stop(&self) -> Vec<Waker> {
         self.stopping.store(true, Ordering::Relaxed);
         std::mem::take(&mut *lock(&self.listening))
     }
 
-    /// Wakes this one when the sign to stop is given.
+    /// Wakes this task when the stop signal is given.
     pub(crate) fn listen(&self, waker: &Waker) {
         let mut listening = lock(&self.listening);
         if !listening.iter().any(|known| known.will_wake(waker)) {
@@ -80,7 +80,7 @@ impl Life {
         lock(&self.listening).iter().filter(|known| known.will_wake(waker)).count()
     }
 
-    /// Whether what runs is interrupted: its time to stop is over.
+    /// Reports whether running code is interrupted because its grace period is over.
     pub(crate) fn has_overrun(&self) -> bool {
         self.overrun.load(Ordering::Relaxed)
     }
@@ -93,13 +93,13 @@ impl Life {
         self.dead.store(true, Ordering::Relaxed);
     }
 
-    /// Whether this incarnation does not go on: what unwinds now is its end, and no panic of the job's.
+    /// Reports whether this incarnation is ending. An unwind is then its end, not a panic of the job.
     pub(crate) fn is_ending(&self) -> bool {
         self.is_dead() || self.has_overrun()
     }
 
-    /// Whether destructors are running of what has died: the incarnation is being taken apart, or this thread unwinds
-    /// from its crash.
+    /// Reports whether destructors of dead code are running: the incarnation is being torn down, or this thread
+    /// unwinds from its crash.
     pub(crate) fn is_tearing_down(&self) -> bool {
         self.tearing_down.load(Ordering::Relaxed) || self.is_dead() && thread::panicking()
     }
@@ -116,7 +116,7 @@ impl Life {
         code()
     }
 
-    /// Whether nothing but its blocking code runs.
+    /// Reports whether only its blocking code runs.
     #[cfg(feature = "wire")]
     pub(crate) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
@@ -126,8 +126,8 @@ impl Life {
         self.tearing_down.store(tearing_down, Ordering::Relaxed);
     }
 
-    /// Has `code` done in the name of whoever runs on this thread: on a thread of the executor's the attempt under way,
-    /// elsewhere the process.
+    /// Runs `code` in the name of the code on this thread: on an executor's thread the current attempt, elsewhere the
+    /// process.
     pub(crate) fn as_caller<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
         if IS_LIVED.get() {
             return code(state);
@@ -135,9 +135,9 @@ impl Life {
         state.as_actor(Actor::Process(self.process), code)
     }
 
-    /// A crash point of this incarnation. True: it has died, here.
+    /// A crash point of this incarnation. Returns true if it died here.
     pub(crate) fn crashes(&self, state: &mut State, site: Site, point: Point, place: Option<Place>) -> bool {
-        // A destructor that runs while a panic unwinds cannot unwind itself: that would abort.
+        // A destructor that runs during an unwind cannot unwind itself, because that would abort.
         if thread::panicking() {
             return false;
         }
@@ -171,8 +171,8 @@ impl Life {
         true
     }
 
-    /// The point before a line of a `#[crash_points]` function. False: nothing goes on behind it. To unwind is left to
-    /// the caller, who holds nothing that is to be put back: each thing held makes unwinding dearer.
+    /// The point before a line of a `#[crash_points]` function. Returns false if nothing may run after it. The caller
+    /// must unwind. It holds nothing that must be restored, because each such value makes unwinding more expensive.
     fn passes(&self, point: CodePoint) -> bool {
         if thread::panicking() || self.tearing_down.load(Ordering::Relaxed) {
             return true;
@@ -198,17 +198,17 @@ impl Life {
     }
 }
 
-/// Who runs on a thread that others run on before and after: one of tokio's for blocking tasks.
+/// The incarnation that uses a shared thread, such as one of tokio's for blocking tasks.
 pub(crate) type Owner = Arc<Mutex<Option<Arc<Life>>>>;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
-    /// Whether there is a current one. Asked at every choice, and without a destructor it is a plain read.
+    /// Whether there is a current one. Checked at every choice. It has no destructor, so this is a plain read.
     static IS_LIVED: Cell<bool> = const { Cell::new(false) };
     static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
 }
 
-/// Puts things back as they were, however the code in between ends.
+/// Restores the former values, no matter how the code in between ends.
 struct Former {
     life: Option<Arc<Life>>,
     listener: Option<crash_points::Listener>,
@@ -222,13 +222,12 @@ impl Drop for Former {
     }
 }
 
-/// Runs `code` as the code of this incarnation: what it does on this thread is done by it. Nothing can go wrong at the
-/// lines that it passes.
+/// Runs `code` in the name of this incarnation. Nothing can go wrong at its lines.
 pub(crate) fn run_as<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, None, code)
 }
 
-/// Runs `code` as the code of this incarnation, which may die at each line that it passes.
+/// Runs `code` in the name of this incarnation, which may die at each line.
 pub(crate) fn run_as_crashable<R>(life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
     with_listener(life, Some(pass), code)
 }
@@ -250,7 +249,7 @@ fn pass(point: CodePoint) {
     }
 }
 
-/// From here on this thread belongs to whoever owns it at the time.
+/// Lends this thread to the incarnation that is its current owner.
 #[cfg(feature = "tokio")]
 pub(crate) fn lend_thread(owner: Owner) {
     OWNER.set(Some(owner));
@@ -271,22 +270,22 @@ pub(crate) fn here() -> Option<Arc<Life>> {
     CURRENT.try_with(|life| life.borrow().clone()).ok().flatten().or_else(owner_of_thread)
 }
 
-/// Whether the code that runs on this thread belongs to any incarnation.
+/// Reports whether the code on this thread belongs to any incarnation.
 pub(crate) fn is_inside() -> bool {
     CURRENT.with_borrow(Option::is_some) || owner_of_thread().is_some()
 }
 
-/// Whether the code that runs on this thread belongs to an incarnation that is dead: what it does must not show.
+/// Reports whether the code on this thread belongs to a dead incarnation. Such code must have no visible effect.
 pub(crate) fn is_dead_here() -> bool {
     let current = CURRENT.with_borrow(|life| life.as_ref().map(|life| life.is_dead()));
     current.unwrap_or_else(|| owner_of_thread().is_some_and(|life| life.is_dead()))
 }
 
-/// What a blocking call unwinds with when its process dies. It is not a panic: no message, no hook.
+/// The payload of the unwind when a process dies in a blocking call. It is not a panic: no message, no hook.
 #[derive(Debug)]
 pub(crate) struct Died;
 
-/// Unwinds to where the attempt is polled.
+/// Unwinds to the place that polls the attempt.
 pub(crate) fn unwind() -> ! {
     std::panic::resume_unwind(Box::new(Died))
 }

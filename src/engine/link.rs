@@ -1,4 +1,4 @@
-//! What every handle holds: the world, and on whose behalf it speaks.
+//! The part that all handles share: the world, and the caller.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use crate::engine::slots;
 use crate::engine::state::{Shared, State};
 use crate::search::choice::{Actor, Place, Point, Site};
 
-/// A way to the world: for one incarnation of a process, or for the test body. Every call clones one, so it is one
-/// pointer.
+/// The connection of a handle to the world: for one incarnation of a process, or for the test body. Every call clones
+/// a link, so it is one pointer.
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
     Process(Arc<Life>),
-    /// The test body's own: no faults, no crash points; what it does is a given.
+    /// The test body: no faults and no crash points. Its effects are givens.
     Test(Arc<Shared>),
 }
 
-/// Whether a caller lives.
+/// Whether a caller is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Liveness {
     Alive,
-    /// Its destructors are running: answered from throw-away copies.
+    /// Its destructors are running. Their calls are answered from throw-away copies.
     TearingDown,
     /// It does nothing more.
     Dead,
@@ -43,7 +43,7 @@ impl Link {
         }
     }
 
-    /// The same, to be kept.
+    /// The same, for a caller that keeps it.
     pub(crate) fn life_shared(&self) -> Option<&Arc<Life>> {
         match self {
             Link::Process(life) => Some(life),
@@ -51,14 +51,14 @@ impl Link {
         }
     }
 
-    /// Has whoever was asleep on the thread of a slot wait for its turn. On any other thread it does nothing.
+    /// Makes code that was asleep on the thread of a slot wait for its turn. Does nothing on any other thread.
     pub(crate) fn arrive(&self) {
         if slots::arrive().is_err() {
             self.unwind()
         }
     }
 
-    /// Runs what is more than a call to its end, from code that blocks, on the thread of a slot.
+    /// Runs an operation of several calls to its end, from blocking code on the thread of a slot.
     pub(crate) fn wait_for<F: Future>(&self, future: F) -> F::Output {
         slots::block_on(future).unwrap_or_else(|_| self.unwind())
     }
@@ -76,11 +76,11 @@ impl Link {
         }
     }
 
-    /// What a call answers that never completes: its process is dead, or the run is stuck. Polled by the executor it is
-    /// dropped soon. Polled by anybody else inside of the run (a `block_on`, a task of tokio's) it unwinds, since
-    /// nobody else would ever let go of it.
+    /// The result of a call that never completes because its process is dead or the run is stuck. If the executor
+    /// polls it, it is dropped soon. If other code inside the run polls it (a `block_on`, a task of tokio's), it
+    /// unwinds, because nothing else would ever drop it.
     ///
-    /// No lock of the world's may be held.
+    /// The caller must not hold any lock of the world.
     pub(crate) fn pend_or_unwind<T>(&self, cx: &Context<'_>) -> Poll<T> {
         if !self.shared().state().is_polled_by_executor(cx) && life::is_inside() && !std::thread::panicking()
         {
@@ -89,7 +89,7 @@ impl Link {
         Poll::Pending
     }
 
-    /// Has `code` done in the name of whoever speaks through this link.
+    /// Runs `code` in the name of the caller.
     pub(crate) fn as_caller<R>(&self, state: &mut State, code: impl FnOnce(&mut State) -> R) -> R {
         match self.life() {
             Some(life) => life.as_caller(state, code),
@@ -97,15 +97,15 @@ impl Link {
         }
     }
 
-    /// A crash point of whoever speaks through this link. True: the process has died, here.
+    /// A crash point of the caller. Returns true if the process died here.
     pub(crate) fn crashes(&self, state: &mut State, site: Site, point: Point, place: Option<Place>) -> bool {
         self.life().is_some_and(|life| life.crashes(state, site, point, place))
     }
 
-    /// Refuses a handle of the test body's to the code under test: through it nothing would be tested.
+    /// Rejects a handle of the test body in code under test. Calls through it would test nothing.
     ///
     /// # Panics
-    /// When an attempt speaks through it.
+    /// If an attempt calls through it.
     pub(crate) fn reject_foreign_handle(&self, state: &State, what: &str) {
         let actor = state.actor();
         if self.is_given() && actor != Actor::Test {
@@ -115,7 +115,7 @@ impl Link {
         }
     }
 
-    /// Ends a blocking call of a process that is dead, or of a run that is stuck.
+    /// Ends a blocking call of a dead process or in a stuck run.
     pub(crate) fn unwind(&self) -> ! {
         life::unwind()
     }

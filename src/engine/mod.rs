@@ -1,5 +1,4 @@
-//! One run under way: what it knows, which incarnations live in it, the threads and runtimes that they run on, and what is
-//! really outside of it.
+//! A single run: its state, its incarnations, the threads and runtimes that they use, and the external systems.
 
 pub(crate) mod externals;
 pub(crate) mod slots;

@@ -1,9 +1,9 @@
-//! What is really outside of the run: databases and caches of the user's own, and the calls that wait there, for a lock
-//! or for a connection.
+//! External systems of the user, such as databases and caches, and the calls that wait there for a lock or a
+//! connection.
 //!
-//! A run knows only virtual time, what is outside only the real one. So while a call is under way there nothing else goes
-//! on, unless it waits for what another task has: then the others go on, and after each of their calls it is looked whether
-//! it can.
+//! A run knows only virtual time, an external system only real time. So while an external call is open, nothing else
+//! runs, unless the call waits for another task. In that case the other tasks run, and after each of their calls the
+//! executor checks whether the waiting call can continue.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,19 +14,19 @@ use crate::engine::externals::{Boxed, External, Probe, Waiting};
 use crate::search::choice::{Actor, Name};
 use crate::system::clock::Wake;
 
-/// What time it really is: what is outside knows no other, and is waited for by it alone.
+/// The real time. External systems know no other, and only waits for them use it.
 #[allow(clippy::disallowed_methods, reason = "what is outside goes by the real time")]
 pub(crate) fn real_time() -> Instant {
     Instant::now()
 }
 
-/// Closes what a dead incarnation of a process has left open, and waits until it is closed.
+/// Closes everything that a dead incarnation of a process has left open, and waits until it is closed.
 pub(crate) type Closer = Arc<dyn Fn(Name, u32) -> Boxed<()> + Send + Sync>;
 
-/// For how long, in real time, a call is waited for before the others go on, unless told.
+/// The default of the real time to wait for a call before other tasks run.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Something that is outside: what the test has said of it.
+/// An external system, with the settings from the test.
 pub(crate) struct System {
     pub(crate) name: Name,
     said: Mutex<Said>,
@@ -55,10 +55,10 @@ impl System {
     }
 }
 
-/// All that is outside, and the calls that wait there.
+/// All external systems, and the calls that wait there.
 #[derive(Debug, Default)]
 pub(crate) struct Outside {
-    /// Something has happened out there: whoever waits there may be able to go on.
+    /// Whether something has happened that may let a waiting call continue.
     is_stirred: AtomicBool,
     calls: Mutex<Calls>,
 }
@@ -68,7 +68,7 @@ struct Calls {
     systems: Vec<Arc<System>>,
     waiting: Vec<Waiting>,
     tickets: u64,
-    /// The processes whose tokio tasks have calls under way, once for each.
+    /// The processes whose tokio tasks have open calls, once for each call.
     held: Vec<usize>,
 }
 
@@ -77,7 +77,7 @@ impl Outside {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The one of that name.
+    /// The system of that name.
     pub(crate) fn system(&self, name: Name) -> Arc<System> {
         let mut calls = self.calls();
         if let Some(known) = calls.systems.iter().find(|system| system.name == name) {
@@ -89,7 +89,7 @@ impl Outside {
         new
     }
 
-    /// A call has begun to wait. `fill` puts its ticket in.
+    /// Adds a call that waits. Sets its ticket.
     pub(crate) fn wait(&self, mut waiting: Waiting) -> u64 {
         let mut calls = self.calls();
         calls.tickets += 1;
@@ -98,7 +98,7 @@ impl Outside {
         calls.tickets
     }
 
-    /// It goes on waiting, and is woken so.
+    /// Changes how a waiting call is woken.
     pub(crate) fn wait_on(&self, ticket: u64, wake: Wake) {
         if let Some(known) = self.calls().waiting.iter_mut().find(|known| known.ticket == ticket) {
             known.wake = wake;
@@ -109,19 +109,19 @@ impl Outside {
         self.calls().waiting.retain(|known| known.ticket != ticket);
     }
 
-    /// How many wait at a system for a lock.
+    /// The number of calls that wait for a lock in a system.
     pub(crate) fn locked(&self, system: Name) -> usize {
         self.calls().waiting.iter().filter(|known| known.is_locked && known.system == system).count()
     }
 
-    /// A call has ended, or a process has died: that may let others go on.
+    /// Notes that a call has ended or a process has died, which may let other calls continue.
     pub(crate) fn stir(&self) {
         if !self.calls().waiting.is_empty() {
             self.is_stirred.store(true, Ordering::Relaxed);
         }
     }
 
-    /// A tokio task of a process has a call under way: no time may pass until it has ended.
+    /// Notes that a tokio task of a process has an open call. Time must not advance until it has ended.
     pub(crate) fn hold(&self, host: usize) {
         self.calls().held.push(host);
     }
@@ -170,7 +170,7 @@ impl External for Outside {
 
     fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
         let mut calls = self.calls();
-        // None of its calls is under way any more.
+        // None of its calls is open any more.
         calls.held.retain(|held| *held != host);
         let systems = calls.systems.clone();
         drop(calls);

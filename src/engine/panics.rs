@@ -1,4 +1,4 @@
-//! Keeps the panics of explored runs off the terminal, and remembers where the last one was.
+//! Keeps the panics of explored runs off the terminal, and remembers the last one.
 
 use std::cell::{Cell, RefCell};
 use std::io::Write;
@@ -26,7 +26,7 @@ pub(crate) struct Panicked {
     pub(crate) invariant: Option<crate::search::choice::Name>,
 }
 
-/// From here on panics of this thread are kept off the terminal.
+/// Keeps panics of this thread off the terminal from here on.
 pub(crate) fn keep_quiet() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
@@ -36,7 +36,7 @@ pub(crate) fn keep_quiet() {
                 return former(info);
             }
             let message = text(info.payload());
-            // What the standard library says before it aborts: a second panic while the first one unwinds.
+            // The standard library prints this before it aborts because of a second panic during an unwind.
             if message.starts_with("panic in a destructor")
                 || message.starts_with("panic in a function that cannot")
             {
@@ -54,18 +54,18 @@ pub(crate) fn keep_quiet() {
     QUIET.set(true);
 }
 
-/// From here on this run is under way on this thread; none: it is over.
+/// Sets the current run of this thread, or `None` when it is over.
 pub(crate) fn during(run: Option<Arc<Shared>>) {
     RUN.set(run);
 }
 
-/// The run under way on this thread.
+/// The current run of this thread.
 #[cfg(feature = "tracing")]
 pub(crate) fn run_here() -> Option<Arc<Shared>> {
     RUN.try_with(|run| run.borrow().clone()).ok().flatten()
 }
 
-/// The process is about to abort in the middle of a run: says in which.
+/// Prints the scenario of the run before the process aborts.
 fn last_words() {
     let scenario = RUN.try_with(|run| {
         let shared = run.borrow().clone()?;
@@ -79,12 +79,10 @@ fn last_words() {
         words = format!("retryproof: panicked at {}: {}\n", first.place.unwrap_or_default(), first.message);
     }
     if let Ok(Some(scenario)) = scenario {
-        words.push_str(
-            "retryproof: a second panic while the first one unwinds, which aborts; to see it again:\n",
-        );
+        words.push_str("retryproof: a second panic during an unwind aborts the process; to replay it:\n");
         words.push_str(&format!("  RETRYPROOF_REPLAY='{scenario}' cargo test\n"));
     }
-    // Not through `eprintln!`: what libtest has kept to itself is lost when the process aborts.
+    // Not `eprintln!`: libtest captures it, and captured output is lost when the process aborts.
     let _ = std::io::stderr().write_all(words.as_bytes());
 }
 
@@ -101,7 +99,7 @@ pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
     code()
 }
 
-/// Runs `code`, one run of those of a quiet thread, and has its panics reach the terminal, with their backtraces.
+/// Runs `code`, one run on a quiet thread, and lets its panics reach the terminal, with their backtraces.
 pub(crate) fn aloud<R>(code: impl FnOnce() -> R) -> R {
     struct Quiet(bool);
     impl Drop for Quiet {
@@ -113,13 +111,14 @@ pub(crate) fn aloud<R>(code: impl FnOnce() -> R) -> R {
     code()
 }
 
-/// From here on this thread explores this test, and its panics are kept off the terminal.
+/// Starts an exploration of this test on this thread, and keeps its panics off the terminal.
 pub(crate) fn keep_thread_quiet(test: &str) {
     keep_quiet();
     TEST.set(test.to_owned());
 }
 
-/// To be called on a thread that this one starts: its panics go where those of this one go.
+/// Returns a function for a thread that this one starts. It makes the panics of that thread go where those of this
+/// one go.
 pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
     let (quiet, test, run) = (QUIET.get(), TEST.with_borrow(Clone::clone), RUN.with_borrow(Clone::clone));
     let (aloud, look) = (ALOUD.get(), look());

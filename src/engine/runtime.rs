@@ -1,4 +1,4 @@
-//! The tokio context of a process: paused, tied to the world's clock, taken from a pool and given back while clean.
+//! The tokio context of a process: paused, tied to the world's clock, taken from a pool and returned while clean.
 
 #[cfg(feature = "tokio")]
 pub(crate) use with_tokio::{Context, Pool, glance, is_driven_here, lend, wait};
@@ -23,10 +23,10 @@ mod with_tokio {
     use crate::engine::panics;
     use crate::engine::state::{Woken, lock};
 
-    /// As far as tokio's timers reach is two years; nothing that a job waits for is later than that.
+    /// Tokio's timers reach two years into the future. No wait of a job is longer than this.
     const HORIZON: Duration = Duration::from_secs(365 * 86_400);
 
-    /// A runtime that may be dropped anywhere, also inside a runtime of the user's.
+    /// A runtime that may be dropped anywhere, including inside another runtime.
     #[derive(Debug)]
     struct Owned(Option<Runtime>);
 
@@ -44,12 +44,12 @@ mod with_tokio {
         }
     }
 
-    /// Hears of it when a runtime has nothing to do: it would then wait for sockets, or let time pass.
+    /// Is called when a runtime has nothing to do and would wait for sockets or advance time.
     #[derive(Debug, Default)]
     struct Idle {
         is_watched: AtomicBool,
         times: AtomicU32,
-        /// The first so many times nothing is done about it.
+        /// The number of calls that are ignored first.
         let_pass: AtomicU32,
         driver: Mutex<Option<Waker>>,
     }
@@ -66,7 +66,7 @@ mod with_tokio {
             *lock(&self.driver) = None;
         }
 
-        /// A runtime that is woken here looks at its sockets all the same, but lets no time pass.
+        /// A runtime that is woken here still polls its sockets, but does not advance time.
         fn hear(&self) {
             if !self.is_watched.load(Ordering::Relaxed) {
                 return;
@@ -87,25 +87,26 @@ mod with_tokio {
     struct Clean {
         runtime: Owned,
         started: Instant,
-        /// Whose its threads for blocking tasks are.
+        /// The owner of its threads for blocking tasks.
         owner: Owner,
-        /// Whether it has any: what runs there cannot be ended, so such a runtime is not used again.
+        /// Whether it has such threads. Code on them cannot be ended, so the runtime is not reused.
         has_threads: Arc<AtomicBool>,
         idle: Arc<Idle>,
     }
 
     thread_local! {
-        /// Whether the first context that this thread entered is one of these.
+        /// Whether the first context that this thread entered belongs to this crate.
         static IS_OURS: Cell<bool> = const { Cell::new(false) };
-        /// The context in which this thread is, where a world has anything outside.
+        /// The current context of this thread, in worlds with external systems.
         static HERE: RefCell<Option<Rc<Clean>>> = const { RefCell::new(None) };
-        /// Whether this thread drives it just now.
+        /// Whether this thread is driving it now.
         static IS_DRIVEN: Cell<bool> = const { Cell::new(false) };
-        /// Where the test's own calls to the outside run, in real time. It is kept, so that a connection may be, too.
+        /// The runtime for the test body's own external calls, in real time. It is kept so that connections can be
+        /// kept, too.
         static REAL: RefCell<Option<Rc<Owned>>> = const { RefCell::new(None) };
     }
 
-    /// Puts the context of this thread back as it was.
+    /// Restores the former context of this thread.
     struct Former(Option<Rc<Clean>>);
 
     impl Drop for Former {
@@ -114,7 +115,7 @@ mod with_tokio {
         }
     }
 
-    /// Waits for what the test itself does outside, in real time.
+    /// Waits for an external call of the test body, in real time.
     pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
         let real = REAL.with_borrow_mut(|real| {
             let build = || Builder::new_current_thread().enable_all().build();
@@ -125,13 +126,13 @@ mod with_tokio {
         real.block_on(future)
     }
 
-    /// Whether a call cannot be waited for from here: this thread drives a context already, or is in none.
+    /// Reports whether this thread cannot wait for a call: it drives a context already, or is in none.
     pub(crate) fn is_driven_here() -> bool {
         IS_DRIVEN.get() || HERE.with_borrow(|here| here.as_ref().is_none_or(|here| !here.is_alone()))
     }
 
-    /// Polls until it has ended or nothing comes at once, in the context in which this thread is, with all that was
-    /// spawned in it. No time passes.
+    /// Polls until the future has ended or cannot continue immediately, in the current context of this thread,
+    /// together with the tasks spawned in it. Time does not advance.
     pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
         struct End<'c>(&'c Clean, bool);
         impl Drop for End<'_> {
@@ -147,14 +148,14 @@ mod with_tokio {
             *lock(&here.idle.driver) = Some(cx.waker().clone());
             match poll(cx) {
                 Poll::Ready(value) => Poll::Ready(Poll::Ready(value)),
-                // Between the first time and the last it looks at its sockets.
+                // It polls its sockets between the first time and the last.
                 Poll::Pending if here.idle.times() > 1 => Poll::Ready(Poll::Pending),
                 Poll::Pending => Poll::Pending,
             }
         }))
     }
 
-    /// Says that a context was entered, until it is dropped.
+    /// Records that a context was entered, until this is dropped.
     struct Entered(bool);
 
     impl Entered {
@@ -170,14 +171,15 @@ mod with_tokio {
     }
 
     impl Clean {
-        /// Whether this thread may drive it although it has entered a context: it drives none. Whoever entered one of
-        /// ours first does not, unless code of the user's in it drives one of its own. Only trying tells.
+        /// Reports whether this thread may drive the runtime although it has entered a context, because it does not
+        /// drive one. A thread that entered one of this crate's contexts first does not drive one, unless user code
+        /// does so inside it. The only way to know is to try.
         fn is_alone(&self) -> bool {
             IS_OURS.get() && catch_unwind(AssertUnwindSafe(|| self.runtime.block_on(async {}))).is_ok()
         }
 
-        /// Drives the runtime. Inside a runtime of the user's (`#[tokio::test]`) it needs a thread of its own for that:
-        /// a thread can drive one at a time.
+        /// Drives the runtime. Inside another runtime (`#[tokio::test]`) this needs a thread of its own, because a
+        /// thread can drive only one.
         fn block_on<R: Send>(&self, future: impl Future<Output = R> + Send) -> R {
             if Handle::try_current().is_err() || self.is_alone() {
                 return self.runtime.block_on(future);
@@ -194,7 +196,7 @@ mod with_tokio {
         }
     }
 
-    /// Runtimes without tasks, to be used again: building one costs more than a run.
+    /// Reusable runtimes without tasks. Building one costs more than a run.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Pool(Rc<RefCell<Vec<Rc<Clean>>>>);
 
@@ -208,10 +210,11 @@ mod with_tokio {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .start_paused(true)
-                    // Otherwise every 31st turn since the runtime was made asks another queue first, and a runtime that
-                    // is used again would run the same tasks in another order.
+                    // Otherwise every 31st turn since the runtime was built polls another queue first, and a reused
+                    // runtime would run the same tasks in another order.
                     .global_queue_interval(1)
-                    // Called where a thread is asked for, before it starts: a process may be dead by then.
+                    // Called when a thread is requested, before it starts. The process may be dead by the time that
+                    // it runs.
                     .thread_name_fn(move || {
                         threads.store(true, Ordering::SeqCst);
                         if let Some(life) = &*lock(&asks) {
@@ -235,7 +238,7 @@ mod with_tokio {
         }
     }
 
-    /// The tokio context of one incarnation. Costs nothing until something is polled in it.
+    /// The tokio context of one incarnation. It costs nothing until something is polled in it.
     #[derive(Debug)]
     pub(crate) struct Context {
         pool: Pool,
@@ -245,7 +248,7 @@ mod with_tokio {
     #[derive(Debug)]
     struct Used {
         clean: Rc<Clean>,
-        /// How many tasks there were when all of them last waited.
+        /// The number of tasks when all of them last waited.
         resting: usize,
         /// The same moment on both clocks.
         world: Duration,
@@ -262,7 +265,7 @@ mod with_tokio {
                 let clean = self.pool.take();
                 let tokio = {
                     let _entered = clean.runtime.enter();
-                    // Tokio's timers tick in milliseconds since the runtime began: start at a full one, so that
+                    // Tokio's timers tick in milliseconds since the runtime was built. Start at a whole one, so that
                     // rounding is the same in every run.
                     let past = (Instant::now() - clean.started).subsec_nanos() % 1_000_000;
                     if past != 0 {
@@ -281,7 +284,7 @@ mod with_tokio {
             used
         }
 
-        /// Runs `code` where tokio's functions find this context.
+        /// Runs `code` with this context as tokio's current one.
         pub(crate) fn within<R>(&mut self, now: Duration, life: &Arc<Life>, code: impl FnOnce() -> R) -> R {
             if self.used.is_none() {
                 *lock(&self.used(now).clean.owner) = Some(life.clone());
@@ -294,7 +297,7 @@ mod with_tokio {
             self.within_test(now, code)
         }
 
-        /// The same for the test body, which is no process.
+        /// The same for the test body, which is not a process.
         pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
             let runtime = &self.used(now).clean.runtime;
             let _ours = Entered::now();
@@ -302,17 +305,17 @@ mod with_tokio {
             code()
         }
 
-        /// Whether tasks were spawned that have not ended.
+        /// Reports whether spawned tasks have not ended.
         pub(crate) fn has_tasks(&self) -> bool {
             self.used.as_ref().is_some_and(|used| used.clean.runtime.metrics().num_alive_tasks() > 0)
         }
 
-        /// Whether it has threads for blocking tasks: while one is at work, its clock does not go on.
+        /// Reports whether it has threads for blocking tasks. While one of them works, its clock does not advance.
         pub(crate) fn has_threads(&self) -> bool {
             self.used.as_ref().is_some_and(|used| used.clean.has_threads.load(Ordering::SeqCst))
         }
 
-        /// Lets spawned tasks go on for a turn, without time passing.
+        /// Lets spawned tasks run for a turn, without advancing time.
         pub(crate) fn turn(&mut self, now: Duration) {
             let used = self.used(now);
             used.clean.block_on(async {
@@ -321,7 +324,8 @@ mod with_tokio {
             });
         }
 
-        /// Lets spawned tasks go on until all of them wait, without time passing. What has arrived at a socket is read.
+        /// Lets spawned tasks run until all of them wait, without advancing time. Data that has arrived at a socket
+        /// is read.
         pub(crate) fn rest(&mut self, now: Duration) {
             if self.used.is_none() {
                 return;
@@ -330,7 +334,7 @@ mod with_tokio {
             clean.idle.watch(0);
             clean.block_on(std::future::poll_fn(|cx| {
                 *lock(&clean.idle.driver) = Some(cx.waker().clone());
-                // Between the first time and the last it looks at its sockets twice.
+                // It polls its sockets twice between the first time and the last.
                 match clean.idle.times() > 2 {
                     true => Poll::Ready(()),
                     false => Poll::Pending,
@@ -339,12 +343,13 @@ mod with_tokio {
             clean.idle.end();
         }
 
-        /// Whether it was driven further than that already: another process was called for earlier.
+        /// Reports whether it was already driven past `limit`. This happens if another process called the executor
+        /// earlier.
         pub(crate) fn is_past(&self, limit: Duration) -> bool {
             self.used.as_ref().is_some_and(|used| used.world > limit)
         }
 
-        /// Whether more tasks were spawned than there were when all of them last waited.
+        /// Reports whether there are more tasks than when all of them last waited.
         pub(crate) fn has_new_tasks(&mut self) -> bool {
             self.used.as_mut().is_some_and(|used| {
                 let alive = used.clean.runtime.metrics().num_alive_tasks();
@@ -354,16 +359,16 @@ mod with_tokio {
             })
         }
 
-        /// Those that there are now are there to stay.
+        /// Treats all current tasks as permanent.
         pub(crate) fn leave_tasks(&mut self) {
             if let Some(used) = &mut self.used {
                 used.resting = used.clean.runtime.metrics().num_alive_tasks();
             }
         }
 
-        /// Lets spawned tasks and timers go on until the executor is called for, or until `limit`; `in_steps` only from
-        /// one timer to the next, since what a task writes to a socket then must arrive before time goes on. Returns how
-        /// late it is then, and whether the executor was called for.
+        /// Lets spawned tasks and timers run until the executor is needed, or until `limit`. With `in_steps` it stops
+        /// at each timer, because data that a task then writes to a socket must arrive before time advances. Returns
+        /// the time at the end, and whether the executor is needed.
         pub(crate) fn drive(
             &mut self,
             now: Duration,
@@ -405,7 +410,7 @@ mod with_tokio {
             (used.world, called)
         }
 
-        /// Ends the context: its tasks die. A runtime without any goes back into the pool.
+        /// Ends the context: its tasks die. A runtime without tasks goes back into the pool.
         pub(crate) fn end(&mut self) {
             let has_tasks = self.has_tasks();
             if let Some(used) = self.used.take() {
@@ -417,7 +422,7 @@ mod with_tokio {
         }
     }
 
-    /// The context that this thread is in, for another thread to be in, too.
+    /// The current context of this thread, for use on another thread.
     pub(crate) struct Lent(Option<Handle>);
 
     pub(crate) fn lend() -> Lent {
@@ -425,14 +430,14 @@ mod with_tokio {
     }
 
     impl Lent {
-        /// Runs `code` in it.
+        /// Runs `code` in the context.
         pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
             let _entered = self.0.as_ref().map(Handle::enter);
             code()
         }
     }
 
-    /// Moves tokio's clock. The future moves it when it is first polled and then only yields.
+    /// Advances tokio's clock. The future advances it when it is first polled, and then only yields.
     fn go_forward(by: Duration) {
         let mut cx = TaskContext::from_waker(Waker::noop());
         let _ = pin!(advance(by)).as_mut().poll(&mut cx);
@@ -458,7 +463,7 @@ mod without {
         }
     }
 
-    /// Waits for what the test itself does outside.
+    /// Waits for an external call of the test body.
     pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         let waker = Waker::from(Arc::new(Parked(thread::current())));
@@ -532,7 +537,7 @@ mod without {
 
         pub(crate) fn rest(&mut self, _: Duration) {}
 
-        /// Without tokio nothing goes on by itself: time simply passes.
+        /// Without tokio nothing runs on its own. Time simply advances.
         pub(crate) fn drive(
             &mut self,
             now: Duration,

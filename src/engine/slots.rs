@@ -1,14 +1,14 @@
-//! The threads on which blocking handlers run: one for each slot of an incarnation, and one of all of them at a time.
+//! The threads for blocking handlers: one for each slot of an incarnation. At most one of them runs at a time.
 //!
-//! A thread runs between two *points* of it (a call, a line) while the executor waits. At a point it hands the turn
-//! back and sleeps until it is its turn again. So a blocking attempt is to the executor what an async one is: something
-//! that is polled. Thread-locals stay with the slot, as in production, and end with its incarnation.
+//! A thread runs between two *points* (a call or a line) while the executor waits. At a point the thread hands the
+//! turn back and sleeps until its next turn. To the executor a blocking attempt is therefore like an async one:
+//! something that is polled. Thread-locals stay with the slot, as in production, and end with its incarnation.
 //!
-//! What a thread may also do is wait for something that the harness does not know: a `Mutex` of the standard library
-//! that another slot holds. Then it *is asleep*: the others go on until it wakes, and then it waits for its turn before
-//! it does anything that shows.
+//! A thread may also wait for something that the harness does not know, such as a `Mutex` of the standard library
+//! that another slot holds. Then the thread *is asleep*. The others run until it wakes. After that it waits for its
+//! turn before it does anything visible.
 //!
-//! A thread may also wait for the reply to a request that it has sent over a socket of the run's. That is a point, too:
+//! A thread may also wait for the reply to a request that it has sent over a socket of the run. That is a point, too:
 //! the executor sees the request arrive while it waits for the thread.
 
 use std::cell::{Cell, RefCell};
@@ -22,65 +22,66 @@ use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long the executor waits before it looks whether a thread is asleep, and how often it must seem so.
+/// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
 const LOOKS: u32 = 3;
-/// Where it cannot be seen whether a thread sleeps, it is taken to after so many looks.
+/// The number of checks if the system does not show whether a thread is asleep.
 const BLIND_LOOKS: u32 = 200;
-/// How often the executor looks for a request that the thread has sent, before it pauses between looks, and how long it
-/// pauses.
+/// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
+/// length of a pause.
 const REQUEST_SPINS: u32 = 100;
 const REQUEST_PAUSE: Duration = Duration::from_micros(30);
-/// How often those that sleep are looked at before nothing is taken to wake them any more: about half a second.
+/// The number of checks of sleeping threads before the run is considered deadlocked: about half a second.
 const LAST_LOOKS: u32 = 1_500;
 
-/// What runs on a thread.
+/// The code for a thread.
 pub(crate) struct Code {
     pub(crate) work: Box<dyn FnOnce() + Send>,
     pub(crate) whose: Box<dyn Whose>,
 }
 
-/// Whose code it is that runs on a thread. Asked there: to hand the turn over and back takes longer than most steps.
+/// The owner of the code on a thread. The thread itself asks it, because handing the turn over and back takes longer
+/// than most steps.
 pub(crate) trait Whose: Send {
-    /// At a point: whether it goes on at once. Otherwise it is somebody else's turn.
+    /// At a point: reports whether the code continues immediately. Otherwise another task has the turn.
     fn goes_on(&self) -> bool;
-    /// Whether nothing of it is to go on any more.
+    /// Reports whether the code must not continue.
     fn is_dead(&self) -> bool;
 }
 
-/// Whose turn it is.
+/// The holder of the turn.
 enum Turn {
-    /// The executor's: the thread has nothing to do.
+    /// The executor. The thread has nothing to do.
     Idle,
-    /// The executor's: the slot was given to somebody who has not begun.
+    /// The executor. The slot was given to code that has not begun.
     Taken,
     Begin(Code, Waker),
-    /// The thread's, between two points.
+    /// The thread, between two points.
     Running,
-    /// The executor's: the thread is at a point.
+    /// The executor. The thread is at a point.
     Waits,
     Go(Waker),
-    /// The thread is to unwind from its point.
+    /// The thread, which must unwind from its point.
     Stop,
-    /// Nobody's: the thread waits for something else. `stopped`: it is to unwind from its next point.
+    /// Nobody. The thread waits for something else. If `stopped`, it must unwind from its next point.
     Asleep {
         stopped: bool,
     },
-    /// Nobody's: the thread waits for the reply to a request. `stopped`: it is to unwind from its next point.
+    /// Nobody. The thread waits for the reply to a request. If `stopped`, it must unwind from its next point.
     Calls {
         stopped: bool,
     },
-    /// The thread is to end.
+    /// The thread must end.
     Quit,
 }
 
-/// What one thread and the executor hand to each other.
+/// The shared state of a thread and the executor.
 struct Baton {
     turn: Mutex<Turn>,
     handed: Condvar,
-    /// How many points the thread has passed without handing it over.
+    /// The number of points that the thread has passed without handing the turn over.
     points: AtomicU32,
-    /// Where the system tells what the thread does.
+    /// The file in which the system shows what the thread does.
     status: OnceLock<Option<PathBuf>>,
 }
 
@@ -90,7 +91,7 @@ impl fmt::Debug for Baton {
     }
 }
 
-/// Where a thread has come to.
+/// The progress of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     Ended,
@@ -102,7 +103,7 @@ pub(crate) enum Progress {
     Asleep,
 }
 
-/// Says whether the thread that the executor waits for has sent a request. `None` if no request can come.
+/// Reports whether the thread that the executor waits for has sent a request. `None` if no request can come.
 pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
@@ -121,13 +122,13 @@ impl Baton {
         self.handed.notify_all();
     }
 
-    /// Gives the thread its turn, and waits until it has come to its next point.
+    /// Gives the thread its turn, and waits until it reaches its next point.
     fn give(&self, to: Turn, arrivals: Arrivals<'_>) -> Progress {
         self.hand(self.lock(), to);
         self.come_to_point(arrivals)
     }
 
-    /// Waits until the thread has come to its next point.
+    /// Waits until the thread reaches its next point.
     fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
         match arrivals {
             Some(has_come) => self.wait_or_serve(has_come),
@@ -135,8 +136,8 @@ impl Baton {
         }
     }
 
-    /// Waits for the thread to come to a point, or for a request from it. A thread that has sent one waits for the reply,
-    /// so real time does not decide which of the two is seen.
+    /// Waits for the thread to reach a point, or for a request from it. A thread that has sent a request waits for
+    /// the reply, so real time does not decide which of the two is seen.
     fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
         let mut turn = self.lock();
         for looks in 0_u32.. {
@@ -160,7 +161,7 @@ impl Baton {
                 continue;
             }
             if looks % 10 == 0 && self.is_asleep() != Some(false) {
-                // It may be asleep for good: what it sends after that arrives when it has woken.
+                // It may be asleep for good. Requests that it sends after waking are seen later.
                 match self.wait_asleep(has_come) {
                     Some(progress) => return progress,
                     None => {
@@ -175,7 +176,8 @@ impl Baton {
         unreachable!("a thread comes to a point before numbers end")
     }
 
-    /// The thread seems to be asleep: looked at as often as any other, between looks for a request.
+    /// The thread seems to be asleep. Checks it as often as any other thread, and looks for a request between the
+    /// checks.
     fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
         let most = if self.is_asleep().is_some() { LOOKS } else { BLIND_LOOKS };
         for _ in 0..most {
@@ -195,7 +197,8 @@ impl Baton {
         matches!(*turn, Turn::Asleep { .. }).then_some(Progress::Asleep)
     }
 
-    /// Waits for the thread to come to a point. `looks`: how often it must seem to be asleep to be taken for that.
+    /// Waits for the thread to reach a point. `looks` is the number of checks after which the thread is considered
+    /// asleep.
     fn wait(&self, looks: u32) -> Progress {
         let mut turn = self.lock();
         let (mut asleep, mut passed) = (0, 0);
@@ -211,7 +214,7 @@ impl Baton {
             if !late.timed_out() {
                 continue;
             }
-            // Looked at while nothing is locked: a thread that waits for this very lock would seem to be asleep.
+            // Checked without a lock: a thread that waits for this very lock would seem to be asleep.
             drop(turn);
             let is_asleep = self.is_asleep();
             turn = self.lock();
@@ -235,13 +238,13 @@ impl Baton {
         }
     }
 
-    /// Whether a thread that was asleep is so still. One that was woken is seen to be awake before it runs; one that has
-    /// arrived sleeps, too, but it says so.
+    /// Reports whether a sleeping thread is still asleep. A woken thread is seen to be awake before it runs. A thread
+    /// that has reached a point sleeps, too, but its state says so.
     fn sleeps_on(&self) -> bool {
         self.is_asleep() == Some(true) && matches!(*self.lock(), Turn::Asleep { .. })
     }
 
-    /// Whether the thread waits for a lock, or the like. None where the system does not tell.
+    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
     fn is_asleep(&self) -> Option<bool> {
         let path = self.status.get()?.as_ref()?;
         let doing = std::fs::read_to_string(path).ok()?;
@@ -249,7 +252,7 @@ impl Baton {
         Some(FUTEX.is_some_and(|futex| call.parse() == Ok(futex)))
     }
 
-    /// On the thread: hands the turn back, and waits for the next. Err: it is to unwind.
+    /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
     fn yield_turn(&self) -> Result<Waker, Stopped> {
         self.hand(self.lock(), Turn::Waits);
         let mut turn = self.lock();
@@ -271,21 +274,22 @@ const FUTEX: Option<i64> = match () {
     () => None,
 };
 
-/// What a thread that belongs to nobody any more is to do: unwind.
+/// The order to a thread without an owner: it must unwind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopped;
 
-/// This thread's own side, while it is a slot's and at work.
+/// The side of this thread, while it works for a slot.
 struct Here {
     baton: Arc<Baton>,
-    /// Who is woken by what it waits for; only while it is its turn, since whoever holds one may wake from outside.
+    /// The waker for the thing that it waits for. Only set during its turn, because a holder of the waker may wake
+    /// from outside.
     waker: RefCell<Option<Waker>>,
     whose: Box<dyn Whose>,
 }
 
 thread_local! {
     static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
-    /// Whether there is one. Asked at every call, and without a destructor it is a plain read.
+    /// Whether there is one. Checked at every call. It has no destructor, so this is a plain read.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -301,15 +305,16 @@ fn here() -> Option<Rc<Here>> {
     HERE.try_with(|here| here.try_borrow().ok().and_then(|here| here.clone())).ok().flatten()
 }
 
-/// Whether this thread is a slot's that may wait for its turn: not while it unwinds, since nothing can stop it then.
+/// Reports whether this is a slot's thread that may wait for its turn. An unwinding thread may not, because it cannot
+/// be stopped.
 pub(crate) fn is_here() -> bool {
     IS_HERE.get() && !std::thread::panicking()
 }
 
-/// Before anything that shows: whoever was asleep waits for its turn. On any other thread it does nothing.
+/// Waits for the turn before anything visible if this thread was asleep. Does nothing on any other thread.
 ///
 /// # Errors
-/// When the thread is to unwind.
+/// If the thread must unwind.
 pub(crate) fn arrive() -> Result<(), Stopped> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     let mut turn = here.baton.lock();
@@ -322,10 +327,10 @@ pub(crate) fn arrive() -> Result<(), Stopped> {
     here.wait()
 }
 
-/// Has others go on who can, and waits for the next turn. Whoever is no slot goes on.
+/// Lets other tasks run, and waits for the next turn. On a thread that is not a slot's, returns immediately.
 ///
 /// # Errors
-/// When the thread is to unwind.
+/// If the thread must unwind.
 pub(crate) fn give_way() -> Result<(), Stopped> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     if let Some(waker) = here.waker.take() {
@@ -334,10 +339,11 @@ pub(crate) fn give_way() -> Result<(), Stopped> {
     here.wait()
 }
 
-/// Runs a future to its end, from code that blocks on a slot's thread: what waits, waits for its turn.
+/// Runs a future to its end, from blocking code on a slot's thread. While the future waits, the thread waits for its
+/// turn.
 ///
 /// # Errors
-/// When the thread is to unwind.
+/// If the thread must unwind.
 pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
     let here = here().expect("it is asked only where there is a slot");
     let mut future = pin!(future);
@@ -348,7 +354,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
             return Ok(output);
         }
         drop(waker);
-        // One that fell asleep on its way here runs beside others.
+        // A thread that fell asleep on its way here runs beside others.
         let is_its_turn = matches!(*here.baton.lock(), Turn::Running);
         if is_its_turn && here.whose.is_dead() {
             return Err(stopped());
@@ -359,14 +365,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
     }
 }
 
-/// This thread unwinds, and its destructors wait for nobody.
+/// This thread unwinds, and its destructors must not wait.
 fn stopped() -> Stopped {
     set_here(None);
     Stopped
 }
 
 impl Here {
-    /// Whether it goes on at once, after a point: nobody else could.
+    /// Reports whether it continues immediately after a point because nothing else can run.
     fn goes_on(&self) -> bool {
         let goes_on = self.whose.goes_on();
         if goes_on {
@@ -383,7 +389,7 @@ impl Here {
     }
 }
 
-/// What a thread does as long as there is work.
+/// The loop of a thread, as long as there is work.
 fn serve(baton: &Arc<Baton>) {
     let path = std::fs::read_link("/proc/thread-self").ok();
     let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
@@ -414,7 +420,7 @@ fn serve(baton: &Arc<Baton>) {
     }
 }
 
-/// A thread of a slot.
+/// The thread of a slot.
 struct Slot {
     baton: Arc<Baton>,
     thread: JoinHandle<()>,
@@ -431,7 +437,7 @@ impl fmt::Debug for Slots {
 }
 
 impl Slots {
-    /// Takes the first slot that is free for this work; `welcome` is called once on each thread. Nothing runs before the
+    /// Takes the first free slot for this work. `welcome` is called once on each thread. Nothing runs before the
     /// first [`Running::resume`].
     pub(crate) fn begin(
         &self,
@@ -452,7 +458,7 @@ impl Slots {
                     serve(&own);
                 });
                 let thread = thread.unwrap_or_else(|error| {
-                    panic!("the system starts no thread for a slot ({error}); give the process fewer `slots`")
+                    panic!("the system cannot start a thread for a slot ({error}); give the process fewer `slots`")
                 });
                 slots.push(Slot { baton: baton.clone(), thread });
                 baton
@@ -462,7 +468,8 @@ impl Slots {
         Running { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
     }
 
-    /// Ends the threads: they have unwound, or do so now. One that waits for what nobody gives is left behind.
+    /// Ends the threads: they have unwound, or do so now. A thread that waits for something that never comes is left
+    /// behind.
     pub(crate) fn end(&self) {
         let slots = self.0.take();
         for slot in slots {
@@ -474,12 +481,12 @@ impl Slots {
     }
 }
 
-/// Work under way on the thread of a slot.
+/// Work on the thread of a slot.
 pub(crate) struct Running {
     baton: Arc<Baton>,
     code: Option<Code>,
     has_ended: bool,
-    /// Who is woken when the reply to its request is there.
+    /// The task to wake when the reply to its request arrives.
     calls: Option<Waker>,
     sleepers: Arc<Sleepers>,
 }
@@ -491,7 +498,7 @@ impl fmt::Debug for Running {
 }
 
 impl Running {
-    /// Has the thread go on to its next point, in the name of whoever `waker` wakes.
+    /// Runs the thread until its next point, in the name of the task that `waker` wakes.
     pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals<'_>) -> Progress {
         self.sleepers.hear(self.calls.take());
         let progress = match self.code.take() {
@@ -503,8 +510,8 @@ impl Running {
                         drop(turn);
                         self.baton.give(Turn::Go(waker.clone()), arrivals)
                     }
-                    // The reply has been sent and wakes the thread, which may come to a point, or end, at any moment: what it
-                    // says then must not be overwritten, so nobody lets go of the lock in between.
+                    // The reply has been sent and wakes the thread, which may reach a point or end at any moment. Its
+                    // message must not be overwritten, so the lock is held throughout.
                     Turn::Calls { .. } => {
                         self.baton.hand(turn, Turn::Running);
                         self.baton.come_to_point(arrivals)
@@ -557,7 +564,7 @@ impl Drop for Running {
 pub(crate) struct Sleepers {
     count: AtomicUsize,
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
-    /// Those that wait for the reply to a request.
+    /// The threads that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
 }
 
@@ -582,14 +589,14 @@ impl Sleepers {
         self.calling().push(waker.clone());
     }
 
-    /// What the thread has called for is there.
+    /// The reply that the thread waited for has arrived.
     fn hear(&self, waker: Option<Waker>) {
         if let Some(waker) = waker {
             self.calling().retain(|known| !known.will_wake(&waker));
         }
     }
 
-    /// Whether the thread of the task that this waker wakes waits for the reply to a request.
+    /// Reports whether the thread of this waker's task waits for the reply to a request.
     pub(crate) fn are_called_by(&self, waker: &Waker) -> bool {
         self.calling().iter().any(|known| known.will_wake(waker))
     }
@@ -602,18 +609,18 @@ impl Sleepers {
         }
     }
 
-    /// Whether anybody is asleep.
+    /// Reports whether any thread is asleep.
     pub(crate) fn any(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the task that this waker wakes is.
+    /// Reports whether the thread of this waker's task is asleep.
     pub(crate) fn has(&self, waker: &Waker) -> bool {
         self.any() && self.lock().iter().any(|(_, known)| known.will_wake(waker))
     }
 
-    /// Wakes those that what they slept for has come to, after they have arrived at their next point: whoever is awake is
-    /// waited for. True if there was one.
+    /// Wakes the threads whose wait has ended, after they have reached their next point, because the executor waits
+    /// for threads that are awake. Returns whether there was one.
     pub(crate) fn have_woken(&self) -> bool {
         self.look(LOOKS)
     }
@@ -637,7 +644,7 @@ impl Sleepers {
         !woke.is_empty()
     }
 
-    /// Nobody else goes on: whether one of those asleep will, before long.
+    /// Called when nothing else can run. Reports whether one of the sleeping threads wakes soon.
     pub(crate) fn wake_at_last(&self) -> bool {
         self.look(LAST_LOOKS)
     }

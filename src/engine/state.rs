@@ -1,4 +1,4 @@
-//! What a run knows, behind one lock: choices, time, ledger, queue. All rooms below speak to the world through it.
+//! The state of a run, behind one lock: choices, time, ledger, queue. All modules below use the world through it.
 
 mod actor;
 mod bounds;
@@ -49,14 +49,14 @@ use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
 use crate::system::timeline::{Timeline, What};
 
-/// The options of a kind of job, as given where it is handled.
+/// The options of a kind of job, as given to its handler.
 #[derive(Clone)]
 pub(crate) struct KindOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) delivery: Delivery,
     pub(crate) queue: Name,
     pub(crate) unique: Option<Arc<Unique>>,
-    /// From a payload to the key of its stream.
+    /// Maps a payload to the key of its stream.
     pub(crate) stream: Option<KeyOf>,
 }
 
@@ -79,16 +79,16 @@ impl Default for KindOptions {
     }
 }
 
-/// The queue of jobs whose kind names no other.
+/// The queue of jobs whose kind names no other queue.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
 
 /// The part of a run behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) search: RunSearch,
-    /// What the environment answers.
+    /// The answers of the environment.
     pub(crate) inputs: Inputs,
-    /// Whether timers and retries may come late: the settings ask for it, or something in the world expires.
+    /// Whether timers and retries may be late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: Reliable,
@@ -99,51 +99,51 @@ pub(crate) struct State {
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
-    /// The options of each kind of job that is handled. They are few: a map would allocate more than all of them.
+    /// The options of each kind of job that has a handler. There are few kinds, and a map would allocate more.
     kinds: Vec<(&'static str, KindOptions)>,
     pub(crate) usage: Usage,
     /// Connections to the store.
     pub(crate) connections: Connections,
-    /// In inline mode: which jobs are to be begun, and who waits for them.
+    /// In inline mode: the jobs to begin, and the tasks that wait for them.
     pub(crate) inline: Option<Inline>,
     /// The call that has failed last.
     failing: Failing,
     /// Until when a loop stands still.
     stands_still_until: Duration,
-    /// Room for the executor to look at the heads of the queue.
+    /// A buffer for the heads of the queue.
     pub(crate) heads: Vec<Head>,
-    /// Numbers drawn for workers that looked for a job.
+    /// The count of numbers drawn for workers that looked for a job.
     pub(crate) fetches: u64,
     pub(crate) timeline: Timeline,
-    /// Who runs now: see [`State::as_actor`] and [`Shared::acting`].
+    /// The current actor: see [`State::as_actor`] and [`Shared::acting`].
     actor: Actor,
-    /// The task of the executor that runs now, and the address of its waker.
+    /// The current task of the executor, and the address of its waker.
     task: Option<(TaskId, usize)>,
-    /// The task has given way at a line, and not at a call.
+    /// Whether the task has yielded at a line and not at a call.
     pub(crate) at_line: bool,
-    /// What each step touches, where orders of independent ones are to be explored once.
+    /// The things that each step touches, if equivalent orders of independent steps are explored only once.
     pub(crate) steps_taken: Option<Box<Steps>>,
     seed: u64,
     draws: BTreeMap<Actor, u64>,
-    /// The values without a meaning of their own that were handed out: random numbers, numbers of sequences.
+    /// The generated values that were handed out: random numbers, numbers of sequences.
     pub(crate) generated: Generated,
-    /// The order in which the jobs run that are taken one at a time, if it is not a choice.
+    /// The order of jobs that run one at a time, if it is not a choice.
     pub(crate) script: Option<Box<Script>>,
-    /// What is noted for those who judge the run.
+    /// Notes for the judge of the run.
     pub(crate) record: RunRecord,
 }
 
-/// How late what comes late is: after keys have expired and locks have timed out.
+/// The lateness of a late timer: after keys have expired and locks have timed out.
 const LATE: Duration = Duration::from_secs(3 * 86_400);
 
-/// How the slots of all processes are used.
+/// The usage of the slots of all processes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) busy: usize,
-    /// Busy ones in which an attempt waits for a lock: they do no work.
+    /// Busy slots in which an attempt waits for a lock and does no work.
     pub(crate) waiting: usize,
     pub(crate) slots: usize,
-    /// Nanoseconds of busy slots, and of slots there were.
+    /// The time of busy slots and of all slots, in nanoseconds.
     busy_time: u128,
     slot_time: u128,
 }
@@ -154,7 +154,7 @@ impl Usage {
         self.slot_time += time.as_nanos() * self.slots as u128;
     }
 
-    /// Busy slot time by available slot time; 0 while no time has passed.
+    /// The time of busy slots divided by the time of all slots, or 0 if no time has passed.
     pub(crate) fn utilisation(&self) -> f64 {
         if self.slot_time == 0 { 0.0 } else { self.busy_time as f64 / self.slot_time as f64 }
     }
@@ -168,7 +168,7 @@ pub(crate) struct Inline {
 }
 
 impl Inline {
-    /// Has a job begun as soon as whoever enqueued it waits.
+    /// Begins a job as soon as the task that enqueued it waits.
     pub(crate) fn begin(&mut self, job: u32) {
         self.begins.push_back(job);
     }
@@ -211,7 +211,7 @@ impl State {
         }
     }
 
-    /// Counts one step. False when the run has had too many.
+    /// Counts one step. Returns false if the run has had too many.
     pub(crate) fn step(&mut self) -> bool {
         self.search.steps += 1;
         if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
@@ -222,7 +222,7 @@ impl State {
         !self.search.is_stuck()
     }
 
-    /// Whether choices are drawn of who goes on.
+    /// Reports whether the next task is a choice.
     pub(crate) fn may_switch(&self) -> bool {
         self.search.may_deviate()
     }
@@ -231,7 +231,7 @@ impl State {
         self.search.steps
     }
 
-    /// Decides whether, and how, the ordinary course is left here.
+    /// Decides whether and how the run leaves the ordinary course here.
     pub(crate) fn deviate(
         &mut self,
         kind: Kind,
@@ -252,7 +252,7 @@ impl State {
         taken
     }
 
-    /// Notes the deviation that was just taken. `instead`: who goes on, where it was a choice of that.
+    /// Records the latest deviation. `instead` is the task that runs, if the choice was about that.
     fn note_deviation(&mut self, place: Option<Place>, instead: Option<Actor>) {
         let choice = *self.search.choices().last().expect("a choice was taken");
         self.record.note_deviated_at(self.timeline.called_at(choice.label.actor));
@@ -271,19 +271,19 @@ impl State {
         }
     }
 
-    /// A crash point. True: the process dies here.
+    /// A crash point. Returns true if the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
         self.meet_crash_point();
         self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
     }
 
-    /// A crash point that is a wait, where deploys are explored.
+    /// A crash point at a wait, with deploys.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
         self.meet_crash_point();
         Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
     }
 
-    /// Draws how a call goes: well, or with one of `faults`.
+    /// Draws the result of a call: success, or one of `faults`.
     pub(crate) fn draw_fault(
         &mut self,
         kind: Kind,
@@ -302,7 +302,7 @@ impl State {
         Some(fault.once())
     }
 
-    /// A timer or a retry is set: by how much it comes late.
+    /// Draws the lateness of a timer or a retry.
     pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
         let matters = self.delays || self.ledger.expiries.are_used();
         match matters && self.deviate(Kind::Delay, site, point, Options::Lateness, place) != 0 {
@@ -311,7 +311,7 @@ impl State {
         }
     }
 
-    /// The worker of a job died: the job comes back when its lease ends, or later.
+    /// The worker of a job died: the job is redelivered when its lease ends, or later.
     pub(crate) fn worker_died(&mut self, actor: Actor, delivery: Delivery) {
         let Actor::Attempt { job, .. } = actor else { return };
         let late = match delivery {
@@ -324,7 +324,7 @@ impl State {
         self.queue.worker_died(job, delivery, from);
     }
 
-    /// Which of the waiting jobs is taken next, where jobs are taken one at a time in any order.
+    /// Draws the next of the waiting jobs, if jobs are taken one at a time in any order.
     pub(crate) fn pick(&mut self, candidates: usize) -> usize {
         if candidates < 2 || !self.step() {
             return 0;
@@ -365,13 +365,13 @@ impl State {
         taken
     }
 
-    /// After a step of an attempt. True: its worker stands still until its lease is over.
+    /// Called after a step of an attempt. Returns true if its worker stalls past the lease.
     pub(crate) fn lease_runs_out(&mut self) -> bool {
         let site = self.last_site(self.actor);
         self.deviate(Kind::Delivery, site, Point::Pause, Options::Lease, None) != 0
     }
 
-    /// Who of several goes on; the first is the one whose turn it is. Returns the place of whoever does.
+    /// Draws the next task. The first candidate is the one that runs in the ordinary course. Returns an index.
     pub(crate) fn switch(&mut self, candidates: &[Actor]) -> usize {
         if !self.step() || candidates.iter().all(|actor| self.is_loop_still(*actor)) {
             return 0;
@@ -389,12 +389,12 @@ impl State {
         taken
     }
 
-    /// Where `actor` called last, if nobody else did since.
+    /// The site of the last call of `actor`, if no other actor has called since.
     fn last_site(&self, actor: Actor) -> Site {
         self.timeline.last_call(actor).map_or(Site::Attempt, |(_, site)| site)
     }
 
-    /// A call to the outside begins: it should not while a transaction is open.
+    /// Records an external call, which should not happen while a transaction is open.
     #[inline]
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
         if let Some(opened) = self.connections.in_transaction_since(self.actor) {
@@ -408,7 +408,7 @@ impl State {
         self.timeline.push(self.clock.now(), self.actor, what);
     }
 
-    /// Takes a job into the queue.
+    /// Adds a job to the queue.
     fn push_job(&mut self, incoming: Incoming) -> (u32, JobId) {
         self.touch(Thing::Queue, true);
         let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
@@ -429,7 +429,7 @@ impl State {
         self.options_if_known(kind).cloned().unwrap_or_default()
     }
 
-    /// The options of a kind, to be set.
+    /// The options of a kind, for changes.
     pub(crate) fn options_mut(&mut self, kind: &'static str) -> &mut KindOptions {
         let place = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
             self.kinds.push((kind, KindOptions::default()));
@@ -439,7 +439,7 @@ impl State {
     }
 
     fn options_if_known(&self, kind: &str) -> Option<&KindOptions> {
-        // Most often the very same text: no need to compare its letters.
+        // Usually the same pointer, so no letters are compared.
         let same = |known: &str| std::ptr::eq(known, kind) || known == kind;
         self.kinds.iter().find(|(known, _)| same(known)).map(|(_, options)| options)
     }
@@ -449,7 +449,7 @@ impl State {
         self.options_if_known(self.queue.job(job).kind)
     }
 
-    /// How often a job is tried again, and when.
+    /// The number and the times of a job's retries.
     pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
         let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
         let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
@@ -461,32 +461,32 @@ impl State {
         self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
     }
 
-    /// The queue in which jobs of a kind lie.
+    /// The queue for jobs of a kind.
     pub(crate) fn queue_of(&self, kind: &str) -> Name {
         self.options_if_known(kind).map_or(DEFAULT_QUEUE.into(), |options| options.queue)
     }
 
-    /// Puts a job back that was taken and not begun.
+    /// Puts back a job that was taken but not begun.
     pub(crate) fn untake(&mut self, job: u32) {
         let now = self.clock.now();
         self.queue.untake(job, now);
     }
 
-    /// An attempt came to its end: an ordinary test may go on for as long as jobs end.
+    /// An attempt has ended. An ordinary test may run for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
         if self.search.mode() == Mode::Plain {
             self.search.steps = 0;
         }
     }
 
-    /// A number drawn for a worker that looks for a job.
+    /// Draws a number for a worker that looks for a job.
     pub(crate) fn draw_fetch(&mut self) -> u64 {
         self.fetches += 1;
         fingerprint(&[&self.seed.to_string(), "fetch", &self.fetches.to_string()])
     }
 
-    /// A random number. Each attempt draws from a row of its own, so that what one draws does not move what another
-    /// one does.
+    /// Draws a random number. Each attempt has its own stream, so that the draws of one do not change those of
+    /// another.
     pub(crate) fn draw(&mut self) -> u64 {
         if !matches!(self.actor, Actor::Attempt { .. } | Actor::Task(_)) {
             self.touch(Thing::Everything, true);
@@ -496,13 +496,13 @@ impl State {
         fingerprint(&[&self.seed.to_string(), &self.actor.to_string(), &drawn.to_string()])
     }
 
-    /// How much was drawn from the rows that may be drawn from again: no attempt comes twice, but a process does.
+    /// The number of draws from the streams that may be used again. An attempt never repeats, but a process does.
     pub(crate) fn draws_to_come(&self) -> impl Iterator<Item = (Actor, u64)> + '_ {
         let again = self.draws.iter().filter(|(actor, _)| !matches!(actor, Actor::Attempt { .. }));
         again.map(|(actor, drawn)| (*actor, *drawn))
     }
 
-    /// All that was handed out so far, ids of effects and of jobs among it.
+    /// All values that were handed out so far, including the ids of effects and jobs.
     pub(crate) fn handed_out(&self) -> Generated {
         let mut all = self.generated.clone();
         self.ledger.effects().iter().for_each(|effect| all.text(&effect.id));
@@ -518,55 +518,55 @@ impl State {
         })
     }
 
-    /// The jitter of the backoff after a failure of a job: the same in every run with this seed.
+    /// The jitter of the backoff after a failure of a job. It is the same in every run with this seed.
     pub(crate) fn jitter(&self, job: u32, failure: u32) -> u64 {
         let numbers = [self.seed, u64::from(job), u64::from(failure)].map(Digits::of);
         fingerprint(&[numbers[0].text(), "backoff", numbers[1].text(), numbers[2].text()])
     }
 }
 
-/// What all handles of a world share.
+/// The part that all handles of a world share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) woken: Arc<Woken>,
-    /// Threads of slots that wait for what the harness does not know.
+    /// Threads of slots that wait for something that the harness does not know.
     pub(crate) sleepers: Arc<Sleepers>,
-    /// The task that is polled, for such a thread.
+    /// The task that is being polled, for the thread of its code.
     pub(crate) strides: Strides,
     /// Whether a process may be about to stop.
     pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
-    /// Whether jobs of any kind have keys: mostly none, and then nothing is looked at.
+    /// Whether any kind of job has keys. Usually none has, and then the checks are skipped.
     keyed: AtomicBool,
-    /// Sockets that lead into the run, databases that its jobs call.
+    /// The external systems: sockets that lead into the run, databases that its jobs call.
     pub(crate) externals: Externals,
-    /// The executor runs jobs.
+    /// Whether the executor runs jobs.
     is_at_work: AtomicBool,
-    /// Whether it is taken down what each step touches.
+    /// Whether the things that each step touches are recorded.
     reduces: AtomicBool,
     /// Whether the task that is polled waits for something besides its calls.
     is_divided: AtomicBool,
     /// Whether code under test has threads of tokio's: when they let go of a waker is a matter of real time.
     has_threads: AtomicBool,
-    /// What is done with what code under test logs.
+    /// The handling of log lines of code under test.
     #[cfg(feature = "tracing")]
     log: Log,
 }
 
-/// What is done with what code under test logs.
+/// The handling of log lines of code under test.
 #[cfg(feature = "tracing")]
 #[derive(Clone, Debug)]
 pub(crate) enum Log {
-    /// This is the world of an ordinary test: it is none of our business.
+    /// The world of an ordinary test: log lines go where they would go without this crate.
     Passes,
-    /// This is one of thousands of runs, and nobody is to see it.
+    /// One of thousands of runs: log lines are dropped.
     Dropped,
-    /// The run is one that is shown.
+    /// A run that is shown: log lines go into the timeline.
     Shown(Arc<crate::system::timeline::Aside>),
 }
 
-/// The executor is at work until this is dropped.
+/// Marks the executor as running jobs until this is dropped.
 pub(crate) struct AtWork(Arc<Shared>);
 
 impl Drop for AtWork {
@@ -604,7 +604,7 @@ impl Shared {
         })
     }
 
-    /// Whether jobs of any kind have keys: locks, streams.
+    /// Reports whether any kind of job has keys, for locks or streams.
     pub(crate) fn are_keyed(&self) -> bool {
         self.keyed.load(Ordering::Relaxed)
     }
@@ -636,18 +636,18 @@ impl Shared {
         AtWork(self.clone())
     }
 
-    /// Whether the executor runs jobs: then whoever calls is one of them.
+    /// Reports whether the executor runs jobs. Then every caller is one of them.
     #[cfg(feature = "wire")]
     pub(crate) fn is_at_work(&self) -> bool {
         self.is_at_work.load(Ordering::Relaxed)
     }
 
-    /// The databases, caches and the like that the jobs call.
+    /// The external systems that the jobs call, such as databases and caches.
     pub(crate) fn outside(&self) -> Arc<Outside> {
         self.externals.get_or_add(Arc::default)
     }
 
-    /// The state, unless somebody is at it.
+    /// The state, unless it is locked.
     pub(crate) fn try_state(&self) -> Option<MutexGuard<'_, State>> {
         self.state.try_lock().ok()
     }
@@ -656,7 +656,7 @@ impl Shared {
         lock(&self.state)
     }
 
-    /// Sets a timer for whoever polls: a task of the executor is woken by number, anybody else by their waker.
+    /// Sets a timer for the polling task. A task of the executor is woken by its number, any other by its waker.
     pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
         state.touch(Thing::Timers, true);
         let wake = self.wake_of(state, cx);
@@ -666,7 +666,7 @@ impl Shared {
         state.clock.set(at, wake)
     }
 
-    /// Wakes them. Nothing may be locked.
+    /// Wakes tasks. Nothing may be locked.
     pub(crate) fn wake(&self, wakes: Vec<Wake>) {
         for wake in wakes {
             match wake {
@@ -676,7 +676,7 @@ impl Shared {
         }
     }
 
-    /// How whoever polls is woken without leaving a trace at its waker, if it is a task of the executor.
+    /// Returns how to wake the polling task. For a task of the executor this leaves no trace at its waker.
     pub(crate) fn wake_of(&self, state: &State, cx: &Context<'_>) -> Wake {
         match state.task {
             Some((task, waker)) if cx.waker().data().addr() == waker => Wake::Task(task),
@@ -684,7 +684,7 @@ impl Shared {
         }
     }
 
-    /// Wakes whoever waits for a job in inline mode: an attempt of it has ended.
+    /// Wakes the task that waits for a job in inline mode, because an attempt of the job has ended.
     pub(crate) fn end_inline(&self, job: u32) {
         let waker = self.state().inline.as_mut().and_then(|inline| inline.waits.remove(&job));
         if let Some(waker) = waker {
@@ -692,7 +692,7 @@ impl Shared {
         }
     }
 
-    /// Goes forward in time and wakes whoever waited for it.
+    /// Advances time, and wakes the tasks whose time has come.
     pub(crate) fn advance(&self, to: Duration) {
         self.barrier();
         let mut state = self.state();
@@ -715,7 +715,7 @@ impl Shared {
     }
 }
 
-/// Locks; what a panic left behind is as good as anything else here, since no user code runs under these locks.
+/// Locks a mutex and ignores poisoning. No user code runs under these locks, so a panic leaves the value intact.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,30 +1,31 @@
-//! Which steps a run took, and what each of them touched: so that of two orders of steps that have nothing to do with each
-//! other only one need be gone on from.
+//! The steps of a run, and the things that each of them touched. Of two orders of independent steps only one need be
+//! explored further.
 //!
 //! # Why that loses nothing
 //!
-//! Let the last deviation of a scenario be that a task T, which could have gone on, was preempted; let `t` be the step with
-//! which it goes on later, and `s` all that was done in between by others. If `t` touches nothing that `s` writes, and writes
-//! nothing that `s` touches, `t` may as well come before `s`. That is the run in which T was preempted one step later (or not at
-//! all, if it had come to a wait there): it has no more deviations, takes the scheduler's side once more, and from the step
-//! after `t` on it is this very run, choice by choice. So what deviates from here only after `t` need not be run: it is the same
-//! as what deviates there. Each such exchange makes the order of steps smaller, by the scheduler's own measure, and there
-//! are finitely many orders; so whatever is left out is equal to something that is run, within the same bound.
+//! Let the last deviation of a scenario be the preemption of a task T that could have continued. Let `t` be the step
+//! with which T continues later, and `s` all steps of other tasks in between. If `t` touches nothing that `s` writes,
+//! and writes nothing that `s` touches, then `t` could also come before `s`. That is the run in which T was preempted
+//! one step later (or not at all, if it had reached a wait there). That run has no more deviations, takes the
+//! scheduler's default once more, and from the step after `t` on it is the same as this run, choice by choice. So
+//! deviations of this run after `t` need not be explored, because they are equivalent to deviations of that run. Each
+//! such exchange makes the order of steps smaller by the scheduler's own measure, and there are finitely many orders.
+//! So every skipped run is equivalent to one that is explored, within the same bound.
 //!
-//! A run that may have no more deviations need not be run at all where the one that was preempted a step later is equal to it.
-//! So those are run from the last choice to the first.
+//! A run that may have no more deviations can be skipped altogether if it is equivalent to the run that was preempted
+//! one step later. So these are explored from the last choice to the first.
 //!
-//! Sleep sets, and partial-order reduction as it is without a bound, would lose outcomes here: they leave out a run for the
-//! sake of one that may need more preemptions than are allowed (Coons, Musuvathi and McKinley, 2013). Nothing that has
-//! deviations between the preemption and the end of `t` is left out, since there the two runs differ.
+//! Sleep sets, and partial-order reduction as it works without a bound, would lose outcomes here. They skip a run in
+//! favor of one that may need more preemptions than allowed (Coons, Musuvathi and McKinley, 2013). Runs with
+//! deviations between the preemption and the end of `t` are never skipped, because there the two runs differ.
 
 use crate::search::choice::{Choice, Name};
 use crate::system::clock::TaskId;
 
-/// What a step touches.
+/// A thing that a step touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thing {
-    /// Whatever there is: it has something to do with every other step.
+    /// All things: such a step depends on every other step.
     Everything,
     Service(Name),
     /// A row of the store, by a digest of its key.
@@ -33,9 +34,9 @@ pub(crate) enum Thing {
     Rows,
     /// A durable value.
     Value(Name),
-    /// The jobs, and who has them.
+    /// The jobs and their states.
     Queue,
-    /// The timers: those of one moment go off in the order in which they were set.
+    /// The timers. Timers of the same time fire in the order in which they were set.
     Timers,
 }
 
@@ -56,14 +57,14 @@ impl Touch {
     }
 }
 
-/// From one point at which others could go on to the next.
+/// The span from one point at which another task could run to the next.
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    /// Whose it was; none: the executor's own.
+    /// The task of the step, or `None` for the executor itself.
     task: Option<TaskId>,
-    /// How many choices had been drawn when it began.
+    /// The number of choices that had been drawn when it began.
     choices: usize,
-    /// Where what it touched begins.
+    /// The index of the first thing that it touched.
     touched: usize,
 }
 
@@ -72,16 +73,16 @@ struct Step {
 pub(crate) struct Steps {
     steps: Vec<Step>,
     touched: Vec<Touch>,
-    /// At which choices a task that could have gone on was not let, and which.
+    /// The choices at which a task that could have continued was preempted, and the task.
     preempted: Vec<(usize, TaskId)>,
-    /// How often anybody had been woken when the present step began.
+    /// The number of wakes when the current step began.
     wakes: usize,
 }
 
 impl Steps {
-    /// A step begins, after so many choices and wakes.
+    /// A step begins after this number of choices and wakes.
     pub(crate) fn begin(&mut self, task: Option<TaskId>, choices: usize, wakes: usize) {
-        // Who is woken stands in a row behind others: whose turn it is depends on the order.
+        // A woken task joins the queue behind others, so the order of wakes matters.
         if wakes != std::mem::replace(&mut self.wakes, wakes) {
             self.touch(Thing::Everything, true);
         }
@@ -92,10 +93,10 @@ impl Steps {
         self.touched.push(Touch { thing, writes });
     }
 
-    /// At the choice before this number of choices this task was preempted.
+    /// Records that this task was preempted at the last of `choices` choices.
     pub(crate) fn preempt(&mut self, choices: usize, task: TaskId) {
         self.preempted.push((choices - 1, task));
-        // It is woken at once, to stand in its place, and that is no step's doing.
+        // The preempted task is woken immediately to keep its place. That wake does not belong to a step.
         self.wakes += 1;
     }
 
@@ -104,9 +105,9 @@ impl Steps {
         &self.touched[self.steps[step].touched..to]
     }
 
-    /// Where the last deviation, at the choice of this number, has preempted a task: the choices before it at which the same
-    /// deviation comes to the same end, since the steps of the task from there on have nothing to do with what came before it
-    /// went on.
+    /// If the last deviation, at this choice, preempted a task: the earlier choices at which the same deviation has
+    /// the same outcome, because the task's steps from there on are independent of the steps that came before it
+    /// continued.
     pub(crate) fn alike(&self, last_deviation: usize) -> Vec<usize> {
         let mut alike = Vec::new();
         let preempted =
@@ -131,9 +132,9 @@ impl Steps {
         alike
     }
 
-    /// The number of choices from which on deviations need not be run, since they are the same in another run: where the
-    /// last deviation so far, at the choice of this number, has preempted a task whose next step has nothing to do with
-    /// what came before it.
+    /// The number of choices after which deviations can be skipped because they are equivalent to those of another
+    /// run. This is so if the last deviation, at this choice, preempted a task whose next step is independent of the
+    /// steps before it.
     pub(crate) fn same_from(&self, last_deviation: usize) -> Option<usize> {
         let (_, preempted) = *self.preempted.iter().find(|(at, _)| *at == last_deviation)?;
         let first = self.steps.iter().position(|step| step.choices > last_deviation)?;
@@ -148,12 +149,12 @@ impl Steps {
     }
 }
 
-/// What is equal to other runs.
+/// The equivalences of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Same {
-    /// All that deviates from this choice on.
+    /// All deviations from this choice on are equivalent to others.
     pub(crate) from: Option<usize>,
-    /// The run itself, with the last deviation at one of these choices instead.
+    /// The run itself is equivalent to the runs with the last deviation at one of these choices.
     pub(crate) alike: Vec<usize>,
 }
 
@@ -173,7 +174,8 @@ mod tests {
     const ONE: TaskId = TaskId { slot: 0, turn: 1 };
     const OTHER: TaskId = TaskId { slot: 1, turn: 2 };
 
-    /// One is preempted at choice 1, between two steps of its own; then comes the other's step, then two of its own again.
+    /// A task is preempted at choice 1, between two of its steps. Then comes a step of the other task, then two more
+    /// of its own.
     fn run(others: &[(Thing, bool)], before: &[(Thing, bool)], after: &[(Thing, bool)]) -> Steps {
         let mut steps = Steps::default();
         let touch = |steps: &mut Steps, all: &[(Thing, bool)]| {
@@ -191,8 +193,8 @@ mod tests {
         steps
     }
 
-    /// What is known of the step before and of the step after, each by itself: whether it might as well have come later, or
-    /// sooner.
+    /// The results for the step before and for the step after, separately: whether it could also have come later or
+    /// earlier.
     fn steps(others: &[(Thing, bool)], own: &[(Thing, bool)]) -> (Vec<usize>, Option<usize>) {
         (run(others, own, &[]).alike(1), run(others, &[], own).same_from(1))
     }
@@ -238,7 +240,7 @@ mod tests {
             steps.begin(Some(OTHER), 2, wakes[1]);
             steps.begin(Some(ONE), 3, wakes[2]);
             steps.begin(Some(ONE), 6, wakes[3]);
-            // The step before, the other's, the step after.
+            // The step before, the other task's step, the step after.
             assert_eq!(steps.alike(1).is_empty(), wakes[2] == 2, "{wakes:?}");
             assert_eq!(steps.same_from(1).is_none(), wakes[1] == 1, "{wakes:?}");
         }

@@ -18,9 +18,10 @@ impl Executor {
     pub(crate) fn add(&mut self, name: Name, boot: Box<dyn Fn(&Process)>) {
         assert!(
             self.hosts.iter().all(|host| host.name != name),
-            "the process `{name}` was added twice; give each process a name of its own"
+            "the process `{name}` was added twice; give each process its own name"
         );
-        // There is mostly one, and room for four is a large piece of memory, which costs far more than a small one.
+        // There is usually one process, and space for four is a large allocation, which costs far more than a small
+        // one.
         self.hosts.reserve_exact(1);
         self.hosts.push(Host {
             name,
@@ -52,7 +53,7 @@ impl Executor {
             let mut state = self.shared.state();
             let process = host.name;
             state.note(|| What::Booted { process });
-            // What the boot closure itself asks for is answered: a boot that fails is no job that does.
+            // The calls of the boot closure itself succeed. A boot that fails is not a failing job.
             were_suspended = state.search.suspend_faults(true);
             state.clock.now()
         };
@@ -76,7 +77,7 @@ impl Executor {
         booted
     }
 
-    /// Boots the processes whose time has come.
+    /// Boots the processes that are due.
     pub(super) fn restart(&mut self) -> bool {
         if self.hosts.iter().all(|host| host.living.is_some()) {
             return false;
@@ -90,7 +91,7 @@ impl Executor {
         true
     }
 
-    /// Has a process begin anew, at once, and unnoticed: only what its memory and its threads held is gone.
+    /// Restarts a process immediately and silently. Only its memory and its threads are lost.
     pub(super) fn reboot(&mut self, index: usize) {
         let Some((life, _)) = &self.hosts[index].living else { return };
         life.die();

@@ -1,4 +1,4 @@
-//! Sidekiq's drains: ready jobs run in order, here and now. Nothing goes wrong and nothing is retried.
+//! Sidekiq's drains: ready jobs run in order, in the calling test. Nothing goes wrong and nothing is retried.
 
 use std::time::Duration;
 
@@ -6,70 +6,71 @@ use super::Executor;
 use crate::engine::state::{State, Stuck};
 use crate::system::job::{JobError, JobState};
 
-/// What came of a drain.
+/// The result of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
     /// Attempts that were started.
     pub performed: usize,
-    /// Those that ended well.
+    /// Attempts that succeeded.
     pub succeeded: usize,
-    /// Those that failed.
+    /// Attempts that failed.
     pub failed: usize,
-    /// Those after which the job was discarded.
+    /// Attempts after which the job was discarded.
     pub discarded: usize,
-    /// Jobs that came to the dead set.
+    /// Jobs that entered the dead set.
     pub dead: usize,
     /// Attempts after which the job was put back for later.
     pub snoozed: usize,
 }
 
-/// Why a drain stopped.
+/// The reason why a drain stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DrainError {
-    /// A job failed. It is popped; the jobs behind it stay.
+    /// A job failed. It was removed from the queue. The jobs behind it are still there.
     #[error("job#{job} {kind} failed: {error}")]
     Failed {
         /// The number of the job.
         job: u32,
         /// Its kind.
         kind: String,
-        /// What it answered.
+        /// The error of the job.
         error: String,
     },
-    /// There is no job to be performed.
-    #[error("no {what} is ready to be performed; {}", match ready { 0 => "the queue is empty".to_owned(), ready => format!("of other kinds there are {ready}") })]
+    /// No job is ready.
+    #[error("no {what} is ready to run; {}", match ready { 0 => "the queue is empty".to_owned(), ready => format!("ready jobs of other kinds: {ready}") })]
     EmptyQueue {
-        /// The kind that was asked for.
+        /// The kind that was requested.
         what: String,
-        /// How many jobs of other kinds are ready.
+        /// The number of ready jobs of other kinds.
         ready: usize,
     },
-    /// A job could not be run at all.
+    /// A job could not run.
     #[error(transparent)]
     NotRun(#[from] JobError),
-    /// The run can go no further.
+    /// The run cannot continue.
     #[error(transparent)]
     Stuck(#[from] Stuck),
 }
 
-/// What is to be drained, and how far.
+/// Which jobs to drain, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// Jobs of this kind alone.
+    /// Only jobs of this kind.
     pub(crate) only: Option<&'static str>,
     pub(crate) limit: usize,
-    /// Jobs that are due until then, too.
+    /// Includes jobs that are due until then.
     pub(crate) until: Option<Duration>,
-    /// Jobs that the jobs enqueue, too.
+    /// Includes jobs that the jobs enqueue.
     pub(crate) recursive: bool,
-    /// The first error does not end it.
+    /// Continues after the first error.
     pub(crate) keep_going: bool,
 }
 
 impl Executor {
-    /// Every ready job and the jobs they enqueue, in the order of production; the first error ends it.
+    /// Runs all ready jobs and the jobs that they enqueue, in the order of production. The first error ends the
+    /// drain.
     pub(crate) fn drain(&mut self, plan: Plan) -> Result<Drained, DrainError> {
         self.tally = Drained::default();
         let were_suspended = self.shared.state().search.suspend_faults(true);
@@ -79,7 +80,7 @@ impl Executor {
     }
 
     fn drain_calmly(&mut self, plan: Plan) -> Result<(), DrainError> {
-        // Jobs are numbered as they come: those past this were enqueued by the drain.
+        // Jobs are numbered in order, so jobs with a greater number were enqueued by the drain.
         let last = self.shared.state().queue.jobs().len() as u32;
         let mut set_aside = Vec::new();
         let drained = loop {
@@ -108,7 +109,8 @@ impl Executor {
         drained
     }
 
-    /// The next job, and who runs it or why nobody can. In a drain a process has as many slots as it takes.
+    /// The next job, and the process that runs it or the reason why no process can. In a drain a process has as many
+    /// slots as it needs.
     fn next_to_drain(&mut self, plan: Plan) -> Option<(u32, Result<usize, JobError>)> {
         loop {
             if let Some((job, host)) = self.next(plan.only, true) {
@@ -130,7 +132,7 @@ impl Executor {
         }
     }
 
-    /// Runs a job that was taken, to its end.
+    /// Runs a job that was taken to its end.
     fn perform(&mut self, job: u32, host: usize) -> Result<(), DrainError> {
         self.tally.performed += 1;
         self.begin(job, host);
@@ -150,7 +152,7 @@ impl Executor {
         }
     }
 
-    /// Runs what runs to its end, taking no other job.
+    /// Runs the current jobs to their end, and takes no others.
     pub(super) fn finish_running(&mut self) -> Result<(), DrainError> {
         let _work = self.shared.work();
         loop {

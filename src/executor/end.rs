@@ -1,4 +1,4 @@
-//! What becomes of a job when an attempt has ended: done, tried again, discarded, dead; and who hears of it.
+//! The end of an attempt: its job is done, retried, discarded or dead. Also calls the hooks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::system::script::GivesUp;
 use crate::system::timeline::What;
 
 impl Executor {
-    /// An attempt has ended: the point between its end and the queue's hearing of it.
+    /// Handles the end of an attempt, including the point before the queue learns of it.
     pub(super) fn ended(&mut self, job: u32, attempt: u32, life: &Arc<Life>, result: Result<(), JobFailure>) {
         let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         let mut state = self.shared.state();
-        // Who hears of a failure is the user's code.
+        // Failure hooks are user code.
         state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
         if state.search.is_stuck() {
             return;
@@ -29,7 +29,8 @@ impl Executor {
         let late = !state.queue.is_held_by(job, attempt);
         if life.crashes(&mut state, Site::Attempt, Point::End, None) {
             match (delivery, &result) {
-                // Popped before it ran, and it ran to its end: there is nothing to hand out again.
+                // It was removed from the queue before it ran, and it ran to its end, so there is nothing to
+                // redeliver.
                 _ if late => {}
                 (Delivery::AtMostOnce, Ok(())) => state.queue.acknowledge(job, now),
                 (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
@@ -67,8 +68,8 @@ impl Executor {
         self.shared.end_inline(job);
     }
 
-    /// An attempt has ended that had lost its lease: the queue has handed the job out again, and does not listen. Its
-    /// own process does.
+    /// Handles the end of an attempt that had lost its lease. The queue has redelivered the job and ignores the
+    /// result, but the hooks of the attempt's process are called.
     fn ended_late(&mut self, job: u32, host: usize, result: Result<(), JobFailure>) {
         let Some(failure) = result.err().filter(|failure| !failure.is_interruption()) else { return };
         let view = JobView::from(self.shared.state().queue.job(job));
@@ -78,7 +79,7 @@ impl Executor {
         }
     }
 
-    /// An attempt has failed.
+    /// Handles a failed attempt.
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
         if failure.cause == Cause::Interrupted {
             let mut state = self.shared.state();
@@ -173,7 +174,7 @@ impl Executor {
         let jitter = self.shared.state().jitter(job, failures);
         let wait = match decision {
             Decision::RetryAfter(wait) => wait,
-            // A function of the user's is called while nothing is locked.
+            // The backoff may be a function of the user, so it is called while nothing is locked.
             _ => policy.backoff.after(failures, jitter),
         };
         let mut state = self.shared.state();
@@ -184,7 +185,7 @@ impl Executor {
         self.tally.failed += 1;
     }
 
-    /// The job is given up without a place in the dead set.
+    /// Ends the job without a place in the dead set.
     fn over(&mut self, job: u32, as_what: JobState, error: String) {
         let mut state = self.shared.state();
         if as_what == JobState::Discarded {
@@ -193,7 +194,7 @@ impl Executor {
         state.queue.give_up(job, as_what);
     }
 
-    /// The job gives up without having run: what an execution without it is like. Whoever hears of its end hears of it.
+    /// Gives a job up before it ran, as in an execution without the job. The hooks for its end are called.
     pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
         let attempt = self.shared.state().queue.job(job).attempts;
         let _acting = self.shared.acting(Actor::Attempt { job, attempt });
@@ -231,7 +232,7 @@ impl Executor {
         }
     }
 
-    /// The job goes to the dead set, and the death handlers hear of it.
+    /// Moves the job to the dead set, and calls the death handlers.
     fn dies(&mut self, job: u32, host: usize, error: String) {
         {
             let mut state = self.shared.state();
@@ -243,7 +244,7 @@ impl Executor {
         self.tally.dead += 1;
     }
 
-    /// The job could not be run at all: it goes to the dead set with the reason.
+    /// Moves a job that could not run to the dead set, with the reason.
     pub(super) fn cannot_run(&mut self, job: u32, host: Option<usize>, reason: String) {
         self.shared.barrier();
         let _acting = self.shared.acting(Actor::Test);
@@ -255,7 +256,7 @@ impl Executor {
         self.tally.dead += 1;
         match host.or_else(|| self.hosts.iter().position(|host| host.living.is_some())) {
             Some(host) => self.tell_of_death(job, host),
-            // There is nobody to tell.
+            // There is no process to notify.
             None => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
         }
         self.shared.end_inline(job);
@@ -271,12 +272,12 @@ impl Executor {
                 let error = extras.error.take().unwrap_or_default();
                 extras.error = Some(format!("{error}; a death handler panicked: {text}"));
             }
-            // The job is dead already, and this process with it.
+            // The job is already dead, and this process, too.
             Told::Died => self.take_apart(host, None),
         }
     }
 
-    /// Calls hooks of a process, in its name.
+    /// Calls hooks of a process in its name.
     fn tell<R>(&mut self, host: usize, code: impl FnOnce(&Process) -> R) -> Told<R> {
         let host = &mut self.hosts[host];
         let Some((life, process)) = &host.living else { return Told::Died };
@@ -291,7 +292,7 @@ impl Executor {
         }
     }
 
-    /// The process died in a hook: the queue has not heard of the end of the attempt.
+    /// The process died in a hook, so the queue does not learn of the end of the attempt.
     fn worker_died(&mut self, job: u32, host: usize) {
         {
             let mut state = self.shared.state();
@@ -302,7 +303,7 @@ impl Executor {
     }
 }
 
-/// How a hook ended.
+/// The result of a hook.
 enum Told<R> {
     Heard(R),
     Panicked(String),

@@ -1,13 +1,13 @@
-//! How the executor deals with what is external to a run: requests that come over sockets, and calls that wait in a
-//! database for what another task holds.
+//! Handles the systems external to a run: requests that come over sockets, and calls that wait in a database for
+//! other tasks.
 //!
-//! Nothing else runs while a request is served, so faults and crashes are drawn in an order that does not depend on how
-//! fast a socket is. A request that arrives in a step of an attempt is a call of that attempt, and a point at which
-//! others may overtake it, as in process.
+//! Nothing else runs while a request is served, so the order in which faults and crashes are drawn does not depend on
+//! the speed of a socket. A request that arrives during a step of an attempt is a call of that attempt. Other tasks
+//! may overtake the attempt there, as at a call in process.
 //!
-//! Where real time decides: a task that waits for a socket is given a moment before another one goes on in its place
-//! ([`Executor::after_poll`]) or time passes ([`Executor::pass_time`]). On loopback a write has arrived when it
-//! returns, so the moment ends early in all but an overloaded system, and the order is the same in every run.
+//! Where real time decides: a task that waits for a socket gets a moment before another task runs instead
+//! ([`Executor::after_poll`]) or time advances ([`Executor::pass_time`]). On loopback a write has arrived when it
+//! returns, so the moment ends early except on an overloaded system, and the order is the same in every run.
 
 use std::sync::Arc;
 use std::thread;
@@ -22,35 +22,36 @@ use crate::engine::runtime;
 use crate::engine::state::{Look, Next, Stuck};
 use crate::search::choice::Actor;
 
-/// How long the pauses between two looks are, in real time.
+/// The pause between two looks, in real time.
 const PAUSE: Duration = Duration::from_micros(100);
-/// How long calls are retried of which no probe can tell whether they still wait, in real time.
+/// The time for retrying calls of which no probe can tell whether they still wait, in real time.
 const MOMENT: Duration = Duration::from_millis(2);
-/// How long calls that wait for each other are left to the database before time passes: it finds a deadlock by a timeout
-/// of its own.
+/// The time, in real time, that calls which wait for each other are left to the database before virtual time
+/// advances. A database finds a deadlock by its own timeout.
 const DEADLOCK: Duration = Duration::from_millis(400);
 
-/// How often the sockets of a process may move after one step: a thread of the code under test could go on forever.
+/// The number of times that the sockets of a process may move after one step. Without it, a thread of the code under
+/// test could continue forever.
 const MOST_MOVES: u32 = 1_000;
 
-/// What follows a poll after which a task waits.
+/// The next action after a poll that leaves a task waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AfterPoll {
-    /// It waits for others, or for time to pass.
+    /// The task waits for others, or for time to advance.
     Rests,
-    /// It goes on in the same step: it has connected, or read a part of something.
+    /// The task continues in the same step: it has connected, or read a part of something.
     Again,
-    /// It has made a call, whose reply is ready.
+    /// The task has made a call, whose reply is ready.
     Called,
-    /// The same, and it stalls past its lease before it hears of that.
+    /// Like `Called`, and it stalls past its lease before it receives the reply.
     Stalls(Duration),
     /// The process has died in the call, or the run is stuck.
     Over,
 }
 
 impl Executor {
-    /// What a task has asked for over sockets is brought in, and served up to the point where the reply is on its way.
-    /// Returns true if the task goes on at once.
+    /// Collects the requests of a task over sockets, and serves them up to the point where the reply is on its way.
+    /// Returns whether the task continues immediately.
     pub(super) fn follows_up(&mut self, task: &mut Task, life: &Arc<Life>, look: Look) -> bool {
         match self.after_poll(task, life, look) {
             AfterPoll::Again => true,
@@ -65,7 +66,7 @@ impl Executor {
 
     fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
         let externals = || &self.shared.externals;
-        // What threads of tokio's ask for arrives at any time: it waits until nothing else can go on.
+        // Requests from tokio's threads arrive at any time. The task waits until nothing else can run.
         if !externals().have_wires() || self.hosts[task.host].context.has_threads() {
             return AfterPoll::Rests;
         }
@@ -94,7 +95,7 @@ impl Executor {
         AfterPoll::Rests
     }
 
-    /// Serves the first halves of all that the task has just asked for.
+    /// Serves the first halves of all new requests of the task.
     fn begin_calls(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
         let caller = self.caller_of(task);
         let (mut is_ready, mut goes_on) = (false, false);
@@ -120,8 +121,8 @@ impl Executor {
         }
     }
 
-    /// Sends a task the replies that are due to it. False if it does not go on: its process has died on the way, or the run
-    /// is stuck.
+    /// Sends a task the replies that are due to it. Returns false if it does not continue because its process has
+    /// died or the run is stuck.
     pub(super) fn send_replies(&mut self, task: &Task, life: &Arc<Life>) -> bool {
         if !self.shared.externals.have_wires() {
             return true;
@@ -152,8 +153,8 @@ impl Executor {
         Caller { actor: task.actor(), task: task.id, blocks }
     }
 
-    /// Brings in everything that is under way on a socket, and serves the requests that wait. True if a task can go on
-    /// because of it; time must not pass before this returns false.
+    /// Collects everything that is on its way over sockets, and serves the requests that wait. Returns true if that
+    /// lets a task continue. Time must not advance until this returns false.
     pub(super) fn attend(&mut self) -> bool {
         if !self.shared.externals.have_wires() {
             return false;
@@ -185,8 +186,8 @@ impl Executor {
         }
     }
 
-    /// The actor that makes the calls of a process which arrive in nobody's step: the attempt that was polled last, if it
-    /// is under way.
+    /// The actor of calls that arrive outside any step: the attempt of the process that was polled last, if it is
+    /// still running.
     fn caller(&self, host: usize) -> Actor {
         let of_host = self.tasks.iter().flatten().filter(|task| task.host == host);
         let mut attempts = of_host.map(Task::actor);
@@ -194,8 +195,8 @@ impl Executor {
         attempts.find(|actor| Some(*actor) == last).unwrap_or(Actor::Process(self.hosts[host].name))
     }
 
-    /// An attempt is about to be polled. If another one of its process was polled last, whatever threads of that one have
-    /// asked for arrives first: afterwards nobody could tell whose it is.
+    /// Called before an attempt is polled. If another attempt of its process was polled last, all requests of that
+    /// one's threads must arrive first, because later they could not be attributed.
     pub(super) fn turn_to(&mut self, host: usize, actor: Actor) {
         if !self.shared.externals.have_wires() {
             return;
@@ -212,8 +213,8 @@ impl Executor {
         self.shared.externals.all().iter().for_each(|external| external.attribute(host, last));
     }
 
-    /// While threads of a process are at work its clock does not go on. A thread that waits for a reply that never comes
-    /// has its connection cut instead. True if there is one.
+    /// While threads of a process work, its clock does not advance. A thread that waits for a reply that never comes
+    /// gets its connection cut instead. Returns whether there was one.
     pub(super) fn cut_off(&mut self, waiting: &[usize], now: Duration, limit: Option<Duration>) -> bool {
         if !waiting.iter().any(|&index| self.hosts[index].context.has_threads()) {
             return false;
@@ -225,25 +226,25 @@ impl Executor {
         true
     }
 
-    /// Whether something may arrive over a socket, late, from one of the tasks that wait for something that is neither the
-    /// executor's nor the world's.
+    /// Reports whether something may arrive late over a socket from one of the tasks that wait for neither the
+    /// executor nor the world.
     pub(super) fn awaits_arrivals(&self) -> bool {
         self.shared.externals.have_wires() && self.tasks.iter().flatten().any(|task| self.may_send(task))
     }
 
-    /// Whether something that the task has sent may be on its way.
+    /// Reports whether something that the task has sent may be on its way.
     fn may_send(&self, task: &Task) -> bool {
         let (sleepers, externals) = (&self.shared.sleepers, &self.shared.externals);
         task.waits_outside() && !sleepers.has(&task.waker) && !externals.are_awaited_by(task.actor())
     }
 
-    /// Lets what tokio drives go on in a process, as far as it comes without time.
+    /// Lets tokio run in a process as far as it can without advancing time.
     fn rest_of(&mut self, index: usize) {
         self.with_spawned(index, |context, now, _| context.rest(now));
     }
 
-    /// Something has happened outside: the calls that wait there and can go on do, up to their end. After that it is a
-    /// matter of turns.
+    /// Called after something has happened in an external system. The calls that wait there and can continue do so,
+    /// up to their end. After that, turns decide.
     pub(super) fn look_outside(&mut self) -> bool {
         if !self.shared.externals.have_calls() {
             return false;
@@ -256,7 +257,7 @@ impl Executor {
         true
     }
 
-    /// The same, before time passes: for `at_least` that long. True if a call goes on.
+    /// The same before time advances, for at least `at_least`. Returns whether a call continues.
     fn let_go_on(&mut self, at_least: Duration) -> bool {
         let before = self.shared.externals.waiting();
         let began = real_time();
@@ -279,7 +280,7 @@ impl Executor {
             thread::park_timeout(PAUSE);
         }
         self.resuming = false;
-        // In the order in which they began to wait, whichever of them was the first to be served.
+        // In the order in which they began to wait, regardless of which was served first.
         let left = self.shared.externals.waiting();
         let went_on = before.iter().filter(|gone| left.iter().all(|waiting| waiting.ticket != gone.ticket));
         let went_on: Vec<_> = went_on.map(|gone| gone.task).collect();
@@ -292,14 +293,14 @@ impl Executor {
         !went_on.is_empty()
     }
 
-    /// Whether all calls that waited for a lock still do.
+    /// Reports whether all calls that waited for a lock still do.
     fn all_are_locked(&self) -> bool {
         let probes = self.shared.externals.all().into_iter().flat_map(|external| external.probes());
         probes.into_iter().all(|(probe, waiting)| runtime::wait(probe()) >= waiting)
     }
 
-    /// Ends what is under way outside in tasks of tokio's, and retries the calls that wait there, before time passes. True
-    /// if a task can go on because of it.
+    /// Ends the external calls of tokio tasks, and retries the calls that wait, before time advances. Returns whether
+    /// that lets a task continue.
     pub(super) fn attend_outside(&mut self, is_the_end: bool) -> bool {
         if !self.shared.externals.have_calls() {
             return false;
@@ -315,14 +316,14 @@ impl Executor {
         let patience = waiting.iter().map(|waiting| waiting.patience).max().unwrap_or_default();
         self.let_go_on(match &waiting[..] {
             _ if is_the_end => patience.max(DEADLOCK),
-            // A probe tells that it waits for a lock, and no other call waits for it in turn.
+            // A probe reports that the call waits for a lock, and no other call waits for it in turn.
             [alone] if alone.is_locked => Duration::ZERO,
             _ => DEADLOCK,
         })
     }
 
-    /// Lets the tokio tasks of a process go on until none has a call under way, and those that it has just spawned have
-    /// ended: a transaction that is dropped is rolled back by one.
+    /// Lets the tokio tasks of a process run until none has an open call, and those that it has just spawned have
+    /// ended. A dropped transaction is rolled back by such a task.
     pub(super) fn finish_tasks(&mut self, index: usize) {
         if !self.shared.externals.have_calls() || self.hosts[index].living.is_none() {
             return;
@@ -345,7 +346,7 @@ impl Executor {
         self.hosts[index].context.leave_tasks();
     }
 
-    /// Closes what a dead incarnation has left open, and waits for that.
+    /// Closes everything that a dead incarnation has left open, and waits for that.
     pub(super) fn close_outside(&mut self, life: &Arc<Life>) {
         for external in self.shared.externals.all() {
             for closed in external.bury(life.index, life.process, life.incarnation) {
@@ -354,7 +355,7 @@ impl Executor {
         }
     }
 
-    /// The calls that wait outside for ever although everything else is done.
+    /// The external calls that wait forever although everything else is done.
     pub(super) fn stuck_outside(&self) -> Option<Stuck> {
         let waiting = self.shared.externals.waiting();
         let waiting: Vec<_> =

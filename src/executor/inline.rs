@@ -1,7 +1,7 @@
-//! Inline mode: a job runs where it is enqueued.
+//! Inline mode: a job runs at the enqueue.
 //!
-//! A job that enqueues waits until the job it enqueued has ended. It waits as any future does, so that a chain of jobs
-//! takes no stack.
+//! A job that enqueues another one waits until that one has ended. It waits like any future, so a chain of jobs uses
+//! no stack.
 
 use super::Executor;
 use super::drain::{DrainError, failure_of};
@@ -32,7 +32,7 @@ impl Executor {
         true
     }
 
-    /// Runs a job that the test body has enqueued, to its end.
+    /// Runs a job that the test body has enqueued to its end.
     pub(crate) fn perform_inline(&mut self, job: u32) -> Result<(), DrainError> {
         let were_suspended = {
             let mut state = self.shared.state();

@@ -1,11 +1,12 @@
-//! What becomes of a job that a lock has kept out: it has not failed.
+//! Handles a job that could not take its lock. This is not a failure.
 
 use super::Executor;
 use crate::system::job::{JobState, Refusal};
 use crate::system::timeline::What;
 
 impl Executor {
-    /// Wakes who waits for the lock of a job that is over without having ended. True if anybody did.
+    /// Wakes the attempts that wait for the lock of a job that is over without having ended. Returns whether there
+    /// was one.
     pub(super) fn wake_for_locks(&self) -> bool {
         let woken = self.shared.state().queue.locks.take_woken();
         let any = !woken.is_empty();
@@ -13,7 +14,7 @@ impl Executor {
         any
     }
 
-    /// An attempt has ended before its handler ran, since another job has its lock.
+    /// Handles an attempt that ended before its handler ran because another job has its lock.
     pub(super) fn kept_out(&mut self, job: u32, host: usize, refusal: &Refusal) {
         let mut state = self.shared.state();
         let now = state.clock.now();

@@ -1,7 +1,7 @@
-//! Polls attempts and picks who runs. Knows nothing of what is right or wrong.
+//! Polls attempts and picks the next task. Does not judge the outcome.
 //!
-//! Option 0 of every choice is that the running task goes on running: a task is polled again as long as it has woken
-//! itself. Time passes only when nothing can go on.
+//! Option 0 of every choice lets the current task continue: a task is polled again as long as it has woken itself.
+//! Time advances only when no task can run.
 
 mod boot;
 mod drain;
@@ -47,23 +47,23 @@ use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
 use crate::system::timeline::What;
 
-/// How long a process that died is down.
+/// The time between the death of a process and its restart.
 const RESTART: Duration = Duration::from_secs(1);
 
 type Boot = Rc<dyn Fn(&Process)>;
 
-/// A process and the incarnation that lives, if one does.
+/// A process and its living incarnation, if there is one.
 struct Host {
     name: Name,
     boot: Boot,
     incarnations: u32,
-    /// The job that this incarnation began last.
+    /// The last job that this incarnation began.
     last_begun: Option<u32>,
     living: Option<(Arc<Life>, Process)>,
     context: Context,
     busy: usize,
     restart_at: Duration,
-    /// The attempt that was polled last, where calls come over sockets.
+    /// The attempt that was polled last, if calls come over sockets.
     last: Option<Actor>,
     shutdown: Shutdown,
     /// It is a fresh copy of the process at this place, for the jobs that were handed out again while an attempt of theirs
@@ -78,21 +78,22 @@ pub(crate) struct Executor {
     hosts: Vec<Host>,
     tasks: Vec<Option<Task>>,
     turns: u32,
-    /// Those who wait outside are looked after: nobody goes on further than that, and to look is nobody's step.
+    /// Whether calls that wait in external systems are being resumed. Tasks run no further than that, and this is not
+    /// a step of any task.
     resuming: bool,
-    /// Who was chosen to go on next.
+    /// The task that was chosen to run next.
     chosen: Option<Turn>,
-    /// Room for those among whom it is chosen.
+    /// A buffer for the candidates of a choice.
     candidates: Vec<Turn>,
     actors: Vec<Actor>,
-    /// Called after every step, by their names.
+    /// Called after every step, with their names.
     pub(crate) invariants: Vec<(Name, Box<dyn Fn()>)>,
-    /// A boot closure panicked.
+    /// The panic of a boot closure.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
-    /// What is looked at when a run ends; shared with the world.
+    /// The values to observe when a run ends. Shared with the world.
     pub(crate) observed: Rc<RefCell<Vec<Observed>>>,
     watch: Watch,
-    /// What came of the attempts since it was last cleared.
+    /// The results of attempts since the last reset.
     tally: Drained,
     /// In which process each job was last begun; not kept where there is one process.
     takers: BTreeMap<u32, usize>,
@@ -131,8 +132,8 @@ impl Executor {
         }
     }
 
-    /// A task is about to be polled. Its replies reach it first, and the step is counted. Returns the time; `None` if the
-    /// task does not go on: its process has died on the way, or the run is stuck.
+    /// Called before a task is polled. Its replies reach it first, and the step is counted. Returns the time, or
+    /// `None` if the task does not continue because its process has died or the run is stuck.
     fn before_poll(&mut self, task: &Task, life: &Arc<Life>) -> Option<Duration> {
         if !self.send_replies(task, life) {
             return None;
@@ -145,13 +146,13 @@ impl Executor {
         Some(state.clock.now())
     }
 
-    /// Whether the run goes on as another one has already.
+    /// Reports whether the run continues like an earlier one.
     pub(crate) fn is_merged(&self) -> bool {
         self.watch.is_over()
     }
 
-    /// Production: runs until nothing is left to do (then false), or until `enough` says so (then true). None when the
-    /// run is stuck, or over.
+    /// Production: runs until nothing is left to do (returns false), or until `enough` returns true (returns true).
+    /// Returns `None` if the run is stuck or over.
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         let _work = self.shared.work();
         self.watch.next_phase();
@@ -165,7 +166,7 @@ impl Executor {
             if reached && !self.is_anybody_held_up() {
                 return Some(true);
             }
-            // Each round counts: whatever goes on for ever, it is found.
+            // Each round counts as a step, so every endless loop is found.
             if self.watch.is_over() || !self.shared.state().step() || self.broken_boot.is_some() {
                 return None;
             }
@@ -178,7 +179,7 @@ impl Executor {
         }
     }
 
-    /// One step that takes no time, if there is one.
+    /// Makes one step that takes no time, if there is one.
     fn go_on(&mut self) -> bool {
         if self.begin_inline() || self.shared.sleepers.have_woken() || self.look_outside() {
             return true;
@@ -200,7 +201,7 @@ impl Executor {
         self.restart() || self.bury_dead_tasks() || self.take_job() || self.turn_spawned()
     }
 
-    /// The same where it is a choice who goes on.
+    /// The same if the next task is a choice.
     fn go_on_in_turn(&mut self) -> bool {
         if !self.shared.woken.any() && (self.restart() || self.bury_dead_tasks()) {
             return true;
@@ -214,7 +215,7 @@ impl Executor {
         }
     }
 
-    /// Takes apart processes that died outside of an attempt.
+    /// Tears down processes that died outside of an attempt.
     fn bury_dead_tasks(&mut self) -> bool {
         if !self.shared.woken.take_died() {
             return false;
@@ -227,7 +228,7 @@ impl Executor {
         true
     }
 
-    /// Lets spawned tokio tasks go on. True if anything came of it.
+    /// Lets spawned tokio tasks run. Returns whether that had any result.
     fn turn_spawned(&mut self) -> bool {
         let mut moved = false;
         for index in 0..self.hosts.len() {
@@ -264,7 +265,7 @@ impl Executor {
             let mut state = self.shared.state();
             state.begin_step(None, &self.shared.woken);
             state.touch(Thing::Queue, true);
-            // Lent to the handler while it decodes.
+            // Lent to the handler for decoding.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
             let now = state.clock.now();
@@ -322,7 +323,7 @@ impl Executor {
         drop(acting);
     }
 
-    /// Polls a task as long as it goes on by itself.
+    /// Polls a task as long as it continues on its own.
     fn run(&mut self, id: TaskId) {
         let slot = id.slot as usize;
         let Some(mut task) = self.tasks.get_mut(slot).and_then(|task| task.take_if(|task| task.id == id))
@@ -336,12 +337,13 @@ impl Executor {
         let look = self.look_at(&task);
         let ended = loop {
             let Some(now) = self.before_poll(&task, &life) else { break None };
-            // Caught as far inside as can be: all that unwinding has to put back on its way makes a crash dearer.
+            // Caught as far inside as possible. Everything that the unwind must restore on its way makes a crash more
+            // expensive.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
-            // What looks on is the test's.
+            // Invariants belong to the test.
             task.rest(&mut self.shared.state());
             for (name, check) in &self.invariants {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
@@ -389,7 +391,7 @@ impl Executor {
         }
     }
 
-    /// Takes a slot of a process, or gives it back.
+    /// Takes or releases a slot of a process.
     fn occupy(&mut self, host: usize, more: bool) {
         let busy = &mut self.hosts[host].busy;
         let usage = &mut self.shared.state().usage;
@@ -400,8 +402,8 @@ impl Executor {
         }
     }
 
-    /// Drops all that a dead incarnation was: its attempts, its handlers, its spawned tasks. Its destructors run, but
-    /// nothing comes of what they do.
+    /// Drops everything of a dead incarnation: its attempts, its handlers, its spawned tasks. Its destructors run,
+    /// but their calls have no effect.
     fn take_apart(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
         self.shared.barrier();
@@ -448,7 +450,7 @@ impl Executor {
         self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 
-    /// Lets time pass to the next moment at which something happens. False when there is none.
+    /// Advances time to the next event. Returns false if nothing is due.
     fn pass_time(&mut self) -> bool {
         self.shared.woken.settle_down();
         if self.attend() || self.wake_for_locks() || self.attend_outside(false) {
@@ -478,7 +480,8 @@ impl Executor {
         if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
-        // Each is driven up to where one before it was called for. Whoever was woken later than another waits until then.
+        // Each is driven until the time at which an earlier one called the executor. A task that is woken later waits
+        // until then.
         let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
         let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
@@ -495,7 +498,7 @@ impl Executor {
                     until = Some(until.map_or(reached, |until| until.min(reached)));
                     woken.extend(std::iter::from_fn(|| self.shared.woken.pop()).map(|id| (reached, id)));
                 }
-                // Tokio's timers tick in milliseconds: it may be a little later than was asked for.
+                // Tokio's timers tick in milliseconds, so the time may be a little later than requested.
                 Some((reached, false)) => latest = latest.max(reached),
                 None => {}
             }
@@ -510,7 +513,7 @@ impl Executor {
         true
     }
 
-    /// Nothing goes on any more: because all is done, or because everything waits for ever.
+    /// Nothing can run any more, either because all is done or because every task waits forever.
     fn is_quiescent(&mut self) -> bool {
         let mut state = self.shared.state();
         let waiting: Vec<_> = self
@@ -549,12 +552,12 @@ impl Executor {
         true
     }
 
-    /// What a thread waits for that waits for no call, in words: the harness sees neither the lock nor its holder.
+    /// Describes the wait of a thread outside any call. The harness sees neither the lock nor its holder.
     fn sleeps_for_ever(&self, sleeper: &Task) -> String {
         let since = |task: &Task| task.last.map(|place| format!(" (last at {place})")).unwrap_or_default();
         let others: Vec<_> = self.tasks.iter().flatten().filter(|other| other.id != sleeper.id).collect();
         let holders = match others[..] {
-            [] => "that nobody else can hold: it has it itself, or will never be sent what it waits for"
+            [] => "that no other task can hold: it holds the lock itself, or waits for a message that never comes"
                 .to_owned(),
             [other] => format!("that {}{} holds", other.actor(), since(other)),
             _ => {
@@ -567,8 +570,8 @@ impl Executor {
         format!("{actor}{} waits for a lock of its own (a Mutex, a channel, …) {holders}", since(sleeper))
     }
 
-    /// An ordinary test goes on after what could not: the attempts under way are dropped, and their jobs popped. The
-    /// exploration of a run ends with it.
+    /// Lets an ordinary test continue after it was stuck: drops the current attempts and removes their jobs. In an
+    /// exploration the run ends instead.
     pub(crate) fn give_up(&mut self, stuck: Stuck) -> Stuck {
         if self.shared.state().search.mode() != Mode::Plain {
             return stuck;
@@ -606,9 +609,9 @@ impl Executor {
         }
     }
 
-    /// Ends the world: every process is taken apart.
+    /// Ends the world: tears down every process.
     pub(crate) fn shut_down(&mut self) -> Watch {
-        // The end is no crash.
+        // The end is not a crash.
         let watch = std::mem::take(&mut self.watch);
         self.invariants.clear();
         for index in 0..self.hosts.len() {
@@ -621,7 +624,7 @@ impl Executor {
     }
 }
 
-/// Drops what belongs to a dead process, whose destructors may panic.
+/// Drops a value of a dead process, whose destructor may panic.
 fn drop_quietly<T>(value: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(value)));
 }

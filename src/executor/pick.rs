@@ -1,4 +1,4 @@
-//! Which job is taken next, and by which process.
+//! Picks the next job, and the process that takes it.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
 
-/// The place of a job among those that a process may take: its queue's, and its own.
+/// The rank of a job for a process: the position of its queue, then its own.
 type Rank = (usize, u64);
 
 impl Host {
-    /// The incarnation that lives and can take jobs.
+    /// The living incarnation, if it takes jobs.
     fn taking(&self) -> Option<&(Arc<Life>, Process)> {
         self.living.as_ref().filter(|(life, _)| !life.is_dead() && !life.is_stopping())
     }
 
-    /// The job that this process takes next, among `heads`.
+    /// The job that this process takes next from `heads`.
     fn wants(&self, state: &mut State, heads: &[Head], may_take: impl Fn(u32) -> bool) -> Option<Head> {
         let (_, process) = self.taking()?;
         let mut order = None;
@@ -45,9 +45,9 @@ impl Host {
 }
 
 impl Executor {
-    /// The next job and who takes it: each process looks at the queues that it serves, in its order; among the
-    /// processes the job that has been ready longest decides. `only`: jobs of this kind alone. Unless `busy_too`,
-    /// only processes with a free slot are asked.
+    /// The next job and the process that takes it. Each process looks at the queues that it serves, in its order.
+    /// Among the processes, the job that has been ready longest wins. `only` restricts the search to jobs of one
+    /// kind. Unless `busy_too`, only processes with a free slot count.
     pub(super) fn next(&self, only: Option<&str>, busy_too: bool) -> Option<(u32, usize)> {
         let mut state = self.shared.state();
         if state.queue.ready_count() == 0 {
@@ -71,7 +71,7 @@ impl Executor {
         next.map(|(head, host)| (head.job, host))
     }
 
-    /// Starts an attempt, if a job is ready and a slot free.
+    /// Starts an attempt if a job is ready and a slot is free.
     pub(super) fn take_job(&mut self) -> bool {
         let mode = self.shared.state().search.mode();
         if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
@@ -84,7 +84,7 @@ impl Executor {
         true
     }
 
-    /// One at a time: any waiting job may come next, a scheduled one when its time has come.
+    /// One at a time: any waiting job may come next, a scheduled one when it is due.
     fn take_in_any_order(&mut self) -> bool {
         let (job, due, gives_up) = {
             let mut state = self.shared.state();
@@ -152,7 +152,7 @@ impl Executor {
         self.may_take(index, job) && self.hosts[index].taking().is_some_and(serves)
     }
 
-    /// Why no process will ever run a job of this kind, if none will.
+    /// The reason why no process will ever run the job, if there is one.
     pub(super) fn why_never(&self, job: u32) -> Option<JobError> {
         let state = self.shared.state();
         let kind = state.queue.job(job).kind;
@@ -168,7 +168,7 @@ impl Executor {
         })
     }
 
-    /// Puts a ready job that no process will ever run into the dead set.
+    /// Moves a ready job that no process will ever run to the dead set.
     pub(super) fn bury_unhandled(&mut self) -> bool {
         if self.hosts.iter().any(|host| host.living.is_none() && host.copy_of.is_none()) {
             return false;
@@ -184,7 +184,7 @@ impl Executor {
 }
 
 impl Order {
-    /// The place of a queue in this order; none if the process does not serve it.
+    /// The position of a queue in this order. `None` if the process does not serve it.
     fn place(&self, queue: crate::search::choice::Name) -> Option<usize> {
         match self {
             Order::Any => Some(0),

@@ -1,5 +1,5 @@
-//! Stopping a process as a deploy does: it takes no more jobs, those that run may end for a while, and what overruns is
-//! interrupted and put back. That is no failure.
+//! Stops a process as a deploy does: it takes no more jobs, and running jobs may end during a grace period. Jobs that
+//! take longer are interrupted and put back. This is not a failure.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -10,27 +10,27 @@ use crate::engine::life;
 use crate::search::choice::Actor;
 use crate::system::timeline::What;
 
-/// Whether a process is to stop.
+/// Whether a process must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shutdown {
     No,
-    /// At the latest then. `again`: it is then started once more, as by a deploy.
+    /// At this time at the latest. If `again`, it is then restarted, as by a deploy.
     Until {
         at: Duration,
         again: bool,
     },
-    /// It has stopped, and stays so until it is started.
+    /// It has stopped, and stays down until it is started.
     Stopped,
 }
 
 impl Host {
-    /// When this process, which is down, is booted again, if it is by itself.
+    /// The time at which this process restarts, if it is down and restarts on its own.
     pub(super) fn restarts(&self) -> Option<Duration> {
         let is_down = self.living.is_none() && self.copy_of.is_none();
         (is_down && !self.has_stopped()).then_some(self.restart_at)
     }
 
-    /// Whether it stays down when it has stopped.
+    /// Reports whether it stays down after it has stopped.
     pub(super) fn stays_down(&self) -> bool {
         matches!(self.shutdown, Shutdown::Stopped | Shutdown::Until { again: false, .. })
     }
@@ -41,7 +41,7 @@ impl Host {
 }
 
 impl Executor {
-    /// The place of a process; `what` is what is to be done with it.
+    /// The index of a process. `what` is the intended operation, for the panic message.
     pub(super) fn host_named(&self, process: &str, what: &str) -> usize {
         let named = self.hosts.iter().position(|host| host.name.as_str() == process);
         named.unwrap_or_else(|| {
@@ -50,7 +50,7 @@ impl Executor {
         })
     }
 
-    /// Tells a process to stop.
+    /// Gives a process the stop signal.
     pub(crate) fn stop(&mut self, process: &str, again: bool) {
         let index = self.host_named(process, "stopped");
         self.chosen = None;
@@ -70,7 +70,7 @@ impl Executor {
         while self.stop_when_due() {}
     }
 
-    /// Starts a process that was stopped, or is about to.
+    /// Starts a process that was stopped or is stopping.
     pub(crate) fn start(&mut self, process: &str) {
         let index = self.host_named(process, "started");
         let host = &mut self.hosts[index];
@@ -101,7 +101,7 @@ impl Executor {
         life.stop().into_iter().for_each(std::task::Waker::wake);
     }
 
-    /// The next moment at which the time of a process is over.
+    /// The next time at which the grace period of a process ends.
     pub(super) fn next_stop(&self) -> Option<Duration> {
         let at = |host: &Host| match host.shutdown {
             Shutdown::Until { at, .. } if host.living.is_some() => Some(at),
@@ -110,9 +110,9 @@ impl Executor {
         self.hosts.iter().filter_map(at).min()
     }
 
-    /// Stops a process in which nothing runs any more, or whose time is over. False: there is none.
+    /// Stops a process that is idle or whose grace period is over. Returns false if no process is due.
     pub(super) fn stop_when_due(&mut self) -> bool {
-        // Whoever can go on at this very moment goes first.
+        // Tasks that can run at this very moment go first.
         if !self.shared.stopping.load(Ordering::Relaxed) || self.shared.woken.any() {
             return false;
         }
@@ -121,12 +121,12 @@ impl Executor {
         for index in 0..self.hosts.len() {
             let stops = self.hosts[index].living.as_ref().is_some_and(|(life, _)| life.is_stopping());
             if stops && self.hosts[index].shutdown == Shutdown::No {
-                // A deviation: it is told by the choice, and restarts.
+                // A deviation: the choice is in the timeline, and the process restarts.
                 self.tell_to_stop(index, true);
             }
             let Shutdown::Until { at, .. } = self.hosts[index].shutdown else { continue };
             if self.hosts[index].living.is_none() {
-                // It has crashed meanwhile.
+                // It has crashed in the meantime.
                 let stays = self.hosts[index].stays_down();
                 self.hosts[index].shutdown = if stays { Shutdown::Stopped } else { Shutdown::No };
             } else if self.hosts[index].busy == 0 || at <= now {
@@ -138,8 +138,8 @@ impl Executor {
         due.map(|index| self.interrupt(index)).is_some()
     }
 
-    /// Ends a process that stops. Jobs that still run are put back first, in the order in which they were begun; then
-    /// their futures are dropped. The process is alive meanwhile: what destructors do is done.
+    /// Ends a process that is stopping. Jobs that still run are put back first, in the order in which they began.
+    /// Then their futures are dropped. The process is still alive, so the calls of destructors take effect.
     pub(super) fn interrupt(&mut self, index: usize) {
         let Some((life, _)) = &self.hosts[index].living else { return };
         let life = life.clone();

@@ -1,4 +1,4 @@
-//! Tasks that a process has spawned: loops of the user's own.
+//! Tasks that a process has spawned: the user's own loops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::system::job::JobFailure;
 use crate::system::timeline::What;
 
 impl Executor {
-    /// Takes in a task of a process that has just booted.
+    /// Adds a task of a process that has just booted.
     pub(super) fn spawn(&mut self, host: usize, name: Name, future: Attempt) {
         let id = self.add_task(host, Work::Spawned(name), future);
         self.shared.state().record.note_spawned();
         self.shared.woken.push(id);
     }
 
-    /// A task that was spawned has come to its end. With an error its process dies, as of a `main` that fails.
+    /// Handles the end of a spawned task. If it failed, its process dies, like a `main` that returns an error.
     pub(super) fn spawned_ended(&mut self, life: &Arc<Life>, result: Result<(), JobFailure>) {
         if result.is_err() {
             self.shared.barrier();
@@ -33,7 +33,7 @@ impl Executor {
         }
     }
 
-    /// Those who were woken by a tokio of their own, each when it was that late there: at once, or when it is that late here.
+    /// Wakes tasks that a tokio context has woken at the given times: immediately, or when the time here is the same.
     pub(super) fn wake_in_time(&self, woken: &[(Duration, TaskId)], now: Duration) {
         for (at, id) in woken {
             match *at <= now {
@@ -45,12 +45,12 @@ impl Executor {
         }
     }
 
-    /// The attempts under way, each with its job.
+    /// The current attempts, each with its job.
     pub(super) fn attempts(&self) -> impl Iterator<Item = (&Task, u32)> {
         self.tasks.iter().flatten().filter_map(|task| task.job().map(|(job, _)| (task, job)))
     }
 
-    /// Gives a task a place.
+    /// Assigns an index to a task.
     pub(super) fn add_task(&mut self, host: usize, work: Work, future: Attempt) -> TaskId {
         let slot = self.tasks.iter().position(Option::is_none).unwrap_or_else(|| {
             self.tasks.push(None);

@@ -1,4 +1,4 @@
-//! A task: an attempt under way, or what a process has spawned.
+//! A task: an attempt, or a future that a process has spawned.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::TaskId;
 use crate::system::job::JobFailure;
 
-/// What a task works at.
+/// The work of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// One attempt of a job.
     Attempt { job: u32, attempt: u32 },
-    /// Whatever it likes: a loop of the user's own, under this name.
+    /// A loop of the user's own, with this name.
     Spawned(Name),
 }
 
@@ -30,7 +30,7 @@ impl Work {
     }
 }
 
-/// A task under way.
+/// A task that has not ended.
 pub(super) struct Task {
     pub(super) id: TaskId,
     pub(super) host: usize,
@@ -38,9 +38,9 @@ pub(super) struct Task {
     pub(super) future: Attempt,
     wake: Arc<TaskWaker>,
     pub(super) waker: Waker,
-    /// Where it called last, or the last line it passed.
+    /// The place of its last call or line.
     pub(super) last: Option<Place>,
-    /// Its worker stands still until then, when its lease is over.
+    /// If set, its worker stalls until then, past its lease.
     pub(super) stalled_until: Option<Duration>,
 }
 
@@ -61,7 +61,7 @@ impl Task {
         self.work.actor()
     }
 
-    /// The job of which this is an attempt, if it is one, and which.
+    /// The job and the number of the attempt, if the task is an attempt.
     pub(super) fn job(&self) -> Option<(u32, u32)> {
         match self.work {
             Work::Attempt { job, attempt } => Some((job, attempt)),
@@ -69,15 +69,15 @@ impl Task {
         }
     }
 
-    /// It was polled.
+    /// Called after a poll.
     pub(super) fn rest(&mut self, state: &mut State) {
         state.end_poll();
         let called = state.timeline.last_call(self.actor());
         self.last = called.map(|(place, _)| place).or(self.last);
     }
 
-    /// Polls as long as the task wakes itself, no time passes and nobody else could go on instead; only once if
-    /// somebody looks on after each step. Returns whether it could go on, too.
+    /// Polls as long as the task wakes itself, time does not advance, and no other task could run instead. If an
+    /// observer checks each step, polls only once. Returns whether the task could continue.
     pub(super) fn poll(
         &mut self,
         shared: &Shared,
@@ -102,7 +102,8 @@ impl Task {
         }
     }
 
-    /// It has made a call in the step that has just ended, over a socket: what follows, as after a call in process.
+    /// Called when the task has made a call over a socket in the step that has just ended. Decides what comes next,
+    /// as after a call in process.
     pub(super) fn after_call(&self, shared: &Shared, look: Look) -> Next {
         let now = shared.state().clock.now();
         let stride = Stride { task: self.id, job: self.job(), now, look };
@@ -119,9 +120,10 @@ impl Task {
         others > 0 && others > life.listens(&self.waker)
     }
 
-    /// Whether anything but the executor and the world will wake it: only then can time pass in tokio for its sake.
+    /// Reports whether something other than the executor and the world will wake the task. Only then may tokio's time
+    /// advance for it.
     pub(super) fn waits_outside(&self) -> bool {
-        // One for the executor's own handle, one inside the waker that is shown to the future.
+        // One reference for the executor's own handle, and one inside the waker that the future receives.
         Arc::strong_count(&self.wake) > 2
     }
 }

@@ -1,9 +1,9 @@
-//! Whose turn it is, where more than one could go on.
+//! Decides which task runs if there are several.
 //!
-//! Delay bounding (Emmi, Qadeer and Rakamarić, 2011): there is one deterministic order in which tasks go on, and each
-//! departure from it is a deviation. In that order a task goes on for as long as it can, then the next one that was
-//! woken, then the next job that is ready; a choice of [`Kind::Schedule`](crate::search::choice::Kind) is drawn wherever
-//! another one of them could go on instead.
+//! Delay bounding (Emmi, Qadeer and Rakamarić, 2011): there is one deterministic order of tasks, and each departure
+//! from it is a deviation. In that order a task runs for as long as it can, then the next task that was woken, then
+//! the next job that is ready. If another one could run instead, a choice of
+//! [`Kind::Schedule`](crate::search::choice::Kind) is drawn.
 
 use super::Executor;
 use super::task::Task;
@@ -12,28 +12,29 @@ use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 use crate::system::job::Delivery;
 
-/// Who goes on.
+/// The next task to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
-    /// A task under way.
+    /// A task that has not ended.
     Task(TaskId),
     /// A job that is ready, in a process with a free slot.
     Begin { job: u32, host: usize },
 }
 
 impl Executor {
-    /// Whether choices are drawn of who goes on.
+    /// Reports whether the next task is a choice.
     pub(super) fn may_switch(&self) -> bool {
         self.shared.state().may_switch()
     }
 
-    /// Whether somebody could have gone on and was not let: what it still does counts, whatever the others have reached.
+    /// Reports whether a task could have continued and was held up. What such a task still does counts, even if the
+    /// others have reached their goal.
     pub(super) fn is_anybody_held_up(&self) -> bool {
         let stands_still = |task: &Task| task.stalled_until.is_some();
         self.may_switch() && (self.shared.woken.any() || self.tasks.iter().flatten().any(stands_still))
     }
 
-    /// What is to be looked at between two steps of a task.
+    /// The conditions to check between two steps of a task.
     pub(super) fn look_at(&self, task: &Task) -> Look {
         let switching = self.may_switch();
         let state = self.shared.state();
@@ -42,7 +43,8 @@ impl Executor {
         Look { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 
-    /// After a step that the task could follow with another: whether it does. Otherwise it waits for its turn.
+    /// Called after a step that the task could follow with another. Returns whether it does. Otherwise it waits for
+    /// its turn.
     pub(super) fn goes_on(&mut self, task: &Task, look: Look) -> bool {
         if self.resuming || self.shared.externals.have_progress() {
             task.waker.wake_by_ref();
@@ -61,13 +63,13 @@ impl Executor {
         }
     }
 
-    /// Decides who goes on: `running`, if it can, or whoever was woken first, or the next job that is ready.
+    /// Decides which task runs: `running` if it can, or the task that was woken first, or the next job that is ready.
     pub(super) fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
         let mut turns = std::mem::take(&mut self.candidates);
         turns.clear();
         turns.extend(running.map(|(id, _)| Turn::Task(id)));
         let now = self.shared.state().clock.now();
-        // Whoever stands still is woken when that is over; until then nothing else wakes it.
+        // A stalled task is woken when the stall is over. Until then nothing else wakes it.
         let can_go_on = |task: &Task| task.stalled_until.is_none_or(|until| until <= now);
         let mut stood_still = false;
         self.shared.woken.retain(|id| match self.task(id).filter(|task| can_go_on(task)) {
@@ -82,7 +84,7 @@ impl Executor {
         });
         self.add_startable(&mut turns);
         if stood_still {
-            // Their lease is over, and others have the job: those come first.
+            // Their leases are over, and other workers have their jobs, which come first.
             let stood_still = |id| self.task(id).is_some_and(|task| task.stalled_until.is_some());
             self.shared.woken.each(|id| turns.extend(stood_still(id).then_some(Turn::Task(id))));
         }
@@ -109,7 +111,7 @@ impl Executor {
         turn
     }
 
-    /// The one whose turn it is goes on.
+    /// Runs the task that has the turn.
     pub(super) fn give(&mut self, turn: Turn) {
         match turn {
             Turn::Task(id) => {
@@ -135,7 +137,7 @@ impl Executor {
         }
     }
 
-    /// The ready jobs that could be begun at once, the next one first: as many as there are free slots.
+    /// The ready jobs that could begin now, the next one first, up to the number of free slots.
     fn add_startable(&mut self, turns: &mut Vec<Turn>) {
         self.copy_for_overtaken();
         let Some((first, host)) = self.next(None, false) else { return };

@@ -1,5 +1,5 @@
-//! What is taken down when a process has crashed: the state it left behind, to be shown beside its line; or a digest of
-//! all that is left, to tell whether another run went on from there before.
+//! Records crashes: either the state that a crash left behind, to be shown next to its line, or a digest of that
+//! state, to detect whether an earlier run continued from the same state.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,29 +17,29 @@ use crate::system::effect::Effect;
 /// The durable and observed states, as JSON.
 pub(crate) type States = Vec<(Name, String)>;
 
-/// What a crash left behind.
+/// The state that a crash left behind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wreck {
     pub(crate) effects: Vec<Effect>,
     pub(crate) states: States,
 }
 
-/// What to do about crashes.
+/// The action at a crash.
 #[derive(Debug, Default)]
 pub(crate) enum Watch {
     #[default]
     Nothing,
-    /// Take down the states before the first attempt, and what the first crash left behind.
+    /// Record the states before the first attempt and after the first crash.
     Wrecks { before: Option<States>, wreck: Option<Wreck> },
-    /// End the run where it goes on as another one has already.
+    /// End the run if an earlier run continued from the same state.
     Merging { seen: Seen, phase: u32, over: bool },
 }
 
-/// The states from which some run has gone on, and which.
+/// The states from which some run has continued, with that run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen(Rc<RefCell<BTreeMap<u128, Gone>>>);
 
-/// A run that has gone on from a state: the deviations it had taken by then.
+/// A run that has continued from a state: the deviations that it had taken by then.
 #[derive(Debug)]
 struct Gone {
     deviations: Vec<(usize, u32)>,
@@ -64,7 +64,7 @@ impl Gone {
         Self { deviations, kinds }
     }
 
-    /// Whether all that `other` may still do, this one may do, too: it has not used up more, of any kind.
+    /// Reports whether this run has at least the remaining budget of `other`, for each kind.
     fn covers(&self, other: &Self) -> bool {
         self.kinds.iter().zip(&other.kinds).all(|(mine, its)| mine <= its)
     }
@@ -79,7 +79,7 @@ impl Watch {
         Watch::Merging { seen, phase: 0, over: false }
     }
 
-    /// The test body goes on: from here the same state is another one.
+    /// The test body continues, so the same state counts as another one from here on.
     pub(crate) fn next_phase(&mut self) {
         if let Watch::Merging { phase, .. } = self {
             *phase += 1;
@@ -97,8 +97,8 @@ impl Watch {
         }
     }
 
-    /// A process has crashed and was taken apart. `down`: of each process how often it was booted, when it will be
-    /// again, and whether it will not, if none lives.
+    /// A process has crashed and was torn down. `down` is set if no process is alive. It has for each process the
+    /// number of its boots, the time of its restart, and whether it stays down.
     pub(crate) fn crashed(
         &mut self,
         shared: &Shared,
@@ -113,7 +113,8 @@ impl Watch {
                     states: look(shared, observed),
                 });
             }
-            // What another process holds in memory is not seen: only where none lives is durable state all there is.
+            // The memory of other processes is not visible. Only when no process is alive is the durable state
+            // everything.
             Watch::Merging { seen, phase, over } => {
                 let Some(down) = down else { return };
                 let Some(digest) = digest(shared, observed, *phase, down) else { return };
@@ -134,8 +135,9 @@ fn look(shared: &Shared, observed: &[Observed]) -> States {
     states.chain(shared.services.stored()).collect()
 }
 
-/// A digest of everything from which a world goes on when no process lives: durable state, services, queue, time, and
-/// what a process that boots can tell of those before it. None where a service does not tell what it remembers.
+/// A digest of everything from which a world continues when no process is alive: durable state, services, queue,
+/// time, and everything that a booting process can learn about earlier ones. `None` if a service does not expose its
+/// state.
 fn digest(
     shared: &Shared,
     observed: &[Observed],
@@ -155,7 +157,7 @@ fn digest(
         times_matter.then_some(effect.at).hash(&mut hasher);
         effect.tells.then_some(effect.by).hash(&mut hasher);
     }
-    // What is wrong with a run already is no matter of what comes, but its verdict is.
+    // Earlier problems of a run do not affect its future, but they affect its verdict.
     (state.ledger.reused.len(), state.ledger.repeats.len()).hash(&mut hasher);
     state.record.hygiene().hash(&mut hasher);
     state.queue.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! An answer, and what it is on the wire.
+//! An answer, and its bytes on the wire.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use http::{StatusCode, Version};
 
 use crate::wire::Reply;
 
-/// What is answered.
+/// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    /// `application/json`, mostly.
+    /// Usually `application/json`.
     pub(super) content: &'static str,
     pub(super) body: Vec<u8>,
     pub(super) header: Option<(HeaderName, HeaderValue)>,
@@ -20,12 +20,12 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn json(status: u16, body: &impl serde::Serialize) -> Self {
         let written = serde_json::to_vec(body);
-        // A reply of the user's own may be no JSON.
+        // A reply of the user's own service may not be valid JSON.
         let body = written.unwrap_or_else(|error| format!("{:?}", error.to_string()).into_bytes());
         Self { status, content: "application/json", body, header: None }
     }
 
-    /// A refusal, with its reason.
+    /// A refusal with its reason.
     pub(super) fn error(status: u16, reason: &str) -> Self {
         Self::json(status, &serde_json::json!({ "error": reason }))
     }
@@ -42,7 +42,7 @@ impl Answer {
         Self { status: 200, content: "text/html; charset=utf-8", body: html.into_bytes(), header: None }
     }
 
-    /// The bytes. A run knows no date, so there is none in them.
+    /// The bytes of the answer. They have no date, because a run has none.
     pub(super) fn written(self, manner: Manner) -> Reply {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let version = if manner.version == Version::HTTP_10 { "1.0" } else { "1.1" };
@@ -62,17 +62,17 @@ impl Answer {
         if !manner.only_head {
             bytes.extend_from_slice(&self.body);
         }
-        // A reply that breaks off does so in its body.
+        // A reply that is cut off is cut in its body.
         let reply = Reply::new(bytes).cut_at(head + self.body.len() / 2);
         if manner.keeps_alive { reply } else { reply.last() }
     }
 }
 
-/// How a request wants to be answered.
+/// The way in which a request must be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Manner {
     pub(super) version: Version,
     pub(super) keeps_alive: bool,
-    /// `HEAD`: without its body.
+    /// `HEAD`: without the body.
     pub(super) only_head: bool,
 }

@@ -1,4 +1,4 @@
-//! HTTP over a socket that was written down beforehand: which pieces come, and byte by byte what goes out.
+//! HTTP over a scripted socket, which defines the pieces that arrive and checks the reply byte by byte.
 
 use std::io::ErrorKind;
 
@@ -9,7 +9,7 @@ use crate::system::service::payments::{Charge, Payments};
 use crate::wire::by_hand::{Played, converse, door_of};
 use crate::wire::{Repetitions, Sample, conformance_repeating};
 
-/// Plays a script to its end: how many effects it had, and what was replied.
+/// Plays a script to its end. Returns the number of effects, and the reply.
 fn play(socket: Played) -> (usize, String) {
     let (door, shared) = door_of(HttpProtocol::default());
     converse(&door, &socket);
@@ -26,7 +26,7 @@ fn request() -> String {
     )
 }
 
-/// As it is answered without HTTP: ids derive from what is asked for.
+/// The reply without HTTP. Ids derive from the request.
 fn reply() -> String {
     let charge = Charge::of_order(6, 500).customer("cu_1").payment_method("pm_1");
     let (_, shared) = door_of(HttpProtocol::default());
@@ -110,7 +110,7 @@ fn what_is_no_http_is_refused() {
     }
 }
 
-/// HTTP is held to what every protocol is.
+/// HTTP must conform like every other protocol.
 fn holds_http(repetitions: Repetitions) {
     let sample = Sample {
         write: b"POST /payments/charge HTTP/1.1\r\nhost: x\r\ncontent-length: 102\r\n\r\n{\"customer_id\":\"cu_1\",\"payment_method_id\":\"pm_1\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"6\"}}     \n",

@@ -8,10 +8,10 @@ use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use super::answer::{Answer, Manner};
 
-/// How much may come before a body.
+/// The maximum size of the part before the body, in bytes.
 const MOST_HEAD: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
-/// How large a body may be.
+/// The maximum size of a body, in bytes.
 const MOST_BODY: usize = 1 << 20;
 
 /// A whole request.
@@ -22,18 +22,18 @@ pub(super) struct Message {
     pub(super) manner: Manner,
 }
 
-/// What stands at the front of the bytes.
+/// The result of parsing the front of the bytes.
 #[derive(Debug)]
 pub(super) enum Parsed {
     Partial,
-    /// The client wants to be told to go on.
+    /// The client waits for `100 Continue`.
     Continue,
     Message(Box<Message>),
-    /// It is refused, and the connection with it: where the next request begins nobody can tell.
+    /// It is rejected together with its connection, because the start of the next request is unknown.
     Refused(Vec<u8>),
 }
 
-/// How far the message under way has come.
+/// The progress of the current message.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     head: Option<Box<Head>>,
@@ -45,7 +45,7 @@ struct Head {
     manner: Manner,
     length: Length,
     body: Vec<u8>,
-    /// Not told to go on yet.
+    /// Whether the client still waits for `100 Continue`.
     expects: bool,
 }
 
@@ -55,11 +55,11 @@ enum Length {
     Chunked(Chunk),
 }
 
-/// What comes next in a chunked body.
+/// The next part of a chunked body.
 #[derive(Clone, Copy, Debug)]
 enum Chunk {
     Size,
-    /// So many bytes.
+    /// This many bytes.
     Data(usize),
     /// The end of the line after a chunk.
     End,
@@ -156,7 +156,7 @@ fn head_of(bytes: &mut Vec<u8>) -> Result<Option<Box<Head>>, StatusCode> {
     Ok(Some(Box::new(Head { parts, manner, length: body_length, body: Vec::new(), expects })))
 }
 
-/// How long the body is (RFC 9112, section 6.3). Two lengths that differ are a way to smuggle one request in another.
+/// The length of the body (RFC 9112, section 6.3). Two different lengths are a way to smuggle one request in another.
 fn body_length(fields: &HeaderMap, version: Version) -> Result<Length, ()> {
     let mut lengths = fields.get_all(CONTENT_LENGTH).iter().map(|value| {
         let text = value.to_str().map_err(|_| ())?;
@@ -178,7 +178,7 @@ fn body_length(fields: &HeaderMap, version: Version) -> Result<Length, ()> {
     Ok(Length::Known(first))
 }
 
-/// Takes as much of a chunked body as there is. Returns true if that is all of it.
+/// Takes the available part of a chunked body. Returns whether that was the end.
 fn dechunk(chunk: &mut Chunk, bytes: &mut Vec<u8>, body: &mut Vec<u8>) -> Result<bool, StatusCode> {
     loop {
         match chunk {

@@ -1,7 +1,7 @@
 //! All services of a world behind a real loopback port, for clients that speak HTTP: the first [`Protocol`].
 //!
-//! `message` finds where a request begins and ends, `request` checks it and finds its route, `serve` calls the service behind
-//! that, and `answer` is what goes back. Sockets are the `wire`'s.
+//! `message` finds the bounds of a request, `request` checks it and finds its route, `serve` calls the service behind
+//! the route, and `answer` makes the reply. Sockets belong to `wire`.
 
 mod answer;
 mod message;
@@ -49,7 +49,7 @@ impl Owns for HttpProtocol {
     }
 }
 
-/// What is remembered of a connection: the message under way.
+/// The state of a connection: the current message.
 #[derive(Debug, Default)]
 pub(crate) struct HttpSession(Parser);
 
@@ -75,10 +75,10 @@ impl Protocol for HttpProtocol {
     }
 }
 
-/// The door to all services over HTTP, as one incarnation of a process has it (or the test body).
+/// The HTTP address of all services, for one incarnation of a process or for the test body.
 ///
-/// It is a port on 127.0.0.1 that is closed, and whose connections are reset, when the incarnation dies. Where it is,
-/// [`Http::uri`] says.
+/// It is a port on 127.0.0.1. When the incarnation dies, the port is closed and its connections are reset.
+/// [`Http::uri`] returns it.
 #[derive(Clone)]
 pub struct Http {
     wire: Wire,
@@ -90,7 +90,7 @@ impl fmt::Debug for Http {
     }
 }
 
-/// The same as [`Http::uri`], at once.
+/// The same as [`Http::uri`], without waiting.
 impl std::future::IntoFuture for Http {
     type Output = String;
     type IntoFuture = std::future::Ready<String>;
@@ -101,18 +101,19 @@ impl std::future::IntoFuture for Http {
 }
 
 impl Http {
-    /// `http://127.0.0.1:43117`, without a slash at the end. The port is another one in each incarnation and each run.
+    /// The base URI, such as `http://127.0.0.1:43117`, without a slash at the end. The port differs in each
+    /// incarnation and each run.
     pub fn uri(&self) -> String {
         format!("http://{}", self.wire.address())
     }
 
-    /// Its address.
+    /// The socket address.
     pub fn address(&self) -> SocketAddr {
         self.wire.address()
     }
 }
 
-/// HTTP, as this run speaks it: made when it is first asked for.
+/// The HTTP protocol of this run. It is created on first use.
 fn protocol(shared: &Arc<Shared>) -> Arc<HttpProtocol> {
     exchange_of(shared).get_or_add(HTTP.into(), HttpProtocol::default)
 }
@@ -123,12 +124,12 @@ fn open(link: &Link, place: Place) -> Http {
 }
 
 impl Process {
-    /// The door to all services over HTTP, as this incarnation has it: for a client that speaks HTTP and is to be tested
-    /// as it is. Its port is opened at once, and closed when the incarnation dies; asked for again, it is the same.
+    /// Returns the HTTP address of all services for this incarnation, to test an HTTP client unchanged. The port is
+    /// opened immediately, and closed when the incarnation dies. Further calls return the same address.
     ///
-    /// A call through it has the choices of one in process, and those of a connection: it may be reset before the
-    /// request is read, reset or closed after it was handled, closed in the middle of the reply. See the crate's page
-    /// for what cannot be promised over sockets.
+    /// A call through it has the same choices as one in process, and those of a connection: it may be reset before
+    /// the request is read, reset or closed after it was handled, or closed in the middle of the reply. The crate's
+    /// page lists the limits of tests over sockets.
     ///
     #[cfg_attr(doctest, doc = "```ignore")]
     #[cfg_attr(not(doctest), doc = "```")]
@@ -136,7 +137,7 @@ impl Process {
     /// ```
     ///
     /// # Panics
-    /// When no port can be opened.
+    /// If no port can be opened.
     #[track_caller]
     pub fn http(&self) -> Http {
         open(self.link(), Place::caller())
@@ -144,8 +145,8 @@ impl Process {
 }
 
 impl World {
-    /// The door to all services over HTTP for the test itself: what comes through it are givens, and nothing goes wrong
-    /// with them but what they ask for.
+    /// Returns the HTTP address of all services for the test body itself. Requests to it are givens, and nothing goes
+    /// wrong with them except what they ask for.
     ///
     #[cfg_attr(doctest, doc = "```ignore")]
     #[cfg_attr(not(doctest), doc = "```")]
@@ -153,7 +154,7 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// When no port can be opened.
+    /// If no port can be opened.
     #[track_caller]
     pub fn http(&self) -> Http {
         open(&self.link(), Place::caller())
@@ -165,8 +166,8 @@ where
     S: Service,
     S::Request: DeserializeOwned,
 {
-    /// Has a service of the test's own reached over HTTP, too: by `POST /<its name>/<operation>` with the request as
-    /// JSON. The answer is 200 and the reply as JSON, or what its refusal says.
+    /// Makes a service of the test reachable over HTTP, by `POST /<its name>/<operation>` with the request as JSON.
+    /// The answer is 200 with the reply as JSON, or the service's refusal.
     ///
     #[cfg_attr(doctest, doc = "```ignore")]
     #[cfg_attr(not(doctest), doc = "```")]

@@ -1,4 +1,4 @@
-//! The pages for people: what each service was asked to do.
+//! Pages for people, which show the records of each service.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::request::Which;
 use crate::engine::state::lock;
 use crate::system::service::Directory;
 
-/// The page that leads to the others.
+/// The page with links to the others.
 pub(super) fn index() -> String {
     let links: String = Which::ALL
         .iter()
@@ -16,7 +16,7 @@ pub(super) fn index() -> String {
     page("retryproof", &format!("<ul>{links}</ul>"))
 }
 
-/// What a service has done.
+/// The records of a service.
 pub(super) fn of(which: Which, services: &Directory) -> String {
     let rows = match which {
         Which::Payments => rows(lock(&services.payments).service.records()),
@@ -27,7 +27,7 @@ pub(super) fn of(which: Which, services: &Directory) -> String {
     page(which.path(), &table(&rows))
 }
 
-/// Each record as the names of its fields and their values.
+/// Each record as names and values of its fields.
 fn rows<T: Serialize>(records: &[T]) -> Vec<Vec<(String, String)>> {
     let row = |record: &T| match serde_json::to_value(record) {
         Ok(Value::Object(fields)) => fields.into_iter().map(|(name, value)| (name, text(&value))).collect(),
@@ -67,7 +67,7 @@ fn table(rows: &[Vec<(String, String)>]) -> String {
     format!("<table>\n<tr>{head}</tr>\n{body}</table>")
 }
 
-/// A text that is nothing but text, between tags or in a value of an attribute.
+/// Escapes a text for use between tags or in the value of an attribute.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! What a request asks for: the checks that come before the route, and the route.
+//! The checks that come before the route, and the route.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::answer::Answer;
 use crate::system::effect::fingerprint;
 
-/// Which built-in service.
+/// A built-in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     Payments,
@@ -22,7 +22,7 @@ impl Which {
     pub(super) const ALL: [Which; 4] =
         [Which::Payments, Which::Fulfillment, Which::Email, Which::ErrorCatcher];
 
-    /// As it stands in a path.
+    /// The path segment.
     pub(super) fn path(self) -> &'static str {
         match self {
             Which::Payments => "payments",
@@ -33,7 +33,7 @@ impl Which {
     }
 }
 
-/// What is asked for.
+/// The resource of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Index,
@@ -49,16 +49,16 @@ pub(super) enum Route {
     Own { service: String, operation: String },
 }
 
-/// How the request wants to be treated.
+/// The treatment that a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wants {
     pub(super) slow: Duration,
     pub(super) throttle: bool,
-    /// With which status.
+    /// The status of the crash.
     pub(super) crash: Option<u16>,
 }
 
-/// A request that has passed the checks which come before the route.
+/// A request that has passed the checks before the route.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) route: Result<Route, Answer>,
@@ -68,7 +68,7 @@ pub(super) struct Asked {
 /// The checks that come before the route.
 ///
 /// # Errors
-/// When the request goes no further.
+/// If the request is rejected.
 pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<Asked, Answer> {
     let path = parts.uri.path();
     let (wanted, group) = match is_page(path) {
@@ -94,7 +94,7 @@ fn is_page(path: &str) -> bool {
         || Which::ALL.iter().any(|which| path.strip_prefix('/') == Some(&format!("{}/ui", which.path())))
 }
 
-/// Whether an `Accept` admits something. Without one, anything will do.
+/// Reports whether an `Accept` header admits a type. Without the header, any type is admitted.
 fn admits(headers: &HeaderMap, wanted: &str, group: &str) -> bool {
     let mut accepts = headers.get_all(ACCEPT).iter().peekable();
     if accepts.peek().is_none() {
@@ -115,7 +115,7 @@ fn admits(headers: &HeaderMap, wanted: &str, group: &str) -> bool {
 fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static str> {
     let is_set =
         |name: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-    // What is drawn is drawn from the request: the same one is treated alike in every run.
+    // The random values derive from the request, so the same request is treated the same way in every run.
     let drawn = fingerprint(&[path, &String::from_utf8_lossy(body)]);
     let slow = match headers.get("x-be-slow").map(HeaderValue::to_str) {
         None | Some(Ok("false")) => Duration::ZERO,
@@ -132,8 +132,8 @@ fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static
 }
 
 fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
-    let unknown = || Answer::error(404, "there is nothing here; `GET /` shows what there is");
-    // `OPTIONS *` has no path, nor has `CONNECT`.
+    let unknown = || Answer::error(404, "not found; `GET /` lists the services");
+    // Neither `OPTIONS *` nor `CONNECT` has a path.
     let mut segments = path.strip_prefix('/').ok_or_else(unknown)?.split('/');
     let (first, second, more) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
     if more.is_some() {
@@ -177,7 +177,7 @@ fn only(wanted: Method, method: &Method, route: impl FnOnce() -> Routed) -> Rout
     if wanted == *method { route() } else { Err(not_allowed(HeaderValue::from_str(wanted.as_str()).ok())) }
 }
 
-/// What can be looked up, and emptied.
+/// A resource that can be read and cleared.
 fn either(method: &Method, route: impl FnOnce() -> Routed) -> Routed {
     if method == Method::GET {
         route()
@@ -187,7 +187,7 @@ fn either(method: &Method, route: impl FnOnce() -> Routed) -> Routed {
 }
 
 fn not_allowed(allowed: Option<HeaderValue>) -> Answer {
-    let answer = Answer::error(405, "that cannot be done here; `Allow` says what can");
+    let answer = Answer::error(405, "the method is not allowed; see `Allow`");
     answer.allow(allowed)
 }
 

@@ -1,4 +1,4 @@
-//! Serves a request: the same state machines as in process, with the same choices, and the line's own faults.
+//! Serves a request: the same state machines as in process, with the same choices and the faults of the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -23,15 +23,15 @@ use crate::system::service::payments::{self, Charge, Charged};
 use crate::system::service::{Behave, Directory, Faulty, Service, ServiceError};
 use crate::wire::{Caller, Served};
 
-/// How long a throttled caller is told to wait.
+/// The time that a throttled caller must wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The test's own services that are reached over HTTP, by name.
+/// The test's own services that are reachable over HTTP, by name.
 pub(super) trait Owns {
     fn own(&self, name: &str) -> Option<Arc<dyn Own>>;
 }
 
-/// Serves a request, in the name of whoever is said to run.
+/// Serves a request in the name of the current actor.
 pub(super) fn serve(message: Message, owns: &dyn Owns, caller: &Caller<'_>) -> Served {
     let Message { parts, body, manner } = message;
     let reply = |answer: Answer| Served::reply(answer.written(manner));
@@ -46,7 +46,7 @@ pub(super) fn serve(message: Message, owns: &dyn Owns, caller: &Caller<'_>) -> S
     })
 }
 
-/// A request for a service, whichever it is.
+/// A request to any service.
 pub(super) struct Call<'a> {
     caller: &'a Caller<'a>,
     wants: &'a Wants,
@@ -59,7 +59,7 @@ impl Call<'_> {
         Served::reply(answer.written(self.manner))
     }
 
-    /// A request that is no call. It may still ask to be treated badly.
+    /// A request that is not a call. It may still ask for bad treatment.
     fn plain(&self, answer: impl FnOnce() -> Answer) -> Served {
         let badly = match (self.wants.throttle, self.wants.crash) {
             (true, _) => Some(throttled("too many requests")),
@@ -129,7 +129,7 @@ impl Call<'_> {
         }
     }
 
-    /// A call whose request stands in the body.
+    /// A call with its request in the body.
     fn with<S: Service, Q: DeserializeOwned>(
         &self,
         client: &Client<S>,
@@ -167,7 +167,7 @@ impl Call<'_> {
         self.caller.call_through(client, request, behave, reply).delayed(self.wants.slow)
     }
 
-    /// The test's own requests are treated as they ask to be.
+    /// Treats the test's own requests as they ask.
     fn given<S: Service>(&self, client: &Client<S>, request: S::Request, behave: Behave) -> Served {
         if behave == Behave::Throttle {
             return self.reply(throttled("too many requests"));
@@ -224,7 +224,7 @@ fn refusal(error: &ServiceError, crash: u16) -> Answer {
     }
 }
 
-/// A service of the test's own that is reached over HTTP.
+/// A service of the test that is reachable over HTTP.
 pub(super) trait Own: Send + Sync {
     fn serve(&self, call: &Call<'_>, operation: &str) -> Served;
 }

@@ -1,4 +1,5 @@
-//! Settings, environment variables, the loop over scenarios, and the expected outcomes that oracles compare with.
+//! The exploration: settings, environment variables, the loop over scenarios, and the expected outcomes for the
+//! oracles.
 
 mod baseline;
 mod causes;
@@ -51,65 +52,65 @@ use crate::search::explore::Share;
 use crate::search::input::Assignment;
 use crate::{World, engine::panics};
 
-/// Explores a test body with the default settings, and panics with the report unless it is retry-proof.
+/// Explores a test body with the default settings.
 ///
 /// # Panics
-/// When the verdict is not [`Verdict::RetryProof`].
+/// Panics with the report if the verdict is not [`Verdict::RetryProof`].
 #[track_caller]
 pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
 }
 
-/// What is explored under one assignment of inputs, and what its outcomes are compared with: the same for all threads.
+/// What all threads share for one assignment of inputs, including what outcomes are compared with.
 struct Basis<'b> {
     body: &'b (dyn Body + Sync),
     test: &'b str,
     settings: &'b Explore,
-    /// Which of the scenarios are explored here.
+    /// The share of the scenarios to explore.
     share: Share,
     progress: Arc<Progress>,
-    /// Which of the cases it is.
+    /// The number of the case.
     number: usize,
     inputs: Arc<Assignment>,
-    /// The inputs, as scenarios name them.
+    /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::Wanted>,
     reference: Reference,
-    /// What is wrong with the reference run, beside that of other inputs.
+    /// What is wrong with the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
-    /// The outcomes of the orders of the jobs, as far as they were asked for.
+    /// The outcomes of the orders of the jobs that have been computed.
     serial: Serial,
     limits: Limits,
 }
 
-/// An exploration under way, or the part of it that one thread has.
+/// An exploration in progress, or the part of it that one thread does.
 struct Exploration<'b> {
-    /// One for each assignment of inputs.
+    /// One case for each assignment of inputs.
     cases: &'b [Basis<'b>],
-    /// How many more assignments there are at the least.
+    /// A lower bound for the number of assignments that are not explored.
     cases_left_out: usize,
-    /// The one that is explored now.
+    /// The case that is explored now.
     basis: &'b Basis<'b>,
     ground: Ground,
     tally: Tally,
-    /// A run is judged, and not shown or made smaller.
+    /// Whether runs are judged, as opposed to being shown or shrunk.
     is_judging: bool,
-    /// What was drawn past the bound.
+    /// The samples past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
-    /// Why the exploration ended before all was run, if it did so because of what it had found.
+    /// Why the exploration stopped early, if it stopped because of a violation.
     stopped: Option<Stopped>,
-    /// How many runs had failed before the case under way.
+    /// The number of failed runs before the current case.
     before: u64,
-    /// How many deviations runs have at the most since a run of a case before has failed.
+    /// The maximum number of deviations from now on, after a run of an earlier case failed.
     cap: Option<usize>,
-    /// A crash has poisoned a lock.
+    /// Whether a crash poisoned a lock.
     is_poisoned: bool,
-    /// The calls that are dropped when nothing goes wrong, once somebody has looked.
+    /// The calls that the fault-free runs drop, once they have been computed.
     ordinary_drops: Drops,
 }
 
 impl<'b> Basis<'b> {
-    /// The part of the exploration that the current thread has.
+    /// Returns the current thread's part of the exploration.
     fn part(&'b self, cases: &'b [Basis<'b>]) -> Exploration<'b> {
         panics::keep_thread_quiet(self.test);
         let ground = self.settings.ground();
@@ -119,9 +120,9 @@ impl<'b> Basis<'b> {
     }
 }
 
-/// Why an exploration ends before it has run everything.
+/// Why an exploration stops early.
 enum Halt {
-    /// A run has failed, and the first one is enough.
+    /// A run failed, and the exploration stops at the first failure.
     Found,
     Incomplete {
         reason: String,
@@ -132,7 +133,7 @@ enum Halt {
 }
 
 impl Explore {
-    /// Explores and tells what was found. Nothing is kept, appended or printed ([`Explore::check`] does that).
+    /// Explores, and returns the report. Stores and prints nothing, unlike [`Explore::check`].
     #[track_caller]
     pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
         let name = self.test_name(Location::caller());
@@ -153,7 +154,7 @@ impl Explore {
         let replay = match self.wanted_replay(test) {
             Ok(replay) => replay,
             Err(error) => {
-                let reason = format!("the scenario to be replayed cannot be read: {error}");
+                let reason = format!("the scenario to replay cannot be read: {error}");
                 return Report { replayed: true, ..self.blank(test, Verdict::Incomplete, Some(reason)) };
             }
         };
@@ -171,7 +172,7 @@ impl Explore {
         })
     }
 
-    /// Makes the reference run of each assignment of inputs, and goes on from there.
+    /// Runs the reference run of each assignment of inputs, and continues with `then`.
     fn begin<R>(
         &self,
         body: &(dyn Body + Sync),
@@ -223,10 +224,10 @@ impl Explore {
     }
 }
 
-/// Runs an exploration of a test where nothing of it reaches the terminal, and a runtime can be entered.
+/// Runs an exploration so that nothing of the test reaches the terminal, and so that it can enter a runtime.
 fn apart<R: Send>(test: &str, explore: impl FnOnce() -> R + Send) -> R {
     if in_tokio() {
-        // A runtime inside a runtime is not to be had: the exploration gets a thread of its own.
+        // A tokio runtime cannot be entered inside another one, so the exploration gets its own thread.
         return std::thread::scope(|scope| {
             let explored = scope.spawn(|| panics::quietly(test, explore)).join();
             explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -235,7 +236,7 @@ fn apart<R: Send>(test: &str, explore: impl FnOnce() -> R + Send) -> R {
     panics::quietly(test, explore)
 }
 
-/// The test's name as libtest gives it to the thread; elsewhere the place of the call.
+/// Returns the test's name as libtest sets it for the thread, or else the place of the call.
 fn test_name(caller: &Location<'_>) -> String {
     match std::thread::current().name() {
         Some(name) if name != "main" && !name.starts_with("tokio-") => {
@@ -245,7 +246,7 @@ fn test_name(caller: &Location<'_>) -> String {
     }
 }
 
-/// The second exploration of one name on one thread gets another one, by which it alone can be replayed.
+/// Numbers the explorations with the same name on one thread, so that each can be replayed separately.
 fn numbered(name: String) -> String {
     thread_local! {
         static EXPLORED: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
@@ -349,7 +350,7 @@ impl<'b> Exploration<'b> {
         }
     }
 
-    /// A report right away, if one of the runs in which nothing goes wrong is nothing to compare with.
+    /// Returns a report at once if one of the fault-free runs cannot be compared with.
     fn reference_is_no_good(&mut self) -> Option<Report> {
         for case in 0..self.cases.len() {
             self.enter(case);
@@ -361,11 +362,11 @@ impl<'b> Exploration<'b> {
         None
     }
 
-    /// The same for the inputs at hand.
+    /// Does the same for the current inputs.
     fn case_is_no_good(&mut self) -> Option<Report> {
         let outcome = &self.basis.reference.outcome;
         if let End::Stuck(stuck) = &outcome.end {
-            let reason = format!("{stuck}\nThis is the run in which nothing goes wrong.");
+            let reason = format!("{stuck}\nThis is the fault-free run.");
             self.tally.sort(vec![Finding::Stuck(stuck.clone())], &[], Plan::ordinary);
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
@@ -376,7 +377,7 @@ impl<'b> Exploration<'b> {
         if let Err(Halt::Nondeterministic { reason }) = self.reference_has_changed() {
             return Some(self.finish(Verdict::Nondeterministic, Some(reason), false, 1));
         }
-        // On some inputs a job may be right to do nothing.
+        // With some inputs, it may be right that a job does nothing.
         let tests_nothing = |case: &Basis<'_>| nothing_tested(&case.reference.outcome).is_some();
         if let Some(reason) = nothing_tested(outcome).filter(|_| self.cases.iter().all(tests_nothing)) {
             return Some(self.finish(Verdict::NothingTested, Some(reason), false, 1));
@@ -390,7 +391,7 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.report_of_leaks() {
             return Some(report);
         }
-        // Runs are compared with it all the same.
+        // Other runs are compared with it nevertheless.
         if let Some(ignored) = self.basis.ignored.clone() {
             self.tally.case = self.basis.number;
             self.tally.sort(vec![ignored], &[], Plan::ordinary);
@@ -404,7 +405,7 @@ impl<'b> Exploration<'b> {
         self.finish(Verdict::Violated, Some(reason.to_owned()), false, 1)
     }
 
-    /// Runs the reference run once more.
+    /// Runs the reference run again, and checks that it does the same.
     fn reference_has_changed(&self) -> Result<(), Halt> {
         let again = self.run(Plan::ordinary()).into();
         match difference(&self.basis.reference, &again) {
@@ -414,7 +415,7 @@ impl<'b> Exploration<'b> {
     }
 }
 
-/// The error of a job that came upon a lock of the standard library which a panic had poisoned.
+/// Returns the error of a job that found a poisoned lock of the standard library.
 fn poisoned(outcome: &Outcome) -> Option<&str> {
     const SAID: [&str; 3] = ["PoisonError", "poisoned lock", "has previously been poisoned"];
     let errors = outcome.jobs.iter().filter_map(|job| job.error());
@@ -423,6 +424,6 @@ fn poisoned(outcome: &Outcome) -> Option<&str> {
 
 fn nondeterministic(difference: &str) -> String {
     format!(
-        "{difference}\nThe same scenario must take the same course each time. Three ways out: draw random numbers and times from `p.rng()` and `p.clock()`; leave the value out with `world.ignore(name, path)`; or derive it from the job (a key), and keep what has no order (a HashMap) in what has one (a BTreeMap). What a static, a LazyLock or a Once holds outlives the run: build it in the boot closure instead"
+        "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
     )
 }

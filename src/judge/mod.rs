@@ -1,4 +1,4 @@
-//! The verdict: one scenario run to its outcome, what is wrong with it, how that is told, and the loop over all scenarios.
+//! The judge: runs scenarios, finds what is wrong with their outcomes, and reports it.
 
 pub(crate) mod run;
 pub(crate) mod oracle;

@@ -1,4 +1,4 @@
-//! One scenario in, one outcome out.
+//! Runs one scenario, and returns its outcome.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ use crate::system::script::Script;
 use crate::system::timeline::{Event, Timeline};
 use crate::world::{Terms, World};
 
-/// A test body: it is started once for each run.
+/// A test body, which is started once for each run.
 pub(crate) trait Body {
     fn start<'w>(&'w self, world: &'w World) -> Pin<Box<dyn Future<Output = ()> + 'w>>;
 }
@@ -42,95 +42,95 @@ impl<F: AsyncFn(&World)> Body for F {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Completed,
-    /// The test body panicked, or something it asked for could not be done.
+    /// The test body panicked, or asked for something that could not be done.
     Panicked(Panicked),
     Stuck(Stuck),
-    /// The run was ended where another one has gone on from the same state.
+    /// The run ended because another run has continued from the same state.
     Merged,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) end: End,
-    /// In the order in which they happened, givens left out.
+    /// The effects in the order in which they happened, without those of the test's setup.
     pub(crate) effects: Vec<Effect>,
-    /// What those were told that are there to be told of failures.
+    /// The failures that were reported to error trackers.
     pub(crate) told: Vec<Effect>,
-    /// Requests that came to nothing because another one had borne their idempotency key.
+    /// Requests that did not happen because another request had used their idempotency key.
     pub(crate) reused: Vec<Reuse>,
-    /// Requests that were answered from an effect that had happened before.
+    /// Requests that were answered from an effect that had already happened.
     pub(crate) repeats: Vec<Repeat>,
-    /// Durable and observed states, as JSON, in the order in which they were named.
+    /// The durable and observed states as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
-    /// What was handed out that has no meaning of its own.
+    /// Generated values, such as ids, that have no meaning of their own.
     pub(crate) generated: Generated,
-    /// Jobs that have drawn random numbers.
+    /// The jobs that drew random numbers.
     pub(crate) drawing: BTreeSet<u32>,
-    /// Whether a job has waited for anything: until it was due, or before an effect.
+    /// Whether a job waited until it was due, or before an effect.
     pub(crate) waits: bool,
-    /// The attempts, tasks and processes in which something went wrong, other than that somebody else went first.
+    /// The attempts, tasks and processes that had a deviation other than a preemption.
     pub(crate) troubled: BTreeSet<Actor>,
-    /// Locks that nobody will ever give back, and who holds them, in words.
+    /// The locks that will never be released, with a description of their holders.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
-    /// What the run has noted of itself.
+    /// What the run recorded about itself.
     pub(crate) record: RunRecord,
-    /// How many things went wrong: the deviations of the run.
+    /// The number of deviations of the run.
     pub(crate) went_wrong: usize,
-    /// How many of them were more than that somebody else went first.
+    /// The number of those that are not preemptions.
     pub(crate) mishaps: usize,
-    /// Whether one of them was a service's being down for a while, or for ever: any number of attempts may fail of it.
+    /// Whether a service had an outage, so that any number of attempts may fail because of it.
     pub(crate) outage: bool,
 }
 
-/// A run that is over.
+/// A finished run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
     pub(crate) divergence: Option<Divergence>,
-    /// Why an input could not be given, if one could not.
+    /// Why an input could not be provided, if one could not.
     pub(crate) no_such_input: Option<InputError>,
-    /// What is equal to other runs.
+    /// The equivalences of this run with other runs.
     pub(crate) same: Same,
     pub(crate) events: Vec<Event>,
     pub(crate) watch: Watch,
 }
 
-/// What is the same for all runs of an exploration on one thread.
+/// What all runs of an exploration on one thread share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,
     pub(crate) max_steps: u64,
     /// Whether timers and retries may come late in any world.
     pub(crate) delays: bool,
-    /// Whether orders of independent steps are to be explored once.
+    /// Whether to explore orders of independent steps only once.
     pub(crate) reduce: bool,
     pub(crate) pool: Pool,
-    /// What the environment answers.
+    /// The inputs.
     pub(crate) inputs: Arc<Assignment>,
-    /// Room for the record of the next run.
+    /// A buffer for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
 
-/// How one run is run.
+/// How to run a scenario.
 #[derive(Debug)]
 pub(crate) struct Course {
     pub(crate) plan: Plan,
     pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
     pub(crate) watch: Watch,
-    /// The order in which the jobs run, one at a time.
+    /// The order in which the jobs run one at a time, if they do.
     pub(crate) script: Option<Box<Script>>,
 }
 
 impl Course {
-    /// A run like most: everything may go wrong that the plan says, and only the outcome is wanted.
+    /// Returns the course of an ordinary run: the plan's deviations apply, and only the outcome is needed.
     pub(crate) fn plain(plan: Plan) -> Self {
         let (timeline, watch) = (Timeline::default(), Watch::default());
         Self { plan, mode: Mode::Explore, timeline, watch, script: None }
@@ -154,7 +154,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let end = broken_invariant(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
-    // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
+    // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
     shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
@@ -208,7 +208,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
-/// The end of a run, with the name of the invariant that was broken, if one was.
+/// Adds the name of the broken invariant to the end of a run.
 fn broken_invariant(shared: &Shared, end: End) -> End {
     match (end, shared.state().broken_invariant) {
         (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
@@ -216,7 +216,7 @@ fn broken_invariant(shared: &Shared, end: End) -> End {
     }
 }
 
-/// The states under observation at the end of the run.
+/// Reads the observed states at the end of a run.
 fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
     match catch_unwind(AssertUnwindSafe(|| world.look())) {
         Err(payload) => (panicked(&*payload), Vec::new()),
@@ -228,7 +228,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
     }
 }
 
-/// Whether a job has waited until it was due, or before one of its effects.
+/// Whether a job waited until it was due, or before one of its effects.
 fn waits(effects: &[Effect], jobs: &[Job]) -> bool {
     let waited = |effect: &Effect| match effect.by {
         Actor::Attempt { job, .. } => effect.at > jobs[job as usize - 1].history.began_at,
@@ -237,7 +237,7 @@ fn waits(effects: &[Effect], jobs: &[Job]) -> bool {
     jobs.iter().any(|job| job.history.due > job.history.born_at) || effects.iter().any(waited)
 }
 
-/// Polls the body to its end.
+/// Polls the test body to its end.
 fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground) -> End {
     let id = TaskId { slot: u32::MAX, turn: 0 };
     let wake = TaskWaker::new(id, shared.woken.clone());
@@ -283,7 +283,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         shared.advance(reached);
         while shared.woken.pop().is_some_and(|task| task != id) {}
         if !called && limit.is_none() {
-            let waiting = vec!["the test body waits for something that never comes".to_owned()];
+            let waiting = vec!["the test body waits for something that never happens".to_owned()];
             break End::Stuck(Stuck::Deadlock { waiting });
         }
     };
@@ -293,7 +293,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     end
 }
 
-/// Has whatever is under way on a socket arrive. True when the body can go on because of it.
+/// Waits until everything in transit on a socket has arrived. Returns true if the body can continue because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
     if !shared.externals.have_wires() {
         return false;

@@ -1,8 +1,8 @@
-//! One execution of a model under way: who is at work, what was done, and who waits for what.
+//! One running execution of a model: the current thread, the steps so far, and the waits.
 //!
-//! All threads of an execution take turns on one thread of the operating system, so it is found through a thread-local.
-//! A switch happens only inside of an operation, and each of those goes through [`Execution::act`]: so it always knows
-//! which of them is at work.
+//! All threads of an execution take turns on one thread of the operating system, so the execution is found through a
+//! thread-local. A switch happens only inside an operation, and each operation goes through [`Execution::act`], which
+//! therefore always knows the current thread.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -19,25 +19,25 @@ thread_local! {
     static UNDER_WAY: RefCell<Option<Rc<Execution>>> = const { RefCell::new(None) };
 }
 
-/// Something that threads share.
+/// A value that threads share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shared {
     pub(super) kind: &'static str,
     /// Counted from 1, for each kind.
     pub(super) number: usize,
     pub(super) made: Place,
-    /// Who holds it, if it is a lock: which thread, since when.
+    /// The holder, if it is a lock: the thread, and the place where it took the lock.
     pub(super) held: Option<(usize, Place)>,
 }
 
-/// Why an execution ended before its time.
+/// The reason why an execution ended early.
 #[derive(Clone, Debug)]
 pub(super) enum Broken {
     /// The code under test panicked.
     Panicked { thread: usize, what: Panicked },
-    /// Loom said something: of a deadlock, a limit, a memory that is accessed without order.
+    /// Loom reported something: a deadlock, a limit, or an unordered access to memory.
     Loom { thread: usize, message: String },
-    /// It does not use the model as it must be used.
+    /// The model is misused.
     Misused(ModelError),
 }
 
@@ -45,19 +45,19 @@ pub(super) enum Broken {
 pub(super) struct Record {
     pub(super) steps: Vec<Step>,
     pub(super) shared: Vec<Shared>,
-    /// What each thread is about to do, while it is at it.
+    /// The current operation of each thread.
     pub(super) doing: Vec<Option<Step>>,
     pub(super) broken: Option<Broken>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Execution {
-    /// Never shown: tells one execution from another.
+    /// An id that is never shown. It distinguishes executions.
     id: u64,
     most_threads: usize,
-    /// Until something breaks it. After that loom is not asked any more.
+    /// False after something has broken the execution. Loom is not called after that.
     live: Cell<bool>,
-    /// Which thread is at work.
+    /// The current thread.
     current: Cell<usize>,
     record: RefCell<Record>,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Execution {
 struct Over;
 
 impl Execution {
-    /// Begins one on this thread.
+    /// Begins an execution on this thread.
     pub(super) fn begin(most_threads: usize) -> Rc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let record = Record { doing: vec![None], ..Record::default() };
@@ -81,17 +81,18 @@ impl Execution {
         execution
     }
 
-    /// Ends the one of this thread, if there is one.
+    /// Ends the execution of this thread, if there is one.
     pub(super) fn end() -> Option<Rc<Self>> {
         UNDER_WAY.take()
     }
 
-    /// The one that is under way, if loom is to be asked.
+    /// The current execution, if there is one.
     pub(super) fn current() -> Option<Rc<Self>> {
         UNDER_WAY.try_with(|under_way| under_way.borrow().clone()).ok().flatten()
     }
 
-    /// Whether loom is to be asked. While a thread unwinds it is not: it would let other threads go on in the middle.
+    /// Reports whether loom may be called. It may not be called while a thread unwinds, because other threads would
+    /// then run in the middle of the unwind.
     pub(super) fn is_live(&self) -> bool {
         self.live.get() && !std::thread::panicking()
     }
@@ -112,7 +113,7 @@ impl Execution {
         self.current.get()
     }
 
-    /// Something new that threads share.
+    /// Registers a new value that threads share.
     pub(super) fn share(&self, kind: &'static str, made: Place) -> usize {
         let mut record = self.record();
         let number = 1 + record.shared.iter().filter(|shared| shared.kind == kind).count();
@@ -120,7 +121,7 @@ impl Execution {
         record.shared.len() - 1
     }
 
-    /// Has loom do what a thread is about to do, and writes down what came of it, unless that is nothing worth telling.
+    /// Makes loom carry out an operation of a thread. Records the result, unless `told` returns `None`.
     pub(super) fn act<R>(
         &self,
         about: Step,
@@ -129,7 +130,7 @@ impl Execution {
     ) -> R {
         let me = self.current.get();
         self.record().doing[me] = Some(about.clone());
-        // Whatever loom complains about breaks the execution, before any destructor of the code under test runs.
+        // Any complaint of loom breaks the execution, before the destructors of the code under test run.
         let acted = catch_unwind(AssertUnwindSafe(act));
         self.current.set(me);
         match acted {
@@ -148,7 +149,7 @@ impl Execution {
         }
     }
 
-    /// The same for code that runs in the middle of an operation, and may itself be interrupted.
+    /// The same for code that runs in the middle of an operation and may itself be interrupted.
     pub(super) fn note(&self, at: Place, shared: Option<usize>, said: Said) {
         let thread = self.current.get();
         self.record().steps.push(Step { thread, at, shared, said });
@@ -163,7 +164,7 @@ impl Execution {
         self.record().shared[lock].held = None;
     }
 
-    /// A new thread, to which this number belongs.
+    /// Registers a new thread. Returns its number.
     #[track_caller]
     pub(super) fn new_thread(&self) -> usize {
         let number = self.record().doing.len();
@@ -191,21 +192,21 @@ impl Execution {
         }
     }
 
-    /// The first thing that breaks an execution is what it broke of.
+    /// Records the first reason that breaks the execution.
     fn break_off(&self, broken: Broken) {
         if self.live.replace(false) {
             self.record().broken = Some(broken);
         }
     }
 
-    /// Ends the execution: it does not use the model as it must be used.
+    /// Ends the execution because the model is misused.
     pub(super) fn misuse(&self, error: ModelError) -> ! {
         self.break_off(Broken::Misused(error));
         resume_unwind(Box::new(Over) as Box<dyn Any + Send>)
     }
 }
 
-/// What stands for a type of the standard library's inside a model. Outside there is none.
+/// The counterpart of a standard library type inside a model. `None` outside a model.
 #[derive(Debug)]
 pub(super) struct Modelled<L>(Option<Twin<L>>);
 
@@ -218,7 +219,7 @@ struct Twin<L> {
     loom: L,
 }
 
-/// Something of loom's that is to be asked.
+/// A value of loom's, ready for operations.
 pub(super) struct Asked<'l, L> {
     pub(super) execution: Rc<Execution>,
     pub(super) shared: usize,
@@ -226,7 +227,7 @@ pub(super) struct Asked<'l, L> {
 }
 
 impl<'l, L> Asked<'l, L> {
-    /// An operation on it.
+    /// Makes an operation on the value.
     pub(super) fn act<R>(
         &self,
         at: Place,
@@ -240,7 +241,7 @@ impl<'l, L> Asked<'l, L> {
 }
 
 impl<L> Modelled<L> {
-    /// Made where the caller is, by loom if a model is under way.
+    /// Makes the value, with loom if a model is running. The caller's place is recorded.
     #[track_caller]
     pub(super) fn new(kind: &'static str, make: impl FnOnce() -> L) -> Self {
         let made = Place::caller();
@@ -251,10 +252,10 @@ impl<L> Modelled<L> {
         Self(Some(Twin { execution: execution.id(), kind, made, shared, loom: make() }))
     }
 
-    /// Loom's, if it is to be asked; none where the standard library is.
+    /// The value of loom's, or `None` if the standard library's value must be used.
     ///
     /// # Panics
-    /// When it does not belong to the execution that is under way.
+    /// If the value does not belong to the current execution.
     #[track_caller]
     pub(super) fn asked(&self, kind: &'static str) -> Option<Asked<'_, L>> {
         match (&self.0, Execution::current()) {
@@ -276,7 +277,7 @@ impl<L> Modelled<L> {
         }
     }
 
-    /// Loom's own, taken out.
+    /// Takes loom's value out.
     pub(super) fn into_loom(self) -> Option<L> {
         let live = Execution::current().is_some_and(|execution| execution.is_live());
         self.0.filter(|_| live).map(|twin| twin.loom)

@@ -23,10 +23,10 @@ use execution::{Broken, Execution};
 use crate::engine::panics::{self, Panicked};
 use crate::judge::report::Verdict;
 
-/// Runs a closure in every order of its threads' accesses to what they share, and panics with the report unless it
-/// holds in all of them.
+/// Runs a closure in every order of its threads' accesses to shared memory, and panics with the report unless it
+/// succeeds in all of them.
 ///
-/// [`Model`] has the settings, and says how code under test takes part.
+/// [`Model`] has the settings, and explains how code under test takes part.
 ///
 /// ```
 /// use retryproof::sync::{Arc, atomic::{AtomicU32, Ordering::SeqCst}};
@@ -41,19 +41,20 @@ use crate::judge::report::Verdict;
 /// ```
 ///
 /// # Panics
-/// When the verdict is not [`Verdict::RetryProof`].
+/// If the verdict is not [`Verdict::RetryProof`].
 #[track_caller]
 pub fn model(code: impl Fn() + Send + Sync + 'static) {
     Model::new().check(code);
 }
 
-/// A model of threads that share memory, and the bounds within which it is run.
+/// A model of threads that share memory, and its bounds.
 ///
-/// Jobs are not the only thing that a worker's threads have in common: a counter in a static, a cache of idempotency keys, a
-/// client that the first one builds. What goes wrong there goes wrong between two instructions, where no await is and no
-/// crash point. Here the closure is run again and again by [loom](https://docs.rs/loom), each time with another order of
-/// what its threads do to [`sync`]'s types, and with each value that the memory model lets a load return. An assertion that
-/// fails, a deadlock, or an [`Arc`](sync::Arc) that is never dropped, is told with what each thread did, in order.
+/// A worker's threads share more than jobs: a counter in a static, a cache of idempotency keys, a client that the
+/// first thread builds. Bugs there happen between two instructions, where there is no await and no crash point.
+/// [loom](https://docs.rs/loom) runs the closure again and again, each time with another order of its threads'
+/// operations on the types of [`sync`], and with each value that the memory model lets a load return. If an assertion
+/// fails, the threads deadlock, or an [`Arc`](sync::Arc) is never dropped, the report shows the operations of each
+/// thread, in order.
 ///
 /// ```
 /// use retryproof::{Model, Verdict};
@@ -80,8 +81,8 @@ pub fn model(code: impl Fn() + Send + Sync + 'static) {
 ///
 /// # How code under test takes part
 ///
-/// It uses the types of [`sync`] and [`thread`] in its tests, and the standard library's otherwise. No `--cfg loom` is
-/// needed, so that a crate that also uses tokio can be tested with the rest of its tests:
+/// In its tests the code uses the types of [`sync`] and [`thread`], otherwise the standard library. It needs no
+/// `--cfg loom`, so a crate that also uses tokio can test this together with its other tests:
 ///
 /// ```ignore
 /// #[cfg(test)]
@@ -90,38 +91,39 @@ pub fn model(code: impl Fn() + Send + Sync + 'static) {
 /// use std::{sync, thread};
 /// ```
 ///
-/// with `retryproof = { version = "…", features = ["loom"] }` among the dev-dependencies. Outside of a model, in all the
-/// other tests, the types are the standard library's.
+/// with `retryproof = { version = "…", features = ["loom"] }` in the dev-dependencies. Outside a model, in all other
+/// tests, the types are those of the standard library.
 ///
-/// `cfg(test)` is on in unit tests alone, not where an integration test in `tests/` uses the crate. There a feature of the
-/// crate's own does it: `model = ["dep:retryproof"]`, with `retryproof` as an optional dependency, and `cfg(feature =
-/// "model")` in place of `cfg(test)`.
+/// `cfg(test)` is on only in unit tests, not when an integration test in `tests/` uses the crate. For those, use a
+/// feature of your crate: `model = ["dep:retryproof"]`, with `retryproof` as an optional dependency, and `cfg(feature
+/// = "model")` in place of `cfg(test)`.
 ///
 /// # Statics
 ///
-/// What loom makes belongs to one execution, so `new` of these types is not `const`, and `static SENT: AtomicU32 =
-/// AtomicU32::new(0)` does not compile with them. A [`LazyLock`](sync::LazyLock) does, with the standard library's and with
-/// this one, as in the example above: outside there is one value, inside each execution makes its own and drops it at
-/// its end. [`thread_local!`](crate::thread_local) is the same for what each thread has. A static of the standard library's
-/// own keeps its value from one execution to the next, which are then not alike.
+/// Loom's values belong to one execution, so `new` of these types is not `const`, and `static SENT: AtomicU32 =
+/// AtomicU32::new(0)` does not compile with them. A [`LazyLock`](sync::LazyLock) compiles with the standard library's
+/// types and with these, as in the example above. Outside a model there is one value. Inside, each execution makes
+/// its own value and drops it at its end. [`thread_local!`](crate::thread_local) does the same for each thread. A
+/// plain static of the standard library keeps its value from one execution to the next, so the executions differ.
 ///
 /// # Limitations
 ///
-/// * A model has 5 threads at the most, its own among them. The number of executions grows with the number of accesses as
-///   with nothing else: two threads, one or two operations each, is the normal size.
-/// * What is not done through [`sync`] and [`thread`] is not seen: no order is chosen there. Time does not pass; who waits
-///   with a timeout waits until it is notified. Nobody wakes from a [`Condvar`](sync::Condvar) without a reason, and
-///   `compare_exchange_weak` does not fail without one.
-/// * Of the values that were stored to an atomic the last seven are remembered. A load that sees what is only stored later,
-///   as `Relaxed` would allow, is not explored. So says loom. `SeqCst` accesses are put between `SeqCst` fences, which is
-///   exact where all accesses are `SeqCst`; mixed with weaker ones they order more than the language promises.
-/// * A panic that unwinds past a lock poisons it for good: taking such a lock again, where the panic is caught, is
+/// * A model has at most 5 threads, including its own. The number of executions grows fast with the number of
+///   accesses: two threads with one or two operations each is the normal size.
+/// * A model sees only operations through [`sync`] and [`thread`]. Time does not advance: a thread that waits with a
+///   timeout waits until it is notified. A thread never wakes from a [`Condvar`](sync::Condvar) spuriously, and
+///   `compare_exchange_weak` never fails spuriously.
+/// * Only the last seven values stored to an atomic are remembered. A load that sees a value which is stored later,
+///   as `Relaxed` would allow, is not explored. Both are limits of loom. `SeqCst` accesses are put between `SeqCst`
+///   fences. This is exact if all accesses are `SeqCst`. Mixed with weaker accesses they order more than the language
+///   promises.
+/// * A panic that unwinds past a lock poisons it permanently: if the panic is caught, taking the lock again is
 ///   [`ModelError::Poisoned`].
-/// * Threads are not the operating system's: a thread-local of the standard library's is shared by all of them, and each
+/// * Threads are not threads of the operating system: they all share a thread-local of the standard library, and each
 ///   has a stack of 32 KiB (see [`Builder::stack_size`](thread::Builder::stack_size)).
-/// * What destructors do while a panic unwinds is no part of the model. After a failure what other threads still held is
-///   not dropped.
-/// * The values behind a lock are not shown: nothing says that they can be.
+/// * The operations of destructors during the unwind of a panic are not part of the model. After a failure the values
+///   that other threads still held are not dropped.
+/// * The values behind a lock are not shown, because they may not implement `Debug`.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is run before `run` or `check`"]
 pub struct Model {
@@ -141,7 +143,7 @@ impl Default for Model {
 }
 
 impl Model {
-    /// All orders, of up to 5 threads, with up to 1,000 places in each where threads may take turns.
+    /// Makes a model that runs all orders, with up to 5 threads and up to 1,000 switch points in each execution.
     pub fn new() -> Self {
         Self {
             name: None,
@@ -154,57 +156,57 @@ impl Model {
         }
     }
 
-    /// The name in the report. The test's unless told.
+    /// Sets the name in the report. Defaults to the name of the test.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// How many threads there may be, the model's own among them: 2 to 5, which it is unless told. More of them is
+    /// Sets the maximum number of threads, including the model's own, from 2 to 5. Defaults to 5. Exceeding it is
     /// [`ModelError::TooManyThreads`].
     pub fn max_threads(mut self, threads: usize) -> Self {
         self.max_threads = threads;
         self
     }
 
-    /// How many places there may be in one execution where threads may take turns. 1,000 unless told. More of them is
-    /// [`Verdict::Stuck`]: a loop, mostly, that waits for another thread without [`thread::yield_now`].
+    /// Sets the maximum number of switch points in one execution. Defaults to 1,000. Exceeding it is
+    /// [`Verdict::Stuck`]. The usual cause is a loop that waits for another thread without [`thread::yield_now`].
     pub fn max_branches(mut self, branches: usize) -> Self {
         self.max_branches = branches;
         self
     }
 
-    /// How often in an execution a thread may be interrupted that could go on. Any number unless told. Two or three find
-    /// most of what there is, in far fewer executions; but loom skips orders that it takes for equal, and under a bound it
-    /// may skip one that is not, so that the report says so.
+    /// Sets the maximum number of preemptions of a thread in an execution. Defaults to no limit. Two or three find
+    /// most bugs in far fewer executions. However, loom skips orders that it considers equivalent, and with a limit
+    /// it may skip one that is not. The report says so.
     pub fn max_preemptions(mut self, preemptions: u8) -> Self {
         self.max_preemptions = Some(preemptions);
         self
     }
 
-    /// Stops after so many executions; the report is then [`Verdict::Incomplete`] unless one of them failed.
+    /// Stops after this many executions. The verdict is then [`Verdict::Incomplete`], unless one of them failed.
     pub fn max_executions(mut self, executions: u64) -> Self {
         self.max_executions = executions;
         self
     }
 
-    /// Stops when so much real time has passed, between two executions.
+    /// Stops between two executions when this much real time has passed.
     pub fn max_time(mut self, time: Duration) -> Self {
         self.max_time = Some(time);
         self
     }
 
-    /// Has [`Model::check`] pass a model that stopped at [`Model::max_executions`] or [`Model::max_time`] without having
-    /// found anything.
+    /// Lets [`Model::check`] pass if a model stopped at [`Model::max_executions`] or [`Model::max_time`] without
+    /// finding a failure.
     pub fn allow_incomplete(mut self) -> Self {
         self.allow_incomplete = true;
         self
     }
 
-    /// Runs the model, and panics with the report unless the closure holds in every order.
+    /// Runs the model, and panics with the report unless the closure succeeds in every order.
     ///
     /// # Panics
-    /// When the verdict is not [`Verdict::RetryProof`], nor one that is allowed.
+    /// If the verdict is neither [`Verdict::RetryProof`] nor one that is allowed.
     #[track_caller]
     pub fn check(&self, code: impl Fn() + Send + Sync + 'static) {
         let report = self.run(code);
@@ -219,7 +221,7 @@ impl Model {
         assert!(passes, "{text}");
     }
 
-    /// Runs the model, and tells what was found.
+    /// Runs the model, and returns the report.
     #[track_caller]
     pub fn run(&self, code: impl Fn() + Send + Sync + 'static) -> ModelReport {
         let name = self.name.clone().unwrap_or_else(|| name(Location::caller()));
@@ -230,12 +232,12 @@ impl Model {
         panics::quietly(&name, || {
             let mut search = self.search(self.max_preemptions, code.clone());
             if search.broken.is_none() {
-                // What is run the same way again does the same, or all the rest says nothing.
+                // The first execution must repeat its behavior. Otherwise the result has no meaning.
                 let again =
                     Self { max_executions: 1, ..self.clone() }.search(self.max_preemptions, code.clone());
                 search.broken = again.broken.or_else(|| difference(&search.first, &again.first));
             }
-            // The same failure with the fewest interruptions is the easiest to read.
+            // The same failure with the fewest preemptions is the easiest to read.
             if matches!(search.broken, Some(Broken::Panicked { .. } | Broken::Loom { .. })) {
                 let fewer = self.max_preemptions.unwrap_or(FEW + 1).min(FEW + 1);
                 let plainer = (0..fewer).map(|bound| self.search(Some(bound), code.clone()));
@@ -265,13 +267,13 @@ impl Model {
         }
     }
 
-    /// Runs all executions within a bound of interruptions, or until one breaks, or a limit is met.
+    /// Runs all executions within a bound of preemptions, or until one breaks or a limit is reached.
     fn search<C: Fn() + Send + Sync + 'static>(&self, preemptions: Option<u8>, code: Arc<C>) -> Search {
         let mut builder = loom::model::Builder::new();
         builder.max_threads = self.max_threads;
         builder.max_branches = self.max_branches;
         builder.preemption_bound = preemptions.map(usize::from);
-        // What loom reads from its environment is said here.
+        // Overrides everything that loom reads from its environment.
         builder.max_permutations = None;
         builder.max_duration = None;
         builder.checkpoint_file = None;
@@ -297,7 +299,7 @@ impl Model {
         let is_cut = searched.as_ref().is_err_and(|panic| panic.is::<Limit>());
         let broken = last.as_ref().and_then(|last| last.record().broken.take());
         let broken = broken.or_else(|| match (searched, is_cut) {
-            // Loom looks for what was never dropped after the end of an execution.
+            // After an execution ends, loom looks for values that were never dropped.
             (Err(panic), false) => Some(Broken::Loom { thread: 0, message: panics::text(&*panic) }),
             _ => None,
         });
@@ -309,20 +311,20 @@ impl Model {
     }
 }
 
-/// Up to so many interruptions a plainer failure is looked for.
+/// The maximum number of preemptions in the search for a simpler failure.
 const FEW: u8 = 2;
 
 #[derive(Default)]
 struct Count {
     executions: AtomicU64,
-    /// Whether any of them had more than one thread.
+    /// Whether any execution had more than one thread.
     has_threads: AtomicBool,
-    /// What the first one did.
+    /// The steps of the first execution.
     first: OnceLock<Vec<ModelStep>>,
 }
 
 impl Count {
-    /// Takes down what is to be known of an execution that is over.
+    /// Records the result of an execution.
     fn take_down(&self, execution: Option<Rc<Execution>>) {
         let Some(execution) = execution else { return };
         let record = execution.record();
@@ -331,7 +333,7 @@ impl Count {
     }
 }
 
-/// Where two executions that should be the same are not.
+/// The first difference between two executions that should be the same.
 fn difference(one: &[ModelStep], other: &[ModelStep]) -> Option<Broken> {
     let at = (0..one.len().max(other.len())).find(|at| one.get(*at) != other.get(*at))?;
     let told = |steps: &[ModelStep]| match steps.get(at) {
@@ -342,23 +344,23 @@ fn difference(one: &[ModelStep], other: &[ModelStep]) -> Option<Broken> {
     Some(Broken::Misused(ModelError::Nondeterministic { difference }))
 }
 
-/// The panic with which a search ends at a limit.
+/// The panic that ends a search at a limit.
 struct Limit;
 
-/// What a search came to.
+/// The result of a search.
 struct Search {
     executions: u64,
     is_cut: bool,
     has_threads: bool,
     broken: Option<Broken>,
-    /// What the first execution did.
+    /// The steps of the first execution.
     first: Vec<ModelStep>,
     /// The last execution: the one that broke, if one did.
     last: Option<Rc<Execution>>,
 }
 
 impl Search {
-    /// Whether it shows the same failure as another one.
+    /// Reports whether this is the same failure as another one.
     fn shows_like(&self, other: &Self) -> bool {
         match (&self.broken, &other.broken) {
             (Some(Broken::Panicked { what: one, .. }), Some(Broken::Panicked { what: other, .. })) => {
@@ -374,7 +376,7 @@ impl Search {
     }
 }
 
-/// The test's name as libtest gives it to the thread; elsewhere the place of the call.
+/// The name of the test, which libtest gives to the thread, or the place of the call.
 fn name(caller: &Location<'_>) -> String {
     match std::thread::current().name() {
         Some(name) if name != "main" => name.to_owned(),

@@ -1,4 +1,4 @@
-//! What a model came to: data first, then the text.
+//! The result of a model: first the data, then the text.
 
 use std::fmt;
 
@@ -9,13 +9,13 @@ use super::step::Step;
 use super::{Model, ModelError, ModelStep, Search};
 use crate::judge::report::{Mark, Verdict, excerpt};
 
-/// What a model has shown. Its `Display` is the report for people, its `Serialize` the one for programs; both are the same
-/// in every run of the same code.
+/// The result of a model. `Display` is the report for people, `Serialize` the one for programs. Both are the same in
+/// every run of the same code.
 #[derive(Clone, Debug, Serialize)]
 pub struct ModelReport {
     name: String,
     verdict: Verdict,
-    /// What is wrong, in one sentence, or why it is this verdict.
+    /// The failure in one sentence, or the reason for the verdict.
     summary: Option<String>,
     #[serde(serialize_with = "as_text")]
     error: Option<ModelError>,
@@ -23,9 +23,9 @@ pub struct ModelReport {
     exhausted: bool,
     max_preemptions: Option<u8>,
     steps: Vec<ModelStep>,
-    /// What each thread waits for, where none can go on.
+    /// The wait of each thread, if no thread can run.
     waiting: Vec<String>,
-    /// What the threads shared, and where it was made.
+    /// The shared values, and where they were made.
     shared: Vec<String>,
     #[serde(skip)]
     marks: Vec<Mark>,
@@ -36,41 +36,41 @@ fn as_text<S: Serializer>(error: &Option<ModelError>, serializer: S) -> Result<S
 }
 
 impl ModelReport {
-    /// [`Verdict::RetryProof`] where the closure held in every order; [`Verdict::Violated`] where it panicked in one, or left
-    /// something behind; [`Verdict::Stuck`] where no thread could go on, or one went on for ever;
-    /// [`Verdict::NothingTested`] where there never was a second thread; [`Verdict::Incomplete`] at a limit, and where the
+    /// [`Verdict::RetryProof`] if the closure succeeded in every order; [`Verdict::Violated`] if it panicked in one,
+    /// or left something behind; [`Verdict::Stuck`] if no thread could run, or one ran forever;
+    /// [`Verdict::NothingTested`] if there was never a second thread; [`Verdict::Incomplete`] at a limit, and if the
     /// model is misused ([`ModelReport::error`]).
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// What is wrong, in one sentence; if nothing is, why the verdict is not [`Verdict::RetryProof`].
+    /// The failure in one sentence. Without a failure, the reason why the verdict is not [`Verdict::RetryProof`].
     pub fn summary(&self) -> Option<&str> {
         self.summary.as_deref()
     }
 
-    /// How the model is misused, if it is.
+    /// The misuse of the model, if there is one.
     pub fn error(&self) -> Option<&ModelError> {
         self.error.as_ref()
     }
 
-    /// How many executions there were up to the first that failed, or in all.
+    /// The number of executions up to the first failure, or in all.
     pub fn executions(&self) -> u64 {
         self.executions
     }
 
-    /// Whether every order was run.
+    /// Reports whether every order was run.
     pub fn exhausted(&self) -> bool {
         self.exhausted
     }
 
-    /// What the threads did in the execution that failed, in order: of those that fail in the same way one with the fewest
-    /// interruptions, as far as they are few.
+    /// The steps of the threads in the execution that failed, in order. Of the executions with the same failure, this
+    /// is one with the fewest preemptions, unless they are many.
     pub fn steps(&self) -> &[ModelStep] {
         &self.steps
     }
 
-    /// The report with colours, for a terminal.
+    /// The report with colors, for a terminal.
     pub fn to_ansi(&self) -> String {
         self.text(true)
     }
@@ -117,7 +117,7 @@ impl ModelReport {
         report
     }
 
-    /// Whether what broke the execution is about the code under test.
+    /// Reports whether the failure is in the code under test.
     fn judge(&mut self, broken: Broken, model: &Model, record: &Record) -> bool {
         let (verdict, summary) = match broken {
             Broken::Panicked { thread, what } => {
@@ -133,12 +133,12 @@ impl ModelReport {
                 (
                     Verdict::Stuck,
                     format!(
-                        "thread {thread} goes on for ever: more than {most} places where threads take turns. A loop that waits for another thread must call `thread::yield_now`; or raise `max_branches`"
+                        "thread {thread} runs forever: more than {most} places where threads take turns. A loop that waits for another thread must call `thread::yield_now`; or raise `max_branches`"
                     ),
                 )
             }
             Broken::Loom { message, .. } if message.starts_with("Arc leaked") => {
-                (Verdict::Violated, "an `Arc` is never dropped: a cycle, mostly, or `mem::forget`".to_owned())
+                (Verdict::Violated, "an `Arc` is never dropped: usually a cycle, or `mem::forget`".to_owned())
             }
             Broken::Loom { thread, message } if message.contains("ausality violation") => {
                 (Verdict::Violated, format!("thread {thread}: {message}"))
@@ -178,7 +178,7 @@ impl ModelReport {
             self.marks = crossed(record);
             return;
         }
-        // What was touched last is what it is about, mostly: where each thread touched it.
+        // The last shared value is usually the cause. Mark its last use in each thread.
         let Some(last) = record.steps.iter().rev().find_map(|step| step.shared) else { return };
         let about = record.steps.iter().filter(|step| step.shared == Some(last));
         let Some(end) = about.clone().next_back().map(|step| step.at) else { return };
@@ -253,7 +253,9 @@ impl ModelReport {
             many => format!("{many} executions"),
         };
         let within = self.max_preemptions.map(|most| {
-            format!(" of up to {most} interruptions; loom may skip one of them that is like no other")
+            format!(
+                " of up to {most} interruptions; loom may skip an order that is not equivalent to another"
+            )
         });
         let within = within.unwrap_or_default();
         match (self.verdict, self.exhausted) {
@@ -303,7 +305,7 @@ fn operation(step: &Step, shared: &[Shared]) -> String {
     format!("{}.{}", named(shared), step.said)
 }
 
-/// Where each thread waits, and where what it waits for was taken.
+/// The wait of each thread, and the place where the awaited lock was taken.
 fn crossed(record: &Record) -> Vec<Mark> {
     let waits = record.doing.iter().flatten();
     let marks = waits.flat_map(|step| {
@@ -320,7 +322,7 @@ fn crossed(record: &Record) -> Vec<Mark> {
     marks.collect()
 }
 
-/// What each thread is in the middle of.
+/// The current operation of each thread.
 fn waiting(record: &Record) -> Vec<String> {
     let waits = record.doing.iter().flatten().map(|step| {
         let holder = step.shared.and_then(|index| record.shared[index].held);

@@ -1,4 +1,4 @@
-//! What a thread did, as it is written down and as it is told.
+//! The operation of a thread, as data and as text.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -7,29 +7,29 @@ use serde::Serialize;
 
 use crate::search::choice::Place;
 
-/// One operation of a thread, or one that it is about to do.
+/// One operation of a thread, or its next operation.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) thread: usize,
     pub(super) at: Place,
-    /// What it is done to.
+    /// The value that the operation uses.
     pub(super) shared: Option<usize>,
     pub(super) said: Said,
 }
 
-/// An operation that a thread did in the execution that a report shows.
+/// An operation of a thread in the execution that a report shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ModelStep {
-    /// Which thread: the model's closure is 0, the others are counted as they are spawned.
+    /// The thread: the model's closure is 0, the others are numbered as they are spawned.
     pub thread: usize,
-    /// Where, as `file:line:column`.
+    /// The place, as `file:line:column`.
     pub place: String,
-    /// What it did, as code with its result: `AtomicU32#1.load(SeqCst) → 0`.
+    /// The operation as code with its result: `AtomicU32#1.load(SeqCst) → 0`.
     pub operation: String,
 }
 
-/// A value that is shown. Addresses are not: they differ from run to run.
+/// A value to show. Addresses are not shown, because they differ from run to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Unsigned(u64),
@@ -68,22 +68,22 @@ impl<T> From<*mut T> for Value {
     }
 }
 
-/// What is said of an operation. Put into words only where it is shown.
+/// The description of an operation. It becomes text only if it is shown.
 #[derive(Clone, Debug)]
 pub(super) enum Said {
-    /// A method of an atomic: its name, its values, its orderings, what it returned.
+    /// A method of an atomic: its name, its values, its orderings, and its result.
     Atomic {
         method: &'static str,
         values: [Option<Value>; 2],
         orderings: [Option<Ordering>; 2],
         result: Option<Result<Value, Value>>,
     },
-    /// A method without arguments, and what came of it, if that is to be told.
+    /// A method without arguments, and its result if that is shown.
     Call {
         method: &'static str,
         result: Option<&'static str>,
     },
-    /// Something that has no object: a fence, a yield.
+    /// An operation without an object: a fence, a yield.
     Plain(&'static str),
     Fence(Ordering),
     Spawn(usize),

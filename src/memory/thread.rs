@@ -1,6 +1,7 @@
-//! `std::thread` outside of a model, loom's inside of one.
+//! `std::thread` outside a model, loom's threads inside.
 //!
-//! `scope` is not there: loom's threads own what they use. A time to sleep is nothing but a place where others go on.
+//! There is no `scope`, because loom's threads own their data. A sleep is only a point at which other threads may
+//! run.
 
 use std::fmt;
 use std::io;
@@ -17,18 +18,18 @@ use super::execution::Execution;
 use super::step::{Said, Step};
 use crate::search::choice::Place;
 
-/// A step of the current thread that is about no shared thing.
+/// A step of the current thread that uses no shared value.
 fn act<R>(execution: &Execution, at: Place, said: Said, act: impl FnOnce() -> R) -> R {
     let about = Step { thread: execution.thread(), at, shared: None, said: said.clone() };
     execution.act(about, act, |_| Some(said))
 }
 
-/// The execution that is under way, if loom is to be asked.
+/// The current execution, if loom may be called.
 fn live() -> Option<std::rc::Rc<Execution>> {
     Execution::current().filter(|execution| execution.is_live())
 }
 
-/// A thread that can be waited for.
+/// A thread to join.
 pub struct JoinHandle<T>(Handle<T>);
 
 enum Handle<T> {
@@ -46,7 +47,7 @@ enum Which {
     Inside { thread: inside::Thread, number: usize },
 }
 
-/// Which thread it is.
+/// The id of a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ThreadId(Id);
 
@@ -68,7 +69,7 @@ impl fmt::Debug for ThreadId {
 /// Starts a thread.
 ///
 /// # Panics
-/// Outside of a model when the operating system gives none.
+/// Outside a model, if the operating system cannot start a thread.
 #[track_caller]
 pub fn spawn<T: Send + 'static>(code: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let at = Place::caller();
@@ -99,7 +100,7 @@ impl<T> JoinHandle<T> {
     /// Waits for the end of the thread.
     ///
     /// # Errors
-    /// What it panicked with. Not inside of a model: a thread that panics there is a failure.
+    /// The payload of its panic. Never inside a model, where a panic of a thread is a failure.
     #[track_caller]
     pub fn join(self) -> Result<T> {
         let at = Place::caller();
@@ -130,7 +131,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 impl Thread {
-    /// Which it is.
+    /// Its id.
     pub fn id(&self) -> ThreadId {
         ThreadId(match &self.0 {
             Which::Outside(thread) => Id::Outside(thread.id()),
@@ -138,7 +139,7 @@ impl Thread {
         })
     }
 
-    /// The name that it was given.
+    /// Its name, if it has one.
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
             Which::Outside(thread) => thread.name(),
@@ -146,7 +147,7 @@ impl Thread {
         }
     }
 
-    /// Wakes it, or has its next [`park`] return at once.
+    /// Wakes it, or makes its next [`park`] return immediately.
     #[track_caller]
     pub fn unpark(&self) {
         let at = Place::caller();
@@ -160,7 +161,7 @@ impl Thread {
     }
 }
 
-/// The thread at work.
+/// The current thread.
 pub fn current() -> Thread {
     Thread(match live() {
         None => Which::Outside(outside::current()),
@@ -178,8 +179,8 @@ pub fn park() {
     }
 }
 
-/// Lets other threads go on. A loop that waits for one of them has to call it: inside of a model nothing else gives them
-/// their turn.
+/// Lets other threads run. A loop that waits for another thread must call this, because a model switches threads only
+/// at operations.
 #[track_caller]
 pub fn yield_now() {
     let at = Place::caller();
@@ -189,7 +190,7 @@ pub fn yield_now() {
     }
 }
 
-/// Sleeps; inside of a model it lets other threads go on, and no time passes.
+/// Sleeps. Inside a model, lets other threads run instead, and time does not advance.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "outside of a model it is the standard library's")]
 pub fn sleep(time: Duration) {
@@ -200,7 +201,7 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// How a thread is started: with a name, or a stack of a certain size.
+/// The settings of a new thread: its name and its stack size.
 #[derive(Debug, Default)]
 #[must_use = "nothing is started before `spawn`"]
 pub struct Builder {
@@ -209,27 +210,27 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The ordinary way.
+    /// Makes the default settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives it a name.
+    /// Sets the name.
     pub fn name(mut self, name: String) -> Self {
         self.name = Some(name);
         self
     }
 
-    /// Gives it a stack of so many bytes. Inside of a model a thread has 32 KiB unless told.
+    /// Sets the stack size, in bytes. Inside a model it defaults to 32 KiB.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = Some(bytes);
         self
     }
 
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// Outside of a model, when the operating system gives no thread.
+    /// Outside a model, if the operating system cannot start a thread.
     #[track_caller]
     pub fn spawn<T: Send + 'static>(
         self,
@@ -251,7 +252,8 @@ impl Builder {
     }
 }
 
-/// What [`thread_local!`](crate::thread_local) declares: a value for each thread, inside of a model for each of its.
+/// A value for each thread, declared by [`thread_local!`](crate::thread_local). Inside a model each of its threads
+/// has its own.
 pub struct LocalKey<T: 'static> {
     #[doc(hidden)]
     pub __outside: fn() -> &'static outside::LocalKey<T>,
@@ -265,10 +267,10 @@ impl<T: 'static> LocalKey<T> {
         Self { __outside: outside, __inside: inside::LocalKey { init, _p: PhantomData } }
     }
 
-    /// Shows the value, made first if this thread has none yet.
+    /// Passes the value to `code`. The value is made first if this thread has none yet.
     ///
     /// # Panics
-    /// When it is gone, because the thread ends.
+    /// If the value is gone because the thread ends.
     pub fn with<R>(&'static self, code: impl FnOnce(&T) -> R) -> R {
         match live() {
             None => (self.__outside)().with(code),
@@ -283,8 +285,8 @@ impl<T: 'static> fmt::Debug for LocalKey<T> {
     }
 }
 
-/// `std::thread_local!` outside of a model; inside each of its threads has a value of its own, which the standard library's
-/// would have them share.
+/// `std::thread_local!` outside a model. Inside, each of the model's threads has its own value. With the standard
+/// library's macro they would share one.
 ///
 /// ```
 /// use std::cell::Cell;

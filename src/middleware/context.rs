@@ -1,4 +1,4 @@
-//! Request-scoped context: from whoever enqueues, beside the payload, to the job.
+//! Request context, which travels from the caller that enqueues a job to the job, beside the payload.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -18,13 +18,14 @@ use crate::{Enqueue, Perform};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Carries a thread-local, such as the tenant or the locale of a request, to the jobs that are enqueued in it. A layer
-/// around enqueue, which puts it beside the payload, and around perform, which puts it back in place: a process that does
-/// both has it at both.
+/// Carries a thread-local, such as the tenant or the locale of a request, to the jobs that the request enqueues. It is
+/// a layer around enqueue, which stores the value beside the payload, and around perform, which restores it. A process
+/// that enqueues and performs jobs needs both.
 ///
-/// It lies in the queue with the job, so a crash or a retry does not lose it. It belongs to an attempt, not to the thread:
-/// it is in place only while that attempt is polled, and attempts that overlap do not see each other's. A job that carries
-/// none sees none.
+/// The value is in the queue with the job, so a crash or a retry does not lose it. It belongs to an attempt, not to the
+/// thread: it is only set while that attempt is polled, and attempts that overlap do not see each other's values. A job
+/// without a value sees none.
+///
 ///
 /// ```
 /// use std::cell::RefCell;
@@ -58,7 +59,7 @@ pub struct RequestContext<T> {
     slot: Slot<T>,
 }
 
-/// Where the value lives on a thread: takes it out and puts another one in.
+/// Replaces the value on the current thread, and returns the old one.
 type Slot<T> = Arc<dyn Fn(Option<T>) -> Option<T> + Send + Sync>;
 
 impl<T> Clone for RequestContext<T> {
@@ -74,8 +75,8 @@ impl<T> fmt::Debug for RequestContext<T> {
 }
 
 impl<T: 'static> RequestContext<T> {
-    /// Carries a value under this name. `replace` puts a value in place on the thread that calls it and returns the one
-    /// that was there, like [`RefCell::replace`]. It must not panic.
+    /// Carries a value under this name. `replace` sets a value on the current thread and returns the old one, like
+    /// [`RefCell::replace`]. It must not panic.
     pub fn new(name: &'static str, replace: impl Fn(Option<T>) -> Option<T> + Send + Sync + 'static) -> Self {
         Self { name, slot: Arc::new(replace) }
     }
@@ -130,7 +131,7 @@ where
         let carried = request.context.get(name).cloned();
         let (slot, own) = (self.context.slot.clone(), carried.clone());
         request.around_blocking(move |run| {
-            // It was decoded once, before any of this is run.
+            // The value decoded before, so this cannot fail.
             let mut value = own.clone().and_then(|own| serde_json::from_value(own).ok());
             let outer = slot(value.take());
             let _in_place = InPlace { own: &mut value, outer, slot: &slot };
@@ -175,9 +176,9 @@ where
 /// The future of [`InContext`] around perform.
 pub struct WithContext<F, T> {
     inner: Option<Pin<Box<F>>>,
-    /// The attempt's own, while it is not in place.
+    /// The attempt's own value, while it is not set.
     value: Option<T>,
-    /// What was carried does not decode.
+    /// The error of decoding the value.
     error: Option<String>,
     context: RequestContext<T>,
 }
@@ -188,7 +189,7 @@ impl<F, T> fmt::Debug for WithContext<F, T> {
     }
 }
 
-/// Puts things back as they were, however the code in between ends.
+/// Restores the previous value, no matter how the code in between ends.
 struct InPlace<'f, T> {
     own: &'f mut Option<T>,
     outer: Option<T>,
@@ -197,13 +198,13 @@ struct InPlace<'f, T> {
 
 impl<T> Drop for InPlace<'_, T> {
     fn drop(&mut self) {
-        // What the attempt itself has put there stays the attempt's.
+        // A value that the attempt itself has set stays with the attempt.
         *self.own = (self.slot)(self.outer.take());
     }
 }
 
 impl<F, T> WithContext<F, T> {
-    /// Runs `code` with the attempt's value in place.
+    /// Runs `code` with the attempt's value set.
     fn within<R>(&mut self, code: impl FnOnce(&mut Option<Pin<Box<F>>>) -> R) -> R {
         let outer = (self.context.slot)(self.value.take());
         let _in_place = InPlace { own: &mut self.value, outer, slot: &self.context.slot };
@@ -211,7 +212,7 @@ impl<F, T> WithContext<F, T> {
     }
 }
 
-// Its parts are boxed, or moved only when they are not borrowed.
+// The future is boxed, and the other parts are only moved while they are not borrowed.
 impl<F, T> Unpin for WithContext<F, T> {}
 
 impl<F, T, R, E> Future for WithContext<F, T>

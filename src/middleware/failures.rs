@@ -1,4 +1,4 @@
-//! Who is told of failures: of transient ones nobody, until a job dies of them.
+//! Reports failures, and transient ones only when a job dies of them.
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -18,8 +18,8 @@ type BoxError = Box<dyn Error + Send + Sync>;
 
 type Performing = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
 
-/// Marks failures as transient: those that pass by themselves, of which nobody need hear as long as the job is tried
-/// again. A layer around perform: for one kind of job, or for all of a process, or both.
+/// Marks failures as transient: a retry usually resolves them, so nobody needs to know about them while the job is
+/// retried. A layer around perform, for one kind of job, for a whole process, or both.
 ///
 /// ```
 /// use retryproof::{ServiceError, middleware::Transient};
@@ -33,7 +33,7 @@ pub struct Transient {
     tests: Rc<Vec<Test>>,
 }
 
-/// Whether a failure is transient.
+/// Returns whether a failure is transient.
 type Test = Rc<dyn Fn(&JobFailure) -> bool>;
 
 impl fmt::Debug for Transient {
@@ -43,31 +43,31 @@ impl fmt::Debug for Transient {
 }
 
 impl Transient {
-    /// None is, yet.
+    /// Makes a layer that marks no failures.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// All errors of this type are, boxed ones and those behind another one ([`JobFailure::find`]).
+    /// Marks all errors of this type, including boxed ones and sources of other errors ([`JobFailure::find`]).
     #[must_use]
     pub fn error<E: Error + 'static>(self) -> Self {
         self.error_if::<E>(|_| true)
     }
 
-    /// Errors of this type are of which `is_transient` says so.
+    /// Marks errors of this type for which `is_transient` returns true.
     #[must_use]
     pub fn error_if<E: Error + 'static>(self, is_transient: impl Fn(&E) -> bool + 'static) -> Self {
         self.failure(move |failure| failure.find().is_some_and(&is_transient))
     }
 
-    /// Failures are in whose text this stands.
+    /// Marks failures whose text contains `part`.
     #[must_use]
     pub fn text(self, part: impl Into<String>) -> Self {
         let part = part.into();
         self.failure(move |failure| failure.text().contains(&part))
     }
 
-    /// Failures are of which `is_transient` says so.
+    /// Marks failures for which `is_transient` returns true.
     #[must_use]
     pub fn failure(mut self, is_transient: impl Fn(&JobFailure) -> bool + 'static) -> Self {
         Rc::make_mut(&mut self.tests).push(Rc::new(is_transient));
@@ -117,14 +117,14 @@ where
     }
 }
 
-/// Tells of failed attempts: of one that is [transient](Transient) only when it is the job's last, since its retries
-/// are used up; of any other one at once. A layer around perform, outside of those that mark failures.
+/// Reports failed attempts. A [transient](Transient) failure is only reported if it is the job's last one, because its
+/// retries are used up. Any other failure is reported at once. This layer belongs outside of those that mark failures.
 ///
-/// It tells before the queue hears of the failure: should the process crash in between, the attempt comes again. Where it
-/// is not heard, it tries five times more over about a minute, and lets the failure pass then.
+/// It reports before the queue records the failure, so if the process crashes in between, the attempt is repeated. If
+/// the report fails, it tries five more times over about a minute, and then gives up.
 ///
-/// A job that is not tried again by a decision of [`on_failure`](crate::HandlerOptions::on_failure) should not fail with
-/// a transient error; then it is told at once.
+/// A job that is not retried because of a decision of [`on_failure`](crate::HandlerOptions::on_failure) should not fail
+/// with a transient error. Other errors are reported at once.
 ///
 /// ```
 /// use retryproof::middleware::{TellOfFailures, Transient};
@@ -158,13 +158,13 @@ impl fmt::Debug for TellOfFailures {
 }
 
 impl TellOfFailures {
-    /// Tells the error catcher.
+    /// Makes a layer that reports to the error catcher.
     pub fn new(p: &Process) -> Self {
         let catcher = p.error_catcher();
         Self::by(p, async move |notification| catcher.notify(notification).await)
     }
 
-    /// Tells somebody else: a pager of one's own.
+    /// Makes a layer that reports elsewhere, to a custom pager, for example.
     pub fn by<T, E: Display>(
         p: &Process,
         tell: impl AsyncFn(Notification) -> Result<T, E> + Clone + 'static,

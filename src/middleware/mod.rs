@@ -1,12 +1,13 @@
 //! Layers for the stacks around perform and around enqueue ([`Process::layer`](crate::Process::layer),
 //! [`HandlerOptions::layer`](crate::HandlerOptions::layer), [`Process::enqueue_layer`](crate::Process::enqueue_layer)).
-//! They are written with nothing that a layer of one's own does not have.
+//! They use only what custom layers have, too.
 //!
-//! * [`TellOfFailures`] tells the error catcher of failures, of [`Transient`] ones only when the job dies of them.
-//! * [`RequestContext`] carries a tenant, a locale, from whoever enqueues to the job.
-//! * [`ClearThreadLocals`] leaves nothing behind for the next job on the same thread.
+//! * [`TellOfFailures`] reports failures to the error catcher, and [`Transient`] failures only when the job dies of
+//!   them.
+//! * [`RequestContext`] carries a tenant or a locale from the caller to the job.
+//! * [`ClearThreadLocals`] clears thread-locals before the next job on the same thread.
 //!
-//! # A layer of one's own
+//! # A custom layer
 //!
 //! ```
 //! use std::task::{Context, Poll};

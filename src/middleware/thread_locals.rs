@@ -1,4 +1,4 @@
-//! Nothing is left behind for the next job on the same thread.
+//! Clears thread-locals before the next job on the same thread.
 
 use std::fmt;
 use std::future::Future;
@@ -11,11 +11,11 @@ use tower_service::Service;
 
 use crate::Perform;
 
-/// Clears thread-locals after each attempt, however it ends: well, with an error, or because its process crashes. A
-/// layer around perform.
+/// Clears thread-locals after each attempt, no matter whether it ends well, with an error, or by a crash of its
+/// process. A layer around perform.
 ///
-/// What attempts that overlap leave to one another while they run is not its business: for that there is
-/// [`RequestContext`](super::RequestContext).
+/// It does not separate attempts that overlap. Use [`RequestContext`](super::RequestContext) for that.
+///
 ///
 /// ```
 /// use std::cell::Cell;
@@ -56,7 +56,7 @@ impl fmt::Debug for ClearThreadLocals {
 }
 
 impl ClearThreadLocals {
-    /// Calls `clear` after each attempt, on its thread. It must not panic.
+    /// Makes a layer that calls `clear` after each attempt, on its thread. `clear` must not panic.
     pub fn new(clear: impl Fn() + Send + Sync + 'static) -> Self {
         Self { clear: Arc::new(clear) }
     }
@@ -92,14 +92,14 @@ impl<S: Service<Perform>> Service<Perform> for Cleared<S> {
             let _clearing = Clearing(&*clear);
             run();
         });
-        // Made before the call: what that leaves behind is cleared, too, if it panics.
+        // Created before the call, so that it also clears if the call panics.
         let mut clearing = ClearingAfter { inner: None, clear: Some(self.clear.clone()) };
         clearing.inner = Some(Box::pin(self.inner.call(request)));
         clearing
     }
 }
 
-/// Clears, however the code in between ends.
+/// Clears on drop, no matter how the code in between ends.
 struct Clearing<'c>(&'c dyn Fn());
 
 impl Drop for Clearing<'_> {
@@ -112,13 +112,13 @@ impl Drop for Clearing<'_> {
 #[derive(Debug)]
 pub struct ClearingAfter<F> {
     inner: Option<Pin<Box<F>>>,
-    /// None: it has cleared.
+    /// `None` if it has cleared.
     clear: Option<ClearThreadLocals>,
 }
 
 impl<F> ClearingAfter<F> {
     fn end(&mut self) {
-        // First what was still running: its destructors may leave something behind.
+        // Drop the future first, because its destructors may leave something behind.
         self.inner = None;
         if let Some(layer) = self.clear.take() {
             (layer.clear)();

@@ -1,4 +1,4 @@
-//! One attempt, polled by hand from wait to wait (`tokio_test::task`), and what could have gone wrong in each poll.
+//! Tests that poll one attempt by hand from wait to wait (`tokio_test::task`), and inject a failure into each poll.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::system::job::kind_of;
 use crate::system::service::payments::Charge;
 use crate::system::timeline::Timeline;
 
-/// An attempt of `job#1`, as the executor has it.
+/// An attempt of `job#1`, as the executor holds it.
 struct ByHand {
     shared: Arc<Shared>,
     life: Arc<Life>,
     attempt: Spawn<Attempt>,
-    /// Choices that were met before.
+    /// The number of choices that earlier polls met.
     seen: usize,
 }
 
-/// Begins the attempt of a job that charges, waits a second, and charges again.
+/// Begins an attempt that charges, waits a second, and charges again.
 fn begin(scenario: &str) -> ByHand {
     let plan = match scenario {
         "" => Plan::ordinary(),
@@ -47,13 +47,13 @@ fn begin(scenario: &str) -> ByHand {
     shared.state().set_actor(Actor::Attempt { job: 1, attempt: 1 });
     let begun = life::run_as(&life, || process.start(1, kind_of::<u32>(), "6"));
     let attempt = task::spawn(begun.expect("there is a handler").0.expect("the payload decodes"));
-    // What was met while it was begun is the first poll's.
+    // The first poll gets the choices that were met while the attempt began.
     ByHand { shared, life, attempt, seen: 0 }
 }
 
 impl ByHand {
-    /// Polls once. What came of it, and the points of the choices that were met. Whoever polls by hand is to a handle like
-    /// code that blocks: when its process dies it unwinds.
+    /// Polls once. Returns the result, and the points of the choices that were met. To a handle, a test that polls by
+    /// hand is like blocking code, so the poll unwinds when its process crashes.
     fn poll(&mut self) -> (Poll<Result<(), JobFailure>>, Vec<String>) {
         let poll = AssertUnwindSafe(|| life::run_as_crashable(&self.life, || self.attempt.poll()));
         let polled = catch_unwind(poll).unwrap_or_else(|payload| {
@@ -117,7 +117,7 @@ fn a_crash_ends_it_at_the_poll_that_meets_its_point() {
         }
         assert!(hand.life.is_dead(), "{point}: alive after {polls} polls");
         assert_eq!(hand.effects(), effects, "{point}");
-        // The dead do nothing more.
+        // A dead process does nothing more.
         let ByHand { shared, attempt, .. } = hand;
         drop(attempt);
         assert_eq!(shared.state().ledger.effects().len(), effects, "{point}");

@@ -1,5 +1,5 @@
-//! The protocol of calls, held for every kind of call at once: which choices it meets and in which order, when it has
-//! happened, and who has its reply. Each call is polled by hand, as the executor or as a destructor would.
+//! Tests the call protocol for every kind of call: which choices it meets and in which order, when it has happened, and
+//! when its caller has the reply. Each call is polled by hand, as the executor or a destructor would poll it.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,18 +17,18 @@ use crate::system::job::{Unique, kind_of};
 use crate::system::service::payments::Charge;
 use crate::system::timeline::Timeline;
 
-/// A kind of call: how it is made, and what the protocol asks of it.
+/// A kind of call: how to make it, and what the protocol requires of it.
 struct Row {
     name: &'static str,
-    /// Registers a handler that makes one call, and notes its reply.
+    /// Registers a handler that makes one call and records its reply.
     register: fn(&Process, Noted),
-    /// Without the call itself: what it meets before it has happened, and after.
+    /// The label of the call, followed by the points before and after it has happened.
     call: &'static str,
     before: &'static [&'static str],
     after: &'static [&'static str],
-    /// How often it has happened, if that shows.
+    /// Counts how many times the call has happened, if that can be observed.
     happened: Option<fn(&Hand) -> usize>,
-    /// A fault after which it has not happened, and one after which it has.
+    /// A fault after which the call has not happened, and one after which it has.
     refused: Option<&'static str>,
     lost: Option<&'static str>,
     form: Form,
@@ -37,20 +37,20 @@ struct Row {
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
     Async,
-    /// It blocks the executor's thread, so that nobody else runs meanwhile.
+    /// The call blocks the executor's thread, so no other task runs meanwhile.
     Blocking,
-    /// Its two halves are called by whoever serves a wire, who asks before whether the process lives.
+    /// A wire calls the two halves, and checks before each whether the process is alive.
     #[cfg(feature = "wire")]
     Wire,
 }
 
 const ATTEMPT: Actor = Actor::Attempt { job: 1, attempt: 1 };
 
-/// What the caller has heard: whether the call went well.
+/// What the caller observed: whether the call succeeded.
 #[derive(Clone, Default)]
 struct Noted {
     reply: Arc<Mutex<Option<bool>>>,
-    /// What an external system has done.
+    /// How many times the external system acted.
     real: Arc<AtomicUsize>,
 }
 
@@ -170,7 +170,7 @@ fn enqueue_bulk(p: &Process, noted: Noted) {
 fn save_cursor(p: &Process, noted: Noted) {
     p.handle_iterable(
         async move |_: &u32, cursor: Option<u32>| {
-            // Asked again, the cursor is saved.
+            // The next call of the cursor saves it.
             if cursor.is_some() {
                 noted.hear(true).await;
             }
@@ -245,16 +245,16 @@ impl Wake for Flag {
     }
 }
 
-/// What one poll has come to.
+/// The result of one poll.
 #[derive(Debug, PartialEq)]
 enum Polled {
-    /// It waits, and has woken itself or not.
+    /// The call waits, and may have woken itself.
     Waits { woken: bool },
-    /// It has unwound, as code of a dead process does.
+    /// The call unwound, as code of a dead process does.
     Unwound,
 }
 
-/// An attempt of `job#1`, as the executor has it.
+/// An attempt of `job#1`, as the executor holds it.
 struct Hand {
     shared: Arc<Shared>,
     life: Arc<Life>,
@@ -262,12 +262,12 @@ struct Hand {
     noted: Noted,
     flag: Arc<Flag>,
     waker: Waker,
-    /// Choices that were met before.
+    /// The number of choices that earlier polls met.
     seen: usize,
 }
 
 impl Hand {
-    /// Begins an attempt. `deviation`: of which choice of the call, and which option.
+    /// Begins an attempt. `deviation` names a choice of the call, and the option to take.
     fn begin(row: &Row, deviation: Option<(&str, &str)>) -> Self {
         let plan = match deviation {
             None => Plan::ordinary(),
@@ -321,7 +321,7 @@ impl Hand {
         (polled, self.met())
     }
 
-    /// The points that were met since this was last asked.
+    /// Returns the points that were met since the last call.
     fn met(&mut self) -> Vec<String> {
         let state = self.shared.state();
         let met = state.search.choices()[self.seen..].iter();
@@ -433,9 +433,9 @@ fn a_refused_call_has_not_happened_and_a_lost_reply_has() {
     }
 }
 
-/// How many polls a call has had when something else happens to its process.
+/// Polls a call `polls` times, after which the test does something to its process.
 fn interrupted(row: &Row, polls: usize) -> Option<Hand> {
-    // What blocks has ended when it returns.
+    // A blocking call has completed when it returns.
     if row.form == Form::Blocking && polls > 0 {
         return None;
     }
@@ -456,7 +456,7 @@ fn a_dead_caller_gets_nothing() {
             assert_eq!(polled, if row.form == Form::Blocking { Polled::Unwound } else { waits }, "{when}");
             assert_eq!((met, hand.reply()), (vec![], None), "{when}");
             row.has_happened(&hand, polls, &when);
-            // A `block_on` of a dead process is ended, since nobody drops it.
+            // A `block_on` of a dead process unwinds, because nothing drops it.
             if hand.attempt.is_some() {
                 assert_eq!(hand.poll_otherwise(), (Polled::Unwound, vec![]), "{when}");
             }
@@ -494,7 +494,7 @@ fn nothing_happens_once_the_run_is_stuck() {
     }
 }
 
-/// Unlocks in its destructor, outside.
+/// Unlocks an external system in its destructor.
 struct Guard {
     db: Outside,
     noted: Noted,
@@ -508,7 +508,7 @@ impl Drop for Guard {
     }
 }
 
-/// What a guard has done whose process has died: how it ended, how often it acted, and why the run is stuck.
+/// Returns what a guard did whose process crashed: whether it completed, how often it acted, and why the run is stuck.
 fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
     let rows = rows();
     let hand = Hand::begin(&rows[0], None);
@@ -533,12 +533,12 @@ fn a_guard_that_calls_outside_does_nothing_when_its_process_is_dead() {
     assert_eq!(drop_guard(true, false), (true, 0, None), "it is given the failure that it has stated");
     assert_eq!(drop_guard(true, true), (false, 0, None), "the same while its thread unwinds");
     assert_eq!(drop_guard(false, false), (false, 0, None), "nothing can be given to it: it unwinds");
-    // A thread that unwinds cannot unwind once more: the run ends, and says so.
+    // A thread that is unwinding cannot unwind again, so the run ends and reports it.
     let (_, _, stuck) = drop_guard(false, true);
     let text = stuck.expect("the run is stuck").to_string();
     assert!(
         text.starts_with("a destructor of job#1.1 calls db.unlock at src/process/call_table.rs:"),
         "{text}"
     );
-    assert!(text.ends_with("it is not stated what it gets: state it with `fails_as`"), "{text}");
+    assert!(text.ends_with("and has no answer defined: define one with `fails_as`"), "{text}");
 }

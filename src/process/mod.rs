@@ -1,4 +1,5 @@
-//! A process: the unit that crashes. What its boot closure builds dies with it and is built anew when it restarts.
+//! A process, which is the unit that crashes. What its boot closure builds dies with it, and is rebuilt when it
+//! restarts.
 
 #[cfg(test)]
 mod by_hand;
@@ -53,13 +54,13 @@ use crate::system::service::error_catcher::ErrorCatcher;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 
-/// How many jobs a process runs at once, unless told.
+/// The default number of jobs that a process runs at once.
 const SLOTS: usize = 5;
 
-/// The code's side of the world: what a boot closure builds its jobs from.
+/// The world as the code under test sees it. A boot closure builds its jobs from this.
 ///
-/// Every handle it gives out carries this incarnation. Once the process is dead, its handles do nothing more: async
-/// calls never complete, blocking calls unwind.
+/// Every handle belongs to this incarnation of the process. Once the process is dead, its handles do nothing more:
+/// async calls never complete, and blocking calls unwind.
 ///
 /// ```
 /// use retryproof::World;
@@ -67,7 +68,7 @@ const SLOTS: usize = 5;
 ///
 /// retryproof::check(async |world: &World| {
 ///     world.process("worker", |p| {
-///         // What is built here dies with the process, and is built again when it restarts.
+///         // What is built here dies with the process, and is rebuilt when it restarts.
 ///         let (payments, store) = (p.payments(), p.store());
 ///         p.slots(2).handle(async move |order: u32| {
 ///             payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
@@ -88,7 +89,7 @@ pub struct Process {
     threads: Slots,
     layers: RefCell<layers::Layers>,
     enqueue_layers: RefCell<EnqueueLayers>,
-    /// Whether the queue was given out, with the layers that there were.
+    /// Whether the queue was handed out, with the layers that existed then.
     gave_queue: Cell<bool>,
     grace: Cell<Duration>,
     uses_store: Cell<bool>,
@@ -132,23 +133,23 @@ impl Process {
         self.link.life().expect("a process has an incarnation")
     }
 
-    /// The name of the process.
+    /// Returns the name of the process.
     pub fn name(&self) -> Name {
         self.life().process
     }
 
-    /// Which incarnation this is, from 1: how often the process was booted.
+    /// Returns the number of this incarnation, which counts the boots of the process from 1.
     pub fn incarnation(&self) -> u32 {
         self.life().incarnation
     }
 
-    /// Handles the jobs of one kind: that of the type which the handler takes.
+    /// Registers a handler for the jobs of one kind: the type that the handler takes.
     ///
-    /// A handler answers nothing, or a `Result`; an error, or a panic, is a failure of the attempt, which is tried
-    /// again after its backoff.
+    /// A handler returns nothing or a `Result`. If it returns an error or panics, the attempt failed, and the job is
+    /// retried after its backoff.
     ///
     /// # Panics
-    /// When the kind is handled twice in one process.
+    /// Panics if the process already has a handler for this kind.
     #[track_caller]
     pub fn handle<J, R, F>(&self, handler: F) -> HandlerOptions<'_>
     where
@@ -159,21 +160,22 @@ impl Process {
         self.register(Registered::asynchronous::<J, R, F>(kind_of::<J>(), Place::caller(), handler))
     }
 
-    /// Handles the jobs of one kind with a function that blocks: its calls are the handles' blocking forms
-    /// (`charge_blocking`, …), and a crash at one of them unwinds.
+    /// Registers a blocking handler for the jobs of one kind. It calls the blocking forms of the handles
+    /// (`charge_blocking`, …), and a crash at one of these calls unwinds the stack.
     ///
-    /// Each slot of the process has a thread of its own for such jobs, from the first one on until the process ends:
-    /// what a job leaves in a thread-local, the next one on the slot finds. One thread runs at a time. Others may go on in
-    /// its place at each call, and at each line of a `#[crash_points]` function. One that waits for a lock of the standard
-    /// library, which another slot holds, is waited for; when all wait so, the run is stuck, and the report says for whom.
+    /// Each slot of the process has its own thread for such jobs, from the first job until the process ends, so a job
+    /// finds what the previous job on the slot left in a thread-local. Only one thread runs at a time. Other threads
+    /// may run instead at each call, and at each line of a `#[crash_points]` function. If a thread waits for a
+    /// standard library lock that another slot holds, retryproof runs the other slots. If all threads wait, the run is
+    /// stuck, and the report says what each waits for.
     ///
-    /// What goes to the thread and back is `Send`: an error such as `Box<dyn Error + Send + Sync>`, not `Box<dyn Error>`.
+    /// Everything that goes to the thread and back must be `Send`: an error such as `Box<dyn Error + Send + Sync>`
+    /// instead of `Box<dyn Error>`.
     ///
-    /// An attempt whose future is dropped before its end (by a layer that has had enough) unwinds from its next call or
-    /// line.
+    /// If a layer drops the future of an attempt before its end, the attempt unwinds at its next call or line.
     ///
     /// # Panics
-    /// When the kind is handled twice in one process.
+    /// Panics if the process already has a handler for this kind.
     #[track_caller]
     pub fn handle_blocking<J, R, F>(&self, handler: F) -> HandlerOptions<'_>
     where
@@ -199,12 +201,13 @@ impl Process {
         HandlerOptions::new(self, handlers.len() - 1)
     }
 
-    /// Runs a loop of the code's own beside the handlers: a worker that polls a table of jobs, a relay, a scheduler. It is
-    /// polled from the boot on, overtaken and crashed at its awaits like an attempt, and begun anew with each incarnation.
-    /// When it ends with an error, or panics, the process dies of it, and restarts.
+    /// Runs a background task beside the handlers: a worker that polls a table of jobs, a relay, a scheduler. The task
+    /// starts at boot, and restarts with each incarnation. It can be preempted and crashed at its awaits, like an
+    /// attempt. If it returns an error or panics, the process crashes and restarts.
     ///
-    /// [`World::settle`](crate::World::settle) waits for jobs of the world's queue alone. A loop that never ends is let
-    /// run by [`World::settle_until`](crate::World::settle_until).
+    /// [`World::settle`](crate::World::settle) only waits for jobs of the world's queue. To run a task that never
+    /// ends, use [`World::settle_until`](crate::World::settle_until).
+    ///
     ///
     /// ```
     /// use std::time::Duration;
@@ -227,7 +230,7 @@ impl Process {
     /// ```
     ///
     /// # Panics
-    /// When the process has a task of that name already.
+    /// Panics if the process already has a task with this name.
     pub fn spawn<R: JobResult>(&self, name: impl Into<Name>, task: impl Future<Output = R> + 'static) {
         let name = Name::from(format!("{}/{}", self.name(), name.into()));
         let mut spawned = self.spawned.borrow_mut();
@@ -242,10 +245,10 @@ impl Process {
         self.spawned.take()
     }
 
-    /// How many jobs this process runs at once. 5 unless told.
+    /// Sets the number of jobs that this process runs at once. Defaults to 5.
     ///
     /// # Panics
-    /// When it is none.
+    /// Panics if `slots` is 0.
     pub fn slots(&self, slots: usize) -> &Self {
         assert!(slots > 0, "process `{}` needs at least one slot to run jobs in", self.name());
         *self.slots.borrow_mut() = slots;
@@ -260,36 +263,36 @@ impl Process {
         self.handlers.borrow().iter().any(|handler| handler.handles(kind))
     }
 
-    /// The payment service, as this incarnation reaches it.
+    /// Returns this incarnation's client for the payment service.
     pub fn payments(&self) -> Client<Payments> {
         Client::new(self.link.clone(), "payments".into(), self.link.shared().services.payments.clone())
     }
 
-    /// The email service, as this incarnation reaches it.
+    /// Returns this incarnation's client for the email service.
     pub fn email(&self) -> Client<EmailService> {
         Client::new(self.link.clone(), "email".into(), self.link.shared().services.email.clone())
     }
 
-    /// The fulfillment service, as this incarnation reaches it.
+    /// Returns this incarnation's client for the fulfillment service.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
         Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
     }
 
-    /// The error catcher, as this incarnation reaches it. A job that ends dead must then have told it, once; one that is
-    /// tried again must not.
+    /// Returns this incarnation's client for the error catcher. A job that ends dead must then have reported it once,
+    /// and a job that is retried must not report anything.
     pub fn error_catcher(&self) -> Client<ErrorCatcher> {
         Client::new(self.link.clone(), "error_catcher".into(), self.link.shared().services.error_catcher())
     }
 
-    /// A service of the test's own, as this incarnation reaches it: the one that [`World::service`](crate::World::service)
-    /// has put in under this name.
+    /// Returns this incarnation's client for a custom service, which [`World::service`](crate::World::service)
+    /// registered under this name.
     ///
     /// # Panics
-    /// When there is none of that name and type.
+    /// Panics if there is no service with this name and type.
     #[track_caller]
     pub fn service<S: Service>(&self, name: impl Into<Name>) -> Client<S> {
         let name = name.into();
-        // No closure: the panic would be in here, and not where it was asked for.
+        // Not a closure, so that the panic points to the caller.
         let door = match self.link.shared().services.get(name) {
             Ok(door) => door,
             Err(error) => panic!("{error}"),
@@ -297,7 +300,7 @@ impl Process {
         Client::new(self.link.clone(), name, door)
     }
 
-    /// The shared database, as this incarnation reaches it.
+    /// Returns this incarnation's handle for the shared database.
     pub fn store(&self) -> Store {
         self.uses_store.set(true);
         Store::new(self.link.clone())
@@ -307,18 +310,18 @@ impl Process {
         self.uses_store.get()
     }
 
-    /// The queue: jobs enqueue jobs through it.
+    /// Returns the queue, through which jobs enqueue jobs.
     pub fn queue(&self) -> JobQueue {
         self.gave_queue.set(true);
         JobQueue::new(self.link.clone(), self.enqueue_layers.borrow().clone())
     }
 
-    /// Virtual time.
+    /// Returns the virtual clock.
     pub fn clock(&self) -> Clock {
         Clock::new(self.link.clone())
     }
 
-    /// Random numbers that are the same in every run of the scenario.
+    /// Returns a source of random numbers that are the same in every run of the scenario.
     pub fn rng(&self) -> Rng {
         Rng::new(self.link.clone())
     }

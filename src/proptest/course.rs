@@ -1,4 +1,4 @@
-//! Strategies for what goes wrong.
+//! Strategies for deviations.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -11,15 +11,15 @@ use ::proptest::test_runner::TestRunner;
 use crate::judge::check::Drawn;
 use crate::search::choice::Pick;
 
-/// Deviations that were drawn before the run that has them: each a share of a run's length after the one before it. Of a
-/// run that ends earlier the last ones are not met.
+/// Deviations that were drawn before the run that has them. Each is a share of a run's length after the one before
+/// it. If a run ends earlier, it does not reach the last ones.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Deviations {
     pub(super) drawn: Drawn,
 }
 
 impl Deviations {
-    /// How many there are.
+    /// The number of deviations.
     pub fn count(&self) -> usize {
         self.drawn.others.len() + self.drawn.schedule.len()
     }
@@ -27,7 +27,7 @@ impl Deviations {
 
 impl fmt::Debug for Deviations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Where they fall is said by the scenario of the run that has them.
+        // The scenario of a run shows their places.
         write!(f, "Deviations({})", self.count())
     }
 }
@@ -35,16 +35,16 @@ impl fmt::Debug for Deviations {
 type Places = (u16::Any, u8::Any);
 type PlacesTree = VecValueTree<<Places as Strategy>::Tree>;
 
-/// A strategy for what may go wrong but for the order in which tasks go on: crashes, faults, deliveries, delays. It shrinks
-/// towards the run in which nothing does: deviations are dropped, then they come earlier.
+/// A strategy for all deviations except preemptions: crashes, faults, deliveries, delays. It shrinks towards the
+/// fault-free run: it drops deviations, then moves them earlier.
 #[derive(Clone, Debug)]
 pub struct Scenarios(VecStrategy<Places>);
 
-/// A strategy for the order in which tasks go on: how often another one than usual does. It shrinks as [`Scenarios`] does.
+/// A strategy for preemptions. It shrinks like [`Scenarios`].
 #[derive(Clone, Debug)]
 pub struct Schedules(VecStrategy<Places>);
 
-/// What [`Scenarios`] and [`Schedules`] have drawn, and how it shrinks.
+/// The value of [`Scenarios`] or [`Schedules`], and its shrinking.
 #[derive(Clone, Debug)]
 pub struct DeviationsTree {
     places: PlacesTree,
@@ -56,7 +56,7 @@ fn places(deviations: RangeInclusive<usize>) -> VecStrategy<Places> {
 }
 
 impl Scenarios {
-    /// So many deviations.
+    /// Draws this many deviations.
     ///
     /// ```
     /// use proptest::strategy::{Strategy, ValueTree};
@@ -74,7 +74,7 @@ impl Scenarios {
 }
 
 impl Schedules {
-    /// So many departures from the usual order.
+    /// Draws this many preemptions.
     pub fn of(switches: RangeInclusive<usize>) -> Self {
         Self(places(switches))
     }

@@ -1,9 +1,9 @@
 //! Feature `proptest`: properties that hold for any workload and any scenario within the bounds.
 //!
-//! [`prop_retryproof`] runs a test body once for each case that proptest's `TestRunner` draws: data from a strategy of
-//! yours, or a whole [`Workload`], and beside them a scenario, which [`Scenarios`] and [`Schedules`] draw. What fails is
-//! made smaller, data and scenario together: for each smaller piece of data the scenarios with as many deviations are gone
-//! through, fewest first, so that data may shrink even where the drawn scenario no longer fits them.
+//! [`prop_retryproof`] runs a test body once for each case that proptest's `TestRunner` draws. A case has data from
+//! your strategy or a whole [`Workload`], and a scenario from [`Scenarios`] and [`Schedules`]. A failing case is
+//! shrunk, data and scenario together. For each smaller piece of data, the scenarios with the same number of
+//! deviations are tried, fewest first, so the data may shrink even if the drawn scenario no longer fits.
 //!
 //! ```
 //! use proptest::prelude::*;
@@ -30,10 +30,10 @@
 //!
 //! # Seeds
 //!
-//! The cases are determined by the test's name and [`Property::seed`]; a run draws the same ones each time. The seed of a
-//! case that fails stands in the report and in a file, and is tried first by the next run; `RETRYPROOF_SEED='test seed'`
-//! runs that case alone. `PROPTEST_CASES` and the other variables of proptest's configuration count, but for those of its
-//! own seeds and files.
+//! The cases are determined by the test's name and [`Property::seed`], so a run draws the same cases each time. The
+//! seed of a failing case is in the report and in a file. The next run tries it first. `RETRYPROOF_SEED='test seed'`
+//! runs that case alone. `PROPTEST_CASES` and the other variables of proptest's configuration work, except those for
+//! proptest's own seeds and files.
 
 mod course;
 mod property;

@@ -1,4 +1,4 @@
-//! What holds for any data and any scenario, over proptest's `TestRunner`.
+//! Properties for any data and any scenario, based on proptest's `TestRunner`.
 
 use std::cell::RefCell;
 use std::env;
@@ -21,25 +21,25 @@ use crate::search::choice::Dice;
 use crate::system::effect::fingerprint;
 use crate::{Explore, World};
 
-/// The test and the seed of a case that is to be run alone.
+/// The variable with the test and the seed of a case to run alone.
 const SEED: &str = "RETRYPROOF_SEED";
-/// Runs that are spent on one smaller piece of data, and on all of them.
+/// The maximum number of runs for one smaller piece of data, and for all of them.
 const MOST_HUNTED: u64 = 1_000;
 const MOST_HUNTED_IN_ALL: u64 = 20_000;
 
-/// Why a property does not hold, or was not tested.
+/// The reason why a property does not hold, or was not tested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PropertyError {
-    /// The strategy gave no value.
+    /// The strategy produced no value.
     #[error("{test}: the strategy yields nothing: {reason}")]
     NothingDrawn {
         /// The name of the test.
         test: String,
-        /// What the strategy says.
+        /// The message of the strategy.
         reason: String,
     },
-    /// Hardly a case had anything in it that could go wrong.
+    /// In too many cases nothing could go wrong.
     #[error(
         "{test}: of {} cases {tested} were tested; the others had nothing in them that could go wrong: {reason}",
         tested + rejected
@@ -47,36 +47,36 @@ pub enum PropertyError {
     NothingTested {
         /// The name of the test.
         test: String,
-        /// Cases that were run.
+        /// The number of cases that were run.
         tested: u32,
-        /// Cases in which there was nothing.
+        /// The number of cases in which nothing could go wrong.
         rejected: u32,
-        /// What was missing in the last of them.
+        /// The reason in the last of them.
         reason: String,
     },
-    /// `RETRYPROOF_SEED` does not say which case is meant.
+    /// `RETRYPROOF_SEED` does not name a case.
     #[error(
-        "{SEED}: `{text}` is no seed, which has 16 hexadecimal digits; paste the whole line that the report prints"
+        "{SEED}: `{text}` is not a seed, which has 16 hexadecimal digits; paste the whole line that the report prints"
     )]
     NoSeed {
-        /// What it says.
+        /// The text of the variable.
         text: String,
     },
-    /// There is a case in which it does not hold: the smallest that was found. Its report.
+    /// The property does not hold. This is the report of the smallest failing case.
     #[error("{report}")]
     Falsified {
         /// The smallest case, in the smallest scenario.
         report: Box<Report>,
-        /// How many cases held before.
+        /// The number of cases that held before.
         held: u32,
     },
 }
 
-/// Runs the body for data of the strategy and scenarios of up to two deviations, and panics with the report of the smallest
-/// case that is not retry-proof. [`Property`] has the settings.
+/// Runs the body for data of the strategy and scenarios of up to two deviations, and panics with the report of the
+/// smallest case that is not retry-proof. [`Property`] has the settings.
 ///
 /// # Panics
-/// When there is such a case, and when nothing was tested.
+/// If there is such a case, or if nothing was tested.
 #[track_caller]
 pub fn prop_retryproof<S>(strategy: S, body: impl AsyncFn(&World, &S::Value) + Sync)
 where
@@ -105,48 +105,48 @@ impl Default for Property {
 }
 
 impl Property {
-    /// As many cases as proptest's configuration says (256, or `PROPTEST_CASES`), in scenarios of up to two deviations and
-    /// up to one departure from the usual order of tasks.
+    /// Makes a property with the number of cases of proptest's configuration (256, or `PROPTEST_CASES`), in scenarios
+    /// of up to two deviations and up to one preemption.
     pub fn new() -> Self {
         let (scenarios, schedules) = (Scenarios::of(0..=2), Schedules::of(0..=1));
         let config = Config { failure_persistence: None, ..Config::default() };
         Self { explore: Explore::new(), config, scenarios, schedules, seed: 0, keep: None }
     }
 
-    /// The settings of each run: bounds for one kind of deviation, the step limit, the name. How many deviations there are
-    /// in all is drawn.
+    /// Sets the settings of each run: bounds for one kind of deviation, the step limit, the name. The total number of
+    /// deviations is drawn.
     pub fn explore(mut self, explore: Explore) -> Self {
         self.explore = explore;
         self
     }
 
-    /// How many cases have to hold.
+    /// Sets the number of cases that must hold.
     pub fn cases(mut self, cases: u32) -> Self {
         self.config.cases = cases;
         self
     }
 
-    /// What may go wrong but for the order of tasks.
+    /// Sets the strategy for all deviations except preemptions.
     pub fn scenarios(mut self, scenarios: Scenarios) -> Self {
         self.scenarios = scenarios;
         self
     }
 
-    /// How the order of tasks may depart from the usual one.
+    /// Sets the strategy for preemptions.
     pub fn schedules(mut self, schedules: Schedules) -> Self {
         self.schedules = schedules;
         self
     }
 
-    /// Other cases than those of seed 0.
+    /// Sets a seed, to draw other cases. Defaults to 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The file for the seeds of cases that failed, below the package's folder, to be committed. They stay there when they
-    /// hold. Otherwise [`Property::check`] keeps them where
-    /// [`Explore::check`] keeps its scenarios, until they hold.
+    /// Sets the file for the seeds of failing cases, relative to the package's folder. Commit it. The seeds stay
+    /// there when they hold. Without this setting [`Property::check`] keeps seeds next to the scenarios of
+    /// [`Explore::check`], until they hold.
     pub fn keep(mut self, file: impl Into<PathBuf>) -> Self {
         self.keep = Some(file.into());
         self
@@ -155,7 +155,7 @@ impl Property {
     /// Runs all cases, and panics with the report of the smallest that is not retry-proof.
     ///
     /// # Panics
-    /// When there is one, and when nothing was tested.
+    /// If there is such a case, or if nothing was tested.
     #[track_caller]
     pub fn check<S>(self, strategy: S, body: impl AsyncFn(&World, &S::Value) + Sync)
     where
@@ -169,15 +169,16 @@ impl Property {
         }
     }
 
-    /// The file that is stated.
+    /// The file of [`Property::keep`].
     fn file(&self) -> Option<PathBuf> {
         self.keep.as_ref().map(|file| package().unwrap_or_default().join(file))
     }
 
-    /// Runs all cases: how many held. Seeds are kept only where a file is stated ([`Property::keep`]).
+    /// Runs all cases, and returns the number of those that held. Seeds are kept only if a file is set
+    /// ([`Property::keep`]).
     ///
     /// # Errors
-    /// The smallest case that is not retry-proof; or nothing was tested.
+    /// If a case is not retry-proof (the smallest is returned), or if nothing was tested.
     #[track_caller]
     pub fn run<S>(
         &self,
@@ -216,7 +217,7 @@ impl Property {
             cases.one(seed, &strategy, &body, file.as_ref())?;
         }
         if let (Some(file), None, None) = (&file, &self.keep, &alone) {
-            // What was kept until it holds holds.
+            // All seeds that were kept until they hold now hold.
             let _ = if kept.is_empty() { Ok(()) } else { fs::remove_file(file) };
         }
         (cases.held, cases.rejected) = if alone.is_some() { (cases.held, 0) } else { (0, 0) };
@@ -235,7 +236,7 @@ impl Property {
     }
 }
 
-/// The case that is to be run alone, if one of this test is.
+/// The case of this test to run alone, if there is one.
 fn wanted(test: &str) -> Result<Option<Seed>, PropertyError> {
     let Ok(text) = env::var(SEED) else { return Ok(None) };
     let mut words = text.split_whitespace();
@@ -249,7 +250,7 @@ fn wanted(test: &str) -> Result<Option<Seed>, PropertyError> {
     }
 }
 
-/// Hands the body of a case to somebody who runs it.
+/// Passes the body of a case to a function that runs it.
 type With<'b, V> = &'b dyn Fn(&V, &mut dyn FnMut(&(dyn Body + Sync)));
 
 struct Cases<'p> {
@@ -257,14 +258,14 @@ struct Cases<'p> {
     test: &'p str,
     held: u32,
     rejected: u32,
-    /// Why the last case that was rejected was.
+    /// The reason why the last rejected case was rejected.
     reason: String,
 }
 
-/// What is known while a case is made smaller.
+/// The state of shrinking.
 #[derive(Default)]
 struct Shrinking {
-    /// The size of the smallest scenario that has failed. None inside: none was needed.
+    /// The size of the smallest scenario that has failed. The inner `None` means that no scenario was needed.
     size: Option<Option<Size>>,
     /// The last data that failed.
     failing: String,
@@ -328,8 +329,8 @@ impl Cases<'_> {
         Ok(())
     }
 
-    /// Whether a case fails: in the scenario that was drawn, or, while it is made smaller and the data are others than
-    /// those that failed last, in any with as few deviations.
+    /// Reports whether a case fails in the drawn scenario. While the case is shrunk, and the data differ from the
+    /// last failing ones, any scenario with the same number of deviations counts.
     fn try_one<V: Debug>(
         &self,
         value: &V,
@@ -342,7 +343,7 @@ impl Cases<'_> {
         body(value, &mut |body| found = explore.try_drawn(body, self.test, drawn));
         match found {
             Found::NothingTested(reason) => {
-                // Small data may have nothing in them; that is no reason to stop where they are made smaller.
+                // Small data may have nothing that can go wrong. That must not end the shrinking.
                 if shrinking.size.is_none() {
                     shrinking.failing = reason.clone();
                     return Err(TestCaseError::reject(reason));
@@ -381,7 +382,7 @@ impl Cases<'_> {
     }
 }
 
-/// A runner whose numbers are those of a seed.
+/// A runner whose random numbers come from a seed.
 fn runner(config: &Config, Seed(seed): Seed) -> TestRunner {
     let mut dice = Dice::new(seed, 0);
     let mut bytes = [0; 32];

@@ -1,4 +1,4 @@
-//! The seeds of cases that failed, in a file.
+//! A file with the seeds of failing cases.
 
 use std::fs;
 use std::io;
@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::judge::check::replace;
 
-/// The first line of a file, and the format of what follows.
+/// The first line of a file, and the version of the format.
 const HEADER: &str = "# retryproof seeds, format ";
 const FORMAT: &str = "1";
-/// Of one test.
+/// The maximum number of seeds of one test.
 const MOST: usize = 20;
-/// Bytes of a case that stand behind its seed, for people.
+/// The maximum length of the description of a case after its seed, in bytes.
 const LONGEST: usize = 200;
 
-/// What determines a case, in 16 hexadecimal digits.
+/// The seed of a case, written as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Seed(pub(super) u64);
 
@@ -31,23 +31,23 @@ impl Seed {
     }
 }
 
-/// Why a file of seeds, or a line of it, is not used.
+/// The reason why a file of seeds, or a line of it, is not used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SeedsError {
     #[error("{}: it cannot be read: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error(
-        "{}: its first line is not `{HEADER}{FORMAT}`, so it is no list of seeds of this version, and not used; delete it: what still fails is found again",
+        "{}: its first line is not `{HEADER}{FORMAT}`, so it is not a list of seeds of this version, and not used; delete it: cases that still fail are found again",
         path.display()
     )]
     OtherFormat { path: PathBuf },
-    #[error("{}:{line}: `{text}` is no seed, which has 16 hexadecimal digits; the line is passed over", path.display())]
+    #[error("{}:{line}: `{text}` is not a seed, which has 16 hexadecimal digits; the line is skipped", path.display())]
     NoSeed { path: PathBuf, line: usize, text: String },
     #[error("{0}")]
     Unwritable(String),
 }
 
-/// The seeds in a file, and what is wrong with the rest of it.
+/// The seeds in a file, and the errors in the rest of it.
 pub(super) fn read(path: &Path) -> (Vec<Seed>, Vec<SeedsError>) {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -76,7 +76,7 @@ pub(super) fn read(path: &Path) -> (Vec<Seed>, Vec<SeedsError>) {
     (seeds, errors)
 }
 
-/// Puts a seed before those that are there, with the case that it stands for.
+/// Puts a seed, with its case, before the existing ones.
 pub(super) fn add(path: &Path, seed: Seed, case: &str) -> Result<(), SeedsError> {
     let (known, errors) = read(path);
     if errors.iter().any(|error| !matches!(error, SeedsError::NoSeed { .. })) {
@@ -107,7 +107,7 @@ mod tests {
         let (seeds, errors) = read(&path);
         assert_eq!((seeds, errors.len()), (vec![Seed(7)], 1));
         assert!(errors[0].to_string().ends_with(
-            ":2: `not-a-seed` is no seed, which has 16 hexadecimal digits; the line is passed over"
+            ":2: `not-a-seed` is not a seed, which has 16 hexadecimal digits; the line is skipped"
         ));
         fs::write(&path, "cc 1234 # of another tool\n").unwrap();
         let (seeds, errors) = read(&path);

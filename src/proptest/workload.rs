@@ -1,4 +1,4 @@
-//! A strategy for workloads: how many jobs, of which kinds, in which queues, with which delays and duplicates.
+//! A strategy for workloads: the number of jobs, their kinds, queues, delays and duplicates.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -14,17 +14,17 @@ use crate::engine::state::DEFAULT_QUEUE;
 use crate::search::choice::Name;
 use crate::system::job::{kind_of, short_kind};
 
-/// A job that is to be enqueued.
+/// A job to enqueue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PlannedJob {
     /// The path of its type.
     pub kind: &'static str,
-    /// What it carries, as JSON.
+    /// The payload, as JSON.
     pub payload: String,
-    /// How long it waits before it is ready.
+    /// The delay before it is ready.
     pub delay: Duration,
-    /// How often it is enqueued: 1, or oftener where whoever enqueues it does so twice.
+    /// The number of times that it is enqueued. More than 1 if the caller enqueues duplicates.
     pub copies: u32,
 }
 
@@ -41,19 +41,19 @@ impl Workload {
         &self.jobs
     }
 
-    /// How many jobs are enqueued, duplicates counted.
+    /// The number of jobs to enqueue, including duplicates.
     pub fn count(&self) -> u32 {
         self.jobs.iter().map(|job| job.copies).sum()
     }
 
-    /// The queue of a kind, to be given to its handler ([`HandlerOptions::queue`](crate::HandlerOptions::queue)): `default`
-    /// unless the strategy names queues.
+    /// The queue of a kind, for its handler ([`HandlerOptions::queue`](crate::HandlerOptions::queue)). It is
+    /// `default` unless the strategy names queues.
     pub fn queue_of<J: 'static>(&self) -> Name {
         let queue = self.queues.iter().find(|(kind, _)| *kind == kind_of::<J>());
         queue.map_or(DEFAULT_QUEUE.into(), |(_, queue)| *queue)
     }
 
-    /// Enqueues all of it, as [`World::enqueue_in`] would.
+    /// Enqueues all jobs, like [`World::enqueue_in`].
     pub fn enqueue(&self, world: &World) {
         for job in &self.jobs {
             for _ in 0..job.copies {
@@ -91,8 +91,8 @@ impl fmt::Debug for Workload {
     }
 }
 
-/// A strategy for [`Workload`]s. It shrinks towards one job, without delay, in the first queue, enqueued once, with the
-/// smallest payload.
+/// A strategy for [`Workload`]s. It shrinks towards one job without delay, in the first queue, enqueued once, with
+/// the smallest payload.
 ///
 /// ```
 /// use std::time::Duration;
@@ -125,22 +125,22 @@ impl Default for Workloads {
 }
 
 impl Workloads {
-    /// One to three jobs without delays and duplicates. Of which kinds is still to be said.
+    /// Makes a strategy for one to three jobs without delays and duplicates. Add at least one kind.
     pub fn new() -> Self {
         let delays = Duration::ZERO..=Duration::ZERO;
         Self { jobs: 1..=3, kinds: Vec::new(), queues: Vec::new(), delays, copies: 1..=1 }
     }
 
-    /// How many jobs there are, duplicates not counted.
+    /// Sets the number of jobs, not counting duplicates.
     pub fn jobs(mut self, jobs: RangeInclusive<usize>) -> Self {
         self.jobs = jobs;
         self
     }
 
-    /// One kind more, with what its jobs carry. Each kind comes as often as any other.
+    /// Adds a kind, with a strategy for its jobs. All kinds are equally frequent.
     ///
     /// # Panics
-    /// When a job is drawn that cannot be written as JSON.
+    /// If a drawn job cannot be serialized as JSON.
     pub fn kind<S>(mut self, jobs: S) -> Self
     where
         S: Strategy + 'static,
@@ -156,19 +156,19 @@ impl Workloads {
         self
     }
 
-    /// The queues that kinds may be in: one is drawn for each kind.
+    /// Sets the queues for kinds. One queue is drawn for each kind.
     pub fn queues<N: Into<Name>>(mut self, queues: impl IntoIterator<Item = N>) -> Self {
         self.queues = queues.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How long a job waits before it is ready, to the second.
+    /// Sets the delay before a job is ready, in whole seconds.
     pub fn delays(mut self, delays: RangeInclusive<Duration>) -> Self {
         self.delays = delays;
         self
     }
 
-    /// How often the same job is enqueued.
+    /// Sets the number of times that the same job is enqueued.
     pub fn duplicates(mut self, copies: RangeInclusive<u32>) -> Self {
         self.copies = copies;
         self
@@ -176,14 +176,16 @@ impl Workloads {
 
     fn strategy(&self) -> Result<BoxedStrategy<Workload>, Reason> {
         let range = |is_empty: bool, what: &str| match is_empty {
-            true => Err(Reason::from(format!("a workload with no number of {what} yields nothing"))),
+            true => Err(Reason::from(format!("a workload with an empty range for {what} yields nothing"))),
             false => Ok(()),
         };
         range(self.jobs.is_empty(), "jobs")?;
         range(self.delays.is_empty(), "seconds to wait")?;
         range(self.copies.is_empty(), "duplicates")?;
         if self.kinds.is_empty() {
-            return Err("a workload without a kind of jobs yields nothing: say `.kind(strategy)`".into());
+            return Err(
+                "a workload without a kind of jobs yields nothing: add one with `.kind(strategy)`".into()
+            );
         }
         let jobs = Union::new(self.kinds.iter().map(|(kind, payloads)| {
             let kind = *kind;

@@ -1,8 +1,8 @@
-//! The only place where anything is decided.
+//! The only module that makes decisions.
 //!
-//! Whatever a world does not determine by itself is a [`Choice`]: a label, a kind, a number of options, and the
-//! option taken. Option 0 is always "nothing unusual"; any other option is a *deviation*. A run is named by its
-//! deviations alone. Nothing here knows what the choices are about.
+//! Every point at which a world could go on in more than one way is a [`Choice`]: a label, a kind, a number of
+//! options, and the option taken. Option 0 is always "nothing unusual". Any other option is a *deviation*. A run is
+//! named by its deviations alone. This module does not know what the choices are about.
 
 mod fault;
 mod name;
@@ -26,14 +26,14 @@ use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 
-/// What sort of thing may go wrong at a choice.
+/// The kind of event that may go wrong at a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Kind {
     /// The worker process dies here.
     Crash,
-    /// A call to a service fails, as services fail.
+    /// A call to a service fails in one of the ways in which services fail.
     Fault,
     /// A job is delivered again, lost, or not taken.
     Delivery,
@@ -43,11 +43,11 @@ pub enum Kind {
     Delay,
 }
 
-/// A crash point that stands before a statement of a function.
+/// A crash point before a statement of a function.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {
     pub(crate) function: &'static crash_points::Function,
-    /// Which of the function's points: several may stand at one place, where a macro wrote the code.
+    /// The number of the point in its function. Several points may have the same place if a macro wrote the code.
     pub(crate) ordinal: u32,
 }
 
@@ -78,14 +78,14 @@ impl fmt::Debug for Line {
     }
 }
 
-/// Who met a choice.
+/// The actor that reached a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Actor {
-    /// The test body. It never meets a choice, but it makes effects (givens).
+    /// The test body. It never reaches a choice, but it makes effects (givens).
     Test,
     /// Code of a process outside of any attempt: a task that an attempt has spawned.
     Process(Name),
-    /// A task that a process has spawned when it was booted, by its own name.
+    /// A task that a process spawned at boot, by its own name.
     Task(Name),
     /// One attempt of one job. Both count from 1.
     Attempt {
@@ -106,10 +106,10 @@ impl fmt::Display for Actor {
     }
 }
 
-/// Where a choice was met.
+/// The site of a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Site {
-    /// A call to a service, the queue among them.
+    /// A call to a service or to the queue.
     Call {
         /// `payments`
         service: Name,
@@ -118,7 +118,7 @@ pub(crate) enum Site {
     },
     /// The attempt itself: its start, its end.
     Attempt,
-    /// A wait that the harness owns: `sleep`, `yield`.
+    /// A wait that the harness controls: `sleep`, `yield`.
     Wait(WaitKind),
     /// Before a statement of a `#[crash_points]` function.
     Line(Line),
@@ -126,16 +126,16 @@ pub(crate) enum Site {
     Queue,
 }
 
-/// The name of a choice: who, where, and which of the points there.
+/// The name of a choice: its actor, its site, and the point at that site.
 ///
-/// The same label may be met several times in one run; a [`Scenario`](crate::Scenario) then counts (`~2`).
+/// One run may reach the same label several times. A [`Scenario`](crate::Scenario) then counts (`~2`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
-    /// Who met the choice.
+    /// The actor that reached the choice.
     pub(crate) actor: Actor,
-    /// Where.
+    /// The site of the choice.
     pub(crate) site: Site,
-    /// Which of the points there.
+    /// The point at that site.
     pub(crate) point: Point,
 }
 
@@ -153,25 +153,25 @@ impl fmt::Display for Label {
     }
 }
 
-/// A choice as it was met and taken.
+/// A choice as a run reached it, and the option that the run took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// What sort of thing may go wrong.
+    /// The kind of event that may go wrong.
     pub(crate) kind: Kind,
-    /// Who met it, and where.
+    /// The actor, the site and the point.
     pub(crate) label: Label,
-    /// What could be taken.
+    /// The options on offer.
     pub(crate) options: Options,
-    /// What was taken.
+    /// The option that was taken.
     pub(crate) taken: u32,
 }
 
-/// A digest of a run's choices, to tell whether it took the same course again.
+/// A digest of a run's choices, which shows whether the run took the same course again.
 pub(crate) fn digest(record: &[Choice]) -> u32 {
     let mut hasher = siphasher::sip::SipHasher13::new();
     for choice in record {
-        // By hand and in few pieces: what derived code does costs three times as much. A kind's options are always the
-        // same but for their number.
+        // Hashed by hand in few pieces, because derived code costs three times as much. The options of a kind differ
+        // only in their number.
         let (who, attempt) = match choice.label.actor {
             Actor::Test => (0, 0),
             Actor::Process(name) => {
@@ -202,20 +202,21 @@ pub(crate) fn digest(record: &[Choice]) -> u32 {
     (hasher.finish() >> 32) as u32
 }
 
-/// One departure from the ordinary course: which choice of the run, counted from 0, and which option. Four bytes.
+/// One departure from the ordinary course: the number of the choice in the run, counted from 0, and the option. Four
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Deviation(u32);
 
 impl Deviation {
-    /// The most choices a run may have; the step limit lies far below.
+    /// The maximum number of choices in a run. The step limit is far lower.
     pub(crate) const MAX_CHOICES: usize = 1 << 24;
-    /// The most options a choice may have; further candidates are never taken first.
+    /// The maximum number of options of a choice. Further candidates never go first.
     pub(crate) const MAX_OPTIONS: usize = 1 << 8;
 
     /// The deviation that takes `option` at the choice number `at`.
     ///
     /// # Panics
-    /// When either is past its bound.
+    /// If either is past its bound.
     pub(crate) fn new(at: usize, option: usize) -> Self {
         assert!(
             at < Self::MAX_CHOICES && option < Self::MAX_OPTIONS,
@@ -235,12 +236,12 @@ impl Deviation {
     }
 }
 
-/// A deviation as a person pastes it: by label, occurrence and the option's name.
+/// A deviation as the user pastes it: by label, occurrence and the option's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// The text of the label.
     pub(crate) label: String,
-    /// Which meeting with that label in the run, counted from 1.
+    /// The occurrence of that label in the run, counted from 1.
     pub(crate) nth: u32,
     /// The name of the option.
     pub(crate) option: String,
@@ -256,29 +257,29 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// Where a run shall depart from the ordinary course.
+/// The places at which a run must depart from the ordinary course.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    /// At these choices, in ascending order. The label of the last one is known from the run it was derived from.
+    /// At these choices, in ascending order. The label is that of the last one in the run that the plan was derived from.
     Numbered(Vec<Deviation>, Option<Label>),
-    /// At the choices of these names, in the order in which they are met.
+    /// At the choices of these names, in the order in which the run reaches them.
     Wanted(Vec<Wanted>),
-    /// At a few places that are drawn on the way.
+    /// At a few places that are drawn during the run.
     Random(Random),
-    /// Where [`Chooser::choose_task`] is asked, as random priorities will have it.
+    /// At calls of [`Chooser::choose_task`], according to random priorities.
     Pct(Pct),
-    /// At places that somebody else has drawn, each counted from the one before.
+    /// At places that proptest has drawn, each counted from the one before.
     #[cfg(feature = "proptest")]
     Picked(Picks),
 }
 
 impl Plan {
-    /// No departure at all.
+    /// Departs nowhere.
     pub(crate) fn ordinary() -> Self {
         Plan::Numbered(Vec::new(), None)
     }
 
-    /// How many departures it has; of one that draws them on the way, more than of any other.
+    /// Returns the number of deviations. For a plan that draws them during the run, this is the largest number.
     pub(crate) fn deviations(&self) -> usize {
         match self {
             Plan::Numbered(deviations, _) => deviations.len(),
@@ -287,7 +288,7 @@ impl Plan {
         }
     }
 
-    /// The course that a run has taken, once more.
+    /// Repeats the course of a run.
     pub(crate) fn again(record: &[Choice]) -> Self {
         let deviations = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
         Plan::Numbered(
@@ -297,29 +298,29 @@ impl Plan {
     }
 }
 
-/// Why a run did not follow its plan.
+/// The reason why a run did not follow its plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Divergence {
-    /// A choice of that name was never met.
+    /// The run never reached a choice of that name.
     #[error("`{wanted}` was never met; the run met {met} choices, the last being {last}")]
     NeverMet {
-        /// The deviation that was to be taken.
+        /// The deviation that the plan asked for.
         wanted: String,
-        /// How many choices the run met.
+        /// The number of choices that the run reached.
         met: usize,
         /// The last of them.
         last: String,
     },
-    /// The choice was met but does not offer that option.
+    /// The run reached the choice, but the choice does not offer that option.
     #[error("`{wanted}`: that choice no longer offers this option; it offers {offered}")]
     NoSuchOption {
-        /// The deviation that was to be taken.
+        /// The deviation that the plan asked for.
         wanted: String,
-        /// What the choice offers.
+        /// The options that the choice offers.
         offered: String,
     },
-    /// At that place of the run another choice was met than the time before: the code is not deterministic.
+    /// The run reached another choice at that place than the time before: the code is not deterministic.
     #[error("choice {at} was `{expected}` the first time and `{met}` the second")]
     Changed {
         /// The number of the choice, counted from 0.
@@ -331,7 +332,7 @@ pub(crate) enum Divergence {
     },
 }
 
-/// Takes the options that a plan names and 0 everywhere else, and records every choice.
+/// Takes the options that a plan names and option 0 everywhere else, and records every choice.
 #[derive(Debug)]
 pub(crate) struct Chooser {
     plan: Plan,
@@ -341,28 +342,28 @@ pub(crate) struct Chooser {
 }
 
 impl Chooser {
-    /// A chooser that will follow `plan`.
+    /// Makes a chooser that follows `plan`.
     #[cfg(test)]
     pub(crate) fn new(plan: Plan) -> Self {
         Self::recording_in(plan, Vec::new())
     }
 
-    /// A chooser that will follow `plan`, with the room of a record that is no longer needed: a new one costs more than
+    /// Makes a chooser that follows `plan` and reuses the memory of an old record. A new allocation costs more than
     /// all that is put in.
     pub(crate) fn recording_in(plan: Plan, mut record: Vec<Choice>) -> Self {
         record.clear();
         Self { plan, next: 0, record, divergence: None }
     }
 
-    /// A chooser for a run that is over.
+    /// Makes a chooser for a run that is over.
     pub(crate) fn idle() -> Self {
         Self { plan: Plan::Wanted(Vec::new()), next: 0, record: Vec::new(), divergence: None }
     }
 
-    /// Decides. The answer is below `options.len()`.
+    /// Makes a decision. The result is below `options.len()`.
     #[inline]
     pub(crate) fn choose(&mut self, kind: Kind, label: Label, options: Options) -> usize {
-        // Nearly all choices of a run are ordinary: for them nothing is looked at.
+        // Nearly all choices of a run are ordinary. They take this short path.
         let ordinary = match &self.plan {
             Plan::Numbered(deviations, _) => {
                 deviations.get(self.next).is_none_or(|next| next.at() != self.record.len())
@@ -379,11 +380,12 @@ impl Chooser {
         taken
     }
 
-    /// Decides which task goes on. `candidates`: who could; the first is the one that would, and `label` names it. The answer is a place in `candidates`, and recorded as
-    /// [`Chooser::choose`] records it, as a choice of [`Kind::Schedule`].
+    /// Decides which task runs next. `candidates` are the tasks that can run. The first one runs in the ordinary
+    /// course, and `label` names it. Returns an index into `candidates`, and records the choice as
+    /// [`Chooser::choose`] does, with [`Kind::Schedule`].
     ///
     /// # Panics
-    /// When there is no candidate.
+    /// If there is no candidate.
     pub(crate) fn choose_task(&mut self, label: Label, candidates: &[Actor]) -> usize {
         assert!(!candidates.is_empty(), "nobody to choose from at {label}");
         let options = Options::Others(candidates.len() as u32 - 1);
@@ -448,13 +450,13 @@ impl Chooser {
         }
     }
 
-    /// Every choice of the run so far, in order.
+    /// All choices of the run so far, in order.
     pub(crate) fn record(&self) -> &[Choice] {
         &self.record
     }
 
-    /// The record, why the run left its plan, if it did, and the plan. To be asked when the run is over: a deviation
-    /// that was never met is a divergence, too.
+    /// Returns the record, the reason why the run left its plan (if it did), and the plan. Call it when the run is
+    /// over, because a deviation that was never reached is a divergence, too.
     pub(crate) fn finish(self) -> (Vec<Choice>, Option<Divergence>, Plan) {
         let unmet = match &self.plan {
             Plan::Numbered(deviations, expected) => {
@@ -464,7 +466,7 @@ impl Chooser {
                 })
             }
             Plan::Wanted(wanted) => wanted.get(self.next).map(Wanted::to_string),
-            // They take what comes.
+            // These plans take the choices as they come.
             _ => None,
         };
         let divergence = self.divergence.or_else(|| {

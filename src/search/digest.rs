@@ -1,11 +1,11 @@
-//! Digests of texts, and how they are written.
+//! Digests of texts, and their textual form.
 
 use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-/// A prefix and a number in so many hex digits. By hand: ids are made in every run, and formatting costs more than
-/// all the rest of them.
+/// Returns a prefix and a number in `digits` hex digits. Written by hand because every run makes ids, and formatting
+/// would cost more than the rest of that work.
 pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
     let mut text = Vec::with_capacity(prefix.len() + digits as usize);
     text.extend_from_slice(prefix.as_bytes());
@@ -13,7 +13,7 @@ pub(crate) fn hex(prefix: &str, number: u64, digits: u32) -> String {
     String::from_utf8(text).expect("hex digits are text")
 }
 
-/// A digest of some texts, the same on every machine and in every release.
+/// Returns a digest of some texts. It is the same on every machine and in every release.
 pub(crate) fn fingerprint(parts: &[&str]) -> u64 {
     Fingerprint::of(parts).digest()
 }

@@ -1,7 +1,7 @@
-//! Inputs: what the environment answers, as opposed to what goes wrong.
+//! Inputs: the answers of the environment, as opposed to failures.
 //!
-//! A declined card is an input. Whether the call that asks for it fails is a choice. Inputs stand in a record of their
-//! own, so that nothing that counts deviations can count them.
+//! A declined card is an input. Whether the call that asks for it fails is a choice. Inputs have their own record, so
+//! that code that counts deviations cannot count them.
 //!
 //! An [`Assignment`] is a total function from questions to answers: it names the answers that are not the first of
 //! their list, and every other question gets its first answer. So each assignment has exactly one fault-free run, even
@@ -14,14 +14,15 @@ use std::sync::Arc;
 use crate::search::choice::{Actor, Name, Wanted};
 use crate::search::digest::{fingerprint, hex};
 
-/// What an input's word in a scenario begins with.
+/// The prefix of an input's word in a scenario.
 pub(crate) const PREFIX: &str = "input:";
 
-/// So many answers to the same request in one attempt are explored. Later ones are the first of their list, so that a
-/// loop which asks until it is accepted ends.
+/// The maximum number of explored answers to the same request in one attempt. Later answers are the first of their
+/// list, so that a loop
+/// which asks until it is accepted ends.
 const MOST_TIMES: u32 = 2;
 
-/// The longest text of a question or an answer, in characters.
+/// The maximum length of the text of a question or an answer, in characters.
 const LONGEST: usize = 48;
 
 /// Answers that are not the first of their list, in the order in which the fault-free run asks for them.
@@ -35,12 +36,12 @@ impl Assignment {
         Self(inputs.iter().map(|input| (question(input).into(), input.option.clone().into())).collect())
     }
 
-    /// The same without an answer to this question.
+    /// Removes the answer to this question.
     pub(crate) fn without(&self, question: Name) -> Self {
         Self(self.0.iter().copied().filter(|(named, _)| *named != question).collect())
     }
 
-    /// The questions and answers that it names.
+    /// The questions and answers that the assignment names.
     pub(crate) fn answers(&self) -> &[(Name, Name)] {
         &self.0
     }
@@ -55,11 +56,11 @@ impl Assignment {
 pub(crate) struct Asked {
     pub(crate) question: Name,
     pub(crate) answers: Vec<Name>,
-    /// Which of them was taken.
+    /// The index of the answer that was taken.
     pub(crate) taken: usize,
-    /// Who asked, where it is a request that may be refused: of which service, and for what.
+    /// The actor, the service and the operation, if this is a request that may be refused.
     pub(crate) request: Option<(Actor, Name, Name)>,
-    /// How many choices the run had met by then.
+    /// The number of choices that the run had reached by then.
     pub(crate) at: usize,
 }
 
@@ -68,14 +69,14 @@ impl Asked {
         self.answers[self.taken]
     }
 
-    /// The request that was refused, if it was.
+    /// The request that was refused, if one was.
     pub(crate) fn refused(&self) -> Option<(Actor, Name, Name)> {
         self.request.filter(|_| self.taken != 0)
     }
 }
 
-/// The inputs that the scenarios of an assignment name: what its fault-free run has drawn, the requests that were
-/// refused in it, and whatever else the assignment names.
+/// The inputs that the scenarios of an assignment name: the values that its fault-free run has drawn, the requests
+/// that were refused in it, and everything else that the assignment names.
 pub(crate) fn words(assignment: &Assignment, asked: &[Asked]) -> Vec<Wanted> {
     let named = |asked: &&Asked| asked.request.is_none() || asked.taken != 0;
     let in_run = asked.iter().filter(named).map(|asked| (asked.question, asked.answer()));
@@ -88,7 +89,7 @@ fn word_of(question: Name, answer: Name) -> Wanted {
     Wanted { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
 }
 
-/// Why a run cannot be given an input.
+/// The reason why a run cannot have an input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InputError {
     #[error(
@@ -114,9 +115,9 @@ pub(crate) enum InputError {
 /// A request that may be refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requested<'r> {
-    /// What the answer depends on.
+    /// The part of the request that the answer depends on.
     pub(crate) subject: &'r str,
-    /// All of it, its key too.
+    /// The whole request, including its key.
     pub(crate) request: &'r str,
     /// Whether the answer reaches the caller.
     pub(crate) is_heard: bool,
@@ -127,7 +128,7 @@ pub(crate) struct Requested<'r> {
 pub(crate) struct Inputs {
     assignment: Arc<Assignment>,
     asked: Vec<Asked>,
-    /// How often each attempt has heard an answer to each request, by its digest.
+    /// The number of times that each attempt has received an answer to each request, by the digest of the request.
     heard: Vec<(Actor, u64, u32)>,
     error: Option<InputError>,
 }
@@ -137,7 +138,7 @@ impl Inputs {
         Self { assignment, ..Self::default() }
     }
 
-    /// The answer to a question of the test body.
+    /// Answers a question of the test body.
     pub(crate) fn draw(
         &mut self,
         question: Name,
@@ -147,10 +148,11 @@ impl Inputs {
         self.ask(Asked { question, answers, taken: 0, request: None, at })
     }
 
-    /// Whether, and how, a request of an attempt is refused: a place in `answers`, the first of which accepts it.
+    /// Decides whether and how a request of an attempt is refused. Returns an index into `answers`, the first of
+    /// which accepts the request.
     ///
-    /// The subject settles it, whoever asks and however often. Only an attempt that has heard the answer and then makes
-    /// the very same request again may get another one.
+    /// The answer depends only on the subject, not on the caller or on the number of calls. Only an attempt that has
+    /// received the answer and then repeats exactly the same request may get another one.
     pub(crate) fn refuse(
         &mut self,
         (by, service, operation): (Actor, Name, Name),
@@ -208,12 +210,12 @@ impl Inputs {
         words(&self.assignment, &self.asked)
     }
 
-    /// What was asked, in this order.
+    /// The questions of the run, in order.
     pub(crate) fn take(&mut self) -> Vec<Asked> {
         std::mem::take(&mut self.asked)
     }
 
-    /// Why an answer could not be given, if one could not.
+    /// The reason why an answer could not be given, if there is one.
     pub(crate) fn error(&self) -> Option<&InputError> {
         self.error.as_ref()
     }
@@ -224,7 +226,7 @@ fn list(answers: &[Name]) -> String {
     format!("[{}]", answers.join(", "))
 }
 
-/// An answer of an assignment that neither of two runs has asked for.
+/// An answer of an assignment to a question that neither of two runs has asked.
 pub(crate) fn never_asked(assignment: &Assignment, runs: [&[Asked]; 2]) -> Option<InputError> {
     let is_asked = |question: Name| runs.iter().any(|run| run.iter().any(|asked| asked.question == question));
     let never = assignment.answers().iter().find(|(question, _)| !is_asked(*question));
@@ -248,7 +250,7 @@ pub(crate) fn answers(question: &str, values: &[String]) -> Result<Vec<Name>, In
         let text = word(&text);
         let mut name = Name::from(text.clone());
         let mut number = 1;
-        // Values whose words are alike, since a word is short and has no blanks, are numbered.
+        // A word is short and has no blanks, so the words of several values may be equal. Those are numbered.
         while names.contains(&name) {
             number += 1;
             name = format!("{text}#{number}").into();
@@ -258,7 +260,7 @@ pub(crate) fn answers(question: &str, values: &[String]) -> Result<Vec<Name>, In
     Ok(names)
 }
 
-/// A text as a word of a scenario that stands for this text alone: a digest tells apart what the word does not say.
+/// Makes a word of a scenario that stands for this text alone. A digest distinguishes texts with the same word.
 pub(crate) fn identity(text: &str) -> String {
     let word = word(text);
     match word == text {
@@ -267,7 +269,7 @@ pub(crate) fn identity(text: &str) -> String {
     }
 }
 
-/// A text as a word of a scenario: without blanks and what parts a word.
+/// Makes a word of a scenario from a text: without blanks and without the characters that separate words.
 pub(crate) fn word(text: &str) -> String {
     let parts = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '=' | '~' | '\'');
     let mut word: String = text.chars().map(|c| if parts(c) { '_' } else { c }).take(LONGEST).collect();
@@ -280,10 +282,10 @@ pub(crate) fn word(text: &str) -> String {
     word
 }
 
-/// Hands out assignments, those with the fewest answers that are not the first ones first, each once.
+/// Hands out assignments, each once. Those with the fewest answers that are not the first of their list come first.
 ///
 /// As with deviations, the children of an assignment take another answer to a question that its fault-free run asks
-/// after the last one that the assignment names.
+/// after the last question that the assignment names.
 #[derive(Debug)]
 pub(crate) struct Assignments {
     waiting: std::collections::VecDeque<Assignment>,
@@ -302,13 +304,13 @@ impl Assignments {
         self.handed.clone()
     }
 
-    /// What the fault-free run of the assignment that was handed out last has asked.
+    /// Records the questions of the fault-free run of the last assignment.
     pub(crate) fn ran(&mut self, asked: &[Asked]) {
         let Some(parent) = self.handed.take() else { return };
         let last = parent.0.last();
         let from = last.and_then(|(named, _)| asked.iter().position(|asked| asked.question == *named));
         if last.is_some() && from.is_none() {
-            // The code is not deterministic, which whoever runs it once more finds out.
+            // The code is not deterministic. The next repetition of this run finds that out.
             return;
         }
         for asked in &asked[from.map_or(0, |from| from + 1)..] {
@@ -320,7 +322,7 @@ impl Assignments {
         }
     }
 
-    /// How many are known that were not handed out.
+    /// The number of known assignments that were not yet handed out.
     pub(crate) fn left(&self) -> usize {
         self.waiting.len()
     }
@@ -334,7 +336,7 @@ mod tests {
         texts.iter().map(|text| Name::from(*text)).collect()
     }
 
-    /// Runs a made-up test body under each assignment and returns the answers that each was given.
+    /// Runs a made-up test body under each assignment and returns the answers that each run received.
     fn explore(body: impl Fn(&mut dyn FnMut(&'static str, usize) -> usize)) -> Vec<Vec<usize>> {
         let mut assignments = Assignments::default();
         let mut seen = Vec::new();
@@ -391,7 +393,8 @@ mod tests {
                 inputs.refuse(by, &requested, names(&["accepted", "declined"]), 0).unwrap()
             };
             assert_eq!([(); 4].map(|()| ask("a", true)), [1, 1, 0, 0]);
-            // Whoever has not heard the answer asks again, and another request has the answer of its subject.
+            // An attempt that has not received the answer asks again, and another request gets the answer of its
+            // subject.
             assert_eq!([(); 4].map(|()| ask("b", false)), [1, 1, 1, 1]);
         }
     }

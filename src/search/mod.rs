@@ -1,4 +1,4 @@
-//! The search: choices, scenarios, and which scenario comes next. It knows no jobs and no worlds.
+//! The search: choices, scenarios, and the order of scenarios. It does not know jobs or worlds.
 
 pub(crate) mod digest;
 pub(crate) mod choice;

@@ -1,4 +1,4 @@
-//! A run's name: the test, and how the run departed from the ordinary course.
+//! The name of a run: the test, and the deviations of the run from the ordinary course.
 //!
 //! ```
 //! use retryproof::Scenario;
@@ -19,10 +19,10 @@ use serde::Serialize;
 use crate::search::choice::{Choice, Wanted};
 use crate::search::input;
 
-/// A run's name: what a person reads in the report, and pastes into `RETRYPROOF_REPLAY` to see that run again.
+/// The name of a run. The report prints it, and `RETRYPROOF_REPLAY` replays the run.
 ///
-/// Its text is the test's name, then `input:name=value` for each input, then `choice=option` for each deviation, parted
-/// by blanks. The scenario without deviations is the reference run of its inputs.
+/// Its text is the test's name, then `input:name=value` for each input, then `choice=option` for each deviation,
+/// separated by blanks. The scenario without deviations is the reference run of its inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     test: String,
@@ -30,11 +30,11 @@ pub struct Scenario {
     deviations: Vec<Wanted>,
 }
 
-/// Why a text is no scenario.
+/// The reason why a text is not a scenario.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
-    /// There is nothing in it.
+    /// The text is empty.
     #[error("a replay needs a scenario: paste the line that the report prints, `test choice=option …`")]
     Empty,
     /// A word is not `choice=option`.
@@ -44,7 +44,7 @@ pub enum ScenarioError {
     NotADeviation {
         /// The word.
         word: String,
-        /// Its place, the test's name being the first.
+        /// Its position. The test's name is the first word.
         number: usize,
     },
     /// The number after `~` is not a number from 1.
@@ -54,18 +54,18 @@ pub enum ScenarioError {
     BadOccurrence {
         /// The word.
         word: String,
-        /// Its place, the test's name being the first.
+        /// Its position. The test's name is the first word.
         number: usize,
     },
 }
 
 impl Scenario {
-    /// The same on these inputs.
+    /// Returns the scenario with these inputs.
     pub(crate) fn on(self, inputs: &[Wanted]) -> Self {
         Self { inputs: inputs.to_vec(), ..self }
     }
 
-    /// The scenario of a run that recorded these choices.
+    /// Returns the scenario of a run that recorded these choices.
     pub(crate) fn of_record(test: &str, record: &[Choice]) -> Self {
         let deviations = record
             .iter()
@@ -85,13 +85,13 @@ impl Scenario {
         &self.test
     }
 
-    /// The deviations, each as `choice=option`. None of them: the reference run.
+    /// The deviations, each as `choice=option`. The reference run has none.
     pub fn deviations(&self) -> Vec<String> {
         self.deviations.iter().map(Wanted::to_string).collect()
     }
 
-    /// The inputs, each as `input:name=value`: what the test has drawn
-    /// ([`World::choose`](crate::World::choose)), and which requests were refused.
+    /// The inputs, each as `input:name=value`: the values that the test has drawn
+    /// ([`World::choose`](crate::World::choose)) and the requests that were refused.
     pub fn inputs(&self) -> Vec<String> {
         self.inputs.iter().map(Wanted::to_string).collect()
     }
@@ -124,7 +124,7 @@ impl FromStr for Scenario {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut words = text.split_whitespace();
         let test = words.next().ok_or(ScenarioError::Empty)?;
-        // A deviation where the test's name belongs: the line was not copied from its beginning.
+        // A deviation in the place of the test's name: the line was not copied from its beginning.
         if test.contains('=') {
             return Err(ScenarioError::NotADeviation { word: test.to_owned(), number: 1 });
         }

@@ -1,35 +1,36 @@
-//! Virtual time and timers. Time stands still while anything can go on, and then jumps to the next timer.
+//! Virtual time and timers. Time does not advance while any task can run. Then it jumps to the next timer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Who is to be woken when a timer fires.
+/// The task that a timer wakes.
 #[derive(Clone, Debug)]
 pub(crate) enum Wake {
-    /// A task of the executor's own, by number. Unlike a clone of its waker this leaves no trace at the waker, so
-    /// that the executor can tell tasks that wait for the outside from tasks that wait for the world.
+    /// One of the executor's own tasks, by number. Unlike a clone of its waker, this leaves no trace at the waker.
+    /// The executor can therefore distinguish tasks that wait for something outside from tasks that wait for the
+    /// world.
     Task(TaskId),
-    /// Somebody else: a task of tokio's, a combinator with wakers of its own.
+    /// Any other task: one of tokio's, or one inside a combinator with wakers of its own.
     Waker(Waker),
 }
 
-/// A task of the executor: its place and, since places are used again, whose turn it is there.
+/// A task of the executor: its slot, and a count of the uses of that slot, because slots are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TaskId {
     pub(crate) slot: u32,
     pub(crate) turn: u32,
 }
 
-/// A timer that was set, to take it back by.
+/// The id of a timer, with which it can be canceled.
 pub(crate) type TimerId = (Duration, u64);
 
-/// The time since the world began, and who waits for which moment.
+/// The time since the world began, and all timers.
 #[derive(Debug, Default)]
 pub(crate) struct VirtualClock {
     now: Duration,
     set: u64,
-    /// In the order in which they fire. There are few at a time, and most are set behind the others: a map would
+    /// In the order in which they fire. There are few at a time, and most are set behind the others. A map would
     /// allocate for each of them.
     timers: VecDeque<(TimerId, Wake)>,
 }
@@ -39,7 +40,7 @@ impl VirtualClock {
         self.now
     }
 
-    /// Wakes `wake` when it is `at`. Timers of the same moment fire in the order in which they were set.
+    /// Sets a timer that wakes `wake` at time `at`. Timers of the same time fire in the order in which they were set.
     pub(crate) fn set(&mut self, at: Duration, wake: Wake) -> TimerId {
         let id = (at, self.set);
         self.set += 1;
@@ -59,7 +60,7 @@ impl VirtualClock {
         self.timers.partition_point(|(known, _)| *known < id)
     }
 
-    /// When the next timer fires.
+    /// The time at which the next timer fires.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.timers.front().map(|((at, _), _)| *at)
     }
@@ -71,12 +72,12 @@ impl VirtualClock {
         others.map(|((at, _), _)| *at).next()
     }
 
-    /// Goes forward to `to`, never back.
+    /// Advances the time to `to`. Time never goes back.
     pub(crate) fn advance(&mut self, to: Duration) {
         self.now = self.now.max(to);
     }
 
-    /// The next of those that are to be woken by now.
+    /// Removes and returns the next timer that is due.
     pub(crate) fn take_due(&mut self) -> Option<Wake> {
         if self.next().is_none_or(|at| at > self.now) {
             return None;
@@ -117,7 +118,7 @@ impl Expiries {
     }
 }
 
-/// A moment of virtual time as a person reads it: `t+0s`, `t+60s`, `t+1.5s`, `t+3d 2h`.
+/// A moment of virtual time in readable form: `t+0s`, `t+60s`, `t+1.5s`, `t+3d 2h`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment(pub(crate) Duration);
 

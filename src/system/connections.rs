@@ -1,17 +1,17 @@
-//! Connections to the store: who holds one, in which transaction, and who waits, for a connection or for a row.
+//! Connections to the store: who holds one, in which transaction, and who waits for a connection or for a row.
 //!
-//! Each process has a pool of them, and they are handed out in the order in which they were asked for. All of it dies
-//! with the process.
+//! Each process has a pool of connections, which are handed out in the order of the requests. The pool dies with the
+//! process.
 
 use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::Wake;
 use crate::system::service::store::TxId;
 
-/// A connection that is held, or a wait.
+/// The id of a held connection or of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
-/// Who holds or waits: an attempt of a process, in one of its incarnations.
+/// The holder or waiter: an attempt of a process, in one of its incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) process: Name,
@@ -25,7 +25,7 @@ impl Owner {
     }
 }
 
-/// What is waited for.
+/// The thing that a waiter needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
     Connection,
@@ -52,13 +52,13 @@ struct Waiting {
 /// The connections of all processes.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    /// How many each process may have; as many as it wants unless told.
+    /// The maximum number of connections of each process. `None` means no limit.
     most: Option<usize>,
     held: Vec<Held>,
-    /// Those who have waited longest first.
+    /// The longest wait first.
     waiting: Vec<Waiting>,
     tickets: u64,
-    /// How many of those held are in a transaction.
+    /// The number of held connections that are in a transaction.
     in_transaction: usize,
     /// The processes that use the store, with their slots.
     users: Vec<(Name, usize)>,
@@ -83,8 +83,8 @@ impl Connections {
         self.most.map_or(usize::MAX, |most| most.saturating_sub(held))
     }
 
-    /// Whether there is a connection for whoever asks: others may have asked before. `waits`: the ticket under which it
-    /// has waited.
+    /// Reports whether `owner` may have a connection now. Waiters who asked earlier go first. `waits` is the ticket
+    /// under which `owner` has waited.
     pub(crate) fn may_connect(&self, owner: &Owner, waits: Option<Ticket>) -> bool {
         let before = |other: &&Waiting| {
             other.awaited == Awaited::Connection
@@ -94,7 +94,7 @@ impl Connections {
         self.free(owner) > self.waiting.iter().filter(before).count()
     }
 
-    /// Takes a connection, if there is one.
+    /// Takes a connection, if one is free.
     pub(crate) fn connect(
         &mut self,
         owner: Owner,
@@ -112,7 +112,7 @@ impl Connections {
         Some(ticket)
     }
 
-    /// Gives a connection back. Returns who may have one now.
+    /// Returns a connection to the pool. The result lists the tasks that may have one now.
     pub(crate) fn disconnect(&mut self, ticket: Ticket) -> Vec<Wake> {
         let Some(at) = self.held.iter().position(|held| held.ticket == ticket) else { return Vec::new() };
         let Held { owner, transaction, .. } = self.held.remove(at);
@@ -120,7 +120,7 @@ impl Connections {
         self.served(&owner)
     }
 
-    /// Those who wait for a connection of that pool and may have one.
+    /// The tasks that wait for a connection of that pool and may have one.
     fn served(&self, owner: &Owner) -> Vec<Wake> {
         if self.waiting.is_empty() {
             return Vec::new();
@@ -130,7 +130,7 @@ impl Connections {
         served.map(|waiting| waiting.wake.clone()).collect()
     }
 
-    /// Waits, or goes on waiting, in the place in the row that it has.
+    /// Waits, or continues to wait in the same place in line.
     pub(crate) fn wait(
         &mut self,
         waits: Option<Ticket>,
@@ -153,7 +153,7 @@ impl Connections {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
     }
 
-    /// Waits no longer. Returns who comes next.
+    /// Stops waiting. The result lists the tasks that come next.
     pub(crate) fn stop_waiting(&mut self, ticket: Ticket) -> Vec<Wake> {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) else {
             return Vec::new();
@@ -162,14 +162,14 @@ impl Connections {
         self.served(&owner)
     }
 
-    /// Locks on these rows were given up. Returns who waited for one of them.
+    /// Locks on these rows were released. Returns the tasks that waited for one of them.
     pub(crate) fn released(&self, keys: &[String]) -> Vec<Wake> {
         let waits =
             |waiting: &&Waiting| matches!(&waiting.awaited, Awaited::Row { key, .. } if keys.contains(key));
         self.waiting.iter().filter(waits).map(|waiting| waiting.wake.clone()).collect()
     }
 
-    /// A process uses the store.
+    /// Records that a process uses the store.
     pub(crate) fn used_by(&mut self, process: Name, slots: usize) {
         match self.users.iter_mut().find(|(known, _)| *known == process) {
             Some((_, known)) => *known = slots.max(*known),
@@ -186,7 +186,7 @@ impl Connections {
             .map(move |(name, slots)| (*name, *slots, most))
     }
 
-    /// All that an incarnation had is gone. Returns the transactions that are to be rolled back.
+    /// Removes everything that an incarnation had. Returns the transactions that must be rolled back.
     pub(crate) fn bury(&mut self, process: Name, incarnation: u32) -> Vec<TxId> {
         let of_it = |owner: &Owner| (owner.process, owner.incarnation) == (process, incarnation);
         self.waiting.retain(|waiting| !of_it(&waiting.owner));
@@ -197,7 +197,7 @@ impl Connections {
         open
     }
 
-    /// Where `actor` has begun the last of the transactions that it has open.
+    /// The place at which `actor` began its most recent open transaction.
     #[inline]
     pub(crate) fn in_transaction_since(&self, actor: Actor) -> Option<Place> {
         if self.in_transaction == 0 {
@@ -208,13 +208,13 @@ impl Connections {
         open.map(|held| held.place)
     }
 
-    /// What `actor` waits for, and who has it, in words.
+    /// Describes what `actor` waits for, and who holds it.
     pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
         let waiting = self.waiting.iter().find(|waiting| waiting.owner.actor == actor)?;
         Some(self.why_waits(&waiting.owner, &waiting.awaited, waiting.place))
     }
 
-    /// The same for one who is about to wait.
+    /// The same for an owner that is about to wait.
     pub(crate) fn why_waits(&self, owner: &Owner, awaited: &Awaited, place: Place) -> String {
         let what = match awaited {
             Awaited::Connection => {
@@ -256,7 +256,7 @@ mod tests {
             connections.wait(None, owner, Awaited::Connection, place, wake)
         });
         assert_eq!(connections.disconnect(held).len(), 1);
-        // It has not come yet: neither a newcomer nor the one behind it goes before it.
+        // It has not come back yet: neither a newcomer nor the waiter behind it goes first.
         assert_eq!(connections.connect(owner, None, place, None), None);
         assert_eq!(connections.connect(owner, None, place, Some(second)), None);
         let held = connections.connect(owner, None, place, Some(first)).unwrap();

@@ -1,4 +1,4 @@
-//! What was done to the outside that a customer could notice, and the ledger of it.
+//! Effects: changes to the outside world that a customer could notice, and the ledger of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,33 +12,33 @@ use crate::search::choice::{Actor, Name, Place};
 pub(crate) use crate::search::digest::{Fingerprint, fingerprint, hex};
 use crate::system::clock::Expiries;
 
-/// Something done to the outside that a customer could notice: a charge, an email, a shipped order.
+/// A change to the outside world that a customer could notice: a charge, an email, a shipped order.
 ///
-/// Two effects are the same if service, operation, key and body are.
+/// Two effects are the same if their service, operation, key and body are the same.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Effect {
-    /// Who did it: `payments`.
+    /// The service: `payments`.
     pub service: Name,
-    /// What it did: `charge`.
+    /// The operation: `charge`.
     pub operation: Name,
-    /// The idempotency key it bore, if any.
+    /// The idempotency key of the request, if it had one.
     pub key: Option<String>,
-    /// What was asked for, as JSON, without the key.
+    /// The request as JSON, without the key.
     #[serde(serialize_with = "as_json")]
     pub body: String,
-    /// The id that the service gave it, derived from its content: `ch_63d74d53`.
+    /// The id that the service assigned, derived from the content: `ch_63d74d53`.
     pub id: String,
-    /// When, since the world began.
+    /// The time since the world began.
     #[serde(skip)]
     pub at: Duration,
-    /// Whether the test body did it itself, as a given.
+    /// Whether the test body made the effect itself, as a given.
     pub given: bool,
     #[serde(skip)]
     pub(crate) by: Actor,
     #[serde(skip)]
     pub(crate) place: Option<Place>,
-    /// It is the telling of a failure.
+    /// Whether the effect reports a failure.
     #[serde(skip)]
     pub(crate) tells: bool,
 }
@@ -56,7 +56,7 @@ impl Effect {
         format!("{}.{}", self.service, self.operation)
     }
 
-    /// What makes two effects the same.
+    /// The parts that two equal effects share.
     pub(crate) fn identity(&self) -> (Name, Name, Option<&str>, &str) {
         (self.service, self.operation, self.key.as_deref(), &self.body)
     }
@@ -75,40 +75,40 @@ impl fmt::Display for Effect {
     }
 }
 
-/// A request that was answered with the stored answer of another one, because it bore the other's idempotency key.
+/// A request that received the stored answer of a different request because it had the same idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reuse {
     pub(crate) service: Name,
     pub(crate) operation: Name,
     pub(crate) key: String,
-    /// What was asked for under the key first, and done.
+    /// The first request under the key, which was carried out.
     pub(crate) first: String,
-    /// What was asked for now, and not done.
+    /// The later request, which was not carried out.
     pub(crate) second: String,
     pub(crate) by: Actor,
     pub(crate) place: Option<Place>,
 }
 
-/// Every effect of a run, in the order in which they happened.
+/// All effects of a run, in the order in which they happened.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     effects: Vec<Effect>,
     occurrences: Occurrences,
-    /// Requests that came to nothing because another one had borne their key.
+    /// Requests without an effect because an earlier request had the same key.
     pub(crate) reused: Vec<Reuse>,
-    /// Requests that were answered with the stored answer of the effect that they ask for.
+    /// Requests that received the stored answer of the same earlier request.
     pub(crate) repeats: Vec<Repeat>,
     /// When what services keep expires.
     pub(crate) expiries: Expiries,
 }
 
-/// A request that was answered from an effect that had happened before, under the same key.
+/// A request that was answered from an earlier effect under the same key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Repeat {
     pub(crate) by: Actor,
     pub(crate) service: Name,
     pub(crate) operation: Name,
-    /// How many effects of the code under test there were by then.
+    /// The number of effects that the code under test had made by then.
     pub(crate) at: usize,
 }
 
@@ -125,8 +125,8 @@ impl Ledger {
         std::mem::take(&mut self.effects)
     }
 
-    /// A prefix and eight hex digits that say which effect this is: they derive from its content and from how many of
-    /// the same content came before, so that no other effect moves them.
+    /// Returns a prefix and eight hex digits that identify an effect. They derive from its content and from the
+    /// number of earlier effects with the same content, so other effects do not change them.
     pub(crate) fn id(
         &mut self,
         prefix: &str,
@@ -137,7 +137,7 @@ impl Ledger {
     ) -> String {
         let content = fingerprint(&[service.as_str(), operation.as_str(), key.unwrap_or(body)]);
         let occurrence = self.occurrences.next(content) + 1;
-        // The occurrence goes through the hash once more; two digests that differ little do not stay alike.
+        // Hash the occurrence again, so that two digests that differ little do not stay similar.
         let mut hasher = SipHasher13::new();
         hasher.write_u64(content);
         hasher.write_u32(occurrence);
@@ -145,7 +145,7 @@ impl Ledger {
     }
 }
 
-/// A number in decimal digits, without a `String` for it.
+/// A number in decimal digits, formatted without allocating a `String`.
 pub(crate) struct Digits {
     digits: [u8; 20],
     from: usize,
@@ -168,7 +168,7 @@ impl Digits {
     }
 }
 
-/// How often each content came so far. The first few need no memory of their own: mostly there are no more.
+/// Counts the occurrences of each content. The first few need no allocation, and usually there are no more.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Occurrences {
     few: [(u64, u32); 4],
@@ -176,13 +176,13 @@ pub(crate) struct Occurrences {
 }
 
 impl Occurrences {
-    /// How often this content came so far.
+    /// The number of occurrences of this content so far.
     pub(crate) fn count(&self, content: u64) -> u32 {
         let few = self.few.iter().find(|(known, count)| *known == content && *count > 0);
         few.map_or_else(|| self.others.get(&content).copied().unwrap_or(0), |(_, count)| *count)
     }
 
-    /// How often this content came before.
+    /// Counts one more occurrence. Returns the number before it.
     pub(crate) fn next(&mut self, content: u64) -> u32 {
         for (known, count) in &mut self.few {
             if *count == 0 {
@@ -199,7 +199,7 @@ impl Occurrences {
     }
 }
 
-/// The effects of a world, to be asked about in a test.
+/// The effects of a world, for assertions in a test.
 ///
 /// ```
 /// # use retryproof::{World, service::payments::Charge};
@@ -222,24 +222,24 @@ impl Effects {
         Self(effects)
     }
 
-    /// Those of one kind, named as `service.operation`, or all those of a `service`.
+    /// Returns the effects of one kind, named as `service.operation`, or all effects of a `service`.
     #[must_use]
     pub fn of(&self, name: &str) -> Self {
         Self(self.0.iter().filter(|e| e.service.as_str() == name || e.name() == name).cloned().collect())
     }
 
-    /// Those whose body contains this text.
+    /// Returns the effects whose body contains this text.
     #[must_use]
     pub fn with(&self, text: &str) -> Self {
         Self(self.0.iter().filter(|e| e.body.contains(text)).cloned().collect())
     }
 
-    /// How many.
+    /// Returns the number of effects.
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// One after the other, in the order in which they happened.
+    /// Iterates over the effects in the order in which they happened.
     pub fn iter(&self) -> std::slice::Iter<'_, Effect> {
         self.0.iter()
     }

@@ -1,4 +1,4 @@
-//! JSON for comparing: numbers that JSON has no words for are written as texts, since `null` would make them like nothing.
+//! JSON for comparisons. Numbers that JSON cannot express become strings, because `null` would make them all equal.
 
 use serde::ser::{
     SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
@@ -6,12 +6,12 @@ use serde::ser::{
 };
 use serde::{Serialize, Serializer};
 
-/// A value as JSON, in which NaN and the infinities differ from `None` and from each other.
+/// Returns a value as JSON in which NaN and the infinities differ from `None` and from each other.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Exact(value))
 }
 
-/// A value that is written so, with all that is in it.
+/// A value that is serialized in this way, including everything inside.
 struct Exact<'v, T: ?Sized>(&'v T);
 
 impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
@@ -20,10 +20,10 @@ impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
     }
 }
 
-/// What writes, around another one of its kind.
+/// A serializer that wraps another one.
 struct Writer<S>(S);
 
-/// Methods that hand their arguments on.
+/// Methods that pass on their arguments.
 macro_rules! hand_on {
     ($($method:ident($($name:ident: $type:ty),*))*) => {
         $(fn $method(self, $($name: $type),*) -> Result<S::Ok, S::Error> {
@@ -32,7 +32,7 @@ macro_rules! hand_on {
     };
 }
 
-/// Methods that begin something that has parts.
+/// Methods that begin a compound value.
 macro_rules! begin {
     ($($method:ident -> $parts:ident($($name:ident: $type:ty),*))*) => {
         $(fn $method(self, $($name: $type),*) -> Result<Writer<S::$parts>, S::Error> {
@@ -118,7 +118,7 @@ impl<S: Serializer> Serializer for Writer<S> {
     }
 }
 
-/// What has elements or fields without names.
+/// Compound values with elements or unnamed fields.
 macro_rules! parts {
     ($($trait:ident::$method:ident)*) => {
         $(impl<S: $trait> $trait for Writer<S> {
@@ -143,7 +143,7 @@ parts! {
     SerializeTupleVariant::serialize_field
 }
 
-/// What has fields with names.
+/// Compound values with named fields.
 macro_rules! fields {
     ($($trait:ident)*) => {
         $(impl<S: $trait> $trait for Writer<S> {
@@ -171,7 +171,7 @@ impl<S: SerializeMap> SerializeMap for Writer<S> {
     type Ok = S::Ok;
     type Error = S::Error;
 
-    // A key that is no text is an error, whatever it is.
+    // A key that is not a string is always an error.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), S::Error> {
         self.0.serialize_key(key)
     }

@@ -1,57 +1,57 @@
-//! Values that were handed out and mean nothing by themselves: random numbers, ids, numbers of sequences.
+//! Generated values: random numbers, ids, and sequence numbers. They have no meaning of their own.
 //!
-//! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. Here they
-//! are recognized in texts. What is recognized, and what is not, is decided in `docs/decisions/029-generated-values.md`.
+//! They differ between runs without being wrong, so outcomes are compared up to a one-to-one renaming of them. This
+//! module recognizes them in texts. `docs/decisions/029-generated-values.md` decides which forms it recognizes.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::system::json_path::JsonPath;
 
-/// A number drawn below less than this is an ordinary number: it would be found wherever the same number stands by chance.
+/// A number that is drawn below a smaller bound is an ordinary number. Its digits would often occur by chance.
 const LEAST_BOUND: u64 = 1_000_000;
-/// The same for a number that was drawn: one in a hundred of those with six digits is shorter than this.
+/// The same limit for the number itself. One in a hundred numbers with six digits is smaller.
 const LEAST_NUMBER: u64 = 10_000;
-/// A form of at least so many characters is found inside of words, too: it is nowhere by chance.
+/// A form of at least this many characters is recognized inside words, too, because it does not occur by chance.
 const UNMISTAKABLE: usize = 12;
 
-/// The numbers and texts that a run has handed out, in the order in which they came.
+/// The numbers and texts that a run has generated, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generated {
     numbers: Vec<u64>,
     texts: Vec<Box<str>>,
-    /// Parts of payloads of a kind of jobs that mean nothing either.
+    /// Parts of payloads of a job kind that are ignored, too.
     ignored: Vec<(&'static str, JsonPath)>,
 }
 
 impl Generated {
-    /// A number was drawn, below a bound.
+    /// Records a number that was drawn below a bound.
     pub(crate) fn draw(&mut self, number: u64, bound: u64) {
         if bound >= LEAST_BOUND && number >= LEAST_NUMBER {
             self.number(number);
         }
     }
 
-    /// A number that is no other one's by chance.
+    /// Records a number that does not equal another one by chance.
     pub(crate) fn number(&mut self, number: u64) {
         if !self.numbers.contains(&number) {
             self.numbers.push(number);
         }
     }
 
-    /// A text such as an id.
+    /// Records a text, such as an id.
     pub(crate) fn text(&mut self, text: &str) {
         if !text.is_empty() {
             self.texts.push(text.into());
         }
     }
 
-    /// A part of the payloads of a kind of jobs is left out.
+    /// Ignores a part of the payloads of a job kind.
     pub(crate) fn ignore(&mut self, kind: &'static str, path: JsonPath) {
         self.ignored.push((kind, path));
     }
 
-    /// The payload of a job without the parts that are left out.
+    /// The payload of a job without the ignored parts.
     pub(crate) fn compared<'t>(&self, kind: &str, payload: &'t str) -> Cow<'t, str> {
         let mut paths =
             self.ignored.iter().filter(|(known, _)| *known == kind).map(|(_, path)| path).peekable();
@@ -60,18 +60,18 @@ impl Generated {
     }
 }
 
-/// The way in which a value is written: the same on both sides if two texts are to be the same.
+/// The format of a value. Two texts are equal only if their values have the same format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Shape {
     Text,
     Decimal,
     Signed,
-    /// Without its sign bit: as a random number is made into an `i64`.
+    /// Without the sign bit, as when a random number becomes an `i64`.
     Positive,
-    /// Without its lowest bit, and as many bits as a float holds.
+    /// Without the lowest bit, and with as many bits as a float holds.
     Halved,
     Float,
-    /// With its leading zeros or without.
+    /// With or without leading zeros.
     Hex,
     Upper,
     /// The lower and the upper half.
@@ -79,19 +79,19 @@ pub(crate) enum Shape {
     High,
     LowHex,
     HighHex,
-    /// As the first or the last 64 bits of a random UUID, and the same without hyphens.
+    /// As the first or the last 64 bits of a random UUID, with or without hyphens.
     UuidFirst,
     UuidLast,
     UuidFirstPlain,
     UuidLastPlain,
-    /// The same of its bytes from the lowest on.
+    /// The same with the bytes in little-endian order.
     BytesFirst,
     BytesLast,
     BytesFirstPlain,
     BytesLastPlain,
 }
 
-/// A value as it is written somewhere.
+/// A formatted value.
 #[derive(Debug)]
 struct Form {
     text: String,
@@ -99,7 +99,7 @@ struct Form {
     shape: Shape,
 }
 
-/// A value in a text.
+/// A value that was found in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) from: usize,
@@ -108,7 +108,7 @@ pub(crate) struct Found {
     pub(crate) shape: Shape,
 }
 
-/// The ways in which the values of a run may be written, the longest first. Values are counted: the numbers, then the texts.
+/// All formats of the values of a run, the longest first. Values are numbered: first the numbers, then the texts.
 #[derive(Debug)]
 pub(crate) struct Forms {
     forms: Vec<Form>,
@@ -132,7 +132,7 @@ impl Forms {
             add(format!("{number:x}"), value, Shape::Hex);
             add(format!("{number:016X}"), value, Shape::Upper);
             add(format!("{number:X}"), value, Shape::Upper);
-            // A half is a value by itself only where the whole has two.
+            // A half counts as a value only if the number has two halves.
             if high != 0 {
                 add((number >> 1).to_string(), value, Shape::Halved);
                 add((number >> 11).to_string(), value, Shape::Float);
@@ -166,12 +166,12 @@ impl Forms {
         Self { forms, values: generated.numbers.len() + generated.texts.len() }
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(crate) fn values(&self) -> usize {
         self.values
     }
 
-    /// How a value is written in a shape.
+    /// The text of a value in a format.
     pub(crate) fn text(&self, value: usize, shape: Shape) -> Option<&str> {
         self.forms
             .iter()
@@ -179,7 +179,7 @@ impl Forms {
             .map(|form| form.text.as_str())
     }
 
-    /// Where values stand in a text, in order. Of those that overlap the longest.
+    /// The values in a text, in order. Of values that overlap, the longest one is taken.
     pub(crate) fn find(&self, text: &str) -> Vec<Found> {
         let mut found: Vec<Found> = Vec::new();
         for form in &self.forms {
@@ -195,13 +195,13 @@ impl Forms {
         found
     }
 
-    /// A text without the values in it, if there are any.
+    /// A text with its values removed.
     pub(crate) fn blank<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let found = self.find(text);
         if found.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(Self::template(text, &found)) }
     }
 
-    /// A text without the values in it, but with their shapes.
+    /// A text with its values replaced by their formats.
     pub(crate) fn template(text: &str, found: &[Found]) -> String {
         let mut template = String::with_capacity(text.len());
         let mut at = 0;
@@ -215,8 +215,8 @@ impl Forms {
     }
 }
 
-/// 64 random bits as the first and as the last half of a UUID of version 4, with hyphens and without. Some bits are not
-/// random there: they tell the version and the variant.
+/// Formats 64 random bits as the first and as the last half of a version 4 UUID, with and without hyphens. The bits
+/// for the version and the variant are not random.
 fn uuid_halves(bits: u64) -> [String; 4] {
     let first = bits & !0xf000 | 0x4000;
     let last = bits & (u64::MAX >> 2) | 1 << 63;
@@ -228,7 +228,7 @@ fn uuid_halves(bits: u64) -> [String; 4] {
     ]
 }
 
-/// Whether no letter or digit stands beside it.
+/// Reports whether the text is not next to a letter or digit.
 fn is_word(text: &str, from: usize, to: usize) -> bool {
     let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = text.as_bytes();

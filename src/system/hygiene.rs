@@ -1,20 +1,21 @@
-//! What works, and is asking for trouble. It is a warning, and no violation unless the test says so.
+//! Code that works but is fragile. It causes a warning. It is a violation only if the test asks for that.
 
 use crate::search::choice::{Name, Place};
 
-/// Something that works and should not be done.
+/// A fragile practice.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Hygiene {
-    /// A call to the outside while a transaction of the attempt's is open, and where that was begun.
+    /// A call to an external service while the attempt has an open transaction, and the place where that transaction
+    /// began.
     OutsideCall { service: Name, operation: Name, place: Place, opened: Place },
-    /// A job enqueued while a transaction of the attempt's is open.
+    /// An enqueue while the attempt has an open transaction.
     EnqueueInTransaction { kind: &'static str, place: Place, opened: Place },
-    /// A process that has more slots than connections to the store.
+    /// A process with more slots than connections to the store.
     PoolTooSmall { process: Name, slots: usize, connections: usize },
 }
 
 impl Hygiene {
-    /// What it is about, wherever it is done.
+    /// The subject, regardless of the place.
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::OutsideCall { service, operation, .. } => format!("call {service}.{operation}"),
@@ -23,7 +24,7 @@ impl Hygiene {
         }
     }
 
-    /// Where it is done.
+    /// The place in the source.
     pub(crate) fn place(&self) -> Option<Place> {
         match self {
             Self::OutsideCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),

@@ -1,7 +1,7 @@
-//! Paths into JSON: to name where two states differ, and to leave parts of a state out of the comparison.
+//! Paths into JSON. They name the places where two states differ, and the parts of a state that are not compared.
 //!
-//! A small subset of RFC 9535 (JSONPath, 2024): `$`, `.name`, `[3]`, `[*]`, `.*`, `..name`. The libraries for the
-//! whole of it bring a regex engine with them, and nothing more is needed here.
+//! A small subset of RFC 9535 (JSONPath, 2024): `$`, `.name`, `[3]`, `[*]`, `.*`, `..name`. Libraries for the whole
+//! RFC depend on a regex engine, and nothing more is needed here.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,12 +17,12 @@ enum Part {
     Name(String),
     Index(usize),
     Any,
-    /// Names that begin so.
+    /// Names with this prefix.
     Prefix(String),
     Deep(String),
 }
 
-/// Why a text is no path.
+/// The reason why a text is not a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a path: {expected} at character {at}; paths look like `$.orders[*].paid_at` or `$..id`"
@@ -95,7 +95,7 @@ fn name(text: &str) -> (&str, &str) {
 }
 
 impl JsonPath {
-    /// What stands at the path, if it names one place.
+    /// The value at the path, if the path names one place.
     pub(crate) fn find<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
         self.0.iter().try_fold(value, |value, part| match part {
             Part::Name(name) => value.get_mut(name),
@@ -104,14 +104,14 @@ impl JsonPath {
         })
     }
 
-    /// A JSON text without what the paths name. None: it is no JSON.
+    /// A JSON text without the values that the paths name. `None` if the text is not JSON.
     pub(crate) fn blank_text<'p>(paths: impl Iterator<Item = &'p Self>, text: &str) -> Option<String> {
         let mut value: Value = serde_json::from_str(text).ok()?;
         paths.for_each(|path| path.blank(&mut value));
         Some(value.to_string())
     }
 
-    /// Takes out whatever the path names; where that would move others, `null` takes its place.
+    /// Removes every value that the path names. If that would move other values, replaces it by `null`.
     pub(crate) fn blank(&self, value: &mut Value) {
         blank(&self.0, value);
     }
@@ -123,7 +123,7 @@ fn blank(parts: &[Part], value: &mut Value) {
         return;
     };
     match (part, value) {
-        // What is left out is the same whether it is there or not.
+        // A value that is left out is equal whether it is present or not.
         (Part::Name(name), Value::Object(map)) if rest.is_empty() => drop(map.remove(name)),
         (Part::Any, Value::Object(map)) if rest.is_empty() => map.clear(),
         (Part::Prefix(prefix), Value::Object(map)) if rest.is_empty() => {
@@ -154,7 +154,7 @@ fn blank(parts: &[Part], value: &mut Value) {
     }
 }
 
-/// A place where two values differ, and what each has there.
+/// A place where two values differ, and the value of each.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Difference {
     /// `$[3].charge_id`
@@ -163,7 +163,7 @@ pub(crate) struct Difference {
     pub(crate) actual: Option<Value>,
 }
 
-/// Where two values differ, as deep down as can be said. Arrays of different lengths differ as a whole.
+/// The places where two values differ, as deep as possible. Arrays of different lengths differ as a whole.
 pub(crate) fn differences(expected: &Value, actual: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare("$".to_owned(), Some(expected), Some(actual), &mut found);

@@ -1,4 +1,4 @@
-//! What a world is made of: time, effects, jobs, queues, services, connections. Data and state machines without tasks,
+//! The parts of a world: time, effects, jobs, queues, services, connections. Data and state machines, without tasks,
 //! processes or handlers.
 
 pub(crate) mod json_path;

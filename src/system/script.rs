@@ -1,24 +1,24 @@
-//! Which job is which, whatever its number in a run, and an order in which jobs run one at a time.
+//! Identifies jobs across runs, regardless of their numbers, and describes an order in which jobs run one at a time.
 
 use std::collections::BTreeMap;
 
 use crate::system::generated::{Forms, Generated};
 use crate::system::job::{Job, JobState};
 
-/// What a job is in any run: of all that came from the same parent with the same kind and payload, which one.
+/// Identifies a job in any run: its parent, its kind and payload, and its position among equal ones.
 ///
-/// Numbers shift from run to run, and payloads may bear generated values, which are left out here.
+/// Numbers differ from run to run. Payloads may contain generated values, which are left out here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Role {
     kind: &'static str,
     payload: Box<str>,
-    /// The number of the parent's role; 0 if no job is the parent.
+    /// The number of the parent's role, or 0 if the parent is not a job.
     parent: u32,
-    /// How many came before that are the same in all of this.
+    /// The number of earlier jobs that are equal in all of this.
     nth: u32,
 }
 
-/// The numbers of roles, from 1, the same for all runs that share this.
+/// The numbers of roles, from 1. They are the same for all runs that share this value.
 #[derive(Debug, Default)]
 pub(crate) struct Roles(BTreeMap<Role, u32>);
 
@@ -38,7 +38,7 @@ impl Roles {
     }
 }
 
-/// Counts the jobs that are alike.
+/// Counts equal jobs.
 #[derive(Debug, Default)]
 struct Casting(BTreeMap<(&'static str, Box<str>, u32), u32>);
 
@@ -51,17 +51,17 @@ impl Casting {
     }
 }
 
-/// How a job gives up.
+/// The way in which a job gives up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GivesUp {
-    /// Whether it does all that it does before, or nothing.
+    /// Whether the job does its work before it gives up, or nothing.
     pub(crate) has_run: bool,
     pub(crate) state: JobState,
     pub(crate) error: Box<str>,
     pub(crate) failures: u32,
 }
 
-/// The part of one job.
+/// The part of one job in a script.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) role: Role,
@@ -69,16 +69,16 @@ pub(crate) struct Part {
     pub(crate) gives_up: Option<GivesUp>,
 }
 
-/// An order in which jobs run, one at a time. A job that has no part in it runs when no other one waits.
+/// An order in which jobs run, one at a time. A job without a part runs when no other job waits.
 #[derive(Debug)]
 pub(crate) struct Script {
-    /// By role: the number of the role, and its place.
+    /// For each role: its number, and its position.
     places: BTreeMap<Role, (u32, usize)>,
     gives_up: Vec<Option<GivesUp>>,
     casting: Casting,
-    /// Of each job that has come so far: the number of its role, and its place.
+    /// For each job so far: the number of its role, and its position.
     cast: Vec<Option<(u32, usize)>>,
-    /// The job that runs now, if it gives up when it has run.
+    /// The running job, if it gives up after its work.
     running: Option<(u32, GivesUp)>,
 }
 
@@ -92,8 +92,8 @@ impl Script {
         Self { places, gives_up, casting: Casting::default(), cast: Vec::new(), running: None }
     }
 
-    /// Which of the waiting jobs runs next, by its place among them; and how, if it gives up instead. `generated`: what
-    /// the run has handed out so far.
+    /// Returns the waiting job that runs next, as an index into `waiting`, and how it gives up if it must do so
+    /// instead. `generated` has the values that the run has generated so far.
     pub(crate) fn pick(
         &mut self,
         jobs: &[Job],
@@ -110,7 +110,7 @@ impl Script {
         (next, gives_up.filter(|gives_up| !gives_up.has_run))
     }
 
-    /// How a job that has ended well gives up, if it is to do that when it has run.
+    /// The way in which a job that has succeeded gives up, if it must do so after its work.
     pub(crate) fn ends(&mut self, job: u32) -> Option<GivesUp> {
         self.running.take_if(|(running, _)| *running == job).map(|(_, how)| how)
     }

@@ -1,4 +1,4 @@
-//! What happened in one run, event by event. Recorded only for runs that are to be shown.
+//! The events of one run. They are recorded only for runs that a report shows.
 
 use std::collections::BTreeMap;
 #[cfg(feature = "tracing")]
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::search::choice::{Actor, Choice, Name, Place, Site};
 use crate::system::job::Conflict;
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
@@ -16,12 +16,12 @@ pub(crate) struct Event {
     pub(crate) what: What,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// A process was booted.
     Booted { process: Name },
-    /// A job came into the world.
+    /// A job entered the world.
     Enqueued { job: u32, kind: &'static str, payload: String, due: Option<Duration> },
     /// An attempt of a job began.
     Started { kind: &'static str, payload: String, process: Name },
@@ -33,70 +33,71 @@ pub(crate) enum What {
     Replied { reply: Result<String, String> },
     /// The call was dropped by whoever had made it, before its reply arrived. None: nobody knows whether it has happened.
     Cancelled { service: Name, operation: Name, happened: Option<bool>, place: Place },
-    /// Something else that is worth a line: a transaction begins, or somebody has to wait for another one.
+    /// Another remark: a transaction begins, or a task must wait for another one.
     Remarked { text: String },
-    /// Code under test has logged something.
+    /// The code under test has logged something.
     #[cfg(feature = "tracing")]
     Said { text: String },
     /// Durable state was updated.
     Updated { name: Name, place: Place },
     /// A deviation was taken.
     Deviated { choice: Choice, place: Option<Place>, instead: Option<Actor> },
-    /// A task that a process had spawned ended with an error, and the process with it.
+    /// A task that a process had spawned ended with an error, which also ended the process.
     Exited { error: String },
-    /// The attempt ended well, and the queue heard of it.
+    /// The attempt succeeded, and the queue learned of it.
     Succeeded,
     /// The attempt failed.
     Failed { error: String, retry_at: Option<Duration> },
-    /// The job was given up without a place in the dead set.
+    /// The job was given up, without a place in the dead set.
     Discarded { error: String },
-    /// The job was put back until later; that was no failure.
+    /// The job was put back until later. This is not a failure.
     Snoozed { due: Duration },
-    /// A process takes no more jobs, and those that run may end until then.
+    /// A process stops taking jobs. Running jobs may end until then.
     Stopping { process: Name, until: Duration },
-    /// A process has stopped, as it was told.
+    /// A process has stopped after it received the signal.
     Stopped { process: Name },
-    /// The attempt was interrupted because its process stops; the job comes again at once. That was no failure.
+    /// The attempt was interrupted because its process is stopping. The job is ready again immediately. This is not a
+    /// failure.
     Interrupted,
     /// The cursor of an iterable job was saved.
     Saved { cursor: String },
-    /// The queue will hand the job out once more.
+    /// The queue will deliver the job again.
     DeliveredAgain,
-    /// The attempt ended when the queue had already handed the job out again: it is not listened to.
+    /// The attempt ended after the queue had already redelivered the job. Its result is ignored.
     EndedLate { error: Option<String> },
-    /// Something became of the lock of a unique job.
+    /// The lock of a unique job changed.
     Lock { key: String, event: LockEvent },
 }
 
-/// What became of a lock.
+/// The change of a lock.
 #[derive(Clone, Debug)]
 pub(crate) enum LockEvent {
     Taken,
     GivenBack,
-    /// It was given back by one who did not have it.
+    /// It was released by a job that did not hold it.
     TakenAway,
-    /// Another one had it.
+    /// Another job held it.
     Conflict {
         holder: String,
         then: Conflict,
     },
 }
 
-/// The events of a run, if they are wanted, and where the code last called.
+/// The events of a run, if they are recorded, and the places of the last calls.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     events: Option<Vec<Event>>,
-    /// Where the last call was made, and by whom: where a crash is shown, and where a task got stuck.
+    /// The place and the actor of the last call: the report shows a crash or a stuck task there.
     last_call: Option<(Actor, Place, Site)>,
-    /// Where each has made its last call to the outside, waits left out.
+    /// The place of each actor's last external call, not counting waits.
     calls: BTreeMap<Actor, (Place, Site)>,
-    /// What was logged while nobody could put it down here.
+    /// Log lines that could not be added to the timeline directly.
     #[cfg(feature = "tracing")]
     aside: Arc<Aside>,
 }
 
-/// What code under test has logged while the state of the run was locked, which it is while a service answers. It comes
-/// into the timeline with the next event.
+/// Log lines of the code under test that arrived while the state of the run was locked, as it is while a service
+/// answers. They enter the timeline with the next event.
 #[cfg(feature = "tracing")]
 #[derive(Debug, Default)]
 pub(crate) struct Aside(Mutex<Vec<String>>);
@@ -133,7 +134,7 @@ impl Timeline {
         }
     }
 
-    /// Where to put what is logged while the timeline is out of reach.
+    /// The buffer for log lines while the timeline is locked.
     #[cfg(feature = "tracing")]
     pub(crate) fn aside(&self) -> Arc<Aside> {
         self.aside.clone()
@@ -146,17 +147,17 @@ impl Timeline {
         }
     }
 
-    /// Where `by` made its last call to the outside.
+    /// The place of the last external call of `by`.
     pub(crate) fn called_at(&self, by: Actor) -> Option<(Place, Site)> {
         self.calls.get(&by).copied()
     }
 
-    /// Where `by` made its last call, if nobody called since.
+    /// The place of the last call of `by`, if no other actor has called since.
     pub(crate) fn last_call(&self, by: Actor) -> Option<(Place, Site)> {
         self.last_call.filter(|(actor, _, _)| *actor == by).map(|(_, place, site)| (place, site))
     }
 
-    /// Who made the last call.
+    /// The actor that made the last call.
     pub(crate) fn last_actor(&self) -> Option<Actor> {
         self.last_call.map(|(actor, _, _)| actor)
     }

@@ -1,4 +1,4 @@
-//! Connections over a socket that was written down beforehand: which pieces come, and byte by byte what goes out.
+//! Connections over a scripted socket, which defines the pieces that arrive and checks the reply byte by byte.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -12,11 +12,11 @@ use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
 use crate::system::timeline::Timeline;
 
-/// What happens at the other end.
+/// An event at the other end.
 #[derive(Debug)]
 enum Event {
     Sends(Vec<u8>),
-    /// Nothing has come for now.
+    /// Nothing arrives for now.
     Pauses,
     Fails(ErrorKind),
 }
@@ -25,13 +25,13 @@ enum Event {
 struct Script {
     events: VecDeque<Event>,
     received: Vec<u8>,
-    /// How many bytes the other end takes at once.
+    /// The number of bytes that the other end accepts at once.
     window: Option<usize>,
     write_error: Option<ErrorKind>,
     has_reset: bool,
 }
 
-/// A socket that plays a script, to its end.
+/// A socket that plays a script.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Played(Arc<Mutex<Script>>);
 
@@ -111,7 +111,7 @@ impl Socket for Played {
     }
 }
 
-/// The test's own address, at which a protocol is spoken.
+/// The test's own address for a protocol.
 pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
     let state = State::new(Chooser::new(Plan::ordinary()), Mode::Plain, Timeline::default(), 0, 1_000);
     let shared = Shared::new(state);
@@ -128,7 +128,7 @@ pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
     (Arc::new(door), shared)
 }
 
-/// Lets a connection go on to its end, and serves what comes at once.
+/// Lets a connection run to its end, and serves its requests immediately.
 pub(crate) fn converse(door: &Arc<Door>, socket: &Played) {
     let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
     while connection.phase != Phase::Gone {
@@ -146,7 +146,7 @@ pub(crate) fn converse(door: &Arc<Door>, socket: &Played) {
     }
 }
 
-/// A line is a request, and its own reply.
+/// Each line is a request and its own reply.
 struct Echo;
 
 impl Protocol for Echo {
@@ -198,14 +198,14 @@ fn what_comes_together_is_answered_in_order() {
     assert_eq!(socket.received(), "hello\none\npong\ntwo\nbye\n");
 }
 
-/// The end of a peer that waits for its reply is seen.
+/// The end of a peer that waits for its reply is noticed.
 #[test]
 fn a_peer_that_hangs_up_is_not_heard() {
     let socket = Played::default().sends(b"line\n").pauses();
     let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket));
     assert!(connection.advance().request);
     assert!(connection.is_heard());
-    // The first look finds nothing, the second the end.
+    // The first look finds nothing, the second finds the end.
     connection.advance();
     connection.advance();
     assert!(!connection.is_heard());

@@ -1,4 +1,4 @@
-//! What every protocol must hold to, as one suite.
+//! A test suite for the requirements of every protocol.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,92 +19,92 @@ use crate::world::World;
 
 /// The name under which the protocol is added.
 const WIRE: &str = "wire";
-/// How slow a peer may be in the suite's own worlds, in real time.
+/// The maximum time for a message in the suite's own worlds, in real time.
 const SLOWEST: Duration = Duration::from_millis(500);
-/// How long, in real time, a peer is waited for before it counts as hanging: much longer than a slow peer is borne.
+/// The real time after which a peer counts as hanging, much longer than a slow peer is allowed.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Files and threads that other tests of the same program may open meanwhile. What leaks once in each run, or once in each
-/// exploration, is more.
+/// Files and threads that other tests of the same program may open in the meantime. A leak in each run or in each
+/// exploration is larger.
 const SLACK: usize = 16;
 
 /// One request of a protocol, as its client sends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// The bytes of a request that has one effect each time it is handled: without an idempotency key.
+    /// The bytes of a request that has one effect each time it is handled, so without an idempotency key.
     pub write: &'static [u8],
-    /// Whether these bytes, which came after the greeting, are a whole reply.
+    /// Reports whether these bytes, received after the greeting, are a complete reply.
     pub is_whole: fn(&[u8]) -> bool,
-    /// Whether a whole reply is an error, so that the job is tried again.
+    /// Reports whether a complete reply is an error, so that the job is retried.
     pub is_error: fn(&[u8]) -> bool,
 }
 
-/// How often the suite repeats what shows only by repetition.
+/// The repetitions of the checks that need many runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repetitions {
-    /// How many explorations must have the same report.
+    /// The number of explorations that must have the same report.
     pub explorations: u32,
-    /// After how many runs nothing may be left.
+    /// The number of runs after which nothing may be left behind.
     pub runs: u64,
 }
 
 impl Repetitions {
-    /// 100 explorations and 1,000 runs: what [`conformance`] does. For each night, and before a release.
+    /// 100 explorations and 1,000 runs, as in [`conformance`]. For nightly tests and before a release.
     pub const FULL: Self = Self { explorations: 100, runs: 1_000 };
-    /// 5 explorations and 100 runs: for each `cargo test`.
+    /// 5 explorations and 100 runs, for each `cargo test`.
     pub const FEW: Self = Self { explorations: 5, runs: 100 };
 }
 
-/// Something that a protocol does not hold to.
+/// A violated requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Nonconformance {
-    /// Without a fault, the sample is not answered, or has not exactly one effect.
+    /// Without a fault, the sample has no reply or not exactly one effect.
     Unanswered {
-        /// How many effects it had.
+        /// The number of effects.
         effects: usize,
     },
-    /// A crash point, or a fault that every call has, was never met: the protocol answers without
+    /// A crash point or a fault that every call has was never reached: the protocol answers without
     /// [`Caller::call`](super::Caller::call).
     NotMet {
         /// `happened=crash`
         point: String,
     },
-    /// After this, the request that was sent again must have had so many effects in all.
+    /// After this deviation and a second request, the total number of effects was wrong.
     Effects {
         /// `call=reply-lost`
         point: String,
-        /// 1 if the first request had not happened, 2 if it had.
+        /// 1 if the first request must not have happened, 2 if it must have.
         expected: usize,
-        /// How many there were.
+        /// The actual number.
         actual: usize,
     },
     /// A connection of a dead process was still open when its next incarnation began, or did not end for its client.
     LeftOpen {
-        /// How many.
+        /// The number of connections.
         connections: usize,
     },
     /// Two explorations of the same test had different reports.
     Nondeterministic {
-        /// The first line that differs, from both.
+        /// The first line that differs, from both reports.
         lines: [String; 2],
     },
-    /// Files or threads are left behind.
+    /// Files or threads were left behind.
     Leaks {
-        /// After how many runs.
+        /// The number of runs.
         runs: u64,
-        /// How many more files are open than before.
+        /// The number of additional open files.
         files: usize,
-        /// How many more threads run than before.
+        /// The number of additional threads.
         threads: usize,
     },
-    /// A peer that sent these bytes was neither answered nor cut off.
+    /// A peer that sent these bytes was neither answered nor disconnected.
     Hangs {
-        /// What it sent, and how.
+        /// The bytes, and how they were sent.
         sent: String,
     },
-    /// Bytes that are no whole request had an effect.
+    /// An incomplete request had an effect.
     Acts {
-        /// What was sent.
+        /// The bytes.
         sent: String,
     },
 }
@@ -142,18 +142,18 @@ impl fmt::Display for Nonconformance {
 
 impl std::error::Error for Nonconformance {}
 
-/// Tests a protocol: each crash point is met; a lost reply had happened; a refused call had not; a dead process's connections
-/// are closed before its next incarnation begins; the same test has the same report 100 times; nothing is left after 1,000
-/// runs; garbage has no effect and does not hang. In a debug build it takes some ten seconds;
-/// [`conformance_repeating`] with [`Repetitions::FEW`] takes one or two.
+/// Tests a protocol: each crash point is reached; a call whose reply was lost has happened; a rejected call has not;
+/// the connections of a dead process are closed before its next incarnation begins; the same test has the same report
+/// 100 times; nothing is left behind after 1,000 runs; garbage has no effect and does not hang. Takes about ten
+/// seconds in a debug build. [`conformance_repeating`] with [`Repetitions::FEW`] takes one or two.
 ///
-/// `protocol` makes a protocol for each run, `services` puts the services into a world that it calls.
+/// `protocol` makes a protocol for each run. `services` registers the services that it calls.
 ///
-/// Open files and threads are counted for the whole program (on Linux), so run it in a test binary of its own, or by a
-/// runner with a process for each test.
+/// Open files and threads are counted for the whole program (on Linux), so run this in a test binary of its own, or
+/// with a test runner that uses a process for each test.
 ///
 /// # Errors
-/// What the protocol does not hold to, up to the first of these that it fails.
+/// The violated requirements. Some checks are skipped if earlier ones fail.
 ///
 /// ```no_run
 /// # use retryproof::wire::{Caller, Decoded, Protocol, Sample, Served, conformance};
@@ -179,10 +179,10 @@ pub fn conformance<P: Protocol>(
     conformance_repeating(Repetitions::FULL, protocol, services, sample)
 }
 
-/// The same as [`conformance`], with fewer or more repetitions.
+/// Like [`conformance`], with fewer or more repetitions.
 ///
 /// # Errors
-/// What the protocol does not hold to, up to the first of these that it fails.
+/// The violated requirements. Some checks are skipped if earlier ones fail.
 pub fn conformance_repeating<P: Protocol>(
     repetitions: Repetitions,
     protocol: impl Fn() -> P + Sync,
@@ -192,7 +192,7 @@ pub fn conformance_repeating<P: Protocol>(
     let suite = Suite { protocol: &protocol, services: &services, sample, repetitions };
     let site = suite.site().map_err(|failure| Failures(vec![failure]))?;
     let mut failures = Vec::new();
-    // What comes later tells nothing of a protocol that fails earlier.
+    // If an early check fails, the later ones have no meaning.
     suite.points(&site, &mut failures);
     failures.extend(suite.closes(&site));
     if failures.is_empty() {
@@ -207,12 +207,12 @@ pub fn conformance_repeating<P: Protocol>(
     if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
 }
 
-/// All that a protocol does not hold to.
+/// All violated requirements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failures(Vec<Nonconformance>);
 
 impl Failures {
-    /// One by one.
+    /// Iterates over the violated requirements.
     pub fn iter(&self) -> impl Iterator<Item = &Nonconformance> {
         self.0.iter()
     }
@@ -233,17 +233,17 @@ struct Suite<'a, M, V> {
     repetitions: Repetitions,
 }
 
-/// What came of a run.
+/// The results of a run.
 #[derive(Debug, Default)]
 struct Seen {
-    /// The most effects that a run had.
+    /// The largest number of effects in a run.
     effects: usize,
     site: Option<String>,
-    /// The scenario took the course that it names.
+    /// Whether the run reached the deviation that the scenario names.
     is_met: bool,
-    /// The most connections that were open when an incarnation began.
+    /// The largest number of open connections when an incarnation began.
     open: usize,
-    /// The clients' ends of all connections.
+    /// The client ends of all connections.
     clients: Vec<TcpStream>,
 }
 
@@ -253,7 +253,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
         let seen = self.play(None, 1);
         match seen.site.filter(|_| seen.effects == 1) {
             Some(site) => Ok(site),
-            // A protocol that answers by itself has effects, perhaps, but no calls.
+            // A protocol that answers without a service may have effects, but no calls.
             None if seen.effects == 1 => Err(Nonconformance::NotMet { point: "before=crash".to_owned() }),
             None => Err(Nonconformance::Unanswered { effects: seen.effects }),
         }
@@ -287,7 +287,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
             });
             drop(state);
             let effects = world.effects().count();
-            // The scenario's run is one of several: the others have nothing go wrong.
+            // The scenario's run is one of several. The others have no faults.
             let mut seen = lock(seen);
             (seen.effects, seen.open) = (seen.effects.max(effects), seen.open.max(*lock(&opens)));
             seen.clients.append(&mut lock(&clients));
@@ -295,7 +295,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
         })
     }
 
-    /// Plays one scenario, or none.
+    /// Plays one scenario, or the fault-free run.
     fn play(&self, deviation: Option<&str>, jobs: u32) -> Seen {
         let seen = Mutex::default();
         let explore = Explore::new().name("conformance");
@@ -312,7 +312,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
     fn points(&self, site: &str, failures: &mut Vec<Nonconformance>) {
         const HAPPENED: usize = 2;
         const NOT_HAPPENED: usize = 1;
-        // Whether every call has it: the others depend on the operation.
+        // Whether every call has the point. Other points depend on the operation.
         let points = [
             ("before=crash", NOT_HAPPENED, true),
             ("happened=crash", HAPPENED, true),
@@ -340,7 +340,7 @@ impl<P: Protocol, M: Fn() -> P + Sync, V: Fn(&World) + Sync> Suite<'_, M, V> {
         }
     }
 
-    /// The connections of a process that dies have ended when it begins again, and for their clients, too.
+    /// Checks that the connections of a dead process have ended before it restarts, and for their clients, too.
     fn closes(&self, site: &str) -> Option<Nonconformance> {
         let mut connections = 0;
         for point in ["before", "happened", "replied"] {
@@ -419,7 +419,7 @@ fn ask(
     let words = |error: std::io::Error| error.kind().to_string();
     let mut socket = TcpStream::connect(address).map_err(words)?;
     lock(clients).push(socket.try_clone().map_err(words)?);
-    // Otherwise a connection that is left open would keep this thread for ever.
+    // Otherwise a connection that is left open would block this thread forever.
     socket.set_read_timeout(Some(PATIENCE)).map_err(words)?;
     socket.read_exact(&mut vec![0; greeting]).map_err(words)?;
     socket.write_all(sample.write).map_err(words)?;
@@ -434,7 +434,7 @@ fn ask(
     if (sample.is_error)(&reply) { Err("an error".to_owned()) } else { Ok(()) }
 }
 
-/// Whether a connection ends, for its client.
+/// Reports whether a connection ends for its client.
 fn ends(client: &TcpStream) -> bool {
     let _ = client.set_read_timeout(Some(PATIENCE));
     let (mut client, mut piece) = (client, [0; 1_024]);
@@ -447,17 +447,17 @@ fn ends(client: &TcpStream) -> bool {
     }
 }
 
-/// Sends bytes, and that they are all. Whether the connection ends.
+/// Sends bytes and then closes the sending side. Returns whether the connection ends.
 fn bears(address: SocketAddr, bytes: &[u8]) -> bool {
     let Ok(mut socket) = TcpStream::connect(address) else { return false };
     let _ = socket.set_write_timeout(Some(PATIENCE));
-    // The protocol may have had enough before all is sent.
+    // The protocol may close the connection before everything is sent.
     let _ = socket.write_all(bytes);
     let _ = socket.shutdown(Shutdown::Write);
     ends(&socket)
 }
 
-/// Sends bytes a few milliseconds apart, over and over, as long as the other end bears it.
+/// Sends bytes a few milliseconds apart, repeatedly, as long as the other end accepts them.
 fn drips(address: SocketAddr, bytes: &[u8]) -> bool {
     let Ok(mut socket) = TcpStream::connect(address) else { return false };
     let began = real_time();
@@ -474,8 +474,8 @@ fn drips(address: SocketAddr, bytes: &[u8]) -> bool {
     true
 }
 
-/// Beginnings of the sample, the sample with bytes changed, and bytes that mean nothing; none of them a whole request,
-/// unless the protocol takes anything for one.
+/// Prefixes of the sample, the sample with changed bytes, and meaningless bytes. None is a complete request, unless
+/// the protocol accepts anything.
 fn garbage(sample: &[u8]) -> Vec<Vec<u8>> {
     let beginnings = (0..sample.len()).step_by(1 + sample.len() / 16).map(|end| sample[..end].to_vec());
     let nonsense =
@@ -491,7 +491,7 @@ fn garbage(sample: &[u8]) -> Vec<Vec<u8>> {
     beginnings.chain(nonsense).chain(noise).collect()
 }
 
-/// Open files and threads of this program: the least of some looks, since other tests come and go.
+/// Open files and threads of this program: the minimum of several measurements, because other tests start and end.
 fn least_left() -> [usize; 2] {
     let count = |folder: &str| std::fs::read_dir(folder).map_or(0, Iterator::count);
     let look = || ["/proc/self/fd", "/proc/self/task"].map(count);

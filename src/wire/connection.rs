@@ -1,5 +1,5 @@
-//! One connection: bytes in, requests out, replies back. It never waits: it moves as far as its socket and its protocol
-//! let it.
+//! One connection: bytes in, requests out, replies back. It never waits. It moves as far as its socket and its
+//! protocol allow.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::mem;
@@ -12,67 +12,68 @@ use socket2::SockRef;
 use super::protocol::{Decoded, Door, Ending, Reply, Talk};
 use crate::engine::outside::real_time;
 
-/// How long, in real time, a peer may take to send one message, from its first byte to its last, however it drips.
+/// The maximum real time for a peer to send one message, from the first byte to the last, no matter how slowly bytes
+/// arrive.
 pub(super) const SLOWEST: Duration = Duration::from_secs(5);
-/// How many bytes of a message may come before the protocol has taken any.
+/// The maximum number of bytes of a message before the protocol has consumed any.
 const MOST_UNREAD: usize = 4 << 20;
-/// How much is read at once.
+/// The number of bytes to read at once.
 const PIECE: usize = 16 << 10;
-/// How many messages that are no calls a connection may send in one go, before others have a turn.
+/// The maximum number of messages that are not calls before other connections have a turn.
 const MOST_ASIDES: u32 = 1_000;
 
-/// What a connection lies on: a socket, or what stands for one in a test.
+/// The transport of a connection: a socket, or a substitute in a test.
 pub(super) trait Socket: Read + Write + Send {
-    /// The other end is to see a reset when this is dropped, not an end.
+    /// Makes the other end see a reset instead of an end when this is dropped.
     fn reset_when_dropped(&self);
 }
 
 impl Socket for TcpStream {
     fn reset_when_dropped(&self) {
-        // Without a time to linger a socket is reset when it is closed, and leaves nothing behind.
+        // With a linger time of zero, closing a socket resets it and leaves nothing behind.
         let _ = SockRef::from(self).set_linger(Some(Duration::ZERO));
     }
 }
 
-/// What a connection is about.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// No part of a request has come.
+    /// No part of a request has arrived.
     Idle,
-    /// A part of a request has come.
+    /// A part of a request has arrived.
     Reading,
-    /// A request waits to be served, or its reply for its time.
+    /// A request waits to be served, or its reply waits for its time.
     Waiting,
     /// A reply is being written.
     Writing,
-    /// The socket has ended. `Waiting` ends here too if the peer hangs up.
+    /// The socket has ended. `Waiting` also changes to this if the peer hangs up.
     Gone,
 }
 
-/// What has come of letting a connection move.
+/// The result of moving a connection.
 #[derive(Debug, Default)]
 pub(super) struct Moved {
-    /// Bytes went one way or the other.
+    /// Whether bytes were read or written.
     pub(super) any: bool,
-    /// A request is whole.
+    /// Whether a request is complete.
     pub(super) request: bool,
 }
 
 /// See the module.
 pub(super) struct Connection {
-    /// Connections are numbered as they are accepted.
+    /// The number of the connection, in the order in which connections were accepted.
     pub(super) number: u64,
     pub(super) door: Arc<Door>,
     pub(super) phase: Phase,
     socket: Box<dyn Socket>,
-    /// Lent to whoever serves the request.
+    /// Lent to the code that serves the request.
     talk: Option<Box<dyn Talk>>,
     input: Vec<u8>,
     output: Vec<u8>,
     ending: Ending,
-    /// The peer sends no more.
+    /// Whether the peer has stopped sending.
     has_ended: bool,
-    /// When the message that is read began, or the connection if it has sent nothing, in real time.
+    /// The real time at which the current message began, or the connection if it has sent nothing.
     since: Instant,
 }
 
@@ -94,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Moves as far as it goes without waiting.
+    /// Moves as far as possible without waiting.
     pub(super) fn advance(&mut self) -> Moved {
         let mut moved = Moved::default();
         let mut asides = 0;
@@ -105,12 +106,12 @@ impl Connection {
                 Phase::Idle | Phase::Reading => {
                     let has_read = self.read();
                     moved.any |= has_read;
-                    // What came together with an earlier message is decoded, too.
+                    // Also decodes a message that arrived together with an earlier one.
                     if has_read || !self.input.is_empty() || self.has_ended {
                         moved.request |= self.decode();
                     }
                 }
-                // A peer that hangs up hears nothing more.
+                // A peer that hangs up receives nothing more.
                 Phase::Waiting => moved.any |= self.read(),
                 Phase::Gone => {}
             }
@@ -123,33 +124,33 @@ impl Connection {
         }
     }
 
-    /// Whether the peer is slower with its message than is waited for.
+    /// Reports whether the peer takes too long for its message.
     pub(super) fn is_too_slow(&self, slowest: Duration) -> bool {
         matches!(self.phase, Phase::Idle | Phase::Reading) && self.since.elapsed() > slowest
     }
 
-    /// It ends as if the other end had vanished.
+    /// Ends the connection as if the other end had vanished.
     pub(super) fn reset(&mut self) {
         self.ending = Ending::Resets;
         self.end();
     }
 
-    /// The request, to be served. It comes back with the reply.
+    /// Takes the request to serve. The caller returns it with the reply.
     pub(super) fn take_request(&mut self) -> Option<Box<dyn Talk>> {
         self.talk.take()
     }
 
-    /// The request has been served.
+    /// Sends the reply of a request that was served.
     pub(super) fn reply(&mut self, talk: Box<dyn Talk>, reply: Reply) {
         self.talk = Some(talk);
         self.send(reply.bytes, reply.ending);
-        // Only that: a request that has come meanwhile would be decoded here, and nobody would hear of it.
+        // Only write here. A request that has arrived in the meantime would be decoded without being reported.
         if self.phase == Phase::Writing {
             self.write();
         }
     }
 
-    /// Whether anybody is left to hear a reply.
+    /// Reports whether the peer can still receive a reply.
     pub(super) fn is_heard(&self) -> bool {
         self.phase != Phase::Gone && !(self.phase == Phase::Waiting && self.has_ended)
     }
@@ -168,7 +169,7 @@ impl Connection {
         }
     }
 
-    /// Reads all that has come. Returns true if there was anything, an end among it.
+    /// Reads all available bytes. Returns whether there were any, or an end.
     fn read(&mut self) -> bool {
         let mut has_read = false;
         while !self.has_ended && self.input.len() <= MOST_UNREAD {
@@ -178,7 +179,7 @@ impl Connection {
             self.input.truncate(length + read.as_ref().map_or(0, |read| *read));
             match read {
                 Ok(0) => self.has_ended = true,
-                // Less than there was room for: there is no more.
+                // Fewer bytes than requested: there are no more.
                 Ok(read) if read < PIECE => {
                     has_read = true;
                     break;
@@ -195,7 +196,7 @@ impl Connection {
                 }
             }
             has_read |= self.has_ended;
-            // One more look: an end may follow what was read.
+            // Look again, because an end may follow.
             if self.has_ended {
                 break;
             }
@@ -203,7 +204,7 @@ impl Connection {
         has_read
     }
 
-    /// Decodes the next message. Returns true if it is a request.
+    /// Decodes the next message. Returns whether it is a request.
     fn decode(&mut self) -> bool {
         if self.phase == Phase::Gone {
             return false;

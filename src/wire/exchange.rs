@@ -1,7 +1,7 @@
-//! The sockets of a run: addresses, connections, the requests that wait there, and the replies on their way.
+//! The sockets of a run: addresses, connections, waiting requests, and replies on their way.
 //!
-//! Whoever has time moves them: the executor between two steps, or the [thread](super::thread) while a caller blocks the
-//! executor. Nothing is moved while a request is served.
+//! The executor moves them between two steps, or the [thread](super::thread) does while a caller blocks the executor.
+//! Nothing is moved while a request is served.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -28,25 +28,26 @@ use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::{TaskId, Wake};
 use crate::system::service::CLIENT_TIMEOUT;
 
-/// How many connections may wait to be accepted.
+/// The number of connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
-/// How long a caller keeps its connection to which no reply will ever come, in virtual time: as a load balancer would.
-/// A client's own timeout is mostly shorter.
+/// The virtual time after which a connection is closed if no reply will ever come, as a load balancer would do. A
+/// client's own timeout is usually shorter.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long, in real time, the executor waits for what is under way before it lets the other end go on.
+/// The real time that the executor waits for data on its way before it lets the other end run.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// How long, in real time, a late arrival is waited for.
+/// The real time to wait for a late arrival.
 const MOMENT: Duration = Duration::from_millis(1);
-/// How long the pauses are in which that is waited for, after the first few looks.
+/// The pause between looks for a late arrival, after the first few.
 const PAUSE: Duration = Duration::from_micros(50);
 const SPINS: u32 = 20;
-/// After so many waits in vain, what is under way stays under way: a peer writes half a request, or does not read the
-/// reply, and waits for something else meanwhile.
+/// After this many waits without success, data on its way is ignored: a peer writes half a request, or does not read
+/// the reply, and waits for something else.
 const STALLED: u32 = 250;
-/// How long, in real time, peers may keep the executor busy without a pause: longer than one may take for a message.
+/// The maximum real time that peers may keep the executor busy without a pause. Longer than one peer may take for a
+/// message.
 const FLOODED: Duration = Duration::from_secs(10);
-/// How long, in real time, the executor may be away before the thread serves in its place: the caller itself blocks it,
-/// most likely.
+/// The real time after which the thread serves in place of an absent executor. Most likely the caller itself blocks
+/// the executor.
 const UNATTENDED: Duration = Duration::from_secs(1);
 
 /// An address and the socket that listens there.
@@ -55,7 +56,7 @@ struct Listener {
     socket: TcpListener,
 }
 
-/// A request that waits to be served, or the second half of one that nobody's step has made.
+/// A request that waits to be served, or the second half of one that was made outside any step.
 struct Arrived {
     door: Arc<Door>,
     line: u64,
@@ -74,7 +75,7 @@ struct Pending {
     due: Duration,
 }
 
-/// A caller that no reply will ever reach.
+/// A caller that will never receive a reply.
 struct Silent {
     door: Arc<Door>,
     line: u64,
@@ -94,31 +95,31 @@ struct Lines {
     protocols: BTreeMap<Name, Spoken>,
     listeners: Vec<Listener>,
     connections: Vec<Connection>,
-    /// How many addresses were opened, and how many connections accepted.
+    /// The number of addresses opened, and of connections accepted.
     opened: u64,
     accepted: u64,
     arrived: Vec<Arrived>,
     pending: Vec<Pending>,
     silent: Vec<Silent>,
-    /// Second halves, of calls in nobody's step, that wait for their time.
+    /// Second halves of calls outside any step, which wait for their time.
     delayed: Vec<(u64, Duration)>,
-    /// How much has moved, and how much of it the executor has seen.
+    /// The number of moves, and the number that the executor has seen.
     moves: u64,
     seen: u64,
     in_vain: u32,
-    /// How slow a peer may be, if not as slow as [`SLOWEST`].
+    /// The maximum time for a message, if it is not [`SLOWEST`].
     slowest: Option<Duration>,
-    /// Since when, in real time, something has been moving all the time.
+    /// The real time since which data has been moving without a pause.
     moving_since: Option<Instant>,
 }
 
-/// Which addresses are served.
+/// A set of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     All,
-    /// Of one process.
+    /// The addresses of one process.
     Host(usize),
-    /// Whose callers are served at once.
+    /// The addresses whose callers are served immediately.
     AtOnce,
 }
 
@@ -137,9 +138,9 @@ pub(crate) struct Exchange {
     me: Weak<Exchange>,
     woken: Arc<Woken>,
     lines: Mutex<Lines>,
-    /// How often the executor has looked.
+    /// The number of times that the executor has looked.
     visits: AtomicU64,
-    /// Up to which visit, and since when, the executor has been away.
+    /// The visit and the time since which the executor has been absent.
     away: Mutex<Option<(u64, Instant)>>,
     attending: OnceLock<Attending>,
 }
@@ -150,7 +151,7 @@ impl fmt::Debug for Exchange {
     }
 }
 
-/// The sockets of a run, made when they are first asked for.
+/// The sockets of a run. They are created on first use.
 pub(crate) fn exchange_of(shared: &Arc<Shared>) -> Arc<Exchange> {
     shared.externals.get_or_add(|| {
         Arc::new_cyclic(|me| Exchange {
@@ -165,10 +166,10 @@ pub(crate) fn exchange_of(shared: &Arc<Shared>) -> Arc<Exchange> {
 }
 
 impl Exchange {
-    /// The protocol that is spoken under this name. The first one of a name stays.
+    /// The protocol with this name. The first one with a name stays.
     ///
     /// # Panics
-    /// When the first one is of another type.
+    /// If the first one has another type.
     pub(crate) fn get_or_add<P: Protocol>(&self, name: Name, make: impl FnOnce() -> P) -> Arc<P> {
         let mut lines = lock(&self.lines);
         let known = lines.protocols.entry(name).or_insert_with(|| {
@@ -177,15 +178,15 @@ impl Exchange {
         });
         let typed = known.typed.clone();
         drop(lines);
-        typed.downcast().unwrap_or_else(|_| {
-            panic!("another protocol is called `{name}` already; give each a name of its own")
-        })
+        typed
+            .downcast()
+            .unwrap_or_else(|_| panic!("another protocol is called `{name}` already; give each its own name"))
     }
 
-    /// The address at which a process (or the test) speaks a protocol, opened when it is first asked for.
+    /// The address at which a process (or the test) speaks a protocol. It is opened on first use.
     ///
     /// # Panics
-    /// When no port can be opened, or there is no such protocol.
+    /// If no port can be opened, or if there is no such protocol.
     pub(super) fn open(&self, link: &Link, protocol: Name, place: Place) -> Arc<Door> {
         let mut lines = lock(&self.lines);
         let host = link.life().map(|life| life.index);
@@ -228,8 +229,8 @@ impl Exchange {
         }
     }
 
-    /// Moves what is in scope as far as it goes, and serves the callers that are served at once. Returns true if anything
-    /// has moved.
+    /// Moves everything in scope as far as possible, and serves the callers that are served immediately. Returns
+    /// whether anything has moved.
     fn advance_in(&self, scope: Scope) -> bool {
         let mut has_moved = false;
         loop {
@@ -247,7 +248,7 @@ impl Exchange {
         }
     }
 
-    /// Serves a caller that waits for nothing else. Time passes by the way.
+    /// Serves a caller that blocks the executor. Time advances as part of this.
     fn serve_at_once(&self, Arrived { door, line, mut talk, finish, .. }: Arrived) {
         let served = || {
             let (takes, finish) = match finish {
@@ -283,7 +284,7 @@ impl Exchange {
         lock(&self.lines).connection(line).is_some_and(|connection| connection.is_heard())
     }
 
-    /// The reply to a call that nobody's step has made comes later.
+    /// Delays the reply to a call that was made outside any step.
     fn delay(&self, arrived: Arrived, takes: Duration) {
         let shared = arrived.door.link.shared().clone();
         let mut state = shared.state();
@@ -293,8 +294,8 @@ impl Exchange {
         state.clock.set(at, Wake::Waker(Waker::from(Arc::new(due))));
     }
 
-    /// The executor has not come for a while: the caller itself blocks it, most likely. Real time decides here, in code that
-    /// blocks where it should not; what is served is the same.
+    /// Serves requests when the executor has been absent for a while. Most likely the caller itself blocks it. Real
+    /// time decides here, for code that blocks where it should not. The requests that are served are the same.
     fn serve_unattended(&self) {
         let mut away = lock(&self.away);
         let visits = self.visits.load(Ordering::SeqCst);
@@ -324,7 +325,7 @@ impl Exchange {
         }
     }
 
-    /// Moves until something has come, for at most so long.
+    /// Moves until something arrives, for at most this long.
     fn wait(&self, scope: Scope, most: Duration) -> bool {
         let began = real_time();
         for looks in 0_u32.. {
@@ -342,7 +343,7 @@ impl Exchange {
         false
     }
 
-    /// Resets every connection in scope and closes its addresses.
+    /// Resets all connections in scope and closes its addresses.
     fn close(&self, scope: Scope) {
         let mut lines = lock(&self.lines);
         lines
@@ -363,13 +364,13 @@ impl Exchange {
         silent.retain(|silent| !silent.door.is_closed());
     }
 
-    /// Peers have to be faster than by default. For the suite of [`conformance`](super::conformance), which would wait for
-    /// seconds otherwise.
+    /// Shortens the maximum time for a message, for the suite of [`conformance`](super::conformance), which would
+    /// otherwise wait for seconds.
     pub(super) fn hurry(&self, slowest: Duration) {
         lock(&self.lines).slowest = Some(slowest);
     }
 
-    /// How many connections a process has open. For the suite of [`conformance`](super::conformance).
+    /// The number of open connections of a process, for the suite of [`conformance`](super::conformance).
     pub(super) fn connections_of(&self, process: &str) -> usize {
         let lines = lock(&self.lines);
         let of_process = |connection: &&Connection| {
@@ -395,7 +396,7 @@ impl Lines {
     fn accept(&mut self, scope: Scope, attending: Option<&Attending>) -> bool {
         let mut has_accepted = false;
         for Listener { door, socket } in self.listeners.iter().filter(|listener| scope.has(&listener.door)) {
-            // Too many open files, say: the client is accepted when some are closed.
+            // An error may mean that too many files are open. The client is accepted when some are closed.
             while let Ok((mut accepted, _)) = socket.accept() {
                 let _ = accepted.set_nodelay(true);
                 if let Some(attending) = attending.filter(|_| door.is_served_at_once()) {
@@ -409,7 +410,8 @@ impl Lines {
         has_accepted
     }
 
-    /// Moves the connections in scope. Whether any has moved, and the requests of those that are served at once.
+    /// Moves the connections in scope. Returns whether any has moved, and the requests that must be served
+    /// immediately.
     fn advance(&mut self, scope: Scope) -> (bool, Vec<Arrived>) {
         let (mut has_moved, mut at_once) = (false, Vec::new());
         let slowest = self.slowest.unwrap_or(SLOWEST);
@@ -441,7 +443,7 @@ impl Lines {
     }
 }
 
-/// A reply whose time comes.
+/// A reply that becomes due.
 struct Due {
     exchange: Weak<Exchange>,
     arrived: Mutex<Option<Arrived>>,
@@ -462,7 +464,7 @@ impl WakeTrait for Due {
     }
 }
 
-/// A request, for the executor.
+/// A request for the executor.
 struct Request {
     exchange: Arc<Exchange>,
     arrived: Arrived,
@@ -505,7 +507,7 @@ impl externals::Request for Request {
         let Self { exchange, arrived } = *self;
         let Arrived { door, line, by, mut talk, finish } = arrived;
         if let Some(finish) = finish {
-            // A caller that has given up hears nothing.
+            // A caller that has given up receives nothing.
             let reply = if exchange.is_heard(line) { finish() } else { Reply::reset() };
             return exchange.send(line, talk, reply);
         }

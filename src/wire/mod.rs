@@ -1,10 +1,10 @@
-//! Services behind real sockets: a [`Protocol`] says how bytes become requests and replies become bytes, and code under test
-//! speaks it with a client that knows nothing of the harness.
+//! Services behind real sockets. A [`Protocol`] defines how bytes become requests and replies become bytes, and code
+//! under test uses it through an unmodified client.
 //!
-//! HTTP ([`Process::http`](crate::Process::http), feature `http`) is one such protocol. Others are added from outside, by
-//! one `impl`: see the guide [`adding_a_protocol`](crate::adding_a_protocol).
+//! HTTP ([`Process::http`](crate::Process::http), feature `http`) is one such protocol. Add another one by
+//! implementing the trait: see the guide [`adding_a_protocol`](crate::adding_a_protocol).
 //!
-//! | to | there is |
+//! | to | use |
 //! | --- | --- |
 //! | add a protocol | [`Protocol`], [`Decoded`], [`Caller`], [`Served`], [`Reply`] |
 //! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
@@ -36,7 +36,7 @@ use crate::world::World;
 
 /// The address at which one incarnation of a process (or the test) reaches services by a protocol.
 ///
-/// It is a port on 127.0.0.1. When the incarnation dies the port is closed and its connections are reset.
+/// It is a port on 127.0.0.1. When the incarnation dies, the port is closed and its connections are reset.
 #[derive(Clone)]
 pub struct Wire {
     door: Arc<Door>,
@@ -61,14 +61,14 @@ impl Wire {
 }
 
 impl Process {
-    /// The address at which this incarnation speaks a protocol that the test has added by [`World::wire`]. Its port is
-    /// opened at once, and closed when the incarnation dies; asked for again, it is the same.
+    /// Returns the address at which this incarnation speaks a protocol that the test has added with [`World::wire`].
+    /// The port is opened immediately, and closed when the incarnation dies. Further calls return the same address.
     ///
-    /// A call over it has the choices of one in process, and those of a connection: it may be reset before the request is
-    /// read, reset or closed after it was handled, closed in the middle of the reply.
+    /// A call over it has the same choices as one in process, and those of a connection: it may be reset before the
+    /// request is read, reset or closed after it was handled, or closed in the middle of the reply.
     ///
     /// # Panics
-    /// When there is no such protocol, or no port can be opened.
+    /// If there is no such protocol, or if no port can be opened.
     #[track_caller]
     pub fn wire(&self, protocol: impl Into<Name>) -> Wire {
         Wire::open(self.link(), protocol.into(), Place::caller())
@@ -76,11 +76,12 @@ impl Process {
 }
 
 impl World {
-    /// Adds a protocol under a name, and opens the test's own address for it: what comes over that is a given, and nothing
-    /// goes wrong with it. Processes reach it by [`Process::wire`]. Asked for again, the first protocol of a name stays.
+    /// Adds a protocol with a name, and opens the test's own address for it. Requests to that address are givens, and
+    /// nothing goes wrong with them. Processes use [`Process::wire`]. If the name exists already, the first protocol
+    /// stays.
     ///
     /// # Panics
-    /// When no port can be opened.
+    /// If no port can be opened.
     #[track_caller]
     pub fn wire<P: Protocol>(&self, name: impl Into<Name>, protocol: P) -> Wire {
         let name = name.into();

@@ -1,4 +1,4 @@
-//! What a protocol says of itself: how bytes become requests, and how replies become bytes.
+//! The definition of a protocol: how bytes become requests, and how replies become bytes.
 
 use std::fmt;
 use std::mem;
@@ -17,40 +17,41 @@ use crate::system::service::{Behave, Broken, CallOptions, Channel, Service, Serv
 /// A protocol over TCP: how bytes become requests to [services](crate::service::Service), and how their replies become
 /// bytes. It does no I/O, holds no sockets and starts no threads.
 ///
-/// retryproof does the rest: it accepts connections, draws crashes, faults and overtakings at each call, loses replies,
-/// and resets the connections of a process that dies. The guide [`adding_a_protocol`](crate::adding_a_protocol) builds one
-/// step by step, and [`conformance`](crate::wire::conformance) tests one.
+/// retryproof does the rest: it accepts connections, draws crashes, faults and preemptions at each call, loses
+/// replies, and resets the connections of a process that dies. The guide
+/// [`adding_a_protocol`](crate::adding_a_protocol) builds one step by step, and
+/// [`conformance`](crate::wire::conformance) tests one.
 pub trait Protocol: Send + Sync + 'static {
-    /// What is remembered of a connection between its requests: a login, a selected database, half of a message.
+    /// The state of a connection between its requests: a login, a selected database, half of a message.
     type Session: Default + Send + 'static;
 
-    /// A whole request.
+    /// A complete request.
     type Request: Send + 'static;
 
-    /// What is sent as soon as a connection is accepted. Defaults to nothing.
+    /// The bytes to send when a connection is accepted. Defaults to none.
     fn greeting(&self) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Takes the next message off the front of `bytes`, and leaves what follows it. It is called again with more bytes as
-    /// long as it returns [`Decoded::Partial`].
+    /// Removes the next message from the front of `bytes`, and leaves the rest. If it returns [`Decoded::Partial`],
+    /// it is called again with more bytes.
     fn decode(&self, bytes: &mut Vec<u8>, session: &mut Self::Session) -> Decoded<Self::Request>;
 
-    /// Serves a request: [`Caller::call`] asks a service, [`Served::reply`] answers without one. A connection has one
-    /// request at a time; the next one is decoded when the reply to this one has been sent.
+    /// Serves a request. [`Caller::call`] calls a service, [`Served::reply`] answers without one. A connection has
+    /// one request at a time: the next one is decoded when the reply to this one has been sent.
     fn serve(&self, request: Self::Request, session: &mut Self::Session, caller: &Caller<'_>) -> Served;
 }
 
-/// What stands at the front of the bytes that have come over a connection.
+/// The result of decoding the front of the bytes from a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded<R> {
-    /// A part of a message: more must come.
+    /// A part of a message: more bytes must come.
     Partial,
-    /// A message that is no call, with its reply: a handshake, a ping. No crash points and no faults.
+    /// A message that is not a call, with its reply: a handshake, a ping. It has no crash points and no faults.
     Aside(Vec<u8>),
     /// A request, to be [served](Protocol::serve).
     Request(R),
-    /// The connection ends after these bytes: a farewell, or the refusal of what is no message at all.
+    /// The connection ends after these bytes: a farewell, or the answer to an invalid message.
     Close(Vec<u8>),
 }
 
@@ -58,12 +59,12 @@ pub enum Decoded<R> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub(super) bytes: Vec<u8>,
-    /// Where a reply that breaks off ends.
+    /// The length at which a reply that is cut off ends.
     pub(super) cut: usize,
     pub(super) ending: Ending,
 }
 
-/// What becomes of a connection after what is still to be written.
+/// The fate of a connection after its remaining bytes are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Ending {
     #[default]
@@ -73,25 +74,25 @@ pub(super) enum Ending {
 }
 
 impl Reply {
-    /// A reply of these bytes.
+    /// Makes a reply of these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
         Self { cut: bytes.len() / 2, bytes, ending: Ending::StaysOpen }
     }
 
-    /// Nothing is replied, and the connection is reset: for a protocol that has no words for an error.
+    /// Sends nothing and resets the connection, for a protocol that cannot express an error.
     pub fn reset() -> Self {
         Self { bytes: Vec::new(), cut: 0, ending: Ending::Resets }
     }
 
-    /// The connection is closed after this reply.
+    /// Closes the connection after this reply.
     #[must_use]
     pub fn last(mut self) -> Self {
         self.ending = Ending::Closes;
         self
     }
 
-    /// Where the reply is cut off when the fault `half-a-reply` befalls it, in bytes. Defaults to its middle.
+    /// Sets the length at which the fault `half-a-reply` cuts the reply, in bytes. Defaults to the middle.
     #[must_use]
     pub fn cut_at(mut self, bytes: usize) -> Self {
         self.cut = bytes.min(self.bytes.len());
@@ -122,11 +123,11 @@ pub(super) type Finish = Box<dyn FnOnce() -> Reply + Send>;
 pub struct Served(pub(super) Outcome);
 
 pub(super) enum Outcome {
-    /// The reply to a request that was no call.
+    /// The reply to a request that is not a call.
     Plain(Reply),
-    /// The call has happened, or not, and its reply takes that long.
+    /// The call has ended, and its reply takes this long.
     Takes(Duration, Finish),
-    /// Nothing will ever come.
+    /// No reply will ever come.
     Silent,
 }
 
@@ -142,12 +143,12 @@ impl fmt::Debug for Served {
 }
 
 impl Served {
-    /// A reply without a call: no crash points and no faults.
+    /// Makes a reply without a call: no crash points and no faults.
     pub fn reply(reply: Reply) -> Self {
         Self(Outcome::Plain(reply))
     }
 
-    /// The same, later by so much virtual time.
+    /// Delays the reply by this much virtual time.
     #[must_use]
     pub fn delayed(self, by: Duration) -> Self {
         if by.is_zero() {
@@ -183,7 +184,7 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    /// The index of its process among the processes of the world. `None` if it is the test's own.
+    /// The index of its process among the processes of the world. `None` if the address belongs to the test.
     pub(super) fn host(&self) -> Option<usize> {
         self.link.life().map(|life| life.index)
     }
@@ -192,7 +193,7 @@ impl Door {
         self.link.shared().state().clock.now()
     }
 
-    /// Whether the caller blocks the executor's thread, so that nobody else can serve it meanwhile.
+    /// Reports whether the caller blocks the executor's thread, so that the executor cannot serve it.
     pub(super) fn is_served_at_once(&self) -> bool {
         self.link.life().is_none_or(|life| life.is_blocked())
     }
@@ -214,14 +215,14 @@ pub struct Caller<'a> {
 
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP asks for more than other protocols"))]
 impl Caller<'_> {
-    /// Calls the service that [`World::service`](crate::World::service) has put in under this name, in the name of the
-    /// process. The call has the points and faults of one in process, and those of a connection.
+    /// Calls the service that [`World::service`](crate::World::service) has registered with this name, in the name of
+    /// the process. The call has the same points and faults as one in process, and those of a connection.
     ///
-    /// `reply` makes the bytes: those of the service's reply, or those of an error as the protocol has it. It runs only
-    /// where the caller hears anything at all.
+    /// `reply` makes the bytes: those of the service's reply, or those of an error in the terms of the protocol. It
+    /// runs only if the caller receives anything.
     ///
     /// # Panics
-    /// When there is no such service.
+    /// If there is no such service.
     pub fn call<S: Service>(
         &self,
         service: impl Into<Name>,
@@ -241,25 +242,25 @@ impl Caller<'_> {
         &self.door.link
     }
 
-    /// The place at which a call is shown: where its attempt was last seen, since a request does not tell.
+    /// The place at which a report shows a call: the last known place of its attempt, because a request has no place.
     pub(crate) fn place(&self) -> Place {
         let state = self.shared().state();
         state.timeline.last_call(state.actor()).map_or(self.door.place, |(place, _)| place)
     }
 
-    /// Whether a job calls through the test's own address, where nothing can go wrong.
+    /// Reports whether a job uses the test's own address, where nothing can go wrong.
     pub(crate) fn is_misused(&self) -> bool {
         self.door.host().is_none() && self.shared().is_at_work()
     }
 
-    /// What the request asks for happens, and nobody hears of it.
+    /// Carries out a request without a reply.
     #[cfg(feature = "http")]
     pub(crate) fn happen<S: Service>(&self, client: &Client<S>, request: S::Request) {
         let carried = client.carry(request, self.place(), CallOptions::default());
         carried.map(|carried| carried.arrive());
     }
 
-    /// The same as [`Caller::call`], with a behavior that the request itself asks for.
+    /// Like [`Caller::call`], with a behavior that the request itself asks for.
     pub(crate) fn call_through<S: Service>(
         &self,
         client: &Client<S>,
@@ -289,7 +290,7 @@ impl Caller<'_> {
         if breaks != Some(Broken::Silent) {
             return Served(Outcome::Takes(takes, Box::new(finish)));
         }
-        // A process that dies while it waits dies before it has given up.
+        // A process that dies while it waits dies before it gives up.
         finish();
         match self.door.link.life().is_none_or(|life| !life.is_dead()) {
             true => Served(Outcome::Silent),
@@ -298,15 +299,15 @@ impl Caller<'_> {
     }
 }
 
-/// A protocol, whatever its types.
+/// A protocol without its types.
 pub(super) trait Codec: Send + Sync {
     fn greeting(&self) -> Vec<u8>;
     fn talk(self: Arc<Self>) -> Box<dyn Talk>;
 }
 
-/// One connection, as its protocol sees it.
+/// One connection, from the perspective of its protocol.
 pub(super) trait Talk: Send {
-    /// A request is kept here until it is served.
+    /// Keeps a request until it is served.
     fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()>;
     fn serve(&mut self, caller: &Caller<'_>) -> Served;
 }
@@ -331,9 +332,9 @@ impl<P: Protocol> Talk for Conversation<P> {
     fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()> {
         let before = bytes.len();
         let decode = || self.protocol.decode(bytes, &mut self.session);
-        // A protocol that panics on what comes ends that connection, and nothing else.
+        // If a protocol panics on its input, only that connection ends.
         let decoded = catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Decoded::Close(Vec::new()));
-        // One that takes nothing would be asked forever.
+        // A protocol that consumes nothing would be called forever.
         let has_taken = bytes.len() < before;
         match decoded {
             Decoded::Partial => Decoded::Partial,

@@ -1,8 +1,8 @@
-//! The thread that serves callers who block the executor's thread: a boot closure, the test itself. One for the whole
-//! program, started when the first address is opened.
+//! The thread that serves callers which block the executor's thread: a boot closure, or the test itself. There is one
+//! for the whole program, which starts when the first address is opened.
 //!
-//! In an exploration it has next to nothing to do: the executor moves the sockets of async and blocking handlers itself,
-//! between their steps, and nothing is handed from thread to thread.
+//! It has almost nothing to do in an exploration: the executor moves the sockets of async and blocking handlers
+//! itself, between their steps, without a thread switch.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,13 +17,13 @@ use crate::engine::outside::real_time;
 use crate::engine::panics;
 use crate::engine::state::lock;
 
-/// How often the thread looks at all there is, whatever it was told of: for time limits, and for callers that block
-/// where it could not be known.
+/// The interval at which the thread checks everything, for time limits and for callers whose blocking could not be
+/// known.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What the thread serves: the sockets of one run.
+/// The sockets of one run, which the thread serves.
 pub(super) trait Attended: Send + Sync {
-    /// Serves the callers that nobody else can. `is_tick`: some time has passed since.
+    /// Serves the callers that only this thread can serve. `is_tick` means that an interval has passed.
     fn attend(&self, is_tick: bool);
 }
 
@@ -39,7 +39,7 @@ struct Attendance {
     next: usize,
 }
 
-/// The sockets of one run, as long as they are attended.
+/// The sockets of one run, while the thread serves them.
 pub(super) struct Attending {
     thread: &'static Thread,
     number: usize,
@@ -52,17 +52,17 @@ impl Drop for Attending {
 }
 
 impl Attending {
-    /// From here on the thread hears of what comes to a socket.
+    /// Makes the thread watch a socket from here on.
     pub(super) fn listen(&self, socket: &mut impl Source) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.thread.registry.register(socket, Token(self.number), interest)
     }
 }
 
-/// Has the thread attend a run.
+/// Makes the thread serve a run.
 ///
 /// # Errors
-/// When the machine has no thread or no file left.
+/// If the machine has no threads or files left.
 pub(super) fn attend(run: Weak<dyn Attended>) -> io::Result<Attending> {
     static THREAD: Mutex<Option<&'static Thread>> = Mutex::new(None);
     let mut known = lock(&THREAD);
@@ -94,7 +94,7 @@ fn serve(thread: &'static Thread, mut poll: Poll) {
     let mut events = Events::with_capacity(256);
     loop {
         let is_idle = lock(&thread.attended).runs.is_empty();
-        // An interrupted wait is as good as one that has ended.
+        // An interrupted wait counts as a completed one.
         let _ = poll.poll(&mut events, Some(if is_idle { 10 * TICK } else { TICK }));
         let is_tick = ticked.elapsed() >= TICK;
         if is_tick {

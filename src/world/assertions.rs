@@ -1,4 +1,4 @@
-//! Assertions on the queue, whose failures list what is there.
+//! Assertions on the queue. Their failures list the waiting jobs.
 
 use std::fmt::Write;
 
@@ -8,14 +8,14 @@ use super::World;
 use crate::system::clock::Moment;
 use crate::system::job::{Job, JobState, kind_of, short_kind};
 
-/// The most jobs that a failed assertion lists.
+/// The maximum number of jobs that a failed assertion lists.
 const MOST_LISTED: usize = 20;
 
 impl World {
-    /// The waiting jobs of one kind, as they will be handed out.
+    /// Returns the waiting jobs of one kind, in the order in which workers will take them.
     ///
     /// # Panics
-    /// When one does not decode; the message lists what is there.
+    /// Panics if a job does not decode. The message lists the waiting jobs.
     #[track_caller]
     pub fn all_enqueued<J: DeserializeOwned + 'static>(&self) -> Vec<J> {
         let decoded = self.waiting::<J>().into_iter().map(|job| {
@@ -30,7 +30,7 @@ impl World {
         }
     }
 
-    /// Asserts that a job of this kind waits that `matcher` accepts.
+    /// Asserts that `matcher` accepts a waiting job of this kind.
     ///
     /// ```
     /// use retryproof::World;
@@ -42,23 +42,23 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// When there is none; the message lists what is there.
+    /// Panics if there is no such job. The message lists the waiting jobs.
     #[track_caller]
     pub fn assert_enqueued<J: DeserializeOwned + 'static>(&self, matcher: impl Fn(&J) -> bool) {
         if !self.all_enqueued::<J>().iter().any(matcher) {
-            panic!("no waiting {} is as expected; {}", kind_of::<J>(), self.listed());
+            panic!("no waiting {} matches; {}", kind_of::<J>(), self.listed());
         }
     }
 
-    /// Asserts that no job of this kind waits that `matcher` accepts.
+    /// Asserts that `matcher` accepts no waiting job of this kind.
     ///
     /// # Panics
-    /// When there is one; the message lists what is there.
+    /// Panics if there is such a job. The message lists the waiting jobs.
     #[track_caller]
     pub fn refute_enqueued<J: DeserializeOwned + 'static>(&self, matcher: impl Fn(&J) -> bool) {
         let found = self.all_enqueued::<J>().iter().filter(|job| matcher(job)).count();
         if found > 0 {
-            panic!("{found} waiting {} should not be there; {}", kind_of::<J>(), self.listed());
+            panic!("{found} waiting {} should not exist; {}", kind_of::<J>(), self.listed());
         }
     }
 

@@ -1,4 +1,4 @@
-//! Running what was enqueued: drains, which are Sidekiq's, and settling, which is production.
+//! Runs enqueued jobs: draining, as in Sidekiq's tests, and settling, as in production.
 
 use std::fmt;
 use std::future::{IntoFuture, Ready, ready};
@@ -11,7 +11,7 @@ use crate::engine::state::Mode;
 use crate::executor::{DrainError, Drained, Plan};
 use crate::system::job::kind_of;
 
-/// A drain that was asked for. It does nothing unless awaited, or [run](Drain::run).
+/// A drain. It does nothing unless awaited or [run](Drain::run).
 #[derive(Debug)]
 #[must_use = "a drain does nothing unless it is awaited or `run`"]
 pub struct Drain<'w> {
@@ -20,34 +20,34 @@ pub struct Drain<'w> {
 }
 
 impl Drain<'_> {
-    /// Stops after so many jobs.
+    /// Stops after this number of jobs.
     pub fn limit(mut self, jobs: usize) -> Self {
         self.plan.limit = jobs;
         self
     }
 
-    /// Runs the jobs that are due until then, too, and lets the time pass in between.
+    /// Also runs the jobs that are due until `time`, and lets the time pass in between.
     pub fn until(mut self, time: Duration) -> Self {
         self.plan.until = Some(time);
         self
     }
 
-    /// Whether jobs that the jobs enqueue run, too. They do unless told.
+    /// Sets whether to run jobs that jobs enqueue. Defaults to true.
     pub fn recursive(mut self, recursive: bool) -> Self {
         self.plan.recursive = recursive;
         self
     }
 
-    /// Goes on after a job that fails: it is counted, and popped.
+    /// Continues after a job that fails. It is counted, and removed from the queue.
     pub fn keep_going(mut self) -> Self {
         self.plan.keep_going = true;
         self
     }
 
-    /// Drains, here and now. The blocking form of `.await`.
+    /// Drains at once. This is the blocking form of `.await`.
     ///
     /// # Errors
-    /// The first job that fails. It is popped, the jobs behind it stay.
+    /// Returns the error of the first job that fails. That job is removed from the queue, and the jobs behind it stay.
     pub fn run(self) -> Result<Drained, DrainError> {
         self.world.executor.borrow_mut().drain(self.plan)
     }
@@ -62,7 +62,7 @@ impl IntoFuture for Drain<'_> {
     }
 }
 
-/// Production: see [`World::settle`].
+/// Runs the world as in production. See [`World::settle`].
 #[derive(Debug)]
 #[must_use = "nothing runs unless this is awaited or `run`"]
 pub struct Settle<'w> {
@@ -70,10 +70,10 @@ pub struct Settle<'w> {
 }
 
 impl Settle<'_> {
-    /// Settles, here and now. The blocking form of `.await`, for ordinary tests.
+    /// Settles at once. This is the blocking form of `.await`, for ordinary tests.
     ///
     /// # Panics
-    /// When the world is stuck.
+    /// Panics if the world is stuck.
     pub fn run(self) {
         if self.world.go_on_until(&|| false).is_none() {
             self.world.panic_stuck();
@@ -92,7 +92,7 @@ impl Future for Settle<'_> {
     }
 }
 
-/// Production, for a while: see [`World::settle_until`].
+/// Runs the world as in production, until a condition holds. See [`World::settle_until`].
 #[must_use = "nothing runs unless this is awaited or `run`"]
 pub struct SettleUntil<'w> {
     world: &'w World,
@@ -107,15 +107,15 @@ impl fmt::Debug for SettleUntil<'_> {
 
 impl SettleUntil<'_> {
     fn go(&self) -> Option<bool> {
-        // It sees the world after each step.
+        // The condition sees the world after each step.
         self.world.shared.reduce_no_more();
         self.world.go_on_until(&|| (self.enough)(self.world))
     }
 
-    /// Settles, here and now. The blocking form of `.await`, for ordinary tests.
+    /// Settles at once. This is the blocking form of `.await`, for ordinary tests.
     ///
     /// # Panics
-    /// When the world is stuck.
+    /// Panics if the world is stuck.
     pub fn run(self) -> bool {
         self.go().unwrap_or_else(|| self.world.panic_stuck())
     }
@@ -133,22 +133,22 @@ impl Future for SettleUntil<'_> {
 }
 
 impl World {
-    /// Runs the world as production does, until nothing is left to do: workers take jobs, failures are retried with
-    /// backoff in virtual time, processes that crash restart, until every job is done or dead.
+    /// Runs the world as in production until nothing is left to do: workers take jobs, failed jobs are retried with
+    /// backoff in virtual time, and crashed processes restart, until every job is done or dead.
     ///
-    /// When an explored run is stuck this never completes; the harness ends the run and says why.
+    /// If an explored run is stuck, this future never completes. The harness ends the run and reports why.
     ///
     /// # Panics
-    /// In an ordinary test, when the world is stuck.
+    /// Panics in an ordinary test if the world is stuck.
     pub fn settle(&self) -> Settle<'_> {
         Settle { world: self }
     }
 
-    /// The same until `enough` says so, which is asked before each step. False when nothing is left to do and it never
-    /// has said so. It is asked after steps, not while time passes between them. Jobs that are not over when it has said
-    /// so are compared as they are: let it also ask whether they are (`world.stats()`). In an exploration whoever was
-    /// overtaken by then, or stood still, goes on to its next wait: what a slow worker still does counts, whatever the
-    /// others have reached.
+    /// Runs the world as in production until `enough` returns true, which is called before each step. Returns false if
+    /// nothing is left to do before that. `enough` is called after steps, but not while time passes between them. Jobs
+    /// that have not ended by then are compared as they are, so let `enough` check that as well (`world.stats()`). In
+    /// an exploration, a task that was preempted or stalled by then continues to its next wait: what a slow worker
+    /// still does counts, whatever the other tasks have reached.
     ///
     /// ```
     /// use retryproof::World;
@@ -163,14 +163,14 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// In an ordinary test, when the world is stuck.
+    /// Panics in an ordinary test if the world is stuck.
     pub fn settle_until<'w>(&'w self, enough: impl Fn(&World) -> bool + 'w) -> SettleUntil<'w> {
         SettleUntil { world: self, enough: Box::new(enough) }
     }
 
-    /// Runs every ready job and the jobs they enqueue, in the order of production. Nothing goes wrong and nothing is
-    /// retried: to explore what may go wrong, use [`World::settle`]. The first error comes back; that job is popped and
-    /// the jobs behind it stay.
+    /// Runs every ready job, and the jobs that they enqueue, in the order of production. No failures are injected, and
+    /// nothing is retried. To explore failures, use [`World::settle`]. Returns the first error. That job is removed
+    /// from the queue, and the jobs behind it stay.
     ///
     /// ```
     /// # use retryproof::World;
@@ -187,7 +187,7 @@ impl World {
         self.drain_only(None)
     }
 
-    /// The same for the jobs of one kind, those that they enqueue included. Jobs of other kinds stay.
+    /// Like [`World::drain_all`] for the jobs of one kind, including those that they enqueue. Jobs of other kinds stay.
     pub fn drain<J: 'static>(&self) -> Drain<'_> {
         self.drain_only(Some(kind_of::<J>()))
     }
@@ -197,15 +197,15 @@ impl World {
         Drain { world: self, plan }
     }
 
-    /// Runs the first ready job of a kind, here and now.
+    /// Runs the first ready job of a kind at once.
     ///
     /// # Errors
-    /// [`DrainError::EmptyQueue`] when there is none, or the job's own error.
+    /// Returns [`DrainError::EmptyQueue`] if there is none, or the job's own error.
     pub fn perform_one<J: 'static>(&self) -> Result<(), DrainError> {
         self.executor.borrow_mut().perform_one(kind_of::<J>())
     }
 
-    /// Lets time pass. What becomes due meanwhile is then ready; nothing runs by itself.
+    /// Lets time pass. Jobs that become due are then ready, but do not run by themselves.
     pub fn advance(&self, by: Duration) {
         let to = self.now().saturating_add(by);
         self.shared.advance(to);
@@ -215,7 +215,7 @@ impl World {
         self.executor.borrow_mut().go_on_until(enough)
     }
 
-    /// An explored run is ended by the harness; nobody would end an ordinary test.
+    /// Pends in an explored run, because the harness ends it. Panics in an ordinary test, which nothing else would end.
     fn stuck<T>(&self) -> Poll<T> {
         if self.shared.state().search.mode() != Mode::Plain {
             return Poll::Pending;
@@ -229,7 +229,7 @@ impl World {
             std::panic::resume_unwind(panic);
         }
         let stuck = self.shared.state().search.stuck().cloned();
-        let stuck = stuck.expect("a world that goes no further says why");
+        let stuck = stuck.expect("a world that cannot continue has a reason");
         let stuck = executor.give_up(stuck);
         drop(executor);
         panic!("the world is stuck: {stuck}")

@@ -1,4 +1,4 @@
-//! Inputs that the test draws: part of the environment, and nothing that goes wrong.
+//! Inputs, which are choices of the environment that are not deviations.
 
 use serde::Serialize;
 
@@ -8,15 +8,15 @@ use crate::search::input;
 use crate::system::timeline::What;
 
 impl World {
-    /// An input: one of several values that the environment may have. The test is explored with each of them.
+    /// Chooses an input: one of several values that the environment may have. The test is explored with each of them.
     ///
-    /// An input is not a deviation. Each assignment of inputs has a fault-free run of its own, with which all runs on the
-    /// same inputs are compared, and the bound on deviations does not count them. Scenarios name them, as in
-    /// `input:card=declined`. The first value is the ordinary one; an ordinary test ([`World::fake`]) always gets it.
+    /// An input is not a deviation. Each assignment of inputs has its own fault-free run, with which all runs of the
+    /// same inputs are compared, and the bound on deviations does not count inputs. Scenarios name them, as in
+    /// `input:card=declined`. The first value is the ordinary one. An ordinary test ([`World::fake`]) always gets it.
     ///
-    /// Asked again under the same name, it gives the same value. What a service answers to a request can be an input,
-    /// too ([`Client::explore_refusals`](crate::Client::explore_refusals)). The number of assignments is limited by
-    /// [`Explore::max_assignments`](crate::Explore::max_assignments).
+    /// Further calls with the same name return the same value. A service's answer can be an input, too
+    /// ([`Client::explore_refusals`](crate::Client::explore_refusals)).
+    /// [`Explore::max_assignments`](crate::Explore::max_assignments) limits the number of assignments.
     ///
     /// ```
     /// use retryproof::service::payments::{Charge, Charged};
@@ -36,13 +36,13 @@ impl World {
     ///     world.enqueue((6_u32, card.to_owned()));
     ///     world.settle().await;
     /// });
-    /// // Paid with one card and not with the other: that is no difference, since each card has its own reference run.
+    /// // Paid with one card and not with the other: this is no difference, because each card has its own reference run.
     /// assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     /// ```
     ///
     /// # Panics
-    /// If the list is empty, lists a value twice, or is another one than the first time the name was asked for; if the
-    /// name is empty, or a value cannot be written as JSON.
+    /// Panics if the list is empty, if it lists a value twice, if it differs from the first list under this name, if the name
+    /// is empty, or if a value cannot be written as JSON.
     #[track_caller]
     pub fn choose<T: Clone + Serialize>(
         &self,
@@ -54,9 +54,7 @@ impl World {
         let texts = match texts {
             Ok(texts) => texts,
             Err(error) => {
-                panic!(
-                    "a value of the input `{question}` cannot be written as JSON, by which it is told: {error}"
-                )
+                panic!("a value of the input `{question}` cannot be written as JSON: {error}")
             }
         };
         let answers = match input::answers(&question, &texts) {

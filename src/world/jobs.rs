@@ -1,4 +1,4 @@
-//! Jobs of a world: how they come in, and where they are.
+//! The jobs of a world.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::process::{Enqueue, EnqueueError, EnqueueService, Given, incoming};
 use crate::search::choice::Name;
 use crate::system::job::{JobId, JobState, JobView, kind_of};
 
-/// An error of whatever layer, boxed as tower's layers do.
+/// The error of a layer, boxed as in tower.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How many jobs a bulk enqueue puts in at once, as Sidekiq's.
+/// The number of jobs per batch of a bulk enqueue, as in Sidekiq.
 const BATCH: usize = 1_000;
 
 impl World {
-    /// Enqueues a job, ready at once. In inline mode it runs here and now.
+    /// Enqueues a job that is ready at once. In inline mode, it runs immediately.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when it fails.
+    /// Panics if the job cannot be written as JSON, if a layer refuses it, or, in inline mode, if it fails.
     pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> JobId {
         self.enqueue_in(Duration::ZERO, job)
     }
@@ -30,7 +30,7 @@ impl World {
     /// Enqueues a job that becomes ready after `delay`.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when there is no delay and it fails.
+    /// Panics if the job cannot be written as JSON, if a layer refuses it, or, in inline mode without a delay, if it fails.
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> JobId {
         self.send(kind_of::<J>(), json(&job), delay)
     }
@@ -38,20 +38,20 @@ impl World {
     /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
     ///
     /// # Panics
-    /// When it cannot be written as JSON, a layer refuses it, and in inline mode when its time has come and it fails.
+    /// Panics if the job cannot be written as JSON, if a layer refuses it, or, in inline mode, if it is due and fails.
     pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> JobId {
         self.enqueue_in(at.saturating_sub(self.now()), job)
     }
 
-    /// Enqueues many jobs, in batches of 1,000. Their ids come back in order.
+    /// Enqueues many jobs, in batches of 1,000. Returns their ids in order.
     ///
     /// # Panics
-    /// When one cannot be written as JSON, a layer refuses one, and in inline mode when one fails.
+    /// Panics if a job cannot be written as JSON, if a layer refuses one, or, in inline mode, if one fails.
     pub fn enqueue_bulk<J: Serialize + 'static>(&self, jobs: impl IntoIterator<Item = J>) -> Vec<JobId> {
         let mut jobs = jobs.into_iter().peekable();
         let mut ids = Vec::with_capacity(jobs.size_hint().0);
         while jobs.peek().is_some() {
-            // Written before anything is locked: what a job writes itself as is the user's code.
+            // Serialize before anything is locked, because it runs the user's code.
             let batch: Vec<_> = jobs.by_ref().take(BATCH).map(|job| json(&job)).collect();
             let kind = kind_of::<J>();
             let keys: Vec<_> = batch.iter().map(|payload| self.shared.keys(kind, payload)).collect();
@@ -70,24 +70,24 @@ impl World {
         ids
     }
 
-    /// Puts a payload into the queue as it is, under a kind's name: what a program in another language, or an older
-    /// version of this one, would have put there.
+    /// Enqueues a raw payload under the name of a kind, as a program in another language, or an older version of this
+    /// one, would.
     pub fn enqueue_raw(&self, kind: impl Into<Name>, payload: impl Into<String>) -> JobId {
         self.give((kind.into().as_str(), payload.into(), Duration::ZERO, None))
     }
 
-    /// Puts a request into the queue as it is, past the layers around it. See [`JobQueue::put`](crate::JobQueue::put).
+    /// Enqueues a request unchanged, without the layers around the queue. See [`JobQueue::put`](crate::JobQueue::put).
     ///
     /// # Panics
-    /// When its key is taken, and it is to be refused then.
+    /// Panics if the key of the request is taken, and its conflict rule refuses it.
     pub fn put(&self, request: Enqueue) -> JobId {
         let keys = self.shared.keys(request.kind, &request.payload);
         self.enqueue_given(incoming(request, keys))
     }
 
-    /// Puts a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, as
-    /// [`Process::enqueue_layer`](crate::Process::enqueue_layer) does around those of a process: where the test stands in
-    /// for a web server, say, that has such layers. [`World::enqueue_raw`] goes past them.
+    /// Adds a [`tower::Layer`](tower_layer::Layer) around each job that the test body enqueues, like
+    /// [`Process::enqueue_layer`](crate::Process::enqueue_layer) for the jobs of a process: for a test that stands for
+    /// a web server with such layers, for example. [`World::enqueue_raw`] bypasses them.
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
@@ -98,7 +98,7 @@ impl World {
         self
     }
 
-    /// Enqueues what is already written as JSON, through the layers, if there are any.
+    /// Enqueues a payload that is JSON already, through the layers, if there are any.
     pub(crate) fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
         let layers = self.enqueue_layers.borrow().clone();
         if layers.is_empty() {
@@ -122,27 +122,27 @@ impl World {
         };
         if inline {
             let performed = self.executor.borrow_mut().perform_inline(job);
-            performed.unwrap_or_else(|error| panic!("a job that ran where it was enqueued: {error}"));
+            performed.unwrap_or_else(|error| panic!("a job that ran where it was enqueued failed: {error}"));
         }
         id
     }
 
-    /// Every job that ever came into this world, in the order in which they came, wherever it is now.
+    /// Returns all jobs that were ever enqueued in this world, in order, whatever their state.
     pub fn all_jobs(&self) -> Vec<JobView> {
         self.shared.state().queue.jobs().iter().map(JobView::from).collect()
     }
 
-    /// The jobs that wait for their time.
+    /// Returns the jobs that wait for their time.
     pub fn scheduled(&self) -> Vec<JobView> {
         self.views(JobState::Scheduled)
     }
 
-    /// The jobs that wait to be tried again.
+    /// Returns the jobs that wait for a retry.
     pub fn retries(&self) -> Vec<JobView> {
         self.views(JobState::Retrying)
     }
 
-    /// The dead set, in the order in which they died.
+    /// Returns the dead set, in the order in which the jobs died.
     pub fn dead(&self) -> Vec<JobView> {
         let state = self.shared.state();
         state.queue.dead().map(|job| state.queue.job(job).into()).collect()
@@ -153,11 +153,11 @@ impl World {
         state.queue.jobs().iter().filter(|job| job.state == wanted).map(JobView::from).collect()
     }
 
-    /// Makes a job of the dead set ready again, by its number. As in Sidekiq it keeps its failures: when it fails once
-    /// more, it is dead once more.
+    /// Makes a job of the dead set ready again, given its number. As in Sidekiq, it keeps its failures, so it is dead
+    /// again after one more failure.
     ///
     /// # Panics
-    /// When no such job is in the dead set.
+    /// Panics if there is no such job in the dead set.
     pub fn retry_dead(&self, job: u32) {
         let mut state = self.shared.state();
         let now = state.clock.now();
@@ -168,13 +168,12 @@ impl World {
         }
     }
 
-    /// Takes the waiting jobs of one kind out of the queue, scheduled ones and retries included, and no others.
-    /// Returns how many there were.
+    /// Removes the waiting jobs of one kind from the queue, including scheduled jobs and retries. Returns their number.
     pub fn clear<J: 'static>(&self) -> usize {
         self.clear_where(|kind| kind == kind_of::<J>())
     }
 
-    /// Takes all waiting jobs out of the queue, scheduled ones and retries included. Returns how many there were.
+    /// Removes all waiting jobs from the queue, including scheduled jobs and retries. Returns their number.
     pub fn clear_all(&self) -> usize {
         self.clear_where(|_| true)
     }
@@ -188,13 +187,13 @@ impl World {
     }
 }
 
-/// The number and id of what the test itself enqueued; the number is 0 for a job that is there already.
+/// Returns the number and id of a job that the test enqueued. The number is 0 if the job existed already.
 fn accepted(enqueued: Enqueued) -> (u32, JobId) {
     match enqueued {
         Enqueued::Accepted(job, id) => (job, id),
         Enqueued::Duplicate(id) => (0, id),
         Enqueued::Rejected(taken) => panic!("{}", EnqueueError::Locked(taken)),
-        Enqueued::Crashed => unreachable!("the test does not die"),
+        Enqueued::Crashed => unreachable!("the test does not crash"),
     }
 }
 

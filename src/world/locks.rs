@@ -1,4 +1,4 @@
-//! Locks of unique jobs, as a test sees them.
+//! The locks of unique jobs, from the test's side.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use super::World;
 use crate::system::job::kind_of;
 use crate::system::queue::{Held, LockKey, Owner};
 
-/// A lock that is taken.
+/// A lock that is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct LockView {
-    /// The kind of the jobs that it keeps apart.
+    /// The kind of its jobs.
     pub kind: &'static str,
     /// The key, as JSON.
     pub key: String,
     /// Whether it was taken to run, and not when the job was enqueued.
     pub to_run: bool,
-    /// The number of the job that has it. None: that job never came into the queue, or it is no job of this world.
+    /// The number of the job that holds it. `None` if that job was never enqueued, or is not a job of this world.
     pub owner: Option<u32>,
-    /// When its time to live is over, since the world began. None: never.
+    /// When its time to live ends, since the world began. `None` if it never expires.
     pub expires: Option<Duration>,
 }
 
 impl World {
-    /// The locks of unique jobs that are taken now, by kind and key.
+    /// Returns the locks of unique jobs that are held now, by kind and key.
     ///
     /// ```
     /// use retryproof::{Unique, World};
@@ -56,12 +56,12 @@ impl World {
         state.queue.locks.held(now).map(view).collect()
     }
 
-    /// Puts a lock of the jobs of this kind into the store, as somebody else has left it there: an older version, or
-    /// another program. Without an owner it is broken, and a job that meets it goes to the dead set with
+    /// Inserts a lock for the jobs of this kind, as an older version or another program may have left it behind. A
+    /// lock without an owner is broken, and a job that meets it is moved to the dead set with
     /// [`JobError::LockWithoutOwner`](crate::JobError::LockWithoutOwner).
     ///
     /// # Panics
-    /// When no process that handles this kind has made it unique, or the key cannot be written as JSON.
+    /// Panics if no process that handles this kind has made it unique, or if the key cannot be written as JSON.
     pub fn put_lock<J: 'static>(&self, key: impl Serialize, owner: Option<&str>, ttl: Option<Duration>) {
         let kind = kind_of::<J>();
         let key = serde_json::to_string(&key);
@@ -70,7 +70,7 @@ impl World {
         let Some(unique) = state.options(kind).unique else {
             drop(state);
             panic!(
-                "{kind} takes no lock; make it unique with `p.handle(…).unique(…)` before you put one there"
+                "{kind} takes no lock; make it unique with `p.handle(…).unique(…)` before you insert a lock"
             );
         };
         let owner = owner.map_or(Owner::Missing, |_| Owner::Stranger);

@@ -1,4 +1,4 @@
-//! The world as a test body sees it.
+//! The world, from the test's side.
 
 mod assertions;
 mod drains;
@@ -43,7 +43,7 @@ use crate::system::service::error_catcher::ErrorCatcher;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 
-/// How often an effect may happen.
+/// How many times an effect may happen.
 ///
 /// ```
 /// use retryproof::service::email::Email;
@@ -51,7 +51,7 @@ use crate::system::service::payments::Payments;
 ///
 /// let sending = |guarantee: Guarantee| -> Report {
 ///     Explore::new().deviations(1).run(async move |world: &World| {
-///         world.allow("email.send", guarantee); // a service that knows no idempotency key
+///         world.allow("email.send", guarantee); // this service takes no idempotency key
 ///         world.process("worker", |p| {
 ///             let email = p.email();
 ///             p.handle(async move |to: String| email.send(Email::new(to, "welcome")).await);
@@ -68,27 +68,27 @@ use crate::system::service::payments::Payments;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Guarantee {
-    /// As often as in a run in which nothing goes wrong.
+    /// As often as in the fault-free run.
     #[default]
     ExactlyOnce,
-    /// As often or oftener.
+    /// At least as often as in the fault-free run.
     AtLeastOnce,
-    /// As often or less.
+    /// At most as often as in the fault-free run.
     AtMostOnce,
-    /// However often.
+    /// Any number of times.
     Unchecked,
-    /// So often, if it happens at all when nothing goes wrong: see [`Guarantee::between`].
+    /// A number of times in a range, if it happens at all in the fault-free run. See [`Guarantee::between`].
     Between {
-        /// At least so often.
+        /// The minimum number of times.
         least: u32,
-        /// At most so often.
+        /// The maximum number of times.
         most: u32,
     },
 }
 
 impl Guarantee {
-    /// Each job that does it does it at least `least` times and at most `most` times: a hook that is posted up to five
-    /// times until it answers.
+    /// Each job that makes the effect makes it at least `least` and at most `most` times: a webhook that is posted up
+    /// to five times until it answers, for example.
     ///
     /// ```
     /// use retryproof::service::email::Email;
@@ -117,29 +117,29 @@ impl Guarantee {
     /// ```
     ///
     /// # Panics
-    /// If `least` is more than `most`, or `most` is 0.
+    /// Panics if `least` is greater than `most`, or if `most` is 0.
     #[track_caller]
     pub const fn between(least: u32, most: u32) -> Self {
         assert!(
             least <= most && most > 0,
-            "`Guarantee::between(least, most)`: the first number is the smaller one, and the second is at least 1"
+            "`Guarantee::between(least, most)`: the first number must not be greater than the second, and the second must be at least 1"
         );
         Guarantee::Between { least, most }
     }
 
-    /// Whether it may happen less often than when nothing goes wrong, down to never.
+    /// Whether the effect may be missing although the fault-free run has it.
     pub(crate) fn may_lack(self) -> bool {
         matches!(self, Guarantee::AtMostOnce | Guarantee::Unchecked | Guarantee::Between { least: 0, .. })
     }
 }
 
 impl Terms {
-    /// What is checked beside outcomes, as the test says it.
+    /// Lists what the test checks in addition to outcomes.
     pub(crate) fn checked(&self) -> BTreeSet<String> {
         self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
     }
 
-    /// What the test lets pass, as it says it.
+    /// Lists what the test allows.
     pub(crate) fn excused(&self) -> BTreeSet<String> {
         let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
         let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
@@ -154,14 +154,15 @@ impl Terms {
     }
 }
 
-/// A small world: a queue, worker processes, the services they call. One is made for each run.
+/// A small world: a queue, worker processes, and the services that they call. Each run has its own.
 ///
-/// What the test body does through it are *givens*: no faults, no crash points, no oracle, but part of the state.
+/// What the test body does through it is setup: it has no faults and no crash points, and no oracle checks it, but it
+/// is part of the state.
 ///
 /// ```
 /// use retryproof::World;
 ///
-/// // A test describes it in its body; this one is for an ordinary test, in which nothing goes wrong.
+/// // A test describes it in its body. This one is for an ordinary test, without injected failures.
 /// let world = World::fake();
 /// let counted = world.durable("counted", 0_u32);
 /// world.process("worker", {
@@ -182,7 +183,7 @@ pub struct World {
     observed: Rc<RefCell<Vec<Observed>>>,
     terms: Rc<RefCell<Terms>>,
     enqueue_layers: Rc<RefCell<EnqueueLayers>>,
-    /// Whether it is a view of another world, which ends when that one does.
+    /// Whether this is a view of another world, which ends when that one does.
     is_view: bool,
 }
 
@@ -206,7 +207,7 @@ impl World {
         }
     }
 
-    /// The same world, for what looks at it while it runs. The executor lets go of all views when the run ends.
+    /// Returns a view of the same world, for conditions and invariants. The executor drops all views when the run ends.
     fn view(&self) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -225,7 +226,7 @@ impl World {
     /// Adds a worker process. `boot` is called now, and again after every crash: what it builds dies with the process.
     ///
     /// # Panics
-    /// When there is a process of that name already.
+    /// Panics if there is already a process with this name.
     #[track_caller]
     pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) -> Hosted<'_> {
         let name = name.into();
@@ -233,10 +234,10 @@ impl World {
         self.hosted(name)
     }
 
-    /// Holds state that outlives every crash, in place of a database. It is compared when the run ends.
+    /// Registers state that survives every crash, in place of a database. It is compared when the run ends.
     ///
     /// # Panics
-    /// When the name is taken.
+    /// Panics if the name is taken.
     #[track_caller]
     pub fn durable<T>(&self, name: impl Into<Name>, value: T) -> Durable<T>
     where
@@ -247,14 +248,14 @@ impl World {
         durable
     }
 
-    /// Has state looked at when the run ends, and compared: rows of a database, say.
+    /// Registers state that is read when the run ends, and compared: the rows of a database, for example.
     ///
     /// ```
     /// use std::cell::Cell;
     /// use std::rc::Rc;
     ///
     /// retryproof::check(async |world: &retryproof::World| {
-    ///     let database = Rc::new(Cell::new(0)); // yours, and made anew in each run
+    ///     let database = Rc::new(Cell::new(0)); // your own, created anew in each run
     ///     world.observe("stock", {
     ///         let database = database.clone();
     ///         move || database.get()
@@ -269,7 +270,7 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// When the name is taken.
+    /// Panics if the name is taken.
     #[track_caller]
     pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
         let look = Box::new(move || exact_json::text(&look()));
@@ -281,21 +282,21 @@ impl World {
         let mut observed = self.observed.borrow_mut();
         assert!(
             observed.iter().all(|known| known.name != new.name),
-            "the state `{}` was named twice; give each durable or observed state a name of its own",
+            "the state `{}` was registered twice; give each durable or observed state its own name",
             new.name
         );
         observed.push(new);
     }
 
-    /// Leaves a part of a durable or observed state out of the comparison: times, versions, random ids.
+    /// Excludes a part of a durable or observed state from the comparison: times, versions, random ids.
     ///
-    /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`. A name may end with
-    /// `*`: `$.tx:*` is every row whose key begins with `tx:`. For effects there is
-    /// [`ignore_effect`](World::ignore_effect), for payloads [`Jobs::ignore`].
+    /// A path is `$`, then `.name`, `[3]`, `[*]`, `.*` or `..name` (at any depth): `$[*].updated_at`. A name may end
+    /// with `*`: `$.tx:*` is every row whose key begins with `tx:`. For effects there is
+    /// [`ignore_effect`](World::ignore_effect), and for payloads [`Jobs::ignore`].
     ///
     /// ```
     /// retryproof::check(async |world: &retryproof::World| {
-    ///     world.ignore("store", "$.order.paid_at"); // later, if it has to be tried again
+    ///     world.ignore("store", "$.order.paid_at"); // it is later after a retry
     ///     world.process("worker", |p| {
     ///         let (store, clock) = (p.store(), p.clock());
     ///         p.handle(async move |_order: u32| {
@@ -308,7 +309,7 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// When the path does not parse. If no fault-free run has a state of that name, the verdict is
+    /// Panics if the path does not parse. If no fault-free run has a state with this name, the verdict is
     /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore(&self, name: impl Into<Name>, path: &str) {
@@ -316,72 +317,71 @@ impl World {
         self.terms.borrow_mut().ignored.push((name.into(), path));
     }
 
-    /// Makes a violation of what is a warning otherwise ([`Report::warnings`](crate::Report::warnings)): a call to the
-    /// outside, or an enqueue, while a transaction of the store is open; a pool of connections smaller than the slots of
-    /// its process.
+    /// Turns warnings ([`Report::warnings`](crate::Report::warnings)) into violations: an external call or an enqueue
+    /// inside a transaction of the store, and a connection pool smaller than the slots of its process.
     pub fn deny_warnings(&self) {
         self.terms.borrow_mut().warnings_denied = true;
     }
 
-    /// The effects so far, givens included.
+    /// Returns the effects so far, including those of the test's setup.
     pub fn effects(&self) -> Effects {
         Effects::new(self.shared.state().ledger.effects().to_vec())
     }
 
-    /// The time since the world began.
+    /// Returns the time since the world began.
     pub fn now(&self) -> Duration {
         self.shared.state().clock.now()
     }
 
-    /// Random numbers that are the same in every run.
+    /// Returns a source of random numbers that are the same in every run.
     pub fn rng(&self) -> Rng {
         Rng::new(self.link())
     }
 
-    /// The payment service, for givens and to look at.
+    /// Returns the test's client for the payment service, for setup and to read it.
     pub fn payments(&self) -> Client<Payments> {
         Client::new(self.link(), "payments".into(), self.shared.services.payments.clone())
     }
 
-    /// The email service, for givens and to look at.
+    /// Returns the test's client for the email service, for setup and to read it.
     pub fn email(&self) -> Client<EmailService> {
         Client::new(self.link(), "email".into(), self.shared.services.email.clone())
     }
 
-    /// The fulfillment service, for givens and to look at.
+    /// Returns the test's client for the fulfillment service, for setup and to read it.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
         Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
     }
 
-    /// The error catcher, for givens and to look at.
+    /// Returns the test's client for the error catcher, for setup and to read it.
     pub fn error_catcher(&self) -> Client<ErrorCatcher> {
         Client::new(self.link(), "error_catcher".into(), self.shared.services.error_catcher())
     }
 
-    /// The shared database, for givens, settings and to look at. It is there if anybody asks for it, and then its rows are
-    /// compared when the run ends, under the name `store`.
+    /// Returns the test's handle for the shared database, for setup and settings, and to read it. The store exists if
+    /// anything uses it, and then its rows are compared when the run ends, under the name `store`.
     pub fn store(&self) -> Store {
         Store::new(self.link())
     }
 
-    /// Puts in a service of the test's own. It has the same faults, ledger and crash points as the built-in ones; processes
-    /// reach it by [`Process::service`]. What comes back is for givens, settings, and to look at.
+    /// Registers a custom service. It has the same faults, ledger and crash points as the built-in services. Processes
+    /// reach it with [`Process::service`]. Returns the test's client, for setup and settings, and to read it.
     ///
-    /// One function is enough ([`function`](crate::system::service::function)); any [`Service`] will do.
+    /// One function is enough ([`function`](crate::system::service::function)), and any [`Service`] works.
     ///
     /// # Panics
-    /// When there is a service of that name already.
+    /// Panics if there is already a service with this name.
     pub fn service<S: Service>(&self, name: impl Into<Name>, service: S) -> Client<S> {
         let name = name.into();
         let door = self.shared.services.add(name, service).unwrap_or_else(|error| panic!("{error}"));
         Client::new(self.link(), name, door)
     }
 
-    /// Kills a process, as a power cut would. It restarts after a second; the jobs that it ran come back when their
-    /// leases end.
+    /// Crashes a process, like a power cut. It restarts after a second, and the jobs that it ran are redelivered when
+    /// their leases end.
     ///
     /// # Panics
-    /// When there is no process of that name.
+    /// Panics if there is no process with this name.
     pub fn crash(&self, process: &str) {
         self.executor.borrow_mut().crash(process);
     }
@@ -394,10 +394,10 @@ impl World {
         self.terms.take()
     }
 
-    /// The states under observation, as JSON.
+    /// Returns the observed states as JSON.
     ///
     /// # Errors
-    /// When one cannot be written as JSON: its name and why.
+    /// Returns the name and the error of a state that cannot be written as JSON.
     pub(crate) fn look(&self) -> Result<Vec<(Name, String)>, (Name, serde_json::Error)> {
         let observed = self.observed.borrow();
         let states =

@@ -1,4 +1,4 @@
-//! The executor by itself, for ordinary tests: Sidekiq's two testing modes.
+//! The executor for ordinary tests, with Sidekiq's two testing modes.
 
 use super::World;
 use crate::engine::runtime::Pool;
@@ -7,12 +7,12 @@ use crate::executor::watch::Watch;
 use crate::search::choice::Chooser;
 use crate::system::timeline::Timeline;
 
-/// Steps without the end of any attempt, after which an ordinary test is called stuck.
+/// The number of steps without the end of any attempt after which an ordinary test is stuck.
 const MOST_STEPS: u64 = 10_000_000;
 
 impl World {
-    /// A world for an ordinary test, sync or async: jobs wait in the queue, where they can be looked at, until the test
-    /// runs them. Nothing goes wrong, and nothing is shared with other worlds.
+    /// Makes a world for an ordinary test, sync or async. Jobs wait in the queue, where the test can read them, until
+    /// the test runs them. No failures are injected, and worlds share nothing.
     ///
     /// ```
     /// use retryproof::World;
@@ -34,8 +34,8 @@ impl World {
         Self::new(Shared::new(state), Pool::default(), Watch::default())
     }
 
-    /// A world for an ordinary test in which a job runs where it is enqueued, also when a job enqueues it. What is to
-    /// run later runs when it is due: in a drain, or when the world settles.
+    /// Makes a world for an ordinary test in which a job runs where it is enqueued, even if a job enqueues it. A
+    /// delayed job runs when it is due, in a drain or when the world settles.
     ///
     /// ```
     /// # use retryproof::World;
@@ -63,7 +63,7 @@ impl Drop for World {
         if self.is_view {
             return;
         }
-        // What the destructors of the processes still do comes to nothing: they are taken apart like after a crash.
+        // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
         self.shared.state().search.suspend_faults(true);
         self.enqueue_layers.borrow_mut().let_go();
         if let Ok(mut executor) = self.executor.try_borrow_mut() {

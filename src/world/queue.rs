@@ -1,4 +1,4 @@
-//! The queue at a moment, as a snapshot.
+//! A snapshot of the queue.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use super::World;
 use crate::system::clock::Moment;
 use crate::system::job::{JobState, JobView, short_kind};
 
-/// Every job that came into a world, in the order in which they came, and what became of it.
+/// All jobs that were enqueued in a world, in order, with their states.
 ///
-/// Its `Display` has a line for each job, its `Serialize` all that is known of them; both are the same in every run.
+/// `Display` prints one line per job, and `Serialize` writes all details. Both are the same in every run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct QueueView(Vec<JobView>);
 
 impl QueueView {
-    /// The jobs.
+    /// Returns the jobs.
     pub fn jobs(&self) -> &[JobView] {
         &self.0
     }
 }
 
 impl World {
-    /// The queue as it is now.
+    /// Returns the present state of the queue.
     ///
     /// ```
     /// use retryproof::World;

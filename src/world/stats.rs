@@ -1,4 +1,4 @@
-//! What can be counted in a world, as on Sidekiq's dashboard.
+//! Counts of a world, like those on Sidekiq's dashboard.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,35 +13,35 @@ use crate::system::job::JobState;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Jobs that are ready to be taken.
+    /// The number of jobs that are ready to run.
     pub enqueued: usize,
-    /// Jobs that are ready, but for those before them in their streams.
+    /// The number of jobs that are ready, but wait for earlier jobs of their streams.
     pub blocked: usize,
-    /// Jobs that wait for their time.
+    /// The number of jobs that wait for their time.
     pub scheduled: usize,
-    /// Jobs that wait to be tried again.
+    /// The number of jobs that wait for a retry.
     pub retries: usize,
-    /// Jobs whose worker died, that wait for their lease to end.
+    /// The number of jobs whose worker crashed, and that wait for their lease to end.
     pub leased: usize,
-    /// Jobs in the dead set.
+    /// The number of jobs in the dead set.
     pub dead: usize,
-    /// Attempts that ended, well or not.
+    /// The number of attempts that ended, well or not.
     pub processed: u64,
-    /// Those that failed.
+    /// The number of attempts that failed.
     pub failed: u64,
-    /// Slots in which a job runs now.
+    /// The number of slots that run a job now.
     pub busy: usize,
-    /// Slots of all living processes.
+    /// The number of slots of all running processes.
     pub slots: usize,
-    /// How long the first job of each queue has been ready; of queues in which one is.
+    /// How long the first job of each queue has been ready, for queues with ready jobs.
     pub latency: BTreeMap<Name, Duration>,
-    /// Busy slot time by available slot time, in virtual time; 0 while no time has passed. A slot whose attempt waits
-    /// for the lock of a unique job is busy, but not used.
+    /// The share of the available slot time that was busy, in virtual time. 0 while no time has passed. A slot whose
+    /// attempt waits for the lock of a unique job is busy, but not used.
     pub utilisation: f64,
 }
 
 impl World {
-    /// What can be counted now.
+    /// Returns the present counts.
     pub fn stats(&self) -> Stats {
         let state = self.shared.state();
         let (now, counts) = (state.clock.now(), state.queue.counts());

@@ -1,4 +1,4 @@
-//! What a test accepts: of effects, of jobs, of processes, and what always holds.
+//! What a test allows for effects, jobs and processes, and its invariants.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,42 +9,42 @@ use crate::system::effect::{Effect, Reuse};
 use crate::system::job::{JobState, JobView, kind_of};
 use crate::system::json_path::JsonPath;
 
-/// What the test has said about the comparison of outcomes.
+/// What the test says about the comparison of outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// `service` or `service.operation`, and its guarantee.
     pub(crate) allowed: Vec<(String, Guarantee)>,
-    /// Effects that are sets: `service` or `service.operation`, and where their items are.
+    /// Effects that are sets: `service` or `service.operation`, and the path of their items.
     pub(crate) items: Vec<(String, JsonPath)>,
-    /// Parts of observed states that are not compared: the name of the state, a path.
+    /// Parts of observed states that are not compared: the name of the state, and a path.
     pub(crate) ignored: Vec<(Name, JsonPath)>,
-    /// The same for bodies of effects.
+    /// Parts of the bodies of effects that are not compared.
     pub(crate) ignored_effects: Vec<(String, JsonPath)>,
-    /// The same for payloads of a kind of jobs.
+    /// Parts of the payloads of jobs that are not compared, by kind.
     pub(crate) ignored_payloads: Vec<(&'static str, JsonPath)>,
     /// What jobs of a kind may do.
     pub(crate) jobs: Vec<(&'static str, JobTerm)>,
-    /// Operations that each job does in this order.
+    /// Operations that each job must make in this order.
     pub(crate) in_order: Vec<Vec<String>>,
-    /// Whether what is asking for trouble is a violation.
+    /// Whether warnings are violations.
     pub(crate) warnings_denied: bool,
 }
 
 /// Something that jobs of a kind may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JobTerm {
-    /// Be lost with its worker.
+    /// The job may be lost with its worker.
     Lost,
-    /// End well without having done anything.
+    /// The job may end well without doing anything.
     Skipped,
-    /// Give up, however often it has failed.
+    /// The job may give up in this state, no matter how often it failed.
     End(JobState),
-    /// Give up when it has done a part of what it does.
+    /// The job may give up halfway.
     HalfWay,
 }
 
 impl Terms {
-    /// Leaves out of effects what is ignored in them. A request that is the same but for that is no reuse of its key.
+    /// Removes the ignored parts from effects. A request that only differs in those does not reuse its key.
     pub(crate) fn leave_out(&self, effects: &mut [Effect], reused: &mut Vec<Reuse>) {
         if self.ignored_effects.is_empty() {
             return;
@@ -80,7 +80,7 @@ pub(crate) fn names(text: &str, service: Name, operation: Name) -> bool {
     of_service.is_some_and(|rest| rest.is_empty() || rest.strip_prefix('.') == Some(operation.as_str()))
 }
 
-/// An effect for which the test states a guarantee: what else is to be said of it.
+/// An effect with a guarantee, for further terms.
 #[derive(Debug)]
 pub struct Allowed<'w> {
     world: &'w World,
@@ -88,9 +88,9 @@ pub struct Allowed<'w> {
 }
 
 impl Allowed<'_> {
-    /// The effect is a set: its body has an array at this path, and what counts is each item. So a batch of `[a, b]`
-    /// stands for one of `[a]` and one of `[b]`, whichever job makes it, and whatever key it bears. With
-    /// [`Guarantee::AtLeastOnce`] an item may be in several batches where something went wrong or jobs overlapped.
+    /// Declares the effect as a set: its body has an array at this path, and only the items count. So a batch of `[a,
+    /// b]` stands for one of `[a]` and one of `[b]`, no matter which job makes it and which key it has. With
+    /// [`Guarantee::AtLeastOnce`], an item may be in several batches if there was a deviation, or if jobs overlapped.
     ///
     /// ```
     /// use retryproof::service::{Cx, Function, function};
@@ -119,7 +119,7 @@ impl Allowed<'_> {
     /// ```
     ///
     /// # Panics
-    /// If the path does not parse.
+    /// Panics if the path does not parse.
     #[track_caller]
     pub fn as_items(self, path: &str) -> Self {
         let path = parsed(path);
@@ -128,9 +128,9 @@ impl Allowed<'_> {
     }
 }
 
-/// The jobs of one kind that wait or run ([`World::jobs`]), and what the test accepts of this kind.
+/// The jobs of one kind that wait or run ([`World::jobs`]), and the terms for this kind.
 ///
-/// It is a slice of [`JobView`]s. The terms hold for all jobs of the kind, whenever they come.
+/// It is a slice of [`JobView`]s. The terms apply to all jobs of the kind, whenever they are enqueued.
 pub struct Jobs<'w> {
     world: &'w World,
     kind: &'static str,
@@ -166,8 +166,9 @@ impl Jobs<'_> {
         self
     }
 
-    /// Lets such a job be lost with its worker: at-most-once delivery ([`Delivery::AtMostOnce`](crate::Delivery)), for
-    /// telemetry, say. Either all that it does has happened, or none of it.
+    /// Allows jobs of this kind to be lost with their worker: at-most-once delivery
+    /// ([`Delivery::AtMostOnce`](crate::Delivery)), for telemetry, for example. A lost job must have done everything
+    /// or nothing.
     ///
     /// ```
     /// use retryproof::service::payments::Charge;
@@ -194,41 +195,41 @@ impl Jobs<'_> {
         self.accept(JobTerm::Lost)
     }
 
-    /// Lets such a job end well without having done anything: a duplicate that a lock of the code's own drops. Either all
-    /// that it does has happened, or none of it.
+    /// Allows jobs of this kind to end well without doing anything, like a duplicate that the code's own lock drops.
+    /// The job must have done everything or nothing.
     ///
-    /// It is a duplicate if a job with the same payload (but for what is [ignored](Self::ignore)) came before it was over,
-    /// and acted. One that does nothing because its own call failed is none.
+    /// A job is a duplicate if another job with the same payload (except for what is [ignored](Self::ignore)) was
+    /// enqueued before it ended, and acted. A job that does nothing because its own call failed is not a duplicate.
     pub fn may_be_skipped(self) -> Self {
         self.accept(JobTerm::Skipped)
     }
 
-    /// Lets such a job end dead or discarded, however often something went wrong in it. Either all that it does has
-    /// happened, or none of it.
+    /// Allows jobs of this kind to end dead or discarded, no matter how many deviations they had. The job must have
+    /// done everything or nothing.
     ///
     /// # Panics
-    /// If the state is neither [`JobState::Dead`] nor [`JobState::Discarded`].
+    /// Panics if the state is neither [`JobState::Dead`] nor [`JobState::Discarded`].
     #[track_caller]
     pub fn may_end(self, state: JobState) -> Self {
         assert!(
             matches!(state, JobState::Dead | JobState::Discarded),
-            "`may_end({state:?})`: a job gives up as `JobState::Dead` or `JobState::Discarded`; it may be lost with `may_be_lost()`, and do nothing with `may_be_skipped()`"
+            "`may_end({state:?})`: a job gives up as `JobState::Dead` or `JobState::Discarded`; use `may_be_lost()` if it may be lost, and `may_be_skipped()` if it may do nothing"
         );
         self.accept(JobTerm::End(state))
     }
 
-    /// Lets such a job give up half-way: when it ends dead or discarded, some of what it does may have happened and
-    /// some not. By default it must be all or nothing.
+    /// Allows jobs of this kind to give up halfway: if the job ends dead or discarded, some of its effects may have
+    /// happened and others not. By default, it must have done everything or nothing.
     ///
-    /// Only the effects and the state of that job are excused, and only if it gives up.
+    /// This only applies to the effects and the state of that job, and only if it gives up.
     pub fn may_stop_half_way(self) -> Self {
         self.accept(JobTerm::HalfWay)
     }
 
-    /// Leaves a part of the payloads out of the comparison, by a path as in [`World::ignore`].
+    /// Excludes a part of the payloads from the comparison. The path is as in [`World::ignore`].
     ///
     /// # Panics
-    /// If the path does not parse.
+    /// Panics if the path does not parse.
     #[track_caller]
     pub fn ignore(self, path: &str) -> Self {
         let path = parsed(path);
@@ -238,7 +239,7 @@ impl Jobs<'_> {
     }
 }
 
-/// A process that was added ([`World::process`]): what is to be said of it.
+/// A process that was added ([`World::process`]), for further terms.
 #[derive(Debug)]
 pub struct Hosted<'w> {
     world: &'w World,
@@ -246,9 +247,9 @@ pub struct Hosted<'w> {
 }
 
 impl Hosted<'_> {
-    /// Nothing goes wrong in this process: it is neither crashed nor failed nor paused, and its jobs are not delivered
-    /// again. It takes part in schedules. For what belongs to the test and not to the code under test: a clock that
-    /// enqueues jobs, a server that is only simulated.
+    /// Excludes this process from failures: it is neither crashed nor failed nor stalled, and its jobs are not
+    /// redelivered. It still takes part in preemptions. For processes that belong to the test and not to the code
+    /// under test: a clock that enqueues jobs, or a server that is only simulated.
     ///
     /// ```
     /// use retryproof::service::email::Email;
@@ -281,7 +282,7 @@ impl World {
         Hosted { world: self, name }
     }
 
-    /// The jobs of one kind that wait or run, in the order in which they came, and what the test accepts of this kind.
+    /// Returns the jobs of one kind that wait or run, in order, for assertions and for terms.
     pub fn jobs<J: 'static>(&self) -> Jobs<'_> {
         let kind = kind_of::<J>();
         let here = |state: JobState| state.is_waiting() || state == JobState::Running;
@@ -290,18 +291,17 @@ impl World {
         Jobs { world: self, kind, views: jobs.map(JobView::from).collect() }
     }
 
-    /// States a guarantee for an effect, `service.operation` or all those of a `service`. Defaults to exactly once.
+    /// Sets the guarantee of an effect, `service.operation` or all effects of a `service`. Defaults to exactly once.
     pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) -> Allowed<'_> {
         let effect = effect.into();
         self.terms.borrow_mut().allowed.push((effect.clone(), guarantee));
         Allowed { world: self, effect }
     }
 
-    /// Leaves a part of the bodies of an effect out of the comparison, `service.operation` or all those of a `service`: an
-    /// encrypted blob, a time. The path is as in [`World::ignore`].
+    /// Excludes a part of the bodies of an effect, `service.operation` or all effects of a `service`, from the
+    /// comparison: an encrypted blob, or a time. The path is as in [`World::ignore`].
     ///
-    /// A part that is ignored does not make a request another one, either: the same idempotency key with another value
-    /// there is no reuse of the key.
+    /// Requests that only differ in an ignored part are the same request, so they may use the same idempotency key.
     ///
     /// ```
     /// use retryproof::service::payments::Charge;
@@ -315,7 +315,7 @@ impl World {
     ///         world.process("worker", |p| {
     ///             let (payments, clock) = (p.payments(), p.clock());
     ///             p.handle(async move |order: u32| {
-    ///                 // Another one in each attempt.
+    ///                 // It differs in each attempt.
     ///                 let customer = format!("cu_{}", clock.now().as_secs());
     ///                 payments.charge(Charge::of_order(order, 500).customer(customer).key("order-6")).await
     ///             });
@@ -329,7 +329,7 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// If the path does not parse. If no fault-free run has such an effect, the verdict is
+    /// Panics if the path does not parse. If no fault-free run has such an effect, the verdict is
     /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore_effect(&self, effect: impl Into<String>, path: &str) {
@@ -337,8 +337,8 @@ impl World {
         self.terms.borrow_mut().ignored_effects.push((effect.into(), path));
     }
 
-    /// Requires that each job which does these operations does them in this order: before one of them, the one that stands
-    /// before it in the list has happened.
+    /// Requires that each job that makes these operations makes them in this order: each one only after its
+    /// predecessor in the list has happened.
     ///
     /// ```
     /// use retryproof::service::fulfillment::Shipment;
@@ -361,7 +361,7 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// If the list has fewer than two operations.
+    /// Panics if the list has fewer than two operations.
     #[track_caller]
     pub fn effects_in_order<E: Into<String>>(&self, effects: impl IntoIterator<Item = E>) {
         let effects: Vec<String> = effects.into_iter().map(Into::into).collect();
@@ -372,7 +372,8 @@ impl World {
         self.terms.borrow_mut().in_order.push(effects);
     }
 
-    /// Has `check` called after every step of every job. A panic in it is a violation, and the report names the invariant.
+    /// Registers an invariant. `check` is called after every step of every job. If it panics, the report names the
+    /// invariant.
     ///
     /// ```
     /// use retryproof::{Explore, Oracle, World};
@@ -399,12 +400,12 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// If there is an invariant of that name already.
+    /// Panics if there is already an invariant with this name.
     #[track_caller]
     pub fn invariant(&self, name: impl Into<Name>, check: impl Fn(&World) + 'static) {
         let name = name.into();
         let is_new = self.executor.borrow().invariants.iter().all(|(known, _)| *known != name);
-        assert!(is_new, "the invariant `{name}` was stated twice; give each invariant a name of its own");
+        assert!(is_new, "the invariant `{name}` was registered twice; give each invariant its own name");
         let view = self.view();
         self.executor.borrow_mut().invariants.push((name, Box::new(move || check(&view))));
     }

@@ -1,6 +1,6 @@
 //! Crashes at lines.
 //!
-//! Nothing here but points and what dies at them; the attribute itself is tested in `crash-points`.
+//! This only tests points, and what crashes at them. `crash-points` tests the attribute itself.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -21,7 +21,7 @@ fn one_deviation() -> Explore {
     Explore::new().name("test").deviations(1).faults(0).deliveries(0)
 }
 
-/// The name of the point before the statement of this file that begins with `text`.
+/// Returns the name of the point before the statement of this file that begins with `text`.
 fn point(text: &str, ordinal: u32) -> String {
     let line = include_str!("lines.rs").lines().position(|line| line.trim_start().starts_with(text)).unwrap();
     let column = include_str!("lines.rs").lines().nth(line).unwrap().find(text).unwrap();
@@ -32,7 +32,7 @@ fn keyed(order: u32) -> Charge {
     Charge::of_order(order, 500).key(format!("order-{order}"))
 }
 
-/// Two writes, no transaction.
+/// Two writes without a transaction.
 #[crash_points]
 async fn decrement_and_mark_paid(stock: Durable<u32>, paid: Durable<bool>) {
     stock.update(|stock| *stock -= 1);
@@ -62,7 +62,7 @@ fn a_crash_between_two_writes() {
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let violation = &report.violations()[0];
-    // Between the two lines: the crash is before the second one.
+    // Between the two lines: the crash comes before the second one.
     let scenario = format!("test job#1.1/{}=crash", point("paid.set(true)", 1));
     assert_eq!(violation.scenario.to_string(), scenario, "{report}");
     assert_eq!((&*violation.expected, &*violation.actual), ("stock $ = 9", "stock $ = 8"));
@@ -103,11 +103,11 @@ fn the_third_turn_of_a_loop_is_a_point_of_its_own() {
         })
     };
     assert_green(&charging(true));
-    // start, loop, three turns of two lines, one branch and three points of the call, the last line, end.
+    // start, loop, three iterations of two lines, one branch and three points of the call, the last line, end.
     assert_eq!(charging(true).runs(), 1 + 1 + 1 + 3 * (2 + 1 + 3) + 1 + 1);
     let report = charging(false);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    // The turns are told apart by how often the point was passed, and a replay finds them again.
+    // The number of times that the point was passed distinguishes the iterations, and a replay finds them again.
     let scenario = format!("test job#1.1/{}~3=crash", point("let charge = Charge::of_order(line, 100)", 1));
     let replay = Explore::new().name("test").replay(&scenario).run(async |world: &World| {
         world.process("worker", move |p| {
@@ -123,7 +123,7 @@ fn the_third_turn_of_a_loop_is_a_point_of_its_own() {
     assert!(replay.violations().iter().all(|violation| !violation.summary.contains("panicked")), "{replay}");
 }
 
-/// Gives back in its destructor what it took: green under unwinding, red under a power cut.
+/// Returns in its destructor what it took, which passes under unwinding, and fails under a real crash.
 struct GiveBack(Durable<bool>);
 
 impl Drop for GiveBack {
@@ -254,7 +254,7 @@ fn a_job_of_nothing_but_lines_ends_at_the_step_limit() {
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     has_line(
         report.reason().unwrap(),
-        expect!["500 steps and no end: job#1.1 goes on for ever, or longer than `Explore::max_steps` allows"],
+        expect!["500 steps and no end: job#1.1 runs forever, or longer than `Explore::max_steps` allows"],
     );
 }
 
@@ -281,7 +281,7 @@ fn points_and_calls_in_destructors_neither_hang_nor_panic_twice() {
             let payments = p.payments();
             p.handle_blocking(move |order: Order| {
                 let inner = payments.clone();
-                // While the crash unwinds, this runs points of its own and calls a service.
+                // While the crash unwinds, this passes its own points and calls a service.
                 let _guard = OnDrop(|| {
                     if std::thread::panicking() {
                         lines();
@@ -317,7 +317,7 @@ mod in_tokio {
             let saved = world.durable("saved", 0);
             world.process("worker", move |p| {
                 let saved = saved.clone();
-                // Tokio swallows the unwinding and makes a JoinError of it, which the job swallows.
+                // Tokio catches the unwinding and makes a JoinError of it, which the job ignores.
                 p.handle(async move |_: Order| drop(tokio::spawn(spawned(saved.clone())).await));
             });
             world.enqueue(Order { id: 1 });
@@ -404,7 +404,7 @@ fn scoped_threads_are_joined_and_a_crash_inside_is_one_of_the_process() {
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     has_line(&report, expect!["error[RP0001]: payments.charge happened twice, expected once"]);
-    // Nobody knows whose attempt a thread is about: it is the process that calls there.
+    // It is unknown for which attempt a thread works, so the call belongs to the process.
     let scenario = "test worker/payments.charge:happened=crash";
     assert_eq!(report.violations()[0].scenario.to_string(), scenario, "{report}");
 }
@@ -419,7 +419,7 @@ fn under_a_mutex(shared: &Mutex<u32>) {
 #[test]
 fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     let report = one_deviation().run(async |world: &World| {
-        // Held by the test: it outlives the crash, as no mutex does.
+        // The test holds it, so it survives the crash, which no mutex does in reality.
         let shared = Arc::new(Mutex::new(0));
         world.observe("shared", {
             let shared = shared.clone();
@@ -436,7 +436,7 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "a lock was poisoned by the crash: panicked: called `Result::unwrap()` on an `Err` value: PoisonError { .. }"
+            "the crash poisoned a lock: panicked: called `Result::unwrap()` on an `Err` value: PoisonError { .. }"
         ],
     );
     has_line(
@@ -445,9 +445,9 @@ fn a_mutex_poisoned_by_the_crash_is_explained_and_passes_for_nothing() {
     );
 }
 
-/// A limit that is reached is no excuse for what was met before it.
+/// Reaching a limit does not excuse what was found before it.
 #[test]
-#[should_panic(expected = "a lock was poisoned by the crash")]
+#[should_panic(expected = "the crash poisoned a lock")]
 fn a_poisoned_lock_does_not_pass_as_an_exploration_that_may_be_incomplete() {
     Explore::new().name("test").allow_incomplete().max_runs(60).check(async |world: &World| {
         let shared = Arc::new(Mutex::new(0));
@@ -471,8 +471,8 @@ static CONFIG: LazyLock<u32> = LazyLock::new(|| {
 
 #[test]
 fn a_static_poisoned_by_the_crash_is_explained() {
-    // Filled only by an attempt after a crash: the run in which nothing goes wrong does not need it. An exploration
-    // would fill it on its way to the crash inside it; a replay goes straight there.
+    // Only an attempt after a crash fills it, because the fault-free run does not need it. An exploration would fill it on its
+    // way to the crash inside it, but a replay goes straight there.
     let scenario = format!("test job#1.1:start=crash job#1.2/{}=crash", point("let two = one + 1", 1));
     let report = Explore::new().name("test").replay(scenario).run(async |world: &World| {
         world.durable("nothing", ());
@@ -486,7 +486,7 @@ fn a_static_poisoned_by_the_crash_is_explained() {
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
     has_line(
         report.reason().unwrap(),
-        expect!["a lock was poisoned by the crash: panicked: LazyLock instance has previously been poisoned"],
+        expect!["the crash poisoned a lock: panicked: LazyLock instance has previously been poisoned"],
     );
 }
 
@@ -513,7 +513,7 @@ fn a_static_that_is_filled_once_is_found() {
     );
 }
 
-/// Sets the stock, charges, notes it; three lines, of which one is reached only by those who have paid.
+/// Sets the stock, charges, and records it: three lines, one of which only runs if the order was paid.
 #[crash_points]
 async fn complete(
     payments: Client<Payments>,
@@ -560,7 +560,7 @@ fn the_map_of_a_job() {
     let told = |after: &str, recovered: &str| vec![(after.to_owned(), recovered.to_owned())];
     assert_eq!(row("if paid.get() {"), told("", ""));
     assert_eq!(row("payments.charge(Charge::of_order(1, 500)).await?;"), told("stock = 9", ""));
-    // Between the charge and the note of it.
+    // Between the charge and its record.
     assert_eq!(row("paid.set(true);"), told("payments.charge, stock = 9", "payments.charge twice"));
     assert_eq!(map.unreached().len(), 1, "{map}");
     assert!(map.unreached()[0].starts_with("tests/it/lines.rs:"));
@@ -605,7 +605,7 @@ fn the_map_tells_what_gets_stuck_and_leaves_out_what_was_given() {
     assert!(crash.after_recovery[0].starts_with("deadlock: nothing can go on"), "{report}");
 }
 
-/// What is wrong, whatever the scenario: merging leaves the smallest one as it is, and finds the same.
+/// Returns all violations without their scenarios: merging finds the same ones, and keeps the smallest scenario.
 fn violations(report: &Report) -> Vec<String> {
     let mut found: Vec<_> = report
         .violations()
@@ -666,16 +666,16 @@ fn merging_finds_the_same_and_runs_less() {
             assert_eq!(full.verdict(), merged.verdict());
             assert!(merged.exhausted() && merged.merged() > 0 && full.merged() == 0);
             assert!(merged.runs() < full.runs(), "{} of {}", merged.runs(), full.runs());
-            // The rest of the line differs from turn to turn.
+            // The rest of the line differs in each iteration.
             let text = merged.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(text.contains("more were merged with runs that had left the same state"), "{merged}");
+            assert!(text.contains("more were merged with runs that reached the same state"), "{merged}");
         }
     }
 }
 
 #[test]
 fn a_state_that_is_not_observed_must_not_be_merged_and_is_found_without() {
-    // What merging cannot see: a file, a table, a static. The documentation says so; this shows what it means.
+    // Merging cannot see a file, a table or a static. The documentation says so, and this test shows what it means.
     let explore = |merge: bool| {
         one_deviation().merge(merge).run(async |world: &World| {
             let hidden = Arc::new(Mutex::new(0_u32));

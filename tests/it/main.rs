@@ -1,4 +1,4 @@
-//! What the crate does, seen from outside. Each folder is a subject; `cargo test --test it executor::` runs one.
+//! Tests of the public interface. Each folder is a subject. `cargo test --test it executor::` runs one.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,5 @@
-//! Calls to what is really outside, where threads stand for servers: waited for in real time, crashed and failed at the
-//! door, and nothing else goes on meanwhile unless they wait for a lock.
+//! Calls to real external systems, which threads stand for: the harness waits for them in real time, and crashes and fails
+//! them at the call. Nothing else runs meanwhile, unless they wait for a lock.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::support::has_line;
 
-/// A server with one lock, on a thread for each call: real time passes, and whoever comes second waits.
+/// A server with one lock, with a thread for each call: real time passes, and the second call waits.
 #[derive(Clone, Default)]
 struct Server {
     lock: Arc<(Mutex<Option<u32>>, Condvar)>,
@@ -53,7 +53,7 @@ impl Server {
         self.does(|server| {
             *server.lock.0.lock().unwrap() = None;
             server.lock.1.notify_one();
-            // It is a moment until whoever waited is known to have gone on.
+            // It takes a moment until it is known that a waiting call continued.
             while server.waiting.load(Ordering::SeqCst) > 0 && server.lock.0.lock().unwrap().is_none() {
                 thread::yield_now();
             }
@@ -84,7 +84,7 @@ fn one_call(
 #[test]
 fn a_call_has_three_crash_points_and_fails_only_where_it_is_said_how() {
     let runs = |call| one_call_runs(call);
-    // The ordinary run; crashes at the start and the end of the job.
+    // The fault-free run, and crashes at the start and the end of the job.
     let none = runs(0);
     assert_eq!(none, 3);
     // Before, happened, replied.
@@ -111,7 +111,7 @@ fn one_call_runs(which: u32) -> u64 {
     report.runs()
 }
 
-/// The rows of a database that outlives every crash, and a job that inserts one.
+/// Explores the rows of a database that survives every crash, and a job that inserts a row.
 fn inserting(blocks: bool, twice: bool) -> Report {
     Explore::new().name("t").deviations(1).run(async move |world: &World| {
         let rows = Arc::new(Mutex::new(BTreeSet::<(u32, usize)>::new()));
@@ -119,7 +119,7 @@ fn inserting(blocks: bool, twice: bool) -> Report {
         world.observe("rows", move || seen.lock().unwrap().clone());
         world.process("worker", move |p| {
             let (outside, rows) = (p.outside("db"), rows.clone());
-            // A row is another one each time unless it bears the job's number alone.
+            // A row differs each time, unless it only contains the job's number.
             let insert = move |rows: &Mutex<BTreeSet<_>>, job| {
                 let mut rows = rows.lock().unwrap();
                 let number = if twice { rows.len() } else { 0 };
@@ -211,7 +211,7 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
         let noted = times.clone();
         world.process("worker", move |p| {
             let (outside, clock, server, times) = (p.outside("db"), p.clock(), server.clone(), noted.clone());
-            // A timer of its own would have time pass as soon as nothing goes on.
+            // A timer of its own would let time pass as soon as nothing runs.
             p.spawn("timer", async {
                 loop {
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -223,7 +223,7 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
                         .call("asks", server.does(|_| thread::park_timeout(Duration::from_millis(1))))
                         .await;
                 }
-                // In a task of tokio's, too.
+                // Also in a tokio task.
                 let (theirs, other) = (outside.clone(), server.clone());
                 let task = tokio::spawn(async move { theirs.call("asks", other.does(|_| 6)).await });
                 assert_eq!(task.await.unwrap(), 6);
@@ -245,10 +245,10 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
     assert!(calls.load(Ordering::SeqCst) as u64 > 4 * report.runs() / 2);
 }
 
-/// Two jobs that take the lock, note that they have it, and give it back.
+/// Explores two jobs that take the lock, record that they hold it, and release it.
 fn locking(waits: bool, more: bool) -> (Report, Vec<Vec<String>>) {
     let courses = Mutex::new(Vec::new());
-    // One to ask while the other has it, and one to go on before the other does.
+    // One deviation to ask while the other job holds the lock, and one to continue before the other job does.
     let deviations = if more { 2 } else { 1 };
     let report = Explore::new().name("t").deviations(deviations).crashes(0).faults(0).deliveries(0).run(
         async |world: &World| {
@@ -304,9 +304,9 @@ fn who_waits_for_a_lock_lets_the_others_go_on_and_goes_on_after_them() {
             ]
             .to_vec()
         };
-        // The lock keeps them apart whoever is taken first, and both can be.
+        // The lock separates the jobs no matter which one is first, and both orders occur.
         assert_eq!(orders, BTreeSet::from([in_turn(1, 2), in_turn(2, 1)]), "{courses:?}");
-        // Each wait is one step, however often it was looked at.
+        // Each wait is one step, no matter how often it was polled.
         let (again, _) = locking(waits, false);
         assert_eq!(report.to_string(), again.to_string());
     }
@@ -324,7 +324,7 @@ fn whoever_has_waited_may_go_on_before_the_one_who_had_the_lock_does_more() {
             && at("2 has it") < at("1 has done more")
     };
     assert!(courses.iter().any(before), "{courses:?}");
-    // In the ordinary course whoever goes on goes on.
+    // In the fault-free run, the running job continues.
     assert!(!before(&courses[0]), "{courses:?}");
 }
 

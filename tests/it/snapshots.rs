@@ -1,5 +1,5 @@
 //! Reports, timelines, ledgers and queues as snapshots of insta, without redactions: the same on every machine, with any
-//! number of threads, wherever the program lies. `INSTA_UPDATE=always cargo test --test it snapshots` writes them anew.
+//! number of threads, in any folder. `INSTA_UPDATE=always cargo test --test it snapshots` writes them anew.
 
 use std::process::Command;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, ServiceError, World};
 
-/// An order job that is paid with a key and mailed without one.
+/// An order job that charges with a key and mails without one.
 async fn orders(world: &World) {
     let paid = world.durable("paid", Vec::<u32>::new());
     world.process("worker", move |p| {
@@ -33,7 +33,7 @@ fn report(threads: usize) -> Report {
     Explore::new().name("orders").deviations(1).threads(threads).run(orders)
 }
 
-/// Snapshots stand beside this file, under the name that they are given.
+/// Makes the snapshots use exactly the given names, next to this file.
 fn plainly(check: impl FnOnce()) {
     let mut settings = Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -67,7 +67,7 @@ fn a_timeline_is_a_snapshot() {
     assert_eq!((good.to_string(), good.events().len()), (String::new(), 0), "nothing is shown");
 }
 
-/// Some jobs done, some to be tried again, some later.
+/// Makes a world with some jobs done, some waiting for a retry, and some scheduled.
 fn in_between() -> World {
     let world = World::fake();
     world.process("worker", |p| {
@@ -87,7 +87,7 @@ fn in_between() -> World {
 
 #[test]
 fn a_queue_and_a_ledger_are_snapshots() {
-    // Short ones may stand in the test itself.
+    // Short snapshots may be inline.
     let world = in_between();
     assert_snapshot!(world.queue(), @r"
     job#1 u32 6: done, attempt 1
@@ -105,7 +105,7 @@ fn a_queue_and_a_ledger_are_snapshots() {
     });
 }
 
-/// All of them as one text.
+/// Returns all snapshots as one text.
 fn everything() -> String {
     let (report, world) = (report(2), in_between());
     let json = |value: serde_json::Result<String>| value.unwrap();

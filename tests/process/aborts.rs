@@ -1,4 +1,4 @@
-//! Builds and jobs that abort: refused up front, or told before it is too late.
+//! Builds and jobs that abort: refused at once, or reported before the abort.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Failing scenarios are kept, and tried first.
+//! Failing scenarios are stored, and run first the next time.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::{Folder, play, scene};
 const TEST: &str = "scenes::charges";
 const FIRST: &str = "scenes::charges job#1.1/payments.charge:call=reply-lost";
 const HEADER: &str = "# retryproof scenarios, format 1\n";
-/// Where a scene's scenarios are, below the folder.
+/// The file of a scene's scenarios, in the folder.
 const FILE: &str = "retryproof-process/scenes.charges.txt";
 const ALL: &str = "13 runs, all scenarios of up to 1 deviation";
 
@@ -33,21 +33,21 @@ fn what_fails_is_kept_and_tried_first_and_goes_when_it_passes() {
     assert!(kept.lines().count() > 2, "one of each cause: {kept}");
     let tried = kept.lines().count() - 1;
 
-    // Still there: nothing else is run, and the file stays as it is.
+    // It still fails: nothing else runs, and the file stays as it is.
     let again = play(&mut charges(&folder, "")).red();
     let words = format!(
-        "{} runs: the reference run, and {tried} scenarios kept from former runs; {tried} of {} runs failed",
+        "{} runs: the reference run and {tried} scenarios kept from earlier runs; {tried} of {} runs failed",
         tried + 1,
         tried + 1
     );
     assert!(again.contains(&words), "{again}");
     assert!(again.contains(&format!("RETRYPROOF_REPLAY='{FIRST}'")), "{again}");
     assert_eq!(folder.read(FILE), kept);
-    // Unless nothing is to be kept.
+    // Unless storing is turned off.
     assert!(play(charges(&folder, "").env("RETRYPROOF_KEEP", "off")).red().contains(ALL));
     assert_eq!(folder.read(FILE), kept);
 
-    // Mended: all is explored, and the file goes.
+    // Fixed: everything is explored, and the file is removed.
     play(&mut charges(&folder, "keyed")).green();
     assert!(!file.exists());
 }
@@ -71,7 +71,7 @@ fn a_run_that_gets_stuck_is_kept_too() {
     has_line(
         &again,
         expect![
-            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
         ],
     );
     has_line(&again, expect![[r#"scenes::gets_stuck gets stuck"#]]);
@@ -84,8 +84,8 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     let folder = Folder::new();
     let file = "retryproof-process/scenes.charges_without_faults.txt";
     let test = "scenes::charges_without_faults";
-    // A fault, where there are to be none; two deviations, where one is the most; a call that is no longer made. The job
-    // itself is all right where no reply is lost and no worker dies: so it is keyed, but for what is tried first.
+    // A fault although there may be none, two deviations although there may be only one, and a call that is no longer made.
+    // The job itself is correct if no reply is lost and no worker crashes, so it has a key, except for what runs first.
     let lines = [
         format!("{test} job#1.1/payments.charge:call=reply-lost"),
         format!("{test} job#1.1/payments.charge:happened=crash job#1.2/payments.charge:happened=crash"),
@@ -94,8 +94,8 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     folder.write(file, &format!("{HEADER}{}\n", lines.join("\n")));
     let mut scene = scene("charges_without_faults");
     let text = play(scene.env("RETRYPROOF_KEEP", folder.text())).red();
-    // Not one of them: all is explored, and what is kept is what fails now.
-    assert!(!text.contains("kept from former runs"), "{text}");
+    // None of them runs: everything is explored, and the file has what fails now.
+    assert!(!text.contains("kept from earlier runs"), "{text}");
     has_line(&text, expect!["8 runs, all scenarios of up to 1 deviation; 5 of 8 runs failed"]);
     let kept = folder.read(file);
     assert!(!kept.contains("reply-lost") && !kept.contains("job#1.2"), "{kept}");
@@ -127,7 +127,7 @@ fn regressions_stay_where_a_test_asks_for_them() {
             .env("SCENE", version);
         play(scene.envs(ci.then_some(("CI", "true"))))
     };
-    // In CI nobody would commit them.
+    // Nobody would commit what CI adds.
     run("", true).red();
     assert!(!package.join(file).exists());
     run("", false).red();
@@ -135,23 +135,23 @@ fn regressions_stay_where_a_test_asks_for_them() {
     assert!(kept.starts_with(&format!("{HEADER}scenes::charges_for_ever job#1.1/")), "{kept}");
     run("keyed", false).green();
     assert_eq!(package.read(file), kept, "they stay");
-    // It is back: they are tried first, in CI too. Nothing is added twice.
+    // The scenarios are back, and run first, also in CI. Nothing is added twice.
     let again = run("", true).red();
     has_line(
         &again,
         expect![
-            "5 runs: the reference run, and 4 scenarios kept from former runs; 4 of 5 runs failed; the others"
+            "5 runs: the reference run and 4 scenarios kept from earlier runs; 4 of 5 runs failed; the other scenarios"
         ],
     );
     run("", false).red();
     assert_eq!(package.read(file), kept);
-    // Whatever the bounds are, and said where they no longer fit.
+    // Regardless of the bounds, with a message if they no longer fit.
     let test = "scenes::charges_for_ever";
     package.write(
         file,
         &format!("{HEADER}{test} job#1.1/inventory.take:call=reply-lost\n{test} job#1.1:start=crash job#1.2/payments.charge:happened=crash\n"),
     );
-    assert!(run("", false).red().contains("1 scenario kept from former runs"));
+    assert!(run("", false).red().contains("1 scenario kept from earlier runs"));
     let text = run("keyed", false).green();
     has_line(
         text.replace(package.text(), "PACKAGE").replace(keep.text(), "KEEP"),
@@ -171,25 +171,25 @@ fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
         folder.write(FILE, &text);
         let red = play(&mut charges(&folder, "")).red();
         assert!(red.contains(warning) && red.contains(ALL), "{red}");
-        // It was last time's, and now there is this time's.
+        // The file had the failures of the last run, and now has those of this one.
         assert!(folder.read(FILE).starts_with(&format!("{HEADER}{FIRST}\n")));
     }
-    // A broken line is passed over, the others are not.
+    // A broken line is skipped, but not the others.
     folder.write(FILE, &format!("{HEADER}scenes::charges broken\n{FIRST}\n"));
     let text = play(&mut charges(&folder, "")).red();
     has_line(
         text.replace(folder.text(), "FOLDER"),
         expect![
-            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is passed over"
+            "retryproof: FOLDER/retryproof-process/scenes.charges.txt:2: `broken` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints; the line is skipped"
         ],
     );
     has_line(
         &text,
         expect![
-            "2 runs: the reference run, and 1 scenario kept from former runs; 1 of 2 runs failed; the others"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
         ],
     );
-    // No text at all.
+    // Not a text file.
     std::fs::write(folder.join(FILE), [0xff, 0xfe, 0xff]).unwrap();
     assert!(play(&mut charges(&folder, "keyed")).green().contains("it cannot be read: "));
 }
@@ -218,7 +218,7 @@ fn where_nothing_can_be_written_the_verdict_is_the_same() {
     std::fs::create_dir(&locked).unwrap();
     lock(&locked);
     let mut places = vec![folder.join("a-file")];
-    // Whoever is root writes everywhere.
+    // Root can write everywhere.
     if std::fs::write(locked.join("x"), "").is_err() {
         places.push(locked.clone());
     }
@@ -257,14 +257,14 @@ fn many_write_the_same_file_at_once() {
     assert_eq!(folder.read(FILE), expected);
     let beside = std::fs::read_dir(folder.join("retryproof-process")).unwrap().count();
     assert_eq!(beside, 1, "nothing is left beside it");
-    // Each line is whole; the same may stand there more than once, and is tried once.
+    // Each line is complete. The same line may occur several times, and runs once.
     let kept = package.read("retryproof-regressions/process/scenes.charges_for_ever.txt");
     let expected = expected.replace(TEST, "scenes::charges_for_ever");
     assert!(kept.lines().all(|line| expected.lines().any(|known| known == line)), "{kept}");
     assert!(expected.lines().all(|line| kept.lines().any(|known| known == line)), "{kept}");
     let text = play(scene("charges_for_ever").env("CARGO_MANIFEST_DIR", package.text())).red();
     let tried = expected.lines().count() - 1;
-    assert!(text.contains(&format!("and {tried} scenarios kept from former runs")), "{text}");
+    assert!(text.contains(&format!("and {tried} scenarios kept from earlier runs")), "{text}");
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_replay_neither_tries_nor_keeps() {
     play(&mut charges(&folder, "")).red();
     let kept = folder.read(FILE);
     let text = play(charges(&folder, "").env("RETRYPROOF_REPLAY", FIRST)).red();
-    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&text, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
     play(charges(&folder, "keyed").env("RETRYPROOF_REPLAY", FIRST)).green();
     assert_eq!(folder.read(FILE), kept);
 }

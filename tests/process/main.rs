@@ -1,7 +1,7 @@
-//! What starts processes: this very binary again, cargo, or the example `order_pipeline`.
+//! Tests that start processes: this binary again, cargo, or the example `order_pipeline`.
 //!
-//! What surrounds a test, from end to end: runners, terminals, variables, files. The scenes are tests of this binary, which
-//! runs itself again with the surroundings that a test here wants.
+//! They test what surrounds a test, from end to end: runners, terminals, variables, files. The scenes are tests of this
+//! binary, which runs itself with the surroundings that a test needs.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder of its own, gone when it is dropped.
+/// A temporary folder, which is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -57,7 +57,7 @@ impl Drop for Folder {
     }
 }
 
-/// What came of a scene.
+/// The result of a scene.
 struct Played {
     passed: bool,
     text: String,
@@ -77,7 +77,7 @@ impl Played {
     }
 }
 
-/// A scene in surroundings of its own: nothing is kept unless it says where.
+/// Returns the command for a scene in its own surroundings. It stores nothing unless it sets a folder.
 fn scene(name: &str) -> Command {
     let mut command = support::own_test("process::scenes", name);
     surround(&mut command);
@@ -85,7 +85,7 @@ fn scene(name: &str) -> Command {
     command
 }
 
-/// None of the variables that this process may have been started with.
+/// Removes the variables that this process may have been started with.
 fn surround(command: &mut Command) {
     for variable in [
         "CI",
@@ -113,7 +113,7 @@ fn play(command: &mut Command) -> Played {
     Played { passed: output.status.success(), text }
 }
 
-/// From the headline of a report to the line that says how much was explored: what must not depend on the surroundings.
+/// Returns the report from its headline to the summary of the exploration, which must not depend on the surroundings.
 #[track_caller]
 fn report_in(text: &str) -> &str {
     let from = text.find("is NOT retry-proof").unwrap_or_else(|| panic!("no report in:\n{text}"));

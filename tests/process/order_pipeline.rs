@@ -1,5 +1,5 @@
-//! The example `order_pipeline` from end to end: what it prints, what it answers, and that each scenario which it names
-//! shows again what it was named for.
+//! The example `order_pipeline` from end to end: its output, its exit codes, and that each scenario that it names shows the
+//! same violation again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::support::has_line;
 
-/// The example's own reader of orders.
+/// The example's own parser for orders.
 #[path = "../../examples/order_pipeline/order.rs"]
 #[expect(dead_code, reason = "the test reads orders, it does not work with them")]
 mod order;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The example, built once.
+/// Returns the example, which is built once.
 fn program() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
@@ -37,7 +37,7 @@ fn program() -> &'static Path {
 
 fn run(arguments: &[&str], replay: Option<&str>) -> Output {
     let mut command = Command::new(program());
-    // As `cargo run` sets it: that is where the report looks for the source.
+    // As `cargo run` sets it, because the report looks for the source there.
     command.args(arguments).current_dir(ROOT).env("CARGO_MANIFEST_DIR", ROOT).env_remove("RETRYPROOF_REPLAY");
     command
         .envs(replay.map(|scenario| ("RETRYPROOF_REPLAY", scenario)))
@@ -53,8 +53,8 @@ fn errors(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("the example prints UTF-8")
 }
 
-/// What the example prints, run once for all tests, and once for all processes where each test has one of its own
-/// (nextest, in which `.config/nextest.toml` has them come one after the other).
+/// Returns what the example prints. It runs once for all tests, and once for all processes if each test has its own process
+/// (nextest, for which `.config/nextest.toml` runs them one after another).
 fn printed(name: &str, arguments: &[&str]) -> String {
     let built = std::fs::metadata(program()).and_then(|file| file.modified()).expect("the example was built");
     let built = built.duration_since(std::time::UNIX_EPOCH).expect("it was built after 1970").as_nanos();
@@ -64,13 +64,13 @@ fn printed(name: &str, arguments: &[&str]) -> String {
     }
     let output = run(arguments, None);
     assert_eq!((output.status.code(), errors(&output)), (Some(0), ""));
-    // Whole or not at all.
+    // The file is complete or does not exist.
     let new = kept.with_extension(format!("{name}.{}", std::process::id()));
     std::fs::write(&new, &output.stdout).and_then(|()| std::fs::rename(&new, &kept)).expect("it can be kept");
     text(&output).to_owned()
 }
 
-/// The whole of it as JSON.
+/// Returns the output as JSON.
 fn json() -> &'static (String, Value) {
     static JSON: OnceLock<(String, Value)> = OnceLock::new();
     JSON.get_or_init(|| {
@@ -85,7 +85,7 @@ fn report() -> &'static str {
     TEXT.get_or_init(|| printed("txt", &[]))
 }
 
-/// What a report shows of a run: from the source to the line to be pasted.
+/// Returns the part of a report that shows a run: from the source to the line to paste.
 fn shown(report: &str) -> &str {
     let from = report.find("\nerror[RP").expect("the report shows an error");
     let to = report[from..].find("\nalso\n").or_else(|| report[from..].find("\nexplored\n"));
@@ -98,7 +98,7 @@ fn the_verdicts_are_as_they_should_be() {
     let of = |field: &str| versions.iter().map(|version| version[field].clone()).collect::<Vec<_>>();
     assert_eq!(of("name"), ["naive", "chain", "retryproof"]);
     assert_eq!(of("verdict"), ["Violated", "Violated", "RetryProof"]);
-    // What is found at one deviation ends the search there.
+    // A violation at one deviation ends the search there.
     assert_eq!(of("exhausted"), [false, false, true]);
     assert_eq!(of("deviations"), [2, 2, 2]);
     assert_eq!(of("orders"), [22, 22, 22]);
@@ -168,7 +168,7 @@ fn each_scenario_shows_again_what_it_was_named_for() {
     for violation in json().1.as_array().unwrap().iter().flat_map(|v| v["violations"].as_array().unwrap()) {
         let scenario = violation["scenario"].as_str().unwrap();
         let replayed = run(&["--json"], Some(scenario));
-        // In a replay the body's own panic is let through, and nothing else.
+        // In a replay, the panic message of the body is printed, and nothing else.
         let said = errors(&replayed);
         let is_the_bodys =
             said.trim_start().starts_with("thread 'main'") && said.contains("examples/order_pipeline/");
@@ -184,7 +184,7 @@ fn each_scenario_shows_again_what_it_was_named_for() {
 #[test]
 #[cfg(unix)]
 fn the_replay_lines_of_the_report_can_be_pasted() {
-    // Each is two lines, that are one to a shell.
+    // Each is two lines, which the shell joins.
     let joined = report().replace(" \\\n", " ");
     let lines: Vec<_> = joined.lines().filter(|line| line.contains("cargo run --example")).collect();
     assert_eq!(lines.len(), 2);

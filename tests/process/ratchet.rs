@@ -1,4 +1,4 @@
-//! What was wrong when it was recorded is no reason to fail; what is new is.
+//! Recorded violations do not fail the test, but new ones do.
 
 use expect_test::expect;
 
@@ -28,7 +28,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     has_line(
         &text,
         expect![[
-            r#"tests/retryproof-baseline.json has nothing of this test; `RETRYPROOF_BASELINE=record cargo test` records it as it is"#
+            r#"tests/retryproof-baseline.json has no entry for this test; `RETRYPROOF_BASELINE=record cargo test` records the present state"#
         ]],
     );
     assert!(!package.join(FILE).exists(), "only who is told to records");
@@ -49,10 +49,10 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
     let point = &entry["coverage"]["points"]["u32/payments.charge:call"];
     assert!(point.as_array().unwrap().contains(&"reply-lost".into()), "{point:?}");
 
-    // As it was: it passes, whatever had been kept before.
+    // Unchanged: the test passes, no matter what was stored before.
     let text = compare(&package, "").green();
     assert!(!text.contains("retryproof:"), "{text}");
-    // A new one: it fails, and says which is new.
+    // A new violation: the test fails, and names the new one.
     let text = compare(&package, "mails").red();
     let new = "new since tests/retryproof-baseline.json was recorded: email.send happened twice, expected once, by a ";
     for by in
@@ -61,7 +61,7 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
         assert!(text.contains(&format!("{new}{by}")), "{by}: {text}");
     }
     assert!(!text.contains("recorded: payments.charge"), "{text}");
-    // The report leads with it, and not with what is known: its place, its course, its advice.
+    // The report leads with the new violation: its place, its timeline, its help.
     has_line(&text, expect![[r#"error[RP0002]: email.send happened twice, expected once"#]]);
     has_line(
         &text,
@@ -72,13 +72,13 @@ fn what_was_recorded_passes_and_what_is_new_fails() {
         also,
         expect!["RP0002: payments.charge happened twice, expected once (tests/process/scenes.rs:…)"],
     );
-    // What is new is kept, and tried first; what is known is not.
+    // The new scenario is stored, and runs first. The known one is not stored.
     let kept = package.read("keep/retryproof-process/scenes.ratcheted.txt");
     assert!(kept.lines().count() > 3, "{kept}");
     assert!(!kept.contains("/payments.charge:call") && !kept.contains("/payments.charge:happened"), "{kept}");
     let text = compare(&package, "mails").red();
-    assert!(text.contains(" scenarios kept from former runs") && text.contains(new), "{text}");
-    // Known by then: what is kept is no reason to fail, either.
+    assert!(text.contains(" scenarios kept from earlier runs") && text.contains(new), "{text}");
+    // Recorded by now, so the stored scenario does not fail the test either.
     record(&package, "mails").green();
     compare(&package, "mails").green();
 }
@@ -97,7 +97,7 @@ fn what_is_gone_is_told_until_it_is_recorded() {
         expect!["retryproof: scenes::ratcheted: tests/retryproof-baseline.json: recorded, with 0 violations"],
     );
     assert!(!compare(&package, "keyed").green().contains("retryproof:"));
-    // It is back, and the ratchet holds.
+    // The violation is back, and the ratchet finds it.
     assert!(
         compare(&package, "")
             .red()
@@ -110,7 +110,7 @@ fn less_coverage_fails_and_more_does_not() {
     let package = Folder::new();
     record(&package, "keyed asks").green();
     let text = compare(&package, "keyed").red();
-    let less = "covered less than tests/retryproof-baseline.json has recorded: `u32/payments.charges:call` is no longer met\n";
+    let less = "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/payments.charges:call` is no longer reached\n";
     assert!(text.contains(less), "{text}");
     let how = "or, if it is meant to be gone, record it anew: `RETRYPROOF_BASELINE=record cargo test`\n";
     assert!(text.contains(how), "{text}");
@@ -126,7 +126,9 @@ fn less_coverage_fails_and_more_does_not() {
     let text = run(&package, name, "keyed", &[]).red();
     has_line(
         &text,
-        expect!["covered less than tests/retryproof-baseline.json has recorded: deviations = 2 is now 0"],
+        expect![
+            "the exploration covers less than recorded in tests/retryproof-baseline.json: deviations = 2 is now 0"
+        ],
     );
 }
 
@@ -142,7 +144,7 @@ fn nothing_is_recorded_in_ci() {
         ],
     );
     assert!(!package.join(FILE).exists());
-    // Whoever passes, passes.
+    // A passing test passes.
     run(&package, "ratcheted", "keyed", &in_ci).green();
     assert!(!package.join(FILE).exists());
     record(&package, "keyed").green();
@@ -157,19 +159,22 @@ fn a_corrupt_baseline_is_told_and_the_test_judged_by_itself() {
     for (text, error) in [
         (
             "{ \"format\": 2, \"tests\": {",
-            "it is no baseline: EOF while parsing an object at line 1 column 25",
+            "this is not a baseline file: EOF while parsing an object at line 1 column 25",
         ),
-        ("[]", "it is no baseline: invalid length 0, expected struct Baseline with 2 elements"),
-        ("{ \"format\": 2, \"tests\": { \"t\": 3 } }", "it is no baseline: invalid type: integer `3`"),
+        ("[]", "this is not a baseline file: invalid length 0, expected struct Baseline with 2 elements"),
+        (
+            "{ \"format\": 2, \"tests\": { \"t\": 3 } }",
+            "this is not a baseline file: invalid type: integer `3`",
+        ),
         ("{ \"format\": 3, \"all\": [] }", "its format is 3, and this version of retryproof knows 2"),
-        ("", "it is no baseline: EOF while parsing a value"),
+        ("", "this is not a baseline file: EOF while parsing a value"),
     ] {
         package.write(FILE, text);
         let green = compare(&package, "keyed").green();
         assert!(green.contains(error), "{green}");
         let red = compare(&package, "").red();
         assert!(red.contains(error) && red.contains("payments.charge happened twice"), "{red}");
-        // What others have recorded in it may still be saved.
+        // Entries of other tests in the file may still be recovered.
         record(&package, "keyed").green();
         assert_eq!(package.read(FILE), text);
     }
@@ -187,7 +192,7 @@ fn where_it_cannot_be_written_it_is_told() {
         expect!["PACKAGE/tests/retryproof-baseline.json: it cannot be read: Not a directory (os error 20)"],
     );
     record(&package, "keyed").green();
-    // Somebody died while recording.
+    // A process crashed while recording.
     let package = Folder::new();
     package.write("tests/retryproof-baseline.json.lock", "");
     let text = record(&package, "keyed").green();
@@ -228,7 +233,7 @@ fn recording<'v>() -> [(&'v str, &'v str); 1] {
     [("RETRYPROOF_BASELINE", "record")]
 }
 
-/// What a red test with this scene says that is new.
+/// Returns the messages of a failing test with this scene about what is new.
 fn news(package: &Folder, scene: &str, version: &str) -> Vec<String> {
     let text = run(package, scene, version, &[]).red();
     let new = "new since tests/retryproof-baseline.json was recorded: ";
@@ -270,10 +275,10 @@ fn a_residual_at_one_call_hides_no_fault_at_another() {
     run(&package, "claims", "", &[]).green();
     let new = news(&package, "claims", "keeps");
     assert_eq!(new, ["payments.charge never happened, expected once, by a fault at u32/payments.charge"]);
-    // The report leads with what is new: the charge, and not the claim.
+    // The report leads with the new violation: the charge, and not the claim.
     let text = run(&package, "claims", "keeps", &[]).red();
     assert!(text.contains("/payments.charge:call="), "{text}");
-    // The other way round: what was known is gone, and is no reason to fail.
+    // The other way round: the recorded violation is gone, which does not fail the test.
     let package = Folder::new();
     run(&package, "claims", "keeps", &recording()).green();
     let text = run(&package, "claims", "", &[]).green();
@@ -305,17 +310,17 @@ fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
     run(&package, "asks_for_much", "", &recording()).green();
     run(&package, "asks_for_much", "", &[]).green();
     for (version, less) in [
-        ("punctual", "`u32/sleep:timer` is no longer met"),
+        ("punctual", "`u32/sleep:timer` is no longer reached"),
         ("undeployed", "=stop` is no longer explored"),
         ("available", "`u32/payments.charge:call=outage` is no longer explored"),
-        ("unwarned", "`deny_warnings` is no longer asked for"),
+        ("unwarned", "`deny_warnings` is no longer checked"),
         ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
         ("blind", "`ignore(\"paid\", \"$\")` is new"),
     ] {
         for shard in ["", "1/2", "2/2"] {
             let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();
             let line = text.lines().find(|line| line.contains(less));
-            let begins = "covered less than tests/retryproof-baseline.json has recorded: ";
+            let begins = "the exploration covers less than recorded in tests/retryproof-baseline.json: ";
             assert!(line.is_some_and(|line| line.starts_with(begins)), "{version}, shard {shard}: {text}");
         }
     }
@@ -332,7 +337,7 @@ fn what_only_runs_with_failures_meet_is_covered_too() {
     has_line(
         &text,
         expect![
-            "covered less than tests/retryproof-baseline.json has recorded: `u32/email.send:call` is no longer met after a failure"
+            "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/email.send:call` is no longer reached after a failure"
         ],
     );
     run(&package, "compensates", "compensates", &[]).green();

@@ -10,7 +10,7 @@ use crate::{Folder, play, report_in, surround};
 
 const SCENES: [&str; 4] = ["charges", "charges_by_check", "gets_stuck", "panics_often"];
 
-/// The reports and the kept scenarios of all scenes, one after the other.
+/// The reports and the stored scenarios of all scenes, one after another.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     reports: Vec<String>,
@@ -18,7 +18,7 @@ struct Outcome {
     summary: Vec<String>,
 }
 
-/// Runs the scenes with a runner, and again so that they try first what they have kept.
+/// Runs the scenes with a runner, and again so that they run their stored scenarios first.
 fn outcome(runner: impl Fn() -> Command) -> [Outcome; 2] {
     let folder = Folder::new();
     [(); 2].map(|()| {
@@ -29,7 +29,7 @@ fn outcome(runner: impl Fn() -> Command) -> [Outcome; 2] {
         let text = play(&mut command).red();
         let report = |scene: &&str| {
             let headline = format!("scenes::{scene} is NOT retry-proof");
-            // Runners that indent what a test prints indent each line of it alike.
+            // Runners that indent a test's output indent all lines equally.
             let from = text.lines().position(|line| line.trim_start() == headline)?;
             let first = text.lines().nth(from)?;
             let indent = first.len() - first.trim_start().len();
@@ -41,12 +41,12 @@ fn outcome(runner: impl Fn() -> Command) -> [Outcome; 2] {
         assert_eq!(reports.len(), 3, "one of them gets stuck: {text}");
         has_line(&text, expect![[r#"scenes::gets_stuck gets stuck"#]]);
         assert!(!text.contains(" of at least "), "no line tells how far it is: {text}");
-        // `cargo test` says which package it is by a variable, and so does nextest.
+        // `cargo test` and nextest both name the package in a variable.
         let file = |scene| folder.read(&format!("retryproof-process/scenes.{scene}.txt"));
         let kept = SCENES.iter().map(file).collect();
         let page = folder.read("summary.md").replace(folder.text(), "FOLDER").replace("\\_", "_");
         let mut summary: Vec<_> = page.lines().map(str::to_owned).collect();
-        // Each test appends in one piece; in which order is the runner's.
+        // Each test appends in one write. The order depends on the runner.
         summary.sort();
         std::fs::remove_file(folder.join("summary.md")).unwrap();
         Outcome { reports, kept, summary }
@@ -57,7 +57,7 @@ fn names() -> impl Iterator<Item = String> {
     SCENES.iter().map(|scene| format!("scenes::{scene}"))
 }
 
-/// As `cargo test` runs a test binary.
+/// Runs the test binary like `cargo test`.
 fn as_cargo_test(threads: usize) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -66,7 +66,7 @@ fn as_cargo_test(threads: usize) -> Command {
     command
 }
 
-/// nextest itself, which is told of this binary as if it had built it, for a package of this name and nothing else.
+/// Runs nextest, which gets this binary as if it had built it, for a package with this name and nothing else.
 fn by_nextest(package: &Folder, threads: usize) -> Command {
     let mut command = Command::new(cargo());
     command.args(["nextest", "run", "--run-ignored", "only", "--no-fail-fast", "--color", "never"]);
@@ -128,7 +128,7 @@ fn for_nextest() -> Folder {
 fn runners_and_threads_make_no_difference() {
     let expected = outcome(|| as_cargo_test(1));
     assert!(expected[0].reports[0].contains("13 runs, all scenarios"), "{expected:?}");
-    assert!(expected[1].reports[0].contains("scenarios kept from former runs"), "{expected:?}");
+    assert!(expected[1].reports[0].contains("scenarios kept from earlier runs"), "{expected:?}");
     assert_eq!(expected[0].kept, expected[1].kept);
     assert_eq!(outcome(|| as_cargo_test(4)), expected);
     let installed = Command::new(cargo()).args(["nextest", "--version"]).output();
@@ -142,7 +142,7 @@ fn runners_and_threads_make_no_difference() {
     }
 }
 
-/// nextest, by hand: it lists the tests of a binary, then runs each in a process of its own.
+/// Runs like nextest: lists the tests of a binary, and runs each in its own process.
 #[test]
 fn a_binary_is_listed_and_run_as_nextest_does_it() {
     let listed = Command::new(std::env::current_exe().unwrap())
@@ -155,7 +155,7 @@ fn a_binary_is_listed_and_run_as_nextest_does_it() {
         let mut command = Command::new(std::env::current_exe().unwrap());
         surround(&mut command);
         command.args(["--exact", &name, "--nocapture", "--ignored"]).env("SCENE", "keyed mended");
-        // What panics has no key.
+        // The scene that panics has no key.
         match name.ends_with("panics_often") {
             true => assert!(play(&mut command).red().contains(&format!("{name} is NOT retry-proof"))),
             false => assert!(!play(&mut command).green().contains("retryproof:")),

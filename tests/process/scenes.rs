@@ -1,4 +1,4 @@
-//! The tests that are run by the tests beside it. What they do depends on `SCENE`, as code that is being worked on would.
+//! The tests that the other tests here run. Their behavior depends on `SCENE`, like code that is being worked on.
 
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
@@ -9,7 +9,7 @@ fn version() -> String {
     std::env::var("SCENE").unwrap_or_default()
 }
 
-/// Charges, with a key where the version says so, and mails, unless the version says otherwise.
+/// Charges, with a key if the version says so, and mails, unless the version says otherwise.
 async fn order(world: &World) {
     let version = version();
     world.process("worker", move |p| {
@@ -61,14 +61,14 @@ async fn ratcheted_to_nothing(world: &World) {
     order(world).await;
 }
 
-/// Explored by a plain test, whose name is the thread's.
+/// Explored by a plain test, which is named after its thread.
 #[test]
 #[ignore = "run by the tests beside it"]
 fn charges_by_check() {
     retryproof::Explore::new().deviations(1).check(order);
 }
 
-/// Gets stuck when its worker dies at the right place.
+/// Gets stuck if its worker crashes at the right place.
 #[retryproof::test(deviations = 1)]
 #[ignore = "run by the tests beside it"]
 async fn gets_stuck(world: &World) {
@@ -86,7 +86,7 @@ async fn gets_stuck(world: &World) {
     world.settle().await;
 }
 
-/// Its job panics wherever its call fails; its payments are repeated, too.
+/// The job panics if its call fails. Its charges are repeated, too.
 #[retryproof::test(deviations = 1)]
 #[ignore = "run by the tests beside it"]
 async fn panics_often(world: &World) {
@@ -100,7 +100,7 @@ async fn panics_often(world: &World) {
     world.settle().await;
 }
 
-/// Mails without a key. In the version `waits` it waits for ever where a mail was not sent.
+/// Mails without a key. In the version `waits`, it waits forever if a mail was not sent.
 #[retryproof::test(deviations = 1, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn mails_twice(world: &World) {
@@ -118,8 +118,8 @@ async fn mails_twice(world: &World) {
     world.settle().await;
 }
 
-/// Its own assertion fails wherever the mail is repeated. In the version `unkeyed` the charge is repeated, too; in the
-/// version `mended` that assertion holds, and in `other` it does and another one does not.
+/// Its own assertion fails if the mail is repeated. In the version `unkeyed`, the charge is repeated, too. In the version
+/// `mended`, the assertion holds. In `other`, it holds as well, but another one does not.
 #[retryproof::test(deviations = 1, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn asserts(world: &World) {
@@ -151,8 +151,8 @@ async fn asserts(world: &World) {
     }
 }
 
-/// A claim is given up where the charge fails; in the version `keeps` it is kept. Where the reply to the claim is lost it
-/// is kept in both.
+/// Gives a claim up if the charge fails. In the version `keeps`, the claim is kept. If the reply to the claim is lost, both
+/// versions keep it.
 #[retryproof::test(deviations = 1, crashes = 0, deliveries = 0, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn claims(world: &World) {
@@ -173,7 +173,7 @@ async fn claims(world: &World) {
     world.settle().await;
 }
 
-/// Asks for all that can be asked for, and lets nothing pass; but for what the version names.
+/// Turns on every check, and allows nothing, except for what the version names.
 #[test]
 #[ignore = "run by the tests beside it"]
 fn asks_for_much() {
@@ -211,7 +211,7 @@ fn asks_for_much() {
     });
 }
 
-/// In the version `compensates` a failed charge is noted, which only runs with a failure meet.
+/// In the version `compensates`, a failed charge is recorded, which only runs with a failure reach.
 #[retryproof::test(deviations = 1, crashes = 0, deliveries = 0, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn compensates(world: &World) {
@@ -236,8 +236,8 @@ enum Event {
     Cancel,
 }
 
-/// One handler with a branch for each event, and a charge in each. Signing up charges again on retries, in the version
-/// `loops` by a line that charges for several months; in the version `both` canceling does, too.
+/// One handler with a branch for each event, and a charge in each. In the version `loops`, signing up charges again on
+/// retries, by a line that charges for several months. In the version `both`, canceling does, too.
 #[retryproof::test(deviations = 1, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn branches(world: &World) {

@@ -1,8 +1,8 @@
-//! Colour, and backtraces.
+//! Color, and backtraces.
 
 use crate::{play, report_in, scene};
 
-/// The report of a scene in a pseudo terminal, which `script` (util-linux) makes.
+/// Returns the report of a scene in a pseudo terminal, which `script` (util-linux) makes.
 #[cfg(target_os = "linux")]
 fn on_terminal(variables: &[(&str, &str)]) -> String {
     let mut script = crate::support::on_a_terminal(&scene("charges"));
@@ -35,7 +35,7 @@ fn a_backtrace_is_that_of_the_test_and_in_a_replay_those_of_the_job() {
     };
     let (none, some, full) = (with("0", None), with("1", None), with("full", None));
     let backtraces = |text: &str| text.matches("stack backtrace:").count();
-    // The job has panicked in many runs, and none of that is to be seen.
+    // The job panicked in many runs, and none of that is printed.
     assert_eq!([&none, &some, &full].map(|text| backtraces(text)), [0, 1, 1], "{some}");
     let panics = |text: &str| text.lines().filter(|line| line.starts_with("a panic of the job: ")).count();
     for text in [&none, &some, &full] {

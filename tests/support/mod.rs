@@ -1,4 +1,4 @@
-//! Helpers of all test binaries of the workspace: `mod support;`, or by `#[path]` from another member.
+//! Helpers of all test binaries of the workspace, used with `mod support;`, or with `#[path]` from another member.
 #![allow(dead_code, reason = "no binary uses all of them")]
 
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ use retryproof::{Durable, Explore, Process, Report, Verdict, Violation, World};
 pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
-/// What happened, in order.
+/// The recorded events, in order.
 pub(crate) type Log = Durable<Vec<String>>;
 
 pub(crate) fn log(world: &World) -> Log {
@@ -26,19 +26,19 @@ pub(crate) fn worker(world: &World, log: &Log, boot: impl Fn(&Process, &Log) + '
     world.process("worker", move |p| boot(p, &log));
 }
 
-/// One deviation shows most.
+/// Explores one deviation, which is enough for most tests.
 pub(crate) fn one_deviation() -> Explore {
     Explore::new().name("test").deviations(1)
 }
 
-/// Nothing goes wrong, and every scenario was run.
+/// Asserts that nothing is wrong, and that every scenario ran.
 #[track_caller]
 pub(crate) fn assert_green(report: &Report) {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     assert!(report.exhausted(), "{report}");
 }
 
-/// The report condemns the job, with this sentence, in this scenario.
+/// Asserts that the report has a violation with this summary, in this scenario.
 #[track_caller]
 pub(crate) fn assert_violated(report: &Report, summary: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
@@ -48,18 +48,18 @@ pub(crate) fn assert_violated(report: &Report, summary: &str, scenario: &str) {
     assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");
 }
 
-/// Whether a violation comes about in this scenario, in whatever way.
+/// Whether one of the ways that lead to a violation has this scenario.
 pub(crate) fn comes_about_in(violation: &Violation, scenario: &str) -> bool {
     violation.paths.iter().any(|path| path.scenario.to_string() == scenario)
 }
 
-/// The scenarios of all violations, in whatever way they come about.
+/// Returns the scenarios of all violations, and of all ways that lead to them.
 pub(crate) fn scenarios(report: &Report) -> Vec<String> {
     let paths = report.violations().iter().flat_map(|violation| &violation.paths);
     paths.map(|path| path.scenario.to_string()).collect()
 }
 
-/// The message with which `code` panics.
+/// Returns the message with which `code` panics.
 #[track_caller]
 pub(crate) fn panic_of(code: impl FnOnce()) -> String {
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(code)).expect_err("it panics");
@@ -69,7 +69,7 @@ pub(crate) fn panic_of(code: impl FnOnce()) -> String {
     }
 }
 
-/// The path of a test as its binary knows it: `own_path(module_path!(), "panics_often")`.
+/// Returns the path of a test as its binary knows it: `own_path(module_path!(), "panics_often")`.
 pub(crate) fn own_path(module: &str, test: &str) -> String {
     match module.split_once("::") {
         Some((_, module)) => format!("{module}::{test}"),
@@ -77,14 +77,14 @@ pub(crate) fn own_path(module: &str, test: &str) -> String {
     }
 }
 
-/// This binary, started anew for one ignored test of it: `own_test(module_path!(), "panics_often")`.
+/// Returns a command that runs one ignored test of this binary: `own_test(module_path!(), "panics_often")`.
 pub(crate) fn own_test(module: &str, test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test has a program"));
     command.args(["--ignored", "--exact", &own_path(module, test), "--test-threads=1"]);
     command
 }
 
-/// The same command in a pseudo terminal, which `script` (util-linux) makes.
+/// Returns the same command in a pseudo terminal, which `script` (util-linux) makes.
 pub(crate) fn on_a_terminal(plain: &Command) -> Command {
     let words: Vec<_> = std::iter::once(plain.get_program()).chain(plain.get_args()).collect();
     let words: Vec<_> = words.into_iter().map(|word| word.to_str().expect("UTF-8")).collect();
@@ -93,16 +93,16 @@ pub(crate) fn on_a_terminal(plain: &Command) -> Command {
     script
 }
 
-/// Holds a text to a snapshot that stands in the test. `UPDATE_EXPECT=1 cargo test` writes all of them anew.
+/// Compares a text with an inline snapshot. `UPDATE_EXPECT=1 cargo test` writes all of them.
 ///
-/// Where a file and a line stand in it, the line is left out: it is another one with every edit above.
+/// The numbers of lines are left out of places, because they change with every edit above them.
 #[track_caller]
 pub(crate) fn check(text: impl Display, expected: Expect) {
     expected.assert_eq(&without_lines(&text.to_string()));
 }
 
-/// Holds one line of a text to a snapshot, which is that whole line. Written anew, it is the line that is most like the one
-/// that was expected: see in the difference that it says the same.
+/// Compares a line of a text with an inline snapshot of the whole line. An update takes the line that is most similar to the
+/// old one, so check in the diff that it says the same.
 #[track_caller]
 pub(crate) fn has_line(text: impl Display, expected: Expect) {
     let text = without_lines(&text.to_string());
@@ -114,7 +114,7 @@ pub(crate) fn has_line(text: impl Display, expected: Expect) {
     expected.assert_eq(line.unwrap_or_default());
 }
 
-/// How many words two lines have in common; that one is a part of the other is more than any number of them.
+/// Counts the words that two lines have in common. A line that contains the other one is more similar than that.
 fn likeness(line: &str, wanted: &str) -> usize {
     if line == wanted {
         return usize::MAX;
@@ -134,7 +134,7 @@ fn without_lines(text: &str) -> String {
         let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ':');
         let number = &part[..part.len() - rest.len()];
         kept.push_str(if number.is_empty() { ".rs:" } else { ".rs:…" });
-        // A colon after the number is of the sentence.
+        // A colon after the number belongs to the sentence.
         kept.push_str(if number.ends_with(':') { ":" } else { "" });
         kept.push_str(rest);
     }

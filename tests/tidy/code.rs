@@ -1,14 +1,14 @@
-//! Source files as text, and as what is left of it without comments and literals.
+//! Source files as text, and their code without comments and literals.
 
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, LineColumn, TokenStream, TokenTree};
 
-/// A source file: where it is, and what stands in it.
+/// A source file: its path and its content.
 pub(crate) struct Source {
     pub(crate) path: String,
     pub(crate) text: String,
-    /// The text with comments and literals blanked out, line by line as long as before.
+    /// The text with comments and literals blanked out. Each line keeps its length.
     pub(crate) code: String,
     pub(crate) tokens: TokenStream,
 }
@@ -17,7 +17,7 @@ pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folders of the workspace's members; that of the root is empty.
+/// Returns the folders of the workspace's members. That of the root is empty.
 pub(crate) fn members() -> Vec<String> {
     let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let (_, list) = manifest.split_once("members = [").expect("a workspace");
@@ -26,7 +26,7 @@ pub(crate) fn members() -> Vec<String> {
     members.map(|member| member.trim_start_matches('.').to_owned()).collect()
 }
 
-/// Every `.rs` file under a folder, ordered by path. Snapshots and ui tests are no code of ours to judge.
+/// Returns every `.rs` file under a folder, sorted by path, without snapshots and ui tests.
 pub(crate) fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
     walk(&root().join(folder), &mut found);
@@ -55,7 +55,7 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The tokens where they were, and nothing else.
+/// Returns the tokens at their places, and nothing else.
 fn code_only(tokens: &TokenStream) -> String {
     let mut code = Code { text: String::new(), line: 1, column: 0 };
     code.add(tokens.clone());
@@ -104,7 +104,7 @@ impl Code {
     }
 }
 
-/// Without comments that document something: to a parser they are attributes.
+/// Removes doc comments, which are attributes to a parser.
 pub(crate) fn without_docs(tokens: TokenStream) -> Vec<TokenTree> {
     let mut kept: Vec<TokenTree> = Vec::new();
     for token in tokens {

@@ -1,18 +1,19 @@
-//! What of the house's rules a test can hold the code to. Where a rule costs clarity, change it here and say why.
+//! Checks the rules of this code base that a test can check. If a rule costs clarity, change it here and say why.
 
 mod code;
 mod modules;
 mod order;
 mod pages;
+mod prose;
 
 use code::{Source, members, sources};
 
-/// Lines of a file. 600 is the aim; what is longer, up to this, is better than a seam in the wrong place.
+/// The maximum number of lines in a file. Aim for 600. A longer file, up to this limit, is better than a bad split.
 const FILE_LINES: usize = 700;
-/// Lines of a function, from `fn` to its closing brace.
+/// The maximum number of lines in a function, from `fn` to its closing brace.
 const FUNCTION_LINES: usize = 70;
 
-/// All code of ours, member by member.
+/// Returns the source files of all members.
 fn all_sources() -> Vec<Source> {
     let of_the_root = ["src", "tests", "examples", "benches"].into_iter().map(str::to_owned);
     let folders: Vec<_> = of_the_root.chain(members()).filter(|folder| !folder.is_empty()).collect();
@@ -40,7 +41,7 @@ fn files_and_functions_are_short() {
     assert!(long.is_empty(), "\n{}", long.join("\n"));
 }
 
-/// Each function with a body: its line, its name, how many lines it has.
+/// Returns each function with a body: its line, its name, and its number of lines.
 fn functions(code: &str) -> Vec<(usize, &str, usize)> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("fn ") {
@@ -61,7 +62,7 @@ fn functions(code: &str) -> Vec<(usize, &str, usize)> {
     found
 }
 
-/// Where the body of a function ends, if it has one: at the brace that closes the first one.
+/// Returns the end of a function's body, if it has one: the brace that closes the first one.
 fn body_end(code: &str) -> Option<usize> {
     let (mut depth, mut brackets) = (0_usize, 0_usize);
     for (at, c) in code.char_indices() {
@@ -78,7 +79,7 @@ fn body_end(code: &str) -> Option<usize> {
     None
 }
 
-/// The order of a hash map differs from run to run. Clippy says so for std's; this says so for any.
+/// The order of a hash map differs from run to run. Clippy forbids that of the standard library, and this test all others.
 #[test]
 fn nothing_in_the_core_has_no_order() {
     for source in sources("src") {

@@ -1,5 +1,5 @@
-//! Which module of a member knows which others: by `crate::`, `super::`, `self::` and the names of its children, with
-//! re-exports followed to where a name comes from.
+//! Finds out which modules of a member use each other: by `crate::`, `super::`, `self::` and the names of their children.
+//! Re-exports are followed to the module that defines the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use crate::code::{Source, sources, without_docs};
 /// A path from the root of a member.
 type Path = Vec<String>;
 
-/// A mention of another module.
+/// A use of another module.
 pub(crate) struct Mention {
     pub(crate) from: Path,
     pub(crate) to: Path,
     pub(crate) place: String,
 }
 
-/// The modules of a member, and what they mention of each other.
+/// The modules of a member, and how they use each other.
 #[derive(Default)]
 pub(crate) struct Modules {
     modules: BTreeMap<Path, Module>,
@@ -26,14 +26,14 @@ pub(crate) struct Modules {
 
 #[derive(Default)]
 struct Module {
-    /// The module that has a file of its own: this one, or one that it stands in.
+    /// The module that has its own file: this one, or its closest ancestor.
     file: Path,
     /// In the order of their `mod` lines.
     children: Vec<String>,
-    /// What its `use` items bring in, and from where.
+    /// The names that its `use` items import, with their sources.
     aliases: BTreeMap<String, Path>,
     globs: Vec<Path>,
-    /// What is defined in it.
+    /// The names that it defines.
     items: BTreeSet<String>,
 }
 
@@ -42,16 +42,16 @@ struct Written {
     module: Path,
     path: Path,
     place: String,
-    /// Hands a name on. That is no knowledge of what is behind it.
+    /// Whether it re-exports a name, which does not count as using the module behind it.
     is_export: bool,
 }
 
 impl Modules {
-    /// Of a folder with a `lib.rs`.
+    /// Reads a folder with a `lib.rs`.
     pub(crate) fn of(folder: &str) -> Self {
         let mut modules = Self::default();
         let sources = sources(folder);
-        // Parents first: they say which children are tests.
+        // Parents first, because they say which children are tests.
         let mut files: Vec<_> =
             sources.iter().map(|source| (module_of(folder, &source.path), source)).collect();
         files.sort_by(|(one, _), (other, _)| (one.len(), one).cmp(&(other.len(), other)));
@@ -65,19 +65,19 @@ impl Modules {
         modules
     }
 
-    /// A module is one of its parent's children unless it is a test's.
+    /// Whether the parent declares the module as a child that is not a test.
     fn declares(&self, module: &Path) -> bool {
         let (name, parent) = module.split_last().expect("the root is known");
         self.modules.get(parent).is_some_and(|parent| parent.children.contains(name))
     }
 
-    /// The children of each folder, in the order of their `mod` lines.
+    /// Returns the children of each folder, in the order of their `mod` lines.
     pub(crate) fn folders(&self) -> impl Iterator<Item = (&Path, &[String])> {
         let folders = self.modules.iter().filter(|(path, module)| **path == module.file);
         folders.map(|(path, module)| (path, &*module.children)).filter(|(_, children)| children.len() > 1)
     }
 
-    /// Everything that one file mentions of another.
+    /// Returns all uses of one file by another.
     pub(crate) fn mentions(&self) -> Vec<Mention> {
         let mut found = Vec::new();
         for written in self.mentions.iter().filter(|written| !written.is_export) {
@@ -90,7 +90,7 @@ impl Modules {
         found
     }
 
-    /// What the root gives out by name, and the top module that it is in.
+    /// Returns the names that the root exports, with their top-level modules.
     pub(crate) fn exports(&self) -> BTreeMap<String, String> {
         let root = &self.modules[&Path::new()];
         let modules = root.children.iter().map(|name| (name.clone(), name.clone()));
@@ -101,7 +101,7 @@ impl Modules {
         modules.chain(names).collect()
     }
 
-    /// The module in which the last name of a path is defined, if it is one of ours.
+    /// Returns the module that defines the last name of a path, if it belongs to this member.
     fn resolve(&self, module: &Path, path: &[String], depth: usize) -> Option<Path> {
         let (first, mut rest) = path.split_first()?;
         let mut at = match first.as_str() {
@@ -139,7 +139,7 @@ impl Modules {
                 });
                 return match from_glob {
                     Some(found) => Some(found),
-                    // A name of its own, or one from outside.
+                    // A local name, or one from another crate.
                     None if n == 0 && is_relative => None,
                     None => Some(at),
                 };
@@ -186,7 +186,7 @@ impl Reader<'_> {
                         group.delimiter() == Delimiter::Bracket && at > 0 && text(at - 1) == "#";
                     is_test |= is_attribute && group.to_string().replace(' ', "").contains("cfg(test)");
                     if is_test && group.delimiter() == Delimiter::Brace {
-                        // The body of a test's module or function: it may know anything.
+                        // The body of a test module or a test function may use anything.
                         (is_test, at) = (false, at + 1);
                         continue;
                     }
@@ -233,7 +233,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A path in an expression or a type. How many tokens it has.
+    /// Reads a path in an expression or a type, and returns its number of tokens.
     fn path(&mut self, module: &Path, tokens: &[TokenTree], from: usize, is_export: bool) -> usize {
         let mut path = vec![tokens[from].to_string()];
         let mut at = from + 1;
@@ -252,7 +252,7 @@ impl Reader<'_> {
         self.modules.mentions.push(Written { module: module.clone(), path, place, is_export });
     }
 
-    /// What stands between `use` and `;`.
+    /// Reads what is between `use` and `;`.
     fn import(&mut self, module: &Path, tokens: &[TokenTree], is_public: bool) {
         let mut leaves = Vec::new();
         leaves_of(&Path::new(), tokens, &mut leaves);
@@ -270,7 +270,7 @@ impl Reader<'_> {
     }
 }
 
-/// Each path of a tree of a `use`, and the name that it brings in.
+/// Collects each path of a `use` tree, and the name that it imports.
 fn leaves_of(before: &Path, tokens: &[TokenTree], found: &mut Vec<(Path, String)>) {
     let (mut path, mut alias) = (before.clone(), None);
     let mut tokens = tokens.iter().peekable();

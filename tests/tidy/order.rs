@@ -1,11 +1,11 @@
-//! The order of `mod` lines is the order in which data flows, at each level; and no two files of a folder know each other.
+//! At each level, the order of `mod` lines is the order in which data flows, and no two files of a folder use each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::code::{members, root};
 use crate::modules::{Mention, Modules};
 
-/// Folders that do not keep to the order of their `mod` lines yet. No other may join them, and one that does keep to it goes.
+/// Folders that do not follow the order of their `mod` lines yet. Add no folder, and remove one that follows it.
 const UNORDERED: &[&str] = &[
     "examples/postgres/src",
     "examples/sqlite/src",
@@ -25,19 +25,19 @@ const UNORDERED: &[&str] = &[
     "src/system/service/store",
 ];
 
-/// Files of one folder that know each other, directly or by way of others, and that are to be taken apart. What is no longer
-/// so goes from here; nothing joins.
+/// Files of one folder that use each other, directly or indirectly, and that should be separated. Add none, and remove those
+/// that no longer do.
 const CIRCLES: &[(&str, &[&str])] =
     &[("src/engine/state", &["bounds", "search"]), ("src/system/service", &["door", "fault"])];
 
-/// The top folders of `src/` in the order of their `mod` lines, and where each name that the crate's root gives out is.
+/// Returns the top-level folders of `src/` in the order of their `mod` lines, and the folder of each exported name.
 pub(crate) fn rooms() -> (Vec<String>, BTreeMap<String, String>) {
     let modules = Modules::of("src");
     let (_, rooms) = modules.folders().find(|(path, _)| path.is_empty()).expect("the crate has modules");
     (rooms.to_vec(), modules.exports())
 }
 
-/// A folder of a member, and its modules.
+/// Returns the folder of each member, with its modules.
 fn libraries() -> Vec<(String, Modules)> {
     let folders =
         members().into_iter().map(|member| format!("{member}/src").trim_start_matches('/').to_owned());
@@ -45,7 +45,7 @@ fn libraries() -> Vec<(String, Modules)> {
     there.map(|folder| (folder.clone(), Modules::of(&folder))).collect()
 }
 
-/// In which folder two modules part, and as what they go there; the folder's own file has no name.
+/// Returns the folder in which two modules part, and their names there. The folder's own file has no name.
 fn parting(mention: &Mention) -> (&[String], Option<&String>, Option<&String>) {
     let common = mention.from.iter().zip(&mention.to).take_while(|(from, to)| from == to).count();
     (&mention.from[..common], mention.from.get(common), mention.to.get(common))
@@ -65,7 +65,7 @@ fn a_module_knows_only_those_above_it() {
             let (folder, Some(from), Some(to)) = parting(&mention) else { continue };
             let place = |name| folders[&folder.to_vec()].iter().position(|child| child == name);
             seen += 1;
-            // The standard library's, but in a model: whoever's threads share memory may be tested in one.
+            // These are the standard library's types outside of a model, so any module with shared memory may use them.
             let is_std = library == "src" && folder.is_empty() && to == "memory";
             if is_std || place(to) <= place(from) {
                 continue;
@@ -123,7 +123,7 @@ fn files_of_a_folder_do_not_know_each_other() {
     assert_eq!(found, allowed, "on the left what is there, on the right `CIRCLES`:\n{places}");
 }
 
-/// The sets of those that know each other, each ordered by name.
+/// Returns the sets of modules that use each other, each sorted by name.
 fn circles<'n>(known: &BTreeMap<&'n str, BTreeSet<&'n str>>) -> Vec<BTreeSet<&'n str>> {
     let reached = |from: &'n str| {
         let (mut reached, mut next) = (BTreeSet::new(), vec![from]);

@@ -1,4 +1,4 @@
-//! The pages: links, indexes, the map, and that they name what is there.
+//! Checks the pages: links, indexes, the map, and that the crate's page names everything public.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::code::{Source, root, sources};
 use crate::order::rooms;
 
-/// Whatever the crate gives out by name is named on its page.
+/// The crate's page names everything that the crate exports.
 #[test]
 fn the_crates_page_names_whatever_is_public() {
     let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
-    // What a feature brings is named there where the feature is on.
+    // Items of a feature are named if the feature is on.
     let is_of_page = |line: &&str| line.starts_with("//!") || line.starts_with("#![cfg_attr(feature");
     let page: String = lib.lines().filter(is_of_page).collect();
     let (rooms, names) = rooms();
@@ -22,8 +22,8 @@ fn the_crates_page_names_whatever_is_public() {
     assert!(missing.is_empty(), "not on the crate's page: {missing:?}");
 }
 
-/// The sections of ARCHITECTURE.md under `## Folders` are the modules of lib.rs, in their order. The page is short enough to
-/// be read: words count, not lines, since a limit on lines made the lines long.
+/// The sections of ARCHITECTURE.md under `## Folders` are the modules of lib.rs, in the same order. The page must stay short:
+/// the limit counts words, because a limit on lines made the lines long.
 #[test]
 fn the_map_shows_the_rooms_as_they_are() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -43,7 +43,7 @@ fn the_map_shows_the_rooms_as_they_are() {
     assert!(words < 3_500, "ARCHITECTURE.md has {words} words");
 }
 
-/// What waits in real time, or reads a real clock. `disallowed_methods` stands where clippy's ban of clocks is lifted.
+/// Names of functions that wait in real time, or read a real clock. `disallowed_methods` marks exceptions to clippy's ban.
 const REAL_TIME: &[&str] = &[
     "park_timeout",
     "wait_timeout",
@@ -54,8 +54,8 @@ const REAL_TIME: &[&str] = &[
     "TokioTimer",
 ];
 
-/// Each file of `src/` that waits in real time, or reads a real clock, is named in ARCHITECTURE.md, under `Where real time
-/// decides`, and that section names no other: it says why the report is the same all the same.
+/// ARCHITECTURE.md names under `Where real time decides` exactly the files of `src/` that wait in real time, or read a real
+/// clock, and says why the report does not depend on it.
 #[test]
 fn real_time_decides_only_where_the_map_says() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
@@ -73,7 +73,7 @@ fn real_time_decides_only_where_the_map_says() {
     );
 }
 
-/// A link from one page in Markdown to another, or to a heading of its own.
+/// A link from one Markdown page to another, or to one of its own headings.
 struct Link {
     page: PathBuf,
     to: PathBuf,
@@ -88,7 +88,7 @@ impl Link {
     }
 }
 
-/// The lines that are not code.
+/// Returns the lines that are not code.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut is_code = false;
     text.lines().filter(move |line| {
@@ -98,7 +98,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The anchor of a heading, as GitHub and mdBook make it.
+/// Returns the anchor of a heading, as GitHub and mdBook make it.
 fn anchor_of(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = text.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
@@ -124,7 +124,7 @@ fn links() -> Vec<Link> {
     links
 }
 
-fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -136,7 +136,7 @@ fn pages_under(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// A link from one page to another leads to a file of the repository, and to a heading that it has.
+/// A link between pages leads to an existing file, and to an existing heading.
 #[test]
 fn links_between_pages_lead_somewhere() {
     let links = links();
@@ -149,7 +149,7 @@ fn links_between_pages_lead_somewhere() {
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 
-/// Each decision is in the index, and each specification in theirs.
+/// The index lists each decision, and the other index lists each specification.
 #[test]
 fn the_indexes_are_complete() {
     for folder in ["docs/decisions", "docs/spec"] {

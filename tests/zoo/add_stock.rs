@@ -1,4 +1,4 @@
-//! Goods are delivered, and their number is added to what is there.
+//! Goods are delivered, and their number is added to the stock.
 
 use retryproof::service::store::Isolation::ReadCommitted;
 use retryproof::{Explore, Oracle, Process, Report, StoreError, World};
@@ -20,14 +20,14 @@ pub(crate) fn family() -> Family {
     Family::new(
         "add stock",
         [
-            bad("dies before the acknowledgement", twice, |explore| stocking(explore, &[1], adding)),
-            bad("two at once", lost, |explore| stocking(explore, &[1, 2], reading_and_adding)),
+            bad("crashes before the acknowledgement", twice, |explore| stocking(explore, &[1], adding)),
+            bad("two concurrent jobs", lost, |explore| stocking(explore, &[1, 2], reading_and_adding)),
             good("a row for each delivery", |explore| stocking(explore, &[1, 2], noting)),
         ],
     )
 }
 
-/// A delivery of five.
+/// A delivery of five items.
 #[derive(Serialize, Deserialize)]
 struct Delivered(u32);
 

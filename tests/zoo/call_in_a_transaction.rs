@@ -1,4 +1,4 @@
-//! A charge, while a transaction is open: should the call hang, row locks and a connection are held.
+//! A charge while a transaction is open. If the call hangs, row locks and a connection are held.
 
 use retryproof::service::payments::Charge;
 use retryproof::service::store::Isolation::ReadCommitted;

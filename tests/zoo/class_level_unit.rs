@@ -1,4 +1,4 @@
-//! A setting that is kept in a static, where each slot's job sets it for itself.
+//! A setting in a static, which the job of each slot sets for itself.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -7,12 +7,12 @@ use retryproof::{Explore, Guarantee, Oracle, Report, ServiceError, World};
 
 use crate::{Family, bad, because, good};
 
-/// The unit in which temperatures are told: `C` or `F`.
+/// The unit of the temperatures: `C` or `F`.
 static UNIT: AtomicU8 = AtomicU8::new(b'C');
 
 pub(crate) fn family() -> Family {
-    let another = "email.send happened with another content or key than expected";
-    let twice = "email.send happened and should not have";
+    let another = "email.send happened with different content or a different key than expected";
+    let twice = "email.send happened, but happens in no fault-free run";
     let both_late = "job#1.1/email.emails:pause=past-lease job#2.1/email.emails:pause=past-lease";
     let reasons = [
         because(Oracle::Serial, another, "job#1.1/email.emails:next=other", "emails_blocking("),
@@ -29,7 +29,7 @@ pub(crate) fn family() -> Family {
 
 fn telling(explore: &Explore, is_static: bool) -> Report {
     explore.run(async move |world: &World| {
-        // To look before sending is not enough for two deliveries at once; that is another matter.
+        // Checking before sending is not enough for two concurrent deliveries, which are not the subject here.
         world.allow("email.send", Guarantee::AtLeastOnce);
         world.process("worker", move |p| {
             let email = p.email();

@@ -1,4 +1,4 @@
-//! Two jobs add to one counter. Each notes in the same transaction that it has, so that a second delivery adds nothing.
+//! Two jobs add to one counter. Each records that in the same transaction, so that a second delivery adds nothing.
 
 use retryproof::service::store::Isolation::{self, ReadCommitted, Serializable};
 use retryproof::{Explore, Oracle, Report, StoreError, World};
@@ -13,7 +13,7 @@ pub(crate) fn family() -> Family {
         [
             bad("read, add, save", reasons, |explore| counting(explore, ReadCommitted, Add::InTheJob)),
             good("added by the database", |explore| counting(explore, ReadCommitted, Add::InTheDatabase)),
-            good("serializable, and tried again", |explore| counting(explore, Serializable, Add::InTheJob)),
+            good("serializable, with a retry", |explore| counting(explore, Serializable, Add::InTheJob)),
         ],
     )
 }

@@ -1,4 +1,4 @@
-//! One is taken from the stock, and the order is marked as paid.
+//! One item is taken from the stock, and the order is marked as paid.
 
 use retryproof::service::store::Isolation::Serializable;
 use retryproof::{Explore, Oracle, Process, Report, World};

@@ -1,4 +1,4 @@
-//! What a destructor does when its job fails, and what a power cut leaves of it.
+//! What a destructor does when its job fails, and what a real crash leaves of that.
 
 use retryproof::service::fulfillment::{Shipment, Shipped};
 use retryproof::service::payments::Charge;
@@ -46,7 +46,7 @@ pub(crate) fn family() -> Family {
     )
 }
 
-/// Gives back in its destructor what it holds.
+/// Releases in its destructor what it holds.
 struct Locked(Store);
 
 impl Drop for Locked {
@@ -75,10 +75,10 @@ fn exclusively(explore: &Explore, expires: bool) -> Report {
     })
 }
 
-/// Who has a lock that lies in a database of the user's own.
+/// The holder of a lock in the user's own database.
 type Holder = Arc<Mutex<Option<u32>>>;
 
-/// Gives it back in its destructor. The call states no failure: when the process dies nothing comes of it.
+/// Releases the lock in its destructor. The call states no failure, so it has no effect when the process dies.
 struct LockedOutside {
     db: Outside,
     holder: Holder,
@@ -118,13 +118,13 @@ fn exclusively_outside(explore: &Explore, knows_its_owner: bool) -> Report {
     })
 }
 
-/// Gives the money back.
+/// A refund.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Refund {
     order: u32,
 }
 
-/// Gives the money back in its destructor, unless it is told that all is well.
+/// Refunds in its destructor, unless the job reports success.
 struct RefundUnless {
     shipped: bool,
     order: u32,
@@ -141,7 +141,7 @@ impl Drop for RefundUnless {
     }
 }
 
-/// An order without an address: the parcel is rejected, and the money must go back.
+/// Explores an order without an address: the parcel is rejected, and the charge must be refunded.
 fn refunding(explore: &Explore, by_a_job: bool) -> Report {
     explore.run(async move |world: &World| {
         let mut keys = Keys::<String>::default();

@@ -1,4 +1,4 @@
-//! An email service knows no idempotency key. So the job searches for the email before it sends it.
+//! An email service without idempotency keys, so the job looks for the email before it sends it.
 
 use retryproof::service::email::Email;
 use retryproof::{Explore, Guarantee, Oracle, Report, ServiceError, World};
@@ -15,7 +15,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "email, look before sending",
         [
-            bad("two deliveries at once", at_once, |explore| sending(explore, |_| ()))
+            bad("two concurrent deliveries", at_once, |explore| sending(explore, |_| ()))
                 .says("world.allow(\"email.send\", Guarantee::AtLeastOnce)"),
             bad("a search that shows nothing yet", lagging, |explore| {
                 sending(explore, |world| _ = world.email().stale_reads())

@@ -1,4 +1,4 @@
-//! An order is placed, and its confirmation enqueued when that is committed.
+//! An order is placed, and its confirmation is enqueued after the commit.
 
 use retryproof::service::store::Isolation::ReadCommitted;
 use retryproof::{Decision, Oracle, Process};
@@ -11,7 +11,7 @@ pub(crate) fn family() -> Family {
     let between = [
         because(Oracle::Guarantee, never, "job#1.1/store.commit:replied=crash", "tx.commit("),
         because(Oracle::Guarantee, never, "job#1.1/queue.enqueue:call=refused", "queue.enqueue("),
-        // Two attempts at once find no order, and two jobs mail.
+        // Two concurrent attempts find no order, and two jobs send a mail.
         because(
             Oracle::Guarantee,
             "email.send happened twice, expected once",
@@ -22,7 +22,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "enqueue after the commit",
         [
-            bad("dies in between", between, |explore| placing(explore, false, enqueuing_after)),
+            bad("crashes in between", between, |explore| placing(explore, false, enqueuing_after)),
             good("outbox", |explore| placing(explore, true, with_outbox)),
         ],
     )

@@ -1,4 +1,4 @@
-//! An order is placed and its confirmation enqueued, while the transaction is open.
+//! An order is placed, and its confirmation is enqueued while the transaction is open.
 
 use retryproof::service::email::Email;
 use retryproof::service::store::Isolation::ReadCommitted;
@@ -21,7 +21,7 @@ pub(crate) fn family() -> Family {
             at_enqueue,
             "queue.enqueue(",
         ),
-        // Two attempts at once find no order, and two jobs mail.
+        // Two concurrent attempts find no order, and two jobs send a mail.
         because(Oracle::Guarantee, twice, "job#1.1/store.get:pause=past-lease", "tx.get::<u32>"),
     ];
     let orphan = "job `Confirm` ended dead: it failed 4 times, though something went wrong only …";
@@ -56,14 +56,14 @@ pub(crate) struct Place(pub(crate) u32);
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Confirm(pub(crate) u32);
 
-/// Enqueues what the outbox holds.
+/// Enqueues what the outbox contains.
 #[derive(Serialize, Deserialize)]
 struct Relay;
 
-/// An order is placed. The relay of the outbox comes by once, when all that may go wrong before that has done so.
+/// Explores an order that is placed. The relay of the outbox runs once, after all deviations of the order's job.
 pub(crate) fn placing(explore: &Explore, relay: bool, boot: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
-        // A confirmation is sent at least once: that is not what this is about.
+        // A confirmation is sent at least once, which is not the subject here.
         world.allow("email.send", Guarantee::AtLeastOnce);
         world.process("worker", boot);
         world.enqueue(Place(6));
@@ -88,7 +88,7 @@ fn enqueuing_inside(p: &Process, retries: u32) {
     .max_retries(retries);
 }
 
-/// What becomes of it where the order is not there: it comes again three times, or is given up.
+/// Registers the confirmation. Without the order, it is retried three times, or given up.
 pub(crate) fn confirming(p: &Process, otherwise: Decision) {
     let (store, email) = (p.store(), p.email());
     p.handle(async move |Confirm(order): Confirm| -> Done {
@@ -108,7 +108,7 @@ pub(crate) fn with_outbox(p: &Process) {
     let (store, queue) = (p.store(), p.queue());
     p.handle(async move |_: Relay| -> Done {
         for (key, row) in store.scan::<u32>("outbox:").await? {
-            // A confirmation that is enqueued twice is mailed by two jobs, which is more than at least once allows.
+            // A confirmation that is enqueued twice is mailed by two jobs, which is more than at-least-once allows.
             let order = row.value;
             let confirm = Enqueue::encoded::<Confirm>(order.to_string());
             queue.put(confirm.once(format!("order-{order}"), Conflict::Drop)).await?;

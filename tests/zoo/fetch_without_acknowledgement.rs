@@ -1,4 +1,4 @@
-//! A queue hands its jobs out and forgets them, or keeps them until they are acknowledged.
+//! A queue that hands out its jobs and forgets them, or keeps them until they are acknowledged.
 
 use retryproof::service::payments::Charge;
 use retryproof::{Delivery, Explore, Oracle, Report, World};
@@ -6,7 +6,7 @@ use retryproof::{Delivery, Explore, Oracle, Report, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let gone = "job `u32` was lost when its worker crashed: the queue had forgotten it";
+    let gone = "job `u32` was lost when its worker crashed: the queue had already removed it";
     let never = "payments.charge never happened, expected once";
     let start = "job#1.1:start=crash";
     let reasons = [

@@ -1,4 +1,4 @@
-//! Two jobs of one customer: each looks for them, and makes them if they are not there.
+//! Two jobs of one customer. Each looks for the customer, and inserts the customer if there is none.
 
 use retryproof::{Explore, Oracle, Report, StoreError, World};
 

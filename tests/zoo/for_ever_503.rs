@@ -1,4 +1,4 @@
-//! The call of the service is gone for good: the job is retried until it is dead.
+//! The service is gone for good, and the job is retried until it is dead.
 
 use retryproof::middleware::{TellOfFailures, Transient};
 use retryproof::service::error_catcher::Notification;
@@ -8,7 +8,7 @@ use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
 use crate::{Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let untold = "job `u32` ended dead, and nobody was told";
+    let untold = "job `u32` ended dead and was not reported";
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let reasons = [because(Oracle::Accounted, untold, for_ever, "payments.charge(")];
     let last = |what| format!("{for_ever} job#1.26/error_catcher.notify:{what}");
@@ -19,16 +19,16 @@ pub(crate) fn family() -> Family {
         because(Oracle::Accounted, untold, last("call=unavailable"), "notify_blocking("),
     ];
     Family::new(
-        "for ever 503",
+        "503 forever",
         [
-            bad("dead, and nobody told", reasons, |explore| charging(explore, |_| ())),
-            bad("told by a death handler", by_handler, |explore| charging(explore, by_a_death_handler)),
-            good("told by the job, in its last attempt", |explore| charging(explore, by_the_job)),
+            bad("dead, and not reported", reasons, |explore| charging(explore, |_| ())),
+            bad("reported by a death handler", by_handler, |explore| charging(explore, by_a_death_handler)),
+            good("reported by the job, in its last attempt", |explore| charging(explore, by_the_job)),
         ],
     )
 }
 
-/// The job is dead by then, and comes no more: should the process die here, or nobody listen, nobody hears of it.
+/// The job is dead by then, and does not run again. If the process crashes here, or the report fails, it is lost.
 fn by_a_death_handler(p: &Process) {
     let catcher = p.error_catcher();
     p.on_death(move |job| {

@@ -1,4 +1,4 @@
-//! A parcel is requested under an idempotency key. What the key is made of decides whether it is one.
+//! A parcel is requested with an idempotency key. Whether the key works depends on what it is derived from.
 
 use retryproof::service::fulfillment::Shipment;
 use retryproof::{Durable, Explore, Oracle, Process, Report, World};
@@ -6,9 +6,11 @@ use retryproof::{Durable, Explore, Oracle, Process, Report, World};
 use crate::{Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    const ANOTHER: &str = "fulfillment.request happened with another content or key than expected";
-    const BOTH: &str = "fulfillment.request happened and should not have";
-    const REUSED: &str = "fulfillment.request was answered with the stored answer of another request…";
+    const ANOTHER: &str =
+        "fulfillment.request happened with different content or a different key than expected";
+    const BOTH: &str = "fulfillment.request happened, but happens in no fault-free run";
+    const REUSED: &str =
+        "fulfillment.request never happened: it was answered with the stored answer of another request…";
     let lost = "job#1.1/fulfillment.request:call=reply-lost";
     let changes = || {
         [
@@ -23,7 +25,7 @@ pub(crate) fn family() -> Family {
         ]
     };
     Family::new(
-        "fulfilment key",
+        "fulfillment key",
         [
             bad("from the time", changes(), |explore| shipping(explore, &[1], Key::Time)),
             bad("from the attempt", changes(), |explore| shipping(explore, &[1], Key::Attempt)),

@@ -1,8 +1,8 @@
 //! Jobs that must be told apart, as `docs/spec/jobs.md` specifies them: one file per family, each bad job beside its good
-//! twin. The harness condemns every bad job for the reason given and for no other, and passes every good job.
+//! twin. The harness must fail every bad job for the reason given and for no other, and must pass every good job.
 //!
-//! What it found is in ZOO.md, which is held equal to what it finds now.
-//! `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table -- --nocapture` writes it anew.
+//! ZOO.md contains the results, and the tests compare it with what they find.
+//! `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table -- --nocapture` writes it.
 
 mod specimen;
 mod table;
@@ -48,10 +48,10 @@ type Done<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 const S: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Lists what each family keeps, and has it judged by a test of its own name.
+/// Lists the modules of the families, and generates a test for each.
 macro_rules! families {
     ($($family:ident)*) => {
-        /// All there are, in the order of the table.
+        /// Returns all families, in the order of the table.
         fn families() -> Vec<Family> {
             vec![$($family::family(),)*]
         }

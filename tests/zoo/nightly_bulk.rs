@@ -1,4 +1,4 @@
-//! Every night a job enqueues one for each order.
+//! Every night, a job enqueues one job for each order.
 
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Oracle, Report, World};
@@ -15,7 +15,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "nightly bulk",
         [
-            bad("dies in the middle", reasons, |explore| nightly(explore, false)),
+            bad("crashes in the middle", reasons, |explore| nightly(explore, false)),
             good("a key for each order", |explore| nightly(explore, true)),
         ],
     )

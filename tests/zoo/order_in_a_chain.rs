@@ -26,7 +26,7 @@ pub(crate) fn family() -> Family {
             "job#3.1/fulfillment.request:call=reply-lost",
             "parcels.request(",
         ),
-        // Whoever has lost its lease saves last.
+        // An attempt that has lost its lease saves last.
         because(
             Oracle::Serial,
             "the state `store` differs from the fault-free run, at $.order:6",
@@ -38,8 +38,8 @@ pub(crate) fn family() -> Family {
         "order, chain of three",
         [
             bad("call, save, enqueue", reasons, |explore| completing(explore, false)),
-            // Looking before sending is not enough for two deliveries at once: see the family of the email.
-            good("with keys, a look-up, and enqueues that may be repeated", |explore| {
+            // Checking before sending is not enough for two concurrent deliveries: see the family of the email.
+            good("with keys, a lookup, and enqueues that may be repeated", |explore| {
                 completing(explore, true)
             }),
         ],
@@ -68,7 +68,7 @@ fn completing(explore: &Explore, repeatable: bool) -> Report {
                 payments.charge(charge).await?;
                 store.put(format!("order:{order}"), "paid").await?;
                 if repeatable {
-                    // Two jobs would send two mails. Of parcels there is one for a key, whoever asks for it.
+                    // Two jobs would send two mails. There is only one parcel per key, no matter which job requests it.
                     let confirm = Enqueue::encoded::<Confirm>(order.to_string());
                     queue.put(confirm.once(format!("order-{order}"), Conflict::Drop)).await?;
                 } else {

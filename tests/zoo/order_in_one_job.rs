@@ -1,4 +1,4 @@
-//! One job charges, emails, fulfils, and saves all of it at the end.
+//! One job charges, emails, ships, and saves everything at the end.
 
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;

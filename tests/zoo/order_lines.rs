@@ -1,4 +1,4 @@
-//! The three lines of an order are charged one after the other, in a loop.
+//! The three lines of an order are charged one after another, in a loop.
 
 use crash_points::crash_points;
 use retryproof::service::payments::{Charge, Payments};

@@ -1,4 +1,4 @@
-//! A charge is declined; later the customer has another amount to pay, and is asked again.
+//! A charge is declined. Later the customer has to pay another amount, and is charged again.
 
 use retryproof::service::payments::{Charge, Charged};
 use retryproof::{Explore, Oracle, Report, StoreError, World};

@@ -1,4 +1,4 @@
-//! The key is right, but the service forgets it after a day, and a job may be retried for twenty.
+//! The key is correct, but the service forgets it after a day, and a job may be retried for twenty days.
 
 use std::time::Duration;
 

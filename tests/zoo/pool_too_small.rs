@@ -29,7 +29,7 @@ fn pooled(explore: &Explore, connections: usize) -> Report {
                 let mut tx = store.transaction(ReadCommitted).await;
                 tx.put(format!("order:{order}"), "seen").await?;
                 clock.sleep(S).await;
-                // The log is written whatever becomes of the transaction, and so outside of it.
+                // The log is written no matter what happens to the transaction, so it is outside of it.
                 store.put(format!("log:{order}"), "seen").await?;
                 tx.commit().await?;
                 Ok(())

@@ -1,4 +1,4 @@
-//! At most two charges an hour: a job that finds the limit used up gives up.
+//! At most two charges per hour: a job that finds the limit used up gives up.
 
 use retryproof::service::payments::Charge;
 use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
@@ -17,7 +17,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "rate limit",
         [
-            bad("counts again when it is tried again", reasons, |explore| limiting(explore, false)),
+            bad("counts again on a retry", reasons, |explore| limiting(explore, false)),
             good("counts once for each job", |explore| limiting(explore, true)),
         ],
     )

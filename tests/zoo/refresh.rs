@@ -1,4 +1,4 @@
-//! A page is fetched and kept. It changes after five seconds; a second job fetches it then.
+//! A page is fetched and stored. It changes after five seconds, and a second job fetches it then.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Two requests, each of another tenant. Their jobs store something for theirs.
+//! Two requests, each of another tenant. Their jobs store something for their tenants.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ fn storing(explore: &Explore, carried: bool) -> Report {
                 });
             }
         });
-        // What a request leaves in its thread is there until the next one comes.
+        // What a request sets on its thread stays until the next request.
         for (tenant, document) in [("acme", 1_u32), ("umbrella", 2)] {
             TENANT.set(Some(tenant.to_owned()));
             world.enqueue(document);

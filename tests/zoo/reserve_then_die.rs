@@ -17,7 +17,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "reserve, then die",
         [
-            bad("reserved for ever", reserved, |explore| reserving(explore, false)),
+            bad("reserved forever", reserved, |explore| reserving(explore, false)),
             good("an owner and a time to live", |explore| reserving(explore, true)),
         ],
     )
@@ -30,7 +30,7 @@ fn reserving(explore: &Explore, owned: bool) -> Report {
             p.handle(async move |customer: u32| -> Done {
                 let ttl = owned.then_some(600 * S);
                 if !store.set_if_absent("seat", &customer, ttl).await? {
-                    // Whoever has it already goes on with it; everybody else goes away.
+                    // The job that holds the seat continues, and all others stop.
                     let holder = store.get::<u32>("seat").await?.map(|row| row.value);
                     if !owned || holder != Some(customer) {
                         return Ok(());

@@ -1,4 +1,4 @@
-//! A job that cannot be made idempotent gives up: it is tried once, goes to the dead set, and somebody is told.
+//! A job that cannot be made idempotent gives up: it is tried once, is moved to the dead set, and is reported.
 
 use retryproof::service::email::Email;
 use retryproof::{Explore, Oracle, Report, World};
@@ -6,7 +6,7 @@ use retryproof::{Explore, Oracle, Report, World};
 use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    // At-least-once delivery comes again after a crash, whatever the number of retries.
+    // At-least-once delivery redelivers after a crash, regardless of the number of retries.
     let again = [because(
         Oracle::Guarantee,
         "email.send happened twice, expected once",
@@ -16,8 +16,8 @@ pub(crate) fn family() -> Family {
     Family::new(
         "retry 0",
         [
-            bad("a crash is no retry", again, |explore| sending(explore, false)),
-            good("begun is begun, and a human looks", |explore| sending(explore, true)),
+            bad("a crash is not a retry", again, |explore| sending(explore, false)),
+            good("records that it began, and a human checks", |explore| sending(explore, true)),
         ],
     )
 }
@@ -25,7 +25,7 @@ pub(crate) fn family() -> Family {
 fn sending(explore: &Explore, marked: bool) -> Report {
     explore.run(async move |world: &World| {
         if marked {
-            // It may have begun and sent nothing: whoever is told looks after it.
+            // It may have begun and sent nothing, which a human checks.
             world.jobs::<u32>().may_stop_half_way();
         }
         let told = world.durable("told", Vec::new());

@@ -1,4 +1,4 @@
-//! The email was sent before the job came: the job finds it, and sends none.
+//! The email was sent before the job was enqueued: the job finds it, and sends none.
 
 use retryproof::service::email::Email;
 use retryproof::{Explore, Report, ServiceError, World};
@@ -6,7 +6,7 @@ use retryproof::{Explore, Report, ServiceError, World};
 use crate::{Family, good};
 
 pub(crate) fn family() -> Family {
-    Family::new("pre-sent email", [good("a given", finding)])
+    Family::new("pre-sent email", [good("sent by the test", finding)])
 }
 
 fn finding(explore: &Explore) -> Report {

@@ -8,7 +8,7 @@ pub(crate) fn family() -> Family {
     Family::new(
         "set stock",
         [
-            good("twice is once", |explore| setting(explore, &[7])),
+            good("setting twice is setting once", |explore| setting(explore, &[7])),
             good("any order of two is fine", |explore| setting(explore, &[7, 8])),
         ],
     )

@@ -1,10 +1,10 @@
-//! What is kept here, and how it is judged.
+//! The jobs of the zoo, and how they are judged.
 
 use std::fmt::Write;
 
 use retryproof::{Explore, Oracle, Report, Verdict, Violation};
 
-/// Explores a job, with these settings.
+/// Explores a job with these settings.
 pub(crate) type Run = fn(&Explore) -> Report;
 
 /// Changes settings.
@@ -16,21 +16,21 @@ pub(crate) struct Family {
     pub(crate) specimens: Vec<Specimen>,
 }
 
-/// A job, and what is to be said of it.
+/// A job, and what the harness must find in it.
 pub(crate) struct Specimen {
     /// What it does, in a few words.
     pub(crate) what: &'static str,
     run: Run,
-    /// What it needs beside the default settings.
+    /// Settings that differ from the defaults.
     set: Option<(&'static str, Set)>,
     pub(crate) verdict: Verdict,
-    /// All that is wrong with it.
+    /// All violations.
     because: Vec<Because>,
-    /// A part of what the report must say.
+    /// Parts of the report.
     says: Vec<&'static str>,
 }
 
-/// Why a job is bad: who finds it, what it is, in which scenario, and a part of the line of the last thing to go wrong.
+/// Why a job is bad: the oracle, the summary, the scenario, and a part of the line of the last deviation.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Because {
     oracle: Oracle,
@@ -39,8 +39,8 @@ pub(crate) struct Because {
     line: &'static str,
 }
 
-/// The `summary` may end in `…`, where it goes on. The `scenario` is without the name of the test; of the run in which
-/// nothing goes wrong it is empty. So is the `line` where the scenario has none.
+/// The `summary` may end with `…`. The `scenario` does not have the name of the test, and is empty for the fault-free run.
+/// The `line` is empty if the scenario has none.
 pub(crate) fn because(
     oracle: Oracle,
     summary: &'static str,
@@ -54,34 +54,34 @@ fn specimen(what: &'static str, verdict: Verdict, run: Run) -> Specimen {
     Specimen { what, run, set: None, verdict, because: Vec::new(), says: Vec::new() }
 }
 
-/// A job that must be left alone.
+/// A job that the harness must pass.
 pub(crate) fn good(what: &'static str, run: Run) -> Specimen {
     specimen(what, Verdict::RetryProof, run)
 }
 
-/// A job that must be condemned, for these reasons and no other.
+/// A job that the harness must fail for these reasons and no others.
 pub(crate) fn bad(what: &'static str, because: impl Into<Vec<Because>>, run: Run) -> Specimen {
     Specimen { because: because.into(), ..specimen(what, Verdict::Violated, run) }
 }
 
-/// A job that waits for ever.
+/// A job that waits forever.
 pub(crate) fn stuck(what: &'static str, says: &'static str, run: Run) -> Specimen {
     specimen(what, Verdict::Stuck, run).says(says)
 }
 
 impl Specimen {
-    /// Explores it with another setting than the defaults.
+    /// Explores the job with another setting than the defaults.
     pub(crate) fn with(self, words: &'static str, set: Set) -> Self {
         Self { set: Some((words, set)), ..self }
     }
 
-    /// Something that the report must say.
+    /// Requires the report to contain this text.
     pub(crate) fn says(mut self, part: &'static str) -> Self {
         self.says.push(part);
         self
     }
 
-    /// The other settings, in words.
+    /// Returns the other settings, in words.
     pub(crate) fn settings(&self) -> &'static str {
         self.set.map_or("", |(words, _)| words)
     }
@@ -95,13 +95,13 @@ impl Specimen {
         self.set.map_or(explore.clone(), |(_, set)| set(explore))
     }
 
-    /// The name of its exploration, by which a scenario of it can be replayed.
+    /// Returns the name of its exploration, with which a scenario of it can be replayed.
     pub(crate) fn name(&self, family: &Family) -> String {
         let words = format!("{}: {}", family.name, self.what);
         words.chars().map(|c| if c == ' ' { '-' } else { c }).filter(|c| !",`".contains(*c)).collect()
     }
 
-    /// What is wrong with what the harness says of it.
+    /// Returns what is wrong with the report.
     fn wrong(&self, family: &Family, report: &Report) -> Vec<String> {
         let mut wrong = Vec::new();
         if report.verdict() != self.verdict {
@@ -131,7 +131,7 @@ impl Specimen {
         wrong
     }
 
-    /// Where a scenario is not the first of its sort, the report names another one. So it is run by itself.
+    /// Replays a scenario that is not the first of its kind, because the report only names the first.
     fn replayed(&self, family: &Family, scenario: &str) -> Report {
         let name = self.name(family);
         (self.run)(
@@ -141,7 +141,7 @@ impl Specimen {
 }
 
 impl Because {
-    /// Whether it is the same thing that is wrong.
+    /// Whether the violation has this reason.
     fn is_about(&self, violation: &Violation) -> bool {
         let same = match self.summary.strip_suffix('…') {
             Some(beginning) => violation.summary.starts_with(beginning),
@@ -159,7 +159,7 @@ impl Because {
     }
 }
 
-/// A violation as it would have to be given as a reason.
+/// Formats a violation like the reason that the job would need.
 fn told(violation: &Violation, test: &str) -> String {
     let Violation { oracle, summary, .. } = violation;
     format!(
@@ -173,7 +173,7 @@ pub(crate) fn scenario_of(violation: &Violation, test: &str) -> String {
     violation.scenario.to_string()[test.len()..].trim_start().to_owned()
 }
 
-/// The line of code of the last thing that went wrong.
+/// Returns the line of code of the last deviation.
 fn line_of(violation: &Violation) -> String {
     let Some((file, line)) = violation.place.as_ref().and_then(|place| place.rsplit_once(':')) else {
         return String::new();
@@ -189,7 +189,7 @@ impl Family {
         Self { name, specimens: specimens.into() }
     }
 
-    /// Explores all of it, and panics with what is wrong.
+    /// Explores all jobs of the family, and panics with what is wrong.
     pub(crate) fn judge(&self) {
         let mut wrong = String::new();
         for specimen in &self.specimens {

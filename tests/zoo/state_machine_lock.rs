@@ -1,4 +1,4 @@
-//! A job that must not run twice at once sets `running`, and takes it back at the end.
+//! A job that must not run twice at once sets `running`, and clears it at the end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A job that takes any end of its step for a good one: of a panic, and so of an unwinding crash.
+//! A job that treats any end of its step as a success, including a panic, and so an unwinding crash.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,9 +18,9 @@ pub(crate) fn family() -> Family {
     Family::new(
         "swallowed crash",
         [
-            // In a harness that looks at the payload of the panic the job would have ended well.
+            // In a harness that looks at the payload of the panic, the job would have ended well.
             bad("catches all", reasons, |explore| charging(explore, false)),
-            good("catches panics, hands errors on, and has a key", |explore| charging(explore, true)),
+            good("catches panics, returns errors, and has a key", |explore| charging(explore, true)),
         ],
     )
 }

@@ -1,4 +1,4 @@
-//! ZOO.md: what was found in each.
+//! Writes and checks ZOO.md.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,19 +19,20 @@ fn page() -> String {
 const HEAD: &str = "\
 # The zoo
 
-Jobs that must be told apart, each bad one beside its mended twin. This is what the harness finds in them at its default
-settings, or with the settings that stand in brackets. `tests/zoo/` has the jobs, a file a family, and holds each to its
-verdict and to the reason for it. This page is written by `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table`
-and held equal to what is found, but for the time: that is of the machine on which it was written, and coarse.
+Jobs that must be told apart: each bad job beside its correct twin.
+The table shows what retryproof finds in them with its default settings, or with the settings in brackets.
+`tests/zoo/` contains the jobs, one file per family, and checks the verdict of each job and the reason for it.
+`RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table` writes this page, and the tests compare it with what they find.
+The times depend on the machine, are rounded, and are not compared.
 
 | family | job | verdict | code | smallest scenario | runs | time |
 | --- | --- | --- | --- | --- | ---: | ---: |
 ";
 
-/// What follows: models of memory that threads share, which are run with the feature `loom`.
+/// The second part: models of memory that threads share, which need the feature `loom`.
 const MODELS: &str = include_str!("models.md");
 
-/// The cells of a row before its time.
+/// Returns the cells of a row, without the time.
 fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
     let mut job = specimen.what.to_owned();
     if !specimen.settings().is_empty() {
@@ -39,29 +40,27 @@ fn cells(family: &Family, specimen: &Specimen, report: &Report) -> String {
     }
     let scenario = match report.violations().first() {
         Some(first) => match scenario_of(first, report.test()) {
-            none if none.is_empty() => "when nothing goes wrong".to_owned(),
+            none if none.is_empty() => "fault-free run".to_owned(),
             scenario => format!("`{scenario}`"),
         },
-        None if report.verdict() == Verdict::Stuck && report.runs() == 1 => {
-            "when nothing goes wrong".to_owned()
-        }
+        None if report.verdict() == Verdict::Stuck && report.runs() == 1 => "fault-free run".to_owned(),
         None => "–".to_owned(),
     };
     let code = report.code().map_or("", |code| code.as_str());
     format!("| {} | {job} | {:?} | {code} | {scenario} | {} |", family.name, report.verdict(), report.runs())
 }
 
-/// In words, if the table does not show what was found.
+/// Returns a message if the table does not show what was found.
 pub(crate) fn differs(family: &Family, specimen: &Specimen, report: &Report) -> Option<String> {
     let cells = cells(family, specimen, report);
     let shown = page().lines().any(|line| line.starts_with(&cells));
     let blessed = std::env::var_os("RETRYPROOF_BLESS").is_some();
     (!shown && !blessed).then(|| {
-        format!("ZOO.md does not show\n    {cells}\n  RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table writes it anew")
+        format!("ZOO.md does not show\n    {cells}\n  RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table writes it")
     })
 }
 
-/// So coarse that it is the same tomorrow.
+/// Rounds a time so much that it rarely changes.
 fn coarse(time: Duration) -> &'static str {
     match time.as_millis() {
         0 => "< 1 ms",
@@ -72,8 +71,8 @@ fn coarse(time: Duration) -> &'static str {
     }
 }
 
-/// What was found is compared where it is found: with each job that is judged. Here it is only seen to that the table has
-/// a line for each, in their order, and no other.
+/// Each job's test compares the results. This test only checks that the table has a row for each job, in order, and no
+/// others.
 #[test]
 fn the_table_has_a_row_for_each() {
     let families = crate::families();
@@ -94,7 +93,7 @@ fn the_table_has_a_row_for_each() {
     assert_eq!(shown, kept);
 }
 
-/// A report has few entries for one bug: one for most, and never more than three.
+/// A report has few entries for one bug: usually one, and never more than three.
 #[test]
 fn one_bug_is_few_entries() {
     let mut counts = Vec::new();
@@ -120,8 +119,8 @@ fn one_bug_is_few_entries() {
     assert!(most.0 <= 3, "{} entries: {}", most.0, most.1);
 }
 
-/// The families of `docs/spec/jobs.md`, in its order, are those of this folder. That of the models is run with the feature
-/// `loom` alone, and stands in the table of models.
+/// The families of `docs/spec/jobs.md` are those of this folder, in the same order. That of the models needs the feature
+/// `loom`, and is in the table of models.
 #[test]
 fn the_specification_has_the_same_families() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/spec/jobs.md");

@@ -1,4 +1,4 @@
-//! A forecast is told in the unit of whoever ordered it. An American job sets Fahrenheit for its thread.
+//! A forecast in the unit of the customer. An American job sets Fahrenheit for its thread.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ thread_local! {
 }
 
 pub(crate) fn family() -> Family {
-    let left = "email.send happened with another content or key than expected: a job found what another one had left behind";
+    let left = "email.send happened with different content or a different key than expected: a job found what another job had left behind";
     Family::new(
         "thread-local unit",
         [
@@ -25,7 +25,7 @@ pub(crate) fn family() -> Family {
 
 fn telling(explore: &Explore, cleared: bool) -> Report {
     explore.run(async move |world: &World| {
-        // No key, no look-up: how often it is told is not what this is about.
+        // Without a key or a lookup, because repetition is not the subject here.
         world.allow("email.send", Guarantee::AtLeastOnce);
         world.process("worker", move |p| {
             if cleared {

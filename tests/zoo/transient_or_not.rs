@@ -1,4 +1,4 @@
-//! Who is told of a charge that fails, and when.
+//! Which failures of a charge are reported, and when.
 
 use retryproof::middleware::{TellOfFailures, Transient};
 use retryproof::service::payments::Charge;
@@ -8,9 +8,9 @@ use crate::{Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
     let line = "payments.charge(";
-    let cried = "job `u32` told of a failure, and was tried again and ended well";
-    let often = "job `u32` told of its failures in 3 attempts, expected once, when it is dead";
-    let untold = "job `u32` ended dead, and nobody was told";
+    let cried = "job `u32` reported a failure that a retry resolved";
+    let often = "job `u32` reported its failures in 3 attempts, expected one report when it is dead";
+    let untold = "job `u32` ended dead and was not reported";
     let unavailable = "job#1.1/payments.charge:call=unavailable";
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let every = [
@@ -21,10 +21,10 @@ pub(crate) fn family() -> Family {
         "transient or not",
         [
             bad("every failure notifies", every, |explore| charging(explore, telling)),
-            bad("none does", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
+            bad("no failure notifies", [because(Oracle::Accounted, untold, for_ever, line)], |explore| {
                 charging(explore, |_| ())
             }),
-            good("transient ones are silent, dead ones tell", |explore| {
+            good("transient failures are silent, dead jobs are reported", |explore| {
                 charging(explore, |p| {
                     telling(p);
                     p.layer(Transient::new().error::<ServiceError>());
@@ -38,13 +38,13 @@ fn telling(p: &Process) {
     p.layer(TellOfFailures::new(p));
 }
 
-/// A charge that is tried again twice.
+/// Explores a charge that is retried twice.
 pub(crate) fn charging(explore: &Explore, layers: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
         world.payments().outages(10 * S);
         world.process("worker", move |p| {
             layers(p);
-            // An error catcher is there, whether it is told or not.
+            // An error catcher exists, whether jobs report to it or not.
             let (payments, _catcher) = (p.payments(), p.error_catcher());
             p.handle(async move |order: u32| {
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await

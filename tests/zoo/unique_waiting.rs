@@ -1,4 +1,4 @@
-//! Jobs of one key run one at a time. Ten of them, and behind them one of another key.
+//! Jobs of one key run one at a time: ten of them, and behind them one of another key.
 
 use retryproof::{Conflict, Explore, Oracle, Report, Unique, World};
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub(crate) fn family() -> Family {
                 crowding(explore, Conflict::Wait)
             })
             .says("one slot of five is used: 0.3; the others' turn comes at 90s"),
-            good("comes again when busy", |explore| crowding(explore, Conflict::Reschedule(S)))
+            good("rescheduled when busy", |explore| crowding(explore, Conflict::Reschedule(S)))
                 .with("deviations(0)", |explore| explore.deviations(0)),
         ],
     )

@@ -1,4 +1,4 @@
-//! The same code, the same report, byte for byte.
+//! The same code has the same report, byte for byte.
 
 use apalis::prelude::*;
 use retryproof::{Report, World};
@@ -32,7 +32,7 @@ fn explored(threads: usize) -> Report {
 fn two_explorations_report_the_same() {
     let (one, other) = (explored(1), explored(1));
     assert!(one.runs() > 20 && !one.is_retryproof(), "{one}");
-    // A second exploration in one test is told from the first by its name.
+    // A second exploration in one test has another name.
     assert_eq!(one.to_string(), other.to_string().replace("report_the_same#2", "report_the_same"));
     let json = |report: &Report| serde_json::to_string(report).unwrap();
     assert_eq!(json(&one), json(&other).replace("report_the_same#2", "report_the_same"));

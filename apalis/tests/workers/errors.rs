@@ -1,4 +1,4 @@
-//! What becomes of a job, by the error of its task.
+//! The fate of a job, depending on the error of its task.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use retryproof_apalis::{ProcessExt, TaskError, decision};
 
 use crate::{Log, S, log};
 
-/// A world in which a job has failed until it came to its end, and that job.
+/// A world in which a job has failed to its end, and that job.
 fn ended<W: retryproof_apalis::RunWorker>(
     worker: impl Fn(&retryproof::Process) -> W + 'static,
 ) -> (World, JobView) {

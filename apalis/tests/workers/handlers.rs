@@ -1,4 +1,4 @@
-//! Unchanged handlers: what they are told, and what is found of them.
+//! Unchanged handlers: the data that they receive, and the bugs that are found.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ fn a_naive_handler_charges_twice() {
     assert_violated(&report, "payments.charge happened twice, expected once");
 }
 
-/// The id of the task makes a good key: it is the same at each delivery.
+/// The id of the task is a good key, because it is the same on each delivery.
 async fn charge_by_task_id(order: u32, till: Data<Till>, id: TaskId) -> Result<(), BoxDynError> {
     till.charge(Charge::of_order(order, 500).key(id.to_string())).await?;
     Ok(())
@@ -68,7 +68,10 @@ fn a_key_that_has_the_attempt_in_it_charges_twice() {
         world.enqueue(6_u32);
         world.settle().await;
     });
-    assert_violated(&report, "payments.charge happened with another content or key than expected");
+    assert_violated(
+        &report,
+        "payments.charge happened with different content or a different key than expected",
+    );
 }
 
 type Seen = Arc<Mutex<Vec<usize>>>;

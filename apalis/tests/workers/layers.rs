@@ -1,4 +1,4 @@
-//! A worker's layers, as they are in production: apalis' own, tower's, and the user's.
+//! The layers of a worker in production: apalis' own, tower's, and the user's.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ fn a_retry_layer_retries_within_one_delivery() {
     assert_eq!(world.all_jobs()[0].attempts, 1);
 }
 
-/// Nothing is retried by the queue, and nothing crashes: can anything be charged twice?
+/// The queue retries nothing, and nothing crashes. Can an order still be charged twice?
 fn charged_without_retries(policy: Option<RetryPolicy>) -> Report {
     deviations(1).crashes(0).deliveries(0).run(async |world: &World| {
         let policy = policy.clone();
@@ -97,7 +97,7 @@ fn a_timeout_is_one_of_virtual_time() {
     assert_eq!((jobs[1].error.as_deref(), world.now()), (Some("request timed out"), 10 * S));
 }
 
-/// What happens to three sleepers, who all begin at once unless a layer minds.
+/// The events of three sleepers, which all begin at the same time unless a layer prevents that.
 fn sleepers<M, W>(layers: M) -> (Vec<String>, std::time::Duration)
 where
     M: Fn(
@@ -138,7 +138,7 @@ fn a_layer_whose_service_cannot_be_cloned_counts_all_tasks() {
     assert_eq!(ended, 23 * S, "the third begins after 20 s");
 }
 
-/// A layer as users write them: generic over what it is put around, its future boxed and `Send`, no clone.
+/// A layer as users write it: generic over the inner service, with a boxed `Send` future, without `Clone`.
 struct Audit(Log);
 
 struct Audited<S> {
@@ -236,7 +236,7 @@ fn a_worker_that_was_stopped_leaves_tasks_in_the_queue() {
     assert_eq!(world.all_jobs()[1].state, JobState::Scheduled);
 }
 
-/// A layer of the harness's, between a job and its worker: it lets later jobs overtake earlier ones.
+/// A layer of the harness, between a job and its worker. It lets later jobs overtake earlier ones.
 #[derive(Clone)]
 struct Dawdle;
 

@@ -27,7 +27,7 @@ async fn pay_and_mark(order: u32, till: Data<Till>, paid: Data<Paid>) -> Result<
     Ok(())
 }
 
-/// Crashes alone: what can be seen then is that of lines, calls and ends of attempts.
+/// Only crashes, so that only those at lines, calls and ends of attempts are seen.
 fn crashed<H, F>(handler: H) -> Report
 where
     H: Fn(u32, Data<Till>, Data<Paid>) -> F + Clone + Send + Sync + 'static,
@@ -38,7 +38,7 @@ where
         world.process("worker", move |p| {
             let worker =
                 WorkerBuilder::new("orders").backend(p.storage()).data(p.payments()).data(paid.clone());
-            // A crash at a line unwinds; what catches panics catches it, and the attempt is dead all the same.
+            // A crash at a line unwinds. A layer that catches panics catches it, but the attempt is still dead.
             let worker = worker.retry(RetryPolicy::retries(2)).timeout(30 * S).catch_panic();
             p.run_worker(worker.build(handler.clone()));
         });
@@ -58,6 +58,7 @@ fn a_crash_at_a_line_counts_twice_what_is_counted_before_it() {
 fn a_crash_at_a_line_does_nothing_to_what_is_set() {
     let report = crashed(pay_and_mark);
     assert_green(&report);
-    // The reference run; a crash before the first line, before each of four, at three points of the call, after the end.
+    // The reference run, a crash before the first line, before each of four, at three points of the call, and after
+    // the end.
     assert_eq!(report.runs(), 1 + 1 + 4 + 3 + 1, "{report}");
 }

@@ -1,4 +1,4 @@
-//! apalis workers in a world: handlers, layers and pushes as they are in production.
+//! apalis workers in a world: handlers, layers and pushes as in production.
 
 mod again;
 mod errors;
@@ -15,10 +15,10 @@ use retryproof::{Client, Durable, Explore, Report, Verdict, World};
 
 const S: Duration = Duration::from_secs(1);
 
-/// The payment service, as a handler has it by `Data`.
+/// The payment service, which handlers receive as `Data`.
 type Till = Client<Payments>;
 
-/// What happened, in order.
+/// The events, in order.
 type Log = Durable<Vec<String>>;
 
 fn log(world: &World) -> Log {
@@ -34,14 +34,14 @@ fn assert_green(report: &Report) {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// The report is of a violation, the first of which says this.
+/// Asserts that the report is about a violation whose first one has this text.
 #[track_caller]
 fn assert_violated(report: &Report, by: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(report.to_string().contains(by), "no `{by}` in:\n{report}");
 }
 
-/// Charges an order, with nothing that would tell a second charge from the first.
+/// Charges an order, without a key that would identify a second charge.
 async fn charge_naively(order: u32, till: Data<Till>) -> Result<(), BoxDynError> {
     till.charge(Charge::of_order(order, 500)).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Pushes from inside of a task: past the crash points and faults of the world's queue.
+//! Pushes from inside a task, which have the crash points and faults of the world's queue.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{Log, S, Till, assert_green, assert_violated, deviations, log};
 type Mails = WorldStorage<String>;
 type Pushed = Result<(), TaskSinkError<StorageError>>;
 
-/// As users write it, for any backend.
+/// Code of a user, for any backend.
 async fn confirm<B: TaskSink<String, Durable>>(
     order: u32,
     mails: &mut B,
@@ -40,7 +40,7 @@ async fn push_under_an_id(order: u32, mut mails: Data<Mails>) -> Pushed {
     }
 }
 
-/// What is pushed: it charges once for each task, however often that is delivered.
+/// The pushed task. It charges once for each task, no matter how often the task is delivered.
 async fn charge(_: String, id: TaskId, till: Data<Till>) -> Result<(), BoxDynError> {
     till.charge(Charge::of_order(6, 500).key(id.to_string())).await?;
     Ok(())
@@ -88,7 +88,7 @@ fn a_second_task_under_an_id_or_a_key_does_not_come_into_the_queue() {
     assert_eq!(pushed_by_two(push_under_an_id), 1);
 }
 
-/// How many mails two tasks for the same order push.
+/// The number of mails that two tasks for the same order push.
 fn pushed_by_two<H, F>(handler: H) -> usize
 where
     H: Fn(u32, Data<Mails>) -> F + Clone + Send + 'static,
@@ -147,7 +147,7 @@ fn in_inline_mode_a_task_runs_where_it_is_pushed() {
 
 #[test]
 fn duplicates_are_refused_where_the_database_refuses_them() {
-    // The handler takes the refusal for a failure: it fails until its retries are used up.
+    // The handler treats the rejection as a failure, so it fails until its retries are used up.
     let report = pushing(1, push_under_a_key, true);
     assert_violated(&report, "confirm-6");
     let mended = async |order: u32, mails: Data<Mails>| match push_under_a_key(order, mails).await {
@@ -157,7 +157,7 @@ fn duplicates_are_refused_where_the_database_refuses_them() {
     assert_green(&pushing(2, mended, true));
 }
 
-/// What came back of a handler's pushes.
+/// The results of a handler's pushes.
 type Answers = Arc<Mutex<Vec<String>>>;
 
 async fn push_two_and_tell(_: u32, mut mails: Data<Mails>, answers: Data<Answers>) -> Pushed {
@@ -256,7 +256,7 @@ async fn note_time(_: String, log: Data<Log>, time: RunAt) {
     log.update(|log| log.push(format!("{:?}", time.0)));
 }
 
-/// An extractor of the user's own.
+/// An extractor of the user.
 struct RunAt(Option<u64>);
 
 impl FromRequest<Task<String>> for RunAt {

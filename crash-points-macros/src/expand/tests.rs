@@ -1,5 +1,5 @@
-//! Snapshots: `snapshots/NAME.rs` is what a user writes, `snapshots/NAME.expanded.rs` what becomes of it. Run with
-//! `UPDATE=1` to write the latter anew; then read the difference.
+//! Snapshots: `snapshots/NAME.rs` is the user's code, `snapshots/NAME.expanded.rs` the expansion. Run with `UPDATE=1`
+//! to rewrite the expansions, then read the difference.
 
 use std::path::Path;
 use std::{env, fs};
@@ -9,7 +9,7 @@ use syn::{Block, Expr, Stmt};
 
 use super::*;
 
-/// What the attribute makes of `source`: the first item, with its arguments as in `#[crash_points(..)]`.
+/// The expansion of `source`: the first item, with its arguments as in `#[crash_points(..)]`.
 fn expanded(source: &str) -> String {
     let file = syn::parse_file(source).expect("a snapshot's source is a file");
     let tokens = file.items.into_iter().map(|mut item| {
@@ -68,7 +68,7 @@ fn check(name: &str) {
     }
 }
 
-/// The source as it would be had nothing been inserted. Of `expanded` and its source it must be the same.
+/// Removes everything that was inserted. The results for `expanded` and for its source must be equal.
 fn without_points(source: &str) -> String {
     struct Remove;
     impl VisitMut for Remove {

@@ -1,4 +1,4 @@
-//! What annotating costs at compile time.
+//! The cost of the attribute at compile time.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -36,7 +36,7 @@ fn source(attribute: &str) -> String {
     source
 }
 
-/// Seconds that cargo needs once everything else is built; the least of five.
+/// The seconds that cargo needs once everything else is built: the minimum of five measurements.
 #[expect(clippy::disallowed_methods, reason = "to take the time is what it is for")]
 fn seconds(workspace: &Workspace, source: &str, arguments: &[&str]) -> f64 {
     let measure = |round: usize| {

@@ -1,11 +1,11 @@
-//! Where points are compiled in and where they are not: builds of a small workspace next to this one.
+//! Which builds have points: builds of a small workspace next to this one.
 
 mod workspace;
 mod compile_time;
 
 use workspace::Workspace;
 
-/// The code under test, as it would be written.
+/// The code under test.
 const JOB: &str = r#"
 use crash_points::crash_points;
 
@@ -36,7 +36,7 @@ impl Order {
     }
 }
 
-/// Gives the async method's code a place in the library.
+/// Gives the code of the async method a place in the library.
 #[inline(never)]
 pub fn poll(order: &mut Order) -> bool {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -83,7 +83,7 @@ const SHIPPED: &str = r#"
 const _: () = assert!(!crash_points::ENABLED, "built with crash points in it");
 "#;
 
-/// Sources as they are, `complete` and `wait` annotated.
+/// The original sources, with `complete` and `wait` annotated.
 fn annotated() -> Workspace {
     let workspace = Workspace::open();
     workspace.write("job/src/lib.rs", JOB);
@@ -109,7 +109,7 @@ fn a_release_build_is_that_of_the_plain_function() {
     assert!(annotated == plain, "the machine code differs");
     assert!(!annotated.to_lowercase().contains("crash_points"), "a symbol is left");
 
-    // And the comparison is no empty one: with the points in it there is much to see.
+    // The comparison is not vacuous: with points, the difference is large.
     workspace.write("job/src/lib.rs", JOB);
     let enabled = workspace.assembly_with("job", &["--features", "crash-points/enabled"]);
     assert!(enabled != plain && enabled.to_lowercase().contains("crash_points"));
@@ -149,7 +149,7 @@ fn the_leak_a_workspace_build_with_a_member_that_needs_the_harness() {
         "else the test above shows nothing"
     );
 
-    // `ENABLED` tells, at compile time if wanted.
+    // `ENABLED` shows it, at compile time if wanted.
     workspace.write("job/src/main.rs", &format!("{SHIPPED}{MAIN}"));
     let said = workspace.fail(&["build", "--release", "--workspace"]);
     assert!(said.contains("built with crash points in it"), "{said}");
@@ -159,7 +159,7 @@ fn the_leak_a_workspace_build_with_a_member_that_needs_the_harness() {
 
 #[test]
 fn a_build_script_with_the_harness_turns_nothing_on() {
-    // The attribute is then built with `enabled`, the crate that it calls into without.
+    // The attribute is then built with `enabled`, but the crate that it calls is not.
     let workspace = annotated();
     workspace.write("job/src/main.rs", "fn main() {}");
     workspace.write("scripted/src/main.rs", &MAIN.replace("job::", "scripted::"));

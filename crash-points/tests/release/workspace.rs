@@ -1,11 +1,12 @@
-//! A workspace of a few small packages, and cargo to build it without network.
+//! A workspace of a few small packages, built by cargo without a network.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{env, fs};
 
-/// There is one, kept from run to run for what is already built in it; who holds it has it alone.
+/// There is one workspace, which is kept between runs to reuse its build. The holder of the lock has exclusive
+/// access.
 static ONE: Mutex<()> = Mutex::new(());
 
 pub(crate) struct Workspace {
@@ -15,7 +16,7 @@ pub(crate) struct Workspace {
 
 impl Workspace {
     pub(crate) fn open() -> Self {
-        // A test that failed while it held the lock left nothing that the next one does not write anew.
+        // A test that failed while it held the lock left nothing that the next one does not rewrite.
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let workspace = Self {
             root: Path::new(env!("CARGO_TARGET_TMPDIR")).join("small-workspace"),
@@ -56,7 +57,7 @@ impl Workspace {
         );
     }
 
-    /// The versions that are known to be downloaded are those of the workspace that this test belongs to.
+    /// Only the versions of the surrounding workspace's lock file are known to be downloaded.
     fn share_lock_file(&self) {
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         if let Some(shared) = above
@@ -70,7 +71,7 @@ impl Workspace {
         }
     }
 
-    /// Leaves a file alone that is as it should be: cargo goes by the time of change.
+    /// Writes a file unless it is up to date, because cargo compares modification times.
     pub(crate) fn write(&self, path: &str, content: &str) {
         let path = self.root.join(path);
         if fs::read_to_string(&path).is_ok_and(|present| present == content) {
@@ -92,7 +93,7 @@ impl Workspace {
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", self.root.join("target"))
             .env("CARGO_BUILD_JOBS", "1");
-        // What the outer build was told does not hold for the inner one.
+        // The settings of the outer build must not affect the inner one.
         for name in [
             "RUSTFLAGS",
             "CARGO_ENCODED_RUSTFLAGS",
@@ -109,7 +110,7 @@ impl Workspace {
             .expect("cargo can be started")
     }
 
-    /// Both outputs of a cargo command that must succeed.
+    /// Returns both outputs of a cargo command that must succeed.
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.cargo(arguments);
         assert!(
@@ -120,7 +121,7 @@ impl Workspace {
         text(&output)
     }
 
-    /// Both outputs of a cargo command that must fail.
+    /// Returns both outputs of a cargo command that must fail.
     pub(crate) fn fail(&self, arguments: &[&str]) -> String {
         let output = self.cargo(arguments);
         assert!(
@@ -149,7 +150,7 @@ impl Workspace {
                 .map(|entry| entry.expect("readable").path());
             files.filter(|path| is_ours(path)).collect::<Vec<_>>()
         };
-        // Old ones go, so that there is one to be found; and with it what makes cargo think that there is nothing to do.
+        // Remove old files so that exactly one is found, and the state that would make cargo skip the build.
         ours().iter().for_each(|old| fs::remove_file(old).expect("removable"));
         self.succeed(&["clean", "--release", "-p", package]);
         let mut arguments = vec!["rustc", "--release", "--lib", "-p", package];
@@ -173,7 +174,7 @@ impl Workspace {
         bytes.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
-    /// What the release binary prints.
+    /// The output of the release binary.
     pub(crate) fn run(&self, name: &str) -> String {
         let output = Command::new(self.binary(name)).output().expect("the binary was built");
         assert!(output.status.success(), "{}", text(&output));

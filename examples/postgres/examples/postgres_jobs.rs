@@ -1,4 +1,4 @@
-//! A worker's own loop on its own table of jobs, in a real PostgreSQL: as one writes it first, and mended.
+//! A worker's own loop on its own table of jobs, in a real PostgreSQL: first with bugs, then fixed.
 //!
 //! `cargo run -p retryproof-postgres --example postgres_jobs`
 
@@ -17,15 +17,15 @@ const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NO
 
 #[derive(Clone, Copy, Debug)]
 enum Care {
-    /// It looks for a job, then takes it: so does the other one.
+    /// Looks for a job, then takes it. The other worker does the same.
     LooksThenTakes,
-    /// Whom it looks at nobody else takes; but a payment that it has asked for is asked for again after a crash.
+    /// Locks the row that it looks at, so no other worker takes it. But after a crash it requests the payment again.
     SkipsLocked,
-    /// And what it asks for bears the number of the job.
+    /// And its request has the number of the job as a key.
     WithKey,
 }
 
-/// The worker's loop, for ever.
+/// The endless loop of the worker.
 async fn work(
     pool: Pool<Postgres>,
     care: Care,
@@ -43,7 +43,7 @@ async fn work(
             Care::WithKey => charge.key(format!("job-{id}")),
             Care::LooksThenTakes | Care::SkipsLocked => charge,
         };
-        // One that was not paid comes again when its lease ends.
+        // A job that was not paid is taken again when its lease ends.
         if payments.charge(charge).await.is_ok() {
             sqlx::query("UPDATE jobs SET state = 'done' WHERE id = $1").bind(id).execute(&pool).await?;
         }
@@ -89,7 +89,7 @@ fn explored(server: &Server, care: Care) -> Report {
 }
 
 fn main() -> io::Result<()> {
-    // Says that it is skipped where there is no PostgreSQL, and fails where nothing may be.
+    // Prints that it is skipped if there is no PostgreSQL, and fails if skipping is forbidden.
     let Some(server) = Server::shared() else { return Ok(()) };
     let mut out = io::stdout().lock();
     for care in [Care::LooksThenTakes, Care::SkipsLocked, Care::WithKey] {

@@ -1,5 +1,5 @@
-//! A database for one exploration. Each scenario starts with the tables as they were made and empty, in one of two ways
-//! ([`Start`]): truncation is the faster one by far.
+//! A database for one exploration. Each scenario starts with fresh and empty tables, in one of two ways ([`Start`]).
+//! Truncation is much faster.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,19 +13,20 @@ use tokio::sync::Mutex;
 
 use crate::server::Server;
 
-/// How a scenario comes to tables that are as they were made.
+/// The way in which a scenario gets fresh tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// All tables of the schema `public` are emptied and their sequences begin anew; what the last scenario has made beside
-    /// them is dropped.
+    /// Empties all tables of the schema `public` and restarts their sequences. Tables that the last scenario has
+    /// added are dropped.
     #[default]
     Truncation,
-    /// The database is dropped, and made anew from a template: right whatever a scenario does to it (other schemas, types,
-    /// functions, tables that it drops), and slower (BENCHMARKS.md): seven megabytes are copied.
+    /// Drops the database and makes it again from a template. This is correct no matter what a scenario does to the
+    /// database (other schemas, types, functions, dropped tables), but slower (BENCHMARKS.md), because seven
+    /// megabytes are copied.
     Template,
 }
 
-/// A database. Whoever has it looks at it by a connection of its own, which is kept from scenario to scenario.
+/// A database. Its owner inspects it through its own connection, which is kept from scenario to scenario.
 #[derive(Clone, Debug)]
 pub struct Database {
     options: PgConnectOptions,
@@ -34,11 +35,11 @@ pub struct Database {
     own: Arc<Mutex<Option<Own>>>,
 }
 
-/// The test's own.
+/// The test's own connection.
 #[derive(Debug)]
 struct Own {
     connection: PgConnection,
-    /// The tables as they were made, and what empties them.
+    /// The original tables, and the statement that empties them.
     tables: BTreeSet<String>,
     empty: String,
 }
@@ -46,7 +47,7 @@ struct Own {
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Database {
-    /// A database that is made, with these tables, when the first scenario starts. `postgres` is connected to for that.
+    /// Makes a database with these tables when the first scenario starts, through a connection to `postgres`.
     pub fn new(server: &Server, tables: &'static str) -> Self {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("retryproof_{}_{number}", std::process::id());
@@ -58,15 +59,16 @@ impl Database {
         }
     }
 
-    /// Has each scenario start in this way.
+    /// Sets the way in which each scenario starts.
     pub fn starts_by(self, start: Start) -> Self {
         Self { start, ..self }
     }
 
-    /// The world's way to it, for one scenario: the tables are empty but for what `given` puts in.
+    /// Connects the world to the database for one scenario. The tables are empty except for the rows that `given`
+    /// inserts.
     ///
     /// # Panics
-    /// When the tables cannot be made, or `given` cannot be put in, or the server is not there.
+    /// If the tables cannot be made, if `given` fails, or if the server is not available.
     pub fn start(&self, world: &World, given: &str) -> Outside {
         let outside = world.outside("db");
         let (asks, closes) = (self.clone(), self.clone());
@@ -103,7 +105,7 @@ impl Database {
         format!("{}_template", self.name())
     }
 
-    /// Has something done by whoever is connected to no database of ours.
+    /// Runs a statement on the server, outside this database.
     async fn on_server(&self, statement: &str) {
         let mut server = connect(&self.options.clone().database("postgres")).await;
         let done = server.execute(statement).await;
@@ -112,7 +114,7 @@ impl Database {
     }
 
     async fn make(&self) -> Own {
-        // One whose scenario has lost the server is there still.
+        // If the last scenario has lost the server, the database still exists.
         self.on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name())).await;
         self.on_server(&format!("CREATE DATABASE {}", self.name())).await;
         let mut connection = connect(&self.options).await;
@@ -127,18 +129,18 @@ impl Database {
         Own { connection, tables, empty }
     }
 
-    /// The same database without what a scenario has left in it.
+    /// The same database without the data of the last scenario.
     async fn emptied(&self, mut own: Own) -> Own {
         let found = match tables(&mut own.connection).await {
             Ok(found) => found,
             Err(_) => {
-                // The server has been away.
+                // The server was away.
                 own.connection = connect(&self.options).await;
                 tables(&mut own.connection).await.unwrap_or_else(|error| panic!("{error}"))
             }
         };
         if !own.tables.is_subset(&found) {
-            // One that it has dropped cannot be emptied.
+            // A table that was dropped cannot be emptied.
             let _ = own.connection.close().await;
             return self.make().await;
         }
@@ -150,7 +152,7 @@ impl Database {
         own
     }
 
-    /// A new one from the template, in the place of the last scenario's.
+    /// Replaces the database by a copy of the template.
     async fn copy(&self) -> Own {
         self.on_server(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name())).await;
         self.on_server(&format!("CREATE DATABASE {} TEMPLATE {}", self.name(), self.template())).await;
@@ -158,17 +160,17 @@ impl Database {
         Own { connection, tables: BTreeSet::new(), empty: String::new() }
     }
 
-    /// A pool of connections for a process, each of which bears its name. None is made yet.
+    /// A pool of connections for a process. Each has the name of the process. None is opened yet.
     pub fn pool(&self, p: &Process, most: u32) -> Pool<Postgres> {
         let options = self.options.clone().application_name(&format!("{}#{}", p.name(), p.incarnation()));
         let pool = PgPoolOptions::new().max_connections(most).max_lifetime(None).idle_timeout(None);
         Pool::new(pool.test_before_acquire(false).connect_lazy_with(options), p.outside("db"))
     }
 
-    /// All rows of a query of two columns, a number and a text.
+    /// All rows of a query with two columns, a number and a text.
     ///
     /// # Panics
-    /// When it is no such query, or the server is not there.
+    /// If the query has other columns, or if the server is not available.
     pub async fn rows(self, query: &str) -> Vec<(i64, String)> {
         let mut own = self.own.lock().await;
         let own = own.as_mut().expect("the scenario has started");
@@ -176,10 +178,10 @@ impl Database {
         rows.unwrap_or_else(|error| panic!("the database cannot be looked at: {error}"))
     }
 
-    /// Looks that nobody has left a transaction open.
+    /// Checks that no transaction was left open.
     ///
     /// # Panics
-    /// When somebody has.
+    /// If there is an open transaction.
     pub async fn nothing_is_open(self) {
         let open = "SELECT pid::bigint, application_name || ': ' || query FROM pg_stat_activity \
             WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
@@ -187,33 +189,33 @@ impl Database {
         assert!(open.is_empty(), "a transaction was left open, after {}", open[0].1);
     }
 
-    /// How many wait for a lock. `pg_locks` knows it the moment a lock is given back, earlier than `pg_stat_activity`, which
-    /// hears of it from the one who waits.
+    /// The number of connections that wait for a lock. `pg_locks` is updated when a lock is released, earlier than
+    /// `pg_stat_activity`, which is updated by the waiting connection.
     async fn count_waiting(self) -> usize {
         let waiting = "SELECT count(DISTINCT pid), '' FROM pg_locks JOIN pg_stat_activity USING (pid) \
             WHERE NOT granted AND datname = current_database()";
         self.rows(waiting).await[0].0.unsigned_abs() as usize
     }
 
-    /// Ends what a dead process has left connected. One that waits for a lock would not notice that nobody listens any
-    /// more, and go on when it gets it.
+    /// Ends the connections of a dead process. A connection that waits for a lock would not notice that its client is
+    /// gone, and would continue when it gets the lock.
     async fn close(self, name: String) {
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
             WHERE datname = current_database() AND application_name = $1";
         let mut own = self.own.lock().await;
         let Some(own) = own.as_mut() else { return };
-        // A server that has vanished has nobody connected.
+        // If the server has vanished, there are no connections.
         while let Ok(1..) = sqlx::query_scalar::<_, i64>(end).bind(&name).fetch_one(&mut own.connection).await
         {
-            // To ask again takes as long as it takes to end.
+            // Repeating the query takes as long as the connections take to end.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Ends it: nothing of it is left on the server.
+    /// Drops the database, so that nothing is left on the server.
     ///
     /// # Panics
-    /// When somebody is still connected.
+    /// If there is still a connection.
     pub fn drop(self, outside: &Outside) {
         outside.wait(async {
             if let Some(own) = self.own.lock().await.take() {
@@ -232,15 +234,15 @@ async fn connect(options: &PgConnectOptions) -> PgConnection {
     connected.unwrap_or_else(|error| panic!("the database cannot be reached: {error}"))
 }
 
-/// The tables that there are.
+/// The current tables.
 async fn tables(connection: &mut PgConnection) -> Result<BTreeSet<String>, sqlx::Error> {
     let found = "SELECT quote_ident(relname) FROM pg_class \
         WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace";
     Ok(sqlx::query_scalar(found).fetch_all(connection).await?.into_iter().collect())
 }
 
-/// What empties all tables, as one text: what is small is sooner deleted than truncated, but only truncation knows in which
-/// order where one refers to another.
+/// Makes one statement that empties all tables. Deleting is faster than truncating for small tables, but only
+/// truncation handles tables that refer to each other.
 const HOW_TO_EMPTY: &str = "SELECT CASE \
     WHEN NOT EXISTS (SELECT FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace) THEN '' \
     WHEN EXISTS (SELECT FROM pg_constraint WHERE contype = 'f') \

@@ -1,5 +1,6 @@
-//! What is needed to crash jobs on a real PostgreSQL: a server ([`server`]), and a database in it that starts each scenario
-//! clean, tells who waits for a lock, and sees to it that nothing of a dead process is left ([`database`]).
+//! Support for crashing jobs on a real PostgreSQL: a server ([`server`]), and a database in it that starts each
+//! scenario clean, reports which connections wait for a lock, and leaves nothing of a dead process behind
+//! ([`database`]).
 
 pub mod database;
 pub mod server;

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of the tests' own, from the installed binaries, in a temporary directory; or the one that
-//! `DATABASE_URL` names.
+//! A PostgreSQL server for the tests, from the installed binaries, in a temporary directory; or the server in
+//! `DATABASE_URL`.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 
-/// A server. One of our own ends with this, and nothing of it is left.
+/// A server. If it was started here, it ends with this process and leaves nothing behind.
 #[derive(Debug)]
 pub struct Server {
     options: PgConnectOptions,
@@ -25,13 +25,13 @@ pub struct Server {
 struct Own {
     binaries: PathBuf,
     directory: PathBuf,
-    /// Ends the server when its input ends: with this process, however that ends.
+    /// Ends the server when its input ends, which happens when this process ends for any reason.
     keeper: Child,
 }
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// Who it runs as where the tests are run by root, whom it refuses: `nobody`.
+/// The user of the server if the tests run as root, which PostgreSQL rejects: `nobody`.
 const NOBODY: u32 = 65_534;
 
 const SETTINGS: &str = "
@@ -53,11 +53,11 @@ const SETTINGS: &str = "
 ";
 
 impl Server {
-    /// The server of this process's tests. None, and a line that says so, where there is neither `DATABASE_URL` nor
-    /// PostgreSQL.
+    /// The server of this process's tests. If there is neither `DATABASE_URL` nor PostgreSQL, prints a line and
+    /// returns `None`.
     ///
     /// # Panics
-    /// When it cannot be started; and when there is none and `RETRYPROOF_NO_SKIP` is set.
+    /// If it cannot be started, or if there is no server and `RETRYPROOF_NO_SKIP` is set.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
         SHARED.get_or_init(Self::any).as_ref()
@@ -79,10 +79,10 @@ impl Server {
         own
     }
 
-    /// A server of its own, whoever else has one. None where PostgreSQL is not installed.
+    /// Starts a separate server. Returns `None` if PostgreSQL is not installed.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn of_its_own() -> Option<Self> {
         let binaries = binaries()?;
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -112,31 +112,31 @@ impl Server {
         Some(server)
     }
 
-    /// How to connect to it.
+    /// The options for connecting to it.
     pub fn options(&self) -> PgConnectOptions {
         self.options.clone().disable_statement_logging()
     }
 
-    /// A connection, in the runtime in which this is awaited.
+    /// Opens a connection in the current runtime.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// If the server does not accept the connection.
     pub async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         self.options().connect().await
     }
 
-    /// Has it vanish, at once, as if the machine had.
+    /// Stops the server immediately, as if the machine had failed.
     ///
     /// # Panics
-    /// When it is not one of our own.
+    /// If the server was not started here.
     pub fn vanish(&self) {
         self.ctl("stop");
     }
 
-    /// Has it come back.
+    /// Starts the server again.
     ///
     /// # Panics
-    /// When it does not.
+    /// If it does not start.
     pub fn come_back(&self) {
         self.ctl("start");
     }
@@ -145,7 +145,7 @@ impl Server {
         let own = self.own.as_ref().expect("a server of our own");
         let mut ctl = command(&own.binaries.join("pg_ctl"));
         ctl.args([what, "--silent", "--wait", "--mode=immediate", "-D"]).arg(own.directory.join("data"));
-        // Its output stays open for as long as the server runs.
+        // Its output stays open as long as the server runs.
         ctl.arg("-l").arg(own.directory.join("log")).stdin(Stdio::null()).stdout(Stdio::null());
         let status = ctl.stderr(Stdio::null()).status().expect("pg_ctl can be run");
         let log = || fs::read_to_string(own.directory.join("log")).unwrap_or_default();
@@ -162,14 +162,14 @@ impl Drop for Server {
     }
 }
 
-/// Waits until its input ends, then ends the server and clears up: a static is never dropped, and a test that is killed
-/// drops nothing.
+/// Waits until its input ends, then ends the server and cleans up, because a static is never dropped, and a test that
+/// is killed drops nothing.
 fn keep(binaries: &Path, directory: &Path) -> Child {
     let script =
         "cat > /dev/null; \"$1/pg_ctl\" stop --silent --mode=immediate -D \"$2/data\"; rm -rf \"$2\"";
     let mut shell = command(Path::new("sh"));
     shell.args(["-c", script, "sh"]).arg(binaries).arg(directory);
-    // Whoever presses Ctrl-C means the tests.
+    // Ctrl-C is meant for the tests.
     shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     shell.spawn().expect("there is a shell")
 }
@@ -178,7 +178,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
-/// A command of somebody who is not root.
+/// A command that does not run as root.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     if is_root() {
@@ -193,7 +193,7 @@ fn said_well(what: &str, output: std::io::Result<Output>) {
     assert!(output.status.success(), "{what} failed: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Where the binaries are: the newest of Debian's, or on the path.
+/// The folder with the binaries: the newest of Debian's, or one in `PATH`.
 fn binaries() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions.map(|version| version.path().join("bin")).collect();

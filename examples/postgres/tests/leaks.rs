@@ -1,5 +1,5 @@
-//! Many scenarios on a real PostgreSQL, after which nothing is left on it: no connection, no database. How many there are in
-//! a second is said by the way.
+//! Many scenarios on a real PostgreSQL leave no connection and no database behind. Also prints the number of
+//! scenarios per second.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -25,7 +25,7 @@ fn left(server: &Server) -> i64 {
     })
 }
 
-/// As many scenarios, by two at once, each with a database of its own. Says how many there are in a second.
+/// Runs `most` scenarios on two threads, each with its own database. Prints the number per second.
 fn explored(server: &Server, start: Start, most: u64) {
     let began = now();
     let runs: u64 = thread::scope(|scope| {
@@ -36,7 +36,7 @@ fn explored(server: &Server, start: Start, most: u64) {
     let _ = writeln!(std::io::stderr(), "sqlx, PostgreSQL, {start:?}: {runs} scenarios, {rate:.0} a second");
 }
 
-/// One test at a time: they count what the whole process holds.
+/// One test at a time, because they count resources of the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
@@ -49,7 +49,7 @@ fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
             let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
             let theirs = database.clone();
             world.process("worker", move |p| {
-                // One for each slot: nobody can tell at once that a pool is exhausted, only by how long it takes.
+                // One for each slot, because an exhausted pool can only be detected by the time that it takes.
                 let pool = theirs.pool(p, 5);
                 p.handle(async move |n: i64| {
                     let mut tx = pool.begin().await?;
@@ -87,7 +87,7 @@ fn ten_thousand_scenarios_leave_nothing_behind() {
     let Some(server) = Server::of_its_own() else { return };
     let before = left(&server);
     explored(&server, Start::Truncation, 10_000);
-    // The other way, for comparison: a few are enough.
+    // The other way, for comparison. A few scenarios are enough.
     explored(&server, Start::Template, 98);
     assert_eq!(left(&server), before);
 }

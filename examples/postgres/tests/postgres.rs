@@ -1,5 +1,5 @@
-//! Jobs on a real PostgreSQL: what only shows there is found, what is meant is left alone, and whatever happens to the
-//! server, the next scenario starts clean.
+//! Jobs on a real PostgreSQL: bugs that only show there are found, correct code passes, and no matter what happens to
+//! the server, the next scenario starts clean.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use sqlx::{Error, Postgres};
 
 const COUNTER: &str = "CREATE TABLE counters (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)";
 
-/// Nothing fails and nobody dies: the jobs merely overtake each other.
+/// No failures and no crashes: jobs only overtake each other.
 fn overtaking(name: &str) -> Explore {
     Explore::new().name(name).deviations(2).crashes(0).faults(0).deliveries(0)
 }
@@ -25,7 +25,7 @@ fn first(report: &Report) -> String {
     report.violations()[0].scenario.to_string()
 }
 
-/// Two jobs, each of which adds one to a counter.
+/// Two jobs, each of which increments a counter.
 fn counting(server: &Server, select: &'static str) -> Report {
     let database = Database::new(server, COUNTER);
     let report = overtaking("counting").run(async |world: &World| {
@@ -57,7 +57,7 @@ fn an_update_is_lost_at_read_committed_and_not_under_a_row_lock() {
     let report = counting(server, "SELECT n FROM counters WHERE id = 1");
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(first(&report).contains("db.select-counters:next=other"), "{report}");
-    // Whoever comes second waits for the row, and the first goes on meanwhile.
+    // The second job waits for the row, and the first one continues in the meantime.
     let report = counting(server, "SELECT n FROM counters WHERE id = 1 FOR UPDATE");
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     assert!(report.runs() > 5, "{report}");
@@ -67,7 +67,7 @@ fn an_update_is_lost_at_read_committed_and_not_under_a_row_lock() {
 
 const JOBS: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, state TEXT NOT NULL DEFAULT 'new')";
 
-/// Takes one job and does it, as long as the transaction is open; what a timer starts does no more.
+/// Takes one job and runs it while the transaction is open, like code that a timer starts.
 async fn do_one(pool: Pool<Postgres>, take: &'static str) -> Result<(), Error> {
     let mut tx = pool.begin().await?;
     let taken: Option<i64> = sqlx::query_scalar(take).fetch_optional(&mut *tx).await?;
@@ -126,7 +126,7 @@ struct SendReceipt(i64);
 const RECEIPTS: &str =
     "CREATE TABLE orders (id BIGINT PRIMARY KEY); CREATE TABLE receipts (id BIGINT PRIMARY KEY)";
 
-/// A job that places an order and enqueues another, inside its transaction or after it.
+/// A job that places an order and enqueues another job, inside its transaction or after it.
 fn enqueuing(server: &Server, inside: bool) -> Report {
     let database = Database::new(server, RECEIPTS);
     let report = overtaking("enqueuing").run(async |world: &World| {
@@ -150,7 +150,7 @@ fn enqueuing(server: &Server, inside: bool) -> Report {
             p.handle(async move |SendReceipt(id): SendReceipt| {
                 let found =
                     sqlx::query("SELECT id FROM orders WHERE id = $1").bind(id).fetch_optional(&pool).await?;
-                // It was cancelled, the job thinks.
+                // Otherwise the job concludes that the order was canceled.
                 if found.is_some() {
                     email.send(Email::new("a@example.com", "receipt")).await.expect("nothing fails");
                 }
@@ -214,7 +214,8 @@ retryproof_sqlite::orders_in!(InPostgres);
 
 type Ends = Vec<(Vec<String>, Vec<(i64, String)>)>;
 
-/// The pipeline of `examples/sqlite`, in PostgreSQL or in memory. What came of each run, and the scenarios found.
+/// The pipeline of `examples/sqlite`, in PostgreSQL or in memory. Returns the report, the scenarios found, and the
+/// end of each run.
 fn completing(database: Option<&Database>, careful: bool) -> (Report, BTreeSet<String>, Ends) {
     let ends = Mutex::new(Ends::new());
     let report = Explore::new().name("pipeline").deviations(1).run(async |world: &World| {
@@ -299,7 +300,8 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_scenario_start
         })
     };
     let report = explore(true);
-    // Not retry-proof, or, as far as the harness can see, not deterministic: it was there the first time.
+    // Not retry-proof, or, as far as the harness can see, not deterministic, because the database was there the first
+    // time.
     assert!(matches!(report.verdict(), Verdict::Violated | Verdict::Nondeterministic), "{report}");
     let text = report.to_string();
     assert!(text.contains("the database cannot be "), "{text}");
@@ -308,12 +310,12 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_scenario_start
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// One job that does something wrong with its connections.
+/// One job that mistreats its connections.
 fn mistreating(server: &Server, tables: &'static str, most: u32, leaks: bool, both: bool) -> Report {
     let database = Database::new(server, tables);
     let report = overtaking("mistreating").run(async |world: &World| {
         let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
-        // Longer than it takes to connect, on a busy machine, too.
+        // Longer than connecting takes, even on a busy machine.
         outside.patience(Duration::from_millis(400));
         let done = world.durable("done", BTreeSet::new());
         let theirs = database.clone();
@@ -323,7 +325,7 @@ fn mistreating(server: &Server, tables: &'static str, most: u32, leaks: bool, bo
                 let mut tx = pool.begin().await?;
                 sqlx::query("UPDATE counters SET n = n + 1").execute(&mut *tx).await?;
                 if both {
-                    // A second connection, while it holds the first.
+                    // A second connection while it holds the first.
                     sqlx::query("SELECT 1 FROM counters").execute(&pool).await?;
                 }
                 done.update(|done| done.insert(job));
@@ -360,12 +362,12 @@ fn what_is_wrong_with_the_database_is_a_verdict_that_says_so() {
         report.to_string().contains("the tables cannot be made: error returned from database"),
         "{report}"
     );
-    // Each holds one connection and wants a second: a pool of one is exhausted by one job alone.
+    // Each job holds one connection and needs a second, so one job alone exhausts a pool of one.
     let report = mistreating(server, COUNTER, 1, false, true);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let text = report.to_string();
     assert!(text.contains("for `db.select-counters`, which waits for a connection, or a lock"), "{text}");
-    // One after the other they can share one.
+    // One after the other they can share one connection.
     let report = mistreating(server, COUNTER, 1, false, false);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }

@@ -1,4 +1,4 @@
-//! Two jobs that count in a real Redis: as one writes it first, and mended.
+//! Two jobs that count in a real Redis: first with bugs, then fixed.
 //!
 //! `cargo run -p retryproof-redis --example counter`
 
@@ -10,17 +10,17 @@ use retryproof_redis::{Connection, Server};
 
 const COUNTED: &str = "retryproof:counter:n";
 
-/// Has the job been counted, it is not again: a set knows whom it has.
+/// Counts a job only once: a set contains the jobs that were counted.
 const COUNT_ONCE: &str =
     "if redis.call('sadd', KEYS[1] .. ':by', ARGV[1]) == 1 then redis.call('incr', KEYS[1]) end";
 
 #[derive(Clone, Copy, Debug)]
 enum Care {
-    /// It gets the number, then sets the next.
+    /// Gets the number, then sets the next one.
     GetsThenSets,
-    /// It adds one at once; but whoever does not hear that it has, does so again.
+    /// Increments atomically, but a job that loses the reply increments again.
     Increments,
-    /// It adds one at once, and once for each job.
+    /// Increments atomically, once for each job.
     OnceAJob,
 }
 
@@ -57,7 +57,7 @@ fn explored(server: &'static Server, care: Care) -> Report {
 }
 
 fn main() -> io::Result<()> {
-    // Says that it is skipped where there is no Redis, and fails where nothing may be.
+    // Prints that it is skipped if there is no Redis, and fails if skipping is forbidden.
     let Some(server) = Server::shared() else { return Ok(()) };
     let mut out = io::stdout().lock();
     for care in [Care::GetsThenSets, Care::Increments, Care::OnceAJob] {

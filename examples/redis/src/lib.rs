@@ -1,5 +1,5 @@
-//! What is needed to crash jobs on a real Redis: a server of the tests' own, or the one that `REDIS_URL` names; and a
-//! connection, each command of which the harness hears of.
+//! Support for crashing jobs on a real Redis: a server for the tests, or the one in `REDIS_URL`, and a connection
+//! whose commands are calls for the harness.
 
 use std::fmt;
 use std::fs;
@@ -15,7 +15,7 @@ use redis::aio::ConnectionLike;
 use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use retryproof::{Outside, OutsideFault};
 
-/// A server. One of our own ends with this process, and nothing of it is left.
+/// A server. If it was started here, it ends with this process and leaves nothing behind.
 #[derive(Debug)]
 pub struct Server {
     client: Client,
@@ -25,15 +25,17 @@ pub struct Server {
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
 impl Server {
-    /// The server of this process's tests. None, and a line that says so, where there is neither `REDIS_URL` nor Redis.
+    /// The server of this process's tests. If there is neither `REDIS_URL` nor Redis, prints a line and returns
+    /// `None`.
     ///
     /// # Panics
-    /// When it cannot be started; and when there is none and `RETRYPROOF_NO_SKIP` is set.
+    /// If it cannot be started, or if there is no server and `RETRYPROOF_NO_SKIP` is set.
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Server>> = OnceLock::new();
         let start = || {
             if let Ok(url) = std::env::var("REDIS_URL") {
-                let client = Client::open(url).unwrap_or_else(|error| panic!("REDIS_URL is none: {error}"));
+                let client = Client::open(url)
+                    .unwrap_or_else(|error| panic!("REDIS_URL is not a URL of Redis: {error}"));
                 return Some(Self { client, _keeper: None });
             }
             let own = Self::of_its_own();
@@ -50,10 +52,10 @@ impl Server {
         SHARED.get_or_init(start).as_ref()
     }
 
-    /// A server that nobody else uses; none where Redis is not installed.
+    /// Starts a separate server. Returns `None` if Redis is not installed.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub fn of_its_own() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let binary = std::env::split_paths(&path).map(|folder| folder.join("redis-server"));
@@ -77,30 +79,30 @@ impl Server {
         panic!("{} does not answer at {}", binary.display(), socket.display())
     }
 
-    /// A connection of the test's own, which blocks.
+    /// Opens a blocking connection for the test itself.
     ///
     /// # Panics
-    /// When there is none to be had.
+    /// If the server does not accept the connection.
     pub fn connect(&self) -> redis::Connection {
         self.client.get_connection().unwrap_or_else(|error| panic!("Redis cannot be reached: {error}"))
     }
 
-    /// Has the server end, as if it had died.
+    /// Ends the server, as if it had died.
     ///
     /// # Panics
-    /// When it cannot be reached any more.
+    /// If it cannot be reached any more.
     pub fn vanish(&self) {
-        // It gives no answer.
+        // The server does not answer.
         let _: RedisResult<()> = redis::cmd("SHUTDOWN").arg("NOSAVE").query(&mut self.connect());
     }
 
-    /// How to connect to it.
+    /// The client for connecting to it.
     pub fn client(&self) -> Client {
         self.client.clone()
     }
 }
 
-/// Runs the server until its input ends, which is with this process, then clears up.
+/// Runs the server until its input ends, which happens when this process ends, then cleans up.
 fn keep(binary: &PathBuf, directory: &PathBuf) -> Child {
     let script = "cd \"$2\" && \"$1\" --port 0 --unixsocket \"$2/socket\" --save '' --appendonly no > log & server=$!; \
         cat > /dev/null; kill $server; wait $server; rm -rf \"$2\"";
@@ -110,7 +112,8 @@ fn keep(binary: &PathBuf, directory: &PathBuf) -> Child {
     shell.spawn().expect("there is a shell")
 }
 
-/// A connection on which commands run as on redis's own, and each of which the harness hears of. It is made with the first.
+/// A connection that runs commands like redis's own, each of which is a call for the harness. It connects at the
+/// first command.
 pub struct Connection {
     client: Client,
     inner: Option<redis::aio::MultiplexedConnection>,
@@ -134,7 +137,7 @@ fn lost<T>(fault: OutsideFault) -> RedisResult<T> {
 }
 
 impl Connection {
-    /// A connection that is made when it is needed.
+    /// Makes a connection that connects when it is needed.
     pub fn new(client: Client, outside: Outside) -> Self {
         Self { client, inner: None, outside }
     }

@@ -8,7 +8,7 @@ use redis::{RedisResult, Value};
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_redis::{Connection, Server};
 
-/// Each exploration has keys of its own, so that tests may share the server.
+/// Each exploration has its own keys, so that tests may share the server.
 fn clear(server: &Server, prefix: &str) {
     let mut connection = server.connect();
     let keys: Vec<String> = redis::cmd("KEYS").arg(format!("{prefix}:*")).query(&mut connection).unwrap();
@@ -21,7 +21,7 @@ fn counted(server: &Server, prefix: &str) -> Option<i64> {
     redis::cmd("GET").arg(format!("{prefix}:n")).query(&mut server.connect()).unwrap()
 }
 
-/// Two jobs that count; nothing fails, they merely overtake each other.
+/// Two jobs that count. There are no failures, the jobs only overtake each other.
 fn counting(server: &'static Server, prefix: &'static str, atomic: bool) -> Report {
     let report =
         Explore::new().name("counting").crashes(0).faults(0).deliveries(0).run(async move |world: &World| {
@@ -58,11 +58,11 @@ fn an_update_is_lost_by_get_and_set_and_none_by_incr() {
     assert!(report.runs() > 3, "{report}");
 }
 
-/// Gives the lock back if it is whose it says.
+/// Releases the lock if it still belongs to its owner.
 const GIVE_BACK: &str =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
 
-/// Three jobs under one lock, each of which notes when it is inside. The first is so slow that its lock runs out.
+/// Three jobs with one lock, each of which records that it is inside. The first is so slow that its lock expires.
 fn locking(server: &'static Server, prefix: &'static str, owned: bool) -> Report {
     let report =
         Explore::new().name("locking").crashes(0).faults(0).deliveries(0).run(async move |world: &World| {
@@ -83,7 +83,7 @@ fn locking(server: &'static Server, prefix: &'static str, owned: bool) -> Report
                     }
                     inside.update(|inside| *inside.entry(job).or_default() += 1);
                     if job == 1 {
-                        // Redis has a clock of its own: what it does after ten minutes is done for it.
+                        // Redis has its own clock, so the test does what Redis would do after ten minutes.
                         redis::cmd("DEL").arg(&key).exec(&mut server.connect())?;
                         clock.yield_now().await;
                     } else {
@@ -107,7 +107,7 @@ fn locking(server: &'static Server, prefix: &'static str, owned: bool) -> Report
                 });
             });
             let at_once = inside.clone();
-            // Whoever's lock ran out is no more to be counted.
+            // A job whose lock has expired does not count.
             world.invariant("one has the lock", move |_| {
                 let inside: Vec<_> =
                     at_once.get().into_iter().filter(|(job, n)| *job != 1 && *n > 0).collect();
@@ -132,7 +132,7 @@ fn a_lock_without_an_owner_is_given_back_by_one_whose_time_was_over() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// A job that counts; in the fifth scenario the server goes away before it runs, if it is to.
+/// A job that counts. In the fifth scenario the server vanishes before the job runs, if `vanishes`.
 fn vanishing(server: &Server, vanishes: bool) -> Report {
     let runs = AtomicU32::new(0);
     Explore::new().name("vanishing").deviations(1).run(async |world: &World| {
@@ -166,7 +166,8 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_one_starts_cle
     }
     let Some(server) = Server::of_its_own() else { return };
     let report = vanishing(&server, true);
-    // Not retry-proof, or, as far as the harness can see, not deterministic: it was there the first time.
+    // Not retry-proof, or, as far as the harness can see, not deterministic, because the server was there the first
+    // time.
     assert!(matches!(report.verdict(), Verdict::Violated | Verdict::Nondeterministic), "{report}");
     let text = report.to_string();
     assert!(text.contains("Redis cannot be reached") || text.contains("No such file"), "{text}");

@@ -1,4 +1,4 @@
-//! A worker's own loop on its own table of jobs: as one writes it first, and mended.
+//! A worker's own loop on its own table of jobs: first with bugs, then fixed.
 //!
 //! `cargo run -p retryproof-sqlite --example sqlite_jobs`
 
@@ -11,7 +11,7 @@ use retryproof_sqlite::memory::{self, Memory};
 use retryproof_sqlite::table::{Care, TABLES, work};
 use retryproof_sqlite::watched::Pool;
 
-/// Two processes, whose loops poll the table. The harness knows nothing of it but that statements are calls.
+/// Two processes whose loops poll the table. The harness knows only that statements are calls.
 fn explored(care: Care) -> Report {
     Explore::new().name(format!("{care:?}")).deviations(1).run(async move |world: &World| {
         let database = Rc::new(Memory::new(TABLES));
@@ -24,7 +24,7 @@ fn explored(care: Care) -> Report {
             world.process(worker, move |p| {
                 let (payments, clock) = (p.payments(), p.clock());
                 let pool = Pool::new(memory::pool(&name), p.outside("db"));
-                // A lease that SQLite's own clock measured would never end here.
+                // A lease measured by SQLite's own clock would never end here.
                 let now = move || clock.now().as_secs() as i64;
                 let pay = async move |job: retryproof_sqlite::table::Taken, key: Option<String>| {
                     let charge = Charge::of_order(job.id.unsigned_abs(), job.cents);

@@ -1,5 +1,5 @@
-//! A database of SQLite's that lives in memory, apart from all others, for one scenario. The locks that connections hold on
-//! it are those of a database in a file: who comes too late is told that it is busy.
+//! A SQLite database in memory for one scenario, separate from all others. Its locks work like those of a database in
+//! a file: a connection that comes too late gets the error that the database is busy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,25 +11,26 @@ use rusqlite::{Connection, OpenFlags};
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
-/// A database as each scenario finds it: copied page by page, which takes a quarter of the time that making its tables does.
+/// The initial database of each scenario. It is copied page by page, which takes a quarter of the time of making its
+/// tables.
 #[derive(Debug)]
 pub struct Template(Mutex<Connection>);
 
 impl Template {
-    /// One with these tables, and what else is done to it there.
+    /// Makes a template with these tables and data.
     ///
     /// # Panics
-    /// When SQLite does not like them.
+    /// If SQLite rejects the statements.
     pub fn new(tables: &str) -> Self {
         let connection = Connection::open_in_memory().expect("memory is there");
         connection.execute_batch(tables).unwrap_or_else(|error| panic!("the tables cannot be made: {error}"));
         Self(Mutex::new(connection))
     }
 
-    /// A new database, the same as this.
+    /// Makes a new database with the same contents.
     ///
     /// # Panics
-    /// When there is no memory left.
+    /// If there is no memory left.
     pub fn copy(&self) -> Memory {
         let mut copy = Memory::empty();
         let template = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,21 +42,21 @@ impl Template {
     }
 }
 
-/// A database in memory. It is gone when this is and nobody is connected any more.
+/// A database in memory. It is gone when this value is dropped and all connections are closed.
 #[derive(Debug)]
 pub struct Memory {
     name: String,
-    /// The test's own.
+    /// The test's own connection.
     pub connection: Connection,
 }
 
 static MADE: AtomicU64 = AtomicU64::new(0);
 
 impl Memory {
-    /// A new one with these tables.
+    /// Makes a new database with these tables.
     ///
     /// # Panics
-    /// When SQLite does not like them.
+    /// If SQLite rejects the statements.
     pub fn new(tables: &str) -> Self {
         let new = Self::empty();
         let made = new.connection.execute_batch(tables);
@@ -64,21 +65,21 @@ impl Memory {
     }
 
     fn empty() -> Self {
-        // The slash makes it one that several connections share.
+        // The slash makes it a database that several connections share.
         let name = format!("/retryproof-{}", MADE.fetch_add(1, Ordering::Relaxed));
         let connection = open(&name);
         Self { name, connection }
     }
 
-    /// Under which name others connect to it.
+    /// The name for other connections.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// All rows of a query of two columns, the first a number.
+    /// All rows of a query with two columns, the first of which is a number.
     ///
     /// # Panics
-    /// When it is no such query.
+    /// If the query has other columns.
     pub fn rows(&self, query: &str) -> Vec<(i64, String)> {
         let mut statement = self.connection.prepare_cached(query).expect("a query");
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("two columns");
@@ -87,22 +88,22 @@ impl Memory {
 }
 
 impl Memory {
-    /// Looks that nobody has left a transaction open in which something was written.
+    /// Checks that no transaction with writes was left open.
     ///
     /// # Panics
-    /// When somebody has.
+    /// If there is such a transaction.
     pub fn nothing_is_open(&self) {
         let locked = self.connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK");
         locked.unwrap_or_else(|error| panic!("a transaction was left open: {error}"));
     }
 }
 
-/// How often it is looked whether a dead process has let go, some milliseconds apart.
+/// The number of checks, a few milliseconds apart, whether a dead process has released its locks.
 const LOOKS: u32 = 50;
 
-/// Has the world wait, after each crash, until what the dead process had open is rolled back: a connection of sqlx's has a
-/// thread of its own, which hears a little later that it is dropped. Where somebody who lives has the lock, nobody can
-/// tell: that is not waited for longer than a moment.
+/// After each crash, makes the world wait until the open transactions of the dead process are rolled back. A
+/// connection of sqlx has its own thread, which learns a little later that the connection is dropped. If a living
+/// process has the lock, this cannot be determined, so the wait is short.
 pub fn closes(outside: &Outside, name: &str) {
     let name = name.to_owned();
     outside.closes(move |_, _| {
@@ -118,26 +119,26 @@ pub fn closes(outside: &Outside, name: &str) {
     });
 }
 
-/// A connection by rusqlite.
+/// Opens a connection with rusqlite.
 ///
 /// # Panics
-/// When there is none to be had.
+/// If SQLite cannot open it.
 pub fn open(name: &str) -> Connection {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let opened = Connection::open_with_flags_and_vfs(name, flags, "memdb");
     let connection = opened.unwrap_or_else(|error| panic!("{name} cannot be opened: {error}"));
-    // Nobody else goes on while somebody blocks: waiting would be in vain.
+    // Nothing else runs while a handler blocks, so a timeout would always expire.
     connection.busy_timeout(Duration::ZERO).expect("a timeout can be set");
     connection
 }
 
-/// A pool of connections by sqlx. None is made yet.
+/// A pool of sqlx connections. None is opened yet.
 pub fn pool(name: &str) -> SqlitePool {
     pool_of(name, 4)
 }
 
-/// The same, of at most so many.
+/// The same with at most `most` connections.
 pub fn pool_of(name: &str, most: u32) -> SqlitePool {
     let options = SqliteConnectOptions::new().filename(name).vfs("memdb").busy_timeout(Duration::ZERO);
     SqlitePoolOptions::new()

@@ -1,6 +1,6 @@
-//! A job that completes an order: it is paid, then sent, and its row says how far it has come. The same on whatever keeps
-//! the rows ([`Orders`]): SQLite by sqlx here, PostgreSQL next door, a list in memory; and once more for rusqlite, which
-//! blocks ([`complete_blocking`]).
+//! A job that completes an order: the order is paid, then sent, and its row records the progress. The same code runs
+//! on any storage ([`Orders`]): SQLite with sqlx here, PostgreSQL in the other example, a list in memory. There is a
+//! second version for rusqlite, which blocks ([`complete_blocking`]).
 
 use std::cell::Cell;
 use std::error::Error;
@@ -13,17 +13,17 @@ use sqlx::Sqlite;
 
 use crate::watched::Pool;
 
-/// The table, as SQLite and PostgreSQL have it.
+/// The table, for SQLite and PostgreSQL.
 pub const TABLES: &str = "CREATE TABLE orders (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL, state TEXT NOT NULL DEFAULT 'placed')";
 
-/// Why a job failed.
+/// The error of a job.
 pub type Failed = Box<dyn Error + Send + Sync>;
 
-/// Where the orders are kept.
+/// The storage of the orders.
 pub trait Orders {
-    /// What an order costs, and how far it has come.
+    /// Returns the price of an order, and its progress.
     fn find(&self, id: i64) -> impl Future<Output = Result<(i64, String), Failed>>;
-    /// It has come so far, if that is as far as it had come before: a slow worker does not turn it back.
+    /// Advances an order, if its progress is still `from`. A slow worker does not move it back.
     fn goes_on(
         &self,
         id: i64,
@@ -32,10 +32,11 @@ pub trait Orders {
     ) -> impl Future<Output = Result<(), Failed>>;
 }
 
-/// Completes an order. `careful`: what is asked of others bears the number of the order, so that it is not done twice.
+/// Completes an order. If `careful`, each request to a service has a key with the number of the order, so that it is
+/// not carried out twice.
 ///
 /// # Errors
-/// When anything fails; it is to be tried again.
+/// If anything fails. The job must be retried.
 pub async fn complete(
     orders: &impl Orders,
     payments: &Client<Payments>,
@@ -56,10 +57,10 @@ pub async fn complete(
     Ok(())
 }
 
-/// The same on rusqlite, in code that blocks.
+/// The same with rusqlite, in blocking code.
 ///
 /// # Errors
-/// When anything fails; it is to be tried again.
+/// If anything fails. The job must be retried.
 pub fn complete_blocking(
     orders: &Mutex<rusqlite::Connection>,
     outside: &Outside,
@@ -94,12 +95,12 @@ pub fn complete_blocking(
     Ok(())
 }
 
-/// The connection, for one statement: a crash is no reason not to go on with it.
+/// The connection for one statement. A crash does not invalidate it.
 fn held(orders: &Mutex<rusqlite::Connection>) -> MutexGuard<'_, rusqlite::Connection> {
     orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How a failure looks to rusqlite's users: there is no network, so it is one of the disk.
+/// The error of a lost connection for users of rusqlite. There is no network, so it is a disk error.
 fn lost<T>(fault: OutsideFault) -> Result<T, rusqlite::Error> {
     let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
     Err(rusqlite::Error::SqliteFailure(error, Some(fault.to_string())))
@@ -115,7 +116,7 @@ fn parcel(id: i64, careful: bool) -> Shipment {
     if careful { parcel.key(format!("order-{id}")) } else { parcel }
 }
 
-/// Writes [`Orders`] for a pool of one database.
+/// Implements [`Orders`] for a pool of one database.
 #[macro_export]
 macro_rules! orders_in {
     ($pool:ty) => {
@@ -151,12 +152,12 @@ impl InSqlite {
 
 orders_in!(InSqlite);
 
-/// Orders in a list that outlives crashes, behind the same door: with the same things going wrong.
+/// Orders in a list that survives crashes, behind an [`Outside`], so that the same things go wrong.
 #[derive(Clone, Debug)]
 pub struct InMemory {
-    /// The orders: their numbers, what they cost, how far they have come.
+    /// The orders: their numbers, their prices, their progress.
     pub rows: Durable<Vec<(i64, i64, String)>>,
-    /// The door.
+    /// The external system.
     pub outside: Outside,
 }
 
@@ -181,18 +182,18 @@ impl Orders for InMemory {
     }
 }
 
-/// Orders in the world's own store: rows under keys, whose version says whether anybody was there since.
+/// Orders in the world's own store: rows under keys. The version of a row shows whether it was changed.
 #[derive(Clone, Debug)]
 pub struct InStore(pub Store);
 
 impl InStore {
-    /// Under which key an order is.
+    /// The key of an order.
     pub fn key(id: i64) -> String {
         format!("order-{id}")
     }
 }
 
-/// An order of the store as a job works at it: found, then changed as long as it is as it was found.
+/// An order of the store that a job works on: found, then changed unless another job has changed it.
 #[derive(Debug)]
 pub struct Found<'s> {
     store: &'s InStore,
@@ -201,7 +202,7 @@ pub struct Found<'s> {
 }
 
 impl<'s> Found<'s> {
-    /// Nothing is found yet.
+    /// Starts without an order.
     pub fn new(store: &'s InStore) -> Self {
         Self { store, version: Cell::new(0), cents: Cell::new(0) }
     }
@@ -222,7 +223,7 @@ impl Orders for Found<'_> {
                 self.version.set(self.version.get() + 1);
                 return Ok(());
             }
-            // Somebody was there since: it is looked again how far they have come.
+            // Another job has changed it. Look again at its progress.
             if self.find(id).await?.1 != from {
                 return Ok(());
             }

@@ -1,4 +1,4 @@
-//! A worker that polls a table of jobs: a loop of the shop's own, and no queue that the harness knows anything of.
+//! A worker that polls a table of jobs: a loop of the shop, with a queue that the harness does not know.
 
 use std::time::Duration;
 
@@ -13,33 +13,34 @@ pub const TABLES: &str = "
         state TEXT NOT NULL DEFAULT 'new', lease_ends INTEGER NOT NULL DEFAULT 0
     )";
 
-/// How the worker does it.
+/// The precautions of the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Care {
-    /// It looks for a job, then takes it.
+    /// Looks for a job, then takes it.
     LooksThenTakes,
-    /// It looks and takes in one statement.
+    /// Looks and takes in one statement.
     TakesAtOnce,
-    /// And what it asks for bears the number of the job, so that it is not done twice.
+    /// And its request has the number of the job as a key, so that it is not carried out twice.
     WithKey,
 }
 
-/// A job as it is taken.
+/// A job that was taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Taken {
-    /// Its number.
+    /// The number of the job.
     pub id: i64,
-    /// How much is to be charged.
+    /// The amount to charge.
     pub cents: u64,
 }
 
 const POLL: Duration = Duration::from_secs(5);
 const LEASE: i64 = 60;
 
-/// Takes jobs and has them paid, for ever. `now` is the time in seconds; `pay` charges what a job says, under a key if it is
-/// given one.
+/// Takes jobs and pays them in an endless loop. `now` is the time in seconds. `pay` charges the amount of a job, with
+/// a key if it gets one.
 ///
 /// # Errors
+/// If the database fails.
 /// When the database fails.
 pub async fn work<E>(
     pool: Pool<Sqlite>,
@@ -53,7 +54,7 @@ pub async fn work<E>(
             continue;
         };
         let key = (care == Care::WithKey).then(|| format!("job-{}", job.id));
-        // One that was not paid comes again when its lease ends.
+        // A job that was not paid is taken again when its lease ends.
         if pay(job, key).await.is_ok() {
             sqlx::query("UPDATE jobs SET state = 'done' WHERE id = ?").bind(job.id).execute(&pool).await?;
         }

@@ -1,7 +1,7 @@
-//! A pool that sqlx's queries run on as on its own, and each statement of which the harness hears of: `&pool`,
-//! `&mut *transaction`, `pool.begin()` and `transaction.commit()` stay as they are.
+//! A pool that runs sqlx's queries like sqlx's own pool, with each statement as a call for the harness. `&pool`,
+//! `&mut *transaction`, `pool.begin()` and `transaction.commit()` stay the same.
 //!
-//! A shop's own crate has this around its pool where it is tested, and an [`Outside`] is all that it needs for it.
+//! A shop's own crate wraps its pool like this in tests. It needs only an [`Outside`].
 
 use std::fmt;
 use std::io;
@@ -28,12 +28,12 @@ pub struct Connection<DB: Database> {
 #[derive(Debug)]
 pub struct Transaction<DB: Database>(Connection<DB>);
 
-/// How a lost connection looks to sqlx's users.
+/// The error of a lost connection for users of sqlx.
 fn lost<T>(fault: OutsideFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
 
-/// `UPDATE jobs`, of a longer statement: its verb, and the table.
+/// `UPDATE jobs` for a longer statement: its verb and its table.
 fn operation(sql: &str) -> String {
     let mut words = sql.split_whitespace();
     let verb = words.next().unwrap_or_default().to_lowercase();
@@ -56,7 +56,7 @@ fn reads(sql: &str) -> bool {
 }
 
 impl<DB: Database> Pool<DB> {
-    /// Has the harness hear of all that is done on a pool.
+    /// Makes everything that is done on a pool a call for the harness.
     pub fn new(inner: sqlx::Pool<DB>, outside: Outside) -> Self {
         Self { inner, outside }
     }
@@ -64,23 +64,23 @@ impl<DB: Database> Pool<DB> {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// When there is no connection to be had.
+    /// If there is no connection available.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
             let inner = self.inner.begin().await?;
             Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
         };
-        // Nothing has happened by it that anybody could see.
+        // Beginning a transaction has no visible effect.
         self.outside.call("begin", begin).reads().fails_as(lost)
     }
 }
 
 impl<DB: Database> Transaction<DB> {
-    /// Makes what was done in it true for all.
+    /// Commits the transaction.
     ///
     /// # Errors
-    /// When the database refuses, or does not answer: then nobody knows.
+    /// If the database rejects it or does not answer. In the second case the outcome is unknown.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
         let Connection { inner, outside } = self.0;
@@ -129,13 +129,14 @@ impl<DB: Database> Pool<DB> {
 }
 
 impl<DB: Database> Connection<DB> {
-    /// What is done in a transaction is undone when the connection is lost: that it had happened makes no difference.
+    /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
+    /// happened.
     fn lend(&mut self) -> (&mut DB::Connection, &Outside, bool) {
         (&mut self.inner, &self.outside, true)
     }
 }
 
-/// `fetch_many` and the others, each as one call.
+/// Implements `fetch_many` and the other methods, each as one call.
 macro_rules! executes {
     ($of:ty, $inner:ty) => {
         impl<'c, DB: Database> Executor<'c> for $of
@@ -151,7 +152,7 @@ macro_rules! executes {
             {
                 let (inner, outside, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                // All rows at once: a call has one reply.
+                // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
                 let call = outside.call(name, all).fails_as(lost);
                 let steps = stream::once(if reads { call.reads() } else { call });

@@ -1,4 +1,4 @@
-//! What is wrong with the database is a verdict that says so, and the next scenario starts clean.
+//! Problems of the database lead to a verdict that names them, and the next scenario starts clean.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -16,9 +16,9 @@ const COUNTER: &str =
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wrong {
     Nothing,
-    /// Somebody else, whom nobody knows, holds the database's lock.
+    /// An unknown connection holds the database's lock.
     Locked,
-    /// The table goes in the middle.
+    /// The table vanishes in the middle.
     Gone,
     LeavesOpen,
     WantsTwo,
@@ -40,7 +40,7 @@ fn explored(tables: &'static str, wrong: Wrong, most: u32) -> Report {
                 let mut tx = pool.begin().await?;
                 sqlx::query("UPDATE counters SET n = 1").execute(&mut *tx).await?;
                 if wrong == Wrong::WantsTwo {
-                    // A second connection, while it holds the first.
+                    // A second connection while it holds the first.
                     sqlx::query("SELECT 1 FROM counters").execute(&pool).await?;
                 }
                 done.update(|done| done.insert(job));
@@ -60,7 +60,7 @@ fn explored(tables: &'static str, wrong: Wrong, most: u32) -> Report {
         }
         world.settle().await;
         if number != 4 {
-            // The scenarios before and after are as if nothing had been.
+            // The scenarios before and after are not affected.
             database.nothing_is_open();
             assert_eq!(database.rows("SELECT n, '' FROM counters"), [(1, String::new())]);
         }
@@ -71,14 +71,15 @@ fn explored(tables: &'static str, wrong: Wrong, most: u32) -> Report {
 fn a_database_that_somebody_else_has_locked_or_dropped_is_a_verdict_that_says_so() {
     for (wrong, says) in [(Wrong::Locked, "database is locked"), (Wrong::Gone, "no such table: counters")] {
         let report = explored(COUNTER, wrong, 4);
-        // Not retry-proof, or, as far as the harness can see, not deterministic: it was there the first time.
+        // Not retry-proof, or, as far as the harness can see, not deterministic, because the table was there the
+        // first time.
         assert!(
             matches!(report.verdict(), Verdict::Violated | Verdict::Nondeterministic),
             "{wrong:?}: {report}"
         );
         let is_fickle = report.verdict() == Verdict::Nondeterministic;
         assert!(is_fickle || report.to_string().contains(says), "{wrong:?}: {report}");
-        // All others passed.
+        // All other scenarios passed.
         assert!(report.violations().len() < 2, "{wrong:?}: {report}");
     }
     let report = explored(COUNTER, Wrong::Nothing, 4);
@@ -87,7 +88,7 @@ fn a_database_that_somebody_else_has_locked_or_dropped_is_a_verdict_that_says_so
 
 #[test]
 fn what_a_dead_process_has_locked_is_free_before_it_restarts() {
-    // A busy database would be told to the job, which would be tried again: more runs, and other ones each time.
+    // If the database were busy, the job would fail and be retried: more runs, and different ones each time.
     let [one, other] = [(); 2].map(|()| explored(COUNTER, Wrong::Nothing, 4));
     assert_eq!(one.verdict(), Verdict::RetryProof, "{one}");
     assert_eq!(one.to_string(), other.to_string());

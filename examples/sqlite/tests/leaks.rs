@@ -1,5 +1,5 @@
-//! Ten thousand scenarios, after which nothing is left: no open file, no thread, no database. How many there are in a second
-//! is said by the way.
+//! Ten thousand scenarios leave no open file, no thread and no database behind. Also prints the number of scenarios
+//! per second.
 
 use std::fs;
 use std::io::Write;
@@ -36,7 +36,7 @@ fn explored(blocks: bool) -> Report {
     })
 }
 
-/// How many files are open, and how many threads there are.
+/// The number of open files and of threads.
 fn held() -> [usize; 2] {
     ["/proc/self/fd", "/proc/self/task"].map(|folder| fs::read_dir(folder).map_or(0, Iterator::count))
 }
@@ -47,7 +47,7 @@ fn now() -> Instant {
 }
 
 fn leaves_nothing(most: u64, what: &str, blocks: bool) {
-    // What is made once and kept is no leak.
+    // Values that are made once and kept are not a leak.
     explored(blocks);
     let before = held();
     let (began, mut runs) = (now(), 0);
@@ -58,7 +58,7 @@ fn leaves_nothing(most: u64, what: &str, blocks: bool) {
     }
     let rate = runs as f64 / began.elapsed().as_secs_f64();
     let _ = writeln!(std::io::stderr(), "{what}: {runs} scenarios, {rate:.0} a second");
-    // A connection of sqlx's has a thread of its own, which is told to end and ends soon.
+    // A connection of sqlx has its own thread, which ends soon after it is closed.
     let patience = now() + Duration::from_secs(5);
     while held().iter().zip(before).any(|(held, before)| *held > before) && now() < patience {
         std::thread::park_timeout(Duration::from_millis(10));
@@ -66,7 +66,7 @@ fn leaves_nothing(most: u64, what: &str, blocks: bool) {
     assert!(held().iter().zip(before).all(|(held, before)| *held <= before), "{before:?}, then {:?}", held());
 }
 
-/// One test at a time: they count what the whole process holds.
+/// One test at a time, because they count resources of the whole process.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]

@@ -1,4 +1,4 @@
-//! The pipeline on SQLite, by sqlx and by rusqlite, and in memory: the same goes wrong, and the same comes of it.
+//! The pipeline on SQLite, with sqlx and with rusqlite, and in memory: the same failures have the same results.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ enum On {
     List,
 }
 
-/// What came of a run: its effects, the order's row.
+/// The end of a run: its effects and the order's row.
 type Ends = Vec<(Vec<String>, Vec<(i64, String)>)>;
 
 fn sqlx_worker(world: &World, name: &str, careful: bool) {
@@ -96,7 +96,7 @@ fn the_same_goes_wrong_in_memory_and_on_sqlite_and_the_same_comes_of_it() {
             (report.runs(), scenarios, ends.into_inner().unwrap())
         };
         assert_eq!(came_of_it(On::List, [1, 1]), came_of_it(On::Sqlx, [1, 1]));
-        // A handler that blocks stands still at no await.
+        // A blocking handler does not stall, because it has no awaits.
         assert_eq!(came_of_it(On::List, [2, 0]), came_of_it(On::Rusqlite, [2, 0]));
     }
 }

@@ -1,5 +1,5 @@
-//! The pipeline behind the door (in memory and on SQLite) and on the world's own store: what goes wrong at a call goes wrong
-//! at all three, under other names, and the same comes of it.
+//! The pipeline on an external system (in memory and on SQLite) and on the world's own store: a failure of a call
+//! exists in all three, under different names, and has the same result.
 
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -16,19 +16,19 @@ enum On {
     Store,
 }
 
-/// What came of a run: its effects with their ids, and the order's row.
+/// The end of a run: its effects with their ids, and the order's row.
 type End = (Vec<String>, String);
 
 struct Came {
     verdict: Verdict,
     violations: usize,
     runs: u64,
-    /// Whether the deviations were all met.
+    /// Whether the run reached all deviations.
     fits: bool,
     ends: Vec<End>,
 }
 
-/// The deviations of one run, or all runs of one deviation.
+/// The run with these deviations, or all runs of one exploration.
 fn came_of(on: On, careful: bool, scenario: Option<&str>) -> Came {
     let (ends, template) = (Mutex::new(Vec::new()), template());
     let explore = Explore::new().name("pipeline").deviations(1);
@@ -106,7 +106,8 @@ async fn in_store(world: &World, careful: bool) -> String {
     row.expect("it is there").value.1
 }
 
-/// The same deviation as it is called there. The door has one way not to be reached, the store several.
+/// The same deviation under the other system's name. An external system has one way of being unreachable, the store
+/// has several.
 fn named(on: On, scenario: &str) -> String {
     match on {
         On::List | On::Sqlx => scenario.to_owned(),
@@ -117,7 +118,8 @@ fn named(on: On, scenario: &str) -> String {
     }
 }
 
-/// All that can go wrong in an attempt, as the door has it: written down by hand, and counted against what is explored.
+/// All deviations of an attempt with an external system, written down by hand and compared with the number of
+/// explored runs.
 fn deviations(attempt: u32) -> Vec<String> {
     let read = ["before=crash", "call=unreachable", "replied=crash", "pause=past-lease"];
     let write = [
@@ -167,10 +169,10 @@ fn each_deviation_comes_to_the_same_in_memory_on_sqlite_and_in_the_store() {
             violated += usize::from(came.verdict == Verdict::Violated);
         }
         assert_eq!(violated > 0, !careful);
-        // None is left out: with the ordinary run they are all that is explored.
+        // The list is complete: together with the ordinary run it is everything that is explored.
         let explored = came_of(On::Sqlx, careful, None);
         assert_eq!(explored.runs as usize, 1 + all.len());
-        // The store can time out, besides: one more for its read, two for each of its writes.
+        // The store can also time out: one more for its read, two more for each of its writes.
         let explored = came_of(On::Store, careful, None);
         assert_eq!(explored.runs as usize, 1 + all.len() + 1 + 2 * 2);
     }
@@ -196,7 +198,8 @@ fn what_only_the_store_has_comes_to_the_same_as_what_the_door_has() {
 
 #[test]
 fn two_deviations_come_to_the_same_in_memory_on_sqlite_and_in_the_store() {
-    // One in each of the first two attempts: where the first has ended well there is no second, on none of them.
+    // One in each of the first two attempts. If the first attempt succeeds, there is no second one on any of the
+    // systems.
     let mut fitting = 0;
     for one in deviations(1).iter().filter(|one| one.contains("/db.") || one.contains(":ack")) {
         for other in deviations(2).iter().filter(|other| other.contains("/db.")) {

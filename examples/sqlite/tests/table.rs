@@ -1,4 +1,4 @@
-//! A worker's own loop on its own table of jobs, in SQLite: crashed, overtaken, told that its statements failed.
+//! A worker's own loop on its own table of jobs, in SQLite, with crashes, preemptions and failing statements.
 
 use std::rc::Rc;
 
@@ -48,7 +48,7 @@ fn scenarios(report: &Report) -> Vec<String> {
 fn two_workers_that_look_before_they_take_have_a_job_paid_twice() {
     let report = explored(Care::LooksThenTakes, 2, 1);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    // Nothing fails, nobody dies: one is merely slower than the other.
+    // No failures and no crashes: one worker is only slower than the other.
     let found = scenarios(&report);
     assert!(
         found.iter().any(|scenario| scenario == "table worker-0/loop/db.select-jobs:next=other"),
@@ -71,7 +71,7 @@ fn a_worker_that_takes_at_once_and_pays_under_a_key_is_retry_proof() {
     for processes in [1, 2] {
         let report = explored(Care::WithKey, processes, 1);
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
-        // Each of them died, was overtaken and lost a reply.
+        // Each worker has died, was overtaken and has lost a reply.
         assert!(report.runs() > 40, "{report}");
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ChargeOrderOnce, HOUR, Shop, explore};
 
-/// Charges a fee, once for each job: the number of a job is the same in each attempt.
+/// Charges a fee once for each job. The number of a job is the same in each attempt.
 #[derive(Clone, Serialize, Deserialize)]
 struct Remind {
     order: u32,
@@ -25,7 +25,7 @@ impl TaskHandler for Remind {
     }
 }
 
-/// How an order adds its reminder.
+/// The way in which an order adds its reminder.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 enum How {
     WithoutAKey,
@@ -70,11 +70,14 @@ fn placed(how: How) -> retryproof::Report {
 fn a_reminder_is_added_twice_without_a_key_and_once_with_one() {
     let naive = placed(How::WithoutAKey);
     assert_eq!(naive.verdict(), Verdict::Violated);
-    assert!(naive.to_string().contains("payments.charge happened and should not have"), "{naive}");
+    assert!(
+        naive.to_string().contains("payments.charge happened, but happens in no fault-free run"),
+        "{naive}"
+    );
     let mended = placed(How::WithAKey);
     assert_eq!(mended.verdict(), Verdict::RetryProof, "{mended}");
     assert!(mended.runs() > 100, "{}", mended.runs());
-    // The real clock is as good, and each run the same.
+    // The real clock works as well, and each run is the same.
     let real = placed(How::ByTheRealClock);
     assert_eq!((real.verdict(), real.runs()), (Verdict::RetryProof, mended.runs()), "{real}");
 }
@@ -83,10 +86,13 @@ fn a_reminder_is_added_twice_without_a_key_and_once_with_one() {
 fn a_key_guards_only_as_long_as_the_job_is_there() {
     let report = placed(How::AtOnceWithAKey);
     assert_eq!(report.verdict(), Verdict::Violated);
-    assert!(report.to_string().contains("payments.charge happened and should not have"), "{report}");
+    assert!(
+        report.to_string().contains("payments.charge happened, but happens in no fault-free run"),
+        "{report}"
+    );
 }
 
-/// Adds many, in one statement.
+/// Adds many jobs in one statement.
 #[derive(Serialize, Deserialize)]
 struct AddMany {
     raw: bool,

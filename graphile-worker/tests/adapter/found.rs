@@ -1,4 +1,4 @@
-//! What is found, and what is left alone.
+//! Bugs that are found, and correct code that passes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,7 +34,7 @@ struct ChargeUnlessSeen {
     order: u32,
 }
 
-/// What a process remembers of itself.
+/// The memory of a process.
 #[derive(Clone, Debug, Default)]
 struct Seen(Arc<AtomicU32>);
 
@@ -59,7 +59,8 @@ fn what_is_in_an_extension_is_gone_after_a_crash() {
     let add = |world: &World| {
         world.add_job(ChargeUnlessSeen { order: 6 }, JobSpec::default());
     };
-    // A second delivery to the same process finds what the first one has left; one to the next incarnation does not.
+    // A second delivery to the same process finds the memory of the first one. A delivery to the next incarnation
+    // does not.
     let crashed = Explore::new().deviations(1).faults(0).deliveries(0).run(async |world: &World| {
         world.process("worker", move |p| worker(p).run(p));
         add(world);

@@ -18,7 +18,7 @@ fn at(hours: u32, spec: JobSpec) -> JobSpec {
     JobSpec { run_at: Some(date(hours * HOUR)), ..spec }
 }
 
-/// Notes its payload.
+/// Records its payload.
 #[derive(Serialize, Deserialize)]
 struct Note(serde_json::Value);
 
@@ -31,7 +31,7 @@ impl TaskHandler for Note {
     }
 }
 
-/// What is noted of jobs that were added by `add`.
+/// The records of jobs that were added by `add`.
 fn noted(add: impl Fn(&World)) -> Vec<String> {
     let world = World::fake();
     let log = Log::of(&world);
@@ -80,7 +80,7 @@ fn a_key_is_free_when_its_job_has_ended_well() {
     assert_eq!(noted, ["1 at 00:00", "2 at 00:00"]);
 }
 
-/// While it runs for the first time another job with its key is added; then it fails.
+/// While it runs for the first time, another job with its key is added. Then it fails.
 #[derive(Serialize, Deserialize)]
 struct AddAnother {
     first: bool,
@@ -125,7 +125,7 @@ fn a_job_that_runs_loses_its_key_and_is_not_tried_again() {
     assert_eq!(states, [JobState::Dead], "its key is not free even then");
 }
 
-/// Two emails, between which no other of the queue may be sent.
+/// Two emails. No other email of the queue may be sent in between.
 #[derive(Serialize, Deserialize)]
 struct SendPair {
     name: String,
@@ -148,7 +148,7 @@ impl TaskHandler for SendPair {
     }
 }
 
-/// Whether two jobs of it were under way at once, by what they noted.
+/// Reports whether two of its jobs ran at the same time, based on their records.
 fn overlap(log: &[String]) -> bool {
     log.chunks(2).any(|pair| pair.len() == 2 && pair[0].split(' ').next() != pair[1].split(' ').next())
 }

@@ -1,4 +1,4 @@
-//! Task handlers of graphile_worker under the harness, as they stand in production.
+//! Task handlers of graphile_worker under the harness, as in production.
 
 mod adding;
 mod found;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const S: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What the handlers of these tests find in their context.
+/// The context of the handlers in these tests.
 #[derive(Clone, Debug)]
 struct Shop {
     payments: Client<Payments>,
@@ -35,7 +35,7 @@ impl Shop {
     }
 }
 
-/// An order is charged: without a key.
+/// Charges an order without a key.
 #[derive(Clone, Serialize, Deserialize)]
 struct ChargeOrder {
     order: u32,
@@ -49,7 +49,7 @@ impl TaskHandler for ChargeOrder {
     }
 }
 
-/// An order is charged with the order's key.
+/// Charges an order with the order's key.
 #[derive(Clone, Serialize, Deserialize)]
 struct ChargeOrderOnce {
     order: u32,
@@ -64,12 +64,12 @@ impl TaskHandler for ChargeOrderOnce {
     }
 }
 
-/// One email, with nothing that keeps it from being sent again.
+/// Sends one email, without protection against a second one.
 async fn send(ctx: &WorkerContext, template: &str) -> Result<(), retryproof::ServiceError> {
     Shop::in_context(ctx).email.send(Email::new("ann@example.com", template)).await.map(drop)
 }
 
-/// A log that outlives crashes, as an extension.
+/// A log that survives crashes, as an extension.
 #[derive(Clone)]
 struct Log(Durable<Vec<String>>);
 
@@ -89,7 +89,7 @@ impl Log {
     }
 }
 
-/// Explores a world in which one worker runs as `worker` says, and `body` adds what it adds.
+/// Explores a world with one worker, which `worker` defines, and the jobs that `body` adds.
 fn explore(
     deviations: usize,
     worker: impl Fn(&Process) -> GraphileWorker + Clone + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! When a failed job is tried again, how often, and what its handler sees of it.
+//! When and how often a failed job is retried, and what its handler sees of it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{HOUR, Log, S};
 
-/// Fails, and notes when.
+/// Fails, and records the time.
 #[derive(Serialize, Deserialize)]
 struct Fail {
     reason: String,
@@ -57,7 +57,7 @@ fn a_failed_job_waits_for_e_to_the_number_of_its_attempts_in_seconds() {
 fn a_job_is_attempted_25_times_unless_it_says_otherwise() {
     let (world, log) = failing(JobSpec::default());
     assert_eq!((log.0.get().len(), world.dead()[0].failures), (25, 25));
-    // From the tenth attempt on it waits equally long.
+    // From the tenth attempt on, each wait has the same length.
     let ends = (1..=24).map(backoff).sum::<Duration>();
     assert_eq!(world.now(), ends);
     assert_eq!((backoff(10), backoff(24)), (Duration::from_micros(22_026_465_795), backoff(10)));
@@ -67,7 +67,7 @@ fn a_job_is_attempted_25_times_unless_it_says_otherwise() {
     assert_eq!(log.0.get().len(), 40, "more than the default");
 }
 
-/// Notes what it sees of its job.
+/// Records what it sees of its job.
 #[derive(Serialize, Deserialize)]
 struct Look {
     at: String,
@@ -123,7 +123,7 @@ fn a_handler_sees_its_job() {
     assert!(log[1].parse::<i64>().unwrap() > 0);
 }
 
-/// Items of which some fail.
+/// Items, some of which fail.
 #[derive(Serialize, Deserialize)]
 struct Item(u32);
 
@@ -155,7 +155,7 @@ fn a_batch_is_run_as_one_job() {
     assert_eq!(world.dead()[0].error.as_deref(), Some("\"too many\""));
 }
 
-/// Does what the adapter does not model.
+/// Uses a statement that the adapter does not model.
 #[derive(Serialize, Deserialize)]
 struct Remove;
 
@@ -182,7 +182,7 @@ fn a_statement_that_is_not_modelled_is_an_error_that_says_so() {
     let error = world.dead()[0].error.clone().unwrap();
     assert!(
         error.contains(
-            "this statement is not modelled: `select * from graphile_worker.complete_jobs($1::bigint[]);`"
+            "this statement is not modeled: `select * from graphile_worker.complete_jobs($1::bigint[]);`"
         ),
         "{error}"
     );

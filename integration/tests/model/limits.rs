@@ -56,7 +56,9 @@ fn a_bound_of_interruptions_is_said() {
     assert!(bounded.executions() < 14 && !bounded.exhausted(), "{bounded}");
     has_line(
         &bounded,
-        expect!["3 executions of up to 1 interruptions; loom may skip one of them that is like no other"],
+        expect![
+            "3 executions of up to 1 interruptions; loom may skip an order that is not equivalent to another"
+        ],
     );
 }
 
@@ -79,7 +81,7 @@ fn a_loop_that_waits_without_yielding_goes_on_for_ever() {
     has_line(
         reason,
         expect![
-            "thread 0 goes on for ever: more than 200 places where threads take turns. A loop that waits for another thread must call `thread::yield_now`; or raise `max_branches`"
+            "thread 0 runs forever: more than 200 places where threads take turns. A loop that waits for another thread must call `thread::yield_now`; or raise `max_branches`"
         ],
     );
     assert_eq!(waits(thread::yield_now).verdict(), Verdict::RetryProof);

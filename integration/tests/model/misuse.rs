@@ -37,7 +37,7 @@ fn what_was_made_outside_is_not_used_inside() {
     has_line(
         &error,
         expect![
-            "integration/tests/model/misuse.rs:…: a AtomicU32 that was made outside of the model is used in it. Make it in the model's closure; a static must be a `retryproof::sync::LazyLock`"
+            "integration/tests/model/misuse.rs:…: a AtomicU32 that was made outside the model is used in it. Make it in the model's closure; a static must be a `retryproof::sync::LazyLock`"
         ],
     );
 }
@@ -126,13 +126,13 @@ fn an_execution_that_is_not_like_the_others() {
     has_line(
         reason,
         expect![
-            "the model's closure does not do the same when it is run the same way again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. What it depends on must be made anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
+            "the model's closure does not repeat its behavior when it is run again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. Make everything that it depends on anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
         ],
     );
     has_line(
         reason,
         expect![
-            "the model's closure does not do the same when it is run the same way again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. What it depends on must be made anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
+            "the model's closure does not repeat its behavior when it is run again: the first time thread 0 has AtomicU32#1.store(0, SeqCst) at integration/tests/model/misuse.rs:…, the second time thread 0 has AtomicU32#1.store(1, SeqCst) at integration/tests/model/misuse.rs:…. Make everything that it depends on anew in each execution: no statics, no time, no random numbers, no order of a `HashMap`"
         ],
     );
 }

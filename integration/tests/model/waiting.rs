@@ -179,7 +179,7 @@ fn an_arc_that_owns_itself_is_never_dropped() {
         *node.0.lock().unwrap() = Some(itself);
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert_eq!(report.summary(), Some("an `Arc` is never dropped: a cycle, mostly, or `mem::forget`"));
+    assert_eq!(report.summary(), Some("an `Arc` is never dropped: usually a cycle, or `mem::forget`"));
 }
 
 #[test]

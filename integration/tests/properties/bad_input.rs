@@ -22,18 +22,21 @@ fn a_strategy_that_yields_nothing_is_told() {
         }
         other => panic!("{other:?}"),
     };
-    let without_kind = "a workload without a kind of jobs yields nothing: say `.kind(strategy)`";
+    let without_kind = "a workload without a kind of jobs yields nothing: add one with `.kind(strategy)`";
     assert_eq!(nothing(Workloads::new()), without_kind);
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
     let empty = 3..=2_usize;
-    assert_eq!(nothing(orders().jobs(empty)), "a workload with no number of jobs yields nothing");
+    assert_eq!(nothing(orders().jobs(empty)), "a workload with an empty range for jobs yields nothing");
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is tested")]
     let empty = 3..=2_u32;
-    assert_eq!(nothing(orders().duplicates(empty)), "a workload with no number of duplicates yields nothing");
+    assert_eq!(
+        nothing(orders().duplicates(empty)),
+        "a workload with an empty range for duplicates yields nothing"
+    );
     let empty = Duration::from_secs(2)..=Duration::from_secs(1);
     assert_eq!(
         nothing(orders().delays(empty)),
-        "a workload with no number of seconds to wait yields nothing"
+        "a workload with an empty range for seconds to wait yields nothing"
     );
 
     let none = (0..10_u32).prop_filter("none is large enough", |number| *number > 100);

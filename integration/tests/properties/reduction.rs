@@ -252,7 +252,7 @@ fn what_is_left_out_is_told() {
     assert_green(&all);
     assert_green(&reduced);
     assert!(reduced.runs() * 4 < all.runs() * 3, "{} and {}", reduced.runs(), all.runs());
-    let told = format!("; {} more were left out, each equal to one of them", reduced.reduced());
+    let told = format!("; {} more were skipped, because each differs from one of these", reduced.reduced());
     assert!(reduced.to_string().contains(&told), "{reduced}");
     assert!(!all.to_string().contains("left out"), "{all}");
     // The same on several threads.

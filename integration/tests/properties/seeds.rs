@@ -118,7 +118,7 @@ fn a_seed_is_kept_and_tried_first_and_goes_when_its_case_holds() {
     // Another test's.
     red(&folder, &[("RETRYPROOF_SEED", "seeds::other 0000000000000000")]);
     let (passed, text) = play(&folder, "scene", &[("RETRYPROOF_SEED", "seeds::scene half")]);
-    assert!(!passed && text.contains("RETRYPROOF_SEED: `seeds::scene half` is no seed"), "{text}");
+    assert!(!passed && text.contains("RETRYPROOF_SEED: `seeds::scene half` is not a seed"), "{text}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_file_of_another_version_or_tool_is_told_and_the_verdict_unharmed() {
         green(&folder, &[("SCENE", "mended")]);
     }
     folder.write(FILE, &format!("{HEADER}who knows\n"));
-    assert!(green(&folder, &[("SCENE", "mended")]).contains(":2: `who` is no seed"));
+    assert!(green(&folder, &[("SCENE", "mended")]).contains(":2: `who` is not a seed"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! In whose name things are done.
+//! The current actor.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -8,13 +8,13 @@ use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 
 impl State {
-    /// Who runs now.
+    /// The current actor.
     #[inline]
     pub(crate) fn actor(&self) -> Actor {
         self.actor
     }
 
-    /// Runs `code` in the name of `actor`, however it ends.
+    /// Runs `code` in the name of `actor`, and restores the former actor even after a panic.
     pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
         struct Former<'s>(&'s mut State, Actor);
         impl Drop for Former<'_> {
@@ -27,13 +27,13 @@ impl State {
         code(former.0)
     }
 
-    /// Has everything done in the name of `actor`, whom no executor polls.
+    /// Sets an actor that no executor polls.
     #[cfg(test)]
     pub(crate) fn set_actor(&mut self, actor: Actor) {
         (self.actor, self.task) = (actor, None);
     }
 
-    /// The executor polls a task from here on. `waker`: the address of what it is woken by.
+    /// The executor begins to poll a task. `waker` is the address of the task's waker.
     pub(crate) fn begin_poll(&mut self, actor: Actor, task: TaskId, waker: usize) {
         (self.actor, self.task) = (actor, Some((task, waker)));
     }
@@ -43,18 +43,18 @@ impl State {
         (self.actor, self.task) = (Actor::Test, None);
     }
 
-    /// The task of the executor that runs now.
+    /// The current task of the executor.
     pub(crate) fn task(&self) -> Option<TaskId> {
         self.task.map(|(task, _)| task)
     }
 
-    /// Whether the executor itself polls, and not somebody who has a waker of their own.
+    /// Reports whether the executor itself polls, and not other code with a waker of its own.
     pub(crate) fn is_polled_by_executor(&self, cx: &Context<'_>) -> bool {
         self.task.is_some_and(|(_, waker)| cx.waker().data().addr() == waker)
     }
 }
 
-/// What is done is done in the name of an actor until this is dropped. `State` must not be locked then.
+/// Sets the actor until this is dropped. `State` must not be locked at that time.
 #[must_use = "it lasts until it is dropped"]
 pub(crate) struct Acting {
     shared: Arc<Shared>,
@@ -68,7 +68,7 @@ impl Drop for Acting {
 }
 
 impl Shared {
-    /// Has everything done in the name of `actor`, until what this returns is dropped.
+    /// Sets the actor until the returned value is dropped.
     pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
         let former = std::mem::replace(&mut self.state().actor, actor);
         Acting { shared: self.clone(), former }

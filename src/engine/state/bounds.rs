@@ -1,95 +1,96 @@
-//! What would go on for ever is stopped, and named.
+//! Stops runs that would never end, and says why.
 
 use std::time::Duration;
 
 use super::{Mode, State};
 use crate::system::job::short_kind;
 
-/// How long a chain of jobs that enqueue jobs may be: past it, it is taken for one that never ends.
+/// The maximum length of a chain of jobs that enqueue jobs. A longer chain is considered endless.
 const LONGEST_CHAIN: u32 = 1_000;
 
-/// How many jobs may come of one job whose kind was among those before them already. Fewer where each run must be short.
+/// The maximum number of descendants of one job that have an ancestor of the same kind. Lower if each run must be
+/// short.
 const LARGEST_FAMILY: u32 = 10_000;
 const LARGEST_EXPLORED_FAMILY: u32 = 1_000;
 
-/// How often a job may be put back for later.
+/// The maximum number of times that a job may be put back.
 const MOST_PUT_BACK: u32 = 1_000;
 
-/// Why a run can go no further.
+/// The reason why a run cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Stuck {
-    /// JobOverrides happened than a run may hold.
-    #[error("{steps} steps and no end: {who} goes on for ever, or longer than `Explore::max_steps` allows")]
+    /// The run took more steps than allowed.
+    #[error("{steps} steps and no end: {who} runs forever, or longer than `Explore::max_steps` allows")]
     StepLimit {
-        /// How many.
+        /// The number of steps.
         steps: u64,
-        /// Whose turn it was.
+        /// The actor of the last step.
         who: String,
     },
     /// Jobs enqueue jobs without end.
     #[error("{depth} jobs in a row were each enqueued by the one before, and no end: {}; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`", cycle.join(" → "))]
     Endless {
-        /// How long the chain has become.
+        /// The length of the chain.
         depth: u32,
-        /// The kinds of the jobs in it, from one to the next of the same kind.
+        /// The kinds of the jobs in it, up to the next of the same kind.
         cycle: Vec<String>,
     },
-    /// Jobs enqueue more jobs of their own kind than ever end.
-    #[error("{size} jobs came of job#{root}, each below one of its own kind, and no end: {}; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`", cycle.join(" → "))]
+    /// Jobs enqueue jobs of their own kind faster than jobs end.
+    #[error("{size} jobs descend from job#{root}, each below one of its own kind, and no end: {}; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`", cycle.join(" → "))]
     Growing {
-        /// The job that began it.
+        /// The first job.
         root: u32,
-        /// How many have come of it.
+        /// The number of its descendants.
         size: u32,
         /// The kinds from one of them to the next of the same kind.
         cycle: Vec<String>,
     },
     /// A job is put back for later without end.
     #[error(
-        "job#{job} {kind} was put back {times} times, and no end: {why}; let it end, fail, or be discarded some time"
+        "job#{job} {kind} was put back {times} times, and no end: {why}; let it end, fail, or be discarded eventually"
     )]
     PutBack {
         /// The number of the job.
         job: u32,
         /// Its kind.
         kind: String,
-        /// How often.
+        /// The number of times.
         times: u32,
-        /// What put it back the last time.
+        /// The last reason.
         why: String,
     },
-    /// Everything waits and no timer is set.
+    /// Every task waits, and no timer is set.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Deadlock {
-        /// Who waits, and where it called last.
+        /// The waiting tasks, each with the place of its last call.
         waiting: Vec<String>,
     },
-    /// A destructor calls to the outside while its process dies, and nobody has stated what it is to be given.
+    /// A destructor makes an external call while its process dies, and the test defines no answer.
     #[error(
-        "a destructor of {who} calls {call} at {place} while its process dies, and it is not stated what it gets: state it with `fails_as`"
+        "a destructor of {who} calls {call} at {place} while its process dies, and has no answer defined: define one with `fails_as`"
     )]
     Unanswerable {
-        /// Whose destructor.
+        /// The owner of the destructor.
         who: String,
         /// `db.unlock`
         call: String,
-        /// Where it is called.
+        /// The place of the call.
         place: String,
     },
-    /// Threads of blocking handlers wait for locks of their own. They cannot be ended: they are left behind.
+    /// Threads of blocking handlers wait for locks of their own. They cannot be ended, so they are left behind.
     #[error("deadlock: nothing can go on and no timer is set; {}", waiting.join("; "))]
     Locked {
-        /// Who waits, for whom, and where it was last.
+        /// The waiting threads, each with its last place and the thread that it waits for.
         waiting: Vec<String>,
     },
 }
 
 impl Stuck {
-    /// Which sort it is, by a name that stays the same.
+    /// A stable name for this reason.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::StepLimit { .. } => "for ever",
+            Self::StepLimit { .. } => "forever",
             Self::Endless { .. } => "endless",
             Self::Growing { .. } => "growing",
             Self::PutBack { .. } => "put back",
@@ -100,7 +101,7 @@ impl Stuck {
 }
 
 impl State {
-    /// A job has come into the queue: whether the jobs that enqueue one another ever end.
+    /// A job has entered the queue. Checks whether jobs enqueue each other without end.
     pub(super) fn bound_family(&mut self, job: u32) {
         let coming = self.queue.job(job);
         let (depth, root) = (coming.depth, coming.root);
@@ -119,7 +120,7 @@ impl State {
         });
     }
 
-    /// The job comes again at `due`; its attempt was no failure. `why`, in words.
+    /// Runs the job again at `due`. Its attempt was not a failure. `why` is the reason in readable form.
     pub(crate) fn put_back(&mut self, job: u32, due: Duration, why: impl FnOnce() -> String) {
         let now = self.clock.now();
         self.queue.put_back(job, now, due);

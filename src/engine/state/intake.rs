@@ -1,4 +1,4 @@
-//! How a job comes into the queue: past the lock of a unique one, and into its stream.
+//! Enqueues a job: takes the lock of a unique job, and assigns its stream.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::system::job::{
 use crate::system::queue::{Held, LockKey, Owner};
 use crate::system::timeline::{LockEvent, What};
 
-/// The keys of a job: computed before anything is locked, since key functions are the user's code.
+/// The keys of a job. They are computed before anything is locked, because key functions are user code.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
     lock: Option<Box<str>>,
@@ -21,45 +21,45 @@ pub(crate) struct Keys {
     pub(crate) once: Option<Once>,
 }
 
-/// A key that whoever enqueues a job gives it, and what becomes of a second job of that kind under it.
+/// A key that the enqueuing code gives to a job, and what happens to a second job of that kind with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Once {
     pub(crate) key: Box<str>,
-    /// Refused; otherwise it is dropped.
+    /// Whether the second job is rejected. Otherwise it is dropped.
     pub(crate) refused: bool,
 }
 
-/// A job that is to come into the queue.
+/// A job to enqueue.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Incoming {
     pub(crate) kind: &'static str,
     pub(crate) payload: String,
-    /// None: it is ready at once.
+    /// Zero means that it is ready immediately.
     pub(crate) delay: Duration,
     pub(crate) keys: Keys,
-    /// What it carries beside its payload, as JSON.
+    /// The data beside its payload, as JSON.
     pub(crate) context: Option<Box<str>>,
-    /// What it has beside what its kind says.
+    /// Options that override those of its kind.
     pub(crate) more: Option<Box<JobOverrides>>,
-    /// Of the jobs with this name one runs at a time.
+    /// Jobs with the same name run one at a time.
     pub(crate) serial: Option<Box<str>>,
 }
 
-/// What became of a job that was to come into the queue.
+/// The result of enqueuing a job.
 #[derive(Debug)]
 pub(crate) enum Enqueued {
-    /// It is there: its number and id.
+    /// The job is in the queue: its number and id.
     Accepted(u32, JobId),
-    /// It was dropped; the id of the one that was there already.
+    /// The job was dropped. This is the id of the existing job.
     Duplicate(JobId),
-    /// It was refused.
+    /// The job was rejected.
     Rejected(LockTaken),
-    /// Whoever enqueued it died in between.
+    /// The enqueuing process died in between.
     Crashed,
 }
 
 impl Shared {
-    /// The keys of a job. Costs nothing where no kind has any.
+    /// The keys of a job. Costs nothing if no kind has any.
     pub(crate) fn keys(&self, kind: &str, payload: &str) -> Keys {
         if !self.keyed.load(Ordering::Relaxed) {
             return Keys::default();
@@ -75,14 +75,14 @@ impl Shared {
 }
 
 impl State {
-    /// Takes a job into the queue, if none of its kind came under its key, and its lock lets it. `dies` is asked between
-    /// taking the lock and enqueuing.
+    /// Enqueues a job unless its key or its lock prevents that. `dies` is called between taking the lock and
+    /// enqueuing.
     pub(crate) fn enqueue(
         &mut self,
         mut incoming: Incoming,
         dies: &mut dyn FnMut(&mut State) -> bool,
     ) -> Enqueued {
-        // What is in it decides, too, where nothing is taken in.
+        // The contents of the queue matter even if no job is added.
         self.touch(Thing::Queue, true);
         let context = incoming.context.take();
         let enqueued = self.enqueue_deduplicated(incoming, dies);
@@ -113,7 +113,7 @@ impl State {
         enqueued
     }
 
-    /// Why a job under this key is refused, if it is.
+    /// The reason why a job with this key is rejected, if it is.
     pub(crate) fn refuses(&mut self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
         let Once { key, .. } = once.filter(|once| once.refused)?;
         self.touch(Thing::Queue, false);
@@ -144,7 +144,8 @@ impl State {
             _ => false,
         };
         if hands_over {
-            // The lock stays its owner's until the new job is there to have it: who dies in between still has it.
+            // The lock stays with its owner until the new job exists and can hold it. If the process dies in between,
+            // the former owner still has it.
             if dies(self) {
                 return Enqueued::Crashed;
             }
@@ -167,12 +168,12 @@ impl State {
         Enqueued::Accepted(job, id)
     }
 
-    /// A lock lives from when its job is due.
+    /// The time to live of a lock starts when its job is due.
     fn expiry(&self, unique: &Unique, incoming: &Incoming) -> Option<Duration> {
         unique.ttl.map(|ttl| self.clock.now().saturating_add(incoming.delay).saturating_add(ttl))
     }
 
-    /// Takes the lock, then enqueues: two steps, between which whoever does it may die.
+    /// Takes the lock, then enqueues: two steps, between which the process may die.
     fn lock_and_enqueue(
         &mut self,
         unique: &Unique,
@@ -189,7 +190,7 @@ impl State {
         self.enqueue_with(unique, lock, incoming)
     }
 
-    /// The lock is another job's.
+    /// Handles a lock that another job holds.
     fn conflict(
         &mut self,
         unique: &Unique,
@@ -230,7 +231,7 @@ impl State {
             }
             Conflict::Wait => unreachable!("refused where it was asked for"),
             Conflict::Reschedule(wait) => {
-                // It waits in the queue, where it takes no slot.
+                // It waits in the queue, so it takes no slot.
                 incoming.delay = incoming.delay.max(wait);
                 let (job, id) = self.push_job(incoming);
                 self.queue.locks.lacks(job);
@@ -239,14 +240,14 @@ impl State {
         }
     }
 
-    /// A job met a lock that names no owner: whose it is, and whether it will ever be given back, nobody can tell.
+    /// A job needs a lock without an owner, so it is unknown whether the lock will ever be released.
     fn bury_unowned(&mut self, job: u32, lock: &LockKey) {
         let error = self.unowned(job, lock).to_string();
         let now = self.clock.now();
         self.note(|| What::Failed { error: error.clone(), retry_at: None });
         self.queue.give_up(job, JobState::Dead);
         self.queue.bury_unrun(job, now, error);
-        // It never came to any process whose death handlers could hear of it.
+        // It never reached a process whose death handlers could be called.
         self.queue.job_mut(job).extras().deaths_told += 1;
     }
 
@@ -254,13 +255,13 @@ impl State {
         JobError::LockWithoutOwner { job, kind: lock.kind.to_owned(), key: lock.key.to_string() }
     }
 
-    /// Why a lock keeps a job out, in words.
+    /// The reason why a lock blocks a job.
     pub(crate) fn lock_taken(&self, lock: &LockKey, held: Held) -> LockTaken {
         let (kind, key) = (lock.kind.to_owned(), lock.key.to_string());
         LockTaken { kind, key, holder: self.holder(held) }
     }
 
-    /// Who holds a lock, in words.
+    /// Describes the holder of a lock.
     pub(crate) fn holder(&self, held: Held) -> String {
         let until = match held.expires {
             Some(expires) => format!("expires at {}", crate::system::clock::Moment(expires)),
@@ -277,14 +278,14 @@ impl State {
                 format!("job#{job}, which {state}; it {until}")
             }
             Owner::NeverCame => {
-                format!("a job that never came into the queue, since whoever enqueued it died; it {until}")
+                format!("a job that never entered the queue because its enqueuing process died; it {until}")
             }
-            Owner::Stranger => format!("somebody who is not of this world; it {until}"),
+            Owner::Stranger => format!("an owner outside of this world; it {until}"),
             Owner::Missing => format!("nobody; it {until}"),
         }
     }
 
-    /// The locks that nobody will ever give back: they never expire, and their jobs are gone.
+    /// The locks that will never be released: they do not expire, and their jobs are gone.
     pub(crate) fn left_locks(&self) -> Vec<(LockKey, String)> {
         if self.queue.locks.is_unused() {
             return Vec::new();
@@ -302,13 +303,13 @@ impl State {
         left.map(|(lock, held)| (lock.clone(), self.holder(held))).collect()
     }
 
-    /// The lock for which an attempt of a job waits, in words.
+    /// The lock that an attempt of a job waits for, in readable form.
     pub(crate) fn awaited_lock(&self, job: u32) -> Option<String> {
         let (lock, held) = self.queue.locks.awaited_by(job)?;
         Some(format!("the lock {}, held by {}", lock.key, self.holder(held)))
     }
 
-    /// A job that was put back without the lock of its enqueue has it now.
+    /// A job that was put back without the lock of its enqueue now has the lock.
     pub(crate) fn has_its_lock(&mut self, job: u32, lock: &LockKey, kind: LockKind) {
         self.queue.locks.lacks_no_more(job);
         if kind != LockKind::UntilExpired {
@@ -316,20 +317,20 @@ impl State {
         }
     }
 
-    /// The lock of a job that is to run, taken for it.
+    /// The lock for a job that is about to run.
     pub(crate) fn held_by(&self, job: u32, ttl: Option<Duration>) -> Held {
         let expires = ttl.map(|ttl| self.clock.now().saturating_add(ttl));
         Held { owner: Owner::Job(job), id: None, expires }
     }
 }
 
-/// A kind whose jobs have keys: from here on they are computed.
+/// Sets the lock of a kind. From here on the keys of its jobs are computed.
 pub(crate) fn has_keys(shared: &Shared, kind: &'static str, unique: Arc<Unique>) {
     shared.keyed.store(true, Ordering::Relaxed);
     shared.state().options_mut(kind).unique = Some(unique);
 }
 
-/// A kind whose jobs run in an order by key, or in none.
+/// Sets the order of a kind: by key, or none.
 pub(crate) fn has_order(shared: &Shared, kind: &'static str, key: Option<KeyOf>) {
     shared.keyed.store(true, Ordering::Relaxed);
     shared.state().options_mut(kind).stream = key;

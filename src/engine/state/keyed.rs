@@ -1,4 +1,4 @@
-//! How a job that has more than its kind says comes into the queue: in one step, whatever has its key already.
+//! Enqueues a job that overrides options of its kind: in one step, even if another job has its key.
 
 use super::{Enqueued, Incoming, State};
 use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, JobState, KeyMode};
@@ -6,7 +6,7 @@ use crate::system::queue::{Held, Owner};
 use crate::system::timeline::{LockEvent, What};
 
 impl State {
-    /// Takes it in. It goes past the locks of unique jobs.
+    /// Enqueues the job. The locks of unique jobs do not apply to it.
     pub(super) fn enqueue_with_overrides(&mut self, more: JobOverrides, mut incoming: Incoming) -> Enqueued {
         let JobOverrides { max_retries, key, serial } = more;
         incoming.serial = serial;
@@ -40,7 +40,7 @@ impl State {
         (job, id)
     }
 
-    /// A job that waits becomes the one that comes in.
+    /// Turns a waiting job into the new one.
     fn turn_into(&mut self, former: u32, key: &JobKey, incoming: Incoming) {
         let Incoming { kind, payload, delay, serial, .. } = incoming;
         let now = self.clock.now();
@@ -61,7 +61,7 @@ impl State {
         self.queue.wait_as_new(former, due, now);
     }
 
-    /// The key is another job's.
+    /// Records that another job has the key.
     fn note_key(&mut self, key: &JobKey, former: u32, id: JobId) {
         let holder = self.holder(Held { owner: Owner::Job(former), id: Some(id), expires: None });
         let then = match key.mode {

@@ -1,11 +1,11 @@
-//! What a run notes of itself while it goes on, for those who judge it.
+//! Notes that a run takes for its judge.
 
 use std::collections::BTreeSet;
 
 use crate::search::choice::{Name, Place, Site};
 use crate::system::hygiene::Hygiene;
 
-/// What a run notes of itself, beside its effects, its jobs and its events.
+/// Notes of a run, in addition to its effects, jobs and events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunRecord {
     told_of_failures: Option<Name>,
@@ -18,72 +18,72 @@ pub(crate) struct RunRecord {
 }
 
 impl RunRecord {
-    /// A process has a service that is there to be told of failures.
+    /// A process has an error tracker.
     pub(crate) fn note_told_of_failures(&mut self, service: Name) {
         self.told_of_failures = Some(service);
     }
 
-    /// The ordinary course is left. `call`: the last one of whoever leaves it.
+    /// The run left the ordinary course. `call` is the last call of the actor.
     pub(super) fn note_deviated_at(&mut self, call: Option<(Place, Site)>) {
         self.deviated_at.push(call);
     }
 
-    /// For each deviation, the last call that its actor had made.
+    /// For each deviation, the last call of its actor.
     pub(crate) fn deviated_at(&self) -> &[Option<(Place, Site)>] {
         &self.deviated_at
     }
 
-    /// Something works, and is asking for trouble.
+    /// The code does something that works but is fragile.
     pub(crate) fn note_hygiene(&mut self, hygiene: Hygiene) {
         self.hygiene.insert(hygiene);
     }
 
-    /// Code under test has met a crash point at which something could go wrong.
+    /// The code under test has reached a crash point at which something could go wrong.
     pub(super) fn note_crash_point(&mut self) {
         self.crash_points += 1;
     }
 
-    /// An attempt has begun, or gone on, while another one was under way.
+    /// An attempt has begun or continued while another one was open.
     pub(crate) fn note_overlap(&mut self) {
         self.has_overlaps = true;
     }
 
-    /// More could go on at once than a choice has options.
+    /// More tasks could run than a choice has options.
     pub(super) fn note_crowd(&mut self) {
         self.is_crowded = true;
     }
 
-    /// A process has spawned tasks of its own.
+    /// A process has spawned tasks.
     pub(crate) fn note_spawned(&mut self) {
         self.has_spawned = true;
     }
 
-    /// The service that is there to be told of failures, if a process has one.
+    /// The error tracker, if a process has one.
     pub(crate) fn told_of_failures(&self) -> Option<Name> {
         self.told_of_failures
     }
 
-    /// What works and is asking for trouble.
+    /// Code that works but is fragile.
     pub(crate) fn hygiene(&self) -> &BTreeSet<Hygiene> {
         &self.hygiene
     }
 
-    /// How many crash points code under test has met.
+    /// The number of crash points that code under test has reached.
     pub(crate) fn crash_points(&self) -> u64 {
         self.crash_points
     }
 
-    /// Whether attempts ran at the same time.
+    /// Reports whether attempts ran at the same time.
     pub(crate) fn has_overlaps(&self) -> bool {
         self.has_overlaps
     }
 
-    /// Whether more could go on at once than a choice has options: those past the last one were not taken first.
+    /// Reports whether more tasks could run than a choice has options. Tasks past the last option never ran first.
     pub(crate) fn is_crowded(&self) -> bool {
         self.is_crowded
     }
 
-    /// Whether a process has spawned tasks of its own: a queue of the user's, perhaps.
+    /// Reports whether a process has spawned tasks, perhaps for a queue of its own.
     pub(crate) fn has_spawned(&self) -> bool {
         self.has_spawned
     }

@@ -1,15 +1,15 @@
-//! Processes in which nothing goes wrong: they belong to the test, and not to the code under test.
+//! Processes in which nothing goes wrong. They belong to the test, not to the code under test.
 
 use std::collections::BTreeMap;
 
 use super::State;
 use crate::search::choice::{Actor, Kind, Name};
 
-/// The processes in which nothing goes wrong, and which jobs run in them.
+/// The processes in which nothing goes wrong, and the jobs that run in them.
 #[derive(Debug, Default)]
 pub(crate) struct Reliable {
     processes: Vec<Name>,
-    /// Of each job that was begun: in which process, if there are such processes.
+    /// The process of each job that was begun, if there are such processes.
     runs_in: BTreeMap<u32, Name>,
 }
 
@@ -40,7 +40,7 @@ impl Reliable {
 }
 
 impl State {
-    /// Whether this cannot go wrong where it is met. Who goes on next is a choice in any process.
+    /// Reports whether this kind cannot go wrong in the current process. The next task is a choice in any process.
     pub(super) fn is_reliable(&self, kind: Kind) -> bool {
         !self.reliable.processes.is_empty() && kind != Kind::Schedule && self.reliable.has(self.actor)
     }

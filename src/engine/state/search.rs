@@ -1,16 +1,16 @@
-//! Where a run is in the search: what it was told to do, and how far it may go.
+//! The position of a run in the search: its plan and its limits.
 
 use super::Stuck;
 use crate::search::choice::{Choice, Chooser, Deviation};
 
-/// What may go wrong in a run.
+/// The faults and choices that a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Everything that the plan says.
+    /// Everything in the plan.
     Explore,
-    /// Nothing, but jobs are taken one at a time in the order that the plan says.
+    /// Nothing, but jobs are taken one at a time in the order of the plan.
     SerialBaseline,
-    /// The same, and each job finds its process as it was after its boot.
+    /// Like `SerialBaseline`, and each job finds its process as it was after its boot.
     IsolatedBaseline,
     /// Nothing: the world of an ordinary test.
     Plain,
@@ -29,12 +29,12 @@ pub(crate) struct RunSearch {
 
 impl RunSearch {
     pub(super) fn new(chooser: Chooser, mode: Mode, max_steps: u64) -> Self {
-        // Every choice is a step, so that no choice is past what a deviation can name.
+        // Every choice is a step, so no choice is past the bound of a deviation.
         let max_steps = max_steps.min(Deviation::MAX_CHOICES as u64 - 1);
         Self { chooser, mode, faults_suspended: false, steps: 0, max_steps, stuck: None }
     }
 
-    /// Every choice of the run so far, in order.
+    /// All choices of the run so far, in order.
     pub(crate) fn choices(&self) -> &[Choice] {
         self.chooser.record()
     }
@@ -43,7 +43,7 @@ impl RunSearch {
         self.mode
     }
 
-    /// Whether something may go wrong now.
+    /// Reports whether something may go wrong now.
     pub(crate) fn may_deviate(&self) -> bool {
         self.mode == Mode::Explore && !self.faults_suspended
     }
@@ -52,12 +52,12 @@ impl RunSearch {
         self.faults_suspended
     }
 
-    /// From here on nothing goes wrong, or whatever may. Returns what held before, to be put back.
+    /// Suspends or resumes faults. Returns the former value, to be restored.
     pub(crate) fn suspend_faults(&mut self, suspended: bool) -> bool {
         std::mem::replace(&mut self.faults_suspended, suspended)
     }
 
-    /// Why the run can go no further, if it cannot.
+    /// The reason why the run cannot continue, if there is one.
     pub(crate) fn stuck(&self) -> Option<&Stuck> {
         self.stuck.as_ref()
     }
@@ -66,17 +66,17 @@ impl RunSearch {
         self.stuck.is_some()
     }
 
-    /// The run can go no further. The first reason stays.
+    /// Marks the run as stuck. The first reason stays.
     pub(crate) fn get_stuck(&mut self, why: Stuck) {
         self.stuck.get_or_insert(why);
     }
 
-    /// An ordinary test goes on after what was stuck.
+    /// Lets an ordinary test continue after it was stuck.
     pub(crate) fn unstick(&mut self) {
         self.stuck = None;
     }
 
-    /// The run is over: its choices go to whoever judges them.
+    /// Returns the choices of a finished run.
     pub(crate) fn take_chooser(&mut self) -> Chooser {
         std::mem::replace(&mut self.chooser, Chooser::idle())
     }

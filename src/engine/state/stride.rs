@@ -1,7 +1,7 @@
-//! From one step of a task to its next: whether it goes on by itself, or is somebody else's turn.
+//! Between two steps of a task: decides whether the task continues or another one has its turn.
 //!
-//! Where the task's code runs on a thread of its own (a slot's), that is asked there: to hand the turn to the executor and
-//! back, only to hear that it goes on, takes longer than most steps.
+//! If the task's code runs on a thread of its own (a slot's), that thread decides. Handing the turn to the executor
+//! and back, only to continue, takes longer than most steps.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,42 +13,42 @@ use crate::system::clock::{TaskId, Wake};
 use crate::system::job::Delivery;
 use crate::system::queue::LEASE;
 
-/// What is to be looked at between two steps of a task.
+/// The conditions to check between two steps of a task.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
-    /// Somebody wants to see the world after each of them.
+    /// An observer checks the world after each step.
     pub(crate) watched: bool,
-    /// Another task could go on instead.
+    /// Another task could run instead.
     pub(crate) switching: bool,
-    /// Another worker could take the job meanwhile.
+    /// Another worker could take the job in the meantime.
     pub(crate) overtaking: bool,
 }
 
-/// A task that is polled, step by step.
+/// A task that is being polled, step by step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stride {
     pub(crate) task: TaskId,
-    /// The job of which this is an attempt, if it is one, and which.
+    /// The job and the number of the attempt, if the task is an attempt.
     pub(crate) job: Option<(u32, u32)>,
     pub(crate) now: Duration,
     pub(crate) look: Look,
 }
 
-/// What comes after a step.
+/// The action after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Another one, at once.
+    /// Another step, immediately.
     GoesOn,
-    /// The executor thinks it over. `woken`: it could go on.
+    /// The executor decides. `woken` means that the task could continue.
     Rests {
         woken: bool,
-        /// Its worker stands still until then, when its lease is over.
+        /// If set, its worker stalls until then, past its lease.
         stalled_until: Option<Duration>,
     },
 }
 
 impl Stride {
-    /// Before a step.
+    /// Called before a step.
     pub(crate) fn begin(&self, shared: &Shared, wake: &TaskWaker) {
         if shared.reduces() {
             shared.state().begin_step(Some(self.task), &shared.woken);
@@ -56,7 +56,7 @@ impl Stride {
         wake.begin();
     }
 
-    /// After a step. `is_over`: it was the last.
+    /// Called after a step. `is_over` marks the last step.
     pub(crate) fn next(&self, shared: &Shared, wake: &TaskWaker, is_over: bool) -> Next {
         let woken = wake.end();
         let rests = Next::Rests { woken, stalled_until: None };
@@ -66,7 +66,7 @@ impl Stride {
         let mut state = shared.state();
         let at_line = std::mem::take(&mut state.at_line);
         if at_line {
-            // Memory that is shared between threads is not seen.
+            // Memory that threads share is not visible to the harness.
             state.touch(Thing::Everything, true);
         }
         if !at_line {
@@ -76,7 +76,7 @@ impl Stride {
                 return Next::Rests { woken: false, stalled_until };
             }
         }
-        // Whoever waits outside may go on, too, when something has happened there.
+        // A task that waits for an external system may continue, too, when something has happened there.
         let may_go_on =
             || shared.woken.any() || state.queue.ready_count() > 0 || shared.externals.have_progress();
         let others = self.look.switching && may_go_on();
@@ -86,8 +86,8 @@ impl Stride {
         Next::GoesOn
     }
 
-    /// After a step that the task could follow with another. Some: its worker stands still until its lease is over, and
-    /// the job is handed out again meanwhile.
+    /// Called after a step that the task could follow with another. If the result is `Some`, its worker stalls past
+    /// its lease, and the job is redelivered in the meantime.
     fn is_overtaken(&self, state: &mut State) -> Option<Duration> {
         let (job, attempt) = self.job?;
         if !state.queue.is_held_by(job, attempt) || !state.lease_runs_out() {
@@ -119,22 +119,22 @@ impl Stride {
     }
 }
 
-/// The task that is polled, for the thread on which its code runs.
+/// The task that is being polled, for the thread of its code.
 #[derive(Debug, Default)]
 pub(crate) struct Strides {
-    /// Whether any code runs on a thread of its own: mostly none does, and then nothing is lent.
+    /// Whether any code runs on a thread of its own. Usually none does, and then nothing is lent.
     are_used: AtomicBool,
     lent: Mutex<Option<(Stride, Arc<TaskWaker>)>>,
     rests: Mutex<Option<Next>>,
 }
 
 impl Strides {
-    /// From now on there may be such threads.
+    /// Records that there may be such threads from now on.
     pub(crate) fn are_used(&self) {
         self.are_used.store(true, Ordering::Relaxed);
     }
 
-    /// A task is polled.
+    /// Lends a task that is about to be polled.
     pub(crate) fn lend(&self, stride: Stride, wake: &Arc<TaskWaker>) {
         if self.are_used.load(Ordering::Relaxed) {
             *lock(&self.lent) = Some((stride, wake.clone()));
@@ -146,7 +146,7 @@ impl Strides {
         self.are_used.load(Ordering::Relaxed)
     }
 
-    /// It was polled. What was decided on its thread after its last step, if anything was.
+    /// Takes the decision that the task's thread made after its last step, if it made one.
     pub(crate) fn take(&self) -> Option<Next> {
         if !self.are_used.load(Ordering::Relaxed) {
             return None;
@@ -154,7 +154,7 @@ impl Strides {
         lock(&self.rests).take()
     }
 
-    /// It is polled no more.
+    /// Ends the loan, because the task is not polled any more.
     pub(crate) fn give_back(&self) {
         if self.are_used.load(Ordering::Relaxed) {
             *lock(&self.lent) = None;
@@ -163,8 +163,8 @@ impl Strides {
 }
 
 impl Shared {
-    /// On the thread on which the code of the task runs that is polled, after a step of it: whether it goes on. Otherwise
-    /// it has to hand the turn back. `is_ending`: it is to go on no more.
+    /// Called on the thread of the polled task's code, after a step. Reports whether the task continues. Otherwise
+    /// the thread must hand the turn back. If `is_ending`, the task must not continue.
     pub(crate) fn goes_on(&self, is_ending: bool) -> bool {
         let Some((stride, wake)) = lock(&self.strides.lent).clone() else { return false };
         let next = stride.next(self, &wake, is_ending);

@@ -1,4 +1,4 @@
-//! What the present step touches, where orders of independent steps are to be explored once.
+//! The things that the current step touches, if equivalent orders of independent steps are explored only once.
 
 use std::sync::atomic::Ordering;
 
@@ -7,7 +7,7 @@ use crate::engine::steps::Thing;
 use crate::system::clock::TaskId;
 
 impl State {
-    /// The present step touches something.
+    /// The current step touches something.
     #[inline]
     pub(crate) fn touch(&mut self, thing: Thing, writes: bool) {
         if let Some(steps) = &mut self.steps_taken {
@@ -15,7 +15,7 @@ impl State {
         }
     }
 
-    /// A step begins: a task's, or one of the executor's own, of which nothing is known.
+    /// A step begins: of a task, or of the executor itself.
     #[inline]
     pub(crate) fn begin_step(&mut self, task: Option<TaskId>, woken: &Woken) {
         if let Some(steps) = &mut self.steps_taken {
@@ -25,19 +25,19 @@ impl State {
 }
 
 impl Shared {
-    /// The present step touches something, where that is taken down.
+    /// The current step touches something. Does nothing if touches are not recorded.
     pub(crate) fn touch(&self, thing: Thing, writes: bool) {
         if self.reduces.load(Ordering::Relaxed) {
             self.state().touch(thing, writes);
         }
     }
 
-    /// Whether it is taken down what each step touches.
+    /// Reports whether touches are recorded.
     pub(crate) fn reduces(&self) -> bool {
         self.reduces.load(Ordering::Relaxed)
     }
 
-    /// The executor does something that no step may be exchanged with.
+    /// The executor does something that cannot be reordered with any step.
     pub(crate) fn barrier(&self) {
         if self.reduces.load(Ordering::Relaxed) {
             let mut state = self.state();
@@ -46,7 +46,7 @@ impl Shared {
         }
     }
 
-    /// Here it matters in which order things happen: no step is exchanged with another one in this run.
+    /// The order matters from here on, so no step of this run is considered independent.
     pub(crate) fn reduce_no_more(&self) {
         if self.reduces.swap(false, Ordering::Relaxed) {
             self.state().steps_taken = None;

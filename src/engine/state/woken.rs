@@ -1,4 +1,4 @@
-//! Who was woken, and how.
+//! The tasks that were woken.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -21,17 +21,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tasks that were woken, and who drives tokio meanwhile.
+/// The tasks that were woken, and the task that drives tokio.
 #[derive(Debug, Default)]
 pub(crate) struct Woken {
     tasks: Mutex<VecDeque<TaskId>>,
-    /// How many they are: mostly none, and then the lock is not taken.
+    /// Their number. Usually it is 0, and then the lock is not taken.
     count: AtomicUsize,
     driver: Mutex<Option<Waker>>,
     died: AtomicBool,
-    /// How often anybody was woken who did not run.
+    /// The number of wakes of tasks that were not running.
     wakes: AtomicUsize,
-    /// A timer was set or a job enqueued while somebody drives tokio: how long to wait must be thought over.
+    /// Whether a timer was set or a job enqueued while tokio is driven. The length of the wait must then be computed
+    /// again.
     stirred: AtomicBool,
 }
 
@@ -45,29 +46,29 @@ impl Woken {
         self.call_driver();
     }
 
-    /// How often anybody was woken who did not run.
+    /// The number of wakes of tasks that were not running.
     pub(crate) fn wakes(&self) -> usize {
         self.wakes.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody was woken.
+    /// Reports whether any task was woken.
     pub(crate) fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Whether this task was woken.
+    /// Reports whether this task was woken.
     pub(crate) fn contains(&self, task: TaskId) -> bool {
         self.any() && lock(&self.tasks).contains(&task)
     }
 
-    /// Looks at all that were woken, in that order.
+    /// Visits all woken tasks, in order.
     pub(crate) fn each(&self, mut look: impl FnMut(TaskId)) {
         if self.any() {
             lock(&self.tasks).iter().copied().for_each(&mut look);
         }
     }
 
-    /// Forgets those that `stays` does not want.
+    /// Removes the tasks that `stays` rejects.
     pub(crate) fn retain(&self, mut stays: impl FnMut(TaskId) -> bool) {
         if self.any() {
             let mut tasks = lock(&self.tasks);
@@ -86,7 +87,7 @@ impl Woken {
         first
     }
 
-    /// Says that a process died outside of any attempt.
+    /// Records that a process died outside of any attempt.
     pub(crate) fn process_died(&self) {
         self.died.store(true, Ordering::Relaxed);
         self.call_driver();
@@ -96,19 +97,19 @@ impl Woken {
         self.died.load(Ordering::Relaxed) && self.died.swap(false, Ordering::Relaxed)
     }
 
-    /// Says that the next moment at which something happens may be another one now.
+    /// Records that the next event may come at another time now.
     pub(crate) fn stir(&self) {
         self.stirred.store(true, Ordering::Relaxed);
         self.call_driver();
     }
 
-    /// Whether the executor has something to do.
+    /// Reports whether the executor has something to do.
     pub(crate) fn is_called_for(&self) -> bool {
         let flags = [&self.died, &self.stirred];
         flags.iter().any(|flag| flag.load(Ordering::Relaxed)) || !lock(&self.tasks).is_empty()
     }
 
-    /// The executor is about to think over how long to wait.
+    /// The executor is about to compute the length of its wait.
     pub(crate) fn settle_down(&self) {
         self.stirred.store(false, Ordering::Relaxed);
     }
@@ -141,12 +142,12 @@ impl TaskWaker {
         Arc::new(Self { task, flags: AtomicU64::new(0), woken })
     }
 
-    /// From here on waking only leaves a mark: the task that runs goes on running.
+    /// From here on waking only sets a flag, because the running task continues.
     pub(crate) fn begin(&self) {
         self.flags.store(RUNNING, Ordering::Relaxed);
     }
 
-    /// Whether the task was woken since [`TaskWaker::begin`].
+    /// Reports whether the task was woken since [`TaskWaker::begin`].
     pub(crate) fn end(&self) -> bool {
         self.flags.swap(0, Ordering::SeqCst) & WOKEN != 0
     }
@@ -172,8 +173,8 @@ mod modelled {
 
     const TASK: TaskId = TaskId { slot: 0, turn: 0 };
 
-    /// A task that waits for something, and another thread that brings it and wakes the task. Woken at any moment, the task
-    /// is polled again: it goes on at once, or stands in the list, or has seen what it waited for.
+    /// A task waits for something, and another thread provides it and wakes the task. No matter when it is woken, the
+    /// task is polled again: it continues immediately, or is in the list, or has seen the value.
     #[test]
     fn a_task_that_another_thread_wakes_is_polled_again() {
         crate::model(|| {
@@ -190,13 +191,13 @@ mod modelled {
             let goes_on = waker.end();
             other.join().unwrap();
             let listed = woken.pop();
-            assert!(has_seen || goes_on || listed == Some(TASK), "it waits for ever");
+            assert!(has_seen || goes_on || listed == Some(TASK), "it waits forever");
             assert!(!(goes_on && listed.is_some()), "polled twice for one wake");
             assert!(!woken.any() && woken.pop().is_none());
         });
     }
 
-    /// Whoever drives tokio sleeps until somebody calls: it has looked before, and whoever comes later calls it.
+    /// The thread that drives tokio sleeps until it is called. It has checked before, and every later event calls it.
     #[test]
     fn whoever_drives_is_called() {
         for call in [|woken: &Woken| woken.push(TASK), Woken::process_died, Woken::stir] {
@@ -208,12 +209,12 @@ mod modelled {
                 woken.set_driver(Some(driver.clone().into()));
                 let looks_again = woken.is_called_for();
                 other.join().unwrap();
-                assert!(looks_again || driver.end(), "it sleeps for ever");
+                assert!(looks_again || driver.end(), "it sleeps forever");
             });
         }
     }
 
-    /// Two threads wake two tasks: none is lost, and the number that is kept beside the list is right.
+    /// Two threads wake two tasks. No wake is lost, and the count beside the list is correct.
     #[test]
     fn two_that_are_woken_at_once_are_both_listed() {
         crate::model(|| {

@@ -1,4 +1,4 @@
-//! The ratchet: what was wrong when it was last recorded is no reason to fail, only what is new is.
+//! The ratchet: recorded violations do not fail the test, only new ones do.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,13 +13,14 @@ use super::kept::{KeptError, replace};
 use super::surroundings::{self, in_ci, say};
 use crate::judge::report::{Coverage, Report, Verdict, Violation};
 
-/// `record`, or not set.
+/// The variable that turns recording on with `record`.
 const BASELINE: &str = "RETRYPROOF_BASELINE";
 const RECORD: &str = "record";
-/// Below the folder of the package.
+/// The path of the baseline file in the folder of the package.
 const FILE: &str = "tests/retryproof-baseline.json";
 const FORMAT: u64 = 2;
-/// How often, and how long each time, one waits for another who is recording. Whoever has not moved for that long is dead.
+/// How many times, and how long each time, to wait for another process that records. If nothing changes for that long,
+/// it died.
 const TURNS: u32 = 300;
 const TURN: Duration = Duration::from_millis(10);
 
@@ -29,12 +30,12 @@ pub(super) enum BaselineError {
     #[error("{}: it cannot be read: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error(
-        "{}: it is no baseline: {error}; take it from the repository again, or delete it and record it anew with {BASELINE}={RECORD}",
+        "{}: this is not a baseline file: {error}; restore it from the repository, or delete it and record it again with {BASELINE}={RECORD}",
         path.display()
     )]
     Corrupt { path: PathBuf, error: serde_json::Error },
     #[error(
-        "{}: its format is {found}, and this version of retryproof knows {FORMAT}; delete the file and record it again with `{BASELINE}={RECORD} cargo test`",
+        "{}: the file has format {found}, but this version of retryproof reads format {FORMAT}; delete it and record it again with `{BASELINE}={RECORD} cargo test`",
         path.display()
     )]
     OtherFormat { path: PathBuf, found: String },
@@ -46,11 +47,11 @@ pub(super) enum BaselineError {
 #[serde(deny_unknown_fields)]
 struct Baseline {
     format: u64,
-    /// By the binary's and the test's name.
+    /// The entries, by the names of the binary and the test.
     tests: BTreeMap<String, Entry>,
 }
 
-/// What was recorded of one test.
+/// What was recorded for one test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -58,20 +59,20 @@ struct Entry {
     coverage: Coverage,
 }
 
-/// A violation that was there.
+/// A recorded violation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Known {
-    /// What it is about.
+    /// What the violation is about.
     what: String,
-    /// What brings it about: all of these together. None: nothing needs to go wrong.
+    /// The deviations that lead to it, all together. Empty if the fault-free run has the violation.
     after: Vec<String>,
-    /// As a report words it, for people.
+    /// The summary from the report, for people.
     summary: String,
 }
 
 impl Known {
-    /// The ways in which all violations of a report come about, with their places in it: of the violation, and of the path.
+    /// Returns the ways that lead to each violation of a report, with the positions of the violation and of its path.
     fn all(report: &Report) -> Vec<((usize, usize), Self)> {
         let violations = report.violations.iter().enumerate();
         let paths = violations.flat_map(|(at, violation)| {
@@ -86,15 +87,15 @@ impl Known {
         Self { what, after, summary: violation.summary.clone() }
     }
 
-    /// Whether that is this one. What fewer mishaps bring about by themselves is no other one.
+    /// Whether `other` is this violation. A violation that fewer deviations cause is still the same one.
     fn is(&self, other: &Self) -> bool {
         self.what == other.what && self.after.iter().all(|mishap| other.after.contains(mishap))
     }
 
-    /// In one line.
+    /// Describes the violation in one line.
     fn text(&self) -> String {
         match self.after.as_slice() {
-            [] => format!("{}, when nothing goes wrong", self.summary),
+            [] => format!("{}, in the fault-free run", self.summary),
             after => format!("{}, by a {}", self.summary, after.join(" and a ")),
         }
     }
@@ -109,13 +110,13 @@ pub(super) struct Ratchet {
     records: bool,
 }
 
-/// What the ratchet says of a report.
+/// The ratchet's verdict on a report.
 #[derive(Debug, Default)]
 pub(super) struct Ruling {
     pub(super) passes: bool,
-    /// A line each.
+    /// What to print, in one line each.
     pub(super) words: Vec<String>,
-    /// What is new, by its place in the report: the violation, and the path.
+    /// The new violations, by the positions of the violation and its path in the report.
     pub(super) new: Vec<(usize, usize)>,
 }
 
@@ -132,7 +133,7 @@ impl Ratchet {
         Self { key, path, recorded, records }
     }
 
-    /// Whether a test with this report passes. `alone`: whether it passes by itself.
+    /// Decides whether a test with this report passes. `alone` says whether it passes without a baseline.
     pub(super) fn rule(&self, report: &Report, alone: bool) -> Ruling {
         let present = Known::all(report);
         let new = present.iter().map(|(at, _)| *at).collect();
@@ -140,7 +141,7 @@ impl Ratchet {
         let entry = match &self.recorded {
             Ok(entry) => entry.as_ref(),
             Err(error) => {
-                // What was known is not known: the test passes or fails by itself.
+                // Nothing is known about recorded violations, so the test passes or fails by itself.
                 ruling.words.push(error.to_string());
                 return ruling;
             }
@@ -153,7 +154,9 @@ impl Ratchet {
         let Some(entry) = entry else {
             if !alone {
                 let how = format!("{BASELINE}={RECORD} {}", report.replay_command);
-                ruling.words.push(format!("{FILE} has nothing of this test; `{how}` records it as it is"));
+                ruling
+                    .words
+                    .push(format!("{FILE} has no entry for this test; `{how}` records the present state"));
             }
             return ruling;
         };
@@ -166,18 +169,18 @@ impl Ratchet {
                 ruling.words.push(line);
             }
         }
-        // Of a few scenarios only nothing is known of the others; of a shard, not what the others of its runs meet.
+        // A few kept scenarios say nothing about the others. A shard does not know what the runs of other shards reach.
         let is_whole = report.kept.is_none() && report.share.is_none();
         let lost = match report.kept {
             None => entry.coverage.lost(now, is_whole),
             Some(_) => Vec::new(),
         };
-        ruling.words.extend(lost.iter().map(|lost| format!("covered less than {FILE} has recorded: {lost}")));
+        ruling.words.extend(
+            lost.iter().map(|lost| format!("the exploration covers less than recorded in {FILE}: {lost}")),
+        );
         if !lost.is_empty() {
             let how = format!("{BASELINE}={RECORD} {}", report.replay_command);
-            ruling
-                .words
-                .push(format!("bring that back; or, if it is meant to be gone, record it anew: `{how}`"));
+            ruling.words.push(format!("restore that; or, if the change is intended, record again: `{how}`"));
         }
         if is_whole && now.exhausted {
             let is_gone = |known: &&Known| !present.iter().any(|(_, now)| known.is(now));
@@ -191,18 +194,18 @@ impl Ratchet {
         ruling
     }
 
-    /// Records what is in the report, if that is a whole one. False: it is to be compared as always.
+    /// Records the content of a complete report. Returns false if the report must be compared as usual.
     fn record(&self, report: &Report, alone: bool, ruling: &mut Ruling) -> bool {
         if report.kept.is_some() {
-            // The whole is explored in a moment.
+            // The whole exploration follows.
             ruling.passes = true;
             return true;
         }
         let is_whole = report.exhausted && matches!(report.verdict, Verdict::RetryProof | Verdict::Violated);
         let obstacle = if in_ci() {
-            "CI is set, and what is recorded there nobody has looked at"
+            "CI is set, and a baseline must be reviewed before it is committed"
         } else if !(is_whole || alone) || report.share.is_some() || report.coverage.is_none() {
-            "only a whole exploration can be recorded, with a reference run that nothing is wrong with"
+            "only a complete exploration whose reference run has no violation can be recorded"
         } else {
             let mut violations: Vec<Known> = Vec::new();
             for (_, now) in Known::all(report) {
@@ -245,12 +248,12 @@ fn read(path: &Path) -> Result<Baseline, BaselineError> {
         Some(format) if format.as_u64() != Some(FORMAT) => {
             Err(BaselineError::OtherFormat { path: path_of_error(), found: format.to_string() })
         }
-        // Once more from the text: so that an error says in which line.
+        // Parse the text again, because only then does the error name the line.
         _ => serde_json::from_str(&text).map_err(corrupt),
     }
 }
 
-/// Puts what is to be known of one test into the file, and leaves the others as they are now.
+/// Writes the entry of one test into the file, and leaves the entries of other tests as they are now.
 fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
     let unwritable = |error: &dyn std::fmt::Display| BaselineError::Unwritable {
         path: path.into(),
@@ -267,7 +270,7 @@ fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
     })
 }
 
-/// Whoever has it writes; the others wait. A file beside the other one: tests record from several processes at once.
+/// A lock file next to the baseline: its owner writes, others wait. Tests may record from several processes at once.
 struct Turn(PathBuf);
 
 impl Turn {
@@ -281,7 +284,7 @@ impl Turn {
             }
         }
         let words = format!(
-            "{} has been there for {:?}; if nobody is recording, delete it",
+            "{} has existed for {:?}; if no other test run is recording, delete it",
             beside.display(),
             TURN * TURNS
         );

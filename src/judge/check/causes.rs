@@ -1,14 +1,14 @@
-//! Puts what is wrong after the same cause into one entry of the report.
+//! Groups violations with the same cause into one entry of the report.
 //!
-//! A cause is a place in the code. What was done that should not have been has the place where it was done. What was not
-//! done, or was left otherwise, has the stretch of its job in which a failure leads there: the calls between which the job
-//! must not be left. Failures and mere switches of tasks are told apart.
+//! A cause is a place in the code. An effect that should not have happened has the place of its call. A missing
+//! effect, or a different state, has the section of its job in which a failure leads to it: the calls between which
+//! the job must not stop. Failures and mere preemptions are different causes.
 
 use super::tally::Group;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Courses, Mishap, Showing};
 
-/// A group that was run once more, and the mishap without which the finding is not there.
+/// A group that was run again, and the deviation without which the finding disappears.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) group: Group,
@@ -21,7 +21,7 @@ impl Shown {
     }
 }
 
-/// What makes two groups one entry.
+/// Two groups with the same cause are one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cause {
     subject: String,
@@ -31,17 +31,17 @@ struct Cause {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum CausePlace {
-    /// It is known from the subject alone.
+    /// The subject alone identifies the cause.
     Subject,
-    /// Where an effect was brought about, as `file:line`.
+    /// The place of the effect, as `file:line`.
     Line(String),
-    /// How far a job had come.
+    /// How far the job had come.
     Position(String, usize),
-    /// After a call that its ordinary course does not have there.
+    /// After a call that the job's ordinary course does not make there.
     OffCourse(String, String),
 }
 
-/// Those that have the same cause, in their order.
+/// Groups those with the same cause, and keeps their order.
 pub(super) fn entries(shown: Vec<Shown>, courses: &Courses) -> Vec<Vec<Shown>> {
     let decisive = decisive(&shown, courses);
     let causes: Vec<Cause> =
@@ -62,7 +62,7 @@ pub(super) fn entries(shown: Vec<Shown>, courses: &Courses) -> Vec<Vec<Shown>> {
     entries.into_iter().map(|(_, shown)| shown).collect()
 }
 
-/// Whether two causes lie on one stretch of a job: a failure anywhere between them leads there, too.
+/// Whether two causes lie in one section of a job, in which a failure anywhere leads to the same violation.
 fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
     let (CausePlace::Position(who, from), CausePlace::Position(same, to)) = (&one.place, &other.place) else {
         return false;
@@ -73,8 +73,9 @@ fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
     is_alike && (*from.min(to)..*from.max(to)).all(leads_there)
 }
 
-/// Of each group the mishap without which nothing is wrong. Where it takes several, the one that most groups have; of
-/// those the last, since what comes before it may be anything that has the job tried again.
+/// Returns the decisive deviation of each group: the one without which nothing is wrong. If a group has several
+/// deviations, this is the one that most groups have, and among those the last, because an earlier one may be anything
+/// that leads to a retry.
 fn decisive<'s>(shown: &'s [Shown], courses: &Courses) -> Vec<Option<&'s Mishap>> {
     let key = |mishap: &Mishap| (mishap.who.clone(), courses.position(mishap), mishap.is_switch());
     let several = || shown.iter().filter(|shown| shown.group.mishaps.len() > 1);
@@ -116,7 +117,7 @@ fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
         Finding::Panicked(_) | Finding::NotRun { .. } | Finding::LockLeft { .. } => CausePlace::Subject,
         _ => by_course(),
     };
-    // A test's own assertion and a line that acts twice are the same whoever was first.
+    // An assertion of the test, and a line that acts twice, are the same cause no matter which task ran first.
     let is_switch = is_switch && place != CausePlace::Subject;
     Cause { subject, is_switch, place }
 }

@@ -1,5 +1,5 @@
-//! The report at the end of an exploration: its violations, each run once more to be shown, the map of the jobs, and what
-//! is to be noted.
+//! Makes the report at the end of an exploration: its violations, each of which is run again to be shown, the map of
+//! the jobs, and the notes.
 
 use super::causes::{self, Shown};
 use super::tally::{Group, Instance, Swap};
@@ -15,18 +15,18 @@ use crate::search::choice::{Deviation, Look, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
-/// Differences that another order of the jobs makes, as far as they are told.
+/// The maximum number of listed differences between orders of the jobs.
 const MOST_SWAPS: usize = 5;
 
-/// Lines passed in the reference run that the map of a job shows.
+/// The maximum number of lines passed in the reference run that the map of a job shows.
 const MOST_MAPPED: usize = 5_000;
 
 impl Exploration<'_> {
-    /// Runs a scenario again and takes down what happens.
+    /// Runs a scenario again and records its timeline.
     pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
         let mut ran = looking(Look::Close, || run(self.basis.body, course, &self.ground));
-        // What a run has left undone that went no further is no finding beside that.
+        // A run that got stuck has left work undone, which is no additional finding.
         let findings = match ran.outcome.end {
             End::Stuck(_) => Vec::new(),
             _ => self.findings(&ran.outcome),
@@ -37,14 +37,14 @@ impl Exploration<'_> {
         (ran, showing)
     }
 
-    /// Runs the scenario of a group again: what the group is about stands first. Or why the code is not deterministic.
+    /// Runs the scenario of a group again, and puts the group's finding first. Fails if the code is not deterministic.
     fn show_group(&mut self, group: Group) -> Result<Vec<Shown>, String> {
         self.enter(group.case);
         let (ran, mut showing) = self.show(group.plan.clone());
         if let (Finding::Stuck(_), End::Stuck(stuck)) = (&group.finding, &ran.outcome.end) {
             showing.findings = vec![Finding::Stuck(stuck.clone())];
         }
-        // The places of this run are looked up more closely than those of others.
+        // This run looks up places more closely than the other runs.
         let subject = without_places(&group.subject);
         let is_it = |finding: &Finding| without_places(&finding.subject()) == subject;
         let position = showing.findings.iter().position(is_it);
@@ -55,7 +55,7 @@ impl Exploration<'_> {
             )));
         };
         showing.findings[..=at].rotate_right(1);
-        // The same may have been done at several lines: each is told once.
+        // The effect may have several places, each of which is shown once.
         let mut lines = vec![showing.done_at(&showing.findings[0])];
         let mut others = Vec::new();
         for (at, finding) in showing.findings.iter().enumerate().skip(1).filter(|(_, other)| is_it(other)) {
@@ -76,7 +76,7 @@ impl Exploration<'_> {
         Ok(all)
     }
 
-    /// All that is wrong, an entry a cause.
+    /// Returns all violations, with one entry per cause.
     fn entries(&mut self, courses: &mut Courses) -> Result<Vec<Vec<Shown>>, String> {
         let groups = self.tally.take_groups();
         groups.iter().for_each(|group| courses.leave(&group.mishaps));
@@ -87,7 +87,7 @@ impl Exploration<'_> {
         Ok(causes::entries(shown, courses))
     }
 
-    /// The calls of the jobs when nothing goes wrong.
+    /// Returns the calls of the jobs in the fault-free runs.
     pub(super) fn courses(&mut self) -> Courses {
         let mut courses = Courses::default();
         for case in 0..self.cases.len() {
@@ -104,8 +104,8 @@ impl Exploration<'_> {
         courses
     }
 
-    /// The report. The smallest scenario of each cause is run once more to be shown, and so are the others, for their
-    /// places.
+    /// Makes the report. The smallest scenario of each cause is run again to be shown, and so are the other scenarios,
+    /// for their places.
     pub(super) fn finish(
         &mut self,
         verdict: Verdict,
@@ -129,7 +129,7 @@ impl Exploration<'_> {
         let mut showings: Vec<Vec<Showing>> =
             entries.into_iter().map(|entry| entry.into_iter().map(|shown| shown.showing).collect()).collect();
         if verdict == Verdict::Stuck {
-            // The verdict says it.
+            // The verdict says it already.
             violations.clear();
             showings.iter_mut().flatten().for_each(|showing| showing.findings.clear());
         }
@@ -173,7 +173,8 @@ impl Exploration<'_> {
         Report { coverage: self.coverage(&report), ..report }
     }
 
-    /// The run in which a lock was poisoned: shown if nothing else is, and a note otherwise.
+    /// Takes the run in which a lock was poisoned. The report shows this run if it shows no other, and has a note
+    /// otherwise.
     fn take_poisoned(&mut self, first: &mut Option<Showing>) {
         self.is_poisoned = self.tally.poisoned.is_some();
         match self.tally.poisoned.take() {
@@ -186,14 +187,14 @@ impl Exploration<'_> {
         }
     }
 
-    /// What was not explored although the world has something that it would apply to.
+    /// Lists the kinds of deviations that were not explored although they apply to this world.
     fn unexplored(&self) -> Vec<String> {
         let settings = self.basis.settings;
         let reference = &self.basis.reference;
         unexplored(&reference.record, settings.bounds.total, |kind| settings.bounds.of(kind))
     }
 
-    /// What was too much to be looked at.
+    /// Adds notes about limits that were reached.
     fn note_limits(&mut self) {
         let swaps = std::mem::take(&mut self.tally.swaps);
         for Swap { before, after, difference, runs } in swaps.iter().take(MOST_SWAPS) {
@@ -210,9 +211,9 @@ impl Exploration<'_> {
         }
     }
 
-    /// What the test allows is part of what it proves.
+    /// Adds notes about what the test allows, because this is part of what it proves.
     pub(super) fn note_guarantees(&mut self) {
-        // A name that names nothing is a slip of the pen, and silently allows or ignores nothing.
+        // A name that matches nothing is probably a typo, and would silently allow or ignore nothing.
         let outcome = &self.basis.reference.outcome;
         let happens =
             |name: &str| outcome.effects.iter().any(|e| e.service.as_str() == name || e.name() == name);
@@ -220,14 +221,14 @@ impl Exploration<'_> {
             let note = match happens(effect) {
                 true => words::allowed(effect, *guarantee),
                 false => Some(format!(
-                    "`allow(\"{effect}\", …)` names no effect that happens when nothing goes wrong"
+                    "`allow(\"{effect}\", …)` names no effect that happens in the fault-free run"
                 )),
             };
             self.notes.extend(note.filter(|note| !self.notes.contains(note)));
         }
     }
 
-    /// Crashes once at each line that the reference run has passed.
+    /// Crashes once at each line that the reference run passes.
     pub(super) fn map_lines(&mut self) -> LineMap {
         let mut map = LineMap::default();
         if self.basis.reference.outcome.end != End::Completed {
@@ -243,7 +244,7 @@ impl Exploration<'_> {
         if points.len() > MOST_MAPPED {
             let passed = points.len();
             self.notes.push(format!(
-                "the jobs pass {passed} lines; the map shows crashes at the first {MOST_MAPPED} only"
+                "the jobs pass {passed} lines; the map only shows crashes at the first {MOST_MAPPED}"
             ));
         }
         for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
@@ -262,20 +263,20 @@ impl Exploration<'_> {
         map
     }
 
-    /// A job that fails though nothing goes wrong is worth a word, even where others do not.
+    /// Adds a note about a job that fails in the fault-free run.
     pub(super) fn note_failures(&mut self) {
         for job in self.basis.reference.outcome.jobs.iter().filter(|job| job.failures() > 0) {
             let (number, kind, failures) = (job.number, short_kind(job.kind), job.failures());
             let error = job.error().unwrap_or_default();
             self.notes.push(format!(
-                "job#{number} {kind} fails {} even when nothing goes wrong: {error}",
+                "job#{number} {kind} fails {} even in the fault-free run: {error}",
                 words::times(failures as usize)
             ));
         }
     }
 }
 
-/// What is wrong with one run, as a violation of its own.
+/// Makes a violation from a finding of one run.
 pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
     let place = match finding {
@@ -304,7 +305,7 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
         }],
         subject: finding.subject(),
         asserted_at: match finding {
-            // An invariant is known by its name.
+            // An invariant is identified by its name.
             Finding::Panicked(panicked) if panicked.invariant.is_none() => panicked.place.clone(),
             _ => None,
         },
@@ -312,7 +313,7 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
     }
 }
 
-/// What is wrong after one cause: told by the first of its groups.
+/// Makes a violation from the groups of one cause. The first group provides the texts.
 fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
     let told = |Shown { group, showing }: &Shown| {
         let mut violation = violation(&showing.findings[0], showing, group.runs);

@@ -1,4 +1,4 @@
-//! One scenario that somebody else has drawn, and the smallest one that fails like it.
+//! Runs a scenario that was drawn elsewhere, and finds the smallest one that fails like it.
 
 use super::inputs::Wanted;
 use super::tally::Instance;
@@ -8,26 +8,26 @@ use crate::judge::run::{Body, Course, run};
 use crate::search::choice::{Choice, Kind, Pick, Picks, Plan};
 use crate::search::explore::{Bounds, Exhaustive, Share};
 
-/// The deviations of a run, as they were drawn without it in sight.
+/// The deviations of a run, drawn without knowledge of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drawn {
-    /// At choices of who goes on.
+    /// Deviations at choices between tasks.
     pub(crate) schedule: Vec<Pick>,
-    /// At all others.
+    /// Deviations at all other choices.
     pub(crate) others: Vec<Pick>,
 }
 
-/// What became of a test body in a drawn scenario.
+/// The outcome of a test body in a drawn scenario.
 #[derive(Debug)]
 pub(crate) enum Found {
     Fine,
-    /// There is nothing in it that could go wrong: why.
+    /// Nothing can go wrong in the test body, for this reason.
     NothingTested(String),
-    /// Something is wrong in a scenario of this size. None: it is wrong when nothing goes wrong.
+    /// A scenario of this size fails. `None` if the fault-free run fails.
     Fails(Option<Size>),
 }
 
-/// How many deviations a scenario has.
+/// The number of deviations of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     switches: usize,
@@ -41,13 +41,13 @@ impl Size {
         Self { switches, others: deviations().count() - switches }
     }
 
-    /// The smaller of both.
+    /// Returns the smaller of both sizes.
     pub(crate) fn least(self, other: Self) -> Self {
         let total = |size: &Self| size.switches + size.others;
         if total(&other) < total(&self) { other } else { self }
     }
 
-    /// Bounds within which scenarios are no larger. Where nothing but the order of tasks was to go wrong nothing else does.
+    /// Returns bounds that allow no larger scenarios. A scenario with preemptions only allows no other deviations.
     fn within(self, bounds: &Bounds) -> Bounds {
         let kind = |most: usize| most.min(self.others);
         Bounds {
@@ -68,7 +68,7 @@ impl Explore {
         apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explore))
     }
 
-    /// Whether any scenario of up to this size fails, of the first `most` of them; fewest deviations first.
+    /// Runs the first `most` scenarios up to this size, fewest deviations first, and returns whether one fails.
     pub(crate) fn hunt(&self, body: &(dyn Body + Sync), test: &str, size: Size, most: u64) -> (bool, u64) {
         let hunt = |mut exploration: Exploration<'_>| {
             let found = exploration.reference_is_no_good().is_some() || exploration.hunt(size, most);
@@ -77,8 +77,8 @@ impl Explore {
         apart(test, || self.begin(body, test, (Share::default(), Wanted::All), hunt))
     }
 
-    /// The report on the smallest scenario that fails, of up to this size; or, where that cannot be found in
-    /// `most` runs, on the one that was drawn, made smaller.
+    /// Returns the report on the smallest failing scenario up to this size. If `most` runs do not find it, the report
+    /// is on the drawn scenario after shrinking.
     pub(crate) fn explain(
         &self,
         body: &(dyn Body + Sync),
@@ -92,7 +92,8 @@ impl Explore {
         };
         let report = apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explain));
         report.unwrap_or_else(|| {
-            let reason = "it failed, and when it was run once more it did not: the code under test is not deterministic";
+            let reason =
+                "it failed, but did not fail when it was run again: the code under test is not deterministic";
             self.blank(test, Verdict::Nondeterministic, Some(reason.to_owned()))
         })
     }
@@ -120,7 +121,7 @@ impl Exploration<'_> {
         Plan::Picked(Picks::new(&drawn.others, &drawn.schedule, reference, |kind| bounds.of(kind)))
     }
 
-    /// Runs scenarios, fewest deviations first, until one shows something.
+    /// Runs scenarios, fewest deviations first, until one fails.
     fn hunt(&mut self, size: Size, most: u64) -> bool {
         let mut explorer = Exhaustive::new(size.within(&self.basis.settings.bounds));
         let _ = explorer.next();

@@ -1,5 +1,5 @@
-//! By what a test passes or fails, and what it leaves behind: failing scenarios for the next run, which tries them
-//! first; a summary for CI; words for whoever reads along.
+//! Decides whether a test passes, and writes its output: failing scenarios, which the next run tries first; a summary
+//! for CI; and messages on stderr.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -23,24 +23,24 @@ use crate::search::scenario::Scenario;
 struct Judged {
     report: Report,
     passes: bool,
-    /// What is to be said beside the report, a line each.
+    /// Messages in addition to the report, in one line each.
     words: Vec<String>,
-    /// The scenarios to be tried first by the next run.
+    /// The scenarios that the next run tries first.
     failing: Vec<Scenario>,
 }
 
 impl Explore {
     /// Explores, and panics with the report unless the body is retry-proof.
     ///
-    /// Scenarios that fail are kept under `target/retryproof/` and tried first by the next run of this test
-    /// ([`Explore::keep_regressions`]); when one of them still fails the rest is not explored. With
-    /// `GITHUB_STEP_SUMMARY` set, what came of the test is appended there as Markdown. The report is in colour on a
-    /// terminal, unless `NO_COLOR` or `CI` is set.
+    /// Scenarios that fail are stored under `target/retryproof/`, and the next run of this test tries them first
+    /// ([`Explore::keep_regressions`]). If one of them still fails, the rest is not explored. If `GITHUB_STEP_SUMMARY`
+    /// is set, the result is appended to that file as Markdown. The report is in color on a terminal, unless
+    /// `NO_COLOR` or `CI` is set.
     ///
     /// # Panics
-    /// When the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes where
-    /// [`Explore::allow_incomplete`] says so, and for a replayed scenario that shows nothing wrong;
-    /// [`Verdict::Violated`] where [`Explore::ratchet`] knows all that is wrong.
+    /// Panics if the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes if the test calls
+    /// [`Explore::allow_incomplete`], and for a replayed scenario in which nothing is wrong. [`Verdict::Violated`] passes if
+    /// [`Explore::ratchet`] knows all violations.
     #[track_caller]
     pub fn check(self, body: impl AsyncFn(&World) + Sync) {
         let name = self.test_name(Location::caller());
@@ -55,7 +55,7 @@ impl Explore {
             words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
         assert!(passes, "{text}");
-        // Not through `eprintln!`: libtest would keep it to itself, and a replay is there to be read.
+        // libtest would capture `eprintln!`, but a replay should always be visible.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
@@ -73,7 +73,7 @@ impl Explore {
         let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
         if let Some(kept) = kept.filter(|_| !is_told) {
             kept.add(&judged.failing);
-            // What was kept and still fails stays as it is.
+            // Kept scenarios that still fail stay in the file.
             let path = report.kept.is_none().then(|| kept.keep(&judged.failing)).flatten();
             let words = |path: PathBuf| {
                 format!("kept in {}: the next run of this test tries it first", path.display())
@@ -90,7 +90,7 @@ impl Explore {
             Verdict::Incomplete => self.allow_incomplete && report.is_limited,
             _ => false,
         };
-        // Of each cause one way of each sort.
+        // Take one path of each code from each cause.
         let mut new: Vec<(usize, usize)> = Vec::new();
         for (at, violation) in report.violations.iter().enumerate() {
             for (path, its) in violation.paths.iter().enumerate() {
@@ -115,18 +115,18 @@ impl Explore {
                 different.push(scenario);
             }
         }
-        // What is known already is not what somebody looks for.
+        // Show a new violation, not one that is already known.
         report.lead_with(new.first().copied().unwrap_or_default());
         Judged { report, passes, words, failing: different }
     }
 
-    /// Runs the scenarios that failed once. The report, if one of them still does.
+    /// Runs the kept scenarios. Returns the report if one of them still fails.
     fn try_first(&self, body: &(dyn Body + Sync), test: &str, kept: &[KeptScenario]) -> Option<Report> {
         if cfg!(panic = "abort") {
             return None;
         }
         let share = self.share().ok()?;
-        // Scenarios name their inputs, which may be other ones than those of today.
+        // The scenarios name their inputs, which may differ from the present ones.
         let named = kept.iter().map(|kept| kept.scenario.wanted_inputs().to_vec());
         let wanted = Wanted::AllAnd(named.collect());
         self.begin(body, test, (share, wanted), |exploration| exploration.try_first(kept))
@@ -135,11 +135,11 @@ impl Explore {
 
 impl Exploration<'_> {
     fn try_first(mut self, kept: &[KeptScenario]) -> Option<Report> {
-        // The exploration says what is wrong with it.
+        // The exploration reports what is wrong with the reference run.
         if self.reference_is_no_good().is_some() {
             return None;
         }
-        // What is wrong with a reference run the exploration tells.
+        // The exploration reports violations of the reference runs.
         self.tally = Tally::of_references(self.cases.len());
         let mut tried = 0;
         for KeptScenario { scenario, stays_in } in kept {
@@ -173,7 +173,7 @@ impl Exploration<'_> {
         Some(Report { kept: Some(tried), ..report })
     }
 
-    /// Whether a run is one that this exploration could come upon.
+    /// Whether this exploration could reach a run with this record.
     fn is_inside(&self, record: &[Choice]) -> bool {
         let settings = self.basis.settings;
         let deviations: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
@@ -182,14 +182,14 @@ impl Exploration<'_> {
         in_kinds && (deviations.len() <= settings.bounds.total || settings.samples())
     }
 
-    /// What is covered, where the ratchet asks for it.
+    /// Returns what is covered, if the ratchet needs it.
     pub(super) fn coverage(&self, report: &Report) -> Option<Coverage> {
         let settings = self.basis.settings;
         if !settings.ratchet {
             return None;
         }
         let bounds = &settings.bounds;
-        // What the bounds keep from going wrong is not covered.
+        // Deviations that the bounds exclude are not covered.
         let is_open = |kind: Kind| bounds.of(kind).min(bounds.total) > 0;
         let (mut met, mut ordinary) = (Met::default(), Met::default());
         let mut inputs = BTreeSet::new();

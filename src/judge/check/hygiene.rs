@@ -1,16 +1,16 @@
-//! What runs did that is asking for trouble.
+//! Collects what the runs did that is risky in production.
 
 use super::Exploration;
 use crate::judge::report::Warning;
 use crate::judge::run::Outcome;
 
 impl Exploration<'_> {
-    /// Takes down what a run did.
+    /// Records the risks of a run.
     pub(super) fn look_at_hygiene(&mut self, outcome: &Outcome) {
         self.tally.hygiene.extend(outcome.record.hygiene().iter().cloned());
     }
 
-    /// What is worth a warning, each once; nothing where it is a violation.
+    /// Returns the warnings, each once, except for those that are violations.
     pub(super) fn warnings(&mut self) -> Vec<Warning> {
         let outcome = &self.basis.reference.outcome;
         if outcome.terms.warnings_denied {

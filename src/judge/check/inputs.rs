@@ -1,4 +1,4 @@
-//! The assignments of inputs: each has a fault-free run of its own, with which all its runs are compared.
+//! The assignments of inputs. Each has its own fault-free run, with which all its runs are compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,25 +16,25 @@ use crate::search::explore::Share;
 use crate::search::input::{self, Assignment, Assignments, InputError};
 use crate::search::scenario::Scenario;
 
-/// Which assignments an exploration has.
+/// The assignments that an exploration includes.
 pub(super) enum Wanted {
-    /// All that the fault-free runs ask for.
+    /// All assignments that the fault-free runs ask for.
     All,
     /// The same, and those that scenarios of an earlier exploration name.
     AllAnd(Vec<Vec<choice::Wanted>>),
-    /// That of one scenario.
+    /// The assignment of one scenario.
     One(Assignment),
 }
 
 impl Basis<'_> {
-    /// Whether it is about the inputs that a scenario names.
+    /// Whether the case has the inputs that a scenario names.
     fn has(&self, words: &[choice::Wanted]) -> bool {
         self.words == words || *self.inputs == Assignment::of_words(words)
     }
 }
 
 impl Explore {
-    /// The fault-free run of each assignment, and how many more assignments there are at the least.
+    /// Returns the fault-free run of each assignment, and a lower bound for the number of further assignments.
     pub(super) fn cases<'b>(
         &'b self,
         body: &'b (dyn Body + Sync),
@@ -92,7 +92,7 @@ impl Explore {
 }
 
 impl Explore {
-    /// What is wrong with the last refusal of a fault-free run, by what happens without it.
+    /// Checks whether the last refusal of a fault-free run was ignored, by comparison with the run without the refusal.
     fn ignored_refusal(
         &self,
         body: &(dyn Body + Sync),
@@ -109,23 +109,23 @@ impl Explore {
 }
 
 impl<'b> Exploration<'b> {
-    /// Goes on under the inputs of this case.
+    /// Continues with the inputs of this case.
     pub(super) fn enter(&mut self, case: usize) {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
     }
 
-    /// The case whose scenarios have these inputs.
+    /// Returns the case whose scenarios have these inputs.
     pub(super) fn case_of(&self, scenario: &Scenario) -> Option<usize> {
         self.cases.iter().position(|case| case.has(scenario.wanted_inputs()))
     }
 
-    /// The scenario of a run under the inputs of this case.
+    /// Returns the scenario of a run with the inputs of this case.
     pub(super) fn scenario(&self, record: &[Choice]) -> Scenario {
         Scenario::of_record(self.basis.test, record).on(&self.basis.words)
     }
 
-    /// Says which inputs there are, where there are any.
+    /// Adds a note that lists the inputs, if there are any.
     pub(super) fn note_inputs(&mut self) {
         let mut answers: BTreeMap<Name, Vec<Name>> = BTreeMap::new();
         let mut order = Vec::new();
@@ -142,7 +142,7 @@ impl<'b> Exploration<'b> {
         self.notes.push(words::inputs(&inputs, self.cases.len()));
     }
 
-    /// Why a run cannot have the inputs of its scenario, if it cannot.
+    /// Returns why a run cannot have the inputs of its scenario, if it cannot.
     pub(super) fn no_such_input(&self, ran: &Ran) -> Option<InputError> {
         let reference = &self.basis.reference.outcome.asked;
         let never = || input::never_asked(&self.basis.inputs, [reference, &ran.outcome.asked]);

@@ -1,4 +1,4 @@
-//! Whether what a job does depends on which one ran before it, on the same thread or in the same process.
+//! Finds jobs whose outcome depends on which job ran before them, on the same thread or in the same process.
 
 use super::Exploration;
 use super::conclusion::violation;
@@ -10,17 +10,17 @@ use crate::search::choice::Plan;
 use crate::search::explore::{Bounds, Exhaustive};
 use crate::system::timeline::Timeline;
 
-/// Orders of jobs that are looked at: all of four jobs, and any two of more in both orders.
+/// The maximum number of orders of jobs: all orders of four jobs. For more jobs, each pair in both orders.
 const MOST_ORDERS: usize = 24;
 
-const REASON: &str = "This is a run in which nothing goes wrong, and its jobs run one after the other. It ends otherwise where each of them finds its process as it is after its boot: one of them has left something behind, in a thread-local or in the memory of the process, and another one has found it. Clear it after each job (`middleware::ClearThreadLocals`), pass it as an argument, or keep it with the job.";
+const REASON: &str = "This is a fault-free run whose jobs run one after the other, and it ends differently than a run in which each job starts in a freshly booted process: one of the jobs left something in a thread-local or in the memory of the process, and another job found it. Clear it after each job (`middleware::ClearThreadLocals`), pass it as an argument, or keep it with the job.";
 
 impl Exploration<'_> {
-    /// A report right away, if a job finds what another one has left behind.
+    /// Returns a report at once if a job finds what another job left behind.
     pub(super) fn report_of_leaks(&mut self) -> Option<Report> {
         let reference = &self.basis.reference.outcome;
         let performed = reference.jobs.iter().filter(|job| job.attempts > 0).count();
-        // Loops of the code's own are begun anew with the process: that is no order of jobs.
+        // Background tasks restart with the process, which no order of the jobs does.
         if performed < 2 || reference.record.has_spawned() || reference.end != End::Completed {
             return None;
         }
@@ -44,14 +44,14 @@ impl Exploration<'_> {
         run(self.basis.body, Course { mode, timeline, ..Course::plain(plan) }, &self.ground)
     }
 
-    /// Runs the jobs once more in the order in which one leaks, to show it.
+    /// Runs the jobs again in the order in which one leaks, to show that run.
     fn report_of_leak(&mut self, plan: Plan, isolated: &Outcome) -> Report {
         let mut ran = self.one_by_one(plan, Mode::SerialBaseline, Timeline::recording());
         let findings = leaks(&ran.outcome, isolated);
-        // Without a deviation: whoever replays it has all of this looked at again.
+        // The scenario has no deviation, because a replay looks for leaks again.
         let scenario = self.scenario(&[]);
         let events = std::mem::take(&mut ran.events);
-        // Nothing goes wrong in it.
+        // This run has no deviations.
         let drops = dropped(&events);
         let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
@@ -70,7 +70,7 @@ impl Exploration<'_> {
     }
 }
 
-/// What a job has found that another one left behind, as far as it shows.
+/// Returns what a job found that another job left behind, as far as the outcomes show it.
 fn leaks(outcome: &Outcome, isolated: &Outcome) -> Vec<Finding> {
     match (&outcome.end, &isolated.end) {
         (End::Completed, End::Completed) => oracle::isolation(outcome, isolated),

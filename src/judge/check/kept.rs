@@ -1,7 +1,7 @@
-//! Scenarios that failed: kept in files, one a test, and tried first by the next run of that test.
+//! Failing scenarios, which are stored in files, one per test. The next run of that test tries them first.
 //!
-//! Those under `target/retryproof/` are what failed last time, and go when they pass. Those under
-//! `retryproof-regressions/`, where a test asks for that, are there to stay.
+//! Those under `target/retryproof/` failed in the last run, and are removed when they pass. Those under
+//! `retryproof-regressions/`, which a test can turn on, stay.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -15,16 +15,16 @@ use super::surroundings::{self, say};
 use crate::search::scenario::{Scenario, ScenarioError};
 use crate::system::effect::fingerprint;
 
-/// Where scenarios are kept: a folder, or `off`.
+/// The variable that names the folder for failing scenarios, or is `off`.
 const KEEP: &str = "RETRYPROOF_KEEP";
-/// The folder of the package for those that are there to stay.
+/// The folder of the package for the scenarios that stay.
 const REGRESSIONS: &str = "retryproof-regressions";
-/// The first line of a file, and the format of what follows.
+/// The first line of a file, followed by its format.
 const HEADER: &str = "# retryproof scenarios, format ";
 const FORMAT: &str = "1";
-/// Scenarios of one test in a file.
+/// The maximum number of scenarios of one test in a file.
 const MOST_KEPT: usize = 20;
-/// Bytes of a file name that come from the name of the test.
+/// The maximum number of bytes of the test's name in a file name.
 const LONGEST_NAME: usize = 120;
 
 /// Why a file of scenarios, or a line of it, is not used.
@@ -33,14 +33,14 @@ pub(crate) enum KeptError {
     #[error("{}: it cannot be read: {error}", path.display())]
     Unreadable { path: PathBuf, error: io::Error },
     #[error(
-        "{}: its first line is not `{HEADER}{FORMAT}`, so it is no list of scenarios of this version, and not used; delete it: what still fails is found again",
+        "{}: the first line is not `{HEADER}{FORMAT}`, so this version cannot use the file; delete it: scenarios that still fail will be found again",
         path.display()
     )]
     OtherFormat { path: PathBuf },
-    #[error("{}:{line}: {error}; the line is passed over", path.display())]
+    #[error("{}:{line}: {error}; the line is skipped", path.display())]
     NoScenario { path: PathBuf, line: usize, error: ScenarioError },
     #[error(
-        "{}: failing scenarios cannot be kept there: {error}; {KEEP}=folder keeps them elsewhere, {KEEP}=off nowhere",
+        "{}: cannot store failing scenarios here: {error}; set {KEEP}=folder to store them elsewhere, or {KEEP}=off",
         path.display()
     )]
     Unwritable { path: PathBuf, error: io::Error },
@@ -50,23 +50,23 @@ pub(crate) enum KeptError {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     test: String,
-    /// What failed last time.
+    /// The file of scenarios that failed in the last run.
     last: Option<PathBuf>,
-    /// What is there to stay, where the test asks for it.
+    /// The file of scenarios that stay, if the test asks for it.
     lasting: Option<PathBuf>,
     pub(super) scenarios: Vec<KeptScenario>,
 }
 
-/// A scenario that failed once.
+/// A scenario that failed before.
 #[derive(Clone, Debug)]
 pub(super) struct KeptScenario {
     pub(super) scenario: Scenario,
-    /// The file that it stays in whether it fails or not.
+    /// The file in which it stays whether it fails or not.
     pub(super) stays_in: Option<PathBuf>,
 }
 
 impl Kept {
-    /// Those of a test. `stay`: they are kept as regressions, too.
+    /// Reads the files of a test. `stay` says whether the test asks for regressions.
     pub(super) fn of(test: &str, stay: bool) -> Self {
         let (last, name) = (own_file(test, "txt"), file_name(test, "txt"));
         let lasting = surroundings::package().filter(|_| stay);
@@ -83,7 +83,7 @@ impl Kept {
             let (found, errors) = read(&path, &self.test);
             let is_ours = |error: &KeptError| matches!(error, KeptError::NoScenario { .. });
             if stays && !errors.iter().all(is_ours) {
-                // Whoever wrote it wants it as it is.
+                // An unreadable file may have been written by someone: leave it as it is.
                 self.lasting = None;
             }
             errors.iter().for_each(|error| say(&error.to_string()));
@@ -96,24 +96,24 @@ impl Kept {
         }
     }
 
-    /// Keeps what has failed now as regressions, where the test asks for that.
+    /// Adds scenarios that failed now to the regressions, if the test asks for it.
     pub(super) fn add(&self, failing: &[Scenario]) {
         let known = |scenario: &&Scenario| {
             self.scenarios.iter().any(|kept| kept.stays_in.is_some() && kept.scenario == **scenario)
         };
         let added: Vec<_> = worth_keeping(failing).filter(|scenario| !known(scenario)).collect();
-        // In CI nobody would commit them.
+        // Nobody would commit what CI adds.
         if let Some(path) = self.lasting.as_ref().filter(|_| !added.is_empty() && !surroundings::in_ci()) {
             warn(append(path, &lines(added.into_iter())));
         }
     }
 
-    /// Keeps what has failed now, and nothing else, for the next run. The file, if there is anything in it.
+    /// Replaces the stored scenarios with those that failed now. Returns the file if it is not empty.
     pub(super) fn keep(&self, failing: &[Scenario]) -> Option<PathBuf> {
         let path = self.last.as_ref()?;
         let lines = lines(worth_keeping(failing));
         if lines.is_empty() {
-            // Gone already, or never there; or not to be removed: then it is tried in vain each time.
+            // The file may not exist. If it cannot be removed, its scenarios are tried again each time.
             let _ = fs::remove_file(path);
             return None;
         }
@@ -121,7 +121,7 @@ impl Kept {
     }
 }
 
-/// The run in which nothing goes wrong comes first anyway.
+/// Filters out the fault-free run, which always runs first.
 fn worth_keeping(failing: &[Scenario]) -> impl Iterator<Item = &Scenario> {
     failing.iter().filter(|scenario| !scenario.wanted().is_empty()).take(MOST_KEPT)
 }
@@ -130,14 +130,14 @@ fn lines<'s>(scenarios: impl Iterator<Item = &'s Scenario>) -> String {
     scenarios.map(|scenario| format!("{scenario}\n")).collect()
 }
 
-/// The file for what a test keeps until it passes, if anything is to be kept.
+/// Returns the file in which a test stores scenarios until they pass, unless storing is turned off.
 pub(crate) fn own_file(test: &str, extension: &str) -> Option<PathBuf> {
     let folder = folder(env::var_os(KEEP).map(PathBuf::from), surroundings::target())?;
     let package = env::var("CARGO_PKG_NAME").map(|package| format!("{package}-")).unwrap_or_default();
     Some(folder.join(format!("{package}{}", surroundings::binary())).join(file_name(test, extension)))
 }
 
-/// The folder of what failed last time, by the variable or else in the target folder.
+/// Returns the folder for scenarios of the last run: the variable's value, or else one in the target folder.
 fn folder(wanted: Option<PathBuf>, target: Option<PathBuf>) -> Option<PathBuf> {
     match wanted.filter(|wanted| !wanted.as_os_str().is_empty()) {
         Some(off) if off.as_os_str() == "off" => None,
@@ -146,7 +146,7 @@ fn folder(wanted: Option<PathBuf>, target: Option<PathBuf>) -> Option<PathBuf> {
     }
 }
 
-/// A file name for a test: its name where that makes one, shortened where it is too long.
+/// Makes a file name from the name of a test: replaces special characters, and shortens long names.
 fn file_name(test: &str, extension: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '#') { c } else { '-' };
     let name: String = test.replace("::", ".").chars().map(plain).collect();
@@ -156,7 +156,7 @@ fn file_name(test: &str, extension: &str) -> String {
     }
 }
 
-/// The scenarios of a test in a file, and what is wrong with the rest of it.
+/// Reads the scenarios of a test from a file, and the errors of lines that cannot be used.
 fn read(path: &Path, test: &str) -> (Vec<Scenario>, Vec<KeptError>) {
     let path_of_error = || path.to_owned();
     let text = match fs::read_to_string(path) {
@@ -178,7 +178,7 @@ fn read(path: &Path, test: &str) -> (Vec<Scenario>, Vec<KeptError>) {
             Ok(scenario) if scenario.test() == test && !scenarios.contains(&scenario) => {
                 scenarios.push(scenario);
             }
-            // Of a test whose name makes the same file name.
+            // This is a scenario of another test whose name maps to the same file name.
             Ok(_) => {}
             Err(error) => {
                 errors.push(KeptError::NoScenario { path: path_of_error(), line: line + 1, error });
@@ -188,7 +188,7 @@ fn read(path: &Path, test: &str) -> (Vec<Scenario>, Vec<KeptError>) {
     (scenarios, errors)
 }
 
-/// Puts a whole file in the place of another in one step: whoever reads it at the time reads the one or the other.
+/// Replaces a whole file in one step, so that a concurrent reader sees either the old or the new content.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), KeptError> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +204,7 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), KeptError> {
     })
 }
 
-/// Adds lines to a file, in one piece: others may do the same at the time.
+/// Appends lines to a file in one write, because other processes may append at the same time.
 fn append(path: &Path, lines: &str) -> Result<(), KeptError> {
     let written = || -> io::Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
@@ -215,7 +215,7 @@ fn append(path: &Path, lines: &str) -> Result<(), KeptError> {
     written().map_err(|error| KeptError::Unwritable { path: path.to_owned(), error })
 }
 
-/// Says what went wrong, once for each folder. False: something did.
+/// Prints an error once per folder. Returns whether the write succeeded.
 fn warn(written: Result<(), KeptError>) -> bool {
     static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let Err(error) = written else { return true };
@@ -257,7 +257,7 @@ mod tests {
             let (scenarios, errors) = in_file("version", text);
             assert_eq!(scenarios, [""; 0], "{text}");
             assert_eq!(errors.len(), 1, "{text}");
-            assert!(errors[0].starts_with("FILE: its first line is not `# retryproof scenarios, format 1`"));
+            assert!(errors[0].starts_with("FILE: the first line is not `# retryproof scenarios, format 1`"));
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
             errors[0].starts_with("FILE:2: `crash` (word 2 of the scenario) is not `choice=option`"),
             "{errors:?}"
         );
-        assert!(errors[0].ends_with("; the line is passed over"), "{errors:?}");
+        assert!(errors[0].ends_with("; the line is skipped"), "{errors:?}");
     }
 
     #[test]

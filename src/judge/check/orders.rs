@@ -1,4 +1,4 @@
-//! Whether a run ended as its jobs would have, one at a time, in an order that the run itself allows.
+//! Checks whether a run ended as its jobs would one at a time, in an order that the run allows.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -14,36 +14,37 @@ use crate::search::choice::{Actor, Plan};
 use crate::system::job::{Job, JobState};
 use crate::system::script::{GivesUp, Part, Role, Roles, Script};
 
-/// Orders of its jobs that are tried for one run: all of seven jobs, and some of more.
+/// The maximum number of job orders to try for one run: all orders of seven jobs, and some orders of more jobs.
 const MOST_ORDERS: u64 = 6_000;
-/// Orders that are tried if none comes to its end, since the body asserts what is only so when jobs run at once.
+/// The maximum number of orders to try if none completes, because the body asserts what only holds if jobs overlap.
 const MOST_UNFINISHED: u64 = 120;
-/// Jobs of a run that gave up of which each may have run or not. If more did, some have in one way only.
+/// The maximum number of given-up jobs of a run of which each may have run or not. If more gave up, only some
+/// combinations are tried.
 const MOST_GIVING_UP: usize = 4;
-/// Outcomes of different orders among which equal ones are looked for.
+/// The maximum number of outcomes of different orders among which to look for equal ones.
 const MOST_DISTINCT: usize = 64;
-/// Outcomes that are kept. Past that they are forgotten, and run again when they are asked for.
+/// The maximum number of outcomes to keep. When the limit is reached, all are dropped, and run again on demand.
 const MOST_KEPT: usize = 20_000;
-/// How often the time is looked at, in orders.
+/// How often to check the time, in orders.
 const LOOKS: u64 = 16;
 
-/// What the outcomes of runs are compared with beside the reference run: the same for all threads.
+/// What runs are compared with in addition to the reference run. All threads share it.
 #[derive(Default)]
 pub(super) struct Serial {
     kept: Mutex<Kept>,
-    /// What the reference run itself is found to be, once its jobs were found to have overlapped.
+    /// The result of checking the reference run, if its jobs overlapped.
     reference: OnceLock<Standing>,
 }
 
-/// What the reference run is worth.
+/// The result of checking the reference run.
 pub(super) enum Standing {
-    /// It ended as its jobs do in this order, by their numbers.
+    /// The run ended as its jobs do in this order, by their numbers.
     Like(Vec<u32>),
-    /// Its jobs have torn each other's state: it ended as no order of them does.
+    /// Its jobs tore each other's state: it ended as no order of them does.
     Torn(Vec<Finding>),
 }
 
-/// The outcomes of orders that were run.
+/// The outcomes of orders that have run.
 #[derive(Default)]
 struct Kept {
     roles: Roles,
@@ -51,34 +52,35 @@ struct Kept {
     distinct: Vec<Arc<Outcome>>,
 }
 
-/// A run under comparison: its jobs, which of them each is in any run, and which of them gave up.
+/// A run under comparison: its jobs, their roles in other runs, and which of them gave up.
 struct Candidate<'o> {
     outcome: &'o Outcome,
     cast: Vec<(Role, u32)>,
-    /// Places of jobs that gave up for what went wrong in them, and of those of these that are dead or discarded.
+    /// The indices of jobs that gave up because of their deviations, and of those among them that are dead or
+    /// discarded.
     excused: Vec<usize>,
     dead: Vec<usize>,
 }
 
-/// What a run was found to be.
+/// The result of comparing a run.
 pub(super) enum Fit {
-    /// It ended as the reference run.
+    /// The run ended like the reference run.
     Reference,
-    /// It ended as its jobs do in another order: their places in it.
+    /// The run ended as its jobs do in another order, given by their indices.
     Order { order: Vec<usize>, expected: Arc<Outcome> },
-    /// It ended as no order does.
+    /// The run ended as no order does.
     Nothing { nearest: Vec<Finding> },
-    /// No order that was tried came to its end: so many, if there are more.
+    /// No order completed. `more_than` is the number of orders that were tried, if there are more.
     Unknown { more_than: Option<u64> },
-    /// So many orders were tried and none fits, but there are more.
+    /// None of the orders that were tried matches, but there are more.
     Undecided { tried: u64 },
 }
 
-/// The nearest of the expected outcomes so far.
+/// The closest of the expected outcomes so far.
 #[derive(Default)]
 struct Nearest {
     findings: Option<Vec<Finding>>,
-    /// The first order that was run to its end.
+    /// The first order that completed.
     order: Option<Vec<usize>>,
 }
 
@@ -97,7 +99,8 @@ impl<'o> Candidate<'o> {
         Self { outcome, cast, excused, dead }
     }
 
-    /// Which of the jobs that gave up have not run: all subsets of a few. Of many all, those that did nothing, and none.
+    /// Returns sets of given-up jobs that did not run: all subsets of a few jobs. For many: all, those without
+    /// effects, and none.
     fn unrun(&self, among: &[usize]) -> Vec<Vec<usize>> {
         if among.len() <= MOST_GIVING_UP {
             return subsets(among);
@@ -111,7 +114,7 @@ impl<'o> Candidate<'o> {
         vec![among.to_vec(), idle, Vec::new()]
     }
 
-    /// What happens in an order of the jobs, by their places, if these of them give up.
+    /// Returns what happens in an order of the jobs, given by their indices, if some of them give up.
     fn parts(&self, order: &[usize], giving_up: &GivingUp<'_>) -> Vec<Part> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
@@ -123,8 +126,8 @@ impl<'o> Candidate<'o> {
         order.iter().map(part).collect()
     }
 
-    /// The jobs in the order in which they come in another run: by the numbers of their roles there. Those that are not
-    /// in it come last.
+    /// Returns the jobs in the order of another run, given by the numbers of their roles there. Jobs that are not in
+    /// that run come last.
     fn in_the_order_of(&self, roles: &[u32]) -> Vec<usize> {
         let place = |at: &usize| {
             let number = self.cast[*at].1;
@@ -136,7 +139,7 @@ impl<'o> Candidate<'o> {
     }
 }
 
-/// Whether an outcome is none of those that were seen. It is from now on.
+/// Whether an outcome is new, and adds it to `seen`.
 fn is_new(seen: &mut Vec<Arc<Outcome>>, outcome: &Arc<Outcome>) -> bool {
     let is_new = !seen.iter().any(|known| Arc::ptr_eq(known, outcome));
     if is_new && seen.len() < MOST_DISTINCT {
@@ -150,17 +153,18 @@ fn how_it_gave_up(job: &Job, has_run: bool) -> GivesUp {
     GivesUp { has_run, state: job.state, error, failures: job.failures() }
 }
 
-/// Jobs that give up in a serial run, by their places.
+/// Jobs that give up in a serial run, by their indices.
 #[derive(Clone, Copy, Default)]
 struct GivingUp<'g> {
-    /// Instead of running.
+    /// Those that give up instead of running.
     unrun: &'g [usize],
-    /// When they have done all that they do. Whoever hears of deaths hears of these.
+    /// Those that give up after they have done everything. Their deaths are reported.
     having_run: &'g [usize],
 }
 
 impl<'b> Exploration<'b> {
-    /// What is wrong with the outcome of a run. Nothing, if that cannot be decided: the tally has it then.
+    /// Returns what is wrong with the outcome of a run. If that cannot be decided, the tally records it and the result
+    /// is empty.
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
         let mut findings = oracle::alone(outcome);
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
@@ -178,8 +182,8 @@ impl<'b> Exploration<'b> {
         findings
     }
 
-    /// What has happened too often, or should not have, in a run whose body panicked. It may have ended before the rest
-    /// happened, but an assertion that fails hides nothing that is there.
+    /// Returns what happened too often, or should not have happened, in a run whose body panicked. The run may have
+    /// ended before the rest happened, but a failed assertion does not hide what did happen.
     fn too_much(&self, outcome: &Outcome) -> Vec<Finding> {
         let reference = &self.basis.reference.outcome;
         if reference.end != End::Completed || self.torn().is_some() {
@@ -248,7 +252,7 @@ impl<'b> Exploration<'b> {
             }
         }
         match self.search(&candidate, &orders, nearest) {
-            // The reference run is all there is to compare with.
+            // Only the reference run is left to compare with.
             Fit::Unknown { more_than } if !torn => {
                 let serial = outcome.record.has_overlaps();
                 let nearest = oracle::differences(outcome, reference, serial, &Excuses::default());
@@ -261,13 +265,13 @@ impl<'b> Exploration<'b> {
         }
     }
 
-    /// Whether no more orders are tried. What was judged is decided in the same way when it is shown, whatever the time.
+    /// Whether to stop trying orders. A run that is shown again is decided like the first time, regardless of the time.
     fn is_enough(&self, tried: u64) -> bool {
         let is_time_up = || tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up();
         tried == MOST_ORDERS || self.is_judging && is_time_up()
     }
 
-    /// Tries the orders that the run allows, the one that it suggests first.
+    /// Tries the orders that the run allows, beginning with the one that the run suggests.
     fn search(&mut self, candidate: &Candidate<'_>, orders: &Orders<'_>, mut nearest: Nearest) -> Fit {
         let (mut tried, mut found, mut is_cut) = (0, None, false);
         let mut seen: Vec<Arc<Outcome>> = Vec::new();
@@ -295,7 +299,7 @@ impl<'b> Exploration<'b> {
         }
     }
 
-    /// The outcome of one order that the run ended as, if it did: with each job that gave up having run or not.
+    /// Returns the outcome of an order if the run ended like it, with each given-up job having run or not.
     fn try_order(
         &self,
         candidate: &Candidate<'_>,
@@ -317,7 +321,7 @@ impl<'b> Exploration<'b> {
                 if !is_new(seen, &expected) {
                     continue;
                 }
-                // To look closer would take long, and finds nothing nearer.
+                // A closer comparison is expensive, and cannot be closer than the best so far.
                 let least = oracle::least_differences(candidate.outcome, &expected);
                 if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
                     continue;
@@ -326,7 +330,8 @@ impl<'b> Exploration<'b> {
                 if findings.is_empty() {
                     return Some(expected);
                 }
-                // Of those that are as near, the one in which more has run: what happened once too often is told as that.
+                // Among equally close outcomes, prefer the one in which more jobs ran, so that a repeated effect is
+                // reported as such.
                 if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
                     best = Some(findings);
                 }
@@ -336,7 +341,7 @@ impl<'b> Exploration<'b> {
         None
     }
 
-    /// What is told of a run that ended as no order does. What a job that gave up has half done is told as that.
+    /// Returns the findings of a run that ended as no order does, with what given-up jobs did halfway reported as such.
     fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> Vec<Finding> {
         let findings = nearest.findings.unwrap_or_default();
         let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return findings };
@@ -359,7 +364,7 @@ impl<'b> Exploration<'b> {
         best
     }
 
-    /// What comes of the jobs when they run one at a time in this order, and these of them give up.
+    /// Returns the outcome of running the jobs one at a time in this order, with some of them giving up.
     fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: GivingUp<'_>) -> Arc<Outcome> {
         let parts = candidate.parts(order, &giving_up);
         let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
@@ -382,7 +387,7 @@ impl<'b> Exploration<'b> {
         outcome
     }
 
-    /// What the reference run is worth. If its jobs overlapped, that must have been looked at before.
+    /// Returns the result of checking the reference run. If its jobs overlapped, it must have been checked before.
     fn standing(&self) -> &'b Standing {
         let basis = self.basis;
         basis.serial.reference.get_or_init(|| Standing::Like(suggested(&basis.reference.outcome.jobs)))
@@ -395,8 +400,8 @@ impl<'b> Exploration<'b> {
         }
     }
 
-    /// Jobs that ran at the same time may have torn each other's state even if nothing went wrong. Then the reference
-    /// run ended as no order of them does, and is nothing to compare with.
+    /// Checks the reference run, whose overlapping jobs may have torn each other's state without any deviation. If it
+    /// ended as no order of its jobs does, runs cannot be compared with it.
     pub(super) fn look_at_overlap(&mut self) {
         let reference = &self.basis.reference.outcome;
         if !reference.record.has_overlaps() || reference.end != End::Completed {
@@ -419,8 +424,8 @@ impl<'b> Exploration<'b> {
         self.basis.serial.reference.get_or_init(|| standing);
     }
 
-    /// A run was accepted because its jobs may run in another order than in the reference run. If it did not end like
-    /// that one, the reader should know.
+    /// Adds a note about a run that was accepted because its jobs may run in another order than in the reference run,
+    /// if it did not end like the reference run.
     fn note_order(&mut self, outcome: &Outcome, order: &[usize], expected: &Outcome) {
         let reference = &self.basis.reference.outcome;
         let Standing::Like(numbers) = self.standing() else { return };
@@ -451,7 +456,7 @@ impl<'b> Exploration<'b> {
     }
 }
 
-/// The numbers of the jobs in the order that their run suggests.
+/// Returns the numbers of the jobs in the order that their run suggests.
 fn suggested(jobs: &[Job]) -> Vec<u32> {
     let mut suggested = Vec::new();
     Orders::of(jobs).visit(|order| {
@@ -461,7 +466,7 @@ fn suggested(jobs: &[Job]) -> Vec<u32> {
     suggested
 }
 
-/// All subsets of a few: all of them first, then the smaller ones.
+/// Returns all subsets of a few elements: the full set first, then the smaller ones.
 fn subsets(all: &[usize]) -> Vec<Vec<usize>> {
     let subset = |mask: usize| (0..all.len()).filter(|at| mask & 1 << at != 0).map(|at| all[at]).collect();
     (0..1 << all.len()).rev().map(subset).collect()

@@ -1,18 +1,18 @@
-//! A line on the terminal that says how far an exploration has come, for whoever waits.
+//! A progress line on the terminal.
 
 #[cfg(feature = "progress")]
 pub(super) use with_indicatif::Progress;
 #[cfg(not(feature = "progress"))]
 pub(super) use without::Progress;
 
-/// How far an exploration has come.
+/// The progress of an exploration.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "progress"), expect(dead_code, reason = "nobody is told"))]
 pub(super) struct Standing {
     pub(super) runs: u64,
-    /// How many there are at the least.
+    /// A lower bound for the number of runs.
     pub(super) known: u64,
-    /// How many there will be, as far as can be guessed.
+    /// An estimate for the number of runs.
     pub(super) expected: u64,
     pub(super) violated: u64,
 }
@@ -29,15 +29,15 @@ mod with_indicatif {
     use crate::engine::state::lock;
     use crate::judge::check::surroundings::in_ci;
 
-    /// Whoever waits for less wants no line.
+    /// Shorter explorations show no line.
     const PATIENCE: Duration = Duration::from_secs(2);
-    /// The line is not drawn oftener.
+    /// The minimum time between two updates of the line.
     const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Tests run side by side: each has a line of its own, below the others.
+    /// Tests run in parallel, and each has its own line, below the others.
     static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-    /// The line of one exploration. There is none where stderr is no terminal, nor in CI.
+    /// The line of one exploration. There is none if stderr is not a terminal, or in CI.
     #[derive(Debug)]
     pub(in crate::judge::check) struct Progress {
         name: String,
@@ -61,19 +61,19 @@ mod with_indicatif {
             Self { name: name.to_owned(), line }
         }
 
-        /// Says how many orders of the jobs of one run were tried, if it is time for that.
+        /// Shows how many orders of the jobs of one run were tried, if an update is due.
         pub(in crate::judge::check) fn tell_orders(&self, tried: u64) {
-            self.draw(|_| format!("{tried} orders of the jobs of one run tried"));
+            self.draw(|_| format!("tried {tried} orders of the jobs of one run"));
         }
 
-        /// Draws the line, if it is time for that.
+        /// Draws the line, if an update is due.
         pub(in crate::judge::check) fn tell(&self, standing: impl FnOnce() -> Standing) {
             self.draw(|elapsed| {
                 let Standing { runs, known, expected, violated } = standing();
                 let violations = match violated {
                     0 => "no violation".to_owned(),
-                    1 => "1 run violates".to_owned(),
-                    runs => format!("{runs} runs violate"),
+                    1 => "1 run failed".to_owned(),
+                    runs => format!("{runs} runs failed"),
                 };
                 let left =
                     elapsed.mul_f64((expected.max(known) - runs) as f64 / runs.max(1) as f64).as_secs();
@@ -99,7 +99,7 @@ mod with_indicatif {
             line.bar = Some(bar);
         }
 
-        /// Takes the line away.
+        /// Removes the line.
         pub(in crate::judge::check) fn end(&self) {
             if let Some(bar) = self.line.as_ref().and_then(|line| lock(line).bar.take()) {
                 bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! Whether a reference run is any good to compare with: something happened in it, and the same each time.
+//! Checks whether runs can be compared with a reference run: something happens in it, and the same each time.
 
 use crate::judge::oracle;
 use crate::judge::report::words;
@@ -8,7 +8,7 @@ use crate::search::input::Asked;
 use crate::system::job::{JobState, short_kind};
 use crate::system::json_path;
 
-/// The run in which nothing goes wrong: what is needed of it to compare with.
+/// What is needed of the fault-free run for comparison.
 pub(super) struct Reference {
     pub(super) record: Vec<Choice>,
     pub(super) outcome: Outcome,
@@ -20,7 +20,7 @@ impl From<Ran> for Reference {
     }
 }
 
-/// Why the reference run tests nothing, if it does not.
+/// Returns why the reference run tests nothing, if it tests nothing.
 pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
     if outcome.jobs.is_empty() && !outcome.record.has_spawned() {
         return Some("no job was enqueued; enqueue one with `world.enqueue(…)`".to_owned());
@@ -43,13 +43,13 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
         let help = if waiting {
             "a test body usually ends with `world.settle().await`"
         } else {
-            "mend the job, or what the test gives it, before its retries"
+            "fix the job, or what the test passes to it, before looking at its retries"
         };
-        return Some(format!("no job ended well though nothing went wrong; {help}\n{}", states.join("\n")));
+        return Some(format!("no job ended well in the fault-free run; {help}\n{}", states.join("\n")));
     }
     if outcome.record.crash_points() == 0 {
         return Some(
-            "no crash point was met: run the jobs with `world.settle()`; in a drain nothing goes wrong"
+            "no crash point was reached; run the jobs with `world.settle()`, because a drain injects no failures"
                 .to_owned(),
         );
     }
@@ -58,18 +58,18 @@ pub(super) fn nothing_tested(outcome: &Outcome) -> Option<String> {
     if let Some(job) = forgotten.filter(|job| job.attempts == 0) {
         let (number, kind) = (job.number, short_kind(job.kind));
         return Some(format!(
-            "job#{number} {kind} was never run: the test body ended before; settle once more after the last enqueue"
+            "job#{number} {kind} never ran, because the test body ended before; settle again after the last enqueue"
         ));
     }
     if outcome.effects.is_empty() && outcome.state.is_empty() {
         return Some(
-            "the jobs did nothing that could be seen: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
+            "the jobs did nothing that retryproof can see: no effect through the services of the process (`p.payments()`, …), and no state under `world.durable(…)` or `world.observe(…)`".to_owned(),
         );
     }
     None
 }
 
-/// In what two runs of the same scenario differ.
+/// Returns the difference between two runs of the same scenario.
 pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     let label = |choice: Option<&Choice>| {
         choice.map_or("the end of the run".to_owned(), |c| format!("`{}`", c.label))
@@ -106,7 +106,7 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     })
 }
 
-/// What a job said in the run that took another course: often that is why.
+/// Returns the error of a job in the run that took a different course, because it often explains why.
 pub(super) fn failed_then(outcome: &Outcome) -> String {
     let failed = outcome.jobs.iter().find_map(|job| Some((job, job.error()?)));
     failed.map_or(String::new(), |(job, error)| {

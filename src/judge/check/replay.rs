@@ -1,4 +1,4 @@
-//! One scenario alone.
+//! Replays a single scenario.
 
 use std::io::Write;
 use std::sync::Once;
@@ -12,17 +12,17 @@ use crate::judge::run::End;
 use crate::search::choice::Plan;
 use crate::search::scenario::{Scenario, ScenarioError};
 
-/// The variable that holds a scenario to be run alone.
+/// The variable that holds the scenario to replay.
 const REPLAY: &str = "RETRYPROOF_REPLAY";
 
 impl Explore {
-    /// The scenario to be run alone, if one is asked for here.
+    /// Returns the scenario to replay, if this test should replay one.
     pub(super) fn wanted_replay(&self, test: &str) -> Result<Option<Scenario>, ScenarioError> {
         if let Some(text) = &self.replay {
             return text.parse().map(Some);
         }
         match std::env::var(REPLAY) {
-            // As a matrix of CI jobs leaves it.
+            // An unused variable in a CI matrix is empty.
             Ok(text) if text.trim().is_empty() => Ok(None),
             Ok(text) => {
                 let scenario: Scenario = text.parse()?;
@@ -37,15 +37,15 @@ impl Explore {
     }
 }
 
-/// A replay of a test that there is not would pass without a word: whoever is not meant says so, the first of them.
+/// Says once that the scenario is for another test, because a replay without a matching test would pass silently.
 fn say_once(scenario: &Scenario, test: &str) {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         let meant = scenario.test();
         let words = format!(
-            "retryproof: {REPLAY} is for the test `{meant}`; `{test}`, and all others, are explored as always. If no report says `{meant}: replay of one scenario`, no test of that name has run\n"
+            "retryproof: {REPLAY} is for the test `{meant}`; `{test}` and all other tests are explored as usual. If no report says `{meant}: replay of one scenario`, no test of that name ran\n"
         );
-        // Not through `eprintln!`: libtest would keep it to itself where the test passes.
+        // libtest would capture `eprintln!` if the test passes.
         let _ = std::io::stderr().write_all(words.as_bytes());
     });
 }
@@ -53,19 +53,19 @@ fn say_once(scenario: &Scenario, test: &str) {
 impl Exploration<'_> {
     pub(super) fn replay(mut self, scenario: &Scenario) -> Report {
         self.look_at_overlap();
-        // Places of the replay are named as those of an exploration are.
+        // A replay names places like an exploration does.
         self.courses();
         if scenario.test() != self.basis.test {
             self.notes.push(notes::of_another_test(scenario.test()));
         }
-        // Such a job is no deviation's fault, and its scenario has none.
+        // A leak between jobs has a scenario without deviations.
         if let Some(report) =
             Some(scenario).filter(|s| s.wanted().is_empty()).and_then(|_| self.report_of_leaks())
         {
             return Report { replayed: true, ..report };
         }
         let plan = Plan::Wanted(scenario.wanted().to_vec());
-        // One run: whoever asks for backtraces wants those of its panics.
+        // This is one run, so print the backtraces of its panics if they are turned on.
         let (ran, showing) = match wants_backtraces() {
             true => panics::aloud(|| self.show(plan)),
             false => self.show(plan),
@@ -81,7 +81,7 @@ impl Exploration<'_> {
         let input = self.no_such_input(&ran).map(|error| error.to_string());
         if let Some(divergence) = input.or(ran.divergence.as_ref().map(ToString::to_string)) {
             let reason = format!(
-                "the scenario no longer fits the code: {divergence}\nIts timeline is that of what is left of it. Run the test without {REPLAY} to have today's scenarios."
+                "the scenario no longer fits the code: {divergence}\nThe timeline shows what is left of the scenario. Run the test without {REPLAY} to get a current scenario."
             );
             return report(Verdict::Incomplete, Some(reason), showing);
         }

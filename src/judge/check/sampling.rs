@@ -1,4 +1,4 @@
-//! What lies past the bound: random runs and schedules by priority. What they find is made smaller before it is told.
+//! Samples past the bound: random runs, and schedules by priority. Failing samples are shrunk before they are reported.
 
 use std::ops::Range;
 
@@ -14,19 +14,19 @@ use crate::search::choice::{Plan, Wanted};
 use crate::search::explore::{PctRuns, RandomRuns, shrink};
 use crate::search::scenario::Scenario;
 
-/// Samples that a thread takes at a time.
+/// The number of samples that a thread takes at once.
 const AT_A_TIME: u64 = 32;
-/// Runs that are spent on making one finding smaller.
+/// The maximum number of runs for shrinking one finding.
 const MOST_TRIES: usize = 2_000;
 
-/// From the number of a sample to its case and plan.
+/// Maps the number of a sample to its case and plan.
 type Plans<'p> = &'p (dyn Fn(u64) -> (usize, Plan) + Sync);
 
 impl Exploration<'_> {
-    /// Runs all samples that the settings ask for, and adds what they show to the tally.
+    /// Runs all samples that the settings ask for, and adds their findings to the tally.
     pub(super) fn sample(&mut self, limits: &Limits) -> Result<(), Halt> {
         let (settings, cases) = (self.basis.settings, self.cases);
-        // Samples are dealt out to the cases like cards.
+        // Deal the samples out to the cases in turn.
         let of_case = |number: u64| ((number % cases.len() as u64) as usize, number / cases.len() as u64);
         if settings.random > 0 {
             let of = |case: &super::Basis<'_>| {
@@ -55,7 +55,7 @@ impl Exploration<'_> {
                 let mut runs = Vec::with_capacity(first.len());
                 for (case, first) in first.into_iter().enumerate() {
                     self.enter(case);
-                    // A run by priorities may have more steps than the one without.
+                    // A run by priorities may have more steps than the fault-free run.
                     let record = self.run(first.plan(0)).record;
                     runs.push(first.measured(&record));
                 }
@@ -70,7 +70,7 @@ impl Exploration<'_> {
         Ok(())
     }
 
-    /// Runs so many samples.
+    /// Runs `count` samples.
     fn draw(&mut self, count: u64, plan: Plans<'_>, limits: &Limits) -> Result<(), Halt> {
         let (basis, cases) = (self.basis, self.cases);
         let tally = Tally::of_part();
@@ -104,7 +104,7 @@ impl Exploration<'_> {
         }
     }
 
-    /// Adds what samples have shown, each cause as small as it gets.
+    /// Adds the findings of samples, each shrunk.
     fn take_over(&mut self, found: Tally) {
         self.tally.take_orders(&found);
         self.tally.crowded |= found.crowded;
@@ -139,12 +139,12 @@ impl Exploration<'_> {
         Group { subject, mishaps, finding, case, plan, runs }
     }
 
-    /// A smaller plan by which a run still `fails` as it did. What is not met any more is not taken, and the run bears the
-    /// name of what it has taken.
+    /// Shrinks a plan while the run still `fails`. Deviations that the run no longer reaches are dropped, and the
+    /// plan's name lists those that it took.
     fn shrunk(&mut self, plan: Plan, mut fails: impl FnMut(&mut Self, &Ran) -> bool) -> Plan {
         let ran = self.run(plan.clone());
         if !fails(self, &ran) {
-            // Whoever shows it says so.
+            // `show` reports that the code is not deterministic.
             return plan;
         }
         let test = self.basis.test;
@@ -166,13 +166,13 @@ impl Exploration<'_> {
     }
 }
 
-/// Samples on the desk of several threads, by their numbers.
+/// The samples that several threads take from, by their numbers.
 struct Drawing<'b> {
     next: u64,
     count: u64,
     tally: Tally,
     progress: &'b Progress,
-    /// The time was up before all were run.
+    /// The time ran out before all samples ran.
     is_cut: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What can be set of an exploration.
+//! The settings of an exploration.
 
 use std::time::Duration;
 
@@ -45,10 +45,10 @@ pub struct Explore {
     pub(super) stop: Stop,
 }
 
-/// When an exploration that has found something ends.
+/// When an exploration that has found a violation stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// After all runs with as many deviations as the first one that failed.
+    /// After all runs with as many deviations as the first run that failed.
     #[default]
     AfterLevel,
     AtFirst,
@@ -83,66 +83,69 @@ impl Default for Explore {
 }
 
 impl Explore {
-    /// The defaults: up to two deviations, of any kind.
+    /// Returns the default settings: up to two deviations of any kind.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name of the test, for the report and the replay. Otherwise that of the thread, as libtest gives it; a second
-    /// exploration on that thread is then `name#2`.
+    /// Sets the name of the test, for the report and the replay. Defaults to the name of the thread, as libtest sets
+    /// it. A second exploration on the same thread is then called `name#2`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(fit_for_a_line(&name.into()));
         self
     }
 
-    /// How many deviations a run may have. 2 unless told.
+    /// Sets the maximum number of deviations per run. Defaults to 2.
     pub fn deviations(mut self, most: usize) -> Self {
         self.bounds.total = most;
         self
     }
 
-    /// How many of them may be crashes. As many as deviations unless told; so for the other kinds.
+    /// Sets the maximum number of crashes per run. Defaults to the number of deviations, like those for the other
+    /// kinds.
     pub fn crashes(mut self, most: usize) -> Self {
         self.bounds.crashes = most;
         self
     }
 
-    /// How many of them may be faults of services.
+    /// Sets the maximum number of service faults per run.
     pub fn faults(mut self, most: usize) -> Self {
         self.bounds.faults = most;
         self
     }
 
-    /// How many of them may be irregular deliveries.
+    /// Sets the maximum number of irregular deliveries per run.
     pub fn deliveries(mut self, most: usize) -> Self {
         self.bounds.deliveries = most;
         self
     }
 
-    /// How many of them may be switches to another task.
+    /// Sets the maximum number of preemptions per run: points at which another task runs.
     pub fn switches(mut self, most: usize) -> Self {
         self.bounds.switches = most;
         self
     }
 
-    /// How many of them may be delays: a retry, a redelivery, a sleep or a scheduled job that comes three days late.
+    /// Sets the maximum number of delays per run: a retry, a redelivery, a sleep or a scheduled job that comes three
+    /// days late.
     ///
-    /// Unless told there are delays in worlds where something expires and it can matter
-    /// ([`idempotency_keys`](crate::Client::idempotency_keys), [`search_lag`](crate::Client::search_lag)), and in no
-    /// others; told so, in all. Say so where jobs look at the clock.
+    /// By default, only worlds in which something expires have delays
+    /// ([`idempotency_keys`](crate::Client::idempotency_keys), [`search_lag`](crate::Client::search_lag)). After a
+    /// call of this method, all worlds have them. Call it if jobs look at the clock.
     pub fn delays(mut self, most: usize) -> Self {
         self.bounds.delays = most;
         self.delays = most > 0;
         self
     }
 
-    /// Stops after so many runs; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). A million unless told.
+    /// Stops after this number of runs, with the verdict [`Verdict::Incomplete`](crate::Verdict::Incomplete). Defaults
+    /// to a million.
     pub fn max_runs(mut self, most: u64) -> Self {
         self.max_runs = most;
         self
     }
 
-    /// Explores at most so many assignments of inputs ([`World::choose`](crate::World::choose),
+    /// Explores at most this number of assignments of inputs ([`World::choose`](crate::World::choose),
     /// [`Client::explore_refusals`](crate::Client::explore_refusals)), those with the fewest unusual inputs first. If
     /// there are more, the verdict is [`Verdict::Incomplete`](crate::Verdict::Incomplete). Defaults to 64.
     pub fn max_assignments(mut self, most: usize) -> Self {
@@ -150,38 +153,41 @@ impl Explore {
         self
     }
 
-    /// Stops after so much real time; the verdict is then [`Verdict::Incomplete`](crate::Verdict::Incomplete). No limit unless told.
+    /// Stops after this amount of real time, with the verdict [`Verdict::Incomplete`](crate::Verdict::Incomplete). By
+    /// default there is no limit.
     pub fn max_time(mut self, most: Duration) -> Self {
         self.max_time = Some(most);
         self
     }
 
-    /// How many steps (polls, calls, choices) a run may take before it is called stuck. 20,000 unless told.
+    /// Sets the maximum number of steps (polls, calls, choices) of a run. A run with more steps is stuck. Defaults to
+    /// 20,000.
     pub fn max_steps(mut self, most: u64) -> Self {
         self.max_steps = most;
         self
     }
 
-    /// The seed of the random numbers that code under test draws, of the jitter of backoffs, and of samples
-    /// ([`Explore::random`], [`Explore::pct`]). 0 unless told.
+    /// Sets the seed of the random numbers that the code under test draws, of the jitter of backoffs, and of samples
+    /// ([`Explore::random`], [`Explore::pct`]). Defaults to 0.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// After all scenarios of up to so many [`deviations`](Explore::deviations), runs so many random ones with one to
-    /// three deviations more. None unless told. Bounds for one kind hold for them, too.
+    /// After all scenarios of up to [`deviations`](Explore::deviations) deviations, runs this number of random
+    /// scenarios with one to three deviations more. Defaults to 0. The bounds for single kinds apply to them as well.
     ///
-    /// They are determined by the [`seed`](Explore::seed), and drawn only where the exhaustive part has found nothing.
-    /// What they find is made smaller, by dropping deviations, until none can be dropped; it is then a scenario like any
-    /// other. They prove nothing: a verdict of [`RetryProof`](crate::Verdict::RetryProof) rests on the exhaustive part,
-    /// and a note says how many samples there were. They count neither among [`Report::runs`](crate::Report::runs) nor
-    /// towards [`max_runs`](Explore::max_runs); where that has stopped the exhaustive part they are run all the same.
+    /// The [`seed`](Explore::seed) determines the random scenarios. They only run if the exhaustive part found
+    /// nothing. If one of them fails, retryproof shrinks it by removing deviations until none can be removed, and
+    /// reports it like any other scenario. Random scenarios prove nothing: the verdict
+    /// [`RetryProof`](crate::Verdict::RetryProof) rests on the exhaustive part, and a note says how many samples there
+    /// were. They count neither in [`Report::runs`](crate::Report::runs) nor towards [`max_runs`](Explore::max_runs),
+    /// and they also run if that limit stopped the exhaustive part.
     ///
     /// ```
     /// use retryproof::{Explore, World, service::payments::Charge};
     ///
-    /// // Wrong where the worker dies three times: the exhaustive part, up to one deviation, cannot see that.
+    /// // Fails if the worker crashes three times, which the exhaustive part, up to one deviation, cannot find.
     /// let report = Explore::new().deviations(1).random(500).seed(7).run(async |world: &World| {
     ///     world.process("worker", |p| {
     ///         let (payments, incarnation) = (p.payments(), p.incarnation());
@@ -200,14 +206,15 @@ impl Explore {
         self
     }
 
-    /// After the exhaustive part, runs so many schedules by random priorities (PCT): where more than one task could go
-    /// on, the one with the highest priority does, and at `depth − 1` random moments it loses it. None unless told.
+    /// After the exhaustive part, runs this number of schedules with random priorities (PCT): if several tasks can
+    /// run, the one with the highest priority runs, and at `depth − 1` random points the running task loses its
+    /// priority. Defaults to 0.
     ///
-    /// With `n` tasks and `k` such moments in a run, a bug that needs `depth` steps to come in a certain order is met by
-    /// each of the runs with a probability of at least 1/(n·k^(depth−1)), whatever the job (Burckhardt, Kothari,
-    /// Musuvathi, Nagarakatte: *A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, 2010). 2 and 3
-    /// find most. Nothing else goes wrong in these runs. What is said at [`Explore::random`] of seed, findings and
-    /// verdict holds for them, too.
+    /// With `n` tasks and `k` such points in a run, each schedule finds a bug that needs `depth` steps in a certain
+    /// order with a probability of at least 1/(n·k^(depth−1)), whatever the job does (Burckhardt, Kothari, Musuvathi,
+    /// Nagarakatte: *A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs*, 2010). Depths of 2 and 3
+    /// find most bugs. These runs have no other deviations. What [`Explore::random`] says about the seed, the findings
+    /// and the verdict applies here as well.
     pub fn pct(mut self, depth: usize, runs: u64) -> Self {
         self.pct = Some((depth.max(1), runs));
         self
@@ -217,68 +224,68 @@ impl Explore {
         self.random > 0 || self.pct.is_some_and(|(_, runs)| runs > 0)
     }
 
-    /// Runs one scenario only, as a report names it, and shows its timeline; where the report was that of another test,
-    /// with a note. So does the environment variable
-    /// `RETRYPROOF_REPLAY`, for the test that it names.
+    /// Runs a single scenario, in the form in which a report prints it, and shows its timeline. If the report is that
+    /// of another test, a note says so. The environment variable `RETRYPROOF_REPLAY` does the same, for the test that
+    /// it names.
     pub fn replay(mut self, scenario: impl Into<String>) -> Self {
         self.replay = Some(scenario.into());
         self
     }
 
-    /// The command that runs this exploration, for the line that the report prints to be pasted. `cargo test` unless
-    /// told; an example or a binary says `cargo run --example …`.
+    /// Sets the command that runs this exploration, for the replay line of the report. Defaults to `cargo test`. An
+    /// example or a binary sets `cargo run --example …`.
     pub fn replay_command(mut self, command: impl Into<String>) -> Self {
         self.replay_command = command.into();
         self
     }
 
-    /// Explores only the shard `number`, counted from 1, `of` so many: each machine has one, and together they run every
-    /// scenario once, apart from the reference run, which each of them needs to compare with.
+    /// Explores only shard `number` of `of`, counted from 1. Each machine explores one shard. Together, the shards run
+    /// every scenario once, except for the reference run, which each shard needs for comparison.
     ///
-    /// What is dealt out are the runs with one deviation, each with all the runs that have it and later ones; samples by
-    /// their number. A shard that shows nothing wrong passes, and its report says which shard it was: the body is
-    /// retry-proof when all of them do. One that does not exist makes the report
+    /// Each shard gets some of the runs with one deviation, with all the runs that add later deviations to these.
+    /// Samples are divided by their number. A shard that finds nothing passes, and its report names the shard. The
+    /// test body is retry-proof if all shards pass. A shard that does not exist makes the report
     /// [`Incomplete`](crate::Verdict::Incomplete).
     ///
-    /// Without this setting the environment is asked: `RETRYPROOF_SHARD=k/n` splits every exploration of the test run.
-    /// `RETRYPROOF_SHARD=bazel` takes `k` and `n` from Bazel's `TEST_SHARD_INDEX` and `TEST_TOTAL_SHARDS`, and tells
-    /// Bazel, by the file that `TEST_SHARD_STATUS_FILE` names, that this is a test which can be split. Bazel's variables
-    /// alone do nothing, and nor does nextest's `--partition`, which sets none: both split by test, and what is split by
-    /// test and again inside of it is partly run by nobody.
+    /// Without this setting, the environment variable `RETRYPROOF_SHARD=k/n` splits every exploration of the test run.
+    /// `RETRYPROOF_SHARD=bazel` takes `k` and `n` from Bazel's `TEST_SHARD_INDEX` and `TEST_TOTAL_SHARDS`, and creates
+    /// the file that `TEST_SHARD_STATUS_FILE` names, which tells Bazel that the test supports sharding. Bazel's
+    /// variables alone do nothing, and neither does nextest's `--partition`, which sets none. Both split by test: if a
+    /// test run were split by test and by scenario, some scenarios would run in no shard.
     pub fn shard(mut self, number: u64, of: u64) -> Self {
         self.shard = Some((number, of));
         self
     }
 
-    /// Has [`Explore::check`] keep failing scenarios in `retryproof-regressions/`, beside the package's `Cargo.toml`, to be
-    /// committed: they are tried first by every run of this test from then on, whatever the bounds, and stay there when
-    /// they pass. Off unless told. In CI nothing is added to them.
+    /// Makes [`Explore::check`] store failing scenarios in `retryproof-regressions/`, next to the package's
+    /// `Cargo.toml`. Commit these files. Every later run of this test tries the stored scenarios first, regardless of
+    /// the bounds, and they stay when they pass. Off by default. In CI, nothing is added to the files.
     ///
-    /// What failed *last time* is kept without being asked for, under `target/retryproof/`, and tried first by the next
-    /// run as far as it is inside the bounds. It is dropped when it passes. `RETRYPROOF_KEEP=folder` has another folder
-    /// for that, `RETRYPROOF_KEEP=off` none.
+    /// Scenarios that failed in the *last* run are always stored, under `target/retryproof/`. The next run tries those
+    /// first that are inside its bounds, and removes them when they pass. `RETRYPROOF_KEEP=folder` stores them in
+    /// another folder, and `RETRYPROOF_KEEP=off` turns this off.
     pub fn keep_regressions(mut self) -> Self {
         self.keep_regressions = true;
         self
     }
 
-    /// Has [`Explore::check`] compare what is wrong with what was wrong when it was last recorded, for jobs that are not
-    /// clean yet: only what is *new* fails the test.
+    /// Makes [`Explore::check`] compare the violations with those that were last recorded, for jobs that still have
+    /// bugs: only *new* violations fail the test.
     ///
-    /// `RETRYPROOF_BASELINE=record cargo test` writes each such test's violations and what its exploration covers into
-    /// `tests/retryproof-baseline.json`, beside the package's `Cargo.toml`, to be committed. From then on the test fails
-    /// when a violation appears that is not there, or when the exploration covers less: a lower bound, a call that is no
-    /// longer made, a line that is no longer reached. When a violation is gone it passes and says so. A test that was never
-    /// recorded passes if it is retry-proof. With `CI` set nothing is ever recorded.
+    /// `RETRYPROOF_BASELINE=record cargo test` writes the violations of each such test, and what its exploration
+    /// covers, into `tests/retryproof-baseline.json`, next to the package's `Cargo.toml`. Commit this file. From then
+    /// on, the test fails if a violation appears that is not in the file, or if the exploration covers less: a lower
+    /// bound, a call that is no longer made, a line that is no longer reached. If a violation is gone, the test passes
+    /// and says so. A test that was never recorded passes if it is retry-proof. If `CI` is set, nothing is recorded.
     ///
-    /// A violation is known by what is wrong, and by what leads there: the call of the job, by its operation and its place
-    /// among the calls of that operation, and the sort of deviation; so lines and files may move. A known fault hides
-    /// nothing else: no fault at another call, no deadlock, no effect, no other assertion.
+    /// A violation is identified by what is wrong and by what leads there: the job's call, by its operation and its
+    /// ordinal among the calls of that operation, and the kind of deviation. So lines and files may move. A known
+    /// violation hides nothing else: no fault at another call, no deadlock, no other effect, and no other assertion.
     ///
-    /// Less is covered, too, when the test no longer asks for [`World::deploys`](crate::World::deploys), outages, delays or
-    /// [`World::deny_warnings`](crate::World::deny_warnings), or newly lets something pass
-    /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). A shard is held to the same, but for
-    /// what only runs with a deviation meet.
+    /// An exploration also covers less if the test no longer turns on [`World::deploys`](crate::World::deploys),
+    /// outages, delays or [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
+    /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). The same applies to a shard,
+    /// except for points that only runs with a deviation reach.
     pub fn ratchet(mut self) -> Self {
         self.ratchet = true;
         self
@@ -286,9 +293,9 @@ impl Explore {
 
     /// Runs every scenario inside the bounds even if one of them fails.
     ///
-    /// By default an exploration that finds something finishes the runs with as many deviations as the one that failed, and
-    /// then stops: what takes more deviations is mostly the same bug again. The report says where it stopped.
-    /// [`Explore::ratchet`] always keeps going.
+    /// By default, an exploration that finds a violation finishes the runs with the same number of deviations, and
+    /// then stops, because a violation that takes more deviations is usually the same bug. The report says where the
+    /// exploration stopped. [`Explore::ratchet`] always keeps going.
     ///
     /// ```
     /// use retryproof::{Explore, World, service::email::Email};
@@ -317,44 +324,47 @@ impl Explore {
         self
     }
 
-    /// When an exploration that has found something ends.
+    /// Returns when an exploration that has found a violation stops.
     pub(super) fn stop(&self) -> Stop {
         match self.ratchet {
-            // What is known already would keep what is new from being found.
+            // Otherwise a known violation could keep new ones from being found.
             true => Stop::Never,
             false => self.stop,
         }
     }
 
-    /// Has [`Explore::check`] pass an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
-    /// without having found anything.
+    /// Makes [`Explore::check`] accept an exploration that stopped at [`Explore::max_runs`] or [`Explore::max_time`]
+    /// without a violation.
     pub fn allow_incomplete(mut self) -> Self {
         self.allow_incomplete = true;
         self
     }
 
-    /// Ends a run where another one has gone on from the same state, with as much yet to come. Off unless told.
+    /// Ends a run if another run has continued from the same state with the same remaining bound. Off by default.
     ///
-    /// After a crash of the only living process what is left is the durable state: services, queue, effects, time, and
-    /// what `world.durable(…)` and `world.observe(…)` name. Two runs that have left the same go on alike, and one of
-    /// them is enough. So switch it on where *all* durable state is observed: state in a static, a file or a database
-    /// that no `observe` names is not seen, and runs that differ in it alone would be taken for the same.
+    /// After a crash of the only running process, what remains is the durable state: services, queue, effects, time,
+    /// and the states of `world.durable(…)` and `world.observe(…)`. Two runs with the same durable state continue in
+    /// the same way, so one of them is enough. Turn this on only if *all* durable state is observed: retryproof does
+    /// not see state in a static, a file or a database that no `observe` names, and would take runs that differ only
+    /// in that state for the same.
     pub fn merge(mut self, merge: bool) -> Self {
         self.merge = merge;
         self
     }
 
-    /// Explores orders of steps that have nothing to do with each other once. Off unless told.
+    /// Explores different orders of independent steps only once. Off by default.
     ///
-    /// Where a task was overtaken, and its next step touches nothing that the others' steps in between have touched (no row of
-    /// the store, no durable value, no service, unless both only read), the step might as well have come before them: that is
-    /// another run within the same bound, and whatever would deviate after the step is left to it. No outcome is lost, in
-    /// whatever bound; the report says how many runs were not needed.
+    /// Suppose that a task was preempted, and that its next step touches nothing that the other tasks' steps in
+    /// between touched: no row of the store, no durable value and no service, unless both only read. Then the step
+    /// might as well have come before theirs. That is another run within the same bound, so deviations after the step
+    /// are left to that run. No outcome is lost, whatever the bound. The report says how many runs were skipped.
     ///
-    /// Only what goes through the handles of a process is seen; so a step to a line of a blocking handler has to do with all
-    /// others, since its thread may share memory with theirs. Where tasks share memory of their own, or channels,
-    /// or tokio's timers, leave it off. It does nothing in a run with [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
-    /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or calls to what is outside, and cannot be used together with [`Explore::merge`].
+    /// retryproof only sees what goes through the handles of a process. So a step to a line of a blocking handler
+    /// depends on all others, because its thread may share memory with theirs. Leave this off if tasks share their own
+    /// memory, channels, or tokio's timers. It does nothing in a run with
+    /// [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
+    /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or external calls. It cannot be
+    /// combined with [`Explore::merge`].
     ///
     /// ```
     /// use retryproof::{Explore, World};
@@ -381,12 +391,12 @@ impl Explore {
         self
     }
 
-    /// Explores on so many threads. One unless told: tests run side by side already.
+    /// Explores on this number of threads. Defaults to 1, because tests run in parallel already.
     ///
-    /// The report is the same, byte for byte, whatever their number (not so where [`Explore::max_time`] stops it). The
-    /// test body is run on all of them at once, each run in a world of its own: what it reaches beyond its world
-    /// (statics, files, a database) must bear that. With [`Explore::merge`] there is one thread, since which of two runs
-    /// is merged with the other depends on which was first. With none nothing could run: the report is then
+    /// The report does not depend on the number of threads (unless [`Explore::max_time`] stops the exploration). The
+    /// test body runs on all threads at once, each run in its own world. Everything that the body reaches outside of
+    /// its world (statics, files, a database) must support that. With [`Explore::merge`] there is one thread, because
+    /// the order of the runs determines which of them is merged. With 0 threads nothing can run, so the report is
     /// [`Incomplete`](crate::Verdict::Incomplete).
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
@@ -394,23 +404,23 @@ impl Explore {
     }
 }
 
-/// A setting with which nothing could be explored.
+/// A combination of settings with which nothing can be explored.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SettingError {
     #[error("`Explore::threads`: 0 threads run nothing; leave the setting out, or give it at least 1")]
     NoThreads,
     #[error(
-        "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+        "`Explore::merge` and `Explore::reduce` cannot be combined, because each counts on runs that the other may skip; use `merge` if crashes make up most runs, and `reduce` if preemptions do"
     )]
     MergedAndReduced,
     #[error(
-        "`Explore::ratchet` and `Explore::stop_at_first` at once: the ratchet compares all that is wrong with what is recorded, so it has to find all of it; leave `stop_at_first` out"
+        "`Explore::ratchet` and `Explore::stop_at_first` cannot be combined, because the ratchet must find all violations to compare them with the recorded ones; remove `stop_at_first`"
     )]
     RatchetStops,
 }
 
 impl Explore {
-    /// Whether the settings, each by itself, can be carried out.
+    /// Checks whether the settings can be carried out.
     pub(super) fn are_possible(&self) -> Result<(), SettingError> {
         match self.threads {
             0 => Err(SettingError::NoThreads),
@@ -421,7 +431,7 @@ impl Explore {
     }
 }
 
-/// A name that can be pasted into a shell between quotes, as one word.
+/// Makes a name that can be pasted into a shell between quotes, as one word.
 fn fit_for_a_line(name: &str) -> String {
     let fits =
         |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '\'' | '"' | '=' | '`' | '$' | '\\');

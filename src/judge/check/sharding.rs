@@ -1,4 +1,4 @@
-//! Which shard of an exploration is run here: by the settings, or by the environment.
+//! Determines which shard of an exploration to run, from the settings or the environment.
 
 use std::env::{self, VarError};
 use std::fs::File;
@@ -6,33 +6,31 @@ use std::fs::File;
 use super::Explore;
 use crate::search::explore::{Share, ShareError};
 
-/// `k/n`, or `bazel`.
+/// The variable that holds `k/n` or `bazel`.
 const SHARD: &str = "RETRYPROOF_SHARD";
-/// What `SHARD` says where Bazel's own variables say which.
+/// The value for which Bazel's own variables determine the shard.
 const BAZEL: &str = "bazel";
 const BAZEL_INDEX: &str = "TEST_SHARD_INDEX";
 const BAZEL_TOTAL: &str = "TEST_TOTAL_SHARDS";
 const BAZEL_STATUS: &str = "TEST_SHARD_STATUS_FILE";
 
-/// Why it is not known which shard is to be run. Then none is: a shard that nobody runs would be missed by nobody.
+/// Why the shard cannot be determined. Then none runs, because nobody would notice a missing shard.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ShardError {
     #[error("`Explore::shard`: {0}")]
     Setting(ShareError),
-    #[error(
-        "{SHARD}: {0}; or `{BAZEL}`, where Bazel splits a test and its {BAZEL_INDEX} says which shard this is"
-    )]
+    #[error("{SHARD}: {0}; or use `{BAZEL}` if Bazel splits the test and {BAZEL_INDEX} names the shard")]
     Variable(ShareError),
     #[error("{SHARD}={BAZEL}, but {BAZEL_TOTAL} and {BAZEL_INDEX} do not say which shard this is: {0}")]
     Bazel(String),
     #[error(
-        "{SHARD}={BAZEL}, but the file that {BAZEL_STATUS} names, by which Bazel learns that a test splits itself, cannot be written: {0}"
+        "{SHARD}={BAZEL}, but the file that {BAZEL_STATUS} names, which tells Bazel that the test supports sharding, cannot be written: {0}"
     )]
     Status(std::io::Error),
 }
 
 impl Explore {
-    /// The share that is run here.
+    /// Returns the share to run.
     pub(super) fn share(&self) -> Result<Share, ShardError> {
         self.share_by(|variable| env::var(variable))
     }
@@ -43,7 +41,7 @@ impl Explore {
         }
         match variable(SHARD) {
             Err(VarError::NotPresent) => Ok(Share::default()),
-            // As a matrix of CI jobs leaves it.
+            // An unused variable in a CI matrix is empty.
             Ok(text) if text.trim().is_empty() => Ok(Share::default()),
             Ok(text) if text == BAZEL => bazels(variable),
             Ok(text) => text.parse().map_err(ShardError::Variable),
@@ -54,7 +52,7 @@ impl Explore {
     }
 }
 
-/// The share that Bazel has given to this process; all, where it does not split the test.
+/// Returns the share that Bazel assigned to this process. It is everything if Bazel does not split the test.
 fn bazels(variable: impl Fn(&str) -> Result<String, VarError>) -> Result<Share, ShardError> {
     let number = |name: &str| {
         let text = variable(name).map_err(|error| ShardError::Bazel(format!("{name}: {error}")))?;
@@ -99,12 +97,12 @@ mod tests {
         let file = env::temp_dir().join(format!("retryproof-shard-status-{}", std::process::id()));
         let path = file.to_str().unwrap();
         let bazel = [(BAZEL_TOTAL, "5"), (BAZEL_INDEX, "1"), (BAZEL_STATUS, path)];
-        // Its rules for Rust split by test: to split again inside would lose what no shard of both has.
+        // Bazel's rules for Rust split by test. Splitting by scenario as well would leave out scenarios.
         assert_eq!(share(&Explore::new(), &bazel), Ok("1 of 1".to_owned()));
         assert!(!file.exists());
         let asked = [bazel[0], bazel[1], bazel[2], (SHARD, BAZEL)];
         assert_eq!(share(&Explore::new(), &asked), Ok("2 of 5".to_owned()));
-        assert!(file.exists(), "the runner says that it splits");
+        assert!(file.exists(), "the test tells Bazel that it supports sharding");
         std::fs::remove_file(&file).unwrap();
         // A test that Bazel does not split.
         assert_eq!(share(&Explore::new(), &[(SHARD, BAZEL)]), Ok("1 of 1".to_owned()));
@@ -115,7 +113,7 @@ mod tests {
         let error = |variables: &[(&str, &str)]| share(&Explore::new(), variables).unwrap_err();
         assert_eq!(
             error(&[(SHARD, "half")]),
-            "RETRYPROOF_SHARD: `half` is no shard; it is written `k/n`, as in `2/5`, the second of five; or `bazel`, \
+            "RETRYPROOF_SHARD: `half` is not a shard; write `k/n`, as in `2/5`, the second of five; or `bazel`, \
              where Bazel splits a test and its TEST_SHARD_INDEX says which shard this is"
         );
         let bazel = |total, index| error(&[(SHARD, BAZEL), (BAZEL_TOTAL, total), (BAZEL_INDEX, index)]);

@@ -1,4 +1,5 @@
-//! A summary of each test on the page of a CI run: GitHub shows the file that `GITHUB_STEP_SUMMARY` names.
+//! Appends a summary of each test to the file that `GITHUB_STEP_SUMMARY` names, which GitHub shows on the page of a CI
+//! run.
 
 use std::env;
 use std::fs::File;
@@ -10,19 +11,19 @@ use super::surroundings::say;
 use crate::judge::report::{Report, markdown};
 
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
-/// What the page takes is a mebibyte; more of it, and none of it is shown.
+/// GitHub shows at most a mebibyte of the file, and shows nothing if the file is larger.
 const MOST_BYTES: u64 = 900 << 10;
 
 /// Why there is no summary.
 #[derive(Debug, thiserror::Error)]
 enum SummaryError {
-    #[error("{SUMMARY}: no summary can be appended to {}: {error}", path.display())]
+    #[error("{SUMMARY}: cannot append a summary to {}: {error}", path.display())]
     Unwritable { path: PathBuf, error: io::Error },
-    #[error("{SUMMARY}: {} is full, the page takes no more: what comes now is missing there", path.display())]
+    #[error("{SUMMARY}: {} is full, so this summary is not appended", path.display())]
     Full { path: PathBuf },
 }
 
-/// Appends what came of a test, where that is wanted. Whether the test passes does not depend on it.
+/// Appends the result of a test, if the variable is set. This does not affect whether the test passes.
 pub(super) fn append(report: &Report, passes: bool, added: &[String]) {
     let Some(path) = env::var_os(SUMMARY).filter(|path| !path.is_empty()).map(PathBuf::from) else { return };
     if let Err(error) = append_to(&path, &markdown(report, passes, added)) {
@@ -35,7 +36,7 @@ fn append_to(path: &Path, text: &str) -> Result<(), SummaryError> {
     let written = || -> io::Result<bool> {
         let mut file = File::options().create(true).append(true).open(path)?;
         let is_full = file.metadata()?.len() + text.len() as u64 > MOST_BYTES;
-        // In one piece: other tests append at the same time.
+        // One write, because other tests append at the same time.
         if !is_full {
             file.write_all(text.as_bytes())?;
         }

@@ -1,4 +1,4 @@
-//! Judges runs and sorts what is wrong with them by what went wrong.
+//! Judges runs, and groups findings by the deviations that lead to them.
 
 use std::collections::BTreeSet;
 
@@ -10,30 +10,30 @@ use crate::search::choice::{Kind, Plan};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::short_kind;
 
-/// Runs in which the same is wrong after the same had gone wrong.
+/// Runs with the same finding after the same deviations.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) subject: String,
-    /// What went wrong, in its order.
+    /// The deviations, in order.
     pub(super) mishaps: Vec<Mishap>,
     pub(super) finding: Finding,
-    /// On which inputs.
+    /// The case, which is the assignment of inputs.
     pub(super) case: usize,
-    /// The first of the runs.
+    /// The plan of the first run.
     pub(super) plan: Plan,
     pub(super) runs: u64,
 }
 
-/// A run that is told of, and why.
+/// A run to report, with the reason.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
-    /// On which inputs.
+    /// The case, which is the assignment of inputs.
     pub(super) case: usize,
     pub(super) plan: Plan,
     pub(super) reason: String,
 }
 
-/// Two jobs that came in another order than in the reference run, and what that has changed.
+/// Two jobs that came in another order than in the reference run, and the difference that this made.
 #[derive(Clone, Debug)]
 pub(super) struct Swap {
     pub(super) before: String,
@@ -42,44 +42,44 @@ pub(super) struct Swap {
     pub(super) runs: u64,
 }
 
-/// What runs have shown, in the order in which they stand.
+/// The findings of runs, in the order of the runs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) runs: u64,
-    /// The inputs of the run that is sorted.
+    /// The case of the run that is being judged.
     pub(super) case: usize,
-    /// Runs on other inputs, as far as it is known how many there are.
+    /// The number of runs in other cases, as far as it is known.
     pub(super) beyond: u64,
     pub(super) merged: u64,
-    /// Runs that were left out as equal to another one, not counting what would have come of them.
+    /// The number of runs that were skipped as equivalent, without the runs that would have followed from them.
     pub(super) reduced: u64,
     pub(super) violated: u64,
     pub(super) groups: Vec<Group>,
-    /// Of a part of the runs, to be added to what came before.
+    /// Whether this is a part of the runs, to be appended to the earlier ones.
     is_part: bool,
-    /// A run in which a lock of the standard library was poisoned by a crash, and what the job said.
+    /// A run in which a crash poisoned a lock of the standard library, and the job's error.
     pub(super) poisoned: Option<Instance>,
-    /// What any of the runs did that is asking for trouble.
+    /// The risks that any of the runs took.
     pub(super) hygiene: BTreeSet<Hygiene>,
-    /// Where something could go wrong in runs in which something did, where the ratchet asks for it.
+    /// The points that runs with deviations reached, if the ratchet needs them.
     pub(super) met: Met,
-    /// How many orders of its jobs were tried at the most for a run of which there are more and none fits, and how many
-    /// such runs there are.
+    /// The largest number of job orders that were tried for a run without a match, if there are more orders, and the
+    /// number of such runs.
     pub(super) undecided: Option<u64>,
     pub(super) undecided_runs: u64,
-    /// Runs that were accepted in another order of their jobs, and that did not end as the reference run.
+    /// Runs that were accepted in another order of their jobs, but that did not end like the reference run.
     pub(super) swaps: Vec<Swap>,
-    /// Whether more could go on at once in any of the runs than a choice has options.
+    /// Whether more tasks could run at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
 
 impl Tally {
-    /// The fault-free runs of so many cases are there already.
+    /// Returns a tally that counts the reference runs of this number of cases.
     pub(super) fn of_references(cases: usize) -> Self {
         Self { runs: cases as u64, ..Self::default() }
     }
 
-    /// Of some runs, to be added to that of those before them.
+    /// Returns a tally for some runs, to be appended to that of the runs before them.
     pub(super) fn of_part() -> Self {
         Self { is_part: true, ..Self::default() }
     }
@@ -88,17 +88,17 @@ impl Tally {
         self.is_part
     }
 
-    /// Whether nothing was found that would be told.
+    /// Whether there is nothing to report.
     pub(super) fn shows_nothing(&self) -> bool {
         self.groups.is_empty() && self.poisoned.is_none()
     }
 
-    /// Whether a run has failed.
+    /// Whether a run failed.
     pub(super) fn has_found(&self) -> bool {
         !self.groups.is_empty()
     }
 
-    /// What the first run said that could go no further, if that is all that is wrong.
+    /// Returns the text of the first stuck run, if runs that get stuck are all that is wrong.
     pub(super) fn only_stuck(&self) -> Option<String> {
         let mut stuck = self.groups.iter().map(|group| match &group.finding {
             Finding::Stuck(stuck) => Some(stuck.to_string()),
@@ -108,13 +108,13 @@ impl Tally {
         stuck.all(|stuck| stuck.is_some()).then_some(first)
     }
 
-    /// The place of the group that a finding belongs to: that after the same mishaps; else that after fewer of them, since
-    /// it would be there without the others.
+    /// Returns the group that a finding belongs to: the one after the same deviations, or else one after fewer of them,
+    /// because the finding does not need the others.
     pub(super) fn known(&self, subject: &str, mishaps: &[Mishap]) -> Option<usize> {
         let about = || self.groups.iter().enumerate().filter(|(_, group)| group.subject == subject);
         let exact = about().find(|(_, group)| group.mishaps == mishaps);
         let fewer = || {
-            // What a part of the runs shows is attributed when it is added to all that came before.
+            // A finding of a part is assigned to a group when the part is appended to all earlier runs.
             let mut fewer = about().filter(|(_, group)| {
                 let is_fewer = group.mishaps.len() < mishaps.len();
                 is_fewer && group.mishaps.iter().all(|mishap| mishaps.contains(mishap))
@@ -148,13 +148,13 @@ impl Tally {
         }
     }
 
-    /// Sorts what is wrong with one run.
+    /// Sorts the findings of one run into groups.
     pub(super) fn sort(&mut self, findings: Vec<Finding>, mishaps: &[Mishap], plan: impl Fn() -> Plan) {
         self.violated += 1;
         let mut subjects: Vec<String> = Vec::new();
         for finding in findings {
             let subject = finding.subject();
-            // Of several like it in one run the first stands for all.
+            // The first of several similar findings in one run stands for all.
             if subjects.contains(&subject) {
                 continue;
             }
@@ -169,8 +169,8 @@ impl Tally {
         }
     }
 
-    /// The groups, the worst first; of those as bad, fewest deviations first; of those, what one job brings upon itself
-    /// before what takes two attempts or workers at once. Otherwise as they were found.
+    /// Takes the groups, the worst first. Among equally bad groups, those with the fewest deviations come first. Among
+    /// those, violations that a single job causes come before those that need two attempts or workers at once.
     pub(super) fn take_groups(&mut self) -> Vec<Group> {
         let mut groups = std::mem::take(&mut self.groups);
         groups.sort_by_key(|group| {
@@ -180,9 +180,9 @@ impl Tally {
         groups
     }
 
-    /// Adds that of the runs that come next. The same comes of it as if they had been judged here, one by one.
+    /// Appends the tally of later runs. The result is the same as if they had been judged here, one by one.
     pub(super) fn append(&mut self, next: Self) {
-        debug_assert!(next.is_part, "groups that were merged cannot be told apart again");
+        debug_assert!(next.is_part, "merged groups cannot be split again");
         self.take_orders(&next);
         self.runs += next.runs;
         self.merged += next.merged;
@@ -195,7 +195,7 @@ impl Tally {
     }
 }
 
-/// How hard it is to see what a deviation does: the smaller the plainer.
+/// Ranks a kind of deviation by how easy its effect is to see. The easiest has the lowest rank.
 fn plainness(kind: Kind) -> u8 {
     match kind {
         Kind::Crash | Kind::Fault => 0,
@@ -204,7 +204,7 @@ fn plainness(kind: Kind) -> u8 {
     }
 }
 
-/// The kind of the job of a number.
+/// Returns a function from the number of a job to its kind.
 pub(super) fn kind_of(outcome: &Outcome) -> impl Fn(u32) -> &'static str + '_ {
     |number| {
         let job = outcome.jobs.iter().find(|job| job.number == number);
@@ -212,12 +212,12 @@ pub(super) fn kind_of(outcome: &Outcome) -> impl Fn(u32) -> &'static str + '_ {
     }
 }
 
-/// What went wrong in a run.
+/// Returns the deviations of a run.
 pub(super) fn mishaps(ran: &Ran) -> Vec<Mishap> {
     Mishap::all(&ran.record, &ran.outcome.jobs, ran.outcome.record.deviated_at())
 }
 
-/// A plan by which the run can be run once more.
+/// Returns a plan that runs the same run again.
 fn replayable(ran: &Ran) -> Plan {
     match &ran.plan {
         plan @ (Plan::Numbered(..) | Plan::Wanted(_)) => plan.clone(),
@@ -226,7 +226,7 @@ fn replayable(ran: &Ran) -> Plan {
 }
 
 impl Exploration<'_> {
-    /// Judges a run and sorts what is wrong with it by what went wrong.
+    /// Judges a run and groups its findings by the deviations.
     pub(super) fn judge(&mut self, ran: &Ran) {
         self.tally.runs += 1;
         self.tally.case = self.basis.number;
@@ -240,7 +240,7 @@ impl Exploration<'_> {
             self.sort(vec![Finding::Stuck(stuck.clone())], ran);
             return;
         }
-        // What a poisoned lock makes of a job after a crash is no bug of the job, and no proof that it has none.
+        // After a crash, a poisoned lock is neither a bug of the job nor a proof that it has none.
         let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
             let (plan, reason) = (replayable(ran), error.to_owned());

@@ -1,4 +1,4 @@
-//! Whether what the terms of a test name is there at all: a name that names nothing is a slip of the pen.
+//! Checks whether the names in the terms of a test exist. A name that matches nothing is probably a typo.
 
 use super::Exploration;
 use crate::judge::run::Outcome;
@@ -6,29 +6,29 @@ use crate::search::choice::Name;
 use crate::system::job::short_kind;
 use crate::world::names;
 
-/// A term of the test that is about nothing that any fault-free run has.
+/// A term of the test that matches nothing in any fault-free run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TermError {
-    #[error("`ignore(\"{name}\", …)` names no durable or observed state; {}", listed("there are the states", .there))]
+    #[error("`ignore(\"{name}\", …)` names no durable or observed state; {}", listed("the states", .there))]
     State { name: Name, there: Vec<String> },
-    #[error("`{term}` names no effect that happens when nothing goes wrong; {}", listed("there are the effects", .there))]
+    #[error("`{term}` names no effect of a fault-free run; {}", listed("the effects", .there))]
     Effect { term: String, there: Vec<String> },
-    #[error("a term for jobs of the kind `{kind}` is about no job that comes when nothing goes wrong; {}", listed("there are jobs of the kinds", .there))]
+    #[error("a term for jobs of the kind `{kind}` matches no job of a fault-free run; {}", listed("the kinds of jobs", .there))]
     Job { kind: String, there: Vec<String> },
 }
 
 fn listed(what: &str, there: &[String]) -> String {
     match there {
-        [] => format!("{what} none"),
-        there => format!("{what} `{}`", there.join("`, `")),
+        [] => format!("{what}: none"),
+        there => format!("{what}: `{}`", there.join("`, `")),
     }
 }
 
 impl Exploration<'_> {
-    /// The first term that is about nothing.
+    /// Returns the first term that matches nothing.
     pub(super) fn idle_term(&self) -> Option<TermError> {
         let outcomes = || self.cases.iter().map(|case| &case.reference.outcome);
-        // Where one of them did not come to its end, what would have come is not known.
+        // If one of the runs did not complete, its later names are unknown.
         if outcomes().any(|outcome| outcome.end != crate::judge::run::End::Completed) {
             return None;
         }

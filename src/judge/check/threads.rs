@@ -1,5 +1,5 @@
-//! Work done by several threads, in pieces, whose results are used in the order in which the pieces were taken: so what
-//! comes of it does not depend on how many threads there are.
+//! Distributes work to several threads in pieces, and uses the results in the order in which the pieces were taken, so
+//! that the result does not depend on the number of threads.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -11,19 +11,20 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(all(test, feature = "loom"))]
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
-/// Pieces for each thread that may be under way or wait for those before them: so that what waits stays bounded.
+/// The maximum number of pieces per thread that are in progress or waiting for earlier ones, to bound what waits.
 const MOST_WAITING: usize = 4;
 
-/// Where pieces come from, and results go to.
+/// Provides pieces of work, and takes their results.
 pub(super) trait Source {
     type Piece;
     type Result;
 
-    /// The next piece. None: there is none until all results are back. `is_back`: they are; then there is none at all.
+    /// Returns the next piece, or `None` if there is none until all results are back. If `is_back`, they are, and
+    /// `None` is final.
     fn take(&mut self, is_back: bool) -> Option<Self::Piece>;
 
-    /// Uses the result of a piece, in the order in which the pieces were taken. False: no more pieces are to be taken,
-    /// and no more results used.
+    /// Uses the result of a piece, in the order in which the pieces were taken. Returns false if no more pieces and
+    /// results are wanted.
     fn use_up(&mut self, result: Self::Result) -> bool;
 }
 
@@ -40,11 +41,11 @@ impl<S: Source> Source for &mut S {
     }
 }
 
-/// Where the threads meet.
+/// The state that the threads share.
 struct Desk<S: Source> {
     papers: Mutex<Papers<S>>,
     changed: Condvar,
-    /// Pieces that may be under way or wait for those before them.
+    /// The maximum number of pieces that are in progress or waiting for earlier ones.
     most: usize,
 }
 
@@ -57,11 +58,10 @@ struct Papers<S: Source> {
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// Does all the work there is. Each thread makes a tool of its own with `tool` and works with that; the calling thread
-/// is one of them.
+/// Does all the work. Each thread, including the calling one, makes its own tool with `tool`, and works with it.
 ///
 /// # Panics
-/// When a thread does, as it did.
+/// Panics if a thread panics, with the same payload.
 pub(super) fn side_by_side<S, T>(
     threads: usize,
     source: &mut S,
@@ -95,7 +95,7 @@ impl<S: Source> Desk<S> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What one thread does, until nothing is left.
+    /// Works until nothing is left.
     fn labour<T>(&self, tool: &impl Fn() -> T, work: &impl Fn(&mut T, S::Piece) -> S::Result) {
         let done = catch_unwind(AssertUnwindSafe(|| {
             let mut tool = tool();
@@ -112,7 +112,7 @@ impl<S: Source> Desk<S> {
         }
     }
 
-    /// The next piece, as soon as there is one.
+    /// Waits for the next piece.
     fn take(&self) -> Option<(usize, S::Piece)> {
         let mut papers = self.lock();
         loop {
@@ -150,7 +150,7 @@ impl<S: Source> Desk<S> {
 mod tests {
     use super::*;
 
-    /// Numbers in rounds: each round has as many as the one before had results, up to a limit.
+    /// Provides numbers in rounds. Each round has as many as the previous one had results, up to a limit.
     struct Rounds {
         left: usize,
         next: usize,
@@ -181,7 +181,7 @@ mod tests {
         let mut rounds = Rounds { left: 0, next: 0, used: Vec::new(), stop_at };
         let work = |turns: &mut u64, number: usize| {
             *turns += 1;
-            // Some take longer than others.
+            // Some pieces take longer than others.
             (0..number % 7 * 1_000).for_each(|_| std::hint::spin_loop());
             number * number
         };
@@ -227,11 +227,11 @@ mod modelled {
     use super::*;
     use crate::thread;
 
-    /// So many pieces, and no more are asked for while some are under way.
+    /// A fixed number of pieces, none of which may be taken while some are in progress.
     struct Pieces {
         left: usize,
         used: Vec<usize>,
-        /// How many results are wanted.
+        /// The number of results that are wanted.
         wanted: usize,
     }
 
@@ -256,8 +256,8 @@ mod modelled {
         }
     }
 
-    /// Both threads come to an end in every order, and what they give is used in the order in which it was taken. That
-    /// `side_by_side` waits for its threads is the standard library's business: loom has no scopes.
+    /// Both threads finish in every interleaving, and their results are used in the order in which the pieces were
+    /// taken. The standard library guarantees that `side_by_side` waits for its threads. Loom has no scoped threads.
     #[test]
     fn two_at_a_desk_come_to_an_end() {
         crate::Model::new().max_preemptions(2).check(|| {
@@ -272,7 +272,7 @@ mod modelled {
         });
     }
 
-    /// Whoever waits for the other's result hears of it that no more are wanted.
+    /// A thread that waits for the other's result learns that no more results are wanted.
     #[test]
     fn one_that_has_enough_ends_the_work_of_the_other() {
         crate::Model::new().max_preemptions(2).check(|| {

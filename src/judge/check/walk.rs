@@ -14,10 +14,10 @@ use crate::judge::report::words;
 use crate::judge::run::{Course, End, run};
 use crate::search::explore::{Ahead, Exhaustive};
 
-/// How often the time is looked at, in runs.
+/// How often to check the time, in runs.
 const LOOKS: u64 = 64;
 
-/// How far an exploration may go.
+/// The limits of an exploration.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     max_runs: u64,
@@ -30,7 +30,7 @@ impl Limits {
         Self { max_runs, max_time }
     }
 
-    /// The limit that is reached after so many runs.
+    /// Returns the limit that is reached after this number of runs.
     fn reached(&self, runs: u64) -> Option<String> {
         if runs >= self.max_runs {
             return Some(format!("max_runs = {}", self.max_runs));
@@ -46,7 +46,7 @@ impl Limits {
 }
 
 impl Exploration<'_> {
-    /// Runs all scenarios on all inputs: first without a deviation, which is done by now, then the deviations on each.
+    /// Runs all scenarios in all cases. The fault-free run of each case has run already.
     pub(super) fn run_cases(&mut self, limits: &Limits) -> Result<(), Halt> {
         let mut known = 0;
         for case in 0..self.cases.len() {
@@ -76,7 +76,7 @@ impl Exploration<'_> {
         debug_assert!(root.is_some_and(|task| task.judge), "the first run is the reference run");
         let _ = explorer.ran(&self.basis.reference.record);
         let settings = self.basis.settings;
-        // Which of two runs is merged with the other depends on which was first.
+        // The order of runs determines which of them is merged.
         if settings.threads > 1 && !settings.merge {
             self.run_side_by_side(explorer, limits)?;
         }
@@ -84,7 +84,8 @@ impl Exploration<'_> {
         self.walk(explorer, limits, seen.as_ref())
     }
 
-    /// Whether the level under way is the last one: a run of it has failed, or one with as many deviations on other inputs.
+    /// Whether the current level is the last one, because one of its runs failed, or a run with as many deviations in
+    /// another case.
     fn ends_with(&self, explorer: &Exhaustive) -> bool {
         ends_with(&self.tally, self.before, self.cap, explorer)
     }
@@ -115,7 +116,7 @@ impl Exploration<'_> {
                 let scenario = self.scenario(&ran.record);
                 let failed = failed_then(&ran.outcome);
                 let difference =
-                    format!("the scenario `{scenario}` met other choices when it was run once more{failed}");
+                    format!("the scenario `{scenario}` had different choices when it was run again{failed}");
                 return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
             }
             if ran.outcome.end == End::Merged {
@@ -129,11 +130,11 @@ impl Exploration<'_> {
                 }
             }
             if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
-                let reason = "stopped by a deadlock, whose threads cannot be ended".to_owned();
+                let reason = "stopped by a deadlock, because its threads cannot be ended".to_owned();
                 return Err(Halt::Incomplete { reason });
             }
             self.ground.record.replace(ran.record);
-            // A part of the exploration does not know how far the whole has come.
+            // A part of the exploration does not know the progress of the whole.
             if !self.tally.is_part() {
                 self.basis.progress.tell(|| standing(explorer, &self.tally));
             }
@@ -141,8 +142,8 @@ impl Exploration<'_> {
         Ok(())
     }
 
-    /// Runs all levels on several threads. Ends earlier where the order of the runs matters for what comes next: at a
-    /// limit, and where a run did not take its course; the rest is then for one thread, from there on.
+    /// Runs all levels on several threads. Ends earlier if the order of the runs determines what comes next: at a
+    /// limit, and when a run did not take its course. The rest is then for one thread.
     fn run_side_by_side(&mut self, explorer: &mut Exhaustive, limits: &Limits) -> Result<(), Halt> {
         let (basis, cases, ahead) = (self.basis, self.cases, explorer.ahead());
         let threads = basis.settings.threads;
@@ -164,7 +165,7 @@ impl Exploration<'_> {
             },
         );
         let Some((size, halt)) = level.fickle else { return Ok(()) };
-        // Once more by one thread: the report is to be that of one thread, if the code does the same again.
+        // Run the piece again on one thread: the report must be that of one thread, if the code does the same again.
         if let Some(mut piece) = explorer.piece(&mut explorer.ahead(), size) {
             self.walk(&mut piece, limits, None)?;
         }
@@ -181,7 +182,7 @@ fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
     Standing { runs: tally.runs, known, expected, violated: tally.violated }
 }
 
-/// The explorer on the desk of several threads.
+/// The explorer that several threads share.
 struct Level<'e> {
     explorer: &'e mut Exhaustive,
     ahead: Ahead,
@@ -189,15 +190,15 @@ struct Level<'e> {
     tally: &'e mut Tally,
     max_runs: u64,
     stop: Stop,
-    /// How many runs had failed before this case, and the level at which one did.
+    /// The number of runs that failed before this case, and the level at which one did.
     before: u64,
     cap: Option<usize>,
     progress: &'e Progress,
-    /// A run did not take its course: in a piece of this size, and in this way.
+    /// A run that did not take its course, with the size of its piece and the reason.
     fickle: Option<(usize, Halt)>,
 }
 
-/// A piece of a level that was run.
+/// A piece of a level that has run.
 struct Done {
     piece: Exhaustive,
     size: usize,
@@ -210,8 +211,9 @@ impl Source for Level<'_> {
     type Result = Done;
 
     fn take(&mut self, is_back: bool) -> Option<Self::Piece> {
-        // Small enough for all to end at about the same time, and for little to be in vain where a limit is met; large
-        // enough for the desk not to matter. Of the first level single runs are taken, of the others families.
+        // Pieces are small enough that all threads finish at about the same time and that little is wasted at a limit,
+        // and large enough that synchronization does not matter. The first level is split into single runs, the others
+        // into families.
         let size = |left: usize| (left / (4 * self.threads)).clamp(1, 8);
         let size_here = size(self.explorer.left(&self.ahead));
         if let Some(piece) = self.explorer.piece(&mut self.ahead, size_here) {
@@ -244,7 +246,7 @@ impl Source for Level<'_> {
                 self.progress.tell(|| standing(self.explorer, self.tally));
                 true
             }
-            // At a limit, which is for one thread to meet.
+            // One thread continues at a limit.
             _ => false,
         }
     }

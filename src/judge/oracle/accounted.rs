@@ -1,4 +1,4 @@
-//! No job vanishes: every one that came into the world ends done, dead, or still waiting.
+//! Checks that no job vanishes: every job that was enqueued ends done or dead, or is still waiting.
 
 use super::{Comparison, Finding};
 use crate::judge::run::Outcome;
@@ -6,7 +6,7 @@ use crate::search::choice::Actor;
 use crate::system::job::{Job, JobState};
 use crate::world::{Guarantee, JobTerm};
 
-/// Jobs that are gone, or could not be run at all.
+/// Finds jobs that were lost, or that could not run at all.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
@@ -27,7 +27,7 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Locks that nobody will ever give back.
+/// Finds locks that will never be released.
 pub(super) fn locks(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for (lock, holder) in &outcome.left_locks {
         let (kind, key, holder) = (lock.kind, lock.key.to_string(), holder.clone());
@@ -35,9 +35,10 @@ pub(super) fn locks(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Who died must have told, in one attempt; who was tried again and ended well, in none. How often within one attempt is
-/// nobody's business: a reply may be lost. Jobs with an attempt whose worker died before the queue heard of its end are
-/// left alone, unless they are dead and never told: what such an attempt told of was real.
+/// Checks reports to error trackers. A job that died must have reported it in exactly one attempt, and a job that was
+/// retried and ended well in none. The number of reports within one attempt does not matter, because a reply may be
+/// lost. Jobs with an attempt whose worker crashed before the queue recorded its end are excluded, unless they are
+/// dead and were never reported, because what such an attempt reported was real.
 pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<Finding>) {
     let (may_repeat, may_lack) = match guarantee {
         Guarantee::ExactlyOnce => (false, false),
@@ -59,7 +60,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
                 findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: true });
             }
             JobState::Done if job.attempts == job.failures() + 1 && !may_repeat => {
-                // The last attempt ended well; what it tells is part of its ordinary course.
+                // The last attempt ended well, so what it reports belongs to its ordinary course.
                 told.retain(|attempt| *attempt < job.attempts);
                 if !told.is_empty() {
                     findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: false });
@@ -70,7 +71,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
     }
 }
 
-/// Whether it is dead because another job had its lock: it has not failed, and nobody is to be told.
+/// Whether the job is dead because another job had its lock. It did not fail, so there is nothing to report.
 fn was_rejected(job: &Job) -> bool {
     job.extras.as_ref().is_some_and(|extras| extras.rejected)
 }
@@ -82,7 +83,7 @@ fn attempt_of(by: Actor, number: u32) -> Option<u32> {
     }
 }
 
-/// Whether a job gave up: it failed too often, and not because it could not be run or another one had its lock.
+/// Whether a job gave up because it failed too often, and not because it could not run or another job had its lock.
 fn gave_up(job: &Job) -> bool {
     match job.state {
         JobState::Dead => !job.could_not_run && !was_rejected(job),
@@ -90,8 +91,8 @@ fn gave_up(job: &Job) -> bool {
     }
 }
 
-/// Whether a job may have been dropped as a duplicate: it has done nothing, nothing went wrong in its last attempt, and the
-/// same job came before it was over and has acted.
+/// Whether a job may have been dropped as a duplicate: it had no effects, its last attempt had no deviation, and an
+/// equal job that came before its end had effects.
 fn was_skipped(job: &Job, outcome: &Outcome) -> bool {
     let acts = |job: &Job| outcome.effects.iter().any(|effect| attempt_of(effect.by, job.number).is_some());
     let payload = |job: &Job| outcome.generated.compared(job.kind, &job.payload).into_owned();
@@ -109,8 +110,8 @@ fn was_skipped(job: &Job, outcome: &Outcome) -> bool {
     outcome.jobs.iter().filter(is_original).any(acts)
 }
 
-/// Whether a job gave up for what went wrong in it: no attempt failed for which nothing had gone wrong. One that fails more
-/// often fails by itself, for what an earlier attempt has left behind; and that somebody else went first is no excuse.
+/// Whether a job gave up because of its deviations, so that each failed attempt had one. A job that fails more often
+/// fails because of what an earlier attempt left behind. A preemption is no excuse.
 pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     let accepts = |term| outcome.terms.accepts(job.kind, term);
     match job.state {
@@ -123,7 +124,7 @@ pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     }
 }
 
-/// Jobs that gave up though nothing went wrong any more.
+/// Finds jobs that gave up although they had no more deviations.
 pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let outcome = comparison.outcome;
     for (job, role) in outcome.jobs.iter().zip(&comparison.roles) {
@@ -138,8 +139,8 @@ pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Findi
     }
 }
 
-/// Each job of the expected outcome must be there and have ended likewise. A job more than expected is none of this
-/// oracle's business: what it did is seen in effects and state.
+/// Checks that each job of the expected outcome exists and ended the same way. An additional job is not a finding here,
+/// because its effects and state show what it did.
 pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let Comparison { outcome, jobs, excuses, serial, .. } = comparison;
     for job in jobs.iter() {

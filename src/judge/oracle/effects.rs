@@ -1,4 +1,4 @@
-//! Effects as a multiset, each against its guarantee.
+//! Compares effects as a multiset, each against its guarantee.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +16,10 @@ use crate::world::{Guarantee, Terms, names};
 
 type Identity<'e> = (Name, Name, Option<&'e str>, &'e str);
 
-/// Of each job, by the number of its role, or of all that is no job (0): how often it did something.
+/// How many times each job made an effect, by the number of its role. 0 stands for everything that is not a job.
 type Shares = BTreeMap<u32, usize>;
 
-/// How often an effect happened: expected, actual, and whose each of both was.
+/// How many times an effect was expected and happened, with the share of each job.
 struct Count<'e> {
     effect: &'e Effect,
     expected: Shares,
@@ -35,18 +35,19 @@ impl Count<'_> {
         self.actual.values().sum()
     }
 
-    /// Whether nobody has done it who does not do it when nothing goes wrong.
+    /// Whether every job that made the effect also makes it in the fault-free run.
     fn has_no_strangers(&self) -> bool {
         self.actual.keys().all(|unit| self.expected.contains_key(unit))
     }
 
-    /// How often somebody who has not done it at all does it when nothing goes wrong.
+    /// How many times a job makes the effect in the fault-free run, if there is a job that does not make it at all in
+    /// this run.
     fn lacking(&self) -> Option<usize> {
         let lacks = |unit: &u32| !self.actual.contains_key(unit);
         self.expected.iter().find(|(unit, _)| lacks(unit)).map(|(_, expected)| *expected)
     }
 
-    /// How often it happened, if what the same job has repeated because something went wrong in it counts once.
+    /// How many times the effect happened, if a repetition by a job with a deviation does not count.
     fn excused(&self, may_repeat: &BTreeSet<u32>) -> usize {
         let counted = |(unit, actual): (&u32, &usize)| match self.expected.get(unit) {
             Some(expected) if may_repeat.contains(unit) => *actual.min(expected),
@@ -56,8 +57,8 @@ impl Count<'_> {
     }
 }
 
-/// Requests that were answered with the stored answer of another one and never happened; each of them once, however
-/// often it was tried. Nothing where the effect may be missing.
+/// Finds requests that never happened because they were answered with the stored answer of another request, each once
+/// no matter how often it was tried. Excludes effects that may be missing.
 pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for reuse in &outcome.reused {
         let may_lack = outcome.terms.guarantee(reuse.service, reuse.operation).may_lack();
@@ -71,8 +72,8 @@ pub(super) fn reused(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Effects of which a job does as many as no job may, in whatever run. Those that it does not do at all are seen when
-/// outcomes are compared.
+/// Finds effects that a job makes more or less often than its guarantee allows in any run. Jobs that do not make the
+/// effect at all are found when outcomes are compared.
 pub(super) fn between(outcome: &Outcome, findings: &mut Vec<Finding>) {
     let is_limited = |guarantee: &Guarantee| matches!(guarantee, Guarantee::Between { .. });
     if !outcome.terms.allowed.iter().any(|(_, guarantee)| is_limited(guarantee)) {
@@ -92,7 +93,7 @@ pub(super) fn between(outcome: &Outcome, findings: &mut Vec<Finding>) {
             continue;
         };
         let (least, most) = (least as usize, most as usize);
-        // One that gave up or is still under way has not come so far.
+        // A job that gave up or is still running has not come so far.
         let is_done = match by {
             Actor::Attempt { job, .. } => outcome.jobs[job as usize - 1].state == JobState::Done,
             _ => true,
@@ -105,7 +106,7 @@ pub(super) fn between(outcome: &Outcome, findings: &mut Vec<Finding>) {
     }
 }
 
-/// The jobs, by the numbers of their roles, in which something went wrong: what these repeat is a repetition.
+/// Returns the jobs with deviations, by the numbers of their roles. What these jobs repeat is a repetition.
 fn troubled(comparison: &Comparison<'_>) -> BTreeSet<u32> {
     let outcome = comparison.outcome;
     let is_troubled = |number: u32, attempts: u32| {
@@ -124,7 +125,7 @@ fn unit(by: Actor, roles: &[u32]) -> u32 {
     }
 }
 
-/// How often each effect is expected and happened, by who did it.
+/// Counts how many times each effect is expected and happened, by job.
 fn counted<'e>(
     expected: &'e [Effect],
     actual: &'e [Effect],
@@ -154,7 +155,7 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
     let is_set = |effect: &Effect| {
         outcome.terms.items.iter().any(|(name, _)| names(name, effect.service, effect.operation))
     };
-    // Batches of others cover what a job has left behind, or is about to do.
+    // The batches of other jobs may cover what a job left behind, or is about to do.
     let may_cover_twice = outcome.went_wrong > 0 || outcome.record.has_overlaps();
     let mut repeated = BTreeSet::new();
     for count in counts.values() {
@@ -169,7 +170,7 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
             Guarantee::Unchecked => 0,
             Guarantee::ExactlyOnce | Guarantee::AtMostOnce | Guarantee::Between { .. } => count.actual(),
         };
-        // How often those do it who do it at all is no matter of what is expected: see `between`.
+        // How often the jobs make it that make it at all is checked in `between`.
         if let Guarantee::Between { least, .. } = guarantee {
             if let Some(expected) = count.lacking().filter(|_| least > 0) {
                 findings.push(Finding::Missing { effect: effect.clone(), expected, actual: 0 });
@@ -188,7 +189,8 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
             if excused(count) <= expected {
                 continue;
             }
-            // The same but for a generated value is the same once more, if it happened more often in all.
+            // An effect that differs only in a generated value is a repetition, if there are more such effects in
+            // total.
             let alike = comparison.forms.and_then(|forms| alike(&counts, effect, forms));
             match alike {
                 Some((all, template))
@@ -212,8 +214,8 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
     tell_once(findings);
 }
 
-/// Of how many operations it is certain that they differ: of those that happen exactly once, where all of them together
-/// happened oftener or less often.
+/// Returns a lower bound for the number of operations that differ: those that happen exactly once, and whose total
+/// number differs.
 pub(crate) fn least_differences(outcome: &Outcome, expected: &Outcome) -> usize {
     let terms = &outcome.terms;
     let mut counts: BTreeMap<(Name, Name), isize> = BTreeMap::new();
@@ -228,7 +230,7 @@ pub(crate) fn least_differences(outcome: &Outcome, expected: &Outcome) -> usize 
     counts.iter().filter(|(operation, count)| **count != 0 && is_certain(operation)).count()
 }
 
-/// The effects, with each that is a set in the place of its items.
+/// Returns the effects, with each effect that is a set replaced by its items.
 fn items<'e>(effects: &'e [Effect], terms: &Terms) -> Cow<'e, [Effect]> {
     if terms.items.is_empty() {
         return Cow::Borrowed(effects);
@@ -240,7 +242,7 @@ fn items<'e>(effects: &'e [Effect], terms: &Terms) -> Cow<'e, [Effect]> {
     Cow::Owned(effects.iter().flat_map(apart).collect())
 }
 
-/// An effect once for each item of the array in its body, if there is one. What a set has twice it has once.
+/// Splits an effect into one effect per distinct item of the array in its body, if there is one.
 fn items_of(effect: &Effect, path: &JsonPath) -> Option<Vec<Effect>> {
     let mut body: Value = serde_json::from_str(&effect.body).ok()?;
     let place = path.find(&mut body)?;
@@ -253,12 +255,12 @@ fn items_of(effect: &Effect, path: &JsonPath) -> Option<Vec<Effect>> {
             bodies.push(text);
         }
     }
-    // Whose batch an item was in makes no difference: a batch takes what others have left.
+    // It does not matter which batch contained an item, because a batch takes what others have left.
     let by = Actor::Test;
     Some(bodies.into_iter().map(|body| Effect { body, key: None, by, ..effect.clone() }).collect())
 }
 
-/// An effect in the place of another is told once, as that.
+/// Removes the missing effect from the findings if an unexpected effect replaces it.
 fn tell_once(findings: &mut Vec<Finding>) {
     let replaced: Vec<Effect> = findings
         .iter()
@@ -271,8 +273,8 @@ fn tell_once(findings: &mut Vec<Finding>) {
         .retain(|finding| !matches!(finding, Finding::Missing { effect, .. } if replaced.contains(effect)));
 }
 
-/// How often anything happened that differs from an effect in nothing but generated values, and what it has beside them.
-/// None: it bears none.
+/// Counts the effects that differ from an effect only in generated values, and returns what they have besides those.
+/// Returns `None` if the effect contains no generated values.
 fn alike<'e>(
     counts: &BTreeMap<Identity<'e>, Count<'e>>,
     effect: &Effect,
@@ -305,7 +307,7 @@ fn alike<'e>(
     all.map(|all| (all, wanted))
 }
 
-/// An effect of the same operation that was expected and lacks.
+/// Returns an expected effect of the same operation that is missing.
 fn lacking<'e>(counts: &BTreeMap<Identity<'e>, Count<'e>>, like: &Effect) -> Option<&'e Effect> {
     let lacks = |count: &&Count<'_>| {
         count.actual() < count.expected()

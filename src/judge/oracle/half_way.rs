@@ -1,4 +1,4 @@
-//! A job that gives up is all or nothing: what it does has happened, or none of it has.
+//! Checks that a job that gives up did everything or nothing.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::system::job::Job;
 #[derive(Clone, Debug, PartialEq)]
 enum Place<'f> {
     Effect(&'f Effect),
-    /// The elements of a list are places of their own.
+    /// A state, a path in it, and the elements that only one side of a list has.
     State(Name, &'f str, Vec<&'f Value>),
     Job(&'static str),
 }
@@ -36,7 +36,7 @@ impl<'f> Place<'f> {
         }
     }
 
-    /// Whether it lies within the other one.
+    /// Whether this place is within the other one.
     fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Place::State(one, path, elements), Place::State(other, of, others)) => {
@@ -49,8 +49,8 @@ impl<'f> Place<'f> {
     }
 }
 
-/// What is wrong with an outcome in which a job gave up, if that has done a part of what it does: `with` is expected if it
-/// had run, `without` if it had not. None: it has done all or nothing, and what is wrong is something else.
+/// Returns what is wrong with an outcome in which a job gave up halfway. `with` is expected if the job ran, and
+/// `without` if it did not. Returns `None` if the job did everything or nothing, so that something else is wrong.
 pub(crate) fn half_way(
     outcome: &Outcome,
     job: &Job,
@@ -80,7 +80,7 @@ pub(crate) fn half_way(
     Some(findings)
 }
 
-/// Whether more has happened than the whole job does.
+/// Whether more happened than the whole job does.
 fn exceeds(finding: &Finding) -> bool {
     matches!(finding, Finding::Repeated { .. })
 }

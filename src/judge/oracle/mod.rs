@@ -1,8 +1,8 @@
-//! Outcomes → findings. Pure functions: they never run anything, and they word nothing.
+//! The oracles: pure functions from outcomes to findings. They run nothing, and contain no texts.
 //!
-//! What is expected are the outcomes of fault-free runs: the reference run, and, if a run differs from it, the
-//! one-at-a-time orders of its jobs that the run itself allows. An outcome is its effects as a multiset, the durable and
-//! observed state, and the end of each job, up to the names of generated values.
+//! The expected outcomes are those of fault-free runs: the reference run and, if a run differs from it, the
+//! one-at-a-time orders of its jobs that the run itself allows. An outcome consists of its effects as a multiset, the
+//! durable and observed state, and the end of each job, up to the names of generated values.
 
 mod renaming;
 mod accounted;
@@ -41,74 +41,74 @@ use crate::world::{Guarantee, JobTerm, Terms};
 
 use renaming::Renaming;
 
-/// How many assignments of names are tried, if some values cannot be told apart by where they occur.
+/// The maximum number of name assignments to try, if some values cannot be distinguished by where they occur.
 const MOST_NAMINGS: usize = 6;
 
-/// Who found a violation.
+/// The oracle that found a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Oracle {
-    /// The outcome is not that of the reference run.
+    /// The outcome differs from that of the reference run.
     Reference,
-    /// The outcome is that of no one-at-a-time order of the jobs.
+    /// The outcome differs from those of all one-at-a-time orders of the jobs.
     Serial,
-    /// An effect did not keep its guarantee.
+    /// An effect violated its guarantee.
     Guarantee,
-    /// A job vanished, or could not be run.
+    /// A job vanished, or could not run.
     Accounted,
-    /// The test body panicked, or a check of its own did.
+    /// The test body or an invariant panicked.
     Body,
     /// What a job did depends on which job ran before it on the same thread, or in the same process.
     Isolation,
-    /// Something works and is asking for trouble, and the test denies it.
+    /// The code does something risky, and the test denies warnings.
     Hygiene,
 }
 
-/// What is wrong with an outcome.
+/// Something that is wrong with an outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Finding {
-    /// An effect happened oftener than its guarantee allows.
+    /// An effect happened more often than its guarantee allows.
     Repeated { effect: Effect, expected: usize, actual: usize },
     /// An effect happened less often than its guarantee allows.
     Missing { effect: Effect, expected: usize, actual: usize },
-    /// A request never happened: it was answered with the stored answer of another one, whose key it bore.
+    /// A request never happened, because it was answered with the stored answer of another request with the same key.
     Reused(Reuse),
-    /// An effect happened that happens in no fault-free run; perhaps in the place of another.
+    /// An effect happened that happens in no fault-free run, perhaps in place of another effect.
     Unexpected { effect: Effect, instead: Option<Effect>, serial: bool },
     /// A state differs.
     State { name: Name, path: String, expected: Option<Value>, actual: Option<Value>, serial: bool },
-    /// A job of the fault-free run never came into the world, or ended otherwise.
+    /// A job of the fault-free run was never enqueued, or ended differently.
     Job { kind: &'static str, payload: String, expected: JobState, actual: Option<JobState>, serial: bool },
-    /// A job ended dead, and not of what went wrong: it failed oftener than anything did.
+    /// A job died although it failed more often than it had deviations.
     Died { kind: &'static str, payload: String, failures: u32, went_wrong: usize, error: String },
-    /// A job gave up, and of what it does some has happened and some has not: one of each.
+    /// A job gave up halfway: an effect that happened, and one that did not.
     HalfWay { kind: &'static str, payload: String, error: String, did: Box<Finding>, lacks: Box<Finding> },
-    /// An effect happened before its time: how long the job has waited, and how long it was to wait.
+    /// An effect happened too early: how long the job waited, and how long it should have waited.
     Early { effect: Effect, waited: Duration, expected: Duration },
-    /// A job was lost when its worker crashed, and the queue had forgotten it.
+    /// A job was lost when its worker crashed, because the queue had already removed it.
     Lost { kind: &'static str, payload: String },
-    /// A job ended dead, and nobody was told.
+    /// A job ended dead, and was not reported.
     Untold { kind: &'static str, payload: String },
-    /// A job told of its failures in so many attempts: more than once for a dead one, at all for one that ended well.
+    /// A job reported its failures in several attempts although it is dead, or in any attempt although it ended well.
     Told { kind: &'static str, payload: String, attempts: usize, dead: bool },
-    /// A job could not be run at all.
+    /// A job could not run at all.
     NotRun { kind: &'static str, payload: String, error: String },
-    /// The death handlers did not hear of a death, or heard of it again.
+    /// The death handlers did not complete for a death, or completed several times.
     DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
-    /// A lock that never expires is held by a job that is gone: by whom, in words.
+    /// A lock that never expires is held by a job that no longer exists. `holder` describes it.
     LockLeft { kind: &'static str, key: String, holder: String },
-    /// An effect happened before the one after which it is to happen.
+    /// An effect happened before its predecessor.
     OutOfOrder { effect: Effect, before: String },
-    /// A request was refused, and the job did all that it does when the request is accepted.
+    /// A request was refused, and the job did everything that it does when the request is accepted.
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
-    /// The body panicked.
+    /// The test body panicked.
     Panicked(Panicked),
-    /// The run could go no further.
+    /// The run could not continue.
     Stuck(Stuck),
-    /// Something is asking for trouble.
+    /// The code does something risky.
     Unhygienic(Hygiene),
-    /// This would be otherwise if each job had found its process as it is after its boot.
+    /// The finding disappears if each job starts in a freshly booted process.
     Leaked(Box<Finding>),
 }
 
@@ -138,7 +138,8 @@ impl Finding {
         }
     }
 
-    /// What it is about, the same for all findings with the same cause: places in arrays and payloads are left out.
+    /// Returns what the finding is about, without array positions and payloads, so that it is the same for the same
+    /// cause.
     pub(crate) fn subject(&self) -> String {
         match self {
             Finding::Repeated { effect, .. } => format!("repeated {}", effect.name()),
@@ -173,7 +174,7 @@ impl Finding {
 }
 
 impl Terms {
-    /// The guarantee of all that a service does: the last one stated for it or any operation of its.
+    /// Returns the guarantee of a whole service: the last one stated for it or for any of its operations.
     fn guarantee_of(&self, service: Name) -> Guarantee {
         let names = |allowed: &str| allowed.split('.').next() == Some(service.as_str());
         self.allowed
@@ -183,12 +184,12 @@ impl Terms {
             .map_or(Guarantee::default(), |(_, guarantee)| *guarantee)
     }
 
-    /// Whether a job of this kind may give up when it has done a part of what it does.
+    /// Whether jobs of this kind may give up halfway.
     pub(crate) fn may_stop_half_way(&self, kind: &str) -> bool {
         self.accepts(kind, JobTerm::HalfWay)
     }
 
-    /// The guarantee of an effect: the last one stated for it.
+    /// Returns the guarantee of an effect: the last one stated for it.
     pub(crate) fn guarantee(&self, service: Name, operation: Name) -> Guarantee {
         let names = |allowed: &str| crate::world::names(allowed, service, operation);
         self.allowed
@@ -199,7 +200,7 @@ impl Terms {
     }
 }
 
-/// Whether two outcomes are the same to the letter. Most are, and need no further look.
+/// Whether two outcomes are literally the same. Most are, and need no further comparison.
 pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
     let jobs = |job: &Job| (job.kind, job.state);
     one.end == other.end
@@ -209,7 +210,7 @@ pub(crate) fn same(one: &Outcome, other: &Outcome) -> bool {
         && one.jobs.iter().zip(&other.jobs).all(|(a, b)| jobs(a) == jobs(b) && a.payload == b.payload)
 }
 
-/// Whether two outcomes are the same in all that comparisons look at: who did what, and when.
+/// Whether two outcomes are the same in everything that comparisons use, including who did what and when.
 pub(crate) fn identical(one: &Outcome, other: &Outcome) -> bool {
     let effects = |outcome: &Outcome| -> Vec<_> {
         outcome.effects.iter().map(|effect| (effect.by, effect.at, effect.id.clone())).collect()
@@ -221,7 +222,7 @@ pub(crate) fn identical(one: &Outcome, other: &Outcome) -> bool {
     same(one, other) && effects(one) == effects(other) && times(one) == times(other)
 }
 
-/// What is wrong with an outcome whatever is expected.
+/// Returns what is wrong with an outcome regardless of what is expected.
 pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let End::Panicked(panicked) = &outcome.end {
@@ -241,29 +242,29 @@ pub(crate) fn alone(outcome: &Outcome) -> Vec<Finding> {
     findings
 }
 
-/// Jobs that may end otherwise than expected, since they gave up for what went wrong in them: their numbers.
+/// The numbers of jobs that may end differently than expected, because they gave up due to their deviations.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Excuses(BTreeSet<u32>);
 
 impl Excuses {
-    /// Of jobs of an outcome, by their places.
+    /// Makes excuses for the jobs of an outcome with these indices.
     pub(crate) fn of(outcome: &Outcome, places: &[usize]) -> Self {
         Self(places.iter().map(|at| outcome.jobs[*at].number).collect())
     }
 }
 
-/// The places of the jobs that gave up for what went wrong in them.
+/// Returns the indices of the jobs that gave up due to their deviations.
 pub(crate) fn excused(outcome: &Outcome) -> Vec<usize> {
     (0..outcome.jobs.len()).filter(|at| accounted::is_excused(&outcome.jobs[*at], outcome)).collect()
 }
 
-/// An outcome beside an expected one, which is told in the names of the first.
+/// An outcome and an expected one, which was renamed to the generated values of the first.
 struct Comparison<'o> {
     outcome: &'o Outcome,
     effects: Cow<'o, [Effect]>,
     state: Cow<'o, [(Name, String)]>,
     jobs: Cow<'o, [Job]>,
-    /// The numbers of the roles of the jobs: of the run, and of the expected outcome. The same number is the same job.
+    /// The numbers of the roles of the jobs in the run, and in the expected outcome. Equal numbers mean the same job.
     roles: Vec<u32>,
     expected_roles: Vec<u32>,
     /// How the generated values of the run are written, if there are any.
@@ -285,8 +286,8 @@ impl Comparison<'_> {
     }
 }
 
-/// In what an outcome differs from an expected one, as far as the terms of the test forbid it. `serial`: there may be more
-/// than one expected outcome.
+/// Returns the differences between an outcome and an expected one that the test's terms do not allow. `serial` says
+/// that there may be more than one expected outcome.
 pub(crate) fn differences(
     outcome: &Outcome,
     expected: &Outcome,
@@ -297,17 +298,14 @@ pub(crate) fn differences(
     if same(outcome, expected) {
         return early();
     }
-    let mut roles = Roles::default();
-    let mut cast = |of: &Outcome| -> Vec<u32> {
-        roles.of(&of.jobs, &generated(of)).into_iter().map(|(_, number)| number).collect()
-    };
+    let (roles, expected_roles) = roles(outcome, expected);
     let mut comparison = Comparison {
         outcome,
         effects: Cow::Borrowed(&expected.effects),
         state: Cow::Borrowed(&expected.state),
         jobs: Cow::Borrowed(&expected.jobs),
-        roles: cast(outcome),
-        expected_roles: cast(expected),
+        roles,
+        expected_roles,
         forms: None,
         excuses,
         serial,
@@ -335,8 +333,23 @@ pub(crate) fn differences(
     nearest.unwrap_or(literal)
 }
 
-/// In what the outcome of jobs that ran one after the other differs from that of the same jobs, in the same order, of
-/// which each had found its process as it is after its boot.
+/// Returns the numbers of the roles of the jobs of two outcomes. In most runs both have the same jobs in the same order.
+fn roles(outcome: &Outcome, expected: &Outcome) -> (Vec<u32>, Vec<u32>) {
+    let (jobs, others) = (&outcome.jobs, &expected.jobs);
+    let is_same = |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());
+    if jobs.len() == others.len() && jobs.iter().zip(others).all(is_same) {
+        let numbers: Vec<u32> = (1..=jobs.len() as u32).collect();
+        return (numbers.clone(), numbers);
+    }
+    let mut roles = Roles::default();
+    let mut cast = |of: &Outcome| -> Vec<u32> {
+        roles.of(&of.jobs, &generated(of)).into_iter().map(|(_, number)| number).collect()
+    };
+    (cast(outcome), cast(expected))
+}
+
+/// Returns the differences between the outcome of jobs that ran one after the other, and that of the same jobs in the
+/// same order, each in a freshly booted process.
 pub(crate) fn isolation(outcome: &Outcome, isolated: &Outcome) -> Vec<Finding> {
     let leaked = |finding| Finding::Leaked(Box::new(finding));
     differences(outcome, isolated, false, &Excuses::default()).into_iter().map(leaked).collect()

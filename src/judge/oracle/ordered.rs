@@ -1,4 +1,4 @@
-//! Effects that each job makes in a certain order.
+//! Checks the order of each job's effects.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use crate::search::choice::{Actor, Name};
 use crate::system::job::Job;
 use crate::world::names;
 
-/// Jobs that have made an effect, and what they were.
+/// The jobs that made an effect.
 #[derive(Default)]
 struct Done<'o> {
     jobs: BTreeSet<u32>,
-    /// By kind and payload.
+    /// The same jobs, by kind and payload.
     repeated: BTreeSet<(&'static str, &'o str)>,
 }
 
@@ -22,7 +22,7 @@ impl<'o> Done<'o> {
         self.repeated.insert((job.kind, &*job.payload));
     }
 
-    /// Whether this job has made it, the same job that came a second time, or one that it comes from.
+    /// Whether this job made the effect, an equal job that was enqueued again, or one of its parents.
     fn has(&self, job: &Job, jobs: &[Job]) -> bool {
         let mut of = Some(job);
         while let Some(job) = of {
@@ -35,9 +35,8 @@ impl<'o> Done<'o> {
     }
 }
 
-/// Effects before which the one that stands before it in a list has not happened: by the same job, by one that it comes
-/// from, or by another one whose answer it was given since it asked for the same under the same key. What other jobs do
-/// is no excuse.
+/// Finds effects whose predecessor in a list had not happened before: not by the same job, one of its parents, or a job
+/// whose stored answer it received for the same request with the same key. What other jobs do does not count.
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     let jobs = &outcome.jobs;
     let job_of = |by: Actor| match by {

@@ -1,18 +1,18 @@
-//! The one-at-a-time orders of its jobs that a run itself allows: strict serializability (Papadimitriou, 1979; Herlihy
-//! and Wing, 1990). Only jobs that overlapped may be swapped.
+//! The one-at-a-time orders of the jobs that a run allows: strict serializability (Papadimitriou, 1979; Herlihy and
+//! Wing, 1990). Only jobs that overlapped may be swapped.
 
 use std::ops::ControlFlow;
 
 use crate::system::job::Job;
 
-/// More jobs than this are tried in one order only: to know what comes before what of each pair would take too long.
+/// With more jobs than this, only one order is tried: comparing each pair of jobs would take too long.
 const MOST_JOBS: usize = 200;
 
-/// The orders of the jobs of one run. Jobs are meant by their places in the list of jobs.
+/// The orders of the jobs of one run. Jobs are given by their indices in the list of jobs.
 #[derive(Debug)]
 pub(crate) struct Orders<'j> {
     jobs: &'j [Job],
-    /// The places of the jobs in the order in which the run suggests them.
+    /// The indices of the jobs in the order that the run suggests.
     suggested: Vec<usize>,
 }
 
@@ -23,7 +23,7 @@ impl<'j> Orders<'j> {
         Self { jobs, suggested }
     }
 
-    /// Whether there are more than one.
+    /// Whether there is more than one order.
     pub(crate) fn are_several(&self) -> bool {
         let mut visited = 0;
         let all = self.visit(|_| {
@@ -33,9 +33,9 @@ impl<'j> Orders<'j> {
         !all
     }
 
-    /// Whether the run allows this order: a list of all jobs.
+    /// Whether the run allows this order of all jobs.
     pub(crate) fn allow(&self, order: &[usize]) -> bool {
-        // Whatever comes later in the order must not have ended before this began.
+        // No job that comes later in the order may have ended before this one began.
         let mut earliest_end = u32::MAX;
         for &at in order.iter().rev() {
             let history = &self.jobs[at].history;
@@ -53,7 +53,7 @@ impl<'j> Orders<'j> {
         !(0..order.len()).any(comes_later)
     }
 
-    /// Whether one job comes before another one in each order.
+    /// Whether a job comes before another one in every order.
     fn comes_first(&self, one: usize, other: usize) -> bool {
         let (one, other) = (&self.jobs[one], &self.jobs[other]);
         if other.parent == one.number {
@@ -63,14 +63,14 @@ impl<'j> Orders<'j> {
             return false;
         }
         match other.history.began {
-            // A job that was never begun may have been due when the other one had ended already.
+            // A job that never began may have become due after the other one had ended.
             0 => other.history.ended == 0 && one.history.ended_at < other.history.due,
             began => one.history.ended < began,
         }
     }
 
-    /// Visits the orders, the one that the run suggests first, until it is told to stop. Of too many jobs only that one
-    /// is visited. Returns whether all orders there are were visited.
+    /// Visits the orders, beginning with the one that the run suggests, until `visit` stops. If there are too many
+    /// jobs, visits only that one. Returns whether all orders were visited.
     pub(crate) fn visit(&self, mut visit: impl FnMut(&[usize]) -> ControlFlow<()>) -> bool {
         if self.jobs.len() > MOST_JOBS {
             let order = self.suggested_with_parents_first();
@@ -112,7 +112,7 @@ impl<'j> Orders<'j> {
     }
 }
 
-/// Jobs that ended well come in the order of these ends, the others when they were worked at last.
+/// Ranks jobs that ended well by their ends, and other jobs by the end of their last attempt.
 fn rank(job: &Job) -> u32 {
     match (job.history.succeeded, job.history.ended) {
         (0, 0) => u32::MAX,
@@ -121,10 +121,10 @@ fn rank(job: &Job) -> u32 {
     }
 }
 
-/// A walk through all orders that agree with what comes first.
+/// Enumerates all orders that respect the order of jobs that did not overlap.
 struct Walk<'o> {
     suggested: &'o [usize],
-    /// How many jobs that are not placed yet come before each job. A placed one counts as having itself before it.
+    /// The number of unplaced jobs that come before each job. A placed job counts itself.
     before: Vec<usize>,
     after: Vec<Vec<usize>>,
     order: Vec<usize>,
@@ -173,7 +173,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    /// Jobs by when they began and ended; 0: never. `parents` by number.
+    /// Makes jobs from the times at which they began and ended, where 0 means never. `parents` are numbers of jobs.
     fn jobs(intervals: &[(u32, u32)], parents: &[u32]) -> Vec<Job> {
         let mut queue = Queue::default();
         for at in 0..intervals.len() {

@@ -1,14 +1,15 @@
-//! Refusals that made no difference: the job did all the same.
+//! Finds refusals that made no difference to the job.
 
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Point, Site};
 use crate::search::input::Asked;
 
-/// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ in
-/// this one answer, `record` the choices of the one in which the request was refused.
+/// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ
+/// in this answer, and `record` holds the choices of the run in which the request was refused.
 ///
-/// It was, if the job went on to write something, and nothing differs but that what it asked for did not happen.
+/// The refusal was ignored if the job continued and wrote something, and the only difference is that the requested
+/// effect did not happen.
 pub(crate) fn ignored(
     refused: &Outcome,
     record: &[Choice],
@@ -25,10 +26,10 @@ pub(crate) fn ignored(
         return None;
     }
     if !refused.terms.ignored.is_empty() && refused.state != accepted.state {
-        // What it has made of the answer may stand where nobody looks.
+        // What the job did with the answer may be somewhere that the test does not observe.
         return None;
     }
-    // Whatever is drawn is another value in each run, which is no difference.
+    // Generated values differ in each run, which is no difference.
     let differences = differences(refused, accepted, false, &Excuses::default());
     let is_asked_for = |finding: &Finding| match finding {
         Finding::Missing { effect, .. } => (effect.service, effect.operation) == (service, operation),
@@ -37,7 +38,7 @@ pub(crate) fn ignored(
     if differences.is_empty() || !differences.iter().all(is_asked_for) {
         return None;
     }
-    // A guarantee may hide that it did less, or more.
+    // A guarantee may hide that the job did less, or more.
     let others = |outcome: &Outcome| {
         let mut others: Vec<_> = outcome.effects.iter().map(|e| (e.service, e.operation)).collect();
         others.retain(|name| *name != (service, operation));
@@ -63,6 +64,6 @@ fn goes_on(record: &[Choice], at: usize, by: Actor) -> bool {
         let is_its = matches!(choice.label.actor, Actor::Attempt { job: other, .. } if other == job);
         is_its && choice.label.point == Point::Happened && matches!(choice.label.site, Site::Call { .. })
     };
-    // The first is that of the refused call itself.
+    // The first write is the refused call itself.
     record[at.min(record.len())..].iter().filter(is_write).nth(1).is_some()
 }

@@ -1,8 +1,8 @@
-//! Generated values have no names: an expected outcome is told in the names of the run that is compared with it.
+//! Generated values have no fixed names, so an expected outcome is renamed to the values of the run that is compared.
 //!
-//! A value is known by its role: by where it occurs, and by what occurs there beside it. Roles are refined as colors are
-//! when graphs are compared (Weisfeiler and Leman, 1968). Where several values are still alike one of each side is paired
-//! and made different from the others, and the colors are refined again.
+//! A value is identified by its role: where it occurs, and what occurs beside it. Roles are refined like the colors of
+//! nodes when graphs are compared (Weisfeiler and Leman, 1968). If several values still have the same color, one of
+//! each side is paired and distinguished from the others, and the colors are refined again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use crate::system::effect::{Effect, fingerprint};
 use crate::system::generated::{Forms, Generated, Shape};
 use crate::system::job::Job;
 
-/// How often colors are refined. After so many rounds a color tells what lies so many steps away.
+/// The number of refinement rounds. After `n` rounds, a color reflects what is `n` steps away.
 const ROUNDS: usize = 4;
 
-/// All that a run has handed out: what it has drawn, and the ids of effects and jobs.
+/// Returns everything that a run generated: random values, and the ids of effects and jobs.
 pub(crate) fn generated(outcome: &Outcome) -> Generated {
     let mut generated = outcome.generated.clone();
     outcome.effects.iter().chain(&outcome.told).for_each(|effect| generated.text(&effect.id));
@@ -25,7 +25,7 @@ pub(crate) fn generated(outcome: &Outcome) -> Generated {
     generated
 }
 
-/// What is compared of an expected outcome, in the names of a run.
+/// The parts of an expected outcome that are compared, renamed to the values of a run.
 #[derive(Debug)]
 pub(super) struct Renamed {
     pub(super) effects: Vec<Effect>,
@@ -33,12 +33,13 @@ pub(super) struct Renamed {
     pub(super) jobs: Vec<Job>,
 }
 
-/// The values of one side and where they occur.
+/// The values of one side, and where they occur.
 struct Side {
     forms: Forms,
-    /// Of each occurrence of some values: a digest of all but the values, and the values.
+    /// For each item that contains values: a digest of the item without the values, and the values.
     items: Vec<(u64, Vec<usize>)>,
-    /// How each value is written here, in each shape: of a hexadecimal number some texts have the leading zeros and some not.
+    /// How each value is written here in each shape. Some texts keep the leading zeros of a hexadecimal number, others
+    /// do not.
     seen: BTreeMap<(usize, Shape), String>,
 }
 
@@ -64,7 +65,7 @@ impl Side {
         side
     }
 
-    /// How a value is written here.
+    /// Returns how a value is written here.
     fn name(&self, value: usize, shape: Shape) -> Option<&str> {
         let seen = self.seen.get(&(value, shape)).map(String::as_str);
         seen.or_else(|| self.forms.text(value, shape))
@@ -101,11 +102,11 @@ impl Side {
         }
     }
 
-    /// Each value once more told apart by what it occurs beside.
+    /// Refines the color of each value by what it occurs beside.
     fn refine(&self, colors: &[u64]) -> Vec<u64> {
         let mut seen = vec![BTreeSet::new(); colors.len()];
         for (template, values) in &self.items {
-            // Which of the values are the same counts, too.
+            // It also matters which of the values are equal.
             let first =
                 |value: &usize| values.iter().position(|other| other == value).unwrap_or_default() as u64;
             let around = values.iter().flat_map(|value| [colors[*value], first(value)]);
@@ -133,8 +134,8 @@ fn digest(parts: impl IntoIterator<Item = u64>) -> u64 {
     fingerprint(&[&text])
 }
 
-/// Which value of the run each value of the expected outcome is. No two are the same one. `alternative`: of values that are
-/// alike, which one is paired first.
+/// Pairs each value of the expected outcome with a different value of the run. `alternative` selects which of several
+/// values with the same color is paired first.
 fn pair(actual: &Side, expected: &Side, alternative: usize) -> Vec<Option<usize>> {
     let (mut paired, mut taken) = (vec![None; expected.forms.values()], BTreeSet::new());
     let colors = |side: &Side| vec![0; side.forms.values()];
@@ -144,21 +145,21 @@ fn pair(actual: &Side, expected: &Side, alternative: usize) -> Vec<Option<usize>
         let rounds = (actual.rounds(ours.clone()), expected.rounds(theirs.clone()));
         let tie = pair_by_color(&rounds.0[ROUNDS], &rounds.1[ROUNDS], &mut paired, &mut taken);
         let Some((our, alike)) = tie else { break rounds };
-        // The first of those that are alike; elsewhere, in the first tie, another one.
+        // Take the first value with the same color. In the first tie, take another one.
         let their = alike[if ties == 0 { alternative % alike.len() } else { 0 }];
         ties += 1;
         (ours[our], theirs[their]) = (ties, ties);
         (paired[their], _) = (Some(our), taken.insert(our));
     };
-    // What differs somewhere may still be told by a coarser look.
+    // Values that differ somewhere may still match with coarser colors.
     for round in (1..ROUNDS).rev() {
         pair_by_color(&rounds.0[round], &rounds.1[round], &mut paired, &mut taken);
     }
     paired
 }
 
-/// Pairs the values that have a color for themselves on both sides. Returns the first that has not, and those that are
-/// like it on the other side.
+/// Pairs the values whose color is unique on both sides. Returns the first value without a unique color, and its
+/// candidates on the other side.
 fn pair_by_color(
     ours: &[u64],
     theirs: &[u64],
@@ -184,14 +185,14 @@ fn pair_by_color(
     tie
 }
 
-/// Tells expected outcomes in the names of one run.
+/// Renames expected outcomes to the values of one run.
 pub(super) struct Renaming {
     actual: Side,
     expected: Side,
 }
 
 impl Renaming {
-    /// None: there is nothing to rename.
+    /// Returns `None` if there is nothing to rename.
     pub(super) fn new(outcome: &Outcome, expected: &Outcome) -> Option<Self> {
         let (actual, expected) = (Side::of(outcome), Side::of(expected));
         (!actual.items.is_empty() && !expected.items.is_empty()).then_some(Self { actual, expected })
@@ -201,7 +202,7 @@ impl Renaming {
         &self.actual.forms
     }
 
-    /// The expected outcome with one assignment of names.
+    /// Returns the expected outcome with one assignment of names.
     pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> Renamed {
         let paired = pair(&self.actual, &self.expected, alternative);
         let taken: BTreeSet<usize> = paired.iter().copied().flatten().collect();
@@ -230,7 +231,7 @@ impl Renaming {
             let own = &text[found.from..found.to];
             renamed.push_str(&text[at..found.from]);
             let name = paired[found.value].and_then(|value| self.actual.name(value, found.shape));
-            // The name of a value that has no counterpart may be that of another one in this run.
+            // A value without a counterpart may have the name of another value in this run.
             let is_anothers = || self.actual.forms.find(own).iter().any(|found| taken.contains(&found.value));
             match name {
                 Some(name) => renamed.push_str(name),
@@ -243,7 +244,7 @@ impl Renaming {
     }
 }
 
-/// A digit of a value that has no name in a run.
+/// Replaces a digit or letter of a value that has no name in the run.
 fn nameless(c: char) -> char {
     match c {
         '0'..='9' => '9',

@@ -1,4 +1,4 @@
-//! Durable and observed state, compared as JSON.
+//! Compares durable and observed state as JSON.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Which sort of violation it is: a short code, what it is called, and what to do about it.
+//! The codes of violations, with their titles and help.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::system::effect::Effect;
 use crate::system::hygiene::Hygiene;
 use crate::system::timeline::{Event, What};
 
-/// Declares the codes once: each with its number, its name in words, and what to do about it.
+/// Declares the codes: each with its number, its title and its help.
 macro_rules! codes {
     ($($code:ident $number:literal $title:literal: $help:literal;)*) => {
-        /// Which sort of thing is wrong, and after what: short enough to be searched for.
+        /// A searchable code that says what is wrong, and after which failure.
         ///
-        #[doc = "The page [`violations`](crate::violations) explains each, with a smallest example. In text and in JSON"]
+        #[doc = "The page [`violations`](crate::violations) explains each code with a smallest example. In text and in JSON,"]
         /// a code is `RP` and four digits.
         ///
         /// ```
@@ -45,7 +45,7 @@ macro_rules! codes {
         }
 
         impl Code {
-            /// All there are, by their numbers.
+            /// All codes, in the order of their numbers.
             pub const ALL: &[Self] = &[$(Self::$code),*];
 
             /// `RP0002`
@@ -55,14 +55,14 @@ macro_rules! codes {
                 }
             }
 
-            /// What it is, in a few words.
+            /// What is wrong, in a few words.
             pub const fn title(self) -> &'static str {
                 match self {
                     $(Self::$code => $title,)*
                 }
             }
 
-            /// What to do about it, in most cases.
+            /// What to do about it, in most cases. A report adapts this to what happened in the run.
             pub const fn help(self) -> &'static str {
                 match self {
                     $(Self::$code => $help,)*
@@ -74,101 +74,101 @@ macro_rules! codes {
 
 codes! {
     RepeatedAfterCrash "0001" "effect repeated after a crash":
-        "use an idempotency key that is the same on every attempt, or look up before the call";
+        "use an idempotency key that is the same on every attempt, or check for the effect before the call";
     RepeatedAfterError "0002" "effect repeated after an error":
-        "use an idempotency key that is the same on every attempt, or look up before the call";
+        "use an idempotency key that is the same on every attempt, or check for the effect before the call";
     RepeatedByDelivery "0003" "effect repeated by a second delivery":
-        "make an idempotency key of the job's own data, or look up before the call";
-    RepeatedAtOnce "0004" "effect repeated by two deliveries at once":
-        "make an idempotency key of the job's own data; looking before the call is not enough, since both attempts look before either acts";
-    RepeatedByAnotherJob "0005" "effect repeated by jobs that cross":
-        "let only one of the jobs claim the work: by an idempotency key that they share, a row under a unique key, or a compare-and-set";
+        "derive an idempotency key from the job's data, or check for the effect before the call";
+    RepeatedAtOnce "0004" "effect repeated by two concurrent deliveries":
+        "derive an idempotency key from the job's data; checking before the call is not enough, because both attempts check before either acts";
+    RepeatedByAnotherJob "0005" "effect repeated by overlapping jobs":
+        "let only one of the jobs claim the work: with a shared idempotency key, a row under a unique key, or a compare-and-set";
     RepeatedLate "0006" "effect repeated by a late retry":
-        "look up before the call, or use keys and locks that live longer than the job is retried";
-    RepeatedStale "0007" "effect repeated after a stale look-up":
-        "use an idempotency key; an index or a replica lags behind, so a look-up may not show the last call";
+        "check for the effect before the call, or use keys and locks that live longer than the job is retried";
+    RepeatedStale "0007" "effect repeated after a stale read":
+        "use an idempotency key: an index or a replica lags behind, so a lookup may miss the last call";
 
     MissingAfterCrash "0011" "effect missing after a crash":
-        "note that something is done after it is done, not before; give a claim an owner and a time to live; use an outbox for what must follow a commit";
+        "record that work is done after doing it, not before; give a claim an owner and a time to live; use an outbox for work that must follow a commit";
     MissingAfterError "0012" "effect missing after an error":
-        "return the error, so that the job is retried, and note that something is done only after it is done";
+        "return the error so that the job is retried, and record that work is done only after doing it";
     MissingAfterDelivery "0013" "effect missing after a second delivery":
-        "count once for each job: write a row under its id in the same transaction";
-    MissingWhenJobsCross "0014" "effect missing when jobs cross":
-        "enqueue after the commit, from an outbox; let a job that finds too little fail, so that it is retried";
+        "count once per job: insert a row under the job's id in the same transaction";
+    MissingWhenJobsCross "0014" "effect missing when jobs overlap":
+        "enqueue after the commit, from an outbox; return an error from a job that finds too little, so that it is retried";
     MissingLate "0015" "effect missing after a late timer":
-        "do the work however late it is, or state in the test that it may be missing";
+        "do the work even when it is late, or declare in the test that it may be missing";
 
-    AnotherContent "0021" "effect with another content or key":
-        "make keys and contents of the job's own data, not of the time, the attempt or a random number";
-    Unexpected "0022" "effect that no fault-free run has":
-        "make keys and contents of the job's own data, and undo what must be undone in a job of its own";
-    KeyReused "0023" "key of another request":
-        "use one key for each thing that is to happen once: the order's id, not a constant";
+    AnotherContent "0021" "effect with different content or key":
+        "derive keys and content from the job's data, not from the time, the attempt or a random number";
+    Unexpected "0022" "unexpected effect":
+        "derive keys and content from the job's data, and undo work in a separate job";
+    KeyReused "0023" "idempotency key reused for another request":
+        "use one key for each thing that should happen once: the order's id, not a constant";
     AnotherJobsContent "0024" "effect with another job's content":
-        "pass what a job needs as an argument; all jobs share a static or a thread-local";
+        "pass the data to the job as an argument: all jobs share a static or a thread-local";
 
-    Early "0025" "effect before its time":
-        "wait until a time that is stored with the job, not for a time from now on";
+    Early "0025" "effect too early":
+        "store the time until which the job waits, instead of waiting for a duration";
     RefusalIgnored "0026" "refusal ignored":
-        "look at the answer: what comes after a refused request depends on it";
+        "handle the refusal: what the job does next must depend on the answer";
 
     OutOfOrder "0027" "effect out of order":
-        "wait for the answer to the first call, and look at it, before the second one is made";
+        "await the answer to the first call, and check it, before making the second one";
 
     StateAfterCrash "0031" "state differs after a crash":
-        "write what belongs together in one transaction, with a guard in it that says it is done (an inbox)";
+        "write what belongs together in one transaction, including a row that marks the work as done (an inbox)";
     StateAfterError "0032" "state differs after an error":
-        "set values instead of adding to them, or put a guard into the same transaction";
+        "set values instead of adding to them, or check a guard in the same transaction";
     StateAfterDelivery "0033" "state differs after a second delivery":
-        "put a guard into the same transaction, serializable or under a unique key: two deliveries may run at once";
+        "check a guard in the same transaction, serializable or under a unique key: two deliveries may run at once";
     StateWhenJobsCross "0034" "lost update":
         "use an atomic update (`incr`), a compare-and-set, a row lock, or a serializable transaction that is retried";
     StateLate "0035" "state differs after a late timer":
-        "decide by what is stored, not by how late it is";
+        "decide by the stored state, not by the time at which the job runs";
 
-    LeftBehind "0036" "what another job left behind":
-        "clear thread-locals after each job (`middleware::ClearThreadLocals`), and keep with the job what belongs to it";
+    LeftBehind "0036" "state leaked from another job":
+        "clear thread-locals after each job (`middleware::ClearThreadLocals`), and keep a job's data with the job";
 
     NeverEnqueued "0041" "job never enqueued":
-        "use an outbox: a row in the same transaction, and a job that enqueues what it finds there";
-    EndedOtherwise "0042" "job that differs from the fault-free run":
-        "let the job end as it does when nothing goes wrong, whichever attempt has done the work";
-    DiedByItself "0043" "job that dies of what it left behind":
-        "recognize the job's own traces: give a lock an owner and a time to live, and treat a duplicate key as done";
+        "use an outbox: insert a row in the same transaction, and enqueue from a job that reads the outbox";
+    EndedOtherwise "0042" "job ended differently than in the fault-free run":
+        "make the job end the same way, no matter which attempt did the work";
+    DiedByItself "0043" "job failed because of its own earlier attempt":
+        "recognize what an earlier attempt left behind: give a lock an owner and a time to live, and treat a duplicate key as done";
     Lost "0044" "job lost when its worker crashed":
         "use at-least-once delivery: a queue that keeps a job until it is acknowledged";
-    NotRun "0045" "job that cannot be run":
-        "register a handler for its kind, and make its payload decode";
-    GaveUpHalfWay "0046" "gave up half-way":
-        "use one transaction for what belongs together, more retries, or a job that undoes what was done; or state `world.jobs::<Job>().may_stop_half_way()`";
+    NotRun "0045" "job could not be run":
+        "register a handler for this kind of job, and make sure that its payload decodes";
+    GaveUpHalfWay "0046" "job gave up halfway":
+        "put work that belongs together into one transaction, allow more retries, or undo the work in another job; or accept it with `world.jobs::<Job>().may_stop_half_way()`";
 
-    Untold "0051" "dead job that nobody was told of":
-        "report the failure in the last attempt, until it is heard (`middleware::TellOfFailures`)";
-    ToldTooOften "0052" "failure told too often":
-        "stay silent about what passes by itself (`middleware::Transient`), and report once when the job is dead";
+    Untold "0051" "dead job was not reported":
+        "report the failure on the last attempt, and retry until the report succeeds (`middleware::TellOfFailures`)";
+    ToldTooOften "0052" "failure reported too often":
+        "do not report a failure that a retry resolves (`middleware::Transient`), and report a dead job once";
     DeathUntold "0053" "death handler did not complete":
-        "write a death handler that does not fail; let the job report what must be reported, in its last attempt";
+        "make the death handler infallible, and report what matters from the job's last attempt";
 
-    LockLeft "0061" "lock left behind for ever":
+    LockLeft "0061" "lock never released":
         "give the lock a time to live";
 
     Panicked "0071" "assertion in the test failed":
-        "read the timeline: it shows what kept the jobs from what the assertion asks for";
+        "read the timeline: it shows what happened before the assertion failed";
 
-    OutsideCall "0081" "call to the outside in a transaction":
-        "call after the commit";
-    EnqueueInTransaction "0082" "enqueue in a transaction":
-        "use an outbox: a row in the same transaction, and a job that enqueues what it finds there";
-    PoolTooSmall "0083" "pool smaller than its slots":
-        "give the process as many connections as its slots need at once, or fewer slots";
+    OutsideCall "0081" "external call inside a transaction":
+        "make the call after the commit";
+    EnqueueInTransaction "0082" "enqueue inside a transaction":
+        "use an outbox: insert a row in the same transaction, and enqueue from a job that reads the outbox";
+    PoolTooSmall "0083" "connection pool smaller than the number of slots":
+        "give the pool as many connections as the slots need at once, or configure fewer slots";
 
     Stuck "0091" "stuck":
-        "use a lock that expires, a pool that is large enough, and waits that something ends";
+        "use a lock that expires, a pool that is large enough, and waits that are sure to end";
     Nondeterministic "0092" "not deterministic":
-        "take time and random numbers from `p.clock()` and `p.rng()`, or ignore what differs (`world.ignore`)";
+        "take time and random numbers from `p.clock()` and `p.rng()`, or ignore the values that differ (`world.ignore`)";
     NothingTested "0093" "nothing tested":
-        "run a job that has an effect, or a state to compare";
+        "run a job that has an effect, or register state to compare";
     Incomplete "0094" "incomplete":
         "check fewer jobs, lower the bound, or raise the limit";
 }
@@ -185,8 +185,8 @@ impl Serialize for Code {
     }
 }
 
-/// After what it happened: where several things went wrong, the one without which the others had done no harm, which is
-/// mostly the last of this list.
+/// The failure that a violation follows. If a scenario has several failures, this is the one without which the others
+/// do no harm, which is usually the last one in this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum After {
     Nothing,
@@ -206,7 +206,7 @@ impl After {
             (Kind::Delivery, Point::Pause) | (Kind::Delay, Point::Stall) => After::AtOnce,
             (Kind::Delivery, Point::Ack) => After::Delivery,
             (Kind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => After::Stale,
-            // An enqueue that was refused, or whose reply was lost.
+            // An enqueue that failed, or whose reply was lost.
             (Kind::Fault | Kind::Delivery, _) => After::Error,
             (Kind::Schedule, _) => After::AnotherJob,
             (Kind::Delay, _) => After::Late,
@@ -219,12 +219,12 @@ impl After {
 }
 
 impl Traits {
-    /// `effects`: all of the run. `ordinary`: what is dropped when nothing goes wrong.
+    /// `effects` are all effects of the run. `ordinary` are the calls that the fault-free run drops.
     pub(super) fn of(finding: &Finding, events: &[Event], effects: &[Effect], ordinary: &Drops) -> Self {
         let (is_keyless, is_keyed) = match finding {
             Finding::Repeated { effect, expected, .. } => {
                 let is_alike = |other: &&Effect| other.name() == effect.name() && other.key == effect.key;
-                // A key that was drawn anew is another one each time.
+                // A key that each attempt draws anew is a different key each time.
                 let is_keyed = effect.key.is_some() && effects.iter().filter(is_alike).count() > *expected;
                 (effect.key.is_none(), is_keyed)
             }
@@ -246,17 +246,17 @@ impl Traits {
     }
 }
 
-/// How many calls an attempt drops at the most before their answers come, by the kind of its job.
+/// The largest number of calls that one attempt drops before their answers come, by the kind of its job.
 pub(crate) type Drops = BTreeMap<&'static str, usize>;
 
-/// What the attempts of a run have dropped.
+/// Returns the calls that the attempts of a run dropped.
 pub(crate) fn dropped(events: &[Event]) -> Drops {
     let mut waiting: BTreeMap<Actor, (&'static str, usize)> = BTreeMap::new();
     let mut dropped = Drops::new();
     for event in events {
         match &event.what {
             What::Started { kind, .. } => drop(waiting.insert(event.by, (kind, 0))),
-            // A call that names no request goes outside, and its answer is not taken down.
+            // A call without a request goes to a real system, and the timeline does not record its answer.
             What::Called { request, .. } if !request.is_empty() => {
                 if let Some((_, calls)) = waiting.get_mut(&event.by) {
                     *calls += 1;
@@ -279,9 +279,11 @@ pub(crate) fn dropped(events: &[Event]) -> Drops {
     dropped
 }
 
-/// What is left to do about two deliveries at once if the service knows no keys: no job can do better.
+/// The help for two concurrent deliveries if the service takes no keys: no job can prevent the repetition.
 pub(super) fn without_keys(effect: &str) -> String {
-    format!("if the service takes no key, world.allow(\"{effect}\", Guarantee::AtLeastOnce) accepts it")
+    format!(
+        "if the service takes no key, accept the repetition: world.allow(\"{effect}\", Guarantee::AtLeastOnce)"
+    )
 }
 
 impl Code {
@@ -338,7 +340,7 @@ impl Code {
         }
     }
 
-    /// Of a verdict that is no violation's.
+    /// Returns the code of a verdict that is not `RetryProof` or `Violated`.
     pub(super) fn of_verdict(verdict: Verdict) -> Option<Self> {
         match verdict {
             Verdict::RetryProof | Verdict::Violated => None,
@@ -349,38 +351,39 @@ impl Code {
         }
     }
 
-    /// The page on which it is explained. It is there once `cargo doc` has run.
+    /// Returns the address of the section that explains the code.
     pub(super) fn link(self) -> String {
         let anchor = self.as_str().to_lowercase();
-        format!("target/doc/retryproof/violations/index.html#{anchor} (cargo doc -p retryproof)")
+        format!("https://docs.rs/retryproof/latest/retryproof/violations/index.html#{anchor}")
     }
 }
 
-/// What is known of the course of a run beside the finding, as far as the advice depends on it.
+/// Facts about a run that the help depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Traits {
-    /// The repeated effect bore no key.
+    /// The repeated effect had no key.
     is_keyless: bool,
-    /// Each time it bore the same key.
+    /// The repeated effect had the same key each time.
     is_keyed: bool,
-    /// The attempt in which something went wrong has failed, and the job was tried again.
+    /// The attempt into which the fault was injected failed, and the job was retried.
     is_retried: bool,
-    /// A call was dropped before its answer came.
+    /// An attempt dropped a call before its answer came.
     is_cancelled: bool,
 }
 
 impl Code {
-    /// What to do about it, after this course of events. `effect`: what it is about, as `service.operation`.
+    /// Returns the help for a run with these traits. `effect` is the operation that the finding is about, as
+    /// `service.operation`.
     pub(super) fn help_after(self, traits: Traits, effect: Option<&str>) -> String {
         let effect = effect.unwrap_or("the service");
         match self {
             Code::RepeatedLate => self.help().to_owned(),
             code if code.is_repeated() && traits.is_keyed => format!(
-                "both calls bear the same key, and {effect} does not honor it; use a service that does (`Keys`), or look up before the call"
+                "use a service that honors keys (`Keys`), or check for the effect before the call: both calls have the same key, and {effect} does not honor it"
             ),
-            _ if traits.is_cancelled => "a call was dropped before its answer came (`select!`, a timeout, or `drop`), and it may happen all the same; wait for the answer, or treat a dropped call as one whose reply is lost".to_owned(),
+            _ if traits.is_cancelled => "wait for the answer, or treat the call as one whose reply was lost: a call was dropped before its answer came (`select!`, a timeout or `drop`), and it may still happen".to_owned(),
             Code::RepeatedAtOnce if traits.is_keyless => format!("{}\n{}", self.help(), without_keys(effect)),
-            Code::MissingAfterError if traits.is_retried => "note that something is done only after it is done: the retry found what the failed attempt had noted, and did nothing".to_owned(),
+            Code::MissingAfterError if traits.is_retried => "record that work is done only after doing it: the retry found the failed attempt's record, and did nothing".to_owned(),
             _ => self.help().to_owned(),
         }
     }

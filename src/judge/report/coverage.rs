@@ -1,4 +1,4 @@
-//! What an exploration covers: by names that stay the same when code moves.
+//! Records what an exploration covers, by names that do not change when code moves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -9,43 +9,43 @@ use siphasher::sip::SipHasher13;
 use super::LineMap;
 use crate::search::choice::{Actor, Choice, Label, Options, Site};
 
-/// Where something could go wrong: `CompleteOrder/payments.charge:call`; and what could.
+/// The points at which a deviation is possible, such as `CompleteOrder/payments.charge:call`, with its options.
 pub(crate) type Points = BTreeMap<String, BTreeSet<String>>;
 
-/// What an exploration covers, as it is written down to be compared with a later one.
+/// What an exploration covers. The baseline file stores it, to compare it with later explorations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Coverage {
     /// Every scenario inside the bounds ran.
     pub(crate) exhausted: bool,
-    /// How many deviations a run may have, in all and of each kind; how many samples there are past that.
+    /// The maximum number of deviations in total and of each kind, and the number of samples past it.
     pub(crate) bounds: BTreeMap<String, u64>,
-    /// Where something could go wrong when nothing did.
+    /// The points of fault-free runs.
     pub(crate) points: Points,
-    /// The same for runs in which something did: a call that undoes another one, say.
+    /// The points that only runs with deviations reach, such as a call that undoes another one.
     pub(crate) points_after_failures: Points,
-    /// Of each `#[crash_points]` function that was passed, the points that were never reached.
+    /// The number of unreached points in each `#[crash_points]` function that ran.
     pub(crate) unreached: BTreeMap<String, usize>,
-    /// What the test checks beside outcomes.
+    /// What the test checks in addition to outcomes.
     pub(crate) checked: BTreeSet<String>,
-    /// What the test lets pass.
+    /// What the test allows.
     pub(crate) excused: BTreeSet<String>,
-    /// A crash has poisoned a lock, so that what came after it could not be tested.
+    /// A crash poisoned a lock, so the rest of that run could not be tested.
     pub(crate) poisoned: bool,
-    /// Some runs have more orders of their jobs than were tried.
+    /// The jobs of some runs have more orders than were tried.
     pub(crate) undecided: bool,
 }
 
-/// Points that were met in runs, gathered from many of them.
+/// The points that were reached in many runs.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
     points: Points,
-    /// Digests of those that are there: nearly all choices of a run are old ones.
+    /// Digests of known points, because nearly all choices of a run are known.
     known: BTreeSet<u64>,
 }
 
 impl Met {
-    /// Adds the choices of a run. `kind_of`: the kind of the job of a number.
+    /// Adds the choices of a run. `kind_of` returns the kind of the job with a number.
     pub(crate) fn add(&mut self, record: &[Choice], kind_of: impl Fn(u32) -> &'static str) {
         for choice in record.iter().filter(|choice| choice.options.len() > 1) {
             let label = choice.label;
@@ -57,7 +57,7 @@ impl Met {
             (label.site, label.point, choice.kind).hash(&mut hasher);
             match choice.options {
                 Options::Faults(faults) => faults.hash(&mut hasher),
-                // How many tasks there are to choose from is no difference.
+                // The number of tasks to choose from makes no difference.
                 Options::Counted(_) | Options::Others(_) => {}
                 Options::Stall(stalls) => stalls.hash(&mut hasher),
                 named => named.len().hash(&mut hasher),
@@ -81,7 +81,7 @@ impl Met {
     }
 }
 
-/// The names of the options past the ordinary one; how many tasks there are to choose from is no name.
+/// Returns the names of all options except the default. All options of a choice between tasks have one name.
 fn unusual(options: Options) -> Vec<String> {
     match options {
         Options::Counted(_) | Options::Others(_) => vec!["other".to_owned()],
@@ -90,18 +90,18 @@ fn unusual(options: Options) -> Vec<String> {
 }
 
 impl Coverage {
-    /// What `self` covered and `now` does not, and what `now` excuses and `self` did not, in words, a line each.
-    /// `is_whole`: all runs are there, not a shard of them.
+    /// Lists what `self` covers and `now` does not, and what only `now` allows, in one line each.
+    /// `is_whole` is false if `now` is only a shard.
     pub(crate) fn lost(&self, now: &Self, is_whole: bool) -> Vec<String> {
         let mut lost = Vec::new();
         if self.exhausted && !now.exhausted {
-            lost.push("every scenario inside the bound ran, and now they do not".to_owned());
+            lost.push("every scenario inside the bound ran before, but not now".to_owned());
         }
         if now.poisoned && !self.poisoned {
-            lost.push("a lock is poisoned by a crash, and what comes after it is not tested".to_owned());
+            lost.push("a crash poisons a lock, and the rest of that run is not tested".to_owned());
         }
         if now.undecided && !self.undecided {
-            lost.push("some runs have more orders of their jobs than were tried".to_owned());
+            lost.push("the jobs of some runs have more orders than were tried".to_owned());
         }
         for (name, &was) in &self.bounds {
             let is = now.bounds.get(name).copied().unwrap_or(0);
@@ -110,7 +110,7 @@ impl Coverage {
             }
         }
         lost.extend(
-            self.checked.difference(&now.checked).map(|what| format!("`{what}` is no longer asked for")),
+            self.checked.difference(&now.checked).map(|what| format!("`{what}` is no longer checked")),
         );
         lost.extend(now.excused.difference(&self.excused).map(|what| format!("`{what}` is new")));
         lost_points(&self.points, &now.points, "", &mut lost);
@@ -120,9 +120,9 @@ impl Coverage {
         }
         for (function, &was) in &self.unreached {
             match now.unreached.get(function) {
-                None => lost.push(format!("no line of `{function}` is passed any more")),
+                None => lost.push(format!("no line of `{function}` runs any more")),
                 Some(&is) if is > was => {
-                    lost.push(format!("points of `{function}` that are never reached: {is}, before {was}"));
+                    lost.push(format!("unreached points of `{function}`: {is}, previously {was}"));
                 }
                 Some(_) => {}
             }
@@ -134,7 +134,7 @@ impl Coverage {
 fn lost_points(was: &Points, now: &Points, where_met: &str, lost: &mut Vec<String>) {
     for (point, options) in was {
         let Some(left) = now.get(point) else {
-            lost.push(format!("`{point}` is no longer met{where_met}"));
+            lost.push(format!("`{point}` is no longer reached{where_met}"));
             continue;
         };
         for option in options.difference(left) {
@@ -143,7 +143,7 @@ fn lost_points(was: &Points, now: &Points, where_met: &str, lost: &mut Vec<Strin
     }
 }
 
-/// Of each function, the points that were never reached.
+/// Counts the unreached points of each function.
 pub(crate) fn unreached(lines: &LineMap) -> BTreeMap<String, usize> {
     let unreached = lines.functions().iter().map(|function| {
         let never = function.points.iter().filter(|point| point.crashes.is_empty());
@@ -152,7 +152,7 @@ pub(crate) fn unreached(lines: &LineMap) -> BTreeMap<String, usize> {
     unreached.collect()
 }
 
-/// Where a choice was met, without the numbers of jobs, attempts and lines.
+/// Names the point of a choice, without the numbers of jobs, attempts and lines.
 fn point(label: Label, kind_of: impl Fn(u32) -> &'static str) -> String {
     let who = match label.actor {
         Actor::Attempt { job, .. } => kind_of(job).to_owned(),
@@ -189,16 +189,16 @@ mod tests {
         let lost = |now: &Coverage| was.lost(now, true);
         assert_eq!(lost(&was), [""; 0]);
         assert_eq!(lost(&coverage(&["a", "b", "c"], 3, 0)), [""; 0], "more is no loss");
-        assert_eq!(lost(&coverage(&["b"], 2, 1)), ["`a` is no longer met"]);
+        assert_eq!(lost(&coverage(&["b"], 2, 1)), ["`a` is no longer reached"]);
         assert_eq!(lost(&coverage(&["a", "b"], 1, 1)), ["deviations = 2 is now 1"]);
         let lines = lost(&coverage(&["a", "b"], 2, 3));
-        assert_eq!(lines, ["points of `complete` that are never reached: 3, before 1"]);
+        assert_eq!(lines, ["unreached points of `complete`: 3, previously 1"]);
         let now = Coverage { exhausted: false, unreached: BTreeMap::new(), ..was.clone() };
         assert_eq!(
             lost(&now),
             [
-                "every scenario inside the bound ran, and now they do not",
-                "no line of `complete` is passed any more"
+                "every scenario inside the bound ran before, but not now",
+                "no line of `complete` runs any more"
             ]
         );
         let mut now = was.clone();
@@ -214,7 +214,7 @@ mod tests {
         let strict = Coverage { checked: set("deny_warnings"), ..plain.clone() };
         let lax = Coverage { excused: set("allow(\"email.send\", AtLeastOnce)"), ..plain.clone() };
         for is_whole in [true, false] {
-            assert_eq!(strict.lost(&plain, is_whole), ["`deny_warnings` is no longer asked for"]);
+            assert_eq!(strict.lost(&plain, is_whole), ["`deny_warnings` is no longer checked"]);
             assert_eq!(plain.lost(&lax, is_whole), ["`allow(\"email.send\", AtLeastOnce)` is new"]);
             assert_eq!(plain.lost(&strict, is_whole), [""; 0]);
             assert_eq!(lax.lost(&plain, is_whole), [""; 0]);
@@ -225,7 +225,7 @@ mod tests {
     fn what_only_runs_with_failures_meet_is_not_asked_of_a_shard() {
         let plain = coverage(&["a"], 2, 0);
         let refunds = Coverage { points_after_failures: coverage(&["refund"], 2, 0).points, ..plain.clone() };
-        assert_eq!(refunds.lost(&plain, true), ["`refund` is no longer met after a failure"]);
+        assert_eq!(refunds.lost(&plain, true), ["`refund` is no longer reached after a failure"]);
         assert_eq!(refunds.lost(&plain, false), [""; 0]);
     }
 }

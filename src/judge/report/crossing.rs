@@ -1,20 +1,20 @@
-//! Which two steps crossed: between two steps of one attempt came one of another's.
+//! Finds interleavings: a step of one attempt that came between two steps of another attempt.
 
 use crate::search::choice::{Actor, Kind, Name, Place, Point};
 use crate::system::timeline::{Event, What};
 
-/// A step that can be named: a call, or an update of durable state.
+/// A step that the report can name: a call, or an update of durable state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
     pub(super) by: Actor,
-    /// The service, or the state.
+    /// The name of the service or the state.
     pub(super) whose: Name,
-    /// The operation; none for an update.
+    /// The operation of a call. `None` for an update.
     pub(super) operation: Option<Name>,
     pub(super) place: Place,
 }
 
-/// One attempt stood between two of its steps while another one took one of its own.
+/// A step of one attempt between two consecutive steps of another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Crossing {
     pub(super) before: Step,
@@ -22,7 +22,7 @@ pub(super) struct Crossing {
     pub(super) after: Step,
 }
 
-/// The crossings that deviations of this run have brought about.
+/// Returns the interleavings that the deviations of this run caused.
 pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     let overtaken = events.iter().enumerate().filter_map(|(at, event)| match &event.what {
         What::Deviated { choice, .. }
@@ -37,7 +37,7 @@ pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     found
 }
 
-/// What crossed the steps of `by`, who was overtaken at the event number `at`.
+/// Returns the interleaving at event `at`, where another task ran instead of `by`.
 fn crossing(events: &[Event], at: usize, by: Actor) -> Option<Crossing> {
     let before = events[..at].iter().rev().filter(|event| event.by == by).find_map(step)?;
     let rest = &events[at..];
@@ -45,7 +45,7 @@ fn crossing(events: &[Event], at: usize, by: Actor) -> Option<Crossing> {
     let after = step(&rest[resumes])?;
     let meanwhile: Vec<Step> =
         rest[..resumes].iter().filter(|event| event.by != by).filter_map(step).collect();
-    // The last one that touched what the overtaken one was about; or the last one at all.
+    // Prefer the last step on the same service or state. Otherwise take the last step.
     let touches = |other: &&Step| other.whose == after.whose || other.whose == before.whose;
     let between = meanwhile.iter().rev().find(touches).or(meanwhile.last())?;
     Some(Crossing { before, between: *between, after })

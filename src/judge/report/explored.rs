@@ -1,4 +1,4 @@
-//! What was explored: all of it up to a bound, and what was drawn past it.
+//! The report's section on what was explored: everything up to the bound, and samples past it.
 
 use std::fmt;
 
@@ -8,19 +8,19 @@ use super::Report;
 use crate::search::choice::{Choice, Fault, Kind, Options, Point, Site};
 use crate::system::service::STORE;
 
-/// Runs that were drawn past the bound.
+/// Runs that were sampled past the bound.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Samples {
     how: How,
     seed: u64,
     pub(crate) runs: u64,
     pub(crate) violated: u64,
-    /// The time was up before all were run.
+    /// The time ran out before all samples ran.
     #[serde(skip)]
     pub(crate) is_cut: bool,
 }
 
-/// How they were drawn.
+/// How the samples were drawn.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum How {
@@ -56,11 +56,11 @@ impl fmt::Display for Samples {
     }
 }
 
-/// Why an exploration that has found something ended.
+/// Why an exploration that found a violation stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stopped {
-    /// All runs of up to so many deviations were run.
+    /// After all runs with up to this number of deviations.
     After(usize),
     AtFirst,
 }
@@ -76,15 +76,15 @@ impl fmt::Display for Stopped {
     }
 }
 
-/// What was not explored although the world has something that it would apply to, by the choices of the run in which
-/// nothing goes wrong, and by how many deviations of a kind there may be.
+/// Lists the kinds of deviations that were not explored although they apply to this world. `reference` are the choices
+/// of the fault-free run, and `most` is the bound for a kind of deviation.
 pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
     let faults = |choice: &Choice| match choice.options {
         Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
         _ => Vec::new(),
     };
     let any = |fault: Fault| reference.iter().any(|choice| faults(choice).contains(&fault));
-    // The harness's own services: what the code reaches outside is not for it to take down.
+    // Only the harness's own services: it cannot take down a real system.
     let service = |choice: &&Choice| match choice.label.site {
         Site::Call { service, .. } => {
             choice.label.point == Point::Call && !matches!(service.as_str(), "queue")
@@ -132,18 +132,18 @@ pub(super) fn explored(report: &Report) -> String {
         _ => report.deviations,
     };
     let bound = match deviations {
-        0 => "the one in which nothing goes wrong".to_owned(),
+        0 => "without deviations".to_owned(),
         1 => "all scenarios of up to 1 deviation".to_owned(),
         bound => format!("all scenarios of up to {bound} deviations"),
     };
     let merged = match report.merged {
         0 => String::new(),
-        count => format!("; {count} more were merged with runs that had left the same state"),
+        count => format!("; {count} more were merged with runs that reached the same state"),
     };
     let reduced = match report.reduced {
         0 => String::new(),
         count => format!(
-            "; {count} more were left out, each equal to one of them but for the order of steps that have nothing to do with each other"
+            "; {count} more were skipped, because each differs from one of these only in the order of independent steps"
         ),
     };
     let share = report.share.map(|share| format!("shard {share} of ")).unwrap_or_default();
@@ -151,26 +151,26 @@ pub(super) fn explored(report: &Report) -> String {
     #[cfg(feature = "proptest")]
     if report.case.is_some() {
         return format!(
-            "{runs} of this case{violated}; the other scenarios of it, and the other cases, were not run"
+            "{runs} of this case{violated}; its other scenarios and the other cases were not run"
         );
     }
     if let Some(tried) = report.kept {
         let s = if tried == 1 { "" } else { "s" };
         return format!(
-            "{runs}: the reference run, and {tried} scenario{s} kept from former runs{violated}; the others are run when these pass (RETRYPROOF_KEEP=off runs all)"
+            "{runs}: the reference run and {tried} scenario{s} kept from earlier runs{violated}; the other scenarios run when these pass (RETRYPROOF_KEEP=off runs all)"
         );
     }
     let explored = if report.exhausted || matches!(report.stopped, Some(Stopped::After(_))) {
         format!("{runs}, {share}{bound}{violated}{merged}{reduced}")
     } else if report.replayed {
-        format!("{runs}: the reference run and the scenario that was asked for")
+        format!("{runs}: the reference run and the replayed scenario")
     } else {
         let share = report.share.map(|share| format!(" in shard {share}")).unwrap_or_default();
         format!("{runs} of at least {}{share}{violated}", report.at_least)
     };
     let stopped = report.stopped.map(|stopped| format!("\n{stopped}")).unwrap_or_default();
     report.samples.iter().fold(explored + &stopped, |explored, samples| {
-        format!("{explored}\nbesides, {samples}{}", failed(samples.violated, samples.runs))
+        format!("{explored}\nin addition, {samples}{}", failed(samples.violated, samples.runs))
     })
 }
 

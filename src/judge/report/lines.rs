@@ -1,4 +1,4 @@
-//! The map of a job: for each line, the state after a crash there, the state after recovery, the verdict.
+//! The map of a job: for each line, the state after a crash there, the state after recovery, and the verdict.
 
 use std::fmt;
 
@@ -11,9 +11,10 @@ use crate::search::choice::{Line, Name};
 use crate::search::scenario::Scenario;
 use crate::system::effect::Effect;
 
-/// The map of the `#[crash_points]` functions that the jobs have passed when nothing went wrong.
+/// The map of the `#[crash_points]` functions that the jobs ran in the fault-free run.
 ///
-/// Its `Display` shows the source with, beside each line, what a crash before it leaves behind and what becomes of it.
+/// Its `Display` shows the source and, beside each line, what a crash before the line leaves behind, and the outcome
+/// after recovery.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct LineMap {
@@ -24,11 +25,11 @@ pub struct LineMap {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FunctionMap {
-    /// `Shop::complete`, as far as the attribute could see.
+    /// The name, such as `Shop::complete`, as far as the attribute can see it.
     pub name: &'static str,
     /// The source file.
     pub file: &'static str,
-    /// Its points, in the order of the source.
+    /// The points, in source order.
     pub points: Vec<PointMap>,
 }
 
@@ -36,33 +37,33 @@ pub struct FunctionMap {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PointMap {
-    /// Counted from 1.
+    /// The line, counted from 1.
     pub line: u32,
-    /// Counted from 1, in characters.
+    /// The column in characters, counted from 1.
     pub column: u32,
-    /// A crash there, each time that the point was passed. Empty: the point was never reached.
+    /// One crash for each time that the point was passed. Empty if the point was never reached.
     pub crashes: Vec<LineCrash>,
 }
 
-/// What comes of a crash at a point.
+/// The outcome of a crash at a point.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LineCrash {
-    /// The run.
+    /// The scenario that crashes here.
     pub scenario: Scenario,
-    /// Effects that had happened by then, and states that were no longer as at the beginning.
+    /// The effects that had happened by then, and the states that had changed.
     pub after_crash: Vec<String>,
-    /// What is wrong when all has been tried again. Empty: the outcome is an expected one.
+    /// What is wrong after all retries. Empty if the outcome is as expected.
     pub after_recovery: Vec<String>,
 }
 
 impl LineMap {
-    /// The functions, in the order in which they were first passed.
+    /// The functions, in the order in which they first ran.
     pub fn functions(&self) -> &[FunctionMap] {
         &self.functions
     }
 
-    /// Whether no point was passed at all: no function of the jobs is annotated.
+    /// Whether no point was passed, which means that no function of the jobs is annotated.
     pub fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }
@@ -103,7 +104,7 @@ fn key(line: Line) -> (&'static str, &'static str, (u32, u32)) {
     (line.function.file, line.function.name, first)
 }
 
-/// What a crash left behind: the effects, and the states that have changed.
+/// Returns what a crash left behind: the effects, and the states that changed.
 pub(crate) fn wreck(effects: &[Effect], before: &States, after: &States) -> Vec<String> {
     let mut told: Vec<String> = Vec::new();
     let mut counted: Vec<(String, usize)> = Vec::new();
@@ -120,21 +121,17 @@ pub(crate) fn wreck(effects: &[Effect], before: &States, after: &States) -> Vec<
     let was = |name: Name| before.iter().find(|(known, _)| *known == name).map(|(_, json)| json);
     for (name, json) in after.iter().filter(|(name, json)| was(*name) != Some(json)) {
         const MOST: usize = 24;
-        told.push(if json.len() <= MOST {
-            format!("{name} = {json}")
-        } else {
-            format!("{name} has changed")
-        });
+        told.push(if json.len() <= MOST { format!("{name} = {json}") } else { format!("{name} changed") });
     }
     told
 }
 
-/// What is wrong after recovery.
+/// Returns what is wrong after recovery.
 pub(crate) fn recovery(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(words::in_short).collect()
 }
 
-/// How many columns the source may take.
+/// The width of the source, in columns.
 const SOURCE: usize = 58;
 
 impl fmt::Display for LineMap {
@@ -165,7 +162,7 @@ impl fmt::Display for LineMap {
     }
 }
 
-/// The rows of one point: one, or one for each way in which a crash there ends.
+/// Renders the rows of one point: one for each different outcome of a crash there.
 fn row(point: &PointMap, source: &str) -> String {
     let source = match source.char_indices().nth(SOURCE) {
         Some((at, _)) => {
@@ -180,7 +177,7 @@ fn row(point: &PointMap, source: &str) -> String {
     let mut rows = String::new();
     let mut told: Vec<(&[String], &[String])> = Vec::new();
     for crash in &point.crashes {
-        // Turns of a loop that end alike are told once.
+        // Show iterations of a loop with the same outcome once.
         let both = (crash.after_crash.as_slice(), crash.after_recovery.as_slice());
         if told.contains(&both) {
             continue;

@@ -1,4 +1,4 @@
-//! What went wrong in a run, by names that stay the same in every run that meets it.
+//! Identifies the deviations of a run by names that are the same in every run with that deviation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,41 +7,41 @@ use crate::system::effect::Effect;
 use crate::system::job::{Job, short_kind};
 use crate::system::timeline::{Event, What};
 
-/// A call of a job: what was called, and the how manieth call of that it was in its attempt.
+/// A call of a job: its operation, and its ordinal among the calls of that operation in its attempt.
 type Call = (String, usize);
 
-/// One deviation, without the numbers of the job and of the attempt that met it.
+/// One deviation, without the numbers of its job and its attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mishap {
     pub(crate) kind: Kind,
     /// The kind of the job, or the name of the process or of the task.
     pub(crate) who: String,
-    /// The call, or the other place, where it was met.
+    /// The call, or another site, at which it was injected.
     at: Call,
     point: Point,
     option: u32,
     fault: Option<Fault>,
-    /// The process was told to stop, and did not die.
+    /// The process was told to stop instead of crashing.
     is_deploy: bool,
-    /// The last call of the attempt that had happened by then: nothing lies between it and the deviation that changes
-    /// anything outside.
+    /// The last call of the attempt that had happened by then. Between this call and the deviation, the attempt changes
+    /// nothing outside of its process.
     pub(crate) after: Option<Call>,
-    /// Where the call was made by which it is known.
+    /// The place of the call that identifies the deviation.
     pub(crate) place: Option<Place>,
 }
 
-/// The calls of each kind of job in the run in which nothing goes wrong, in the order in which they happened.
+/// The calls of each kind of job in the fault-free run, in the order in which they happened.
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
     happened: BTreeMap<String, Vec<Call>>,
-    /// From where each call is made, by whom and by what is called.
+    /// The places of the calls, by actor and operation.
     places: BTreeMap<(String, String), BTreeSet<Place>>,
-    /// The same of calls that are made only where something goes wrong.
+    /// The places of calls that only runs with deviations make.
     off_course: BTreeMap<(String, String), BTreeSet<Place>>,
 }
 
 impl Mishap {
-    /// The deviations of a run, in their order. `calls`: for each, the last one of its actor.
+    /// Returns the deviations of a run, in order. `calls` holds the last call of the actor for each deviation.
     pub(crate) fn all(record: &[Choice], jobs: &[Job], calls: &[Option<(Place, Site)>]) -> Vec<Self> {
         let deviated = record.iter().enumerate().filter(|(_, choice)| choice.taken != 0);
         let mut calls = calls.iter().copied();
@@ -90,7 +90,7 @@ impl Mishap {
         }
     }
 
-    /// The call by which it is known.
+    /// The call that identifies the deviation.
     fn call(&self) -> Option<&Call> {
         match &self.after {
             Some(after) if *after == self.at => Some(after),
@@ -99,12 +99,12 @@ impl Mishap {
         }
     }
 
-    /// Whether it is only a matter of who goes on, where nothing fails.
+    /// Whether the deviation only changes which task runs next.
     pub(crate) fn is_switch(&self) -> bool {
         self.kind == Kind::Schedule
     }
 
-    /// A few words for it: `a lost reply`.
+    /// Describes the deviation in a few words: `a lost reply`.
     pub(crate) fn in_brief(&self) -> &'static str {
         match (self.kind, self.fault) {
             (Kind::Crash, _) if self.is_deploy => "a deploy",
@@ -124,12 +124,12 @@ impl Mishap {
     }
 }
 
-/// Whether a call that fails like this has changed something all the same.
+/// Whether a call with this fault changes something although the caller sees an error.
 fn writes(fault: Fault) -> bool {
     fault.happens() && fault != Fault::StaleRead
 }
 
-/// How often the actor of a label met this point of its site before.
+/// Counts how often the label's actor reached this point of the site before.
 fn nth(before: &[Choice], label: Label, point: Point) -> usize {
     let is_it = |other: Label| (other.actor, other.site, other.point) == (label.actor, label.site, point);
     before.iter().filter(|choice| is_it(choice.label)).count()
@@ -185,7 +185,7 @@ impl Courses {
         courses
     }
 
-    /// Adds those of other inputs: of each job the longer one counts.
+    /// Adds the calls for other inputs. For each job, the longer course is kept.
     pub(crate) fn absorb(&mut self, other: Self) {
         for (who, calls) in other.happened {
             let known = self.happened.entry(who).or_default();
@@ -198,7 +198,7 @@ impl Courses {
         }
     }
 
-    /// Adds calls at which something went wrong, and that are not made when nothing does.
+    /// Adds the calls of deviations that the fault-free run does not make.
     pub(crate) fn leave(&mut self, mishaps: &[Mishap]) {
         for mishap in mishaps {
             let (Some((what, _)), Some(place)) = (mishap.call(), mishap.place) else { continue };
@@ -209,16 +209,16 @@ impl Courses {
         }
     }
 
-    /// How far a job had come when it deviated: 0 when none of its calls had happened. None: it was not on its ordinary
-    /// course.
+    /// Returns how many calls of its ordinary course the job had made before the deviation. Returns `None` if the job
+    /// was not on its ordinary course.
     pub(crate) fn position(&self, mishap: &Mishap) -> Option<usize> {
         let Some(after) = &mishap.after else { return Some(0) };
         let happened = self.happened.get(&mishap.who)?;
         Some(1 + happened.iter().position(|call| call == after)?)
     }
 
-    /// A name for a call that stays the same when lines move: which of the places of the code that call this it is, in the
-    /// order of the source.
+    /// Names a call in a way that does not change when lines move: by its ordinal among the places that make this
+    /// call, in source order.
     fn name(&self, who: &str, what: &str, place: Option<Place>) -> String {
         let call = (who.to_owned(), what.to_owned());
         let ordinary = self.places.get(&call).into_iter().flatten();
@@ -230,7 +230,7 @@ impl Courses {
         }
     }
 
-    /// Whether a job had done this when something went wrong in it that has the job tried again.
+    /// Whether the job had made this effect before a deviation that leads to a retry.
     fn had_done(&self, effect: &Effect, mishap: &Mishap) -> bool {
         let is_again = matches!(mishap.kind, Kind::Crash | Kind::Fault | Kind::Delivery);
         let happened = self.happened.get(&mishap.who).into_iter().flatten();
@@ -238,8 +238,8 @@ impl Courses {
         is_again && done.is_some_and(|(at, _)| self.position(mishap).is_some_and(|position| position > at))
     }
 
-    /// A name for a mishap that stays the same when lines move and loops turn more often. `done`: what was done once too
-    /// often. Wherever the job fails after that, it does it again: a call that comes later makes no other way.
+    /// Names a deviation in a way that does not change when lines move or loops run more often. `done` is the effect
+    /// that was repeated. A failure anywhere after that effect repeats it, so all later calls have the same name.
     pub(crate) fn identity(&self, mishap: &Mishap, done: Option<&Effect>) -> String {
         let kind = match mishap.kind {
             Kind::Crash => "crash",

@@ -1,4 +1,4 @@
-//! What an exploration found: data first, text afterwards. The only place that words a failure.
+//! Reports: what an exploration found, as data and as text. Only this module words failures.
 
 mod codes;
 mod coverage;
@@ -36,86 +36,86 @@ use crate::system::effect::Effect;
 use crate::system::hygiene::Hygiene;
 use crate::system::timeline::Event;
 
-/// What an exploration has shown.
+/// The result of an exploration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Every scenario inside the bound ran, and each had an expected outcome. The only one that passes.
+    /// Every scenario inside the bound ran, and each had an expected outcome. Only this verdict passes.
     RetryProof,
     /// A scenario had an outcome that no fault-free run has.
     Violated,
-    /// Nothing was there that could have gone wrong: no effect and no state, no crash point, no job that ran.
+    /// There was nothing that could have gone wrong: no effect and no state, no crash point, or no job that ran.
     NothingTested,
     /// The exploration stopped before it had run every scenario inside the bound.
     Incomplete,
-    /// The same scenario did not take the same course twice.
+    /// The same scenario took a different course the second time.
     Nondeterministic,
-    /// A scenario could go no further, or went on for ever.
+    /// A scenario could not continue, or did not end.
     Stuck,
 }
 
-/// One thing that is wrong, with the smallest scenario in which it shows.
+/// A violation: something that is wrong, with the smallest scenario that shows it.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Violation {
-    /// Which sort of violation it is: `RP0001` to be searched for, and what usually mends it.
+    /// The code, such as `RP0001`.
     pub code: Code,
-    /// Who found it.
+    /// The oracle that found it.
     pub oracle: Oracle,
-    /// What is wrong, in one sentence.
+    /// A sentence that says what is wrong.
     pub summary: String,
-    /// The effect that it is about, as `service.operation`, if it is about one.
+    /// The effect that the violation is about, as `service.operation`, if there is one.
     pub effect: Option<String>,
-    /// What a fault-free run has.
+    /// What the fault-free run has.
     pub expected: String,
     /// What this run has.
     pub actual: String,
-    /// The run in which it shows.
+    /// The scenario that shows the violation.
     pub scenario: Scenario,
-    /// What went wrong in that run, in words: one sentence for each deviation.
+    /// A sentence for each deviation of that run.
     pub cause: Vec<String>,
-    /// Where in the code: the place of the last deviation, as `file:line`.
+    /// The place of the last deviation in the code, as `file:line`.
     pub place: Option<String>,
-    /// How many of the explored runs show it.
+    /// The number of explored runs that show the violation.
     pub runs: u64,
-    /// The ways in which it comes about, the plainest first: that of the scenario above.
+    /// The ways that lead to the violation. The first one is the simplest, and belongs to `scenario`.
     pub paths: Vec<Path>,
-    /// What it is about, in words that stay the same.
+    /// What the violation is about, in words that do not change between runs.
     #[serde(skip)]
     pub(crate) subject: String,
-    /// Where the test body panicked, if it did.
+    /// The place at which the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,
-    /// What to do about it, after this course of events.
+    /// What to do about it, given what happened in this run.
     pub help: String,
 }
 
-/// One way in which a [`Violation`] comes about.
+/// A way that leads to a [`Violation`].
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Path {
-    /// Which sort of violation it is after this.
+    /// The code of the violation that this way leads to.
     pub code: Code,
-    /// The smallest run in which it comes about in this way.
+    /// The smallest scenario of this way.
     pub scenario: Scenario,
-    /// What went wrong in that run, in words: one sentence for each deviation.
+    /// A sentence for each deviation of that run.
     pub cause: Vec<String>,
     /// The place of the last deviation, as `file:line`.
     pub place: Option<String>,
-    /// How many of the explored runs went this way.
+    /// The number of explored runs that went this way.
     pub runs: u64,
-    /// What went wrong, by names that stay the same when lines move.
+    /// The deviations, by names that do not change when lines move.
     #[serde(skip)]
     pub(crate) identity: Vec<String>,
-    /// The same in a few words each.
+    /// The deviations in a few words each.
     #[serde(skip)]
     pub(crate) brief: Vec<&'static str>,
 }
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
-    /// Somebody notices: money or mail twice, or never.
+    /// Users notice: a charge or a mail happened twice, or never.
     Effect,
     State,
     Job,
@@ -150,11 +150,11 @@ impl Severity {
 }
 
 impl Violation {
-    /// Adds the ways of another one that has the same cause.
+    /// Adds the ways of another violation with the same cause.
     pub(crate) fn absorb(&mut self, other: Self) {
         self.runs += other.runs;
         self.paths.extend(other.paths);
-        // Two deliveries at once are beyond mending without a key, whatever else leads there.
+        // Without a key, no job can prevent the repetition by two concurrent deliveries.
         if let Some((_, last_resort)) = other.help.split_once('\n') {
             if other.code == Code::RepeatedAtOnce && !self.help.contains(last_resort) {
                 self.help.push_str(&format!("\n{last_resort}"));
@@ -162,10 +162,11 @@ impl Violation {
         }
     }
 
-    /// What it is about, by a name that stays the same when lines move. A test's assertion is known by its own text.
+    /// Names what the violation is about, in a way that does not change when lines move. A test's assertion is named
+    /// by its own text.
     pub(crate) fn stable_subject(&self) -> String {
         if let Some(place) = &self.asserted_at {
-            // What it says may hold the values that it has found.
+            // The message may contain the values that were found.
             let said = || self.summary.chars().filter(|c| !c.is_ascii_digit()).collect();
             return format!("panicked at {}", source::statement_at(place).unwrap_or_else(said));
         }
@@ -173,7 +174,7 @@ impl Violation {
     }
 }
 
-/// A text without the numbers of lines and columns: `src/a.rs:12:5`, `line: 12`.
+/// Removes line and column numbers from a text: `src/a.rs:12:5`, `line: 12`.
 pub(crate) fn without_places(text: &str) -> String {
     let mut found = String::with_capacity(text.len());
     for c in text.chars() {
@@ -185,7 +186,7 @@ pub(crate) fn without_places(text: &str) -> String {
     found
 }
 
-/// What is asking for trouble, where, and what to do instead.
+/// Shows what is risky, where, and what to do instead.
 impl std::fmt::Display for Warning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = self.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
@@ -194,23 +195,23 @@ impl std::fmt::Display for Warning {
     }
 }
 
-/// What is wrong, after what, and how it is run again, a line each.
+/// Shows what is wrong, after which deviations, and how to replay it, in one line each.
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&text::of_violation(self))
     }
 }
 
-/// Something that works, and is asking for trouble in production. It is no violation unless the test says so
-/// ([`World::deny_warnings`](crate::World::deny_warnings)).
+/// Something that works in the test, but is risky in production. [`World::deny_warnings`](crate::World::deny_warnings)
+/// turns warnings into violations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Warning {
-    /// What is done, in one sentence.
+    /// A sentence that says what the code does.
     pub summary: String,
     /// What to do instead.
     pub advice: &'static str,
-    /// Where in the code, as `file:line`, if it is one place.
+    /// The place in the code, as `file:line`, if there is a single one.
     pub place: Option<String>,
 }
 
@@ -223,7 +224,7 @@ impl Warning {
 
 /// What an exploration found.
 ///
-/// Its `Display` is the report for people, its `Serialize` the one for programs. Both are the same in every run of
+/// `Display` prints the report for people, and `Serialize` writes it for programs. Both are the same in every run of
 /// the same code.
 ///
 /// ```
@@ -249,31 +250,31 @@ impl Warning {
 pub struct Report {
     pub(crate) test: String,
     pub(crate) verdict: Verdict,
-    /// Why it is this verdict, where it is not for a violation.
+    /// The reason for the verdict, unless it is a violation.
     pub(crate) reason: Option<String>,
     pub(crate) violations: Vec<Violation>,
     pub(crate) runs: u64,
     pub(crate) deviations: usize,
     pub(crate) exhausted: bool,
-    /// As many runs there are at the least.
+    /// A lower bound for the number of runs.
     pub(crate) at_least: u64,
-    /// Runs that showed a violation.
+    /// The number of runs that showed a violation.
     pub(crate) violated: u64,
-    /// Why it ended before all was run, if it did so because of what it had found.
+    /// Why the exploration stopped early, if it stopped because of a violation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stopped: Option<Stopped>,
-    /// Runs that were ended where another one had gone on from the same state.
+    /// The number of runs that ended early because another run had continued from the same state.
     pub(crate) merged: u64,
-    /// Runs that were left out as equal to another one.
+    /// The number of runs that were skipped because they are equivalent to another run.
     #[serde(skip_serializing_if = "is_none")]
     pub(crate) reduced: u64,
-    /// What was drawn past the bound.
+    /// The samples past the bound.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) samples: Vec<Samples>,
-    /// Which shard of the exploration this is, if it was split.
+    /// The shard, if the exploration was split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share: Option<Share>,
-    /// What the bounds, or the world's shape, kept from being explored.
+    /// What was not explored because of the bounds or the world's shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unexplored: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -282,40 +283,40 @@ pub struct Report {
     pub(crate) lines: LineMap,
     #[serde(skip)]
     pub(crate) replayed: bool,
-    /// How many scenarios that had failed once were tried first; nothing else was then explored.
+    /// The number of scenarios kept from earlier runs, if only these were explored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<u64>,
-    /// What the exploration covers, where somebody asks for it.
+    /// What the exploration covers, if the test records a baseline.
     #[serde(skip)]
     pub(crate) coverage: Option<Coverage>,
-    /// What is run to replay a scenario.
+    /// The command that replays a scenario.
     #[serde(skip)]
     pub(crate) replay_command: String,
     #[serde(skip)]
     pub(crate) showing: Option<Showing>,
-    /// The same for all violations and all of their paths, where another one may come to stand first.
+    /// The runs to show for all violations and all of their paths, because another one may be moved to the front.
     #[serde(skip)]
     pub(crate) showings: Vec<Vec<Showing>>,
-    /// A limit has kept scenarios from being run, and nothing else is the matter.
+    /// Whether the only problem is a limit that kept scenarios from running.
     #[serde(skip)]
     pub(crate) is_limited: bool,
-    /// The data of this report, where they were drawn.
+    /// The generated data of this report.
     #[cfg(feature = "proptest")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) case: Option<Case>,
 }
 
-/// Data that were drawn and made smaller.
+/// Generated data, after shrinking.
 #[cfg(feature = "proptest")]
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Case {
-    /// As its `Debug` has it.
+    /// The `Debug` output of the data.
     pub(crate) case: String,
     pub(crate) seed: String,
-    /// Cases that held before it.
+    /// The number of cases that passed before this one.
     #[serde(skip)]
     pub(crate) held: u32,
-    /// The file in which the seed was kept.
+    /// The file that stores the seed.
     #[serde(skip)]
     pub(crate) kept: Option<String>,
 }
@@ -324,28 +325,28 @@ fn is_none(count: &u64) -> bool {
     *count == 0
 }
 
-/// A run that is shown: what happened in it, and what is wrong with it.
+/// A run that a report shows: its events, and what is wrong with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Showing {
     pub(crate) scenario: Scenario,
     pub(crate) events: Vec<Event>,
     pub(crate) findings: Vec<Finding>,
-    /// Places to be marked in the source, with what is to be said of them.
+    /// The places to mark in the source, with their labels.
     pub(crate) marks: Vec<Mark>,
     /// The ids of effects that happened too often.
     pub(crate) repeated: Vec<String>,
     /// All effects of the run.
     effects: Vec<Effect>,
-    /// The calls that are dropped when nothing goes wrong.
+    /// The calls that the fault-free run drops.
     ordinary_drops: Drops,
 }
 
-/// A place in the source and what is to be said of it.
+/// A place in the source, with its label.
 #[derive(Clone, Debug)]
 pub(crate) struct Mark {
     pub(crate) place: Place,
     pub(crate) text: String,
-    /// Where it went wrong, as opposed to where it shows.
+    /// Whether this is the place of the cause, as opposed to that of the symptom.
     pub(crate) primary: bool,
 }
 
@@ -355,19 +356,19 @@ impl Report {
         self.verdict == Verdict::RetryProof
     }
 
-    /// What the exploration has shown.
+    /// Returns the result of the exploration.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// Why it is this verdict, where it is not for a violation: what was not tested, what was not deterministic, who
-    /// is stuck.
+    /// Returns the reason for the verdict, unless it is a violation: what was not tested, what was not deterministic,
+    /// or which task is stuck.
     pub fn reason(&self) -> Option<&str> {
         self.reason.as_deref()
     }
 
-    /// Which sort of thing is wrong: the code of the first violation; where there is none, of the verdict. Nothing where
-    /// nothing is wrong with the job, nor with the bounds: the test passes, or could not be run as it was asked for.
+    /// Returns the code of the first violation, or else the code of the verdict. Returns `None` if the test passes, or
+    /// if the exploration could not run as the test asked for.
     pub fn code(&self) -> Option<Code> {
         let was_stopped = || {
             let cut = !self.exhausted || self.samples.iter().any(|samples| samples.is_cut);
@@ -380,7 +381,7 @@ impl Report {
         }
     }
 
-    /// Puts a violation first, and one of its paths, and shows the scenario of that.
+    /// Moves a violation, and one of its paths, to the front, and shows the scenario of that path.
     pub(crate) fn lead_with(&mut self, (at, path): (usize, usize)) {
         if self.showings.get(at).is_none_or(|showings| path >= showings.len()) {
             return;
@@ -401,58 +402,58 @@ impl Report {
         self.showing = self.showings[0].first().cloned();
     }
 
-    /// What is wrong, a cause each, with the ways in which it comes about. The worst comes first: effects that happened
-    /// too often or never, then wrong state, then jobs that ended otherwise, then warnings; of those as bad, the one with
-    /// the plainest scenario. Where
-    /// [`Explore::ratchet`](crate::Explore::ratchet) knows some of them, the first that is new.
+    /// Returns one violation per cause, with the ways that lead to it. The worst comes first: effects that happened too
+    /// often or never, then wrong state, then jobs that ended differently, then warnings. Among equally bad violations,
+    /// the one with the simplest scenario comes first. With
+    /// [`Explore::ratchet`](crate::Explore::ratchet), the first new violation comes before the known ones.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
     }
 
-    /// What some run did that works and is asking for trouble, each once: a call to the outside, or an enqueue, while a
-    /// transaction of the store is open; a pool of connections smaller than the slots of its process.
+    /// Returns what some run did that works, but is risky in production: an external call or an enqueue inside a
+    /// transaction of the store, or a connection pool smaller than the slots of its process. Each is listed once.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// How many runs were judged, the reference run among them. Runs that were only repeated are not counted.
+    /// Returns the number of judged runs, including the reference run. Repetitions of a run are not counted.
     pub fn runs(&self) -> u64 {
         self.runs
     }
 
-    /// How many runs were drawn past the bound ([`Explore::random`](crate::Explore::random),
-    /// [`Explore::pct`](crate::Explore::pct)). They are not among [`Report::runs`].
+    /// Returns the number of runs that were sampled past the bound ([`Explore::random`](crate::Explore::random),
+    /// [`Explore::pct`](crate::Explore::pct)). [`Report::runs`] does not include them.
     pub fn sampled(&self) -> u64 {
         self.samples.iter().map(|samples| samples.runs).sum()
     }
 
-    /// Whether every scenario inside the bound ran; of a shard, every one of its own.
+    /// Whether every scenario inside the bound ran. For a shard: every scenario of that shard.
     pub fn exhausted(&self) -> bool {
         self.exhausted
     }
 
-    /// How many runs were ended early because another one had gone on from the same state, with as much yet to come
-    /// ([`Explore::merge`](crate::Explore::merge)). They are not among [`Report::runs`].
+    /// Returns the number of runs that ended early because another run had continued from the same state with the same
+    /// remaining bound ([`Explore::merge`](crate::Explore::merge)). [`Report::runs`] does not include them.
     pub fn merged(&self) -> u64 {
         self.merged
     }
 
-    /// How many runs were left out since another one is equal to them ([`Explore::reduce`](crate::Explore::reduce)): runs with
-    /// one deviation more than one that was run. What would have come of them is not counted.
+    /// Returns the number of runs that were skipped because they are equivalent to another run
+    /// ([`Explore::reduce`](crate::Explore::reduce)). The runs that would have followed from them are not counted.
     pub fn reduced(&self) -> u64 {
         self.reduced
     }
 
-    /// The map of the jobs: for each line of their `#[crash_points]` functions, the state after a crash there, the
-    /// state after recovery, and the verdict. Lines that were never reached are shown as such.
+    /// Returns the map of the jobs: for each line of their `#[crash_points]` functions, the state after a crash there,
+    /// the state after recovery, and the verdict. The map also shows lines that were never reached.
     ///
-    /// It is made by crashing once at each line passed in the run in which nothing goes wrong, whatever the bound.
+    /// For the map, retryproof crashes once at each line that the fault-free run passes, regardless of the bound.
     pub fn by_line(&self) -> &LineMap {
         &self.lines
     }
 
-    /// What happened in the run that the report shows: that of its first violation, or the replayed one. Empty where none
-    /// is shown.
+    /// Returns the events of the run that the report shows: the run of the first violation, or the replayed run. Empty
+    /// if the report shows no run.
     pub fn timeline(&self) -> Timeline {
         match &self.showing {
             Some(showing) => Timeline::new(&showing.events, &showing.repeated),
@@ -460,17 +461,17 @@ impl Report {
         }
     }
 
-    /// The most deviations that a run had.
+    /// Returns the maximum number of deviations per run.
     pub fn deviations(&self) -> usize {
         self.deviations
     }
 
-    /// The name of the test.
+    /// Returns the name of the test.
     pub fn test(&self) -> &str {
         &self.test
     }
 
-    /// What is pasted to see a scenario of this report again: a variable, and a command.
+    /// Returns the variable and the command that replay a scenario of this report.
     fn replay_line(&self, scenario: &Scenario) -> (String, &str) {
         #[cfg(feature = "proptest")]
         if let Some(case) = &self.case {
@@ -479,7 +480,7 @@ impl Report {
         (format!("RETRYPROOF_REPLAY='{scenario}'"), &self.replay_command)
     }
 
-    /// The report in colour, for a terminal.
+    /// Renders the report in color, for a terminal.
     pub fn to_ansi(&self) -> String {
         text::render(self, true)
     }
@@ -492,7 +493,7 @@ impl std::fmt::Display for Report {
 }
 
 impl Showing {
-    /// Shows a run: finds the places to mark.
+    /// Prepares a run for the report, and finds the places to mark.
     pub(crate) fn new(
         scenario: Scenario,
         events: Vec<Event>,
@@ -516,7 +517,7 @@ impl Showing {
             if let Finding::Reused(reuse) = finding {
                 if let Some(place) = reuse.place {
                     let text = words::at(reuse.by, &words::reused_here(reuse));
-                    // In the run in which nothing goes wrong there is no other place to blame.
+                    // In the fault-free run there is no deviation to mark as the cause.
                     marks.push(Mark { place, text, primary: marks.is_empty() });
                 }
             }
@@ -541,7 +542,7 @@ impl Showing {
         Self { scenario, events, findings, marks, repeated, effects: effects.to_vec(), ordinary_drops }
     }
 
-    /// Which sort of violation it is, of a finding in this run.
+    /// Returns the code of a finding in this run.
     pub(crate) fn code_of(&self, finding: &Finding) -> Code {
         let deviated = self.events.iter().filter_map(|event| match &event.what {
             crate::system::timeline::What::Deviated { choice, .. } => Some(choice),
@@ -550,7 +551,7 @@ impl Showing {
         Code::of(finding, codes::After::all(deviated))
     }
 
-    /// What to do about a finding of this run.
+    /// Returns the help for a finding of this run.
     pub(crate) fn help(&self, finding: &Finding) -> String {
         let effect = words::effect_of(finding);
         self.code_of(finding).help_after(
@@ -559,7 +560,7 @@ impl Showing {
         )
     }
 
-    /// What went wrong, in words.
+    /// Returns a sentence for each deviation.
     pub(crate) fn causes(&self) -> Vec<String> {
         let deviated = self.events.iter().filter_map(|event| match &event.what {
             crate::system::timeline::What::Deviated { choice, instead, .. } => {
@@ -570,7 +571,7 @@ impl Showing {
         deviated.map(|(by, choice, instead)| words::at(by, &words::deviation(choice, instead))).collect()
     }
 
-    /// Where that was done which should not have been, as `file:line`.
+    /// Returns the place of the effect that should not have happened, as `file:line`.
     pub(crate) fn done_at(&self, finding: &Finding) -> Option<String> {
         let of = |effect: &Effect, nth: usize| {
             let done = self.effects.iter().filter(|other| *other == effect).nth(nth);
@@ -586,7 +587,7 @@ impl Showing {
         Some(format!("{}:{}", place.file, place.line))
     }
 
-    /// Where the last deviation was.
+    /// Returns the place of the last deviation, as `file:line`.
     pub(crate) fn place(&self) -> Option<String> {
         let place = self.marks.iter().rfind(|mark| mark.primary)?.place;
         Some(format!("{}:{}", place.file, place.line))

@@ -1,43 +1,43 @@
-//! The texts of notes, and of the reasons for a verdict.
+//! The texts of notes, and the reasons for verdicts.
 
 use std::time::Duration;
 
 use super::Samples;
 use crate::system::job::{Job, short_kind};
 
-/// A crash at a line unwound while a lock was held.
+/// Reports that a crash at a line unwound while a lock was held.
 pub(crate) fn poisoned(error: &str) -> String {
     format!(
-        "a lock was poisoned by the crash: {error}\nA crash at a line unwinds, and a std Mutex or a LazyLock that is held or being filled meanwhile stays poisoned; a power cut leaves no such thing behind. So what comes after could not be tested. Build what dies with the process in the boot closure; hold what outlives it in `world.durable(…)`, which is never poisoned; or take the lock with `unwrap_or_else(PoisonError::into_inner)`"
+        "the crash poisoned a lock: {error}\nA crash at a line unwinds the stack, so a std Mutex that is held, or a LazyLock that is being filled, stays poisoned. A real crash leaves no poisoned lock behind, so the rest of this run could not be tested. Build what belongs to the process in the boot closure; keep what outlives the process in `world.durable(…)`, which is never poisoned; or lock with `unwrap_or_else(PoisonError::into_inner)`"
     )
 }
 
-/// Runs that no order of their jobs fits, of those that were tried. No run: it is the one in which nothing goes wrong.
+/// Reports runs whose outcome matches none of the job orders that were tried. 0 runs stand for the fault-free run.
 pub(crate) fn undecided(runs: u64, tried: u64) -> String {
     let runs = match runs {
-        0 => "the run in which nothing goes wrong".to_owned(),
+        0 => "the fault-free run".to_owned(),
         1 => "one run".to_owned(),
         runs => format!("{runs} runs"),
     };
     format!(
-        "{runs} could not be decided: the jobs that overlapped have more orders than were tried. {tried} orders were tried, and the run ends like none of them; check fewer jobs at once"
+        "{runs} could not be judged: the overlapping jobs have more orders than the {tried} that were tried, and the outcome matches none of those; check fewer jobs at once"
     )
 }
 
-/// What a check may let pass because jobs that overlap may come in any order.
+/// Reports a difference that the check accepts because overlapping jobs may come in any order.
 pub(crate) fn swapped(runs: u64, before: &str, after: &str, difference: &str) -> String {
     let runs = if runs == 1 { "one run".to_owned() } else { format!("{runs} runs") };
     format!(
-        "in {runs} {before} came before {after}, and the outcome was a different one: {difference}; if that is wrong, order the jobs or assert"
+        "in {runs}, {before} came before {after}, and the outcome differed: {difference}; if that is wrong, order the jobs or assert on the outcome"
     )
 }
 
-/// More differences between orders than are told.
+/// Reports the number of differences between orders that are not listed.
 pub(crate) fn more_swapped(others: usize) -> String {
-    format!("jobs that overlapped came in other orders with {others} more outcomes; they are not listed")
+    format!("other orders of overlapping jobs had {others} more outcomes, which are not listed")
 }
 
-/// Two jobs by their kinds, or by their payloads, too, if the kinds are the same.
+/// Names two jobs by their kinds, and by their payloads as well if the kinds are the same.
 pub(crate) fn names(one: &Job, other: &Job) -> (String, String) {
     let named = |job: &Job| match one.kind == other.kind {
         true => format!("`{} {}`", short_kind(job.kind), job.payload),
@@ -48,59 +48,59 @@ pub(crate) fn names(one: &Job, other: &Job) -> (String, String) {
 
 /// The reference run itself is wrong.
 pub(crate) const REFERENCE_VIOLATES: &str =
-    "This is the run in which nothing goes wrong: mend the test, or the job, before its retries.";
+    "This is the fault-free run: fix the test, or the job, before looking at its retries.";
 
-/// The reference run ended as no order of its jobs does.
-pub(crate) const REFERENCE_TORN: &str = "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does.";
+/// The outcome of the reference run matches no order of its jobs.
+pub(crate) const REFERENCE_TORN: &str = "This is the fault-free run. Its jobs overlapped, and the outcome matches no one-at-a-time order of them.";
 
-/// Samples were asked for, but the exhaustive part was enough.
+/// The test asks for samples, but the exhaustive part already found a violation.
 pub(crate) const NOT_SAMPLED: &str =
-    "nothing was sampled past the bound: what was found inside it is enough to begin with";
+    "nothing was sampled past the bound, because there are violations inside it";
 
-/// A scenario that is replayed by a test whose name it does not bear.
+/// Reports that a test replays the scenario of another test.
 pub(crate) fn of_another_test(name: &str) -> String {
-    format!("the scenario is that of `{name}`; where it fits this test, it does by its choices alone")
+    format!("the scenario was recorded by `{name}`, and this test replays it as far as its choices match")
 }
 
-/// More tasks could go on at once than are chosen among.
+/// Reports that more tasks could run at once than a choice has options.
 pub(crate) fn crowded(most: usize) -> String {
     format!(
-        "more than {most} tasks could go on at once, and a choice has {most} options: those past them were never taken first. Check fewer at once"
+        "more than {most} tasks could run at once, but a choice has only {most} options, so the other tasks never ran first; check fewer tasks at once"
     )
 }
 
-/// No random run can differ from the ordinary one.
+/// No random run can differ from the fault-free run.
 pub(crate) const NOTHING_AT_RANDOM: &str =
-    "no random scenario was drawn: within the bounds for single kinds nothing can go wrong in this run";
+    "no random scenario was drawn: the bounds of the kinds of deviations allow none in this run";
 
-/// No schedule can differ from the ordinary one.
-pub(crate) const NOTHING_BY_PRIORITY: &str = "no schedule was drawn by priority: nowhere in this run could more than one task go on. A second job and a free slot for it make two";
+/// No schedule can differ from that of the fault-free run.
+pub(crate) const NOTHING_BY_PRIORITY: &str = "no schedule was drawn by priority: never in this run could more than one task run; add a second job and a free slot for it";
 
-/// Samples were cut short.
+/// Reports that the time ran out before all samples ran.
 pub(crate) fn samples_cut(time: Duration, runs: u64, of: u64) -> String {
     format!("stopped by max_time = {time:?} after {runs} of {of} samples; raise the limit, or ask for fewer")
 }
 
-/// What samples are worth where they show nothing.
+/// Says what samples prove if they find nothing.
 pub(crate) fn only_sampled(samples: &[Samples]) -> String {
     let all: Vec<_> = samples.iter().map(ToString::to_string).collect();
-    format!("past the bound nothing is proven: {} show nothing wrong", all.join(", and "))
+    format!("nothing is proven past the bound: {} found nothing wrong", all.join(", and "))
 }
 
-/// A sampled run was made smaller.
+/// Reports how far a sampled run was shrunk.
 pub(crate) fn shrunk(seed: u64, before: usize, after: usize, cut: Option<usize>) -> String {
     let left = match cut {
-        None => format!("the run that was drawn had {before}, of which none of these can be left out"),
+        None => format!("shrunk from {before}, and none of these can be removed"),
         Some(tries) => {
-            format!("the run that was drawn had {before}; after {tries} tries no more were left out")
+            format!("shrunk from {before}; shrinking stopped after {tries} tries")
         }
     };
     let s = if after == 1 { "" } else { "s" };
     format!("found past the bound with seed {seed}, in {after} deviation{s}: {left}")
 }
 
-/// The bounds leave no room for anything to go wrong.
-pub(crate) const NOTHING_WENT_WRONG: &str = "nothing was made to go wrong: the bounds are `deviations(0)`, or 0 for each kind of deviation that this world has";
+/// The bounds allow no deviation.
+pub(crate) const NOTHING_WENT_WRONG: &str = "no failure was injected: the bounds are `deviations(0)`, or 0 for each kind of deviation that this world has";
 
-/// The build cannot unwind.
-pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile";
+/// The build cannot unwind the stack.
+pub(crate) const ABORT: &str = "this build aborts on panic (`panic = \"abort\"`), but a crash at a line or in a blocking handler must unwind the stack; run it with `cargo test`, which always unwinds, or remove that line from the profile";

@@ -1,4 +1,4 @@
-//! Excerpts of the user's source with marks on the lines.
+//! Shows excerpts of the user's source, with marks on the lines.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,19 +9,20 @@ use super::words::visible;
 use super::{Code, Mark};
 use crate::search::choice::Place;
 
-/// Where a line of an excerpt is cut.
+/// The column at which a line of an excerpt is cut.
 const MOST_COLUMNS: usize = 400;
 
-/// A source file found on this machine.
+/// Reads a source file, if it is on this machine.
 pub(super) fn read(file: &str) -> Option<String> {
-    // Paths are relative to the workspace, tests run in their package: look there and in each folder above it.
+    // The compiler's paths are relative to the workspace, but tests run in their package: also search its parent
+    // folders.
     let here =
         std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).or_else(|| std::env::current_dir().ok())?;
     here.ancestors().find_map(|folder| std::fs::read_to_string(folder.join(file)).ok())
 }
 
-/// The statement at a place, `src/a.rs:12:5`, as one line; and the how manieth of that text in its function it is, if it is
-/// not the first.
+/// Returns the statement at a place such as `src/a.rs:12:5`, as one line. If the same text occurs earlier in its
+/// function, the ordinal follows.
 pub(super) fn statement_at(place: &str) -> Option<String> {
     let mut parts = place.rsplitn(3, ':');
     let (_, line, file) = (parts.next()?, parts.next()?, parts.next()?);
@@ -40,9 +41,9 @@ fn named_statement(source: &str, at: usize) -> Option<String> {
     }
 }
 
-/// The line on which the statement with this line begins, and its text: until each bracket of it is closed.
+/// Returns the first line of the statement that contains this line, and its text up to its last closing bracket.
 fn statement(lines: &[&str], at: usize) -> (usize, String) {
-    // What does not end within so many lines is known by them.
+    // A statement with more lines is identified by its first lines.
     const MOST: usize = 20;
     let goes_on = |line: &&str| line.starts_with('.') || line.starts_with('?');
     let before = lines[..=at].iter().rev().take(MOST).take_while(|line| goes_on(line)).count();
@@ -59,7 +60,7 @@ fn statement(lines: &[&str], at: usize) -> (usize, String) {
     (from, text.trim_end().to_owned())
 }
 
-/// How many more brackets a line opens than it closes. Those in texts and comments do not count.
+/// Returns the number of brackets that a line opens minus those that it closes, outside of strings and comments.
 fn opened(line: &str) -> i32 {
     let (mut open, mut in_text) = (0, false);
     let mut rest = line.chars().peekable();
@@ -84,12 +85,12 @@ fn begins_function(line: &str) -> bool {
     line.split_whitespace().find(|word| !is_before(word)) == Some("fn")
 }
 
-/// The places to mark, by file, line and column: whether something went wrong there, and what is to be said.
+/// The places to mark, by file, line and column: whether a deviation was injected there, and the labels.
 type Places<'m> = BTreeMap<(&'m str, u32, u32), (Place, bool, Vec<&'m str>)>;
 
-/// The marked places under what is wrong, if anything is; without the source where it is not to be found.
+/// Renders the marked places below the title of a violation, if there is one. Places without a source file are listed.
 pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colour: bool) -> String {
-    // One mark a place: what is said of it twice stands there once after the other.
+    // Each place has one mark, with each label once.
     let mut places: Places<'_> = BTreeMap::new();
     let mut files: Vec<&str> = Vec::new();
     for mark in marks {
@@ -107,7 +108,7 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
     let mut group = Group::with_title(match wrong {
         Some((wrong, Some(code))) => Level::ERROR.primary_title(visible(wrong)).id(code.as_str()),
         Some((wrong, None)) => Level::ERROR.primary_title(visible(wrong)),
-        None => Level::NOTE.primary_title("what was put in the way"),
+        None => Level::NOTE.primary_title("what was injected"),
     });
     let mut unseen = String::new();
     for (file, source) in &sources {
@@ -128,12 +129,12 @@ pub(crate) fn excerpt(wrong: Option<(&str, Option<Code>)>, marks: &[Mark], colou
             group.element(Snippet::source(source.as_str()).path(*file).fold(true).annotations(annotations));
     }
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    // What is said at a place must not be cut where the terminal ends; it wraps.
+    // A label must wrap instead of being cut at the width of the terminal.
     let renderer = renderer.term_width(MOST_COLUMNS);
     format!("{}{unseen}", renderer.render(&[group]))
 }
 
-/// The name that stands at a place: of the method that was called there.
+/// Returns the span of the name at a place, which is the name of the called method.
 fn span(source: &str, place: Place) -> Option<std::ops::Range<usize>> {
     let line_start: usize = source.split_inclusive('\n').take(place.line as usize - 1).map(str::len).sum();
     let line = source[line_start..].lines().next()?;

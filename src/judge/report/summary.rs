@@ -1,14 +1,14 @@
-//! A report as Markdown, for the page of a CI run.
+//! Renders a report as Markdown, for the summary page of a CI run.
 
 use super::explored::explored;
 use super::{Report, Verdict};
 
-/// Characters of a report's text in a summary. The page of a step takes a megabyte in all.
+/// The limit for a report's text, in characters. GitHub limits the summary of a step to 1 MiB.
 const MOST_TEXT: usize = 30_000;
 
-/// The summary of one test: a line where it passes, otherwise what is wrong, with the report folded up below.
+/// Summarizes one test: one line if it passes, otherwise its violations with the folded report below.
 ///
-/// `added`: what is to be said beside the report, a line each.
+/// `added` are lines to print in addition to the report.
 pub(crate) fn markdown(report: &Report, passes: bool, added: &[String]) -> String {
     let test = code(&report.test);
     let runs = explored(report).lines().map(str::trim).collect::<Vec<_>>().join("; ");
@@ -38,7 +38,7 @@ pub(crate) fn markdown(report: &Report, passes: bool, added: &[String]) -> Strin
     for violation in &report.violations {
         let place = violation.place.as_ref().map(|place| format!(" ({})", code(place))).unwrap_or_default();
         let cause = match violation.cause.as_slice() {
-            [] => "when nothing goes wrong".to_owned(),
+            [] => "in the fault-free run".to_owned(),
             cause => cause.join("; then "),
         };
         text.push_str(&format!("  - {}: {}{place}\n", plain(&violation.summary), plain(&cause)));
@@ -56,7 +56,7 @@ pub(crate) fn markdown(report: &Report, passes: bool, added: &[String]) -> Strin
     text
 }
 
-/// Text in which nothing is Markdown or HTML.
+/// Escapes Markdown and HTML.
 fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
@@ -70,14 +70,14 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Text as code, whatever backticks are in it.
+/// Formats a text as inline code, even if it contains backticks.
 fn code(text: &str) -> String {
     let fence = "`".repeat(longest_run(text) + 1);
     let blank = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{fence}{blank}{text}{blank}{fence}")
 }
 
-/// The most backticks that stand side by side.
+/// Returns the length of the longest run of backticks.
 fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! The report as text: the bug is seen before it is read.
+//! Renders a report as text.
 
 use std::borrow::Cow;
 
@@ -6,11 +6,13 @@ use super::explored::explored;
 use super::{Report, Showing, Verdict, Violation, crossing, source, timeline, words};
 use crate::search::scenario::Scenario;
 
-/// A timeline longer than this is cut in its middle, except in a replay.
+/// The maximum number of lines of a timeline. A longer one is cut in the middle, except in a replay.
 const MOST_LINES: usize = 60;
-/// Columns of a line of a timeline, except in a replay.
+/// The maximum number of columns of a line, except in a replay.
 const MOST_COLUMNS: usize = 100;
-/// Set to anything, a report has the replay lines of all that it lists.
+/// The maximum number of columns of a line that ends in a request, a reply or a payload, except in a replay.
+const MOST_REQUEST_COLUMNS: usize = 80;
+/// If this variable is set and not empty, a report prints the replay lines of all violations.
 const VERBOSE: &str = "RETRYPROOF_VERBOSE";
 
 struct Page {
@@ -19,9 +21,9 @@ struct Page {
 }
 
 impl Page {
-    /// One line. What the code under test has said must not steer the terminal.
+    /// Writes one line. Text from the code under test must not steer the terminal.
     fn line(&mut self, text: impl AsRef<str>) {
-        // A payload may be as long as it likes; what tells one from another stands at its beginning.
+        // A payload may be long. Its beginning is enough to recognize it.
         const MOST: usize = 600;
         let text = text.as_ref().trim_end();
         let shown = match text.char_indices().nth(MOST) {
@@ -95,7 +97,7 @@ fn headline(report: &Report, page: &mut Page) {
             format!("{test}: replay of one scenario, which passes now: it ends like the fault-free run")
         }
         Verdict::RetryProof => match report.share {
-            Some(share) => format!("{test}: shard {share} shows nothing wrong"),
+            Some(share) => format!("{test}: shard {share} found nothing wrong"),
             None => format!("{test} is retry-proof"),
         },
         Verdict::Violated => format!("{test} is NOT retry-proof"),
@@ -114,15 +116,15 @@ fn headline(report: &Report, page: &mut Page) {
     }
 }
 
-/// The data, where they were drawn.
+/// Shows the generated data.
 #[cfg(feature = "proptest")]
 fn drawn(case: &super::Case, page: &mut Page) {
     page.heading("the smallest case found");
     case.case.lines().for_each(|line| page.line(format!("  {line}")));
     let before = match case.held {
         0 => "the first case".to_owned(),
-        1 => "after one case that held".to_owned(),
-        held => format!("after {held} cases that held"),
+        1 => "after 1 case that passed".to_owned(),
+        held => format!("after {held} cases that passed"),
     };
     page.line(format!("  seed {}, {before}", case.seed));
     if let Some(file) = &case.kept {
@@ -152,12 +154,12 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     timeline(report, showing, page);
     let crossings = crossing::crossings(&showing.events);
     if !showing.findings.is_empty() && !crossings.is_empty() {
-        page.heading("what crossed");
+        page.heading("interleaving");
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
         page.heading(&format!("expected ({})", words::whose(&showing.findings)));
-        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual_in_short).collect();
+        let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
         for (expected, _) in &pairs {
             page.line(shortened(report, &format!("  {expected}")));
         }
@@ -170,7 +172,7 @@ fn show(report: &Report, showing: &Showing, page: &mut Page) {
     replay(report, &showing.scenario, "  ", page);
 }
 
-/// The line that is pasted to see a run again; too long for most terminals, two that are pasted as one.
+/// Prints the command that replays a run. A long command takes two lines that can be pasted together.
 fn replay(report: &Report, scenario: &Scenario, indent: &str, page: &mut Page) {
     let (scenario, command) = report.replay_line(scenario);
     let line = format!("{indent}{scenario} {command}");
@@ -183,7 +185,7 @@ fn replay(report: &Report, scenario: &Scenario, indent: &str, page: &mut Page) {
     }
 }
 
-/// A text in lines that are no longer than they should be, those after the first one indented.
+/// Wraps a text, and indents all lines except the first one.
 fn wrapped(text: &str, indent: usize, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ') {
@@ -199,12 +201,12 @@ fn wrapped(text: &str, indent: usize, most: usize) -> Vec<String> {
     lines
 }
 
-/// A line of what happened, or of an outcome; whole in a replay.
+/// Cuts a line of an outcome, except in a replay.
 fn shortened<'t>(report: &Report, line: &'t str) -> Cow<'t, str> {
     if report.replayed { Cow::Borrowed(line) } else { words::cut(line, MOST_COLUMNS) }
 }
 
-/// The lines of a timeline, as many as are shown: the first and the last ones, and those by which it is decided.
+/// Prints the first and the last lines of a timeline, and all lines on which the outcome depends.
 fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
     let lines = match report.replayed {
         true => timeline::lines(&showing.events, &showing.repeated),
@@ -225,7 +227,7 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
         let timeline::Line { text, deviation, may_be_cut, .. } = &lines[index];
         let shown = match (report.replayed, may_be_cut) {
             (true, _) => vec![text.clone()],
-            (false, true) => vec![words::cut(text, MOST_COLUMNS - 2).into_owned()],
+            (false, true) => vec![words::cut(text, MOST_REQUEST_COLUMNS).into_owned()],
             (false, false) => {
                 let indent = text.len() - text.trim_start_matches(' ').len();
                 let (whole, rest) = (text.trim_start_matches(' '), indent.max(10) + 2);
@@ -244,7 +246,7 @@ fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
     }
 }
 
-/// The ways in which what is shown comes about, in one line.
+/// Summarizes the ways that lead to a violation in one line.
 fn paths(report: &Report, violation: &Violation) -> Option<String> {
     let mut brief: Vec<String> = Vec::new();
     for path in &violation.paths {
@@ -282,7 +284,7 @@ fn others(report: &Report, page: &mut Page) {
     }
 }
 
-/// One violation by itself, without its place in the code.
+/// Renders one violation, without its place in the code.
 pub(super) fn of_violation(violation: &Violation) -> String {
     let Violation { code, summary, expected, actual, scenario, .. } = violation;
     let cause = words::causes(&violation.cause);

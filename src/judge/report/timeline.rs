@@ -1,4 +1,4 @@
-//! The timeline of a run, event by event, under the attempt that made them.
+//! The timeline of a run: its events, grouped by attempt.
 
 use std::fmt::{self, Write};
 
@@ -10,9 +10,9 @@ use crate::system::clock::Moment;
 use crate::system::job::short_kind;
 use crate::system::timeline::{Event, What};
 
-/// What happened in the run that a report shows, event by event: a snapshot of its own, and the same in every run.
+/// The events of the run that a report shows. The timeline is the same in every run, so it can be a snapshot.
 ///
-/// Its `Display` has the lines of the report, all of them; its `Serialize` the events.
+/// `Display` prints all lines, including those that the report cuts. `Serialize` writes the events.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
 pub struct Timeline {
@@ -21,17 +21,17 @@ pub struct Timeline {
     lines: Vec<String>,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TimelineEvent {
-    /// When, since the world began: `t+19s`.
+    /// The virtual time since the world began: `t+19s`.
     pub at: String,
-    /// Who: `test`, `worker`, or an attempt as `job#1.2`.
+    /// The actor: `test`, a process such as `worker`, or an attempt such as `job#1.2`.
     pub by: String,
-    /// What, in the words of the report.
+    /// The text of the event, as in the report.
     pub what: String,
-    /// Whether it went wrong here.
+    /// Whether the event is an injected deviation.
     pub deviation: bool,
 }
 
@@ -63,26 +63,26 @@ impl fmt::Display for Timeline {
     }
 }
 
-/// A line of the timeline.
+/// A line of a timeline.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) text: String,
-    /// Something went wrong here.
+    /// A deviation was injected here.
     pub(super) deviation: bool,
-    /// The attempt ends here with a failure.
+    /// The attempt fails here.
     is_failure: bool,
-    /// It ends in a request, a reply or a payload, of which the beginning is enough.
+    /// The line ends in a request, a reply or a payload, whose beginning is enough.
     pub(super) may_be_cut: bool,
 }
 
 impl Line {
-    /// Whether the outcome turns on it: it is shown however long the rest is.
+    /// Whether the outcome depends on the line. Such a line is always shown.
     pub(super) fn decides(&self) -> bool {
         self.deviation
     }
 }
 
-/// The lines of a timeline, with attempts that fail alike, one after the other, told once.
+/// Returns the lines of a timeline. Consecutive attempts that fail the same way are shown once.
 pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
     let mut folded: Vec<Line> = Vec::new();
     let mut alike: Option<(u32, Vec<String>)> = None;
@@ -120,10 +120,10 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
     folded
 }
 
-/// Some lines of a timeline; of which attempt they are, if they have it from its start on.
+/// A range of lines, and its attempt if the range begins at the attempt's start.
 type Part = (Option<(u32, u32)>, std::ops::Range<usize>);
 
-/// The lines of each attempt, from its start to its end, where nothing of others lies between; and the rest.
+/// Splits a timeline into the uninterrupted lines of each attempt, and the rest.
 fn attempts(events: &[Event], repeated: &[String]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let (mut at, mut current) = (0, None);
@@ -149,7 +149,7 @@ fn attempts(events: &[Event], repeated: &[String]) -> Vec<Part> {
     parts
 }
 
-/// A line without the moments in it: `t+2h 31m 45s`.
+/// Removes moments such as `t+2h 31m 45s` from a line.
 fn without_time(line: &str) -> String {
     let mut is_moment = false;
     let is_rest_of_moment =
@@ -161,7 +161,7 @@ fn without_time(line: &str) -> String {
     words.collect::<Vec<_>>().join(" ").trim().to_owned()
 }
 
-/// The lines of a timeline. `repeated` are the ids of effects that should not have happened.
+/// Returns the lines of a timeline. `repeated` are the ids of effects that should not have happened.
 pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
     let mut lines = Vec::new();
     let (mut last, mut speaker) = (None, None);
@@ -171,7 +171,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         let moment = Moment(event.at).to_string();
         let mut shown = if last.as_ref() == Some(&moment) { String::new() } else { moment.clone() };
         last = Some(moment);
-        // Where tasks take turns, it is said whose it is.
+        // If several attempts or tasks run, a heading names the one that continues.
         if let Some(heading) = heading(event, speaker) {
             let shown = std::mem::take(&mut shown);
             let text = format!("{shown:<9} {heading}");
@@ -203,19 +203,21 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
     lines
 }
 
-/// Whose event it is, if that was another's before.
+/// Returns a heading if the event's actor differs from the previous actor.
 fn heading(event: &Event, speaker: Option<Actor>) -> Option<String> {
     if speaker == Some(event.by) || matches!(event.what, What::Started { .. }) {
         return None;
     }
     match event.by {
-        Actor::Attempt { job, attempt } => speaker.map(|_| format!("job#{job} · attempt {attempt} goes on")),
-        Actor::Task(name) => Some(format!("{name} goes on")),
+        Actor::Attempt { job, attempt } => {
+            speaker.map(|_| format!("job#{job} · attempt {attempt} continues"))
+        }
+        Actor::Task(name) => Some(format!("{name} continues")),
         Actor::Test | Actor::Process(_) => None,
     }
 }
 
-/// What is said of an event, and whether something went wrong there. `booted`: the processes that were booted before.
+/// Returns the text of an event, and whether to highlight it. `booted` are the processes that were booted before.
 fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(String, bool)> {
     let entry = match &event.what {
         What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
@@ -255,22 +257,22 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         What::Exited { error } => (format!("the process exits: {error}"), false),
         What::Succeeded => ("done".to_owned(), false),
         What::Failed { error, retry_at: Some(at) } => {
-            (format!("failed: {error}; tried again at {}", Moment(*at)), false)
+            (format!("failed: {error}; retry at {}", Moment(*at)), false)
         }
         What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
         What::Discarded { error } => (format!("failed: {error}; discarded"), false),
-        What::Snoozed { due } => (format!("put back until {}", Moment(*due)), false),
+        What::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
         What::Stopping { process, until } => {
-            (format!("{process} is told to stop, at {} at the latest", Moment(*until)), false)
+            (format!("{process} is told to stop by {}", Moment(*until)), false)
         }
         What::Stopped { process } => (format!("{process} has stopped"), false),
-        What::Interrupted => ("interrupted; the job is back in its queue, at the front".to_owned(), false),
+        What::Interrupted => ("interrupted; the job returns to the front of its queue".to_owned(), false),
         What::Saved { cursor } => (format!("  saved the cursor {}", shortened(cursor)), false),
         What::DeliveredAgain => return None,
         What::Lock { key, event } => (words::lock(key, event), false),
-        What::EndedLate { error: None } => ("done; the queue has given the job to another".to_owned(), false),
+        What::EndedLate { error: None } => ("done, but the queue has redelivered the job".to_owned(), false),
         What::EndedLate { error: Some(error) } => {
-            (format!("failed: {error}; the queue has given the job to another"), false)
+            (format!("failed: {error}; the queue has redelivered the job"), false)
         }
     };
     Some(entry)
@@ -283,7 +285,7 @@ fn numbers(by: Actor) -> (u32, u32) {
     }
 }
 
-/// Long answers are cut: what was asked for tells more.
+/// Cuts a long reply: the request is more informative.
 fn shortened(text: &str) -> String {
     const MOST: usize = 100;
     match text.char_indices().nth(MOST) {

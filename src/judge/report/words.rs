@@ -1,4 +1,4 @@
-//! Every text about a failure, one function a message.
+//! The texts of reports about failures, with one function per message.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::system::job::{Conflict, JobState, short_kind};
 use crate::system::timeline::LockEvent;
 use crate::world::Guarantee;
 
-/// `once`, `2 times`
+/// Formats a count: `never`, `once`, `twice`, `3 times`.
 pub(crate) fn times(count: usize) -> String {
     match count {
         0 => "never".to_owned(),
@@ -25,7 +25,7 @@ pub(crate) fn times(count: usize) -> String {
     }
 }
 
-/// Text in which nothing steers a terminal or changes the order of what is read.
+/// Escapes control and bidirectional characters, so that text from the code under test cannot steer the terminal.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |c: char| {
         c.is_control()
@@ -44,7 +44,7 @@ pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(visible)
 }
 
-/// A text of at most so many characters.
+/// Cuts a text after `most` characters.
 pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     match text.char_indices().nth(most) {
         None => Cow::Borrowed(text),
@@ -55,7 +55,7 @@ pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
     }
 }
 
-/// A request without what was left empty in it. Anything that is no JSON object stays as it is.
+/// Removes empty fields from a request. Returns the request unchanged if it is not a JSON object.
 pub(crate) fn filled(request: &str) -> String {
     fn is_filled(value: &Value) -> bool {
         match value {
@@ -66,14 +66,14 @@ pub(crate) fn filled(request: &str) -> String {
             Value::Bool(_) | Value::Number(_) => true,
         }
     }
-    // By hand, so that the fields keep their order.
+    // `serde_json::Map` would sort the fields.
     let Ok(fields) = serde_json::from_str::<Fields>(request) else { return request.to_owned() };
     let fields = fields.0.iter().filter(|(_, value)| is_filled(value));
     let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}:{value}")).collect();
     format!("{{{}}}", fields.join(","))
 }
 
-/// The fields of an object, in their order.
+/// The fields of a JSON object, in their original order.
 struct Fields(Vec<(String, Value)>);
 
 impl<'de> serde::Deserialize<'de> for Fields {
@@ -102,7 +102,7 @@ fn json(value: Option<&Value>) -> String {
     value.map_or("nothing".to_owned(), Value::to_string)
 }
 
-/// What is wrong, in one sentence.
+/// Says in one sentence what is wrong.
 pub(crate) fn summary(finding: &Finding) -> String {
     match finding {
         Finding::Repeated { effect, expected, actual } => {
@@ -113,13 +113,13 @@ pub(crate) fn summary(finding: &Finding) -> String {
             _ => format!("{} happened {}, expected {}", effect.name(), times(*actual), times(*expected)),
         },
         Finding::Unexpected { effect, instead: Some(_), .. } => {
-            format!("{} happened with another content or key than expected", effect.name())
+            format!("{} happened with different content or a different key than expected", effect.name())
         }
         Finding::Unexpected { effect, instead: None, .. } => {
-            format!("{} happened and should not have", effect.name())
+            format!("{} happened, but happens in no fault-free run", effect.name())
         }
         Finding::Reused(reuse) => format!(
-            "{}.{} was answered with the stored answer of another request: it never happened (both bear the key {:?})",
+            "{}.{} never happened: it was answered with the stored answer of another request with the key {:?}",
             reuse.service, reuse.operation, reuse.key
         ),
         Finding::State { name, path, .. } => {
@@ -133,38 +133,44 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("job `{kind}` ended {actual}, expected {expected}")
         }
         Finding::Died { kind, failures, went_wrong, error, .. } => {
-            let (kind, failed, wrong) = (short_kind(kind), times(*failures as usize), times(*went_wrong));
-            format!(
-                "job `{kind}` ended dead: it failed {failed}, though something went wrong only {wrong} ({error})"
-            )
+            let (kind, failed) = (short_kind(kind), times(*failures as usize));
+            let cause = match went_wrong {
+                0 => "without any deviation".to_owned(),
+                1 => "with only 1 deviation".to_owned(),
+                count => format!("with only {count} deviations"),
+            };
+            format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
         }
         Finding::HalfWay { kind, did, lacks, .. } => half_way(kind, did, lacks),
         Finding::Early { effect, waited, expected } => early(effect, *waited, *expected),
         Finding::Lost { kind, .. } => {
-            format!("job `{}` was lost when its worker crashed: the queue had forgotten it", short_kind(kind))
+            format!(
+                "job `{}` was lost when its worker crashed: the queue had already removed it",
+                short_kind(kind)
+            )
         }
-        Finding::Untold { kind, .. } => format!("job `{}` ended dead, and nobody was told", short_kind(kind)),
+        Finding::Untold { kind, .. } => format!("job `{}` ended dead and was not reported", short_kind(kind)),
         Finding::Told { kind, attempts, dead: true, .. } => {
             format!(
-                "job `{}` told of its failures in {attempts} attempts, expected once, when it is dead",
+                "job `{}` reported its failures in {attempts} attempts, expected one report when it is dead",
                 short_kind(kind)
             )
         }
         Finding::Told { kind, .. } => {
-            format!("job `{}` told of a failure, and was tried again and ended well", short_kind(kind))
+            format!("job `{}` reported a failure that a retry resolved", short_kind(kind))
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::DeathUntold { kind, deaths, told, .. } => {
             let (kind, deaths, told) = (short_kind(kind), times(*deaths as usize), times(*told as usize));
             format!(
-                "job `{kind}` died {deaths}, and its death handlers heard of it {told}: one of them panicked, or died with its process"
+                "job `{kind}` died {deaths}, but its death handlers completed {told}: one of them panicked, or its process crashed"
             )
         }
         Finding::LockLeft { kind, key, holder } => {
-            format!("a lock was left behind for ever: {key} of `{}`, held by {holder}", short_kind(kind))
+            format!("a lock was never released: {key} of `{}`, held by {holder}", short_kind(kind))
         }
         Finding::Unhygienic(hygiene) => unhygienic(hygiene),
-        Finding::Leaked(finding) => summary(finding) + ": a job found what another one had left behind",
+        Finding::Leaked(finding) => summary(finding) + ": a job found what another job had left behind",
         Finding::RefusalIgnored { .. } => refusal_ignored(finding),
         Finding::OutOfOrder { effect, before } => format!("{} happened before {before}", effect.name()),
         Finding::Panicked(panicked) => body_panicked(panicked),
@@ -175,17 +181,17 @@ pub(crate) fn summary(finding: &Finding) -> String {
 fn refusal_ignored(finding: &Finding) -> String {
     let Finding::RefusalIgnored { service, operation, refusal, kind } = finding else { return String::new() };
     format!(
-        "{service}.{operation} was refused ({refusal}), and job `{}` did the same as when it is accepted",
+        "{service}.{operation} was refused ({refusal}), but job `{}` did the same as when it is accepted",
         short_kind(kind)
     )
 }
 
 fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
-    format!("job `{}` gave up half-way: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+    format!("job `{}` gave up halfway: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
 }
 
 fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
-    format!("{} happened before its time: after {waited:?}, and not after {expected:?}", effect.name())
+    format!("{} happened too early: after {waited:?}, expected after {expected:?}", effect.name())
 }
 
 fn body_panicked(panicked: &Panicked) -> String {
@@ -199,21 +205,21 @@ fn body_panicked(panicked: &Panicked) -> String {
     }
 }
 
-/// The same, for a column of a table.
+/// A short form of [`summary`], for a column of a table.
 pub(crate) fn in_short(finding: &Finding) -> String {
     match finding {
         Finding::Repeated { effect, actual, .. } | Finding::Missing { effect, actual, .. } => {
             format!("{} {}", effect.name(), times(*actual))
         }
-        Finding::Unexpected { effect, .. } => format!("another {}", effect.name()),
+        Finding::Unexpected { effect, .. } => format!("unexpected {}", effect.name()),
         Finding::Reused(reuse) => {
-            format!("{}.{} never, under the key {:?} of another", reuse.service, reuse.operation, reuse.key)
+            format!("{}.{} never, because the key {:?} was used", reuse.service, reuse.operation, reuse.key)
         }
         Finding::State { name, path, expected, actual, .. } => {
             format!("{name}{} = {}, not {}", &path[1..], json(actual.as_ref()), json(expected.as_ref()))
         }
         Finding::Died { kind, .. } => format!("job `{}` dead", short_kind(kind)),
-        Finding::HalfWay { kind, .. } => format!("job `{}` gave up half-way", short_kind(kind)),
+        Finding::HalfWay { kind, .. } => format!("job `{}` gave up halfway", short_kind(kind)),
         Finding::Early { effect, .. } => format!("{} too early", effect.name()),
         Finding::Job { .. }
         | Finding::Lost { .. }
@@ -231,7 +237,7 @@ pub(crate) fn in_short(finding: &Finding) -> String {
     }
 }
 
-/// Which inputs were explored.
+/// Lists the inputs that were explored.
 pub(crate) fn inputs(inputs: &[(Name, &[Name])], assignments: usize) -> String {
     const MOST: usize = 6;
     let named = |(question, answers): &(Name, &[Name])| {
@@ -244,32 +250,26 @@ pub(crate) fn inputs(inputs: &[(Name, &[Name])], assignments: usize) -> String {
     }
     let s = if assignments == 1 { "" } else { "s" };
     format!(
-        "inputs: {}; {assignments} assignment{s}, and each run is compared with the fault-free run of its own",
+        "inputs: {}; {assignments} assignment{s}, and each run is compared with the fault-free run of its assignment",
         list.join(", ")
     )
 }
 
-/// There are more assignments of inputs than were explored.
+/// Reports that there are more assignments of inputs than were explored.
 pub(crate) fn assignments_cut(most: usize) -> String {
     format!(
-        "stopped by max_assignments = {most}: there are more assignments of inputs than that; raise the limit, or explore fewer inputs in one check"
+        "stopped by max_assignments = {most}: the inputs have more assignments; raise the limit, or explore fewer inputs in one check"
     )
 }
 
-/// What a fault-free run has, and what this one has.
+/// Shows an effect without the empty fields of its request.
+fn shown(effect: &Effect) -> String {
+    let key = effect.key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
+    format!("{} {}{key}", effect.name(), filled(&effect.body))
+}
+
+/// Returns what the fault-free run has, and what this run has.
 pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
-    compared(finding, Effect::to_string)
-}
-
-/// The same for a report: what was left empty in a request tells nothing.
-pub(super) fn expected_and_actual_in_short(finding: &Finding) -> (String, String) {
-    compared(finding, |effect| {
-        let key = effect.key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
-        format!("{} {}{key}", effect.name(), filled(&effect.body))
-    })
-}
-
-fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
     let of = |count: usize, effect: &Effect| format!("{count} × {}", shown(effect));
     match finding {
         Finding::Repeated { effect, expected, actual } | Finding::Missing { effect, expected, actual } => {
@@ -279,8 +279,11 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
             (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
         Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
-            format!("{service}.{operation} {second} happens, under a key of its own"),
-            format!("{service}.{operation} {first} happened under the key {key:?}, and stands for both"),
+            format!("{service}.{operation} {} happens, under its own key", filled(second)),
+            format!(
+                "{service}.{operation} {} happened under the key {key:?}, and its answer was used for both",
+                filled(first)
+            ),
         ),
         Finding::State { name, path, expected, actual, .. } => (
             format!("{name} {path} = {}", json(expected.as_ref())),
@@ -295,52 +298,58 @@ fn compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String)
             (format!("{job} done"), format!("{job} dead after {failures} failures"))
         }
         Finding::HalfWay { kind, payload, error, did, lacks } => {
-            all_or_nothing(short_kind(kind), payload, error, (did, lacks), shown)
+            all_or_nothing(short_kind(kind), payload, error, (did, lacks))
         }
         Finding::Early { effect, waited, expected } => {
+            let effect = shown(effect);
             (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
-        Finding::Lost { kind, payload } => is_not(kind, payload, "done", "gone"),
-        Finding::Untold { kind, payload } => is_not(kind, payload, "dead, told once", "dead, told never"),
+        Finding::Lost { kind, payload } => is_not(kind, payload, "done", "lost"),
+        Finding::Untold { kind, payload } => {
+            is_not(kind, payload, "dead, reported once", "dead, never reported")
+        }
         Finding::Told { kind, payload, attempts, dead } => {
-            let (state, expected) = if *dead { ("dead", "once") } else { ("done", "never") };
+            let (state, expected) =
+                if *dead { ("dead", "reported once") } else { ("done", "never reported") };
             let job = format!("{} {payload} {state}", short_kind(kind));
-            (format!("{job}, told {expected}"), format!("{job}, told in {attempts} attempts"))
+            let s = if *attempts == 1 { "" } else { "s" };
+            (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUntold { kind, payload, deaths, told } => {
-            let heard = |count: u32| {
-                format!("{} {payload}: death handlers heard {}", short_kind(kind), times(count as usize))
+            let completed = |count: u32| {
+                format!("{} {payload}: death handlers completed {}", short_kind(kind), times(count as usize))
             };
-            (heard(*deaths), heard(*told))
+            (completed(*deaths), completed(*told))
         }
         Finding::LockLeft { kind, key, holder } => {
             let kind = short_kind(kind);
             (
                 format!("{kind}: the lock {key} is free, or expires"),
-                format!("{kind}: {key} is held by {holder}"),
+                format!("{kind}: the lock {key} is held by {holder}"),
             )
         }
-        Finding::Leaked(finding) => compared(finding, shown),
+        Finding::Leaked(finding) => expected_and_actual(finding),
         Finding::Unhygienic(hygiene) => (hygiene_advice(hygiene).to_owned(), unhygienic(hygiene)),
-        Finding::OutOfOrder { effect, before } => {
-            (format!("{before}, then {}", effect.name()), format!("{effect} without {before} before it"))
-        }
+        Finding::OutOfOrder { effect, before } => (
+            format!("{before}, then {}", effect.name()),
+            format!("{} without {before} before it", shown(effect)),
+        ),
         Finding::RefusalIgnored { service, operation, refusal, kind } => (
             format!(
-                "an effect, a state or the end of `{}` that differs from the run in which {service}.{operation} is accepted",
+                "an effect, a state or an end of job `{}` that differs from the run in which {service}.{operation} is accepted",
                 short_kind(kind)
             ),
             format!("{service}.{operation} answered `{refusal}`, and everything else is the same"),
         ),
         Finding::Panicked(panicked) => {
-            ("the test body ends".to_owned(), format!("panic: {}", panicked.message))
+            ("the test body completes".to_owned(), format!("panic: {}", panicked.message))
         }
         Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
 }
 
-/// Whose outcome is the expected one.
+/// Names the run that has the expected outcome.
 pub(super) fn whose(findings: &[Finding]) -> &'static str {
     let is_serial = |finding: &Finding| match finding {
         Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
@@ -349,7 +358,7 @@ pub(super) fn whose(findings: &[Finding]) -> &'static str {
         _ => false,
     };
     match findings.iter().any(is_serial) {
-        true => "the nearest order of the jobs, one at a time",
+        true => "the closest one-at-a-time order of the jobs",
         false => "the fault-free run",
     }
 }
@@ -359,30 +368,30 @@ fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, S
     (format!("{job} {expected}"), format!("{job} {actual}"))
 }
 
-/// What a job that gave up should have done, and what it did: `did` of what it was not to do, `lacks` of what it was.
+/// Returns what a job that gave up should have done, and what it did. A job that does nothing has no `did`, and a job
+/// that does everything has no `lacks`.
 fn all_or_nothing(
     kind: &str,
     payload: &str,
     error: &str,
     (did, lacks): (&Finding, &Finding),
-    shown: fn(&Effect) -> String,
 ) -> (String, String) {
-    let ((nothing, did), (all, _)) = (compared(did, shown), compared(lacks, shown));
+    let ((nothing, did), (all, _)) = (expected_and_actual(did), expected_and_actual(lacks));
     (
         format!("{kind} {payload}: all of it ({all}) or nothing ({nothing})"),
         format!("{did}, and it gave up: {error}"),
     )
 }
 
-/// All that went wrong in a run, in one line.
+/// Lists the deviations of a run in one line.
 pub(crate) fn causes(causes: &[String]) -> String {
     match causes {
-        [] => "when nothing goes wrong".to_owned(),
+        [] => "in the fault-free run".to_owned(),
         causes => causes.join("; then "),
     }
 }
 
-/// What the test lets pass that would otherwise be a violation.
+/// Says what the test allows that would otherwise be a violation.
 pub(crate) fn allowed(effect: &str, guarantee: Guarantee) -> Option<String> {
     let may = match guarantee {
         Guarantee::ExactlyOnce => return None,
@@ -413,23 +422,23 @@ pub(crate) fn job_state(state: JobState) -> &'static str {
     match state {
         JobState::Ready => "ready",
         JobState::Scheduled => "scheduled",
-        JobState::Retrying => "waiting to be tried again",
-        JobState::Blocked => "waiting for those before it in its stream",
+        JobState::Retrying => "waiting for a retry",
+        JobState::Blocked => "waiting for the jobs before it in its stream",
         JobState::Running => "running",
-        JobState::Leased => "leased by a dead worker",
+        JobState::Leased => "leased by a crashed worker",
         JobState::Done => "done",
         JobState::Dead => "dead",
         JobState::Popped => "popped",
         JobState::Lost => "lost",
         JobState::Discarded => "discarded",
         JobState::Cleared => "cleared",
-        JobState::Forgotten => "dead, and forgotten by the dead set",
-        JobState::Dropped => "dropped for its lock",
-        JobState::Replaced => "replaced by another with its lock",
+        JobState::Forgotten => "dead, and removed from the dead set",
+        JobState::Dropped => "dropped because of its lock",
+        JobState::Replaced => "replaced by another job with its lock",
     }
 }
 
-/// Two steps of one attempt and the one of another's that came between, a line each.
+/// Shows two steps of one attempt, and the step of another attempt that came between them, in one line each.
 pub(super) fn crossing(crossing: &Crossing) -> [String; 3] {
     let named = |step: &Step| {
         let what = match step.operation {
@@ -465,19 +474,19 @@ pub(crate) fn at(by: Actor, text: &str) -> String {
     }
 }
 
-/// What became of a lock.
+/// Says what happened to a lock.
 pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
     match event {
         LockEvent::Taken => format!("takes the lock {key}"),
-        LockEvent::GivenBack => format!("gives the lock {key} back"),
-        LockEvent::TakenAway => format!("gives the lock {key} back, which is another's"),
+        LockEvent::GivenBack => format!("releases the lock {key}"),
+        LockEvent::TakenAway => format!("releases the lock {key}, which another job holds"),
         LockEvent::Conflict { holder, then } => {
             let then = match then {
                 Conflict::Drop => "dropped".to_owned(),
                 Conflict::Raise => "refused".to_owned(),
-                Conflict::Reject => "goes to the dead set".to_owned(),
-                Conflict::Replace => "takes its place".to_owned(),
-                Conflict::Reschedule(wait) => format!("comes again after {wait:?}"),
+                Conflict::Reject => "moved to the dead set".to_owned(),
+                Conflict::Replace => "replaces it".to_owned(),
+                Conflict::Reschedule(wait) => format!("rescheduled after {wait:?}"),
                 Conflict::Wait => "waits for it".to_owned(),
             };
             format!("finds the lock {key} held by {holder}: {then}")
@@ -485,7 +494,7 @@ pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
     }
 }
 
-/// What is asking for trouble.
+/// Says what is risky.
 pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
     match hygiene {
         Hygiene::OutsideCall { service, operation, opened, .. } => {
@@ -505,17 +514,17 @@ pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
     }
 }
 
-/// What to do instead.
+/// Says why it is risky, and what to do instead.
 pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
     match hygiene {
         Hygiene::OutsideCall { .. } => {
-            "row locks and a connection are held for as long as the answer takes; call after the commit"
+            "the transaction holds row locks and a connection until the answer comes; make the call after the commit"
         }
         Hygiene::EnqueueInTransaction { .. } => {
-            "the job may run before the commit and find nothing, and a rollback does not take it back; put a row into an outbox in the same transaction, and enqueue from there"
+            "the job may run before the commit and find nothing, and a rollback does not remove it; insert a row into an outbox in the same transaction, and enqueue from there"
         }
         Hygiene::PoolTooSmall { .. } => {
-            "jobs wait for one another, and for ever where one of them needs a second connection; size the pool to the slots"
+            "jobs wait for each other's connections, and wait forever if one of them needs a second connection; size the pool to the slots"
         }
     }
 }
@@ -531,22 +540,22 @@ fn line(place: &Place) -> String {
     format!("{}:{}", place.file, place.line)
 }
 
-/// An effect that had happened before.
+/// Marks an effect that had already happened.
 pub(crate) fn again(effect: &Effect) -> String {
     format!("{} happens again", effect.name())
 }
 
-/// A request that came to nothing for its key.
+/// Marks a request that did not happen because its key was already used.
 pub(crate) fn reused_here(reuse: &Reuse) -> String {
-    format!("the key {:?} is known, from another request; this one never happens", reuse.key)
+    format!("the key {:?} was used by another request; this one never happens", reuse.key)
 }
 
-/// What went wrong at a choice. `instead`: who went on, where it was a choice of that.
+/// Says what went wrong at a choice. `instead` is the task that runs, if the choice was between tasks.
 pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     let option = choice.options.name(choice.taken as usize);
     match (choice.kind, choice.label.site) {
         (Kind::Crash, Site::Attempt) if choice.label.point == Point::End => {
-            "the process dies after the last line of the job, before the queue hears of its end".to_owned()
+            "the process crashes after the last line of the job, before the queue records its end".to_owned()
         }
         (Kind::Crash, site) if choice.ending() == Ending::Stop => {
             format!("the process is told to stop here, {}", crash(site, choice.label.point))
@@ -554,7 +563,7 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) => format!("the process dies here, {}", crash(site, choice.label.point)),
+        (Kind::Crash, site) => format!("the process crashes here, {}", crash(site, choice.label.point)),
         (Kind::Delay, _) if choice.label.point == Point::Stall => {
             let until = match option.as_str() {
                 "past-next-deadline" => "until the next thing that expires, or the next timer, is over",
@@ -578,12 +587,12 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
             format!("{} takes the job", instead.map_or(option, who))
         }
         (_, Site::Call { service, operation }) => {
-            format!("{service}.{operation} {}", choice.fault().map_or("goes wrong", fault))
+            format!("{service}.{operation} {}", choice.fault().map_or("fails", fault))
         }
         (Kind::Delivery, Site::Attempt) => {
             "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }
-        (Kind::Schedule, Site::Queue) => format!("job {option} of the waiting ones is taken next"),
+        (Kind::Schedule, Site::Queue) => format!("the worker takes waiting job {option} next"),
         _ => format!("{} takes {option}", choice.label),
     }
 }
@@ -593,13 +602,15 @@ fn crash(site: Site, point: Point) -> String {
         (Site::Call { service, operation }, Point::Before) => format!("before {service}.{operation}"),
         (Site::Call { .. }, Point::Locked) => "between taking the lock and enqueuing the job".to_owned(),
         (Site::Call { service, operation }, Point::Happened) => {
-            format!("when {service}.{operation} has happened and its reply has not arrived")
+            format!("after {service}.{operation} happened, before its reply arrives")
         }
         (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
         (Site::Attempt, _) => "before the first line of the job".to_owned(),
-        (Site::Wait(WaitKind::Row), _) => "while it waits for a locked row".to_owned(),
-        (Site::Wait(WaitKind::External), _) => "while this call waits, for a lock or a connection".to_owned(),
-        (Site::Wait(WaitKind::Connection), _) => "while it waits for a connection to the store".to_owned(),
+        (Site::Wait(WaitKind::Row), _) => "while the job waits for a locked row".to_owned(),
+        (Site::Wait(WaitKind::External), _) => "while this call waits for a lock or a connection".to_owned(),
+        (Site::Wait(WaitKind::Connection), _) => {
+            "while the job waits for a connection to the store".to_owned()
+        }
         (Site::Wait(what), _) => format!("during a {what}"),
         (Site::Line(_), _) => "before this line".to_owned(),
         (Site::Queue, _) => "at the queue".to_owned(),
@@ -628,13 +639,13 @@ fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Unavailable => "answers 503; nothing has happened",
         Fault::ReplyLost => "happens, but its reply is lost",
-        Fault::Unreachable => "is not reached; nothing has happened",
+        Fault::Unreachable => "cannot be reached; nothing has happened",
         Fault::Throttled => "answers 429; nothing has happened",
         Fault::TimedOut => "does not answer in time; nothing has happened",
-        Fault::TimedOutButDone => "does not answer in time, but happens all the same",
-        Fault::StaleRead => "answers without what was made in the last hour",
+        Fault::TimedOutButDone => "happens, but does not answer in time",
+        Fault::StaleRead => "answers with data that is an hour old",
         Fault::Outage => "answers 503 from here on, for a while; nothing has happened",
-        Fault::OutageForEver => "answers 503 from here on, for ever; nothing has happened",
+        Fault::OutageForEver => "answers 503 from here on, and never recovers; nothing has happened",
         Fault::Reset => "does not happen: the connection is reset",
         Fault::ResetButDone => "happens, but the connection is reset before its reply",
         Fault::ClosedButDone => "happens, but the connection is closed before its reply",

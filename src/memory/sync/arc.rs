@@ -1,4 +1,4 @@
-//! What several threads own together.
+//! Shared ownership.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,18 +13,19 @@ use super::super::execution::Execution;
 use super::super::step::{Said, Step};
 use crate::search::choice::Place;
 
-/// `std::sync::Arc` outside of a model. Inside, who drops it last is explored, and one that is never dropped is a failure.
+/// `std::sync::Arc` outside a model. Inside, the order of drops is explored, and a value that is never dropped is a
+/// failure.
 ///
-/// `Arc<dyn Trait>`, `Weak` and methods on `self: Arc<Self>` need the standard library's own, which works in a model, too:
-/// only its count is then no operation.
+/// `Arc<dyn Trait>`, `Weak` and methods on `self: Arc<Self>` need the standard library's type. It works in a model,
+/// too, but changes of its count are not operations there.
 pub struct Arc<T: ?Sized> {
     outside: Option<outside::Arc<T>>,
     inside: Option<inside::Arc<T>>,
-    /// Which execution made it.
+    /// The execution that made it.
     execution: u64,
 }
 
-/// Has loom do what may let another thread go on, and tells of it where that is worth it.
+/// Makes loom carry out an operation that may let another thread run. Records it if `is_told`.
 fn act<R>(at: Place, said: &'static str, is_told: bool, act: impl FnOnce() -> R) -> R {
     let Some(execution) = Execution::current() else { return act() };
     let about = Step { thread: execution.thread(), at, shared: None, said: Said::Plain(said) };
@@ -32,7 +33,7 @@ fn act<R>(at: Place, said: &'static str, is_told: bool, act: impl FnOnce() -> R)
 }
 
 impl<T> Arc<T> {
-    /// Makes one.
+    /// Makes an `Arc` that holds a value.
     #[track_caller]
     pub fn new(value: T) -> Self {
         match Execution::current().filter(|execution| execution.is_live()) {
@@ -43,10 +44,10 @@ impl<T> Arc<T> {
         }
     }
 
-    /// The value, if nobody else owns it.
+    /// Returns the value if it has no other owner.
     ///
     /// # Errors
-    /// The same, if somebody does.
+    /// The `Arc` itself, if it has another owner.
     #[track_caller]
     pub fn try_unwrap(mut this: Self) -> Result<T, Self> {
         let at = Place::caller();
@@ -63,7 +64,7 @@ impl<T> Arc<T> {
         act(at, "Arc::try_unwrap", true, || inside::Arc::try_unwrap(inside)).map_err(back)
     }
 
-    /// The value, if this was the last to own it.
+    /// Returns the value if this was its last owner.
     #[track_caller]
     pub fn into_inner(this: Self) -> Option<T> {
         Self::try_unwrap(this).ok()
@@ -71,13 +72,13 @@ impl<T> Arc<T> {
 }
 
 impl<T: ?Sized> Arc<T> {
-    /// Whether loom is to be asked: the execution that made it is under way.
+    /// Reports whether loom must be called because its execution is still running.
     fn is_asked(&self) -> bool {
         let asked = |execution: &Execution| execution.is_live() && execution.id() == self.execution;
         self.inside.is_some() && Execution::current().is_some_and(|execution| asked(&execution))
     }
 
-    /// The value, if nobody else owns it.
+    /// Returns the value if it has no other owner.
     #[track_caller]
     pub fn get_mut(this: &mut Self) -> Option<&mut T> {
         let (at, is_asked) = (Place::caller(), this.is_asked());
@@ -88,7 +89,7 @@ impl<T: ?Sized> Arc<T> {
         }
     }
 
-    /// How many own it.
+    /// The number of owners.
     #[track_caller]
     pub fn strong_count(this: &Self) -> usize {
         let at = Place::caller();
@@ -101,7 +102,7 @@ impl<T: ?Sized> Arc<T> {
         }
     }
 
-    /// Whether two are the same.
+    /// Reports whether two point to the same value.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         std::ptr::addr_eq(&raw const **this, &raw const **other)
     }
@@ -139,7 +140,7 @@ impl<T: ?Sized> Drop for Arc<T> {
         let is_asked = self.is_asked();
         match self.inside.take() {
             Some(inside) if is_asked => act(at, "Arc::drop", false, || drop(inside)),
-            // The execution is over, or in the middle of a panic: what it left behind is left.
+            // The execution is over, or a panic is unwinding: the value is leaked.
             Some(inside) => std::mem::forget(inside),
             None => {}
         }

@@ -1,8 +1,8 @@
-//! `std::sync::atomic` outside of a model, loom's inside of one.
+//! `std::sync::atomic` outside a model, loom's types inside.
 //!
-//! Inside, a load may return any value that the memory model allows, not only the last one that was stored: an ordering
-//! that is too weak shows. `SeqCst` accesses are seen in one order by all threads. `new` is not `const`: a static is a
-//! [`LazyLock`](super::LazyLock).
+//! Inside, a load may return any value that the memory model allows, not only the last one that was stored, so an
+//! ordering that is too weak is noticed. All threads see `SeqCst` accesses in one order. `new` is not `const`, so a
+//! static is a [`LazyLock`](super::LazyLock).
 
 #[doc(no_inline)]
 pub use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use super::super::execution::{Execution, Modelled};
 use super::super::step::{Said, Step, Value};
 use crate::search::choice::Place;
 
-/// What is said of an atomic's method before it has a result.
+/// The description of a method of an atomic, without the result.
 fn said<const V: usize, const O: usize>(
     method: &'static str,
     values: [Value; V],
@@ -27,7 +27,7 @@ fn said<const V: usize, const O: usize>(
     Said::Atomic { method, values, orderings, result: None }
 }
 
-/// The same with its result.
+/// Adds the result.
 fn with(said: Said, came: Result<Value, Value>) -> Option<Said> {
     match said {
         Said::Atomic { method, values, orderings, .. } => {
@@ -37,8 +37,9 @@ fn with(said: Said, came: Result<Value, Value>) -> Option<Said> {
     }
 }
 
-/// An access with this ordering. Loom takes `SeqCst` for `AcqRel`, so that code which is right because all threads see its
-/// accesses in one order would be called wrong. Its `SeqCst` fences are in one order: one before the access, and one after.
+/// An access with this ordering. Loom treats `SeqCst` as `AcqRel`, so it would reject correct code that relies on one
+/// order of accesses for all threads. Its `SeqCst` fences are in one order, so there is one before the access and one
+/// after it.
 fn ordered<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
     if order != Ordering::SeqCst {
         return access();
@@ -49,7 +50,7 @@ fn ordered<R>(order: Ordering, access: impl FnOnce() -> R) -> R {
     result
 }
 
-/// `std::sync::atomic::fence`, or loom's.
+/// `std::sync::atomic::fence`, or that of loom.
 #[track_caller]
 pub fn fence(order: Ordering) {
     let at = Place::caller();
@@ -64,7 +65,7 @@ pub fn fence(order: Ordering) {
     }
 }
 
-/// The methods that every atomic has.
+/// The methods that all atomics have.
 macro_rules! atomic {
     ($name:ident $(<$t:ident>)?, $value:ty, $what:literal) => {
         #[doc = concat!("`std::sync::atomic::", stringify!($name), "` outside of a model, ", $what, " of loom's inside of one.")]
@@ -74,14 +75,14 @@ macro_rules! atomic {
         }
 
         impl$(<$t>)? $name $(<$t>)? {
-            /// Makes one that holds a value.
+            /// Makes an atomic that holds a value.
             #[track_caller]
             pub fn new(value: $value) -> Self {
                 let model = Modelled::new(stringify!($name), || inside::$name::new(value));
                 Self { model, outside: outside::$name::new(value) }
             }
 
-            /// What it holds.
+            /// Returns the value.
             #[track_caller]
             pub fn load(&self, order: Ordering) -> $value {
                 let at = Place::caller();
@@ -90,7 +91,7 @@ macro_rules! atomic {
                 asked.act(at, about.clone(), |loom| ordered(order, || loom.load(order)), |came| with(about, Ok((*came).into())))
             }
 
-            /// Has it hold a value.
+            /// Stores a value.
             #[track_caller]
             pub fn store(&self, value: $value, order: Ordering) {
                 let at = Place::caller();
@@ -101,7 +102,7 @@ macro_rules! atomic {
                 asked.act(at, about.clone(), |loom| ordered(order, || loom.store(value, order)), |()| Some(about));
             }
 
-            /// Has it hold a value, and returns the former one.
+            /// Stores a value, and returns the former one.
             #[track_caller]
             pub fn swap(&self, value: $value, order: Ordering) -> $value {
                 let at = Place::caller();
@@ -113,10 +114,10 @@ macro_rules! atomic {
                 asked.act(at, about.clone(), act, |came| with(about, Ok((*came).into())))
             }
 
-            /// Has it hold `new` if it holds `current`. Returns what it held, as an error if that was another value.
+            /// Stores `new` if the value is `current`. Returns the former value.
             ///
             /// # Errors
-            /// What it holds, if that is not `current`.
+            /// The value, if it is not `current`.
             #[track_caller]
             pub fn compare_exchange(
                 &self,
@@ -138,10 +139,10 @@ macro_rules! atomic {
                 })
             }
 
-            /// The same; inside of a model it never fails without a reason.
+            /// Like [`compare_exchange`](Self::compare_exchange), but may fail spuriously outside a model.
             ///
             /// # Errors
-            /// What it holds, if that is not `current`; outside of a model also otherwise.
+            /// The value, if it is not `current`, or spuriously outside a model.
             #[track_caller]
             pub fn compare_exchange_weak(
                 &self,
@@ -156,11 +157,11 @@ macro_rules! atomic {
                 }
             }
 
-            /// Has it hold what `change` makes of what it holds, if that is anything, trying again where another thread
-            /// came in between. Returns what it held before.
+            /// Replaces the value with the result of `change`, unless that is `None`. Tries again if another thread
+            /// changes the value in between. Returns the former value.
             ///
             /// # Errors
-            /// What it holds, where `change` made nothing of that.
+            /// The value, if `change` returns `None`.
             #[track_caller]
             pub fn fetch_update(
                 &self,
@@ -178,7 +179,7 @@ macro_rules! atomic {
                 Err(held)
             }
 
-            /// The value, taken out.
+            /// Takes the value out.
             pub fn into_inner(self) -> $value {
                 match self.model.into_loom() {
                     Some(loom) => loom.into_inner(),
@@ -196,7 +197,7 @@ macro_rules! atomic {
 
         impl$(<$t>)? fmt::Debug for $name $(<$t>)? {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // Looking at it would be an operation.
+                // Reading the value would be an operation.
                 match Execution::current() {
                     Some(_) => f.write_str(concat!(stringify!($name), "(…)")),
                     None => self.outside.fmt(f),
@@ -206,12 +207,12 @@ macro_rules! atomic {
     };
 }
 
-/// Methods that change what is held and return what was held before.
+/// Methods that change the value and return the former one.
 macro_rules! changes {
     ($name:ident, $value:ty: $($method:ident, $doc:literal;)*) => {
         impl $name {
             $(
-                #[doc = concat!($doc, " Returns what it held before.")]
+                #[doc = concat!($doc, " Returns the former value.")]
                 #[track_caller]
                 pub fn $method(&self, value: $value, order: Ordering) -> $value {
                     let at = Place::caller();

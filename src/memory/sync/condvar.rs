@@ -1,4 +1,4 @@
-//! Waiting until another thread says so.
+//! Waiting for a notification of another thread.
 
 use std::fmt;
 use std::sync::{self as outside, LockResult, PoisonError};
@@ -11,35 +11,35 @@ use super::super::step::Said;
 use super::MutexGuard;
 use crate::search::choice::Place;
 
-/// `std::sync::Condvar` outside of a model, loom's inside of one. Inside nobody wakes without having been notified, and
-/// no time passes: who waits with a timeout waits for as long as it takes.
+/// `std::sync::Condvar` outside a model, loom's type inside. Inside, threads never wake spuriously, and time does not
+/// advance: a thread that waits with a timeout waits until it is notified.
 pub struct Condvar {
     model: Modelled<inside::Condvar>,
     outside: outside::Condvar,
 }
 
-/// Whether the time was up before anybody said so.
+/// Whether a wait ended because of its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
 impl WaitTimeoutResult {
-    /// Whether the time was up. Never inside of a model.
+    /// Reports whether the wait timed out. Always false inside a model.
     pub fn timed_out(&self) -> bool {
         self.0
     }
 }
 
 impl Condvar {
-    /// Makes one. Not `const`: a static is a [`LazyLock`](super::LazyLock).
+    /// Makes a condition variable. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
     pub fn new() -> Self {
         Self { model: Modelled::new("Condvar", inside::Condvar::new), outside: outside::Condvar::new() }
     }
 
-    /// Gives the lock back, waits to be notified, and takes the lock again.
+    /// Releases the lock, waits for a notification, and takes the lock again.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The guard, if a thread panicked while it held the lock.
     #[track_caller]
     pub fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let at = Place::caller();
@@ -68,10 +68,10 @@ impl Condvar {
         }
     }
 
-    /// Waits for as long as `condition` holds.
+    /// Waits as long as `condition` returns true.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The guard, if a thread panicked while it held the lock.
     #[track_caller]
     pub fn wait_while<'a, T>(
         &self,
@@ -84,10 +84,10 @@ impl Condvar {
         Ok(guard)
     }
 
-    /// Waits to be notified, outside of a model for no longer than `most`.
+    /// Waits for a notification, outside a model for at most `most`.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The guard, if a thread panicked while it held the lock.
     #[track_caller]
     pub fn wait_timeout<'a, T>(
         &self,
@@ -112,7 +112,7 @@ impl Condvar {
         }
     }
 
-    /// Wakes one of those that wait.
+    /// Wakes one waiting thread.
     #[track_caller]
     pub fn notify_one(&self) {
         let at = Place::caller();
@@ -121,7 +121,7 @@ impl Condvar {
         asked.act(at, said.clone(), |loom| loom.notify_one(), |()| Some(said));
     }
 
-    /// Wakes all of those that wait.
+    /// Wakes all waiting threads.
     #[track_caller]
     pub fn notify_all(&self) {
         let at = Place::caller();

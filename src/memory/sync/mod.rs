@@ -1,6 +1,6 @@
-//! `std::sync` outside of a model, loom's inside of one: decided where a value is made.
+//! `std::sync` outside a model, loom's types inside. The choice is made when a value is created.
 //!
-//! The names are the standard library's, and so is what they do; so code under test swaps one `use` for the other:
+//! The names and the behavior are those of the standard library, so code under test swaps one `use` for the other:
 //!
 //! ```ignore
 //! #[cfg(test)]
@@ -9,7 +9,7 @@
 //! use std::{sync, thread};
 //! ```
 //!
-//! See [`Model`](crate::Model) for statics, and for what is not modelled.
+//! See [`Model`](crate::Model) for statics and for limitations.
 
 mod arc;
 pub mod atomic;

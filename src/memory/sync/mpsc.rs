@@ -1,5 +1,5 @@
-//! `std::sync::mpsc` outside of a model; inside, a queue behind a lock and a condition variable of this module's parent, so
-//! that a sender that is dropped, and a bound, are explored, too.
+//! `std::sync::mpsc` outside a model. Inside, a queue behind a lock and a condition variable of the parent module, so
+//! that the drop of a sender and a bound are explored, too.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -90,7 +90,7 @@ impl<T> Channel<T> {
 
     #[track_caller]
     fn change(&self, change: impl FnOnce(&mut Inner<T>)) {
-        // While a thread unwinds, or after the end, nobody is left to whom it would matter.
+        // While a thread unwinds, or after the end, no thread is left to notice.
         if Execution::current().is_none_or(|execution| !execution.is_live()) {
             return;
         }
@@ -105,10 +105,10 @@ macro_rules! sender {
         pub struct $name<T>(Sends<T, outside::$name<T>>);
 
         impl<T> $name<T> {
-            /// Sends, and waits for room if the channel is bounded.
+            /// Sends a message. Waits for room if the channel is bounded.
             ///
             /// # Errors
-            /// The message, where nobody is left to receive it.
+            /// The message, if there is no receiver left.
             #[track_caller]
             pub fn send(&self, message: T) -> Result<(), SendError<T>> {
                 match &self.0 {
@@ -153,13 +153,10 @@ impl<T> Drop for SendingEnd<T> {
     }
 }
 
-sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a modelled channel inside.");
-sender!(
-    SyncSender,
-    "`std::sync::mpsc::SyncSender` outside of a model, one end of a modelled channel inside."
-);
+sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a modeled channel inside.");
+sender!(SyncSender, "`std::sync::mpsc::SyncSender` outside of a model, one end of a modeled channel inside.");
 
-/// `std::sync::mpsc::Receiver` outside of a model, the other end of a modelled channel inside.
+/// `std::sync::mpsc::Receiver` outside a model, the other end of a modeled channel inside.
 pub struct Receiver<T>(Receives<T>);
 
 enum Receives<T> {
@@ -176,7 +173,7 @@ impl<T> Drop for ReceivingEnd<T> {
     }
 }
 
-/// A channel without a bound.
+/// Makes a channel without a bound.
 #[track_caller]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     if in_model() {
@@ -188,7 +185,7 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(Sends::Outside(sender)), Receiver(Receives::Outside(receiver)))
 }
 
-/// A channel in which no more than so many messages wait. Inside of a model a bound of zero, a rendezvous, is one of one.
+/// Makes a channel that holds at most `bound` messages. Inside a model a bound of zero, a rendezvous, counts as one.
 #[track_caller]
 pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
     if in_model() {
@@ -208,7 +205,7 @@ impl<T> Receiver<T> {
     /// Waits for a message.
     ///
     /// # Errors
-    /// When there is none, and nobody is left to send one.
+    /// If there is neither a message nor a sender left.
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         match &self.0 {
@@ -217,10 +214,10 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// A message, if one is there.
+    /// Returns a message if there is one.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is no message.
     #[track_caller]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         match &self.0 {
@@ -229,10 +226,10 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Waits for a message, outside of a model for no longer than `most`.
+    /// Waits for a message, outside a model for at most `most`.
     ///
     /// # Errors
-    /// When none came in time, or nobody is left to send one.
+    /// If no message arrived in time, or if there is no sender left.
     #[track_caller]
     pub fn recv_timeout(&self, most: Duration) -> Result<T, RecvTimeoutError> {
         match &self.0 {
@@ -241,7 +238,7 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// The messages, until nobody is left to send one.
+    /// Iterates over the messages until there is no sender left.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         std::iter::from_fn(|| self.recv().ok())
     }

@@ -1,4 +1,4 @@
-//! A lock that one thread holds at a time.
+//! A lock that at most one thread holds.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -10,19 +10,20 @@ use super::super::execution::{Execution, Modelled};
 use super::super::step::Said;
 use crate::search::choice::Place;
 
-/// `std::sync::Mutex` outside of a model, loom's inside of one.
+/// `std::sync::Mutex` outside a model, loom's type inside.
 pub struct Mutex<T: ?Sized> {
-    /// Who holds it is loom's to say, inside; the data is under a lock of the standard library's in any case.
+    /// Inside a model, loom decides which thread holds the lock. The data is behind a lock of the standard library in
+    /// any case.
     model: Modelled<inside::Mutex<()>>,
     kind: &'static str,
     data: outside::Mutex<T>,
 }
 
-/// The lock held, until this is dropped.
-#[must_use = "without it the lock is given back at once"]
+/// A held lock. Dropping it releases the lock.
+#[must_use = "without it the lock is released immediately"]
 pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) mutex: &'a Mutex<T>,
-    /// Given back first.
+    /// Released first.
     pub(super) data: Option<outside::MutexGuard<'a, T>>,
     pub(super) model: Option<inside::MutexGuard<'a, ()>>,
 }
@@ -30,32 +31,32 @@ pub struct MutexGuard<'a, T: ?Sized> {
 pub(super) const LOCK: Said = Said::Call { method: "lock", result: None };
 
 impl<T> Mutex<T> {
-    /// Makes one that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
+    /// Makes a mutex that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
     pub fn new(value: T) -> Self {
         Self::of_kind("Mutex", value)
     }
 
-    /// The lock of something else.
+    /// Makes the lock of another type.
     #[track_caller]
     pub(super) fn of_kind(kind: &'static str, value: T) -> Self {
         Self { model: Modelled::new(kind, || inside::Mutex::new(())), kind, data: outside::Mutex::new(value) }
     }
 
-    /// The value, taken out.
+    /// Takes the value out.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The value, if a thread panicked while it held the lock.
     pub fn into_inner(self) -> LockResult<T> {
         self.data.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits for the lock, and takes it.
+    /// Waits for the lock and takes it.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The guard, if a thread panicked while it held the lock.
     #[track_caller]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         let at = Place::caller();
@@ -67,10 +68,10 @@ impl<T: ?Sized> Mutex<T> {
         self.guard(held.ok(), self.data.lock())
     }
 
-    /// Takes the lock, if nobody holds it.
+    /// Takes the lock if no thread holds it.
     ///
     /// # Errors
-    /// If somebody does; or the same, where a thread panicked while it held the lock.
+    /// If a thread holds it, or the guard if a thread panicked while it held the lock.
     #[track_caller]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         let at = Place::caller();
@@ -112,20 +113,20 @@ impl<T: ?Sized> Mutex<T> {
         }
     }
 
-    /// The value, where nobody else can have the lock.
+    /// Returns the value. No other thread can have the lock.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock.
+    /// The value, if a thread panicked while it held the lock.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         self.data.get_mut()
     }
 
-    /// Whether a thread panicked while it held the lock.
+    /// Reports whether a thread panicked while it held the lock.
     pub fn is_poisoned(&self) -> bool {
         self.data.is_poisoned()
     }
 
-    /// Forgets that a thread panicked while it held the lock.
+    /// Clears the poisoned state.
     pub fn clear_poison(&self) {
         self.data.clear_poison();
     }
@@ -167,7 +168,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         self.data = None;
         let Some(model) = self.model.take() else { return };
         match Execution::current() {
-            // Giving it back is no place where another thread could go on, so it is done while unwinding, too.
+            // Another thread cannot run at a release, so the lock is also released during an unwind.
             Some(execution) if !execution.is_broken() => {
                 drop(model);
                 if execution.is_live() {
@@ -181,7 +182,7 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the value: looking at it would be an operation.
+        // Not the value, because reading it would be an operation.
         match Execution::current() {
             Some(_) => f.write_str("Mutex(…)"),
             None => self.data.fmt(f),

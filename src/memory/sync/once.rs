@@ -1,4 +1,4 @@
-//! What is made once, by whoever is first.
+//! Values that are initialized once.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,15 +14,15 @@ use super::super::execution::{Asked, Execution, Modelled};
 use super::super::step::Said;
 use crate::search::choice::Place;
 
-/// `std::sync::OnceLock` outside of a model. Inside, its state is an atomic and its lock one of loom's, so that who makes
-/// the value, and who waits for it meanwhile, is explored.
+/// `std::sync::OnceLock` outside a model. Inside, its state is an atomic and its lock is loom's, so it is explored
+/// which thread makes the value and which threads wait.
 pub struct OnceLock<T> {
     model: Modelled<State>,
     kind: &'static str,
     data: outside::OnceLock<T>,
 }
 
-/// The state of a value that is made once.
+/// The state of a value that is initialized once.
 #[derive(Debug)]
 struct State {
     is_set: inside::atomic::AtomicBool,
@@ -43,7 +43,7 @@ impl<T> OnceLock<T> {
         Self { model: Modelled::new(kind, make), kind, data: outside::OnceLock::new() }
     }
 
-    /// Looked at in passing, by what is a lazy value: that is told only where it makes it.
+    /// Initializes a lazy value. The look-up itself is not recorded, only the initialization.
     #[track_caller]
     fn made_by(&self, made: &'static Location<'static>, make: impl FnOnce() -> T) -> &T {
         let at = Place::caller();
@@ -54,7 +54,7 @@ impl<T> OnceLock<T> {
         self.data.get().filter(|_| is_set).unwrap_or_else(|| self.make(at, "deref", make))
     }
 
-    /// The value, if it is there.
+    /// Returns the value if it is set.
     #[track_caller]
     pub fn get(&self) -> Option<&T> {
         let at = Place::caller();
@@ -69,10 +69,10 @@ impl<T> OnceLock<T> {
         self.data.get().filter(|_| is_set)
     }
 
-    /// Puts the value in.
+    /// Sets the value.
     ///
     /// # Errors
-    /// The same value, if there is one already.
+    /// The given value, if there already is one.
     #[track_caller]
     pub fn set(&self, value: T) -> Result<(), T> {
         let at = Place::caller();
@@ -84,7 +84,7 @@ impl<T> OnceLock<T> {
         value.map_or(Ok(()), Err)
     }
 
-    /// The value; if there is none, made now. Whoever comes meanwhile waits.
+    /// Returns the value, and makes it if it is not set. Other threads wait in the meantime.
     #[track_caller]
     pub fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         let at = Place::caller();
@@ -95,7 +95,7 @@ impl<T> OnceLock<T> {
         }
     }
 
-    /// Under the lock, since another thread may be at it.
+    /// Makes the value under the lock, because another thread may be making it.
     #[track_caller]
     fn make(&self, at: Place, method: &'static str, make: impl FnOnce() -> T) -> &T {
         let asked = self.model.asked(self.kind).expect("asked for inside of a model only");
@@ -120,18 +120,18 @@ impl<T> OnceLock<T> {
         self.data.get().expect("it was there, or was just put in")
     }
 
-    /// The value, if it is there and nobody else can look at it.
+    /// Returns the value if it is set. No other thread can read it.
     pub fn get_mut(&mut self) -> Option<&mut T> {
         self.data.get_mut()
     }
 
-    /// The value, taken out.
+    /// Takes the value out.
     pub fn into_inner(self) -> Option<T> {
         self.data.into_inner()
     }
 }
 
-/// The lock of who makes the value, given back when it is made, or when making it panics.
+/// The lock of the thread that makes the value. It is released when the value is made or when making it panics.
 struct Hold<'a, 'l> {
     making: Option<inside::MutexGuard<'l, ()>>,
     asked: &'a Asked<'l, State>,
@@ -166,7 +166,7 @@ impl<T: fmt::Debug> fmt::Debug for OnceLock<T> {
     }
 }
 
-/// `std::sync::Once` outside of a model; inside it is explored who calls and who waits.
+/// `std::sync::Once` outside a model. Inside, it is explored which thread calls and which threads wait.
 pub struct Once(OnceLock<()>);
 
 impl Once {
@@ -177,13 +177,13 @@ impl Once {
         Self(OnceLock::of_kind("Once"))
     }
 
-    /// Calls `code`, unless it was called before. Whoever comes meanwhile waits.
+    /// Calls `code`, unless it was called before. Other threads wait in the meantime.
     #[track_caller]
     pub fn call_once(&self, code: impl FnOnce()) {
         self.0.get_or_init(code);
     }
 
-    /// Whether it was called, and has ended.
+    /// Reports whether the call has ended.
     #[track_caller]
     pub fn is_completed(&self) -> bool {
         self.0.get().is_some()
@@ -196,8 +196,8 @@ impl fmt::Debug for Once {
     }
 }
 
-/// `std::sync::LazyLock` outside of a model. Inside, each execution makes a value of its own, and drops it at its end: this
-/// is how a static takes part in a model.
+/// `std::sync::LazyLock` outside a model. Inside, each execution makes its own value and drops it at its end. This is
+/// how a static takes part in a model.
 ///
 /// ```
 /// use retryproof::Model;
@@ -216,17 +216,17 @@ impl fmt::Debug for Once {
 /// assert_eq!(SENT.load(SeqCst), 7);
 /// ```
 ///
-/// A reference to the value must not be kept for longer than its execution.
+/// Do not keep a reference to the value for longer than its execution.
 pub struct LazyLock<T: 'static> {
     make: fn() -> T,
     made: &'static Location<'static>,
     outside: outside::LazyLock<T>,
-    /// One for all executions: loom keeps the value of the one that is under way under its address.
+    /// One for all executions: loom stores the value of the current execution under its address.
     inside: outside::OnceLock<&'static Lazy<OnceLock<T>>>,
 }
 
 impl<T: 'static> LazyLock<T> {
-    /// Makes one whose value is made when it is first looked at.
+    /// Makes one whose value is made when it is first read.
     #[track_caller]
     pub const fn new(make: fn() -> T) -> Self {
         Self {

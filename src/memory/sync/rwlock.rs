@@ -1,4 +1,4 @@
-//! A lock that one thread holds to write, or several to read.
+//! A lock that one thread holds to write, or several hold to read.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -10,17 +10,17 @@ use super::super::execution::{Execution, Modelled};
 use super::super::step::Said;
 use crate::search::choice::Place;
 
-/// `std::sync::RwLock` outside of a model, loom's inside of one.
+/// `std::sync::RwLock` outside a model, loom's type inside.
 pub struct RwLock<T: ?Sized> {
     model: Modelled<inside::RwLock<()>>,
     data: outside::RwLock<T>,
 }
 
-/// What the methods of the two ways to hold it have in common.
+/// The methods that are common to both ways of holding the lock.
 macro_rules! hold {
     ($guard:ident, $lock:ident, $try_lock:ident, $what:literal) => {
-        #[doc = concat!("The lock held to ", $what, ", until this is dropped.")]
-        #[must_use = "without it the lock is given back at once"]
+        #[doc = concat!("The lock, held to ", $what, ", until this is dropped.")]
+        #[must_use = "without it the lock is released immediately"]
         pub struct $guard<'a, T: ?Sized> {
             lock: &'a RwLock<T>,
             data: Option<outside::$guard<'a, T>>,
@@ -31,7 +31,7 @@ macro_rules! hold {
             #[doc = concat!("Waits until it can be held to ", $what, ", and takes it.")]
             ///
             /// # Errors
-            /// The same, where a thread panicked while it held the lock to write.
+            /// The guard, if a thread panicked while it held the lock to write.
             #[track_caller]
             pub fn $lock(&self) -> LockResult<$guard<'_, T>> {
                 let at = Place::caller();
@@ -48,10 +48,10 @@ macro_rules! hold {
                 }
             }
 
-            #[doc = concat!("Takes it to ", $what, ", if nobody holds it in a way that forbids it.")]
+            #[doc = concat!("Takes it to ", $what, ", if no other thread prevents that.")]
             ///
             /// # Errors
-            /// If somebody does; or the same, where a thread panicked while it held the lock to write.
+            /// If another thread prevents that, or the guard if a thread panicked while it held the lock to write.
             #[track_caller]
             pub fn $try_lock(&self) -> TryLockResult<$guard<'_, T>> {
                 let at = Place::caller();
@@ -120,31 +120,31 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 }
 
 impl<T> RwLock<T> {
-    /// Makes one that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
+    /// Makes a lock that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
     pub fn new(value: T) -> Self {
         Self { model: Modelled::new("RwLock", || inside::RwLock::new(())), data: outside::RwLock::new(value) }
     }
 
-    /// The value, taken out.
+    /// Takes the value out.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock to write.
+    /// The value, if a thread panicked while it held the lock to write.
     pub fn into_inner(self) -> LockResult<T> {
         self.data.into_inner()
     }
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// The value, where nobody else can have the lock.
+    /// Returns the value. No other thread can have the lock.
     ///
     /// # Errors
-    /// The same, where a thread panicked while it held the lock to write.
+    /// The value, if a thread panicked while it held the lock to write.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
         self.data.get_mut()
     }
 
-    /// Whether a thread panicked while it held the lock to write.
+    /// Reports whether a thread panicked while it held the lock to write.
     pub fn is_poisoned(&self) -> bool {
         self.data.is_poisoned()
     }

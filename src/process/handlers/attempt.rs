@@ -1,4 +1,4 @@
-//! An attempt of a job, and what begins one.
+//! An attempt of a job.
 
 use std::fmt;
 use std::future::Future;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use crate::search::choice::Place;
 use crate::system::job::JobFailure;
 
-/// An attempt of a job: runs to its end, or its error.
+/// An attempt of a job, which runs to its end or its error.
 pub(crate) type Attempt = Pin<Box<dyn Future<Output = Result<(), JobFailure>>>>;
 
-/// An attempt begun, or why the payload did not decode; and where the handler stands.
+/// An attempt that has begun, or the error of decoding its payload, with the place of the handler.
 pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
 
 /// A handler for any kind of job.
@@ -21,10 +21,10 @@ pub(in crate::process) trait Handler {
     fn start(self: Rc<Self>, job: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error>;
 }
 
-/// Has code run on its thread, inside of whatever is to be in place around it.
+/// Runs code on its thread, with something set up around it.
 type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
-/// What is to be in place on the thread on which a blocking handler runs. The first one is the outermost.
+/// What to set up on the thread on which a blocking handler runs. The first one is the outermost.
 #[derive(Clone, Default)]
 pub(crate) struct Around(Vec<Wrap>);
 

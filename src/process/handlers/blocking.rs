@@ -1,4 +1,4 @@
-//! Handlers that block: each attempt runs on the thread of a slot, and is polled from point to point.
+//! Blocking handlers. Each attempt runs on the thread of a slot, and is polled from point to point.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -18,7 +18,7 @@ use crate::engine::state::lock;
 use crate::system::job::{JobFailure, JobResult};
 use crate::{engine::life, engine::panics, engine::runtime};
 
-/// The handler of one kind of job, which blocks.
+/// The blocking handler of one kind of job.
 pub(in crate::process) struct Blocking<J, F> {
     link: Link,
     slots: Slots,
@@ -55,7 +55,7 @@ where
 
 impl Whose for Arc<Life> {
     fn goes_on(&self) -> bool {
-        // Where anybody is asleep it is looked at each handover whether they still are.
+        // If a thread sleeps, check at each handover whether it still does.
         !self.shared.sleepers.any() && self.shared.goes_on(self.is_ending())
     }
 
@@ -64,7 +64,7 @@ impl Whose for Arc<Life> {
     }
 }
 
-/// How the code of an attempt has ended, once it has.
+/// How the code of an attempt ended, once it has.
 type Ended<R> = Arc<Mutex<Option<std::thread::Result<R>>>>;
 
 /// An attempt that runs on the thread of a slot.
@@ -90,7 +90,7 @@ impl<R: Send + 'static> Blocked<R> {
             };
             let caught =
                 catch_unwind(AssertUnwindSafe(|| context.within(|| life::run_as_crashable(&life, all))));
-            // What a layer leaves out has not run.
+            // A layer may have left out the call.
             let result = caught.and_then(|()| result.ok_or_else(|| Box::new("it was not run") as _));
             *lock(&ended) = Some(result);
         };
@@ -126,7 +126,7 @@ impl<R: JobResult + Send + 'static> Future for Blocked<R> {
         let result = lock(&this.ended).take().expect("what has ended has left a result");
         match result {
             Ok(result) => Poll::Ready(result.into_result()),
-            // Its process has died: the executor sees to that.
+            // The process has died, which the executor handles.
             Err(_) if this.link.life().is_some_and(Life::is_ending) => Poll::Pending,
             Err(payload) => Poll::Ready(Err(JobFailure::of_panic(panics::text(&*payload)))),
         }

@@ -1,4 +1,4 @@
-//! Handlers, and the options that stand where a job is handled.
+//! Handlers, and their options.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,10 +16,10 @@ use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Backoff, Decision, Delivery, Failed, JobResult, JobView, Unique};
 
-/// Decides what becomes of a failed job.
+/// Decides what happens to a failed job.
 pub(in crate::process) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
 
-/// Hears what has become of a job.
+/// A hook that gets a job.
 pub(in crate::process) type HearOfJob = Box<dyn Fn(&JobView)>;
 
 struct Async<J, F> {
@@ -39,10 +39,10 @@ where
     }
 }
 
-/// A handler and the kind it handles.
+/// A handler and the kind that it handles.
 pub(crate) struct Registered {
     pub(crate) kind: &'static str,
-    /// Another name that jobs of this kind may bear.
+    /// Another name that jobs of this kind may have.
     pub(crate) alias: Option<&'static str>,
     pub(in crate::process) place: Place,
     pub(in crate::process) handler: Rc<dyn Handler>,
@@ -50,7 +50,7 @@ pub(crate) struct Registered {
     pub(in crate::process) decide: Option<Decide>,
     pub(in crate::process) exhausted: Option<HearOfJob>,
     pub(in crate::process) unique: Option<Arc<Unique>>,
-    /// Of an iterable job: after how many items it saves its cursor.
+    /// For an iterable job: the number of items after which it saves its cursor.
     pub(in crate::process) save_every: Option<Rc<Cell<u32>>>,
 }
 
@@ -83,13 +83,13 @@ impl Registered {
         self.kind == kind || self.alias == Some(kind)
     }
 
-    /// The names that its jobs may bear.
+    /// Returns the names that the jobs may have.
     pub(in crate::process) fn kinds(&self) -> Vec<&'static str> {
         std::iter::once(self.kind).chain(self.alias).collect()
     }
 }
 
-/// The options of a kind of job, where it is handled.
+/// The options of a kind of job.
 ///
 /// ```
 /// use std::time::Duration;
@@ -137,8 +137,8 @@ impl<'p> HandlerOptions<'p> {
         }
     }
 
-    /// Handles the jobs that bear this name (see [`World::enqueue_raw`](crate::World::enqueue_raw)), too: what a
-    /// program in another language, or an older version of this one, would have put into the queue.
+    /// Also handles jobs with this name (see [`World::enqueue_raw`](crate::World::enqueue_raw)), as a program in
+    /// another language, or an older version of this one, would enqueue them.
     pub fn name(self, kind: impl Into<Name>) -> Self {
         let kind = kind.into().as_str();
         self.process.handlers.borrow_mut()[self.index].alias = Some(kind);
@@ -148,45 +148,45 @@ impl<'p> HandlerOptions<'p> {
         self
     }
 
-    /// How often a failed job is tried again before it goes to the dead set. 25 unless told; 0: straight to the dead
-    /// set at the first failure.
+    /// Sets how many times a failed job is retried before it is moved to the dead set. Defaults to 25. With 0, the job
+    /// is moved to the dead set at its first failure.
     pub fn max_retries(self, retries: u32) -> Self {
         self.set(|options| options.retry.max_retries = Some(retries));
         self
     }
 
-    /// How long a failed job waits before it is tried again. [`Backoff::Sidekiq`] unless told.
+    /// Sets how long a failed job waits before it is retried. Defaults to [`Backoff::Sidekiq`].
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.set(|options| options.retry.backoff = backoff);
         self
     }
 
-    /// Whether a job whose worker dies is handed out again. [`Delivery::AtLeastOnce`] unless told.
+    /// Sets whether a job whose worker crashes is redelivered. Defaults to [`Delivery::AtLeastOnce`].
     pub fn delivery(self, delivery: Delivery) -> Self {
         self.set(|options| options.delivery = delivery);
         self
     }
 
-    /// A failed job is neither tried again nor put into the dead set. Death handlers hear of it.
+    /// Neither retries a failed job nor moves it to the dead set. Death handlers are called.
     pub fn no_retry(self) -> Self {
         self.set(|options| options.retry.max_retries = None);
         self
     }
 
-    /// Bounds retries by the time since the first failure, instead of by their number.
+    /// Limits retries by the time since the first failure, instead of by their number.
     pub fn retry_for(self, most: Duration) -> Self {
         self.set(|options| options.retry.retry_for = Some(most));
         self
     }
 
-    /// The queue in which jobs of this kind lie. `default` unless told. See [`Process::queues`].
+    /// Sets the queue of the jobs of this kind. Defaults to `default`. See [`Process::queues`].
     pub fn queue(self, queue: impl Into<Name>) -> Self {
         let queue = queue.into();
         self.set(|options| options.queue = queue);
         self
     }
 
-    /// Decides by the error what becomes of a failed job.
+    /// Registers a function that decides by the error what happens to a failed job.
     ///
     /// ```
     /// use retryproof::{Decision, JobState, ServiceError, World};
@@ -208,7 +208,7 @@ impl<'p> HandlerOptions<'p> {
         self
     }
 
-    /// Is called when the retries of a job are used up, before it goes to the dead set.
+    /// Registers a hook that is called when the retries of a job are used up, before it is moved to the dead set.
     pub fn on_exhausted(self, hear: impl Fn(&JobView) + 'static) -> Self {
         self.process.handlers.borrow_mut()[self.index].exhausted = Some(Box::new(hear));
         self

@@ -1,4 +1,4 @@
-//! Who hears of failures and deaths of the jobs that a process runs.
+//! Hooks for failures and deaths of the jobs that a process runs.
 
 use std::fmt;
 
@@ -24,16 +24,16 @@ impl fmt::Debug for Hooks {
 }
 
 impl Process {
-    /// Has `hear` called for each failed attempt of a job that this process runs.
+    /// Registers a hook that is called for each failed attempt of a job that this process runs.
     pub fn on_error(&self, hear: impl Fn(&Failed<'_>) + 'static) -> &Self {
         self.hooks.borrow_mut().errors.push(Box::new(hear));
         self
     }
 
-    /// Has `hear` called once for each job that goes to the dead set, or is given up because its retries are off, after
-    /// this process ran it. A panic in it is a violation: nobody heard of the death. So is a crash in it, at a blocking
-    /// call: the job is dead by then, and does not come again. What must be told is told by the job, in its last attempt
-    /// ([`TellOfFailures`](crate::middleware::TellOfFailures)).
+    /// Registers a hook that is called once for each job that this process ran and that is then moved to the dead set,
+    /// or discarded because its retries are off. A panic or a crash at a blocking call in the hook is a violation,
+    /// because the job is dead by then and the hook does not run again. Report what matters from the job's last
+    /// attempt instead ([`TellOfFailures`](crate::middleware::TellOfFailures)).
     ///
     /// ```
     /// use retryproof::World;
@@ -57,8 +57,8 @@ impl Process {
         self
     }
 
-    /// Whether anybody hears of a failed attempt of a job of this kind. Mostly nobody does, and nothing need be made ready
-    /// to be told.
+    /// Whether a hook is called for failed attempts of this kind. Usually none is, and its argument need not be
+    /// prepared.
     pub(crate) fn hears_of_failures(&self, kind: &str) -> bool {
         let decides = |handlers: &[Registered]| {
             handlers
@@ -69,7 +69,7 @@ impl Process {
         !self.hooks.borrow().errors.is_empty() || decides(&self.handlers.borrow())
     }
 
-    /// What the handler of this kind decides; none if it leaves that to its options.
+    /// Returns the decision of this kind's handler, or `None` if it leaves that to its options.
     pub(crate) fn decide(&self, kind: &str, failed: &Failed<'_>) -> Option<Decision> {
         let handlers = self.handlers.borrow();
         let handler = handlers.iter().find(|handler| handler.handles(kind))?;

@@ -1,4 +1,4 @@
-//! Jobs that go over many items and remember how far they have come.
+//! Jobs that iterate over many items, and save how far they have come.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use crate::system::timeline::What;
 struct Iterable<J, C, N, F> {
     link: Link,
     place: Place,
-    /// After how many items the cursor is saved.
+    /// The number of items after which the cursor is saved.
     every: Rc<Cell<u32>>,
     next: N,
     each: F,
@@ -30,16 +30,16 @@ struct Iterable<J, C, N, F> {
 }
 
 impl Process {
-    /// Handles the jobs of one kind item by item, with a cursor that lies in the queue with the job.
+    /// Registers a handler that processes jobs of one kind item by item, with a cursor that the queue stores with the
+    /// job.
     ///
-    /// `next` gives the items that come after the cursor, each with its own cursor: all that are left, or a page of
-    /// them. It is asked again after the last one, and the job is done when it gives none. `each` does what is to be
-    /// done with one item. The cursor is saved after each item, or after every so many
-    /// ([`HandlerOptions::save_every`]): a crash, an interruption or a retry repeats the items since the last save, and
-    /// none before. The save is a call with a crash point on either side.
+    /// `next` returns the items after the cursor, each with its own cursor: all remaining items, or a page of them. It
+    /// is called again after the last one, and the job is done when it returns none. `each` processes one item. The
+    /// cursor is saved after each item, or after several ([`HandlerOptions::save_every`]): a crash, an interruption or
+    /// a retry repeats only the items since the last save. The save is a call with a crash point before and after it.
     ///
-    /// When the process is to stop, the job saves its cursor before the next item and is put back at the front of its
-    /// queue; that is no failure.
+    /// When the process is told to stop, the job saves its cursor before the next item and returns to the front of its
+    /// queue. This is not a failure.
     ///
     /// ```
     /// use retryproof::{World, service::email::Email};
@@ -63,7 +63,7 @@ impl Process {
     /// ```
     ///
     /// # Panics
-    /// When the kind is handled twice in one process.
+    /// Panics if the process already has a handler for this kind.
     #[track_caller]
     pub fn handle_iterable<J, C, T, I, E, R, N, F>(&self, next: N, each: F) -> HandlerOptions<'_>
     where
@@ -86,18 +86,18 @@ impl Process {
 }
 
 impl HandlerOptions<'_> {
-    /// How many items of an iterable job ([`Process::handle_iterable`]) are done before its cursor is saved. 1 unless
-    /// told.
+    /// Sets the number of items that an iterable job ([`Process::handle_iterable`]) processes before its cursor is
+    /// saved. Defaults to 1.
     ///
     /// # Panics
-    /// When it is none, or the job is no iterable one.
+    /// Panics if `items` is 0, or if the job is not iterable.
     pub fn save_every(self, items: u32) -> Self {
-        assert!(items > 0, "a cursor is saved after every item at the most; say 1 for that");
+        assert!(items > 0, "the cursor cannot be saved more often than after every item; use at least 1");
         {
             let registered = &self.process.handlers.borrow()[self.index];
             let every = registered.save_every.as_ref().unwrap_or_else(|| {
                 panic!(
-                    "{} saves no cursor; handle it with `p.handle_iterable(…)` to have it go item by item",
+                    "{} saves no cursor; use `p.handle_iterable(…)` to process it item by item",
                     registered.kind
                 )
             });
@@ -135,7 +135,7 @@ where
     }
 }
 
-/// Whose cursor it is: one attempt's of one job.
+/// The owner of the cursor: one attempt of one job.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     job: u32,
@@ -182,7 +182,7 @@ where
             let after = json(cursor.as_ref())?;
             if after == before {
                 return Err(JobFailure::new(format!(
-                    "the items after the cursor {after} end at that same cursor, so that they would never end; give those that come after it"
+                    "the items after the cursor {after} end at that same cursor, so they would never end; `next` must return the items after its cursor"
                 )));
             }
         }
@@ -198,12 +198,12 @@ fn json<C: Serialize>(cursor: Option<&C>) -> Result<String, JobFailure> {
         .map_err(|error| JobFailure::new(format!("its cursor cannot be written as JSON: {error}")))
 }
 
-/// The queue, as a cursor comes into it: a call with a crash point before it has happened and one after.
+/// The queue as the target of a cursor: a call with a crash point before it has happened and one after.
 struct CursorDoor<'l> {
     link: &'l Link,
     slot: Slot,
     place: Place,
-    /// Until it is saved.
+    /// The cursor, until it is saved.
     cursor: Option<String>,
 }
 
@@ -252,7 +252,7 @@ impl<'v> Visit<'v> for CursorVisit<'v> {
     fn enter(self, _: Option<Fault>, state: &mut State) -> Entered<()> {
         let Self { slot: Slot { job, attempt }, cursor, .. } = self;
         state.note(|| What::Saved { cursor: cursor.clone() });
-        // Who has lost the lease saves nothing: another one has the job, and may have come further.
+        // An attempt that has lost its lease saves nothing, because another attempt may have come further.
         if state.queue.is_held_by(job, attempt) {
             state.queue.job_mut(job).extras().cursor = Some(cursor.into_boxed_str());
         }

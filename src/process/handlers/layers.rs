@@ -1,4 +1,4 @@
-//! Layers around perform: what goes through them, and how they are put together.
+//! Layers around perform, and the attempts that go through them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,36 +20,36 @@ use crate::engine::link::Link;
 use crate::engine::panics;
 use crate::system::job::{JobError, JobFailure, JobView};
 
-/// An error of whatever layer, boxed as tower's layers do.
+/// The error of a layer, boxed as in tower.
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// An attempt on its way through the layers to its handler.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Perform {
-    /// The job, as the queue has it. The handler decodes [`payload`](JobView::payload), as the layers leave it.
+    /// The job, as the queue has it. The handler decodes [`payload`](JobView::payload), which layers may change.
     pub job: JobView,
-    /// What the layers around its enqueue have put beside its payload.
+    /// The data that the layers around enqueue added to the payload.
     pub context: BTreeMap<String, Value>,
     pub(super) around: Around,
     pub(super) link: Link,
 }
 
 impl Perform {
-    /// Has the code of a blocking handler run inside of `around`, on the thread of its slot: for what a layer puts in place
-    /// on a thread, or clears away there. It is to call what it is given, once, and must be ready for that to unwind. Of
-    /// several, the one that was added first is the outermost. To async handlers it does nothing.
+    /// Runs the code of a blocking handler inside `around`, on the thread of its slot, for layers that set up or clear
+    /// something on a thread. `around` must call its argument once, and must be ready for an unwind out of it. The
+    /// first one added is the outermost. This does nothing to async handlers.
     pub fn around_blocking(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
         self.around.push(around);
     }
 
-    /// Asks, after an attempt has failed, whether there is another one to come.
+    /// Returns a handle that tells, after an attempt failed, whether another attempt will follow.
     pub fn retries(&self) -> Retries {
         Retries { link: self.link.clone(), job: self.job.number }
     }
 }
 
-/// The retries of the job that is performed.
+/// The remaining retries of a job.
 #[derive(Clone, Debug)]
 pub struct Retries {
     link: Link,
@@ -57,8 +57,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// Whether a failure now is the last: the job is then tried no more. What
-    /// [`on_failure`](crate::HandlerOptions::on_failure) decides is decided later, and not known here.
+    /// Whether a failure now is final, because the job will not be retried. A decision of
+    /// [`on_failure`](crate::HandlerOptions::on_failure) comes later, and is not known here.
     pub fn are_used_up(&self) -> bool {
         let state = self.link.shared().state();
         let job = state.queue.job(self.job);
@@ -68,10 +68,10 @@ impl Retries {
     }
 }
 
-/// What a layer around perform wraps: the layers inside it, and at last the handler.
+/// The service that a layer around perform wraps: the inner layers, and finally the handler.
 ///
-/// It is always ready, and may be cloned; each attempt has a clone of the whole stack. It is `Send` so that any layer
-/// fits; what it runs stays on its thread all the same.
+/// It is always ready, and can be cloned. Each attempt has a clone of the whole stack. It is `Send` so that any layer
+/// fits, although it stays on its thread.
 pub struct PerformService {
     inner: SendWrapper<Box<dyn Stack>>,
 }
@@ -121,14 +121,14 @@ impl Future for PerformFuture {
     }
 }
 
-/// A service of whatever type around perform.
+/// A service around perform, without its type.
 pub(super) trait Stack {
     fn cloned(&self) -> Box<dyn Stack>;
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), JobFailure>>;
     fn call(&mut self, request: Perform) -> Attempt;
 }
 
-/// A layer around a stack, whatever its type.
+/// A layer around a stack, without its type.
 pub(in crate::process) type WrapPerform = Box<dyn Fn(PerformService) -> PerformService>;
 
 struct Layered<S>(S);
@@ -151,7 +151,7 @@ where
     }
 }
 
-/// The innermost service of one kind: its handler.
+/// The innermost service of one kind, which is its handler.
 #[derive(Clone)]
 pub(super) struct Innermost(pub(super) Rc<dyn Handler>);
 
@@ -177,7 +177,7 @@ impl Stack for Innermost {
                 }
             };
             std::future::poll_fn(|cx| {
-                // To the layers a panic is a failure like any other. A crash is none: it goes on unwinding.
+                // A panic is a failure to the layers. A crash is not, and continues unwinding.
                 match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(cx))) {
                     Ok(polled) => polled,
                     Err(payload) if link.life().is_some_and(|life| life.is_ending()) => {
@@ -191,7 +191,7 @@ impl Stack for Innermost {
     }
 }
 
-/// The stacks of all kinds that a process handles: what the layers around all of them wrap.
+/// Routes to the stacks of all kinds that a process handles. The process's layers wrap this service.
 #[derive(Clone)]
 pub(super) struct Router(pub(super) Rc<Vec<(Vec<&'static str>, PerformService)>>);
 
@@ -206,12 +206,12 @@ impl Stack for Router {
 
     fn call(&mut self, request: Perform) -> Attempt {
         let stack = self.0.iter().find(|(kinds, _)| kinds.contains(&request.job.kind));
-        let (_, stack) = stack.expect("a layer leaves the kind of a job as it is");
+        let (_, stack) = stack.expect("a layer must not change the kind of a job");
         attempt(stack.clone(), request)
     }
 }
 
-/// Waits until the service is ready, then calls it.
+/// Waits until the service is ready, and calls it.
 pub(super) fn attempt(mut service: PerformService, request: Perform) -> Attempt {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
@@ -219,7 +219,7 @@ pub(super) fn attempt(mut service: PerformService, request: Perform) -> Attempt 
     })
 }
 
-/// Layers and what they make of the service that they are put around, once they have.
+/// Layers, and the service that they made, once they have made it.
 #[derive(Default)]
 pub(in crate::process) struct Layers {
     layers: Vec<WrapPerform>,
@@ -239,7 +239,7 @@ impl Layers {
         self.layers.is_empty()
     }
 
-    /// The layers around `innermost`, the first one added on the outside.
+    /// Returns the layers around `innermost`, with the first one added on the outside.
     pub(super) fn around(&self, innermost: impl FnOnce() -> PerformService) -> PerformService {
         let mut built = self.built.borrow_mut();
         let built = built.get_or_insert_with(|| self.layers.iter().rev().fold(innermost(), |s, l| l(s)));

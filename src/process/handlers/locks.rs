@@ -1,7 +1,7 @@
-//! Unique jobs: what an attempt does at the locks before and after its handler runs.
+//! The locks of unique jobs: what an attempt does before and after its handler runs.
 //!
-//! Each step at the locks is a call as any other: a crash point before it and one after it, and it waits once, so that
-//! others can run in between.
+//! Each step at the locks is a call like any other, with a crash point before it and one after it. It waits once, so
+//! that other tasks can run in between.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
 use crate::system::queue::{Held, LockKey, Owner};
 use crate::system::timeline::{LockEvent, What};
 
-/// An attempt of a unique job: takes and gives back its locks around what the handler does.
+/// Wraps an attempt of a unique job, which takes its locks before the handler runs and releases them after it.
 pub(in crate::process) fn guarded(
     link: &Link,
     unique: &Arc<Unique>,
@@ -45,7 +45,7 @@ struct Turn {
     place: Place,
 }
 
-/// Whom to wake once nothing is locked any more.
+/// The tasks to wake once the state is unlocked.
 type Wakes = Vec<Wake>;
 
 impl Turn {
@@ -80,7 +80,7 @@ impl Turn {
         result
     }
 
-    /// One step at the locks.
+    /// Performs one step at the locks.
     async fn step<R>(
         &self,
         operation: &'static str,
@@ -93,14 +93,14 @@ impl Turn {
         Call::new(LockDoor { link: &self.link, operation, place: self.place, act }).await
     }
 
-    /// Takes a lock, or says what becomes of the attempt that cannot have it.
+    /// Takes a lock, or fails the attempt according to the conflict rule.
     async fn take(&self, lock: &LockKey, conflict: Conflict) -> Result<(), JobFailure> {
         let mut waiting = Waiting { turn: self, lock, timer: None, waits: false };
         let taken = self.step("acquire", |state, cx, _| waiting.take(state, conflict, cx)).await;
         drop(waiting);
         let Err(held) = taken else { return Ok(()) };
         if !self.unique.owned {
-            // The fault that it models: what runs whatever happens gives back a lock that it never got.
+            // The modeled bug: an `ensure` block releases a lock that the attempt never got.
             self.give_back(lock).await;
         }
         Err(self.refusal(lock, held, conflict))
@@ -148,7 +148,7 @@ impl Turn {
     }
 }
 
-/// The locks, as one step at them is taken.
+/// The locks as the target of one step.
 struct LockDoor<'t, A> {
     link: &'t Link,
     operation: &'static str,
@@ -172,7 +172,7 @@ impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for Loc
     }
 
     fn given(&mut self) -> R {
-        unreachable!("the test is no attempt")
+        unreachable!("the test is not an attempt")
     }
 
     fn after_death(&mut self) -> Option<R> {
@@ -219,7 +219,7 @@ impl<'v, R> Visit<'v> for LockVisit<'v, R> {
     }
 }
 
-/// A lock that is given back however the handler ends: also when it panics. Not when the process dies.
+/// A lock that is released when the handler ends, even by a panic, but not when the process crashes.
 struct Holds<'t> {
     turn: &'t Turn,
     lock: &'t LockKey,
@@ -236,7 +236,7 @@ impl Drop for Holds<'_> {
     }
 }
 
-/// An attempt that waits for a lock, perhaps.
+/// An attempt that may wait for a lock.
 struct Waiting<'t> {
     turn: &'t Turn,
     lock: &'t LockKey,
@@ -276,7 +276,7 @@ impl Waiting<'_> {
         Poll::Pending
     }
 
-    /// It waits no more.
+    /// Stops waiting.
     fn end(&mut self, state: &mut State) {
         if let Some(timer) = self.timer.take() {
             state.clock.cancel(timer);

@@ -1,4 +1,4 @@
-//! What a process does with jobs: handlers of every kind, and what lies around their attempts.
+//! Handlers of all kinds, and what surrounds their attempts.
 
 pub(in crate::process) mod attempt;
 pub(in crate::process) mod blocking;

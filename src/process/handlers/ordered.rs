@@ -1,15 +1,15 @@
-//! Streams of jobs: the option where they are handled.
+//! The option that orders jobs in streams.
 
 use super::handler::HandlerOptions;
 use crate::engine::state::has_order;
 use crate::system::job::Ordered;
 
 impl HandlerOptions<'_> {
-    /// In which order the jobs of this kind run. A job that is enqueued before any process has said so has no place in
-    /// that order.
+    /// Sets the order in which the jobs of this kind run. A job that is enqueued before any process has set this has no
+    /// position in that order.
     ///
     /// # Panics
-    /// When the key is computed from another kind of job.
+    /// Panics if the key is computed from another kind of job.
     #[track_caller]
     pub fn ordered(self, ordered: Ordered) -> Self {
         let kind = self.kind();

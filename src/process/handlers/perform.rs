@@ -1,4 +1,4 @@
-//! How an attempt begins: inside of its layers, past its locks.
+//! How an attempt begins: behind its locks, and inside its layers.
 
 use std::rc::Rc;
 
@@ -13,12 +13,12 @@ use crate::process::Process;
 use crate::system::job::JobView;
 
 impl Process {
-    /// Puts a [`tower::Layer`](Layer) around each attempt of every kind of job that this process performs. Layers of one
-    /// kind ([`HandlerOptions::layer`]) lie inside of it; of several, the first one added is the outermost.
+    /// Adds a [`tower::Layer`](Layer) around each attempt of all kinds of jobs that this process performs. Layers of
+    /// one kind ([`HandlerOptions::layer`]) are inside of it. The first layer added is the outermost.
     ///
-    /// The layer's service has an attempt ([`Perform`]) for request and nothing for response; its error becomes the
-    /// failure of the attempt. Each attempt has a clone of the stack, waits until that is ready, then calls it. It is
-    /// the same in `check`, in drains, in fake and in inline mode.
+    /// The request of the layer's service is an attempt ([`Perform`]), and its response is nothing. Its error becomes
+    /// the failure of the attempt. Each attempt gets a clone of the stack, waits until it is ready, and calls it. This
+    /// is the same in `check`, in drains, and in fake and inline mode.
     ///
     #[cfg_attr(feature = "tokio", doc = "```")]
     #[cfg_attr(not(feature = "tokio"), doc = "```ignore")]
@@ -44,7 +44,7 @@ impl Process {
         self
     }
 
-    /// Begins an attempt of a job, inside of the layers that there are around it.
+    /// Begins an attempt of a job, inside its layers.
     pub(crate) fn start(&self, job: u32, kind: &str, payload: &str) -> Option<Start> {
         let (handlers, layers) = (self.handlers.borrow(), self.layers.borrow());
         let registered = handlers.iter().find(|handler| handler.handles(kind))?;
@@ -67,7 +67,7 @@ impl Process {
         Some((Ok(self.past_locks(registered, payload, run)), registered.place))
     }
 
-    /// The locks of a unique job lie outside of all layers: those see what runs.
+    /// Puts the locks of a unique job outside of all layers, so that the layers only see attempts that run.
     fn past_locks(&self, registered: &Registered, payload: &str, run: Attempt) -> Attempt {
         match &registered.unique {
             None => run,
@@ -87,7 +87,7 @@ impl Process {
 }
 
 impl HandlerOptions<'_> {
-    /// Puts a [`tower::Layer`](Layer) around each attempt of this kind. See [`Process::layer`].
+    /// Adds a [`tower::Layer`](Layer) around each attempt of this kind. See [`Process::layer`].
     pub fn layer<L>(self, layer: L) -> Self
     where
         L: Layer<PerformService> + 'static,

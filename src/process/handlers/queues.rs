@@ -1,4 +1,4 @@
-//! Which queues a process serves, and in which order.
+//! The queues that a process serves, and their order.
 
 use std::rc::Rc;
 
@@ -8,27 +8,27 @@ use crate::search::choice::Name;
 /// The queues that a process serves.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Served {
-    /// Every one, in the order in which jobs became ready.
+    /// All queues, in the order in which their jobs became ready.
     #[default]
     Every,
-    /// These; a job of a later one only when there is none of an earlier one.
+    /// These queues. A job of a later one runs only if no earlier one has a ready job.
     Strict(Rc<[Name]>),
-    /// These; which one is looked at first is drawn each time.
+    /// These queues. Which one comes first is drawn each time.
     Weighted(Rc<[(Name, u32)]>),
 }
 
-/// The order in which a process looks at queues, this time.
+/// The order in which a process checks its queues this time.
 #[derive(Clone, Debug)]
 pub(crate) enum Order {
-    /// All are the same to it.
+    /// All queues are equal.
     Any,
-    /// These, this one first.
+    /// These queues, in this order.
     Of(Rc<[Name]>),
 }
 
 impl Process {
-    /// Serves these queues only, in strict priority: a job of a later one is taken only when none is ready in an
-    /// earlier one. Unless told, a process serves every queue, and takes jobs in the order in which they became ready.
+    /// Serves only these queues, with strict priority: a job of a later queue runs only if no earlier queue has a
+    /// ready job. By default, a process serves every queue, and takes jobs in the order in which they became ready.
     ///
     /// ```
     /// use retryproof::World;
@@ -51,7 +51,7 @@ impl Process {
     /// ```
     ///
     /// # Panics
-    /// When there are none, or one is named twice.
+    /// Panics if there are no queues, or if one is named twice.
     pub fn queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = N>) -> &Self {
         let queues: Rc<[Name]> = queues.into_iter().map(Into::into).collect();
         self.check_queues(&queues);
@@ -59,18 +59,18 @@ impl Process {
         self
     }
 
-    /// Serves these queues only. Which one is looked at first is drawn each time from the seed of the run: one of
-    /// weight 3 three times as often as one of weight 1.
+    /// Serves only these queues. Which one is checked first is drawn each time from the seed of the run: a queue of
+    /// weight 3 comes first three times as often as one of weight 1.
     ///
     /// # Panics
-    /// When there are none, one is named twice, or has weight 0.
+    /// Panics if there are no queues, if one is named twice, or if one has weight 0.
     pub fn weighted_queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = (N, u32)>) -> &Self {
         let queues: Rc<[(Name, u32)]> =
             queues.into_iter().map(|(queue, weight)| (queue.into(), weight)).collect();
         self.check_queues(&queues.iter().map(|&(queue, _)| queue).collect::<Vec<_>>());
         if let Some((queue, _)) = queues.iter().find(|(_, weight)| *weight == 0) {
             panic!(
-                "process `{}` gives the queue `{queue}` the weight 0, so that it would never be looked at; leave it out or give it at least 1",
+                "process `{}` gives the queue `{queue}` the weight 0, so it would never be served; remove the queue, or give it a weight of at least 1",
                 self.name()
             );
         }
@@ -94,7 +94,7 @@ impl Process {
         }
     }
 
-    /// The order in which this process looks at its queues now. `draw` draws a number.
+    /// Returns the order in which this process checks its queues now. `draw` draws a random number.
     pub(crate) fn order(&self, draw: &mut dyn FnMut() -> u64) -> Order {
         match &*self.queues.borrow() {
             Served::Every => Order::Any,
@@ -110,7 +110,8 @@ impl Process {
                         drawn = drawn.saturating_sub(u64::from(weight));
                         here
                     });
-                    order.push(left.remove(at.expect("a number below the sum lies in one of the parts")).0);
+                    order
+                        .push(left.remove(at.expect("a number below the sum falls into one of the parts")).0);
                 }
                 Order::Of(order.into())
             }

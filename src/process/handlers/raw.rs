@@ -1,4 +1,4 @@
-//! Jobs that are known by a name instead of a type: for adapters of other queues.
+//! Jobs with a name instead of a type, for adapters of other queues.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,13 +12,13 @@ use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{JobResult, JobView};
 
-/// An attempt of a job that is known by its name.
+/// An attempt of a job with a name.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RawAttempt {
     /// The job, as the queue has it.
     pub job: JobView,
-    /// What was put beside its payload.
+    /// The data in addition to the payload.
     pub context: BTreeMap<String, Value>,
 }
 
@@ -46,11 +46,11 @@ where
 }
 
 impl Process {
-    /// Handles the jobs that bear this name ([`Enqueue::named`](crate::Enqueue::named),
-    /// [`World::enqueue_raw`](crate::World::enqueue_raw)) with their payload as it is.
+    /// Handles jobs with this name ([`Enqueue::named`](crate::Enqueue::named),
+    /// [`World::enqueue_raw`](crate::World::enqueue_raw)), with their raw payload.
     ///
     /// # Panics
-    /// When the name is handled twice in one process.
+    /// Panics if the process already handles this name.
     #[track_caller]
     pub fn handle_raw<R, F>(&self, kind: impl Into<Name>, handler: F) -> HandlerOptions<'_>
     where

@@ -9,8 +9,9 @@ use super::handler::HandlerOptions;
 use crate::process::Process;
 
 impl Process {
-    /// Handles the jobs of one kind with a [`tower::Service`](Service): each attempt has a clone of it, waits until that
-    /// is ready, and calls it with the job. The response is dropped; an error is a failure of the attempt.
+    /// Registers a [`tower::Service`](Service) as the handler for the jobs of one kind. Each attempt gets a clone of
+    /// it, waits until the clone is ready, and calls it with the job. The response is dropped. An error fails the
+    /// attempt.
     ///
     /// ```
     /// use retryproof::World;
@@ -26,7 +27,7 @@ impl Process {
     /// ```
     ///
     /// # Panics
-    /// When the kind is handled twice in one process.
+    /// Panics if the process already has a handler for this kind.
     #[track_caller]
     pub fn handle_service<J, S>(&self, service: S) -> HandlerOptions<'_>
     where
@@ -34,7 +35,7 @@ impl Process {
         S: Service<J, Error: std::fmt::Display + 'static> + Clone + 'static,
     {
         self.handle::<J, Result<(), S::Error>, _>(async move |job: J| {
-            // What is ready is this clone, and no other.
+            // The readiness belongs to this clone only.
             let mut service = service.clone();
             poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(job).await.map(drop)

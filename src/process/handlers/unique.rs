@@ -1,4 +1,4 @@
-//! Unique jobs: where a handler says so.
+//! The option that makes jobs unique.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use crate::engine::state::has_keys;
 use crate::system::job::Unique;
 
 impl HandlerOptions<'_> {
-    /// Makes the jobs of this kind unique by a lock. A job that is enqueued before any process has said so takes none.
+    /// Makes the jobs of this kind unique by a lock. A job that is enqueued before any process has set this takes no
+    /// lock.
     ///
     /// # Panics
-    /// When the key is computed from another kind of job, or the settings contradict each other.
+    /// Panics if the key is computed from another kind of job, or if the settings contradict each other.
     #[track_caller]
     pub fn unique(self, unique: Unique) -> Self {
         let kind = self.kind();

@@ -1,4 +1,4 @@
-//! Many jobs at once: batch by batch, each of which is taken in as a whole or not at all.
+//! Enqueues many jobs in batches, each of which is accepted as a whole or not at all.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,14 +20,14 @@ use crate::search::choice::{Fault, Kind, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
 use crate::system::service::FaultPlan;
 
-/// Many jobs on their way into the queue. None is enqueued unless this is awaited.
+/// A future that enqueues many jobs. It does nothing unless awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
 pub struct EnqueueBulkFuture {
     link: Link,
     layers: EnqueueLayers,
     kind: &'static str,
     place: Place,
-    /// How many jobs go in at once.
+    /// The number of jobs per batch.
     batch: usize,
     left: VecDeque<PendingJob>,
     step: Step,
@@ -36,16 +36,16 @@ pub struct EnqueueBulkFuture {
 
 type Staging = Pin<Box<dyn Future<Output = Result<Vec<Enqueue>, EnqueueError>> + Send>>;
 
-/// How far the present batch has come.
+/// The state of the current batch.
 enum Step {
     Begin,
-    /// The job that cannot be written as JSON: nothing is enqueued.
+    /// A job cannot be written as JSON, so nothing is enqueued.
     Unencodable(EnqueueError),
-    /// Its jobs go through the layers.
+    /// The jobs go through the layers.
     Staging(Staging),
-    /// They go into the queue.
+    /// The batch goes into the queue.
     Calling(Call<BatchDoor>),
-    /// In inline mode: its jobs run, one after another.
+    /// In inline mode: the jobs run one after another.
     Performing(VecDeque<Answered>),
 }
 
@@ -57,25 +57,25 @@ impl fmt::Debug for EnqueueBulkFuture {
 }
 
 impl JobQueue {
-    /// This queue, with bulks that put in so many jobs at once. 1,000 unless told, as Sidekiq.
+    /// Returns this queue with another batch size for bulks. Defaults to 1,000, as in Sidekiq.
     ///
     /// # Panics
-    /// When it is none.
+    /// Panics if `jobs` is 0.
     #[must_use = "the queue itself stays as it is"]
     pub fn batches_of(&self, jobs: usize) -> Self {
-        assert!(jobs > 0, "a batch has at least one job");
+        assert!(jobs > 0, "a batch must have at least one job");
         Self { batch: jobs, ..self.clone() }
     }
 
-    /// Enqueues many jobs, in batches of 1,000. Their ids come back in order.
+    /// Enqueues many jobs, in batches of 1,000. Returns their ids in order.
     ///
-    /// A batch is taken in as a whole or not at all. A crash, or a queue that does not answer, between two batches leaves
-    /// the earlier ones in the queue: whoever enqueues again enqueues their jobs twice. One that the lock of a unique job
-    /// refuses is left out of its batch, and its error comes back.
+    /// Each batch is accepted as a whole or not at all. If the process crashes or the queue does not answer between
+    /// two batches, the earlier batches stay in the queue, and a caller that enqueues everything again enqueues their
+    /// jobs twice. A job that the lock of a unique job refuses is left out of its batch, and the error is returned.
     ///
     /// # Errors
-    /// When the queue did not answer, a layer around it has failed, or a job cannot be written as JSON; then none is
-    /// enqueued.
+    /// Returns an error if the queue does not answer, if a layer around it fails, or if a job cannot be written as JSON. In
+    /// the last case, nothing is enqueued.
     #[track_caller]
     pub fn enqueue_bulk<J: Serialize + 'static>(
         &self,
@@ -92,11 +92,11 @@ impl JobQueue {
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step, ids }
     }
 
-    /// Puts requests into the queue as they are, those of the kind of `J` or any others, through the layers around it, in batches as
-    /// [`JobQueue::enqueue_bulk`] does. One that is refused for its key keeps all of its batch out.
+    /// Enqueues requests unchanged, of the kind of `J` or any other, through the layers around the queue, in batches
+    /// like [`JobQueue::enqueue_bulk`]. A request whose key is refused keeps its whole batch out.
     ///
     /// # Errors
-    /// When the queue did not answer, a layer around it has failed, or a key is taken.
+    /// Returns an error if the queue does not answer, if a layer around it fails, or if a key is taken.
     pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
         let left: VecDeque<_> = requests.into_iter().map(PendingJob::of).collect();
         let place = left.front().map_or_else(Place::caller, |job| job.place);
@@ -106,10 +106,10 @@ impl JobQueue {
         EnqueueBulkFuture { link, layers, kind, place, batch, left, step: Step::Begin, ids }
     }
 
-    /// Enqueues many jobs from code that blocks. A crash unwinds. See [`JobQueue::enqueue_bulk`].
+    /// Enqueues many jobs from blocking code. A crash unwinds the stack. See [`JobQueue::enqueue_bulk`].
     ///
     /// # Errors
-    /// When the queue did not answer, a layer around it has failed, or a job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, if a layer around it fails, or if a job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_bulk_blocking<J: Serialize + 'static>(
         &self,
@@ -126,7 +126,7 @@ impl JobQueue {
     }
 }
 
-/// The queue, as a batch of jobs comes into it.
+/// The queue as the target of a batch.
 struct BatchDoor {
     link: Link,
     kind: &'static str,
@@ -201,7 +201,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
                     None => return Entered::Died,
                 }
             }
-            // One that a lock refuses stays outside; the others of its batch are in.
+            // A job that a lock refuses is left out. The other jobs of its batch are enqueued.
             output = answers.into_iter().collect();
         }
         let silence = fault.map_or(Duration::ZERO, Fault::silence);
@@ -218,7 +218,7 @@ impl EnqueueBulkFuture {
         Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
     }
 
-    /// What comes of it for a destructor of a dead process: the ids that its jobs might have had.
+    /// Returns what a destructor of a dead process gets: ids that its jobs might have had.
     fn throw_away(&mut self) -> Vec<JobId> {
         let left = self.left.drain(..).map(|job| JobId::first(job.kind, &job.payload));
         self.ids.drain(..).chain(left).collect()
@@ -290,7 +290,7 @@ impl Future for EnqueueBulkFuture {
     }
 }
 
-/// Why a batch is refused as a whole, if it is: the key of one of its jobs is another's, or one's before it.
+/// Returns why a batch is refused as a whole, if the key of one of its jobs is taken in the queue or in the batch.
 fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
     batch.iter().enumerate().find_map(|(number, job)| {
         let once = job.once.as_ref().filter(|once| once.refused)?;
@@ -300,7 +300,7 @@ fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
         let earlier = batch[..number].iter().any(has_its_key).then(|| LockTaken {
             kind: job.kind.to_owned(),
             key: once.key.to_string(),
-            holder: "one before it in the same batch".to_owned(),
+            holder: "an earlier job in the same batch".to_owned(),
         });
         earlier.or_else(|| state.refuses(job.kind, Some(once)))
     })
@@ -314,7 +314,7 @@ fn perform(
 ) -> Poll<Result<(), EnqueueError>> {
     while let Some(&(job, _)) = taken.front() {
         if job == 0 {
-            // It was dropped for one that is there already.
+            // This job was dropped in favor of an earlier one.
             taken.pop_front();
             continue;
         }

@@ -1,4 +1,4 @@
-//! The calls of the built-in services by name. Nothing here but what a user has for a service of their own.
+//! The calls of the built-in services by name. They use only what custom services have, too.
 
 use super::client::{Client, TypedCall};
 use crate::system::service::ServiceError;
@@ -7,14 +7,14 @@ use crate::system::service::error_catcher::{ErrorCatcher, Noted, Notification};
 use crate::system::service::fulfillment::{Fulfillment, Shipment, Shipped};
 use crate::system::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
 
-/// Writes the async and the blocking form of a call, with the reply as that call has it.
+/// Generates the async and the blocking form of a call, with the type of its reply.
 macro_rules! calls {
     ($service:ty: $($(#[$doc:meta])* $name:ident, $blocking:ident($($arg:ident: $type:ty),*) $request:expr => $unpack:expr, $output:ty;)*) => {
         impl Client<$service> {$(
             $(#[$doc])*
             ///
             /// # Errors
-            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
+            /// Returns an error if the call failed from the caller's point of view. It may have happened nevertheless.
             #[track_caller]
             pub fn $name(&self, $($arg: $type),*) -> TypedCall<$service, $output> {
                 self.call($request).map($unpack)
@@ -23,7 +23,7 @@ macro_rules! calls {
             #[doc = concat!("The blocking form of [`", stringify!($name), "`](Self::", stringify!($name), "). A crash unwinds.")]
             ///
             /// # Errors
-            /// When the call came to nothing, as far as the caller can see. It may have happened all the same.
+            /// Returns an error if the call failed from the caller's point of view. It may have happened nevertheless.
             #[track_caller]
             pub fn $blocking(&self, $($arg: $type),*) -> Result<$output, ServiceError> {
                 self.call_blocking($request).map($unpack)
@@ -33,20 +33,20 @@ macro_rules! calls {
 }
 
 fn other_reply<T>() -> T {
-    unreachable!("a service answers what it was asked")
+    unreachable!("a service answers the request that it received")
 }
 
 calls! { Payments:
     /// Charges a card.
     charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, Charged;
-    /// The charges of an order, declined ones included.
+    /// Returns the charges of an order, including declined ones.
     charges, charges_blocking(order_id: impl std::fmt::Display) payments::Request::Charges { order_id: order_id.to_string() } => |reply| match reply { payments::Reply::Charges(charges) => charges, payments::Reply::Charged(_) => other_reply() }, Vec<ChargeRecord>;
 }
 
 calls! { EmailService:
     /// Sends an email.
     send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, Sent;
-    /// The emails sent to an address from a template.
+    /// Returns the emails that were sent to an address from a template.
     emails, emails_blocking(to: &str, template_id: &str) email::Request::Emails { email: to.to_owned(), template_id: template_id.to_owned() } => |reply| match reply { email::Reply::Emails(emails) => emails, email::Reply::Sent(_) => other_reply() }, Vec<EmailRecord>;
 }
 
@@ -56,70 +56,70 @@ calls! { Fulfillment:
 }
 
 calls! { ErrorCatcher:
-    /// Tells of a failure.
+    /// Reports a failure.
     notify, notify_blocking(notification: Notification) notification => |noted| noted, Noted;
 }
 
 impl Client<ErrorCatcher> {
-    /// All that it was told so far. For the test: it is no call.
+    /// Returns all notifications so far. For the test: this is not a call.
     pub fn notifications(&self) -> Vec<Notification> {
         self.look(|service| service.notifications().to_vec())
     }
 
-    /// Has the service forget all that it was told. For the test; what happened has happened, and stays in the ledger.
+    /// Makes the service forget all notifications. For the test. The ledger keeps the effects.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn clear(&self) {
         self.adjust(ErrorCatcher::clear);
     }
 }
 
 impl Client<Payments> {
-    /// Every charge so far, declined ones included. For the test: it is no call.
+    /// Returns all charges so far, including declined ones. For the test: this is not a call.
     pub fn records(&self) -> Vec<ChargeRecord> {
         self.look(|service| service.records().to_vec())
     }
 
-    /// Has the service forget every charge, and every key. For the test; what happened has happened, and stays in the ledger.
+    /// Makes the service forget all charges and keys. For the test. The ledger keeps the effects.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn clear(&self) {
         self.adjust(Payments::clear);
     }
 }
 
 impl Client<EmailService> {
-    /// Every email so far. For the test: it is no call.
+    /// Returns all emails so far. For the test: this is not a call.
     pub fn records(&self) -> Vec<EmailRecord> {
         self.look(|service| service.records().to_vec())
     }
 
-    /// Has the service forget every email. For the test; what happened has happened, and stays in the ledger.
+    /// Makes the service forget all emails. For the test. The ledger keeps the effects.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn clear(&self) {
         self.adjust(EmailService::clear);
     }
 }
 
 impl Client<Fulfillment> {
-    /// Every parcel so far. For the test: it is no call.
+    /// Returns all parcels so far. For the test: this is not a call.
     pub fn requests(&self) -> Vec<Shipment> {
         self.look(|service| service.requests().to_vec())
     }
 
-    /// How many parcels there are so far. For the test: it is no call.
+    /// Returns the number of parcels so far. For the test: this is not a call.
     pub fn num_requests(&self) -> usize {
         self.look(|service| service.requests().len())
     }
 
-    /// Has the service forget every parcel, and every key. For the test; what happened has happened, and stays in the ledger.
+    /// Makes the service forget all parcels and keys. For the test. The ledger keeps the effects.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn clear(&self) {
         self.adjust(Fulfillment::clear);
     }

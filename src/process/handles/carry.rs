@@ -1,5 +1,5 @@
-//! Calls that reach a service over a line of the process's: begun and ended by whoever serves the line, in the name of
-//! the process.
+//! Calls that reach a service over a wire of the process. The server of the wire begins and ends them on behalf of the
+//! process.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::engine::state::Shared;
 use crate::search::choice::{Fault, Name, Place};
 use crate::system::service::{Broken, CallOptions, Faulty, Service, ServiceError};
 
-/// A call that has happened, or not, and whose reply is on its way.
+/// A call whose reply is in transit. The call may have happened or not.
 #[derive(Debug)]
 pub(crate) struct Carried<S: Service>(InFlight<ServiceDoor<S>>);
 
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP is what reaches services over a line"))]
 impl<S: Service> Client<S> {
-    /// The way of somebody else to the same service.
+    /// Returns a client for the same service that belongs to another link.
     pub(crate) fn of_link(&self, link: &Link) -> Self {
         Self { link: link.clone(), name: self.name, door: self.door.clone() }
     }
@@ -34,12 +34,13 @@ impl<S: Service> Client<S> {
         &self.door
     }
 
-    /// Whether it is the test's own.
+    /// Whether the client belongs to the test.
     pub(crate) fn is_given(&self) -> bool {
         self.link.is_given()
     }
 
-    /// The first half of a call: what happens at the service. None if the process died before it, or the run is stuck.
+    /// Performs the first half of a call, at the service. Returns `None` if the process died before, or if the run is
+    /// stuck.
     pub(crate) fn carry(
         &self,
         request: S::Request,
@@ -51,7 +52,7 @@ impl<S: Service> Client<S> {
 }
 
 impl<S: Service> Carried<S> {
-    /// How long the answer takes.
+    /// Returns how long the answer takes.
     pub(crate) fn takes(&self) -> Duration {
         match self.breaks() {
             Some(_) => Duration::ZERO,
@@ -59,14 +60,14 @@ impl<S: Service> Carried<S> {
         }
     }
 
-    /// What becomes of the line in place of an answer.
+    /// Returns how the wire breaks, if it breaks instead of delivering an answer.
     pub(crate) fn breaks(&self) -> Option<Broken> {
         let Answered { answer, fault } = &self.0.output;
         let is_late = matches!(answer.result, Err(ServiceError::TimedOut { .. }));
         fault.and_then(Fault::breaks).or(is_late.then_some(Broken::Silent))
     }
 
-    /// The second half: the answer, on its way to the caller. None if the process died before it had it.
+    /// Performs the second half of a call, which delivers the answer. Returns `None` if the process died before.
     pub(crate) fn arrive(self) -> Option<Result<S::Reply, ServiceError>> {
         self.0.arrive().map(|answered| answered.answer.result)
     }

@@ -1,4 +1,4 @@
-//! A service as one incarnation reaches it: calls with three crash points and a fault choice each.
+//! A client for a service, whose calls have three crash points and a fault choice each.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,15 +17,15 @@ use crate::system::service::{
 };
 use crate::system::timeline::What;
 
-/// A service, as one incarnation of a process (or the test body) reaches it.
+/// A client for a service. It belongs to one incarnation of a process, or to the test body.
 ///
 /// ```
 /// use retryproof::service::payments::{Charge, Charged, Payments};
 /// use retryproof::{Client, ServiceError, World};
 ///
-/// /// Code under test: it takes a client, and does not know of the test.
+/// /// Code under test, which takes a client and does not know about the test.
 /// async fn pay(payments: &Client<Payments>, order: u32) -> Result<bool, ServiceError> {
-///     let charge = Charge::of_order(order, 9_999).key(format!("order-{order}")); // an amount that is declined
+///     let charge = Charge::of_order(order, 9_999).key(format!("order-{order}")); // this amount is declined
 ///     Ok(matches!(payments.charge(charge).await?, Charged::Success { .. }))
 /// }
 ///
@@ -36,7 +36,7 @@ use crate::system::timeline::What;
 /// });
 /// world.enqueue(6_u32);
 /// world.drain_all().run().unwrap();
-/// // The test's side of the same service.
+/// // The same service, from the test's side.
 /// assert_eq!(world.payments().look(|payments| payments.records().len()), 1);
 /// assert_eq!(world.effects().of("payments.charge").count(), 0);
 /// ```
@@ -53,7 +53,7 @@ impl<S: Service> Clone for Client<S> {
     }
 }
 
-/// What a service answers, and what went wrong.
+/// The answer of a service, and the injected fault.
 #[derive(Debug)]
 pub(crate) struct Answered<S: Service> {
     pub(in crate::process) answer: Answer<S::Reply>,
@@ -64,7 +64,7 @@ pub(crate) struct Answered<S: Service> {
     pub(in crate::process) fault: Option<Fault>,
 }
 
-/// A call that was made. It does nothing unless awaited.
+/// A call to a service. It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a call does nothing unless awaited"]
 pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
@@ -77,16 +77,17 @@ impl<S: Service> Client<S> {
         Self { link, name, door }
     }
 
-    /// Asks the service. Three crash points: before, after it happened but before its reply, after the reply.
+    /// Calls the service. The call has three crash points: before it, after it happened but before its reply, and
+    /// after the reply.
     #[track_caller]
     pub fn call(&self, request: S::Request) -> Call<S> {
         Call(call::Call::new(self.door_for(request, Place::caller(), CallOptions::default())))
     }
 
-    /// Asks the service from code that blocks. A crash unwinds.
+    /// Calls the service from blocking code. A crash unwinds the stack.
     ///
     /// # Errors
-    /// When the call came to nothing, as far as the caller can see.
+    /// Returns an error if the call failed from the caller's point of view.
     #[track_caller]
     pub fn call_blocking(&self, request: S::Request) -> Result<S::Reply, ServiceError> {
         let door = self.door_for(request, Place::caller(), CallOptions::default());
@@ -102,31 +103,31 @@ impl<S: Service> Client<S> {
         ServiceDoor { client: self.clone(), place, options, request: Some(request) }
     }
 
-    /// The state of the service, to be looked at by the test: it is no call.
+    /// Reads the state of the service, for the test: this is not a call.
     ///
-    /// `look` must not come back to this same service.
+    /// `look` must not use the same service.
     pub fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
         look(&lock(&self.door).service)
     }
 
-    /// Changes what is set of the door.
+    /// Changes the settings of the service.
     pub(in crate::process) fn set(&self, change: impl FnOnce(&mut Faulty<S>)) -> &Self {
         self.test_only();
         change(&mut lock(&self.door));
         self
     }
 
-    /// From here on it matters how late something comes: something expires.
+    /// Turns on delays, because something expires from now on.
     pub(in crate::process) fn expect_delays(&self) {
         self.test_only();
         self.link.shared().state().delays = true;
     }
 
-    /// Refuses what is the test's own business to the code under test.
+    /// Panics if the code under test calls what is reserved for the test.
     pub(in crate::process) fn test_only(&self) {
         assert!(
             self.link.is_given(),
-            "settings of the service `{}` are the test's: set them through `world`, not through the handle of a process",
+            "settings of the service `{}` belong to the test: change them through `world`, not through the handle of a process",
             self.name
         );
     }
@@ -150,7 +151,7 @@ impl<S: Service> Client<S> {
         }
     }
 
-    /// The answer that a destructor of a dead process gets. Nothing comes of it.
+    /// Returns the answer for a destructor of a dead process, without any effect.
     fn throw_away(&self, request: S::Request, place: Place) -> Result<S::Reply, ServiceError> {
         let mut copy = lock(&self.door).clone();
         let mut ledger = Ledger::default();
@@ -178,12 +179,12 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|error| format!("(not JSON: {error})"))
 }
 
-/// A service, as one call reaches it.
+/// The service as the target of one call.
 pub(crate) struct ServiceDoor<S: Service> {
     pub(in crate::process) client: Client<S>,
     pub(in crate::process) place: Place,
     options: CallOptions,
-    /// Until the call is begun.
+    /// The request, until the call begins.
     request: Option<S::Request>,
 }
 
@@ -237,7 +238,7 @@ impl<S: Service> Door for ServiceDoor<S> {
     }
 }
 
-/// A service, locked for the first half of a call.
+/// The service during the first half of a call.
 pub(crate) struct ServiceVisit<'v, S: Service> {
     client: &'v Client<S>,
     place: Place,
@@ -262,7 +263,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
 
     fn announce(&mut self, state: &mut State) {
         let (service, operation, place) = (self.client.name, self.operation, self.place);
-        // Which rows it touches is said where it is known.
+        // The store records which rows a call touches.
         if service.as_str() != STORE {
             state.touch(Thing::Service(service), operation.writes);
         }
@@ -313,12 +314,12 @@ impl<S: Service> Call<S> {
         self.0.door.place
     }
 
-    /// What will be asked, as long as it was not.
+    /// Returns the request, if the call has not begun.
     pub(in crate::process) fn request(&self) -> Option<&S::Request> {
         self.0.door.request.as_ref()
     }
 
-    /// Makes the call from code that blocks.
+    /// Makes the call from blocking code.
     pub(in crate::process) fn block(&mut self) -> Result<S::Reply, ServiceError> {
         let ServiceDoor { client, place, options, request } = &mut self.0.door;
         let door =
@@ -326,13 +327,13 @@ impl<S: Service> Call<S> {
         call::Call::new(door).block().answer.result
     }
 
-    /// The same call, with its reply made into what is wanted of it.
+    /// Returns the same call, whose reply is mapped with `unpack`.
     pub fn map<T>(self, unpack: fn(S::Reply) -> T) -> TypedCall<S, T> {
         TypedCall { call: self, unpack }
     }
 }
 
-/// A call whose reply is of one certain form.
+/// A call whose reply has a certain type.
 #[derive(Debug)]
 #[must_use = "a call does nothing unless awaited"]
 pub struct TypedCall<S: Service, T> {

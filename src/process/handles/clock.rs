@@ -10,7 +10,7 @@ use crate::engine::link::{Link, Liveness};
 use crate::search::choice::{Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 
-/// Virtual time, as one incarnation of a process knows it.
+/// The virtual clock of one incarnation of a process.
 ///
 /// ```
 /// use retryproof::World;
@@ -41,19 +41,19 @@ impl Clock {
         Self { link }
     }
 
-    /// The time since the world began.
+    /// Returns the time since the world began.
     pub fn now(&self) -> Duration {
         self.link.arrive();
         self.link.shared().state().clock.now()
     }
 
-    /// Waits. A crash point.
+    /// Waits in virtual time. This is a crash point.
     #[track_caller]
     pub fn sleep(&self, duration: Duration) -> Pause {
         self.pause(WaitKind::Sleep, Some(duration))
     }
 
-    /// Lets other tasks run. A crash point.
+    /// Lets other tasks run. This is a crash point.
     #[track_caller]
     pub fn yield_now(&self) -> Pause {
         self.pause(WaitKind::Yield, None)

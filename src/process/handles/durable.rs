@@ -1,4 +1,4 @@
-//! State that outlives every crash, held by the test in place of a database.
+//! State that survives every crash. It belongs to the test, and stands for a database.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::search::choice::{Name, Place};
 use crate::system::exact_json;
 use crate::system::timeline::What;
 
-/// A value that outlives every crash, and is compared when a run ends.
+/// A value that survives every crash, and that is compared when a run ends.
 ///
-/// An update is atomic: there is no crash point inside it, and a panic inside it leaves the value as it was. It is
-/// never poisoned. A process that is dead cannot change it any more, its destructors included.
+/// An update is atomic: there is no crash point inside it, and a panic inside it leaves the value unchanged. The value
+/// is never poisoned. A dead process, including its destructors, cannot change it any more.
 ///
 /// ```
 /// use retryproof::{Code, Explore, World};
@@ -29,7 +29,7 @@ use crate::system::timeline::What;
 ///         let (stock, paid, clock) = (stock.clone(), paid.clone(), p.clock());
 ///         p.handle(async move |_order: u32| {
 ///             stock.update(|stock| *stock -= 1);
-///             clock.yield_now().await; // a place to die: the update has happened, and what follows has not
+///             clock.yield_now().await; // a crash point: the update has happened, but not what follows
 ///             paid.set(true);
 ///         });
 ///     });
@@ -65,10 +65,10 @@ impl<T: Clone> Durable<T> {
         Self { inner: Arc::new(Inner { name, value: Mutex::new(value), shared }) }
     }
 
-    /// The value, held by this thread.
+    /// Locks the value for this thread.
     ///
     /// # Panics
-    /// When this thread holds it already: it would wait for itself for ever.
+    /// Panics if this thread has already locked the value, because it would wait for itself forever.
     #[track_caller]
     fn hold(&self, writes: bool) -> Held<'_, T> {
         if slots::arrive().is_err() {
@@ -78,7 +78,7 @@ impl<T: Clone> Durable<T> {
         let again = HELD.with_borrow(|held| held.contains(&at));
         assert!(
             !again,
-            "`{}` is asked for inside of its own `read` or `update`, which would wait for itself for ever; use what the closure is given",
+            "`{}` is used inside its own `read` or `update`, which would wait for itself forever; use the closure's argument",
             self.inner.name
         );
         self.inner.shared.touch(Thing::Value(self.inner.name), writes);
@@ -87,24 +87,24 @@ impl<T: Clone> Durable<T> {
         Held { at, value }
     }
 
-    /// A copy of the value.
+    /// Returns a copy of the value.
     #[track_caller]
     pub fn get(&self) -> T {
         self.hold(false).clone()
     }
 
-    /// Looks at the value. `look` must not come back to this same value: that panics.
+    /// Reads the value. Panics if `look` uses this same value.
     #[track_caller]
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.hold(false))
     }
 
-    /// Changes the value, all at once. `change` must not come back to this same value: that panics.
+    /// Changes the value atomically. Panics if `change` uses this same value.
     #[track_caller]
     pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let place = Place::caller();
         let mut value = self.hold(true);
-        // The change is made to a copy: a panic in it, or a caller that is dead, leaves the value as it was.
+        // Change a copy, so that a panic or a dead caller leaves the value unchanged.
         let mut copy = value.clone();
         let result = change(&mut copy);
         if !life::is_dead_here() {
@@ -116,7 +116,7 @@ impl<T: Clone> Durable<T> {
         result
     }
 
-    /// Puts another value in its place.
+    /// Replaces the value.
     #[track_caller]
     pub fn set(&self, value: T) {
         self.update(|held| *held = value);
@@ -124,7 +124,7 @@ impl<T: Clone> Durable<T> {
 }
 
 thread_local! {
-    /// The values that this thread looks at or changes now, by their addresses.
+    /// The addresses of the values that this thread has locked.
     static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -153,10 +153,10 @@ impl<T> DerefMut for Held<'_, T> {
     }
 }
 
-/// Something whose state is taken down when a run ends.
+/// A state that is recorded when a run ends.
 pub(crate) struct Observed {
     pub(crate) name: Name,
-    /// The state as JSON.
+    /// Returns the state as JSON.
     pub(crate) look: Box<dyn Fn() -> Result<String, serde_json::Error>>,
 }
 

@@ -1,4 +1,4 @@
-//! Layers around enqueue: what goes through them, and how they are put together.
+//! Layers around enqueue, and the requests that go through them.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,39 +22,40 @@ use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, kind_of};
 
-/// An error of whatever layer, boxed as tower's layers do.
+/// The error of a layer, boxed as in tower.
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A job on its way through the layers into the queue.
+/// A request to enqueue a job. It goes through the layers into the queue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Enqueue {
-    /// The path of its type.
+    /// The path of the job's type.
     pub kind: &'static str,
-    /// What it carries, as JSON. The queue has it as the layers leave it.
+    /// The payload as JSON. Layers may change it.
     pub payload: String,
-    /// How long it waits until it is ready.
+    /// The delay until the job is ready.
     pub delay: Duration,
-    /// What it carries beside its payload: layers around perform find it there
+    /// Data in addition to the payload. Layers around perform can read it
     /// ([`Perform::context`](crate::Perform::context)).
     pub context: BTreeMap<String, Value>,
-    /// A key of its own, under which it is taken in once.
+    /// A key under which the job is accepted once.
     once: Option<Once>,
-    /// What it has beside what its kind says.
+    /// Settings that override those of its kind.
     more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
-    /// Where it is laid down instead of being put into the queue.
+    /// If this is set, the request is collected here instead of being enqueued.
     stage: Option<Stage>,
 }
 
 impl Enqueue {
-    /// A job of the kind of `J` that is written as JSON already, ready at once: for [`JobQueue::put`](crate::JobQueue::put).
+    /// Makes a request for a job of the kind of `J` whose payload is JSON already, for
+    /// [`JobQueue::put`](crate::JobQueue::put).
     #[track_caller]
     pub fn encoded<J: 'static>(payload: String) -> Self {
         Self::of_kind(kind_of::<J>(), payload, Place::caller())
     }
 
-    /// A job that is known by its name, with its payload as it is, ready at once: what the client of another queue puts in.
+    /// Makes a request for a job with a name and a raw payload, like that of another queue's client.
     /// [`Process::handle_raw`](crate::Process::handle_raw) handles it. See [`JobKey`] for an example.
     #[track_caller]
     pub fn named(kind: impl Into<Name>, payload: impl Into<String>) -> Self {
@@ -66,17 +67,18 @@ impl Enqueue {
         Self { kind, payload, delay, context, once: None, more: None, place, stage: None }
     }
 
-    /// Where the report says that it was enqueued: for adapters, whose own code is not what somebody looks for.
+    /// Sets the place that the report shows for the enqueue. For adapters, whose own code is of no interest there.
     pub fn called_at(mut self, location: &'static Location<'static>) -> Self {
         self.place = Place::of(location);
         self
     }
 
-    /// Is taken in only if no job of its kind has been taken in under this key, be it over or not. Another one is dropped
-    /// ([`Conflict::Drop`]), and whoever enqueues it gets the id of the first; or refused ([`Conflict::Raise`]).
+    /// Accepts the job only if no job of its kind was ever accepted under this key, whether that job has ended or not.
+    /// A later job is dropped ([`Conflict::Drop`]), and its caller gets the id of the first, or it is refused
+    /// ([`Conflict::Raise`]).
     ///
     /// # Panics
-    /// With another [`Conflict`]: a job that is over has no place to be taken, and nothing to be waited for.
+    /// Panics with any other [`Conflict`], because a job that has ended cannot be replaced or waited for.
     pub fn once(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
         assert!(
             matches!(on_conflict, Conflict::Drop | Conflict::Raise),
@@ -91,31 +93,31 @@ impl Enqueue {
         self.more.get_or_insert_default()
     }
 
-    /// There is one job with this key at a time, whatever its kind. It goes past the locks of unique jobs.
+    /// Allows only one job with this key at a time, regardless of its kind. This bypasses the locks of unique jobs.
     pub fn key(mut self, key: JobKey) -> Self {
         self.more().key = Some(key);
         self
     }
 
-    /// How often this job is tried again when it fails, whatever its kind says
+    /// Sets the number of retries of this job, regardless of its kind
     /// ([`HandlerOptions::max_retries`](crate::HandlerOptions::max_retries)).
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.more().max_retries = Some(retries);
         self
     }
 
-    /// Of the jobs with this name, whatever their kinds, one runs at a time: from when it is taken until its attempt has
-    /// ended, or its lease. One that waits to be tried again lets the others go first.
+    /// Runs only one job with this name at a time, regardless of their kinds: from the time at which a worker takes it
+    /// until its attempt or its lease ends. A job that waits for a retry lets the others run first.
     pub fn one_at_a_time(mut self, name: impl Into<Box<str>>) -> Self {
         self.more().serial = Some(name.into());
         self
     }
 }
 
-/// Jobs that have come through the layers and are to be put into the queue together.
+/// Requests that came through the layers and will be enqueued together.
 type Stage = Arc<Mutex<Vec<Enqueue>>>;
 
-/// What a layer around enqueue wraps: the layers inside it, and at last the queue. It is always ready.
+/// The service that a layer around enqueue wraps: the inner layers, and finally the queue. It is always ready.
 pub struct EnqueueService {
     inner: Box<dyn Stack + Send>,
 }
@@ -165,17 +167,17 @@ impl Future for EnqueueServiceFuture {
     }
 }
 
-/// A job for the queue: kind, payload, delay, and what it carries beside its payload.
+/// The kind, payload, delay and context of a job.
 pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
 
-/// What the queue is given by a request of the test body's own, which goes past the layers.
+/// Converts a request of the test body, which bypasses the layers.
 pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
     let PendingJob { kind, payload, delay, context, once, more, .. } = PendingJob::of(request);
     keys.once = once;
     Incoming { kind, payload, delay, keys, context, more, serial: None }
 }
 
-/// A service of whatever type around enqueue.
+/// A service around enqueue, without its type.
 trait Stack {
     fn cloned(&self) -> Box<dyn Stack + Send>;
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>>;
@@ -211,7 +213,7 @@ fn of_layer(kind: &str, error: BoxError) -> EnqueueError {
     }
 }
 
-/// The innermost service: the queue itself.
+/// The innermost service, which is the queue.
 #[derive(Clone)]
 struct Innermost(Link);
 
@@ -276,7 +278,7 @@ impl EnqueueLayers {
         self.inner.is_none()
     }
 
-    /// The layers around the queue, the first one added on the outside; none if there are no layers.
+    /// Returns the layers around the queue, with the first one added on the outside, or `None` if there are no layers.
     pub(in crate::process) fn around(&self, link: &Link) -> Option<EnqueueService> {
         let mut inner = lock(self.inner.as_ref()?);
         let Inner { layers, built } = &mut *inner;
@@ -287,11 +289,11 @@ impl EnqueueLayers {
         Some(built.clone())
     }
 
-    /// Sends a job of the test body's own through the layers: what has come out of them, to be put into the queue, and
-    /// the id that they have told.
+    /// Sends a job of the test body through the layers. Returns the requests that came out, and the id that the layers
+    /// returned.
     ///
     /// # Errors
-    /// When a layer fails, or waits.
+    /// Returns an error if a layer fails or waits.
     #[track_caller]
     pub(crate) fn send_given(
         &self,
@@ -305,14 +307,14 @@ impl EnqueueLayers {
         let place = Place::caller();
         let job = PendingJob { kind, payload, delay, at: None, context: None, once: None, more: None, place };
         let request = Enqueue { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
-        let service = self.around(&link).expect("it is asked only where there are layers");
+        let service = self.around(&link).expect("the caller checked that there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
         let staged = std::mem::take(&mut *lock(&stage));
         let given = staged.into_iter().map(PendingJob::of).map(|p| (p.kind, p.payload, p.delay, p.context));
         Ok((id, given.collect()))
     }
 
-    /// Lets go of the layers: one may hold a handle that holds them.
+    /// Drops the layers, because a layer may hold a handle that holds the layers.
     pub(crate) fn let_go(&self) {
         if let Some(inner) = &self.inner {
             let former = std::mem::take(&mut *lock(inner));
@@ -329,7 +331,7 @@ pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: 
     })
 }
 
-/// Sends jobs through layers, one after another, and lays them down as they come out.
+/// Sends jobs through layers one after another, and collects what comes out.
 pub(in crate::process) async fn stage(
     service: EnqueueService,
     requests: Vec<Enqueue>,
@@ -352,10 +354,10 @@ impl Wake for Flag {
     }
 }
 
-/// Runs what waits for nothing but itself to its end, from code that blocks.
+/// Runs a future that only wakes itself to completion, from blocking code.
 ///
 /// # Errors
-/// When it waits for something else.
+/// Returns an error if the future waits for something else.
 pub(in crate::process) fn run_blocking<T>(
     kind: &'static str,
     enqueueing: impl Future<Output = Result<T, EnqueueError>>,
@@ -373,7 +375,7 @@ pub(in crate::process) fn run_blocking<T>(
 }
 
 impl PendingJob {
-    /// The request that this job is to the layers.
+    /// Converts the job to the request that the layers get.
     pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
         let delay = self.delay(now);
         let PendingJob { kind, payload, context, once, more, place, .. } = self;
@@ -381,7 +383,7 @@ impl PendingJob {
         Enqueue { kind, payload, delay, context, once, more, place, stage: None }
     }
 
-    /// What the layers have made of it.
+    /// Converts the request that comes out of the layers.
     pub(in crate::process) fn of(request: Enqueue) -> Self {
         let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
@@ -393,14 +395,14 @@ impl PendingJob {
 }
 
 impl Process {
-    /// Puts a [`tower::Layer`](Layer) around each job that this process enqueues through [`Process::queue`]. Of
-    /// several, the first one added is the outermost. It is the same in `check`, in drains, in fake and in inline mode.
+    /// Adds a [`tower::Layer`](Layer) around each job that this process enqueues through [`Process::queue`]. The first
+    /// layer added is the outermost. This is the same in `check`, in drains, and in fake and inline mode.
     ///
-    /// The layer's service has the job ([`Enqueue`]) for request and its id for response; an error comes back to whoever
-    /// enqueues. Handles are `Send`, and so are these services and their futures.
+    /// The request of the layer's service is the job ([`Enqueue`]), and its response is the job's id. An error is
+    /// returned to the caller. Handles are `Send`, so these services and their futures must be `Send`, too.
     ///
     /// # Panics
-    /// When the process has given out its queue already, which would then be one without this layer.
+    /// Panics if the process has already handed out its queue, which would not have this layer.
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
@@ -409,7 +411,7 @@ impl Process {
     {
         assert!(
             !self.gave_queue.get(),
-            "process `{}` adds a layer around enqueues after it has given out its queue; call `p.enqueue_layer(…)` before `p.queue()`",
+            "process `{}` adds a layer around enqueues after it has handed out its queue; call `p.enqueue_layer(…)` before `p.queue()`",
             self.name()
         );
         self.enqueue_layers.borrow_mut().push(layer);

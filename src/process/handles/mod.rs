@@ -1,5 +1,5 @@
-//! What code under test holds of the world: services, the queue, the store, time, external systems. Each handle carries
-//! the incarnation that it was given to, and dies with it.
+//! The handles of the code under test: services, the queue, the store, time, external systems. Each handle belongs to
+//! one incarnation of a process, and dies with it.
 
 pub(in crate::process) mod bulk;
 mod calls;

@@ -1,5 +1,5 @@
-//! What is really outside (a database, a cache of the user's own) as one incarnation reaches it: each call has three
-//! crash points and a fault choice, and the real thing in the middle.
+//! Real external systems, such as a database or a cache. Each call has three crash points and a fault choice, with the
+//! real operation in the middle.
 
 use std::fmt;
 use std::future::Future;
@@ -22,25 +22,25 @@ use crate::search::choice::{Fault, FaultSet, Kind, Name, Place, WaitKind};
 use crate::system::service::{FaultPlan, external_faults};
 use crate::system::timeline::What;
 
-/// So often a call that is under way is looked at without a pause: most have ended by then.
+/// The number of polls of a call without a pause, because most calls complete by then.
 const GLANCES: u32 = 100;
-/// How long the pauses between later looks are, in real time.
+/// The real time between later polls.
 const PAUSE: Duration = Duration::from_micros(100);
-/// So often a call that waits is looked at when something has happened outside, before it is another one's turn.
+/// The number of polls of a waiting call after something happened outside, before another call gets its turn.
 const GLANCES_AGAIN: u32 = 10;
-/// After so many looks with pauses it is asked whether it waits for a lock.
+/// The number of polls with pauses after which to ask whether the call waits for a lock.
 const ASKED: u32 = 10;
 
-/// Something that is really outside, as one incarnation of a process (or the test) reaches it: a database, a cache, an
-/// API of the user's own, with whatever client it has.
+/// A real external system: a database, a cache or an API, with whatever client it has. The handle belongs to one
+/// incarnation of a process, or to the test.
 ///
-/// Each [`call`](Outside::call) is one await at which the process may crash before, after it happened but before its reply,
-/// and after; at which its reply may get lost, where it is said how that looks ([`OutsideCall::fails_as`]); and after which
-/// other tasks may go on instead. The call itself is real, and so is the time that it takes: nothing else goes on
-/// meanwhile, and no virtual time passes. Only a call that waits for what another task has, a row lock say, lets the
-/// others go on.
+/// Each [`call`](Outside::call) is one await. The process may crash before it, after it happened but before its reply,
+/// and after it. Its reply may be lost, if the test states how that looks ([`OutsideCall::fails_as`]). After it, other
+/// tasks may run. The call itself is real, and takes real time: nothing else runs meanwhile, and no virtual time
+/// passes. Other tasks only run while the call waits for something that one of them holds, such as a row lock.
 ///
-/// It is enough to wrap a pool once: no call site needs to know of it.
+/// It is enough to wrap a pool once: the call sites do not change.
+///
 ///
 /// ```
 /// use retryproof::{Explore, Outside, OutsideFault, Verdict, World};
@@ -61,7 +61,7 @@ const ASKED: u32 = 10;
 /// }
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     // What the test makes anew in each run outlives the crashes in it.
+///     // What the test creates anew in each run survives the crashes of that run.
 ///     let rows = Arc::new(Mutex::new(Vec::new()));
 ///     let seen = rows.clone();
 ///     world.observe("orders", move || seen.lock().unwrap().clone());
@@ -76,23 +76,23 @@ const ASKED: u32 = 10;
 /// assert_eq!(report.verdict(), Verdict::Violated);
 /// ```
 ///
-/// The test reaches the same by [`World::outside`](crate::World::outside), says there how to tell whether a call waits for
-/// a lock ([`waits`](Outside::waits)) and how to close what a dead process leaves behind ([`closes`](Outside::closes)), and
-/// has its own part done by [`wait`](Outside::wait).
+/// The test reaches the same system with [`World::outside`](crate::World::outside). With that handle, it registers how
+/// to tell whether a call waits for a lock ([`waits`](Outside::waits)) and how to close what a dead process leaves
+/// behind ([`closes`](Outside::closes)), and runs its own operations ([`wait`](Outside::wait)).
 #[derive(Clone, Debug)]
 pub struct Outside {
     link: Link,
     system: Arc<System>,
 }
 
-/// How a call to the outside fails that the harness has fail.
+/// An injected fault of an external call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutsideFault {
-    /// It was not reached: nothing has happened.
+    /// The system was not reached, so nothing has happened.
     #[error("not reached: nothing has happened")]
     Unreachable,
-    /// It has happened, and the caller does not hear of it.
+    /// The operation happened, but the caller does not get the reply.
     #[error("the connection was lost before the reply")]
     ReplyLost,
 }
@@ -107,7 +107,7 @@ impl From<OutsideFault> for io::Error {
     }
 }
 
-/// What is known of a call, whether it blocks or not.
+/// The description of a call, blocking or not.
 #[derive(Clone, Debug)]
 struct Terms {
     outside: Outside,
@@ -116,11 +116,11 @@ struct Terms {
     reads: bool,
 }
 
-/// A call to the outside. It does nothing unless awaited.
+/// A call to an external system. It does nothing unless awaited.
 #[must_use = "a call does nothing unless awaited"]
 pub struct OutsideCall<F: Future>(Call<ExternalDoor<F>>);
 
-/// A call to the outside from code that blocks. It does nothing unless run.
+/// A call to an external system from blocking code. It does nothing unless run.
 #[must_use = "a call does nothing unless `run`"]
 pub struct BlockingOutsideCall<W, R>(Call<BlockingDoor<W, R>>)
 where
@@ -139,7 +139,7 @@ impl<R, W: FnOnce() -> R> fmt::Debug for BlockingOutsideCall<W, R> {
 }
 
 impl Process {
-    /// What is really outside, under a name of the test's own choice, as this incarnation reaches it.
+    /// Returns this incarnation's handle for an external system, under a name that the test chooses.
     pub fn outside(&self, name: impl Into<Name>) -> Outside {
         Outside::new(self.link.clone(), name.into())
     }
@@ -151,11 +151,11 @@ impl Outside {
         Self { link, system }
     }
 
-    /// A call: `future` is what really happens, and is polled once this is awaited. `operation` names it in the report,
-    /// and blanks in it become dashes.
+    /// Makes a call. `future` is the real operation, which is polled once the call is awaited. `operation` names it in
+    /// the report. Spaces in the name become dashes.
     ///
-    /// What a tokio task calls (`tokio::spawn` in a handler) is waited for like any other call, but its waiting for a lock
-    /// lets nobody else go on.
+    /// A call from a tokio task (`tokio::spawn` in a handler) is waited for like any other call, but no other task
+    /// runs while it waits for a lock.
     #[track_caller]
     pub fn call<F: Future>(&self, operation: impl Into<Name>, future: F) -> OutsideCall<F> {
         let terms = self.terms(operation.into(), Place::caller());
@@ -163,8 +163,9 @@ impl Outside {
         OutsideCall(Call::new(ExternalDoor { terms, future, fails_as, waits: None, held: None }))
     }
 
-    /// A call from code that blocks: `work` is what really happens, once this is [`run`](BlockingOutsideCall::run). It
-    /// should not wait for what another task has: nobody can tell that it does but by the time that has passed.
+    /// Makes a call from blocking code. `work` is the real operation, which runs when the call is
+    /// [`run`](BlockingOutsideCall::run). It should not wait for something that another task holds, because only the
+    /// elapsed time would reveal that.
     #[track_caller]
     pub fn call_blocking<R, W: FnOnce() -> R>(
         &self,
@@ -183,23 +184,23 @@ impl Outside {
         Terms { outside: self.clone(), operation, place, reads: false }
     }
 
-    /// Does what the test itself has to do outside, here and now, in real time: a database is made, rows are looked at.
-    /// Nothing goes wrong there. What is left connected by it stays so until this thread ends: it can be used in the next
-    /// scenario, too.
+    /// Runs an operation of the test itself at once, in real time: creates a database, or reads rows. No failure is
+    /// injected. Connections that it opens stay open until this thread ends, and can be used in the next scenario.
     ///
     /// # Panics
-    /// In the code under test, and inside of a tokio runtime that is running (a [`World::fake`](crate::World::fake) in a
-    /// `#[tokio::test]`): await it there instead.
+    /// Panics in the code under test, and inside a running tokio runtime (a [`World::fake`](crate::World::fake) in a
+    /// `#[tokio::test]`). Await the operation there instead.
     pub fn wait<F: Future>(&self, future: F) -> F::Output {
         self.test_only();
         runtime::wait(future)
     }
 
-    /// Says how to tell how many calls wait for a lock now. Whoever waits is not waited for: the others go on, and after
-    /// each of their calls those who wait are asked after again. `count` is called in real time, while a call is under way;
-    /// it needs a connection of its own.
+    /// Registers a query that returns how many calls are blocked on a lock. While a call is blocked, other tasks run,
+    /// and after each of their calls the blocked calls are checked again. `count` runs in real time while a call is in
+    /// progress, so it needs its own connection.
     ///
-    /// Without it a call that has not ended after some time ([`patience`](Outside::patience)) lets the others go on.
+    /// Without this query, a call that has not ended after some time ([`patience`](Outside::patience)) lets other
+    /// tasks run.
     pub fn waits<Fut>(&self, count: impl Fn() -> Fut + Send + Sync + 'static) -> &Self
     where
         Fut: Future<Output = usize> + 'static,
@@ -210,9 +211,9 @@ impl Outside {
         self
     }
 
-    /// Says how to close what a dead process has left open, given its name and the number of its incarnation, and to wait
-    /// until it is closed. It is called in real time after each crash, when all that the process had is dropped and before
-    /// it restarts; and once for each process when the run is over.
+    /// Registers a function that closes what a dead process has left open, and waits until it is closed. It gets the
+    /// name of the process and the number of its incarnation. It runs in real time after each crash, when everything
+    /// in the process has been dropped and before the process restarts, and once per process at the end of the run.
     pub fn closes<Fut>(&self, close: impl Fn(Name, u32) -> Fut + Send + Sync + 'static) -> &Self
     where
         Fut: Future<Output = ()> + 'static,
@@ -223,9 +224,9 @@ impl Outside {
         self
     }
 
-    /// For how long, in real time, a call is waited for before the others go on, where nobody can tell that it waits for a
-    /// lock: for a connection from a pool that is exhausted, say. Two seconds unless told. When nobody can go on and as
-    /// much has passed, the run is [`Verdict::Stuck`](crate::Verdict::Stuck).
+    /// Sets how long, in real time, to wait for a call before other tasks run, if nothing reveals that it waits for a
+    /// lock, but for a connection from an exhausted pool, for example. Defaults to two seconds. If no task can run for
+    /// that long, the run is [`Verdict::Stuck`](crate::Verdict::Stuck).
     pub fn patience(&self, patience: Duration) -> &Self {
         self.test_only();
         self.system.say(|said| said.patience = patience);
@@ -235,21 +236,21 @@ impl Outside {
     fn test_only(&self) {
         assert!(
             self.link.is_given(),
-            "`{}` is set up, and waited for, by the test: through `world.outside(…)`, not through the handle of a process",
+            "`{}` is set up, and waited for, by the test: use `world.outside(…)`, not the handle of a process",
             self.system.name
         );
     }
 }
 
 impl Terms {
-    /// The first half of a call. `may_fail`: it is stated how a failure looks.
+    /// Begins the first half of a call. `may_fail` says whether the test stated how a failure looks.
     fn open<T>(&self, may_fail: bool) -> ExternalVisit<'_, T> {
-        // What it touches there nobody knows.
+        // Nobody knows what the call touches outside.
         self.outside.link.shared().reduce_no_more();
         ExternalVisit { terms: self, may_fail, output: PhantomData }
     }
 
-    /// What the caller sees: what came of the real thing, unless its reply is lost.
+    /// Returns what the caller sees: the result of the operation, unless its reply is lost.
     fn end<T>(&self, output: T, fault: Option<Fault>, fails_as: Option<fn(OutsideFault) -> T>) -> T {
         self.outside.link.shared().outside().stir();
         let lost = fails_as.filter(|_| fault.is_some());
@@ -267,12 +268,12 @@ impl Terms {
         link.as_caller(&mut state, |state| state.note(|| What::Replied { reply: Err(fault.to_string()) }));
     }
 
-    /// How many calls wait for a lock, if somebody can tell.
+    /// Returns how many calls are blocked on a lock, if a query was registered.
     fn locked(&self) -> Option<usize> {
         self.outside.system.said().probe.map(|probe| runtime::wait(probe()))
     }
 
-    /// A call that has not ended waits from here on for what others have. None: its process has died of that.
+    /// Makes a call wait for what other tasks hold. Returns `None` if its process died because of that.
     fn wait(&self, is_locked: bool, cx: &Context<'_>) -> Option<u64> {
         let link = &self.outside.link;
         let Self { outside: Outside { system, .. }, operation, place, .. } = self;
@@ -291,14 +292,14 @@ impl Terms {
 }
 
 impl<F: Future> OutsideCall<F> {
-    /// It changes nothing: that it happened and that its reply got lost makes no difference, except to its caller.
+    /// Marks the call as one that changes nothing, so that a lost reply only makes a difference to its caller.
     pub fn reads(mut self) -> Self {
         self.0.door.terms.reads = true;
         self
     }
 
-    /// Says how it looks to the caller when the call fails: then that is explored. See [`OutsideFault`], which an
-    /// [`io::Error`] can be made from, as most clients have an error for.
+    /// Registers how a failed call looks to the caller, which turns on the exploration of failures. See
+    /// [`OutsideFault`], which converts into an [`io::Error`], because most clients have an error for that.
     pub fn fails_as(mut self, failure: fn(OutsideFault) -> F::Output) -> Self {
         self.0.door.fails_as = Some(failure);
         self
@@ -314,28 +315,28 @@ impl<F: Future> Future for OutsideCall<F> {
 }
 
 impl<R, W: FnOnce() -> R> BlockingOutsideCall<W, R> {
-    /// It changes nothing: that it happened and that its reply got lost makes no difference, except to its caller.
+    /// Marks the call as one that changes nothing, so that a lost reply only makes a difference to its caller.
     pub fn reads(mut self) -> Self {
         self.0.door.terms.reads = true;
         self
     }
 
-    /// Says how it looks to the caller when the call fails: then that is explored.
+    /// Registers how a failed call looks to the caller, which turns on the exploration of failures.
     ///
-    /// In a destructor it should always be said: one that runs because its process dies must be given something, and
-    /// nothing may come of it.
+    /// Always call this in a destructor: a destructor that runs because its process dies must get some result, and the
+    /// call must have no effect.
     pub fn fails_as(mut self, failure: fn(OutsideFault) -> R) -> Self {
         self.0.door.fails_as = Some(failure);
         self
     }
 
-    /// Makes the call. A crash unwinds.
+    /// Makes the call. A crash unwinds the stack.
     pub fn run(self) -> R {
         self.0.block()
     }
 }
 
-/// An external system, as the first half of a call reaches it.
+/// The external system during the first half of a call.
 struct ExternalVisit<'v, T> {
     terms: &'v Terms,
     may_fail: bool,
@@ -374,14 +375,14 @@ impl<'v, T> Visit<'v> for ExternalVisit<'v, T> {
     }
 }
 
-/// An external system, as one call reaches it.
+/// The external system as the target of one call.
 struct ExternalDoor<F: Future> {
     terms: Terms,
     future: Pin<Box<F>>,
     fails_as: Option<fn(OutsideFault) -> F::Output>,
-    /// The ticket under which it waits for what others have.
+    /// The ticket under which the call waits for what other tasks hold.
     waits: Option<u64>,
-    /// Somebody else drives the runtime: no time passes meanwhile.
+    /// Set if someone else drives the runtime, so that no time passes meanwhile.
     held: Option<usize>,
 }
 
@@ -427,7 +428,7 @@ impl<F: Future> Door for ExternalDoor<F> {
 }
 
 impl<F: Future> ExternalDoor<F> {
-    /// Has the real thing go on until it has ended, or cannot without others.
+    /// Drives the real operation until it completes, or cannot complete without other tasks.
     fn go_on(&mut self, cx: &Context<'_>) -> Resumed<F::Output> {
         let Self { terms, future, waits, .. } = self;
         let (link, system) = (&terms.outside.link, &terms.outside.system);
@@ -451,7 +452,7 @@ impl<F: Future> ExternalDoor<F> {
                 thread::park_timeout(PAUSE);
             }
             if waits.is_none() && glances > GLANCES && glances % ASKED == 0 {
-                // This one is under way, too.
+                // Count this call as well.
                 let others = shared.outside().locked(system.name);
                 let is_locked = terms.locked().is_some_and(|locked| locked > others);
                 let waited = began.get_or_insert_with(real_time).elapsed();
@@ -464,14 +465,14 @@ impl<F: Future> ExternalDoor<F> {
         unreachable!("patience ends before numbers do")
     }
 
-    /// It is under way no more.
+    /// Marks the call as no longer in progress.
     fn release(&mut self) {
         let outside = self.terms.outside.link.shared().outside();
         self.waits.take().into_iter().for_each(|ticket| outside.stop_waiting(ticket));
         self.held.take().into_iter().for_each(|host| outside.let_go(host));
     }
 
-    /// Polled inside of a runtime that is running: whoever runs it waits for it, and time stands still.
+    /// Polls inside a runtime that is running already. Its driver waits for the call, and time stands still.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Resumed<F::Output> {
         if let Poll::Ready(output) = self.future.as_mut().poll(cx) {
             return Resumed::Ended(output);
@@ -492,10 +493,10 @@ impl<F: Future> Drop for ExternalDoor<F> {
     }
 }
 
-/// An external system, as one call of code that blocks reaches it.
+/// The external system as the target of one blocking call.
 struct BlockingDoor<W, R> {
     terms: Terms,
-    /// Until it is done.
+    /// The operation, until it has run.
     work: Option<W>,
     fails_as: Option<fn(OutsideFault) -> R>,
 }
@@ -523,7 +524,7 @@ impl<R, W: FnOnce() -> R> Door for BlockingDoor<W, R> {
         self.fails_as.map(|fails_as| fails_as(OutsideFault::Unreachable))
     }
 
-    /// On the thread of a slot, which the work blocks.
+    /// Runs on the thread of a slot, which the operation blocks.
     fn resume(&mut self, fault: Option<Fault>, _: &mut Context<'_>) -> Resumed<R> {
         if runtime::is_driven_here() {
             return Resumed::Ended(self.work(fault));

@@ -17,29 +17,29 @@ use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
 
-/// Why a job was not taken into the queue, or may not have been.
+/// Why a job was not enqueued, or may not have been.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
-    /// The queue did not answer. The job may have been taken in all the same.
+    /// The queue did not answer. The job may have been enqueued nevertheless.
     #[error("the queue did not answer whether it took {kind}")]
     Unavailable {
         /// The kind of the job.
         kind: String,
     },
-    /// In inline mode the job ran where it was enqueued, and failed.
+    /// In inline mode, the job ran where it was enqueued, and failed.
     #[error("job#{job} {kind}, run where it was enqueued, failed: {error}")]
     Failed {
         /// The number of the job.
         job: u32,
-        /// Its kind.
+        /// The kind of the job.
         kind: String,
-        /// What it answered.
+        /// The error of the job.
         error: String,
     },
-    /// In inline mode a job that blocks cannot wait for another one.
+    /// In inline mode, a blocking job cannot wait for another job.
     #[error(
-        "{kind} cannot run where it is enqueued, since the job that enqueues it blocks; enqueue it with `enqueue(…).await`, or use `World::fake()`"
+        "{kind} cannot run where it is enqueued, because the job that enqueues it blocks; enqueue it with `enqueue(…).await`, or use `World::fake()`"
     )]
     InlineBlocking {
         /// The kind of the job.
@@ -48,7 +48,7 @@ pub enum EnqueueError {
     /// Another job has the lock of this one ([`Conflict::Raise`](crate::Conflict::Raise)).
     #[error("the job was not enqueued: {0}")]
     Locked(LockTaken),
-    /// A layer around the queue has failed, or refused the job.
+    /// A layer around the queue failed, or refused the job.
     #[error("{kind} was not enqueued: {reason}")]
     Layer {
         /// The kind of the job.
@@ -56,9 +56,9 @@ pub enum EnqueueError {
         /// The layer's error.
         reason: String,
     },
-    /// A layer around the queue waits, which code that blocks cannot.
+    /// A layer around the queue waits, which is impossible in blocking code.
     #[error(
-        "{kind} was not enqueued: a layer around the queue waits, which code that blocks cannot; enqueue it with `enqueue(…).await`"
+        "{kind} was not enqueued: a layer around the queue waits, which is impossible in blocking code; enqueue it with `enqueue(…).await`"
     )]
     LayerWaits {
         /// The kind of the job.
@@ -77,7 +77,7 @@ pub enum EnqueueError {
     Unencodable {
         /// The kind of the job.
         kind: String,
-        /// What serde says.
+        /// The error of serde.
         reason: String,
     },
 }
@@ -111,30 +111,30 @@ pub(super) fn faults_here() -> FaultSet {
     }
 }
 
-/// A job ready to be taken in: its kind and its payload.
+/// A job to enqueue.
 #[derive(Clone, Debug)]
 pub(in crate::process) struct PendingJob {
     pub(in crate::process) kind: &'static str,
     pub(in crate::process) payload: String,
     pub(in crate::process) delay: Duration,
-    /// When it is to be ready, if that is not said by the delay.
+    /// The time at which it becomes ready, if the delay does not say that.
     pub(in crate::process) at: Option<Duration>,
-    /// What it carries beside its payload, as JSON.
+    /// Data in addition to the payload, as JSON.
     pub(in crate::process) context: Option<Box<str>>,
-    /// A key of its own, under which it is taken in once.
+    /// A key under which the job is accepted once.
     pub(in crate::process) once: Option<Once>,
-    /// What it has beside what its kind says.
+    /// Settings that override those of its kind.
     pub(in crate::process) more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
 }
 
 impl PendingJob {
-    /// How long it waits from now on.
+    /// Returns the delay from now on.
     pub(in crate::process) fn delay(&self, now: Duration) -> Duration {
         self.at.map_or(self.delay, |at| at.saturating_sub(now))
     }
 
-    /// Has the queue take it in; none if whoever enqueues it died meanwhile. `keys` were computed before anything was
+    /// Enqueues the job. Returns `None` if the caller died meanwhile. `keys` must be computed before the state is
     /// locked.
     pub(in crate::process) fn enter(
         &self,
@@ -153,7 +153,7 @@ impl PendingJob {
         }
     }
 
-    /// Puts it into the queue, past all layers.
+    /// Enqueues the job without any layers.
     pub(in crate::process) fn enqueue(self, link: Link) -> EnqueueFuture {
         let call = Ok(Call::new(QueueDoor { link, job: self }));
         EnqueueFuture { call, performing: None, layered: None }
@@ -162,13 +162,13 @@ impl PendingJob {
 
 pub(in crate::process) type EnqueueResult = Pin<Box<dyn Future<Output = Result<JobId, EnqueueError>> + Send>>;
 
-/// A job on its way into the queue. It is not enqueued unless this is awaited.
+/// A future that enqueues a job. It does nothing unless awaited.
 #[must_use = "a job is not enqueued unless this is awaited"]
 pub struct EnqueueFuture {
     pub(super) call: Result<Call<QueueDoor>, EnqueueError>,
     /// In inline mode: the job that runs meanwhile.
     pub(super) performing: Option<(u32, JobId)>,
-    /// Its way through the layers around the queue, if there are any.
+    /// The job's way through the layers around the queue, if there are any.
     pub(super) layered: Option<EnqueueResult>,
 }
 
@@ -179,10 +179,10 @@ impl fmt::Debug for EnqueueFuture {
     }
 }
 
-/// A job that was taken in: its number, 0 if it was dropped for one that is there already, and its id.
+/// The number and the id of an enqueued job. The number is 0 if the job was dropped in favor of an existing one.
 pub(in crate::process) type Answered = (u32, JobId);
 
-/// What the queue answers.
+/// The answer of the queue.
 pub(in crate::process) type Answer = Result<Answered, EnqueueError>;
 
 pub(in crate::process) fn pending_job<J: Serialize>(
@@ -200,7 +200,7 @@ pub(in crate::process) fn pending_job<J: Serialize>(
     }
 }
 
-/// The queue, as a job comes into it.
+/// The queue as the target of one enqueue.
 pub(in crate::process) struct QueueDoor {
     pub(super) link: Link,
     pub(super) job: PendingJob,
@@ -318,7 +318,7 @@ impl Future for EnqueueFuture {
     }
 }
 
-/// In inline mode: how the job ended, once it has.
+/// In inline mode: returns how the job ended, once it has.
 pub(in crate::process) fn performed(
     state: &mut State,
     job: u32,

@@ -1,4 +1,4 @@
-//! The queue, as code under test enqueues into it.
+//! The queue, through which the code under test enqueues jobs.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::engine::slots;
 use crate::search::choice::Place;
 use crate::system::job::{JobId, kind_of};
 
-/// The queue, as one incarnation of a process reaches it.
+/// The queue. The handle belongs to one incarnation of a process.
 ///
 /// ```
 /// use retryproof::World;
@@ -36,11 +36,11 @@ use crate::system::job::{JobId, kind_of};
 pub struct JobQueue {
     pub(in crate::process) link: Link,
     pub(in crate::process) layers: EnqueueLayers,
-    /// How many jobs a bulk puts in at once.
+    /// The number of jobs per batch of a bulk.
     pub(in crate::process) batch: usize,
 }
 
-/// How many jobs a bulk puts in at once, unless told: as Sidekiq.
+/// The default number of jobs per batch of a bulk, as in Sidekiq.
 const BATCH: usize = 1_000;
 
 impl JobQueue {
@@ -48,10 +48,10 @@ impl JobQueue {
         Self { link, layers, batch: BATCH }
     }
 
-    /// Enqueues a job, ready at once.
+    /// Enqueues a job that is ready at once.
     ///
     /// # Errors
-    /// When the queue did not answer, a layer around it has failed, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, if a layer around it fails, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue<J: Serialize + 'static>(&self, job: J) -> EnqueueFuture {
         self.enqueue_in(Duration::ZERO, job)
@@ -60,7 +60,7 @@ impl JobQueue {
     /// Enqueues a job that becomes ready after `delay`.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_in<J: Serialize + 'static>(&self, delay: Duration, job: J) -> EnqueueFuture {
         self.send(pending_job(kind_of::<J>(), &job, delay, None, Place::caller()))
@@ -69,13 +69,13 @@ impl JobQueue {
     /// Enqueues a job that becomes ready at a time since the world began. A time in the past means now.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_at<J: Serialize + 'static>(&self, at: Duration, job: J) -> EnqueueFuture {
         self.send(pending_job(kind_of::<J>(), &job, Duration::ZERO, Some(at), Place::caller()))
     }
 
-    /// Puts a request into the queue as it is, through the layers around it.
+    /// Enqueues a request unchanged, through the layers around the queue.
     ///
     /// ```
     /// use retryproof::{Conflict, Enqueue, World};
@@ -95,7 +95,7 @@ impl JobQueue {
     /// ```
     ///
     /// # Errors
-    /// When the queue did not answer, a layer around it has failed, or its key is taken.
+    /// Returns an error if the queue does not answer, if a layer around it fails, or if the key of the request is taken.
     pub fn put(&self, request: Enqueue) -> EnqueueFuture {
         let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
         EnqueueFuture { layered, ..PendingJob::of(request).enqueue(self.link.clone()) }
@@ -110,19 +110,19 @@ impl JobQueue {
         EnqueueFuture { call, performing: None, layered }
     }
 
-    /// Enqueues a job from code that blocks. A crash unwinds.
+    /// Enqueues a job from blocking code. A crash unwinds the stack.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_blocking<J: Serialize + 'static>(&self, job: J) -> Result<JobId, EnqueueError> {
         self.send_blocking(pending_job(kind_of::<J>(), &job, Duration::ZERO, None, Place::caller())?)
     }
 
-    /// Enqueues a job that becomes ready after `delay`, from code that blocks. A crash unwinds.
+    /// Enqueues a job that becomes ready after `delay`, from blocking code. A crash unwinds the stack.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_in_blocking<J: Serialize + 'static>(
         &self,
@@ -132,10 +132,11 @@ impl JobQueue {
         self.send_blocking(pending_job(kind_of::<J>(), &job, delay, None, Place::caller())?)
     }
 
-    /// Enqueues a job that becomes ready at a time since the world began, from code that blocks. A crash unwinds.
+    /// Enqueues a job that becomes ready at a time since the world began, from blocking code. A crash unwinds the
+    /// stack.
     ///
     /// # Errors
-    /// When the queue did not answer, or the job cannot be written as JSON.
+    /// Returns an error if the queue does not answer, or if the job cannot be written as JSON.
     #[track_caller]
     pub fn enqueue_at_blocking<J: Serialize + 'static>(
         &self,

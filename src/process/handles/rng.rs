@@ -1,9 +1,9 @@
-//! Random numbers of a run.
+//! The random numbers of a run.
 
 use crate::engine::link::Link;
 
-/// Random numbers that are the same in every run of a scenario. What one attempt draws does not move what another
-/// one draws.
+/// Random numbers that are the same in every run of a scenario. The draws of one attempt do not affect those of another
+/// attempt.
 #[derive(Clone, Debug)]
 pub struct Rng {
     link: Link,
@@ -14,7 +14,7 @@ impl Rng {
         Self { link }
     }
 
-    /// Any number.
+    /// Returns a random number.
     pub fn next_u64(&self) -> u64 {
         self.link.arrive();
         let mut state = self.link.shared().state();
@@ -23,10 +23,10 @@ impl Rng {
         drawn
     }
 
-    /// A number below `bound`.
+    /// Returns a random number below `bound`.
     ///
     /// # Panics
-    /// When `bound` is 0.
+    /// Panics if `bound` is 0.
     pub fn below(&self, bound: u64) -> u64 {
         assert!(bound > 0, "no number is below 0");
         self.link.arrive();

@@ -1,4 +1,4 @@
-//! What a test sets of a service: how its keys live, what else may go wrong at its door.
+//! The settings of a service: the lifetime of its keys, and additional faults.
 
 use std::time::Duration;
 
@@ -8,88 +8,93 @@ use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 use crate::system::service::{Behave, Service};
 
-/// Settings, for the test: through the handles of a process they are refused, since production code has none.
+/// Settings, for the test. They panic through the handles of a process, because production code has no such settings.
 impl<S: Service> Client<S> {
-    /// Changes the service itself, as the test wants it: its settings, or records that are there from the beginning.
+    /// Changes the service itself: its settings, or records that exist from the beginning.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn adjust(&self, adjust: impl FnOnce(&mut S)) -> &Self {
         self.set(|door| adjust(&mut door.service))
     }
 
-    /// Has all calls of jobs end in one way, until told otherwise: a service that crashes, throttles or is slow. It is no
-    /// deviation: it goes for the run in which nothing else goes wrong, too.
+    /// Makes every call from a job fail, be throttled or be slow until changed. This is not a deviation: it applies to
+    /// the fault-free run as well.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn behave(&self, behave: Behave) -> &Self {
         self.set(|door| door.settings.behave = behave)
     }
 
-    /// Has each look-up show a record only so long after it was made: a search index that lags behind. What the test
-    /// itself has made is always shown. Timers and retries then may come days late.
+    /// Makes each lookup return a record only after `lag` has passed since it was created, like a search index that
+    /// lags behind. Records that the test itself created are always returned. Also lets timers and retries come days
+    /// late.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn search_lag(&self, lag: Duration) -> &Self {
         self.expect_delays();
         self.set(|door| door.settings.search_lag = lag)
     }
 
-    /// Lets any look-up be stale: one more fault at each, in which it does not show what was made in the last hour. Off
-    /// unless told, since against it only a key helps: looking before doing never does.
+    /// Allows any lookup to be stale, as an additional fault: the lookup does not return what was created in the last
+    /// hour. Off by default, because only an idempotency key helps against it, and checking before the call never
+    /// does.
     ///
     /// # Panics
+    /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn stale_reads(&self) -> &Self {
         self.set(|door| door.settings.stale_reads = true)
     }
 
-    /// Has the refusals of the service's requests explored ([`Service::refusals`]): a declined card, a product that is out
+    /// Explores the refusals of the service's requests ([`Service::refusals`]): a declined card, a product that is out
     /// of stock, an address that is rejected.
     ///
-    /// A refusal is an input and not a deviation ([`World::choose`](crate::World::choose)): the same request is answered
-    /// alike in every attempt, and each run is compared with the fault-free run on the same inputs. A job that does all the
-    /// same whether its request was accepted or refused is a violation, unless
+    /// A refusal is an input and not a deviation ([`World::choose`](crate::World::choose)): the same request gets the
+    /// same answer in every attempt, and each run is compared with the fault-free run of the same inputs. If a job
+    /// does the same whether its request was accepted or refused, this is a violation, unless
     /// [`World::allow`](crate::World::allow) says that the effect may be missing.
     ///
-    /// If one attempt makes the same request again, its second answer is an input of its own. Later ones are accepted.
-    /// What a run asks that no fault-free run asks is accepted, too.
+    /// If one attempt makes the same request again, the second answer is a separate input, and later requests are
+    /// accepted. Requests that no fault-free run makes are accepted, too.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn explore_refusals(&self) -> &Self {
         self.test_only();
         self.link.shared().reduce_no_more();
         self.set(|door| door.settings.explores_refusals = true)
     }
 
-    /// Lets the service go down at any call: two more faults at each, an outage that ends after so long, and one that
-    /// never ends. From there on all calls are answered 503. Off unless told: each outage costs the job many attempts,
-    /// and in each of them something else may go wrong.
+    /// Allows the service to go down at any call, as two additional faults: an outage that ends after `stretch`, and
+    /// one that never ends. During an outage, all calls are answered with 503. Off by default, because each outage
+    /// costs the job many attempts, and each of them may have other deviations.
     ///
     /// # Panics
+    /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn outages(&self, stretch: Duration) -> &Self {
         self.set(|door| door.settings.outages = Some(stretch))
     }
 
-    /// Refuses a key whose first request is still running ([`ServiceError::Refused`](crate::ServiceError::Refused), 409).
-    /// A request runs until its caller has the answer; where none arrives, for so long.
+    /// Refuses a key whose first request is still running ([`ServiceError::Refused`](crate::ServiceError::Refused),
+    /// 409). A request runs until its caller has the answer, or for `time` if no answer arrives.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn keys_in_flight(&self, time: Duration) -> &Self {
         self.set(|door| door.settings.in_flight = Some(time))
     }
 }
 
 impl Client<ErrorCatcher> {
-    /// Has the error catcher ignore these classes: who tells of one is answered as ever, and nothing comes of it. A job that
-    /// dies must then tell under another class.
+    /// Makes the error catcher ignore these classes: a report of such a class is answered as usual, but does not
+    /// count. A job that dies must then report another class.
     ///
     /// # Panics
+    /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn ignore<C: Into<String>>(&self, exception_classes: impl IntoIterator<Item = C>) -> &Self {
         self.adjust(|catcher| catcher.ignore(exception_classes))
@@ -97,17 +102,19 @@ impl Client<ErrorCatcher> {
 }
 
 impl Client<Payments> {
-    /// Forgets each idempotency key so long after its charge: Stripe after 24 hours, while a job may be retried for 20
-    /// days. Timers and retries then may come days late ([`Kind::Delay`](crate::Kind::Delay)).
+    /// Makes the service forget each idempotency key `ttl` after its charge. Stripe does so after 24 hours, while a
+    /// job may be retried for 20 days. Also lets timers and retries come days late
+    /// ([`Kind::Delay`](crate::Kind::Delay)).
     ///
     /// # Panics
+    /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn idempotency_keys(&self, ttl: Duration) -> &Self {
         self.expect_delays();
         self.adjust(|payments| payments.keys().forgotten_after(ttl))
     }
 
-    /// Has declined cards explored: [`explore_refusals`](Self::explore_refusals) by its name in this service.
+    /// Explores declined cards: this service's name for [`explore_refusals`](Self::explore_refusals).
     ///
     /// ```
     /// use retryproof::service::fulfillment::Shipment;
@@ -120,7 +127,7 @@ impl Client<Payments> {
     ///         let (payments, parcels) = (p.payments(), p.fulfillment());
     ///         p.handle(async move |order: u32| {
     ///             let key = format!("order-{order}");
-    ///             // It does not look at the answer.
+    ///             // It does not check the answer.
     ///             payments.charge(Charge::of_order(order, 500).key(&key)).await?;
     ///             parcels.request(Shipment::of_order(order, "pr_3", 1).address("1 Main St").key(&key)).await
     ///         });
@@ -132,47 +139,47 @@ impl Client<Payments> {
     /// ```
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn explore_declines(&self) -> &Self {
         self.explore_refusals()
     }
 
-    /// Stores declines under their idempotency keys, as successes are stored, and as real providers do: a later charge with
-    /// the key is answered with the stored decline, even if it is for another card. By default a declined key may be tried
-    /// again.
+    /// Stores declines under their idempotency keys like successes, as real providers do: a later charge with the same
+    /// key is answered with the stored decline, even if it is for another card. By default, a declined key may be
+    /// tried again.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn store_refusals(&self) -> &Self {
         self.adjust(Payments::store_refusals)
     }
 
     /// Refuses a known key with different parameters ([`ServiceError::Refused`](crate::ServiceError::Refused), 400), as
-    /// Stripe does, instead of answering with the stored answer.
+    /// Stripe does, instead of returning the stored answer.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn refuse_reused_keys(&self) -> &Self {
         self.adjust(|payments| payments.keys().refuse_reused())
     }
 }
 
 impl Client<Fulfillment> {
-    /// Forgets each idempotency key so long after its request. Timers and retries then may come days late
-    /// ([`Kind::Delay`](crate::Kind::Delay)).
+    /// Makes the service forget each idempotency key `ttl` after its request. Also lets timers and retries come days
+    /// late ([`Kind::Delay`](crate::Kind::Delay)).
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn idempotency_keys(&self, ttl: Duration) -> &Self {
         self.expect_delays();
         self.adjust(|fulfillment| fulfillment.keys().forgotten_after(ttl))
     }
 
     /// Refuses a known key with different parameters ([`ServiceError::Refused`](crate::ServiceError::Refused), 400)
-    /// instead of answering with the stored answer.
+    /// instead of returning the stored answer.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn refuse_reused_keys(&self) -> &Self {
         self.adjust(|fulfillment| fulfillment.keys().refuse_reused())
     }

@@ -1,4 +1,4 @@
-//! Being stopped, as the code in a process sees it.
+//! The stop signal, as the code in a process sees it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::engine::link::{Link, Liveness};
 use crate::process::Process;
 
-/// How long jobs may run on when their process is to stop, unless told: as in Sidekiq.
+/// The default time for which jobs may continue when their process is told to stop, as in Sidekiq.
 pub(in crate::process) const GRACE: Duration = Duration::from_secs(25);
 
 impl Process {
-    /// How long the jobs of this process may run on when it is to stop
-    /// ([`World::shut_down`](crate::World::shut_down)), before they are interrupted. 25 seconds unless told.
+    /// Sets how long the jobs of this process may continue when it is told to stop
+    /// ([`World::shut_down`](crate::World::shut_down)), before they are interrupted. Defaults to 25 seconds.
     pub fn grace(&self, period: Duration) -> &Self {
         self.grace.set(period);
         self
@@ -23,13 +23,13 @@ impl Process {
         self.grace.get()
     }
 
-    /// Tells jobs that the process is to stop, so that a long one can end in time.
+    /// Returns a signal that tells jobs that the process should stop, so that a long job can end in time.
     pub fn stop_signal(&self) -> StopSignal {
         StopSignal { link: self.link.clone() }
     }
 }
 
-/// Whether the process is to stop, as one incarnation of it knows.
+/// Tells whether the process should stop. The signal belongs to one incarnation.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,18 +61,18 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Whether the process is to stop.
+    /// Whether the process was told to stop.
     pub fn is_raised(&self) -> bool {
         self.link.life().is_some_and(|life| life.is_stopping())
     }
 
-    /// Waits until the process is to stop. It is no crash point.
+    /// Waits until the process is told to stop. This is not a crash point.
     pub fn raised(&self) -> Stopping {
         Stopping { link: self.link.clone() }
     }
 }
 
-/// The wait for the process's being told to stop. It does nothing unless awaited.
+/// A future that waits until the process is told to stop. It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a wait does nothing unless awaited"]
 pub struct Stopping {

@@ -1,38 +1,38 @@
 //! The ways in which a call can fail.
 
-/// How a call can fail, whatever is behind it.
+/// The ways in which a call to any system can fail.
 ///
-/// The order is that of the options of a choice, which are counted: a new fault goes where no kept scenario counts past
-/// it.
+/// The order is that of the options of a choice. Kept scenarios count options, so add a new fault only after those
+/// that they count past.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Fault {
-    /// The service answers 503; nothing happened.
+    /// The service answers 503, and nothing happens.
     Unavailable,
-    /// An external system is not reached; nothing happened.
+    /// The external system cannot be reached, and nothing happens.
     Unreachable,
-    /// The queue does not take the job; nothing happened.
+    /// The queue rejects the job, and nothing happens.
     Refused,
-    /// It happened, and the caller sees an error.
+    /// The call happens, and the caller sees an error.
     ReplyLost,
-    /// The service answers 429; nothing happened.
+    /// The service answers 429, and nothing happens.
     Throttled,
-    /// The client's own timeout; nothing happened.
+    /// The client times out, and nothing happens.
     TimedOut,
-    /// The client's own timeout; it happened all the same.
+    /// The client times out, but the call happens.
     TimedOutButDone,
-    /// A look-up that does not yet show the newest records. The caller sees nothing unusual.
+    /// A look-up does not yet show the newest records. The caller sees nothing unusual.
     StaleRead,
-    /// The service answers 503 from here on for a stretch of time; nothing happens.
+    /// The service answers 503 from here on for a stretch of time, and nothing happens.
     Outage,
-    /// The service answers 503 from here on until the run ends; nothing happens.
+    /// The service answers 503 from here on until the run ends, and nothing happens.
     OutageForEver,
-    /// The connection breaks before the request is read; nothing happens.
+    /// The connection breaks before the request is read, and nothing happens.
     Reset,
-    /// It happens, and then the connection breaks.
+    /// The call happens, and then the connection breaks.
     ResetButDone,
-    /// It happens, and then the connection is closed without an answer.
+    /// The call happens, and then the connection is closed without an answer.
     ClosedButDone,
-    /// It happens, and the connection is closed in the middle of the answer.
+    /// The call happens, and the connection is closed in the middle of the answer.
     HalfReply,
     /// A call that was answered 503 before, in the same attempt, is again, and so are the next ones.
     StillUnavailable,
@@ -43,7 +43,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// All there are, in the order of options.
+    /// All faults, in the order of options.
     pub(crate) const ALL: [Self; 17] = [
         Fault::Unavailable,
         Fault::Unreachable,
@@ -64,7 +64,7 @@ impl Fault {
         Fault::StillRefused,
     ];
 
-    /// The text that stands for it in scenarios.
+    /// The fault's name in scenarios.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Fault::Unavailable => "unavailable",
@@ -87,7 +87,7 @@ impl Fault {
         }
     }
 
-    /// Whether the call happens all the same.
+    /// Reports whether the call happens despite the fault.
     pub(crate) const fn happens(self) -> bool {
         match self {
             Fault::ReplyLost
@@ -130,20 +130,20 @@ impl Fault {
         }
     }
 
-    /// Whether it lasts: any number of later calls fail of it, too.
+    /// Reports whether the fault lasts, so that any number of later calls fail because of it, too.
     pub(crate) const fn is_outage(self) -> bool {
         matches!(self, Fault::Outage | Fault::OutageForEver)
     }
 }
 
-/// Some of all faults, as the options of a choice: the first of them is option 1.
+/// A set of faults, as the options of a choice. The first one is option 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct FaultSet(u32);
 
 impl FaultSet {
     pub(crate) const NONE: Self = Self(0);
 
-    /// The same, and `fault`.
+    /// Adds `fault` to the set.
     #[must_use]
     pub(crate) const fn with(self, fault: Fault) -> Self {
         Self(self.0 | 1 << fault as u32)
@@ -158,7 +158,7 @@ impl FaultSet {
         Fault::ALL.into_iter().filter(move |fault| self.0 & 1 << *fault as u32 != 0)
     }
 
-    /// The fault behind an option; none behind option 0.
+    /// The fault behind an option. Option 0 has no fault.
     pub(crate) fn at_option(self, option: usize) -> Option<Fault> {
         option.checked_sub(1).and_then(|nth| self.iter().nth(nth))
     }
@@ -168,7 +168,7 @@ impl FaultSet {
 mod tests {
     use super::*;
 
-    /// Kept scenarios name these texts.
+    /// Kept scenarios contain these names.
     #[test]
     fn every_fault_has_its_place_its_name_and_its_outcome() {
         let table: Vec<_> = Fault::ALL

@@ -7,13 +7,15 @@ use std::sync::Mutex;
 
 use serde::Serialize;
 
-/// A name that costs nothing to copy and compare: of a process, a service, an operation.
+/// The name of a process, a service or an operation. A name is free to copy and compare.
 ///
-/// Made from a `&'static str` for free; a `String` is kept for the life of the program, once for each distinct text.
+/// Making one from a `&'static str` is free. A `String` is kept for the life of the program, once for each distinct
+/// text.
 #[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct Name(&'static str);
 
-/// Whether two texts that live as long as the program are the same: mostly the very same, with no need to compare letters.
+/// Compares two texts that live as long as the program. Usually they are the same pointer, so no letters are
+/// compared.
 fn same(one: &'static str, other: &'static str) -> bool {
     std::ptr::eq(one, other) || one == other
 }

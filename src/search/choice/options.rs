@@ -1,15 +1,15 @@
-//! What can be taken at a choice.
+//! The options of a choice.
 
 use super::{Choice, Fault, FaultSet};
 
-/// What can be taken at a choice. Option 0 is the ordinary course of things.
+/// The options of a choice. Option 0 is the ordinary course.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Options {
     /// The process lives on, or dies.
     Crash,
     /// The process lives on, or ends in one of several ways: see [`Ending`].
     Ending,
-    /// The call goes well, or fails in one of these ways.
+    /// The call succeeds, or fails in one of these ways.
     Faults(FaultSet),
     /// A timer fires on time, or days late.
     Lateness,
@@ -17,13 +17,13 @@ pub(crate) enum Options {
     Stall(Stalls),
     /// A reply arrives at once, or so late that its caller may have gone on without it.
     Reply,
-    /// The worker goes on, or stalls past its lease.
+    /// The worker carries on, or stalls past its lease.
     Lease,
-    /// The queue hears of the end of the job, or hands the job out again.
+    /// The queue learns of the end of the job, or delivers the job again.
     Acknowledgement,
-    /// As many as there are candidates, counted from 0.
+    /// As many options as there are candidates, counted from 0.
     Counted(u32),
-    /// Going on, or as many others that could go on instead.
+    /// The current task carries on, or one of this many others runs instead.
     Others(u32),
 }
 
@@ -63,9 +63,9 @@ impl Stalls {
 pub(crate) enum Ending {
     None,
     Crash,
-    /// It is told to stop here.
+    /// The process receives the stop signal here.
     Stop,
-    /// It was told to stop long ago, and here its time is over.
+    /// The process received the stop signal earlier, and its grace period ends here.
     Interrupt,
 }
 
@@ -79,7 +79,7 @@ impl Ending {
 }
 
 impl Options {
-    /// How many there are, the ordinary one included.
+    /// The number of options, including the ordinary one.
     pub(crate) fn len(self) -> usize {
         match self {
             Options::Faults(faults) => faults.len() + 1,
@@ -90,7 +90,7 @@ impl Options {
         }
     }
 
-    /// The names of those that have fixed ones.
+    /// The names of the options, if the names are fixed.
     const fn names(self) -> &'static [&'static str] {
         match self {
             Options::Crash => &["live", "crash"],
@@ -129,7 +129,7 @@ impl Options {
 }
 
 impl Choice {
-    /// The fault that was taken, if it was a choice of one.
+    /// The fault that was taken, if this is a choice of faults.
     pub(crate) fn fault(&self) -> Option<Fault> {
         match self.options {
             Options::Faults(faults) => faults.at_option(self.taken as usize),
@@ -137,7 +137,7 @@ impl Choice {
         }
     }
 
-    /// How the process ended, if it was a choice of that.
+    /// The way in which the process ended, if this is a choice of endings.
     pub(crate) fn ending(&self) -> Ending {
         match self.options {
             Options::Crash | Options::Ending => Ending::at_option(self.taken as usize),
@@ -150,7 +150,7 @@ impl Choice {
 mod tests {
     use super::*;
 
-    /// Kept scenarios name these texts.
+    /// Kept scenarios contain these names.
     #[test]
     fn every_option_has_the_name_it_always_had() {
         let faults = FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost);

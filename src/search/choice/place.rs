@@ -1,5 +1,5 @@
-//! Places in the source. In most runs a place is where the harness was called. In a run that is shown it is looked up more
-//! closely: the innermost line of the code under test, not that of an adapter or of another crate between them.
+//! Places in the source. In most runs a place is the line that called the harness. In the run that the report shows,
+//! the place is the innermost line of the code under test, not that of an adapter or of another crate in between.
 
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
@@ -19,29 +19,30 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
-/// How places are looked up.
+/// The way in which places are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Where the harness was called.
+    /// The place that called the harness.
     #[default]
     Plain,
-    /// The same; and it is noted where each of these places was called from.
+    /// Like `Plain`, and also records the callers of each of these places.
     Survey,
     /// The innermost line of the code under test.
     Close,
 }
 
-/// From where each place that calls the harness was reached, in the run in which nothing goes wrong.
+/// The callers of each place that calls the harness, in the fault-free run.
 type Survey = BTreeMap<Place, BTreeSet<Place>>;
 
 thread_local! {
     static LOOK: Cell<Look> = const { Cell::new(Look::Plain) };
     static SURVEY: RefCell<Survey> = const { RefCell::new(Survey::new()) };
-    /// Where the code under test calls the harness itself: to look again would cost a millisecond each time.
+    /// The places at which the code under test calls the harness itself. Looking one up again would cost a
+    /// millisecond each time.
     static DIRECT: RefCell<BTreeSet<Place>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-/// How places are looked up on this thread, to be handed on to threads that it starts.
+/// Returns how places are looked up on this thread, for threads that it starts.
 pub(crate) fn look() -> Look {
     LOOK.get()
 }
@@ -50,13 +51,13 @@ pub(crate) fn set_look(look: Look) {
     LOOK.set(look);
 }
 
-/// Forgets what was looked up: so one exploration sees nothing of another.
+/// Forgets all look-ups, so that one exploration cannot affect another.
 pub(crate) fn forget() {
     DIRECT.take();
     SURVEY.take();
 }
 
-/// Runs `code` with places looked up like this.
+/// Runs `code` with this way of looking up places.
 pub(crate) fn looking<R>(look: Look, code: impl FnOnce() -> R) -> R {
     struct Former(Look);
     impl Drop for Former {
@@ -69,7 +70,7 @@ pub(crate) fn looking<R>(look: Look, code: impl FnOnce() -> R) -> R {
 }
 
 impl Place {
-    /// Where the function that calls this was called, if it is `#[track_caller]`.
+    /// The place that called the calling function, if that function is `#[track_caller]`.
     #[track_caller]
     pub(crate) fn caller() -> Self {
         let location = Location::caller();
@@ -105,7 +106,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A frame of a stack that has a place.
+/// A stack frame that has a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Frame {
     function: String,
@@ -119,7 +120,7 @@ impl Frame {
         Place { file: kept(&self.file.to_string_lossy()), line: self.line, column: self.column }
     }
 
-    /// Whether it is code beside what is tested.
+    /// Reports whether the frame is in code next to the tested code.
     fn is_scaffolding(&self) -> bool {
         self.file.components().any(|part| {
             let name = part.as_os_str();
@@ -127,20 +128,21 @@ impl Frame {
         })
     }
 
-    /// Whether it is the method of a trait, `<Adapter as Gateway>::charge`: mostly what stands for a service in a test.
+    /// Reports whether the frame is a trait method, `<Adapter as Gateway>::charge`. In a test this is usually an
+    /// adapter for a service.
     fn is_trait_method(&self) -> bool {
         self.function.starts_with('<') && self.function.contains(" as ")
     }
 
-    /// Whether it is a closure within another, as the closures of a test body are.
+    /// Reports whether the frame is a closure within another closure, as in a test body.
     fn is_inner_closure(&self) -> bool {
         self.function.matches("{{closure}}").count() > 1
     }
 }
 
-/// Where code of the user lies.
+/// The folder with the user's code.
 struct Folders {
-    /// Paths are relative to it in messages of the compiler.
+    /// Paths in compiler messages are relative to it.
     root: PathBuf,
 }
 
@@ -152,7 +154,7 @@ impl Folders {
         Self { root: root.unwrap_or(&package).to_owned() }
     }
 
-    /// The path of a file of the user, as the compiler writes it.
+    /// The path of a user's file as the compiler writes it.
     fn relative<'f>(&self, file: &'f Path) -> Option<&'f Path> {
         let relative = file.strip_prefix(&self.root).ok()?;
         let is_foreign = relative.components().any(|part| {
@@ -163,8 +165,8 @@ impl Folders {
     }
 }
 
-/// The frames of a backtrace, the innermost first. The standard library has no other way to them than their text, and if
-/// that changes there are none.
+/// The frames of a backtrace, the innermost first. The standard library offers them only as text. If the format
+/// changes, the result is empty.
 fn frames(text: &str) -> Vec<Frame> {
     let here = std::env::current_dir().unwrap_or_default();
     let mut frames = Vec::new();
@@ -187,10 +189,10 @@ fn frames(text: &str) -> Vec<Frame> {
     frames
 }
 
-/// The frames of the user's own code between the harness and the harness, the innermost first, with their paths as the
-/// compiler writes them. `caller`: the file from which the harness was called.
+/// The frames of the user's own code between two frames of the harness, the innermost first, with their paths as the
+/// compiler writes them. `caller` is the file that called the harness.
 fn users(frames: &[Frame], caller: &str, folders: &Folders) -> Vec<Frame> {
-    // Names are not always there, and paths are: the harness is where this file is.
+    // Function names may be missing, but paths are present: the harness is in the folder of this file.
     let Some(harness) = frames.iter().find_map(|frame| {
         let path = frame.file.to_str()?.strip_suffix("search/choice/place.rs")?;
         Some(PathBuf::from(path))
@@ -207,22 +209,22 @@ fn users(frames: &[Frame], caller: &str, folders: &Folders) -> Vec<Frame> {
     .collect()
 }
 
-/// The innermost line of the code under test, if the harness was not called there itself. `is_shared`: the place that
-/// called it is reached from several lines.
+/// The innermost line of the code under test, if that line did not call the harness itself. `is_shared` is true if
+/// several lines reach the place that called the harness.
 fn under_test(users: &[Frame], caller: Place, is_shared: bool) -> Option<Place> {
     let chosen = users.iter().position(|frame| !frame.is_scaffolding()).or_else(|| match users {
-        // What stands for a service beside the test, and a line that calls it.
+        // An adapter for a service next to the test, and a line that calls it.
         [_, _, ..] if is_shared => Some(1),
         [adapter, job, ..] if adapter.is_trait_method() && !job.is_inner_closure() => Some(1),
         [] => None,
         [..] => Some(0),
     })?;
     let place = users[chosen].place();
-    // The compiler knows its own calls better: the column is that of the method.
+    // For a direct call the compiler's place is more precise: its column is that of the method.
     ((place.file, place.line) != (caller.file, caller.line)).then_some(place)
 }
 
-/// The text for as long as the process lives; there are as many as there are files.
+/// Keeps the text for the life of the process. There are as many texts as files.
 fn kept(text: &str) -> &'static str {
     static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -257,7 +259,8 @@ mod tests {
         place.map(|place| format!("{}:{}", place.file, place.line))
     }
 
-    /// The place that is named for a call with this stack between the harness and the executor. None: the caller's.
+    /// The place that a report names for a call with this stack between the harness and the executor. `None` means
+    /// the caller's place.
     fn place(stack: &[(&str, &str, u32)]) -> Option<String> {
         named(stack, false)
     }

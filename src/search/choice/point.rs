@@ -1,9 +1,9 @@
-//! The points at which a choice is met, and the waits that have points of their own.
+//! The points at which a run reaches a choice, and the waits that have points of their own.
 
 use std::fmt;
 
-/// Declares an enum whose variants each have a text, which is part of scenarios: changing one breaks those that were
-/// kept.
+/// Declares an enum whose variants each have a text. The texts are part of scenarios, so changing one breaks kept
+/// scenarios.
 macro_rules! texts {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* }) => {
         $(#[$doc])*
@@ -16,7 +16,7 @@ macro_rules! texts {
             #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The text that stands for it in scenarios.
+            /// The text in scenarios.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
@@ -33,33 +33,33 @@ macro_rules! texts {
 }
 
 texts! {
-    /// Which of the points at a site.
+    /// The point at a site.
     Point {
-        /// Of an attempt: before its first line.
+        /// At an attempt: before its first line.
         Start "start",
-        /// Of an attempt: after its last line, before the queue hears of it.
+        /// At an attempt: after its last line, before the queue learns of it.
         End "end",
-        /// Of an attempt that ended well: whether the queue hears of it.
+        /// After a successful attempt: whether the queue learns of it.
         Ack "ack",
-        /// Of an attempt whose worker died: when the job comes back.
+        /// After the death of an attempt's worker: when the job is redelivered.
         Lease "lease",
-        /// Of an attempt that failed: when the job is tried again.
+        /// After a failed attempt: when the job is retried.
         Retry "retry",
-        /// Of a call or a wait: before it.
+        /// At a call or a wait: before it.
         Before "before",
-        /// Of a call: how it goes.
+        /// At a call: how it ends.
         Call "call",
-        /// Of an enqueue: between taking the lock and enqueuing the job.
+        /// At an enqueue: between taking the lock and enqueuing the job.
         Locked "locked",
-        /// Of a call or a wait that sets a timer: when the timer fires.
+        /// At a call or a wait that sets a timer: when the timer fires.
         Timer "timer",
-        /// Of a call: it has happened, and its reply has not arrived.
+        /// At a call: it has happened, and its reply has not arrived.
         Happened "happened",
-        /// Of a call: its reply has arrived.
+        /// At a call: its reply has arrived.
         Replied "replied",
         /// Of a call whose caller waits for something else besides: whether its reply arrives in time.
         Reply "reply",
-        /// Of a step at the locks of a unique job: after it.
+        /// At an operation on the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
         Line "line",
@@ -69,7 +69,7 @@ texts! {
         Pause "pause",
         /// After a step of a task: whether it stands still until something is over.
         Stall "stall",
-        /// At the queue: which of the waiting jobs is taken.
+        /// At the queue: which of the waiting jobs a worker takes.
         Pick "pick",
         /// Of an attempt that is to begin: which process takes the job.
         Take "take",
@@ -79,15 +79,15 @@ texts! {
 texts! {
     /// A wait that has a crash point of its own.
     WaitKind {
-        /// For time to pass.
+        /// Until some time has passed.
         Sleep "sleep",
-        /// For nothing: others may run.
+        /// Until other tasks had a chance to run.
         Yield "yield",
         /// For a connection to the store.
         Connection "pool-wait",
         /// For a locked row of the store.
         Row "lock-wait",
-        /// For what an external system holds back from the call.
+        /// For something that an external system withholds from the call.
         External "outside-wait",
     }
 }
@@ -96,7 +96,7 @@ texts! {
 mod tests {
     use super::*;
 
-    /// Kept scenarios name these texts.
+    /// Kept scenarios contain these texts.
     #[test]
     fn every_text_is_what_it_always_was() {
         let points: Vec<_> = Point::ALL.iter().map(|point| point.as_str()).collect();

@@ -1,14 +1,14 @@
-//! Plans that are drawn while the run goes on, for what lies past the exhaustive bound. What they have taken is in the
-//! run's record like anything else, so that a sampled run has a name, too.
+//! Plans that are drawn during the run, for scenarios past the exhaustive bound. The run's record has the options
+//! taken, so a sampled run has a name, too.
 
 use std::collections::BTreeMap;
 
 use super::{Actor, Choice, Deviation, Kind};
 
-/// How many kinds of choices there are.
+/// The number of kinds of choices.
 const KINDS: usize = 5;
 
-/// Numbers that a seed determines: SplitMix64 (Steele, Lea, Flood 2014).
+/// Numbers that are determined by a seed: SplitMix64 (Steele, Lea, Flood 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Dice(u64);
 
@@ -27,7 +27,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `count`; 0 if there is none. Its bias is at most `count` in 2⁶⁴.
+    /// Returns a number below `count`, or 0 if `count` is 0. Its bias is at most `count` in 2⁶⁴.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         ((u128::from(self.roll()) * count as u128) >> 64) as usize
     }
@@ -35,23 +35,23 @@ impl Dice {
 
 /// A few deviations at random places.
 ///
-/// Each has any place among as many choices as the ordinary run has, counted from the one before it: a deviation often
-/// brings a whole attempt more, which the number of choices of the ordinary run would leave out.
+/// Each deviation is placed among as many choices as the ordinary run has, counted from the deviation before it. A
+/// deviation often adds a whole attempt, and the number of choices of the ordinary run would leave that attempt out.
 #[derive(Clone, Debug)]
 pub(crate) struct Random {
     dice: Dice,
     /// Deviations still to be taken.
     left: usize,
-    /// How many choices that could be taken otherwise are passed before the next.
+    /// The number of choices with another option that are passed before the next deviation.
     pass: usize,
     spread: usize,
-    /// Of each kind, how many more there may be.
+    /// For each kind, the number of deviations that are still allowed.
     budget: [usize; KINDS],
 }
 
 impl Random {
-    /// `deviations` of them, as far as the run lasts. `spread`: how many choices the ordinary run has at which something
-    /// else could be taken.
+    /// Draws this many `deviations`, unless the run ends first. `spread` is the number of choices in the ordinary run
+    /// that have another option.
     pub(crate) fn new(
         mut dice: Dice,
         deviations: usize,
@@ -63,7 +63,7 @@ impl Random {
         Self { dice, left: deviations, pass, spread, budget }
     }
 
-    /// Whether all deviations were taken.
+    /// Reports whether all deviations were taken.
     pub(super) fn is_over(&self) -> bool {
         self.left == 0
     }
@@ -83,23 +83,25 @@ impl Random {
         1 + self.dice.below(options.min(Deviation::MAX_OPTIONS) - 1)
     }
 
-    /// The choices of a run at which something else could be taken.
+    /// Counts the choices of a run that have another option.
     pub(crate) fn spread_of(record: &[Choice], most: impl Fn(Kind) -> usize) -> usize {
         record.iter().filter(|choice| choice.options.len() > 1 && most(choice.kind) > 0).count()
     }
 }
 
-/// A deviation that was drawn without a run in sight: as a share of a run's length, from the deviation before it.
+/// A deviation that was drawn without knowledge of a run: a share of a run's length, counted from the deviation
+/// before it.
 #[cfg(feature = "proptest")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pick {
-    /// How many choices are passed, in 2⁻¹⁶ of as many as the ordinary run has.
+    /// The number of choices to pass, in units of 2⁻¹⁶ of the length of the ordinary run.
     pub(crate) place: u16,
-    /// Which option beyond 0; of fewer, counted round.
+    /// The option beyond 0, modulo the number of such options.
     pub(crate) option: u8,
 }
 
-/// Deviations that were drawn without a run in sight: some at choices of who goes on, some at all others.
+/// Deviations that were drawn without knowledge of a run: some at choices of the next task, some at all other
+/// choices.
 #[cfg(feature = "proptest")]
 #[derive(Clone, Debug)]
 pub(crate) struct Picks {
@@ -136,7 +138,7 @@ impl Lot {
 
 #[cfg(feature = "proptest")]
 impl Picks {
-    /// `reference`: the choices of the ordinary run. `most`: how many deviations of a kind there may be.
+    /// `reference` has the choices of the ordinary run. `most` is the maximum number of deviations of a kind.
     pub(crate) fn new(
         others: &[Pick],
         schedule: &[Pick],
@@ -170,30 +172,30 @@ impl Picks {
     }
 }
 
-/// Schedules by priority: the one of all candidates that has the highest goes on, and at a few random moments it loses
-/// it. A bug that `depth` orderings of steps bring about, among `n` tasks with `k` steps in all, is met with a
-/// probability of at least 1/(n·k^(depth−1)) (Burckhardt, Kothari, Musuvathi, Nagarakatte: *A Randomized Scheduler with
-/// Probabilistic Guarantees of Finding Bugs*, 2010).
+/// Schedules by priority. The candidate with the highest priority runs, and at a few random steps it loses that
+/// priority. If a bug needs `depth` orderings of steps, among `n` tasks with `k` steps in all, this finds it with a
+/// probability of at least 1/(n·k^(depth−1)) (Burckhardt, Kothari, Musuvathi, Nagarakatte: *A Randomized Scheduler
+/// with Probabilistic Guarantees of Finding Bugs*, 2010).
 #[derive(Clone, Debug)]
 pub(crate) struct Pct {
     dice: Dice,
-    /// What each task has; tasks draw theirs when they are first seen.
+    /// The priority of each task. A task draws its priority when it is first seen.
     priorities: BTreeMap<Actor, u64>,
-    /// At which steps the task that is to go on gets which priority.
+    /// The steps at which the running task gets a new priority.
     changes: Vec<(usize, u64)>,
     step: usize,
 }
 
 impl Pct {
-    /// `depth − 1` changes of priority, among `steps` steps.
+    /// Draws `depth − 1` changes of priority among `steps` steps.
     pub(crate) fn new(mut dice: Dice, depth: usize, steps: usize) -> Self {
         let changes = (1..depth).map(|priority| (dice.below(steps), priority as u64)).collect();
         Self { dice, priorities: BTreeMap::new(), changes, step: 0 }
     }
 
-    /// Which of the candidates goes on.
+    /// Returns the candidate that runs next.
     pub(super) fn take(&mut self, candidates: &[Actor]) -> usize {
-        // Above all that a change gives.
+        // Above every priority that a change assigns.
         const FIRST: u64 = 1 << 63;
         let candidates = &candidates[..candidates.len().min(Deviation::MAX_OPTIONS)];
         for &task in candidates {
@@ -211,7 +213,7 @@ impl Pct {
         self.highest(candidates)
     }
 
-    /// The place of the candidate with the highest priority; of equal ones the first.
+    /// Returns the index of the candidate with the highest priority, the first one in case of a tie.
     fn highest(&self, candidates: &[Actor]) -> usize {
         let priority = |at: &usize| self.priorities[&candidates[*at]];
         (0..candidates.len()).rev().max_by_key(priority).unwrap_or(0)

@@ -1,11 +1,13 @@
-//! Every run with no deviation, then every run with one, then with two, up to a bound; each run once.
+//! Every run without deviations, then every run with one, then with two, up to a bound. Each run is run once.
 //!
-//! The children of a scenario are the deviations that lie after its last one, taken from its own recorded choices.
-//! That names each run exactly once even though a deviation changes which choices come later. Leaves are never
-//! stored. An inner scenario is stored as its deviations (four bytes each) and a digest of its choices (four bytes);
-//! when its turn comes it is run once more, uncounted, to have its choices back: and if they are others now, the code
-//! under test is not deterministic. Of small explorations that go deep nearly every scenario has children, so that each would
-//! be run twice: there the choices of those with more than one deviation are kept, as far as there is room.
+//! The children of a scenario are the deviations after its last one, taken from its own recorded choices. This names
+//! each run exactly once even though a deviation changes which choices come later. Leaves are never stored. An inner
+//! scenario is stored as its deviations (four bytes each) and a digest of its choices (four bytes). When its turn
+//! comes, it is run once more, uncounted, to recover its choices. If the choices now differ, the code under test is
+//! not deterministic.
+//!
+//! In small explorations that go deep nearly every scenario has children, so each would be run twice. There the
+//! choices of scenarios with more than one deviation are kept as long as there is room.
 
 mod pieces;
 
@@ -14,54 +16,55 @@ use super::parent::{Bounds, Parent, admits};
 use crate::search::choice::{Choice, Deviation, Kind, Label, Plan, Point, digest};
 pub(crate) use pieces::Ahead;
 
-/// Choices that are kept so that a scenario need not be run once more to have its children: about a megabyte.
+/// The number of choices that are kept so that their scenarios need not be run again: about a megabyte.
 const ROOM: usize = 1 << 14;
 
 /// A run that the explorer asks for.
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) plan: Plan,
-    /// Whether the run is a new one. Otherwise it was seen before and only its choices are wanted.
+    /// Whether the run is new. If false, it was seen before, and only its choices are wanted.
     pub(crate) judge: bool,
 }
 
-/// Hands out runs, fewest deviations first. After each [`Exhaustive::next`], [`Exhaustive::ran`] must be told how
-/// the run went.
+/// Hands out runs, those with the fewest deviations first. After each [`Exhaustive::next`], the caller must report
+/// the run with [`Exhaustive::ran`].
 #[derive(Debug)]
 pub(crate) struct Exhaustive {
     bounds: Bounds,
-    /// Which of the runs with one deviation are run here, with all that come of them.
+    /// The share of the runs with one deviation that are run here, with all their descendants.
     share: Share,
-    /// It is a piece of another one, and ends where the level ends.
+    /// Whether this is a piece of another exploration. A piece ends where the level ends.
     is_piece: bool,
-    /// How many deviations the scenarios of the frontier have.
+    /// The number of deviations of the scenarios in the frontier.
     level: usize,
-    /// Scenarios whose children are still to be run, `level` deviations each, end to end.
+    /// The scenarios whose children are not yet run, `level` deviations each, end to end.
     frontier: Vec<Deviation>,
     digests: Vec<u32>,
     done: usize,
-    /// The choices of those for which there is room, which have no digest then; none once they had their turn.
+    /// The choices of the scenarios for which there is room. Such a scenario has no digest. `None` after the scenario
+    /// had its turn.
     records: Vec<Option<Vec<Choice>>>,
-    /// Those for the level after.
+    /// The same for the next level.
     following: Vec<Deviation>,
     following_digests: Vec<u32>,
     following_records: Vec<Option<Vec<Choice>>>,
-    /// How many choices may still be kept.
+    /// The number of choices for which there is still room.
     room: usize,
-    /// Whether runs are left out that are equal to others, and how many were.
+    /// Whether runs that are equivalent to others are skipped, and the number of runs that were.
     reduces: bool,
     reduced: u64,
     parent: Option<Parent>,
     started: bool,
-    /// The level under way is the last one, and whether there was one after it.
+    /// Whether the current level is the last one, and whether another level would have followed.
     holds: bool,
     held: bool,
     handed: Option<Vec<Deviation>>,
-    /// Runs handed out for judgement.
+    /// The number of runs handed out for judgment.
     runs: u64,
-    /// Those of them that are of the levels before.
+    /// The number of those that belong to earlier levels.
     runs_before: u64,
-    /// How many children a scenario of the level before had on average.
+    /// The average number of children of a scenario in the level before.
     children_before: u64,
 }
 
@@ -93,42 +96,43 @@ impl Exhaustive {
         }
     }
 
-    /// Only a share of the runs.
+    /// Restricts the exploration to a share of the runs.
     pub(crate) fn sharing(self, share: Share) -> Self {
         Self { share, ..self }
     }
 
-    /// Some runs may be told to be equal to others.
+    /// Sets whether equivalent runs are skipped.
     pub(crate) fn reducing(self, reduces: bool) -> Self {
         Self { reduces, ..self }
     }
 
-    /// Makes the level under way the last one.
+    /// Makes the current level the last one.
     pub(crate) fn hold(&mut self) {
         self.holds = true;
     }
 
-    /// How many deviations the runs of the level under way have.
+    /// The number of deviations of the runs in the current level.
     pub(crate) fn deviations(&self) -> usize {
         self.level + 1
     }
 
-    /// How many deviations the last runs had, if [`Exhaustive::hold`] kept others from being run.
+    /// The number of deviations of the last runs, if [`Exhaustive::hold`] prevented further runs.
     pub(crate) fn held_at(&self) -> Option<usize> {
         self.held.then_some(self.level + 1)
     }
 
-    /// How many runs were left out as equal to others, not counting what would have come of them.
+    /// The number of runs that were skipped as equivalent to others, not counting their descendants.
     pub(crate) fn reduced(&self) -> u64 {
         self.reduced
     }
 
-    /// Whether the children of the scenarios of this level have none themselves, and tell which are alike.
+    /// Reports whether the children of this level's scenarios have no children themselves and may be equivalent to
+    /// each other.
     fn goes_backwards(&self) -> bool {
         self.reduces && self.level > 0 && self.level + 1 == self.bounds.total
     }
 
-    /// The run that was handed out last had the same end as those that deviate in the same way at these choices instead.
+    /// Declares that the last run had the same outcome as the runs with the same deviation at these choices instead.
     pub(crate) fn alike(&mut self, alike: &[usize]) {
         let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
         let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
@@ -141,7 +145,7 @@ impl Exhaustive {
         parent.alike.extend(alike);
     }
 
-    /// The next run, or none when all within the bounds were handed out.
+    /// Returns the next run, or `None` when all runs within the bounds were handed out.
     pub(crate) fn next(&mut self) -> Option<Task> {
         if !self.started {
             self.started = true;
@@ -151,7 +155,7 @@ impl Exhaustive {
             if let Some((deviations, label)) = self.next_child() {
                 return Some(self.judged(deviations, Some(label)));
             }
-            // Whoever puts a piece back asks its parent how far it came.
+            // The caller that puts a piece back asks the piece's parent for its progress.
             if self.parents_left() == 0 && (self.is_piece || !self.deepen()) {
                 return None;
             }
@@ -171,7 +175,7 @@ impl Exhaustive {
         }
     }
 
-    /// How many scenarios of the frontier have not had their turn.
+    /// The number of scenarios in the frontier that did not yet have their turn.
     fn parents_left(&self) -> usize {
         match self.level {
             0 => 0,
@@ -179,7 +183,7 @@ impl Exhaustive {
         }
     }
 
-    /// Goes on to the runs with one deviation more, if there are any.
+    /// Goes on to the runs with one more deviation, if there are any.
     fn deepen(&mut self) -> bool {
         if self.following.is_empty() {
             return false;
@@ -205,18 +209,18 @@ impl Exhaustive {
         Task { plan: Plan::Numbered(deviations, label), judge: true }
     }
 
-    /// What the run that was handed out last met. False: it was run before, and met something else then.
+    /// Records the choices of the last run. Returns false if the run was run before and had other choices then.
     #[must_use = "a run that changes its course must not be taken for explored"]
     pub(crate) fn ran(&mut self, record: &[Choice]) -> bool {
         match self.handed.take() {
-            // The root stays at hand: its children come next.
+            // The root is kept: its children come next.
             Some(deviations) if deviations.is_empty() => {
                 self.parent = (self.bounds.total > 0).then(|| Parent::new(deviations, record.to_vec()));
             }
             Some(deviations) => {
                 if deviations.len() < self.bounds.total && self.has_children(&deviations, record) {
-                    // Those with one deviation are run once more in any case: whether they do the same again is asked of
-                    // all code under test, however small.
+                    // Scenarios with one deviation are always run again, to check that every code under test, however
+                    // small, repeats itself.
                     let kept = deviations.len() > 1 && !self.is_piece && record.len() <= self.room;
                     self.room -= if kept { record.len() } else { 0 };
                     self.following.extend(deviations);
@@ -258,7 +262,7 @@ impl Exhaustive {
         }
     }
 
-    /// What the run that was handed out last has from this choice on is left out.
+    /// Skips the children of the last run from this choice on.
     pub(crate) fn leave_out(&mut self, record: &[Choice], from: usize) {
         let Some(deviations) = self.handed.as_ref().filter(|handed| handed.len() < self.bounds.total) else {
             return;
@@ -277,7 +281,7 @@ impl Exhaustive {
             .any(|choice| choice.options.len() > 1 && admits(&self.bounds, deviations, record, choice.kind))
     }
 
-    /// A number of runs that the exploration has at the least, counted from what is known now.
+    /// A lower bound for the number of runs of the exploration, as far as is known now.
     pub(crate) fn at_least(&self) -> u64 {
         let children = self.parent.as_ref().map_or(0, |parent| {
             let to_come = parent.to_come(&self.bounds);
@@ -286,12 +290,13 @@ impl Exhaustive {
                 false => to_come,
             }
         });
-        // Each stored scenario has a child, or it would not have been stored.
+        // Each stored scenario has a child. Otherwise it would not have been stored.
         let stored = self.parents_left() + self.following.len() / (self.level + 1);
         self.runs + children + stored as u64
     }
 
-    /// A guess at the number of runs: what is stored has as many children as those of this level that had their turn.
+    /// An estimate of the number of runs. It assumes that the stored scenarios have as many children as those of this
+    /// level that already had their turn.
     pub(crate) fn expected(&self) -> u64 {
         let stored = (self.parents_left() + self.following.len() / (self.level + 1)) as u64;
         self.at_least() + stored * self.average_children().saturating_sub(1)
@@ -373,7 +378,8 @@ mod tests {
 
     #[test]
     fn a_deviation_that_changes_what_comes_later() {
-        // Taken 0: nothing more. Taken 1: two more choices of 2. Runs: 1, then 1, then 2, then 1.
+        // Option 0 leads to no more choices. Option 1 leads to two more choices with 2 options. Runs: 1, then 1, then
+        // 2, then 1.
         let seen = explore(Bounds::total(3), |chooser| {
             if choose(chooser, Kind::Crash, 2) == 1 {
                 choose(chooser, Kind::Crash, 2);
@@ -388,8 +394,8 @@ mod tests {
 
     #[test]
     fn bounds_for_one_kind_lie_inside_the_total() {
-        // Three crashes and one fault, two options each, at most 2 deviations: 1 + 4 + 6 = 11.
-        // With at most one crash the 3 pairs of crashes fall away: 8. With none: the reference and the fault.
+        // Three crashes and one fault, two options each, at most 2 deviations: 1 + 4 + 6 = 11. With at most one crash
+        // the 3 pairs of crashes are gone: 8. With no crash, only the reference run and the fault are left.
         let program = |chooser: &mut Chooser| {
             for kind in [Kind::Crash, Kind::Crash, Kind::Fault, Kind::Crash] {
                 choose(chooser, kind, 2);
@@ -417,7 +423,7 @@ mod tests {
         assert_eq!(told, [(false, true), (false, true), (false, true), (false, true), (true, false)]);
     }
 
-    /// A program whose course depends on what was taken: some branches are longer, some offer other kinds.
+    /// A program whose course depends on the options taken: some branches are longer, some offer other kinds.
     fn crooked(chooser: &mut Chooser) {
         for turn in 0..4 {
             match choose(chooser, Kind::Crash, 2 + turn) {
@@ -446,7 +452,7 @@ mod tests {
         runs
     }
 
-    /// Explores in pieces, which are run the last one first; after so many levels as always.
+    /// Explores in pieces, and runs the last piece first. After `levels` levels it continues without pieces.
     fn in_pieces(bounds: Bounds, share: Share, size: usize, levels: usize) -> (Runs, u64) {
         let mut explorer = Exhaustive::new(bounds).sharing(share);
         let mut chooser = Chooser::new(explorer.next().unwrap().plan);

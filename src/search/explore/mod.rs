@@ -1,4 +1,4 @@
-//! Which scenario next. Knows choices and their records, nothing of jobs and worlds.
+//! Chooses the next scenario. This module knows choices and their records, but no jobs or worlds.
 
 mod shard;
 mod parent;

@@ -2,7 +2,7 @@
 
 use crate::search::choice::{Choice, Deviation, Kind, Label};
 
-/// How many deviations a run may have: in all, and of each kind.
+/// The maximum number of deviations of a run: in all, and of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) total: usize,
@@ -35,16 +35,17 @@ impl Bounds {
 pub(super) struct Parent {
     pub(super) deviations: Vec<Deviation>,
     pub(super) record: Vec<Choice>,
-    /// The next child: which choice, which option of it.
+    /// The next child: its choice, and the option of that choice.
     pub(super) at: usize,
     pub(super) option: usize,
-    /// Children so far, those of other shards among them.
+    /// The number of children so far, including those of other shards.
     pub(super) children: u64,
-    /// How many more may be run.
+    /// The number of children that may still be run.
     pub(super) left: usize,
-    /// Its children are run from the last one to this choice: a later one may tell that earlier ones are equal to it.
+    /// If set, the children are run from the last one back to this choice. A later child may show that earlier ones
+    /// are equivalent to it.
     pub(super) backwards_to: Option<usize>,
-    /// Those that are equal to one that was run.
+    /// The deviations that are equivalent to one that was run.
     pub(super) alike: Vec<Deviation>,
 }
 
@@ -54,7 +55,7 @@ impl Parent {
         Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, alike }
     }
 
-    /// What is to come are the deviations after its last one.
+    /// Starts with the deviations after the scenario's last one.
     pub(super) fn begin(&mut self, backwards: bool) {
         self.at = self.deviations.last().map_or(0, |last| last.at() + 1);
         if backwards {
@@ -63,7 +64,7 @@ impl Parent {
         }
     }
 
-    /// The same, from the last one on. `left_out`: how many were equal to one of those before.
+    /// Like `next`, from the last child on. `left_out` counts the children that are equivalent to an earlier one.
     pub(super) fn next_backwards(
         &mut self,
         bounds: &Bounds,
@@ -89,7 +90,7 @@ impl Parent {
         None
     }
 
-    /// The next child, whoever runs it: its last deviation, and the label of that.
+    /// The next child, regardless of which shard runs it: its last deviation and the label of that deviation.
     pub(super) fn next(&mut self, bounds: &Bounds) -> Option<(Deviation, Label)> {
         while let Some(choice) = self.record.get(self.at) {
             let options = choice.options.len().min(Deviation::MAX_OPTIONS);
@@ -104,7 +105,7 @@ impl Parent {
         None
     }
 
-    /// How many children are still to come, whoever runs them.
+    /// The number of children still to come, regardless of which shard runs them.
     pub(super) fn to_come(&self, bounds: &Bounds) -> u64 {
         let rest = match self.backwards_to {
             Some(to) => self.record.get(to..self.at),
@@ -120,7 +121,7 @@ impl Parent {
     }
 }
 
-/// Whether a scenario may have one more deviation of this kind.
+/// Reports whether a scenario may have one more deviation of this kind.
 pub(super) fn admits(bounds: &Bounds, deviations: &[Deviation], record: &[Choice], kind: Kind) -> bool {
     let of_kind = deviations.iter().filter(|deviation| record[deviation.at()].kind == kind).count();
     of_kind < bounds.of(kind)

@@ -2,7 +2,7 @@
 
 use crate::search::choice::{Choice, Dice, Kind, Pct, Plan};
 
-/// The schedules of a seed, each by its number.
+/// The schedules of a seed, each with its number.
 #[derive(Clone, Debug)]
 pub(crate) struct PctRuns {
     seed: u64,
@@ -11,18 +11,18 @@ pub(crate) struct PctRuns {
 }
 
 impl PctRuns {
-    /// `depth`: how many orderings of steps the bug needs that is looked for. `reference`: the choices of the run
-    /// without deviations.
+    /// `depth` is the number of orderings of steps that the bug needs. `reference` has the choices of the run without
+    /// deviations.
     pub(crate) fn new(seed: u64, depth: usize, reference: &[Choice]) -> Self {
         Self { seed, depth, steps: steps(reference) }
     }
 
-    /// The choices of one of the runs, which may have had more steps than the run without deviations.
+    /// Takes into account the choices of one of the runs, which may have more steps than the run without deviations.
     pub(crate) fn measured(self, record: &[Choice]) -> Self {
         Self { steps: self.steps.max(steps(record)), ..self }
     }
 
-    /// Whether there is anything to be scheduled.
+    /// Reports whether there is nothing to schedule.
     pub(crate) fn is_idle(&self) -> bool {
         self.steps == 0
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
     use crate::search::choice::{Actor, Chooser, Label, Options, Point, Site};
 
-    /// Runs tasks of so many steps each under a chooser, and returns whose steps they were, in order.
+    /// Runs tasks with the given numbers of steps under a chooser, and returns the task of each step, in order.
     fn interleave(chooser: &mut Chooser, tasks: &[usize]) -> Vec<u32> {
         let mut left = tasks.to_vec();
         let (mut order, mut goes_on) = (Vec::new(), 0);
@@ -74,14 +74,14 @@ mod tests {
         (order, record)
     }
 
-    /// In how many of so many schedules the steps come in an order that is a bug.
+    /// Counts in how many of `runs` schedules the order of the steps is a bug.
     fn hits(depth: usize, runs: u64, tasks: &[usize], bug: impl Fn(&[u32]) -> bool) -> u64 {
         let first = PctRuns::new(0, depth, &run(Plan::ordinary(), tasks).1);
         let pct = first.clone().measured(&run(first.plan(0), tasks).1);
         (0..runs).filter(|&number| bug(&run(pct.plan(number), tasks).0)).count() as u64
     }
 
-    /// The place of a task's step, both counted from 0.
+    /// The position of a task's step in the order, both counted from 0.
     fn place(order: &[u32], task: u32, step: usize) -> usize {
         order.iter().enumerate().filter(|(_, t)| **t == task).nth(step).unwrap().0
     }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_bug_of_depth_one_is_found_as_often_as_the_bound_says() {
-        // The last of four tasks begins before all others: a chance of 1/n, and as much as that exactly.
+        // The last of four tasks begins before all others. The chance is exactly 1/n.
         let found = hits(1, RUNS, &[5; 4], |order| order[0] == 3);
         assert!((RUNS / 4 - 300..RUNS / 4 + 300).contains(&found), "{found} of {RUNS}");
         assert_eq!(
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_bug_of_depth_two_is_found_as_often_as_the_bound_says() {
-        // Between the third and the fourth step of the first task comes the whole of the second: one ordering before,
+        // The whole second task comes between the third and the fourth step of the first task: one ordering before,
         // one after. Three tasks, fifteen steps.
         let bug = |order: &[u32]| {
             place(order, 0, 2) < place(order, 1, 0) && place(order, 1, 4) < place(order, 0, 3)
@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn a_bug_of_depth_three_is_found_as_often_as_the_bound_says() {
-        // The first task is held up after its second step until two of the second one are done, and that one then until
-        // the first has come to its end.
+        // The first task is held up after its second step until two steps of the second task are done. The second
+        // task then waits until the first one has ended.
         let bug = |order: &[u32]| {
             let is_before = |a, i, b, j| place(order, a, i) < place(order, b, j);
             is_before(0, 1, 1, 0) && is_before(1, 1, 0, 2) && is_before(0, 4, 1, 2)

@@ -1,12 +1,12 @@
-//! Past the bound: runs with a few deviations more than were exhausted, at random places.
+//! Past the bound: runs with a few more deviations than the exhaustive part, at random places.
 
 use super::Bounds;
 use crate::search::choice::{Choice, Dice, Plan, Random};
 
-/// How many deviations more than the bound a run may have.
+/// The maximum number of deviations above the bound.
 const MOST_MORE: usize = 3;
 
-/// The random runs of a seed, each by its number.
+/// The random runs of a seed, each with its number.
 #[derive(Clone, Debug)]
 pub(crate) struct RandomRuns {
     seed: u64,
@@ -15,18 +15,19 @@ pub(crate) struct RandomRuns {
 }
 
 impl RandomRuns {
-    /// `reference`: the choices of the run without deviations.
+    /// `reference` has the choices of the run without deviations.
     pub(crate) fn new(seed: u64, bounds: Bounds, reference: &[Choice]) -> Self {
         let spread = Random::spread_of(reference, |kind| bounds.of(kind));
         Self { seed, bounds, spread }
     }
 
-    /// The fewest and the most deviations that are drawn. A run that ends before it has met them all has fewer.
+    /// The minimum and the maximum number of deviations that are drawn. A run that ends before it has reached them
+    /// all has fewer.
     pub(crate) fn deviations(&self) -> (usize, usize) {
         (self.bounds.total.saturating_add(1), self.bounds.total.saturating_add(MOST_MORE))
     }
 
-    /// Whether there is anything to be drawn.
+    /// Reports whether there is nothing to draw.
     pub(crate) fn is_idle(&self) -> bool {
         self.spread == 0
     }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
     use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Point, Site};
 
-    /// Ten choices, and ten more for each deviation: an attempt more.
+    /// Ten choices, and ten more for each deviation, as for another attempt.
     fn program(chooser: &mut Chooser) -> usize {
         let (mut deviations, mut left) = (0, 10);
         while left > 0 {
@@ -93,7 +94,7 @@ mod tests {
             places.extend(taken);
         }
         assert_eq!((counts[0], &counts[6..]), (0, &[0, 0, 0][..]), "{counts:?}");
-        // Three, four or five, and seldom fewer because the run had ended.
+        // Three, four or five deviations, and rarely fewer because the run ended.
         assert!(counts[3..6].iter().all(|&count| count > 200), "{counts:?}");
         // Each of the first ten choices, each option, and places that only a run with three deviations has.
         for at in 0..10 {

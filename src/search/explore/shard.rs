@@ -1,4 +1,4 @@
-//! A share of an exploration: several machines have one each, and together they have all.
+//! Shares of an exploration. Each of several machines runs one share, and together they run everything.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,34 +6,34 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-/// One of a number of shares. Whatever is numbered is dealt out like cards.
+/// One of several shares. Numbered items are dealt to the shares like cards.
 ///
 /// Its text is `k/n`, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// From 0.
+    /// Counted from 0.
     index: u64,
     of: u64,
 }
 
-/// Why something is no share.
+/// The reason why a text is not a share.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ShareError {
     #[error("there is no shard {number} of {of}; shards count from 1 up to their number")]
     NoSuch { number: u64, of: u64 },
-    #[error("`{text}` is no shard; it is written `k/n`, as in `2/5`, the second of five")]
+    #[error("`{text}` is not a shard; write `k/n`, as in `2/5`, the second of five")]
     NotAShare { text: String },
 }
 
 impl Default for Share {
-    /// All there is.
+    /// Everything.
     fn default() -> Self {
         Self { index: 0, of: 1 }
     }
 }
 
 impl Share {
-    /// The share number `number`, counted from 1.
+    /// Makes the share with this number, counted from 1.
     pub(crate) fn new(number: u64, of: u64) -> Result<Self, ShareError> {
         match number.checked_sub(1).filter(|index| *index < of) {
             Some(index) => Ok(Self { index, of }),
@@ -45,12 +45,12 @@ impl Share {
         self.of == 1
     }
 
-    /// Whether what has this number, counted from 0, is in the share.
+    /// Reports whether the item with this number, counted from 0, is in the share.
     pub(crate) fn has(self, number: u64) -> bool {
         number % self.of == self.index
     }
 
-    /// How many of these numbers are in the share.
+    /// The number of these items that are in the share.
     pub(crate) fn count(self, numbers: Range<u64>) -> u64 {
         let before = |end: u64| end / self.of + u64::from(end % self.of > self.index);
         before(numbers.end) - before(numbers.start)
@@ -114,7 +114,7 @@ mod tests {
         for text in ["", "2", "2/", "/5", "2 / 5", "2/5/7", "-1/5", "two/five"] {
             assert_eq!(
                 error(text),
-                format!("`{text}` is no shard; it is written `k/n`, as in `2/5`, the second of five")
+                format!("`{text}` is not a shard; write `k/n`, as in `2/5`, the second of five")
             );
         }
     }

@@ -1,13 +1,13 @@
-//! Makes a failing run smaller: drops deviations as long as it fails in the same way.
+//! Makes a failing run smaller: drops deviations as long as the run fails in the same way.
 
 use crate::search::choice::Wanted;
 
-/// The deviations without those that the failure does not need. `fails` runs a scenario, and returns the deviations
-/// that it took if it fails in the same way.
+/// Returns the deviations that the failure needs. `fails` runs a scenario. If the scenario fails in the same way, it
+/// returns the deviations that the run took.
 ///
-/// First large pieces are dropped, then smaller ones, in the end single ones: none of what is left can be dropped alone
-/// (Zeller, Hildebrandt: *Simplifying and Isolating Failure-Inducing Input*, 2002). What comes later goes first: much of
-/// it is only there because of what came before.
+/// Large pieces are dropped first, then smaller ones, and finally single deviations, so no remaining deviation can be
+/// dropped alone (Zeller, Hildebrandt: *Simplifying and Isolating Failure-Inducing Input*, 2002). Later deviations go
+/// first, because many of them exist only because of earlier ones.
 pub(crate) fn shrink(
     mut deviations: Vec<Wanted>,
     mut fails: impl FnMut(&[Wanted]) -> Option<Vec<Wanted>>,
@@ -18,7 +18,7 @@ pub(crate) fn shrink(
         let mut end = deviations.len();
         while end > 0 {
             let start = end.saturating_sub(piece);
-            // The run without any deviation is the reference run, and that is fine.
+            // The run without any deviation is the reference run, which does not fail.
             if end - start < deviations.len() {
                 let rest = [&deviations[..start], &deviations[end..]].concat();
                 let mut left = fails(&rest);
@@ -27,7 +27,10 @@ pub(crate) fn shrink(
                     left = earlier.and_then(|earlier| fails(&earlier));
                 }
                 if let Some(left) = left {
-                    debug_assert!(left.len() < deviations.len(), "a run takes what it was told and no more");
+                    debug_assert!(
+                        left.len() < deviations.len(),
+                        "a run takes the deviations that it was given and no more"
+                    );
                     (deviations, dropped) = (left, true);
                 }
             }
@@ -40,8 +43,8 @@ pub(crate) fn shrink(
     }
 }
 
-/// The deviations, those from `start` on in an attempt that comes one earlier, if they are of the job of the one that
-/// was dropped there: without it that job may have needed an attempt less.
+/// Moves the deviations from `start` on to an earlier attempt (number minus one) if they belong to the job of the
+/// deviation that was dropped at `start`. Without that deviation the job may need one attempt fewer.
 fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<Vec<Wanted>> {
     let (job, attempt, _) = attempt_of(dropped)?;
     let mut is_other = false;
@@ -56,7 +59,7 @@ fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<V
     is_other.then_some(all)
 }
 
-/// Of `job#3.2:end`: `job#3`, 2 and `:end`.
+/// Splits `job#3.2:end` into `job#3`, 2 and `:end`.
 fn attempt_of(label: &str) -> Option<(&str, u32, &str)> {
     let (job, rest) = label.strip_prefix("job#").and_then(|_| label.split_once('.'))?;
     let digits = rest.find(|c: char| !c.is_ascii_digit())?;
@@ -78,7 +81,7 @@ mod tests {
         chooser.choose(Kind::Crash, label, Options::Crash) == 1
     }
 
-    /// Shrinks the run in which everything goes wrong, and counts how many runs that takes.
+    /// Shrinks the run in which everything goes wrong, and counts the runs that this takes.
     fn shrunk(program: impl Fn(&mut Chooser) -> bool) -> (String, usize) {
         let run = |plan| {
             let mut chooser = Chooser::new(plan);
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_deviation_that_only_another_one_makes_possible_keeps_it() {
-        // `g` is met after a crash at `b` alone: without `b` there is no `g`, and such a run fails in no way at all.
+        // A run reaches `g` only after a crash at `b`. Without `b` there is no `g`, and such a run does not fail.
         let (left, _) = shrunk(|chooser| {
             let after_b = POINTS[..2].iter().map(|point| choose(chooser, point)).last().unwrap();
             for point in &POINTS[2..6] {
@@ -135,7 +138,8 @@ mod tests {
             let scenario: Scenario = format!("t {text}").parse().unwrap();
             scenario.wanted().to_vec()
         };
-        // Two crashes of job 2 are needed, in whatever attempts; each attempt after the first needs one before it.
+        // The failure needs two crashes of job 2, in any attempts. Each attempt after the first needs a crash before
+        // it.
         let fails = |deviations: &[Wanted]| {
             let attempts: Vec<_> = deviations.iter().filter_map(|d| attempt_of(&d.label)).collect();
             let of_two = attempts.iter().filter(|(job, ..)| *job == "job#2").map(|(_, number, _)| *number);
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn no_single_deviation_of_what_is_left_can_be_dropped() {
-        // Two of three neighbours: more than one way to be small, and each of them is small enough.
+        // Two of three adjacent ones: there is more than one smallest result, and each of them is small enough.
         let fails = |met: &[bool; 8]| met.windows(3).any(|three| three.iter().filter(|m| **m).count() >= 2);
         let (left, _) = shrunk(|chooser| fails(&POINTS.map(|point| choose(chooser, point))));
         assert_eq!(left.len(), 2, "{left}");

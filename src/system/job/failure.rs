@@ -1,4 +1,4 @@
-//! Why an attempt failed, as hooks and layers see it.
+//! The reason why an attempt failed, for hooks and layers.
 
 use std::any::{Any, type_name};
 use std::error::Error;
@@ -8,10 +8,10 @@ use send_wrapper::SendWrapper;
 
 use super::{JobError, JobView, Refusal, short_kind};
 
-/// Why an attempt failed: the text, and the error itself.
+/// The reason why an attempt failed: the text, and the error itself.
 ///
-/// It is an error that may go anywhere, so that layers can box it as they do; the job's own error is found in it only
-/// on the thread on which it was made.
+/// This is an error that may move to any thread, so layers can box it as they do. The job's own error is available
+/// only on the thread that created it.
 pub struct JobFailure {
     pub(crate) text: String,
     error: Source,
@@ -21,18 +21,18 @@ pub struct JobFailure {
     pub(crate) cause: Cause,
 }
 
-/// What sort of end it is that goes by as a failure.
+/// The ways in which an attempt ends that are represented as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The job's own error, a panic, or that of a layer.
+    /// The job's own error, a panic, or the error of a layer.
     Error,
-    /// The payload does not decode: the job could not be run at all.
+    /// The payload does not decode, so the job could not run.
     NotRun,
-    /// The process is being stopped, and the job has stopped itself. That is no failure.
+    /// The process is stopping, and the job has stopped itself. This is not a failure.
     Interrupted,
 }
 
-/// An error of whatever type, which stays on its thread.
+/// An error of any type, which stays on its thread.
 struct Source(Option<SendWrapper<Box<dyn Any>>>);
 
 impl Source {
@@ -43,7 +43,7 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        // On another thread it can neither be looked at nor dropped.
+        // On another thread the error can neither be inspected nor dropped.
         if let Some(stranded) = self.0.take().filter(|error| !error.valid()) {
             std::mem::forget(stranded);
         }
@@ -65,9 +65,9 @@ impl Display for JobFailure {
 impl Error for JobFailure {}
 
 impl JobFailure {
-    /// The failure that an error is. One that is a failure already, or a box around one, is that one.
+    /// Makes a failure from an error. If the error is a failure, or a box around one, returns that failure.
     pub fn new<E: Display + 'static>(error: E) -> Self {
-        // `{:#}`: anyhow and its like show the chain of causes.
+        // `{:#}`: anyhow and similar crates show the chain of causes.
         let text = format!("{error:#}");
         let error: Box<dyn Any> = Box::new(error);
         let error = match error.downcast::<Self>() {
@@ -85,39 +85,40 @@ impl JobFailure {
         Self { error: source, error_type: type_name::<E>(), ..Self::of_text(text) }
     }
 
-    /// No failure: a lock has kept the attempt out.
+    /// Not a failure: another job holds the lock, so the attempt does not run.
     pub(crate) fn refused(refusal: Refusal) -> Self {
         let error = Source(Some(SendWrapper::new(Box::new(refusal))));
         Self { error, ..Self::of_text(String::new()) }
     }
 
-    /// What becomes of an attempt that a lock has kept out.
+    /// The fate of an attempt that did not run because of a lock.
     pub(crate) fn refusal(&self) -> Option<&Refusal> {
         self.downcast_ref()
     }
 
-    /// The failure that a panic is.
+    /// The failure for a panic.
     pub(crate) fn of_panic(text: impl Display) -> Self {
         Self::of_text(format!("panicked: {text}"))
     }
 
-    /// A failure that is known by its text alone: a panic.
+    /// A failure that has only a text: a panic.
     fn of_text(text: String) -> Self {
         Self { text, error: Source(None), error_type: "panic", transient: false, cause: Cause::Error }
     }
 
-    /// The job could not be run at all: it goes to the dead set with this reason, is not tried again, and is a violation. For
-    /// handlers that decode payloads themselves ([`Process::handle_raw`](crate::Process::handle_raw)).
+    /// Makes a failure for a job that cannot run. The job goes to the dead set with this reason, without retries, and
+    /// this is a violation. For handlers that decode payloads themselves
+    /// ([`Process::handle_raw`](crate::Process::handle_raw)).
     pub fn cannot_run(error: &JobError) -> Self {
         Self::not_run(error.to_string())
     }
 
-    /// The payload does not decode.
+    /// The failure for a payload that does not decode.
     fn not_run(text: String) -> Self {
         Self { cause: Cause::NotRun, error_type: "JobError", ..Self::of_text(text) }
     }
 
-    /// The job has stopped itself because its process is being stopped.
+    /// The job has stopped itself because its process is stopping.
     pub(crate) fn interrupted() -> Self {
         let text = "interrupted: its process is being stopped".to_owned();
         Self { cause: Cause::Interrupted, ..Self::of_text(text) }
@@ -128,17 +129,18 @@ impl JobFailure {
         &self.text
     }
 
-    /// The name of the error's type without its path: what an error catcher sorts by. `panic` for a panic.
+    /// The name of the error's type without its path. An error tracker groups by it. `panic` for a panic.
     pub fn error_type(&self) -> &'static str {
         short_kind(self.error_type)
     }
 
-    /// The error itself, if it is of this type. A panic has none.
+    /// Returns the error itself, if it has this type. A panic has no error.
     pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
         self.error.get()?.downcast_ref()
     }
 
-    /// The error of this type: the failure's own, one in a box, or one that a boxed error names as its source.
+    /// Returns the error of this type: the failure's own error, a boxed error, or one in the chain of sources of a
+    /// boxed error.
     pub fn find<E: Error + 'static>(&self) -> Option<&E> {
         let boxed = self.downcast_ref::<Box<dyn Error + Send + Sync>>().map(|error| &**error as &dyn Error);
         let mut next = boxed.or_else(|| self.downcast_ref::<Box<dyn Error>>().map(|error| &**error));
@@ -152,34 +154,34 @@ impl JobFailure {
         own
     }
 
-    /// Whether it was said that such a failure passes by itself, so that nobody need hear of it.
+    /// Reports whether the failure is declared transient, so nobody must be notified.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 
-    /// This failure passes by itself: nobody need hear of it as long as the job is tried again.
+    /// Declares the failure transient: nobody must be notified as long as the job is retried.
     #[must_use]
     pub fn transient(self) -> Self {
         Self { transient: true, ..self }
     }
 
-    /// Whether the job has stopped itself because its process is being stopped. That is no failure: it comes again, and
-    /// uses up no retry.
+    /// Reports whether the job has stopped itself because its process is stopping. This is not a failure: the job is
+    /// redelivered, and no retry is used up.
     pub fn is_interruption(&self) -> bool {
         self.cause == Cause::Interrupted
     }
 }
 
-/// A failed attempt, as error handlers and [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure) see it.
+/// A failed attempt, as passed to error handlers and
+/// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Failed<'a> {
-    /// The job; its `failures` are those before this one.
+    /// The job. Its `failures` do not include this one.
     pub job: JobView,
     /// The text of the error.
     pub error: &'a str,
-    /// Whether a layer has said that such a failure passes by itself
-    /// ([`Transient`](crate::middleware::Transient)).
+    /// Whether a layer has declared the failure transient ([`Transient`](crate::middleware::Transient)).
     pub transient: bool,
     pub(crate) source: Option<&'a dyn Any>,
 }
@@ -195,7 +197,7 @@ impl<'a> Failed<'a> {
         Self { job, error: &failure.text, transient: failure.transient, source: failure.error.get() }
     }
 
-    /// The error itself, if it is of this type. A panic has none; an error that a layer has boxed is a
+    /// Returns the error itself, if it has this type. A panic has no error. An error that a layer has boxed is a
     /// `Box<dyn Error + Send + Sync>`.
     pub fn downcast_ref<E: 'static>(&self) -> Option<&E> {
         self.source.and_then(|source| source.downcast_ref())

@@ -1,4 +1,4 @@
-//! A job: its payload, its kind, the options of its kind, and when it is tried again.
+//! A job: its payload, its kind, the options of its kind, and its retries.
 
 mod history;
 mod ordered;
@@ -28,14 +28,14 @@ use serde::{Serialize, Serializer};
 
 use crate::system::effect::{Digits, Fingerprint, hex};
 
-/// The kind of a job is its type's path.
+/// The kind of a job is the path of its type.
 pub(crate) fn kind_of<J: 'static>() -> &'static str {
     std::any::type_name::<J>()
 }
 
-/// `CompleteOrder` of `shop::jobs::CompleteOrder`.
+/// Shortens `shop::jobs::CompleteOrder` to `CompleteOrder`.
 pub(crate) fn short_kind(kind: &str) -> &str {
-    // Of a tuple, a slice or a reference the last path is only a part.
+    // For a tuple, a slice or a reference the last path is only a part of the type.
     if !kind.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
         return kind;
     }
@@ -43,67 +43,68 @@ pub(crate) fn short_kind(kind: &str) -> &str {
     &kind[head.rfind("::").map_or(0, |at| at + 2)..]
 }
 
-/// A job as it lies in the queue.
+/// A job in the queue.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Job {
-    /// In the order in which jobs came into the world, from 1.
+    /// The position in the order in which jobs entered the world, from 1.
     pub(crate) number: u32,
-    /// Attempts started so far.
+    /// The number of attempts started so far.
     pub(crate) attempts: u32,
     pub(crate) kind: &'static str,
     /// JSON.
     pub(crate) payload: Box<str>,
     pub(crate) id: JobId,
-    /// What has gone wrong with it, if anything has, and what it carries beside its payload.
+    /// Data about failures and data beside the payload, if there is any.
     pub(crate) extras: Option<Box<JobExtras>>,
-    /// When it is due, or since when it has been ready.
+    /// The time at which it is due, or since which it has been ready.
     pub(crate) at: Duration,
-    /// Its place among those that are ready or due at the same time.
+    /// Its position among the jobs that are ready or due at the same time.
     pub(crate) turn: u64,
-    /// The job that enqueued it; 0: none did.
+    /// The job that enqueued it, or 0 if no job did.
     pub(crate) parent: u32,
-    /// The first in the chain of parents: itself, if it has none.
+    /// The first job in the chain of parents: itself, if it has no parent.
     pub(crate) root: u32,
-    /// How long the chain of parents is.
+    /// The length of the chain of parents.
     pub(crate) depth: u32,
     pub(crate) state: JobState,
-    /// It is dead because it could not be run at all.
+    /// Whether it is dead because it could not run.
     pub(crate) could_not_run: bool,
-    /// How often the queue has it to hand out: 1, and one more for each delivery that is to come again.
+    /// The number of deliveries that the queue has left: 1, plus one for each redelivery.
     pub(crate) copies: u8,
     pub(crate) history: History,
 }
 
-/// What few jobs have: what has gone wrong with it, and what it carries beside its payload.
+/// Data that few jobs have: about failures, and beside the payload.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct JobExtras {
-    /// Attempts that ended with an error.
+    /// The number of attempts that ended with an error.
     pub(crate) failures: u32,
     /// The last error.
     pub(crate) error: Option<String>,
-    /// When it first failed.
+    /// The time of the first failure.
     pub(crate) since: Option<Duration>,
-    /// How often it came to the dead set or was given up, and how often death handlers were to hear of it and did.
+    /// The number of times that the job became dead or was given up, and the number of times that death handlers were
+    /// notified.
     pub(crate) deaths: u32,
     pub(crate) deaths_told: u32,
-    /// How often it was interrupted, which is no failure.
+    /// The number of interruptions, which are not failures.
     pub(crate) interruptions: u32,
-    /// It is in the dead set because another job had its lock, which is no failure either.
+    /// Whether it is in the dead set because another job had its lock. This is not a failure either.
     pub(crate) rejected: bool,
-    /// What enqueue layers have given it on its way, as a JSON object.
+    /// Data that enqueue layers have attached, as a JSON object.
     pub(crate) context: Option<Box<str>>,
-    /// How far an iterable job has come, as JSON.
+    /// The progress of an iterable job, as JSON.
     pub(crate) cursor: Option<Box<str>>,
-    /// How often it is tried again, if that is its own affair and not its kind's.
+    /// The maximum number of retries, if the job has its own limit.
     pub(crate) max_retries: Option<u32>,
-    /// Another job has its key now: it is not tried again.
+    /// Whether another job has taken over its key. Then it is not retried.
     pub(crate) superseded: bool,
-    /// The payload with which it came, if it was turned into another one since.
+    /// The original payload, if it has been replaced since.
     pub(crate) came_as: Option<Box<str>>,
 }
 
 impl Job {
-    /// Attempts that ended with an error.
+    /// The number of attempts that ended with an error.
     pub(crate) fn failures(&self) -> u32 {
         self.extras.as_ref().map_or(0, |extras| extras.failures)
     }
@@ -113,17 +114,17 @@ impl Job {
         self.extras.as_ref().and_then(|extras| extras.error.as_deref())
     }
 
-    /// What it carries beside its payload.
+    /// The data beside its payload.
     pub(crate) fn context(&self) -> Option<&str> {
         self.extras.as_ref().and_then(|extras| extras.context.as_deref())
     }
 
-    /// How far it has come, if it is an iterable job.
+    /// The progress of an iterable job.
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.extras.as_ref().and_then(|extras| extras.cursor.as_deref())
     }
 
-    /// The payload with which it came into the world.
+    /// The original payload.
     pub(crate) fn came_as(&self) -> &str {
         self.extras.as_ref().and_then(|extras| extras.came_as.as_deref()).unwrap_or(&self.payload)
     }
@@ -133,81 +134,81 @@ impl Job {
     }
 }
 
-/// Where a job is.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum JobState {
-    /// In a queue, ready to be taken.
+    /// In a queue, ready for a worker.
     Ready,
-    /// In the scheduled set, until its time comes.
+    /// In the scheduled set until it is due.
     Scheduled,
-    /// In the retry set, until its backoff is over.
+    /// In the retry set until its backoff has passed.
     Retrying,
-    /// Ready, but not the first of its stream: it waits for those before it.
+    /// Ready, but not the first of its stream. It waits for the jobs before it.
     Blocked,
-    /// Taken by a worker.
+    /// A worker runs it.
     Running,
-    /// Its worker died; it waits for its lease to end.
+    /// Its worker died. It waits for its lease to end.
     Leased,
-    /// Ended well.
+    /// Succeeded.
     Done,
-    /// In the dead set: it failed too often, or could not be run at all.
+    /// In the dead set: it failed too often or could not run.
     Dead,
-    /// It failed in a drain, which retries nothing.
+    /// It failed in a drain, which does not retry.
     Popped,
-    /// Its worker died and the queue had already forgotten it (at-most-once delivery).
+    /// Its worker died after the queue had already removed it (at-most-once delivery).
     Lost,
-    /// It failed and was given up without a place in the dead set.
+    /// It failed and was given up, without a place in the dead set.
     Discarded,
-    /// The test cleared it out of the queue.
+    /// The test cleared it from the queue.
     Cleared,
-    /// It was in the dead set until that grew past its limits.
+    /// It was in the dead set until the set exceeded its limits.
     Forgotten,
-    /// It was about to run, and another job had its lock: dropped.
+    /// It was dropped because another job had its lock when it was about to run.
     Dropped,
-    /// Another job with the same lock came, and took its place.
+    /// Another job with the same lock replaced it.
     Replaced,
 }
 
 impl JobState {
-    /// Whether there is a time at which the job is ready.
+    /// Reports whether the job becomes ready at a known time.
     pub(crate) fn waits_for_its_time(self) -> bool {
         matches!(self, Self::Scheduled | Self::Retrying | Self::Leased)
     }
 
-    /// Whether the job waits to be run.
+    /// Reports whether the job waits to run.
     pub(crate) fn is_waiting(self) -> bool {
         matches!(self, Self::Ready | Self::Blocked) || self.waits_for_its_time()
     }
 }
 
-/// A job to be looked at, in a test or a report.
+/// A snapshot of a job, for a test or a report.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct JobView {
-    /// In the order in which jobs came into the world, from 1.
+    /// The position in the order in which jobs entered the world, from 1.
     pub number: u32,
-    /// The id that whoever enqueued it was told: the same at each of its deliveries, and in every run.
+    /// The id that the enqueuing call returned. It is the same at each delivery and in every run.
     #[serde(skip)]
     pub id: JobId,
-    /// The path of its type, or the name given where it is handled.
+    /// The path of its type, or the name under which its handler is registered.
     pub kind: &'static str,
-    /// What it carries, as JSON.
+    /// The payload, as JSON.
     pub payload: String,
-    /// Where it is.
+    /// The state of the job.
     pub state: JobState,
-    /// Attempts started so far.
+    /// The number of attempts started so far.
     pub attempts: u32,
-    /// Attempts that ended with an error.
+    /// The number of attempts that ended with an error.
     pub failures: u32,
     /// The last error.
     pub error: Option<String>,
-    /// When it is due, since the world began, if it waits for its time.
+    /// The time since the world began at which it is due, if it waits for a time.
     pub due: Option<Duration>,
-    /// What the layers around its enqueue have put beside its payload, as a JSON object.
+    /// Data that enqueue layers have attached beside the payload, as a JSON object.
     pub context: Option<String>,
-    /// How far it has come, as JSON, if it is an iterable job that has saved its cursor.
+    /// The progress of an iterable job that has saved its cursor, as JSON.
     pub cursor: Option<String>,
 }
 
@@ -229,7 +230,7 @@ impl From<&Job> for JobView {
     }
 }
 
-/// The id of an enqueued job: derived from its content, so the same in every run.
+/// The id of an enqueued job. It derives from the content, so it is the same in every run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u64);
 
@@ -239,7 +240,7 @@ impl JobId {
         Self::nth(Fingerprint::of(&[kind, payload]), 0)
     }
 
-    /// The id of a job before which so many came with the same kind and payload.
+    /// The id of a job that comes after `occurrence` jobs with the same kind and payload.
     pub(crate) fn nth(content: Fingerprint, occurrence: u32) -> Self {
         Self(content.and(Digits::of(u64::from(occurrence)).text()).digest())
     }
@@ -267,23 +268,23 @@ impl Display for JobId {
     }
 }
 
-/// Whether a job whose worker dies is handed out again.
+/// Whether a job is redelivered when its worker dies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// Leased, acknowledged when it ends, handed out again when the lease ends without.
+    /// The job is leased and acknowledged when it ends. If the lease ends first, the job is redelivered.
     #[default]
     AtLeastOnce,
-    /// Popped before it runs, and gone if the process dies.
+    /// The job is removed from the queue before it runs, and is lost if the process dies.
     AtMostOnce,
 }
 
-/// What a handler may answer: nothing, or a `Result` whose error can be shown.
+/// The return type of a handler: `()`, or a `Result` whose error implements `Display`.
 pub trait JobResult {
-    /// The error's text, if it failed.
+    /// Converts the return value.
     ///
     /// # Errors
-    /// The attempt failed; the text is what the retry set and the report show.
+    /// If the attempt failed. The retry set and the report show the text of the failure.
     fn into_result(self) -> Result<(), JobFailure>;
 }
 
@@ -293,10 +294,10 @@ impl JobResult for () {
     }
 }
 
-/// What never returns, as `loop {}` does: the type `!`, which has no name of its own in stable Rust, but is the output of
-/// a function type that may be written.
+/// The return type of a function that never returns, such as `loop {}`: the type `!`. It has no name in stable Rust,
+/// but it is the output of a function type that can be written.
 pub trait Returns {
-    /// What it returns.
+    /// The return type.
     type Output;
 }
 
@@ -316,11 +317,11 @@ impl<T, E: Display + 'static> JobResult for Result<T, E> {
     }
 }
 
-/// Why a job could not be run at all. It goes to the dead set with this reason; nothing else is disturbed.
+/// The reason why a job could not run. The job goes to the dead set with this reason. Other jobs are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
-    /// No process handles its kind.
+    /// No process handles the kind.
     #[error("job#{job} {kind} has no handler; register one with `p.handle(async |job: {short}| …)` in a process, or name its kind there with `.name(\"{kind}\")`", short = short_kind(kind))]
     NoHandler {
         /// The job's number.
@@ -328,7 +329,7 @@ pub enum JobError {
         /// Its kind.
         kind: String,
     },
-    /// A process handles its kind, but no process serves the queue it lies in.
+    /// A process handles the kind, but no process serves the job's queue.
     #[error(
         "job#{job} {kind} lies in the queue `{queue}`, which no process serves; add it to the `p.queues([…])` of a process that handles this kind"
     )]
@@ -340,21 +341,21 @@ pub enum JobError {
         /// The queue of its kind.
         queue: crate::search::choice::Name,
     },
-    /// Its payload does not decode into the type that the handler takes.
+    /// The payload does not decode into the type that the handler takes.
     #[error("job#{job} {kind} does not decode: {reason}; its payload is {payload}")]
     Undecodable {
         /// The job's number.
         job: u32,
         /// Its kind.
         kind: String,
-        /// What serde says, with the field.
+        /// The message of serde, with the field.
         reason: String,
         /// The payload, as JSON.
         payload: String,
     },
-    /// It met a lock that names no owner, so that nobody can tell whether it will ever be given back.
+    /// The job needs a lock that names no owner, so it is unknown whether the lock will ever be released.
     #[error(
-        "job#{job} {kind} meets the lock {key}, whose field `owner` is missing: nobody can tell whether it will ever be given back; delete that lock, and have each one name its owner"
+        "job#{job} {kind} meets the lock {key}, whose field `owner` is missing, so it may never be released; delete that lock, and name an owner in each lock"
     )]
     LockWithoutOwner {
         /// The job's number.

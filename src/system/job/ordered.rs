@@ -1,4 +1,4 @@
-//! In which order the jobs of a kind run.
+//! The order in which the jobs of a kind run.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 use super::kind_of;
 use super::unique::{KeyOf, key_of};
 
-/// In which order the jobs of a kind run, however many slots and processes there are.
+/// The order in which the jobs of a kind run, regardless of the number of slots and processes.
 ///
-/// A job keeps its place until it is over: until it ended well, is dead or was given up. So one that fails, that waits for
-/// its lease to end, or that was put back holds up those behind it. A scheduled job takes its place when it is due.
+/// A job keeps its place until it is over: until it succeeded, is dead or was given up. So a job that fails, that
+/// waits for its lease to end, or that was put back holds up the jobs behind it. A scheduled job takes its place when
+/// it is due.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,9 +45,9 @@ use super::unique::{KeyOf, key_of};
 #[derive(Clone)]
 #[must_use = "pass it to `p.handle(…).ordered(…)`"]
 pub struct Ordered {
-    /// The kind from whose jobs the key is computed, if one is.
+    /// The kind from whose jobs the key is computed, if there is one.
     pub(crate) of: Option<&'static str>,
-    /// From a payload to the key of its stream; none: no order.
+    /// Maps a payload to the key of its stream. `None` means no order.
     pub(crate) key: Option<KeyOf>,
 }
 
@@ -61,13 +62,13 @@ impl fmt::Debug for Ordered {
 }
 
 impl Ordered {
-    /// One partition: all jobs of the kind run one after the other.
+    /// Runs all jobs of the kind one after the other.
     pub fn in_one_partition() -> Self {
         Self { of: None, key: Some(Arc::new(|_| Some("".into()))) }
     }
 
-    /// The jobs with one key run one after the other, and keys in parallel. A job whose key is `None` waits for nobody,
-    /// and nobody for it.
+    /// Runs the jobs with the same key one after the other, and jobs with different keys in parallel. A job whose key
+    /// is `None` does not wait for other jobs, and no job waits for it.
     pub fn by_key<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -76,7 +77,7 @@ impl Ordered {
         Self { of: Some(kind_of::<J>()), key: Some(key_of(key)) }
     }
 
-    /// All in parallel, as they are unless told.
+    /// Runs all jobs in parallel. This is the default.
     pub fn in_parallel() -> Self {
         Self { of: None, key: None }
     }

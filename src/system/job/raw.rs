@@ -1,9 +1,9 @@
-//! What a job may have by itself that others have by their kind, or not at all.
+//! Options that a single job may override.
 
-/// From the payload of a job that waits, and that of the one which takes its place, to the payload that it then has.
+/// Maps the payloads of the waiting job and of the job that replaces it to the payload of the result.
 type Merge = fn(&str, &str) -> String;
 
-/// What one job has, and its kind does not say.
+/// Options of one job that its kind does not have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JobOverrides {
     pub(crate) max_retries: Option<u32>,
@@ -11,11 +11,11 @@ pub(crate) struct JobOverrides {
     pub(crate) serial: Option<Box<str>>,
 }
 
-/// A key under which there is one job at a time, as a table of jobs has it by a unique column: it is looked up and the job
-/// put in in one step, so that there is no moment in between in which to die.
+/// A key that at most one job has at a time, like a unique column in a table of jobs. The look-up and the insertion
+/// are one step, so there is no window for a crash between them.
 ///
-/// It guards only as long as the job is there: one that has ended well is gone, and its key with it.
-/// ([`Enqueue::once`](crate::Enqueue::once) is for ever.)
+/// The key protects only as long as the job exists. A job that succeeds is removed, and its key with it.
+/// ([`Enqueue::once`](crate::Enqueue::once) never expires.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,7 +40,7 @@ pub struct JobKey {
     pub(crate) merge: Option<Merge>,
 }
 
-/// What becomes of the job that has the key already.
+/// The fate of the job that already has the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyMode {
     Replace,
@@ -53,24 +53,24 @@ impl JobKey {
         Self { key: key.into(), mode, merge: None }
     }
 
-    /// One that waits is turned into the new job, time and all, and has not failed yet. One that runs loses the key, and is
-    /// tried no more: the new job stands beside it. So does it beside a dead one.
+    /// A waiting job becomes the new job, including its time, and its failures are reset. A running job loses the key
+    /// and is not retried; the new job is added beside it. The new job is also added beside a dead one.
     pub fn replacing(key: impl Into<Box<str>>) -> Self {
         Self::new(key, KeyMode::Replace)
     }
 
-    /// As [`JobKey::replacing`], but one that waits for its first attempt keeps its time.
+    /// Like [`JobKey::replacing`], but a job that waits for its first attempt keeps its time.
     pub fn keeping_time(key: impl Into<Box<str>>) -> Self {
         Self::new(key, KeyMode::KeepTime)
     }
 
-    /// The new job is dropped, whether the one that is there waits, runs or is dead.
+    /// Drops the new job if a job with the key waits, runs or is dead.
     pub fn leaving(key: impl Into<Box<str>>) -> Self {
         Self::new(key, KeyMode::Leave)
     }
 
-    /// How the payload of a job that is turned into a new one is made of both: of the one that it has and of the new one,
-    /// in this order. The new one alone, unless told.
+    /// Sets how the payloads of the existing and the new job (in this order) are merged when a job is replaced.
+    /// Defaults to the new payload.
     #[must_use]
     pub fn merging(self, merge: fn(&str, &str) -> String) -> Self {
         Self { merge: Some(merge), ..self }

@@ -1,10 +1,10 @@
-//! Whether a failed job is tried again, and when.
+//! Whether and when a failed job is retried.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a failed job waits before it is tried again.
+/// The time that a failed job waits before its retry.
 ///
 /// ```
 /// use retryproof::{Backoff, World};
@@ -23,24 +23,25 @@ use std::time::Duration;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Backoff {
-    /// Sidekiq's: after failure *n* (from 0) `n⁴ + 15` seconds and up to `10·(n+1)` seconds of jitter.
+    /// Sidekiq's formula: `n⁴ + 15` seconds after failure *n* (counted from 0), plus up to `10·(n+1)` seconds of
+    /// jitter.
     #[default]
     Sidekiq,
-    /// The same each time.
+    /// The same time after each failure.
     Constant(Duration),
-    /// Exponential with full jitter (Brooker, AWS Architecture Blog, 2015): any time up to `base · 2ⁿ` after failure
-    /// *n* (from 0), never more than `cap`.
+    /// Exponential backoff with full jitter (Brooker, AWS Architecture Blog, 2015): any time up to `base · 2ⁿ` after
+    /// failure *n* (counted from 0), and at most `cap`.
     Exponential {
-        /// The most after the first failure.
+        /// The maximum after the first failure.
         base: Duration,
-        /// The most after any failure.
+        /// The maximum after any failure.
         cap: Duration,
     },
-    /// What a function says, which is given the number of the failure, from 0. See [`Backoff::function`].
+    /// The result of a function of the failure's number, counted from 0. See [`Backoff::function`].
     Function(BackoffFunction),
 }
 
-/// From the number of a failure, counted from 0, to the wait after it.
+/// Maps the number of a failure, counted from 0, to the wait after it.
 pub type BackoffFunction = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 
 impl fmt::Debug for Backoff {
@@ -55,12 +56,12 @@ impl fmt::Debug for Backoff {
 }
 
 impl Backoff {
-    /// The wait that `wait` says after failure number *n*, counted from 0.
+    /// Makes a backoff from a function of the failure's number *n*, counted from 0.
     pub fn function(wait: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
         Backoff::Function(Arc::new(wait))
     }
 
-    /// The wait after failure number `failure`, counted from 0. `jitter` is a number drawn for this failure.
+    /// The wait after failure number `failure`, counted from 0. `jitter` is a random number for this failure.
     pub(crate) fn after(&self, failure: u32, jitter: u64) -> Duration {
         match self {
             Backoff::Constant(wait) => *wait,
@@ -78,12 +79,12 @@ impl Backoff {
     }
 }
 
-/// How often a failed job is tried again, and when.
+/// The number and the times of a job's retries.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryPolicy {
-    /// None: neither tried again nor put into the dead set.
+    /// `None` means that the job is neither retried nor put into the dead set.
     pub(crate) max_retries: Option<u32>,
-    /// Bounds by the time since the first failure instead of by number.
+    /// Limits the retries by the time since the first failure instead of by number.
     pub(crate) retry_for: Option<Duration>,
     pub(crate) backoff: Backoff,
 }
@@ -96,8 +97,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Whether a job that has just failed again is to be tried no more. `failures` are those before this one;
-    /// `failing` is how long it has been failing.
+    /// Reports whether a job that has just failed has no retries left. `failures` does not include this failure.
+    /// `failing` is the time since the first failure.
     pub(crate) fn is_exhausted(&self, failures: u32, failing: Duration) -> bool {
         match (self.retry_for, self.max_retries) {
             (Some(most), _) => failing > most,
@@ -107,20 +108,20 @@ impl RetryPolicy {
     }
 }
 
-/// What becomes of a failed job, by the error it failed with. See
+/// The fate of a failed job, depending on its error. See
 /// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// What its options say: it is tried again after its backoff, or is dead.
+    /// Follows the options of the job: retries it after its backoff, or moves it to the dead set.
     Retry,
-    /// It is tried again after this time, unless its retries are used up.
+    /// Retries it after this time, unless its retries are used up.
     RetryAfter(Duration),
-    /// It comes again after this time. This was no failure and uses up no retry.
+    /// Runs it again after this time. This is not a failure and uses up no retry.
     Snooze(Duration),
-    /// It is dropped: no retry, no dead set, no death handler.
+    /// Drops it: no retry, no dead set, no death handler.
     Discard,
-    /// It goes to the dead set at once.
+    /// Moves it to the dead set immediately.
     Kill,
 }
 

@@ -1,4 +1,4 @@
-//! Unique jobs: which lock a job takes, for how long, by which key, and what becomes of one that finds it taken.
+//! Unique jobs: which lock a job takes, for how long, by which key, and what happens if the lock is taken.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::{JobError, kind_of};
 
-/// From a payload to a key, as JSON; none where the job has none.
+/// Maps a payload to a key, as JSON, or to `None` if the job has no key.
 pub(crate) type KeyOf = Arc<dyn Fn(&str) -> Option<Box<str>> + Send + Sync>;
 
-/// A function over jobs as one over payloads. A payload that does not decode has no key: the job is not run anyway.
+/// Turns a function of jobs into one of payloads. A payload that does not decode has no key, because the job does not
+/// run anyway.
 pub(crate) fn key_of<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> KeyOf
 where
     J: DeserializeOwned + 'static,
@@ -28,7 +29,7 @@ where
     })
 }
 
-/// While a job holds the lock, what is kept out.
+/// The time during which a job holds its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LockKind {
     UntilExecuting,
@@ -39,42 +40,43 @@ pub(crate) enum LockKind {
 }
 
 impl LockKind {
-    /// Whether it is taken when the job is enqueued.
+    /// Reports whether the lock is taken when the job is enqueued.
     pub(crate) fn is_taken_at_enqueue(self) -> bool {
         self != LockKind::WhileExecuting
     }
 
-    /// Whether one is taken when an attempt begins, and given back when it ends.
+    /// Reports whether a lock is taken when an attempt begins, and released when it ends.
     pub(crate) fn is_taken_to_run(self) -> bool {
         matches!(self, LockKind::WhileExecuting | LockKind::UntilAndWhileExecuting)
     }
 }
 
-/// What becomes of a job that finds its lock taken by another one.
+/// The fate of a job if another job holds its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// It is dropped. Who enqueues it gets the id of the job that is there already.
+    /// The job is dropped. The enqueuing call returns the id of the existing job.
     Drop,
-    /// Who enqueues it gets [`EnqueueError::Locked`](crate::EnqueueError::Locked); an attempt fails with [`LockTaken`],
-    /// and is tried again like any that fails.
+    /// The enqueuing call fails with [`EnqueueError::Locked`](crate::EnqueueError::Locked). An attempt fails with
+    /// [`LockTaken`] and is retried like any other failure.
     Raise,
-    /// It goes to the dead set. It has not failed: death handlers do not hear of it.
+    /// The job goes to the dead set. This is not a failure, so death handlers are not called.
     Reject,
-    /// It takes the place of the other one, which is withdrawn if it still waits, and loses its lock if it runs. Not for
-    /// a lock that is taken to run.
+    /// The job replaces the other one. If the other one waits, it is withdrawn. If it runs, it loses its lock. Not
+    /// available for a lock that is taken when an attempt begins.
     Replace,
-    /// It goes to the back of the queue, and tries again after this time.
+    /// The job goes to the back of the queue and tries again after this time.
     Reschedule(Duration),
-    /// The attempt waits in its slot until the lock is given back or expires. Only for a lock that is taken to run.
+    /// The attempt waits in its slot until the lock is released or expires. Only for a lock that is taken when an
+    /// attempt begins.
     Wait,
 }
 
-/// Makes jobs of a kind unique: a lock for each key, which has an owner, the job, and may have a time to live.
+/// Makes the jobs of a kind unique. Each key has a lock. The lock has an owner (the job) and may have a time to live.
 ///
-/// The key is computed from the job; `None` means that this job has no key, and so no lock. Keys of different kinds are
-/// different. Locks are durable: that of a process which dies stays until its time to live is over, and without one for
-/// ever, unless its job comes again and gives it back.
+/// The key is computed from the job. `None` means that this job has no key and takes no lock. Keys of different kinds
+/// are different. Locks are durable: if a process dies, its lock stays until its time to live is over. Without a time
+/// to live it stays forever, unless its job is redelivered and releases it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,7 +110,7 @@ pub struct Unique {
     pub(crate) ttl: Option<Duration>,
     pub(crate) on_conflict: Conflict,
     pub(crate) when_busy: Conflict,
-    /// Whether only its owner gives a lock back.
+    /// Whether only the owner can release the lock.
     pub(crate) owned: bool,
 }
 
@@ -135,8 +137,8 @@ impl Unique {
         Self { lock, of, key, ttl: None, on_conflict, when_busy, owned: true }
     }
 
-    /// From its enqueue until it first begins to run: one waits at a time. A second one may come in while the first
-    /// runs, or waits to be tried again.
+    /// Holds the lock from the enqueue until the first attempt begins: at most one job waits. A second one may be
+    /// enqueued while the first one runs or waits for a retry.
     pub fn until_executing<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -145,7 +147,8 @@ impl Unique {
         Self::new(LockKind::UntilExecuting, key)
     }
 
-    /// From its enqueue until it is over: it ended well, is dead or was given up. A retry keeps the lock.
+    /// Holds the lock from the enqueue until the job is over: it succeeded, is dead or was given up. A retry keeps
+    /// the lock.
     pub fn until_executed<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -154,7 +157,8 @@ impl Unique {
         Self::new(LockKind::UntilExecuted, key)
     }
 
-    /// From its enqueue for so long, whatever becomes of it: at most one in that time.
+    /// Holds the lock from the enqueue for this time, regardless of what happens to the job: at most one job in that
+    /// time.
     pub fn until_expired<J, K>(ttl: Duration, key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -163,8 +167,9 @@ impl Unique {
         Self::new(LockKind::UntilExpired, key).ttl(ttl)
     }
 
-    /// While an attempt runs: any number may wait, one runs at a time. Unless told, the others wait in their slots
-    /// ([`Conflict::Wait`]), which keeps other jobs out of these; [`Conflict::Reschedule`] does not.
+    /// Holds the lock while an attempt runs: any number of jobs may wait, and one runs at a time. By default the
+    /// others wait in their slots ([`Conflict::Wait`]), so these slots cannot run other jobs.
+    /// [`Conflict::Reschedule`] does not block slots.
     pub fn while_executing<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -173,7 +178,7 @@ impl Unique {
         Self::new(LockKind::WhileExecuting, key)
     }
 
-    /// Both [`Unique::until_executing`] and [`Unique::while_executing`]: one waits and one runs at a time.
+    /// Both [`Unique::until_executing`] and [`Unique::while_executing`]: one job waits and one runs at a time.
     pub fn until_and_while_executing<J, K>(key: impl Fn(&J) -> Option<K> + Send + Sync + 'static) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -182,15 +187,16 @@ impl Unique {
         Self::new(LockKind::UntilAndWhileExecuting, key)
     }
 
-    /// How long a lock lives that nobody gives back, in virtual time: from when the job is due, or the attempt began. For
-    /// ever unless told, and then a lock that a crash has left behind keeps others out for ever.
+    /// Sets the time to live of a lock that is not released, in virtual time. It starts when the job is due or the
+    /// attempt begins. Defaults to no limit, so a lock that a crash leaves behind blocks other jobs forever.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// What becomes of a job that finds the lock taken: when it is enqueued, or where the lock is only taken to run, when
-    /// it is about to. Unless told it is dropped ([`Conflict::Drop`]), or waits to run ([`Conflict::Wait`]).
+    /// Sets what happens to a job if the lock is taken when it is enqueued. For a lock that is taken only when an
+    /// attempt begins, sets what happens then. Defaults to [`Conflict::Drop`] at the enqueue and to
+    /// [`Conflict::Wait`] when an attempt begins.
     pub fn on_conflict(mut self, conflict: Conflict) -> Self {
         match self.lock {
             LockKind::WhileExecuting => self.when_busy = conflict,
@@ -199,40 +205,39 @@ impl Unique {
         self
     }
 
-    /// What becomes of a job that is about to run and finds that another one runs. [`Conflict::Wait`] unless told.
+    /// Sets what happens to a job that is about to run while another one runs. Defaults to [`Conflict::Wait`].
     pub fn when_busy(mut self, conflict: Conflict) -> Self {
         self.when_busy = conflict;
         self
     }
 
-    /// Models the faulty lock that knows no owner: whoever ends gives back whatever lock is there, one that never got it
-    /// among them. For tests of what comes of that.
+    /// Models a faulty lock that has no owner: any job that ends releases it, even a job that never got it. For tests
+    /// of the consequences.
     pub fn without_owner(mut self) -> Self {
         self.owned = false;
         self
     }
 
-    /// What makes no sense in it, if anything does.
+    /// Describes what is wrong with the options, if anything is.
     pub(crate) fn nonsense(&self, kind: &str) -> Option<String> {
         let (at_enqueue, to_run) = (self.lock.is_taken_at_enqueue(), self.lock.is_taken_to_run());
         if self.of != kind {
             return Some(format!("computes its key from a {}; give it a function over a {kind}", self.of));
         }
         if self.ttl == Some(Duration::ZERO) {
-            return Some("has a time to live of nothing; give it one, or none at all".to_owned());
+            return Some("has a time to live of zero; make it longer, or leave it out".to_owned());
         }
         if at_enqueue && self.on_conflict == Conflict::Wait {
             return Some(
-                "waits when it is enqueued, where there is no slot to wait in; use another `Conflict`"
-                    .to_owned(),
+                "waits at the enqueue, where there is no slot to wait in; use another `Conflict`".to_owned(),
             );
         }
         if to_run && self.when_busy == Conflict::Replace {
-            return Some("replaces a job that runs; use another `Conflict` for `when_busy`".to_owned());
+            return Some("replaces a running job; use another `Conflict` for `when_busy`".to_owned());
         }
         if !to_run && self.when_busy != Conflict::Wait {
             return Some(
-                "says what happens `when_busy`, but its lock is not taken to run; use `on_conflict`"
+                "sets `when_busy`, but its lock is not taken when an attempt begins; use `on_conflict`"
                     .to_owned(),
             );
         }
@@ -240,7 +245,7 @@ impl Unique {
     }
 }
 
-/// A job found its lock taken by another one.
+/// Another job holds the lock.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a {kind} holds the lock {key} already: {holder}")]
 #[non_exhaustive]
@@ -249,11 +254,11 @@ pub struct LockTaken {
     pub kind: String,
     /// The key of the lock, as JSON.
     pub key: String,
-    /// Who holds it, in words: `job#1, running`.
+    /// The holder: `job#1, running`.
     pub holder: String,
 }
 
-/// What becomes of an attempt that a lock has kept out.
+/// The fate of an attempt that did not run because of a lock.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
     Drop,

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The most jobs that the dead set holds, as Sidekiq's.
+/// The maximum number of jobs in the dead set, as in Sidekiq.
 pub(crate) const MOST_DEAD: usize = 10_000;
-/// How long a job stays in the dead set, as in Sidekiq's.
+/// The time that a job stays in the dead set, as in Sidekiq.
 pub(crate) const DEAD_FOR: Duration = Duration::from_secs(180 * 86_400);
 
 /// Jobs that failed too often, in the order in which they died.
@@ -15,7 +15,7 @@ pub(crate) struct DeadSet {
 }
 
 impl DeadSet {
-    /// Takes a job in, and returns those for which there is no room any more.
+    /// Adds a job, and returns the jobs that are removed because of the limits.
     pub(crate) fn push(&mut self, now: Duration, job: u32) -> Vec<u32> {
         self.jobs.push_back((now, job));
         let mut forgotten = Vec::new();
@@ -29,7 +29,7 @@ impl DeadSet {
         forgotten
     }
 
-    /// Takes a job out. False if it is not there.
+    /// Removes a job. Returns false if it is not there.
     pub(crate) fn remove(&mut self, job: u32) -> bool {
         let at = self.jobs.iter().position(|&(_, dead)| dead == job);
         at.is_some_and(|at| self.jobs.remove(at).is_some())

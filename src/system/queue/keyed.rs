@@ -1,4 +1,4 @@
-//! Jobs that have a key: there is one of each key at a time.
+//! Jobs with a key: at most one job for each key at a time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::Queue;
 use crate::system::job::{JobId, JobState};
 
-/// The last job that came in under each key, and its id.
+/// The last job that was enqueued under each key, and its id.
 pub(super) type ByKey = BTreeMap<Box<str>, (u32, JobId)>;
 
 impl Queue {
-    /// The job that has this key, as long as it is there: one that has ended well is not.
+    /// The job that has this key, as long as it exists. A job that succeeded does not exist any more.
     pub(crate) fn with_key(&self, key: &str) -> Option<(u32, JobId)> {
         let &(number, id) = self.by_key.get(key)?;
         let state = self.job(number).state;
@@ -18,12 +18,12 @@ impl Queue {
         is_there.then_some((number, id))
     }
 
-    /// The job has this key from now on.
+    /// Gives the key to the job.
     pub(crate) fn give_key(&mut self, key: Box<str>, number: u32, id: JobId) {
         self.by_key.insert(key, (number, id));
     }
 
-    /// A job that waits is turned into another one, and is what it was: the same number, and the same id.
+    /// Turns a waiting job into another one. It keeps its number and its id.
     pub(crate) fn turn_into(
         &mut self,
         number: u32,
@@ -45,7 +45,7 @@ impl Queue {
         (extras.failures, extras.error, extras.since) = (0, None, None);
     }
 
-    /// A job that was withdrawn waits again, as a new one would.
+    /// A job that was withdrawn waits again, like a new job.
     pub(crate) fn wait_as_new(&mut self, number: u32, due: Duration, now: Duration) {
         self.job_mut(number).history.due = due.max(now);
         if due <= now {
@@ -55,7 +55,7 @@ impl Queue {
         }
     }
 
-    /// Another one has the key of a job now: if it is begun already, it is not tried again.
+    /// Another job has taken the key. If this job has already begun, it is not retried.
     pub(crate) fn supersede(&mut self, number: u32) {
         match self.job(number).state {
             JobState::Leased => self.give_up(number, JobState::Replaced),
@@ -68,7 +68,7 @@ impl Queue {
         }
     }
 
-    /// Whether a job that would wait again is over instead, since another one has its key.
+    /// Reports whether a job that would wait again is over instead because another job has its key.
     pub(super) fn is_over_instead(&mut self, number: u32) -> bool {
         let job = self.job_mut(number);
         if !job.extras.as_ref().is_some_and(|extras| extras.superseded) {

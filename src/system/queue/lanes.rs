@@ -1,11 +1,11 @@
-//! Ready jobs: a lane for each kind, and one order over all of them.
+//! Ready jobs: a lane for each kind, and one order over all lanes.
 //!
-//! A worker takes the first job of the lanes that it serves: that costs a look at the head of each lane, whatever the
-//! number of jobs in them.
+//! A worker takes the first job of the lanes that it serves. It looks only at the head of each lane, so the cost does
+//! not depend on the number of jobs.
 
 use std::collections::VecDeque;
 
-/// The head of a lane: the kind, the turn of its first job, that job.
+/// The head of a lane: the kind, its first job, and the turn of that job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) kind: &'static str,
@@ -23,14 +23,14 @@ struct Lane {
 /// All ready jobs.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Lanes {
-    /// In the order in which their kinds were first seen. Kinds are few.
+    /// In the order in which their kinds were first seen. There are few kinds.
     lanes: Vec<Lane>,
     len: usize,
 }
 
 impl Lanes {
     fn lane(&mut self, kind: &'static str) -> &mut Lane {
-        // Most often the very same text: no need to compare its letters.
+        // Usually the same pointer, so no letters are compared.
         let same = |lane: &Lane| std::ptr::eq(lane.kind, kind) || lane.kind == kind;
         let at = self.lanes.iter().position(same).unwrap_or_else(|| {
             self.lanes.push(Lane { kind, jobs: VecDeque::new() });
@@ -39,19 +39,19 @@ impl Lanes {
         &mut self.lanes[at]
     }
 
-    /// Puts a job at the back: `turn` is past that of every other.
+    /// Adds a job at the back. `turn` must be greater than all others.
     pub(crate) fn push(&mut self, kind: &'static str, turn: u64, job: u32) {
         self.lane(kind).jobs.push_back((turn, job));
         self.len += 1;
     }
 
-    /// Puts a job at the front: `turn` is before that of every other.
+    /// Adds a job at the front. `turn` must be less than all others.
     pub(crate) fn push_first(&mut self, kind: &'static str, turn: u64, job: u32) {
         self.lane(kind).jobs.push_front((turn, job));
         self.len += 1;
     }
 
-    /// Takes a job out, wherever it stands. False if it is not there.
+    /// Removes a job from any position. Returns false if it is not there.
     pub(crate) fn remove(&mut self, kind: &'static str, turn: u64) -> bool {
         let jobs = &mut self.lane(kind).jobs;
         let removed = match jobs.front() {
@@ -72,7 +72,7 @@ impl Lanes {
             .filter_map(|lane| lane.jobs.front().map(|&(turn, job)| Head { kind: lane.kind, turn, job }))
     }
 
-    /// Every ready job, in the order of their turns. Costs as much as there are jobs.
+    /// All ready jobs, in the order of their turns. The cost grows with the number of jobs.
     pub(crate) fn in_order(&self) -> Vec<u32> {
         let mut all: Vec<_> = self.lanes.iter().flat_map(|lane| lane.jobs.iter().copied()).collect();
         all.sort_unstable();

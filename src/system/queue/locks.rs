@@ -1,4 +1,4 @@
-//! The locks of unique jobs. They are durable: a crash leaves them as they are, until their time to live is over.
+//! The locks of unique jobs. They are durable: after a crash they stay until their time to live is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::system::clock::Wake;
 use crate::system::job::JobId;
 
-/// What a lock is for: a key of a kind, among those that are enqueued or among those that run.
+/// The key of a lock: its kind, its text, and whether it is for waiting or for running jobs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct LockKey {
     pub(crate) kind: &'static str,
@@ -15,15 +15,15 @@ pub(crate) struct LockKey {
     pub(crate) key: Box<str>,
 }
 
-/// Whose a lock is.
+/// The owner of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     Job(u32),
-    /// A job that never came into the queue: whoever enqueued it died in between.
+    /// A job that never entered the queue because the process that enqueued it died in between.
     NeverCame,
-    /// A given that names somebody who is not of this world.
+    /// A given that names an owner outside of this world.
     Stranger,
-    /// A given that names nobody.
+    /// A given that names no owner.
     Missing,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Held {
     pub(crate) owner: Owner,
     /// The id of the job, if there is one.
     pub(crate) id: Option<JobId>,
-    /// When its time to live is over; none: never.
+    /// The end of its time to live. `None` means never.
     pub(crate) expires: Option<Duration>,
 }
 
@@ -41,14 +41,15 @@ pub(crate) struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
     held: BTreeMap<LockKey, Held>,
-    /// Locks that are given back when their job is over at the latest; of each job, whether it is one to run.
+    /// Locks that are released when their job is over, at the latest. The key says whether the lock is one for
+    /// running.
     of_job: BTreeMap<(u32, bool), LockKey>,
-    /// Jobs that were put back without the lock that they should have got when they were enqueued.
+    /// Jobs that were put back without the lock that they should have taken at the enqueue.
     lacking: BTreeSet<u32>,
-    /// Attempts that wait for a lock, and how they are woken. They die with their process, and are none of the durable
-    /// state.
+    /// Attempts that wait for a lock, and how to wake them. They die with their process and are not part of the
+    /// durable state.
     waiting: BTreeMap<LockKey, Vec<(u32, Wake)>>,
-    /// Those of them that are to be woken, since the job that had the lock is over.
+    /// The attempts to wake because the job that had the lock is over.
     to_wake: Vec<Wake>,
 }
 
@@ -59,7 +60,7 @@ impl Hash for Locks {
 }
 
 impl Locks {
-    /// Whether there has never been one: then nothing need be looked at.
+    /// Reports whether there has never been a lock. Then the other checks can be skipped.
     pub(crate) fn is_unused(&self) -> bool {
         self.held.is_empty() && self.of_job.is_empty() && self.lacking.is_empty()
     }
@@ -74,12 +75,12 @@ impl Locks {
         Some(held)
     }
 
-    /// Takes the lock for whom it is said, whoever had it.
+    /// Gives the lock to `held`, regardless of the previous owner.
     pub(crate) fn put(&mut self, key: LockKey, held: Held) {
         self.held.insert(key, held);
     }
 
-    /// The job that took the lock when it was enqueued. `until_over`: gives it back when it is over.
+    /// Binds the lock to the job that took it at the enqueue. If `until_over`, the job releases it when it is over.
     pub(crate) fn bind(&mut self, key: LockKey, held: Held, until_over: bool) {
         if let (Owner::Job(job), true) = (held.owner, until_over) {
             self.will_give_back(job, key.clone());
@@ -87,12 +88,12 @@ impl Locks {
         self.put(key, held);
     }
 
-    /// A job gives this lock back when it is over at the latest.
+    /// Records that a job releases this lock when it is over, at the latest.
     pub(crate) fn will_give_back(&mut self, job: u32, key: LockKey) {
         self.of_job.insert((job, key.to_run), key);
     }
 
-    /// Takes the lock for a job that runs, or says who has it. One that has it already keeps it, anew.
+    /// Takes the lock for a running job, or returns its holder. A job that already has the lock renews it.
     pub(crate) fn take(&mut self, key: &LockKey, wanted: Held, now: Duration) -> Result<(), Held> {
         match self.get(key, now) {
             Some(held) if held.owner != wanted.owner => Err(held),
@@ -103,7 +104,8 @@ impl Locks {
         }
     }
 
-    /// Gives the lock back, and returns whether it was there and who is to be woken. `owned`: only its owner does.
+    /// Releases the lock. Returns whether it was held, and the attempts to wake. If `owned`, only the owner can
+    /// release it.
     pub(crate) fn give_back(&mut self, key: &LockKey, job: u32, owned: bool) -> (bool, Vec<Wake>) {
         self.of_job.remove(&(job, key.to_run));
         let is_its = self.held.get(key).is_some_and(|held| !owned || held.owner == Owner::Job(job));
@@ -119,12 +121,12 @@ impl Locks {
         waiting.into_iter().map(|(_, wake)| wake).collect()
     }
 
-    /// The lock that a job took when it was enqueued and has not given back.
+    /// The lock that a job took at the enqueue and has not released.
     pub(crate) fn of_job(&self, job: u32) -> Option<&LockKey> {
         self.of_job.get(&(job, false))
     }
 
-    /// A job is over: it has no lock any more.
+    /// A job is over, so it has no locks any more.
     pub(crate) fn over(&mut self, job: u32) {
         self.lacking.remove(&job);
         for to_run in [false, true] {
@@ -137,17 +139,17 @@ impl Locks {
         }
     }
 
-    /// Who waits for a lock that went with its job.
+    /// Returns the attempts that waited for a lock whose job is over.
     pub(crate) fn take_woken(&mut self) -> Vec<Wake> {
         std::mem::take(&mut self.to_wake)
     }
 
-    /// The job is in the queue without the lock that it should have.
+    /// Records that the job is in the queue without the lock that it should have.
     pub(crate) fn lacks(&mut self, job: u32) {
         self.lacking.insert(job);
     }
 
-    /// Whether the job should have a lock before it runs. To be asked once.
+    /// Reports whether the job needs a lock before it runs.
     pub(crate) fn is_lacking(&self, job: u32) -> bool {
         self.lacking.contains(&job)
     }
@@ -156,7 +158,7 @@ impl Locks {
         self.lacking.remove(&job);
     }
 
-    /// Has a job woken when the lock is given back: first come, first woken.
+    /// Registers the attempt of a job to be woken when the lock is released, in the order of registration.
     pub(crate) fn wait(&mut self, key: &LockKey, job: u32, wake: Wake) {
         let waiting = self.waiting.entry(key.clone()).or_default();
         match waiting.iter_mut().find(|(known, _)| *known == job) {
@@ -174,7 +176,7 @@ impl Locks {
         }
     }
 
-    /// The lock for which an attempt of a job waits, if it is taken.
+    /// The lock that an attempt of a job waits for, if it is taken.
     pub(crate) fn awaited_by(&self, job: u32) -> Option<(&LockKey, Held)> {
         let waits = |waiting: &[(u32, Wake)]| waiting.iter().any(|&(known, _)| known == job);
         let (key, _) = self.waiting.iter().find(|(_, waiting)| waits(waiting))?;
@@ -186,7 +188,7 @@ impl Locks {
         self.held(now).filter_map(|(_, held)| held.expires).min()
     }
 
-    /// The locks that are taken.
+    /// The locks that are held now.
     pub(crate) fn held(&self, now: Duration) -> impl Iterator<Item = (&LockKey, Held)> {
         self.held
             .iter()

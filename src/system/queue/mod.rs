@@ -1,7 +1,7 @@
-//! The queue: what is ready, what waits for its time, what is dead. Knows nothing of handlers.
+//! The queue: ready jobs, jobs that wait for a time, and dead jobs. It does not know handlers.
 //!
-//! The queue is durable: it outlives every crash. A job that a worker has taken is leased; when the worker dies, the
-//! job comes back when the lease ends.
+//! The queue is durable: it survives every crash. A job that a worker has taken is leased. If the worker dies, the
+//! job is redelivered when the lease ends.
 
 mod dead;
 mod keyed;
@@ -23,13 +23,13 @@ use lanes::Lanes;
 use locks::Locks;
 use streams::Streams;
 
-/// How long after the death of its worker a leased job is handed out again (the visibility timeout).
+/// The time between the death of a worker and the redelivery of its job (the visibility timeout).
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
-/// The turns of jobs that were put at the front lie before this one.
+/// Jobs that were put at the front have turns below this one.
 const FIRST_TURN: u64 = 1 << 32;
 
-/// All jobs of a world, and where each of them is.
+/// All jobs of a world, and the state of each.
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Queue {
     jobs: Vec<Job>,
@@ -37,55 +37,55 @@ pub(crate) struct Queue {
     /// Scheduled, retrying and leased jobs, by the time at which they become ready.
     timed: BTreeMap<(Duration, u64), u32>,
     turns: u64,
-    /// Events in the lives of jobs so far.
+    /// The number of events in the lives of jobs so far.
     ticks: u32,
-    /// The time, as far as the queue was told.
+    /// The latest time that the queue was given.
     now: Duration,
-    /// How often a job was put at the front.
+    /// The number of times that a job was put at the front.
     fronts: u64,
     dead: DeadSet,
-    /// Occurrences of each content, to derive ids from.
+    /// The occurrences of each content, from which ids derive.
     seen: Occurrences,
     counts: Counts,
-    /// By their root: how many jobs came below one of their own kind.
+    /// For each root, the number of its descendants that have an ancestor of the same kind.
     families: BTreeMap<u32, u32>,
     pub(crate) locks: Locks,
-    /// The jobs that were enqueued under a key of their own: one for each kind and key.
+    /// The jobs that were enqueued under their own key: one for each kind and key.
     pub(crate) keyed: BTreeMap<(&'static str, Box<str>), (u32, JobId)>,
     streams: Streams,
     by_key: ByKey,
-    /// Jobs that wait for those before them in their streams.
+    /// The number of jobs that wait for the jobs before them in their streams.
     blocked: usize,
 }
 
-/// What has been counted since the world began.
+/// Counters since the world began.
 #[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Counts {
-    /// Attempts that ended, well or not.
+    /// Attempts that ended, successfully or not.
     pub(crate) processed: u64,
-    /// Those that failed.
+    /// Attempts that failed.
     pub(crate) failed: u64,
-    /// Jobs that ended well.
+    /// Jobs that succeeded.
     pub(crate) done: u64,
 }
 
-/// A job to be taken in.
+/// A job to enqueue.
 #[derive(Debug)]
 pub(crate) struct New {
     pub(crate) kind: &'static str,
     pub(crate) payload: String,
-    /// In the past or now: ready at once.
+    /// If this is not in the future, the job is ready immediately.
     pub(crate) due: Duration,
-    /// The job whose attempt enqueues it; 0: none does.
+    /// The job whose attempt enqueues it, or 0 if no job does.
     pub(crate) parent: u32,
     /// The key of its stream, if it has one.
     pub(crate) stream: Option<Box<str>>,
-    /// Of the jobs with this name one runs at a time.
+    /// Jobs with the same name run one at a time.
     pub(crate) serial: Option<Box<str>>,
 }
 
 impl Queue {
-    /// Takes a new job in.
+    /// Adds a new job.
     pub(crate) fn enqueue(&mut self, new: New, now: Duration) -> (u32, JobId) {
         let New { kind, payload, due, parent, stream, serial } = new;
         let number = self.jobs.len() as u32 + 1;
@@ -123,7 +123,7 @@ impl Queue {
         (number, id)
     }
 
-    /// The id that a job with this content will have when so many alike come before it.
+    /// The id that a job with this content will have after `before` more jobs with the same content.
     pub(crate) fn id_to_come(&self, kind: &str, payload: &str, before: u32) -> JobId {
         let content = Fingerprint::of(&[kind, payload]);
         let occurrence = self.seen.count(content.digest()) + before;
@@ -142,7 +142,7 @@ impl Queue {
         &self.jobs
     }
 
-    /// Ready jobs, the next one first. Costs as much as there are jobs.
+    /// Ready jobs, the next one first. The cost grows with the number of jobs.
     pub(crate) fn ready(&self) -> Vec<u32> {
         self.ready.in_order()
     }
@@ -151,7 +151,7 @@ impl Queue {
         self.ready.len()
     }
 
-    /// Jobs that are ready but for those before them in their streams.
+    /// The number of jobs that would be ready without the jobs before them in their streams.
     pub(crate) fn blocked_count(&self) -> usize {
         self.blocked
     }
@@ -161,12 +161,12 @@ impl Queue {
         self.ready.heads()
     }
 
-    /// Jobs that wait for their time, the next one first.
+    /// Jobs that wait for a time, the next one first.
     pub(crate) fn timed(&self) -> impl ExactSizeIterator<Item = (Duration, u32)> + '_ {
         self.timed.iter().map(|((due, _), number)| (*due, *number))
     }
 
-    /// The dead set, in the order in which they died.
+    /// The dead jobs, in the order in which they died.
     pub(crate) fn dead(&self) -> impl ExactSizeIterator<Item = u32> + '_ {
         self.dead.jobs()
     }
@@ -175,12 +175,12 @@ impl Queue {
         self.counts
     }
 
-    /// When the next waiting job becomes ready.
+    /// The time at which the next waiting job becomes ready.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.timed.first_key_value().map(|((due, _), _)| *due)
     }
 
-    /// Makes ready what is due.
+    /// Makes the jobs that are due ready.
     pub(crate) fn promote(&mut self, now: Duration) {
         self.now = now;
         while let Some(first) = self.timed.first_entry() {
@@ -214,7 +214,7 @@ impl Queue {
         self.ready.push(kind, turn, number);
     }
 
-    /// The job stands in the way of nobody any more.
+    /// The job leaves its stream and no longer blocks other jobs.
     fn leave_stream(&mut self, number: u32) {
         if self.streams.is_unused() {
             return;
@@ -226,9 +226,9 @@ impl Queue {
         }
     }
 
-    /// Whether the streams let a waiting job be taken, if it were its time.
+    /// Reports whether the streams would let a waiting job run if it were due.
     pub(crate) fn may_come_next(&self, number: u32) -> bool {
-        // Those that are due join their stream one after the other.
+        // Jobs that are due join their stream one after the other.
         let is_before = |&(_, other): &(Duration, u32)| self.streams.are_together(number, other);
         self.streams.is_unused()
             || self.streams.is_its_turn(number)
@@ -248,7 +248,7 @@ impl Queue {
         self.timed.insert((due, turn), number);
     }
 
-    /// Takes a waiting job from wherever it waits.
+    /// Removes a waiting job from its place.
     fn withdraw(&mut self, number: u32) {
         let job = self.job(number);
         let (kind, at, turn) = (job.kind, job.at, job.turn);
@@ -262,7 +262,7 @@ impl Queue {
         }
     }
 
-    /// A waiting job is leased to whoever asks. Its attempt is counted.
+    /// Leases a waiting job, and counts an attempt.
     pub(crate) fn take(&mut self, number: u32) {
         self.withdraw(number);
         if !self.streams.is_unused() {
@@ -273,7 +273,7 @@ impl Queue {
         job.attempts += 1;
     }
 
-    /// The job was taken but not begun: as if it had not been taken, but that it goes to the back.
+    /// Undoes `take` for a job that did not begin. The job goes to the back.
     pub(crate) fn untake(&mut self, number: u32, now: Duration) {
         self.job_mut(number).attempts -= 1;
         self.set_ready(number, now);
@@ -284,7 +284,7 @@ impl Queue {
         self.ticks
     }
 
-    /// An attempt of the job begins.
+    /// Records that an attempt of the job begins.
     pub(crate) fn begins(&mut self, number: u32, now: Duration) {
         self.now = now;
         if self.job(number).history.began == 0 {
@@ -294,7 +294,7 @@ impl Queue {
         }
     }
 
-    /// The job ended well.
+    /// Records that the job succeeded.
     pub(crate) fn acknowledge(&mut self, number: u32, now: Duration) {
         self.counts.processed += 1;
         self.counts.done += 1;
@@ -316,7 +316,7 @@ impl Queue {
         (history.ended, history.ended_at) = (ended, now);
     }
 
-    /// Nothing more comes of the job, unless somebody takes it up by hand.
+    /// The job is over, unless a person retries it by hand.
     fn over(&mut self, number: u32) {
         self.ends(number);
         if !self.locks.is_unused() {
@@ -325,7 +325,7 @@ impl Queue {
         self.leave_stream(number);
     }
 
-    /// The job ended well, but the queue did not hear of it: it will hand it out once more.
+    /// The job succeeded, but the queue did not learn of it and will deliver the job again.
     pub(crate) fn deliver_again(&mut self, number: u32) {
         self.job_mut(number).copies += 1;
     }
@@ -340,7 +340,7 @@ impl Queue {
         extras.since.get_or_insert(now);
     }
 
-    /// The job is tried again at `due`.
+    /// Retries the job at `due`.
     pub(crate) fn retry(&mut self, number: u32, due: Duration) {
         self.wait(number, due, JobState::Retrying);
         if self.streams.lets_others_go_first(number) {
@@ -348,7 +348,7 @@ impl Queue {
         }
     }
 
-    /// The job comes again at `due`; its attempt was no failure.
+    /// Runs the job again at `due`. Its attempt was not a failure.
     pub(crate) fn put_back(&mut self, number: u32, now: Duration, due: Duration) {
         self.job_mut(number).extras().interruptions += 1;
         if due <= now {
@@ -358,7 +358,7 @@ impl Queue {
         }
     }
 
-    /// The job was interrupted: it is the next one to be taken, and its attempt was no failure.
+    /// Makes an interrupted job the next one to run. Its attempt was not a failure.
     pub(crate) fn put_back_first(&mut self, number: u32, now: Duration) {
         self.fronts += 1;
         let turn = FIRST_TURN - self.fronts;
@@ -369,7 +369,7 @@ impl Queue {
         self.ready.push_first(kind, turn, number);
     }
 
-    /// The job goes to the dead set.
+    /// Moves the job to the dead set.
     pub(crate) fn bury(&mut self, number: u32, now: Duration) {
         let job = self.job_mut(number);
         job.state = JobState::Dead;
@@ -384,7 +384,7 @@ impl Queue {
         self.over(number);
     }
 
-    /// The job goes to the dead set because another one has its lock. It has not failed, and nobody hears of it.
+    /// Moves the job to the dead set because another job has its lock. This is not a failure, and nobody is notified.
     pub(crate) fn reject(&mut self, number: u32, now: Duration, reason: String) {
         self.withdraw(number);
         let job = self.job_mut(number);
@@ -394,21 +394,21 @@ impl Queue {
         self.lay_with_the_dead(number, now);
     }
 
-    /// The job could not be run at all: it goes to the dead set with the reason.
+    /// Moves a job that could not run to the dead set, with the reason.
     pub(crate) fn bury_unrun(&mut self, number: u32, now: Duration, reason: String) {
         self.note_failure(number, now, reason);
         self.job_mut(number).could_not_run = true;
         self.bury(number, now);
     }
 
-    /// The job is over, whatever it still had to do: popped by a drain, discarded, cleared.
+    /// Ends the job regardless of its state: it was popped by a drain, discarded or cleared.
     pub(crate) fn give_up(&mut self, number: u32, state: JobState) {
         self.withdraw(number);
         self.job_mut(number).state = state;
         self.over(number);
     }
 
-    /// Takes a job out of the dead set and makes it ready. False if it is not there.
+    /// Moves a job from the dead set to the ready jobs. Returns false if it is not there.
     pub(crate) fn retry_dead(&mut self, number: u32, now: Duration) -> bool {
         let was_dead = self.dead.remove(number);
         if was_dead {
@@ -418,12 +418,12 @@ impl Queue {
         was_dead
     }
 
-    /// All jobs, when the world ends.
+    /// Removes and returns all jobs, when the world ends.
     pub(crate) fn take_jobs(&mut self) -> Vec<Job> {
         std::mem::take(&mut self.jobs)
     }
 
-    /// The worker of a running job died at `now`.
+    /// Records that the worker of a running job died at `now`.
     pub(crate) fn worker_died(&mut self, number: u32, delivery: Delivery, now: Duration) {
         match delivery {
             Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
@@ -435,26 +435,26 @@ impl Queue {
         }
     }
 
-    /// The worker of a running job goes on, but slower than its lease: the job is handed out again when that is over.
-    /// Returns when.
+    /// The worker of a running job stalls past its lease. The job is redelivered when the lease ends. Returns that
+    /// time.
     pub(crate) fn lease_runs_out(&mut self, number: u32, now: Duration) -> Duration {
         let over = now.saturating_add(LEASE);
         self.wait(number, over, JobState::Leased);
         over
     }
 
-    /// Whether this attempt still holds the lease of its job.
+    /// Reports whether this attempt still holds the lease of its job.
     pub(crate) fn is_held_by(&self, number: u32, attempt: u32) -> bool {
         let job = self.job(number);
         job.state == JobState::Running && job.attempts == attempt
     }
 
-    /// Whether nothing is ready and nothing waits for its time.
+    /// Reports whether no job is ready and no job waits for a time.
     pub(crate) fn is_idle(&self) -> bool {
         self.ready.len() == 0 && self.timed.is_empty()
     }
 
-    /// Counts a job that has one of its own kind before it among its parents. Returns how many have come of the same root.
+    /// Counts a job that has an ancestor of its own kind. Returns the number of such jobs with the same root.
     pub(crate) fn count_in_family(&mut self, number: u32) -> u32 {
         let (kind, mut parent) = (self.job(number).kind, self.job(number).parent);
         while parent != 0 && self.job(parent).kind != kind {
@@ -468,8 +468,7 @@ impl Queue {
         *size
     }
 
-    /// The kinds on the way from a job to the job that enqueued it, and so on, until a kind comes again: the cycle
-    /// in which jobs enqueue jobs.
+    /// The kinds on the way from a job to its ancestors until a kind repeats: the cycle in which jobs enqueue jobs.
     pub(crate) fn cycle(&self, number: u32) -> Vec<&'static str> {
         let mut kinds = vec![self.job(number).kind];
         let mut parent = self.job(number).parent;
@@ -543,7 +542,7 @@ mod tests {
         assert_eq!(may(&queue), [1, 4]);
         queue.give_up(1, JobState::Cleared);
         assert_eq!(may(&queue)[1..], [3, 4]);
-        // One that is taken before its time stands in its stream from then on: also while it waits to be tried again.
+        // A job that is taken early stands in its stream from then on, even while it waits for a retry.
         queue.take(3);
         queue.retry(3, 30 * S);
         assert_eq!(may(&queue), [4]);

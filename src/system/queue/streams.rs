@@ -1,8 +1,8 @@
 //! Streams: jobs that run one after the other, in the order in which they became ready.
 //!
-//! A job that is not the first of its stream is blocked, and lies in no lane: whoever looks for work does not see it. It
-//! becomes ready when those before it are over. A retry, a lease or a snooze keeps its job in its place; where one runs at a
-//! time and no more is wanted, a retry does not.
+//! A job that is not the first of its stream is blocked. It is in no lane, so workers do not see it. It becomes ready
+//! when the jobs before it are over. A job keeps its place during a retry, a lease or a snooze. In a serial stream,
+//! which only prevents jobs from running at the same time, a job gives up its place for a retry.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,12 +12,12 @@ struct StreamKey {
     key: Box<str>,
 }
 
-/// The place of a job: its stream, and whether it stands in it.
+/// The place of a job: its stream, and whether the job has joined it.
 #[derive(Clone, Copy, Debug, Hash)]
 struct Place {
     stream: usize,
     joined: bool,
-    /// Whether it leaves while it waits to be tried again.
+    /// Whether the job leaves the stream while it waits for a retry.
     lets_others: bool,
 }
 
@@ -25,24 +25,25 @@ struct Place {
 #[derive(Debug, Default, Hash)]
 pub(crate) struct Streams {
     known: BTreeMap<StreamKey, usize>,
-    /// The jobs of each stream, the one whose turn it is first.
+    /// The jobs of each stream, the next one first.
     jobs: Vec<VecDeque<u32>>,
-    /// Of jobs that have a key; the others belong to no stream.
+    /// The places of jobs that have a key. Other jobs belong to no stream.
     places: BTreeMap<u32, Place>,
 }
 
 impl Streams {
-    /// Whether no job belongs to any: then nothing need be looked at.
+    /// Reports whether no job belongs to a stream. Then the other checks can be skipped.
     pub(crate) fn is_unused(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The job belongs to the stream with this key.
+    /// Assigns the job to the stream with this key.
     pub(crate) fn assign(&mut self, job: u32, kind: &'static str, key: Box<str>) {
         self.put(job, StreamKey { kind, key }, false);
     }
 
-    /// The job belongs to the stream of this name, whatever its kind, and leaves it while it waits to be tried again.
+    /// Assigns the job to the stream of this name, regardless of its kind. It leaves the stream while it waits for a
+    /// retry.
     pub(crate) fn assign_serial(&mut self, job: u32, name: Box<str>) {
         self.put(job, StreamKey { kind: "", key: name }, true);
     }
@@ -56,7 +57,7 @@ impl Streams {
         self.places.insert(job, Place { stream, joined: false, lets_others });
     }
 
-    /// The job is ready: it joins its stream, unless it stands in it. Returns whether it is its turn.
+    /// The job is ready and joins its stream, unless it has joined already. Returns whether it is the first.
     pub(crate) fn join(&mut self, job: u32) -> bool {
         let Some(place) = self.places.get_mut(&job) else { return true };
         let jobs = &mut self.jobs[place.stream];
@@ -66,7 +67,7 @@ impl Streams {
         jobs.front() == Some(&job)
     }
 
-    /// The job is over. Returns whose turn it is then, if it was its own.
+    /// The job is over. If it was the first, returns the next one.
     pub(crate) fn leave(&mut self, job: u32) -> Option<u32> {
         let place = self.places.get_mut(&job).filter(|place| place.joined)?;
         place.joined = false;
@@ -79,17 +80,17 @@ impl Streams {
         None
     }
 
-    /// The job belongs to no stream any more. It has left it.
+    /// The job no longer belongs to a stream. It must have left it before.
     pub(crate) fn forget(&mut self, job: u32) {
         self.places.remove(&job);
     }
 
-    /// Whether it leaves its stream while it waits to be tried again.
+    /// Reports whether the job leaves its stream while it waits for a retry.
     pub(crate) fn lets_others_go_first(&self, job: u32) -> bool {
         self.places.get(&job).is_some_and(|place| place.lets_others)
     }
 
-    /// Whether nobody stands before the job.
+    /// Reports whether no other job is before this one.
     pub(crate) fn is_its_turn(&self, job: u32) -> bool {
         let Some(place) = self.places.get(&job) else { return true };
         match self.jobs[place.stream].front() {
@@ -98,7 +99,7 @@ impl Streams {
         }
     }
 
-    /// Whether two jobs belong to one stream.
+    /// Reports whether two jobs belong to the same stream.
     pub(crate) fn are_together(&self, one: u32, other: u32) -> bool {
         let stream = |job| self.places.get(job).map(|place| place.stream);
         stream(&one).is_some() && stream(&one) == stream(&other)
@@ -120,7 +121,7 @@ mod tests {
         assert!(streams.are_together(1, 4) && !streams.are_together(1, 3) && !streams.are_together(5, 5));
         assert_eq!(streams.leave(2), None, "it was not its turn");
         assert_eq!((streams.leave(1), streams.leave(1)), (Some(4), None));
-        assert!(streams.is_its_turn(4) && !streams.join(1), "who comes again stands at the back");
+        assert!(streams.is_its_turn(4) && !streams.join(1), "a job that comes again is at the back");
         assert_eq!((streams.leave(4), streams.leave(3), streams.leave(5)), (Some(1), None, None));
     }
 }

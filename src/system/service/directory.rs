@@ -1,4 +1,4 @@
-//! The services of a world: the built-in ones, and those that the test has put in, by name.
+//! The services of a world: the built-in ones, and those that the test has registered by name.
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
@@ -17,28 +17,29 @@ use crate::search::choice::Name;
 /// The name of the store, as a service and as a state.
 pub(crate) const STORE: &str = "store";
 
-/// Names that a test cannot give to a service of its own: the built-in ones, and what shares their scenarios' text.
+/// Names that a test cannot give to its own service: those of the built-in services, and one that shares the scenario
+/// text.
 const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_catcher", STORE, "queue"];
 
-/// Why a process has no such service.
+/// The reason why a process has no such service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoService {
     #[error(
-        "there is no service `{name}`; put it into the world with `world.service(\"{name}\", …)`, before `world.process(…)`"
+        "there is no service `{name}`; register it with `world.service(\"{name}\", …)`, before `world.process(…)`"
     )]
     Unknown { name: Name },
-    #[error("the service `{name}` is {known}, and was asked for as {wanted}")]
+    #[error("the service `{name}` is {known}, but the code asks for {wanted}")]
     OtherType { name: Name, known: &'static str, wanted: &'static str },
     #[error(
-        "the service `{name}` is there already; give each service a name of its own, other than those of the built-in ones and `queue`"
+        "the service `{name}` already exists; give each service its own name, other than `queue` and the names of the built-in services"
     )]
     Taken { name: Name },
 }
 
-/// A service behind its door, as all handles to it share it.
+/// A service with its fault layer, shared by all handles to it.
 type Shared<S> = Arc<Mutex<Faulty<S>>>;
 
-/// What is wanted of a door whatever the service.
+/// The methods of a fault layer that do not depend on the service's type.
 trait AnyDoor: Send + Sync {
     fn state(&self) -> Option<String>;
     fn looks_at_the_clock(&self) -> bool;
@@ -54,7 +55,7 @@ impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
     }
 }
 
-/// A service that the test has put in: once by its type, once without.
+/// A service that the test has registered: once with its type, once without.
 struct Own {
     typed: Arc<dyn Any + Send + Sync>,
     any: Arc<dyn AnyDoor>,
@@ -77,7 +78,7 @@ impl fmt::Debug for Directory {
 }
 
 impl Directory {
-    /// Puts a service in.
+    /// Adds a service.
     pub(crate) fn add<S: Service>(&self, name: Name, service: S) -> Result<Shared<S>, NoService> {
         if TAKEN.contains(&name.as_str()) {
             return Err(NoService::Taken { name });
@@ -95,26 +96,26 @@ impl Directory {
         Ok(door)
     }
 
-    /// The error catcher. Few worlds want one: it is made when it is first asked for.
+    /// The error tracker. It is created on first use, because few worlds need it.
     pub(crate) fn error_catcher(&self) -> Shared<ErrorCatcher> {
         let name = Name::from("error_catcher");
         let known = self.get(name).or_else(|_| self.put(name, ErrorCatcher::default()));
         known.expect("nothing else may have that name")
     }
 
-    /// The store. It is made when it is first asked for.
+    /// The store. It is created on first use.
     pub(crate) fn store(&self) -> Shared<Database> {
         self.store_if_there().unwrap_or_else(|| {
             self.put(STORE.into(), Database::default()).expect("nothing else may have that name")
         })
     }
 
-    /// The store, if anybody has asked for it.
+    /// The store, if it has been used.
     pub(crate) fn store_if_there(&self) -> Option<Shared<Database>> {
         self.get(STORE.into()).ok()
     }
 
-    /// What is in the store and stays there, as JSON, if anybody has asked for it.
+    /// The durable rows of the store, as JSON, if the store has been used.
     pub(crate) fn stored(&self) -> Option<(Name, String)> {
         let store = self.store_if_there()?;
         let rows = store.lock().unwrap_or_else(PoisonError::into_inner).service.compared();
@@ -137,12 +138,12 @@ impl Directory {
         all
     }
 
-    /// All that what the services answer depends on, if each of them tells.
+    /// Everything that the services' answers depend on, if each service exposes its state.
     pub(crate) fn states(&self) -> Option<Vec<String>> {
         self.all().iter().map(|door| door.state()).collect()
     }
 
-    /// Whether what one of them answers depends on when records were made.
+    /// Reports whether the answers of some service depend on when records were made.
     pub(crate) fn look_at_the_clock(&self) -> bool {
         self.all().iter().any(|door| door.looks_at_the_clock())
     }

@@ -1,4 +1,4 @@
-//! The door to a service: faults go around a service, never into one.
+//! The fault layer around a service. Faults go around a service, never into it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use super::fault::{Channel, faults};
 use super::{Cx, Operation, Refusal, Service, ServiceError};
 use crate::search::choice::{Fault, FaultSet, Name};
 
-/// How long a client waits for an answer.
+/// The time that a client waits for an answer.
 pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A stale look-up does not show what was made in this last stretch of time: longer than the first retries take, and
-/// than a dead worker's lease.
+/// A stale look-up does not show the records of this last stretch of time. It is longer than the first retries take,
+/// and longer than a dead worker's lease.
 const STALE: Duration = Duration::from_secs(3_600);
 
-/// How a service behaves in all its calls, by the test's own choice.
+/// The behavior of a service in all its calls, set by the test.
 ///
 /// ```
 /// use retryproof::{World, service::Behave, service::payments::Charge};
@@ -33,29 +33,29 @@ const STALE: Duration = Duration::from_secs(3_600);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Behave {
-    /// As it should; what may go wrong is explored.
+    /// As usual. The faults are explored.
     #[default]
     Well,
-    /// Each call is answered 503 before anything happened; one of an operation that is
-    /// [`done_before_crash`](Operation::done_before_crash), after it.
+    /// Each call is answered with 503 before anything happens. An operation that is
+    /// [`done_before_crash`](Operation::done_before_crash) happens first.
     Crash,
-    /// Each call is answered 429, and nothing happens.
+    /// Each call is answered with 429, and nothing happens.
     Throttle,
-    /// Each answer takes so long. A client waits for 30 seconds; what it no longer hears of happens all the same.
+    /// Each answer takes this long. A client times out after 30 seconds, but the call happens anyway.
     Slow(Duration),
 }
 
-/// What a test has set.
+/// The settings of a test.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Settings {
     pub(crate) behave: Behave,
     pub(crate) stale_reads: bool,
-    /// How long an outage lasts that ends, where there may be any.
+    /// The duration of an outage that ends, if outages are explored.
     pub(crate) outages: Option<Duration>,
     pub(crate) search_lag: Duration,
     /// Whether refusals are inputs.
     pub(crate) explores_refusals: bool,
-    /// How long a request with a key runs on whose caller has no answer, where that makes a conflict.
+    /// How long a request with a key runs after its caller lost the answer, if that causes a conflict.
     pub(crate) in_flight: Option<Duration>,
 }
 
@@ -70,38 +70,38 @@ impl Settings {
     };
 }
 
-/// A service and what stands around it.
+/// A service and its fault layer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faulty<S> {
     pub(crate) service: S,
     pub(crate) settings: Settings,
     down_until: Duration,
-    /// Requests with a key that may still be running: until when.
+    /// Requests with a key that may still be running, each with its end.
     in_flight: BTreeMap<String, Duration>,
 }
 
-/// How a call comes to the door.
+/// How a call reaches the fault layer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CallOptions {
     pub(crate) channel: Channel,
-    /// The behaviour that the request itself asks for.
+    /// The behavior that the request itself asks for.
     pub(crate) behave: Option<Behave>,
 }
 
-/// What the door lets through to a call before it begins.
+/// The faults that a call may have, as decided before it begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FaultPlan {
-    /// It is known how it will go.
+    /// The call ends with this fault.
     Forced(Fault),
-    /// Well, or with any of these.
+    /// The call succeeds, or ends with one of these.
     Choose(FaultSet),
 }
 
-/// What came of a call, as the caller will see it.
+/// The outcome of a call, as the caller sees it.
 #[derive(Debug)]
 pub(crate) struct Answer<R> {
     pub(crate) result: Result<R, ServiceError>,
-    /// How long the answer takes.
+    /// The time until the answer arrives.
     pub(crate) takes: Duration,
     /// The key whose request runs until the caller has the answer.
     pub(crate) running: Option<String>,
@@ -117,7 +117,7 @@ impl<S: Service> Faulty<S> {
         }
     }
 
-    /// What may come of a call that begins now. A request can ask for a behaviour of its own.
+    /// Plans the faults of a call that begins now. A request may ask for a behavior.
     pub(crate) fn plan(&self, operation: Operation, now: Duration, options: CallOptions) -> FaultPlan {
         match options.behave.unwrap_or(self.settings.behave) {
             _ if now < self.down_until => FaultPlan::Forced(Fault::Unavailable),
@@ -130,7 +130,7 @@ impl<S: Service> Faulty<S> {
         }
     }
 
-    /// A call with a fault, or without.
+    /// Makes a call, with a fault or without.
     pub(crate) fn answer(
         &mut self,
         request: S::Request,
@@ -173,7 +173,7 @@ impl<S: Service> Faulty<S> {
         }
     }
 
-    /// A call of the test body's own, or of a destructor: nothing can go wrong.
+    /// Makes a call for the test body or for a destructor, without faults.
     pub(crate) fn given(
         &mut self,
         request: S::Request,
@@ -188,7 +188,7 @@ impl<S: Service> Faulty<S> {
         Answer { result, takes: Duration::ZERO, running: None }
     }
 
-    /// Asks the service itself, unless a request with the same key is still running.
+    /// Calls the service, unless a request with the same key is still running.
     fn ask(
         &mut self,
         request: S::Request,
@@ -225,17 +225,17 @@ impl<S: Service> Faulty<S> {
         answered.map_err(|refusal| refused(refusal.status, refusal.reason))
     }
 
-    /// The caller has the answer: the request runs no longer.
+    /// Ends the request with this key, because its caller has the answer.
     pub(crate) fn answered(&mut self, key: &str) {
         self.in_flight.remove(key);
     }
 
-    /// Whether what it answers depends on when records were made.
+    /// Reports whether the answers depend on when records were made.
     pub(crate) fn looks_at_the_clock(&self) -> bool {
         self.settings.stale_reads || !self.settings.search_lag.is_zero()
     }
 
-    /// All that what it answers depends on, if the service tells.
+    /// Everything that the answers depend on, if the service exposes its state.
     pub(crate) fn state(&self) -> Option<String> {
         let around = serde_json::to_string(&(self.settings, self.down_until, &self.in_flight)).ok()?;
         self.service.state().map(|state| state + &around)

@@ -1,4 +1,4 @@
-//! Sends emails. It knows no idempotency key: that is the point of this service. What was sent can be looked up.
+//! Sends emails. This service ignores idempotency keys on purpose. Sent emails can be looked up.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,24 +15,24 @@ use super::{Cx, Made, Operation, Refusal, Refusals, Service};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Email {
-    /// To whom.
+    /// The recipient.
     #[serde(default)]
     pub to: String,
-    /// Which template.
+    /// The template.
     #[serde(default)]
     pub template_id: String,
-    /// What goes into the template.
+    /// The values for the template.
     #[serde(default)]
     pub template_data: serde_json::Map<String, Value>,
 }
 
 impl Email {
-    /// An email from a template.
+    /// Makes an email from a template.
     pub fn new(to: impl Into<String>, template_id: impl Into<String>) -> Self {
         Self { to: to.into(), template_id: template_id.into(), ..Self::default() }
     }
 
-    /// Puts a value into the template.
+    /// Sets a value for the template.
     #[must_use]
     pub fn data(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.template_data.insert(name.into(), value.into());
@@ -51,7 +51,7 @@ pub enum Sent {
     },
     /// It was not sent.
     NotQueued {
-        /// Why.
+        /// The reason.
         #[serde(rename = "errorMessage")]
         error_message: String,
     },
@@ -65,12 +65,12 @@ pub struct EmailRecord {
     /// The email.
     #[serde(flatten)]
     pub email: Email,
-    /// When.
+    /// When it was sent.
     #[serde(skip)]
     pub made: Made,
 }
 
-/// What can be asked of [`EmailService`].
+/// A request to [`EmailService`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Request {
@@ -85,13 +85,13 @@ pub enum Request {
     },
 }
 
-/// What [`EmailService`] answers.
+/// A reply of [`EmailService`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To a request to send.
+    /// The reply to a request to send.
     Sent(Sent),
-    /// To a look-up.
+    /// The reply to a look-up.
     Emails(Vec<EmailRecord>),
 }
 
@@ -102,12 +102,12 @@ pub struct EmailService {
 }
 
 impl EmailService {
-    /// Every email so far.
+    /// All emails so far.
     pub fn records(&self) -> &[EmailRecord] {
         &self.records
     }
 
-    /// Forgets every email.
+    /// Removes all emails.
     pub fn clear(&mut self) {
         self.records.clear();
     }

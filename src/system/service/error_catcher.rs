@@ -1,11 +1,11 @@
-//! Is told of failures, so that people look at them. What it is told is judged with the ends of jobs, not as effects:
-//! whoever dies tells, once; what is tried again tells nothing.
+//! Receives failures, so that people can look at them. Reports are judged together with the ends of jobs, not as
+//! effects: a job that ends dead must report once, and a job that is retried must not report.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Cx, Operation, Refusal, Service};
 
-/// What the error catcher is told.
+/// A report to the error tracker.
 ///
 /// ```
 /// use retryproof::service::error_catcher::Notification;
@@ -15,57 +15,57 @@ use super::{Cx, Operation, Refusal, Service};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
-    /// Which sort of failure.
+    /// The class of the failure.
     #[serde(default)]
     pub exception_class: String,
-    /// What it says.
+    /// The message of the failure.
     #[serde(default)]
     pub exception_message: String,
 }
 
 impl Notification {
-    /// A failure of a certain sort.
+    /// Makes a report of a failure.
     pub fn new(exception_class: impl Into<String>, exception_message: impl Into<String>) -> Self {
         Self { exception_class: exception_class.into(), exception_message: exception_message.into() }
     }
 }
 
-/// The answer to a notification.
+/// The answer to a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Noted {
-    /// People will look at it.
+    /// The report was recorded.
     Noted {
         /// `err_63d74d53`
         notification_id: String,
     },
-    /// They will not.
+    /// The report was rejected.
     Rejected {
-        /// Why.
+        /// The reason.
         error: String,
     },
 }
 
-/// The error catcher.
+/// The error tracker.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ErrorCatcher {
     notifications: Vec<Notification>,
-    /// The classes of which nobody wants to hear.
+    /// The ignored classes.
     ignored: Vec<String>,
 }
 
 impl ErrorCatcher {
-    /// All that it was told so far.
+    /// All reports so far.
     pub fn notifications(&self) -> &[Notification] {
         &self.notifications
     }
 
-    /// Forgets all that it was told.
+    /// Removes all reports.
     pub fn clear(&mut self) {
         self.notifications.clear();
     }
 
-    /// Nobody wants to hear of these classes any more. Who tells of one is answered as ever, and nothing comes of it.
+    /// Ignores these classes from now on. Reports of them are answered as usual, but not recorded.
     pub fn ignore<C: Into<String>>(&mut self, exception_classes: impl IntoIterator<Item = C>) {
         self.ignored.extend(exception_classes.into_iter().map(Into::into));
     }

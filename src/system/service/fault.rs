@@ -1,4 +1,4 @@
-//! Which faults a call may meet, and how each looks to its caller.
+//! The faults that a call may have, and how the caller sees each of them.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use super::door::{CLIENT_TIMEOUT, Settings};
 use super::{Operation, ServiceError};
 use crate::search::choice::{Fault, FaultSet, Name};
 
-/// What a throttled caller is told to wait.
+/// The time in the `Retry-After` of a throttled call.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The way that a call takes.
+/// The way in which a call reaches the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Channel {
     /// A function call to a model of the service.
     #[default]
     InProcess,
-    /// The same, over a connection that can break.
+    /// The same over a connection that can break.
     #[cfg_attr(
         not(any(feature = "wire", test)),
         expect(dead_code, reason = "connections come with a protocol, which is a feature")
@@ -23,26 +23,26 @@ pub(crate) enum Channel {
     Line,
     /// A call to an external system, by the user's own client.
     External,
-    /// An enqueue: the queue takes a job, or does not.
+    /// An enqueue: the queue accepts or rejects a job.
     Queue,
 }
 
-/// What an enqueue does.
+/// The operation of an enqueue.
 const ENQUEUE: Operation = Operation::of_calls(true);
 
-/// What may go wrong at an enqueue.
+/// The faults of an enqueue.
 pub(crate) const ENQUEUE_FAULTS: FaultSet = faults(&ENQUEUE, &Settings::NONE, Channel::Queue);
 
-/// What may go wrong at a call to an external system, where it is stated how that looks.
+/// The faults of a call to an external system, if the test defines how they look.
 pub(crate) const fn external_faults(writes: bool) -> FaultSet {
     faults(&Operation::of_calls(writes), &Settings::NONE, Channel::External)
 }
 
-/// Whether a call may meet a fault. This is the whole table: a new fault is one row.
+/// Reports whether a call may have a fault. This is the whole table: a new fault is one row.
 const fn applies(fault: Fault, operation: &Operation, settings: &Settings, channel: Channel) -> bool {
     let Operation { writes, throttles, lasts, .. } = *operation;
     let served = matches!(channel, Channel::InProcess | Channel::Line);
-    // What does not last by itself has not happened, however its connection breaks.
+    // An operation that does not last by itself has not happened, no matter how its connection breaks.
     let whole = served && lasts;
     let line = matches!(channel, Channel::Line) && lasts && throttles;
     match fault {
@@ -62,7 +62,7 @@ const fn applies(fault: Fault, operation: &Operation, settings: &Settings, chann
     }
 }
 
-/// The faults that a call may meet.
+/// The faults that a call may have.
 pub(crate) const fn faults(operation: &Operation, settings: &Settings, channel: Channel) -> FaultSet {
     let (mut set, mut at) = (FaultSet::NONE, 0);
     while at < Fault::ALL.len() {
@@ -74,17 +74,17 @@ pub(crate) const fn faults(operation: &Operation, settings: &Settings, channel: 
     set
 }
 
-/// How a line ends without a whole answer.
+/// How a connection ends without a complete answer.
 #[cfg(feature = "wire")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// Nothing ever comes.
+    /// No answer ever arrives.
     Silent,
-    /// It is reset.
+    /// The connection is reset.
     Reset,
-    /// It is closed.
+    /// The connection is closed.
     Closed,
-    /// It is closed in the middle of the answer.
+    /// The connection is closed in the middle of the answer.
     Half,
 }
 
@@ -97,7 +97,7 @@ impl Fault {
         }
     }
 
-    /// What becomes of the line on which the call came.
+    /// The fate of the connection of the call.
     #[cfg(feature = "wire")]
     pub(crate) const fn breaks(self) -> Option<Broken> {
         match self {
@@ -119,7 +119,7 @@ impl Fault {
         }
     }
 
-    /// What the caller of a service sees; nothing, if the answer arrives.
+    /// The error that the caller of a service sees, or `None` if the answer arrives.
     pub(super) fn seen_as(self, service: Name, operation: Name) -> Option<ServiceError> {
         match self {
             Fault::Unavailable
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::search::choice::Options;
 
-    /// The options of a choice, as scenarios name them and as they are counted.
+    /// The options of a choice in order, as scenarios name them.
     fn options(operation: Operation, stale_reads: bool, outages: bool, channel: Channel) -> String {
         let outages = outages.then_some(Duration::from_secs(60));
         let settings = Settings { stale_reads, outages, ..Settings::default() };
@@ -194,7 +194,7 @@ mod tests {
     fn what_a_caller_sees_agrees_with_what_happened() {
         for fault in Fault::ALL {
             let seen = fault.seen_as("s".into(), "o".into());
-            // Who sees nothing unusual has an answer, which only a call has that happened.
+            // A caller that sees no error has an answer, so its call happened.
             assert!(seen.is_some() || fault.happens(), "{fault:?}");
             let timed_out = matches!(seen, Some(ServiceError::TimedOut { .. }));
             assert_eq!(timed_out, fault.name().starts_with("timed-out"), "{fault:?}");

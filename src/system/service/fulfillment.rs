@@ -1,4 +1,4 @@
-//! Ships parcels. A request with the idempotency key of an earlier accepted one ships nothing.
+//! Ships parcels. A request with the idempotency key of an earlier accepted request ships nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,41 +14,41 @@ use super::{Cx, Keys, Metadata, Operation, Refusal, Refusals, Service};
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shipment {
-    /// Who ordered.
+    /// The customer.
     pub customer_id: String,
-    /// Where it goes. A blank one is rejected.
+    /// The address. A blank one is rejected.
     #[serde(default)]
     pub address: String,
-    /// What is in it.
+    /// The product.
     pub product_id: String,
-    /// How many of them.
+    /// The number of items.
     pub quantity: u32,
-    /// For which order, and under which key.
+    /// The order and the idempotency key.
     pub metadata: Metadata,
 }
 
 impl Shipment {
-    /// A parcel for an order.
+    /// Makes a shipment for an order.
     pub fn of_order(order_id: impl ToString, product_id: impl Into<String>, quantity: u32) -> Self {
         let metadata = Metadata { order_id: order_id.to_string(), idempotency_key: None };
         Self { product_id: product_id.into(), quantity, metadata, ..Self::default() }
     }
 
-    /// Who ordered.
+    /// Sets the customer.
     #[must_use]
     pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
         self.customer_id = customer_id.into();
         self
     }
 
-    /// Where it goes.
+    /// Sets the address.
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = address.into();
         self
     }
 
-    /// Makes the request repeatable: a second one with this key ships nothing.
+    /// Sets the idempotency key. A second request with this key ships nothing.
     #[must_use]
     pub fn key(mut self, idempotency_key: impl Into<String>) -> Self {
         self.metadata.idempotency_key = Some(idempotency_key.into());
@@ -65,9 +65,9 @@ pub enum Shipped {
         /// `fr_63d74d53`
         request_id: String,
     },
-    /// It will not.
+    /// The parcel will not be shipped.
     Rejected {
-        /// Why.
+        /// The reason.
         error: String,
     },
 }
@@ -80,18 +80,18 @@ pub struct Fulfillment {
 }
 
 impl Fulfillment {
-    /// Every parcel so far.
+    /// All parcels so far.
     pub fn requests(&self) -> &[Shipment] {
         &self.requests
     }
 
-    /// Forgets every parcel, and every key.
+    /// Removes all parcels and all keys.
     pub fn clear(&mut self) {
         self.requests.clear();
         self.keys.clear();
     }
 
-    /// The idempotency keys of requests, to be set: when they are forgotten, whether a reused one is refused.
+    /// Configures the idempotency keys: when they expire, and whether a reused one is rejected.
     pub fn keys(&mut self) -> &mut Keys<Shipped> {
         &mut self.keys
     }

@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::{Cx, Operation, Refusal, Service};
 use crate::search::choice::Name;
 
-/// A service that is one function from request to reply, as [`function`] makes it.
+/// A service that is one function from request to reply, made by [`function`].
 pub struct Function<Q, R> {
     operation: Operation,
     answer: Box<dyn Answers<Q, R>>,
 }
 
-/// Makes a service out of a function. What the function holds is the state of the service.
+/// Makes a service out of a function. The captured variables of the function are the state of the service.
 ///
 /// ```
 /// use retryproof::service::{Cx, Function, function};
@@ -39,7 +39,7 @@ where
 }
 
 impl<Q, R> Function<Q, R> {
-    /// The function only looks: it makes no effect.
+    /// Declares that the function is a read: it has no effect.
     #[must_use]
     pub fn reads(self) -> Self {
         Self { operation: Operation::read(self.operation.name), ..self }
@@ -94,7 +94,7 @@ where
         Ok(self.answer.answer(request, cx))
     }
 
-    /// Nothing, if the function holds nothing; else it cannot be told.
+    /// The state is empty if the function captures nothing. Otherwise it is unknown.
     fn state(&self) -> Option<String> {
         self.answer.holds_nothing().then(String::new)
     }

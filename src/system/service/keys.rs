@@ -12,15 +12,15 @@ use crate::system::exact_json;
 
 /// The idempotency keys that a service knows, and the answer stored under each.
 ///
-/// A key is known for ever, unless it is [forgotten](Keys::forgotten_after). A known key with *different* parameters
-/// is answered with the stored answer: the second request never happens, and that is a violation in any run. With
-/// [`refuse_reused`](Keys::refuse_reused) it is refused with 400 instead.
+/// A key never expires unless [`forgotten_after`](Keys::forgotten_after) is set. A known key with *different*
+/// parameters gets the stored answer: the second request never happens, which is a violation in every run. With
+/// [`refuse_reused`](Keys::refuse_reused) the request is rejected with 400 instead.
 #[derive(Clone, Debug, Serialize)]
 pub struct Keys<A> {
     forgotten_after: Option<Duration>,
     refuse_reused: bool,
     stored: BTreeMap<String, Stored<A>>,
-    /// How many effects there were when a key was asked for last.
+    /// The number of effects when a key was last looked up.
     #[serde(skip)]
     effects: usize,
 }
@@ -28,18 +28,18 @@ pub struct Keys<A> {
 #[derive(Clone, Debug, Serialize)]
 struct Stored<A> {
     answer: A,
-    /// What was asked for, if that is known.
+    /// The request that was answered first, if it is known.
     first: First,
     forgotten_at: Option<Duration>,
 }
 
-/// What a request asked for whose answer is stored.
+/// The request whose answer is stored.
 #[derive(Clone, Debug, Serialize)]
 enum First {
     Unknown,
-    /// The body of the effect that stands here in the ledger.
+    /// The body of the effect at this index of the ledger.
     Effect(usize),
-    /// It had no effect, and asked for this, as JSON.
+    /// The request had no effect. This is its body, as JSON.
     Refused(String),
 }
 
@@ -50,28 +50,29 @@ impl<A> Default for Keys<A> {
 }
 
 impl<A: Clone> Keys<A> {
-    /// Forgets each key so long after its request. Concerns the keys that are stored from now on.
+    /// Sets how long a key is remembered after its request, in virtual time. Applies to keys that are stored from now
+    /// on.
     pub fn forgotten_after(&mut self, ttl: Duration) {
         self.forgotten_after = Some(ttl);
     }
 
-    /// Refuses a known key with different parameters.
+    /// Rejects a known key with different parameters.
     pub fn refuse_reused(&mut self) {
         self.refuse_reused = true;
     }
 
-    /// Forgets each key.
+    /// Removes all keys.
     pub fn clear(&mut self) {
         self.stored.clear();
     }
 
-    /// The answer stored under the key, if the key is known. `body` is what is asked for, without the key.
+    /// Returns the answer stored under the key, if the key is known. `body` is the request without the key.
     ///
     /// # Errors
-    /// When the parameters are other ones than the first time, and that is to be refused.
+    /// If the parameters differ from those of the first request and [`refuse_reused`](Keys::refuse_reused) is set.
     ///
     /// # Panics
-    /// When `body` cannot be written as JSON.
+    /// If `body` cannot be serialized as JSON.
     pub fn known(
         &mut self,
         operation: impl Into<Name>,
@@ -114,25 +115,25 @@ impl<A: Clone> Keys<A> {
         Ok(Some(stored.answer.clone()))
     }
 
-    /// Whether an answer is stored under the key.
+    /// Reports whether an answer is stored under the key.
     pub fn knows(&self, key: Option<&str>, cx: &Cx<'_>) -> bool {
         let stored = key.and_then(|key| self.stored.get(key));
         stored.is_some_and(|stored| stored.forgotten_at.is_none_or(|at| cx.now < at))
     }
 
-    /// Stores the answer to a request. If the request made an effect since its key was asked for
-    /// ([`known`](Self::known)), what it asked for is known from that effect, and a later request with other parameters is
-    /// told. Otherwise use [`store_refusal`](Self::store_refusal).
+    /// Stores the answer to a request. If the request has had an effect since its key was looked up
+    /// ([`known`](Self::known)), that effect tells what the request was, and a later request with other parameters is
+    /// detected. Otherwise use [`store_refusal`](Self::store_refusal).
     pub fn store(&mut self, key: impl Into<String>, answer: A, cx: &Cx<'_>) {
         let effects = cx.ledger.effects().len();
         let first = if effects > self.effects { First::Effect(effects - 1) } else { First::Unknown };
         self.insert(key.into(), answer, first, cx);
     }
 
-    /// Stores the answer to a request that had no effect: a refusal. `body` is what was asked for, without the key.
+    /// Stores the answer to a request that had no effect: a refusal. `body` is the request without the key.
     ///
     /// # Panics
-    /// When `body` cannot be written as JSON.
+    /// If `body` cannot be serialized as JSON.
     pub fn store_refusal(&mut self, key: impl Into<String>, body: &impl Serialize, answer: A, cx: &Cx<'_>) {
         self.insert(key.into(), answer, First::Refused(written(body)), cx);
     }

@@ -1,6 +1,6 @@
-//! The outside services. Each is a pure state machine `request → (effects, reply)`; the fault layer goes around any
-//! of them. Nothing here knows of HTTP, tasks or processes, and the built-in services are written with nothing that
-//! a user's own does not have.
+//! The external services. Each is a pure state machine `request → (effects, reply)`. The fault layer goes around any
+//! of them. This module does not know HTTP, tasks or processes. The built-in services use nothing that a user's own
+//! service cannot use.
 
 mod directory;
 mod door;
@@ -36,10 +36,10 @@ use crate::system::effect::{Effect, Ledger, Reuse};
 use crate::system::exact_json;
 use crate::system::generated::Generated;
 
-/// A service of the outside: a state machine that answers requests and makes effects.
+/// An external service: a state machine that answers requests and makes effects.
 ///
-/// The state is what `self` holds; it is durable. It is `Clone` because a process that is dying is answered from a
-/// throw-away copy.
+/// The state is the data in `self`, which is durable. `Clone` is required because the calls of a dying process are
+/// answered from a throw-away copy.
 ///
 /// ```
 /// use retryproof::service::{Cx, Operation, Refusal, Service};
@@ -76,24 +76,25 @@ use crate::system::generated::Generated;
 /// assert_eq!(report.violations()[0].summary, "letters.send happened twice, expected once");
 /// ```
 pub trait Service: Clone + Send + 'static {
-    /// What can be asked.
+    /// The type of requests.
     type Request: Serialize + Debug + Send + Unpin + 'static;
-    /// What is answered. A decline or a rejection is an answer.
+    /// The type of answers. A decline or a rejection is an answer.
     type Reply: Serialize + Debug + Send + Unpin + 'static;
 
-    /// What a request does.
+    /// Describes the operation of a request.
     fn operation(&self, request: &Self::Request) -> Operation;
 
-    /// Does it and answers. Effects go to `cx`.
+    /// Carries out a request and answers it. Effects go to `cx`.
     ///
     /// # Errors
-    /// When the request is refused as such: the caller sees [`ServiceError::Refused`].
+    /// If the request is refused as such. The caller sees [`ServiceError::Refused`].
     fn answer(&mut self, request: Self::Request, cx: &mut Cx<'_>) -> Result<Self::Reply, Refusal>;
 
-    /// The refusals with which the service may answer this request, where a test has them explored
-    /// ([`Client::explore_refusals`](crate::Client::explore_refusals)). By default there are none.
+    /// Returns the refusals that the service may answer to this request, for tests that explore them
+    /// ([`Client::explore_refusals`](crate::Client::explore_refusals)). Defaults to `None`.
     ///
-    /// Returns none if the answer is settled: a key with a stored answer, say ([`Keys::knows`]).
+    /// Return `None` if the answer is already determined, for example for a key with a stored answer
+    /// ([`Keys::knows`]).
     ///
     /// ```
     /// use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
@@ -125,7 +126,7 @@ pub trait Service: Clone + Send + 'static {
     ///     world.process("worker", |p| {
     ///         let (seats, email): (Client<Seats>, _) = (p.service("seats"), p.email());
     ///         p.handle(async move |hall: String| {
-    ///             // Whether there was a seat left makes no difference to this job, and it should.
+    /// This job ignores whether there was a seat left. That is the bug.
     ///             let _ = seats.call(hall).await;
     ///             email.send(retryproof::service::email::Email::new("ada@example.com", "your-seat")).await
     ///         });
@@ -144,10 +145,10 @@ pub trait Service: Clone + Send + 'static {
     }
 
     /// Answers a request with one of its [`refusals`](Service::refusals). By default the caller sees
-    /// [`ServiceError::Refused`], with the status 422 and the name of the refusal.
+    /// [`ServiceError::Refused`] with the status 422 and the name of the refusal.
     ///
     /// # Errors
-    /// When the request is refused as such, as by [`Service::answer`].
+    /// If the request is refused as such, as in [`Service::answer`].
     fn refuse(
         &mut self,
         request: Self::Request,
@@ -158,27 +159,27 @@ pub trait Service: Clone + Send + 'static {
         Err(Refusal { status: 422, reason: refusal.to_owned() })
     }
 
-    /// The idempotency key that a request bears, if any. What is around the service wants to know it to tell a
-    /// request whose key is in flight ([`Client::keys_in_flight`](crate::Client::keys_in_flight)).
+    /// Returns the idempotency key of a request, if it has one. The fault layer uses it to detect a request whose key
+    /// is in flight ([`Client::keys_in_flight`](crate::Client::keys_in_flight)).
     fn key<'r>(&self, request: &'r Self::Request) -> Option<&'r str> {
         let _ = request;
         None
     }
 
-    /// Whether it is there to be told of failures. What it is told is then no effect: instead a job that ends dead must
-    /// have told, in one attempt, and one that is tried again and ends well must not.
+    /// Reports whether the service is an error tracker. Its operations are then reports of failures, not effects: a
+    /// job that ends dead must have reported in one attempt, and a job that is retried and succeeds must not report.
     fn is_told_of_failures(&self) -> bool {
         false
     }
 
-    /// All that the service remembers, as JSON. Runs are merged ([`Explore::merge`](crate::Explore::merge)) only in
-    /// worlds whose services all tell; by default a service does not.
+    /// Returns the whole state of the service, as JSON. Runs are merged ([`Explore::merge`](crate::Explore::merge))
+    /// only in worlds whose services all return their state. Defaults to `None`.
     fn state(&self) -> Option<String> {
         None
     }
 }
 
-/// The refusals with which a request may be answered, and what they depend on.
+/// The refusals that a request may receive, and the parts of the request that they depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals {
     pub(crate) subject: String,
@@ -186,37 +187,38 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// `subject`: the parts of the request that the answer depends on. A request with the same subject is answered alike
-    /// in every attempt: a card that is declined is declined when it is tried again. So leave out what differs between
-    /// attempts, such as an idempotency key. `names`: the refusals, as scenarios name them.
+    /// Makes refusals from their `names`, as scenarios show them, and a `subject`: the parts of the request that the
+    /// answer depends on. Requests with the same subject get the same answer in every attempt: a card that is
+    /// declined is declined on a retry, too. So leave out parts that differ between attempts, such as an idempotency
+    /// key.
     pub fn of<T: AsRef<str>>(subject: impl IntoIterator<Item = T>, names: &'static [&'static str]) -> Self {
         let parts: Vec<_> = subject.into_iter().map(|part| part.as_ref().to_owned()).collect();
         Self { subject: parts.join("/"), names }
     }
 }
 
-/// Why a request was refused as such, as opposed to declined or rejected, which are answers.
+/// The reason why a request was refused as such. Declines and rejections are answers instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// 400 to 499.
+    /// The status, 400 to 499.
     pub status: u16,
-    /// Why, for people.
+    /// The reason in readable form.
     pub reason: String,
 }
 
-/// What a request does: its name, and whether it may change something outside.
+/// The operation of a request: its name, and whether it may change something outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// `charge`
     pub name: Name,
-    /// Whether it may make an effect. A read cannot: its lost reply is the same as its not having happened.
+    /// Whether it may make an effect. For a read, a lost reply is equivalent to a call that did not happen.
     pub writes: bool,
-    /// Whether a service that crashes ([`Behave::Crash`]) has done it by then. Most have not.
+    /// Whether the operation has already happened when a service crashes ([`Behave::Crash`]). Usually it has not.
     pub done_before_crash: bool,
     /// Whether the service may answer 429. A database does not.
     pub throttles: bool,
-    /// Whether what it does lasts by itself. A statement inside of a transaction does not: as long as nothing is
-    /// committed, it is the same however it fails.
+    /// Whether the operation lasts by itself. A statement inside a transaction does not: without a commit, all its
+    /// failures are equivalent.
     pub lasts: bool,
 }
 
@@ -226,40 +228,41 @@ impl Operation {
         Self { name, writes: true, done_before_crash: false, throttles: true, lasts: true }
     }
 
-    /// One without a name, that stands for all calls to what is no service.
+    /// An unnamed operation for calls to external systems and the queue.
     pub(crate) const fn of_calls(writes: bool) -> Self {
         let (done_before_crash, throttles, lasts) = (false, true, true);
         Self { name: Name::EMPTY, writes, done_before_crash, throttles, lasts }
     }
 
-    /// This operation has happened when the service crashes in it: the caller is told that it did not, and it did.
+    /// Declares that this operation has happened when the service crashes in it. The caller sees an error although
+    /// the operation took place.
     #[must_use]
     pub const fn done_before_crash(self) -> Self {
         Self { done_before_crash: true, ..self }
     }
 
-    /// An operation that only looks.
+    /// An operation without effects.
     pub const fn read(name: Name) -> Self {
         Self { writes: false, ..Self::write(name) }
     }
 
-    /// An operation of which nothing lasts unless another one follows: a statement inside of a transaction. It has the
+    /// An operation that lasts only if another one follows, such as a statement inside a transaction. It has the
     /// crash points of a read, and one way to fail.
     pub const fn provisional(name: Name) -> Self {
         Self { lasts: false, ..Self::read(name) }
     }
 
-    /// The service never answers 429 to this operation.
+    /// Declares that the service never answers 429 to this operation.
     #[must_use]
     pub const fn never_throttled(self) -> Self {
         Self { throttles: false, ..self }
     }
 }
 
-/// The first answer of a request that may be refused.
+/// The first answer to a request that may be refused.
 const ACCEPTED: &str = "accepted";
 
-/// What a service is told while it answers.
+/// The context of a service while it answers.
 #[derive(Debug)]
 pub struct Cx<'a> {
     pub(crate) ledger: &'a mut Ledger,
@@ -268,24 +271,24 @@ pub struct Cx<'a> {
     pub(crate) by: Actor,
     pub(crate) given: bool,
     pub(crate) place: Option<Place>,
-    /// How long it takes until a look-up shows a record.
+    /// The time until a look-up shows a new record.
     pub(crate) lag: Duration,
-    /// Whether what happens is the telling of a failure.
+    /// Whether the effect is the report of a failure.
     pub(crate) tells: bool,
-    /// What the environment answers, where refusals can be explored.
+    /// The inputs of the environment, if refusals can be explored.
     pub(crate) inputs: Option<Environment<'a>>,
 }
 
-/// The inputs of the run, as a service reaches them.
+/// The inputs of the run, for a service.
 #[derive(Debug)]
 pub(crate) struct Environment<'a> {
     pub(crate) inputs: &'a mut Inputs,
-    /// How many choices the run has met.
+    /// The number of choices that the run has reached.
     pub(crate) met: usize,
     pub(crate) generated: &'a mut Generated,
 }
 
-/// When a record was made, as a service remembers it to tell whether a look-up shows it yet.
+/// The time at which a record was made. A service stores it to determine whether a look-up shows the record yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Made(Option<Duration>);
 
@@ -295,27 +298,27 @@ impl Cx<'_> {
         self.now
     }
 
-    /// Now, for a record to remember. What the test body makes itself was there before.
+    /// The current time, to be stored in a record. Records that the test body makes count as old.
     pub fn made(&self) -> Made {
         Made((!self.given).then_some(self.now))
     }
 
-    /// Whether a look-up shows a record already. It may lag behind
-    /// ([`Client::search_lag`](crate::Client::search_lag), [`Client::stale_reads`](crate::Client::stale_reads)); the
-    /// test body's own look-ups never do.
+    /// Reports whether a look-up shows a record yet. Look-ups may lag
+    /// ([`Client::search_lag`](crate::Client::search_lag), [`Client::stale_reads`](crate::Client::stale_reads)),
+    /// except those of the test body.
     pub fn shows(&self, record: Made) -> bool {
         self.given
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
     }
 
-    /// A number that means nothing by itself is handed out.
+    /// Registers a generated number, which has no meaning of its own.
     pub(crate) fn hands_out(&mut self, number: u64) {
         if let Some(environment) = &mut self.inputs {
             environment.generated.number(number);
         }
     }
 
-    /// The refusal with which the environment has this request answered, if it does.
+    /// The refusal that the environment gives to this request, if any.
     pub(crate) fn refusal(
         &mut self,
         operation: Name,
@@ -334,19 +337,20 @@ impl Cx<'_> {
         }
     }
 
-    /// The id of something that is answered like an effect and is none: nothing is recorded, and no later id is moved.
+    /// Returns an id for something that looks like an effect but is not one. Nothing is recorded, and later ids do
+    /// not change.
     ///
     /// # Panics
-    /// When `body` cannot be written as JSON.
+    /// If `body` cannot be serialized as JSON.
     pub fn id(&self, operation: impl Into<Name>, body: &impl Serialize, prefix: &str) -> String {
         let body = exact_json::text(body).expect("the body of an effect can be written as JSON");
         Ledger::default().id(prefix, self.service, operation.into(), None, &body)
     }
 
-    /// Records an effect and gives it its id: `prefix` and eight hex digits derived from the content.
+    /// Records an effect and returns its id: `prefix` and eight hex digits derived from the content.
     ///
     /// # Panics
-    /// When `body` cannot be written as JSON.
+    /// If `body` cannot be serialized as JSON.
     pub fn effect(
         &mut self,
         operation: impl Into<Name>,
@@ -373,7 +377,7 @@ impl Cx<'_> {
     }
 }
 
-/// Why a call came to nothing, as the caller sees it. Whether something happened all the same it does not tell.
+/// The error of a call, as the caller sees it. It does not tell whether the call happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceError {
@@ -392,20 +396,20 @@ pub enum ServiceError {
         service: Name,
         /// The operation.
         operation: Name,
-        /// What its `Retry-After` says.
+        /// The time in its `Retry-After`.
         retry_after: Duration,
     },
-    /// No answer came in time.
+    /// No answer arrived in time.
     #[error("{service}.{operation}: no answer within {after:?}")]
     TimedOut {
         /// The service.
         service: Name,
         /// The operation.
         operation: Name,
-        /// How long the client waited.
+        /// The time that the client waited.
         after: Duration,
     },
-    /// The service refused the request as such: an answer of 400 to 499 that is none of its ordinary ones.
+    /// The service refused the request as such: an answer of 400 to 499 other than its ordinary answers.
     #[error("{service}.{operation}: {status} {reason}")]
     Refused {
         /// The service.
@@ -414,17 +418,17 @@ pub enum ServiceError {
         operation: Name,
         /// `400`
         status: u16,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
-/// What names the thing that a call is about: an order, and a key that makes the call repeatable.
+/// Identifies the subject of a call: an order, and a key that makes the call repeatable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Metadata {
     /// The order.
     pub order_id: String,
-    /// A second call with the key of an earlier successful one does nothing and has its answer.
+    /// If an earlier successful call had the same key, the call does nothing and returns the earlier answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Charges a customer's card. A charge with the idempotency key of an earlier successful one does nothing.
+//! Charges a customer's card. A charge with the idempotency key of an earlier successful charge does nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +20,13 @@ pub const DECLINED_CARD: &str = "pm_card_declined";
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// Who pays.
+    /// The customer.
     pub customer_id: String,
-    /// With which card.
+    /// The payment method.
     pub payment_method_id: String,
-    /// How much, in cents.
+    /// The amount, in cents.
     pub amount_cents: u64,
-    /// For which order, and under which key.
+    /// The order and the idempotency key.
     pub metadata: Metadata,
 }
 
@@ -37,21 +37,21 @@ impl Charge {
         Self { amount_cents, metadata, ..Self::default() }
     }
 
-    /// Who pays.
+    /// Sets the customer.
     #[must_use]
     pub fn customer(mut self, customer_id: impl Into<String>) -> Self {
         self.customer_id = customer_id.into();
         self
     }
 
-    /// With which card. [`DECLINED_CARD`] is always declined.
+    /// Sets the payment method. [`DECLINED_CARD`] is always declined.
     #[must_use]
     pub fn payment_method(mut self, payment_method_id: impl Into<String>) -> Self {
         self.payment_method_id = payment_method_id.into();
         self
     }
 
-    /// Makes the charge repeatable: a second one with this key does nothing.
+    /// Sets the idempotency key. A second charge with this key does nothing.
     #[must_use]
     pub fn key(mut self, idempotency_key: impl Into<String>) -> Self {
         self.metadata.idempotency_key = Some(idempotency_key.into());
@@ -60,7 +60,7 @@ impl Charge {
 }
 
 impl Charge {
-    /// Why it is declined whatever the circumstances, if it is.
+    /// The reason why the charge is always declined, if it is.
     fn refused_always(&self) -> Option<&'static str> {
         if self.payment_method_id == DECLINED_CARD {
             Some("Your card was declined")
@@ -79,24 +79,24 @@ pub enum Charged {
         /// `ch_63d74d53`
         charge_id: String,
     },
-    /// The customer has not paid. Nothing was charged. The same key may be tried again, unless the service
+    /// The customer has not paid, and nothing was charged. A retry with the same key may succeed, unless the service
     /// [stores refusals](crate::Client::store_refusals).
     Declined {
-        /// Why.
+        /// The reason.
         explanation: String,
     },
 }
 
-/// A charge as the service remembers it, declined ones included.
+/// A charge in the records of the service. Declined charges are included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChargeRecord {
-    /// What was asked for.
+    /// The request.
     #[serde(flatten)]
     pub charge: Charge,
-    /// What was answered.
+    /// The answer.
     #[serde(flatten)]
     pub answer: Charged,
-    /// When.
+    /// When it was made.
     #[serde(skip)]
     pub made: Made,
 }
@@ -111,7 +111,7 @@ impl ChargeRecord {
     }
 }
 
-/// What can be asked of [`Payments`].
+/// A request to [`Payments`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Request {
@@ -124,13 +124,13 @@ pub enum Request {
     },
 }
 
-/// What [`Payments`] answers.
+/// A reply of [`Payments`].
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To a charge.
+    /// The reply to a charge.
     Charged(Charged),
-    /// To a look-up.
+    /// The reply to a look-up.
     Charges(Vec<ChargeRecord>),
 }
 
@@ -143,36 +143,36 @@ pub struct Payments {
 }
 
 impl Payments {
-    /// Every charge so far, declined ones included.
+    /// All charges so far, including declined ones.
     pub fn records(&self) -> &[ChargeRecord] {
         &self.records
     }
 
-    /// The idempotency keys of charges, to be set: when they are forgotten, whether a reused one is refused.
+    /// Configures the idempotency keys: when they expire, and whether a reused one is rejected.
     pub fn keys(&mut self) -> &mut Keys<Charged> {
         &mut self.keys
     }
 
-    /// Stores declines under their idempotency keys, as successes are stored: a later charge with the key has the stored
-    /// decline, with another card, too.
+    /// Stores declines under their idempotency keys, like successes. A later charge with the key gets the stored
+    /// decline, even with another card.
     pub fn store_refusals(&mut self) {
         self.stores_refusals = true;
     }
 
-    /// Forgets every charge, and every key.
+    /// Removes all charges and all keys.
     pub fn clear(&mut self) {
         self.records.clear();
         self.keys.clear();
     }
 
-    /// `refusal`: why the charge is declined, where it is.
+    /// `refusal` is the reason for a decline, if the charge must be declined.
     fn charge(
         &mut self,
         mut charge: Charge,
         refusal: Option<&str>,
         cx: &mut Cx<'_>,
     ) -> Result<Charged, Refusal> {
-        // The body of the effect is what was asked for, without the key.
+        // The body of the effect is the request without the key.
         let key = charge.metadata.idempotency_key.take();
         if let Some(answer) = self.keys.known("charge", key.as_deref(), &charge, cx)? {
             return Ok(answer);
@@ -215,7 +215,7 @@ impl Service for Payments {
         }
     }
 
-    /// The same card, for the same amount and order, is answered alike in every attempt, whatever the key.
+    /// The same card, amount and order get the same answer in every attempt, regardless of the key.
     fn refusals(&self, request: &Request, cx: &Cx<'_>) -> Option<Refusals> {
         let Request::Charge(charge) = request else { return None };
         let key = charge.metadata.idempotency_key.as_deref();

@@ -1,4 +1,4 @@
-//! Bad input gets a verdict or a typed error that says what to do next. Nothing hangs, nothing passes.
+//! Bad input leads to a verdict or a typed error that says what to do next. Nothing hangs, and nothing passes.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn a_body_that_panics_before_anything_is_explored() {
         let orders: Vec<u32> = Vec::new();
         assert!(!orders.is_empty(), "no orders in the fixture");
     });
-    assert_reason(&report, Verdict::Violated, "This is the run in which nothing goes wrong: mend the test");
+    assert_reason(&report, Verdict::Violated, "This is the fault-free run: fix the test");
     let violation = &report.violations()[0];
     assert!(
         violation.summary.starts_with("the test body panicked at tests/it/checks/bad_input.rs:"),
@@ -41,7 +41,7 @@ fn a_missing_handler() {
         world.enqueue(Order { id: 1 });
         world.enqueue(6_u32);
         world.settle().await;
-        // The job beside it is not disturbed.
+        // The job beside it is not affected.
         assert_eq!(world.payments().records().len(), 1);
         assert_eq!(world.dead().len(), 1);
     });
@@ -105,8 +105,8 @@ fn a_job_that_never_ends() {
             }
         });
     });
-    assert_reason(&report, Verdict::Stuck, "20000 steps and no end: job#1.1 goes on for ever");
-    // Blocking, without a wait: each call is a step.
+    assert_reason(&report, Verdict::Stuck, "20000 steps and no end: job#1.1 runs forever");
+    // It blocks without a wait, so each call is a step.
     let report = explore(&one_deviation().max_steps(500), |p| {
         let payments = p.payments();
         p.handle_blocking(move |_: Order| {
@@ -123,7 +123,7 @@ fn a_job_that_never_ends() {
         );
     });
     assert_reason(&report, Verdict::Stuck, "500 steps and no end");
-    // A job that enqueues itself.
+    // The job enqueues itself.
     let report = explore(&one_deviation(), |p| {
         let queue = p.queue();
         p.handle(async move |order: Order| queue.enqueue(Order { id: order.id + 1 }).await.map(drop));
@@ -149,12 +149,12 @@ fn a_deadlock() {
         Verdict::Stuck,
         "deadlock: nothing can go on and no timer is set; job#1.1 Order waits; it called last at tests/it/checks/bad_input.rs:",
     );
-    has_line(&report, expect!["This is the run in which nothing goes wrong."]);
+    has_line(&report, expect!["This is the fault-free run."]);
 }
 
 #[test]
 fn stuck_after_a_crash_only() {
-    // A flag that is set while the job runs: after a crash nobody takes it down, and the job waits for it for ever.
+    // A flag is set while the job runs. After a crash nothing clears it, and the job waits for it forever.
     let report = one_deviation().run(async |world: &World| {
         let running = world.durable("running", false);
         world.process("worker", move |p| {
@@ -177,7 +177,7 @@ fn stuck_after_a_crash_only() {
 
 #[test]
 fn a_stuck_scenario_is_stuck_when_it_is_replayed_and_the_smallest_is_shown() {
-    // As above, but for as many deviations as are wanted.
+    // As above, but for any number of deviations.
     let explore = |settings: Explore| {
         settings.name("test").run(async |world: &World| {
             let running = world.durable("running", false);
@@ -201,7 +201,7 @@ fn a_stuck_scenario_is_stuck_when_it_is_replayed_and_the_smallest_is_shown() {
     assert!(report.to_string().contains(&format!("RETRYPROOF_REPLAY='{smallest}'")), "{report}");
     let replayed = explore(Explore::new().replay(smallest));
     assert_reason(&replayed, Verdict::Stuck, "deadlock");
-    // That `running` is still true is a consequence, and not what is wrong.
+    // That `running` is still true is a consequence, not the cause.
     for report in [report, replayed] {
         assert!(!report.to_string().contains("error[RP"), "{report}");
     }
@@ -209,7 +209,7 @@ fn a_stuck_scenario_is_stuck_when_it_is_replayed_and_the_smallest_is_shown() {
 
 #[test]
 fn what_goes_on_by_itself_and_what_waits_for_nothing() {
-    // Wakes itself, and asks the world for nothing: alone, and where somebody looks on after each step.
+    // The task wakes itself and asks nothing of the world: alone, and with a condition that is checked after each step.
     for watched in [false, true] {
         let report = one_deviation().max_steps(500).run(async move |world: &World| {
             if watched {
@@ -221,21 +221,21 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
             world.enqueue(Order { id: 1 });
             world.settle().await;
         });
-        assert_reason(&report, Verdict::Stuck, "500 steps and no end: job#1.1 goes on");
+        assert_reason(&report, Verdict::Stuck, "500 steps and no end: job#1.1 runs");
     }
-    // The body, too.
+    // The same in the test body.
     let report = one_deviation().max_steps(500).run(async |_: &World| for_ever().await);
     assert_reason(&report, Verdict::Stuck, "500 steps and no end");
     let report = one_deviation().run(async |_: &World| std::future::pending().await);
     assert_reason(&report, Verdict::Stuck, "the test body waits for something that never comes");
-    // In a drain.
+    // The same in a drain.
     let report = one_deviation().max_steps(500).run(async |world: &World| {
         world.process("worker", |p| {
             p.handle(async |_: Order| for_ever().await);
         });
         world.enqueue(Order { id: 1 });
         let error = world.drain_all().await.unwrap_err();
-        // The rest of the line differs from turn to turn.
+        // The rest of the line differs in each iteration.
         assert!(error.to_string().contains("500 steps and no end"), "{error}");
     });
     assert_reason(&report, Verdict::NothingTested, "job#1 Order is");
@@ -292,7 +292,7 @@ fn an_order_that_is_none() {
     );
 }
 
-/// A random number such as `Uuid::new_v4()` draws: from the process's own randomness.
+/// Returns a random number like `Uuid::new_v4()`, from the process's own randomness.
 fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
@@ -342,8 +342,8 @@ fn no_effect_at_all() {
     let report = explore(&Explore::new().name("test"), |p| {
         p.handle(async |_: Order| ());
     });
-    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
-    // What the test itself does is none of theirs.
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that retryproof can see");
+    // What the test itself does does not count.
     let report = one_deviation().run(async |world: &World| {
         world.payments().charge(unkeyed(1)).await.unwrap();
         world.process("worker", |p| {
@@ -353,7 +353,7 @@ fn no_effect_at_all() {
         world.settle().await;
         assert!(world.effects().iter().all(|effect| effect.given));
     });
-    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that could be seen");
+    assert_reason(&report, Verdict::NothingTested, "the jobs did nothing that retryproof can see");
 }
 
 #[test]
@@ -401,7 +401,11 @@ fn a_job_that_is_forgotten_in_the_queue() {
         world.settle().await;
         world.enqueue(Order { id: 2 });
     });
-    assert_reason(&report, Verdict::NothingTested, "job#2 Order was never run: the test body ended before");
+    assert_reason(
+        &report,
+        Verdict::NothingTested,
+        "job#2 Order never ran, because the test body ended before",
+    );
 }
 
 #[test]
@@ -416,7 +420,7 @@ fn names_that_name_nothing_are_noted() {
     let text = report.to_string();
     has_line(
         &text,
-        expect![[r#"note: `allow("emial.send", …)` names no effect that happens when nothing goes wrong"#]],
+        expect![[r#"note: `allow("emial.send", …)` names no effect that happens in the fault-free run"#]],
     );
 }
 
@@ -471,7 +475,7 @@ fn a_bound_that_would_take_for_ever() {
     let report =
         explore(&Explore::new().name("test").deviations(50).max_time(Duration::from_millis(50)), boot());
     assert_reason(&report, Verdict::Incomplete, "stopped by max_time = 50ms after ");
-    // A violation found before is told all the same.
+    // A violation that was found before is reported nevertheless.
     let report = explore(
         &Explore::new().name("test").deviations(50).max_runs(500),
         paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)),
@@ -486,7 +490,7 @@ fn incomplete_does_not_pass() {
 }
 
 #[test]
-#[should_panic(expected = "the scenario to be replayed cannot be read")]
+#[should_panic(expected = "the scenario to replay cannot be read")]
 fn what_is_incomplete_for_another_reason_does_not_pass() {
     incomplete(Explore::new().replay("garbage in").allow_incomplete());
 }
@@ -546,8 +550,8 @@ fn names_that_are_taken() {
         })
     };
     for (what, message) in [
-        (0, "the state `orders` was named twice; give each durable or observed state a name of its own"),
-        (1, "the process `worker` was added twice; give each process a name of its own"),
+        (0, "the state `orders` was registered twice; give each durable or observed state its own name"),
+        (1, "the process `worker` was added twice; give each process its own name"),
         (2, "process `worker` handles it::checks::Order twice; each kind of job has one handler a process"),
         (
             3,
@@ -600,7 +604,7 @@ fn a_drain_stops_at_the_first_error() {
         assert_eq!(ran.get(), [1, 2, 3, 4]);
         assert!(world.retries().is_empty() && world.dead().is_empty());
     });
-    // In a drain nothing goes wrong, so nothing was tested, and it says so.
+    // A drain injects no failures, so nothing was tested, and the report says so.
     assert_reason(&report, Verdict::NothingTested, "in a drain nothing goes wrong");
 }
 
@@ -623,7 +627,7 @@ fn a_drain_runs_one_job_after_the_other() {
         }
         assert_eq!(world.drain_all().await.unwrap().performed, 3);
         assert_eq!((ran.get(), world.now()), (vec![1, 2, 3], Duration::from_secs(9 + 8 + 7)));
-        // What was asked for at a time that is past is ready now; what is to come waits.
+        // A job for a time in the past is ready now, and a job for a later time waits.
         world.enqueue_at(Duration::from_secs(20), 4_u32);
         world.enqueue_in(Duration::from_secs(20), 5_u32);
         assert_eq!((world.jobs::<u32>().len(), world.scheduled().len()), (2, 1));

@@ -1,4 +1,4 @@
-//! Blocking handlers on the threads of their slots: who overtakes whom, and what stays on a thread.
+//! Blocking handlers on the threads of their slots: preemptions, and what stays on a thread.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,12 +14,12 @@ use retryproof::{Durable, Explore, Guarantee, Oracle, Process, Report, Store, St
 use super::{assert_green, keyed, one_deviation};
 use crate::support::has_line;
 
-/// Nothing goes wrong but that workers overtake each other.
+/// Allows preemptions only.
 fn switches(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
 
-/// Two jobs of a kind, `1` and `2`, in one process.
+/// Explores two jobs of a kind, `1` and `2`, in one process.
 fn two(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
     explore.run(async |world: &World| {
         world.process("worker", boot.clone());
@@ -28,7 +28,7 @@ fn two(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> R
     })
 }
 
-/// The same where both write down what they saw.
+/// Explores the same jobs, which record what they saw.
 fn seen_by_two(explore: &Explore, job: impl Fn(u32) -> String + Clone + Send + Sync + 'static) -> Report {
     explore.run(async |world: &World| {
         let seen = world.durable("seen", std::collections::BTreeMap::new());
@@ -59,7 +59,7 @@ fn an_update_is_lost_between_two_calls() {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let violation = &report.violations()[0];
     assert_eq!(violation.oracle, Oracle::Serial, "{report}");
-    has_line(&report, expect![[r#"what crossed"#]]);
+    has_line(&report, expect![[r#"interleaving"#]]);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn another_slots_job_overwrites_what_all_share() {
     let report = seen_by_two(&switches(1), move |job| shown_in(&unit, job));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert_eq!(report.violations()[0].oracle, Oracle::Serial, "{report}");
-    // The switch is shown at the line before which it came.
+    // The report shows the preemption at the line before which it happened.
     let text = report.to_string();
     assert!(text.contains("blocking.rs"), "{text}");
 }
@@ -131,18 +131,18 @@ fn every_order_of_three_lines_each_is_run() {
             let steps = own.clone();
             p.handle_blocking(move |job: u32| step_by_step(&steps, job));
         });
-        // So that there is a state to be seen.
+        // There must be a state to compare.
         let _ = world.durable("nothing", ());
         world.enqueue_bulk([1_u32, 2]);
         world.settle().await;
         let steps = std::mem::take(&mut *steps.lock().unwrap());
-        // The map of the lines has crashes in it, whatever the bounds.
+        // The map of the lines includes crashes, regardless of the bounds.
         if steps.len() == 6 {
             all.lock().unwrap().insert(steps);
         }
     });
     assert_green(&report);
-    // Three of one and three of the other, in any order.
+    // Three steps of one job and three of the other, in any order.
     assert_eq!(orders.lock().unwrap().len(), 20, "{orders:?}");
 }
 
@@ -249,7 +249,7 @@ fn a_thread_that_waits_for_itself() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/blocking.rs:…) waits for a lock of its own (a Mutex, a channel, …) that nobody else can hold: it has it itself, or will never be sent what it waits for"
+            "deadlock: nothing can go on and no timer is set; job#1.1 (last at tests/it/checks/blocking.rs:…) waits for a lock of its own (a Mutex, a channel, …) that no other task can hold: it holds the lock itself, or waits for a message that never comes"
         ],
     );
 }
@@ -290,9 +290,9 @@ fn units_seen(slots: usize, clear: bool, crash: bool) -> Vec<String> {
 fn thread_locals_stay_with_the_slot() {
     assert_eq!(units_seen(1, false, false), ["worker-slot-1 Fahrenheit", "worker-slot-1 Fahrenheit"]);
     assert_eq!(units_seen(1, true, false), ["worker-slot-1 Fahrenheit", "worker-slot-1 Celsius"]);
-    // And end with the incarnation.
+    // Threads end with the incarnation.
     assert_eq!(units_seen(1, false, true), ["worker-slot-1 Fahrenheit", "worker-slot-1 Celsius"]);
-    // This thread is no slot.
+    // This thread is not a slot.
     assert_eq!(UNIT.get(), "Celsius");
 }
 
@@ -316,7 +316,7 @@ fn one_after_the_other_they_share_a_slot() {
     let mut names = seen.get();
     names.sort();
     names.dedup();
-    // No one else goes on in an ordinary test as long as the first one can.
+    // In an ordinary test, no other job runs as long as the first one can.
     assert_eq!(names, ["worker-slot-1"]);
 }
 
@@ -420,7 +420,7 @@ fn a_failure_on_a_slots_thread_is_the_attempts() {
 
 #[test]
 fn a_point_is_where_a_blocking_job_dies() {
-    // As an async one does: five crash points of a charge.
+    // Like an async job: five crash points of a charge.
     let report = super::explore(&one_deviation().faults(0).deliveries(0), |p| {
         let payments = p.payments();
         p.handle_blocking(move |order: super::Order| payments.charge_blocking(keyed(order.id)).map(drop));
@@ -429,7 +429,7 @@ fn a_point_is_where_a_blocking_job_dies() {
     assert_eq!(report.runs(), 1 + 5, "{report}");
 }
 
-/// Two jobs that show a temperature, one of them in the American way.
+/// Explores two jobs that show a temperature, one of them in Fahrenheit.
 fn showing_temperatures(settings: &Explore, clear: bool) -> Report {
     settings.run(async |world: &World| {
         world.process("worker", move |p| {
@@ -467,7 +467,7 @@ fn a_thread_that_is_cleared_after_each_job() {
     assert_green(&showing_temperatures(&one_deviation(), true));
 }
 
-/// Each order is announced once: by what memory remembers, or by what is stored.
+/// Announces each order once, according to memory or according to durable state.
 fn announcing(durable: bool) -> Report {
     one_deviation().crashes(0).faults(0).deliveries(0).run(async |world: &World| {
         let stored = world.durable("stored", Vec::new());
@@ -500,7 +500,7 @@ fn what_a_process_remembers_is_found() {
     assert_green(&announcing(true));
 }
 
-/// Blocks the thread itself, as an executor of the user's own does.
+/// Blocks the thread itself, like the user's own executor.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

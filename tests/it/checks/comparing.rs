@@ -1,4 +1,4 @@
-//! The finer points of the comparison: what is told, what is excused, and which orders are expected.
+//! Details of the comparison: what is reported, what is excused, and which orders are expected.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use retryproof::{Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Ver
 
 const S: Duration = Duration::from_secs(1);
 
-/// What is told, whatever brought it about.
+/// Returns the summaries of all violations.
 fn summaries(report: &Report) -> Vec<&str> {
     let told: BTreeSet<_> = report.violations().iter().map(|violation| violation.summary.as_str()).collect();
     told.into_iter().collect()
@@ -22,7 +22,7 @@ fn email() -> Email {
 
 #[test]
 fn each_violation_is_told_once_and_as_what_it_is() {
-    // Both are repeated in the run in which the second one is found.
+    // Both effects are repeated in the run that shows the second one.
     let report = explore(&one_deviation(), |p| {
         let (payments, mails) = (p.payments(), p.email());
         p.handle(async move |order: Order| {
@@ -32,7 +32,7 @@ fn each_violation_is_told_once_and_as_what_it_is() {
     });
     let twice = |what: &str| format!("{what} happened twice, expected once");
     assert_eq!(summaries(&report), [twice("email.send"), twice("payments.charge")]);
-    // A job that is gone, and whose effects were none, is gone and nothing else.
+    // A lost job without effects is lost, and there is no other violation.
     let report = one_deviation().run(async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
@@ -43,9 +43,9 @@ fn each_violation_is_told_once_and_as_what_it_is() {
     });
     assert_eq!(
         summaries(&report),
-        ["job `Order` was lost when its worker crashed: the queue had forgotten it"]
+        ["job `Order` was lost when its worker crashed: the queue had already removed it"]
     );
-    // The body says that there is too much, and so does the comparison, which sees what: that comes first.
+    // The body and the comparison both find too many effects. The comparison names the effect, so it comes first.
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.process("worker", |p| {
             let payments = p.payments();
@@ -71,11 +71,11 @@ fn an_effect_of_another_kind_is_not_one_in_the_place_of_another() {
         });
     });
     let told = summaries(&report);
-    assert!(told.contains(&"email.send happened and should not have"), "{report}");
+    assert!(told.contains(&"email.send happened, but happens in no fault-free run"), "{report}");
     assert!(told.contains(&"payments.charge never happened, expected once"), "{report}");
 }
 
-/// A job whose charge has another amount in each incarnation of its process.
+/// Explores a job whose charge has another amount in each incarnation of its process.
 fn other_amounts(guarantee: Guarantee) -> Report {
     one_deviation().run(async move |world: &World| {
         world.allow("payments", guarantee);
@@ -94,10 +94,10 @@ fn other_amounts(guarantee: Guarantee) -> Report {
 fn at_least_once_is_no_leave_to_do_something_else() {
     for guarantee in [Guarantee::ExactlyOnce, Guarantee::AtLeastOnce] {
         let report = other_amounts(guarantee);
-        // The second one is of those attempts that come after the charge has happened: the key is known by then.
+        // The second violation is that of attempts after the charge happened, when the key is known.
         let told = [
-            "payments.charge happened with another content or key than expected",
-            "payments.charge was answered with the stored answer of another request: it never happened (both bear the key \"k\")",
+            "payments.charge happened with different content or a different key than expected",
+            "payments.charge never happened: it was answered with the stored answer of another request with the key \"k\"",
         ];
         assert_eq!(summaries(&report), told, "{report}");
     }
@@ -118,7 +118,7 @@ fn at_most_once_may_lack() {
     assert_green(&report);
 }
 
-/// The first job dies though nothing goes wrong; the second one gives up at its first failure, or takes it for success.
+/// The first job dies in the fault-free run. The second one gives up at its first failure, or ignores the failure.
 fn beside_a_dead_job(gives_up: bool, guarantee: Guarantee) -> Report {
     one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
         world.allow("payments", guarantee);
@@ -150,7 +150,7 @@ fn only_a_job_that_dies_against_expectation_may_lack_its_effects() {
 
 #[test]
 fn jobs_are_compared_by_payload_and_end() {
-    // The job that is enqueued again is another one.
+    // The job that is enqueued again is another job.
     let enqueued = |swallow: bool| {
         one_deviation().run(async move |world: &World| {
             world.durable("nothing", ());
@@ -219,8 +219,8 @@ fn what_is_ignored_of_one_state_is_compared_in_another() {
     assert_eq!(summaries(&report), ["the state `other` differs from the fault-free run, at $"]);
 }
 
-/// Two jobs, the second one later, that note who was last and when the second one came; or that count, with a gap
-/// between reading and writing.
+/// Explores two jobs, the second one later, that record which ran last and when the second one came; or that count, with
+/// a gap between reading and writing.
 fn one_early_one_late(later: Duration, counting: bool) -> Report {
     let settings = Explore::new().name("test").replay("test job#1.1:start=crash");
     settings.run(async move |world: &World| {
@@ -251,12 +251,12 @@ fn one_early_one_late(later: Duration, counting: bool) -> Report {
 fn an_order_in_which_a_later_job_comes_first_is_expected_at_its_time_and_one_at_a_time() {
     let report = one_early_one_late(10 * S, false);
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
-    // The first job comes back when the second one is due, and one of the counts is lost.
+    // The first job is redelivered when the second one is due, and one of the counts is lost.
     let report = one_early_one_late(60 * S, true);
     assert_eq!(summaries(&report), ["the state `count` differs from the fault-free run, at $"], "{report}");
 }
 
-/// Nine jobs that append to a list and are under way together, or that run one after the other.
+/// Explores nine jobs that append to a list, and that overlap or run one after the other.
 fn appending(slots: usize, twice: bool) -> Report {
     appending_as(Explore::new().name("test").deviations(1).crashes(0).faults(0).max_runs(12), slots, twice)
 }
@@ -272,7 +272,7 @@ fn appending_as(settings: Explore, slots: usize, twice: bool) -> Report {
                 if twice && order.id == 9 {
                     log.update(|log| log.retain(|id| *id != 1));
                 }
-                // All of them end at the same time: none is over before another one has written.
+                // All jobs end at the same time: none ends before another one has written.
                 clock.sleep(S).await;
             });
             p.slots(slots);
@@ -286,9 +286,9 @@ fn appending_as(settings: Explore, slots: usize, twice: bool) -> Report {
 
 #[test]
 fn a_run_whose_orders_are_too_many_is_undecided_and_never_violates() {
-    // The order that the run suggests is tried first: that there are 362,880 others does not matter.
+    // The order that the run suggests is tried first, so the 362,880 other orders do not matter.
     assert_ne!(appending(9, false).verdict(), Verdict::Violated);
-    // Here the second delivery of a job makes an end that no order has.
+    // The second delivery of a job makes an outcome that no order has.
     let report = appending(9, true);
     assert_ne!(report.verdict(), Verdict::Violated, "{report}");
 }
@@ -296,10 +296,10 @@ fn a_run_whose_orders_are_too_many_is_undecided_and_never_violates() {
 #[test]
 fn a_replay_that_is_undecided_is_no_proof() {
     let replay = |scenario: &str| appending_as(Explore::new().name("test").replay(scenario), 9, true);
-    // No order of nine jobs ends like that, and not all of them were tried.
+    // No order of nine jobs has that outcome, but not all of them were tried.
     let undecided = replay("test job#9.1:ack=again");
     assert_eq!(undecided.verdict(), Verdict::Incomplete, "{undecided}");
     assert!(undecided.reason().unwrap().contains("orders"), "{undecided}");
-    // What fits is one.
+    // An order that matches is enough.
     assert_eq!(replay("test job#9.1:start=crash").verdict(), Verdict::RetryProof);
 }

@@ -1,4 +1,4 @@
-//! How many runs there are, counted by hand.
+//! The numbers of runs, counted by hand.
 
 use super::{explore, keyed, one_deviation, paying};
 use retryproof::{Explore, Report, World};
@@ -17,22 +17,22 @@ fn one_charge() {
     assert_eq!(charging(0).runs(), 1);
     assert_eq!(charging(1).runs(), 1 + 12);
     // Level 2: the deviations after the first one, in the run that has the first one. After a crash (start, before,
-    // happened, replied, end) or the second delivery comes a whole attempt more: 6 × 12. After each of the five faults
-    // the first attempt still has happened, replied and end, and then comes a whole attempt: 5 × (3 + 12); and where it
-    // does not wait for an answer that does not come, it may lose its lease before: 3 more.
+    // happened, replied, end) or the second delivery, a whole attempt follows: 6 × 12. After each of the five faults, the
+    // first attempt still has happened, replied and end, and then a whole attempt follows: 5 × (3 + 12). The three faults
+    // that do not time out may also lose the lease before: 3 more.
     let again = 6 * 12;
     let after_faults = 5 * (3 + 12) + 3;
-    // When the lease is over, the job may go to the same process instead of a fresh copy (1), and either attempt may go on
-    // (1); the second one is whole (12) and may be overtaken in its charge (1); the first one still has happened, replied
-    // and end (3), and nobody waits for its acknowledgement.
+    // When the lease ends, the job may go to the same process instead of a fresh copy (1), and either attempt may run (1).
+    // The second one is a whole attempt (12), and may be preempted in its charge (1). The first one still has happened,
+    // replied and end (3), and nothing waits for its acknowledgement.
     let overtaken = 1 + 1 + 12 + 1 + 3;
     assert_eq!(charging(2).runs(), 1 + 12 + again + after_faults + overtaken);
 }
 
 #[test]
 fn a_read_has_fewer_points() {
-    // start 1, before 1, call 3 (unavailable, throttled, timed out), pause 1, replied 1, end 1, ack 1: 9. One state, so
-    // that there is something to test.
+    // start 1, before 1, call 3 (unavailable, throttled, timed out), pause 1, replied 1, end 1, ack 1: 9. There is one
+    // state, so that there is something to test.
     let report = one_deviation().run(async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", paying(async |payments, id| payments.charges(id).await.map(drop)));
@@ -45,7 +45,8 @@ fn a_read_has_fewer_points() {
 #[test]
 fn a_sleep_and_an_enqueue() {
     // Job 1: start 1, sleep 1, enqueue before 1, call 4 (refused, reply lost, timed out, timed out but done), pause 1,
-    // happened 1, replied 1, end 1, ack 1: 12. Before happened job 2 is there and may come first: 1. Job 2: start 1, end 1, ack 1: 3.
+    // happened 1, replied 1, end 1, ack 1: 12. Before happened, job 2 exists and may run first: 1. Job 2: start 1, end 1,
+    // ack 1: 3.
     let report = one_deviation().run(async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
@@ -65,12 +66,12 @@ fn a_sleep_and_an_enqueue() {
 #[test]
 fn bounds_for_one_kind() {
     let runs = |explore: Explore| explore_charging(&explore).runs();
-    // Of the 12 single deviations 5 are faults, 5 crashes, 2 deliveries.
+    // Of the 12 single deviations, 5 are faults, 5 are crashes, and 2 are deliveries.
     assert_eq!(runs(one_deviation().faults(0)), 1 + 7);
     assert_eq!(runs(one_deviation().crashes(0)), 1 + 7);
     assert_eq!(runs(one_deviation().deliveries(0)), 1 + 10);
     assert_eq!(runs(one_deviation().crashes(0).faults(0).deliveries(0)), 1);
-    // Two crashes at the most, nothing else: 1 + 5 + 5 × 5.
+    // At most two crashes, and nothing else: 1 + 5 + 5 × 5.
     assert_eq!(runs(Explore::new().faults(0).deliveries(0)), 1 + 5 + 25);
 }
 
@@ -111,9 +112,9 @@ fn a_job_that_is_popped_before_it_runs_is_not_delivered_again() {
                 .delivery(retryproof::Delivery::AtMostOnce);
         })
     };
-    // As above, but for the lease and the acknowledgement.
+    // As above, except for the lease and the acknowledgement.
     assert_eq!(popped(&one_deviation()).runs(), 1 + 10);
-    // And when it has come to its end there is nothing to lose.
+    // At its end, there is nothing to lose.
     let report = popped(&one_deviation().replay("test job#1.1:end=crash"));
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
 }

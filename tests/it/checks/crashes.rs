@@ -13,7 +13,7 @@ use retryproof::{Client, Clock, Durable, Explore, JobQueue, Report, ServiceError
 
 const TWICE: &str = "payments.charge happened twice, expected once";
 
-/// Says in its destructor that the charge was not to be: green under unwinding, red under a power cut.
+/// Undoes the charge in its destructor, which passes under unwinding, and fails under a real crash.
 struct Compensate {
     charged: Durable<bool>,
     armed: bool,
@@ -34,7 +34,7 @@ fn a_destructor_does_not_save_the_day() {
         world.process("worker", move |p| {
             let (clock, locked, charged) = (p.clock(), locked.clone(), charged.clone());
             p.handle(async move |_: Order| {
-                // A lock that only its destructor gives back.
+                // Only the destructor of the lock releases it.
                 if locked.update(|locked| std::mem::replace(locked, true)) {
                     return Err("locked");
                 }
@@ -56,7 +56,7 @@ fn a_destructor_does_not_save_the_day() {
     assert!(locked, "{report}");
 }
 
-/// A destructor that calls services, on a blocking handle and through a small executor of its own.
+/// A destructor that calls services, with a blocking handle and with its own small executor.
 struct Refund {
     payments: Client<Payments>,
     email: Client<retryproof::service::email::EmailService>,
@@ -71,7 +71,7 @@ impl Drop for Refund {
     fn drop(&mut self) {
         if self.armed.get() {
             self.payments.charge_blocking(unkeyed(99)).expect("a destructor is answered");
-            // There is no handler for a job of this kind: if one came of it, it would be found.
+            // There is no handler for this kind of job, so the test would find the job if it were enqueued.
             self.queue.enqueue_blocking(99_u64).expect("a destructor is answered");
             let asked = async {
                 self.clock.sleep(Duration::from_secs(1)).await;
@@ -121,8 +121,8 @@ fn the_handles_of_a_dead_incarnation_do_nothing_more() {
         p.handle(async move |order: Order| payments.charge(keyed(order.id)).await.map(drop));
     });
     assert!(report.reason().is_none() && report.violations().is_empty(), "{report}");
-    // The last run booted twice; its first incarnation died. (The reference run, and the one that looks at places, booted
-    // once each.)
+    // The last run booted twice, and its first incarnation died. (The reference run, and the run that looks up places,
+    // booted once each.)
     let mut kept = std::mem::take(&mut *KEPT.lock().unwrap());
     assert_eq!(kept.len(), 4);
     let dead = kept.remove(2);
@@ -161,7 +161,7 @@ fn a_destructor_that_panics_is_no_harm() {
 
 #[test]
 fn a_crash_that_is_swallowed_stays_a_crash() {
-    // Blocking: the unwinding is caught, and the job says that all went well.
+    // Blocking: the job catches the unwinding, and reports success.
     let report = explore(&one_deviation().faults(0).deliveries(0), |p| {
         let payments = p.payments();
         p.handle_blocking(move |order: Order| {
@@ -170,7 +170,7 @@ fn a_crash_that_is_swallowed_stays_a_crash() {
         });
     });
     assert_violated(&report, TWICE, "test job#1.1/payments.charge:happened=crash");
-    // And nothing that it does afterwards counts.
+    // Nothing that it does afterwards counts.
     let report = one_deviation().faults(0).deliveries(0).run(async |world: &World| {
         let done = world.durable("done", 0_u32);
         world.process("worker", {
@@ -208,7 +208,7 @@ fn a_job_that_panics_has_failed_and_is_tried_again() {
 
 #[test]
 fn what_the_boot_closure_builds_dies_and_is_built_anew() {
-    // A cache in memory tells the second attempt of the same process what it has done; after a crash it is empty.
+    // A cache in memory tells the second attempt in the same process what has been done. After a crash it is empty.
     let cached = |explore: retryproof::Explore| -> Report {
         super::explore(&explore, |p| {
             let (payments, cache) = (p.payments(), std::rc::Rc::new(Cell::new(false)));
@@ -231,8 +231,8 @@ fn what_the_boot_closure_builds_dies_and_is_built_anew() {
 
 #[test]
 fn a_crash_takes_every_attempt_of_the_process_with_it_and_none_of_another() {
-    // Two jobs sleep at the same time, in one process or in two. The first one's crash repeats the second one's charge
-    // only where they share a process.
+    // Two jobs sleep at the same time, in one process or in two. A crash of the first one repeats the charge of the second
+    // one only if they share a process.
     let sleeping = |processes: bool| {
         one_deviation().faults(0).deliveries(0).run(async move |world: &World| {
             world.process("one", move |p| {
@@ -267,8 +267,8 @@ fn a_crash_takes_every_attempt_of_the_process_with_it_and_none_of_another() {
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
         report
     };
-    // Grouped by cause, the smallest scenario of the cause is the charge's own crash; so the two are told apart by how
-    // many runs violate: the second job's three crash points add three where it shares the process.
+    // The smallest scenario of the cause is the charge's own crash, so the number of failed runs distinguishes the two: the
+    // second job's three crash points add three runs if it shares the process.
     let (shared, apart) = (replay(false), replay(true));
     assert!(!repeated(&apart), "{apart}");
     assert_eq!(shared.violations()[0].runs, apart.violations()[0].runs + 3, "{shared}\n{apart}");
@@ -322,7 +322,7 @@ fn a_panic_inside_an_update_leaves_the_state_as_it_was() {
 
 #[test]
 fn what_a_dead_process_calls_comes_to_nothing() {
-    // `join!` polls its second branch though the first has just died.
+    // `join!` polls its second branch although the first one has just died.
     let report = Explore::new().name("test").replay("test job#1.1/payments.charge:before=crash").run(
         async |world: &World| {
             world.process("worker", |p| {
@@ -344,7 +344,7 @@ fn what_a_dead_process_calls_comes_to_nothing() {
         },
     );
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
-    // A blocking job swallows its death and goes on calling.
+    // A blocking job swallows its crash and continues with calls.
     let report =
         explore(&Explore::new().name("test").replay("test job#1.1/payments.charge:before=crash"), |p| {
             let (payments, email, queue) = (p.payments(), p.email(), p.queue());
@@ -362,14 +362,14 @@ fn what_a_dead_process_calls_comes_to_nothing() {
 
 #[test]
 fn a_crash_is_not_drawn_while_the_jobs_own_panic_unwinds() {
-    /// Looks, in its destructor, for what was charged.
+    /// Looks up in its destructor what was charged.
     struct Looks(Client<Payments>);
     impl Drop for Looks {
         fn drop(&mut self) {
             let _ = self.0.charges_blocking(1);
         }
     }
-    // A crash there would unwind out of a destructor that runs because of a panic: that aborts.
+    // A crash there would unwind out of a destructor that runs because of a panic, which aborts.
     let report = explore(&Explore::new().name("test"), |p| {
         let payments = p.payments();
         p.handle_blocking(move |order: Order| {
@@ -382,7 +382,7 @@ fn a_crash_is_not_drawn_while_the_jobs_own_panic_unwinds() {
 
 #[test]
 fn a_dead_attempt_is_not_polled_again() {
-    // It would wake itself for ever.
+    // It would wake itself forever.
     let report = explore(&one_deviation().faults(0).deliveries(0), |p| {
         let payments = p.payments();
         p.handle(async move |order: Order| {

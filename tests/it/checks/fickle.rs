@@ -1,4 +1,4 @@
-//! Code whose course depends on what outlives a run: found, whenever it shows.
+//! Code whose course depends on what survives a run is found as soon as the dependency shows.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -13,7 +13,7 @@ fn assert_fickle(report: &Report, reason: &str) {
 
 #[test]
 fn only_the_closing_reference_run_shows_it() {
-    // Set after the first crash; only a run without one cares.
+    // Set after the first crash. Only a run without a crash depends on it.
     static CRASHED: AtomicBool = AtomicBool::new(false);
     let report = one_deviation().faults(0).deliveries(0).run(async |world: &World| {
         let state = world.durable("state", 0);
@@ -32,7 +32,7 @@ fn only_the_closing_reference_run_shows_it() {
 
 #[test]
 fn only_one_run_takes_another_course() {
-    // The fourth run is to crash before the charge; it alone has another point there.
+    // The fourth run should crash before the charge, and only that run has another point there.
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let report = one_deviation().faults(0).deliveries(0).run(async |world: &World| {
         let fourth = RUNS.fetch_add(1, Ordering::Relaxed) == 3;
@@ -70,7 +70,7 @@ fn a_violation_that_does_not_come_again() {
     });
     assert_fickle(
         &report,
-        "`: the first time payments.charge happened and should not have, the second time not",
+        "`: the first time payments.charge happened, but happens in no fault-free run, the second time not",
     );
 }
 

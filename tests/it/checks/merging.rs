@@ -1,4 +1,4 @@
-//! What must not be taken for the same: merged or not, an exploration finds the same.
+//! States that must not be merged: with or without merging, an exploration finds the same violations.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use retryproof::{Clock, Delivery, Explore, Report, ServiceError, World};
 
 const S: Duration = Duration::from_secs(1);
 
-/// What is wrong, whatever the scenario.
+/// Returns the violations without their scenarios.
 fn found(report: &Report) -> Vec<String> {
     let mut found: Vec<_> =
         report.violations().iter().map(|v| format!("{} | {}", v.summary, v.actual)).collect();
@@ -18,18 +18,18 @@ fn found(report: &Report) -> Vec<String> {
     found
 }
 
-/// Up to so many deviations, all of them crashes.
+/// Allows a number of deviations, all of them crashes.
 fn crashes(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).faults(0).deliveries(0)
 }
 
-/// Explores without merging and with it, and compares.
+/// Explores with and without merging, and compares.
 #[track_caller]
 fn finds_the_same(settings: &Explore, expected: &str, body: impl AsyncFn(&World) + Sync) {
     let settings = settings.clone().keep_going();
     let (full, merged) = (settings.run(&body), settings.clone().merge(true).run(&body));
     assert!(found(&full).iter().any(|text| text.contains(expected)), "{full}");
-    // Which of the ways that lead there is the plainest may differ, since some are not run.
+    // The simplest way that leads to a violation may differ, because some runs are skipped.
     let causes = |report: &Report| -> Vec<String> {
         let mut causes: Vec<_> = report.violations().iter().map(|v| v.summary.clone()).collect();
         causes.sort();
@@ -39,7 +39,7 @@ fn finds_the_same(settings: &Explore, expected: &str, body: impl AsyncFn(&World)
     assert_eq!(causes(&full), causes(&merged), "{full}\n{merged}");
 }
 
-/// The second job of the two that are popped and lost. It waits, but not in a process that was restarted.
+/// The second of two jobs that are lost. It waits, but not in a process that was restarted.
 async fn second(clock: &Clock, again: bool) -> Result<(), &'static str> {
     if again {
         return Err("again");
@@ -48,8 +48,8 @@ async fn second(clock: &Clock, again: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Two jobs are lost: in one crash after a second; or the first one at once, and the second one in a crash when the
-/// process has restarted after a second. What is left is the same, but for what the next process knows of itself.
+/// Loses two jobs: in one crash after a second; or the first one at once, and the second one in a crash of the restarted
+/// process after a second. What remains is the same, except for what the next process knows about itself.
 async fn one_crash_or_two(world: &World, boot: impl Fn(&retryproof::Process) -> bool + 'static) {
     world.process("worker", move |p| {
         let (clock, again, third) = (p.clock(), p.incarnation() == 2, boot(p));
@@ -98,7 +98,7 @@ fn a_queue_that_is_not_the_same() {
 
 #[test]
 fn a_body_that_has_gone_on() {
-    // What the job could not enqueue the body enqueues later: the queue is the same then.
+    // The body enqueues later what the job could not enqueue, so the queue is the same by then.
     let settings = crashes(2).deliveries(1);
     finds_the_same(&settings, "mended and crashed", async |world: &World| {
         let (ran, boots) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
@@ -144,7 +144,7 @@ fn a_process_that_lives_on_and_remembers() {
             });
         });
         world.enqueue(1_u16);
-        // When every fault of the first job is over.
+        // Enqueued when all faults of the first job are over.
         world.enqueue_in(50 * S, 1_u8);
         world.enqueue_in(200 * S, 1_u32);
         world.settle().await;
@@ -153,7 +153,7 @@ fn a_process_that_lives_on_and_remembers() {
 
 #[test]
 fn a_run_that_may_do_less_from_there() {
-    // After a fault or a lost reply the same is noted; but where a fault was used up, none may come any more.
+    // After a fault or a lost reply the same is recorded, but if the fault was used up, no other one may follow.
     let settings = Explore::new().name("test").deviations(3).crashes(1).faults(1).deliveries(1);
     finds_the_same(&settings, "666", async |world: &World| {
         let (failed, enqueued) = (world.durable("failed", false), world.durable("enqueued", false));
@@ -181,7 +181,7 @@ fn a_run_that_may_do_less_from_there() {
 
 #[test]
 fn a_service_that_is_not_the_same() {
-    // A charge that is declined is no effect, but it is remembered.
+    // A declined charge is not an effect, but the service remembers it.
     finds_the_same(&crashes(1), "666", async |world: &World| {
         world.process("worker", |p| {
             let payments = p.payments();
@@ -196,16 +196,16 @@ fn a_service_that_is_not_the_same() {
     });
 }
 
-/// One fault and one crash. What happens only where both do, and in neither alone, shows in runs that could be merged.
+/// One fault and one crash. What needs both of them shows in runs that could be merged.
 fn a_fault_and_a_crash() -> Explore {
     Explore::new().name("test").deviations(2).crashes(1).faults(1).deliveries(0).switches(0)
 }
 
 #[test]
 fn a_run_whose_key_was_anothers() {
-    // After a look-up that failed it asks for something else under a key that is known, and then waits for ever; a
-    // crash in the wait leaves what a crash leaves in which nothing of it has happened.
-    finds_the_same(&a_fault_and_a_crash(), "stands for both", async |world: &World| {
+    // After a failed lookup, the job sends a different request under a known key, and then waits forever. A crash in the
+    // wait leaves the same behind as a crash before any of it.
+    finds_the_same(&a_fault_and_a_crash(), "was used for both", async |world: &World| {
         world.durable("nothing", ());
         world.payments().charge(Charge::of_order(1, 500).key("k")).await.unwrap();
         world.process("worker", |p| {
@@ -229,9 +229,9 @@ fn a_run_whose_key_was_anothers() {
 
 #[test]
 fn a_run_in_which_another_attempt_told() {
-    // The first attempt fails always. It tells of that, wrongly, where its look-up failed; otherwise the second one tells
-    // in its ordinary course. The process dies later on; only then does the second job end.
-    finds_the_same(&a_fault_and_a_crash(), "told in 1 attempts", async |world: &World| {
+    // The first attempt always fails. It reports that, wrongly, if its lookup failed; otherwise the second attempt reports,
+    // in its ordinary course. The process crashes later, and only then does the second job end.
+    finds_the_same(&a_fault_and_a_crash(), "reported in 1 attempt", async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
             let (tried, told) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));

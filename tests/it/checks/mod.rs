@@ -1,4 +1,4 @@
-//! What an exploration finds, and what it leaves alone.
+//! What an exploration finds, and what it accepts.
 
 mod bad_input;
 mod blocking;
@@ -33,7 +33,7 @@ struct Order {
     id: u32,
 }
 
-/// Explores a world with one worker, which handles what `boot` says, and one order.
+/// Explores a world with one worker, which `boot` sets up, and one order.
 fn explore(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
     explore.run(async |world: &World| {
         world.process("worker", boot.clone());
@@ -42,7 +42,7 @@ fn explore(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) 
     })
 }
 
-/// A worker whose job has nothing but the payments.
+/// Boots a worker whose job only uses the payment service.
 fn paying<R: JobResult + 'static>(
     job: impl AsyncFn(Client<Payments>, u32) -> R + Clone + 'static,
 ) -> impl Fn(&Process) + Clone {
@@ -52,7 +52,7 @@ fn paying<R: JobResult + 'static>(
     }
 }
 
-/// Stands for a service, in another file than the jobs that call it.
+/// Stands for an adapter of a service, in another file than the jobs that call it.
 async fn send_by_adapter(email: &Client<EmailService>, subject: &str) -> Result<(), ServiceError> {
     email.send(Email::new("ada@example.com", subject)).await.map(drop)
 }

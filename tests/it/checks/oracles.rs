@@ -1,4 +1,4 @@
-//! For each oracle, fault and crash point: a job that it must catch and one that it must leave alone.
+//! For each oracle, fault and crash point: a job that it must find, and one that it must accept.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn guarantee_catches_a_charge_without_a_key_and_leaves_one_with_a_key_alone() {
     ));
 }
 
-/// Every single deviation after which a charge without a key is repeated, and every one after which it is not.
+/// Lists all single deviations after which a charge without a key is repeated, and all after which it is not.
 #[test]
 fn each_fault_and_crash_point_is_judged_for_what_it_is() {
     let repeated = |scenario: &str| {
@@ -100,7 +100,7 @@ fn a_fault_is_seen_as_what_it_is_and_takes_its_time() {
 
 #[test]
 fn a_multiset_is_compared_and_not_a_set() {
-    // The very same email once more, after nothing but a crash: the set of effects is the same.
+    // The same email again, after a mere crash: the set of effects is the same.
     let report = explore(&one_deviation().faults(0).deliveries(0), |p| {
         let email = p.email();
         p.handle(async move |_: Order| email.send(Email::new("ada@example.com", "hello")).await.map(drop));
@@ -110,7 +110,7 @@ fn a_multiset_is_compared_and_not_a_set() {
         "email.send happened twice, expected once",
         "test job#1.1/email.send:happened=crash",
     );
-    // And an effect that happens twice when nothing goes wrong may do so.
+    // An effect that happens twice in the fault-free run may happen twice.
     let report = explore(&one_deviation(), |p| {
         let parcels = p.fulfillment();
         p.handle(async move |order: Order| {
@@ -124,7 +124,7 @@ fn a_multiset_is_compared_and_not_a_set() {
 
 #[test]
 fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
-    // An error taken for success: the charge never happens.
+    // The job ignores an error, so the charge never happens.
     let report = explore(
         &one_deviation(),
         paying(async |payments, id| {
@@ -136,7 +136,7 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
         "payments.charge never happened, expected once",
         "test job#1.1/payments.charge:call=unavailable",
     );
-    // Another amount the second time.
+    // A different amount the second time.
     let report = one_deviation().run(async |world: &World| {
         let tries = world.durable("tries", 0_u64);
         world.ignore("tries", "$");
@@ -155,10 +155,10 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
     });
     assert_violated(
         &report,
-        "payments.charge happened with another content or key than expected",
+        "payments.charge happened with different content or a different key than expected",
         "test job#1.1/payments.charge:before=crash",
     );
-    // A state: stock is added once more.
+    // A state: stock is added again.
     let add_stock = |set: bool| {
         one_deviation().run(async move |world: &World| {
             let stock = world.durable("stock", 10_u32);
@@ -186,7 +186,7 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
     assert_green(&add_stock(true));
 }
 
-/// Two jobs that set or add to a shared state: a harmless reordering is none, a lost one is.
+/// Explores two jobs that set or add to a shared state. A harmless reordering is accepted, and a lost update is found.
 fn two_jobs(job: fn(&mut Vec<u32>, u32)) -> Report {
     one_deviation().run(async move |world: &World| {
         let log = world.durable("log", Vec::new());
@@ -205,9 +205,9 @@ fn two_jobs(job: fn(&mut Vec<u32>, u32)) -> Report {
 
 #[test]
 fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none() {
-    // The last one wins: a job that comes back after a crash is the last one. Both orders are fine.
+    // The last one wins. A job that is redelivered after a crash is the last one. Both orders are accepted.
     assert_green(&two_jobs(|log, id| *log = vec![id]));
-    // Each is noted once, in the order in which they came.
+    // Each job is recorded once, in the order in which they came.
     assert_green(&two_jobs(|log, id| {
         if !log.contains(&id) {
             log.push(id);
@@ -222,11 +222,11 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 
-/// Two jobs read a number, wait, and write it back one higher; `slots` of them run at once.
+/// Two jobs read a number, wait, and write it back incremented. `slots` of them run at once.
 fn counting(slots: usize, atomic: bool) -> Report {
     one_deviation().run(async move |world: &World| {
         let count = world.durable("count", 0_u32);
-        // Crashes and redeliveries repeat a count; this is about what happens when nothing goes wrong.
+        // Crashes and redeliveries repeat a count, but this test is about the fault-free run.
         let counted = world.durable("counted", Vec::new());
         world.process("worker", move |p| {
             p.slots(slots);
@@ -262,10 +262,10 @@ fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "This is the run in which nothing goes wrong. Jobs ran at the same time in it, and it ended as no one-at-a-time order of them does."
+            "This is the fault-free run. Its jobs overlapped, and the outcome matches no one-at-a-time order of them."
         ],
     );
-    // One at a time it is fine, and so is an atomic one.
+    // One job at a time is correct, and so is an atomic update.
     assert_green(&counting(1, false));
     assert_green(&counting(2, true));
 }
@@ -282,13 +282,13 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
     let report = delivered(Delivery::AtMostOnce);
     assert_violated(
         &report,
-        "job `Order` was lost when its worker crashed: the queue had forgotten it",
+        "job `Order` was lost when its worker crashed: the queue had already removed it",
         "test job#1.1:start=crash",
     );
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted));
     assert_green(&delivered(Delivery::AtLeastOnce));
 
-    // Retry 0: the job ends dead, and what it does has happened or not.
+    // Without retries: the job ends dead, and its effect has happened or not.
     let giving_up = |retries: u32| {
         one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
             world.process("worker", move |p| {
@@ -304,11 +304,11 @@ fn accounted_catches_a_job_that_vanished_and_leaves_a_dead_one_alone() {
         })
     };
     assert_green(&giving_up(0));
-    // One retry, and a job that ends dead all the same, may not have repeated anything either.
+    // With one retry, a job that ends dead must not have repeated anything either.
     assert_violated(&giving_up(1), TWICE, "test job#1.1/payments.charge:call=reply-lost");
 }
 
-/// A row that must be there once, and a call after it: whoever comes again finds the row and fails for ever.
+/// Inserts a row that must exist once, and then makes a call. A later attempt finds the row and always fails.
 fn inserting(look: bool) -> Report {
     explore_rows(&one_deviation(), look)
 }
@@ -337,7 +337,7 @@ fn explore_rows(settings: &Explore, look: bool) -> Report {
 
 #[test]
 fn accounted_catches_a_job_that_dies_by_itself() {
-    // One 503 and every retry fails on the row of the first attempt. It is not the 503 that it dies of.
+    // One 503, and every retry fails because of the first attempt's row. The job does not die of the 503.
     let report = inserting(false);
     let summary =
         "job `Order` ended dead: it failed 26 times, though something went wrong only once (duplicate key)";
@@ -348,7 +348,7 @@ fn accounted_catches_a_job_that_dies_by_itself() {
 
 #[test]
 fn a_job_that_ends_dead_may_not_have_repeated_anything() {
-    // Retries: one. A lost reply and one fault more: dead, and charged twice.
+    // One retry: after a lost reply and another fault, the job is dead, and has charged twice.
     let report = explore(&Explore::new().name("test").crashes(0).deliveries(0), |p| {
         let (payments, email) = (p.payments(), p.email());
         p.handle(async move |order: Order| {
@@ -397,7 +397,7 @@ fn guarantees_are_what_the_test_says() {
         })
     };
     assert_eq!(sending(None, false).verdict(), Verdict::Violated);
-    // Which of the two emails' ids the state holds is no difference.
+    // It makes no difference which of the two emails' ids the state holds.
     assert_green(&sending(Some(Guarantee::AtLeastOnce), false));
     assert_green(&sending(Some(Guarantee::Unchecked), true));
     assert_violated(
@@ -414,7 +414,7 @@ fn guarantees_are_what_the_test_says() {
 
 #[test]
 fn a_repeated_effect_does_not_shift_the_ids_of_others() {
-    // The email may be repeated; the charge after it is saved with its id, which must be the same in every run.
+    // The email may be repeated. The charge after it is saved with its id, which must be the same in every run.
     let report = one_deviation().run(async |world: &World| {
         world.allow("email", Guarantee::AtLeastOnce);
         let saved = world.durable("saved", None);
@@ -456,7 +456,7 @@ fn a_given_is_part_of_the_state_and_no_effect() {
         })
     };
     assert_green(&sending(true, &one_deviation()));
-    // Crashes and lost replies alone: looking before sending is enough. Two deliveries at once both find nothing.
+    // For crashes and lost replies alone, checking before sending is enough. Two concurrent deliveries both find nothing.
     assert_green(&sending(false, &one_deviation().deliveries(0)));
     let overtaken = "test job#1.1/email.emails:pause=past-lease";
     let report = sending(false, &one_deviation());
@@ -547,7 +547,7 @@ fn an_enqueue_whose_failure_is_swallowed() {
     });
     let scenario = "test job#1.1/queue.enqueue:call=refused";
     assert_violated(&report, "payments.charge never happened, expected once", scenario);
-    // That the job lacks, too, says nothing new.
+    // The missing job adds nothing to that.
     assert_eq!(report.violations().len(), 1, "{report}");
 }
 
@@ -571,7 +571,7 @@ fn retries_come_when_their_backoff_is_over() {
         assert_eq!(times.get(), [0, 7, 14, 21].map(Duration::from_secs));
     });
     assert_green(&report);
-    has_line(&report, expect!["note: job#1 Order fails 3 times even when nothing goes wrong: not yet"]);
+    has_line(&report, expect!["note: job#1 Order fails 3 times even in the fault-free run: not yet"]);
 }
 
 #[test]

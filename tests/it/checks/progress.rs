@@ -1,4 +1,4 @@
-//! The line on the terminal, from end to end: in a pseudo terminal, which `script` (util-linux) makes.
+//! The progress line, from end to end: in a pseudo terminal, which `script` (util-linux) makes.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn takes_no_time() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// What a test prints: on a terminal, or into a pipe.
+/// Returns what a test prints, on a terminal or into a pipe.
 fn printed(test: &str, on_terminal: bool, ci: Option<&str>) -> String {
     let plain = own_test(module_path!(), test);
     let mut command = if on_terminal { on_a_terminal(&plain) } else { plain };
@@ -48,7 +48,7 @@ fn printed(test: &str, on_terminal: bool, ci: Option<&str>) -> String {
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{text}");
-    // The rest is the test runner's.
+    // The test runner prints the rest.
     assert!(text.contains("1 passed"), "{text}");
     text
 }
@@ -74,7 +74,7 @@ fn on_a_terminal_a_line_tells_how_far_it_is_and_elsewhere_none_does() {
             assert!(line.contains(part), "{line:?} in {shown:?}");
         }
     }
-    // It is gone when the test ends: the last thing done with it is to clear it.
+    // The line is gone when the test ends: the last operation clears it.
     let (_, after) = shown.rsplit_once(" s left").unwrap();
     assert!(after.contains("\u{1b}[2K") || after.contains("\u{1b}[0J"), "{after:?}");
     for silent in [piped, in_ci, short] {

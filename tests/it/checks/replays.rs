@@ -1,11 +1,11 @@
-//! A line of the report, pasted, shows that run again.
+//! Pasting a line of the report shows that run again.
 
 use super::{Order, explore, keyed, one_deviation, own_test, paying, unkeyed};
 use crate::support::has_line;
 use expect_test::expect;
 use retryproof::{Explore, Verdict, World};
 
-/// The test that the replays here are of. By itself it is red: it charges without a key.
+/// The test that the replays belong to. By itself it fails, because it charges without a key.
 #[retryproof::test]
 #[ignore = "red on purpose; run by the tests beside it"]
 async fn charges_without_a_key(world: &World) {
@@ -22,7 +22,7 @@ async fn charges_with_a_key(world: &World) {
     world.settle().await;
 }
 
-/// Runs the two tests above in a process of their own, and says whether they passed and what they printed.
+/// Runs the two tests above in a separate process, and returns whether they passed and what they printed.
 fn run(test: &str, replay: Option<&str>) -> (bool, String) {
     let mut command = own_test(module_path!(), test);
     command.env_remove("RETRYPROOF_REPLAY");
@@ -35,7 +35,7 @@ fn run(test: &str, replay: Option<&str>) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// The scenario in the replay line of a report.
+/// Returns the scenario in the replay line of a report.
 fn pasted(text: &str) -> &str {
     text.split("RETRYPROOF_REPLAY='").nth(1).unwrap().split('\'').next().unwrap()
 }
@@ -49,7 +49,7 @@ fn the_line_of_a_report_shows_that_run_again() {
     let (passed, replayed) = run("charges_without_a_key", Some(scenario));
     assert!(!passed, "{replayed}");
     assert_eq!(pasted(&replayed), scenario);
-    has_line(&replayed, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&replayed, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
     has_line(&replayed, expect!["● payments.charge ch_ffd20082"]);
 }
 
@@ -59,7 +59,7 @@ fn a_replay_is_for_the_test_that_it_names() {
     let (passed, text) = run("charges_with_a_key", Some(scenario));
     assert!(passed, "{text}");
     assert!(!text.contains(": replay of one scenario, which"), "{text}");
-    // It says so: a replay that no test has taken for its own would pass without a word.
+    // The message matters, because a replay that no test recognizes would pass silently.
     let says = "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::charges_without_a_key`; \
                 `checks::replays::charges_with_a_key`, and all others, are explored as always";
     assert_eq!(text.matches(says).count(), 1, "{text}");
@@ -96,7 +96,7 @@ fn of_two_explorations_in_one_test_a_replay_is_for_one() {
         ],
     );
     has_line(&text, expect![[r#"checks::replays::two_at_once#2 is NOT retry-proof"#]]);
-    has_line(&text, expect![[r#"2 runs: the reference run and the scenario that was asked for"#]]);
+    has_line(&text, expect![[r#"2 runs: the reference run and the replayed scenario"#]]);
 }
 
 #[test]
@@ -112,11 +112,11 @@ fn a_scenario_that_is_fine_is_shown_and_passes() {
     );
     has_line(
         &text,
-        expect!["✗ the process dies here, when payments.charge has happened and its reply has not arrived"],
+        expect!["✗ the process crashes here, after payments.charge happened, before its reply arrives"],
     );
     has_line(&text, expect!["t+1s      worker restarts"]);
-    // It does not look like an error.
-    has_line(&text, expect![[r#"note: what was put in the way"#]]);
+    // A replay that passes does not look like an error.
+    has_line(&text, expect!["note: what was injected"]);
     assert!(!text.contains("error[RP"), "{text}");
 }
 
@@ -127,7 +127,7 @@ fn garbage_in_the_variable_is_told_by_every_test() {
     has_line(
         &text,
         expect![
-            "the scenario to be replayed cannot be read: `in` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints"
+            "the scenario to replay cannot be read: `in` (word 2 of the scenario) is not `choice=option`, as in `job#1.1:end=crash`; paste the whole line that the report prints"
         ],
     );
 }

@@ -1,4 +1,4 @@
-//! The report: the same in every run, for people and for programs.
+//! The report is the same in every run, for people and for programs.
 
 use super::{Order, assert_green, explore, keyed, one_deviation, own_test, paying, unkeyed};
 use crate::support::has_line;
@@ -27,7 +27,7 @@ fn naive() -> Report {
 fn a_report_is_the_same_each_time() {
     assert_eq!(naive().to_string(), naive().to_string());
     assert_eq!(serde_json::to_string(&naive()).unwrap(), serde_json::to_string(&naive()).unwrap());
-    // On another thread, too.
+    // Also on another thread.
     let there = std::thread::spawn(|| naive().to_string()).join().unwrap();
     assert_eq!(there, naive().to_string());
 }
@@ -85,7 +85,7 @@ fn panics_often() {
         }),
     );
     super::assert_green(&report);
-    // On a thread of tokio's, too.
+    // Also on a tokio thread.
     #[cfg(feature = "tokio")]
     super::assert_green(&explore(
         &one_deviation(),
@@ -114,7 +114,7 @@ fn what_the_test_allows_is_said() {
 
 #[test]
 fn bounds_that_let_nothing_go_wrong_are_noted() {
-    let note = "note: nothing was made to go wrong";
+    let note = "note: no failure was injected";
     let charging = |settings: &Explore| {
         let job = paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop));
         explore(settings, job).to_string()
@@ -136,7 +136,7 @@ fn only_what_happens_oftener_than_expected_is_marked() {
     assert_eq!(report.to_string().matches("← again").count(), 1, "{report}");
 }
 
-/// The lines of help, and the link.
+/// Returns the help lines and the link.
 fn help(report: &Report) -> Vec<String> {
     let text = report.to_string();
     let lines = text.lines().skip_while(|line| !line.starts_with("help: "));
@@ -155,7 +155,7 @@ fn a_report_ends_with_help_and_a_link() {
             "see: target/doc/retryproof/violations/index.html#rp0002 (cargo doc -p retryproof)"
         ]
     );
-    // Each way has its own code: the same charge after a crash, and at once.
+    // Each way has its own code: the same charge after a crash, and in two concurrent deliveries.
     let codes: Vec<_> = report.violations()[0].paths.iter().map(|path| path.code.as_str()).collect();
     assert!(["RP0001", "RP0002", "RP0004"].iter().all(|code| codes.contains(code)), "{codes:?}");
     let text = report.to_string();
@@ -187,11 +187,11 @@ fn no_advice_where_there_is_nothing_to_mend() {
     let green = paid(&one_deviation());
     assert_eq!((green.code(), help(&green).len()), (None, 0));
     has_line(&green, expect![[r#"13 runs, all scenarios of up to 1 deviation"#]]);
-    // A replay that shows nothing wrong, and one that no longer fits the code.
+    // A replay that finds nothing wrong, and one that no longer fits the code.
     assert_eq!(paid(&one_deviation().replay("test job#1.1:end=crash")).code(), None);
     assert_eq!(paid(&one_deviation().replay("test job#9.1:end=crash")).code(), None);
     assert_eq!(paid(&one_deviation().replay("no scenario")).code(), None);
-    // One that was stopped has its bounds to be mended.
+    // An exploration that was stopped needs other bounds.
     let stopped = paid(&one_deviation().max_runs(5));
     assert_eq!(stopped.code(), Some(Code::Incomplete));
     assert!(help(&stopped)[0].starts_with("help: check fewer jobs"), "{stopped}");

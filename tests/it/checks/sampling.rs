@@ -1,4 +1,4 @@
-//! Past the bound: what is drawn, what it finds, and what is made of that.
+//! Samples past the bound: what is drawn, what it finds, and how it is shrunk and reported.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retryproof::{Explore, Report, Verdict, World};
 use super::{Order, assert_green, explore, keyed, paying, unkeyed};
 use crate::support::has_line;
 
-/// Pays with another key after so many restarts.
+/// Charges with another key after a number of restarts.
 async fn forgets_after(world: &World, restarts: u32) {
     world.process("worker", move |p| {
         let (payments, clock, incarnation) = (p.payments(), p.clock(), p.incarnation());
@@ -40,18 +40,18 @@ fn a_bug_past_the_bound_is_found_and_made_as_small_as_it_gets() {
         assert!(report.exhausted(), "{report}");
         assert_eq!(report.sampled(), 400);
         let violation = &report.violations()[0];
-        assert_eq!(violation.summary, "payments.charge happened and should not have");
-        // Three crashes, and the first charge is made before the last of them: nothing else is needed.
+        assert_eq!(violation.summary, "payments.charge happened, but happens in no fault-free run");
+        // Three crashes, and the first charge before the last of them. Nothing else is needed.
         let deviations = violation.scenario.deviations();
         assert_eq!(deviations.len(), 3, "{report}");
         assert!(deviations.iter().all(|deviation| deviation.ends_with("=crash")), "{deviations:?}");
         let text = report.to_string();
-        // The rest of the line differs from turn to turn.
+        // The rest of the line differs in each iteration.
         assert!(
             text.contains("note: found past the bound with seed 7, in 3 deviations: the run"),
             "{report}"
         );
-        assert!(text.contains("  besides, 400 random scenarios of "), "{report}");
+        assert!(text.contains("  in addition, 400 random scenarios of "), "{report}");
         assert!(text.contains(" deviations, drawn with seed 7; "), "{report}");
     }
 }
@@ -63,7 +63,7 @@ fn what_samples_find_replays_by_its_text_like_anything_else() {
         let replay = drawn(&Explore::new().name("test").replay(violation.scenario.to_string()));
         assert_eq!(replay.verdict(), Verdict::Violated, "{replay}");
         assert_eq!(replay.violations()[0].scenario, violation.scenario);
-        // None of its deviations can be left out.
+        // None of its deviations can be removed.
         let deviations = violation.scenario.deviations();
         for left_out in 0..deviations.len() {
             let mut rest = deviations.clone();
@@ -98,9 +98,9 @@ fn samples_that_show_nothing_prove_nothing_and_the_report_says_so() {
         (report.runs(), report.sampled()),
         (explore(&Explore::new().deviations(1), boot()).runs(), 400)
     );
-    let note = "note: past the bound nothing is proven: 400 random scenarios of 2 to 4 deviations, drawn with seed 7 show nothing wrong";
+    let note = "note: nothing is proven past the bound: 400 random scenarios of 2 to 4 deviations, drawn with seed 7 found nothing wrong";
     assert!(report.to_string().contains(note), "{report}");
-    // Not a word of it where nothing was drawn.
+    // Without samples, the report does not mention them.
     let plain = serde_json::to_string(&explore(&Explore::new().name("test").deviations(1), boot())).unwrap();
     assert!(!plain.contains("sample"), "{plain}");
 }
@@ -112,7 +112,7 @@ fn nothing_is_drawn_where_the_exhaustive_part_has_found_something() {
     assert_eq!((report.verdict(), report.sampled()), (Verdict::Violated, 0), "{report}");
     has_line(
         &report,
-        expect!["note: nothing was sampled past the bound: what was found inside it is enough to begin with"],
+        expect!["note: nothing was sampled past the bound, because there are violations inside it"],
     );
 }
 
@@ -136,7 +136,7 @@ fn where_the_time_is_up_no_more_is_drawn() {
         let report = explore(&settings, good.clone());
         assert_eq!((report.verdict(), report.exhausted()), (Verdict::Incomplete, true), "{report}");
         assert!(report.reason().unwrap().starts_with("stopped by max_time = 100ms after "), "{report}");
-        // How far it comes in that time is the machine's.
+        // How far it comes in that time depends on the machine.
         assert!(report.reason().unwrap().contains(" of 18446744073709551615 samples"), "{report}");
     }
 }
@@ -149,7 +149,7 @@ fn bounds_for_one_kind_hold_past_the_bound() {
     has_line(
         &report,
         expect![
-            "note: no random scenario was drawn: within the bounds for single kinds nothing can go wrong in this run"
+            "note: no random scenario was drawn: the bounds of the kinds of deviations allow none in this run"
         ],
     );
 }
@@ -179,7 +179,7 @@ fn what_gets_stuck_past_the_bound_is_made_smaller_too() {
     assert_eq!(scenario.split(' ').count(), 3, "{report}");
 }
 
-/// Two jobs add to one counter; between reading and writing they can be overtaken, or not.
+/// Explores two jobs that add to one counter, and that can be preempted between reading and writing, or not.
 fn adding(settings: &Explore, at_once: bool) -> Report {
     settings.run(async move |world: &World| {
         let counter = world.durable("counter", 0_u32);
@@ -209,7 +209,7 @@ fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
     let settings = none.pct(2, 200).seed(3);
     let report = adding(&settings, false);
     assert_eq!((report.verdict(), report.runs(), report.sampled()), (Verdict::Violated, 1, 200), "{report}");
-    // A change of priority, and going back: of two tasks no more is needed.
+    // Losing the priority, and getting it back: with two tasks no more is needed.
     let scenario = &report.violations()[0].scenario;
     assert!(scenario.deviations().len() <= 2, "{report}");
     assert!(scenario.deviations().iter().all(|d| d.contains(":next") && d.ends_with("=other")), "{report}");
@@ -217,7 +217,7 @@ fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
     has_line(
         &text,
         expect![
-            "besides, 200 schedules by priority (PCT of depth 2), drawn with seed 3; 40 of 200 runs failed"
+            "in addition, 200 schedules by priority (PCT of depth 2), drawn with seed 3; 40 of 200 runs failed"
         ],
     );
     let replay = adding(&Explore::new().name("test").replay(scenario.to_string()), false);
@@ -225,7 +225,7 @@ fn schedules_by_priority_find_what_only_an_order_of_steps_shows() {
     for threads in 2..=3 {
         assert_eq!(adding(&settings.clone().threads(threads), false).to_string(), text, "{threads} threads");
     }
-    // A job that adds cannot be tried again: nothing but switches goes wrong.
+    // A job that adds cannot be retried, so there are no deviations except for preemptions.
     let report = adding(&settings.random(50).crashes(0).deliveries(0), true);
     assert_green(&report);
     assert_eq!(report.sampled(), 250);

@@ -1,4 +1,4 @@
-//! Workers that overtake each other, and a job that is handed out again while its first attempt still runs.
+//! Preemptions, and redeliveries while the first attempt is still running.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ struct Add {
     amount: u32,
 }
 
-/// Nothing goes wrong but that workers overtake each other.
+/// Allows preemptions only.
 fn switches(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
 
-/// Two jobs that add to one counter, in one process each of which has a slot for it.
+/// Explores two jobs that add to one counter, in one process with a slot for each of them.
 fn adding(settings: &Explore, boot: impl Fn(&Process, &Durable<u32>) + Clone + Sync + 'static) -> Report {
     settings.run(async |world: &World| {
         let counter = world.durable("counter", 0_u32);
@@ -50,7 +50,7 @@ fn add_at_once(p: &Process, counter: &Durable<u32>) {
     });
 }
 
-/// `jobs` jobs of `steps` steps each, which are seen in no outcome.
+/// Explores `jobs` jobs of `steps` steps each, which no outcome shows.
 fn idling(settings: &Explore, jobs: u32, steps: u32) -> Report {
     settings.run(async move |world: &World| {
         world.durable("nothing", ());
@@ -69,20 +69,20 @@ fn idling(settings: &Explore, jobs: u32, steps: u32) -> Report {
 
 #[test]
 fn every_order_of_the_steps_of_two_and_of_three_workers() {
-    // 6 steps, 3 of them the first one's: 6! / (3! × 3!).
+    // 6 steps, 3 of them by the first job: 6! / (3! × 3!).
     assert_eq!(idling(&switches(usize::MAX), 2, 3).runs(), 20);
     // 6! / (2! × 2! × 2!), and 8! / (4! × 4!).
     assert_eq!(idling(&switches(usize::MAX), 3, 2).runs(), 90);
     assert_eq!(idling(&switches(usize::MAX), 2, 4).runs(), 70);
-    // One worker has no choice.
+    // A single worker has no choice.
     assert_eq!(idling(&switches(usize::MAX), 1, 3).runs(), 1);
 }
 
 #[test]
 fn orders_within_a_bound() {
-    // The one in order has a choice before its first, second and third step; then the second job is alone.
+    // The ordinary run has a choice before the first, second and third step. Then the second job is alone.
     assert_eq!(idling(&switches(1), 2, 3).runs(), 1 + 3);
-    // Whoever has overtaken may be overtaken before its second and before its third step.
+    // A job that ran first may be preempted before its second and before its third step.
     assert_eq!(idling(&switches(2), 2, 3).runs(), 1 + 3 + 3 * 2);
     assert_eq!(idling(&switches(2).switches(1), 2, 3).runs(), 1 + 3);
     assert_eq!(idling(&switches(2).switches(0), 2, 3).runs(), 1);
@@ -102,12 +102,12 @@ fn no_slot_no_overtaking() {
         })
     };
     assert_eq!(in_slots(1).runs(), 1);
-    // The third job is begun when one of the first two has ended.
+    // The third job begins when one of the first two has ended.
     assert_eq!(in_slots(2).runs(), two_slots([2, 2, 2]));
     assert_eq!(in_slots(3).runs(), 90);
 }
 
-/// In how many orders jobs of so many steps can be run by two workers, each of which takes the next job when it is free.
+/// Counts the orders in which two workers can run jobs with these numbers of steps, if each takes the next job when it is free.
 fn two_slots(steps: [u32; 3]) -> u64 {
     fn orders(steps: [u32; 3]) -> u64 {
         let running: Vec<usize> = (0..3).filter(|&job| steps[job] > 0).take(2).collect();
@@ -136,7 +136,7 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
     has_line(&text, expect!["✗ attempt 1 of job#2 runs here"]);
-    has_line(&text, expect![[r#"job#1 · attempt 1 goes on"#]]);
+    has_line(&text, expect![[r#"job#1 Add {"amount":1} · attempt 1 on worker"#]]);
     let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
 }
@@ -146,7 +146,7 @@ fn an_atomic_update_is_left_alone() {
     let green = adding(&switches(usize::MAX), add_at_once);
     assert_green(&green);
     assert_eq!(green.runs(), 20, "three steps each");
-    // And what a job does twice is a matter of its deliveries, not of the other one's.
+    // What a job does twice depends on its own deliveries, not on those of the other job.
     let report = adding(&switches(2).deliveries(1), add_at_once);
     assert_violated(
         &report,
@@ -177,7 +177,7 @@ fn both_look_and_both_send() {
     let overtaken = "test job#1.1/email.emails:next=other";
     assert_violated(&report, "email.send happened twice, expected once", overtaken);
     let text = report.to_string();
-    let crossed = text.split("what crossed\n").nth(1).expect("a crossing").lines().take(3);
+    let crossed = text.split("interleaving\n").nth(1).expect("a crossing").lines().take(3);
     let crossed: Vec<_> = crossed.map(|line| line.split(" (").next().unwrap()).collect();
     assert_eq!(
         crossed,
@@ -253,7 +253,7 @@ fn a_job_that_is_enqueued_before_the_commit_runs_before_it() {
 
 #[test]
 fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
-    // The key is the same in both attempts: whoever comes second has the first one's answer.
+    // The key is the same in both attempts, so the second one gets the answer of the first.
     assert_green(&explore(&Explore::new(), paying(async |p, id| p.charge(keyed(id)).await.map(drop))));
     let look_and_pay = paying(async |payments, id| {
         if payments.charges(id).await?.is_empty() {
@@ -271,12 +271,12 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
         "t+60s     worker#2 starts, a fresh copy of worker",
         "          job#1 Order {\"id\":1} · attempt 2 on worker#2",
         "          job#1 · attempt 1 goes on",
-        "done; the queue has given the job to another",
-        "what crossed\n  attempt 1 of job#1: payments.charges (tests/it/checks/schedules.rs:",
+        "done, but the queue has redelivered the job",
+        "interleaving\n  attempt 1 of job#1: payments.charges (tests/it/checks/schedules.rs:",
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
-    // Without a second delivery there is none of it. That there is one slot is no help (input 7).
+    // Without a second delivery, none of this happens. A process of one slot is no protection (input 7).
     assert_green(&explore(&overtaken.clone().deliveries(0), look_and_pay.clone()));
     let alone = explore(&overtaken, move |p| {
         p.slots(1);
@@ -287,7 +287,7 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
 
 #[test]
 fn an_attempt_whose_lease_is_over_is_not_listened_to() {
-    // Attempt 1 fails when it has lost its lease: its own process hears of that, the queue does not.
+    // Attempt 1 fails after it has lost its lease. Its own process learns of that, but the queue does not.
     let report = one_deviation().replay("test job#1.1/yield:pause=past-lease").run(async |world: &World| {
         let failures = world.durable("failures", 0_u32);
         let begun = world.durable("begun", 0_u32);
@@ -349,13 +349,13 @@ fn those_that_wake_at_the_same_moment_may_wake_in_either_order() {
             world.settle().await;
         })
     };
-    // Who begins, and who wakes first; where the second one begins first, it wakes first unless it is overtaken.
+    // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is preempted.
     assert_eq!(sleeping(&switches(usize::MAX)).runs(), 4);
-    // Either may be the last when they run one at a time.
+    // Either job may be the last one when they run one at a time.
     assert_green(&sleeping(&switches(2)));
 }
 
-/// A table of jobs and two workers that poll it, as many a shop has it.
+/// Explores a table of jobs and two workers that poll it, as many shops have it.
 fn polling(settings: &Explore, claim_at_once: bool) -> Report {
     settings.run(async move |world: &World| {
         let table = world.durable("table", ["ready"; 2]);
@@ -400,24 +400,22 @@ fn loops_of_the_users_own_overtake_each_other() {
     let twice = &report.violations()[0];
     assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
     assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
-    has_line(&report, expect![[r#"two/poller goes on"#]]);
+    has_line(&report, expect!["two/poller continues"]);
     assert_green(&polling(&switches(3), true));
 }
 
 #[test]
 fn a_loop_that_fails_takes_its_process_with_it() {
-    // Claimed, and then dead: nobody ever takes the row again, and the test never settles.
+    // A claimed row whose worker crashed: no worker takes it again, and the test never settles.
     let report = polling(&one_deviation().deliveries(0).max_steps(500), true);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     let reason = report.reason().unwrap();
     has_line(
         reason,
-        expect![
-            "500 steps and no end: two/poller goes on for ever, or longer than `Explore::max_steps` allows"
-        ],
+        expect!["500 steps and no end: two/poller runs forever, or longer than `Explore::max_steps` allows"],
     );
     assert!(report.to_string().contains("one/poller"), "{report}");
-    // The loop's own error is the process's exit; and it restarts.
+    // The loop's own error ends the process, which then restarts.
     let report = one_deviation().replay("test worker/loop/payments.charge:call=unavailable").run(
         async |world: &World| {
             let paid = world.durable("paid", false);
@@ -452,7 +450,7 @@ fn two_tasks_of_one_name() {
     });
 }
 
-/// So many tasks that take one step after another.
+/// Explores tasks that each take one step after another.
 fn crowd(tasks: u32) -> Report {
     switches(1).max_runs(2).run(async move |world: &World| {
         world.durable("nothing", ());

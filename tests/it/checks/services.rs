@@ -1,4 +1,4 @@
-//! The built-in services, asked by the test itself.
+//! The built-in services, called by the test itself.
 
 use super::{keyed, unkeyed};
 use retryproof::service::email::{Email, Sent};
@@ -19,7 +19,7 @@ fn payments_decline_one_amount_and_look_up_by_order() {
         let declined = payments.charge(Charge::of_order(1, DECLINED_AMOUNT).key("k")).await.unwrap();
         assert!(matches!(declined, Charged::Declined { .. }));
         assert_eq!(world.effects().count(), 0);
-        // The same key may be tried again after a decline, and once only after a success.
+        // The same key may be tried again after a decline, and only once after a success.
         let paid = payments.charge(Charge::of_order(1, 500).key("k")).await.unwrap();
         assert_eq!(payments.charge(Charge::of_order(1, 500).key("k")).await.unwrap(), paid);
         assert_ne!(payments.charge(unkeyed(2)).await.unwrap(), payments.charge(unkeyed(2)).await.unwrap());

@@ -1,4 +1,4 @@
-//! An exploration split over machines.
+//! An exploration that is split over machines.
 
 use expect_test::expect;
 use retryproof::{Explore, Report, Verdict, World};
@@ -18,7 +18,7 @@ fn bad(settings: &Explore) -> Report {
     explore(settings, paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)))
 }
 
-/// What the reports of all shards have together, apart from the reference run.
+/// Returns what the reports of all shards have together, without the reference runs.
 fn together(of: u64, explore: impl Fn(&Explore) -> Report) -> (u64, Vec<String>) {
     let (mut runs, mut found) = (0, Vec::new());
     for number in 1..=of {
@@ -55,7 +55,7 @@ fn a_report_says_which_shard_it_is_of() {
     let report = good(&two().shard(2, 5));
     assert_eq!((report.verdict(), report.exhausted()), (Verdict::RetryProof, true));
     let text = report.to_string();
-    assert!(text.starts_with("test: shard 2 of 5 shows nothing wrong\n"), "{text}");
+    assert!(text.starts_with("test: shard 2 of 5 found nothing wrong\n"), "{text}");
     let runs = report.runs();
     assert!(
         text.contains(&format!("  {runs} runs, shard 2 of 5 of all scenarios of up to 2 deviations\n")),
@@ -65,7 +65,7 @@ fn a_report_says_which_shard_it_is_of() {
     let stopped = good(&two().shard(2, 5).max_runs(3)).to_string();
     has_line(&stopped, expect!["3 runs of at least 6 in shard 2 of 5"]);
     has_line(&stopped, expect!["3 runs of at least 6 in shard 2 of 5"]);
-    // One shard of one is the whole.
+    // One shard of one is the whole exploration.
     assert_eq!(good(&two().shard(1, 1)).to_string(), good(&two()).to_string());
 }
 
@@ -107,7 +107,7 @@ async fn is_split_by_the_environment(world: &World) {
     world.settle().await;
 }
 
-/// The report of the test above, in a process of its own with these variables.
+/// Returns the report of the test above, run in a separate process with these variables.
 fn report(variables: &[(&str, &str)]) -> String {
     let mut command = own_test(module_path!(), "is_split_by_the_environment");
     command.env("RUST_BACKTRACE", "0").env_remove("RETRYPROOF_REPLAY").env_remove("RETRYPROOF_SHARD");
@@ -122,7 +122,7 @@ fn the_environment_splits_every_exploration() {
     assert!(report(&[]).contains(" runs, all scenarios of up to 2 deviations"));
     assert!(report(&[("RETRYPROOF_SHARD", "2/3")]).contains(" runs, shard 2 of 3 of all scenarios"));
     assert!(report(&[("RETRYPROOF_SHARD", "4/3")]).contains("RETRYPROOF_SHARD: there is no shard 4 of 3"));
-    // Bazel splits by test; inside of one only where it is asked to.
+    // Bazel splits by test, and splits a single test only if asked to.
     let status = std::env::temp_dir().join(format!("retryproof-bazel-{}", std::process::id()));
     let bazel = [
         ("TEST_TOTAL_SHARDS", "3"),

@@ -1,4 +1,4 @@
-//! How findings are told: an entry a cause, the worst first, and advice that follows the course of events.
+//! How findings are reported: one entry per cause, the worst first, and help that fits what happened.
 
 use std::future::Future;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn line_of(place: &str) -> String {
     source.lines().nth(line.parse::<usize>().unwrap() - 1).unwrap().trim().to_owned()
 }
 
-/// The lines of code that the entries of a report name.
+/// Returns the lines of code that the entries of a report name.
 fn lines(report: &Report) -> Vec<String> {
     report.violations().iter().map(|violation| line_of(violation.place.as_deref().unwrap())).collect()
 }
@@ -53,7 +53,7 @@ fn one_bug_is_one_entry_with_all_its_ways() {
     assert!(!text.contains("\nalso\n"), "{text}");
 }
 
-/// Both have the same bug, each at a call of its own.
+/// Both jobs have the same bug, each at its own call.
 #[test]
 fn of_two_jobs_with_the_same_bug_both_lines_are_named() {
     let report = one_deviation().run(async |world: &World| {
@@ -71,7 +71,7 @@ fn of_two_jobs_with_the_same_bug_both_lines_are_named() {
     assert!(lines[0].contains("welcome.send(") && lines[1].contains("remind.send("), "{lines:?}");
 }
 
-/// The claim is noted before the charge. Only where the charge fails it is given up again, or not.
+/// The claim is recorded before the charge. If the charge fails, the job gives the claim up, or not.
 fn claiming(gives_up: bool) -> impl Fn(&Process) + Clone {
     move |p: &Process| {
         let (store, payments) = (p.store(), p.payments());
@@ -106,7 +106,7 @@ fn a_residual_at_one_call_does_not_hide_a_fault_at_another() {
     assert!(of_the_charge(&bug) > 0, "{bug}");
 }
 
-/// The mail takes two deviations to go wrong, the state one.
+/// It takes two deviations to break the mail, and one to break the state.
 #[test]
 fn what_somebody_notices_comes_first() {
     let report = explore(&one_deviation().keep_going(), |p: &Process| {
@@ -179,7 +179,7 @@ fn where_it_stops_does_not_depend_on_the_number_of_threads() {
 #[test]
 fn each_shard_stops_after_its_own_level() {
     let runs = |number| two_mails(&Explore::new().name("test").shard(number, 2)).runs();
-    // Each has the reference run.
+    // Each includes the reference run.
     assert_eq!(runs(1) + runs(2) - 1, two_mails(&one_deviation()).runs());
 }
 
@@ -190,7 +190,7 @@ fn a_ratchet_that_stops_at_the_first_is_refused() {
     assert!(report.reason().unwrap().contains("has to find all of it"), "{report}");
 }
 
-/// The job hands its error on; the retry sees that the mail is noted as sent, and sends nothing.
+/// The job returns its error. The retry sees that the mail is recorded as sent, and sends nothing.
 #[test]
 fn a_retry_that_found_its_own_trace_is_not_told_to_return_the_error() {
     let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {
@@ -218,7 +218,7 @@ fn a_job_that_swallows_its_error_is_told_to_return_it() {
     assert!(report.to_string().contains("\nhelp: return the error"), "{report}");
 }
 
-/// What is called here stands for a service of somebody else's.
+/// Stands for a service in someone else's crate.
 trait Mailer {
     async fn deliver(&self, subject: &str) -> Result<(), ServiceError>;
 }
@@ -269,7 +269,7 @@ fn attempts_that_fail_alike_are_told_once() {
         });
     });
     let text = report.to_string();
-    // The one that comes while the first attempt stalls, the first of those after it, and the one of which the job dies.
+    // The attempt during the stall of the first one, the first attempt after it, and the attempt that kills the job.
     assert_eq!(text.matches("failed: it runs already").count(), 3, "{text}");
     assert!(text.contains(" of job#1 fail the same way\n"), "{text}");
     let scenario = report.violations()[0].scenario.to_string();
@@ -342,7 +342,7 @@ fn a_job_that_is_a_tuple_is_named_in_full() {
     assert!(report.to_string().contains("checks::telling::Welcome, u32) [1,6] · attempt 1"), "{report}");
 }
 
-/// A call that a timeout drops while its answer is on its way.
+/// A timeout drops a call before its answer arrives.
 #[test]
 fn a_dropped_call_is_not_told_to_use_an_atomic_update() {
     let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {
@@ -361,7 +361,7 @@ fn a_dropped_call_is_not_told_to_use_an_atomic_update() {
     assert!(help.contains("a call was dropped before its answer came"), "{report}");
 }
 
-/// The output of the first future, or nothing once the second one is over.
+/// Returns the output of the first future, or nothing once the second one completes.
 async fn first_of<A: Future + Unpin, B: Future + Unpin>(mut one: A, mut other: B) -> Option<A::Output> {
     std::future::poll_fn(move |cx| {
         use std::task::Poll;
@@ -373,7 +373,7 @@ async fn first_of<A: Future + Unpin, B: Future + Unpin>(mut one: A, mut other: B
     .await
 }
 
-/// Two jobs that mail by an adapter, each at a line of its own: while a transaction is open, or after the commit.
+/// Explores two jobs that mail through an adapter, each at its own line: while a transaction is open, or after the commit.
 fn mailing(inside: bool) -> Report {
     one_deviation().run(async move |world: &World| {
         world.deny_warnings();
@@ -410,7 +410,7 @@ fn what_is_denied_in_an_adapter_of_another_file_is_told_at_the_lines_of_the_job(
     assert_eq!(mailing(false).verdict(), Verdict::RetryProof, "{}", mailing(false));
 }
 
-/// Beside the charge something is looked up, whose answer nobody waits for.
+/// In addition to the charge, the job makes a lookup, and does not wait for the answer.
 #[test]
 fn a_call_that_is_always_dropped_is_not_what_a_missing_key_is_told_to_mend() {
     let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {
@@ -428,7 +428,7 @@ fn a_call_that_is_always_dropped_is_not_what_a_missing_key_is_told_to_mend() {
     assert!(report.violations()[0].help.starts_with("use an idempotency key"), "{report}");
 }
 
-/// Each attempt draws a key of its own.
+/// Each attempt draws its own key.
 #[test]
 fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
     let report = explore(&one_deviation().crashes(0).deliveries(0), |p: &Process| {

@@ -1,4 +1,4 @@
-//! The same report, byte for byte, whatever the number of threads.
+//! The report is the same, byte for byte, for any number of threads.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
@@ -14,7 +14,7 @@ use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::paym
 use super::{Order, explore, keyed, one_deviation, paying, unkeyed};
 use crate::support::has_line;
 
-/// Explores on one thread and on others; returns the report of one.
+/// Explores on one thread and on several, and returns the report of one thread.
 #[track_caller]
 fn the_same(settings: &Explore, body: impl AsyncFn(&World) + Sync) -> Report {
     let whole = |report: &Report| format!("{report}\n{}", serde_json::to_string_pretty(report).unwrap());
@@ -26,7 +26,7 @@ fn the_same(settings: &Explore, body: impl AsyncFn(&World) + Sync) -> Report {
     one
 }
 
-/// Ships and charges, the latter with a key or without.
+/// Ships, and charges with or without a key.
 async fn paid_and_shipped(world: &World, has_keys: bool) {
     let paid = world.durable("paid", 0_u32);
     world.process("worker", move |p| {
@@ -60,7 +60,7 @@ fn of_a_bad_job() {
         let report = the_same(&settings, async |world: &World| paid_and_shipped(world, false).await);
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     }
-    // Several causes, some of which show only in company.
+    // Several causes, some of which only show together with others.
     let settings = Explore::new().name("test").deviations(3).keep_going();
     let report = the_same(&settings, async |world: &World| {
         world.process("worker", paying(async |payments, id| payments.charge(unkeyed(id)).await.map(drop)));
@@ -110,7 +110,7 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     };
     let report = the_same(&Explore::new().name("test"), last_wins);
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
-    // Of seven jobs that write the same the order that a run suggests is tried first.
+    // Of seven jobs that write the same, the order that a run suggests is tried first.
     let many = async |world: &World| {
         let last = world.durable("last", 0_u32);
         world.process("worker", move |p| {
@@ -127,7 +127,7 @@ fn of_jobs_whose_outcome_depends_on_their_order() {
     has_line(
         &report,
         expect![[
-            r#"note: in 3 runs `Order {"id":2}` came before `Order {"id":1}`, and the outcome was a different one: last = 1, not 7; if that is wrong, order the jobs or assert"#
+            r#"note: in 3 runs, `Order {"id":2}` came before `Order {"id":1}`, and the outcome differed: last = 1, not 7; if that is wrong, order the jobs or assert on the outcome"#
         ]],
     );
 }
@@ -243,7 +243,7 @@ fn they_are_really_used() {
         let runs = AtomicU32::new(0);
         let met = Barrier::new(threads);
         let _ = Explore::new().deviations(1).threads(threads).run(async |world: &World| {
-            // After the two reference runs each thread waits, in its first run, for all of them.
+            // After the two reference runs, the first run on each thread waits for the others.
             if runs.fetch_add(1, Ordering::Relaxed) >= 2 {
                 let id = std::thread::current().id();
                 let is_first = !ids.lock().unwrap().contains(&id);

@@ -1,4 +1,4 @@
-//! What a caller sees of each fault, how long it waits, and what is left of a wait that is given up.
+//! What a caller sees of each fault, how long it waits, and what remains of a wait that is given up.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use retryproof::{Durable, Explore, Process, Report, World};
 
 const S: Duration = Duration::from_secs(1);
 
-/// Replays one scenario of a job that ends well, and returns the text that it has noted and when all was over.
+/// Replays one scenario of a job that ends well, and returns the text that the job recorded, and when everything ended.
 fn noted(
     scenario: &str,
     boot: impl Fn(&Process, Durable<String>) + Clone + Sync + 'static,
@@ -23,11 +23,11 @@ fn noted(
         over.lock().unwrap().push((note.get(), world.now()));
     });
     assert!(report.reason().is_none(), "{report}");
-    // Two runs in which nothing goes wrong come first: one to compare with, and one for its course.
+    // Two fault-free runs come first: one to compare with, and one for its course.
     over.into_inner().unwrap().swap_remove(2)
 }
 
-/// What a call answers, in words, and how long it has taken in seconds: the async form and the blocking one.
+/// Returns what a call answers, and how many seconds it takes: the async form and the blocking one.
 fn seen(read: bool, fault: &str) -> [String; 2] {
     let operation = if read { "charges" } else { "charge" };
     let scenario = format!("job#1.1/payments.{operation}:call={fault}");
@@ -110,7 +110,7 @@ fn a_wait_that_is_given_up_keeps_nobody_waiting() {
     assert_eq!(over, S);
 }
 
-/// Four jobs of a second each, and when all were done.
+/// Explores four jobs of one second each, and returns when all were done.
 fn done_in(slots: usize) -> (Report, Duration) {
     let over = std::sync::Mutex::new(Duration::ZERO);
     let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
@@ -136,7 +136,7 @@ fn a_process_runs_as_many_jobs_at_once_as_it_has_slots() {
         assert_green(&report);
         assert_eq!(over, seconds * S, "{slots} slots");
     }
-    // A crash gives the slot back.
+    // A crash frees the slot.
     let crash = Explore::new().name("test").deviations(1).faults(0).deliveries(0);
     assert_green(&explore(&crash, |p| {
         let payments = p.slots(1).payments();
@@ -159,7 +159,7 @@ fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
                 let (clock, began) = (p.clock(), began.clone());
                 p.handle(async move |order: Order| {
                     began.update(|began| began.push((order.id, clock.now().as_micros())));
-                    // A time that is no full millisecond is kept where nobody waits in tokio.
+                    // A time that is not a full millisecond is kept if nothing waits in tokio.
                     clock.sleep(Duration::from_micros(1_500)).await;
                     began.update(|began| began.push((order.id, clock.now().as_micros())));
                 });
@@ -168,7 +168,7 @@ fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
         world.enqueue(Order { id: 1 });
         world.enqueue(Order { id: 2 });
         world.settle().await;
-        // Both at once, or as they come back.
+        // Both at once, or one after the other after a redelivery.
         let (calm, crashed) = (
             [(1, 0), (2, 0), (1, 1_500), (2, 1_500)],
             [(2, 1_000_000), (2, 1_001_500), (1, 60_000_000), (1, 60_001_500)],
@@ -180,7 +180,7 @@ fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
 
 #[test]
 fn what_one_attempt_draws_does_not_move_what_another_one_draws() {
-    // The first attempt of the first job dies before it draws; the second job draws the same all the same.
+    // The first attempt of the first job crashes before it draws. The second job draws the same number as without the crash.
     let drawn = std::sync::Mutex::new(std::collections::BTreeSet::new());
     let report = Explore::new().name("test").replay("test job#1.1:start=crash").run(async |world: &World| {
         let number = world.durable("number", 0);

@@ -1,10 +1,10 @@
-//! Bad input is a typed error that names the job and the field; nothing else in the queue is disturbed.
+//! Bad input leads to a typed error that names the job and the field. Other jobs in the queue are not affected.
 
 use retryproof::{DrainError, Explore, JobError, JobState, Unique, Verdict, World};
 
 use super::{Mail, log, noting, panic_of};
 
-/// The job is dead with this reason, and the one behind it ran.
+/// Asserts that the job is dead for this reason, and that the job behind it ran.
 #[track_caller]
 fn assert_dead_alone(world: &World, log: &super::Log, reason: &str) {
     world.enqueue(5_u32);
@@ -66,8 +66,8 @@ fn a_queue_that_no_process_serves() {
 fn a_lock_without_an_owner() {
     let reason = |job: u32| {
         format!(
-            "job#{job} u64 meets the lock 7, whose field `owner` is missing: nobody can tell whether it will ever be \
-             given back; delete that lock, and have each one name its owner"
+            "job#{job} u64 meets the lock 7, whose field `owner` is missing, so it may never be released; \
+             delete that lock, and name an owner in each lock"
         )
     };
     for unique in
@@ -80,7 +80,7 @@ fn a_lock_without_an_owner() {
         world.put_lock::<u64>(7, None, None);
         world.enqueue(7_u64);
         assert_dead_alone(&world, &log, &reason(1));
-        // Once it is gone, the next one runs; one that names an owner only keeps it out.
+        // Once the broken lock is gone, the next job runs. A lock with an owner only keeps it out.
         world.put_lock::<u64>(7, None, Some(super::S));
         world.advance(super::S);
         let id = world.enqueue(7_u64);
@@ -122,7 +122,7 @@ fn a_duplicate_handler_and_queues_that_make_no_sense() {
 
 #[test]
 fn a_negative_delay_cannot_be_written_and_one_past_all_time_waits_for_ever() {
-    // `Duration` has no negative values; a time in the past means now.
+    // `Duration` has no negative values, so a time in the past means now.
     let world = World::fake();
     let log = log(&world);
     noting(&world, &log);
@@ -150,17 +150,17 @@ fn a_replay_text_that_does_not_parse() {
     };
     assert_eq!(
         replayed("test job#1.1:end"),
-        "the scenario to be replayed cannot be read: `job#1.1:end` (word 2 of the scenario) is not `choice=option`, as in \
+        "the scenario to replay cannot be read: `job#1.1:end` (word 2 of the scenario) is not `choice=option`, as in \
          `job#1.1:end=crash`; paste the whole line that the report prints"
     );
     assert_eq!(
         replayed("test job#1.1:end=crash job#2.1:end~first=crash"),
-        "the scenario to be replayed cannot be read: `job#2.1:end~first=crash` (word 3 of the scenario): what follows `~` \
+        "the scenario to replay cannot be read: `job#2.1:end~first=crash` (word 3 of the scenario): what follows `~` \
          counts meetings with that choice, from 1"
     );
     assert_eq!(
         replayed(" "),
-        "the scenario to be replayed cannot be read: a replay needs a scenario: paste the line that the report prints, \
+        "the scenario to replay cannot be read: a replay needs a scenario: paste the line that the report prints, \
          `test choice=option …`"
     );
 }

@@ -16,7 +16,7 @@ fn drain_all_keeps_the_order_of_the_queue() {
     assert_eq!(log.get(), ["u32 1", "Mail 2", "u32 3"]);
 }
 
-/// Two kinds that enqueue one another for ever.
+/// Registers two kinds of jobs that enqueue each other forever.
 fn ping_pong(world: &World) {
     world.process("worker", |p| {
         let queue = p.queue();
@@ -46,7 +46,7 @@ fn a_job_that_enqueues_itself_for_ever_is_stopped_with_an_error_that_names_the_c
     assert_eq!(message, format!("the world is stuck: {error}"));
 }
 
-/// Each job enqueues `children` of its own kind, by way of a mail.
+/// Registers jobs that each enqueue `children` jobs of their own kind, by way of a mail.
 fn growing(world: &World, children: u32) {
     world.process("worker", move |p| {
         let queue = p.queue();
@@ -63,7 +63,7 @@ fn growing(world: &World, children: u32) {
 
 #[test]
 fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_names_the_cycle() {
-    // At a depth of 1,000 the second one would have 2⁵⁰⁰ jobs.
+    // At a depth of 1,000, the second case would have 2⁵⁰⁰ jobs.
     for children in [2, 10] {
         let world = World::fake();
         growing(&world, children);
@@ -72,19 +72,19 @@ fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_n
         assert_eq!(error, DrainError::Stuck(Stuck::Growing { root: 1, size: 10_001, cycle }));
         assert_eq!(
             error.to_string(),
-            "10001 jobs came of job#1, each below one of its own kind, and no end: it::executor::Mail → u32 → \
+            "10001 jobs descend from job#1, each below one of its own kind, and no end: it::executor::Mail → u32 → \
              it::executor::Mail; stop the growth, or run a part of it with `drain_all().limit(…)` or `perform_one`"
         );
         assert!(world.all_jobs().len() < 25_000);
     }
-    // Under `check` each run must be short.
+    // Under `check`, each run must be short.
     let report = Explore::new().name("test").deviations(0).run(async |world: &World| {
         growing(world, 2);
         world.settle().await;
     });
     let reason = report.reason().unwrap_or_default();
-    assert!(reason.starts_with("1001 jobs came of job#1, each below one of its own kind"), "{reason}");
-    // Many jobs of many others are no such growth.
+    assert!(reason.starts_with("1001 jobs descend from job#1, each below one of its own kind"), "{reason}");
+    // Many jobs that enqueue many jobs of other kinds are not endless growth.
     let world = World::fake();
     world.process("worker", |p| {
         let queue = p.queue();
@@ -105,7 +105,7 @@ fn a_job_that_snoozes_for_ever_is_stopped_and_named() {
         p.handle(async |_: u32| Err::<(), _>("not yet")).on_failure(|_| Decision::Snooze(S));
     };
     let reason = "job#1 u32 was put back 1000 times, and no end: its `on_failure` decided so, the last time for 1s; let \
-                  it end, fail, or be discarded some time";
+                  it end, fail, or be discarded eventually";
     let world = World::fake();
     world.process("worker", snoozing);
     world.enqueue(1_u32);
@@ -134,8 +134,8 @@ fn a_job_that_a_lock_keeps_out_for_ever_is_stopped_and_named() {
     world.enqueue(7_u32);
     assert_eq!(
         panic_of(|| world.settle().run()),
-        "the world is stuck: job#1 u32 was put back 1000 times, and no end: a u32 holds the lock 7 already: somebody who \
-         is not of this world; it never expires; let it end, fail, or be discarded some time"
+        "the world is stuck: job#1 u32 was put back 1000 times, and no end: a u32 holds the lock 7 already: an owner \
+         outside of this world; it never expires; let it end, fail, or be discarded eventually"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Jobs that enqueue many, or for a certain time.
+//! Jobs that enqueue many jobs, or jobs for a certain time.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mail, S, assert_green, log, one_deviation};
 
-/// Enqueues so many jobs, from async or from blocking code.
+/// Enqueues a number of jobs, from async or from blocking code.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Nightly {
     jobs: u32,
@@ -51,7 +51,7 @@ fn bulk_from_a_job_is_taken_in_and_its_ids_come_back_in_order() {
     }
 }
 
-/// How many of its jobs were in the queue after the first attempt of a nightly one: all numbers that there were, over all
+/// Returns how many jobs were in the queue after the first attempt of a nightly job: all numbers that occur in the
 /// scenarios of one crash.
 fn taken_in(jobs: u32, batch: usize, blocking: bool) -> BTreeSet<usize> {
     let seen = std::sync::Mutex::new(BTreeSet::new());
@@ -97,8 +97,8 @@ fn each_batch_of_a_bulk_has_the_choices_of_one_enqueue() {
     assert_eq!([runs(0), runs(1), runs(2), runs(3), runs(4)], [1, 2, 2, 3, 3].map(|n| 1 + 3 + (n - 1) * 7));
 }
 
-/// A nightly job that enqueues a job for each of three orders, in batches of two. With the order's key the job charges
-/// once however often it was enqueued.
+/// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the job
+/// charges once no matter how often it was enqueued.
 fn charging_nightly(explore: &Explore, keyed: bool) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", move |p| {
@@ -107,7 +107,7 @@ fn charging_nightly(explore: &Explore, keyed: bool) -> Report {
             p.handle(async move |order: u32| {
                 let charge = retryproof::service::payments::Charge::of_order(order, 500);
                 let charge = if keyed { charge.key(format!("order-{order}")) } else { charge };
-                // A charge is not what is looked at here: it is given once more only because its job is.
+                // This test is not about charges, so a charge is only repeated because its job is.
                 while payments.charge(charge.clone()).await.is_err() {}
             });
         });
@@ -146,7 +146,7 @@ fn a_bulk_in_inline_mode_runs_its_jobs_where_they_are_enqueued() {
     });
     world.enqueue(Mail { to: 1 });
     assert_eq!(log.get(), ["1", "2", "13", "job#4 u32, run where it was enqueued, failed: unlucky"]);
-    // The one after it in its batch is in the queue, and waits.
+    // The job after it in its batch is in the queue, and waits.
     assert_eq!(world.all_enqueued::<u32>(), [3]);
     log.set(Vec::new());
     world.enqueue(1_u64);
@@ -159,7 +159,7 @@ fn a_bulk_in_inline_mode_runs_its_jobs_where_they_are_enqueued() {
 
 #[test]
 fn a_bulk_with_a_job_that_cannot_be_written_enqueues_nothing() {
-    /// Ten of them cannot be written.
+    /// Ten of these jobs cannot be serialized.
     #[derive(Deserialize)]
     struct Picky(u32);
     impl Serialize for Picky {
@@ -239,7 +239,7 @@ fn a_job_enqueues_for_a_certain_time() {
     assert_eq!(due, [Some(160 * S), None, Some(105 * S), Some(170 * S), Some(106 * S)]);
 }
 
-/// Whatever crash, and whatever the size of the batches: the queue holds a whole number of batches, from the first on.
+/// For any crash and any size of the batches, the queue holds a whole number of batches, from the first one on.
 #[test]
 fn a_crash_leaves_whole_batches() {
     for (jobs, batch, blocking) in (0_u32..7)

@@ -1,12 +1,12 @@
-//! One attempt polled by hand (`tokio_test::task`) against the same attempt run by the executor: a future that is dropped
-//! at a wait leaves behind what a crash there leaves behind.
+//! Compares an attempt that is polled by hand (`tokio_test::task`) with the same attempt run by the executor: a future
+//! that is dropped at a wait leaves behind what a crash there leaves behind.
 
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Durable, Explore, ServiceError, World};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 
-/// What the job is given.
+/// The handles of the job.
 #[derive(Clone)]
 struct Hands {
     payments: Client<Payments>,
@@ -19,7 +19,7 @@ async fn order(hands: Hands, order: u32) -> Result<(), ServiceError> {
     Ok(())
 }
 
-/// A world in which nothing goes wrong by itself, and what its worker has in hand.
+/// Makes a world without injected failures, and the handles of its worker.
 fn by_hand() -> (World, Hands) {
     let world = World::fake();
     let hands: Durable<Option<u32>> = world.durable("booted", None);
@@ -32,7 +32,7 @@ fn by_hand() -> (World, Hands) {
     (world, hands)
 }
 
-/// Effects after `polls` polls, after which the attempt is dropped; and whether it was done by then.
+/// Returns the effects after `polls` polls, after which the attempt is dropped, and whether it was done by then.
 fn dropped_after(polls: usize) -> (Vec<String>, bool) {
     let (world, hands) = by_hand();
     let mut attempt = task::spawn(order(hands, 6));
@@ -44,7 +44,7 @@ fn dropped_after(polls: usize) -> (Vec<String>, bool) {
     (world.effects().iter().map(|effect| effect.name()).collect(), done)
 }
 
-/// Effects when a crash at this point is the last thing that happens.
+/// Returns the effects if a crash at this point is the last event.
 fn crashed_at(point: &str) -> Vec<String> {
     let left = std::sync::Mutex::new(Vec::new());
     Explore::new().name("test").deviations(1).replay(format!("test job#1.1{point}=crash")).run(
@@ -59,7 +59,7 @@ fn crashed_at(point: &str) -> Vec<String> {
             });
             world.enqueue(6_u32);
             world.settle().await;
-            // Of the run with the crash, and not of the one to compare it with.
+            // Only the run with the crash, not the one to compare with.
             if world.all_jobs()[0].attempts == 2 {
                 *left.lock().unwrap() = world.effects().iter().map(|effect| effect.name()).collect();
             }

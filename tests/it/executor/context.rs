@@ -1,4 +1,4 @@
-//! Request-scoped context, and thread-locals that are cleared.
+//! Request context, and thread-locals that are cleared.
 
 use std::cell::{Cell, RefCell};
 
@@ -24,15 +24,15 @@ fn carried() -> RequestContext<String> {
     RequestContext::of_thread_local("tenant", &TENANT)
 }
 
-/// Enqueues a job as a request of this tenant's would.
+/// Enqueues a job like a request of this tenant.
 fn request(world: &World, of: &str, job: u32) {
     TENANT.set(Some(of.to_owned()));
     world.enqueue(job);
     TENANT.set(None);
 }
 
-/// A job stores a document for the tenant of its request, under a name that depends on the job alone. With the layer,
-/// or with the tenant read from the global as it is when the job is performed.
+/// Explores a job that stores a document for the tenant of its request, under a name that only depends on the job. With
+/// the layer, or with the tenant read from the global at the time when the job runs.
 fn storing(explore: &Explore, layered: bool) -> Report {
     explore.run(async move |world: &World| {
         TENANT.set(None);
@@ -49,7 +49,7 @@ fn storing(explore: &Explore, layered: bool) -> Report {
                 clock.sleep(S).await;
                 let tenant = tenant().ok_or("no tenant")?;
                 stored.update(|stored| stored.insert(job, tenant));
-                // Its own jobs are the same tenant's.
+                // The jobs that it enqueues belong to the same tenant.
                 if job < 10 {
                     queue.enqueue(job + 10).await.map(drop).map_err(|_| "the queue")
                 } else {
@@ -71,7 +71,7 @@ fn storing(explore: &Explore, layered: bool) -> Report {
 
 #[test]
 fn request_context_is_put_into_the_payload_at_enqueue_and_restored_around_perform() {
-    // Whatever goes wrong: both attempts sleep at once on one thread, crash, are tried again.
+    // With any deviation: both attempts sleep on one thread at once, crash, and are retried.
     assert_green(&storing(&one_deviation(), true));
 }
 
@@ -97,7 +97,7 @@ fn request_context_is_of_the_attempt_and_not_of_the_thread() {
                     seen.update(|seen| seen.push((job, tenant().unwrap_or_default())));
                     clock.sleep(S).await;
                 }
-                // What an attempt sets is its own, too.
+                // What an attempt sets belongs to it as well.
                 TENANT.set(Some(format!("set by {job}")));
                 clock.sleep(S).await;
                 seen.update(|seen| seen.push((job, tenant().unwrap_or_default())));
@@ -165,11 +165,11 @@ fn request_context_that_does_not_decode_fails_the_attempt() {
     assert_eq!(world.all_jobs()[0].state, JobState::Popped);
 }
 
-/// A forecast that is shown in the unit of whoever ordered it: an American job leaves Fahrenheit behind.
+/// Explores forecasts in the unit of the customer. An American job leaves Fahrenheit behind.
 fn forecasts(explore: &Explore, cleared: bool) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", move |p| {
-            // A new process: thread-locals as they are at its start.
+            // A new process has thread-locals in their initial state.
             UNIT.set("Celsius");
             if cleared {
                 p.layer(ClearThreadLocals::new(|| UNIT.set("Celsius")));
@@ -180,7 +180,7 @@ fn forecasts(explore: &Explore, cleared: bool) -> Report {
                     UNIT.set("Fahrenheit");
                 }
                 let forecast = Email::new("ada@example.com", "forecast").data("unit", UNIT.get());
-                // Sent once: a look before, which is enough against one crash.
+                // Sent once: checking before is enough for a single crash.
                 if email.emails("ada@example.com", "forecast").await?.iter().any(|e| e.email == forecast) {
                     return Ok(());
                 }
@@ -210,8 +210,8 @@ fn thread_locals_cleared_after_each_job() {
     assert_green(&forecasts(&one_deviation().deliveries(0), true));
 }
 
-/// A job that ships with a label in the unit that it finds, and only then sets the unit: a second attempt finds what the
-/// first one has left behind.
+/// Explores a job that ships with a label in the unit that it finds, and only then sets the unit. A second attempt finds
+/// what the first one left behind.
 fn labels(cleared: bool) -> Report {
     use retryproof::service::fulfillment::Shipment;
     // What overlapping attempts show each other on one thread is not cleared.
@@ -238,7 +238,7 @@ fn labels(cleared: bool) -> Report {
 fn a_thread_local_left_behind_for_the_next_attempt_of_the_same_job() {
     assert_violated(
         &labels(false),
-        "fulfillment.request was answered with the stored answer of another request: it never happened (both bear the key \"order-6\")",
+        "fulfillment.request never happened: it was answered with the stored answer of another request with the key \"order-6\"",
         "test job#1.1/fulfillment.request:call=reply-lost",
     );
     assert_green(&labels(true));

@@ -1,4 +1,4 @@
-//! Transient errors stay silent while dead jobs tell; what the error catcher ignores.
+//! Transient errors stay silent while dead jobs are reported, and what the error catcher ignores.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use retryproof::{Explore, Process, Report, ServiceError, World};
 
 use super::{S, assert_green, assert_violated, one_deviation};
 
-const UNTOLD: &str = "job `u32` ended dead, and nobody was told";
-const CRIED: &str = "job `u32` told of a failure, and was tried again and ended well";
+const UNTOLD: &str = "job `u32` ended dead and was not reported";
+const CRIED: &str = "job `u32` reported a failure that a retry resolved";
 const FAULT: &str = "test job#1.1/payments.charge:call=unavailable";
 const FOR_EVER: &str = "test job#1.1/payments.charge:call=outage-for-ever";
 
-/// A charge that is tried again twice, under an outage that never ends or another fault.
+/// Explores a charge that is retried twice, under an outage that never ends or another fault.
 fn charging(explore: &Explore, layers: impl Fn(&Process) + Copy + Sync + 'static) -> Report {
     explore.run(async move |world: &World| {
         world.payments().outages(10 * S);
@@ -42,7 +42,7 @@ fn none_notifies_and_a_dead_job_is_silent() {
     assert_violated(&charging(&one_deviation(), |_| ()), UNTOLD, FOR_EVER);
 }
 
-/// All services' errors, but one sort that was forgotten.
+/// Marks the errors of all services, except for one kind that was forgotten.
 fn forgetful(p: &Process) {
     let listed = |error: &ServiceError| !matches!(error, ServiceError::Throttled { .. });
     p.layer(TellOfFailures::new(p)).layer(Transient::new().error_if(listed));
@@ -64,7 +64,7 @@ fn transient_errors_stay_silent_while_dead_jobs_tell_once() {
         p.layer(TellOfFailures::new(p)).layer(Transient::new().error::<ServiceError>());
     };
     assert_green(&charging(&one_deviation(), by_type));
-    // Whatever else goes wrong: the notification is not heard, or its reply is lost; the process dies before or after.
+    // With any deviation: the report fails, or its reply is lost; the process crashes before or after it.
     assert_green(&charging(&Explore::new().name("test"), by_type));
     let by_text = |p: &Process| {
         let texts = Transient::new().text("503").text("429").text("no answer");
@@ -75,7 +75,7 @@ fn transient_errors_stay_silent_while_dead_jobs_tell_once() {
 
 #[test]
 fn a_list_per_job_and_one_for_all() {
-    // Of the one kind a timeout is transient, of both a 503.
+    // For the one kind a timeout is transient, and for both kinds a 503.
     #[derive(Debug, thiserror::Error)]
     enum Failure {
         #[error("503")]
@@ -105,7 +105,7 @@ fn a_list_per_job_and_one_for_all() {
     for (enqueue, expected) in [
         (&(|| world.enqueue(1_u32)) as &dyn Fn() -> _, 1),
         (&|| world.enqueue(1_u64), 1),
-        // At once, and when it is dead.
+        // At once, and when the job is dead.
         (&|| world.enqueue(1_i64), 2),
     ] {
         enqueue();
@@ -177,8 +177,8 @@ fn who_is_not_heard_tells_again_for_a_while() {
     assert_eq!((world.now(), world.dead().len()), (14 * S, 1), "after 2, 4 and 8 seconds");
 }
 
-/// Tells the error catcher of each failure from an error handler, as its client does by itself in production; what is
-/// not to be seen is on the catcher's own list. Who died tells under a class of its own.
+/// Reports each failure to the error catcher from an error handler, as its client does by itself in production. The
+/// catcher ignores what should not be seen, and a dead job reports another class.
 fn told_by_hooks(ignored: &'static [&'static str]) -> Report {
     one_deviation().faults(1).run(async move |world: &World| {
         world.error_catcher().ignore(ignored.iter().copied());

@@ -1,4 +1,4 @@
-//! Jobs that go over many items and save how far they have come.
+//! Jobs that iterate over many items and save how far they have come.
 
 use std::convert::Infallible;
 
@@ -8,7 +8,7 @@ use retryproof::{Backoff, Durable, Explore, HandlerOptions, JobState, Process, R
 
 use super::{S, assert_green, assert_violated, log, one_deviation, panic_of};
 
-/// Goes over the numbers below the job's own, and notes each; each takes a second.
+/// Iterates over the numbers below the job's own, and records each. Each takes a second.
 fn counting<'p>(p: &'p Process, seen: &Durable<Vec<u32>>) -> HandlerOptions<'p> {
     let (clock, seen) = (p.clock(), seen.clone());
     p.handle_iterable(
@@ -23,7 +23,7 @@ fn counting<'p>(p: &'p Process, seen: &Durable<Vec<u32>>) -> HandlerOptions<'p> 
     )
 }
 
-/// A world in which one job goes over ten numbers, saving after so many.
+/// Makes a world in which one job iterates over ten numbers, and saves after every `every` of them.
 fn over_ten(every: u32) -> (World, Durable<Vec<u32>>) {
     let world = World::fake();
     let seen = world.durable("seen", Vec::new());
@@ -60,7 +60,7 @@ fn a_deploy_repeats_nothing_and_is_no_failure() {
     assert_eq!(seen.get(), (0..10).collect::<Vec<_>>());
     let job = &world.all_jobs()[0];
     assert_eq!((job.state, job.attempts, job.failures), (JobState::Done, 2, 0));
-    // The seventh item ends, the cursor is saved; a second later the process is there again.
+    // The seventh item ends, and the cursor is saved. A second later the process runs again.
     assert_eq!((job.cursor.as_deref(), world.now()), (Some("6"), 11 * S));
 }
 
@@ -142,7 +142,7 @@ fn only_an_iterable_job_saves_a_cursor() {
     );
 }
 
-/// Charges each of three customers, saving the cursor after each.
+/// Explores a job that charges each of three customers, and saves the cursor after each.
 fn billing(explore: &Explore, keyed: bool, every: u32) -> Report {
     explore.run(async move |world: &World| {
         world.deploys();
@@ -202,13 +202,13 @@ fn a_save_has_a_crash_point_on_either_side() {
         assert_green(&report);
         report.runs()
     };
-    // start, end, ack; and two for each item.
+    // start, end, ack, and two for each item.
     assert_eq!([runs(0), runs(1), runs(3)], [4, 6, 10]);
 }
 
 #[test]
 fn who_has_lost_the_lease_does_not_turn_the_cursor_back() {
-    // Two deliveries at once: whoever comes last must not make a third one repeat what is saved. The good twin is keyed.
+    // Two concurrent deliveries: the last one must not make a third one repeat what is saved. The good twin has keys.
     let report = Explore::new().name("test").deviations(2).faults(0).run(async |world: &World| {
         world.process("worker", |p| {
             let email = p.email();
@@ -226,7 +226,7 @@ fn who_has_lost_the_lease_does_not_turn_the_cursor_back() {
         world.settle().await;
         let (job, sent) = (&world.all_jobs()[0], world.email().records());
         assert_eq!((job.state, job.cursor.as_deref()), (JobState::Done, Some("1")));
-        // With two things going wrong an item is sent three times at the most.
+        // With two deviations, an item is sent at most three times.
         assert!(sent.len() <= 2 + 4, "{sent:?}");
     });
     assert_green(&report);
@@ -254,7 +254,7 @@ fn who_has_lost_the_lease_and_is_interrupted_has_not_failed() {
             }
         });
         world.enqueue(1_u32);
-        // The first attempt goes on beside the second one.
+        // The first attempt continues beside the second one.
         world.settle_until(|world| world.all_jobs()[0].attempts == 2).await;
         assert_eq!((world.now(), world.stats().busy), (60 * S, 2));
         world.deploy("worker");
@@ -266,8 +266,8 @@ fn who_has_lost_the_lease_and_is_interrupted_has_not_failed() {
     assert_ne!(report.verdict(), retryproof::Verdict::Violated, "{report}");
 }
 
-/// Whenever the kill comes, and however often is saved: every item is done, in order but for one stretch that comes
-/// twice, which is shorter than what is saved at once.
+/// Whenever the kill comes, and however often the cursor is saved: every item is processed, in order except for one
+/// section that is repeated, which is shorter than the interval between saves.
 #[test]
 fn no_item_is_left_out_and_few_come_twice() {
     for (every, killed, deploy) in

@@ -17,8 +17,8 @@ use tower::{Layer, Service, ServiceBuilder, service_fn};
 
 use super::{Log, Mail, S, assert_green, assert_violated, log, one_deviation, panic_of};
 
-/// A layer as users write them: its future is boxed and `Send`, it knows nothing of what it is put around but the
-/// request.
+/// A layer like those of users: its future is boxed and `Send`, and it knows nothing about the service that it wraps
+/// except for the request.
 #[derive(Clone)]
 struct Traced {
     name: &'static str,
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// A `u32` enqueues a `Mail` to its number; layers on all sides.
+/// Registers a `u32` that enqueues a `Mail` with its number, with layers on all sides.
 fn traced(p: &Process, log: &Log) {
     let traced = |name| Traced { name, log: log.clone() };
     p.enqueue_layer(traced("client"));
@@ -137,7 +137,7 @@ fn the_same_stack_in_inline_mode() {
     let world = World::inline();
     let log = in_world(&world);
     world.enqueue(7_u32);
-    // The mail is performed where it is enqueued, inside of the client's layer.
+    // The mail is performed where it is enqueued, inside the client's layer.
     let mut expected = TRACE.to_vec();
     let mail: Vec<_> = expected.drain(10..).collect();
     expected.splice(6..6, mail);
@@ -186,7 +186,7 @@ fn layers_around_perform_bring_no_choices_of_their_own() {
         let report = Explore::new().name("test").delays(0).run(async move |world: &World| {
             world.process("worker", move |p| {
                 if layered {
-                    // Longer than a service's client waits: it cuts no attempt short.
+                    // Longer than the client of a service waits, so it cuts no attempt short.
                     p.layer(TimeoutLayer::new(60 * S)).layer(ConcurrencyLimitLayer::new(1));
                 }
                 let payments = p.payments();
@@ -222,7 +222,7 @@ fn tower_timeout_ends_an_attempt_that_takes_too_long() {
 
 #[test]
 fn tower_concurrency_limit_is_one_for_all_kinds_of_a_process_or_for_one_kind() {
-    // Six jobs of ten seconds each, of two kinds; five slots.
+    // Six jobs of ten seconds each, of two kinds, in five slots.
     for (limited, seconds) in [("nothing", 20), ("all", 60), ("one kind", 30)] {
         let world = World::fake();
         world.process("worker", move |p| {
@@ -249,7 +249,7 @@ fn tower_concurrency_limit_is_one_for_all_kinds_of_a_process_or_for_one_kind() {
 
 #[test]
 fn a_crash_drops_what_the_layers_hold() {
-    // The permit of the attempt that dies is given back with the process: the next incarnation has a limit of its own.
+    // The permit of a crashed attempt is dropped with the process, and the next incarnation has its own limit.
     let report = one_deviation().run(async |world: &World| {
         let done = world.durable("done", Vec::new());
         world.process("worker", {
@@ -272,7 +272,7 @@ fn a_crash_drops_what_the_layers_hold() {
     assert_green(&report);
 }
 
-/// What a layer makes of a payload on its way in and out: it is turned around.
+/// Reverses a payload, as the layer does on the way in and out.
 fn turned(payload: &str) -> String {
     payload.chars().rev().collect()
 }
@@ -300,7 +300,7 @@ fn layers_may_change_the_payload_on_both_sides() {
     assert_eq!(world.jobs::<u32>()[0].payload, "321");
     world.settle().run();
     assert_eq!(seen.get(), [123]);
-    // What does not decode is dead with its reason, as without layers, and not tried again.
+    // A payload that does not decode is dead with its reason, as without layers, and is not retried.
     world.enqueue_raw("u32", "\"x");
     world.settle().run();
     let dead = &world.dead()[0];
@@ -442,7 +442,7 @@ fn a_layer_around_enqueue_that_waits_cannot_be_had_from_code_that_blocks() {
     world.enqueue(false);
     assert_eq!(
         world.drain::<bool>().run().unwrap_err().to_string(),
-        "job#3 bool failed: u32 was not enqueued: a layer around the queue waits, which code that blocks cannot; \
+        "job#3 bool failed: u32 was not enqueued: a layer around the queue waits, which is impossible in blocking code; \
          enqueue it with `enqueue(…).await`"
     );
 }
@@ -465,7 +465,7 @@ fn a_layer_around_enqueue_is_added_before_the_queue_is_given_out() {
 
 #[test]
 fn any_tower_service_is_a_handler_and_its_readiness_is_respected() {
-    // Three jobs of ten seconds each, with five slots and a limit of one; and each clone is made ready before its call.
+    // Three jobs of ten seconds each, with five slots and a limit of one. Each clone must be ready before its call.
     let world = World::fake();
     world.process("worker", |p| {
         let clock = p.clock();
@@ -512,7 +512,7 @@ fn a_service_as_a_handler_is_explored_like_any_handler() {
     );
 }
 
-/// Layers and services are `Send`, so that layers fit that ask for it; what they run need not be.
+/// Layers and services are `Send`, so that layers fit that need it. What they run need not be.
 #[test]
 fn what_layers_wrap_is_send() {
     fn is_send<T: Send>() {}

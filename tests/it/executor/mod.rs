@@ -1,4 +1,4 @@
-//! The executor, row by row as `docs/spec/executor.md` specifies it; each test is named after its row.
+//! The executor, row by row as `docs/spec/executor.md` specifies it. Each test is named after its row.
 
 mod bad_input;
 mod better;
@@ -24,13 +24,13 @@ use retryproof::{JobView, World};
 
 use crate::support::{DAY, Log, S, assert_green, assert_violated, log, one_deviation, panic_of, worker};
 
-/// A job of a kind of its own beside `u32`.
+/// A second kind of job, beside `u32`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Mail {
     to: u32,
 }
 
-/// A worker that notes each job, of two kinds; a `u32` of 13 fails.
+/// Adds a worker that records each job, of two kinds. A `u32` of 13 fails.
 fn noting(world: &World, log: &Log) {
     worker(world, log, |p, log| {
         let noted = log.clone();

@@ -1,4 +1,4 @@
-//! Fake and inline worlds in ordinary tests, with and without a runtime of the user's.
+//! Fake and inline worlds in ordinary tests, with and without the user's own runtime.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use retryproof::{EnqueueError, World};
 
 use super::{Mail, S, log, noting, panic_of, worker};
 
-/// Handlers that use all of tokio: timers, tasks, tasks for blocking code.
+/// Adds handlers that use all of tokio: timers, tasks, and blocking tasks.
 fn with_tokio(world: &World, log: &super::Log) {
     worker(world, log, |p, log| {
         let log = log.clone();
@@ -43,7 +43,7 @@ async fn a_fake_world_in_a_tokio_test() {
     assert_eq!((log.get(), world.now()), (vec!["2".to_owned()], 90 * S));
     world.settle().await;
     assert_eq!((log.get().len(), world.now()), (2, 180 * S));
-    // The user's own runtime goes on as before.
+    // The user's own runtime continues as before.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(tokio::spawn(async { 7 }).await.unwrap(), 7);
 }
@@ -77,7 +77,7 @@ async fn an_inline_world_in_a_tokio_test() {
     assert_eq!(log.get(), ["2"]);
 }
 
-/// A worker whose `u32` enqueues a `Mail` and says when.
+/// Adds a worker whose `u32` enqueues a `Mail` and records the time.
 fn chained(world: &World, log: &super::Log) {
     worker(world, log, |p, log| {
         let (queue, noted) = (p.queue(), log.clone());
@@ -102,7 +102,7 @@ fn inline_runs_where_it_is_enqueued_also_when_a_job_enqueues() {
     chained(&world, &log);
     world.enqueue(1_u32);
     assert_eq!(log.get(), ["before 1", "mail 1", "after 1"]);
-    // The same jobs in a fake world: one after the other.
+    // The same jobs in a fake world run one after the other.
     let world = World::fake();
     let log = super::log(&world);
     chained(&world, &log);
@@ -214,7 +214,7 @@ fn worlds_are_values_and_independent() {
     worlds[2].enqueue(2_u32);
     worlds[2].drain_all().run().unwrap();
     assert_eq!(logs.iter().map(|log| log.get().len()).collect::<Vec<_>>(), [0, 0, 1]);
-    // And in parallel, each on a thread of its own.
+    // And in parallel, each on its own thread.
     std::thread::scope(|scope| {
         for job in 0..4_u32 {
             scope.spawn(move || {

@@ -1,4 +1,4 @@
-//! Ordering of a stream: one partition strictly in order; one at a time per key, keys in parallel; all parallel.
+//! Ordered streams: one partition strictly in order, one job per key at a time, and all jobs in parallel.
 
 use expect_test::expect;
 use retryproof::{Backoff, Decision, Delivery, Explore, JobState, Ordered, Unique, Verdict, World};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Log, S, log, numbers, panic_of, worker};
 use crate::support::has_line;
 
-/// A change to an account. Without one it belongs to no stream.
+/// A change to an account. Without an account it belongs to no stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Change {
     account: Option<u32>,
@@ -22,8 +22,8 @@ fn by_account() -> Ordered {
     Ordered::by_key(|job: &Change| job.account)
 }
 
-/// A worker that notes when a job begins and ends, 10 s later. Number 13 fails twice, number 66 always, number 5 comes
-/// again after a minute.
+/// Adds a worker that records when a job begins and when it ends, 10 s later. Number 13 fails twice, number 66 always, and
+/// number 5 is rescheduled by a minute.
 fn changing(world: &World, log: &Log, name: &'static str, ordered: Ordered) {
     let log = log.clone();
     world.process(name, move |p| {
@@ -59,7 +59,7 @@ fn world(ordered: Ordered) -> (World, Log) {
     (world, log)
 }
 
-/// When each job began, and which.
+/// Returns when each job began, in order.
 fn begun(log: &Log) -> Vec<String> {
     log.get()
         .iter()
@@ -241,7 +241,7 @@ fn the_order_holds_under_every_crash_and_every_turn() {
         let report = last(ordered);
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     }
-    // In parallel an older content may come after a newer one.
+    // In parallel, older content may come after newer content.
     let report = last(Ordered::in_parallel());
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     has_line(

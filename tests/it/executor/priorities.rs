@@ -1,10 +1,10 @@
-//! Queues: strict and weighted priority, processes that serve chosen queues.
+//! Queues: strict and weighted priority, and processes that serve certain queues.
 
 use retryproof::World;
 
 use super::{Mail, S, log, noting, worker};
 
-/// A worker with one slot that serves queues as `serve` says: `u32`s lie in `low`, `Mail`s in `high`.
+/// Adds a worker with one slot that serves queues as `serve` sets it: `u32`s are in `low`, and `Mail`s in `high`.
 fn serving(world: &World, log: &super::Log, serve: fn(&retryproof::Process)) {
     worker(world, log, move |p, log| {
         let noted = log.clone();
@@ -29,7 +29,7 @@ fn strict_priority_takes_high_before_low() {
     for drain in [true, false] {
         let world = World::fake();
         let log = log(&world);
-        // Jobs that came before the process is there lie in the right queue all the same.
+        // Jobs that were enqueued before the process exists are in the right queue nevertheless.
         interleaved(&world, 2);
         serving(&world, &log, |p| _ = p.queues(["high", "low"]));
         if drain {
@@ -65,7 +65,7 @@ fn weighted_priority_draws_and_starves_nobody() {
     let high = log.iter().filter(|noted| noted.starts_with("high")).count();
     assert!((700..800).contains(&high), "{high} of 1000; three in four are to be expected");
     assert_eq!(log, run(), "the draws are the same each time");
-    // Within a queue the order is that of arrival.
+    // Within a queue, the order is that of arrival.
     for queue in ["high", "low"] {
         let of_queue: Vec<_> = log.iter().filter_map(|noted| noted.strip_prefix(queue)).collect();
         let expected: Vec<_> = (0..of_queue.len()).map(|job| format!(" {job}")).collect();
@@ -77,7 +77,7 @@ fn weighted_priority_draws_and_starves_nobody() {
 fn a_process_serves_chosen_queues_with_its_own_slots() {
     let world = World::fake();
     let most = world.durable("most", (0_u32, 0_u32));
-    // One queue, one slot: one at a time.
+    // One queue, one slot: one job at a time.
     for (name, queue, slots) in [("serial", "serial", 1), ("rest", "default", 4)] {
         let most = most.clone();
         world.process(name, move |p| {
@@ -117,7 +117,7 @@ fn latency_is_told_for_each_queue() {
 
 #[test]
 fn a_drain_goes_on_in_time_proportional_to_the_jobs() {
-    // Not a measurement (benches/drain.rs): quadratic work would make this take minutes.
+    // Not a measurement (see benches/drain.rs), but quadratic work would make this take minutes.
     let world = World::fake();
     let log = log(&world);
     worker(&world, &log, |p, _| {

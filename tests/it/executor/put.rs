@@ -1,4 +1,4 @@
-//! Requests that are put into the queue as they are: with a delay, with context, under a key.
+//! Requests that are enqueued unchanged: with a delay, with context, or under a key.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retryproof::{Conflict, Enqueue, EnqueueError, Explore, JobState, JobView, Re
 use super::{S, assert_green};
 use crate::support::has_line;
 
-/// A world whose one job puts requests into the queue, and what came of it.
+/// Makes a world whose one job enqueues requests, and returns the resulting jobs.
 fn putting(requests: impl Fn() -> Vec<Enqueue> + 'static, bulk: bool) -> (World, Vec<JobView>) {
     let world = World::fake();
     world.process("worker", move |p| {
@@ -171,7 +171,7 @@ fn a_test_puts_requests_with_and_without_layers() {
     }
 }
 
-/// A job that puts a charge into the queue, under a key or under none.
+/// Explores a job that enqueues a charge, with or without a key.
 fn charging(key: Option<&'static str>) -> Report {
     Explore::new().deviations(2).run(async move |world: &World| {
         world.process("worker", move |p| {

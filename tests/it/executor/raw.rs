@@ -1,4 +1,4 @@
-//! Jobs that are known by a name, as adapters of other queues put them in: their keys, their own retries, one at a time.
+//! Jobs with a name instead of a type, as adapters of other queues enqueue them: keys, retries, and one job at a time.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn with(n: u32, mut request: Enqueue) -> Enqueue {
     request
 }
 
-/// A process that notes each job, and when: `slow` ones after ten seconds.
+/// Records each job with its time. `slow` jobs take ten seconds.
 fn noting(p: &Process, log: &Log) {
     for kind in ["note", "slow"] {
         let (clock, log) = (p.clock(), log.clone());
@@ -39,7 +39,7 @@ fn noting(p: &Process, log: &Log) {
     }
 }
 
-/// A world with such a process.
+/// Makes a world with such a process.
 fn noted() -> (World, Log) {
     let world = World::fake();
     let log = log(&world);
@@ -62,7 +62,7 @@ fn a_job_that_waits_is_turned_into_the_one_that_comes_in() {
     let joined = |former: &str, new: &str| format!("{former}+{new}");
     world.put(with(4, note("4")).key(JobKey::replacing("k").merging(joined)));
     assert_eq!(world.all_jobs()[0].context.as_deref(), Some(r#"{"n":4}"#));
-    // Another key is another job's.
+    // Another key belongs to another job.
     world.put(note("5").key(JobKey::leaving("l")));
     world.settle().run();
     assert_eq!(log.get(), ["2+4 begins at 0", "5 begins at 0"]);
@@ -115,7 +115,7 @@ fn a_key_stays_a_dead_jobs_for_those_that_leave_it_and_is_taken_by_those_that_re
     assert_eq!(numbers(&world.dead()), [1, 2]);
 }
 
-/// A job that enqueues another one for later.
+/// Explores a job that enqueues another one for later.
 fn enqueuing(key: Option<JobKey>) -> retryproof::Report {
     Explore::new().deviations(1).faults(0).deliveries(0).run(async move |world: &World| {
         let key = key.clone();
@@ -143,7 +143,7 @@ fn a_key_is_taken_and_its_job_enqueued_in_one_step() {
     let (without, with) = (enqueuing(None), enqueuing(Some(JobKey::replacing("k"))));
     assert_eq!(without.verdict(), Verdict::Violated);
     assert!(!with.to_string().contains("locked"), "{with}");
-    // The same points to die at, and not one more.
+    // It has the same crash points, and not one more.
     assert_eq!(with.runs(), without.runs());
 }
 

@@ -1,4 +1,4 @@
-//! Retries, the dead set, and who hears of failures.
+//! Retries, the dead set, and the hooks for failures.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use retryproof::{Backoff, Decision, Explore, HandlerOptions, JobState, Oracle, S
 
 use super::{DAY, S, log, numbers, worker};
 
-/// The moments at which a job that always fails is tried, with options of its own.
+/// Returns the times at which a job that always fails is tried, with the given options.
 fn attempts(
     options: impl for<'p> Fn(HandlerOptions<'p>) -> HandlerOptions<'p> + 'static,
 ) -> (World, Vec<Duration>) {
@@ -42,7 +42,7 @@ fn retry_25_times_over_20_days_then_the_dead_set() {
         let least = n.pow(4) + 15;
         assert!((least..least + 10 * (n + 1)).contains(&wait), "retry {n} after {wait}s");
     }
-    // The exact times: the jitter is drawn from the seed.
+    // The exact times, because the jitter is drawn from the seed.
     assert_eq!(seconds(&times), TWENTY_DAYS);
     assert_eq!(world.now().as_secs() / 86_400, 20);
     let dead = world.dead();
@@ -84,7 +84,7 @@ fn retry_0_goes_straight_to_the_dead_set() {
     assert_eq!((times.len(), world.dead().len()), (1, 1));
 }
 
-/// A world whose handlers note what they hear.
+/// Makes a world whose hooks record their calls.
 fn heard(
     options: impl for<'p> Fn(HandlerOptions<'p>) -> HandlerOptions<'p> + 'static,
 ) -> (World, super::Log) {
@@ -233,7 +233,7 @@ fn a_never_ending_outage_ends_in_the_dead_set() {
     assert_eq!((world.dead().len(), world.stats().failed), (50, 50 * 26));
 }
 
-/// An exploration of a job that dies, whose death handlers are `hear`.
+/// Explores a job that dies, with `hear` as its death handlers.
 fn dying(hear: fn()) -> retryproof::Report {
     Explore::new().name("test").deviations(1).run(async move |world: &World| {
         let tries = world.durable("tries", 0_u32);

@@ -1,10 +1,10 @@
-//! The tests of each row of `docs/spec/executor.md`. A row without a test fails here, and so does a row that only one
-//! of the two has, or a test that does not exist.
+//! The tests of each row of `docs/spec/executor.md`. This fails for a row without a test, for a row that only the page or
+//! only this list has, and for a test that does not exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// A row, and the tests that stand for it: `file::name`.
+/// A row, and the tests for it: `file::name`.
 const ROWS: &[(&str, &[&str])] = &[
     (
         "fake mode",

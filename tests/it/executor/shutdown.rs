@@ -9,7 +9,7 @@ use retryproof::{Delivery, Explore, JobState, Report, Verdict, World};
 use super::{Mail, S, assert_green, assert_violated, log, numbers, one_deviation, panic_of, worker};
 use crate::support::has_line;
 
-/// Sleeps for so many seconds, and says so before and after.
+/// Sleeps for a number of seconds, and records the beginning and the end.
 fn sleeping(world: &World, log: &super::Log) {
     worker(world, log, |p, log| {
         let (clock, noted) = (p.clock(), log.clone());
@@ -30,7 +30,7 @@ fn a_shutdown_is_not_a_failure_and_uses_up_no_retry() {
     let world = World::fake();
     let log = log(&world);
     sleeping(&world, &log);
-    // One ends in its 25 seconds, two overrun; one has not begun.
+    // One job ends within its 25 seconds, two overrun, and one has not begun.
     world.enqueue_bulk([60_u64, 20, 70]);
     assert!(world.settle_until(|world| world.stats().busy == 3).run());
     world.shut_down("worker");
@@ -39,7 +39,7 @@ fn a_shutdown_is_not_a_failure_and_uses_up_no_retry() {
     assert_eq!(world.now(), 25 * S);
     let stats = world.stats();
     assert_eq!((stats.slots, stats.busy, stats.failed, stats.retries, stats.dead), (0, 0, 0, 0, 0));
-    // Back at the front of the queue, in their order, before what came meanwhile.
+    // Back at the front of the queue in their order, before the jobs that were enqueued meanwhile.
     assert_eq!(numbers(&world.jobs::<u64>()), [1, 3]);
     let waiting: Vec<_> =
         world.jobs::<u64>().iter().map(|job| (job.state, job.attempts, job.failures)).collect();
@@ -117,7 +117,7 @@ fn a_process_in_which_nothing_runs_stops_at_once_and_starts_with_a_new_incarnati
     world.deploy("worker");
     world.settle().run();
     assert_eq!((booted.get(), world.now()), (vec![1, 2, 3], S), "down for a second, as after a crash");
-    // One that has crashed, and is told to stop before it is up again, stays down.
+    // A process that has crashed, and is told to stop before it restarts, stays down.
     world.crash("worker");
     world.shut_down("worker");
     world.settle().run();
@@ -246,7 +246,7 @@ fn a_process_that_is_not_there_cannot_be_stopped_or_started() {
     }
 }
 
-/// Charges and then writes down that it did; a deploy may come at any wait.
+/// Explores a job that charges and then records that it did. A deploy may come at any wait.
 fn charging(explore: &Explore, deploys: bool, keyed: bool) -> Report {
     explore.run(async move |world: &World| {
         if deploys {
@@ -268,9 +268,9 @@ fn charging(explore: &Explore, deploys: bool, keyed: bool) -> Report {
 
 #[test]
 fn a_deploy_at_any_wait_is_explored_where_the_test_asks_for_it() {
-    // Faults fail the job, and it has no retries: they are left out.
+    // Faults fail the job, which has no retries, so they are excluded.
     let one = one_deviation().faults(0);
-    // The waits of an attempt: before the yield, before the charge, when it has happened, after its reply.
+    // The waits of an attempt: before the yield, before the charge, after it happened, after its reply.
     let (with, without) = (charging(&one, true, true), charging(&one, false, true));
     assert_green(&with);
     assert_green(&without);
@@ -287,15 +287,15 @@ fn a_deploy_at_any_wait_is_explored_where_the_test_asks_for_it() {
     has_line(
         &text,
         expect![
-            "✗ the process stops, and the job is interrupted here, when payments.charge has happened and its reply has not arrived"
+            "✗ the process stops, and the job is interrupted here, after payments.charge happened, before its reply arrives"
         ],
     );
-    has_line(&text, expect![[r#"interrupted; the job is back in its queue, at the front"#]]);
+    has_line(&text, expect!["interrupted; the job returns to the front of its queue"]);
 }
 
 #[test]
 fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
-    // Told to stop at any of its waits, the job ends all the same: even one that repeats itself is left alone.
+    // Told to stop at any of its waits, the job ends nevertheless. Even a job that would repeat itself is not disturbed.
     let report = charging(
         &one_deviation().faults(0).replay("test job#1.1/payments.charge:happened=stop"),
         true,

@@ -1,4 +1,4 @@
-//! Row by row: what is as in Sidekiq.
+//! Row by row: what is the same as in Sidekiq.
 
 use retryproof::{Delivery, DrainError, JobState, World};
 
@@ -19,7 +19,7 @@ fn fake_mode_a_job_goes_to_a_queue_that_can_be_looked_at_and_changed() {
 
 #[test]
 fn arguments_go_through_json_in_both_modes() {
-    /// Loses what JSON does not carry.
+    /// A payload that loses in JSON what JSON cannot represent.
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Lossy {
         kept: u32,
@@ -41,7 +41,7 @@ fn arguments_go_through_json_in_both_modes() {
     }
 }
 
-/// A `u32` enqueues the one below it, and a `Mail`.
+/// Registers a `u32` that enqueues the number below it, and a `Mail`.
 fn enqueuing(world: &World, log: &super::Log) {
     worker(world, log, |p, log| {
         let (queue, noted) = (p.queue(), log.clone());
@@ -106,10 +106,10 @@ fn perform_one_on_an_empty_queue_is_an_error_of_its_own() {
     world.perform_one::<u32>().unwrap();
     let error = world.perform_one::<u32>().unwrap_err();
     assert_eq!(error, DrainError::EmptyQueue { what: "u32".to_owned(), ready: 1 });
-    assert_eq!(error.to_string(), "no u32 is ready to be performed; of other kinds there are 1");
+    assert_eq!(error.to_string(), "no u32 is ready to run; ready jobs of other kinds: 1");
     world.clear_all();
     let error = world.perform_one::<u32>().unwrap_err();
-    assert_eq!(error.to_string(), "no u32 is ready to be performed; the queue is empty");
+    assert_eq!(error.to_string(), "no u32 is ready to run; the queue is empty");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn at_least_once_comes_again_when_the_lease_ends_and_at_most_once_is_gone() {
         world.settle().run();
         let job = &world.all_jobs()[0];
         assert_eq!((job.state, job.failures), (end, 0), "a crash uses up no retry");
-        // The lease of 60 seconds and the job's ten; or the second that the process is down.
+        // The lease of 60 seconds and the ten seconds of the job, or the second during which the process is down.
         assert_eq!(world.now(), if end == JobState::Done { 70 * S } else { S });
     }
 }

@@ -1,4 +1,4 @@
-//! Unique jobs: the five locks, what becomes of conflicts, owners and times to live. By hand; `unique_checked` explores.
+//! Unique jobs: the five locks, conflicts, owners and times to live. By hand, while `unique_checked` explores.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::{Log, S, log, numbers, panic_of, worker};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Fetches a feed. Without one it has no key.
+/// Fetches a feed. Without a feed it has no key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Fetch {
     feed: Option<u32>,
-    /// Which of the jobs it is: no part of the key.
+    /// The number of the job, which is not a part of the key.
     nth: u32,
 }
 
@@ -26,7 +26,7 @@ fn feed(job: &Fetch) -> Option<u32> {
     job.feed
 }
 
-/// A worker that notes when a job begins and when it ends, 10 s later. The first attempt of number 13 fails.
+/// Adds a worker that records when a job begins and when it ends, 10 s later. The first attempt of number 13 fails.
 fn fetching(world: &World, log: &Log, unique: Unique) {
     worker(world, log, move |p, log| {
         let (clock, noted) = (p.clock(), log.clone());
@@ -217,7 +217,7 @@ fn conflict_replace_withdraws_the_one_that_waits() {
     world.enqueue(fetch(2));
     assert_eq!(states(&world), [JobState::Replaced, JobState::Ready]);
     world.settle_until(|_| log.get().len() == 1).run();
-    // One that runs is left alone, but for its lock: what it gives back when it ends is not that of the next.
+    // A running job is left alone, except for its lock: what it releases at its end is not the lock of the next job.
     world.enqueue(fetch(3));
     assert_eq!(world.locks()[0].owner, Some(3));
     world.settle_until(|world| world.all_jobs()[1].state == JobState::Done).run();
@@ -286,7 +286,7 @@ fn a_job_that_is_cleared_after_its_worker_died_leaves_no_lock_and_those_that_wai
     world.enqueue(fetch(2));
     world.settle().run();
     assert_eq!(log.get().last().map(String::as_str), Some("11 ends 2"));
-    // One that waits for the lock already is woken.
+    // A job that waits for the lock already is woken.
     world.enqueue(fetch(3));
     world.settle_until(|_| log.get().len() == 4).run();
     world.crash("worker");
@@ -334,7 +334,7 @@ fn self_conflict_a_job_that_is_retried_keeps_its_own_lock() {
         world.settle().run();
         assert_eq!(log.get(), ["0 begins 13", "10 ends 13", "30 begins 13", "40 ends 13"]);
     }
-    // And one whose worker died comes again, and takes up its own lock.
+    // A job whose worker crashed is redelivered, and takes its own lock again.
     let (world, log) = world(Unique::while_executing(feed).on_conflict(Conflict::Raise));
     world.enqueue(fetch(1));
     world.settle_until(|_| log.get().len() == 1).run();
@@ -382,7 +382,7 @@ fn a_handler_that_panics_or_gets_stuck_gives_its_lock_back() {
         .backoff(Backoff::Constant(HOUR))
         .unique(unique);
     });
-    // Long before the first one is tried again, the second one has run.
+    // The second job runs long before the first one is retried.
     world.enqueue_bulk([1_u32, 3]);
     world.settle_until(|world| world.now() > S || world.stats().processed == 2).run();
     assert_eq!((states(&world), world.now()), (vec![JobState::Retrying, JobState::Done], Duration::ZERO));
@@ -404,7 +404,7 @@ fn a_lock_left_behind_by_a_killed_process_goes_when_its_time_to_live_is_over() {
         log.get().into_iter().filter(|noted| noted.contains("begins")).collect::<Vec<_>>()
     };
     assert_eq!(left(15 * S), ["0 begins 1", "15 begins 2", "60 begins 1"]);
-    // Unless its own job comes again before that, takes it up and gives it back.
+    // Unless its own job is redelivered before that, takes the lock again and releases it.
     assert_eq!(left(HOUR), ["0 begins 1", "60 begins 1", "70 begins 2"]);
 }
 
@@ -432,7 +432,7 @@ fn a_lock_that_nobody_gives_back_is_named_by_whoever_waits_for_it() {
     );
 }
 
-/// Three jobs of one feed add one to a counter that they read ten seconds before. The most that it can come to is 3.
+/// Three jobs of one feed add one to a counter that they read ten seconds before. The correct sum is 3.
 fn counted(unique: Unique) -> u32 {
     let world = World::fake();
     let counter = world.durable("counter", 0_u32);
@@ -458,8 +458,8 @@ fn a_lock_deleted_by_the_loser_lets_two_in_and_an_owner_prevents_it() {
     assert!(counted(unique().without_owner()) < 3);
 }
 
-/// So many fetches of one feed, and four others behind them: how the slots are used until the others are done, and when
-/// they are.
+/// Runs a number of fetches of one feed with four other jobs behind them. Returns how busy the slots are until the other
+/// jobs are done, and when they are done.
 fn crowd(backlog: u32, unique: Unique) -> (f64, Duration) {
     let (world, log) = world(unique);
     world.enqueue_bulk((1..=backlog).map(fetch));
@@ -471,7 +471,7 @@ fn crowd(backlog: u32, unique: Unique) -> (f64, Duration) {
 
 #[test]
 fn unique_waiting_fills_all_slots_and_reschedule_when_busy_does_not() {
-    // One slot of five works while the others wait, and the longer the backlog the later it is the others' turn.
+    // One slot of five works while the others wait, and the longer the backlog, the later the other jobs run.
     let waiting = |backlog| crowd(backlog, Unique::while_executing(feed));
     let ((used, late), (_, later)) = (waiting(20), waiting(40));
     assert!(used < 0.3, "{used}");
@@ -516,22 +516,22 @@ fn settings_that_make_no_sense_are_refused() {
     assert_eq!(
         refused(|| Unique::until_executed(feed).on_conflict(Conflict::Wait)),
         format!(
-            "the lock of {kind} waits when it is enqueued, where there is no slot to wait in; use another `Conflict`"
+            "the lock of {kind} waits at the enqueue, where there is no slot to wait in; use another `Conflict`"
         )
     );
     assert_eq!(
         refused(|| Unique::while_executing(feed).on_conflict(Conflict::Replace)),
-        format!("the lock of {kind} replaces a job that runs; use another `Conflict` for `when_busy`")
+        format!("the lock of {kind} replaces a running job; use another `Conflict` for `when_busy`")
     );
     assert_eq!(
         refused(|| Unique::until_executed(feed).when_busy(Conflict::Drop)),
         format!(
-            "the lock of {kind} says what happens `when_busy`, but its lock is not taken to run; use `on_conflict`"
+            "the lock of {kind} sets `when_busy`, but its lock is not taken when an attempt begins; use `on_conflict`"
         )
     );
     assert_eq!(
         refused(|| Unique::until_expired(Duration::ZERO, feed)),
-        format!("the lock of {kind} has a time to live of nothing; give it one, or none at all")
+        format!("the lock of {kind} has a time to live of zero; make it longer, or leave it out")
     );
 }
 

@@ -1,4 +1,4 @@
-//! Unique jobs under `check`: crashes inside of lock and unlock, and the classic faults, each beside its mended twin.
+//! Unique jobs under `check`: crashes around lock and unlock, and the classic bugs, each beside its correct twin.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn explore() -> Explore {
     Explore::new().name("test").deviations(1)
 }
 
-/// A job that enqueues a unique one, which pays. Its own retries come after ten seconds.
+/// Explores a job that enqueues a unique job, which pays. Its own retries come after ten seconds.
 fn planned(explore: &Explore, unique: Unique) -> Report {
     explore.run(async move |world: &World| {
         let unique = unique.clone();
@@ -67,12 +67,12 @@ fn crash_points_in_lock_and_unlock_are_counted_by_hand() {
     let explore = || explore().faults(0).deliveries(0).switches(0);
     let none = planned(&explore(), Unique::until_executed(|_: &Fetch| None::<u32>));
     assert_eq!(none.runs(), 1 + 5 + 5, "no key, no lock, no choice: {none}");
-    // Between lock and enqueue 1; release before and after 2.
+    // Between lock and enqueue 1, release before and after 2.
     let queued = planned(&explore(), Unique::until_executed(feed).ttl(30 * S));
     assert_eq!(queued.runs(), none.runs() + 1 + 2, "{queued}");
     let queued = planned(&explore(), Unique::until_executing(feed).ttl(30 * S));
     assert_eq!(queued.runs(), none.runs() + 1 + 2, "{queued}");
-    // It is never given back.
+    // The lock is never released.
     let expires = planned(&explore(), Unique::until_expired(30 * S, feed));
     assert_eq!(expires.runs(), none.runs() + 1, "{expires}");
     // Acquire before and after, release before and after.
@@ -113,22 +113,22 @@ fn every_lock_with_an_owner_and_a_time_to_live_is_retryproof() {
 #[test]
 fn a_lock_left_behind_by_a_killed_process_without_a_time_to_live() {
     let between = "test job#1.1/queue.enqueue:locked=crash";
-    let left = "a lock was left behind for ever: 1 of `Fetch`, held by a job that never came into the queue, since \
-                whoever enqueued it died; it never expires";
-    // Dropped for a job that is not there: it never runs, and the enqueuer believes that it does.
+    let left = "a lock was never released: 1 of `Fetch`, held by a job that never entered the queue \
+                because its enqueuing process died; it never expires";
+    // Dropped in favor of a job that does not exist: it never runs, but the caller believes that it will.
     let report = planned(&explore(), Unique::until_executed(feed));
     assert_found(&report, Oracle::Guarantee, "payments.charge never happened, expected once", between);
     assert_found(&report, Oracle::Accounted, left, between);
     has_line(
         &report,
-        expect!["finds the lock 1 held by a job that never came into the queue, since whoever enqueued"],
+        expect!["finds the lock 1 held by a job that never entered the queue because its enqueuing"],
     );
-    // Its mended twin: a time to live that is over when the enqueuer is tried again.
+    // The correct twin: a time to live that ends before the caller is retried.
     assert_green(&planned(&explore(), Unique::until_executed(feed).ttl(30 * S)));
-    // One that is too long, with a conflict that nobody hears of, loses the job all the same.
+    // A time to live that is too long, with a conflict that nobody learns of, loses the job nevertheless.
     let report = planned(&explore(), Unique::until_executed(feed).ttl(HOUR));
     assert_found(&report, Oracle::Guarantee, "payments.charge never happened, expected once", between);
-    // Heard of, it is tried again until the time to live is over.
+    // If the caller learns of the conflict, it is retried until the time to live ends.
     assert_green(&planned(
         &explore(),
         Unique::until_executed(feed).ttl(200 * S).on_conflict(Conflict::Raise),
@@ -140,7 +140,7 @@ fn a_lock_left_behind_by_a_killed_process_without_a_time_to_live() {
     assert_green(&planned(&explore(), Unique::until_executed(feed).on_conflict(Conflict::Replace)));
 }
 
-/// Two jobs of one feed. The first one's worker may die, and then it is gone: at most once.
+/// Explores two jobs of one feed. The worker of the first one may crash, and then the job is lost: at most once.
 fn popped(unique: Unique) -> Report {
     explore().faults(0).run(async move |world: &World| {
         let unique = unique.clone();
@@ -169,10 +169,10 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
     has_line(
         &text,
         expect![
-            "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had forgotten it"
+            "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had already removed it"
         ],
     );
-    // With a time to live the others run. That the job itself is gone is what at-most-once means, and is said as before.
+    // With a time to live, the other job runs. That the first job is lost is what at-most-once means, and still reported.
     let report = popped(Unique::while_executing(key).ttl(30 * S));
     assert!(
         report.violations().iter().all(|v| v.summary.contains("was lost when its worker crashed")),
@@ -180,9 +180,9 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
     );
 }
 
-/// A fetch that fails once, is tried again after ten seconds, and meanwhile its feed is planned again.
+/// Explores a fetch that fails once and is retried after ten seconds. Meanwhile, its feed is planned again.
 fn retried(unique: Unique) -> Report {
-    // Looking before sending is not enough for a job that loses its lease while it runs; that is another matter.
+    // Checking before sending is not enough for a job that loses its lease while it runs, which is not the subject here.
     explore().deliveries(0).run(async move |world: &World| {
         let unique = unique.clone();
         let tries = world.durable("tries", 0_u32);
@@ -227,7 +227,7 @@ fn a_duplicate_while_in_retry() {
     assert_green(&retried(Unique::until_executed(feed).ttl(HOUR)));
 }
 
-/// Three jobs of one feed add one to a counter that they read ten seconds before.
+/// Explores three jobs of one feed that add one to a counter that they read ten seconds before.
 fn counting(unique: Unique) -> Report {
     explore().crashes(0).deliveries(0).run(async move |world: &World| {
         let unique = unique.clone();
@@ -253,7 +253,7 @@ fn a_lock_deleted_by_the_loser() {
     let report = counting(unique().when_busy(busy).without_owner());
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(report.violations()[0].summary.contains("`counter`"), "{report}");
-    has_line(&report, expect![[r#"gives the lock 1 back, which is another's"#]]);
+    has_line(&report, expect![[r#"releases the lock 1, which another job holds"#]]);
     assert_green(&counting(unique().when_busy(busy)));
     assert_green(&counting(unique()));
 }
@@ -270,7 +270,7 @@ fn unique_no_key_unrelated_jobs_do_not_wait_for_each_other() {
         world.settle().run();
         world.now()
     };
-    // A missing key taken as one key for all, and as none.
+    // A missing key taken as one key for all jobs, and as no key.
     assert_eq!((took(|_| Some(0)), took(|_| None)), (50 * S, 10 * S));
 }
 
@@ -341,7 +341,7 @@ fn replays_name_the_points_inside_of_lock_and_unlock() {
         let report =
             planned(&explore().replay(scenario), Unique::until_and_while_executing(feed).ttl(30 * S));
         assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
-        // The rest of the line differs from turn to turn.
-        assert!(report.to_string().contains("the process dies here"), "{report}");
+        // The rest of the line differs in each iteration.
+        assert!(report.to_string().contains("the process crashes here"), "{report}");
     }
 }

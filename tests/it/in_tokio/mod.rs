@@ -1,4 +1,4 @@
-//! Handlers live in a tokio context: its clock is the world's, and what they spawn dies with their process.
+//! Handlers run in a tokio context: its clock is the world's, and the tasks that they spawn die with their process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use retryproof::{Backoff, Explore, Report, ServiceError, Verdict, World};
 
 const S: Duration = Duration::from_secs(1);
 
-/// Explores a world with one worker that runs `job`, which is given the process's payments.
+/// Explores a world with one worker that runs `job`, which gets the process's payment client.
 fn explore<R: retryproof::JobResult + 'static>(
     job: impl AsyncFn(retryproof::Client<retryproof::service::payments::Payments>) -> R
     + Clone
@@ -35,7 +35,7 @@ fn charge() -> Charge {
 
 #[test]
 fn sleeps_take_virtual_time_and_both_clocks_agree() {
-    // Tokio's timers tick in milliseconds: one and a half become two.
+    // Tokio's timers tick in milliseconds, so one and a half become two.
     let report = Explore::new().name("test").run(async |world: &World| {
         let seen = world.durable("seen", (0_u64, 0_u64));
         world.process("worker", move |p| {
@@ -60,14 +60,14 @@ fn sleeps_take_virtual_time_and_both_clocks_agree() {
 #[test]
 fn the_clocks_agree_across_attempts() {
     let report = explore_with_failure(async |attempt: u32, started: tokio::time::Instant| {
-        // The second attempt comes a minute after the first, on tokio's clock, too.
+        // On tokio's clock, too, the second attempt comes a minute after the first one.
         attempt == 1 || started.elapsed() == 60 * S
     });
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// A job that fails once and is tried again a minute later; `check` sees the number of the attempt and the moment, on
-/// tokio's clock, at which the process was booted.
+/// Explores a job that fails once and is retried a minute later. `check` gets the number of the attempt, and the time on
+/// tokio's clock at which the process booted.
 fn explore_with_failure(
     check: impl AsyncFn(u32, tokio::time::Instant) -> bool + Clone + Sync + 'static,
 ) -> Report {
@@ -133,8 +133,8 @@ fn tower_timeout_layer_times_out_in_virtual_time() {
 
 #[test]
 fn spawned_tasks_die_with_their_process() {
-    // The spawned task would charge a minute after the job has begun, without a key. The process dies before that in
-    // the explored crashes; only a new attempt may charge.
+    // The spawned task would charge a minute after the job began, without a key. In the explored crashes the process dies
+    // before that, so only a new attempt may charge.
     static CHARGES: AtomicU32 = AtomicU32::new(0);
     let report = explore(async |payments| {
         let inner = payments.clone();
@@ -153,7 +153,7 @@ fn spawned_tasks_die_with_their_process() {
         drop(tokio::spawn(async move { inner.charge(Charge::of_order(1, 500)).await }));
         payments.charges(1).await.map(drop)
     });
-    // A spawned task that nobody waits for: its charge is repeated with the job.
+    // A spawned task that nothing waits for: its charge is repeated with the job.
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
 }
 
@@ -207,7 +207,7 @@ fn a_job_enqueued_by_a_spawned_task_is_taken_at_once() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// A task of tokio's, or a thread, that is still at it when the next incarnation runs, which spawns nothing.
+/// A tokio task, or a thread, that is still running when the next incarnation runs, which spawns nothing.
 #[expect(
     clippy::disallowed_methods,
     reason = "a thread that the harness does not wait for goes on in real time"
@@ -412,7 +412,7 @@ fn a_process_with_spawned_tasks_gives_the_same_report_each_time() {
 
 #[test]
 fn a_dead_process_does_nothing_more_in_combinators() {
-    // `join!` polls its second branch even when the first has just died.
+    // `join!` polls its second branch even if the first one has just died.
     static AFTER_DEATH: AtomicU64 = AtomicU64::new(0);
     let report = Explore::new().name("test").deviations(1).run(async |world: &World| {
         let writes = world.durable("writes", 0_u32);
@@ -439,7 +439,7 @@ fn a_dead_process_does_nothing_more_in_combinators() {
 
 #[test]
 fn two_tasks_at_the_same_service_take_the_same_course_each_time() {
-    // Enough runs that tokio's runtime, which is used again and again, would have asked its queues in another order.
+    // Enough runs for tokio's runtime, which is reused, to check its queues in another order.
     let report = Explore::new().name("test").run(async |world: &World| {
         world.process("worker", |p| {
             let payments = p.payments();
@@ -472,7 +472,7 @@ fn a_call_that_a_job_blocks_on_unwinds_when_its_process_dies() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// The smallest `block_on`: it knows nothing of the harness.
+/// The smallest `block_on`, which knows nothing about the harness.
 fn futures_executor<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

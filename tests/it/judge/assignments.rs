@@ -1,4 +1,4 @@
-//! How the search deals with inputs: each assignment, its scenarios, limits, and bad input.
+//! Inputs: each assignment is explored, with its scenarios, limits, and bad input.
 
 use super::inputs::charge;
 use super::{assert_first, body_panic};
@@ -8,7 +8,7 @@ use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
 use retryproof::service::{Cx, Keys, Operation, Refusal, Service};
 use retryproof::{Client, Explore, Report, ServiceError, Verdict, World};
 
-/// A card that the test draws, and a job that is wrong with only one of them.
+/// Explores a card that the test chooses, and a job that is wrong with only one of the cards.
 fn with_cards(explore: &Explore, is_good: bool) -> Report {
     explore.run(async move |world: &World| {
         let card = world.choose("card", ["good", "declined"]);
@@ -18,7 +18,7 @@ fn with_cards(explore: &Explore, is_good: bool) -> Report {
             p.handle(async move |(order, card): (u32, String)| {
                 let answer = payments.charge(charge(order).payment_method(card)).await?;
                 if let Charged::Declined { .. } = answer {
-                    // A mail at each attempt, or a key in the body that tells them apart: there is none for emails.
+                    // It would take a mail per attempt, or a key in the body to identify it, and emails have none.
                     let told = email.emails("ada@example.com", "declined").await?;
                     if told.is_empty() || !is_good {
                         email.send(Email::new("ada@example.com", "declined")).await?;
@@ -77,7 +77,7 @@ fn a_scenario_whose_input_is_gone_is_told() {
     }
 }
 
-/// The whole is the same in shards, on threads and merged.
+/// The exploration is the same in shards, on several threads, and merged.
 #[test]
 fn shards_threads_and_merging() {
     let whole = with_cards(&only_crashes(), false);
@@ -193,7 +193,7 @@ fn what_the_code_under_test_may_not_set() {
     assert!(body_panic(&report).contains("settings of the service `payments` are the test's"), "{report}");
 }
 
-/// A run that asks what no fault-free run asks gets the ordinary answer: a refund after a crash is accepted.
+/// A request that no fault-free run makes gets the ordinary answer: a refund after a crash is accepted.
 #[test]
 fn a_question_that_only_a_failure_brings_up_has_the_ordinary_answer() {
     let report = only_crashes().run(async |world: &World| {
@@ -216,7 +216,7 @@ fn a_question_that_only_a_failure_brings_up_has_the_ordinary_answer() {
     assert_eq!(report.verdict(), Verdict::Violated, "another amount is another charge: {report}");
 }
 
-/// A desk that stores its answers under keys: input 29.
+/// A service that stores its answers under keys: input 29.
 #[derive(Clone, Default)]
 struct Desk {
     keys: Keys<String>,
@@ -234,7 +234,7 @@ impl Service for Desk {
         if let Some(stored) = self.keys.known("book", Some(&key), &seat, cx)? {
             return Ok(stored);
         }
-        // Seat 13 is taken: nothing happens, and the answer is stored all the same.
+        // Seat 13 is taken: nothing happens, but the answer is stored.
         let answer =
             if seat == 13 { "taken".to_owned() } else { cx.effect("book", Some(&key), &seat, "bk_") };
         self.keys.store(key, answer.clone(), cx);

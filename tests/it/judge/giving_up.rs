@@ -1,4 +1,4 @@
-//! A job that gives up is all or nothing.
+//! A job that gives up must do everything or nothing.
 
 use super::*;
 use retryproof::service::store::Isolation;
@@ -6,7 +6,7 @@ use retryproof::{Decision, StoreError};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Transfer {
-    /// Debit and credit, each in its own transaction that is deduplicated.
+    /// Debit and credit, each in its own deduplicated transaction.
     TwoTransactions,
     OneTransaction,
 }
@@ -56,13 +56,13 @@ fn transferring(how: Transfer, discards: bool, may_stop: bool) -> Report {
 fn input_4_half_a_transfer_is_told_whether_the_job_is_dead_or_discarded() {
     for discards in [false, true] {
         let report = transferring(Transfer::TwoTransactions, discards, false);
-        assert_red(&report, Code::GaveUpHalfWay, "gave up half-way");
+        assert_red(&report, Code::GaveUpHalfWay, "gave up halfway");
         assert_green(&transferring(Transfer::OneTransaction, discards, false));
         assert_green(&transferring(Transfer::TwoTransactions, discards, true));
     }
 }
 
-/// Input 5: what a job notes of its failure is not what has happened.
+/// Input 5: a job's record of its failure is not an effect.
 fn cancelling(notes: bool) -> Report {
     judged(
         move |p| {
@@ -91,7 +91,7 @@ fn input_5_charged_and_cancelled_is_half_way() {
     assert_green(&cancelling(false));
 }
 
-/// A job that gave up excuses its own effects, and no others'.
+/// A job that gave up excuses its own effects, and not those of others.
 fn beside(second_swallows: bool) -> Report {
     judged(
         move |p| {
@@ -117,7 +117,7 @@ fn only_the_job_that_gave_up_is_excused() {
     assert_green(&beside(false));
 }
 
-/// One of two jobs is dead in each run; the other one forgets its mail after one fault more.
+/// One of two jobs is dead in each run. The other one loses its mail after one more fault.
 #[test]
 fn a_dead_job_excuses_no_other_one_in_the_same_run() {
     let report = with(
@@ -159,7 +159,7 @@ fn a_dead_job_excuses_no_other_one_in_the_same_run() {
     assert_red(&report, Code::MissingAfterError, "fulfillment.request never happened");
 }
 
-/// Two jobs that update one row by compare-and-set, and give up where the other one was faster.
+/// Explores two jobs that update one row by compare-and-set, and give up if the other one was faster.
 fn racing(retries: u32) -> Report {
     with(
         &Explore::new().name("test").deviations(1).crashes(0).faults(0).deliveries(0),
@@ -221,11 +221,11 @@ fn with_child(enqueues_first: bool) -> Report {
 
 #[test]
 fn a_child_without_what_its_parent_does_is_half_way() {
-    assert_red(&with_child(true), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&with_child(true), Code::GaveUpHalfWay, "gave up halfway");
     assert_green(&with_child(false));
 }
 
-/// A job that notes an order, charges, and marks the order as paid: a row that is there half-way, and not at all without it.
+/// A job that records an order, charges, and marks the order as paid: a row that exists halfway, and not at all without it.
 fn pending(may_stop: bool) -> Report {
     judged(
         |p| {
@@ -256,12 +256,12 @@ fn pending(may_stop: bool) -> Report {
 #[test]
 fn a_row_that_is_half_written_is_half_way() {
     let report = pending(false);
-    assert_red(&report, Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&report, Code::GaveUpHalfWay, "gave up halfway");
     assert!(report.violations().iter().all(|violation| violation.code == Code::GaveUpHalfWay), "{report}");
     assert_green(&pending(true));
 }
 
-/// What death handlers do belongs to a job's giving up, whether it has done all that it does or nothing.
+/// What death handlers do belongs to giving up, whether the job did everything or nothing.
 fn telling(notes_first: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).crashes(0).deliveries(0),
@@ -292,10 +292,10 @@ fn telling(notes_first: bool) -> Report {
 #[test]
 fn what_is_done_about_a_death_is_part_of_giving_up() {
     assert_green(&telling(false));
-    assert_red(&telling(true), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&telling(true), Code::GaveUpHalfWay, "gave up halfway");
 }
 
-/// A job that gives up when nothing goes wrong, too. `steps` before that.
+/// Explores a job that also gives up in the fault-free run, after `steps` steps.
 fn always_dead(steps: u32) -> Report {
     judged(
         move |p| {
@@ -319,5 +319,5 @@ fn always_dead(steps: u32) -> Report {
 #[test]
 fn all_or_nothing_holds_for_a_job_that_always_gives_up() {
     assert_green(&always_dead(1));
-    assert_red(&always_dead(2), Code::GaveUpHalfWay, "gave up half-way");
+    assert_red(&always_dead(2), Code::GaveUpHalfWay, "gave up halfway");
 }

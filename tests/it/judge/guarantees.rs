@@ -36,7 +36,7 @@ fn input_33_a_second_job_that_sends_the_same_mail_is_no_repetition() {
     assert_green(&mailing(true));
 }
 
-/// Two jobs that the test enqueues mail the same person if nobody has noted it. Only a race makes both of them do it.
+/// Explores two jobs that mail the same person if neither has recorded it. Only a race makes both of them mail.
 fn noting(transaction: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).crashes(0).faults(0).deliveries(0),
@@ -71,7 +71,7 @@ fn what_another_job_does_in_a_race_is_no_repetition_either() {
     assert_green(&noting(true));
 }
 
-/// A job that mails again because it came again.
+/// A job mails again because it was retried.
 #[test]
 fn what_a_job_repeats_because_something_went_wrong_in_it_is_one() {
     assert_green(&judged(
@@ -86,7 +86,7 @@ fn what_a_job_repeats_because_something_went_wrong_in_it_is_one() {
     ));
 }
 
-/// At least once is no leave to send two letters where one was meant, for other reasons than a retry.
+/// At least once does not allow two letters instead of one for other reasons than a retry.
 #[test]
 fn a_job_that_mails_twice_when_another_one_came_first_is_told() {
     let report = with(

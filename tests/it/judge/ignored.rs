@@ -1,4 +1,4 @@
-//! What is left out of the comparison, by the test or because it was drawn from a sequence.
+//! Parts that are not compared, because the test says so or because they were drawn from a sequence.
 
 use super::terms::on;
 use super::{S, body_panic};
@@ -9,7 +9,7 @@ use retryproof::{Code, Explore, Guarantee, Process, Verdict, World};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A stable key, and a body that is another one in each attempt.
+/// A stable key, and a body that differs in each attempt.
 #[test]
 fn input_19_a_volatile_field_of_a_body() {
     let seals = |p: &Process| {
@@ -23,7 +23,7 @@ fn input_19_a_volatile_field_of_a_body() {
     assert!(report.violations().iter().any(|v| v.code == Code::KeyReused), "{report}");
     let ignored = |world: &World| world.ignore_effect("payments.charge", "$.customer_id");
     assert_green(&on(&one_deviation(), ignored, seals));
-    // Another field that changes is another content.
+    // Another field that changes is different content.
     let doubles = |p: &Process| {
         let (payments, clock) = (p.payments(), p.clock());
         p.handle(async move |order: u32| {
@@ -95,23 +95,23 @@ fn a_term_that_is_about_nothing_is_told() {
     };
     told(
         |world| world.ignore("sotre", "$.paid"),
-        "`ignore(\"sotre\", …)` names no durable or observed state; there are the states `store`",
+        "`ignore(\"sotre\", …)` names no durable or observed state; the states: `store`",
     );
     told(
         |world| world.ignore_effect("payment.charge", "$.customer_id"),
-        "`ignore_effect: payment.charge` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`ignore_effect: payment.charge` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$")),
-        "`as_items: cdn.invalidate` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`as_items: cdn.invalidate` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| world.effects_in_order(["payments.charge", "email.send"]),
-        "`effects_in_order: email.send` names no effect that happens when nothing goes wrong; there are the effects `payments.charge`",
+        "`effects_in_order: email.send` names no effect of a fault-free run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.jobs::<String>().may_be_lost()),
-        "a term for jobs of the kind `String` is about no job that comes when nothing goes wrong; there are jobs of the kinds `u32`",
+        "a term for jobs of the kind `String` matches no job of a fault-free run; the kinds of jobs: `u32`",
     );
     let bad = one_deviation().run(async |world: &World| world.ignore_effect("email.send", "body"));
     assert!(body_panic(&bad).contains("`body` is not a path: expected `$`"), "{bad}");
@@ -131,11 +131,11 @@ fn input_18_numbers_with_gaps() {
         }
     };
     assert_green(&on(&Explore::new(), |_| (), numbers(false)));
-    // A counter is a state like any other: a lost reply is an addition too many.
+    // A counter is a state like any other: a lost reply adds once too often.
     assert_eq!(on(&one_deviation(), |_| (), numbers(true)).code(), Some(Code::StateAfterError));
 }
 
-/// Two rows with one number are no renaming of two rows with two.
+/// Two rows with one number are not a renaming of two rows with two numbers.
 #[test]
 fn numbers_of_a_sequence_keep_apart() {
     let report = one_deviation().run(async |world: &World| {
@@ -160,7 +160,7 @@ fn numbers_of_a_sequence_keep_apart() {
     );
 }
 
-/// Blocking and async draws, of sequences of their own.
+/// Blocking and async draws, each from its own sequence.
 #[test]
 fn a_sequence_is_drawn_by_code_that_blocks_too() {
     let world = World::fake();
@@ -180,7 +180,7 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
                 let ids = store.sequence("events");
                 p.handle(async move |event: u32| {
                     let id = ids.next().await?;
-                    // Of two attempts at once one writes.
+                    // Only one of two concurrent attempts writes.
                     if store.set_if_absent(format!("number:{event}"), &id, None).await? {
                         store.put(format!("event:{id}"), &event).await?;
                     }
@@ -203,7 +203,7 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
                     Ok::<(), Failure>(())
                 });
             });
-            // The cursor is how it goes about it; what counts are the mails.
+            // The cursor is a means. Only the mails count.
             world.allow("email.send", Guarantee::AtLeastOnce);
             world.ignore("store", "$.cursor");
             world.enqueue_bulk([1_u32, 2]);

@@ -1,4 +1,4 @@
-//! Inputs are not failures: each assignment of them has a fault-free run of its own.
+//! Inputs are not failures: each assignment of them has its own fault-free run.
 
 use std::sync::Mutex;
 
@@ -18,7 +18,7 @@ pub(super) fn shipment(order: u32) -> Shipment {
     Shipment::of_order(order, "pr_3", 1).address("1 Main St").key(format!("order-{order}"))
 }
 
-/// One order in a world in which cards are declined.
+/// Explores one order in a world in which cards are declined.
 pub(super) fn with_declines(explore: &Explore, boot: impl Fn(&Process) + Copy + Sync + 'static) -> Report {
     explore.run(async move |world: &World| {
         world.payments().explore_declines();
@@ -28,7 +28,7 @@ pub(super) fn with_declines(explore: &Explore, boot: impl Fn(&Process) + Copy + 
     })
 }
 
-/// Ships without a look at the answer.
+/// Ships without checking the answer.
 fn ships_although_declined(p: &Process) {
     let (payments, parcels) = (p.payments(), p.fulfillment());
     p.handle(async move |order: u32| {
@@ -61,7 +61,7 @@ fn a_job_that_ships_although_the_card_was_declined() {
     assert_green(&with_declines(&Explore::new().name("test"), ships_if_paid));
 }
 
-/// The first job writes a row, the second enqueues, the third sends a mail: whatever follows, it is the same.
+/// The first job writes a row, the second enqueues, the third sends a mail: the result is the same for all of them.
 #[test]
 fn whatever_follows_a_refusal_that_was_ignored() {
     let row = |p: &Process| {
@@ -87,7 +87,7 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     ] {
         assert_eq!(report.code(), Some(Code::RefusalIgnored), "{report}");
     }
-    // The good twins look at the answer: one notes it, one does not go on.
+    // The good twins check the answer: one records it, and one stops.
     let noted = |p: &Process| {
         let (payments, store) = (p.payments(), p.store());
         p.handle(async move |order: u32| {
@@ -111,7 +111,7 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     assert_green(&with_declines(&one_deviation().deliveries(0).crashes(0).faults(0), ends));
 }
 
-/// A mail that need not be sent may be refused without consequences, if the test says so.
+/// A mail that is not required may be refused without consequences, if the test says so.
 #[test]
 fn a_refusal_that_may_be_ignored() {
     let explore = |allowed: Option<Guarantee>| {
@@ -137,13 +137,13 @@ fn a_refusal_that_may_be_ignored() {
     assert_green(&explore(Some(Guarantee::AtMostOnce)));
 }
 
-/// Declined, a crash, tried again: the same card is declined again, so the run is that of a declined card.
+/// Declined, crashed, retried: the same card is declined again, so the run is that of a declined card.
 #[test]
 fn a_retry_is_answered_as_the_first_attempt_was() {
     let keyless = |p: &Process| {
         let (payments, email) = (p.payments(), p.email());
         p.handle(async move |order: u32| {
-            // Without a key: the answer is settled by the card, and not by the key.
+            // Without a key: the card determines the answer, and not the key.
             match payments.charge(Charge::of_order(order, 500)).await? {
                 Charged::Success { .. } => email.send(Email::new("ada@example.com", "paid")).await.map(drop),
                 Charged::Declined { .. } => Ok(()),
@@ -159,7 +159,7 @@ fn a_retry_is_answered_as_the_first_attempt_was() {
     assert_first(&report, "payments.charge happened twice, expected once", accepted);
 }
 
-/// The provider stores declines under the key, and the job tries the second card under the same one.
+/// The provider stores declines under the key, and the job tries the second card under the same key.
 #[test]
 fn a_second_card_under_the_key_of_a_declined_one() {
     let explore = |stores: bool, own_key: bool| {
@@ -189,17 +189,17 @@ fn a_second_card_under_the_key_of_a_declined_one() {
     let report = explore(true, false);
     assert_first(
         &report,
-        "payments.charge was answered with the stored answer of another request: it never happened (both bear the key \"6\")",
+        "payments.charge never happened: it was answered with the stored answer of another request with the key \"6\"",
         "test input:payments.charge/6/pm_first/500=declined",
     );
     assert_eq!(report.code(), Some(Code::KeyReused));
     assert_green(&explore(true, true));
-    // Where declines are not stored the key may be tried again, and it takes a failure to go wrong.
+    // If declines are not stored, the key may be tried again, and only a failure breaks the job.
     let report = explore(false, false);
     assert!(report.violations().iter().all(|v| !v.scenario.deviations().is_empty()), "{report}");
 }
 
-/// The same request again has the stored decline, which is no reuse of the key.
+/// The same request again gets the stored decline, which is not a reuse of the key.
 #[test]
 fn a_stored_decline_is_answered_to_the_same_request() {
     let report = one_deviation().run(async |world: &World| {
@@ -223,7 +223,7 @@ fn a_stored_decline_is_answered_to_the_same_request() {
     assert_green(&report);
 }
 
-/// A loop within one attempt: an answer that was lost is asked for again, and it is the same answer.
+/// A loop within one attempt: a request whose answer was lost is repeated, and gets the same answer.
 #[test]
 fn an_answer_that_nobody_heard_is_given_again() {
     let explore = |goes_on: bool| {
@@ -243,7 +243,7 @@ fn an_answer_that_nobody_heard_is_given_again() {
                                 store.put("declined", &true).await?;
                                 return Ok(());
                             }
-                            // A bad twin takes silence for consent.
+                            // A bad twin treats a missing answer as a success.
                             Err(_) if goes_on => {
                                 parcels.request(shipment(order)).await?;
                                 return Ok(());
@@ -262,7 +262,7 @@ fn an_answer_that_nobody_heard_is_given_again() {
     assert_eq!(explore(true).verdict(), Verdict::Violated);
 }
 
-/// Two mails to one address, each noted: an attempt that skips the first asks for the second only.
+/// Two mails to one address, each recorded: an attempt that skips the first only makes the second request.
 #[test]
 fn a_refusal_does_not_move_to_another_request() {
     let explore = |notes: bool| {
@@ -293,7 +293,7 @@ fn a_refusal_does_not_move_to_another_request() {
     assert_eq!(explore(false).verdict(), Verdict::Violated);
 }
 
-/// Cards are told apart however long what stands before them is.
+/// Cards are distinguished no matter how long the text before them is.
 #[test]
 fn long_questions_are_whole() {
     let seen = Mutex::new(Vec::new());
@@ -329,7 +329,7 @@ fn long_questions_are_whole() {
     assert_eq!(seen, [vec![], vec![1], vec![1, 2]]);
 }
 
-/// A key that is drawn is another one in each run, which hides nothing.
+/// A random key differs in each run, which hides nothing.
 #[test]
 fn a_refusal_that_is_ignored_beside_drawn_values() {
     let explore = |looks: bool| {
@@ -339,7 +339,7 @@ fn a_refusal_that_is_ignored_beside_drawn_values() {
                 let (payments, store, rng) = (p.payments(), p.store(), p.rng());
                 p.handle(async move |order: u32| {
                     let answer = payments.charge(charge(order)).await?;
-                    // Whoever was paid draws once more.
+                    // A job that was paid draws once more.
                     if matches!(answer, Charged::Success { .. }) {
                         let _ = rng.next_u64();
                     }
@@ -356,7 +356,7 @@ fn a_refusal_that_is_ignored_beside_drawn_values() {
     assert_green(&explore(true));
 }
 
-/// A loop that asks again after a decline: its second request is an input of its own, and the third is accepted.
+/// A loop that asks again after a decline: its second request is a separate input, and the third is accepted.
 #[test]
 fn a_second_request_of_one_attempt_is_another_input() {
     let seen = Mutex::new(Vec::new());

@@ -1,4 +1,4 @@
-//! What counts as right: ordinary wrong jobs are red for the reason given, and their correct twins are green.
+//! What is correct: common bad jobs fail for the reason given, and their correct twins pass.
 
 mod assignments;
 mod giving_up;
@@ -19,7 +19,7 @@ use std::time::Duration;
 const S: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// One deviation, with one worker; `given` enqueues.
+/// Explores one deviation, with one worker. `given` enqueues.
 fn judged(boot: impl Fn(&Process) + Clone + Sync + 'static, given: impl Fn(&World) + Sync) -> Report {
     with(&Explore::new().name("test").deviations(1), boot, given)
 }
@@ -37,7 +37,7 @@ fn with(
     })
 }
 
-/// The report condemns the job, and one of the reasons begins like this.
+/// Asserts that the report has this code, and a violation whose summary begins with this text.
 #[track_caller]
 fn assert_red(report: &Report, code: Code, summary: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
@@ -53,12 +53,12 @@ fn charge(order: u32) -> Charge {
     Charge::of_order(order, 500)
 }
 
-/// Something that is asked for once under its key.
+/// Makes a request for one parcel under this key.
 fn parcel(key: &str) -> Shipment {
     Shipment::of_order(1, "pr_1", 1).address("1 Main St").key(key)
 }
 
-/// The report leads with this violation, in this scenario.
+/// Asserts that the report leads with this violation, in this scenario.
 #[track_caller]
 fn assert_first(report: &Report, summary: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
@@ -66,7 +66,7 @@ fn assert_first(report: &Report, summary: &str, scenario: &str) {
     assert_eq!((&*first.summary, &*first.scenario.to_string()), (summary, scenario), "{report}");
 }
 
-/// The message of the panic of the test body.
+/// Returns the message of the panic of the test body.
 #[track_caller]
 fn body_panic(report: &Report) -> String {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");

@@ -1,9 +1,9 @@
-//! Generated values have no names.
+//! Generated values are compared up to renaming.
 
 use super::*;
 use retryproof::{Guarantee, StoreError};
 
-/// Input 17: a key is drawn, stored, and read back; or drawn anew each time.
+/// Input 17: a key is drawn, stored, and read back, or drawn anew each time.
 fn drawing(stores: bool) -> Report {
     judged(
         move |p| {
@@ -34,7 +34,7 @@ fn input_17_one_charge_under_a_drawn_and_stored_key_is_right_and_two_are_two() {
     assert_red(&drawing(false), Code::RepeatedAfterError, "payments.charge happened twice, expected once");
 }
 
-/// Keys of two orders, one stored under the other's row in one course of things.
+/// Keys of two orders, one of which is stored under the other order's row in some runs.
 fn keys_in_rows(mixes_up: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).deliveries(0),
@@ -53,7 +53,7 @@ fn keys_in_rows(mixes_up: bool) -> Report {
                     }
                 };
                 payments.charge(charge(order).key(key.to_string())).await.map_err(|e| e.to_string())?;
-                // Whoever comes again writes where the other order's belongs.
+                // A retry writes to the other order's row.
                 let row = match (mixes_up && again.is_some(), order) {
                     (true, 1) => "charged:2",
                     (true, _) => "charged:1",
@@ -79,7 +79,7 @@ fn a_key_that_belongs_to_another_orders_charge_is_wrong() {
     assert_green(&keys_in_rows(false));
 }
 
-/// Input 21: two identical mails, whose ids are kept in rows.
+/// Input 21: two identical mails, whose ids are stored in rows.
 fn kept_ids(mixes_up: bool) -> Report {
     judged(
         move |p| {
@@ -109,7 +109,7 @@ fn input_21_ids_of_identical_mails_are_names() {
     assert_green(&kept_ids(false));
 }
 
-/// A drawn number in the payload of a child.
+/// A random number in the payload of a child.
 fn in_a_payload(draws_twice: bool) -> Report {
     judged(
         move |p| {
@@ -145,7 +145,7 @@ fn a_value_is_the_same_in_state_and_in_payloads() {
     assert_red(&report, Code::StateAfterError, "the state `store` differs from the fault-free run");
 }
 
-/// Small numbers that were drawn are ordinary numbers.
+/// Small random numbers are ordinary numbers.
 #[test]
 fn a_die_is_compared_as_it_fell() {
     let report = judged(
@@ -163,7 +163,7 @@ fn a_die_is_compared_as_it_fell() {
     assert_red(&report, Code::StateAfterCrash, "the state `store` differs from the fault-free run");
 }
 
-/// What a job leaves behind: a number that is none, or nothing.
+/// A job leaves NaN behind, or nothing.
 fn leaving(once_failed: Option<f64>) -> Report {
     Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
         let left = world.durable("left", Some(1.5));

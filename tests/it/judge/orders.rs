@@ -13,7 +13,7 @@ struct Confirm(u32);
 #[derive(Serialize, Deserialize)]
 struct Cancel(u32);
 
-/// Input 1: a mail to a user who is there; its error is swallowed or handed on.
+/// Input 1: a mail to an existing user, whose error is swallowed or returned.
 fn welcoming(swallows: bool) -> Report {
     judged(
         move |p| {
@@ -41,7 +41,7 @@ fn welcoming(swallows: bool) -> Report {
             });
         },
         |world| {
-            // Looking before sending is no claim: a second delivery may look at the same time.
+            // Checking before sending is not a claim: a second delivery may check at the same time.
             world.allow("email.send", Guarantee::AtLeastOnce);
             world.enqueue(Create(1));
             world.enqueue(Welcome(1));
@@ -88,7 +88,7 @@ fn input_2_a_job_due_in_an_hour_does_not_come_before_one_that_is_done_now() {
     assert_red(&confirming(true, HOUR), Code::MissingAfterError, "email.send never happened");
 }
 
-/// The same, where the second job comes after a `settle` that saw the end of the first.
+/// The same, if the second job comes after a `settle` that saw the end of the first.
 fn one_after_the_other(settles: bool, swallows: bool) -> Report {
     Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
         world.store();
@@ -126,7 +126,7 @@ fn what_the_test_enqueues_after_a_settle_comes_later() {
     assert_green(&one_after_the_other(true, false));
 }
 
-/// A parent writes what its child looks at.
+/// A parent writes what its child reads.
 fn parent_and_child(swallows: bool) -> Report {
     judged(
         move |p| {
@@ -220,7 +220,7 @@ fn a_lost_update_is_that_of_no_order() {
     assert_green(&adding(true));
 }
 
-/// A worker that stands still past its lease writes when its job is over and the one that this has enqueued, too.
+/// A worker that stalls past its lease writes after its job has ended, and the job that it enqueued, too.
 fn zombie(guarded: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(2).crashes(0).faults(0),
@@ -252,7 +252,7 @@ fn a_zombies_write_after_the_end_of_its_job_is_late() {
     assert_green(&zombie(true));
 }
 
-/// Nothing is tested here, and there are millions of orders.
+/// Nothing is tested here, although there are millions of orders.
 #[test]
 fn orders_are_not_looked_at_before_it_is_known_that_anything_is_tested() {
     let report = Explore::new().name("test").run(async |world: &World| {
@@ -267,7 +267,7 @@ fn orders_are_not_looked_at_before_it_is_known_that_anything_is_tested() {
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
 }
 
-/// Input 37: an effect comes before its time on a retry.
+/// Input 37: a retry makes an effect too early.
 fn reminding(marks_early: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).faults(0).deliveries(0),
@@ -304,11 +304,11 @@ fn reminding(marks_early: bool) -> Report {
 
 #[test]
 fn input_37_an_effect_before_its_time_is_told() {
-    assert_red(&reminding(true), Code::Early, "fulfillment.request happened before its time");
+    assert_red(&reminding(true), Code::Early, "fulfillment.request happened too early");
     assert_green(&reminding(false));
 }
 
-/// A job that is enqueued for later, and at once by a retry that thinks it is late.
+/// A job that is enqueued for later, or at once by a retry that considers it late.
 fn scheduling(at_once: bool) -> Report {
     judged(
         move |p| {
@@ -335,7 +335,7 @@ fn scheduling(at_once: bool) -> Report {
 
 #[test]
 fn a_job_that_comes_before_it_was_due_is_told() {
-    assert_red(&scheduling(true), Code::Early, "fulfillment.request happened before its time");
+    assert_red(&scheduling(true), Code::Early, "fulfillment.request happened too early");
     assert_green(&scheduling(false));
 }
 
@@ -359,8 +359,8 @@ fn waiting_for_a_slot_is_no_wait_of_the_job() {
     ));
 }
 
-/// Input 11: a lock, a charge with a key, a note, and the lock is released. After a crash the lock is there, and only whoever
-/// finds no note releases it.
+/// Input 11: a lock, a charge with a key, a record, and the release of the lock. After a crash the lock is still held, and
+/// only an attempt that finds no record releases it.
 fn locking(releases: bool, ttl: Duration) -> Report {
     with(
         &Explore::new().name("test").deviations(1).deliveries(0),
@@ -392,6 +392,6 @@ fn input_11_a_lock_of_ten_years_is_a_state_that_nobody_leaves() {
     let left = "the state `store` differs from the fault-free run, at $.lock";
     assert!(report.violations().iter().any(|violation| violation.summary == left), "{report}");
     assert_green(&locking(true, years));
-    // It goes by itself before anybody gives up waiting for it.
+    // It expires before any waiting job gives up.
     assert_green(&locking(false, Duration::from_secs(60)));
 }

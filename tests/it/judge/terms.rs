@@ -1,4 +1,4 @@
-//! What a test accepts. Each term: a bad job that is caught with it, and a good job that is red without it and green with
+//! What a test allows. For each term: a bad job that fails with it, and a good job that fails without it and passes with
 //! it.
 
 use super::{S, assert_first, body_panic};
@@ -13,7 +13,7 @@ use retryproof::{
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A world with one job, on terms.
+/// Explores a world with one job, on terms.
 pub(super) fn on(
     explore: &Explore,
     terms: impl Fn(&World) + Sync,
@@ -32,7 +32,7 @@ pub(super) fn hook() -> Email {
     Email::new("ada@example.com", "hook")
 }
 
-/// Posts up to so many times until it answers.
+/// Posts up to `most` times until it gets an answer.
 fn posts(most: u32) -> impl Fn(&Process) + Clone + Sync + 'static {
     move |p: &Process| {
         let email = p.email();
@@ -89,14 +89,14 @@ fn between_wants_it_at_least_so_often() {
         "test job#1.1/email.send:call=unavailable",
     );
     assert_green(&on(&faults_only(), between(0), swallows));
-    // A second job that sends the same is none of those for whom it is stated.
+    // A second job that sends the same has no such guarantee.
     let report = faults_only().run(async |world: &World| {
         world.allow("email.send", Guarantee::between(1, 5));
         let first = world.durable("first", false);
         world.process("worker", move |p| {
             let (email, first) = (p.email(), first.clone());
             p.handle(async move |job: u32| {
-                // Whoever fails leaves it to the other one as well.
+                // A job that fails leaves it to the other one as well.
                 if job == 1 || first.get() {
                     first.set(true);
                     email.send(hook()).await?;
@@ -118,7 +118,7 @@ fn between_the_wrong_way_round() {
     let _ = Guarantee::between(5, 1);
 }
 
-/// Two jobs that post the same hook. The first posts it once more than it must, as soon as the other one failed.
+/// Two jobs that post the same hook. The first posts it once more than necessary, as soon as the other one has failed.
 #[test]
 fn between_is_of_each_job() {
     let explore = |least: u32, most: u32, posts: [u32; 2]| {
@@ -140,12 +140,12 @@ fn between_is_of_each_job() {
     };
     assert_green(&explore(1, 5, [1, 1]));
     assert_green(&explore(2, 3, [2, 3]));
-    // The fault-free run does not keep it.
+    // The fault-free run violates it.
     assert_first(&explore(2, 3, [1, 2]), "email.send happened once, expected twice", "test");
     assert_first(&explore(1, 5, [6, 0]), "email.send happened 6 times, expected 5 times", "test");
 }
 
-/// A 503 of the second one has the first one post once more: the total is right.
+/// A 503 of the second job makes the first one post once more, so the total is correct.
 #[test]
 fn between_sees_who_did_nothing_though_the_total_is_right() {
     let report = faults_only().switches(0).run(async |world: &World| {
@@ -178,7 +178,7 @@ fn between_sees_who_did_nothing_though_the_total_is_right() {
     );
 }
 
-/// Marks a path as dirty, then invalidates all that is dirty.
+/// Marks a path as dirty, and then invalidates all dirty paths.
 fn invalidates(p: &Process) {
     let (cdn, store) = (p.service::<Function<Vec<String>, String>>("cdn"), p.store());
     p.handle(async move |job: u32| {
@@ -217,7 +217,7 @@ fn input_24_a_batch_stands_for_its_items() {
     assert_green(&invalidating(true, invalidates));
     let report = invalidating(false, invalidates);
     assert_eq!(report.code(), Some(Code::AnotherContent), "{report}");
-    // One that forgets the second path is caught all the same.
+    // A job that forgets the second path still fails.
     let forgets = |p: &Process| {
         let cdn = p.service::<Function<Vec<String>, String>>("cdn");
         p.handle(async move |job: u32| {
@@ -232,7 +232,7 @@ fn input_24_a_batch_stands_for_its_items() {
     );
 }
 
-/// The second job covers what the first one has marked, and the first one comes again, or at the same time.
+/// The second job covers what the first one has marked, and the first one is retried, or runs at the same time.
 #[test]
 fn input_24_a_batch_of_another_job_is_no_repetition() {
     let explore = |guarantee: Guarantee| {
@@ -253,7 +253,7 @@ fn input_24_a_batch_of_another_job_is_no_repetition() {
     assert_eq!(explore(Guarantee::ExactlyOnce).verdict(), Verdict::Violated);
 }
 
-/// Telemetry that may be lost, and an order that may not be half done.
+/// Telemetry that may be lost, and an order that must not be half done.
 #[test]
 fn input_23_a_job_that_may_be_lost() {
     let counts = |p: &Process| {
@@ -280,7 +280,7 @@ fn input_23_a_job_that_may_be_lost() {
     assert_green(&on(&crashes, half, two_halves));
 }
 
-/// The same job so many times, each of which acts only while it holds a lock of the code's own.
+/// Enqueues the same job `count` times. Each acts only while it holds the code's own lock.
 fn duplicates(count: usize, is_allowed: bool, is_half: bool) -> Report {
     one_deviation().faults(0).crashes(0).deliveries(0).run(async move |world: &World| {
         world.store();
@@ -310,7 +310,7 @@ fn a_job_that_may_be_skipped() {
         assert_green(&duplicates(count, true, false));
         assert_eq!(duplicates(count, false, false).verdict(), Verdict::Violated);
     }
-    // What is dropped leaves nothing behind.
+    // A dropped job must leave nothing behind.
     assert_eq!(duplicates(2, true, true).verdict(), Verdict::Violated);
 }
 
@@ -337,7 +337,7 @@ fn a_job_that_did_nothing_because_its_call_failed_was_not_skipped() {
     assert_eq!(explore(2).verdict(), Verdict::Violated);
 }
 
-/// A job that dies of what it has left behind, and may.
+/// A job that dies because of what it left behind, and may do so.
 #[test]
 fn a_job_that_may_end_dead() {
     let inserts = |p: &Process| {
@@ -368,7 +368,7 @@ fn a_state_in_which_no_job_gives_up() {
     assert!(body_panic(&report).contains("`may_end(Ready)`: a job gives up as `JobState::Dead`"), "{report}");
 }
 
-/// A process of the test's own, and one of the code under test with the same bug.
+/// A process of the test itself, and one of the code under test with the same bug.
 #[test]
 fn scaffolding_is_left_alone() {
     let explore = |cron: bool, worker: bool| {
@@ -400,7 +400,7 @@ fn scaffolding_is_left_alone() {
     assert_eq!(explore(false, true).verdict(), Verdict::Violated);
 }
 
-/// It takes part in schedules: what races with it is found.
+/// The process takes part in preemptions: races with it are found.
 #[test]
 fn a_reliable_process_races_with_others() {
     let report = one_deviation().run(async |world: &World| {
@@ -480,7 +480,7 @@ fn effects_in_order() {
     assert!(body_panic(&short).contains("needs at least two operations"), "{short}");
 }
 
-/// Another order's charge is no excuse, and the same order's charge under the same key is one.
+/// Another order's charge is no excuse, but the same order's charge under the same key is one.
 #[test]
 fn effects_in_order_are_those_of_each_job() {
     let explore = |orders: [u32; 2], charges: [bool; 2]| {
@@ -507,7 +507,7 @@ fn effects_in_order_are_those_of_each_job() {
     assert_first(&report, "fulfillment.request happened before payments.charge", "test");
 }
 
-/// Who comes from a job that charged ships what is paid for.
+/// The child of a job that charged ships what is paid for.
 #[test]
 fn effects_in_order_over_a_job_and_its_child() {
     let explore = |charges: bool| {

@@ -1,5 +1,5 @@
-//! The answers of the built-in services, row by row as `docs/spec/services.md` specifies them, serialized as JSON. The
-//! test body itself makes the calls, so nothing goes wrong in them.
+//! The answers of the built-in services, row by row as `docs/spec/services.md` specifies them, serialized as JSON. The test
+//! body itself makes the calls, so no failures are injected.
 
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
@@ -8,7 +8,7 @@ use retryproof::{Explore, Verdict, World};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Runs a body without jobs. What it asserts is what is tested.
+/// Runs a body without jobs. Only its assertions are tested.
 #[track_caller]
 fn given(body: impl AsyncFn(&World) + Sync) {
     let report = Explore::new().name("test").run(body);
@@ -20,7 +20,7 @@ fn assert_json(answer: impl Serialize, expected: Value) {
     assert_eq!(serde_json::to_value(answer).unwrap(), expected);
 }
 
-/// The id in an answer: a prefix and eight hex digits.
+/// Returns the id in an answer: a prefix and eight hex digits.
 #[track_caller]
 fn id(answer: &impl Serialize, field: &str, prefix: &str) -> String {
     let answer = serde_json::to_value(answer).unwrap();
@@ -119,7 +119,7 @@ fn fulfillment_request_with_a_blank_address_is_rejected() {
             let answer = world.fulfillment().request(shipment().address(address).key("k")).await.unwrap();
             assert_json(answer, json!({"status": "rejected", "error": "Missing address"}));
         }
-        // The key of a rejected request is not known.
+        // The key of a rejected request is not stored.
         id(&world.fulfillment().request(shipment().key("k")).await.unwrap(), "request_id", "fr_");
     });
 }
@@ -131,7 +131,7 @@ fn email_send_queued() {
         let answer = send().await.unwrap();
         let email_id = id(&answer, "email_id", "em_");
         assert_json(&answer, json!({"status": "queued", "email_id": email_id}));
-        // No key: the same again is another email.
+        // Without a key, the same request sends another email.
         assert_ne!(send().await.unwrap(), answer);
     });
 }

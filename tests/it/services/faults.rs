@@ -1,4 +1,4 @@
-//! The faults that a world asks for: stale reads, search lag, outages; and how a service behaves by the test's choice.
+//! Faults that a world turns on: stale reads, search lag, outages, and the behavior of a service that a test sets.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use retryproof::{Explore, Report, ServiceError, Verdict, World};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// An email is looked up before it is sent.
+/// Explores a job that looks an email up before it sends it.
 fn look_before_sending(explore: &Explore, set: fn(&World)) -> Report {
     explore.run(async move |world: &World| {
         set(world);
@@ -44,7 +44,7 @@ fn stale_read_shows_a_job_that_looks_before_it_sends() {
         SENT_TWICE,
         "test job#1.1/email.send:call=reply-lost job#1.2/email.emails:call=stale",
     );
-    // With searches that show everything, and one delivery at a time, to look before sending is enough.
+    // If searches return everything, and deliveries do not overlap, checking before sending is enough.
     assert_green(&look_before_sending(&Explore::new().deliveries(0), |_| ()));
 }
 
@@ -65,7 +65,7 @@ fn stale_read_leaves_alone_a_charge_with_a_key_and_what_was_there_before() {
         world.settle().await;
     });
     assert_green(&report);
-    // An email that the test sent beforehand is shown by any look-up: with it the job sends none.
+    // Any lookup finds an email that the test itself sent, so the job sends none.
     one_deviation().check(async |world: &World| {
         world.email().stale_reads();
         world.email().search_lag(HOUR);
@@ -103,7 +103,7 @@ fn stale_read_does_not_hide_what_is_older_than_an_hour() {
         world.enqueue("ada@example.com".to_owned());
         world.settle().await;
     });
-    // Lost replies are retried after an hour: fine. Crashes and second deliveries come back earlier.
+    // Lost replies are retried after an hour, which is fine. Crashes and second deliveries are retried earlier.
     assert!(
         crate::support::scenarios(&report).iter().all(|scenario| !scenario.contains("reply-lost")),
         "the retry comes when the record is an hour old:\n{report}"
@@ -117,7 +117,7 @@ fn stale_read_does_not_hide_what_is_older_than_an_hour() {
 
 #[test]
 fn stale_read_is_one_option_more_at_each_look_up() {
-    // start 1, look-up before 1, call 3, pause 1, replied 1, send before 1, call 5, pause 1, happened 1, replied 1, end 1,
+    // start 1, lookup before 1, call 3, pause 1, replied 1, send before 1, call 5, pause 1, happened 1, replied 1, end 1,
     // ack 1.
     let runs = |set| look_before_sending(&one_deviation(), set).runs();
     assert_eq!(runs(|_| ()), 1 + 18);
@@ -129,18 +129,18 @@ fn stale_read_is_one_option_more_at_each_look_up() {
 fn search_lag_shows_a_job_that_looks_before_it_sends() {
     let lagging = |world: &World| _ = world.email().search_lag(Duration::from_secs(60));
     let report = look_before_sending(&one_deviation(), lagging);
-    // The retry after some seconds finds nothing; the redelivery after a minute does.
+    // The retry after some seconds finds nothing, and the redelivery after a minute finds the email.
     assert_violated(&report, SENT_TWICE, "test job#1.1/email.send:call=reply-lost");
     assert!(
         crate::support::scenarios(&report).iter().all(|scenario| !scenario.contains("crash")),
         "the lease is longer than the lag:\n{report}"
     );
-    // What lags less than any retry takes is no matter; a second delivery that comes at once is.
+    // A lag that is shorter than any retry does not matter, but a second delivery that comes at once does.
     let quick = |world: &World| _ = world.email().search_lag(Duration::from_secs(10));
     assert_green(&look_before_sending(&one_deviation().deliveries(0), quick));
 }
 
-/// A charge with a key; what it says is kept.
+/// Explores a charge with a key, and keeps its answer.
 fn paying(explore: &Explore, set: fn(&World), retries: u32) -> Report {
     explore.run(async move |world: &World| {
         set(world);
@@ -173,7 +173,7 @@ fn an_outage_that_ends_is_outlasted_by_retries_and_one_that_never_ends_is_for_th
     }
     let (_, _, text) = ends("outage", 25);
     has_line(&text, expect!["✗ payments.charge answers 503 from here on, for a while; nothing has happened"]);
-    // 26 attempts, and none of them has charged.
+    // 26 attempts, none of which has charged.
     let (_, _, text) = ends("outage-for-ever", 25);
     assert_eq!((text.matches("· attempt ").count(), text.matches('●').count()), (26, 0), "{text}");
     assert_green(&paying(&one_deviation(), outages, 25));
@@ -187,7 +187,7 @@ fn an_outage_catches_a_job_that_gives_up_and_calls_it_done() {
         world.process("worker", |p| {
             let (payments, clock) = (p.payments(), p.clock());
             p.handle(async move |order: u32| {
-                // Three tries in ten minutes are enough against any single failure.
+                // Three tries in ten minutes are enough for any single failure.
                 for _ in 0..3 {
                     let charge = Charge::of_order(order, 500).key(format!("order-{order}"));
                     if payments.charge(charge).await.is_ok() {
@@ -205,7 +205,7 @@ fn an_outage_catches_a_job_that_gives_up_and_calls_it_done() {
     assert_eq!(report.violations().len(), 1, "single failures are outlasted:\n{report}");
 }
 
-/// One attempt that calls a service which behaves as told: its error, how long it took, and the effects.
+/// Returns the error, the duration and the effects of one attempt that calls a service with this behavior.
 fn behaving(behave: Behave) -> String {
     let report = Explore::new().name("test").keep_going().deviations(0).run(async move |world: &World| {
         world.payments().behave(behave);
@@ -227,7 +227,7 @@ fn behaving(behave: Behave) -> String {
                 });
             }
         });
-        // What the test itself does goes well all the same.
+        // The test's own calls succeed nevertheless.
         world.payments().charge(Charge::of_order(7, 1)).await.unwrap();
         world.enqueue(6_u32);
         world.settle().await;
@@ -275,7 +275,7 @@ fn behave_slow_and_slower_than_the_client_waits() {
 
 #[test]
 fn behave_crash_for_a_while_is_outlasted_and_what_crashes_after_it_has_sent_sends_again() {
-    // By hand, and with the deviations on top: the first attempt finds the service crashed, a later one does not.
+    // By hand, with the deviations on top: the service is down for the first attempt, but not for a later one.
     let report = |key: bool| {
         one_deviation().run(async move |world: &World| {
             world.process("worker", move |p| {

@@ -1,4 +1,4 @@
-//! Idempotency keys: one that another request bore, one that was forgotten, one whose request is still running.
+//! Idempotency keys: reused for another request, forgotten, or still in flight.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
 
-/// Two orders are shipped, each under the key that `key` makes of its number.
+/// Explores two orders that are shipped, each under the key that `key` derives from its number.
 fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Report {
     explore.run(async move |world: &World| {
         if refuse {
@@ -29,8 +29,7 @@ fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Repo
     })
 }
 
-const REUSED: &str = "fulfillment.request was answered with the stored answer of another request: it never happened \
-                      (both bear the key \"1\")";
+const REUSED: &str = "fulfillment.request never happened: it was answered with the stored answer of another request with the key \"1\"";
 
 #[test]
 fn the_constant_key_1_the_second_order_is_never_shipped() {
@@ -45,13 +44,13 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
             r#"{{"customer_id":"","address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
         )
     };
-    assert_eq!(
-        violation.expected,
-        format!("fulfillment.request {} happens, under a key of its own", body(2))
-    );
+    assert_eq!(violation.expected, format!("fulfillment.request {} happens, under its own key", body(2)));
     assert_eq!(
         violation.actual,
-        format!("fulfillment.request {} happened under the key \"1\", and stands for both", body(1))
+        format!(
+            "fulfillment.request {} happened under the key \"1\", and its answer was used for both",
+            body(1)
+        )
     );
     let text = report.to_string();
     has_line(
@@ -85,7 +84,7 @@ fn a_reused_key_may_be_where_the_effect_may_be_missing() {
     assert!(!report.violations().iter().any(|v| v.summary.contains("stored answer")), "{report}");
 }
 
-/// A charge whose amount changes from attempt to attempt, under one key: a replay with other parameters.
+/// A charge whose amount changes from attempt to attempt, under one key: the same key with other parameters.
 #[test]
 fn other_parameters_in_the_second_attempt_are_found_where_the_first_one_happened() {
     let report = one_deviation().run(async |world: &World| {
@@ -101,8 +100,7 @@ fn other_parameters_in_the_second_attempt_are_found_where_the_first_one_happened
     });
     assert_violated(
         &report,
-        "payments.charge was answered with the stored answer of another request: it never happened (both bear the \
-         key \"order-1\")",
+        "payments.charge never happened: it was answered with the stored answer of another request with the key \"order-1\"",
         "test job#1.1/payments.charge:call=reply-lost",
     );
 }
@@ -111,13 +109,13 @@ fn other_parameters_in_the_second_attempt_are_found_where_the_first_one_happened
 fn refused_reused_keys_are_an_error_and_no_stored_answer() {
     let report = shipping_two(&one_deviation(), |_| "1".to_owned(), true);
     assert!(!report.violations().iter().any(|v| v.summary == REUSED), "{report}");
-    let said = "job#2 u32 fails twice even when nothing goes wrong: fulfillment.request: 400 the idempotency key \
+    let said = "job#2 u32 fails twice even in the fault-free run: fulfillment.request: 400 the idempotency key \
                 \"1\" was used before, with different parameters";
     assert!(report.to_string().contains(said), "{report}");
     assert_green(&shipping_two(&one_deviation(), |order| order.to_string(), true));
 }
 
-/// A charge under a key that is forgotten after a day.
+/// Explores a charge under a key that is forgotten after a day.
 fn expiring(explore: &Explore, look_first: bool, ttl: Option<Duration>) -> Report {
     explore.run(async move |world: &World| {
         if let Some(ttl) = ttl {
@@ -147,15 +145,15 @@ fn idempotency_keys_ttl_the_key_expires_and_the_retry_comes_on_day_three() {
     assert_violated(&report, twice, "test job#1.1/payments.charge:happened=crash job#1.1:lease=days-late");
     let text = report.to_string();
     has_line(&text, expect!["✗ the retry comes three days late"]);
-    // Looked up before paying, or with keys that live longer, it is retry-proof.
+    // It is retry-proof with a lookup before paying, or with keys that live longer.
     assert_green(&expiring(&Explore::new().name("test"), true, Some(DAY)));
     assert_green(&expiring(&Explore::new().name("test"), false, Some(30 * DAY)));
 }
 
 #[test]
 fn delays_are_drawn_where_keys_expire_or_where_they_are_asked_for_and_bounded() {
-    // 12 single deviations of a charge. After five faults there is a retry, after five crashes a lease, and each may be
-    // late: ten runs more at level 2, the others being those without delays (counted in `checks/counts.rs`).
+    // 12 single deviations of a charge. After five faults a retry follows, after five crashes a lease, and each may be late:
+    // ten more runs at level 2. The others are those without delays (counted in `checks/counts.rs`).
     let runs = |explore: Explore, ttl| expiring(&explore.name("test"), false, ttl).runs();
     let without = 1 + 12 + 6 * 12 + 5 * (3 + 12) + 3 + (1 + 12 + 1 + 3);
     assert_eq!(runs(Explore::new(), None), without);
@@ -164,7 +162,7 @@ fn delays_are_drawn_where_keys_expire_or_where_they_are_asked_for_and_bounded() 
     assert_eq!(runs(Explore::new().delays(0), Some(30 * DAY)), without);
 }
 
-/// A job that sleeps, and one that it schedules: whether both are over within a day, which nobody promises.
+/// Returns whether a job that sleeps, and a job that it schedules, are both done within a day, which nothing promises.
 fn in_a_days_time(explore: &Explore) -> Report {
     explore.run(async |world: &World| {
         let in_time = world.durable("in time", false);
@@ -195,11 +193,11 @@ fn a_sleep_and_a_scheduled_job_come_late() {
         assert!(report.to_string().contains(words), "{report}");
     }
     assert_violated(&in_a_days_time(&one_deviation().delays(1)), wrong, "test job#1.1/sleep:timer=days-late");
-    // Where nothing expires, and nobody asks for it, all timers are punctual.
+    // If nothing expires, and nothing turns delays on, all timers are on time.
     assert_green(&in_a_days_time(&one_deviation()));
 }
 
-/// A charge is retried at once, while the first request still runs.
+/// Explores a charge that is retried at once, while the first request is still running.
 fn in_flight(conflict_is_done: bool, wait: u64) -> Report {
     one_deviation().run(async move |world: &World| {
         world.payments().keys_in_flight(Duration::from_secs(60));
@@ -209,7 +207,7 @@ fn in_flight(conflict_is_done: bool, wait: u64) -> Report {
             p.handle(async move |order: u32| {
                 let charge = Charge::of_order(order, 500).key(format!("order-{order}"));
                 match payments.charge(charge).await {
-                    // As if whoever runs still would see to the rest.
+                    // As if the running request were going to succeed.
                     Err(ServiceError::Refused { status: 409, .. }) if conflict_is_done => return Ok(()),
                     answer => answer?,
                 };
@@ -230,7 +228,7 @@ fn keys_in_flight_a_key_whose_first_request_is_still_running_is_a_conflict() {
         "the state `paid` differs from the fault-free run, at $",
         "test job#1.1/payments.charge:call=reply-lost",
     );
-    // Tried again until the conflict is over, or tried again only then.
+    // Retried until the conflict is over, or retried only after it.
     assert_green(&in_flight(false, 5));
     assert_green(&in_flight(true, 61));
 }
@@ -261,7 +259,7 @@ fn settings_are_the_tests_own() {
     });
     assert!(
         report.violations()[0].summary.ends_with(
-            "settings of the service `payments` are the test's: set them through `world`, not through the handle of a \
+            "settings of the service `payments` belong to the test: change them through `world`, not through the handle of a \
              process"
         ),
         "{report}"

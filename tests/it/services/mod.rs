@@ -1,4 +1,4 @@
-//! The services: each row of `docs/spec/services.md` (answers, faults, settings), and a service of the test's own.
+//! The services: each row of `docs/spec/services.md` (answers, faults, settings), and custom services.
 
 mod answers;
 mod faults;

@@ -1,4 +1,4 @@
-//! A service of one's own: the same faults, ledger and crash points as the built-in ones.
+//! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
 use retryproof::service::{Cx, Function, Keys, Operation, Refusal, Service, function};
@@ -71,7 +71,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     struct Farewell(Client<Function<u32, u32>>);
     impl Drop for Farewell {
         fn drop(&mut self) {
-            // Falling: answered from a throw-away copy.
+            // During teardown, a throw-away copy answers.
             let _ = self.0.call_blocking(100);
         }
     }
@@ -105,7 +105,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
     assert_green(&report);
 }
 
-/// A gateway with keys, look-ups and refusals: all that the built-in services have.
+/// A gateway with keys, lookups and refusals, like the built-in services.
 #[derive(Clone, Default, Serialize)]
 struct Gateway {
     sent: Vec<String>,
@@ -166,7 +166,7 @@ impl Service for Gateway {
     }
 }
 
-/// Calls by name, as the built-in services have them.
+/// Calls by name, like those of the built-in services.
 trait Sms {
     fn text(&self, key: Option<&str>, text: &str) -> TypedCall<Gateway, String>;
 }
@@ -310,12 +310,12 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
         one_deviation().run(async |world: &World| {
             world.process("worker", |p| drop(p.service::<Gateway>("sms")));
         }),
-        "there is no service `sms`; put it into the world with `world.service(\"sms\", …)`, before `world.process(…)`",
+        "there is no service `sms`; register it with `world.service(\"sms\", …)`, before `world.process(…)`",
     );
     says(
         texting(&one_deviation(), |p| drop(p.service::<Gateway>("sms"))),
         "the service `sms` is retryproof::system::service::function::Function<alloc::string::String, alloc::string::String>, \
-         and was asked for as it::services::own::Gateway",
+         but the code asks for it::services::own::Gateway",
     );
     for name in ["sms", "payments", "queue"] {
         says(
@@ -323,7 +323,7 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
                 world.service("sms", Gateway::default());
                 world.service(name, Gateway::default());
             }),
-            &format!("the service `{name}` is there already; give each service a name of its own"),
+            &format!("the service `{name}` already exists; give each service its own name"),
         );
     }
 }

@@ -1,5 +1,5 @@
-//! The tests of each row of `docs/spec/services.md`, wherever in the workspace they are. A row without a test fails here,
-//! and so does a row that only one of the two has, or a test that does not exist.
+//! The tests of each row of `docs/spec/services.md`, from the whole workspace. This fails for a row without a test, for a
+//! row that only the page or only this list has, and for a test that does not exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The names in the first cell of each row of the page.
+/// Returns the names in the first cell of each row of the page.
 fn specified() -> Vec<String> {
     let page = std::fs::read_to_string(root().join("docs/spec/services.md")).unwrap();
     let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" |"));
@@ -137,7 +137,7 @@ fn the_specification_has_the_same_rows() {
     assert_eq!(specified(), tested, "on the left docs/spec/services.md, on the right `ROWS`");
 }
 
-/// The text of every test file of the workspace.
+/// Collects the text of every test file of the workspace.
 fn tests_under(folder: &Path, is_tests: bool, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -166,7 +166,7 @@ fn each_row_has_a_test() {
     }
 }
 
-/// The names of the functions right after an attribute that ends in `test]`.
+/// Returns the names of the functions right after an attribute that ends in `test]`.
 fn tests_in(text: &str) -> impl Iterator<Item = &str> {
     text.split("test]\n").skip(1).filter_map(|after| {
         let line = after.lines().find(|line| !line.trim_start().starts_with("#["))?;

@@ -1,4 +1,4 @@
-//! The error catcher: what it answers, and who must have told it. Notifications are judged with the ends of jobs.
+//! The error catcher: what it answers, and which jobs must report to it. Reports are judged with the ends of jobs.
 
 use super::{assert_green, assert_violated, one_deviation};
 use retryproof::service::error_catcher::Notification;
@@ -27,16 +27,16 @@ fn error_catcher_notification_and_one_with_a_blank_class_or_message() {
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
 }
 
-/// When a job tells of a failed charge.
+/// When a job reports a failed charge.
 #[derive(Clone, Copy, PartialEq)]
 enum Tells {
     Never,
     Always,
-    /// In the last attempt, until it was heard.
+    /// In the last attempt, until the report succeeds.
     AtLast,
 }
 
-/// A charge that is tried again twice, under an outage that never ends or another fault.
+/// Explores a charge that is retried twice, under an outage that never ends or another fault.
 fn charging(explore: &Explore, tells: Tells, allow: Option<Guarantee>) -> Report {
     const RETRIES: u32 = 2;
     explore.run(async move |world: &World| {
@@ -66,9 +66,9 @@ fn charging(explore: &Explore, tells: Tells, allow: Option<Guarantee>) -> Report
     })
 }
 
-const UNTOLD: &str = "job `u32` ended dead, and nobody was told";
-const CRIED: &str = "job `u32` told of a failure, and was tried again and ended well";
-const OFTEN: &str = "job `u32` told of its failures in 3 attempts, expected once, when it is dead";
+const UNTOLD: &str = "job `u32` ended dead and was not reported";
+const CRIED: &str = "job `u32` reported a failure that a retry resolved";
+const OFTEN: &str = "job `u32` reported its failures in 3 attempts, expected one report when it is dead";
 const FOR_EVER: &str = "test job#1.1/payments.charge:call=outage-for-ever";
 
 #[test]
@@ -79,7 +79,7 @@ fn for_ever_503_dead_and_nobody_told() {
     assert_eq!(violation.oracle, Oracle::Accounted);
     assert_eq!(
         (&*violation.expected, &*violation.actual),
-        ("u32 6 dead, told once", "u32 6 dead, told never")
+        ("u32 6 dead, reported once", "u32 6 dead, never reported")
     );
     assert_green(&charging(&one_deviation(), Tells::Never, Some(Guarantee::Unchecked)));
 }
@@ -95,13 +95,13 @@ fn every_failure_notifies() {
 #[test]
 fn transient_failures_are_silent_and_a_dead_job_tells_once() {
     assert_green(&charging(&one_deviation(), Tells::AtLast, None));
-    // Whatever else goes wrong: the reply to the notification is lost, the process dies before or after it.
+    // With any deviation: the reply to the report is lost, or the process crashes before or after it.
     assert_green(&charging(&Explore::new(), Tells::AtLast, None));
 }
 
 #[test]
 fn notifications_are_no_effects() {
-    // It tells in each attempt, in the ordinary course: the reference run has one, a retried run two.
+    // It reports in each attempt of its ordinary course: the reference run has one report, a retried run two.
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
@@ -114,7 +114,7 @@ fn notifications_are_no_effects() {
     assert_green(&report);
 }
 
-/// A pager of one's own that is judged as the error catcher is.
+/// A custom pager that is judged like the error catcher.
 #[derive(Clone)]
 struct Pager;
 

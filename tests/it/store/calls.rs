@@ -1,4 +1,4 @@
-//! What each call does, and what can go wrong in it.
+//! What each call of the store does, and what can go wrong in it.
 
 use super::{S, assert_green, assert_row, explore, one_deviation, replay};
 use crate::support::has_line;
@@ -19,7 +19,7 @@ fn version<T>(row: Option<Row<T>>) -> Option<u64> {
     row.map(|row| row.version)
 }
 
-/// All calls, one after the other, with what they answer.
+/// Makes all calls one after another, and asserts their answers.
 async fn every_call(store: &Store) -> Result<(), StoreError> {
     let order = Order { id: 6, paid: false };
     assert_eq!(store.get::<Order>("order:6").await?, None);
@@ -113,11 +113,11 @@ fn the_choices_of_each_call_counted_by_hand() {
     };
     // start 1, end 1, ack 1.
     assert_eq!(runs(|_| 0), 1 + 3);
-    // Besides: before 1, call 2 (unavailable, timed out), pause 1, replied 1.
+    // In addition: before 1, call 2 (unavailable, timed out), pause 1, replied 1.
     assert_eq!(runs(|_| 1), 1 + 3 + 5);
     // before 1, call 4 (unavailable, reply lost, timed out, timed out but done), pause 1, happened 1, replied 1.
     assert_eq!(runs(|_| 2), 1 + 3 + 8);
-    // Inside of a transaction nothing lasts: before 1, call 1 (unavailable), pause 1, replied 1.
+    // Nothing is durable inside a transaction: before 1, call 1 (unavailable), pause 1, replied 1.
     assert_eq!(runs(|_| 3), 1 + 3 + 4);
 }
 
@@ -145,7 +145,7 @@ fn a_commit_has_its_own_crash_points_and_faults() {
         assert_row(&report, "stock", "8", &scenario);
         assert_row(&report, "sold", "2", &scenario);
     }
-    // What goes wrong before the commit has done nothing, in neither row.
+    // A failure before the commit has changed neither row.
     let harmless = [
         "incr:before=crash",
         "incr:replied=crash",
@@ -171,7 +171,7 @@ fn a_statement_whose_connection_is_lost_rolls_the_transaction_back() {
             let mut tx = store.transaction(Isolation::ReadCommitted).await;
             tx.put("a", &2).await?;
             if tx.put("b", &2).await.is_err() {
-                // It goes on as if nothing were the matter.
+                // The job continues as if nothing had happened.
                 let errors = (tx.get::<i64>("a").await.unwrap_err(), tx.commit().await.unwrap_err());
                 assert_eq!(errors, (StoreError::RolledBack, StoreError::RolledBack));
                 let _ = email.send(Email::new("ada", "lost")).await;
@@ -277,7 +277,7 @@ fn settings_are_the_tests() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "job#1 u32 is dead: panicked: settings of the service `store` are the test's: set them through `world`, not through the handle of a process"
+            "job#1 u32 is dead: panicked: settings of the service `store` belong to the test: change them through `world`, not through the handle of a process"
         ],
     );
 }
@@ -367,7 +367,7 @@ fn merged_or_not_the_same_is_found() {
         explore(&settings, &[], &[1], |p| {
             let store = p.store();
             p.handle(async move |_: u32| {
-                // A row that goes by itself is in no outcome, but what comes is made of it.
+                // A row that expires is in no outcome, but it determines what follows.
                 if !store.set_if_absent("seen", &1, 3600 * S).await? && store.incr("n", 0).await? == 0 {
                     store.put("n", &1).await?;
                 }
@@ -386,7 +386,7 @@ fn merged_or_not_the_same_is_found() {
     assert!(!found(&full).is_empty(), "{full}");
 }
 
-/// What users put into structs of their own, and await in tasks of tokio's.
+/// What users store in their own structs, and await in tokio tasks.
 #[test]
 fn handles_and_futures_may_go_from_thread_to_thread() {
     fn both<T: Send + Sync>(_: &T) {}

@@ -1,4 +1,4 @@
-//! What works and is asking for trouble: a warning, and a violation where the test says so.
+//! What works but is risky: a warning, and a violation if the test says so.
 
 use super::{S, explore, one_deviation};
 use retryproof::service::payments::Charge;
@@ -37,7 +37,7 @@ fn line(marker: &str) -> usize {
 #[test]
 fn a_call_to_the_outside_while_a_transaction_is_open() {
     let report = explore(&one_deviation(), &[], &[6], charging(true));
-    // It is no violation.
+    // It is not a violation.
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
     let [warning] = report.warnings() else { panic!("{report}") };
     let (call, begun) = (line("payments.charge(charge)"), line("store.transaction("));
@@ -97,7 +97,7 @@ fn another_jobs_transaction_is_no_matter() {
                 tx.commit().await
             } else {
                 payments.charges(order).await?;
-                // The store itself is not the outside.
+                // A call to the store itself is not an external call.
                 store.get::<u32>("order").await.map(drop)
             }
         });
@@ -136,7 +136,7 @@ fn source_line(marker: &str) -> usize {
     line(marker)
 }
 
-/// Three slots over so many connections.
+/// Explores three slots with this number of connections.
 fn pooled(settings: &Explore, connections: Option<usize>, deny: bool, uses: bool) -> Report {
     settings.run(async move |world: &World| {
         if let Some(most) = connections {

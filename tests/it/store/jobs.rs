@@ -1,4 +1,4 @@
-//! Jobs over the store that must be told apart, each bad one beside its mended twin.
+//! Jobs with the store that must be told apart, each bad one beside its correct twin.
 
 use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, replay};
 use retryproof::service::email::Email;
@@ -20,7 +20,7 @@ enum Buy {
     GuardOutside,
 }
 
-/// Takes one from the stock and marks the order as paid.
+/// Takes one item from the stock, and marks the order as paid.
 fn buying(settings: &Explore, how: Buy) -> Report {
     explore(settings, &[("stock", 10)], &[6], move |p| {
         let store = p.store();
@@ -49,17 +49,17 @@ fn buying(settings: &Explore, how: Buy) -> Report {
 
 #[test]
 fn decrement_and_mark_paid() {
-    // Dies between the two writes.
+    // Crashes between the two writes.
     let between = "1.1/store.incr:replied=crash";
     assert_row(&buying(&replay(between), Buy::TwoWrites), "stock", "8", between);
-    // In a transaction it does not; but it dies after the commit, before the acknowledgement.
+    // A transaction prevents that, but the process crashes after the commit, before the acknowledgement.
     let report = buying(&replay(between), Buy::Transaction);
     assert_eq!((report.verdict(), report.reason()), (Verdict::RetryProof, None), "{report}");
     for after in ["1.1/store.commit:replied=crash", "1.1:end=crash", "1.1:ack=again"] {
         assert_row(&buying(&replay(after), Buy::Transaction), "stock", "8", after);
     }
     assert_green(&buying(&Explore::new().name("test"), Buy::Guarded));
-    // A guard outside of the transaction does for crashes, and not for a lease that is lost between the two.
+    // A guard outside of the transaction is enough for crashes, but not if the lease is lost between the two.
     assert_green(&buying(&one_deviation().deliveries(0), Buy::GuardOutside));
     let report = buying(&one_deviation(), Buy::GuardOutside);
     assert_row(&report, "stock", "8", "1.1/store.get:pause=past-lease");
@@ -114,13 +114,13 @@ fn set_stock() {
             p.handle(async move |count: u32| store.put("stock", &count).await);
         })
     };
-    // Twice is once.
+    // Setting twice is the same as setting once.
     assert_green(&setting(&Explore::new().name("test"), &[7]));
-    // And whichever of two comes last is right; one of them again after the other is none of their orders' fault.
+    // Whichever of two comes last is correct, and repeating one of them after the other one allows no other outcome.
     assert_green(&setting(&one_deviation(), &[7, 8]));
 }
 
-/// Mails that an order is there, if it finds it.
+/// Mails that an order exists, if it finds it.
 #[derive(Serialize, Deserialize)]
 struct Confirm {
     order: u32,
@@ -132,7 +132,7 @@ fn confirming(p: &Process) {
         let Some(row) = store.get::<u32>(format!("order:{}", confirm.order)).await? else {
             return Err("no such order".into());
         };
-        // Once for each order: the row is marked by whoever will send, and sending twice is allowed.
+        // Once for each order: the job that will send marks the row first, and sending twice is allowed.
         email.send(Email::new("ada", format!("order-{}", row.value))).await?;
         Ok(())
     })
@@ -161,7 +161,7 @@ fn ordering(settings: &Explore, relay: bool, boot: impl Fn(&Process) + Clone + S
     })
 }
 
-/// Enqueues what the outbox holds.
+/// Enqueues what the outbox contains.
 #[derive(Serialize, Deserialize)]
 struct Relay;
 
@@ -169,7 +169,7 @@ fn relaying(p: &Process) {
     let (store, queue) = (p.store(), p.queue());
     p.handle(async move |_: Relay| -> Result {
         for (key, row) in store.scan::<u32>("outbox:").await? {
-            // Once for each row: a second job for it would be another one, and its mail no repetition.
+            // Once for each row: a second job for it would be another job, and its mail not a repetition.
             let confirm = Enqueue::encoded::<Confirm>(serde_json::to_string(&Confirm { order: row.value })?);
             queue.put(confirm.once(key.as_str(), Conflict::Drop)).await?;
             store.delete(key).await?;
@@ -210,7 +210,7 @@ fn enqueue_inside_a_transaction_or_from_an_outbox() {
         "0 × email.send {\"to\":\"ada\",\"template_id\":\"order-6\",\"template_data\":{}}",
         "1.1/queue.enqueue:next=other",
     );
-    // And it is asking for trouble in any case.
+    // It is risky in any case.
     assert!(
         report.warnings()[0].summary.starts_with("job `Confirm` is enqueued while the transaction"),
         "{report}"
@@ -238,7 +238,7 @@ fn enqueue_after_the_commit_or_from_an_outbox() {
             Ok(())
         });
     };
-    // Dies in between: the job never exists.
+    // A crash in between: the job never exists.
     let between = "1.1/store.commit:replied=crash";
     let report = ordering(&replay(between), false, after);
     let none = r#"0 × email.send {"to":"ada","template_id":"order-6","template_data":{}}"#;
@@ -246,7 +246,7 @@ fn enqueue_after_the_commit_or_from_an_outbox() {
     assert!(ordering(&one_deviation(), false, after).warnings().is_empty(), "it is not in the transaction");
 }
 
-/// At most three messages: a job that finds the limit used up gives up.
+/// Explores a limit of three messages: a job that finds the limit used up gives up.
 fn limiting(once: bool) -> Report {
     explore(&one_deviation(), &[], &[1, 2, 3], move |p| {
         let (store, payments) = (p.store(), p.payments());
@@ -269,7 +269,7 @@ fn limiting(once: bool) -> Report {
 
 #[test]
 fn rate_limit() {
-    // Counts, dies, counts again: the last job finds the limit used up.
+    // Counts, crashes, counts again: the last job finds the limit used up.
     let report = limiting(false);
     let never = "payments.charge never happened, expected once";
     let found = report.violations().iter().find(|v| v.summary == never).unwrap_or_else(|| panic!("{report}"));
@@ -282,13 +282,13 @@ fn rate_limit() {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Running {
-    /// `running` is set, and taken back at the end.
+    /// `running` is set, and cleared at the end.
     Flag,
     /// A lock with an owner and a time to live.
     Lock,
 }
 
-/// A job that must not run twice at once.
+/// Explores a job that must not run twice at once.
 fn exclusively(settings: &Explore, how: Running) -> Report {
     explore(settings, &[], &[6], move |p| {
         let (store, payments) = (p.store(), p.payments());
@@ -308,7 +308,7 @@ fn exclusively(settings: &Explore, how: Running) -> Report {
 
 #[test]
 fn state_machine_lock() {
-    // The process dies and no destructor runs: stuck for ever.
+    // The process crashes and no destructor runs, so the flag stays forever.
     let report = exclusively(&one_deviation(), Running::Flag);
     let dead = "job `u32` ended dead: it failed 6 times, though something went wrong only once (somebody else is at it)";
     assert_violated(&report, dead, "u32 6 dead after 6 failures", "1.1/store.set_if_absent:happened=crash");
@@ -323,7 +323,7 @@ fn reserving(settings: &Explore, owned: bool) -> Report {
             let owner = if owned { customer } else { 0 };
             let ttl = owned.then_some(600 * S);
             if !store.set_if_absent("seat", &owner, ttl).await? {
-                // Whoever has it already goes on with it; everybody else goes away.
+                // The job that holds the seat continues, and all others stop.
                 let holder = store.get::<u32>("seat").await?.map(|row| row.value);
                 if !owned || holder != Some(customer) {
                     return Ok(());
@@ -338,7 +338,7 @@ fn reserving(settings: &Explore, owned: bool) -> Report {
 
 #[test]
 fn reserve_then_die() {
-    // It takes its own reservation for another one's.
+    // The job takes its own reservation for that of another job.
     let report = reserving(&one_deviation(), false);
     let never = "payments.charge never happened, expected once";
     let charge = "payments.charge {\"customer_id\":\"\",\"payment_method_id\":\"\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"1\"}} key \"1\"";
@@ -349,15 +349,15 @@ fn reserve_then_die() {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Find {
-    /// Looks, and puts in what it did not find, under a key of its own.
+    /// Checks, and inserts what it did not find, under a fresh key.
     ThenCreate,
-    /// The same, under a key that is unique; who fails is tried again, and finds it.
+    /// The same, under a unique key. A job that fails is retried, and finds the row.
     Unique,
-    /// The violation of the unique index is caught: somebody else was faster.
+    /// The violation of the unique index is caught: another job was faster.
     Caught,
 }
 
-/// Two jobs that both want the customer of one address.
+/// Explores two jobs that both look for the customer with one address.
 fn finding(settings: &Explore, how: Find) -> Report {
     explore(settings, &[], &[1, 2], move |p| {
         let store = p.store();

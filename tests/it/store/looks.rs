@@ -1,4 +1,4 @@
-//! What the test looks at is its own, whoever ran last: no job has called through the test's handle.
+//! The test's own reads belong to the test, no matter which job ran last: no job used the test's handle.
 
 use std::future::pending;
 

@@ -1,4 +1,4 @@
-//! The store: its calls, its transactions, its locks and its pool; and the jobs over it that must be told apart.
+//! The store: its calls, transactions, locks and pool, and the jobs with it that must be told apart.
 
 mod calls;
 mod hygiene;
@@ -11,7 +11,7 @@ use retryproof::{Explore, Process, Report, Verdict, World};
 
 use crate::support::{S, assert_green, one_deviation};
 
-/// Nothing goes wrong but that workers overtake each other.
+/// Allows preemptions only.
 fn switches(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
@@ -33,7 +33,7 @@ fn explore(
     })
 }
 
-/// The report condemns the job, with this sentence and this end, in this scenario.
+/// Asserts that the report has a violation with this summary and this outcome, in this scenario.
 #[track_caller]
 fn assert_violated(report: &Report, summary: &str, actual: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
@@ -44,12 +44,12 @@ fn assert_violated(report: &Report, summary: &str, actual: &str, scenario: &str)
     assert!(found, "no violation {wanted:?}:\n{report}");
 }
 
-/// This scenario alone.
+/// Replays this scenario.
 fn replay(scenario: &str) -> Explore {
     Explore::new().name("test").replay(format!("test job#{scenario}"))
 }
 
-/// A row of the store differs from the fault-free run.
+/// Asserts that a row of the store differs from the fault-free run.
 #[track_caller]
 fn assert_row(report: &Report, key: &str, actual: &str, scenario: &str) {
     let summary = format!("the state `store` differs from the fault-free run, at $.{key}");

@@ -1,4 +1,4 @@
-//! Jobs over the store that only another worker can bring down.
+//! Jobs with the store that only another worker can break.
 
 use super::{assert_green, assert_row, explore, one_deviation, switches};
 use retryproof::service::store::Isolation::{self, ReadCommitted, Serializable};
@@ -13,7 +13,7 @@ enum Count {
     CompareAndSet,
 }
 
-/// Two jobs that add to one counter, each once however often it is delivered.
+/// Explores two jobs that add to one counter, each once no matter how often it is delivered.
 fn counting(settings: &Explore, how: Count) -> Report {
     explore(settings, &[("count", 0)], &[1, 10], move |p| {
         let store = p.store();
@@ -64,7 +64,7 @@ fn resource_counter() {
 fn what_was_lost_is_shown_with_the_steps_that_crossed() {
     let report = counting(&switches(1), Count::ReadAddSave);
     let text = report.to_string();
-    let crossed = text.split("what crossed\n").nth(1).expect("a crossing").lines().take(3);
+    let crossed = text.split("interleaving\n").nth(1).expect("a crossing").lines().take(3);
     let crossed: Vec<_> = crossed.map(|line| line.split(" (").next().unwrap().trim()).collect();
     assert_eq!(
         crossed,
@@ -97,13 +97,13 @@ fn reserving(settings: &Explore, versioned: bool) -> Report {
 fn optimistic_lock() {
     let both = reserving(&switches(1), false);
     assert_row(&both, "reserved:2", "true", "1.1/store.get:next=other");
-    // Who loses goes back to the queue, and finds it taken.
+    // The job that loses goes back to the queue, and then finds the seat taken.
     assert_green(&reserving(&switches(3), true));
 }
 
 #[test]
 fn two_deliveries_at_once_of_a_guarded_job() {
-    // Both see no guard, and both count: with read committed and no lock on the guard.
+    // With read committed and no lock on the guard, neither job sees the guard, and both count.
     let guarded = |isolation: Isolation| {
         explore(&one_deviation(), &[("stock", 10)], &[6], move |p| {
             let store = p.store();

@@ -1,4 +1,4 @@
-//! Locked rows, deadlocks, and pools that are too small: who waits for whom, and who goes on when.
+//! Locked rows, deadlocks, and pools that are too small: which tasks wait for each other, and when they continue.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use retryproof::service::email::Email;
 use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{Explore, Process, Report, StoreError, Verdict, World};
 
-/// Takes the row `a`, holds it for so many seconds, and adds the number of the job.
+/// Takes the row `a`, holds it for `seconds` seconds, and adds the number of the job.
 fn holding(seconds: u32) -> impl Fn(&Process) + Clone + Sync {
     move |p| {
         let (store, clock) = (p.store(), p.clock());
@@ -40,7 +40,7 @@ fn who_wants_a_locked_row_waits_for_the_commit() {
 #[test]
 fn a_lock_is_given_up_when_its_process_dies() {
     assert_green(&dying_with_a_lock(false));
-    // No destructor runs: as with a thread that lives on.
+    // No destructor runs, as with a thread that lives on.
     assert_green(&dying_with_a_lock(true));
 }
 
@@ -160,17 +160,20 @@ fn crosswise(p: &Process) {
 #[test]
 fn two_that_wait_for_each_other_are_a_deadlock_and_one_of_them_is_told() {
     let report = explore(&switches(1), &[], &[1, 2], crosswise);
-    // The second job takes `b` and waits for `a`; the first one then wants `b`.
-    let told = report.violations().iter().find(|v| v.summary == "email.send happened and should not have");
+    // The second job takes `b` and waits for `a`. The first one then wants `b`.
+    let told = report
+        .violations()
+        .iter()
+        .find(|v| v.summary == "email.send happened, but happens in no fault-free run");
     let told = told.unwrap_or_else(|| panic!("{report}"));
     assert_eq!(told.scenario.to_string(), "test job#1.1/store.put:next=other");
     assert!(told.actual.contains(r#""template_id":"b""#), "{}", told.actual);
-    // Whoever lost is tried again, and both ends are as they should be.
+    // The job that loses is retried, and both end as they should.
     assert_eq!(report.violations().len(), 1, "{report}");
     let text = report.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let waits = "waits at tests/it/store/waiting.rs:";
     let locked = "for the row `a`, which is locked by the transaction that job#1.1 began at";
-    let deadlock = "→ error: deadlock at the row `b`: the transactions that hold it wait for this one; it is rolled back: run the whole of it again, or lock rows in the same order everywhere";
+    let deadlock = "→ error: deadlock at the row `b`: the transactions that hold it wait for this one; it is rolled back: run the whole transaction again, or lock rows in the same order everywhere";
     assert!(text.contains(waits) && text.contains(locked) && text.contains(deadlock), "{text}");
 }
 
@@ -184,7 +187,7 @@ fn a_pool_in_which_all_wait_for_a_second_connection_is_stuck_and_named() {
                 let mut tx = store.transaction(ReadCommitted).await;
                 tx.put(format!("order:{job}"), &job).await?;
                 clock.sleep(S).await;
-                // Outside of the transaction: a second connection.
+                // Outside of the transaction, this takes a second connection.
                 store.incr("orders", 1).await?;
                 tx.commit().await
             });
@@ -234,7 +237,7 @@ fn a_pool_of_one_serves_all_who_want_one_at_a_time_in_their_order() {
         let order = world.store().get::<Vec<u32>>("order").await.unwrap().unwrap().value;
         assert_eq!((order, world.now()), (vec![3, 1, 2], 3 * S));
     });
-    // Any order of the jobs is right; it is this one that came about.
+    // Any order of the jobs is correct, and this one happened.
     assert_green(&report);
 }
 
@@ -257,7 +260,7 @@ fn connections_of_a_dead_process_are_closed() {
     assert_green(&report);
 }
 
-/// A job that holds the row `a` for a second.
+/// Registers a job that holds the row `a` for a second.
 fn a_second_in_a_transaction(p: &Process) {
     let (store, clock) = (p.store(), p.clock());
     p.handle(async move |_: u8| {
@@ -319,7 +322,7 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
 
 #[test]
 fn rows_that_others_have_locked_are_skipped() {
-    // Two workers share a table of things to do.
+    // Two workers share a table of tasks.
     let report = explore(&switches(2), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
         let (store, parcels) = (p.store(), p.fulfillment());
         p.handle(async move |_: u32| {
@@ -335,7 +338,7 @@ fn rows_that_others_have_locked_are_skipped() {
         });
     });
     assert_green(&report);
-    // Whoever looks and locks in two steps takes what another one has taken.
+    // A job that checks and locks in two steps takes what another job has taken.
     let report = explore(&switches(1), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
         let store = p.store();
         p.handle(async move |_: u32| {

@@ -1,9 +1,9 @@
-//! `#[crash_points]` as it is without points, whatever the feature `enabled` says: the tests compile one source with this
-//! and with the real one, and compare.
+//! `#[crash_points]` without points, regardless of the feature `enabled`. The tests compile one source with this
+//! attribute and with the real one, and compare.
 
 use proc_macro::TokenStream;
 
-/// Leaves the item as it is.
+/// Returns the item unchanged.
 #[proc_macro_attribute]
 pub fn crash_points(_: TokenStream, item: TokenStream) -> TokenStream {
     item

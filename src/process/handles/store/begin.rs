@@ -1,4 +1,4 @@
-//! How a transaction begins.
+//! The beginning of a transaction.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::system::connections::{Awaited, Ticket};
 use crate::system::service::store::{Database, Isolation};
 use crate::system::timeline::What;
 
-/// A transaction of the [`Store`](crate::Store) on its way. It does not begin unless awaited.
+/// A future that begins a transaction of the [`Store`](crate::Store). It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a transaction does not begin unless awaited"]
 pub struct Begin {
@@ -31,7 +31,7 @@ impl Begin {
         Self { client, isolation, place, wait: None }
     }
 
-    /// Begins. None: there is no connection to be had.
+    /// Begins the transaction. Returns `None` if there is no free connection.
     fn begin(&mut self) -> Option<Transaction> {
         let Self { client, isolation, place, .. } = self;
         let link = &client.link;
@@ -56,7 +56,7 @@ impl Begin {
         Some(Transaction { client: client.clone(), id, connection })
     }
 
-    /// Begins from code that blocks.
+    /// Begins the transaction from blocking code.
     pub(super) fn block(mut self) -> Transaction {
         let link = self.client.link.clone();
         link.arrive();

@@ -1,4 +1,4 @@
-//! One call to the store: it waits for a connection and for the row, then is a call like any other.
+//! A call to the store, which waits for a connection and for the row before it proceeds like any other call.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -35,22 +35,23 @@ pub struct StoreCall<'t, T> {
     within: PhantomData<&'t mut ()>,
 }
 
-/// Whether a call, or a transaction, may begin.
+/// Whether a call or a transaction may begin.
 pub(super) enum Admission {
     Yes,
-    /// It waits for this.
+    /// It must wait for this.
     Waits(Awaited),
     Refused(StoreError),
 }
 
-/// Who speaks through a link, if it is a process.
+/// Returns the owner of a link, if it is a process.
 pub(super) fn owner(link: &Link, state: &mut State) -> Option<Owner> {
     let life = link.life()?;
     let actor = life.as_caller(state, |state| state.actor());
     Some(Owner { process: life.process, incarnation: life.incarnation, actor })
 }
 
-/// Has somebody wait for what was not to be had. None: the process has died in the wait, or the run is over.
+/// Makes the caller wait for a connection or a row. Returns `None` if the process died in the wait, or if the run is
+/// over.
 pub(super) fn wait(
     link: &Link,
     waited: Option<Ticket>,
@@ -80,13 +81,13 @@ pub(super) fn wait(
     Some(state.connections.wait(waited, owner, awaited, place, wake))
 }
 
-/// Says that code that blocks would wait for ever, and ends it.
+/// Reports that blocking code would wait forever, and ends it.
 pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
     let mut state = link.shared().state();
     if let Some(owner) = owner(link, &mut state) {
         let why = state.connections.why_waits(&owner, awaited, place);
         let waiting = vec![format!(
-            "{} waits {why}; it blocks, so nobody else goes on meanwhile: use the async form",
+            "{} waits {why}; because it blocks, nothing else can run meanwhile: use the async form",
             owner.actor
         )];
         state.search.get_stuck(Stuck::Deadlock { waiting });
@@ -105,14 +106,14 @@ impl<'t, T> StoreCall<'t, T> {
         Self { call, transaction, ends, wait: None, connection: None, is_admitted: false, unpack, within }
     }
 
-    /// A call with which a transaction ends.
+    /// Marks the call as one that ends a transaction.
     pub(super) fn ending(mut self, transaction: Transaction) -> Self {
         self.ends = Some(transaction);
         self
     }
 
-    /// Takes a connection and looks whether the row is free. Both are there for the test body, and for destructors of a
-    /// dead process.
+    /// Takes a connection, and checks whether the row is unlocked. The test body and the destructors of a dead process
+    /// do not wait for either.
     fn admit(&mut self) -> Admission {
         let Ok(call) = &self.call else { return Admission::Yes };
         let (link, place) = (&call.client().link, call.place());
@@ -149,7 +150,7 @@ impl<'t, T> StoreCall<'t, T> {
         }
     }
 
-    /// Waits no longer, for whatever it was.
+    /// Stops waiting.
     fn stop_waiting(&mut self) {
         let (Ok(call), Some(wait)) = (&self.call, self.wait.take()) else { return };
         if let Some(transaction) = self.transaction {
@@ -167,7 +168,7 @@ impl<'t, T> StoreCall<'t, T> {
         shared.wake(wakes);
     }
 
-    /// The call is refused before it begins: the transaction is the victim of a deadlock.
+    /// Refuses the call before it begins, because the transaction is the victim of a deadlock.
     fn refused<R>(&mut self, error: StoreError) -> Result<R, StoreError> {
         if let Ok(call) = &self.call {
             let mut state = call.client().link.shared().state();
@@ -181,7 +182,7 @@ impl<'t, T> StoreCall<'t, T> {
         Err(error)
     }
 
-    /// What a call says when it has ended. A transaction whose connection was lost is rolled back.
+    /// Returns the result of a completed call. A transaction whose connection was lost is rolled back.
     fn ended(&mut self, result: Result<Reply, crate::ServiceError>) -> Result<T, StoreError> {
         if let (true, Ok(call)) = (self.transaction.is_some() || self.connection.is_some(), &self.call) {
             call.client().link.shared().touch(Thing::Rows, true);
@@ -197,7 +198,7 @@ impl<'t, T> StoreCall<'t, T> {
         }
     }
 
-    /// Makes the call from code that blocks.
+    /// Makes the call from blocking code.
     pub(super) fn block(mut self) -> Result<T, StoreError> {
         if let Ok(call) = &self.call {
             let link = call.client().link.clone();
@@ -236,7 +237,7 @@ impl<T> Future for StoreCall<'_, T> {
                 }
                 Admission::Refused(error) => return Poll::Ready(this.refused(error)),
                 Admission::Waits(awaited) => {
-                    let Ok(call) = &this.call else { unreachable!("without a call nothing is waited for") };
+                    let Ok(call) = &this.call else { unreachable!("without a call there is no wait") };
                     match wait(&call.client().link, this.wait, awaited, call.place(), cx) {
                         None => return call.client().link.pend_or_unwind(cx),
                         waiting => this.wait = waiting,

@@ -1,4 +1,4 @@
-//! The store, as one incarnation of a process (or the test body) reaches it.
+//! The store. A handle belongs to one incarnation of a process, or to the test body.
 
 mod begin;
 mod call;
@@ -26,12 +26,12 @@ use crate::system::service::{Behave, STORE};
 
 type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 
-/// The shared database, or Redis, where a test does not bring a real one: rows under keys. It outlives every crash, and
-/// is compared when a run ends, as [`World::durable`](crate::World::durable) is, under the name `store`.
+/// The shared database, or Redis, for tests without a real one: rows under keys. The store survives every crash, and
+/// like [`World::durable`](crate::World::durable) it is compared when a run ends, under the name `store`.
 ///
-/// Each call is one await in which other jobs may run, with the crash points and faults of any call: the store may be
-/// unavailable, time out, or lose its reply to a write that happened. What it does is no effect: a customer notices no
-/// row. Values are whatever serde can write and read.
+/// Each call is one await in which other jobs may run. It has the crash points and faults of any call: the store may
+/// be unavailable, time out, or lose its reply to a write that happened. Rows are state and not effects, because no
+/// customer notices a row. Values are whatever serde can write and read.
 ///
 /// ```
 /// use retryproof::service::store::Isolation;
@@ -42,9 +42,9 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 ///     world.process("worker", |p| {
 ///         let store = p.store();
 ///         p.handle(async move |order: u32| {
-///             // Serializable: of two deliveries at once one fails, is tried again, and finds the guard.
+///             // Serializable: of two concurrent deliveries one fails, is retried, and finds the guard.
 ///             let mut tx = store.transaction(Isolation::Serializable).await;
-///             // The guard: a row per order, in the same transaction.
+///             // The guard is a row per order, in the same transaction.
 ///             if tx.get::<bool>(format!("paid:{order}")).await?.is_none() {
 ///                 tx.put(format!("paid:{order}"), &true).await?;
 ///                 tx.incr("stock", -1).await?;
@@ -59,17 +59,17 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 /// assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 /// ```
 ///
-/// Rows with a time to live of up to thirty days go by themselves; so they are not compared.
+/// Rows with a time to live of up to thirty days disappear by themselves, so they are not compared.
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client<Database>,
 }
 
-/// A sequence of the store: each call draws the next number, and no number comes twice.
+/// A sequence of the store. Each call draws the next number, and no number is drawn twice.
 ///
-/// A number that was drawn is never given back: not when a transaction is rolled back, and not when the reply is lost. So
-/// there are gaps. Numbers mean nothing by themselves: outcomes are compared up to a one-to-one renaming of them, so a
-/// row under number 3 here and number 4 there is the same. That is what [`Store::incr`] is not for.
+/// A drawn number is never returned, even if the transaction is rolled back or the reply is lost, so there are gaps.
+/// Numbers have no meaning by themselves: outcomes are compared up to a one-to-one renaming of them, so a row under
+/// number 3 in one run and under number 4 in another is the same. [`Store::incr`] is for numbers with a meaning.
 ///
 /// ```
 /// use retryproof::{Explore, World};
@@ -79,7 +79,7 @@ pub struct Store {
 ///         let store = p.store();
 ///         let ids = store.sequence("orders");
 ///         p.handle(async move |order: u32| {
-///             // A lost reply leaves a gap, and the row has another number.
+///             // A lost reply leaves a gap, and the row gets another number.
 ///             if store.scan::<u32>("order:").await?.is_empty() {
 ///                 let id = ids.next().await?;
 ///                 store.put(format!("order:{id}"), &order).await?;
@@ -103,16 +103,16 @@ impl Sequence {
     /// Draws the next number.
     ///
     /// # Errors
-    /// When the store did not answer. A number may have been drawn all the same, and is lost then.
+    /// Returns an error if the store does not answer. A number may have been drawn nevertheless, and is lost then.
     #[track_caller]
     pub fn next(&self) -> StoreCall<'static, i64> {
         self.store.ask(Ok(Ask::Next { sequence: self.name.clone() }), unpack::number)
     }
 
-    /// The blocking form of [`next`](Self::next). A crash unwinds.
+    /// The blocking form of [`next`](Self::next). A crash unwinds the stack.
     ///
     /// # Errors
-    /// When the store did not answer. A number may have been drawn all the same, and is lost then.
+    /// Returns an error if the store does not answer. A number may have been drawn nevertheless, and is lost then.
     #[track_caller]
     pub fn next_blocking(&self) -> Result<i64, StoreError> {
         self.store.ask(Ok(Ask::Next { sequence: self.name.clone() }), unpack::number).block()
@@ -132,14 +132,14 @@ fn encode(
     }
 }
 
-/// Writes the async and the blocking form of a call.
+/// Generates the async and the blocking form of a call.
 macro_rules! calls {
     ($of:ident, $self:ident: $receiver:ty, $life:lifetime: $($(#[$doc:meta])* $name:ident, $blocking:ident<$($value:ident)?>($($arg:ident: $type:ty),*) $ask:expr => $unpack:expr, $output:ty;)*) => {
         impl $of {$(
             $(#[$doc])*
             ///
             /// # Errors
-            /// When the store did not answer, or could not do it. A write may have happened all the same.
+            /// Returns an error if the store does not answer, or cannot do it. A write may have happened nevertheless.
             #[track_caller]
             pub fn $name<$($value: DeserializeOwned)?>($self: $receiver, $($arg: $type),*) -> StoreCall<$life, $output> {
                 $self.ask($ask, $unpack)
@@ -148,7 +148,7 @@ macro_rules! calls {
             #[doc = concat!("The blocking form of [`", stringify!($name), "`](Self::", stringify!($name), "). A crash unwinds.")]
             ///
             /// # Errors
-            /// When the store did not answer, or could not do it. A write may have happened all the same.
+            /// Returns an error if the store does not answer, or cannot do it. A write may have happened nevertheless.
             #[track_caller]
             pub fn $blocking<$($value: DeserializeOwned)?>($self: $receiver, $($arg: $type),*) -> Result<$output, StoreError> {
                 $self.ask($ask, $unpack).block()
@@ -160,29 +160,29 @@ macro_rules! calls {
 use calls;
 
 calls! { Store, self: &Self, 'static:
-    /// The row, as it is committed now. With [`stale_reads`](Store::stale_reads), perhaps as it was.
+    /// Returns the row as it is committed now. With [`stale_reads`](Store::stale_reads), perhaps an older version.
     get, get_blocking<T>(key: impl Into<String>) Ok(Ask::Get { key: key.into() }) => unpack::row::<T>, Option<Row<T>>;
-    /// All rows whose keys begin so, by their keys.
+    /// Returns all rows whose keys begin with `prefix`, sorted by key.
     scan, scan_blocking<T>(prefix: impl Into<String>) Ok(Ask::Scan { prefix: prefix.into() }) => unpack::rows::<T>, Vec<(String, Row<T>)>;
-    /// Puts a value under a key, whatever is there, for good.
+    /// Writes a value without a time to live, whether the row exists or not.
     put, put_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::Put { key, value }) => unpack::nothing, ();
-    /// Puts a value under a key that is free: what a unique index allows. Otherwise [`StoreError::Duplicate`].
+    /// Inserts a row, as a unique index allows it. If the key is taken, returns [`StoreError::Duplicate`].
     insert, insert_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::Insert { key, value }) => unpack::nothing, ();
-    /// Deletes a row. False: there was none.
+    /// Deletes a row. Returns false if there was none.
     delete, delete_blocking<>(key: impl Into<String>) Ok(Ask::Delete { key: key.into() }) => unpack::done, bool;
-    /// Deletes a row if this is its value: how the owner of a lock gives it back, and nobody else does.
+    /// Deletes a row if it has this value, so that only the owner of a lock can release it.
     delete_if, delete_if_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::DeleteIf { key, value }) => unpack::done, bool;
-    /// Adds to the number in a row, which is 0 if there is none, and answers the sum: all at once, so that no other
-    /// worker's addition is lost. A time to live stays as it is.
+    /// Adds to the number in a row, which is 0 if there is none, and returns the sum. The update is atomic, so no other
+    /// worker's update is lost. A time to live does not change.
     incr, incr_blocking<>(key: impl Into<String>, by: i64) Ok(Ask::Incr { key: key.into(), by }) => unpack::number, i64;
-    /// Changes a row if it is still of that version ([`Row::version`]); 0: if there is none. False: it is not, and
-    /// nothing was done. A time to live stays as it is.
+    /// Updates a row if it still has this version ([`Row::version`]). 0 means that there is no row. Returns false, and
+    /// does nothing, if the version differs. A time to live does not change.
     compare_and_set, compare_and_set_blocking<>(key: impl Into<String>, version: u64, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::CompareAndSet { key, version, value }) => unpack::done, bool;
-    /// Puts a value under a key that is free, for so long, in virtual time; without an end if it is given none (Redis: `SET
-    /// key value NX PX ttl`). False: the key is taken. The value of a lock is its owner.
+    /// Inserts a row with a time to live in virtual time, or without an end if there is no `ttl` (Redis: `SET key
+    /// value NX PX ttl`). Returns false if the key is taken. The value of a lock is its owner.
     ///
-    /// That a holder is slower than a time to live of up to a minute is explored, since its job is then handed out again;
-    /// a longer one where [`Explore::delays`](crate::Explore::delays) asks for it.
+    /// retryproof explores holders that are slower than a time to live of up to a minute, because their jobs are
+    /// redelivered by then. Longer times to live need [`Explore::delays`](crate::Explore::delays).
     set_if_absent, set_if_absent_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized), ttl: impl Into<Option<Duration>>) encode(key, value, |key, value| Ask::SetIfAbsent { key, value, ttl: ttl.into() }) => unpack::done, bool;
 }
 
@@ -194,7 +194,7 @@ impl Store {
 
     #[track_caller]
     fn ask<T>(&self, ask: Result<Ask, StoreError>, unpack: Unpack<T>) -> StoreCall<'static, T> {
-        // No closure: it would be the caller.
+        // A closure would become the recorded caller.
         let call = match ask {
             Ok(ask) => Ok(self.client.call(Request { ask, transaction: None })),
             Err(error) => Err(error),
@@ -202,12 +202,12 @@ impl Store {
         StoreCall::new(call, None, unpack)
     }
 
-    /// A sequence: numbers with gaps, like PostgreSQL's. See [`Sequence`].
+    /// Returns a sequence of numbers with gaps, like PostgreSQL's. See [`Sequence`].
     pub fn sequence(&self, name: impl Into<String>) -> Sequence {
         Sequence { store: self.clone(), name: name.into() }
     }
 
-    /// Begins a transaction. It takes a connection, and waits for one if the pool has none; it cannot fail otherwise.
+    /// Begins a transaction. It takes a connection, and waits if the pool has none. It cannot fail otherwise.
     #[track_caller]
     pub fn transaction(&self, isolation: Isolation) -> Begin {
         Begin::new(self.client.clone(), isolation, Place::caller())
@@ -219,51 +219,51 @@ impl Store {
         self.transaction(isolation).block()
     }
 
-    /// Gives each process a pool of so many connections. A call outside of a transaction holds one while it lasts, a
-    /// transaction until it ends; who finds none waits. As many as wanted unless told.
+    /// Gives each process a pool of this many connections. A call outside of a transaction holds one while it lasts,
+    /// and a transaction holds one until it ends. A caller waits if the pool has none. Unlimited by default.
     ///
-    /// For the test, as are the settings below.
+    /// For the test, like the settings below.
     ///
     /// # Panics
-    /// When it is none, and through the handle of a process.
+    /// Panics if `most` is 0, and if called through the handle of a process.
     pub fn connections(&self, most: usize) -> &Self {
         self.client.test_only();
-        assert!(most > 0, "a pool without a connection is none; say how many each process has, at least 1");
+        assert!(most > 0, "a pool needs at least one connection");
         self.client.link.shared().state().connections.limit(most);
         self
     }
 
-    /// Lets any look-up outside of a transaction be stale, as a replica's may be: one more fault at each, in which it does
-    /// not show what was changed in the last hour. Off unless told.
+    /// Allows any lookup outside of a transaction to be stale, like that of a replica, as an additional fault: the
+    /// lookup does not return what was changed in the last hour. Off by default.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn stale_reads(&self) -> &Self {
         self.client.stale_reads();
         self.client.adjust(Database::add_replicas);
         self
     }
 
-    /// Lets the store go down at any call, as [`Client::outages`](crate::Client::outages) does.
+    /// Allows the store to go down at any call, like [`Client::outages`](crate::Client::outages).
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn outages(&self, stretch: Duration) -> &Self {
         self.client.outages(stretch);
         self
     }
 
-    /// Has all calls of jobs end in one way, until told otherwise.
+    /// Makes every call from a job fail, be throttled or be slow until changed.
     ///
     /// # Panics
-    /// Through the handle of a process.
+    /// Panics if called through the handle of a process.
     pub fn behave(&self, behave: Behave) -> &Self {
         self.client.behave(behave);
         self
     }
 }
 
-/// An incarnation is dead: its connections are closed, and its transactions rolled back.
+/// Closes the connections of a dead incarnation, and rolls its transactions back.
 pub(crate) fn hang_up(shared: &Shared, life: &Life) {
     let Some(door) = shared.services.store_if_there() else { return };
     let open = shared.state().connections.bury(life.process, life.incarnation);

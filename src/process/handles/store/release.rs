@@ -1,10 +1,10 @@
-//! What becomes of rows that were locked.
+//! Releases rows that were locked.
 
 use crate::engine::state::lock;
 use crate::process::handles::client::Client;
 use crate::system::service::store::{Database, TxId};
 
-/// Wakes those who wait for rows that were just unlocked.
+/// Wakes the tasks that wait for rows that were just unlocked.
 pub(super) fn wake_released(client: &Client<Database>) {
     let keys = lock(&client.door).service.take_released();
     if !keys.is_empty() {
@@ -14,7 +14,7 @@ pub(super) fn wake_released(client: &Client<Database>) {
     }
 }
 
-/// Undoes a transaction and wakes those who wait for its rows.
+/// Rolls a transaction back, and wakes the tasks that wait for its rows.
 pub(super) fn roll_back(client: &Client<Database>, transaction: TxId) {
     lock(&client.door).service.roll_back(transaction);
     wake_released(client);

@@ -1,18 +1,20 @@
-//! A transaction of the store, as a job has it.
+//! A transaction of the store.
 
 use super::release;
 use crate::process::handles::client::Client;
 use crate::system::connections::Ticket;
 use crate::system::service::store::{Database, TxId};
 
-/// A transaction of the [`Store`](crate::Store). Nothing that it changes is seen by others, or lasts, before it is
-/// committed; dropped, it is rolled back, and so it is when its process dies.
+/// A transaction of the [`Store`](crate::Store). Until it is committed, its changes are neither durable nor visible to
+/// others. It is rolled back when it is dropped, and when its process crashes.
 ///
-/// A row that it changes, or asks for with [`for_update`](Transaction::for_update), is locked until it ends: others who
-/// want to change it wait. Reads wait for nobody.
+/// A row that it changes, or reads with [`for_update`](Transaction::for_update), is locked until it ends, and other
+/// writers wait. Reads do not wait.
 ///
-/// A statement that fails with [`StoreError::Service`](crate::StoreError::Service), [`StoreError::Conflict`](crate::StoreError::Conflict) or [`StoreError::Deadlock`](crate::StoreError::Deadlock) has rolled
-/// the transaction back. One that fails otherwise has done nothing, and the transaction goes on.
+/// A statement that fails with [`StoreError::Service`](crate::StoreError::Service),
+/// [`StoreError::Conflict`](crate::StoreError::Conflict) or [`StoreError::Deadlock`](crate::StoreError::Deadlock) has
+/// rolled the transaction back. A statement that fails with another error has done nothing, and the transaction
+/// continues.
 #[derive(Debug)]
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {

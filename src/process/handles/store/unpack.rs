@@ -1,11 +1,11 @@
-//! What a call to the store answers, made into what its caller wants.
+//! Converts the answers of the store to what the callers want.
 
 use serde::de::DeserializeOwned;
 
 use crate::system::service::store::{Got, Reply, Row, Shown, StoreError};
 
 fn other_reply<T>() -> T {
-    unreachable!("the store answers what it was asked")
+    unreachable!("the store answers the request that it received")
 }
 
 fn decode<T: DeserializeOwned>(

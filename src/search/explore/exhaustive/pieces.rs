@@ -1,9 +1,9 @@
-//! An exploration in pieces, for several threads.
+//! Splits an exploration into pieces for several threads.
 
 use super::Exhaustive;
 use crate::search::explore::parent::Parent;
 
-/// How far the pieces of a level were handed out.
+/// The progress in handing out the pieces of a level.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     level: usize,
@@ -11,11 +11,11 @@ pub(crate) struct Ahead {
     root: Option<Parent>,
 }
 
-/// An exploration in pieces, which may be run apart from one another: each is an explorer of its own, and when it has
-/// handed out all of its runs it is put back, in the order in which pieces were taken. Until then the explorer that
-/// they are pieces of is as if nothing had been taken.
+/// Pieces of an exploration can be run independently of each other. Each piece is an explorer of its own. When it has
+/// handed out all of its runs, the caller puts it back, in the order in which the pieces were taken. Until then the
+/// parent explorer does not change.
 impl Exhaustive {
-    /// To take pieces from, from here on.
+    /// Starts handing out pieces from here.
     pub(crate) fn ahead(&self) -> Ahead {
         debug_assert!(self.level == 0 || self.parent.as_ref().is_none_or(|p| p.to_come(&self.bounds) == 0));
         Ahead {
@@ -25,8 +25,8 @@ impl Exhaustive {
         }
     }
 
-    /// The next piece, of at most so many scenarios of this level (of the first level: runs); none when all of the level
-    /// are handed out.
+    /// Returns the next piece, with at most `most` scenarios of this level (on the first level: runs), or `None` when
+    /// all pieces of the level were handed out.
     pub(crate) fn piece(&self, ahead: &mut Ahead, most: usize) -> Option<Self> {
         debug_assert_eq!(ahead.level, self.level, "pieces of a level that is over");
         let piece = Self {
@@ -49,7 +49,7 @@ impl Exhaustive {
         (from < to).then(|| Self { frontier, digests: self.digests[from..to].to_vec(), ..piece })
     }
 
-    /// How many scenarios of this level are not in a piece yet (of the first level: runs).
+    /// The number of scenarios of this level that are not yet in a piece (on the first level: runs).
     pub(crate) fn left(&self, ahead: &Ahead) -> usize {
         match &ahead.root {
             Some(root) => root.to_come(&self.bounds) as usize,
@@ -71,7 +71,7 @@ impl Exhaustive {
         }
     }
 
-    /// Goes on to the next level when all pieces of this one are back. False: there is none.
+    /// Goes on to the next level when all pieces of this one are back. Returns false if there is no next level.
     pub(crate) fn next_level(&mut self) -> bool {
         self.deepen()
     }

@@ -1,10 +1,10 @@
-//! What a write makes of one row, given what it sees there.
+//! Computes how a write changes one row, given the visible row.
 
 use std::time::Duration;
 
 use super::{Ask, Json, Reply, Shown, StoreError};
 
-/// A row as it shall be; without a value: gone.
+/// The new row. Without a value the row is deleted.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub(super) key: String,
@@ -12,7 +12,7 @@ pub(super) struct Change {
     pub(super) expires: Option<Duration>,
 }
 
-/// What is changed, if anything, and what is answered.
+/// Returns the change, if there is one, and the answer.
 pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Change>, Reply) {
     let keeps = seen.as_ref().and_then(|seen| seen.expires);
     let version = seen.as_ref().map_or(0, |seen| seen.version);
@@ -59,7 +59,8 @@ pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Ch
     }
 }
 
-/// Whether a write would change a row that is as `committed` says. One that would not need not wait for it.
+/// Reports whether a write would change a row that looks like `committed`. A write that changes nothing need not
+/// wait.
 pub(super) fn would(ask: &Ask, committed: Option<&Shown>) -> bool {
     match ask {
         Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} | Ask::Next { .. } => {

@@ -1,53 +1,53 @@
-//! Why a call to the store came to nothing.
+//! Errors of the store.
 
 use crate::system::service::ServiceError;
 
-/// Why a call to the store came to nothing, or may have.
+/// The error of a call to the store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store did not answer. Whether a write or a commit happened all the same it does not tell; a transaction that
-    /// was not about to commit is rolled back.
+    /// The store did not answer. The error does not tell whether a write or a commit happened. A transaction that was
+    /// not about to commit is rolled back.
     #[error(transparent)]
     Service(#[from] ServiceError),
-    /// A serializable transaction has read or written a row that another one has changed since. It is rolled back;
-    /// the same once more may succeed.
+    /// A serializable transaction has read or written a row that another transaction has changed since. It is rolled
+    /// back. A retry may succeed.
     #[error(
-        "the row `{key}` was changed by another transaction since this one began; it is rolled back: run the whole of it again"
+        "the row `{key}` was changed by another transaction since this one began; it is rolled back: run the whole transaction again"
     )]
     Conflict {
         /// The row.
         key: String,
     },
-    /// Transactions wait for one another's rows. This one is rolled back so that the others can go on; the same once
-    /// more may succeed.
+    /// Transactions wait for each other's rows. This one is rolled back so that the others can continue. A retry may
+    /// succeed.
     #[error(
-        "deadlock at the row `{key}`: the transactions that hold it wait for this one; it is rolled back: run the whole of it again, or lock rows in the same order everywhere"
+        "deadlock at the row `{key}`: the transactions that hold it wait for this one; it is rolled back: run the whole transaction again, or lock rows in the same order everywhere"
     )]
     Deadlock {
-        /// The row that it wanted.
+        /// The row that the transaction needed.
         key: String,
     },
-    /// There is a row of that key already: what a unique index says.
-    #[error("there is a row `{key}` already")]
+    /// A row with that key already exists, as a unique index reports.
+    #[error("the row `{key}` already exists")]
     Duplicate {
         /// The row.
         key: String,
     },
-    /// The row to be counted up holds no whole number of 64 bits, or the sum would be none.
-    #[error("the row `{key}` cannot be counted up: it holds no whole number, or one that becomes too large")]
+    /// The row to increment does not hold a 64-bit integer, or the sum would not fit in one.
+    #[error("the row `{key}` cannot be incremented: its value is not an integer, or the sum is too large")]
     NotANumber {
         /// The row.
         key: String,
     },
-    /// The row holds something else.
+    /// The row holds a value of another type.
     #[error("the row `{key}` cannot be read as {wanted}: {reason}")]
     Undecodable {
         /// The row.
         key: String,
-        /// The type that was asked for.
+        /// The requested type.
         wanted: &'static str,
-        /// What serde says.
+        /// The message of serde.
         reason: String,
     },
     /// The value cannot be written as JSON.
@@ -55,17 +55,17 @@ pub enum StoreError {
     Unencodable {
         /// The row.
         key: String,
-        /// What serde says.
+        /// The message of serde.
         reason: String,
     },
-    /// The transaction was rolled back earlier, by an error or because its connection was lost.
+    /// The transaction was already rolled back, by an error or because its connection was lost.
     #[error("the transaction is rolled back; begin another one with `store.transaction(…)`")]
     RolledBack,
 }
 
 impl StoreError {
-    /// Whether the same transaction, run again from its beginning, may succeed: it lost a conflict or a deadlock, and
-    /// nothing of it has happened.
+    /// Reports whether the same transaction may succeed if it is run again from its beginning: it lost a conflict or
+    /// a deadlock, and nothing of it has happened.
     pub fn is_retryable(&self) -> bool {
         matches!(self, StoreError::Conflict { .. } | StoreError::Deadlock { .. })
     }

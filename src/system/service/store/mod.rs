@@ -1,7 +1,7 @@
 //! A shared database, or Redis: rows under keys, with versions, times to live, row locks and transactions.
 //!
-//! What happens in it is state, not effects: no customer notices a row. It is compared when a run ends, as durable
-//! state is. Who waits for a row, and who has a connection, is the business of those who call.
+//! Its contents are state, not effects: no customer notices a row. They are compared when a run ends, like durable
+//! state. Waiting for rows and connections is up to the callers.
 
 mod change;
 mod error;
@@ -26,20 +26,20 @@ use self::transaction::Open;
 use super::{Cx, Made, Operation, Refusal, Service};
 use crate::system::effect::fingerprint;
 
-/// Numbers of sequences have seven digits, so that none is taken for another number of a test; each sequence has a
-/// range of its own.
+/// Numbers of sequences have seven digits, so that they do not equal other numbers of a test. Each sequence has its
+/// own range.
 const FIRST_NUMBER: u64 = 1_000_000;
 const SEQUENCES: u64 = 8_000;
 const SPACING: u64 = 1_000;
-/// A row that lives for longer than a month is there when the last retry is over: what expires then helps nobody.
+/// A row that lives longer than a month still exists after the last retry, so its expiration cannot help.
 const LONG_LIVED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// A row, as a look-up shows it.
+/// A row, as a look-up returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row<T> {
-    /// What was put there.
+    /// The value.
     pub value: T,
-    /// How often the row was changed, from 1. It goes on after the row was deleted and put there again.
+    /// The number of changes of the row, from 1. It continues if the row is deleted and inserted again.
     pub version: u64,
 }
 
@@ -54,7 +54,7 @@ impl Serialize for Json {
     }
 }
 
-/// What is asked of the database, and in which transaction, if in one.
+/// A request to the database, and its transaction, if it has one.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Request {
     #[serde(flatten)]
@@ -82,7 +82,7 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    /// The row that it is about, and whether it may change it; none where there may be more.
+    /// The row of the request, and whether the request may change it. `None` if there may be several rows.
     pub(crate) fn row(&self) -> Option<(&str, bool)> {
         match self {
             Ask::Get { key } => Some((key, false)),
@@ -116,7 +116,7 @@ impl Ask {
         }
     }
 
-    /// The row that it changes or locks, if it is about one.
+    /// The row that the request changes or locks, if it is about one row.
     fn locks(&self) -> Option<&str> {
         match self {
             Ask::ForUpdate { key } => Some(key),
@@ -130,7 +130,7 @@ impl Ask {
 pub(crate) struct Shown {
     pub(crate) value: Json,
     pub(crate) version: u64,
-    /// When it goes by itself.
+    /// The time at which the row expires.
     #[serde(skip)]
     expires: Option<Duration>,
 }
@@ -140,14 +140,14 @@ pub(crate) struct Shown {
 pub(crate) enum Reply {
     Row(Got),
     Rows(BTreeMap<String, Shown>),
-    /// Whether it was done.
+    /// Whether the write was carried out.
     Done(bool),
     Number(i64),
     #[serde(serialize_with = "in_words")]
     Failed(StoreError),
 }
 
-/// A row that was asked for by its key.
+/// A row that was looked up by its key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Got {
     pub(crate) key: String,
@@ -164,17 +164,17 @@ fn in_words<S: Serializer>(error: &StoreError, serializer: S) -> Result<S::Ok, S
     serializer.collect_str(error)
 }
 
-/// A row as it is stored. A deleted one stays, without a value: its versions go on, and a transaction that saw it
-/// absent must know that it changed.
+/// A stored row. A deleted row stays, without a value: its versions continue, and a transaction that saw no row must
+/// learn that this changed.
 #[derive(Clone, Debug, Default)]
 struct Stored {
     value: Option<Json>,
     version: u64,
     expires: Option<Duration>,
-    /// The number of the commit that changed it last.
+    /// The number of the last commit that changed it.
     changed: u64,
     made: Made,
-    /// What it was before, for replicas that lag behind, where there are any.
+    /// Earlier versions, for replicas that lag, if there are any.
     past: Vec<Past>,
 }
 
@@ -186,8 +186,8 @@ struct Past {
 }
 
 impl Stored {
-    /// Whether it outlives whatever still waits for it to go. What counts is how long it was to live, not how long it still
-    /// does: that differs between runs of which one took longer.
+    /// Reports whether the row outlives everything that could wait for its expiration. This depends on its total time
+    /// to live, not on the time left, because the time left differs between runs of different length.
     fn stays(&self) -> bool {
         self.expires.is_none_or(|at| at.saturating_sub(self.made.0.unwrap_or_default()) > LONG_LIVED)
     }
@@ -198,7 +198,7 @@ impl Stored {
         self.value.as_ref().filter(|_| live).map(|value| Shown { value: value.clone(), version, expires })
     }
 
-    /// As a replica shows it, which may lag behind.
+    /// The row as a replica shows it, which may lag.
     fn shown_by_replica(&self, cx: &Cx<'_>) -> Option<Shown> {
         if cx.shows(self.made) {
             return self.shown(cx.now());
@@ -215,26 +215,26 @@ pub(crate) struct Database {
     /// When what has changed in the call under way was to expire, and when it is now.
     moved: Vec<(Option<Duration>, Option<Duration>)>,
     rows: BTreeMap<String, Stored>,
-    /// How many changes were committed: each commit is one, however many rows it changes.
+    /// The number of commits. A commit counts once, regardless of the number of rows it changes.
     commits: u64,
     open: BTreeMap<TxId, Open>,
     opened: u64,
     locks: BTreeMap<String, TxId>,
-    /// Rows whose locks were given up since somebody asked: those who wait for them want to know.
+    /// Rows whose locks were released since the last query. The tasks that wait for them must be woken.
     released: Vec<String>,
-    /// Whether what rows were before is kept.
+    /// Whether earlier versions of rows are kept.
     has_replicas: bool,
-    /// How many numbers of each sequence were drawn. They are never given back.
+    /// The count of numbers drawn from each sequence. Numbers are never returned.
     sequences: BTreeMap<String, u64>,
 }
 
 impl Database {
-    /// Look-ups outside of a transaction may go to a replica: what rows were before is kept from here on.
+    /// Lets look-ups outside a transaction go to a replica. Earlier versions of rows are kept from here on.
     pub(crate) fn add_replicas(&mut self) {
         self.has_replicas = true;
     }
 
-    /// The rows that stay, as JSON. Those with a time to live go by themselves, if anybody is still there to see it.
+    /// The durable rows, as JSON. Rows with a time to live are left out, because they expire on their own.
     pub(crate) fn compared(&self) -> String {
         let stay = |(key, row): (&'_ String, &'_ Stored)| match &row.value {
             Some(value) if row.stays() => Some((serde_json::Value::from(key.as_str()), value.clone())),
@@ -252,7 +252,7 @@ impl Database {
         self.rows.get(key).and_then(|row| row.shown(now))
     }
 
-    /// A call outside of a transaction: what it changes is committed at once.
+    /// A call outside a transaction. Its changes are committed immediately.
     fn at_once(&mut self, ask: Ask, cx: &mut Cx<'_>) -> Reply {
         match ask {
             Ask::Next { sequence } => Reply::Number(self.draw(sequence, cx)),
@@ -265,7 +265,7 @@ impl Database {
                     .filter_map(|(key, row)| Some((key.clone(), row.shown_by_replica(cx)?)));
                 Reply::Rows(shown.collect())
             }
-            // Without a transaction there is nothing to hold a lock for, and nothing to commit.
+            // Without a transaction there is no scope for a lock, and nothing to commit.
             Ask::ForUpdate { .. } | Ask::SkipLocked { .. } | Ask::Commit {} => {
                 Reply::Failed(StoreError::RolledBack)
             }
@@ -281,7 +281,8 @@ impl Database {
         }
     }
 
-    /// The next number of a sequence. It is registered as generated: outcomes are compared up to its name.
+    /// The next number of a sequence. It is registered as a generated value, so outcomes are compared up to renaming
+    /// it.
     fn draw(&mut self, sequence: String, cx: &mut Cx<'_>) -> i64 {
         let start = FIRST_NUMBER + fingerprint(&[&sequence]) % SEQUENCES * SPACING;
         let drawn = self.sequences.entry(sequence).or_insert(0);
@@ -305,7 +306,7 @@ impl Database {
     }
 }
 
-/// The rows whose keys begin so.
+/// The rows whose keys have this prefix.
 fn under<'m, V>(
     rows: &'m BTreeMap<String, V>,
     prefix: &'m str,
@@ -340,7 +341,8 @@ impl Service for Database {
     }
 
     fn state(&self) -> Option<String> {
-        // Numbers of commits are there for transactions, which die with their processes; times for replicas.
+        // Only transactions use the numbers of commits, and they die with their processes. Only replicas use the
+        // times.
         let mut text = String::new();
         for (key, Stored { value, version, expires, made, past, .. }) in &self.rows {
             let made = self.has_replicas.then_some((made, past));

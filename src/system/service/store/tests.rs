@@ -188,7 +188,7 @@ fn serializable_loses_no_update() {
 
 #[test]
 fn serializable_lets_no_write_skew_and_no_phantom_pass() {
-    // Each sees two doctors on call, and takes the other one as reason to go home.
+    // Each transaction sees two doctors on call and decides that its own doctor can go home.
     let mut desk = Desk::with(&[("on-call:a", 1), ("on-call:b", 1)]);
     let (one, two) = (desk.begin(Serializable), desk.begin(Serializable));
     for transaction in [one, two] {
@@ -283,7 +283,7 @@ fn a_version_is_compared_and_goes_on_after_a_deletion() {
     assert_eq!((desk.get(None, "a"), desk.version("a")), (Some(2), Some(2)));
     assert_eq!(desk.ask(None, Ask::Delete { key: "a".to_owned() }), DONE);
     assert_eq!(desk.ask(None, Ask::Delete { key: "a".to_owned() }), NOT_DONE);
-    assert_eq!(desk.ask(None, compare_and_set("a", 0, 4)), DONE, "0: there is none");
+    assert_eq!(desk.ask(None, compare_and_set("a", 0, 4)), DONE, "0: there is no row");
     assert_eq!(desk.version("a"), Some(4), "no version comes twice");
     assert_eq!(desk.ask(None, compare_and_set("a", 2, 5)), NOT_DONE);
 }

@@ -1,10 +1,10 @@
-//! Transactions: what they see, what they lock, whether they may commit.
+//! Transactions: what they see, what they lock, and whether they may commit.
 //!
-//! Read committed is as in PostgreSQL: each statement sees what is committed by then and the transaction's own writes;
-//! a write locks its row until the end, and waits for another's lock. Serializable reads from a snapshot and is
-//! checked when it commits, by backward validation (Kung and Robinson, 1981): if any row that it has read was changed
-//! since, it fails, so that the order of commits is an order in which the transactions could have run one by one. One
-//! that only reads never fails: it is as if it had run when it began.
+//! Read committed works as in PostgreSQL: each statement sees the rows that are committed by then and the
+//! transaction's own writes. A write locks its row until the end and waits for the locks of others. A serializable
+//! transaction reads from a snapshot and is checked when it commits, by backward validation (Kung and Robinson,
+//! 1981). If any row that it has read was changed since, it fails, so the order of commits is a possible serial order
+//! of the transactions. A transaction that only reads never fails: it is equivalent to one that ran when it began.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,15 +15,16 @@ use serde::Serialize;
 use super::change::{self, Change};
 use super::{Ask, Cx, Database, Got, Made, Reply, Request, Shown, StoreError, Stored, under};
 
-/// What a transaction sees of others.
+/// Which changes of other transactions a transaction sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// Each statement sees what is committed by then. What was read may be changed by others before the commit: reading a
-    /// row, and writing back what was made of it, can lose another's update. The default of most databases.
+    /// Each statement sees the rows that are committed by then. Other transactions may change a row between its read
+    /// and the commit, so reading a row and writing back a value computed from it can lose an update. The default of
+    /// most databases.
     ReadCommitted,
-    /// As if transactions ran one after the other. One that cannot fails with
-    /// [`StoreError::Conflict`], to be run again.
+    /// Equivalent to running the transactions one after the other. If that is impossible, a transaction fails with
+    /// [`StoreError::Conflict`] and must be run again.
     Serializable,
 }
 
@@ -46,16 +47,16 @@ impl fmt::Display for TxId {
     }
 }
 
-/// A transaction under way.
+/// An open transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     isolation: Isolation,
-    /// From the first statement of a serializable one on.
+    /// Present from the first statement of a serializable transaction on.
     snapshot: Option<Snapshot>,
     writes: BTreeMap<String, Change>,
     reads: BTreeSet<String>,
     prefixes: BTreeSet<String>,
-    /// The row that it waits for.
+    /// The row that the transaction waits for.
     waits_for: Option<String>,
 }
 
@@ -113,7 +114,7 @@ impl Database {
         id
     }
 
-    /// Undoes a transaction, if it is open still.
+    /// Rolls back a transaction, if it is still open.
     pub(crate) fn roll_back(&mut self, id: TxId) {
         if self.open.remove(&id).is_some() {
             self.release(id);
@@ -131,12 +132,12 @@ impl Database {
         });
     }
 
-    /// The rows whose locks were given up since this was last asked.
+    /// The rows whose locks were released since the last call.
     pub(crate) fn take_released(&mut self) -> Vec<String> {
         std::mem::take(&mut self.released)
     }
 
-    /// The row for which a request has to wait, and the transaction that has locked it.
+    /// The row that a request must wait for, and the transaction that has locked it.
     pub(crate) fn blocks(&self, request: &Request, now: Duration) -> Option<(&str, TxId)> {
         let (key, holder) = self.locks.get_key_value(request.ask.locks()?)?;
         let own = request.transaction == Some(*holder);
@@ -145,10 +146,10 @@ impl Database {
         waits.then_some((key, *holder))
     }
 
-    /// A transaction is about to wait for a row, which `holder` has locked.
+    /// Records that a transaction is about to wait for a row that `holder` has locked.
     ///
     /// # Errors
-    /// When that one waits for this one, if by way of others: this one is rolled back.
+    /// If `holder` waits for this transaction, directly or through others. This transaction is rolled back.
     pub(crate) fn waits(&mut self, id: TxId, key: &str, holder: TxId) -> Result<(), StoreError> {
         let mut next = Some(holder);
         while let Some(other) = next.filter(|other| *other != id) {
@@ -165,17 +166,17 @@ impl Database {
         Ok(())
     }
 
-    /// A transaction waits no longer.
+    /// Records that a transaction does not wait any more.
     pub(crate) fn goes_on(&mut self, id: TxId) {
         if let Some(open) = self.open.get_mut(&id) {
             open.waits_for = None;
         }
     }
 
-    /// A statement inside of a transaction, or its commit.
+    /// Runs a statement inside a transaction, or its commit.
     ///
     /// # Errors
-    /// When the transaction is over, or cannot be serialized: then it is rolled back.
+    /// If the transaction is over or cannot be serialized. In the second case it is rolled back.
     pub(super) fn statement(&mut self, id: TxId, ask: Ask, cx: &Cx<'_>) -> Result<Reply, StoreError> {
         let Some(mut open) = self.open.remove(&id) else { return Err(StoreError::RolledBack) };
         if open.isolation == Isolation::Serializable && open.snapshot.is_none() {
@@ -243,10 +244,10 @@ impl Database {
         }
     }
 
-    /// Locks a row for a transaction. Nobody else holds it: who asks has waited for that.
+    /// Locks a row for a transaction. The row is not locked, because the caller has waited for that.
     ///
     /// # Errors
-    /// When the transaction is serializable and the row was changed since it began.
+    /// If the transaction is serializable and the row was changed since it began.
     fn lock(&mut self, open: &Open, id: TxId, key: &str) -> Result<(), StoreError> {
         let changed = self.rows.get(key).map_or(0, |row| row.changed);
         if open.snapshot.as_ref().is_some_and(|snapshot| changed > snapshot.at) {
