@@ -27,8 +27,8 @@ use std::time::Duration;
 use super::life::{self, Life};
 use super::link::{Link, Liveness};
 use super::slots;
-use super::state::{State, Stuck};
-use crate::search::choice::{Fault, FaultSet, Kind, Options, Place, Point, Site, WaitKind};
+use super::state::{Flight, State, Stuck};
+use crate::search::choice::{Fault, FaultSet, Kind, Name, Options, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::service::FaultPlan;
 use crate::system::timeline::What;
@@ -103,6 +103,11 @@ pub(crate) trait Door {
     /// The link of the caller.
     fn link(&self) -> &Link;
 
+    /// What is called, if it is known before the call begins: then it may be sent after the calls beside it.
+    fn operation(&self) -> Option<(Name, Name)> {
+        None
+    }
+
     /// Begins the first half of a call. Called once.
     fn open(&mut self) -> Self::Visit<'_>;
 
@@ -167,6 +172,10 @@ pub(crate) struct Call<D: Door> {
     step: Step<D::Output>,
     /// Whether something has come of it, once it is known.
     has_happened: bool,
+    /// It is under way, as one of the calls of a task.
+    flight: Option<Flight>,
+    /// Whether it may still be sent after the calls beside it.
+    may_be_behind: bool,
 }
 
 /// The progress of a call.
@@ -268,7 +277,7 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
 
 impl<D: Door> Call<D> {
     pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: Step::Begin, has_happened: false }
+        Self { door, step: Step::Begin, has_happened: false, flight: None, may_be_behind: true }
     }
 
     /// Makes the call from blocking code. A crash unwinds.
@@ -346,9 +355,15 @@ impl<D: Door> Call<D> {
         if self.door.link().is_given() {
             return Poll::Ready(self.door.given());
         }
+        if self.is_behind() {
+            self.step = Step::Begin;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else {
             return self.door.link().pend_or_unwind(cx);
         };
+        self.takes_off(&spec);
         self.has_happened = fault.is_none_or(Fault::happens);
         match entered {
             Entered::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
@@ -379,6 +394,39 @@ impl<D: Door> Call<D> {
             Resumed::Ended(output) => self.reply(spec, output, cx),
             Resumed::Waits => Poll::Pending,
             Resumed::Over => self.door.link().pend_or_unwind(cx),
+        }
+    }
+
+    /// Decides whether the call takes effect only after the calls that its task makes beside it. This is a choice for the
+    /// operations that the reference run has made beside others.
+    fn is_behind(&mut self) -> bool {
+        if !std::mem::take(&mut self.may_be_behind) {
+            return false;
+        }
+        let Some((service, operation)) = self.door.operation() else { return false };
+        let link = self.door.link();
+        let mut state = link.shared().state();
+        if state.task().is_none() || !state.is_made_beside_others(service, operation) {
+            return false;
+        }
+        let site = Site::Call { service, operation };
+        link.as_caller(&mut state, |state| {
+            state.deviate(Kind::Schedule, site, Point::Sent, Options::Sent, None) != 0
+        })
+    }
+
+    /// The call is under way from here on.
+    fn takes_off(&mut self, spec: &CallSpec) {
+        if let Site::Call { service, operation } = spec.site {
+            let mut state = self.door.link().shared().state();
+            self.flight = state.take_off(service, operation);
+        }
+    }
+
+    /// The call is under way no longer.
+    fn lands(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            self.door.link().shared().state().land(flight);
         }
     }
 
@@ -414,6 +462,7 @@ impl<D: Door> Call<D> {
     }
 
     fn second_half(&mut self, spec: &CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
+        self.lands();
         if !arrives(&self.door, spec, &output) {
             return self.door.link().pend_or_unwind(cx);
         }
@@ -466,6 +515,7 @@ impl<D: Door> Future for Call<D> {
 
 impl<D: Door> Drop for Call<D> {
     fn drop(&mut self) {
+        self.lands();
         let (spec, timer) = match &self.step {
             Step::Begin | Step::Over => return,
             Step::UnderWay(spec, _) | Step::Replying(spec, _) => (*spec, None),

@@ -3,6 +3,7 @@
 mod actor;
 mod bounds;
 mod failing;
+mod flights;
 mod intake;
 mod keyed;
 mod record;
@@ -15,6 +16,7 @@ mod woken;
 
 pub use bounds::Stuck;
 
+pub(crate) use flights::{CalledAs, Flight};
 pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
 pub(crate) use record::RunRecord;
 pub(crate) use reliable::Reliable;
@@ -30,6 +32,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use self::failing::Failing;
+use self::flights::Flights;
 use crate::engine::externals::Externals;
 use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
@@ -108,6 +111,8 @@ pub(crate) struct State {
     pub(crate) inline: Option<Inline>,
     /// The call that has failed last.
     failing: Failing,
+    /// The calls that are under way.
+    flights: Flights,
     /// Until when a loop stands still.
     stands_still_until: Duration,
     /// A buffer for the heads of the queue.
@@ -195,6 +200,7 @@ impl State {
             connections: Connections::default(),
             inline: None,
             failing: Failing::default(),
+            flights: Flights::default(),
             stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,

@@ -34,7 +34,7 @@ pub use self::settings::Explore;
 pub(crate) use self::surroundings::{package, say};
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -44,6 +44,7 @@ use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
+use crate::engine::state::CalledAs;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, notes};
 use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
@@ -72,6 +73,8 @@ struct Basis<'b> {
     /// The number of the case.
     number: usize,
     inputs: Arc<Assignment>,
+    /// The operations that the reference run has made beside others.
+    flights: Arc<BTreeSet<CalledAs>>,
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::Wanted>,
     reference: Reference,

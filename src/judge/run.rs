@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, Panicked};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
+use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Same;
 use crate::executor::watch::Watch;
 use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
@@ -77,6 +77,8 @@ pub(crate) struct Outcome {
     pub(crate) terms: Terms,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<Asked>,
+    /// The operations that were made beside others.
+    pub(crate) flights: BTreeSet<CalledAs>,
     /// What the run recorded about itself.
     pub(crate) record: RunRecord,
     /// The number of deviations of the run.
@@ -114,6 +116,8 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
     /// The inputs.
     pub(crate) inputs: Arc<Assignment>,
+    /// The operations that the reference run has made beside others.
+    pub(crate) flights: Arc<BTreeSet<CalledAs>>,
     /// A buffer for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -143,6 +147,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.expect_flights(ground.flights.clone());
     state.inputs = Inputs::new(ground.inputs.clone());
     state.script = script;
     state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
@@ -176,6 +181,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     }
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
+    let flights = state.take_flights();
     let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
@@ -203,6 +209,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         left_locks,
         terms,
         asked,
+        flights,
         record: run_record,
     };
     Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }

@@ -46,8 +46,14 @@ impl Explore {
         let limits = Limits::new(self.max_runs, self.max_time);
         let case = |number: usize, inputs: Assignment| {
             let inputs = Arc::new(inputs);
-            let ground = Ground { inputs: inputs.clone(), ..self.ground() };
-            let reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+            let mut ground = Ground { inputs: inputs.clone(), ..self.ground() };
+            let mut reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+            if !reference.outcome.flights.is_empty() {
+                // Calls that are made side by side have a choice more, now that they are known.
+                ground.flights = Arc::new(std::mem::take(&mut reference.outcome.flights));
+                reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+            }
+            let flights = ground.flights.clone();
             let words = input::words(&inputs, &reference.outcome.asked);
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (Serial::default(), progress.clone(), self);
@@ -60,6 +66,7 @@ impl Explore {
                 progress,
                 number,
                 inputs,
+                flights,
                 words,
                 reference,
                 ignored,
@@ -113,6 +120,7 @@ impl<'b> Exploration<'b> {
     pub(super) fn enter(&mut self, case: usize) {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
+        self.ground.flights = self.basis.flights.clone();
     }
 
     /// Returns the case whose scenarios have these inputs.

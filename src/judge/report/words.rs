@@ -583,6 +583,9 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Schedule, _) if choice.label.point == Point::Next => {
             format!("{} runs here", instead.map_or(option, who))
         }
+        (Kind::Schedule, Site::Call { service, operation }) if choice.label.point == Point::Sent => {
+            format!("{service}.{operation} takes effect after the calls that are made beside it")
+        }
         (Kind::Schedule, _) if choice.label.point == Point::Take => {
             format!("{} takes the job", instead.map_or(option, who))
         }

@@ -397,6 +397,10 @@ impl<F: Future> Door for ExternalDoor<F> {
         &self.terms.outside.link
     }
 
+    fn operation(&self) -> Option<(Name, Name)> {
+        Some((self.terms.outside.system.name, self.terms.operation))
+    }
+
     fn open(&mut self) -> ExternalVisit<'_, F::Output> {
         self.terms.open(self.fails_as.is_some())
     }

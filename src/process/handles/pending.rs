@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{Enqueued, Incoming, Keys, Once, State, call_site};
-use crate::search::choice::{Fault, FaultSet, Kind, Place, Point};
+use crate::search::choice::{Fault, FaultSet, Kind, Name, Place, Point};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
@@ -212,6 +212,10 @@ impl Door for QueueDoor {
 
     fn link(&self) -> &Link {
         &self.link
+    }
+
+    fn operation(&self) -> Option<(Name, Name)> {
+        Some(("queue".into(), "enqueue".into()))
     }
 
     fn open(&mut self) -> QueueVisit<'_> {

@@ -17,6 +17,8 @@ pub(crate) enum Options {
     Stall(Stalls),
     /// A reply arrives at once, or so late that its caller may have gone on without it.
     Reply,
+    /// A call takes effect at once, or after those that its task makes beside it.
+    Sent,
     /// The worker carries on, or stalls past its lease.
     Lease,
     /// The queue learns of the end of the job, or delivers the job again.
@@ -97,6 +99,7 @@ impl Options {
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
             Options::Reply => &["prompt", "late"],
+            Options::Sent => &["in-order", "behind"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
             Options::Faults(_) | Options::Stall(_) | Options::Counted(_) | Options::Others(_) => &[],
@@ -161,6 +164,7 @@ mod tests {
             (Options::Faults(FaultSet::NONE), "ok"),
             (Options::Lateness, "on-time days-late"),
             (Options::Reply, "prompt late"),
+            (Options::Sent, "in-order behind"),
             (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
             (
                 Options::Stall(Stalls::NEXT.with(Stalls::SECOND)),

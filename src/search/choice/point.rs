@@ -47,6 +47,8 @@ texts! {
         Retry "retry",
         /// At a call or a wait: before it.
         Before "before",
+        /// At a call that is made beside others: whether it takes effect after them.
+        Sent "sent",
         /// At a call: how it ends.
         Call "call",
         /// At an enqueue: between taking the lock and enqueuing the job.
@@ -103,7 +105,7 @@ mod tests {
         assert_eq!(
             points,
             [
-                "start", "end", "ack", "lease", "retry", "before", "call", "locked", "timer", "happened",
+                "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer", "happened",
                 "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
             ]
         );
