@@ -171,6 +171,17 @@ impl Life {
         true
     }
 
+    /// The crash point at the start of an attempt. Returns true if the process has died there.
+    pub(crate) fn dies_at_start(&self, state: &mut State, job: u32) -> bool {
+        match state.is_poison(job) {
+            None => return self.crashes(state, Site::Attempt, Point::Start, None),
+            Some(dies) if !dies => return false,
+            Some(_) => {}
+        }
+        self.die();
+        true
+    }
+
     /// The point before a line of a `#[crash_points]` function. Returns false if nothing may run after it. The caller
     /// must unwind. It holds nothing that must be restored, because each such value makes unwinding more expensive.
     fn passes(&self, point: CodePoint) -> bool {

@@ -24,7 +24,7 @@ pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{Look, Next, Stride, Strides};
 pub(crate) use woken::{TaskWaker, Woken};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,6 +61,8 @@ pub(crate) struct KindOptions {
     pub(crate) unique: Option<Arc<Unique>>,
     /// Maps a payload to the key of its stream.
     pub(crate) stream: Option<KeyOf>,
+    /// How often the queue hands a job out before it moves it to the dead set.
+    pub(crate) max_receives: Option<u32>,
 }
 
 impl fmt::Debug for KindOptions {
@@ -78,6 +80,7 @@ impl Default for KindOptions {
             queue,
             unique: None,
             stream: None,
+            max_receives: None,
         }
     }
 }
@@ -97,6 +100,11 @@ pub(crate) struct State {
     pub(crate) reliable: Reliable,
     /// The invariant that a check has found broken.
     pub(crate) broken_invariant: Option<Name>,
+    /// Whether the queue may lose jobs that it has accepted.
+    pub(crate) loses_jobs: bool,
+    /// Whether a job may kill every worker that takes it; and the jobs that do.
+    pub(crate) has_poison: bool,
+    poison: BTreeSet<u32>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -191,6 +199,9 @@ impl State {
             delays: false,
             reliable: Reliable::default(),
             broken_invariant: None,
+            loses_jobs: false,
+            has_poison: false,
+            poison: BTreeSet::new(),
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
@@ -461,6 +472,32 @@ impl State {
         let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
         policy.max_retries = own.or(policy.max_retries);
         policy
+    }
+
+    /// How often a job may be handed out.
+    pub(crate) fn max_receives(&self, job: u32) -> Option<u32> {
+        self.options_of(job).and_then(|options| options.max_receives)
+    }
+
+    /// Where jobs may kill every worker that takes them: decides whether this one kills its worker.
+    pub(crate) fn is_poison(&mut self, job: u32) -> Option<bool> {
+        if self.poison.contains(&job) && self.search.may_deviate() {
+            return Some(true);
+        }
+        if !self.has_poison {
+            return None;
+        }
+        self.meet_crash_point();
+        let taken = self.deviate(Kind::Crash, Site::Attempt, Point::Start, Options::Poison, None);
+        if taken == 2 {
+            self.poison.insert(job);
+        }
+        Some(taken != 0)
+    }
+
+    /// The jobs that kill every worker.
+    pub(crate) fn poison(&self) -> &BTreeSet<u32> {
+        &self.poison
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {

@@ -42,7 +42,7 @@ use crate::engine::state::{Mode, Shared, Stuck};
 use crate::engine::steps::Thing;
 use crate::executor::watch::Watch;
 use crate::process::{Observed, Process, hang_up};
-use crate::search::choice::{Actor, Name, Point, Site};
+use crate::search::choice::{Actor, Name, Site};
 use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
 use crate::system::timeline::What;
@@ -279,6 +279,9 @@ impl Executor {
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
+        if self.is_received_too_often(job, attempt) {
+            return self.received_too_often(job, attempt, host, payload);
+        }
         let acting = self.shared.acting(Actor::Attempt { job, attempt });
         self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
@@ -310,7 +313,7 @@ impl Executor {
                 return;
             }
         };
-        let dies = life.crashes(&mut state, Site::Attempt, Point::Start, None);
+        let dies = life.dies_at_start(&mut state, job);
         drop(state);
         self.occupy(host, true);
         self.hosts[host].last_begun = Some(job);

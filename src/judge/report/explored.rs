@@ -112,6 +112,12 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     if !calls.is_empty() && !any(Fault::Outage) {
         unexplored.push("outages (`outages` of the service)".to_owned());
     }
+    if any(Fault::Outage) && !any(Fault::OutageForEver) {
+        unexplored.push("outages that never end (`outages_for_ever` of the service)".to_owned());
+    }
+    if any(Fault::Refused) && !any(Fault::Lost) {
+        unexplored.push("jobs that the queue loses (`world.explore_lost_jobs()`)".to_owned());
+    }
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }

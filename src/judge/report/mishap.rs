@@ -23,6 +23,8 @@ pub(crate) struct Mishap {
     fault: Option<Fault>,
     /// The process was told to stop instead of crashing.
     is_deploy: bool,
+    /// The process crashes at the start of every attempt of the job.
+    is_poison: bool,
     /// The last call of the attempt that had happened by then. Between this call and the deviation, the attempt changes
     /// nothing outside of its process.
     pub(crate) after: Option<Call>,
@@ -85,6 +87,7 @@ impl Mishap {
             option: taken,
             fault: choice.fault(),
             is_deploy,
+            is_poison: options == Options::Poison && taken == 2,
             after,
             place: None,
         }
@@ -108,6 +111,8 @@ impl Mishap {
     pub(crate) fn in_brief(&self) -> &'static str {
         match (self.kind, self.fault) {
             (Kind::Crash, _) if self.is_deploy => "a deploy",
+            (Kind::Crash, _) if self.is_poison => "a poison job",
+            (_, Some(Fault::Lost)) => "a lost job",
             (Kind::Crash, _) => "a crash",
             (_, Some(Fault::StaleRead)) => "a stale read",
             (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",

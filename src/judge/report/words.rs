@@ -8,7 +8,9 @@ use serde_json::Value;
 use super::crossing::{Crossing, Step};
 use crate::engine::panics::Panicked;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Name, Place, Point, Site, WaitKind};
+use crate::search::choice::{
+    Actor, Choice, Ending, Fault, Kind, Name, Options, Place, Point, Site, WaitKind,
+};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Conflict, JobState, short_kind};
@@ -557,6 +559,10 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (Kind::Crash, Site::Attempt) if choice.label.point == Point::End => {
             "the process crashes after the last line of the job, before the queue records its end".to_owned()
         }
+        (Kind::Crash, _) if choice.options == Options::Poison && choice.taken == 2 => {
+            "the process crashes here, before the first line of the job, and does so in every attempt of it"
+                .to_owned()
+        }
         (Kind::Crash, site) if choice.ending() == Ending::Stop => {
             format!("the process is told to stop here, {}", crash(site, choice.label.point))
         }
@@ -657,6 +663,7 @@ fn fault(fault: Fault) -> &'static str {
         Fault::StillUnavailable => "answers 503 again, as it will to the next calls of this attempt",
         Fault::StillUnreachable => "is not reached again, nor will it be by the next calls of this attempt",
         Fault::StillRefused => "fails again, as the next ones of this attempt will",
+        Fault::Lost => "is answered, but the queue loses the job",
     }
 }
 

@@ -167,6 +167,18 @@ impl<'p> HandlerOptions<'p> {
         self
     }
 
+    /// Sets how often the queue hands a job out before it moves the job to the dead set, whatever became of its attempts
+    /// (SQS: `maxReceiveCount`). No limit unless set: then a job that kills its workers is handed out for ever
+    /// ([`World::explore_poison_jobs`](crate::World::explore_poison_jobs)).
+    ///
+    /// # Panics
+    /// Panics if `receives` is 0.
+    pub fn max_receives(self, receives: u32) -> Self {
+        assert!(receives > 0, "a job that is never received never runs; `max_receives` needs at least 1");
+        self.set(|options| options.max_receives = Some(receives));
+        self
+    }
+
     /// Neither retries a failed job nor moves it to the dead set. Death handlers are called.
     pub fn no_retry(self) -> Self {
         self.set(|options| options.retry.max_retries = None);

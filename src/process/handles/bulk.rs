@@ -175,8 +175,8 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
         CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::Write }
     }
 
-    fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(faults_here())
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        FaultPlan::Choose(faults_here(state))
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
@@ -205,7 +205,10 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
             output = answers.into_iter().collect();
         }
         let silence = fault.map_or(Duration::ZERO, Fault::silence);
-        if fault.is_some() {
+        if fault == Some(Fault::Lost) {
+            let id = |job: &PendingJob| (0, state.queue.id_to_come(job.kind, &job.payload, 0));
+            output = output.map(|_| batch.iter().map(id).collect());
+        } else if fault.is_some() {
             output = Err(EnqueueError::of_silence(kind, silence));
         }
         Entered::Replies { output, takes: silence }

@@ -104,11 +104,12 @@ pub(super) fn without_waiting<R>(poll: impl FnOnce() -> R) -> R {
 }
 
 /// What may go wrong at an enqueue here.
-pub(super) fn faults_here() -> FaultSet {
-    match CANNOT_WAIT.get() {
+pub(super) fn faults_here(state: &State) -> FaultSet {
+    let faults = match CANNOT_WAIT.get() {
         true => FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost),
         false => ENQUEUE_FAULTS,
-    }
+    };
+    if state.loses_jobs { faults.with(Fault::Lost) } else { faults }
 }
 
 /// A job to enqueue.
@@ -258,15 +259,17 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
         }
     }
 
-    fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(faults_here())
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        FaultPlan::Choose(faults_here(state))
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { link, job, keys } = self;
         let silence = fault.map_or(Duration::ZERO, Fault::silence);
-        let output = if fault.is_none_or(Fault::happens) {
+        let output = if fault == Some(Fault::Lost) {
+            Ok((0, state.queue.id_to_come(job.kind, &job.payload, 0)))
+        } else if fault.is_none_or(Fault::happens) {
             link.shared().woken.stir();
             let delay = job.delay(state.clock.now());
             let late = match delay.is_zero() {

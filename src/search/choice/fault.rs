@@ -40,11 +40,13 @@ pub(crate) enum Fault {
     StillUnreachable,
     /// The queue, which did not take a job of the same attempt before, does not again, nor at the next calls.
     StillRefused,
+    /// The queue accepts the job, and loses it. The caller sees nothing unusual.
+    Lost,
 }
 
 impl Fault {
     /// All faults, in the order of options.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Fault::Unavailable,
         Fault::Unreachable,
         Fault::Refused,
@@ -62,6 +64,7 @@ impl Fault {
         Fault::StillUnavailable,
         Fault::StillUnreachable,
         Fault::StillRefused,
+        Fault::Lost,
     ];
 
     /// The fault's name in scenarios.
@@ -84,6 +87,7 @@ impl Fault {
             Fault::StillUnavailable => "still-unavailable",
             Fault::StillUnreachable => "still-unreachable",
             Fault::StillRefused => "still-refused",
+            Fault::Lost => "accepted-but-lost",
         }
     }
 
@@ -106,7 +110,8 @@ impl Fault {
             | Fault::Reset
             | Fault::StillUnavailable
             | Fault::StillUnreachable
-            | Fault::StillRefused => false,
+            | Fault::StillRefused
+            | Fault::Lost => false,
         }
     }
 
@@ -195,6 +200,7 @@ mod tests {
                 "still-unavailable  -",
                 "still-unreachable  -",
                 "still-refused      -",
+                "accepted-but-lost  -",
             ]
         );
         assert!(Fault::ALL.iter().enumerate().all(|(at, fault)| *fault as usize == at));

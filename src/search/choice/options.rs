@@ -7,6 +7,8 @@ use super::{Choice, Fault, FaultSet};
 pub(crate) enum Options {
     /// The process lives on, or dies.
     Crash,
+    /// The process lives on, or dies, or dies here in every attempt of the job.
+    Poison,
     /// The process lives on, or ends in one of several ways: see [`Ending`].
     Ending,
     /// The call succeeds, or fails in one of these ways.
@@ -96,6 +98,7 @@ impl Options {
     const fn names(self) -> &'static [&'static str] {
         match self {
             Options::Crash => &["live", "crash"],
+            Options::Poison => &["live", "crash", "poison"],
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
             Options::Reply => &["prompt", "late"],
@@ -159,6 +162,7 @@ mod tests {
         let faults = FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost);
         for (options, names) in [
             (Options::Crash, "live crash"),
+            (Options::Poison, "live crash poison"),
             (Options::Ending, "live crash stop interrupt"),
             (Options::Faults(faults), "ok refused reply-lost"),
             (Options::Faults(FaultSet::NONE), "ok"),

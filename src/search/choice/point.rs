@@ -105,8 +105,8 @@ mod tests {
         assert_eq!(
             points,
             [
-                "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer", "happened",
-                "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
+                "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer",
+                "happened", "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();

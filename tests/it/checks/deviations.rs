@@ -41,7 +41,7 @@ fn input_8_which_process_takes_a_job_is_a_choice() {
                     let new = "new@example.com".to_owned();
                     store.put("address", &new).await?;
                     *cache.borrow_mut() = Some(new);
-                    return Ok::<_, ServiceError>(());
+                    return Ok::<_, Box<dyn std::error::Error>>(());
                 }
                 let known = cache.borrow().clone().filter(|_| cached);
                 let address = match known {
@@ -52,7 +52,8 @@ fn input_8_which_process_takes_a_job_is_a_choice() {
                     }
                 };
                 *cache.borrow_mut() = Some(address.clone());
-                email.send(Email::new(address, format!("mail-{job}"))).await.map(drop)
+                email.send(Email::new(address, format!("mail-{job}"))).await?;
+                Ok(())
             });
         })
     };

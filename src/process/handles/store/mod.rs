@@ -253,6 +253,15 @@ impl Store {
         self
     }
 
+    /// Allows the store to go down for ever at any call, like [`Client::outages_for_ever`](crate::Client::outages_for_ever).
+    ///
+    /// # Panics
+    /// Panics if called through the handle of a process.
+    pub fn outages_for_ever(&self) -> &Self {
+        self.client.outages_for_ever();
+        self
+    }
+
     /// Makes every call from a job fail, be throttled or be slow until changed.
     ///
     /// # Panics
