@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, ServiceError, Verdict, World};
 
 /// The time of `wanted` runs: of whole explorations, divided by the runs that they judged. Runs that are only
@@ -83,7 +83,7 @@ async fn charges(world: &World, count: u32) {
 /// Calls of a service that does nothing: what is left is the call itself, its four choices and their record.
 async fn calls(world: &World, count: u32) {
     world.durable("nothing", ());
-    world.service("echo", function("say", |number: u32, _: &mut Cx<'_>| number));
+    world.service("echo", function("say", |number: u32, _: &mut ServiceContext<'_>| number));
     world.process("worker", |p| {
         let echo = p.service::<Function<u32, u32>>("echo");
         p.handle(async move |count: u32| {

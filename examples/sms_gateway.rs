@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
-use retryproof::service::{Cx, Function, Keys, function};
+use retryproof::service::{Function, Keys, ServiceContext, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,10 @@ fn explore(name: &str, keyed: bool) -> Report {
     Explore::new().name(name).replay_command("cargo run --example sms_gateway").run(async |world: &World| {
         // The gateway: its effects, its answers, and the keys that it knows.
         let mut keys = Keys::<String>::default();
-        world.service("sms", function("send", move |text: Text, cx: &mut Cx<'_>| send(&mut keys, text, cx)));
+        world.service(
+            "sms",
+            function("send", move |text: Text, cx: &mut ServiceContext<'_>| send(&mut keys, text, cx)),
+        );
         world.process("worker", move |p| {
             let sms = p.service::<Function<Text, String>>("sms");
             p.handle(async move |job: Remind| {
@@ -46,7 +49,7 @@ fn explore(name: &str, keyed: bool) -> Report {
     })
 }
 
-fn send(keys: &mut Keys<String>, mut text: Text, cx: &mut Cx<'_>) -> String {
+fn send(keys: &mut Keys<String>, mut text: Text, cx: &mut ServiceContext<'_>) -> String {
     let key = text.key.take();
     if let Ok(Some(known)) = keys.known("send", key.as_deref(), &text, cx) {
         return known;

@@ -84,7 +84,7 @@
 //!
 //! Start with [`macro@test`], or with [`check`] if you cannot use an attribute. [`Explore`] has the settings.
 //!
-//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`Allowed`], [`Hosted`], [`Jobs`]),
+//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`EffectRules`], [`ProcessRules`], [`Jobs`]),
 //!   and what a test can inspect ([`Effects`], [`Effect`], [`JobView`], [`JobState`], [`JobId`], [`QueueView`],
 //!   [`Stats`]). Jobs run in a [`Drain`], which returns a summary ([`Drained`]) or an error ([`DrainError`]), or as
 //!   in production ([`Settle`], [`SettleUntil`]). [`World::fake`] and [`World::inline`] are worlds for ordinary
@@ -95,21 +95,21 @@
 //!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`]
 //!   waits ([`Pause`]), [`Rng`] draws random numbers, and a [`StopSignal`] announces that the process must stop
 //!   ([`Stopping`]). The test and the code share [`Durable`] values.
-//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::outside`] sets one up,
-//!   [`Process::outside`] calls it. An [`Outside`] makes each [`OutsideCall`] or [`BlockingOutsideCall`] a place to
-//!   crash and to fail ([`OutsideFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
+//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::external`] sets one up,
+//!   [`Process::external`] calls it. An [`External`] makes each [`ExternalCall`] or [`BlockingExternalCall`] a place to
+//!   crash and to fail ([`ExternalFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
 //! * *Handlers*: what they may return ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
 //!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`],
 //!   [`LockTaken`], [`LockView`]) and the order in which they run ([`Ordered`]), callbacks for a failed attempt
-//!   ([`Failed`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]).
-//! * *Adapters for other queues*: an [`Enqueue`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
+//!   ([`FailedAttempt`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]).
+//! * *Adapters for other queues*: an [`NewJob`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
 //!   it and receives a [`RawAttempt`].
 //! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
 //!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a
-//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`Enqueue`] goes into the
+//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`NewJob`] goes into the
 //!   [`EnqueueService`], an [`EnqueueServiceFuture`]). [`middleware`] has ready-made layers.
 //! * *Results*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it
-//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`Kind`]s of deviations, and the jobs that
+//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`DeviationKind`]s of deviations, and the jobs that
 //!   are [`Stuck`]. A [`Warning`] is about code that works but is fragile. [`Report::by_line`] maps the jobs
 //!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): it shows what a crash at each line leaves behind.
 //!   [`Report::timeline`] shows what happened in the reported run ([`Timeline`], [`TimelineEvent`]). A [`Name`] is a
@@ -148,16 +148,16 @@
 //!   the awaits of those calls and before the statements of functions with `#[crash_points]` (from the crate
 //!   `crash-points`), not between any two other lines. A tokio timer is not a crash point. Add [`Clock::yield_now`]
 //!   where you want one.
-//! * Workers overtake each other ([`Kind::Schedule`]) at the awaits of those calls and of the [`Clock`]'s waits. The
+//! * Workers overtake each other ([`DeviationKind::Preemption`]) at the awaits of those calls and of the [`Clock`]'s waits. The
 //!   code between two of them is one step. A blocking handler is overtaken at its calls and at the lines of its
 //!   `#[crash_points]` functions. On Linux the harness sees that a handler is blocked on a lock of the standard
 //!   library. On other systems it guesses.
 //! * The [`Store`] is a model: rows under keys with PostgreSQL's isolation levels, not the queries of a database. If
 //!   code outside `handle_blocking` calls a blocking method (`put_blocking`, …) that must wait for a row, the verdict
 //!   is [`Verdict::Stuck`].
-//! * Stale reads, outages, search lag, keys that expire, timers that fire days late ([`Kind::Delay`]) and deploys are
-//!   explored only if the test asks for them ([`Client::stale_reads`] and the methods next to it,
-//!   [`Explore::delays`], [`World::deploys`]).
+//! * Stale reads, outages, search lag, keys that expire, timers that fire days late ([`DeviationKind::Delay`]) and deploys are
+//!   explored only if the test asks for them ([`Client::explore_stale_reads`] and the methods next to it,
+//!   [`Explore::delays`], [`World::explore_deploys`]).
 //! * A unique job takes no lock if it is enqueued before any process has declared its kind unique. Its lock and its
 //!   place in the queue are two steps, as in Redis. A queue that does both in one transaction has no window for a
 //!   crash between them.
@@ -169,11 +169,11 @@
 //!   of a request or reply and then waits for something else, the harness waits half a second of real time without
 //!   success. A request that is incomplete after five seconds is cut off. Ports differ from run to run; a failure's
 //!   text shows them as `worker.localhost`.
-//! * The harness waits for other sockets, database drivers and other threads only inside a call to the [`Outside`]
+//! * The harness waits for other sockets, database drivers and other threads only inside a call to the [`External`]
 //!   and in `tokio::task::spawn_blocking`. Anywhere else the paused clock advances to the next timer. If there is no
 //!   timer, the run is [`Verdict::Stuck`].
 //! * A database's own clock (`now()` in SQL) is the real one, so pass the time as an argument to leases and similar
-//!   queries. The harness learns from [`Outside::waits`] which calls wait for a lock in the database. Without it, and
+//!   queries. The harness learns from [`External::lock_probe`] which calls wait for a lock in the database. Without it, and
 //!   for a pool without a free connection, it can only measure real time. The database decides which of two
 //!   deadlocked transactions fails, and may decide differently in each run.
 //! * A job's own threads and statics survive a crash, and all async handlers of a world run on one thread. The
@@ -276,15 +276,15 @@ pub use judge::report::{
 #[cfg(feature = "loom")]
 pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
 pub use process::{
-    Begin, BlockingOutsideCall, Call, Client, Clock, Durable, Enqueue, EnqueueBulkFuture, EnqueueError,
-    EnqueueFuture, EnqueueService, EnqueueServiceFuture, HandlerOptions, JobQueue, Outside, OutsideCall,
-    OutsideFault, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt, Retries, Rng, Sequence,
-    StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
+    Begin, BlockingExternalCall, Call, Client, Clock, Durable, EnqueueBulkFuture, EnqueueError,
+    EnqueueFuture, EnqueueService, EnqueueServiceFuture, External, ExternalCall, ExternalFault,
+    HandlerOptions, JobQueue, NewJob, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt,
+    Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
 };
 /// Turns an `async fn(world: &World)` into a test that explores it. The test fails with the report unless the
 /// function is retry-proof.
 ///
-/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `switches`, `delays`,
+/// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `preemptions`, `delays`,
 /// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
 /// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
 /// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
@@ -300,18 +300,18 @@ pub use process::{
 /// ```
 ///
 pub use retryproof_macros::test;
-pub use search::choice::{Kind, Name};
+pub use search::choice::{DeviationKind, Name};
 pub use search::scenario::{Scenario, ScenarioError};
 pub use system::effect::{Effect, Effects};
 pub use system::job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, Failed, JobError, JobFailure, JobId, JobKey,
-    JobResult, JobState, JobView, LockTaken, Ordered, Unique,
+    Backoff, BackoffFunction, Conflict, Decision, Delivery, FailedAttempt, JobError, JobFailure, JobId,
+    JobKey, JobResult, JobState, JobView, LockTaken, Ordered, Unique,
 };
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
 pub use world::{
-    Allowed, Drain, Guarantee, Hosted, Jobs, LockView, QueueView, Settle, SettleUntil, Stats, World,
+    Drain, EffectRules, Guarantee, Jobs, LockView, ProcessRules, QueueView, Settle, SettleUntil, Stats, World,
 };
 
 /// Returns the name under which libtest knows a test: its path without the crate.

@@ -44,7 +44,7 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::engine::state::{Log, Shared};
-use crate::system::timeline::{Aside, What};
+use crate::system::timeline::{EventKind, SideNotes};
 use crate::{engine::life, engine::panics};
 
 /// A layer for a `tracing_subscriber` that keeps the events of the runs that are shown. See [the module](self).
@@ -72,7 +72,7 @@ enum Place {
     /// The other layers, because there is no run.
     Elsewhere,
     Nowhere,
-    Timeline(Arc<Shared>, Arc<Aside>),
+    Timeline(Arc<Shared>, Arc<SideNotes>),
 }
 
 fn place() -> Place {
@@ -92,12 +92,12 @@ fn is_shown() -> bool {
 }
 
 /// Adds a line to the timeline.
-fn put_down(shared: &Shared, aside: &Aside, text: String) {
+fn put_down(shared: &Shared, aside: &SideNotes, text: String) {
     // The state is locked while a service answers, so its log lines have to wait.
     let Some(mut state) = shared.try_state() else { return aside.say(text) };
     match life::here() {
-        Some(life) => life.as_caller(&mut state, |state| state.note(|| What::Said { text })),
-        None => state.note(|| What::Said { text }),
+        Some(life) => life.as_caller(&mut state, |state| state.note(|| EventKind::Said { text })),
+        None => state.note(|| EventKind::Said { text }),
     }
 }
 

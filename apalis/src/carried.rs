@@ -9,7 +9,7 @@ use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::task::{ExecutionContext, Task};
 use apalis_core::worker::context::WorkerContext;
-use retryproof::{Enqueue, JobView, Perform};
+use retryproof::{JobView, NewJob, Perform};
 use serde::{Deserialize, Serialize};
 
 /// The key in the context of a job.
@@ -48,7 +48,7 @@ impl Carried {
         }
     }
 
-    pub(crate) fn put_into(&self, request: &mut Enqueue) {
+    pub(crate) fn put_into(&self, request: &mut NewJob) {
         if *self != Self::default() {
             let carried = serde_json::to_value(self).expect("texts and numbers can be written as JSON");
             request.context.insert(NAME.to_owned(), carried);

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use apalis_core::error::{AbortError, BoxDynError, DeferredError, RetryAfterError};
 use apalis_core::task::status::Status;
-use retryproof::{Decision, Failed};
+use retryproof::{Decision, FailedAttempt};
 
 /// The error of a task, as it came out of the worker's layers, with the decision about the job.
 ///
 /// Hooks of the process ([`on_error`](retryproof::Process::on_error),
-/// [`on_failure`](retryproof::HandlerOptions::on_failure)) get it with [`Failed::downcast_ref`].
+/// [`decide`](retryproof::HandlerOptions::decide)) get it with [`FailedAttempt::downcast_ref`].
 #[derive(Debug)]
 pub struct TaskError {
     error: BoxDynError,
@@ -46,7 +46,7 @@ impl std::error::Error for TaskError {
 }
 
 /// Decides about a failed job by apalis' rules. [`run_worker`](crate::ProcessExt::run_worker) uses it for
-/// [`on_failure`](retryproof::HandlerOptions::on_failure). If you set your own callback, call this for the errors
+/// [`decide`](retryproof::HandlerOptions::decide). If you set your own callback, call this for the errors
 /// that you do not handle.
 ///
 /// * [`AbortError`]: moves the job to the dead set immediately.
@@ -69,7 +69,7 @@ impl std::error::Error for TaskError {
 /// let world = World::fake();
 /// world.process("worker", |p| {
 ///     let worker = WorkerBuilder::new("orders").backend(p.storage::<u32>()).build(charge);
-///     p.run_worker(worker).on_failure(|failed| match decision(failed) {
+///     p.run_worker(worker).decide(|failed| match decision(failed) {
 /// This shop does not use a dead set.
 ///         Decision::Kill => Decision::Discard,
 ///         other => other,
@@ -78,7 +78,7 @@ impl std::error::Error for TaskError {
 /// world.enqueue(6_u32);
 /// assert_eq!(world.drain_all().run().unwrap().discarded, 1);
 /// ```
-pub fn decision(failed: &Failed<'_>) -> Decision {
+pub fn decision(failed: &FailedAttempt<'_>) -> Decision {
     failed.downcast_ref::<TaskError>().map_or(Decision::Retry, TaskError::decision)
 }
 

@@ -41,7 +41,7 @@ pub trait ProcessExt {
     /// Runs an apalis worker with its layers and its data. Call it in place of `worker.run().await`.
     ///
     /// The options are those of any handler. [`decision`] decides about a failed task, unless you set another
-    /// [`on_failure`](HandlerOptions::on_failure).
+    /// [`decide`](HandlerOptions::decide).
     ///
     /// ```
     /// use apalis_core::error::{BoxDynError, WorkerError};
@@ -168,7 +168,7 @@ fn serve<Args: DeserializeOwned + 'static>(
             attempt(&stack, &worker, delivery, args).await
         }
     };
-    process.handle::<Args, _, _>(handler).layer(DeliveredLayer(delivered)).on_failure(decision)
+    process.handle::<Args, _, _>(handler).layer(DeliveredLayer(delivered)).decide(decision)
 }
 
 /// One attempt of a task.

@@ -16,7 +16,7 @@ use apalis_core::task::{ExecutionContext, Task};
 use apalis_core::worker::context::WorkerContext;
 use futures_sink::Sink;
 use futures_util::{FutureExt, TryFutureExt};
-use retryproof::{Clock, Conflict, Enqueue, EnqueueError, JobQueue, Process};
+use retryproof::{Clock, Conflict, EnqueueError, JobQueue, NewJob, Process};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -80,8 +80,8 @@ impl Terms {
         payload: String,
         pushed: &ExecutionContext,
         now: Duration,
-    ) -> Enqueue {
-        let mut request = Enqueue::encoded::<Args>(payload).called_at(self.location);
+    ) -> NewJob {
+        let mut request = NewJob::encoded::<Args>(payload).called_at(self.location);
         if let Some(run_at) = pushed.run_at() {
             request.delay = match self.epoch {
                 None => Duration::from_secs(run_at.saturating_sub(wall_clock::second())),
@@ -90,9 +90,9 @@ impl Terms {
         }
         Carried::of(pushed, pushed.run_at().filter(|_| self.epoch.is_some())).put_into(&mut request);
         match (pushed.idempotency_key(), pushed.task_id()) {
-            (Some(key), _) => request.once(key, self.on_duplicate),
+            (Some(key), _) => request.deduplicate(key, self.on_duplicate),
             // In databases the id is the primary key.
-            (None, Some(id)) => request.once(format!("id {id}"), Conflict::Raise),
+            (None, Some(id)) => request.deduplicate(format!("id {id}"), Conflict::Raise),
             (None, None) => request,
         }
     }
@@ -130,7 +130,7 @@ pub struct WorldStorage<Args> {
     queue: JobQueue,
     clock: Clock,
     terms: Terms,
-    pushed: Vec<Enqueue>,
+    pushed: Vec<NewJob>,
     flushing: Option<BoxSyncFuture<Result<(), EnqueueError>>>,
     codec: JsonCodec,
     args: PhantomData<fn() -> Args>,
@@ -207,8 +207,8 @@ impl<Args: 'static> Sink<Task<Vec<u8>>> for WorldStorage<Args> {
             let mut pushed = std::mem::take(&mut this.pushed);
             let flushing = match pushed.len() {
                 0 => return Poll::Ready(Ok(())),
-                1 => this.queue.put(pushed.remove(0)).map_ok(drop).boxed(),
-                _ => this.queue.put_bulk::<Args>(pushed).map_ok(drop).boxed(),
+                1 => this.queue.enqueue_new(pushed.remove(0)).map_ok(drop).boxed(),
+                _ => this.queue.enqueue_new_bulk::<Args>(pushed).map_ok(drop).boxed(),
             };
             this.flushing = Some(flushing.into());
         }

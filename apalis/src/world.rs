@@ -53,6 +53,6 @@ impl WorldExt for World {
                 std::any::type_name::<Args>()
             ),
         };
-        self.put(Terms::new(Location::caller()).request::<Args>(payload, &pushed, self.now()))
+        self.enqueue_new(Terms::new(Location::caller()).request::<Args>(payload, &pushed, self.now()))
     }
 }

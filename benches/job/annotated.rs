@@ -6,7 +6,7 @@ use std::time::Duration;
 use crash_points::crash_points;
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
-use retryproof::service::payments::{Charge, Charged, Payments};
+use retryproof::service::payments::{Charge, ChargeOutcome, Payments};
 use retryproof::{Client, Clock, Durable, Guarantee, ServiceError, World};
 
 use crate::job::{CompleteOrder, Order};
@@ -19,9 +19,9 @@ struct Shop {
     orders: Durable<BTreeMap<u32, Order>>,
 }
 
-fn charge_id(charged: Charged) -> Option<String> {
+fn charge_id(charged: ChargeOutcome) -> Option<String> {
     match charged {
-        Charged::Success { charge_id } => Some(charge_id),
+        ChargeOutcome::Success { charge_id } => Some(charge_id),
         _ => None,
     }
 }

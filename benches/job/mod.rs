@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::service::payments::{Charge, Charged};
+use retryproof::service::payments::{Charge, ChargeOutcome};
 use retryproof::{Guarantee, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ pub(crate) async fn ten_awaits(world: &World) {
             clock.yield_now().await;
             orders.update(|orders| {
                 let charge_id = match charged {
-                    Charged::Success { charge_id } => Some(charge_id),
+                    ChargeOutcome::Success { charge_id } => Some(charge_id),
                     _ => None,
                 };
                 orders.entry(id).or_default().charge_id = charge_id;

@@ -5,8 +5,8 @@
 
 use crash_points::crash_points;
 use retryproof::World;
-use retryproof::service::fulfillment::Shipped;
-use retryproof::service::payments::Charged;
+use retryproof::service::fulfillment::ShipmentOutcome;
+use retryproof::service::payments::ChargeOutcome;
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
@@ -49,8 +49,8 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
 async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     let mut order = shop.order(order_id);
     match shop.payments.charge(order.charge()).await? {
-        Charged::Success { charge_id } => order.charge_id = Some(charge_id),
-        Charged::Declined { .. } => {
+        ChargeOutcome::Success { charge_id } => order.charge_id = Some(charge_id),
+        ChargeOutcome::Declined { .. } => {
             order.status = Status::Declined;
             shop.save(order);
             return Ok(());
@@ -77,11 +77,11 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
 async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
     let mut order = shop.order(order_id);
     match shop.fulfillment.request(order.shipment()).await? {
-        Shipped::Accepted { request_id } => {
+        ShipmentOutcome::Accepted { request_id } => {
             order.request_id = Some(request_id);
             order.status = Status::Shipped;
         }
-        Shipped::Rejected { .. } => {
+        ShipmentOutcome::Rejected { .. } => {
             email_id(shop.email.send(order.address_needed()).await?)?;
             order.status = Status::Rejected;
         }

@@ -2,9 +2,9 @@
 //! follows a look-up, every save is guarded, and every enqueue has a key.
 
 use crash_points::crash_points;
-use retryproof::service::fulfillment::Shipped;
-use retryproof::service::payments::{ChargeRecord, Charged};
-use retryproof::{Conflict, Enqueue, Guarantee, World};
+use retryproof::service::fulfillment::ShipmentOutcome;
+use retryproof::service::payments::{ChargeOutcome, ChargeRecord};
+use retryproof::{Conflict, Guarantee, NewJob, World};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
@@ -62,8 +62,8 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
                 // From the order's id: the same in each attempt, and different for each order.
                 let charge = order.charge().key(format!("charge-order-{order_id}"));
                 match shop.payments.charge(charge).await? {
-                    Charged::Success { charge_id } => charge_id,
-                    Charged::Declined { .. } => {
+                    ChargeOutcome::Success { charge_id } => charge_id,
+                    ChargeOutcome::Declined { .. } => {
                         shop.update(order_id, |order| {
                             // Unless another attempt was paid in the meantime.
                             if order.charge_id.is_none() {
@@ -85,8 +85,8 @@ async fn charge(shop: &Shop, ChargeOrder { order_id }: ChargeOrder) -> Done {
     }
     // In every attempt, because the last one may have died between its save and here. With a key, so that no second
     // job sends a second email: both could look before either has sent one.
-    let confirm = Enqueue::encoded::<ConfirmOrder>(serde_json::to_string(&ConfirmOrder { order_id })?);
-    shop.queue.put(confirm.once(format!("confirm-order-{order_id}"), Conflict::Drop)).await?;
+    let confirm = NewJob::encoded::<ConfirmOrder>(serde_json::to_string(&ConfirmOrder { order_id })?);
+    shop.queue.enqueue_new(confirm.deduplicate(format!("confirm-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
 }
 
@@ -107,8 +107,8 @@ async fn confirm(shop: &Shop, ConfirmOrder { order_id }: ConfirmOrder) -> Done {
         });
     }
     // With a key for the same reason: if the address is rejected, the job sends an email, too.
-    let ship = Enqueue::encoded::<ShipOrder>(serde_json::to_string(&ShipOrder { order_id })?);
-    shop.queue.put(ship.once(format!("ship-order-{order_id}"), Conflict::Drop)).await?;
+    let ship = NewJob::encoded::<ShipOrder>(serde_json::to_string(&ShipOrder { order_id })?);
+    shop.queue.enqueue_new(ship.deduplicate(format!("ship-order-{order_id}"), Conflict::Drop)).await?;
     Ok(())
 }
 
@@ -120,12 +120,12 @@ async fn ship(shop: &Shop, ShipOrder { order_id }: ShipOrder) -> Done {
     }
     let shipment = order.shipment().key(format!("ship-order-{order_id}"));
     match shop.fulfillment.request(shipment).await? {
-        Shipped::Accepted { request_id } => shop.update(order_id, |order| {
+        ShipmentOutcome::Accepted { request_id } => shop.update(order_id, |order| {
             // One key, one request: a second attempt writes the same value as the first one.
             order.request_id = Some(request_id);
             order.status = Status::Shipped;
         }),
-        Shipped::Rejected { .. } => {
+        ShipmentOutcome::Rejected { .. } => {
             // Email before saving. In the other order, a crash in between would leave the customer waiting.
             let told = shop.email.emails(&order.customer.email, ADDRESS_NEEDED).await?;
             if email_about(order_id, &told).is_none() {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use retryproof::service::email::{Email, EmailRecord, EmailService, Sent};
+use retryproof::service::email::{Email, EmailRecord, EmailService, SendOutcome};
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, DECLINED_AMOUNT, Payments};
 use retryproof::{Client, Durable, JobQueue, Process, World};
@@ -92,10 +92,10 @@ impl Order {
 }
 
 /// The id of an email that was sent, or an error.
-pub(crate) fn email_id(sent: Sent) -> Result<String, String> {
+pub(crate) fn email_id(sent: SendOutcome) -> Result<String, String> {
     match sent {
-        Sent::Queued { email_id } => Ok(email_id),
-        Sent::NotQueued { error_message } => Err(error_message),
+        SendOutcome::Queued { email_id } => Ok(email_id),
+        SendOutcome::NotQueued { error_message } => Err(error_message),
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) fn email_about(order_id: u32, sent: &[EmailRecord]) -> Option<String>
 /// and cannot know whether *that* run is right: a constant key would ship the first order and no other, every time.
 pub(crate) fn assert_completed(world: &World, orders: &Orders) {
     let (charges, emails) = (world.payments().records(), world.email().records());
-    let parcels = world.fulfillment().requests();
+    let parcels = world.fulfillment().records();
     for order in orders.values() {
         let id = order.id.to_string();
         let paid = charges.iter().any(|c| c.charge.metadata.order_id == id && c.charge_id().is_some());

@@ -58,7 +58,7 @@ impl Statement {
                 format!(
                     "this statement is not modeled: `{}`. Under retryproof the database of a task handler can \
                      only add jobs; give handlers with their own tables a database by an extension, and call it \
-                     through `p.outside(…)`",
+                     through `p.external(…)`",
                     sql.split_whitespace().collect::<Vec<_>>().join(" ")
                 ),
                 "0A000",
@@ -72,7 +72,7 @@ impl QueueInDisguise {
         let added = Added::one(params)?;
         let beside = added.beside(self.clock.now())?;
         let (identifier, payload) = (added.identifier.clone(), added.payload.clone());
-        let id = self.queue.put(added.into_request(&beside).called_at(self.place)).await;
+        let id = self.queue.enqueue_new(added.into_request(&beside).called_at(self.place)).await;
         let id = id.map_err(|error| DbError::new(error.to_string()))?;
         Ok(vec![row::of_job(id, &identifier, payload, &beside)])
     }
@@ -85,7 +85,7 @@ impl QueueInDisguise {
         let job = |(added, beside): (Added, &Beside)| added.into_request(beside).called_at(place);
         let jobs: Vec<_> = added.iter().cloned().zip(&beside).map(job).collect();
         let ids: Vec<JobId> =
-            self.queue.put_bulk::<()>(jobs).await.map_err(|error| DbError::new(error.to_string()))?;
+            self.queue.enqueue_new_bulk::<()>(jobs).await.map_err(|error| DbError::new(error.to_string()))?;
         let rows = ids.into_iter().zip(&added).zip(&beside);
         Ok(rows.map(|((id, a), beside)| row::of_job(id, &a.identifier, a.payload.clone(), beside)).collect())
     }

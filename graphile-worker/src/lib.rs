@@ -73,7 +73,7 @@
 //! * `complete_jobs`, `permanently_fail_jobs`, `reschedule_jobs`, `remove_job`, transactions
 //!   (`utils.with_executor(…)`, `database.begin()`) and your own statements are not modeled: they return errors that
 //!   say so. Handlers with their own tables must take their database from an extension, not from `ctx.pg_pool()`, and
-//!   call it through [`Process::outside`](retryproof::Process::outside).
+//!   call it through [`Process::external`](retryproof::Process::external).
 //! * A job that is added in one transaction with your own rows cannot be tested with this crate. It can be tested
 //!   with graphile_worker's own worker on a real Postgres, as a loop of the process
 //!   ([`Process::spawn`](retryproof::Process::spawn)).
@@ -135,7 +135,7 @@ impl AddJobs for World {
         let added = Added::given(identifier, payload, &spec);
         let beside = added.as_ref().map_err(Clone::clone).and_then(|added| added.beside(self.now()));
         match (added, beside) {
-            (Ok(added), Ok(beside)) => self.put(added.into_request(&beside)),
+            (Ok(added), Ok(beside)) => self.enqueue_new(added.into_request(&beside)),
             (Err(error), _) | (_, Err(error)) => panic!("a job for `{identifier}` is not added: {error}"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use graphile_worker_database::{DbError, DbParams, DbValue};
 use graphile_worker_job_spec::JobSpec;
-use retryproof::{Enqueue, JobKey};
+use retryproof::{JobKey, NewJob};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -164,13 +164,13 @@ impl Added {
     }
 
     /// The request to the world's queue.
-    pub(crate) fn into_request(self, beside: &Beside) -> Enqueue {
-        let mut job = Enqueue::named(self.identifier, self.payload.to_string())
+    pub(crate) fn into_request(self, beside: &Beside) -> NewJob {
+        let mut job = NewJob::named(self.identifier, self.payload.to_string())
             .max_retries(u32::from(beside.max_attempts.unsigned_abs()) - 1);
         job.delay = beside.run_at - beside.created_at;
         job.context.insert(BESIDE.to_owned(), json!(beside));
         if let Some(name) = self.queue_name {
-            job = job.one_at_a_time(name);
+            job = job.serial(name);
         }
         if let Some(key) = self.job_key {
             let key = match self.mode {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use retryproof::service::email::{Email, EmailService, Sent};
-use retryproof::service::payments::{Charge, Charged, Payments};
+use retryproof::service::email::{Email, EmailService, SendOutcome};
+use retryproof::service::payments::{Charge, ChargeOutcome, Payments};
 use retryproof::service::store::Isolation as StoreIsolation;
 use retryproof::{
     Backoff, Client, Decision, Explore, JobQueue, Process, Report, Rng, Store, Transaction, World,
@@ -90,7 +90,7 @@ fn handle<const PLACE: usize>(p: &Process, tools: &Tools) {
         .max_retries(if policy == Policy::Die { 0 } else { RETRIES })
         .backoff(Backoff::Constant(Duration::from_secs(BACKOFF)));
     if policy == Policy::Discard {
-        options.on_failure(|_| Decision::Discard);
+        options.decide(|_| Decision::Discard);
     }
 }
 
@@ -194,8 +194,8 @@ impl Tools {
                     Held::Id(id) => email.data("about", id),
                 };
                 return match self.email.send(email).await? {
-                    Sent::Queued { email_id } => Ok(email_id),
-                    Sent::NotQueued { error_message } => Err(error_message.into()),
+                    SendOutcome::Queued { email_id } => Ok(email_id),
+                    SendOutcome::NotQueued { error_message } => Err(error_message.into()),
                 };
             }
             Service::Payments(Key::None) => None,
@@ -211,8 +211,8 @@ impl Tools {
             None => charge,
         };
         match self.payments.charge(charge).await? {
-            Charged::Success { charge_id } => Ok(charge_id),
-            Charged::Declined { explanation } => Err(explanation.into()),
+            ChargeOutcome::Success { charge_id } => Ok(charge_id),
+            ChargeOutcome::Declined { explanation } => Err(explanation.into()),
         }
     }
 

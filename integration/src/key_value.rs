@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use retryproof::service::{Cx, Operation, Refusal, Service};
-use retryproof::wire::{Caller, Decoded, Protocol, Reply, Served};
+use retryproof::service::{Operation, Refusal, Service, ServiceContext};
+use retryproof::wire::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 use serde::Serialize;
 
 /// The service behind the protocol. It knows nothing of bytes.
@@ -46,7 +46,7 @@ impl Service for Counters {
         }
     }
 
-    fn answer(&mut self, request: Command, cx: &mut Cx<'_>) -> Result<Option<i64>, Refusal> {
+    fn answer(&mut self, request: Command, cx: &mut ServiceContext<'_>) -> Result<Option<i64>, Refusal> {
         match &request {
             Command::Get { key } => Ok(self.values.get(key).copied()),
             Command::Set { key, value } => {
@@ -83,12 +83,12 @@ impl Protocol for KeyValue {
         b"HELLO\n".to_vec()
     }
 
-    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> Decoded<Command> {
+    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> DecodeOutcome<Command> {
         let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
             return if bytes.len() > MOST {
-                Decoded::Close(b"ERR too long\n".to_vec())
+                DecodeOutcome::Close(b"ERR too long\n".to_vec())
             } else {
-                Decoded::Partial
+                DecodeOutcome::Partial
             };
         };
         let line: Vec<u8> = bytes.drain(..=end).collect();
@@ -96,21 +96,21 @@ impl Protocol for KeyValue {
         let key = |key: &&str| (*key).to_owned();
         match &line.split_whitespace().collect::<Vec<_>>()[..] {
             ["SET", name, value] => match value.parse() {
-                Ok(value) => Decoded::Request(Command::Set { key: key(name), value }),
-                Err(_) => Decoded::Aside(b"ERR not a number\n".to_vec()),
+                Ok(value) => DecodeOutcome::Request(Command::Set { key: key(name), value }),
+                Err(_) => DecodeOutcome::Aside(b"ERR not a number\n".to_vec()),
             },
-            ["GET", name] => Decoded::Request(Command::Get { key: key(name) }),
-            ["INCR", name] => Decoded::Request(Command::Incr { key: key(name), token: None }),
+            ["GET", name] => DecodeOutcome::Request(Command::Get { key: key(name) }),
+            ["INCR", name] => DecodeOutcome::Request(Command::Incr { key: key(name), token: None }),
             ["INCR", name, "ONCE", token] => {
-                Decoded::Request(Command::Incr { key: key(name), token: Some(key(token)) })
+                DecodeOutcome::Request(Command::Incr { key: key(name), token: Some(key(token)) })
             }
-            ["PING"] => Decoded::Aside(b"PONG\n".to_vec()),
-            ["QUIT"] => Decoded::Close(b"BYE\n".to_vec()),
-            _ => Decoded::Close(b"ERR unknown command\n".to_vec()),
+            ["PING"] => DecodeOutcome::Aside(b"PONG\n".to_vec()),
+            ["QUIT"] => DecodeOutcome::Close(b"BYE\n".to_vec()),
+            _ => DecodeOutcome::Close(b"ERR unknown command\n".to_vec()),
         }
     }
 
-    fn serve(&self, request: Command, (): &mut (), caller: &Caller<'_>) -> Served {
+    fn serve(&self, request: Command, (): &mut (), caller: &Caller<'_>) -> ServeOutcome {
         let is_set = matches!(request, Command::Set { .. });
         caller.call::<Counters>("counters", request, move |result| {
             Reply::new(match result {

@@ -27,7 +27,7 @@ fn explore(explore: &Explore) -> u64 {
             });
         });
         world.process("blocking", |p| {
-            let uri = format!("{}/error-catcher/status", p.http().uri());
+            let uri = format!("{}/error-tracker/status", p.http().uri());
             p.handle_blocking(move |_: String| ureq::get(&uri).call().map(drop));
         });
         world.enqueue(6_u32);

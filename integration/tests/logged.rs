@@ -5,7 +5,7 @@ mod support;
 
 use expect_test::expect;
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, ServiceError, World};
 use tracing::{Instrument, info, info_span, warn};
 use tracing_subscriber::filter::LevelFilter;
@@ -29,7 +29,7 @@ fn log(inner: bool) {
 /// A job that logs in all the places in which it can.
 async fn order(world: &World) {
     info!("the body begins");
-    let answer = |text: String, cx: &mut Cx<'_>| {
+    let answer = |text: String, cx: &mut ServiceContext<'_>| {
         info!(%text, "the service answers");
         cx.effect("send", Some(&text), &text, "sm_")
     };

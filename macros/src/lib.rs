@@ -22,7 +22,7 @@ const WITH_VALUE: [&str; 17] = [
     "crashes",
     "faults",
     "deliveries",
-    "switches",
+    "preemptions",
     "delays",
     "max_runs",
     "max_assignments",

@@ -28,10 +28,10 @@ use super::life::{self, Life};
 use super::link::{Link, Liveness};
 use super::slots;
 use super::state::{Flight, State, Stuck};
-use crate::search::choice::{Fault, FaultSet, Kind, Name, Options, Place, Point, Site, WaitKind};
+use crate::search::choice::{DeviationKind, Fault, FaultSet, Name, Options, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::service::FaultPlan;
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// How late a reply is that is late: any timer that the caller has set for it is over by then.
 const LATE_REPLY: Duration = Duration::from_secs(3_600);
@@ -42,7 +42,7 @@ pub(crate) struct CallSpec {
     pub(crate) site: Site,
     pub(crate) place: Place,
     /// The kind of the call's faults.
-    pub(crate) faults: Kind,
+    pub(crate) faults: DeviationKind,
     pub(crate) reply: Reply,
 }
 
@@ -72,7 +72,7 @@ impl Reply {
 
 /// The result of entering a door.
 #[derive(Debug)]
-pub(crate) enum Entered<T> {
+pub(crate) enum EnterOutcome<T> {
     /// The call succeeded or failed. The caller gets the reply after `takes`.
     Replies { output: T, takes: Duration },
     /// Real work has started: see [`Door::resume`] and [`Door::work`].
@@ -83,7 +83,7 @@ pub(crate) enum Entered<T> {
 
 /// The result of resuming the work.
 #[derive(Debug)]
-pub(crate) enum Resumed<T> {
+pub(crate) enum ResumeOutcome<T> {
     Ended(T),
     /// The work continues when the caller is woken.
     Waits,
@@ -119,7 +119,7 @@ pub(crate) trait Door {
     fn after_death(&mut self) -> Option<Self::Output>;
 
     /// Continues the work.
-    fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> Resumed<Self::Output> {
+    fn resume(&mut self, fault: Option<Fault>, cx: &mut Context<'_>) -> ResumeOutcome<Self::Output> {
         let _ = (fault, cx);
         unreachable!("nothing is under way behind this door")
     }
@@ -163,13 +163,13 @@ pub(crate) trait Visit<'v> {
     }
 
     /// Makes the call, or the part of it that `fault` allows.
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output>;
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Self::Output>;
 }
 
 /// A call. It does nothing until it is polled or [`block`](Call::block)ed on.
 pub(crate) struct Call<D: Door> {
     pub(crate) door: D,
-    step: Step<D::Output>,
+    step: CallStage<D::Output>,
     /// Whether something has come of it, once it is known.
     has_happened: bool,
     /// It is under way, as one of the calls of a task.
@@ -179,7 +179,7 @@ pub(crate) struct Call<D: Door> {
 }
 
 /// The progress of a call.
-enum Step<T> {
+enum CallStage<T> {
     Begin,
     UnderWay(CallSpec, Option<Fault>),
     /// The reply is on its way.
@@ -216,15 +216,15 @@ impl<D: Door> fmt::Debug for InFlight<D> {
 }
 
 /// The first half of a call, once begun.
-struct Begun<T> {
+struct FirstHalf<T> {
     spec: CallSpec,
     fault: Option<Fault>,
-    entered: Entered<T>,
+    entered: EnterOutcome<T>,
 }
 
 /// Runs the first half of a call. Returns `None` if the process died before the call happened, or if the run is
 /// stuck.
-fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
+fn begin<'v, V: Visit<'v>>(visit: V) -> Option<FirstHalf<V::Output>> {
     let (link, spec) = (visit.link(), visit.spec());
     let CallSpec { site, place, .. } = spec;
     // If the call does not happen, user code drops the visit's contents. That must come after `State` is unlocked.
@@ -245,10 +245,10 @@ fn begin<'v, V: Visit<'v>>(visit: V) -> Option<Begun<V::Output>> {
             return None;
         }
         let entered = visit.take()?.enter(fault, state);
-        Some(Begun { spec, fault, entered })
+        Some(FirstHalf { spec, fault, entered })
     });
     drop(state);
-    begun.filter(|begun| !matches!(begun.entered, Entered::Died))
+    begun.filter(|begun| !matches!(begun.entered, EnterOutcome::Died))
 }
 
 /// Runs the second half of a call. Returns whether the caller gets the reply.
@@ -277,7 +277,7 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
 
 impl<D: Door> Call<D> {
     pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: Step::Begin, has_happened: false, flight: None, may_be_behind: true }
+        Self { door, step: CallStage::Begin, has_happened: false, flight: None, may_be_behind: true }
     }
 
     /// Makes the call from blocking code. A crash unwinds.
@@ -292,12 +292,12 @@ impl<D: Door> Call<D> {
         if self.door.link().is_given() {
             return self.door.given();
         }
-        if slots::is_here() {
+        if slots::on_slot_thread() {
             return slots::block_on(self).unwrap_or_else(|_| life::unwind());
         }
-        let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else { life::unwind() };
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else { life::unwind() };
         let output = match entered {
-            Entered::Replies { output, takes } => {
+            EnterOutcome::Replies { output, takes } => {
                 if !takes.is_zero() {
                     let shared = self.door.link().shared();
                     let now = shared.state().clock.now();
@@ -305,8 +305,8 @@ impl<D: Door> Call<D> {
                 }
                 output
             }
-            Entered::UnderWay => self.door.work(fault),
-            Entered::Died => life::unwind(),
+            EnterOutcome::UnderWay => self.door.work(fault),
+            EnterOutcome::Died => life::unwind(),
         };
         if !arrives(&self.door, &spec, &output) {
             life::unwind()
@@ -337,9 +337,9 @@ impl<D: Door> Call<D> {
     /// Answers a destructor while its process is torn down. A call that had started may get its answer, because the
     /// destructor's actions have no effect, and a destructor that waits forever would hang.
     fn poll_torn_down(&mut self, cx: &Context<'_>) -> Poll<D::Output> {
-        let answer = match mem::replace(&mut self.step, Step::Over) {
-            Step::Replying(_, output) => Some(output),
-            Step::Waiting(_, output, timer) | Step::Late(_, output, timer) => {
+        let answer = match mem::replace(&mut self.step, CallStage::Over) {
+            CallStage::Replying(_, output) => Some(output),
+            CallStage::Waiting(_, output, timer) | CallStage::Late(_, output, timer) => {
                 self.door.link().shared().state().clock.cancel(timer);
                 Some(output)
             }
@@ -356,44 +356,44 @@ impl<D: Door> Call<D> {
             return Poll::Ready(self.door.given());
         }
         if self.is_behind() {
-            self.step = Step::Begin;
+            self.step = CallStage::Begin;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let Some(Begun { spec, fault, entered }) = begin(self.door.open()) else {
+        let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else {
             return self.door.link().pend_or_unwind(cx);
         };
         self.takes_off(&spec);
         self.has_happened = fault.is_none_or(Fault::happens);
         match entered {
-            Entered::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
-            Entered::Replies { output, takes } => {
+            EnterOutcome::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
+            EnterOutcome::Replies { output, takes } => {
                 let shared = self.door.link().shared();
                 let mut state = shared.state();
                 let at = state.clock.now().saturating_add(takes);
                 let timer = shared.set_timer(&mut state, at, cx);
                 drop(state);
-                self.step = Step::Waiting(spec, output, timer);
+                self.step = CallStage::Waiting(spec, output, timer);
                 Poll::Pending
             }
-            Entered::UnderWay => self.go_on(spec, fault, cx),
-            Entered::Died => self.door.link().pend_or_unwind(cx),
+            EnterOutcome::UnderWay => self.go_on(spec, fault, cx),
+            EnterOutcome::Died => self.door.link().pend_or_unwind(cx),
         }
     }
 
     /// The reply is on its way. The caller continues when it is its turn.
     fn reply(&mut self, spec: CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
-        self.step = Step::Replying(spec, output);
+        self.step = CallStage::Replying(spec, output);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     fn go_on(&mut self, spec: CallSpec, fault: Option<Fault>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        self.step = Step::UnderWay(spec, fault);
+        self.step = CallStage::UnderWay(spec, fault);
         match self.door.resume(fault, cx) {
-            Resumed::Ended(output) => self.reply(spec, output, cx),
-            Resumed::Waits => Poll::Pending,
-            Resumed::Over => self.door.link().pend_or_unwind(cx),
+            ResumeOutcome::Ended(output) => self.reply(spec, output, cx),
+            ResumeOutcome::Waits => Poll::Pending,
+            ResumeOutcome::Over => self.door.link().pend_or_unwind(cx),
         }
     }
 
@@ -411,7 +411,7 @@ impl<D: Door> Call<D> {
         }
         let site = Site::Call { service, operation };
         link.as_caller(&mut state, |state| {
-            state.deviate(Kind::Schedule, site, Point::Sent, Options::Sent, None) != 0
+            state.deviate(DeviationKind::Preemption, site, Point::Sent, Options::Sent, None) != 0
         })
     }
 
@@ -435,14 +435,14 @@ impl<D: Door> Call<D> {
     fn is_late(&self, spec: &CallSpec, cx: &Context<'_>) -> Option<TimerId> {
         let link = self.door.link();
         let shared = link.shared();
-        if !shared.is_caller_divided() || slots::is_here() {
+        if !shared.is_caller_divided() || slots::on_slot_thread() {
             return None;
         }
         let mut state = shared.state();
         state.task()?;
         let (site, place) = (spec.site, Some(spec.place));
         let is_late = link.as_caller(&mut state, |state| {
-            state.deviate(Kind::Delay, site, Point::Reply, Options::Reply, place) != 0
+            state.deviate(DeviationKind::Delay, site, Point::Reply, Options::Reply, place) != 0
         });
         is_late.then(|| {
             let at = state.clock.now().saturating_add(LATE_REPLY);
@@ -484,31 +484,31 @@ impl<D: Door> Future for Call<D> {
             Liveness::Dead => return this.door.link().pend_or_unwind(cx),
             Liveness::TearingDown => return this.poll_torn_down(cx),
         }
-        match mem::replace(&mut this.step, Step::Over) {
-            Step::Begin => this.first_half(cx),
-            Step::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
-            Step::Replying(spec, output) => match this.is_late(&spec, cx) {
+        match mem::replace(&mut this.step, CallStage::Over) {
+            CallStage::Begin => this.first_half(cx),
+            CallStage::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
+            CallStage::Replying(spec, output) => match this.is_late(&spec, cx) {
                 Some(timer) => {
-                    this.step = Step::Late(spec, output, timer);
+                    this.step = CallStage::Late(spec, output, timer);
                     Poll::Pending
                 }
                 None => this.second_half(&spec, output, cx),
             },
-            Step::Waiting(spec, output, timer) => match this.still_waits(timer, cx) {
+            CallStage::Waiting(spec, output, timer) => match this.still_waits(timer, cx) {
                 Some(timer) => {
-                    this.step = Step::Waiting(spec, output, timer);
+                    this.step = CallStage::Waiting(spec, output, timer);
                     Poll::Pending
                 }
                 None => this.second_half(&spec, output, cx),
             },
-            Step::Late(spec, output, timer) => match this.still_waits(timer, cx) {
+            CallStage::Late(spec, output, timer) => match this.still_waits(timer, cx) {
                 Some(timer) => {
-                    this.step = Step::Late(spec, output, timer);
+                    this.step = CallStage::Late(spec, output, timer);
                     Poll::Pending
                 }
                 None => this.second_half(&spec, output, cx),
             },
-            Step::Over => panic!("a call was polled after it had ended"),
+            CallStage::Over => panic!("a call was polled after it had ended"),
         }
     }
 }
@@ -517,9 +517,9 @@ impl<D: Door> Drop for Call<D> {
     fn drop(&mut self) {
         self.lands();
         let (spec, timer) = match &self.step {
-            Step::Begin | Step::Over => return,
-            Step::UnderWay(spec, _) | Step::Replying(spec, _) => (*spec, None),
-            Step::Waiting(spec, _, timer) | Step::Late(spec, _, timer) => (*spec, Some(*timer)),
+            CallStage::Begin | CallStage::Over => return,
+            CallStage::UnderWay(spec, _) | CallStage::Replying(spec, _) => (*spec, None),
+            CallStage::Waiting(spec, _, timer) | CallStage::Late(spec, _, timer) => (*spec, Some(*timer)),
         };
         let link = self.door.link();
         let mut state = link.shared().state();
@@ -530,10 +530,10 @@ impl<D: Door> Drop for Call<D> {
         }
         if let Site::Call { service, operation } = spec.site {
             let (happened, place) = (self.has_happened, spec.place);
-            let is_over = !matches!(self.step, Step::UnderWay(..));
+            let is_over = !matches!(self.step, CallStage::UnderWay(..));
             let happened = is_over.then_some(happened);
             link.as_caller(&mut state, |state| {
-                state.note(|| What::Cancelled { service, operation, happened, place });
+                state.note(|| EventKind::Cancelled { service, operation, happened, place });
             });
         }
     }
@@ -547,11 +547,11 @@ impl<D: Door> InFlight<D> {
             let output = door.given();
             return Some(Self { door, output, takes: Duration::ZERO, spec: None });
         }
-        let Begun { spec, entered, .. } = begin(door.open())?;
+        let FirstHalf { spec, entered, .. } = begin(door.open())?;
         match entered {
-            Entered::Replies { output, takes } => Some(Self { door, output, takes, spec: Some(spec) }),
-            Entered::UnderWay => unreachable!("what is under way needs no wire"),
-            Entered::Died => None,
+            EnterOutcome::Replies { output, takes } => Some(Self { door, output, takes, spec: Some(spec) }),
+            EnterOutcome::UnderWay => unreachable!("what is under way needs no wire"),
+            EnterOutcome::Died => None,
         }
     }
 

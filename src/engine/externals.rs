@@ -1,5 +1,5 @@
 //! Systems external to a run: sockets that lead into it, and databases that its jobs call. The executor uses all of
-//! them through [`External`].
+//! them through [`RealSystem`].
 //!
 //! A run knows only virtual time, an external system only real time. So before virtual time advances, everything that
 //! is on its way through an external system must arrive. A caller that waits there for another task is retried after
@@ -16,10 +16,10 @@ use std::time::Duration;
 use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::{TaskId, Wake};
 
-pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T>>>;
+pub(crate) type BoxedFuture<T> = Pin<Box<dyn Future<Output = T>>>;
 
 /// Counts the calls that wait for a lock at this moment.
-pub(crate) type Probe = Arc<dyn Fn() -> Boxed<usize> + Send + Sync>;
+pub(crate) type Probe = Arc<dyn Fn() -> BoxedFuture<usize> + Send + Sync>;
 
 /// The result of waiting, in real time, for data on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +41,10 @@ pub(crate) struct Caller {
 
 /// The first half of a request has been served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begun {
+pub(crate) enum RequestStart {
     /// It was not a call, and its reply has been sent.
     Replied,
-    /// The reply is ready. The caller gets it through [`External::reply`].
+    /// The reply is ready. The caller gets it through [`RealSystem::reply`].
     Ready,
     /// The reply takes some time, or never comes.
     #[cfg_attr(not(feature = "wire"), expect(dead_code, reason = "only a wire answers so"))]
@@ -60,7 +60,7 @@ pub(crate) trait Request {
     fn by(&self) -> Option<Actor>;
 
     /// Serves the first half, in the name of the current actor: the points before the call, the fault, the effect.
-    fn begin(self: Box<Self>, caller: Caller) -> Begun;
+    fn begin(self: Box<Self>, caller: Caller) -> RequestStart;
 
     /// Serves both halves, in the name of the current actor.
     fn serve(self: Box<Self>);
@@ -68,11 +68,11 @@ pub(crate) trait Request {
 
 /// A call of the code under test that waits in an external system for another task.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct BlockedCall {
     pub(crate) ticket: u64,
     pub(crate) system: Name,
     /// The real time to wait for the call before other tasks run.
-    pub(crate) patience: Duration,
+    pub(crate) block_timeout: Duration,
     pub(crate) operation: Name,
     pub(crate) place: Place,
     pub(crate) actor: Actor,
@@ -82,7 +82,7 @@ pub(crate) struct Waiting {
     pub(crate) is_locked: bool,
 }
 
-impl Waiting {
+impl BlockedCall {
     /// Describes what the call waits for.
     pub(crate) fn why(&self) -> String {
         let Self { system, operation, place, .. } = self;
@@ -93,7 +93,7 @@ impl Waiting {
 
 /// A system external to the run. A wire implements the first group of methods, a database the second, and either may
 /// implement the third.
-pub(crate) trait External: fmt::Debug + Send + Sync {
+pub(crate) trait RealSystem: fmt::Debug + Send + Sync {
     /// Moves all data that can move without waiting, for one process or for all. Returns whether anything moved.
     fn advance(&self, host: Option<usize>) -> bool {
         let _ = host;
@@ -152,7 +152,7 @@ pub(crate) trait External: fmt::Debug + Send + Sync {
     }
 
     /// The calls that wait for other tasks, longest wait first.
-    fn waiting(&self) -> Vec<Waiting> {
+    fn waiting(&self) -> Vec<BlockedCall> {
         Vec::new()
     }
 
@@ -193,7 +193,7 @@ pub(crate) trait External: fmt::Debug + Send + Sync {
 
     /// The destructors have run. The returned futures close everything that the incarnation left open. The caller
     /// waits for them.
-    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
+    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<BoxedFuture<()>> {
         let _ = (host, process, incarnation);
         Vec::new()
     }
@@ -217,7 +217,7 @@ pub(crate) struct Externals {
 
 #[derive(Debug)]
 struct Entry {
-    external: Arc<dyn External>,
+    external: Arc<dyn RealSystem>,
     typed: Arc<dyn Any + Send + Sync>,
 }
 
@@ -227,7 +227,7 @@ impl Externals {
     }
 
     /// The external of that type. If it is missing, `make` creates it.
-    pub(crate) fn get_or_add<T: External + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+    pub(crate) fn get_or_add<T: RealSystem + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
         let mut list = self.list();
         if let Some(known) = list.iter().find_map(|entry| entry.typed.clone().downcast().ok()) {
             return known;
@@ -256,14 +256,14 @@ impl Externals {
     }
 
     /// All externals, in the order of their first use.
-    pub(crate) fn all(&self) -> Vec<Arc<dyn External>> {
+    pub(crate) fn all(&self) -> Vec<Arc<dyn RealSystem>> {
         match self.any() {
             true => self.list().iter().map(|entry| entry.external.clone()).collect(),
             false => Vec::new(),
         }
     }
 
-    fn of_wires<R>(&self, ask: impl FnMut(&Arc<dyn External>) -> Option<R>) -> Option<R> {
+    fn of_wires<R>(&self, ask: impl FnMut(&Arc<dyn RealSystem>) -> Option<R>) -> Option<R> {
         if !self.have_wires() {
             return None;
         }
@@ -272,7 +272,7 @@ impl Externals {
         wires.iter().find_map(ask)
     }
 
-    /// See [`External::advance`].
+    /// See [`RealSystem::advance`].
     pub(crate) fn advance(&self, host: Option<usize>) -> bool {
         let mut moved = false;
         self.of_wires(|wire| {
@@ -282,18 +282,18 @@ impl Externals {
         moved
     }
 
-    /// See [`External::settle`].
+    /// See [`RealSystem::settle`].
     pub(crate) fn settle(&self) -> Traffic {
         let moving = self.of_wires(|wire| (wire.settle() == Traffic::Moving).then_some(Traffic::Moving));
         moving.unwrap_or(Traffic::Still)
     }
 
-    /// See [`External::linger`].
+    /// See [`RealSystem::linger`].
     pub(crate) fn linger(&self, host: Option<usize>) -> bool {
         self.of_wires(|wire| wire.linger(host).then_some(())).is_some()
     }
 
-    /// See [`External::next_request`].
+    /// See [`RealSystem::next_request`].
     pub(crate) fn next_request(&self, host: Option<usize>) -> Option<Box<dyn Request>> {
         self.of_wires(|wire| wire.next_request(host))
     }
@@ -308,66 +308,66 @@ impl Externals {
         .is_some()
     }
 
-    /// See [`External::reply`].
+    /// See [`RealSystem::reply`].
     pub(crate) fn reply(&self, caller: Caller, now: Duration) -> bool {
         self.of_wires(|wire| wire.reply(caller, now).then_some(())).is_some()
     }
 
-    /// See [`External::is_awaited_by`].
+    /// See [`RealSystem::is_awaited_by`].
     pub(crate) fn are_awaited_by(&self, actor: Actor) -> bool {
         self.of_wires(|wire| wire.is_awaited_by(actor).then_some(())).is_some()
     }
 
-    /// See [`External::deadline`].
+    /// See [`RealSystem::deadline`].
     pub(crate) fn deadline(&self) -> Option<Duration> {
         self.all().iter().filter_map(|external| external.deadline()).min()
     }
 
-    /// See [`External::hang_up`].
+    /// See [`RealSystem::hang_up`].
     pub(crate) fn hang_up(&self, now: Duration) {
         self.all().iter().for_each(|external| external.hang_up(now));
     }
 
-    /// See [`External::waiting`].
-    pub(crate) fn waiting(&self) -> Vec<Waiting> {
+    /// See [`RealSystem::waiting`].
+    pub(crate) fn waiting(&self) -> Vec<BlockedCall> {
         match self.have_calls() {
             true => self.all().iter().flat_map(|external| external.waiting()).collect(),
             false => Vec::new(),
         }
     }
 
-    /// See [`External::has_progress`].
+    /// See [`RealSystem::has_progress`].
     #[inline]
     pub(crate) fn have_progress(&self) -> bool {
         self.have_calls() && self.all().iter().any(|external| external.has_progress())
     }
 
-    /// See [`External::clear_progress`].
+    /// See [`RealSystem::clear_progress`].
     pub(crate) fn clear_progress(&self) {
         self.all().iter().for_each(|external| external.clear_progress());
     }
 
-    /// See [`External::holds_tasks_of`].
+    /// See [`RealSystem::holds_tasks_of`].
     pub(crate) fn hold_tasks_of(&self, host: usize) -> bool {
         self.all().iter().any(|external| external.holds_tasks_of(host))
     }
 
-    /// See [`External::waits_for`].
+    /// See [`RealSystem::waits_for`].
     pub(crate) fn waits_for(&self, actor: Actor) -> Option<String> {
         self.all().iter().find_map(|external| external.waits_for(actor))
     }
 
-    /// See [`External::process_died`].
+    /// See [`RealSystem::process_died`].
     pub(crate) fn process_died(&self, host: usize) {
         self.all().iter().for_each(|external| external.process_died(host));
     }
 
-    /// See [`External::end`].
+    /// See [`RealSystem::end`].
     pub(crate) fn end(&self) {
         self.all().iter().for_each(|external| external.end());
     }
 
-    /// See [`External::redact`].
+    /// See [`RealSystem::redact`].
     pub(crate) fn redact(&self, text: String) -> String {
         self.all().iter().fold(text, |text, external| external.redact(text))
     }

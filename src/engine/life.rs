@@ -106,13 +106,13 @@ impl Life {
 
     /// Runs code that blocks the thread of the executor.
     pub(crate) fn blocked<R>(&self, code: impl FnOnce() -> R) -> R {
-        struct Former<'a>(&'a AtomicBool, bool);
-        impl Drop for Former<'_> {
+        struct RestoreGuard<'a>(&'a AtomicBool, bool);
+        impl Drop for RestoreGuard<'_> {
             fn drop(&mut self) {
                 self.0.store(self.1, Ordering::Relaxed);
             }
         }
-        let _former = Former(&self.blocked, self.blocked.swap(true, Ordering::Relaxed));
+        let _former = RestoreGuard(&self.blocked, self.blocked.swap(true, Ordering::Relaxed));
         code()
     }
 
@@ -188,7 +188,7 @@ impl Life {
         if thread::panicking() || self.tearing_down.load(Ordering::Relaxed) {
             return true;
         }
-        if slots::arrive().is_err() || self.is_dead() {
+        if slots::await_turn().is_err() || self.is_dead() {
             return false;
         }
         let line = Line { function: point.function, ordinal: point.ordinal };
@@ -200,32 +200,32 @@ impl Life {
         });
         let others =
             passes && state.may_switch() && (self.shared.woken.any() || state.queue.ready_count() > 0);
-        if !others || !slots::is_here() {
+        if !others || !slots::on_slot_thread() {
             return passes;
         }
         state.at_line = true;
         drop(state);
-        slots::give_way().is_ok()
+        slots::yield_turn().is_ok()
     }
 }
 
 /// The incarnation that uses a shared thread, such as one of tokio's for blocking tasks.
-pub(crate) type Owner = Arc<Mutex<Option<Arc<Life>>>>;
+pub(crate) type LifeSlot = Arc<Mutex<Option<Arc<Life>>>>;
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
     /// Whether there is a current one. Checked at every choice. It has no destructor, so this is a plain read.
     static IS_LIVED: Cell<bool> = const { Cell::new(false) };
-    static OWNER: RefCell<Option<Owner>> = const { RefCell::new(None) };
+    static OWNER: RefCell<Option<LifeSlot>> = const { RefCell::new(None) };
 }
 
 /// Restores the former values, no matter how the code in between ends.
-struct Former {
+struct RestoreGuard {
     life: Option<Arc<Life>>,
     listener: Option<crash_points::Listener>,
 }
 
-impl Drop for Former {
+impl Drop for RestoreGuard {
     fn drop(&mut self) {
         IS_LIVED.set(self.life.is_some());
         CURRENT.set(self.life.take());
@@ -249,7 +249,7 @@ fn with_listener<R>(
     code: impl FnOnce() -> R,
 ) -> R {
     let listener = crash_points::listen(listener);
-    let _former = Former { life: CURRENT.replace(Some(life.clone())), listener };
+    let _former = RestoreGuard { life: CURRENT.replace(Some(life.clone())), listener };
     IS_LIVED.set(true);
     code()
 }
@@ -262,7 +262,7 @@ fn pass(point: CodePoint) {
 
 /// Lends this thread to the incarnation that is its current owner.
 #[cfg(feature = "tokio")]
-pub(crate) fn lend_thread(owner: Owner) {
+pub(crate) fn lend_thread(owner: LifeSlot) {
     OWNER.set(Some(owner));
     crash_points::listen(Some(|point| {
         if owner_of_thread().is_some_and(|life| !life.passes(point)) {
@@ -294,9 +294,9 @@ pub(crate) fn is_dead_here() -> bool {
 
 /// The payload of the unwind when a process dies in a blocking call. It is not a panic: no message, no hook.
 #[derive(Debug)]
-pub(crate) struct Died;
+pub(crate) struct ProcessDeath;
 
 /// Unwinds to the place that polls the attempt.
 pub(crate) fn unwind() -> ! {
-    std::panic::resume_unwind(Box::new(Died))
+    std::panic::resume_unwind(Box::new(ProcessDeath))
 }

@@ -53,7 +53,7 @@ impl Link {
 
     /// Makes code that was asleep on the thread of a slot wait for its turn. Does nothing on any other thread.
     pub(crate) fn arrive(&self) {
-        if slots::arrive().is_err() {
+        if slots::await_turn().is_err() {
             self.unwind()
         }
     }

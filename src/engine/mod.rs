@@ -3,7 +3,7 @@
 pub(crate) mod externals;
 pub(crate) mod slots;
 pub(crate) mod steps;
-pub(crate) mod outside;
+pub(crate) mod external_calls;
 pub(crate) mod state;
 pub(crate) mod life;
 pub(crate) mod panics;

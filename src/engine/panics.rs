@@ -11,14 +11,14 @@ use crate::search::scenario::Scenario;
 thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
     static ALOUD: Cell<bool> = const { Cell::new(false) };
-    static LAST: RefCell<Option<Panicked>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<CaughtPanic>> = const { RefCell::new(None) };
     static TEST: RefCell<String> = const { RefCell::new(String::new()) };
     static RUN: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
 }
 
 /// A panic that did not reach the terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Panicked {
+pub(crate) struct CaughtPanic {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
@@ -47,8 +47,8 @@ pub(crate) fn keep_quiet() {
                 former(info);
             }
             let place = info.location().map(ToString::to_string);
-            let _ =
-                LAST.try_with(|last| *last.borrow_mut() = Some(Panicked { message, place, invariant: None }));
+            let _ = LAST
+                .try_with(|last| *last.borrow_mut() = Some(CaughtPanic { message, place, invariant: None }));
         }));
     });
     QUIET.set(true);
@@ -88,26 +88,26 @@ fn last_words() {
 
 /// Runs `code`, an exploration of this test, with the panics of this thread kept off the terminal.
 pub(crate) fn quietly<R>(test: &str, code: impl FnOnce() -> R) -> R {
-    struct Loud(bool);
-    impl Drop for Loud {
+    struct LoudGuard(bool);
+    impl Drop for LoudGuard {
         fn drop(&mut self) {
             QUIET.set(self.0);
         }
     }
-    let _loud = Loud(QUIET.get());
+    let _loud = LoudGuard(QUIET.get());
     keep_thread_quiet(test);
     code()
 }
 
 /// Runs `code`, one run on a quiet thread, and lets its panics reach the terminal, with their backtraces.
 pub(crate) fn aloud<R>(code: impl FnOnce() -> R) -> R {
-    struct Quiet(bool);
-    impl Drop for Quiet {
+    struct QuietGuard(bool);
+    impl Drop for QuietGuard {
         fn drop(&mut self) {
             ALOUD.set(self.0);
         }
     }
-    let _quiet = Quiet(ALOUD.replace(true));
+    let _quiet = QuietGuard(ALOUD.replace(true));
     code()
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn lend() -> impl FnOnce() + Send + 'static {
 }
 
 /// The last panic of this thread that was kept off the terminal.
-pub(crate) fn last() -> Option<Panicked> {
+pub(crate) fn last() -> Option<CaughtPanic> {
     LAST.take()
 }
 

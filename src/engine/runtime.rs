@@ -1,9 +1,9 @@
 //! The tokio context of a process: paused, tied to the world's clock, taken from a pool and returned while clean.
 
 #[cfg(feature = "tokio")]
-pub(crate) use with_tokio::{Context, Pool, glance, is_driven_here, lend, wait};
+pub(crate) use with_tokio::{Context, Pool, is_driven_here, lend, poll_once, wait};
 #[cfg(not(feature = "tokio"))]
-pub(crate) use without::{Context, Pool, glance, is_driven_here, lend, wait};
+pub(crate) use without::{Context, Pool, is_driven_here, lend, poll_once, wait};
 
 #[cfg(feature = "tokio")]
 mod with_tokio {
@@ -19,18 +19,18 @@ mod with_tokio {
     use tokio::runtime::{Builder, Handle, Runtime};
     use tokio::time::{Instant, advance, sleep_until};
 
-    use crate::engine::life::{self, Life, Owner};
+    use crate::engine::life::{self, Life, LifeSlot};
     use crate::engine::panics;
-    use crate::engine::state::{Woken, lock};
+    use crate::engine::state::{WakeQueue, lock};
 
     /// Tokio's timers reach two years into the future. No wait of a job is longer than this.
     const HORIZON: Duration = Duration::from_secs(365 * 86_400);
 
     /// A runtime that may be dropped anywhere, including inside another runtime.
     #[derive(Debug)]
-    struct Owned(Option<Runtime>);
+    struct OwnedRuntime(Option<Runtime>);
 
-    impl std::ops::Deref for Owned {
+    impl std::ops::Deref for OwnedRuntime {
         type Target = Runtime;
 
         fn deref(&self) -> &Runtime {
@@ -38,7 +38,7 @@ mod with_tokio {
         }
     }
 
-    impl Drop for Owned {
+    impl Drop for OwnedRuntime {
         fn drop(&mut self) {
             self.0.take().into_iter().for_each(Runtime::shutdown_background);
         }
@@ -46,7 +46,7 @@ mod with_tokio {
 
     /// Is called when a runtime has nothing to do and would wait for sockets or advance time.
     #[derive(Debug, Default)]
-    struct Idle {
+    struct IdleMonitor {
         is_watched: AtomicBool,
         times: AtomicU32,
         /// The number of calls that are ignored first.
@@ -54,7 +54,7 @@ mod with_tokio {
         driver: Mutex<Option<Waker>>,
     }
 
-    impl Idle {
+    impl IdleMonitor {
         fn watch(&self, let_pass: u32) {
             self.times.store(0, Ordering::SeqCst);
             self.let_pass.store(let_pass, Ordering::SeqCst);
@@ -84,32 +84,32 @@ mod with_tokio {
     }
 
     #[derive(Debug)]
-    struct Clean {
-        runtime: Owned,
+    struct CleanRuntime {
+        runtime: OwnedRuntime,
         started: Instant,
         /// The owner of its threads for blocking tasks.
-        owner: Owner,
+        owner: LifeSlot,
         /// Whether it has such threads. Code on them cannot be ended, so the runtime is not reused.
         has_threads: Arc<AtomicBool>,
-        idle: Arc<Idle>,
+        idle: Arc<IdleMonitor>,
     }
 
     thread_local! {
         /// Whether the first context that this thread entered belongs to this crate.
         static IS_OURS: Cell<bool> = const { Cell::new(false) };
         /// The current context of this thread, in worlds with external systems.
-        static HERE: RefCell<Option<Rc<Clean>>> = const { RefCell::new(None) };
+        static HERE: RefCell<Option<Rc<CleanRuntime>>> = const { RefCell::new(None) };
         /// Whether this thread is driving it now.
         static IS_DRIVEN: Cell<bool> = const { Cell::new(false) };
         /// The runtime for the test body's own external calls, in real time. It is kept so that connections can be
         /// kept, too.
-        static REAL: RefCell<Option<Rc<Owned>>> = const { RefCell::new(None) };
+        static REAL: RefCell<Option<Rc<OwnedRuntime>>> = const { RefCell::new(None) };
     }
 
     /// Restores the former context of this thread.
-    struct Former(Option<Rc<Clean>>);
+    struct RestoreGuard(Option<Rc<CleanRuntime>>);
 
-    impl Drop for Former {
+    impl Drop for RestoreGuard {
         fn drop(&mut self) {
             HERE.set(self.0.take());
         }
@@ -120,7 +120,7 @@ mod with_tokio {
         let real = REAL.with_borrow_mut(|real| {
             let build = || Builder::new_current_thread().enable_all().build();
             let build =
-                || Rc::new(Owned(Some(build().expect("a current-thread tokio runtime can be built"))));
+                || Rc::new(OwnedRuntime(Some(build().expect("a current-thread tokio runtime can be built"))));
             real.get_or_insert_with(build).clone()
         });
         real.block_on(future)
@@ -133,9 +133,9 @@ mod with_tokio {
 
     /// Polls until the future has ended or cannot continue immediately, in the current context of this thread,
     /// together with the tasks spawned in it. Time does not advance.
-    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
-        struct End<'c>(&'c Clean, bool);
-        impl Drop for End<'_> {
+    pub(crate) fn poll_once<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+        struct EndGuard<'c>(&'c CleanRuntime, bool);
+        impl Drop for EndGuard<'_> {
             fn drop(&mut self) {
                 self.0.idle.end();
                 IS_DRIVEN.set(self.1);
@@ -143,7 +143,7 @@ mod with_tokio {
         }
         let here = HERE.with_borrow(Clone::clone).expect("a call is made in the context of a process");
         here.idle.watch(0);
-        let _end = End(&here, IS_DRIVEN.replace(true));
+        let _end = EndGuard(&here, IS_DRIVEN.replace(true));
         here.runtime.block_on(std::future::poll_fn(|cx| {
             *lock(&here.idle.driver) = Some(cx.waker().clone());
             match poll(cx) {
@@ -156,21 +156,21 @@ mod with_tokio {
     }
 
     /// Records that a context was entered, until this is dropped.
-    struct Entered(bool);
+    struct EnterGuard(bool);
 
-    impl Entered {
+    impl EnterGuard {
         fn now() -> Self {
             Self(IS_OURS.replace(IS_OURS.get() || Handle::try_current().is_err()))
         }
     }
 
-    impl Drop for Entered {
+    impl Drop for EnterGuard {
         fn drop(&mut self) {
             IS_OURS.set(self.0);
         }
     }
 
-    impl Clean {
+    impl CleanRuntime {
         /// Reports whether this thread may drive the runtime although it has entered a context, because it does not
         /// drive one. A thread that entered one of this crate's contexts first does not drive one, unless user code
         /// does so inside it. The only way to know is to try.
@@ -198,14 +198,14 @@ mod with_tokio {
 
     /// Reusable runtimes without tasks. Building one costs more than a run.
     #[derive(Clone, Debug, Default)]
-    pub(crate) struct Pool(Rc<RefCell<Vec<Rc<Clean>>>>);
+    pub(crate) struct Pool(Rc<RefCell<Vec<Rc<CleanRuntime>>>>);
 
     impl Pool {
-        fn take(&self) -> Rc<Clean> {
+        fn take(&self) -> Rc<CleanRuntime> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
-                let (owner, has_threads) = (Owner::default(), Arc::new(AtomicBool::new(false)));
+                let (owner, has_threads) = (LifeSlot::default(), Arc::new(AtomicBool::new(false)));
                 let (lent, asks, threads) = (owner.clone(), owner.clone(), has_threads.clone());
-                let idle = Arc::<Idle>::default();
+                let idle = Arc::<IdleMonitor>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
                     .enable_all()
@@ -233,7 +233,13 @@ mod with_tokio {
                     let _entered = runtime.enter();
                     Instant::now()
                 };
-                Rc::new(Clean { runtime: Owned(Some(runtime)), started, owner, has_threads, idle })
+                Rc::new(CleanRuntime {
+                    runtime: OwnedRuntime(Some(runtime)),
+                    started,
+                    owner,
+                    has_threads,
+                    idle,
+                })
             })
         }
     }
@@ -242,12 +248,12 @@ mod with_tokio {
     #[derive(Debug)]
     pub(crate) struct Context {
         pool: Pool,
-        used: Option<Used>,
+        used: Option<PooledRuntime>,
     }
 
     #[derive(Debug)]
-    struct Used {
-        clean: Rc<Clean>,
+    struct PooledRuntime {
+        clean: Rc<CleanRuntime>,
         /// The number of tasks when all of them last waited.
         resting: usize,
         /// The same moment on both clocks.
@@ -260,7 +266,7 @@ mod with_tokio {
             Self { pool, used: None }
         }
 
-        fn used(&mut self, now: Duration) -> &mut Used {
+        fn used(&mut self, now: Duration) -> &mut PooledRuntime {
             let used = self.used.get_or_insert_with(|| {
                 let clean = self.pool.take();
                 let tokio = {
@@ -273,7 +279,7 @@ mod with_tokio {
                     }
                     Instant::now()
                 };
-                Used { clean, resting: 0, world: now, tokio }
+                PooledRuntime { clean, resting: 0, world: now, tokio }
             });
             if now > used.world {
                 let _entered = used.clean.runtime.enter();
@@ -291,7 +297,7 @@ mod with_tokio {
             }
             if life.shared.externals.have_calls() {
                 let here = self.used(now).clean.clone();
-                let _former = Former(HERE.replace(Some(here)));
+                let _former = RestoreGuard(HERE.replace(Some(here)));
                 return self.within_test(now, code);
             }
             self.within_test(now, code)
@@ -300,7 +306,7 @@ mod with_tokio {
         /// The same for the test body, which is not a process.
         pub(crate) fn within_test<R>(&mut self, now: Duration, code: impl FnOnce() -> R) -> R {
             let runtime = &self.used(now).clean.runtime;
-            let _ours = Entered::now();
+            let _ours = EnterGuard::now();
             let _entered = runtime.enter();
             code()
         }
@@ -330,7 +336,7 @@ mod with_tokio {
             if self.used.is_none() {
                 return;
             }
-            let clean: &Clean = &self.used(now).clean;
+            let clean: &CleanRuntime = &self.used(now).clean;
             clean.idle.watch(0);
             clean.block_on(std::future::poll_fn(|cx| {
                 *lock(&clean.idle.driver) = Some(cx.waker().clone());
@@ -373,7 +379,7 @@ mod with_tokio {
             &mut self,
             now: Duration,
             limit: Option<Duration>,
-            woken: &Woken,
+            woken: &WakeQueue,
             in_steps: bool,
         ) -> (Duration, bool) {
             let used = self.used(now);
@@ -423,13 +429,13 @@ mod with_tokio {
     }
 
     /// The current context of this thread, for use on another thread.
-    pub(crate) struct Lent(Option<Handle>);
+    pub(crate) struct RuntimeLoan(Option<Handle>);
 
-    pub(crate) fn lend() -> Lent {
-        Lent(Handle::try_current().ok())
+    pub(crate) fn lend() -> RuntimeLoan {
+        RuntimeLoan(Handle::try_current().ok())
     }
 
-    impl Lent {
+    impl RuntimeLoan {
         /// Runs `code` in the context.
         pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
             let _entered = self.0.as_ref().map(Handle::enter);
@@ -453,11 +459,11 @@ mod without {
     use std::time::Duration;
 
     use crate::engine::life::Life;
-    use crate::engine::state::Woken;
+    use crate::engine::state::WakeQueue;
 
-    struct Parked(Thread);
+    struct ParkedThread(Thread);
 
-    impl Wake for Parked {
+    impl Wake for ParkedThread {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
@@ -466,7 +472,7 @@ mod without {
     /// Waits for an external call of the test body.
     pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
-        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        let waker = Waker::from(Arc::new(ParkedThread(thread::current())));
         loop {
             if let Poll::Ready(value) = future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
                 return value;
@@ -480,20 +486,20 @@ mod without {
     }
 
     /// Polls once.
-    pub(crate) fn glance<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
+    pub(crate) fn poll_once<T>(mut poll: impl FnMut(&mut TaskContext<'_>) -> Poll<T>) -> Poll<T> {
         poll(&mut TaskContext::from_waker(Waker::noop()))
     }
 
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Pool {}
 
-    pub(crate) struct Lent;
+    pub(crate) struct RuntimeLoan;
 
-    pub(crate) fn lend() -> Lent {
-        Lent
+    pub(crate) fn lend() -> RuntimeLoan {
+        RuntimeLoan
     }
 
-    impl Lent {
+    impl RuntimeLoan {
         pub(crate) fn within<R>(&self, code: impl FnOnce() -> R) -> R {
             code()
         }
@@ -542,7 +548,7 @@ mod without {
             &mut self,
             now: Duration,
             limit: Option<Duration>,
-            woken: &Woken,
+            woken: &WakeQueue,
             _: bool,
         ) -> (Duration, bool) {
             woken.set_driver(None);

@@ -24,25 +24,25 @@ use std::time::Duration;
 
 /// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
-const LOOKS: u32 = 3;
+const CHECKS: u32 = 3;
 /// The number of checks if the system does not show whether a thread is asleep.
-const BLIND_LOOKS: u32 = 200;
+const CHECKS_WITHOUT_PROCFS: u32 = 200;
 /// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
 /// length of a pause.
 const REQUEST_SPINS: u32 = 100;
 const REQUEST_PAUSE: Duration = Duration::from_micros(30);
 /// The number of checks of sleeping threads before the run is considered deadlocked: about half a second.
-const LAST_LOOKS: u32 = 1_500;
+const CHECKS_AT_END: u32 = 1_500;
 
 /// The code for a thread.
-pub(crate) struct Code {
+pub(crate) struct SlotTask {
     pub(crate) work: Box<dyn FnOnce() + Send>,
-    pub(crate) whose: Box<dyn Whose>,
+    pub(crate) whose: Box<dyn SlotOwner>,
 }
 
 /// The owner of the code on a thread. The thread itself asks it, because handing the turn over and back takes longer
 /// than most steps.
-pub(crate) trait Whose: Send {
+pub(crate) trait SlotOwner: Send {
     /// At a point: reports whether the code continues immediately. Otherwise another task has the turn.
     fn goes_on(&self) -> bool;
     /// Reports whether the code must not continue.
@@ -50,12 +50,12 @@ pub(crate) trait Whose: Send {
 }
 
 /// The holder of the turn.
-enum Turn {
+enum BatonState {
     /// The executor. The thread has nothing to do.
     Idle,
     /// The executor. The slot was given to code that has not begun.
     Taken,
-    Begin(Code, Waker),
+    Begin(SlotTask, Waker),
     /// The thread, between two points.
     Running,
     /// The executor. The thread is at a point.
@@ -77,7 +77,7 @@ enum Turn {
 
 /// The shared state of a thread and the executor.
 struct Baton {
-    turn: Mutex<Turn>,
+    turn: Mutex<BatonState>,
     handed: Condvar,
     /// The number of points that the thread has passed without handing the turn over.
     points: AtomicU32,
@@ -108,22 +108,22 @@ pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
     fn new() -> Arc<Self> {
-        let (turn, handed, status) = (Mutex::new(Turn::Idle), Condvar::new(), OnceLock::new());
+        let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
         Arc::new(Self { turn, handed, points: AtomicU32::new(0), status })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turn> {
+    fn lock(&self) -> MutexGuard<'_, BatonState> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hand(&self, mut turn: MutexGuard<'_, Turn>, to: Turn) {
+    fn hand(&self, mut turn: MutexGuard<'_, BatonState>, to: BatonState) {
         *turn = to;
         drop(turn);
         self.handed.notify_all();
     }
 
     /// Gives the thread its turn, and waits until it reaches its next point.
-    fn give(&self, to: Turn, arrivals: Arrivals<'_>) -> Progress {
+    fn give(&self, to: BatonState, arrivals: Arrivals<'_>) -> Progress {
         self.hand(self.lock(), to);
         self.come_to_point(arrivals)
     }
@@ -132,7 +132,7 @@ impl Baton {
     fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
         match arrivals {
             Some(has_come) => self.wait_or_serve(has_come),
-            None => self.wait(LOOKS),
+            None => self.wait(CHECKS),
         }
     }
 
@@ -142,15 +142,15 @@ impl Baton {
         let mut turn = self.lock();
         for looks in 0_u32.. {
             match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
+                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
+                BatonState::Waits => return Progress::Waits,
                 _ => {}
             }
             drop(turn);
             if has_come() {
                 turn = self.lock();
-                if matches!(*turn, Turn::Running) {
-                    *turn = Turn::Calls { stopped: false };
+                if matches!(*turn, BatonState::Running) {
+                    *turn = BatonState::Calls { stopped: false };
                     return Progress::Calls;
                 }
                 continue;
@@ -179,22 +179,22 @@ impl Baton {
     /// The thread seems to be asleep. Checks it as often as any other thread, and looks for a request between the
     /// checks.
     fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
-        let most = if self.is_asleep().is_some() { LOOKS } else { BLIND_LOOKS };
+        let most = if self.is_asleep().is_some() { CHECKS } else { CHECKS_WITHOUT_PROCFS };
         for _ in 0..most {
             let turn = self.lock();
             let (turn, late) =
                 self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
-            let is_running = matches!(*turn, Turn::Running | Turn::Asleep { .. });
+            let is_running = matches!(*turn, BatonState::Running | BatonState::Asleep { .. });
             drop(turn);
             if !late.timed_out() || !is_running || self.is_asleep() == Some(false) || has_come() {
                 return None;
             }
         }
         let mut turn = self.lock();
-        if let Turn::Running = *turn {
-            *turn = Turn::Asleep { stopped: false };
+        if let BatonState::Running = *turn {
+            *turn = BatonState::Asleep { stopped: false };
         }
-        matches!(*turn, Turn::Asleep { .. }).then_some(Progress::Asleep)
+        matches!(*turn, BatonState::Asleep { .. }).then_some(Progress::Asleep)
     }
 
     /// Waits for the thread to reach a point. `looks` is the number of checks after which the thread is considered
@@ -204,8 +204,8 @@ impl Baton {
         let (mut asleep, mut passed) = (0, 0);
         loop {
             match *turn {
-                Turn::Idle | Turn::Taken | Turn::Quit => return Progress::Ended,
-                Turn::Waits => return Progress::Waits,
+                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
+                BatonState::Waits => return Progress::Waits,
                 _ => {}
             }
             let (again, late) =
@@ -219,19 +219,19 @@ impl Baton {
             let is_asleep = self.is_asleep();
             turn = self.lock();
             let most = match is_asleep {
-                _ if !matches!(*turn, Turn::Running | Turn::Asleep { .. }) => continue,
+                _ if !matches!(*turn, BatonState::Running | BatonState::Asleep { .. }) => continue,
                 Some(true) => looks,
                 Some(false) => {
                     asleep = 0;
                     continue;
                 }
-                None => looks.max(BLIND_LOOKS),
+                None => looks.max(CHECKS_WITHOUT_PROCFS),
             };
             let points = self.points.load(Ordering::Relaxed);
             asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
             if asleep >= most {
-                if let Turn::Running = *turn {
-                    *turn = Turn::Asleep { stopped: false };
+                if let BatonState::Running = *turn {
+                    *turn = BatonState::Asleep { stopped: false };
                 }
                 return Progress::Asleep;
             }
@@ -241,7 +241,7 @@ impl Baton {
     /// Reports whether a sleeping thread is still asleep. A woken thread is seen to be awake before it runs. A thread
     /// that has reached a point sleeps, too, but its state says so.
     fn sleeps_on(&self) -> bool {
-        self.is_asleep() == Some(true) && matches!(*self.lock(), Turn::Asleep { .. })
+        self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
     }
 
     /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
@@ -253,13 +253,13 @@ impl Baton {
     }
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
-    fn yield_turn(&self) -> Result<Waker, Stopped> {
-        self.hand(self.lock(), Turn::Waits);
+    fn yield_turn(&self) -> Result<Waker, StopUnwind> {
+        self.hand(self.lock(), BatonState::Waits);
         let mut turn = self.lock();
         loop {
-            match std::mem::replace(&mut *turn, Turn::Running) {
-                Turn::Go(waker) => return Ok(waker),
-                Turn::Stop => return Err(Stopped),
+            match std::mem::replace(&mut *turn, BatonState::Running) {
+                BatonState::Go(waker) => return Ok(waker),
+                BatonState::Stop => return Err(StopUnwind),
                 other => *turn = other,
             }
             turn = self.handed.wait(turn).unwrap_or_else(PoisonError::into_inner);
@@ -276,29 +276,29 @@ const FUTEX: Option<i64> = match () {
 
 /// The order to a thread without an owner: it must unwind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopped;
+pub(crate) struct StopUnwind;
 
 /// The side of this thread, while it works for a slot.
-struct Here {
+struct SlotThread {
     baton: Arc<Baton>,
     /// The waker for the thing that it waits for. Only set during its turn, because a holder of the waker may wake
     /// from outside.
     waker: RefCell<Option<Waker>>,
-    whose: Box<dyn Whose>,
+    whose: Box<dyn SlotOwner>,
 }
 
 thread_local! {
-    static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<Rc<SlotThread>>> = const { RefCell::new(None) };
     /// Whether there is one. Checked at every call. It has no destructor, so this is a plain read.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
 }
 
-fn set_here(here: Option<Rc<Here>>) {
+fn set_here(here: Option<Rc<SlotThread>>) {
     IS_HERE.set(here.is_some());
     HERE.set(here);
 }
 
-fn here() -> Option<Rc<Here>> {
+fn here() -> Option<Rc<SlotThread>> {
     if !IS_HERE.get() {
         return None;
     }
@@ -307,7 +307,7 @@ fn here() -> Option<Rc<Here>> {
 
 /// Reports whether this is a slot's thread that may wait for its turn. An unwinding thread may not, because it cannot
 /// be stopped.
-pub(crate) fn is_here() -> bool {
+pub(crate) fn on_slot_thread() -> bool {
     IS_HERE.get() && !std::thread::panicking()
 }
 
@@ -315,13 +315,13 @@ pub(crate) fn is_here() -> bool {
 ///
 /// # Errors
 /// If the thread must unwind.
-pub(crate) fn arrive() -> Result<(), Stopped> {
+pub(crate) fn await_turn() -> Result<(), StopUnwind> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     let mut turn = here.baton.lock();
-    let (Turn::Asleep { stopped } | Turn::Calls { stopped }) = *turn else { return Ok(()) };
+    let (BatonState::Asleep { stopped } | BatonState::Calls { stopped }) = *turn else { return Ok(()) };
     if stopped {
-        *turn = Turn::Running;
-        return Err(Stopped);
+        *turn = BatonState::Running;
+        return Err(StopUnwind);
     }
     drop(turn);
     here.wait()
@@ -331,7 +331,7 @@ pub(crate) fn arrive() -> Result<(), Stopped> {
 ///
 /// # Errors
 /// If the thread must unwind.
-pub(crate) fn give_way() -> Result<(), Stopped> {
+pub(crate) fn yield_turn() -> Result<(), StopUnwind> {
     let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
     if let Some(waker) = here.waker.take() {
         waker.wake();
@@ -344,18 +344,18 @@ pub(crate) fn give_way() -> Result<(), Stopped> {
 ///
 /// # Errors
 /// If the thread must unwind.
-pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, StopUnwind> {
     let here = here().expect("it is asked only where there is a slot");
     let mut future = pin!(future);
     loop {
-        arrive()?;
+        await_turn()?;
         let waker = here.waker.borrow().clone().expect("it is this thread's turn");
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Ok(output);
         }
         drop(waker);
         // A thread that fell asleep on its way here runs beside others.
-        let is_its_turn = matches!(*here.baton.lock(), Turn::Running);
+        let is_its_turn = matches!(*here.baton.lock(), BatonState::Running);
         if is_its_turn && here.whose.is_dead() {
             return Err(stopped());
         }
@@ -366,12 +366,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, Stopped> {
 }
 
 /// This thread unwinds, and its destructors must not wait.
-fn stopped() -> Stopped {
+fn stopped() -> StopUnwind {
     set_here(None);
-    Stopped
+    StopUnwind
 }
 
-impl Here {
+impl SlotThread {
     /// Reports whether it continues immediately after a point because nothing else can run.
     fn goes_on(&self) -> bool {
         let goes_on = self.whose.goes_on();
@@ -381,7 +381,7 @@ impl Here {
         goes_on
     }
 
-    fn wait(&self) -> Result<(), Stopped> {
+    fn wait(&self) -> Result<(), StopUnwind> {
         self.waker.take();
         let waker = self.baton.yield_turn().map_err(|_| stopped())?;
         *self.waker.borrow_mut() = Some(waker);
@@ -395,23 +395,24 @@ fn serve(baton: &Arc<Baton>) {
     let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
     let mut turn = baton.lock();
     loop {
-        match std::mem::replace(&mut *turn, Turn::Running) {
-            Turn::Begin(Code { work, whose }, waker) => {
+        match std::mem::replace(&mut *turn, BatonState::Running) {
+            BatonState::Begin(SlotTask { work, whose }, waker) => {
                 drop(turn);
-                let here = Rc::new(Here { baton: baton.clone(), waker: RefCell::new(Some(waker)), whose });
+                let here =
+                    Rc::new(SlotThread { baton: baton.clone(), waker: RefCell::new(Some(waker)), whose });
                 set_here(Some(here.clone()));
                 work();
                 set_here(None);
                 if here.whose.is_dead() {
-                    baton.hand(baton.lock(), Turn::Quit);
+                    baton.hand(baton.lock(), BatonState::Quit);
                     return;
                 }
-                baton.hand(baton.lock(), Turn::Idle);
+                baton.hand(baton.lock(), BatonState::Idle);
                 turn = baton.lock();
                 continue;
             }
-            Turn::Quit => {
-                *turn = Turn::Quit;
+            BatonState::Quit => {
+                *turn = BatonState::Quit;
                 return;
             }
             other => *turn = other,
@@ -438,16 +439,16 @@ impl fmt::Debug for Slots {
 
 impl Slots {
     /// Takes the first free slot for this work. `welcome` is called once on each thread. Nothing runs before the
-    /// first [`Running::resume`].
+    /// first [`SlotWork::resume`].
     pub(crate) fn begin(
         &self,
         name: impl FnOnce(usize) -> String,
         welcome: impl FnOnce() + Send + 'static,
-        code: Code,
+        code: SlotTask,
         sleepers: &Arc<Sleepers>,
-    ) -> Running {
+    ) -> SlotWork {
         let mut slots = self.0.borrow_mut();
-        let free = slots.iter().find(|slot| matches!(*slot.baton.lock(), Turn::Idle));
+        let free = slots.iter().find(|slot| matches!(*slot.baton.lock(), BatonState::Idle));
         let baton = match free {
             Some(slot) => slot.baton.clone(),
             None => {
@@ -464,8 +465,8 @@ impl Slots {
                 baton
             }
         };
-        *baton.lock() = Turn::Taken;
-        Running { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
+        *baton.lock() = BatonState::Taken;
+        SlotWork { baton, code: Some(code), has_ended: false, calls: None, sleepers: sleepers.clone() }
     }
 
     /// Ends the threads: they have unwound, or do so now. A thread that waits for something that never comes is left
@@ -473,8 +474,8 @@ impl Slots {
     pub(crate) fn end(&self) {
         let slots = self.0.take();
         for slot in slots {
-            if slot.baton.wait(LOOKS * 4) == Progress::Ended {
-                slot.baton.hand(slot.baton.lock(), Turn::Quit);
+            if slot.baton.wait(CHECKS * 4) == Progress::Ended {
+                slot.baton.hand(slot.baton.lock(), BatonState::Quit);
                 let _ = slot.thread.join();
             }
         }
@@ -482,41 +483,41 @@ impl Slots {
 }
 
 /// Work on the thread of a slot.
-pub(crate) struct Running {
+pub(crate) struct SlotWork {
     baton: Arc<Baton>,
-    code: Option<Code>,
+    code: Option<SlotTask>,
     has_ended: bool,
     /// The task to wake when the reply to its request arrives.
     calls: Option<Waker>,
     sleepers: Arc<Sleepers>,
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for SlotWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running").field("has_ended", &self.has_ended).finish_non_exhaustive()
     }
 }
 
-impl Running {
+impl SlotWork {
     /// Runs the thread until its next point, in the name of the task that `waker` wakes.
     pub(crate) fn resume(&mut self, waker: &Waker, arrivals: Arrivals<'_>) -> Progress {
         self.sleepers.hear(self.calls.take());
         let progress = match self.code.take() {
-            Some(code) => self.baton.give(Turn::Begin(code, waker.clone()), arrivals),
+            Some(code) => self.baton.give(BatonState::Begin(code, waker.clone()), arrivals),
             None => {
                 let turn = self.baton.lock();
                 match *turn {
-                    Turn::Waits => {
+                    BatonState::Waits => {
                         drop(turn);
-                        self.baton.give(Turn::Go(waker.clone()), arrivals)
+                        self.baton.give(BatonState::Go(waker.clone()), arrivals)
                     }
                     // The reply has been sent and wakes the thread, which may reach a point or end at any moment. Its
                     // message must not be overwritten, so the lock is held throughout.
-                    Turn::Calls { .. } => {
-                        self.baton.hand(turn, Turn::Running);
+                    BatonState::Calls { .. } => {
+                        self.baton.hand(turn, BatonState::Running);
                         self.baton.come_to_point(arrivals)
                     }
-                    Turn::Idle => Progress::Ended,
+                    BatonState::Idle => Progress::Ended,
                     _ => Progress::Asleep,
                 }
             }
@@ -535,7 +536,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for SlotWork {
     fn drop(&mut self) {
         self.sleepers.hear(self.calls.take());
         if self.has_ended {
@@ -543,15 +544,15 @@ impl Drop for Running {
         }
         let mut turn = self.baton.lock();
         match &mut *turn {
-            Turn::Taken => *turn = Turn::Idle,
-            Turn::Waits => {
+            BatonState::Taken => *turn = BatonState::Idle,
+            BatonState::Waits => {
                 drop(turn);
-                self.baton.give(Turn::Stop, None);
-                if let Turn::Asleep { stopped } = &mut *self.baton.lock() {
+                self.baton.give(BatonState::Stop, None);
+                if let BatonState::Asleep { stopped } = &mut *self.baton.lock() {
                     *stopped = true;
                 }
             }
-            Turn::Asleep { stopped } | Turn::Calls { stopped } => *stopped = true,
+            BatonState::Asleep { stopped } | BatonState::Calls { stopped } => *stopped = true,
             _ => {}
         }
         self.sleepers.forget(&self.baton);
@@ -622,7 +623,7 @@ impl Sleepers {
     /// Wakes the threads whose wait has ended, after they have reached their next point, because the executor waits
     /// for threads that are awake. Returns whether there was one.
     pub(crate) fn have_woken(&self) -> bool {
-        self.look(LOOKS)
+        self.look(CHECKS)
     }
 
     fn look(&self, looks: u32) -> bool {
@@ -632,7 +633,7 @@ impl Sleepers {
         let mut woke = Vec::new();
         let mut asleep = self.lock();
         asleep.retain(|(baton, waker)| {
-            let sleeps = (looks == LOOKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
+            let sleeps = (looks == CHECKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
             if !sleeps {
                 woke.push(waker.clone());
             }
@@ -646,6 +647,6 @@ impl Sleepers {
 
     /// Called when nothing else can run. Reports whether one of the sleeping threads wakes soon.
     pub(crate) fn wake_at_last(&self) -> bool {
-        self.look(LAST_LOOKS)
+        self.look(CHECKS_AT_END)
     }
 }

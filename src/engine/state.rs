@@ -17,12 +17,12 @@ mod woken;
 pub use bounds::Stuck;
 
 pub(crate) use flights::{CalledAs, Flight};
-pub(crate) use intake::{Enqueued, Incoming, Keys, Once, has_keys, has_order};
+pub(crate) use intake::{DedupKey, EnqueueOutcome, IncomingJob, Keys, has_keys, has_order};
 pub(crate) use record::RunRecord;
-pub(crate) use reliable::Reliable;
+pub(crate) use reliable::ReliableProcesses;
 pub(crate) use search::{Mode, RunSearch};
-pub(crate) use stride::{Look, Next, Stride, Strides};
-pub(crate) use woken::{TaskWaker, Woken};
+pub(crate) use stride::{AfterStep, Stride, StrideChecks, Strides};
+pub(crate) use woken::{TaskWaker, WakeQueue};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -33,12 +33,13 @@ use std::time::Duration;
 
 use self::failing::Failing;
 use self::flights::Flights;
+use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
-use crate::engine::outside::Outside;
 use crate::engine::slots::Sleepers;
-use crate::engine::steps::{Steps, Thing};
+use crate::engine::steps::{Resource, Steps};
 use crate::search::choice::{
-    Actor, Chooser, Deviation, Ending, Fault, FaultSet, Kind, Label, Name, Options, Place, Point, Site,
+    Actor, Chooser, Deviation, DeviationKind, Ending, Fault, FaultSet, Label, Name, Options, Place, Point,
+    Site,
 };
 use crate::search::input::Inputs;
 use crate::system::clock::{TaskId, TimerId, VirtualClock, Wake};
@@ -50,7 +51,7 @@ use crate::system::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
 use crate::system::queue::{Head, New, Queue};
 use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
-use crate::system::timeline::{Timeline, What};
+use crate::system::timeline::{EventKind, Timeline};
 
 /// The options of a kind of job, as given to its handler.
 #[derive(Clone)]
@@ -97,7 +98,7 @@ pub(crate) struct State {
     /// Whether timers and retries may be late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
-    pub(crate) reliable: Reliable,
+    pub(crate) reliable: ReliableProcesses,
     /// The invariant that a check has found broken.
     pub(crate) broken_invariant: Option<Name>,
     /// Whether the queue may lose jobs that it has accepted.
@@ -197,7 +198,7 @@ impl State {
             search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
             delays: false,
-            reliable: Reliable::default(),
+            reliable: ReliableProcesses::default(),
             broken_invariant: None,
             loses_jobs: false,
             has_poison: false,
@@ -251,7 +252,7 @@ impl State {
     /// Decides whether and how the run leaves the ordinary course here.
     pub(crate) fn deviate(
         &mut self,
-        kind: Kind,
+        kind: DeviationKind,
         site: Site,
         point: Point,
         options: Options,
@@ -279,7 +280,7 @@ impl State {
         // A point without a call of its own is shown at the call before it.
         let by = choice.label.actor;
         let place = place.or_else(|| self.timeline.last_call(by).map(|(place, _)| place));
-        self.timeline.push(self.clock.now(), by, || What::Deviated { choice, place, instead });
+        self.timeline.push(self.clock.now(), by, || EventKind::Deviated { choice, place, instead });
     }
 
     fn meet_crash_point(&mut self) {
@@ -291,19 +292,19 @@ impl State {
     /// A crash point. Returns true if the process dies here.
     pub(crate) fn crashes(&mut self, site: Site, point: Point, place: Option<Place>) -> bool {
         self.meet_crash_point();
-        self.deviate(Kind::Crash, site, point, Options::Crash, place) != 0
+        self.deviate(DeviationKind::Crash, site, point, Options::Crash, place) != 0
     }
 
     /// A crash point at a wait, with deploys.
     pub(crate) fn ends(&mut self, site: Site, point: Point, place: Option<Place>) -> Ending {
         self.meet_crash_point();
-        Ending::at_option(self.deviate(Kind::Crash, site, point, Options::Ending, place))
+        Ending::at_option(self.deviate(DeviationKind::Crash, site, point, Options::Ending, place))
     }
 
     /// Draws the result of a call: success, or one of `faults`.
     pub(crate) fn draw_fault(
         &mut self,
-        kind: Kind,
+        kind: DeviationKind,
         site: Site,
         faults: FaultSet,
         place: Place,
@@ -322,7 +323,7 @@ impl State {
     /// Draws the lateness of a timer or a retry.
     pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
         let matters = self.delays || self.ledger.expiries.are_used();
-        match matters && self.deviate(Kind::Delay, site, point, Options::Lateness, place) != 0 {
+        match matters && self.deviate(DeviationKind::Delay, site, point, Options::Lateness, place) != 0 {
             true => LATE,
             false => Duration::ZERO,
         }
@@ -351,7 +352,7 @@ impl State {
             self.record.note_crowd();
         }
         let taken = self.search.chooser.choose(
-            Kind::Schedule,
+            DeviationKind::Preemption,
             label,
             Options::Counted(candidates.min(Deviation::MAX_OPTIONS) as u32),
         );
@@ -375,7 +376,7 @@ impl State {
         let processes = &processes[..processes.len().min(Deviation::MAX_OPTIONS)];
         let label = Label { actor, site: Site::Attempt, point: Point::Take };
         let options = Options::Others(processes.len() as u32 - 1);
-        let taken = self.search.chooser.choose(Kind::Schedule, label, options);
+        let taken = self.search.chooser.choose(DeviationKind::Preemption, label, options);
         if taken != 0 {
             self.note_deviation(None, Some(Actor::Process(processes[taken])));
         }
@@ -385,7 +386,7 @@ impl State {
     /// Called after a step of an attempt. Returns true if its worker stalls past the lease.
     pub(crate) fn lease_runs_out(&mut self) -> bool {
         let site = self.last_site(self.actor);
-        self.deviate(Kind::Delivery, site, Point::Pause, Options::Lease, None) != 0
+        self.deviate(DeviationKind::Delivery, site, Point::Pause, Options::Lease, None) != 0
     }
 
     /// Draws the next task. The first candidate is the one that runs in the ordinary course. Returns an index.
@@ -416,25 +417,25 @@ impl State {
     pub(crate) fn calls_outside(&mut self, service: Name, operation: Name, place: Place) {
         if let Some(opened) = self.connections.in_transaction_since(self.actor) {
             if service.as_str() != STORE {
-                self.record.note_hygiene(Hygiene::OutsideCall { service, operation, place, opened });
+                self.record.note_hygiene(Hygiene::ExternalCall { service, operation, place, opened });
             }
         }
     }
 
-    pub(crate) fn note(&mut self, what: impl FnOnce() -> What) {
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> EventKind) {
         self.timeline.push(self.clock.now(), self.actor, what);
     }
 
     /// Adds a job to the queue.
-    fn push_job(&mut self, incoming: Incoming) -> (u32, JobId) {
-        self.touch(Thing::Queue, true);
-        let Incoming { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
+    fn push_job(&mut self, incoming: IncomingJob) -> (u32, JobId) {
+        self.touch(Resource::Queue, true);
+        let IncomingJob { kind, payload, delay, keys: Keys { stream, .. }, serial, .. } = incoming;
         let now = self.clock.now();
         let due = now.saturating_add(delay);
         if self.timeline.is_recording() {
             let (job, payload) = (self.queue.jobs().len() as u32 + 1, payload.clone());
             let due = (due > now).then_some(due);
-            self.note(|| What::Enqueued { job, kind, payload, due });
+            self.note(|| EventKind::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
         let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
@@ -488,7 +489,7 @@ impl State {
             return None;
         }
         self.meet_crash_point();
-        let taken = self.deviate(Kind::Crash, Site::Attempt, Point::Start, Options::Poison, None);
+        let taken = self.deviate(DeviationKind::Crash, Site::Attempt, Point::Start, Options::Poison, None);
         if taken == 2 {
             self.poison.insert(job);
         }
@@ -532,7 +533,7 @@ impl State {
     /// another.
     pub(crate) fn draw(&mut self) -> u64 {
         if !matches!(self.actor, Actor::Attempt { .. } | Actor::Task(_)) {
-            self.touch(Thing::Everything, true);
+            self.touch(Resource::Everything, true);
         }
         let drawn = self.draws.entry(self.actor).or_insert(0);
         *drawn += 1;
@@ -572,7 +573,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: Mutex<State>,
-    pub(crate) woken: Arc<Woken>,
+    pub(crate) woken: Arc<WakeQueue>,
     /// Threads of slots that wait for something that the harness does not know.
     pub(crate) sleepers: Arc<Sleepers>,
     /// The task that is being polled, for the thread of its code.
@@ -606,13 +607,13 @@ pub(crate) enum Log {
     /// One of thousands of runs: log lines are dropped.
     Dropped,
     /// A run that is shown: log lines go into the timeline.
-    Shown(Arc<crate::system::timeline::Aside>),
+    Shown(Arc<crate::system::timeline::SideNotes>),
 }
 
 /// Marks the executor as running jobs until this is dropped.
-pub(crate) struct AtWork(Arc<Shared>);
+pub(crate) struct ExecutorGuard(Arc<Shared>);
 
-impl Drop for AtWork {
+impl Drop for ExecutorGuard {
     fn drop(&mut self) {
         self.0.is_at_work.store(false, Ordering::Relaxed);
     }
@@ -674,9 +675,9 @@ impl Shared {
     }
 
     /// The executor begins to run jobs.
-    pub(crate) fn work(self: &Arc<Self>) -> AtWork {
+    pub(crate) fn work(self: &Arc<Self>) -> ExecutorGuard {
         self.is_at_work.store(true, Ordering::Relaxed);
-        AtWork(self.clone())
+        ExecutorGuard(self.clone())
     }
 
     /// Reports whether the executor runs jobs. Then every caller is one of them.
@@ -686,7 +687,7 @@ impl Shared {
     }
 
     /// The external systems that the jobs call, such as databases and caches.
-    pub(crate) fn outside(&self) -> Arc<Outside> {
+    pub(crate) fn external_calls(&self) -> Arc<ExternalCalls> {
         self.externals.get_or_add(Arc::default)
     }
 
@@ -701,10 +702,10 @@ impl Shared {
 
     /// Sets a timer for the polling task. A task of the executor is woken by its number, any other by its waker.
     pub(crate) fn set_timer(&self, state: &mut State, at: Duration, cx: &Context<'_>) -> TimerId {
-        state.touch(Thing::Timers, true);
+        state.touch(Resource::Timers, true);
         let wake = self.wake_of(state, cx);
         if matches!(wake, Wake::Waker(_)) {
-            self.woken.stir();
+            self.woken.note_progress();
         }
         state.clock.set(at, wake)
     }

@@ -24,7 +24,7 @@ use crate::system::clock::TaskId;
 
 /// A thing that a step touches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Thing {
+pub(crate) enum Resource {
     /// All things: such a step depends on every other step.
     Everything,
     Service(Name),
@@ -41,17 +41,17 @@ pub(crate) enum Thing {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Touch {
-    thing: Thing,
+struct Access {
+    thing: Resource,
     writes: bool,
 }
 
-impl Touch {
+impl Access {
     fn collides(&self, other: &Self) -> bool {
         match (self.thing, other.thing) {
-            (Thing::Everything, _) | (_, Thing::Everything) => true,
+            (Resource::Everything, _) | (_, Resource::Everything) => true,
             _ if !self.writes && !other.writes => false,
-            (Thing::Row(_), Thing::Rows) | (Thing::Rows, Thing::Row(_)) => true,
+            (Resource::Row(_), Resource::Rows) | (Resource::Rows, Resource::Row(_)) => true,
             (one, other) => one == other,
         }
     }
@@ -72,7 +72,7 @@ struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     steps: Vec<Step>,
-    touched: Vec<Touch>,
+    touched: Vec<Access>,
     /// The choices at which a task that could have continued was preempted, and the task.
     preempted: Vec<(usize, TaskId)>,
     /// The number of wakes when the current step began.
@@ -84,13 +84,13 @@ impl Steps {
     pub(crate) fn begin(&mut self, task: Option<TaskId>, choices: usize, wakes: usize) {
         // A woken task joins the queue behind others, so the order of wakes matters.
         if wakes != std::mem::replace(&mut self.wakes, wakes) {
-            self.touch(Thing::Everything, true);
+            self.touch(Resource::Everything, true);
         }
         self.steps.push(Step { task, choices, touched: self.touched.len() });
     }
 
-    pub(crate) fn touch(&mut self, thing: Thing, writes: bool) {
-        self.touched.push(Touch { thing, writes });
+    pub(crate) fn touch(&mut self, thing: Resource, writes: bool) {
+        self.touched.push(Access { thing, writes });
     }
 
     /// Records that this task was preempted at the last of `choices` choices.
@@ -100,7 +100,7 @@ impl Steps {
         self.wakes += 1;
     }
 
-    fn touched_by(&self, step: usize) -> &[Touch] {
+    fn touched_by(&self, step: usize) -> &[Access] {
         let to = self.steps.get(step + 1).map_or(self.touched.len(), |next| next.touched);
         &self.touched[self.steps[step].touched..to]
     }
@@ -108,28 +108,28 @@ impl Steps {
     /// If the last deviation, at this choice, preempted a task: the earlier choices at which the same deviation has
     /// the same outcome, because the task's steps from there on are independent of the steps that came before it
     /// continued.
-    pub(crate) fn alike(&self, last_deviation: usize) -> Vec<usize> {
-        let mut alike = Vec::new();
+    pub(crate) fn equivalents(&self, last_deviation: usize) -> Vec<usize> {
+        let mut equivalents = Vec::new();
         let preempted =
             self.preempted.iter().find(|(at, _)| *at == last_deviation).map(|(_, task)| Some(*task));
         let first = self.steps.iter().position(|step| step.choices > last_deviation);
-        let (Some(preempted), Some(first)) = (preempted, first) else { return alike };
+        let (Some(preempted), Some(first)) = (preempted, first) else { return equivalents };
         let goes_on = self.steps[first..].iter().position(|step| step.task == preempted);
         let back = goes_on.map_or(self.touched.len(), |back| self.steps[first + back].touched);
         let between = &self.touched[self.steps[first].touched..back];
-        if between.iter().any(|touch| touch.thing == Thing::Everything) {
-            return alike;
+        if between.iter().any(|touch| touch.thing == Resource::Everything) {
+            return equivalents;
         }
         let mut own = first - 1;
         while own > 0 && self.steps[own].task == preempted && self.steps[own - 1].task == preempted {
-            let meets = |own: &Touch| between.iter().any(|one| one.collides(own));
-            if self.touched_by(own).iter().any(|own| own.thing == Thing::Everything || meets(own)) {
+            let meets = |own: &Access| between.iter().any(|one| one.collides(own));
+            if self.touched_by(own).iter().any(|own| own.thing == Resource::Everything || meets(own)) {
                 break;
             }
-            alike.push(self.steps[own].choices - 1);
+            equivalents.push(self.steps[own].choices - 1);
             own -= 1;
         }
-        alike
+        equivalents
     }
 
     /// The number of choices after which deviations can be skipped because they are equivalent to those of another
@@ -141,9 +141,10 @@ impl Steps {
         let back = first + self.steps[first..].iter().position(|step| step.task == Some(preempted))?;
         let mut between = self.touched[self.steps[first].touched..self.steps[back].touched].iter();
         let next = self.touched_by(back);
-        let is_alone = !next.iter().any(|touch| touch.thing == Thing::Everything)
-            && between
-                .all(|one| one.thing != Thing::Everything && !next.iter().any(|other| one.collides(other)));
+        let is_alone = !next.iter().any(|touch| touch.thing == Resource::Everything)
+            && between.all(|one| {
+                one.thing != Resource::Everything && !next.iter().any(|other| one.collides(other))
+            });
         let after = self.steps.get(back + 1).filter(|_| is_alone)?;
         Some(after.choices)
     }
@@ -151,17 +152,17 @@ impl Steps {
 
 /// The equivalences of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Same {
+pub(crate) struct Equivalence {
     /// All deviations from this choice on are equivalent to others.
     pub(crate) from: Option<usize>,
     /// The run itself is equivalent to the runs with the last deviation at one of these choices.
-    pub(crate) alike: Vec<usize>,
+    pub(crate) equivalents: Vec<usize>,
 }
 
-impl Same {
+impl Equivalence {
     pub(crate) fn of(steps: &Steps, record: &[Choice]) -> Self {
         match record.iter().rposition(|choice| choice.taken != 0) {
-            Some(last) => Self { from: steps.same_from(last), alike: steps.alike(last) },
+            Some(last) => Self { from: steps.same_from(last), equivalents: steps.equivalents(last) },
             None => Self::default(),
         }
     }
@@ -176,9 +177,9 @@ mod tests {
 
     /// A task is preempted at choice 1, between two of its steps. Then comes a step of the other task, then two more
     /// of its own.
-    fn run(others: &[(Thing, bool)], before: &[(Thing, bool)], after: &[(Thing, bool)]) -> Steps {
+    fn run(others: &[(Resource, bool)], before: &[(Resource, bool)], after: &[(Resource, bool)]) -> Steps {
         let mut steps = Steps::default();
-        let touch = |steps: &mut Steps, all: &[(Thing, bool)]| {
+        let touch = |steps: &mut Steps, all: &[(Resource, bool)]| {
             all.iter().for_each(|(thing, writes)| steps.touch(*thing, *writes));
         };
         steps.begin(Some(ONE), 0, 0);
@@ -195,17 +196,17 @@ mod tests {
 
     /// The results for the step before and for the step after, separately: whether it could also have come later or
     /// earlier.
-    fn steps(others: &[(Thing, bool)], own: &[(Thing, bool)]) -> (Vec<usize>, Option<usize>) {
-        (run(others, own, &[]).alike(1), run(others, &[], own).same_from(1))
+    fn steps(others: &[(Resource, bool)], own: &[(Resource, bool)]) -> (Vec<usize>, Option<usize>) {
+        (run(others, own, &[]).equivalents(1), run(others, &[], own).same_from(1))
     }
 
     #[test]
     fn steps_that_have_nothing_to_do_with_each_other() {
-        let (row, rows) = (Thing::Row, Thing::Rows);
+        let (row, rows) = (Resource::Row, Resource::Rows);
         for (others, own) in [
             ((row(1), true), (row(2), true)),
             ((row(1), false), (row(1), false)),
-            ((Thing::Queue, true), (rows, true)),
+            ((Resource::Queue, true), (rows, true)),
         ] {
             assert_eq!(steps(&[others], &[own]), (vec![0], Some(6)), "{others:?} and {own:?}");
         }
@@ -214,20 +215,20 @@ mod tests {
 
     #[test]
     fn steps_that_have() {
-        let (row, rows) = (Thing::Row, Thing::Rows);
+        let (row, rows) = (Resource::Row, Resource::Rows);
         for (others, own) in [
             ((row(1), true), (row(1), false)),
             ((row(1), false), (row(1), true)),
             ((row(1), true), (rows, false)),
             ((rows, true), (row(1), false)),
-            ((Thing::Timers, true), (Thing::Timers, true)),
-            ((Thing::Everything, true), (row(1), false)),
-            ((row(1), false), (Thing::Everything, true)),
+            ((Resource::Timers, true), (Resource::Timers, true)),
+            ((Resource::Everything, true), (row(1), false)),
+            ((row(1), false), (Resource::Everything, true)),
         ] {
             assert_eq!(steps(&[others], &[own]), (vec![], None), "{others:?} and {own:?}");
         }
-        assert_eq!(steps(&[(Thing::Everything, true)], &[]), (vec![], None));
-        assert_eq!(steps(&[], &[(Thing::Everything, true)]), (vec![], None));
+        assert_eq!(steps(&[(Resource::Everything, true)], &[]), (vec![], None));
+        assert_eq!(steps(&[], &[(Resource::Everything, true)]), (vec![], None));
     }
 
     #[test]
@@ -241,7 +242,7 @@ mod tests {
             steps.begin(Some(ONE), 3, wakes[2]);
             steps.begin(Some(ONE), 6, wakes[3]);
             // The step before, the other task's step, the step after.
-            assert_eq!(steps.alike(1).is_empty(), wakes[2] == 2, "{wakes:?}");
+            assert_eq!(steps.equivalents(1).is_empty(), wakes[2] == 2, "{wakes:?}");
             assert_eq!(steps.same_from(1).is_none(), wakes[1] == 1, "{wakes:?}");
         }
     }

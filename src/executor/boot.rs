@@ -5,12 +5,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::shutdown::Shutdown;
-use super::{Executor, Host};
+use super::{Executor, ProcessSlot};
 use crate::engine::life::{self, Life};
 use crate::engine::runtime::Context;
 use crate::process::Process;
 use crate::search::choice::{Actor, Name};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 impl Executor {
     /// Adds a process and boots it.
@@ -23,7 +23,7 @@ impl Executor {
         // There is usually one process, and space for four is a large allocation, which costs far more than a small
         // one.
         self.hosts.reserve_exact(1);
-        self.hosts.push(Host {
+        self.hosts.push(ProcessSlot {
             name,
             boot: boot.into(),
             incarnations: 0,
@@ -52,7 +52,7 @@ impl Executor {
         let now = {
             let mut state = self.shared.state();
             let process = host.name;
-            state.note(|| What::Booted { process });
+            state.note(|| EventKind::Booted { process });
             // The calls of the boot closure itself succeed. A boot that fails is not a failing job.
             were_suspended = state.search.suspend_faults(true);
             state.clock.now()
@@ -83,7 +83,7 @@ impl Executor {
             return false;
         }
         let now = self.shared.state().clock.now();
-        let is_due = |host: &Host| host.restarts().is_some_and(|at| at <= now);
+        let is_due = |host: &ProcessSlot| host.restarts().is_some_and(|at| at <= now);
         let Some(index) = self.hosts.iter().position(is_due) else { return false };
         if let Err(panic) = self.boot(index) {
             self.broken_boot = Some(panic);
@@ -95,7 +95,7 @@ impl Executor {
     pub(super) fn reboot(&mut self, index: usize) {
         let Some((life, _)) = &self.hosts[index].living else { return };
         life.die();
-        self.take_apart(index, None);
+        self.tear_down(index, None);
         self.hosts[index].incarnations -= 1;
         if let Err(panic) = self.boot(index) {
             self.broken_boot = Some(panic);

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use super::Executor;
 use crate::engine::life::{self, Life};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::process::Process;
-use crate::search::choice::{Actor, Kind, Options, Point, Site};
-use crate::system::job::{Cause, Decision, Delivery, Failed, JobFailure, JobState, JobView, RetryPolicy};
-use crate::system::script::GivesUp;
-use crate::system::timeline::What;
+use crate::search::choice::{Actor, DeviationKind, Options, Point, Site};
+use crate::system::job::{
+    Cause, Decision, Delivery, FailedAttempt, JobFailure, JobState, JobView, RetryPolicy,
+};
+use crate::system::script::GiveUp;
+use crate::system::timeline::EventKind;
 
 impl Executor {
     /// Handles the end of an attempt, including the point before the queue learns of it.
@@ -19,7 +21,7 @@ impl Executor {
         let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         let mut state = self.shared.state();
         // Failure hooks are user code.
-        state.touch(if result.is_ok() { Thing::Queue } else { Thing::Everything }, true);
+        state.touch(if result.is_ok() { Resource::Queue } else { Resource::Everything }, true);
         if state.search.is_stuck() {
             return;
         }
@@ -36,29 +38,34 @@ impl Executor {
                 (delivery, _) => state.worker_died(Actor::Attempt { job, attempt }, delivery),
             }
             drop(state);
-            self.take_apart(life.index, None);
+            self.tear_down(life.index, None);
         } else if late {
             let error = result.as_ref().err().map(|failure| failure.text.clone());
-            state.note(|| What::EndedLate { error });
+            state.note(|| EventKind::EndedLate { error });
             drop(state);
             self.ended_late(job, life.index, result);
         } else if let Err(mut failure) = result {
             drop(state);
             failure.text = self.shared.externals.redact(failure.text);
             match failure.refusal() {
-                Some(refusal) => self.kept_out(job, life.index, refusal),
+                Some(refusal) => self.rejected(job, life.index, refusal),
                 None => self.failed(job, life.index, failure),
             }
         } else if let Some(gives_up) = state.script.as_mut().and_then(|script| script.ends(job)) {
             drop(state);
             self.gives_up(job, life.index, gives_up);
         } else {
-            state.note(|| What::Succeeded);
+            state.note(|| EventKind::Succeeded);
             let again = delivery == Delivery::AtLeastOnce
-                && state.deviate(Kind::Delivery, Site::Attempt, Point::Ack, Options::Acknowledgement, None)
-                    != 0;
+                && state.deviate(
+                    DeviationKind::Delivery,
+                    Site::Attempt,
+                    Point::Ack,
+                    Options::Acknowledgement,
+                    None,
+                ) != 0;
             if again {
-                state.note(|| What::DeliveredAgain);
+                state.note(|| EventKind::DeliveredAgain);
                 state.queue.deliver_again(job);
             }
             state.queue.acknowledge(job, now);
@@ -73,9 +80,9 @@ impl Executor {
     fn ended_late(&mut self, job: u32, host: usize, result: Result<(), JobFailure>) {
         let Some(failure) = result.err().filter(|failure| !failure.is_interruption()) else { return };
         let view = JobView::from(self.shared.state().queue.job(job));
-        let failed = Failed::of(&failure, view);
-        if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
-            self.take_apart(host, None);
+        let failed = FailedAttempt::of(&failure, view);
+        if let HookOutcome::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
+            self.tear_down(host, None);
         }
     }
 
@@ -84,13 +91,13 @@ impl Executor {
         if failure.cause == Cause::Interrupted {
             let mut state = self.shared.state();
             let now = state.clock.now();
-            state.note(|| What::Interrupted);
+            state.note(|| EventKind::Interrupted);
             state.queue.put_back_first(job, now);
             self.tally.snoozed += 1;
             return;
         }
         if failure.cause == Cause::NotRun {
-            self.shared.state().note(|| What::Failed { error: failure.text.clone(), retry_at: None });
+            self.shared.state().note(|| EventKind::Failed { error: failure.text.clone(), retry_at: None });
             return self.cannot_run(job, Some(host), failure.text);
         }
         let (kind, now) = {
@@ -103,24 +110,24 @@ impl Executor {
             return self.decide(job, host, Decision::Retry, failure.text);
         }
         let view = JobView::from(self.shared.state().queue.job(job));
-        let failed = Failed::of(&failure, view);
+        let failed = FailedAttempt::of(&failure, view);
         let mut error = failure.text.clone();
         let mut decision = Decision::Retry;
         match self.tell(host, |process| process.decide(failed.job.kind, &failed)) {
-            Told::Heard(decided) => decision = decided.unwrap_or(Decision::Retry),
-            Told::Panicked(text) => error = format!("{error}; its `on_failure` panicked: {text}"),
-            Told::Died => return self.worker_died(job, host),
+            HookOutcome::Heard(decided) => decision = decided.unwrap_or(Decision::Retry),
+            HookOutcome::Panicked(text) => error = format!("{error}; its `decide` panicked: {text}"),
+            HookOutcome::Died => return self.worker_died(job, host),
         }
         let now = self.shared.state().clock.now();
         if let Decision::Snooze(wait) = decision {
             let due = now.saturating_add(wait);
             let mut state = self.shared.state();
-            state.note(|| What::Snoozed { due });
-            state.put_back(job, due, || format!("its `on_failure` decided so, the last time for {wait:?}"));
+            state.note(|| EventKind::Snoozed { due });
+            state.put_back(job, due, || format!("its `decide` decided so, the last time for {wait:?}"));
             self.tally.snoozed += 1;
             return;
         }
-        if let Told::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
+        if let HookOutcome::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
             return self.worker_died(job, host);
         }
         self.shared.state().queue.note_failure(job, now, error.clone());
@@ -155,7 +162,7 @@ impl Executor {
             _ if is_over => {
                 let view = JobView::from(self.shared.state().queue.job(job));
                 match self.tell(host, |process| process.tell_of_exhaustion(&view)) {
-                    Told::Died => self.worker_died(job, host),
+                    HookOutcome::Died => self.worker_died(job, host),
                     _ => self.dies(job, host, error),
                 }
             }
@@ -180,7 +187,7 @@ impl Executor {
         let mut state = self.shared.state();
         let late = state.lateness(Site::Attempt, Point::Retry, None);
         let due = state.clock.now().saturating_add(wait).saturating_add(late);
-        state.note(|| What::Failed { error, retry_at: Some(due) });
+        state.note(|| EventKind::Failed { error, retry_at: Some(due) });
         state.queue.retry(job, due);
         self.tally.failed += 1;
     }
@@ -189,13 +196,13 @@ impl Executor {
     fn over(&mut self, job: u32, as_what: JobState, error: String) {
         let mut state = self.shared.state();
         if as_what == JobState::Discarded {
-            state.note(|| What::Discarded { error });
+            state.note(|| EventKind::Discarded { error });
         }
         state.queue.give_up(job, as_what);
     }
 
     /// Gives a job up before it ran, as in an execution without the job. The hooks for its end are called.
-    pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GivesUp) {
+    pub(super) fn gives_up_unrun(&mut self, job: u32, host: usize, gives_up: GiveUp) {
         let attempt = self.shared.state().queue.job(job).attempts;
         let _acting = self.shared.acting(Actor::Attempt { job, attempt });
         {
@@ -206,8 +213,8 @@ impl Executor {
         self.gives_up(job, host, gives_up);
     }
 
-    fn gives_up(&mut self, job: u32, host: usize, gives_up: GivesUp) {
-        let GivesUp { state: end, error, failures, .. } = gives_up;
+    fn gives_up(&mut self, job: u32, host: usize, gives_up: GiveUp) {
+        let GiveUp { state: end, error, failures, .. } = gives_up;
         let (policy, is_over) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
@@ -237,7 +244,7 @@ impl Executor {
         {
             let mut state = self.shared.state();
             let now: Duration = state.clock.now();
-            state.note(|| What::Failed { error, retry_at: None });
+            state.note(|| EventKind::Failed { error, retry_at: None });
             state.queue.bury(job, now);
         }
         self.tell_of_death(job, host);
@@ -284,30 +291,30 @@ impl Executor {
     fn tell_of_death(&mut self, job: u32, host: usize) {
         let view = JobView::from(self.shared.state().queue.job(job));
         match self.tell(host, |process| process.tell_of_death(&view)) {
-            Told::Heard(()) => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
-            Told::Panicked(text) => {
+            HookOutcome::Heard(()) => self.shared.state().queue.job_mut(job).extras().deaths_told += 1,
+            HookOutcome::Panicked(text) => {
                 let mut state = self.shared.state();
                 let extras = state.queue.job_mut(job).extras();
                 let error = extras.error.take().unwrap_or_default();
                 extras.error = Some(format!("{error}; a death handler panicked: {text}"));
             }
             // The job is already dead, and this process, too.
-            Told::Died => self.take_apart(host, None),
+            HookOutcome::Died => self.tear_down(host, None),
         }
     }
 
     /// Calls hooks of a process in its name.
-    fn tell<R>(&mut self, host: usize, code: impl FnOnce(&Process) -> R) -> Told<R> {
+    fn tell<R>(&mut self, host: usize, code: impl FnOnce(&Process) -> R) -> HookOutcome<R> {
         let host = &mut self.hosts[host];
-        let Some((life, process)) = &host.living else { return Told::Died };
+        let Some((life, process)) = &host.living else { return HookOutcome::Died };
         let now = self.shared.state().clock.now();
         let told = catch_unwind(AssertUnwindSafe(|| {
             host.context.within(now, life, || life::run_as(life, || code(process)))
         }));
         match told {
-            _ if life.is_dead() => Told::Died,
-            Ok(heard) => Told::Heard(heard),
-            Err(panic) => Told::Panicked(crate::engine::panics::text(&*panic)),
+            _ if life.is_dead() => HookOutcome::Died,
+            Ok(heard) => HookOutcome::Heard(heard),
+            Err(panic) => HookOutcome::Panicked(crate::engine::panics::text(&*panic)),
         }
     }
 
@@ -318,12 +325,12 @@ impl Executor {
             let (delivery, attempt) = (state.delivery(job), state.queue.job(job).attempts);
             state.worker_died(Actor::Attempt { job, attempt }, delivery);
         }
-        self.take_apart(host, None);
+        self.tear_down(host, None);
     }
 }
 
 /// The result of a hook.
-enum Told<R> {
+enum HookOutcome<R> {
     Heard(R),
     Panicked(String),
     Died,

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use super::Executor;
 use super::task::Task;
-use crate::engine::externals::{Begun, Caller, Traffic};
+use crate::engine::external_calls::real_time;
+use crate::engine::externals::{Caller, RequestStart, Traffic};
 use crate::engine::life::{self, Life};
-use crate::engine::outside::real_time;
 use crate::engine::runtime;
-use crate::engine::state::{Look, Next, Stuck};
+use crate::engine::state::{AfterStep, StrideChecks, Stuck};
 use crate::search::choice::Actor;
 
 /// The pause between two looks, in real time.
@@ -52,7 +52,7 @@ enum AfterPoll {
 impl Executor {
     /// Collects the requests of a task over sockets, and serves them up to the point where the reply is on its way.
     /// Returns whether the task continues immediately.
-    pub(super) fn follows_up(&mut self, task: &mut Task, life: &Arc<Life>, look: Look) -> bool {
+    pub(super) fn follows_up(&mut self, task: &mut Task, life: &Arc<Life>, look: StrideChecks) -> bool {
         match self.after_poll(task, life, look) {
             AfterPoll::Again => true,
             AfterPoll::Called => self.goes_on(task, look),
@@ -64,7 +64,7 @@ impl Executor {
         }
     }
 
-    fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
+    fn after_poll(&mut self, task: &Task, life: &Arc<Life>, look: StrideChecks) -> AfterPoll {
         let externals = || &self.shared.externals;
         // Requests from tokio's threads arrive at any time. The task waits until nothing else can run.
         if !externals().have_wires() || self.hosts[task.host].context.has_threads() {
@@ -96,15 +96,15 @@ impl Executor {
     }
 
     /// Serves the first halves of all new requests of the task.
-    fn begin_calls(&mut self, task: &Task, life: &Arc<Life>, look: Look) -> AfterPoll {
+    fn begin_calls(&mut self, task: &Task, life: &Arc<Life>, look: StrideChecks) -> AfterPoll {
         let caller = self.caller_of(task);
         let (mut is_ready, mut goes_on) = (false, false);
         while let Some(request) = self.shared.externals.next_request(Some(task.host)) {
             let acting = self.shared.acting(caller.actor);
             let begun = life::run_as(life, || request.begin(caller));
             drop(acting);
-            is_ready |= begun == Begun::Ready;
-            goes_on |= begun == Begun::Replied;
+            is_ready |= begun == RequestStart::Ready;
+            goes_on |= begun == RequestStart::Replied;
             if life.is_ending() || self.shared.state().search.is_stuck() {
                 return AfterPoll::Over;
             }
@@ -116,8 +116,8 @@ impl Executor {
         let next = task.after_call(&self.shared, look);
         drop(acting);
         match next {
-            Next::Rests { stalled_until: Some(until), .. } => AfterPoll::Stalls(until),
-            Next::GoesOn | Next::Rests { .. } => AfterPoll::Called,
+            AfterStep::Rests { stalled_until: Some(until), .. } => AfterPoll::Stalls(until),
+            AfterStep::GoesOn | AfterStep::Rests { .. } => AfterPoll::Called,
         }
     }
 
@@ -177,7 +177,7 @@ impl Executor {
             drop(acting);
             served = true;
             if life.is_dead() {
-                self.take_apart(host, None);
+                self.tear_down(host, None);
                 return true;
             }
             if self.shared.state().search.is_stuck() {
@@ -271,10 +271,10 @@ impl Executor {
             self.shared.externals.clear_progress();
             let (left, looked) = (self.shared.externals.waiting(), began.elapsed());
             let moment = if left.iter().all(|waiting| waiting.is_locked) { Duration::ZERO } else { MOMENT };
-            let patience = left.iter().map(|waiting| waiting.patience).max().unwrap_or_default();
+            let block_timeout = left.iter().map(|waiting| waiting.block_timeout).max().unwrap_or_default();
             let has_gone_on = left.len() < before.len();
             let is_enough = looked >= moment && (has_gone_on || looked >= at_least);
-            if left.is_empty() || looked > patience.max(at_least) || is_enough && self.all_are_locked() {
+            if left.is_empty() || looked > block_timeout.max(at_least) || is_enough && self.all_are_locked() {
                 break;
             }
             thread::park_timeout(PAUSE);
@@ -313,9 +313,9 @@ impl Executor {
         if waiting.is_empty() {
             return false;
         }
-        let patience = waiting.iter().map(|waiting| waiting.patience).max().unwrap_or_default();
+        let block_timeout = waiting.iter().map(|waiting| waiting.block_timeout).max().unwrap_or_default();
         self.let_go_on(match &waiting[..] {
-            _ if is_the_end => patience.max(DEADLOCK),
+            _ if is_the_end => block_timeout.max(DEADLOCK),
             // A probe reports that the call waits for a lock, and no other call waits for it in turn.
             [alone] if alone.is_locked => Duration::ZERO,
             _ => DEADLOCK,
@@ -334,8 +334,8 @@ impl Executor {
         let began = real_time();
         for looks in 0_u32.. {
             let is_held = self.shared.externals.hold_tasks_of(index);
-            let patience = if is_held { Duration::from_secs(2) } else { 2 * MOMENT };
-            if !is_held && !self.hosts[index].context.has_new_tasks() || began.elapsed() > patience {
+            let block_timeout = if is_held { Duration::from_secs(2) } else { 2 * MOMENT };
+            if !is_held && !self.hosts[index].context.has_new_tasks() || began.elapsed() > block_timeout {
                 break;
             }
             self.rest_of(index);

@@ -16,7 +16,7 @@ impl Executor {
         let living = {
             let state = self.shared.state();
             let kind = state.queue.job(job).kind;
-            let handles = |host: &super::Host| {
+            let handles = |host: &super::ProcessSlot| {
                 host.living.as_ref().is_some_and(|(life, p)| !life.is_dead() && p.handles_kind(kind))
             };
             self.hosts.iter().position(handles)

@@ -8,7 +8,7 @@ mod drain;
 mod end;
 mod externals;
 mod inline;
-mod kept_out;
+mod rejected;
 mod pick;
 mod shutdown;
 mod replicas;
@@ -23,7 +23,7 @@ pub(crate) use drain::Plan;
 
 use shutdown::Shutdown;
 use task::{Task, Work};
-use turns::Turn;
+use turns::NextTurn;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -39,13 +39,13 @@ use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{Mode, Shared, Stuck};
-use crate::engine::steps::Thing;
-use crate::executor::watch::Watch;
-use crate::process::{Observed, Process, hang_up};
+use crate::engine::steps::Resource;
+use crate::executor::watch::CrashWatch;
+use crate::process::{Observation, Process, hang_up};
 use crate::search::choice::{Actor, Name, Site};
 use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// The time between the death of a process and its restart.
 const RESTART: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ const RESTART: Duration = Duration::from_secs(1);
 type Boot = Rc<dyn Fn(&Process)>;
 
 /// A process and its living incarnation, if there is one.
-struct Host {
+struct ProcessSlot {
     name: Name,
     boot: Boot,
     incarnations: u32,
@@ -75,24 +75,24 @@ struct Host {
 pub(crate) struct Executor {
     shared: Arc<Shared>,
     pool: Pool,
-    hosts: Vec<Host>,
+    hosts: Vec<ProcessSlot>,
     tasks: Vec<Option<Task>>,
     turns: u32,
     /// Whether calls that wait in external systems are being resumed. Tasks run no further than that, and this is not
     /// a step of any task.
     resuming: bool,
     /// The task that was chosen to run next.
-    chosen: Option<Turn>,
+    chosen: Option<NextTurn>,
     /// A buffer for the candidates of a choice.
-    candidates: Vec<Turn>,
+    candidates: Vec<NextTurn>,
     actors: Vec<Actor>,
     /// Called after every step, with their names.
     pub(crate) invariants: Vec<(Name, Box<dyn Fn()>)>,
     /// The panic of a boot closure.
     pub(crate) broken_boot: Option<Box<dyn Any + Send>>,
     /// The values to observe when a run ends. Shared with the world.
-    pub(crate) observed: Rc<RefCell<Vec<Observed>>>,
-    watch: Watch,
+    pub(crate) observed: Rc<RefCell<Vec<Observation>>>,
+    watch: CrashWatch,
     /// The results of attempts since the last reset.
     tally: Drained,
     /// In which process each job was last begun; not kept where there is one process.
@@ -108,7 +108,7 @@ impl fmt::Debug for Executor {
 }
 
 impl Executor {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: CrashWatch) -> Self {
         let (hosts, tasks, invariants, observed) = (Vec::new(), Vec::new(), Vec::new(), Rc::default());
         let (turns, chosen, candidates, actors) = (0, None, Vec::new(), Vec::new());
         let (broken_boot, tally, resuming) = (None, Drained::default(), false);
@@ -198,12 +198,12 @@ impl Executor {
             self.run(id);
             return true;
         }
-        self.restart() || self.bury_dead_tasks() || self.take_job() || self.turn_spawned()
+        self.restart() || self.reap_dead_tasks() || self.take_job() || self.turn_spawned()
     }
 
     /// The same if the next task is a choice.
     fn go_on_in_turn(&mut self) -> bool {
-        if !self.shared.woken.any() && (self.restart() || self.bury_dead_tasks()) {
+        if !self.shared.woken.any() && (self.restart() || self.reap_dead_tasks()) {
             return true;
         }
         match self.whose_turn(None) {
@@ -211,18 +211,18 @@ impl Executor {
                 self.give(turn);
                 true
             }
-            None => self.restart() || self.bury_dead_tasks() || self.bury_unhandled() || self.turn_spawned(),
+            None => self.restart() || self.reap_dead_tasks() || self.fail_unhandled() || self.turn_spawned(),
         }
     }
 
     /// Tears down processes that died outside of an attempt.
-    fn bury_dead_tasks(&mut self) -> bool {
+    fn reap_dead_tasks(&mut self) -> bool {
         if !self.shared.woken.take_died() {
             return false;
         }
         for index in 0..self.hosts.len() {
             if self.hosts[index].living.as_ref().is_some_and(|(life, _)| life.is_dead()) {
-                self.take_apart(index, None);
+                self.tear_down(index, None);
             }
         }
         true
@@ -238,7 +238,7 @@ impl Executor {
             self.shared.barrier();
             let before = self.shared.state().steps();
             self.with_spawned(index, |context, now, _| context.turn(now));
-            self.shared.woken.settle_down();
+            self.shared.woken.clear_progress();
             moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
         }
         moved
@@ -264,7 +264,7 @@ impl Executor {
         let (kind, payload, attempt) = {
             let mut state = self.shared.state();
             state.begin_step(None, &self.shared.woken);
-            state.touch(Thing::Queue, true);
+            state.touch(Resource::Queue, true);
             // Lent to the handler for decoding.
             let taken = state.queue.job_mut(job);
             let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
@@ -275,7 +275,7 @@ impl Executor {
             }
             let process = self.hosts[host].name;
             state.reliable.begins(job, process);
-            let started = || What::Started { kind, payload: payload.to_string(), process };
+            let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
@@ -298,7 +298,7 @@ impl Executor {
                 let payload = state.queue.job(job).payload.to_string();
                 let (kind, reason) = (kind.to_owned(), error.to_string());
                 let error = JobError::Undecodable { job, kind, reason, payload }.to_string();
-                state.note(|| What::Failed { error: error.clone(), retry_at: None });
+                state.note(|| EventKind::Failed { error: error.clone(), retry_at: None });
                 drop(state);
                 drop(acting);
                 self.cannot_run(job, Some(host), error);
@@ -319,7 +319,7 @@ impl Executor {
         self.hosts[host].last_begun = Some(job);
         let id = self.add_task(host, Work::Attempt { job, attempt }, future);
         if dies {
-            self.take_apart(host, None);
+            self.tear_down(host, None);
         } else {
             self.run(id);
         }
@@ -369,7 +369,7 @@ impl Executor {
         };
         let host = task.host;
         if life.is_dead() {
-            self.take_apart(host, Some(task));
+            self.tear_down(host, Some(task));
             return;
         }
         if life.has_overrun() {
@@ -407,7 +407,7 @@ impl Executor {
 
     /// Drops everything of a dead incarnation: its attempts, its handlers, its spawned tasks. Its destructors run,
     /// but their calls have no effect.
-    fn take_apart(&mut self, index: usize, running: Option<Task>) {
+    fn tear_down(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
         self.shared.barrier();
         let mut tasks: Vec<_> = running.into_iter().collect();
@@ -455,13 +455,13 @@ impl Executor {
 
     /// Advances time to the next event. Returns false if nothing is due.
     fn pass_time(&mut self) -> bool {
-        self.shared.woken.settle_down();
+        self.shared.woken.clear_progress();
         if self.attend() || self.wake_for_locks() || self.attend_outside(false) {
             return true;
         }
         let (now, limit) = {
             let state = self.shared.state();
-            let restart = self.hosts.iter().filter_map(Host::restarts).min();
+            let restart = self.hosts.iter().filter_map(ProcessSlot::restarts).min();
             let moments = [state.clock.next(), state.queue.next_due(), restart, self.next_stop()];
             (state.clock.now(), moments.into_iter().flatten().min())
         };
@@ -550,7 +550,7 @@ impl Executor {
             state.search.get_stuck(stuck);
             return false;
         }
-        let stopped = self.hosts.iter().any(Host::has_stopped);
+        let stopped = self.hosts.iter().any(ProcessSlot::has_stopped);
         debug_assert!(state.queue.is_idle() || stopped, "a job that waits has a time at which it goes on");
         true
     }
@@ -608,19 +608,19 @@ impl Executor {
         self.chosen = None;
         if let Some((life, _)) = &self.hosts[index].living {
             life.die();
-            self.take_apart(index, None);
+            self.tear_down(index, None);
         }
     }
 
     /// Ends the world: tears down every process.
-    pub(crate) fn shut_down(&mut self) -> Watch {
+    pub(crate) fn shut_down(&mut self) -> CrashWatch {
         // The end is not a crash.
         let watch = std::mem::take(&mut self.watch);
         self.invariants.clear();
         for index in 0..self.hosts.len() {
             if let Some((life, _)) = &self.hosts[index].living {
                 life.die();
-                self.take_apart(index, None);
+                self.tear_down(index, None);
             }
         }
         watch

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Executor, Host};
+use super::{Executor, ProcessSlot};
 use crate::engine::life::Life;
 use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
@@ -12,7 +12,7 @@ use crate::system::queue::Head;
 /// The rank of a job for a process: the position of its queue, then its own.
 type Rank = (usize, u64);
 
-impl Host {
+impl ProcessSlot {
     /// The living incarnation, if it takes jobs.
     fn taking(&self) -> Option<&(Arc<Life>, Process)> {
         self.living.as_ref().filter(|(life, _)| !life.is_dead() && !life.is_stopping())
@@ -77,7 +77,7 @@ impl Executor {
         if matches!(mode, Mode::SerialBaseline | Mode::IsolatedBaseline) {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
-        let Some((job, host)) = self.next(None, false) else { return self.bury_unhandled() };
+        let Some((job, host)) = self.next(None, false) else { return self.fail_unhandled() };
         let host = self.taker_of(job, host);
         self.shared.state().queue.take(job);
         self.begin(job, host);
@@ -95,7 +95,7 @@ impl Executor {
                 .retain(|(_, job)| self.host_for(&state, *job).is_some() && state.queue.may_come_next(*job));
             if waiting.is_empty() {
                 drop(state);
-                return self.bury_unhandled();
+                return self.fail_unhandled();
             }
             let (taken, gives_up) = match state.script.take() {
                 None => (state.pick(waiting.len()), None),
@@ -169,7 +169,7 @@ impl Executor {
     }
 
     /// Moves a ready job that no process will ever run to the dead set.
-    pub(super) fn bury_unhandled(&mut self) -> bool {
+    pub(super) fn fail_unhandled(&mut self) -> bool {
         if self.hosts.iter().any(|host| host.living.is_none() && host.copy_of.is_none()) {
             return false;
         }

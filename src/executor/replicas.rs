@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::shutdown::Shutdown;
 use super::task::Task;
-use super::{Executor, Host};
+use super::{Executor, ProcessSlot};
 use crate::engine::runtime::Context;
 use crate::search::choice::Name;
 
@@ -56,11 +56,11 @@ impl Executor {
     }
 
     fn boot_copy_of(&mut self, original: usize) {
-        let is_free = |host: &Host| host.copy_of == Some(original) && host.living.is_none();
+        let is_free = |host: &ProcessSlot| host.copy_of == Some(original) && host.living.is_none();
         let index = self.hosts.iter().position(is_free).unwrap_or_else(|| {
             let copies = self.hosts.iter().filter(|host| host.copy_of == Some(original)).count();
             let host = &self.hosts[original];
-            self.hosts.push(Host {
+            self.hosts.push(ProcessSlot {
                 name: Name::from(format!("{}#{}", host.name, copies + 2)),
                 boot: Rc::clone(&host.boot),
                 incarnations: 0,

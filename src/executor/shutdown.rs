@@ -5,10 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Executor, Host, drop_quietly};
+use super::{Executor, ProcessSlot, drop_quietly};
 use crate::engine::life;
 use crate::search::choice::Actor;
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// Whether a process must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Shutdown {
     Stopped,
 }
 
-impl Host {
+impl ProcessSlot {
     /// The time at which this process restarts, if it is down and restarts on its own.
     pub(super) fn restarts(&self) -> Option<Duration> {
         let is_down = self.living.is_none() && self.copy_of.is_none();
@@ -94,7 +94,7 @@ impl Executor {
             let until = state.clock.now().saturating_add(process.grace_period());
             let process = host.name;
             self.shared.stopping.store(true, Ordering::Relaxed);
-            state.note(|| What::Stopping { process, until });
+            state.note(|| EventKind::Stopping { process, until });
             until
         };
         host.shutdown = Shutdown::Until { at, again };
@@ -103,7 +103,7 @@ impl Executor {
 
     /// The next time at which the grace period of a process ends.
     pub(super) fn next_stop(&self) -> Option<Duration> {
-        let at = |host: &Host| match host.shutdown {
+        let at = |host: &ProcessSlot| match host.shutdown {
             Shutdown::Until { at, .. } if host.living.is_some() => Some(at),
             _ => None,
         };
@@ -152,7 +152,7 @@ impl Executor {
             for task in tasks.iter().rev() {
                 let held = task.job().filter(|&(job, attempt)| state.queue.is_held_by(job, attempt));
                 let Some((job, _)) = held else { continue };
-                state.as_actor(task.actor(), |state| state.note(|| What::Interrupted));
+                state.as_actor(task.actor(), |state| state.note(|| EventKind::Interrupted));
                 state.queue.put_back_first(job, now);
             }
             now
@@ -167,9 +167,11 @@ impl Executor {
             job.into_iter().for_each(|(job, _)| self.shared.end_inline(job));
         }
         let name = self.hosts[index].name;
-        self.shared.state().as_actor(Actor::Test, |state| state.note(|| What::Stopped { process: name }));
+        self.shared
+            .state()
+            .as_actor(Actor::Test, |state| state.note(|| EventKind::Stopped { process: name }));
         life.die();
-        self.take_apart(index, None);
+        self.tear_down(index, None);
         let stays = self.hosts[index].stays_down();
         self.hosts[index].shutdown = if stays { Shutdown::Stopped } else { Shutdown::No };
     }

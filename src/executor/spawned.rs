@@ -10,7 +10,7 @@ use crate::process::Attempt;
 use crate::search::choice::Name;
 use crate::system::clock::{TaskId, Wake};
 use crate::system::job::JobFailure;
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 impl Executor {
     /// Adds a task of a process that has just booted.
@@ -27,9 +27,9 @@ impl Executor {
         }
         if let Err(failure) = result {
             let error = failure.text;
-            self.shared.state().note(|| What::Exited { error });
+            self.shared.state().note(|| EventKind::Exited { error });
             life.die();
-            self.take_apart(life.index, None);
+            self.tear_down(life.index, None);
         }
     }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::engine::life::Life;
-use crate::engine::state::{Look, Next, Shared, State, Stride, TaskWaker};
+use crate::engine::state::{AfterStep, Shared, State, Stride, StrideChecks, TaskWaker};
 use crate::process::Attempt;
 use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::TaskId;
@@ -83,7 +83,7 @@ impl Task {
         shared: &Shared,
         life: &Life,
         now: Duration,
-        look: Look,
+        look: StrideChecks,
     ) -> (Poll<Result<(), JobFailure>>, bool) {
         let stride = Stride { task: self.id, job: self.job(), now, look };
         shared.strides.lend(stride, &self.wake);
@@ -94,7 +94,7 @@ impl Task {
             let next = shared.strides.take();
             let next = next
                 .unwrap_or_else(|| stride.next(shared, &self.wake, polled.is_ready() || life.is_ending()));
-            if let Next::Rests { woken, stalled_until } = next {
+            if let AfterStep::Rests { woken, stalled_until } = next {
                 self.stalled_until = stalled_until;
                 shared.strides.give_back();
                 return (polled, woken);
@@ -104,7 +104,7 @@ impl Task {
 
     /// Called when the task has made a call over a socket in the step that has just ended. Decides what comes next,
     /// as after a call in process.
-    pub(super) fn after_call(&self, shared: &Shared, look: Look) -> Next {
+    pub(super) fn after_call(&self, shared: &Shared, look: StrideChecks) -> AfterStep {
         let now = shared.state().clock.now();
         let stride = Stride { task: self.id, job: self.job(), now, look };
         self.wake.begin();

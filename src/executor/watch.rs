@@ -10,8 +10,8 @@ use std::time::Duration;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::engine::state::Shared;
-use crate::process::Observed;
-use crate::search::choice::{Choice, Kind, Name};
+use crate::process::Observation;
+use crate::search::choice::{Choice, DeviationKind, Name};
 use crate::system::effect::Effect;
 
 /// The durable and observed states, as JSON.
@@ -19,45 +19,45 @@ pub(crate) type States = Vec<(Name, String)>;
 
 /// The state that a crash left behind.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Wreck {
+pub(crate) struct CrashSnapshot {
     pub(crate) effects: Vec<Effect>,
     pub(crate) states: States,
 }
 
 /// The action at a crash.
 #[derive(Debug, Default)]
-pub(crate) enum Watch {
+pub(crate) enum CrashWatch {
     #[default]
     Nothing,
     /// Record the states before the first attempt and after the first crash.
-    Wrecks { before: Option<States>, wreck: Option<Wreck> },
+    Wrecks { before: Option<States>, wreck: Option<CrashSnapshot> },
     /// End the run if an earlier run continued from the same state.
-    Merging { seen: Seen, phase: u32, over: bool },
+    Merging { seen: VisitedStates, phase: u32, over: bool },
 }
 
 /// The states from which some run has continued, with that run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Seen(Rc<RefCell<BTreeMap<u128, Gone>>>);
+pub(crate) struct VisitedStates(Rc<RefCell<BTreeMap<u128, Visit>>>);
 
 /// A run that has continued from a state: the deviations that it had taken by then.
 #[derive(Debug)]
-struct Gone {
+struct Visit {
     deviations: Vec<(usize, u32)>,
     kinds: [usize; 5],
 }
 
-impl Gone {
+impl Visit {
     fn of(record: &[Choice]) -> Self {
         let mut kinds = [0; 5];
         let mut deviations = Vec::new();
         for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.taken != 0) {
             deviations.push((at, choice.taken));
             let kind = match choice.kind {
-                Kind::Crash => 0,
-                Kind::Fault => 1,
-                Kind::Delivery => 2,
-                Kind::Schedule => 3,
-                Kind::Delay => 4,
+                DeviationKind::Crash => 0,
+                DeviationKind::Fault => 1,
+                DeviationKind::Delivery => 2,
+                DeviationKind::Preemption => 3,
+                DeviationKind::Delay => 4,
             };
             kinds[kind] += 1;
         }
@@ -70,29 +70,29 @@ impl Gone {
     }
 }
 
-impl Watch {
+impl CrashWatch {
     pub(crate) fn wrecks() -> Self {
-        Watch::Wrecks { before: None, wreck: None }
+        CrashWatch::Wrecks { before: None, wreck: None }
     }
 
-    pub(crate) fn merging(seen: Seen) -> Self {
-        Watch::Merging { seen, phase: 0, over: false }
+    pub(crate) fn merging(seen: VisitedStates) -> Self {
+        CrashWatch::Merging { seen, phase: 0, over: false }
     }
 
     /// The test body continues, so the same state counts as another one from here on.
     pub(crate) fn next_phase(&mut self) {
-        if let Watch::Merging { phase, .. } = self {
+        if let CrashWatch::Merging { phase, .. } = self {
             *phase += 1;
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self, Watch::Merging { over: true, .. })
+        matches!(self, CrashWatch::Merging { over: true, .. })
     }
 
     /// An attempt begins.
-    pub(crate) fn begins(&mut self, shared: &Shared, observed: &[Observed]) {
-        if let Watch::Wrecks { before: before @ None, .. } = self {
+    pub(crate) fn begins(&mut self, shared: &Shared, observed: &[Observation]) {
+        if let CrashWatch::Wrecks { before: before @ None, .. } = self {
             *before = Some(look(shared, observed));
         }
     }
@@ -102,23 +102,23 @@ impl Watch {
     pub(crate) fn crashed(
         &mut self,
         shared: &Shared,
-        observed: &[Observed],
+        observed: &[Observation],
         down: Option<impl Iterator<Item = (u32, Duration, bool)>>,
     ) {
         match self {
-            Watch::Nothing => {}
-            Watch::Wrecks { wreck, .. } => {
-                wreck.get_or_insert_with(|| Wreck {
+            CrashWatch::Nothing => {}
+            CrashWatch::Wrecks { wreck, .. } => {
+                wreck.get_or_insert_with(|| CrashSnapshot {
                     effects: shared.state().ledger.effects().to_vec(),
                     states: look(shared, observed),
                 });
             }
             // The memory of other processes is not visible. Only when no process is alive is the durable state
             // everything.
-            Watch::Merging { seen, phase, over } => {
+            CrashWatch::Merging { seen, phase, over } => {
                 let Some(down) = down else { return };
                 let Some(digest) = digest(shared, observed, *phase, down) else { return };
-                let now = Gone::of(shared.state().search.choices());
+                let now = Visit::of(shared.state().search.choices());
                 let mut seen = seen.0.borrow_mut();
                 match seen.get(&digest) {
                     Some(before) if before.deviations == now.deviations => {}
@@ -130,7 +130,7 @@ impl Watch {
     }
 }
 
-fn look(shared: &Shared, observed: &[Observed]) -> States {
+fn look(shared: &Shared, observed: &[Observation]) -> States {
     let states = observed.iter().map(|o| (o.name, (o.look)().unwrap_or_else(|error| format!("\"{error}\""))));
     states.chain(shared.services.stored()).collect()
 }
@@ -140,7 +140,7 @@ fn look(shared: &Shared, observed: &[Observed]) -> States {
 /// state.
 fn digest(
     shared: &Shared,
-    observed: &[Observed],
+    observed: &[Observation],
     phase: u32,
     down: impl Iterator<Item = (u32, Duration, bool)>,
 ) -> Option<u128> {

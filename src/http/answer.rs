@@ -43,7 +43,7 @@ impl Answer {
     }
 
     /// The bytes of the answer. They have no date, because a run has none.
-    pub(super) fn written(self, manner: Manner) -> Reply {
+    pub(super) fn written(self, manner: ResponseOptions) -> Reply {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let version = if manner.version == Version::HTTP_10 { "1.0" } else { "1.1" };
         let mut bytes = Vec::with_capacity(160 + self.body.len());
@@ -70,7 +70,7 @@ impl Answer {
 
 /// The way in which a request must be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Manner {
+pub(super) struct ResponseOptions {
     pub(super) version: Version,
     pub(super) keeps_alive: bool,
     /// `HEAD`: without the body.

@@ -6,11 +6,11 @@ use super::HttpProtocol;
 use crate::process::Client;
 use crate::process::Link;
 use crate::system::service::payments::{Charge, Payments};
-use crate::wire::by_hand::{Played, converse, door_of};
+use crate::wire::by_hand::{ScriptedSocket, converse, door_of};
 use crate::wire::{Repetitions, Sample, conformance_repeating};
 
 /// Plays a script to its end. Returns the number of effects, and the reply.
-fn play(socket: Played) -> (usize, String) {
+fn play(socket: ScriptedSocket) -> (usize, String) {
     let (door, shared) = door_of(HttpProtocol::default());
     converse(&door, &socket);
     let effects = shared.state().ledger.effects().len();
@@ -42,10 +42,10 @@ fn reply() -> String {
 #[test]
 fn a_request_is_answered_byte_by_byte_in_whatever_pieces_it_comes() {
     let request = request();
-    assert_eq!(play(Played::default().sends(request.as_bytes())), (1, reply()));
+    assert_eq!(play(ScriptedSocket::default().sends(request.as_bytes())), (1, reply()));
     for at in [1, 20, request.len() - 1] {
         let (first, second) = request.as_bytes().split_at(at);
-        let pieces = Played::default().sends(first).pauses().sends(second).pauses();
+        let pieces = ScriptedSocket::default().sends(first).pauses().sends(second).pauses();
         assert_eq!(play(pieces.takes(7)), (1, reply()));
     }
 }
@@ -53,7 +53,7 @@ fn a_request_is_answered_byte_by_byte_in_whatever_pieces_it_comes() {
 #[test]
 fn two_requests_that_come_together_are_answered_in_order() {
     let both = format!("GET /payments/status HTTP/1.1\r\n\r\n{}", request());
-    let (effects, replied) = play(Played::default().sends(both.as_bytes()));
+    let (effects, replied) = play(ScriptedSocket::default().sends(both.as_bytes()));
     assert_eq!(effects, 1);
     assert!(replied.starts_with("HTTP/1.1 200 OK\r\n") && replied.ends_with(&reply()), "{replied}");
 }
@@ -66,7 +66,7 @@ fn a_body_in_chunks_is_a_body() {
     let head = "POST /payments/charge HTTP/1.1\r\nhost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
     for at in [1, 2, 34, chunks.len() - 1] {
         let (one, other) = chunks.split_at(at);
-        let socket = Played::default().sends(head.as_bytes()).pauses().sends(one.as_bytes()).pauses();
+        let socket = ScriptedSocket::default().sends(head.as_bytes()).pauses().sends(one.as_bytes()).pauses();
         assert_eq!(play(socket.sends(other.as_bytes())), (1, reply()), "cut at {at}");
     }
 }
@@ -76,7 +76,7 @@ fn a_client_that_asks_is_told_to_go_on() {
     let request = request().replace("\r\n\r\n", "\r\nexpect: 100-continue\r\n\r\n");
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let socket =
-        Played::default().sends(format!("{head}\r\n\r\n").as_bytes()).pauses().sends(body.as_bytes());
+        ScriptedSocket::default().sends(format!("{head}\r\n\r\n").as_bytes()).pauses().sends(body.as_bytes());
     assert_eq!(play(socket), (1, format!("HTTP/1.1 100 Continue\r\n\r\n{}", reply())));
 }
 
@@ -84,14 +84,17 @@ fn a_client_that_asks_is_told_to_go_on() {
 fn a_request_that_breaks_off_never_happened() {
     let request = request();
     let (half, _) = request.as_bytes().split_at(request.len() - 10);
-    assert_eq!(play(Played::default().sends(half)), (0, String::new()));
-    assert_eq!(play(Played::default().sends(half).fails(ErrorKind::ConnectionReset)), (0, String::new()));
-    assert_eq!(play(Played::default().fails(ErrorKind::ConnectionReset)), (0, String::new()));
+    assert_eq!(play(ScriptedSocket::default().sends(half)), (0, String::new()));
+    assert_eq!(
+        play(ScriptedSocket::default().sends(half).fails(ErrorKind::ConnectionReset)),
+        (0, String::new())
+    );
+    assert_eq!(play(ScriptedSocket::default().fails(ErrorKind::ConnectionReset)), (0, String::new()));
 }
 
 #[test]
 fn a_caller_who_is_gone_when_the_reply_is_written_was_served_all_the_same() {
-    let socket = Played::default().sends(request().as_bytes()).does_not_take(ErrorKind::BrokenPipe);
+    let socket = ScriptedSocket::default().sends(request().as_bytes()).does_not_take(ErrorKind::BrokenPipe);
     assert_eq!(play(socket), (1, String::new()));
 }
 
@@ -106,7 +109,11 @@ fn what_is_no_http_is_refused() {
         "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ] {
-        assert_eq!(play(Played::default().sends(bytes.as_bytes())), (0, refusal.to_owned()), "{bytes:?}");
+        assert_eq!(
+            play(ScriptedSocket::default().sends(bytes.as_bytes())),
+            (0, refusal.to_owned()),
+            "{bytes:?}"
+        );
     }
 }
 

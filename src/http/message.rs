@@ -6,7 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, HeaderValue, 
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
-use super::answer::{Answer, Manner};
+use super::answer::{Answer, ResponseOptions};
 
 /// The maximum size of the part before the body, in bytes.
 const MOST_HEAD: usize = 64 << 10;
@@ -19,7 +19,7 @@ const MOST_BODY: usize = 1 << 20;
 pub(super) struct Message {
     pub(super) parts: Parts,
     pub(super) body: Vec<u8>,
-    pub(super) manner: Manner,
+    pub(super) manner: ResponseOptions,
 }
 
 /// The result of parsing the front of the bytes.
@@ -42,7 +42,7 @@ pub(super) struct Parser {
 #[derive(Debug)]
 struct Head {
     parts: Parts,
-    manner: Manner,
+    manner: ResponseOptions,
     length: Length,
     body: Vec<u8>,
     /// Whether the client still waits for `100 Continue`.
@@ -100,7 +100,7 @@ impl Parser {
 
 fn refused(status: StatusCode) -> Parsed {
     if status == StatusCode::PAYLOAD_TOO_LARGE {
-        let manner = Manner { version: Version::HTTP_11, keeps_alive: false, only_head: false };
+        let manner = ResponseOptions { version: Version::HTTP_11, keeps_alive: false, only_head: false };
         let answer = Answer::error(status.as_u16(), "the body is larger than 1 MiB");
         return Parsed::Refused(answer.written(manner).into_bytes());
     }
@@ -145,7 +145,7 @@ fn head_of(bytes: &mut Vec<u8>) -> Result<Option<Box<Head>>, StatusCode> {
         connection.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case(wanted))
     };
     let keeps_alive = !says("close") && (version == Version::HTTP_11 || says("keep-alive"));
-    let manner = Manner { version, keeps_alive, only_head: method == Method::HEAD };
+    let manner = ResponseOptions { version, keeps_alive, only_head: method == Method::HEAD };
     let expects = version == Version::HTTP_11
         && fields.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let mut request = Request::new(());

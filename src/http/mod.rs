@@ -19,12 +19,12 @@ use std::sync::{Arc, Mutex};
 use serde::de::DeserializeOwned;
 
 use self::message::{Message, Parsed, Parser};
-use self::serve::{Own, Owns, serve};
+use self::serve::{CustomService, CustomServices, serve};
 use crate::engine::state::{Shared, lock};
 use crate::process::{Client, Link, Process};
 use crate::search::choice::{Name, Place};
 use crate::system::service::Service;
-use crate::wire::{Caller, Decoded, Protocol, Served, Wire, exchange_of};
+use crate::wire::{Caller, DecodeOutcome, Protocol, ServeOutcome, Wire, exchange_of};
 use crate::world::World;
 
 /// The name of the protocol.
@@ -33,7 +33,7 @@ const HTTP: &str = "http";
 /// HTTP/1.1, with all services of a world behind it.
 #[derive(Clone, Default)]
 pub(crate) struct HttpProtocol {
-    owns: Arc<Mutex<BTreeMap<Name, Arc<dyn Own>>>>,
+    owns: Arc<Mutex<BTreeMap<Name, Arc<dyn CustomService>>>>,
 }
 
 impl fmt::Debug for HttpProtocol {
@@ -42,8 +42,8 @@ impl fmt::Debug for HttpProtocol {
     }
 }
 
-impl Owns for HttpProtocol {
-    fn own(&self, name: &str) -> Option<Arc<dyn Own>> {
+impl CustomServices for HttpProtocol {
+    fn own(&self, name: &str) -> Option<Arc<dyn CustomService>> {
         let owns = lock(&self.owns);
         owns.iter().find(|(known, _)| known.as_str() == name).map(|(_, own)| own.clone())
     }
@@ -61,16 +61,16 @@ impl Protocol for HttpProtocol {
     type Session = HttpSession;
     type Request = HttpRequest;
 
-    fn decode(&self, bytes: &mut Vec<u8>, session: &mut HttpSession) -> Decoded<HttpRequest> {
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut HttpSession) -> DecodeOutcome<HttpRequest> {
         match session.0.parse(bytes) {
-            Parsed::Partial => Decoded::Partial,
-            Parsed::Continue => Decoded::Aside(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
-            Parsed::Message(message) => Decoded::Request(HttpRequest(message)),
-            Parsed::Refused(answer) => Decoded::Close(answer),
+            Parsed::Partial => DecodeOutcome::Partial,
+            Parsed::Continue => DecodeOutcome::Aside(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()),
+            Parsed::Message(message) => DecodeOutcome::Request(HttpRequest(message)),
+            Parsed::Refused(answer) => DecodeOutcome::Close(answer),
         }
     }
 
-    fn serve(&self, request: HttpRequest, _: &mut HttpSession, caller: &Caller<'_>) -> Served {
+    fn serve(&self, request: HttpRequest, _: &mut HttpSession, caller: &Caller<'_>) -> ServeOutcome {
         serve(*request.0, self, caller)
     }
 }

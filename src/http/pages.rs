@@ -3,13 +3,13 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::request::Which;
+use super::request::BuiltInService;
 use crate::engine::state::lock;
 use crate::system::service::Directory;
 
 /// The page with links to the others.
 pub(super) fn index() -> String {
-    let links: String = Which::ALL
+    let links: String = BuiltInService::ALL
         .iter()
         .map(|which| format!("<li><a href=\"/{0}/ui\">{0}</a></li>", which.path()))
         .collect();
@@ -17,12 +17,12 @@ pub(super) fn index() -> String {
 }
 
 /// The records of a service.
-pub(super) fn of(which: Which, services: &Directory) -> String {
+pub(super) fn of(which: BuiltInService, services: &Directory) -> String {
     let rows = match which {
-        Which::Payments => rows(lock(&services.payments).service.records()),
-        Which::Email => rows(lock(&services.email).service.records()),
-        Which::Fulfillment => rows(lock(&services.fulfillment).service.requests()),
-        Which::ErrorCatcher => rows(lock(&services.error_catcher()).service.notifications()),
+        BuiltInService::Payments => rows(lock(&services.payments).service.records()),
+        BuiltInService::Email => rows(lock(&services.email).service.records()),
+        BuiltInService::Fulfillment => rows(lock(&services.fulfillment).service.records()),
+        BuiltInService::ErrorTracker => rows(lock(&services.error_tracker()).service.records()),
     };
     page(which.path(), &table(&rows))
 }

@@ -11,24 +11,28 @@ use crate::system::effect::fingerprint;
 
 /// A built-in service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum BuiltInService {
     Payments,
     Email,
     Fulfillment,
-    ErrorCatcher,
+    ErrorTracker,
 }
 
-impl Which {
-    pub(super) const ALL: [Which; 4] =
-        [Which::Payments, Which::Fulfillment, Which::Email, Which::ErrorCatcher];
+impl BuiltInService {
+    pub(super) const ALL: [BuiltInService; 4] = [
+        BuiltInService::Payments,
+        BuiltInService::Fulfillment,
+        BuiltInService::Email,
+        BuiltInService::ErrorTracker,
+    ];
 
     /// The path segment.
     pub(super) fn path(self) -> &'static str {
         match self {
-            Which::Payments => "payments",
-            Which::Email => "email",
-            Which::Fulfillment => "fulfillment",
-            Which::ErrorCatcher => "error-catcher",
+            BuiltInService::Payments => "payments",
+            BuiltInService::Email => "email",
+            BuiltInService::Fulfillment => "fulfillment",
+            BuiltInService::ErrorTracker => "error-tracker",
         }
     }
 }
@@ -37,9 +41,9 @@ impl Which {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Index,
-    Status(Which),
-    Page(Which),
-    Clear(Which),
+    Status(BuiltInService),
+    Page(BuiltInService),
+    Clear(BuiltInService),
     Charge,
     Charges { order_id: String },
     Ship,
@@ -51,7 +55,7 @@ pub(super) enum Route {
 
 /// The treatment that a request asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wants {
+pub(super) struct RequestOptions {
     pub(super) slow: Duration,
     pub(super) throttle: bool,
     /// The status of the crash.
@@ -60,16 +64,16 @@ pub(super) struct Wants {
 
 /// A request that has passed the checks before the route.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct CheckedRequest {
     pub(super) route: Result<Route, Answer>,
-    pub(super) wants: Wants,
+    pub(super) wants: RequestOptions,
 }
 
 /// The checks that come before the route.
 ///
 /// # Errors
 /// If the request is rejected.
-pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<Asked, Answer> {
+pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<CheckedRequest, Answer> {
     let path = parts.uri.path();
     let (wanted, group) = match is_page(path) {
         true => ("text/html", "text/*"),
@@ -86,12 +90,14 @@ pub(super) fn check(parts: &Parts, body: &[u8]) -> Result<Asked, Answer> {
     }
     let wants = wants(&parts.headers, path, body).map_err(|reason| Answer::error(422, reason))?;
     let route = route(&parts.method, path, parts.uri.query().unwrap_or_default());
-    Ok(Asked { route, wants })
+    Ok(CheckedRequest { route, wants })
 }
 
 fn is_page(path: &str) -> bool {
     path == "/"
-        || Which::ALL.iter().any(|which| path.strip_prefix('/') == Some(&format!("{}/ui", which.path())))
+        || BuiltInService::ALL
+            .iter()
+            .any(|which| path.strip_prefix('/') == Some(&format!("{}/ui", which.path())))
 }
 
 /// Reports whether an `Accept` header admits a type. Without the header, any type is admitted.
@@ -112,7 +118,7 @@ fn admits(headers: &HeaderMap, wanted: &str, group: &str) -> bool {
     })
 }
 
-fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static str> {
+fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<RequestOptions, &'static str> {
     let is_set =
         |name: &str| headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
     // The random values derive from the request, so the same request is treated the same way in every run.
@@ -128,7 +134,7 @@ fn wants(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Wants, &'static
         }
     };
     let crash = is_set("x-crash").then_some(if drawn % 2 == 0 { 503 } else { 504 });
-    Ok(Wants { slow, throttle: is_set("x-throttle"), crash })
+    Ok(RequestOptions { slow, throttle: is_set("x-throttle"), crash })
 }
 
 fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
@@ -139,7 +145,7 @@ fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
     if more.is_some() {
         return Err(unknown());
     }
-    let which = Which::ALL.into_iter().find(|which| which.path() == first);
+    let which = BuiltInService::ALL.into_iter().find(|which| which.path() == first);
     let (Some(second), Some(which)) = (second, which) else {
         return match (first, second) {
             ("", None) => only(Method::GET, method, || Ok(Route::Index)),
@@ -152,21 +158,23 @@ fn route(method: &Method, path: &str, query: &str) -> Result<Route, Answer> {
     match (which, second) {
         (_, "status") => only(Method::GET, method, || Ok(Route::Status(which))),
         (_, "ui") => only(Method::GET, method, || Ok(Route::Page(which))),
-        (Which::Payments, "charge") => only(Method::POST, method, || Ok(Route::Charge)),
-        (Which::Payments, "charges") if method == Method::DELETE => Ok(Route::Clear(which)),
-        (Which::Payments, "charges") => {
+        (BuiltInService::Payments, "charge") => only(Method::POST, method, || Ok(Route::Charge)),
+        (BuiltInService::Payments, "charges") if method == Method::DELETE => Ok(Route::Clear(which)),
+        (BuiltInService::Payments, "charges") => {
             either(method, || Ok(Route::Charges { order_id: parameter(query, "order_id")? }))
         }
-        (Which::Fulfillment, "request") => only(Method::PUT, method, || Ok(Route::Ship)),
-        (Which::Fulfillment, "requests") => only(Method::DELETE, method, || Ok(Route::Clear(which))),
-        (Which::Email, "send") => only(Method::POST, method, || Ok(Route::Send)),
-        (Which::Email, "emails") if method == Method::DELETE => Ok(Route::Clear(which)),
-        (Which::Email, "emails") => either(method, || {
+        (BuiltInService::Fulfillment, "request") => only(Method::PUT, method, || Ok(Route::Ship)),
+        (BuiltInService::Fulfillment, "requests") => only(Method::DELETE, method, || Ok(Route::Clear(which))),
+        (BuiltInService::Email, "send") => only(Method::POST, method, || Ok(Route::Send)),
+        (BuiltInService::Email, "emails") if method == Method::DELETE => Ok(Route::Clear(which)),
+        (BuiltInService::Email, "emails") => either(method, || {
             let email = parameter(query, "email")?;
             Ok(Route::Emails { email, template_id: parameter(query, "template_id")? })
         }),
-        (Which::ErrorCatcher, "notification") => only(Method::PUT, method, || Ok(Route::Notify)),
-        (Which::ErrorCatcher, "notifications") => only(Method::DELETE, method, || Ok(Route::Clear(which))),
+        (BuiltInService::ErrorTracker, "notification") => only(Method::PUT, method, || Ok(Route::Notify)),
+        (BuiltInService::ErrorTracker, "notifications") => {
+            only(Method::DELETE, method, || Ok(Route::Clear(which)))
+        }
         _ => Err(unknown()),
     }
 }

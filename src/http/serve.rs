@@ -8,34 +8,34 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::answer::{Answer, Manner};
+use super::answer::{Answer, ResponseOptions};
 use super::message::Message;
 use super::pages;
-use super::request::{Asked, Route, Wants, Which, check};
+use super::request::{BuiltInService, CheckedRequest, RequestOptions, Route, check};
 use crate::engine::panics;
 use crate::engine::state::lock;
 use crate::process::Client;
 use crate::search::choice::Name;
-use crate::system::service::email::{self, Email, Sent};
-use crate::system::service::error_catcher::{Noted, Notification};
-use crate::system::service::fulfillment::{Shipment, Shipped};
-use crate::system::service::payments::{self, Charge, Charged};
-use crate::system::service::{Behave, Directory, Faulty, Service, ServiceError};
-use crate::wire::{Caller, Served};
+use crate::system::service::email::{self, Email, SendOutcome};
+use crate::system::service::error_tracker::{Notification, NotifyOutcome};
+use crate::system::service::fulfillment::{Shipment, ShipmentOutcome};
+use crate::system::service::payments::{self, Charge, ChargeOutcome};
+use crate::system::service::{Behavior, Directory, Faulty, Service, ServiceError};
+use crate::wire::{Caller, ServeOutcome};
 
 /// The time that a throttled caller must wait.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The test's own services that are reachable over HTTP, by name.
-pub(super) trait Owns {
-    fn own(&self, name: &str) -> Option<Arc<dyn Own>>;
+pub(super) trait CustomServices {
+    fn own(&self, name: &str) -> Option<Arc<dyn CustomService>>;
 }
 
 /// Serves a request in the name of the current actor.
-pub(super) fn serve(message: Message, owns: &dyn Owns, caller: &Caller<'_>) -> Served {
+pub(super) fn serve(message: Message, owns: &dyn CustomServices, caller: &Caller<'_>) -> ServeOutcome {
     let Message { parts, body, manner } = message;
-    let reply = |answer: Answer| Served::reply(answer.written(manner));
-    let Asked { route, wants } = match check(&parts, &body) {
+    let reply = |answer: Answer| ServeOutcome::reply(answer.written(manner));
+    let CheckedRequest { route, wants } = match check(&parts, &body) {
         Ok(asked) => asked,
         Err(answer) => return reply(answer),
     };
@@ -49,18 +49,18 @@ pub(super) fn serve(message: Message, owns: &dyn Owns, caller: &Caller<'_>) -> S
 /// A request to any service.
 pub(super) struct Call<'a> {
     caller: &'a Caller<'a>,
-    wants: &'a Wants,
+    wants: &'a RequestOptions,
     body: &'a [u8],
-    manner: Manner,
+    manner: ResponseOptions,
 }
 
 impl Call<'_> {
-    fn reply(&self, answer: Answer) -> Served {
-        Served::reply(answer.written(self.manner))
+    fn reply(&self, answer: Answer) -> ServeOutcome {
+        ServeOutcome::reply(answer.written(self.manner))
     }
 
     /// A request that is not a call. It may still ask for bad treatment.
-    fn plain(&self, answer: impl FnOnce() -> Answer) -> Served {
+    fn plain(&self, answer: impl FnOnce() -> Answer) -> ServeOutcome {
         let badly = match (self.wants.throttle, self.wants.crash) {
             (true, _) => Some(throttled("too many requests")),
             (false, Some(status)) => {
@@ -75,7 +75,7 @@ impl Call<'_> {
         Client::new(self.caller.link().clone(), Name::from(name), door.clone())
     }
 
-    fn serve(&self, route: Result<Route, Answer>, owns: &dyn Owns) -> Served {
+    fn serve(&self, route: Result<Route, Answer>, owns: &dyn CustomServices) -> ServeOutcome {
         let only_looks = matches!(route, Ok(Route::Index | Route::Status(_) | Route::Page(_)));
         if self.caller.is_misused() && !only_looks {
             let reason = "a job called through the test's own door (`world.http()`), where nothing can go wrong; give it that of its process (`p.http()`)";
@@ -101,23 +101,23 @@ impl Call<'_> {
                 &self.client("fulfillment", &services.fulfillment),
                 |shipment| shipment,
                 |shipped| match shipped {
-                    Shipped::Accepted { .. } => 202,
-                    Shipped::Rejected { .. } => 422,
+                    ShipmentOutcome::Accepted { .. } => 202,
+                    ShipmentOutcome::Rejected { .. } => 422,
                 },
             ),
             Route::Send => self.with::<_, Email>(&email(), email::Request::Send, |reply| match reply {
-                email::Reply::Sent(Sent::NotQueued { .. }) => 422,
+                email::Reply::Sent(SendOutcome::NotQueued { .. }) => 422,
                 _ => 202,
             }),
             Route::Emails { email: to, template_id } => {
                 self.call(&email(), email::Request::Emails { email: to, template_id }, |_| 200)
             }
             Route::Notify => self.with::<_, Notification>(
-                &self.client("error_catcher", &services.error_catcher()),
+                &self.client("error_tracker", &services.error_tracker()),
                 |notification| notification,
                 |noted| match noted {
-                    Noted::Noted { .. } => 202,
-                    Noted::Rejected { .. } => 422,
+                    NotifyOutcome::Noted { .. } => 202,
+                    NotifyOutcome::Rejected { .. } => 422,
                 },
             ),
             Route::Own { service, operation } => match owns.own(&service) {
@@ -135,7 +135,7 @@ impl Call<'_> {
         client: &Client<S>,
         into: fn(Q) -> S::Request,
         status: fn(&S::Reply) -> u16,
-    ) -> Served {
+    ) -> ServeOutcome {
         match serde_json::from_slice(self.body) {
             Ok(request) => self.call(client, into(request), status),
             Err(error) => self.reply(Answer::error(422, &error.to_string())).delayed(self.wants.slow),
@@ -147,10 +147,10 @@ impl Call<'_> {
         client: &Client<S>,
         request: S::Request,
         status: fn(&S::Reply) -> u16,
-    ) -> Served {
+    ) -> ServeOutcome {
         let behave = match self.wants {
-            Wants { throttle: true, .. } => Some(Behave::Throttle),
-            Wants { crash: Some(_), .. } => Some(Behave::Crash),
+            RequestOptions { throttle: true, .. } => Some(Behavior::Throttled),
+            RequestOptions { crash: Some(_), .. } => Some(Behavior::Unavailable),
             _ => None,
         };
         let (crash, manner) = (self.wants.crash.unwrap_or(503), self.manner);
@@ -168,11 +168,11 @@ impl Call<'_> {
     }
 
     /// Treats the test's own requests as they ask.
-    fn given<S: Service>(&self, client: &Client<S>, request: S::Request, behave: Behave) -> Served {
-        if behave == Behave::Throttle {
+    fn given<S: Service>(&self, client: &Client<S>, request: S::Request, behave: Behavior) -> ServeOutcome {
+        if behave == Behavior::Throttled {
             return self.reply(throttled("too many requests"));
         }
-        if lock(client.door()).service.operation(&request).done_before_crash {
+        if lock(client.door()).service.operation(&request).done_before_failure {
             self.caller.happen(client, request);
         }
         let status = self.wants.crash.unwrap_or(503);
@@ -180,29 +180,31 @@ impl Call<'_> {
     }
 }
 
-fn status(which: Which, services: &Directory) -> Answer {
+fn status(which: BuiltInService, services: &Directory) -> Answer {
     match which {
-        Which::Fulfillment => {
-            let requests = lock(&services.fulfillment).service.requests().len();
+        BuiltInService::Fulfillment => {
+            let requests = lock(&services.fulfillment).service.records().len();
             Answer::json(200, &json!({ "num_requests": requests }))
         }
-        Which::Payments | Which::Email | Which::ErrorCatcher => Answer::json(200, &json!({})),
+        BuiltInService::Payments | BuiltInService::Email | BuiltInService::ErrorTracker => {
+            Answer::json(200, &json!({}))
+        }
     }
 }
 
-fn clear(which: Which, services: &Directory) -> Answer {
+fn clear(which: BuiltInService, services: &Directory) -> Answer {
     match which {
-        Which::Payments => lock(&services.payments).service.clear(),
-        Which::Email => lock(&services.email).service.clear(),
-        Which::Fulfillment => lock(&services.fulfillment).service.clear(),
-        Which::ErrorCatcher => lock(&services.error_catcher()).service.clear(),
+        BuiltInService::Payments => lock(&services.payments).service.clear(),
+        BuiltInService::Email => lock(&services.email).service.clear(),
+        BuiltInService::Fulfillment => lock(&services.fulfillment).service.clear(),
+        BuiltInService::ErrorTracker => lock(&services.error_tracker()).service.clear(),
     }
     Answer::json(200, &json!({}))
 }
 
 fn charge_status(reply: &payments::Reply) -> u16 {
     match reply {
-        payments::Reply::Charged(Charged::Success { .. }) => 201,
+        payments::Reply::Charged(ChargeOutcome::Success { .. }) => 201,
         _ => 200,
     }
 }
@@ -225,16 +227,16 @@ fn refusal(error: &ServiceError, crash: u16) -> Answer {
 }
 
 /// A service of the test that is reachable over HTTP.
-pub(super) trait Own: Send + Sync {
-    fn serve(&self, call: &Call<'_>, operation: &str) -> Served;
+pub(super) trait CustomService: Send + Sync {
+    fn serve(&self, call: &Call<'_>, operation: &str) -> ServeOutcome;
 }
 
-impl<S> Own for Client<S>
+impl<S> CustomService for Client<S>
 where
     S: Service,
     S::Request: DeserializeOwned + Serialize,
 {
-    fn serve(&self, call: &Call<'_>, operation: &str) -> Served {
+    fn serve(&self, call: &Call<'_>, operation: &str) -> ServeOutcome {
         let request = match serde_json::from_slice::<S::Request>(call.body) {
             Ok(request) => request,
             Err(error) => return call.reply(Answer::error(422, &error.to_string())),

@@ -26,7 +26,7 @@ mod threads;
 mod walk;
 
 #[cfg(feature = "proptest")]
-pub(crate) use self::drawn::{Drawn, Found, Size};
+pub(crate) use self::drawn::{DrawnDeviations, DrawnOutcome, Size};
 #[cfg(feature = "proptest")]
 pub(crate) use self::kept::{own_file, replace};
 pub use self::settings::Explore;
@@ -38,16 +38,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::Arc;
 
-use self::inputs::Wanted;
-use self::orders::Serial;
+use self::inputs::AssignmentChoice;
+use self::orders::SerialOutcomes;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
 use crate::engine::state::CalledAs;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{Drops, LineMap, Report, Samples, Stopped, Verdict, notes};
-use crate::judge::run::{Body, Course, End, Ground, Outcome, Ran, run};
+use crate::judge::report::{DroppedCalls, LineMap, Report, Samples, Stopped, Verdict, notes};
+use crate::judge::run::{Body, Course, End, FinishedRun, Ground, Outcome, run};
 use crate::search::choice::{self, Plan, forget};
 use crate::search::explore::Share;
 use crate::search::input::Assignment;
@@ -76,12 +76,12 @@ struct Basis<'b> {
     /// The operations that the reference run has made beside others.
     flights: Arc<BTreeSet<CalledAs>>,
     /// The inputs, in the form in which scenarios name them.
-    words: Vec<choice::Wanted>,
+    words: Vec<choice::DeviationSpec>,
     reference: Reference,
     /// What is wrong with the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
     /// The outcomes of the orders of the jobs that have been computed.
-    serial: Serial,
+    serial: SerialOutcomes,
     limits: Limits,
 }
 
@@ -109,7 +109,7 @@ struct Exploration<'b> {
     /// Whether a crash poisoned a lock.
     is_poisoned: bool,
     /// The calls that the fault-free runs drop, once they have been computed.
-    ordinary_drops: Drops,
+    ordinary_drops: DroppedCalls,
 }
 
 impl<'b> Basis<'b> {
@@ -166,8 +166,8 @@ impl Explore {
             Err(error) => return self.blank(test, Verdict::Incomplete, Some(error.to_string())),
         };
         let wanted = match &replay {
-            Some(scenario) => Wanted::One(Assignment::of_words(scenario.wanted_inputs())),
-            None => Wanted::All,
+            Some(scenario) => AssignmentChoice::One(Assignment::of_words(scenario.wanted_inputs())),
+            None => AssignmentChoice::All,
         };
         self.begin(body, test, (share, wanted), |exploration| match replay {
             Some(scenario) => exploration.replay(&scenario),
@@ -180,7 +180,7 @@ impl Explore {
         &self,
         body: &(dyn Body + Sync),
         test: &str,
-        (share, wanted): (Share, Wanted),
+        (share, wanted): (Share, AssignmentChoice),
         explore: impl FnOnce(Exploration<'_>) -> R,
     ) -> R {
         forget();
@@ -290,13 +290,13 @@ impl<'b> Exploration<'b> {
             before,
             cap,
             is_poisoned,
-            ordinary_drops: Drops::new(),
+            ordinary_drops: DroppedCalls::new(),
         };
         new.enter(0);
         new
     }
 
-    fn run(&self, plan: Plan) -> Ran {
+    fn run(&self, plan: Plan) -> FinishedRun {
         run(self.basis.body, Course::plain(plan), &self.ground)
     }
 

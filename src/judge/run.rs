@@ -10,22 +10,22 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use crate::engine::externals::Traffic;
-use crate::engine::panics::{self, Panicked};
+use crate::engine::panics::{self, CaughtPanic};
 use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
-use crate::engine::steps::Same;
-use crate::executor::watch::Watch;
-use crate::search::choice::{Actor, Choice, Chooser, Divergence, Fault, Kind, Name, Plan};
-use crate::search::input::{Asked, Assignment, InputError, Inputs};
+use crate::engine::steps::Equivalence;
+use crate::executor::watch::CrashWatch;
+use crate::search::choice::{Actor, Choice, Chooser, DeviationKind, Divergence, Fault, Name, Plan};
+use crate::search::input::{Assignment, InputError, InputQuestion, Inputs};
 use crate::system::clock::TaskId;
-use crate::system::effect::{Effect, Repeat, Reuse};
+use crate::system::effect::{Effect, RepeatedRequest, Reuse};
 use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::Job;
 use crate::system::queue::LockKey;
 use crate::system::script::Script;
 use crate::system::timeline::{Event, Timeline};
-use crate::world::{Terms, World};
+use crate::world::{ComparisonRules, World};
 
 /// A test body, which is started once for each run.
 pub(crate) trait Body {
@@ -43,7 +43,7 @@ impl<F: AsyncFn(&World)> Body for F {
 pub(crate) enum End {
     Completed,
     /// The test body panicked, or asked for something that could not be done.
-    Panicked(Panicked),
+    Panicked(CaughtPanic),
     Stuck(Stuck),
     /// The run ended because another run has continued from the same state.
     Merged,
@@ -60,7 +60,7 @@ pub(crate) struct Outcome {
     /// Requests that did not happen because another request had used their idempotency key.
     pub(crate) reused: Vec<Reuse>,
     /// Requests that were answered from an effect that had already happened.
-    pub(crate) repeats: Vec<Repeat>,
+    pub(crate) repeats: Vec<RepeatedRequest>,
     /// The durable and observed states as JSON, in the order in which they were named.
     pub(crate) state: Vec<(Name, String)>,
     pub(crate) jobs: Vec<Job>,
@@ -74,9 +74,9 @@ pub(crate) struct Outcome {
     pub(crate) troubled: BTreeSet<Actor>,
     /// The locks that will never be released, with a description of their holders.
     pub(crate) left_locks: Vec<(LockKey, String)>,
-    pub(crate) terms: Terms,
+    pub(crate) terms: ComparisonRules,
     /// The inputs, in the order in which the run asked for them.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<InputQuestion>,
     /// The operations that were made beside others.
     pub(crate) flights: BTreeSet<CalledAs>,
     /// What the run recorded about itself.
@@ -91,7 +91,7 @@ pub(crate) struct Outcome {
 
 /// A finished run.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct FinishedRun {
     pub(crate) plan: Plan,
     pub(crate) outcome: Outcome,
     pub(crate) record: Vec<Choice>,
@@ -99,9 +99,9 @@ pub(crate) struct Ran {
     /// Why an input could not be provided, if one could not.
     pub(crate) no_such_input: Option<InputError>,
     /// The equivalences of this run with other runs.
-    pub(crate) same: Same,
+    pub(crate) same: Equivalence,
     pub(crate) events: Vec<Event>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CrashWatch,
 }
 
 /// What all runs of an exploration on one thread share.
@@ -128,7 +128,7 @@ pub(crate) struct Course {
     pub(crate) plan: Plan,
     pub(crate) mode: Mode,
     pub(crate) timeline: Timeline,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CrashWatch,
     /// The order in which the jobs run one at a time, if they do.
     pub(crate) script: Option<Box<Script>>,
 }
@@ -136,13 +136,13 @@ pub(crate) struct Course {
 impl Course {
     /// Returns the course of an ordinary run: the plan's deviations apply, and only the outcome is needed.
     pub(crate) fn plain(plan: Plan) -> Self {
-        let (timeline, watch) = (Timeline::default(), Watch::default());
+        let (timeline, watch) = (Timeline::default(), CrashWatch::default());
         Self { plan, mode: Mode::Explore, timeline, watch, script: None }
     }
 }
 
 /// Runs one scenario.
-pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
+pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
     let Course { plan, mode, timeline, watch, script } = course;
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
@@ -185,9 +185,9 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
     let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
-    let same = steps_taken.map(|steps| Same::of(&steps, &record)).unwrap_or_default();
+    let same = steps_taken.map(|steps| Equivalence::of(&steps, &record)).unwrap_or_default();
     let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let troubles = deviations.clone().filter(|choice| choice.kind != Kind::Schedule);
+    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
     let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
     let troubled = troubles.map(|choice| choice.label.actor).collect();
     let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
@@ -212,13 +212,13 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> Ran {
         flights,
         record: run_record,
     };
-    Ran { plan, outcome, record, divergence, no_such_input, same, events, watch }
+    FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
 /// Adds the name of the broken invariant to the end of a run.
 fn broken_invariant(shared: &Shared, end: End) -> End {
     match (end, shared.state().broken_invariant) {
-        (End::Panicked(panicked), invariant) => End::Panicked(Panicked { invariant, ..panicked }),
+        (End::Panicked(panicked), invariant) => End::Panicked(CaughtPanic { invariant, ..panicked }),
         (end, _) => end,
     }
 }
@@ -230,7 +230,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(Panicked { message, place: None, invariant: None }), Vec::new())
+            (End::Panicked(CaughtPanic { message, place: None, invariant: None }), Vec::new())
         }
     }
 }
@@ -305,7 +305,7 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
     if !shared.externals.have_wires() {
         return false;
     }
-    shared.woken.settle_down();
+    shared.woken.clear_progress();
     loop {
         context.rest(now);
         if shared.woken.is_called_for() {
@@ -320,5 +320,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(Panicked { message, place, invariant: None })
+    End::Panicked(CaughtPanic { message, place, invariant: None })
 }

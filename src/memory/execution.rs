@@ -11,8 +11,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::ModelError;
-use super::step::{Said, Step};
-use crate::engine::panics::{self, Panicked};
+use super::step::{OperationText, Step};
+use crate::engine::panics::{self, CaughtPanic};
 use crate::search::choice::Place;
 
 thread_local! {
@@ -32,9 +32,9 @@ pub(super) struct Shared {
 
 /// The reason why an execution ended early.
 #[derive(Clone, Debug)]
-pub(super) enum Broken {
+pub(super) enum ExecutionEnd {
     /// The code under test panicked.
-    Panicked { thread: usize, what: Panicked },
+    Panicked { thread: usize, what: CaughtPanic },
     /// Loom reported something: a deadlock, a limit, or an unordered access to memory.
     Loom { thread: usize, message: String },
     /// The model is misused.
@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub(super) shared: Vec<Shared>,
     /// The current operation of each thread.
     pub(super) doing: Vec<Option<Step>>,
-    pub(super) broken: Option<Broken>,
+    pub(super) broken: Option<ExecutionEnd>,
 }
 
 #[derive(Debug)]
@@ -63,7 +63,7 @@ pub(crate) struct Execution {
 }
 
 /// The panic with which a thread leaves an execution that is over.
-struct Over;
+struct ExecutionOver;
 
 impl Execution {
     /// Begins an execution on this thread.
@@ -126,7 +126,7 @@ impl Execution {
         &self,
         about: Step,
         act: impl FnOnce() -> R,
-        told: impl FnOnce(&R) -> Option<Said>,
+        told: impl FnOnce(&R) -> Option<OperationText>,
     ) -> R {
         let me = self.current.get();
         self.record().doing[me] = Some(about.clone());
@@ -143,14 +143,14 @@ impl Execution {
                 result
             }
             Err(panic) => {
-                self.break_off(Broken::Loom { thread: me, message: panics::text(&*panic) });
+                self.break_off(ExecutionEnd::Loom { thread: me, message: panics::text(&*panic) });
                 resume_unwind(panic)
             }
         }
     }
 
     /// The same for code that runs in the middle of an operation and may itself be interrupted.
-    pub(super) fn note(&self, at: Place, shared: Option<usize>, said: Said) {
+    pub(super) fn note(&self, at: Place, shared: Option<usize>, said: OperationText) {
         let thread = self.current.get();
         self.record().steps.push(Step { thread, at, shared, said });
     }
@@ -183,9 +183,9 @@ impl Execution {
             Err(panic) => {
                 let message = panics::text(&*panic);
                 let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-                self.break_off(Broken::Panicked {
+                self.break_off(ExecutionEnd::Panicked {
                     thread,
-                    what: Panicked { message, place, invariant: None },
+                    what: CaughtPanic { message, place, invariant: None },
                 });
                 resume_unwind(panic)
             }
@@ -193,7 +193,7 @@ impl Execution {
     }
 
     /// Records the first reason that breaks the execution.
-    fn break_off(&self, broken: Broken) {
+    fn break_off(&self, broken: ExecutionEnd) {
         if self.live.replace(false) {
             self.record().broken = Some(broken);
         }
@@ -201,17 +201,17 @@ impl Execution {
 
     /// Ends the execution because the model is misused.
     pub(super) fn misuse(&self, error: ModelError) -> ! {
-        self.break_off(Broken::Misused(error));
-        resume_unwind(Box::new(Over) as Box<dyn Any + Send>)
+        self.break_off(ExecutionEnd::Misused(error));
+        resume_unwind(Box::new(ExecutionOver) as Box<dyn Any + Send>)
     }
 }
 
 /// The counterpart of a standard library type inside a model. `None` outside a model.
 #[derive(Debug)]
-pub(super) struct Modelled<L>(Option<Twin<L>>);
+pub(super) struct LoomType<L>(Option<LoomTwin<L>>);
 
 #[derive(Debug)]
-struct Twin<L> {
+struct LoomTwin<L> {
     execution: u64,
     kind: &'static str,
     made: Place,
@@ -220,27 +220,27 @@ struct Twin<L> {
 }
 
 /// A value of loom's, ready for operations.
-pub(super) struct Asked<'l, L> {
+pub(super) struct LoomAccess<'l, L> {
     pub(super) execution: Rc<Execution>,
     pub(super) shared: usize,
     pub(super) loom: &'l L,
 }
 
-impl<'l, L> Asked<'l, L> {
+impl<'l, L> LoomAccess<'l, L> {
     /// Makes an operation on the value.
     pub(super) fn act<R>(
         &self,
         at: Place,
-        about: Said,
+        about: OperationText,
         act: impl FnOnce(&'l L) -> R,
-        told: impl FnOnce(&R) -> Option<Said>,
+        told: impl FnOnce(&R) -> Option<OperationText>,
     ) -> R {
         let about = Step { thread: self.execution.thread(), at, shared: Some(self.shared), said: about };
         self.execution.act(about, || act(self.loom), told)
     }
 }
 
-impl<L> Modelled<L> {
+impl<L> LoomType<L> {
     /// Makes the value, with loom if a model is running. The caller's place is recorded.
     #[track_caller]
     pub(super) fn new(kind: &'static str, make: impl FnOnce() -> L) -> Self {
@@ -249,7 +249,7 @@ impl<L> Modelled<L> {
             return Self(None);
         };
         let shared = execution.share(kind, made);
-        Self(Some(Twin { execution: execution.id(), kind, made, shared, loom: make() }))
+        Self(Some(LoomTwin { execution: execution.id(), kind, made, shared, loom: make() }))
     }
 
     /// The value of loom's, or `None` if the standard library's value must be used.
@@ -257,12 +257,12 @@ impl<L> Modelled<L> {
     /// # Panics
     /// If the value does not belong to the current execution.
     #[track_caller]
-    pub(super) fn asked(&self, kind: &'static str) -> Option<Asked<'_, L>> {
+    pub(super) fn asked(&self, kind: &'static str) -> Option<LoomAccess<'_, L>> {
         match (&self.0, Execution::current()) {
             (None, None) => None,
             (_, Some(execution)) if !execution.is_live() => None,
             (Some(twin), Some(execution)) if twin.execution == execution.id() => {
-                Some(Asked { execution, shared: twin.shared, loom: &twin.loom })
+                Some(LoomAccess { execution, shared: twin.shared, loom: &twin.loom })
             }
             (Some(twin), Some(execution)) => {
                 let (kind, made) = (twin.kind, twin.made.to_string());

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use execution::{Broken, Execution};
+use execution::{Execution, ExecutionEnd};
 
-use crate::engine::panics::{self, Panicked};
+use crate::engine::panics::{self, CaughtPanic};
 use crate::judge::report::Verdict;
 
 /// Runs a closure in every order of its threads' accesses to shared memory, and panics with the report unless it
@@ -238,7 +238,7 @@ impl Model {
                 search.broken = again.broken.or_else(|| difference(&search.first, &again.first));
             }
             // The same failure with the fewest preemptions is the easiest to read.
-            if matches!(search.broken, Some(Broken::Panicked { .. } | Broken::Loom { .. })) {
+            if matches!(search.broken, Some(ExecutionEnd::Panicked { .. } | ExecutionEnd::Loom { .. })) {
                 let fewer = self.max_preemptions.unwrap_or(FEW + 1).min(FEW + 1);
                 let plainer = (0..fewer).map(|bound| self.search(Some(bound), code.clone()));
                 if let Some(plainer) = plainer.into_iter().find(|plainer| plainer.shows_like(&search)) {
@@ -300,7 +300,7 @@ impl Model {
         let broken = last.as_ref().and_then(|last| last.record().broken.take());
         let broken = broken.or_else(|| match (searched, is_cut) {
             // After an execution ends, loom looks for values that were never dropped.
-            (Err(panic), false) => Some(Broken::Loom { thread: 0, message: panics::text(&*panic) }),
+            (Err(panic), false) => Some(ExecutionEnd::Loom { thread: 0, message: panics::text(&*panic) }),
             _ => None,
         });
         count.take_down(last.clone());
@@ -334,14 +334,14 @@ impl Count {
 }
 
 /// The first difference between two executions that should be the same.
-fn difference(one: &[ModelStep], other: &[ModelStep]) -> Option<Broken> {
+fn difference(one: &[ModelStep], other: &[ModelStep]) -> Option<ExecutionEnd> {
     let at = (0..one.len().max(other.len())).find(|at| one.get(*at) != other.get(*at))?;
     let told = |steps: &[ModelStep]| match steps.get(at) {
         Some(step) => format!("thread {} has {} at {}", step.thread, step.operation, step.place),
         None => "there is nothing more".to_owned(),
     };
     let difference = format!("the first time {}, the second time {}", told(one), told(other));
-    Some(Broken::Misused(ModelError::Nondeterministic { difference }))
+    Some(ExecutionEnd::Misused(ModelError::Nondeterministic { difference }))
 }
 
 /// The panic that ends a search at a limit.
@@ -352,7 +352,7 @@ struct Search {
     executions: u64,
     is_cut: bool,
     has_threads: bool,
-    broken: Option<Broken>,
+    broken: Option<ExecutionEnd>,
     /// The steps of the first execution.
     first: Vec<ModelStep>,
     /// The last execution: the one that broke, if one did.
@@ -363,11 +363,17 @@ impl Search {
     /// Reports whether this is the same failure as another one.
     fn shows_like(&self, other: &Self) -> bool {
         match (&self.broken, &other.broken) {
-            (Some(Broken::Panicked { what: one, .. }), Some(Broken::Panicked { what: other, .. })) => {
-                let place = |what: &Panicked| what.place.clone();
+            (
+                Some(ExecutionEnd::Panicked { what: one, .. }),
+                Some(ExecutionEnd::Panicked { what: other, .. }),
+            ) => {
+                let place = |what: &CaughtPanic| what.place.clone();
                 place(one) == place(other)
             }
-            (Some(Broken::Loom { message: one, .. }), Some(Broken::Loom { message: other, .. })) => {
+            (
+                Some(ExecutionEnd::Loom { message: one, .. }),
+                Some(ExecutionEnd::Loom { message: other, .. }),
+            ) => {
                 let beginning = |text: &str| text.split([';', ':']).next().map(str::to_owned);
                 beginning(one) == beginning(other)
             }

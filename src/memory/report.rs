@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::execution::{Broken, Record, Shared};
+use super::execution::{ExecutionEnd, Record, Shared};
 use super::step::Step;
 use super::{Model, ModelError, ModelStep, Search};
 use crate::judge::report::{Mark, Verdict, excerpt};
@@ -118,17 +118,17 @@ impl ModelReport {
     }
 
     /// Reports whether the failure is in the code under test.
-    fn judge(&mut self, broken: Broken, model: &Model, record: &Record) -> bool {
+    fn judge(&mut self, broken: ExecutionEnd, model: &Model, record: &Record) -> bool {
         let (verdict, summary) = match broken {
-            Broken::Panicked { thread, what } => {
+            ExecutionEnd::Panicked { thread, what } => {
                 let place = what.place.map(|place| format!(" at {place}")).unwrap_or_default();
                 (Verdict::Violated, format!("thread {thread} panicked{place}: {}", what.message))
             }
-            Broken::Loom { message, .. } if message.starts_with("deadlock") => {
+            ExecutionEnd::Loom { message, .. } if message.starts_with("deadlock") => {
                 self.waiting = waiting(record);
                 (Verdict::Stuck, "deadlock: no thread can go on".to_owned())
             }
-            Broken::Loom { thread, message } if message.starts_with("Model exceeded") => {
+            ExecutionEnd::Loom { thread, message } if message.starts_with("Model exceeded") => {
                 let most = model.max_branches;
                 (
                     Verdict::Stuck,
@@ -137,22 +137,22 @@ impl ModelReport {
                     ),
                 )
             }
-            Broken::Loom { message, .. } if message.starts_with("Arc leaked") => {
+            ExecutionEnd::Loom { message, .. } if message.starts_with("Arc leaked") => {
                 (Verdict::Violated, "an `Arc` is never dropped: usually a cycle, or `mem::forget`".to_owned())
             }
-            Broken::Loom { thread, message } if message.contains("ausality violation") => {
+            ExecutionEnd::Loom { thread, message } if message.contains("ausality violation") => {
                 (Verdict::Violated, format!("thread {thread}: {message}"))
             }
-            Broken::Loom { thread, message } if message.contains("PoisonError") => {
+            ExecutionEnd::Loom { thread, message } if message.contains("PoisonError") => {
                 self.misuse(ModelError::Poisoned { thread });
                 return false;
             }
-            Broken::Loom { message, .. } => {
+            ExecutionEnd::Loom { message, .. } => {
                 let difference = message.lines().next().unwrap_or_default().to_owned();
                 self.misuse(ModelError::Nondeterministic { difference });
                 return false;
             }
-            Broken::Misused(error) => {
+            ExecutionEnd::Misused(error) => {
                 self.misuse(error);
                 return false;
             }

@@ -14,7 +14,7 @@ pub(super) struct Step {
     pub(super) at: Place,
     /// The value that the operation uses.
     pub(super) shared: Option<usize>,
-    pub(super) said: Said,
+    pub(super) said: OperationText,
 }
 
 /// An operation of a thread in the execution that a report shows.
@@ -70,7 +70,7 @@ impl<T> From<*mut T> for Value {
 
 /// The description of an operation. It becomes text only if it is shown.
 #[derive(Clone, Debug)]
-pub(super) enum Said {
+pub(super) enum OperationText {
     /// A method of an atomic: its name, its values, its orderings, and its result.
     Atomic {
         method: &'static str,
@@ -91,7 +91,7 @@ pub(super) enum Said {
     Unpark(usize),
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for OperationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Atomic { method, values, orderings, result } => {

@@ -15,11 +15,11 @@ use loom::thread as inside;
 pub use std::thread::{Result, available_parallelism, panicking};
 
 use super::execution::Execution;
-use super::step::{Said, Step};
+use super::step::{OperationText, Step};
 use crate::search::choice::Place;
 
 /// A step of the current thread that uses no shared value.
-fn act<R>(execution: &Execution, at: Place, said: Said, act: impl FnOnce() -> R) -> R {
+fn act<R>(execution: &Execution, at: Place, said: OperationText, act: impl FnOnce() -> R) -> R {
     let about = Step { thread: execution.thread(), at, shared: None, said: said.clone() };
     execution.act(about, act, |_| Some(said))
 }
@@ -39,10 +39,10 @@ enum Handle<T> {
 
 /// A thread.
 #[derive(Clone, Debug)]
-pub struct Thread(Which);
+pub struct Thread(ThreadSource);
 
 #[derive(Clone, Debug)]
-enum Which {
+enum ThreadSource {
     Outside(outside::Thread),
     Inside { thread: inside::Thread, number: usize },
 }
@@ -92,7 +92,7 @@ fn spawn_inside<T: Send + 'static>(
         Some(execution) => execution.live_as(number, code),
         None => code(),
     };
-    let handle = act(execution, at, Said::Spawn(number), || builder.spawn(code))?;
+    let handle = act(execution, at, OperationText::Spawn(number), || builder.spawn(code))?;
     Ok(JoinHandle(Handle::Inside { handle, number }))
 }
 
@@ -107,7 +107,7 @@ impl<T> JoinHandle<T> {
         match (self.0, live()) {
             (Handle::Outside(handle), _) => handle.join(),
             (Handle::Inside { handle, number }, Some(execution)) => {
-                act(&execution, at, Said::Join(number), || handle.join())
+                act(&execution, at, OperationText::Join(number), || handle.join())
             }
             (Handle::Inside { .. }, None) => Err(Box::new("joined outside of its model")),
         }
@@ -116,9 +116,9 @@ impl<T> JoinHandle<T> {
     /// The thread.
     pub fn thread(&self) -> Thread {
         Thread(match &self.0 {
-            Handle::Outside(handle) => Which::Outside(handle.thread().clone()),
+            Handle::Outside(handle) => ThreadSource::Outside(handle.thread().clone()),
             Handle::Inside { handle, number } => {
-                Which::Inside { thread: handle.thread().clone(), number: *number }
+                ThreadSource::Inside { thread: handle.thread().clone(), number: *number }
             }
         })
     }
@@ -134,16 +134,16 @@ impl Thread {
     /// Its id.
     pub fn id(&self) -> ThreadId {
         ThreadId(match &self.0 {
-            Which::Outside(thread) => Id::Outside(thread.id()),
-            Which::Inside { number, .. } => Id::Inside(*number),
+            ThreadSource::Outside(thread) => Id::Outside(thread.id()),
+            ThreadSource::Inside { number, .. } => Id::Inside(*number),
         })
     }
 
     /// Its name, if it has one.
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
-            Which::Outside(thread) => thread.name(),
-            Which::Inside { thread, .. } => thread.name(),
+            ThreadSource::Outside(thread) => thread.name(),
+            ThreadSource::Inside { thread, .. } => thread.name(),
         }
     }
 
@@ -152,11 +152,11 @@ impl Thread {
     pub fn unpark(&self) {
         let at = Place::caller();
         match (&self.0, live()) {
-            (Which::Outside(thread), _) => thread.unpark(),
-            (Which::Inside { thread, number }, Some(execution)) => {
-                act(&execution, at, Said::Unpark(*number), || thread.unpark());
+            (ThreadSource::Outside(thread), _) => thread.unpark(),
+            (ThreadSource::Inside { thread, number }, Some(execution)) => {
+                act(&execution, at, OperationText::Unpark(*number), || thread.unpark());
             }
-            (Which::Inside { .. }, None) => {}
+            (ThreadSource::Inside { .. }, None) => {}
         }
     }
 }
@@ -164,8 +164,8 @@ impl Thread {
 /// The current thread.
 pub fn current() -> Thread {
     Thread(match live() {
-        None => Which::Outside(outside::current()),
-        Some(execution) => Which::Inside { thread: inside::current(), number: execution.thread() },
+        None => ThreadSource::Outside(outside::current()),
+        Some(execution) => ThreadSource::Inside { thread: inside::current(), number: execution.thread() },
     })
 }
 
@@ -175,7 +175,7 @@ pub fn park() {
     let at = Place::caller();
     match live() {
         None => outside::park(),
-        Some(execution) => act(&execution, at, Said::Plain("park"), inside::park),
+        Some(execution) => act(&execution, at, OperationText::Plain("park"), inside::park),
     }
 }
 
@@ -186,7 +186,7 @@ pub fn yield_now() {
     let at = Place::caller();
     match live() {
         None => outside::yield_now(),
-        Some(execution) => act(&execution, at, Said::Plain("yield_now"), inside::yield_now),
+        Some(execution) => act(&execution, at, OperationText::Plain("yield_now"), inside::yield_now),
     }
 }
 
@@ -197,7 +197,7 @@ pub fn sleep(time: Duration) {
     let at = Place::caller();
     match live() {
         None => outside::sleep(time),
-        Some(execution) => act(&execution, at, Said::Plain("sleep"), inside::yield_now),
+        Some(execution) => act(&execution, at, OperationText::Plain("sleep"), inside::yield_now),
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Enqueue, Perform};
+use crate::{NewJob, Perform};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -88,39 +88,39 @@ impl<T: 'static> RequestContext<T> {
 }
 
 impl<S, T> Layer<S> for RequestContext<T> {
-    type Service = InContext<S, T>;
+    type Service = RequestContextService<S, T>;
 
-    fn layer(&self, inner: S) -> InContext<S, T> {
-        InContext { inner, context: self.clone() }
+    fn layer(&self, inner: S) -> RequestContextService<S, T> {
+        RequestContextService { inner, context: self.clone() }
     }
 }
 
 /// The service of a [`RequestContext`].
-pub struct InContext<S, T> {
+pub struct RequestContextService<S, T> {
     inner: S,
     context: RequestContext<T>,
 }
 
-impl<S: Clone, T> Clone for InContext<S, T> {
+impl<S: Clone, T> Clone for RequestContextService<S, T> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), context: self.context.clone() }
     }
 }
 
-impl<S: fmt::Debug, T> fmt::Debug for InContext<S, T> {
+impl<S: fmt::Debug, T> fmt::Debug for RequestContextService<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InContext").field("inner", &self.inner).field("context", &self.context).finish()
     }
 }
 
-impl<S, T> Service<Perform> for InContext<S, T>
+impl<S, T> Service<Perform> for RequestContextService<S, T>
 where
     S: Service<Perform, Error: Into<BoxError>>,
     T: DeserializeOwned + 'static,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future = WithContext<S::Future, T>;
+    type Future = RequestContextFuture<S::Future, T>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -134,7 +134,7 @@ where
             // The value decoded before, so this cannot fail.
             let mut value = own.clone().and_then(|own| serde_json::from_value(own).ok());
             let outer = slot(value.take());
-            let _in_place = InPlace { own: &mut value, outer, slot: &slot };
+            let _in_place = ContextGuard { own: &mut value, outer, slot: &slot };
             run();
         });
         let carried = carried.map(serde_json::from_value).transpose();
@@ -142,7 +142,7 @@ where
             Ok(value) => (value, None),
             Err(error) => (None, Some(format!("the request context `{name}` does not decode: {error}"))),
         };
-        let mut future = WithContext { inner: None, value, error, context: self.context.clone() };
+        let mut future = RequestContextFuture { inner: None, value, error, context: self.context.clone() };
         if future.error.is_none() {
             let inner = future.within(|_| self.inner.call(request));
             future.inner = Some(Box::pin(inner));
@@ -151,9 +151,9 @@ where
     }
 }
 
-impl<S, T> Service<Enqueue> for InContext<S, T>
+impl<S, T> Service<NewJob> for RequestContextService<S, T>
 where
-    S: Service<Enqueue>,
+    S: Service<NewJob>,
     T: Serialize,
 {
     type Response = S::Response;
@@ -164,7 +164,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Enqueue) -> S::Future {
+    fn call(&mut self, mut request: NewJob) -> S::Future {
         let value = (self.context.slot)(None);
         let carried = value.as_ref().map(|value| serde_json::to_value(value).unwrap_or(Value::Null));
         (self.context.slot)(value);
@@ -173,8 +173,8 @@ where
     }
 }
 
-/// The future of [`InContext`] around perform.
-pub struct WithContext<F, T> {
+/// The future of [`RequestContextService`] around perform.
+pub struct RequestContextFuture<F, T> {
     inner: Option<Pin<Box<F>>>,
     /// The attempt's own value, while it is not set.
     value: Option<T>,
@@ -183,39 +183,39 @@ pub struct WithContext<F, T> {
     context: RequestContext<T>,
 }
 
-impl<F, T> fmt::Debug for WithContext<F, T> {
+impl<F, T> fmt::Debug for RequestContextFuture<F, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WithContext").field("context", &self.context).finish_non_exhaustive()
     }
 }
 
 /// Restores the previous value, no matter how the code in between ends.
-struct InPlace<'f, T> {
+struct ContextGuard<'f, T> {
     own: &'f mut Option<T>,
     outer: Option<T>,
     slot: &'f Slot<T>,
 }
 
-impl<T> Drop for InPlace<'_, T> {
+impl<T> Drop for ContextGuard<'_, T> {
     fn drop(&mut self) {
         // A value that the attempt itself has set stays with the attempt.
         *self.own = (self.slot)(self.outer.take());
     }
 }
 
-impl<F, T> WithContext<F, T> {
+impl<F, T> RequestContextFuture<F, T> {
     /// Runs `code` with the attempt's value set.
     fn within<R>(&mut self, code: impl FnOnce(&mut Option<Pin<Box<F>>>) -> R) -> R {
         let outer = (self.context.slot)(self.value.take());
-        let _in_place = InPlace { own: &mut self.value, outer, slot: &self.context.slot };
+        let _in_place = ContextGuard { own: &mut self.value, outer, slot: &self.context.slot };
         code(&mut self.inner)
     }
 }
 
 // The future is boxed, and the other parts are only moved while they are not borrowed.
-impl<F, T> Unpin for WithContext<F, T> {}
+impl<F, T> Unpin for RequestContextFuture<F, T> {}
 
-impl<F, T, R, E> Future for WithContext<F, T>
+impl<F, T, R, E> Future for RequestContextFuture<F, T>
 where
     F: Future<Output = Result<R, E>>,
     E: Into<BoxError>,
@@ -237,7 +237,7 @@ where
     }
 }
 
-impl<F, T> Drop for WithContext<F, T> {
+impl<F, T> Drop for RequestContextFuture<F, T> {
     fn drop(&mut self) {
         if self.inner.is_some() {
             self.within(|inner| *inner = None);

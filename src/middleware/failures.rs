@@ -11,7 +11,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::system::service::error_catcher::Notification;
+use crate::system::service::error_tracker::Notification;
 use crate::{Clock, JobFailure, Perform, Process};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -123,18 +123,18 @@ where
 /// It reports before the queue records the failure, so if the process crashes in between, the attempt is repeated. If
 /// the report fails, it tries five more times over about a minute, and then gives up.
 ///
-/// A job that is not retried because of a decision of [`on_failure`](crate::HandlerOptions::on_failure) should not fail
+/// A job that is not retried because of a decision of [`decide`](crate::HandlerOptions::decide) should not fail
 /// with a transient error. Other errors are reported at once.
 ///
 /// ```
-/// use retryproof::middleware::{TellOfFailures, Transient};
+/// use retryproof::middleware::{ReportFailures, Transient};
 /// use retryproof::service::payments::Charge;
 /// use retryproof::{ServiceError, World};
 ///
 /// retryproof::check(async |world: &World| {
 ///     world.process("worker", |p| {
 ///         let payments = p.payments();
-///         p.layer(TellOfFailures::new(p)).layer(Transient::new().error::<ServiceError>());
+///         p.layer(ReportFailures::new(p)).layer(Transient::new().error::<ServiceError>());
 ///         p.handle(async move |order: u32| {
 ///             payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
 ///         });
@@ -144,23 +144,23 @@ where
 /// });
 /// ```
 #[derive(Clone)]
-pub struct TellOfFailures {
+pub struct ReportFailures {
     tell: Tell,
     clock: Clock,
 }
 
 type Tell = Rc<dyn Fn(Notification) -> Pin<Box<dyn Future<Output = Result<(), String>>>>>;
 
-impl fmt::Debug for TellOfFailures {
+impl fmt::Debug for ReportFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TellOfFailures").finish_non_exhaustive()
+        f.debug_struct("ReportFailures").finish_non_exhaustive()
     }
 }
 
-impl TellOfFailures {
-    /// Makes a layer that reports to the error catcher.
+impl ReportFailures {
+    /// Makes a layer that reports to the error tracker.
     pub fn new(p: &Process) -> Self {
-        let catcher = p.error_catcher();
+        let catcher = p.error_tracker();
         Self::by(p, async move |notification| catcher.notify(notification).await)
     }
 
@@ -189,22 +189,22 @@ impl TellOfFailures {
     }
 }
 
-impl<S> Layer<S> for TellOfFailures {
-    type Service = Telling<S>;
+impl<S> Layer<S> for ReportFailures {
+    type Service = ReportFailuresService<S>;
 
-    fn layer(&self, inner: S) -> Telling<S> {
-        Telling { inner, layer: self.clone() }
+    fn layer(&self, inner: S) -> ReportFailuresService<S> {
+        ReportFailuresService { inner, layer: self.clone() }
     }
 }
 
-/// The service of [`TellOfFailures`].
+/// The service of [`ReportFailures`].
 #[derive(Clone, Debug)]
-pub struct Telling<S> {
+pub struct ReportFailuresService<S> {
     inner: S,
-    layer: TellOfFailures,
+    layer: ReportFailures,
 }
 
-impl<S> Service<Perform> for Telling<S>
+impl<S> Service<Perform> for ReportFailuresService<S>
 where
     S: Service<Perform, Error: Into<BoxError>, Future: 'static>,
 {

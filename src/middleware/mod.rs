@@ -2,7 +2,7 @@
 //! [`HandlerOptions::layer`](crate::HandlerOptions::layer), [`Process::enqueue_layer`](crate::Process::enqueue_layer)).
 //! They use only what custom layers have, too.
 //!
-//! * [`TellOfFailures`] reports failures to the error catcher, and [`Transient`] failures only when the job dies of
+//! * [`ReportFailures`] reports failures to the error tracker, and [`Transient`] failures only when the job dies of
 //!   them.
 //! * [`RequestContext`] carries a tenant or a locale from the caller to the job.
 //! * [`ClearThreadLocals`] clears thread-locals before the next job on the same thread.
@@ -55,6 +55,6 @@ mod context;
 mod failures;
 mod thread_locals;
 
-pub use context::{InContext, RequestContext, WithContext};
-pub use failures::{TellOfFailures, Telling, Transient, TransientFailures};
-pub use thread_locals::{ClearThreadLocals, Cleared, ClearingAfter};
+pub use context::{RequestContext, RequestContextFuture, RequestContextService};
+pub use failures::{ReportFailures, ReportFailuresService, Transient, TransientFailures};
+pub use thread_locals::{ClearThreadLocals, ClearThreadLocalsFuture, ClearThreadLocalsService};

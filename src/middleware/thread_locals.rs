@@ -63,24 +63,24 @@ impl ClearThreadLocals {
 }
 
 impl<S> Layer<S> for ClearThreadLocals {
-    type Service = Cleared<S>;
+    type Service = ClearThreadLocalsService<S>;
 
-    fn layer(&self, inner: S) -> Cleared<S> {
-        Cleared { inner, clear: self.clone() }
+    fn layer(&self, inner: S) -> ClearThreadLocalsService<S> {
+        ClearThreadLocalsService { inner, clear: self.clone() }
     }
 }
 
 /// The service of [`ClearThreadLocals`].
 #[derive(Clone, Debug)]
-pub struct Cleared<S> {
+pub struct ClearThreadLocalsService<S> {
     inner: S,
     clear: ClearThreadLocals,
 }
 
-impl<S: Service<Perform>> Service<Perform> for Cleared<S> {
+impl<S: Service<Perform>> Service<Perform> for ClearThreadLocalsService<S> {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ClearingAfter<S::Future>;
+    type Future = ClearThreadLocalsFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -89,34 +89,34 @@ impl<S: Service<Perform>> Service<Perform> for Cleared<S> {
     fn call(&mut self, mut request: Perform) -> Self::Future {
         let clear = self.clear.clear.clone();
         request.around_blocking(move |run| {
-            let _clearing = Clearing(&*clear);
+            let _clearing = ClearGuard(&*clear);
             run();
         });
         // Created before the call, so that it also clears if the call panics.
-        let mut clearing = ClearingAfter { inner: None, clear: Some(self.clear.clone()) };
+        let mut clearing = ClearThreadLocalsFuture { inner: None, clear: Some(self.clear.clone()) };
         clearing.inner = Some(Box::pin(self.inner.call(request)));
         clearing
     }
 }
 
 /// Clears on drop, no matter how the code in between ends.
-struct Clearing<'c>(&'c dyn Fn());
+struct ClearGuard<'c>(&'c dyn Fn());
 
-impl Drop for Clearing<'_> {
+impl Drop for ClearGuard<'_> {
     fn drop(&mut self) {
         (self.0)();
     }
 }
 
-/// The future of [`Cleared`].
+/// The future of [`ClearThreadLocalsService`].
 #[derive(Debug)]
-pub struct ClearingAfter<F> {
+pub struct ClearThreadLocalsFuture<F> {
     inner: Option<Pin<Box<F>>>,
     /// `None` if it has cleared.
     clear: Option<ClearThreadLocals>,
 }
 
-impl<F> ClearingAfter<F> {
+impl<F> ClearThreadLocalsFuture<F> {
     fn end(&mut self) {
         // Drop the future first, because its destructors may leave something behind.
         self.inner = None;
@@ -126,7 +126,7 @@ impl<F> ClearingAfter<F> {
     }
 }
 
-impl<F: Future> Future for ClearingAfter<F> {
+impl<F: Future> Future for ClearThreadLocalsFuture<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -139,7 +139,7 @@ impl<F: Future> Future for ClearingAfter<F> {
     }
 }
 
-impl<F> Drop for ClearingAfter<F> {
+impl<F> Drop for ClearThreadLocalsFuture<F> {
     fn drop(&mut self) {
         self.end();
     }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::{Attempt, Outside, OutsideFault, Process, Store};
+use super::{Attempt, External, ExternalFault, Process, Store};
 use crate::engine::life::{self, Died, Life};
 use crate::engine::link::Link;
-use crate::engine::state::{Incoming, Mode, Shared, State, Stuck, lock};
+use crate::engine::state::{IncomingJob, Mode, Shared, State, Stuck, lock};
 use crate::search::choice::{Actor, Chooser, Plan};
 use crate::system::clock::TaskId;
 use crate::system::job::{Unique, kind_of};
@@ -60,7 +60,7 @@ impl Noted {
         pending::<()>().await;
     }
 
-    fn act(&self) -> Result<(), OutsideFault> {
+    fn act(&self) -> Result<(), ExternalFault> {
         self.real.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -186,25 +186,25 @@ fn acquire(p: &Process, noted: Noted) {
 }
 
 fn external_async(p: &Process, noted: Noted) {
-    let db = p.outside("db");
+    let db = p.external("db");
     p.handle(async move |_: u32| {
-        let done = db.call("call", async { noted.act() }).fails_as(Err).await;
+        let done = db.call("call", async { noted.act() }).on_fault(Err).await;
         noted.hear(done.is_ok()).await
     });
 }
 
 fn external_read(p: &Process, noted: Noted) {
-    let db = p.outside("db");
+    let db = p.external("db");
     p.handle(async move |_: u32| {
-        let done = db.call("call", async { noted.act() }).fails_as(Err).reads().await;
+        let done = db.call("call", async { noted.act() }).on_fault(Err).read_only().await;
         noted.hear(done.is_ok()).await
     });
 }
 
 fn external_blocking(p: &Process, noted: Noted) {
-    let db = p.outside("db");
+    let db = p.external("db");
     p.handle(async move |_: u32| {
-        let done = db.call_blocking("call", || noted.act()).fails_as(Err).run();
+        let done = db.call_blocking("call", || noted.act()).on_fault(Err).run();
         noted.hear(done.is_ok()).await
     });
 }
@@ -284,7 +284,8 @@ impl Hand {
         (row.register)(&process, noted.clone());
         let kind = kind_of::<u32>();
         let mut state = shared.state();
-        state.enqueue(Incoming { kind, payload: "6".to_owned(), ..Incoming::default() }, &mut |_| false);
+        state
+            .enqueue(IncomingJob { kind, payload: "6".to_owned(), ..IncomingJob::default() }, &mut |_| false);
         state.queue.take(1);
         state.set_actor(ATTEMPT);
         drop(state);
@@ -496,7 +497,7 @@ fn nothing_happens_once_the_run_is_stuck() {
 
 /// Unlocks an external system in its destructor.
 struct Guard {
-    db: Outside,
+    db: External,
     noted: Noted,
     is_stated: bool,
 }
@@ -504,7 +505,7 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let unlock = self.db.call_blocking("unlock", || self.noted.act());
-        _ = if self.is_stated { unlock.fails_as(Err).run() } else { unlock.run() };
+        _ = if self.is_stated { unlock.on_fault(Err).run() } else { unlock.run() };
     }
 }
 
@@ -512,7 +513,7 @@ impl Drop for Guard {
 fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
     let rows = rows();
     let hand = Hand::begin(&rows[0], None);
-    let db = Outside::new(Link::Process(hand.life.clone()), "db".into());
+    let db = External::new(Link::Process(hand.life.clone()), "db".into());
     let guard = Guard { db, noted: hand.noted.clone(), is_stated };
     hand.life.die();
     hand.life.set_tearing_down(!unwinds);
@@ -540,5 +541,5 @@ fn a_guard_that_calls_outside_does_nothing_when_its_process_is_dead() {
         text.starts_with("a destructor of job#1.1 calls db.unlock at src/process/call_table.rs:"),
         "{text}"
     );
-    assert!(text.ends_with("and has no answer defined: define one with `fails_as`"), "{text}");
+    assert!(text.ends_with("and has no answer defined: define one with `on_fault`"), "{text}");
 }

@@ -15,8 +15,8 @@ pub use handles::bulk::EnqueueBulkFuture;
 pub use handles::client::{Call, Client, TypedCall};
 pub use handles::clock::{Clock, Pause};
 pub use handles::durable::Durable;
-pub use handles::enqueue::{Enqueue, EnqueueService, EnqueueServiceFuture};
-pub use handles::outside::{BlockingOutsideCall, Outside, OutsideCall, OutsideFault};
+pub use handles::enqueue::{EnqueueService, EnqueueServiceFuture, NewJob};
+pub use handles::external::{BlockingExternalCall, External, ExternalCall, ExternalFault};
 pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
 pub use handles::rng::Rng;
@@ -29,10 +29,10 @@ use handles::stop;
 
 pub(crate) use crate::engine::link::Link;
 pub(crate) use handlers::attempt::Attempt;
-pub(crate) use handlers::handler::Registered;
+pub(crate) use handlers::handler::Registration;
 pub(crate) use handlers::queues::Order;
-pub(crate) use handles::durable::Observed;
-pub(crate) use handles::enqueue::{EnqueueLayers, Given, incoming};
+pub(crate) use handles::durable::Observation;
+pub(crate) use handles::enqueue::{EnqueueLayers, JobParts, incoming};
 pub(crate) use handles::store::hang_up;
 
 use std::cell::{Cell, RefCell};
@@ -50,7 +50,7 @@ use crate::search::choice::{Name, Place};
 use crate::system::job::{JobResult, kind_of};
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
-use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::error_tracker::ErrorTracker;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 
@@ -81,9 +81,9 @@ const SLOTS: usize = 5;
 /// ```
 pub struct Process {
     link: Link,
-    handlers: RefCell<Vec<Registered>>,
+    handlers: RefCell<Vec<Registration>>,
     slots: RefCell<usize>,
-    queues: RefCell<queues::Served>,
+    queues: RefCell<queues::QueueSelection>,
     hooks: RefCell<hooks::Hooks>,
     spawned: RefCell<Vec<(Name, Attempt)>>,
     threads: Slots,
@@ -157,7 +157,7 @@ impl Process {
         R: JobResult + 'static,
         F: AsyncFn(J) -> R + 'static,
     {
-        self.register(Registered::asynchronous::<J, R, F>(kind_of::<J>(), Place::caller(), handler))
+        self.register(Registration::asynchronous::<J, R, F>(kind_of::<J>(), Place::caller(), handler))
     }
 
     /// Registers a blocking handler for the jobs of one kind. It calls the blocking forms of the handles
@@ -184,11 +184,11 @@ impl Process {
         F: Fn(J) -> R + Send + Sync + 'static,
     {
         let handler = Blocking::new(self.link.clone(), self.threads.clone(), handler);
-        self.register(Registered::new(kind_of::<J>(), Place::caller(), Rc::new(handler)))
+        self.register(Registration::new(kind_of::<J>(), Place::caller(), Rc::new(handler)))
     }
 
     #[track_caller]
-    fn register(&self, registered: Registered) -> HandlerOptions<'_> {
+    fn register(&self, registered: Registration) -> HandlerOptions<'_> {
         let mut handlers = self.handlers.borrow_mut();
         assert!(
             handlers.iter().all(|known| known.kind != registered.kind),
@@ -278,10 +278,10 @@ impl Process {
         Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
     }
 
-    /// Returns this incarnation's client for the error catcher. A job that ends dead must then have reported it once,
+    /// Returns this incarnation's client for the error tracker. A job that ends dead must then have reported it once,
     /// and a job that is retried must not report anything.
-    pub fn error_catcher(&self) -> Client<ErrorCatcher> {
-        Client::new(self.link.clone(), "error_catcher".into(), self.link.shared().services.error_catcher())
+    pub fn error_tracker(&self) -> Client<ErrorTracker> {
+        Client::new(self.link.clone(), "error_tracker".into(), self.link.shared().services.error_tracker())
     }
 
     /// Returns this incarnation's client for a custom service, which [`World::service`](crate::World::service)

@@ -8,14 +8,14 @@ use ::proptest::num::{u8, u16};
 use ::proptest::strategy::{NewTree, Strategy, ValueTree};
 use ::proptest::test_runner::TestRunner;
 
-use crate::judge::check::Drawn;
+use crate::judge::check::DrawnDeviations;
 use crate::search::choice::Pick;
 
 /// Deviations that were drawn before the run that has them. Each is a share of a run's length after the one before
 /// it. If a run ends earlier, it does not reach the last ones.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Deviations {
-    pub(super) drawn: Drawn,
+    pub(super) drawn: DrawnDeviations,
 }
 
 impl Deviations {
@@ -42,9 +42,9 @@ pub struct Scenarios(VecStrategy<Places>);
 
 /// A strategy for preemptions. It shrinks like [`Scenarios`].
 #[derive(Clone, Debug)]
-pub struct Schedules(VecStrategy<Places>);
+pub struct Preemptions(VecStrategy<Places>);
 
-/// The value of [`Scenarios`] or [`Schedules`], and its shrinking.
+/// The value of [`Scenarios`] or [`Preemptions`], and its shrinking.
 #[derive(Clone, Debug)]
 pub struct DeviationsTree {
     places: PlacesTree,
@@ -73,10 +73,10 @@ impl Scenarios {
     }
 }
 
-impl Schedules {
+impl Preemptions {
     /// Draws this many preemptions.
-    pub fn of(switches: RangeInclusive<usize>) -> Self {
-        Self(places(switches))
+    pub fn of(preemptions: RangeInclusive<usize>) -> Self {
+        Self(places(preemptions))
     }
 }
 
@@ -89,7 +89,7 @@ impl Strategy for Scenarios {
     }
 }
 
-impl Strategy for Schedules {
+impl Strategy for Preemptions {
     type Tree = DeviationsTree;
     type Value = Deviations;
 
@@ -104,8 +104,8 @@ impl ValueTree for DeviationsTree {
     fn current(&self) -> Deviations {
         let picks = self.places.current().into_iter().map(|(place, option)| Pick { place, option }).collect();
         let drawn = match self.is_schedule {
-            true => Drawn { schedule: picks, others: Vec::new() },
-            false => Drawn { schedule: Vec::new(), others: picks },
+            true => DrawnDeviations { schedule: picks, others: Vec::new() },
+            false => DrawnDeviations { schedule: Vec::new(), others: picks },
         };
         Deviations { drawn }
     }

@@ -1,7 +1,7 @@
 //! Feature `proptest`: properties that hold for any workload and any scenario within the bounds.
 //!
 //! [`prop_retryproof`] runs a test body once for each case that proptest's `TestRunner` draws. A case has data from
-//! your strategy or a whole [`Workload`], and a scenario from [`Scenarios`] and [`Schedules`]. A failing case is
+//! your strategy or a whole [`Workload`], and a scenario from [`Scenarios`] and [`Preemptions`]. A failing case is
 //! shrunk, data and scenario together. For each smaller piece of data, the scenarios with the same number of
 //! deviations are tried, fewest first, so the data may shrink even if the drawn scenario no longer fits.
 //!
@@ -40,6 +40,6 @@ mod property;
 mod seeds;
 mod workload;
 
-pub use course::{Deviations, DeviationsTree, Scenarios, Schedules};
+pub use course::{Deviations, DeviationsTree, Preemptions, Scenarios};
 pub use property::{Property, PropertyError, prop_retryproof};
 pub use workload::{PlannedJob, Workload, Workloads};

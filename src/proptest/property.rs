@@ -12,9 +12,9 @@ use ::proptest::test_runner::{
     Config, RngAlgorithm, TestCaseError, TestCaseResult, TestError, TestRng, TestRunner,
 };
 
-use super::course::{Deviations, Scenarios, Schedules};
+use super::course::{Deviations, Preemptions, Scenarios};
 use super::seeds::{self, Seed};
-use crate::judge::check::{Drawn, Found, Size, own_file, package, say};
+use crate::judge::check::{DrawnDeviations, DrawnOutcome, Size, own_file, package, say};
 use crate::judge::report::{Case, Report};
 use crate::judge::run::Body;
 use crate::search::choice::Dice;
@@ -93,7 +93,7 @@ pub struct Property {
     explore: Explore,
     config: Config,
     scenarios: Scenarios,
-    schedules: Schedules,
+    schedules: Preemptions,
     seed: u64,
     keep: Option<PathBuf>,
 }
@@ -108,7 +108,7 @@ impl Property {
     /// Makes a property with the number of cases of proptest's configuration (256, or `PROPTEST_CASES`), in scenarios
     /// of up to two deviations and up to one preemption.
     pub fn new() -> Self {
-        let (scenarios, schedules) = (Scenarios::of(0..=2), Schedules::of(0..=1));
+        let (scenarios, schedules) = (Scenarios::of(0..=2), Preemptions::of(0..=1));
         let config = Config { failure_persistence: None, ..Config::default() };
         Self { explore: Explore::new(), config, scenarios, schedules, seed: 0, keep: None }
     }
@@ -133,7 +133,7 @@ impl Property {
     }
 
     /// Sets the strategy for preemptions.
-    pub fn schedules(mut self, schedules: Schedules) -> Self {
+    pub fn schedules(mut self, schedules: Preemptions) -> Self {
         self.schedules = schedules;
         self
     }
@@ -291,7 +291,7 @@ impl Cases<'_> {
         })?;
         let shrinking = RefCell::new(Shrinking::default());
         let result = runner.run_one(tree, |(value, scenario, schedule)| {
-            let drawn = Drawn { schedule: schedule.drawn.schedule, others: scenario.drawn.others };
+            let drawn = DrawnDeviations { schedule: schedule.drawn.schedule, others: scenario.drawn.others };
             self.try_one(&value, &drawn, body, &mut shrinking.borrow_mut())
         });
         match result {
@@ -305,7 +305,8 @@ impl Cases<'_> {
                 return Err(PropertyError::NothingDrawn { test, reason });
             }
             Err(TestError::Fail(_, (value, scenario, schedule))) => {
-                let drawn = Drawn { schedule: schedule.drawn.schedule, others: scenario.drawn.others };
+                let drawn =
+                    DrawnDeviations { schedule: schedule.drawn.schedule, others: scenario.drawn.others };
                 let case = format!("{value:?}");
                 let kept = file.and_then(|file| match seeds::add(file, seed, &case) {
                     Ok(()) => Some(file.display().to_string()),
@@ -334,15 +335,15 @@ impl Cases<'_> {
     fn try_one<V: Debug>(
         &self,
         value: &V,
-        drawn: &Drawn,
+        drawn: &DrawnDeviations,
         body: With<'_, V>,
         shrinking: &mut Shrinking,
     ) -> TestCaseResult {
         let explore = &self.property.explore;
-        let mut found = Found::Fine;
+        let mut found = DrawnOutcome::Fine;
         body(value, &mut |body| found = explore.try_drawn(body, self.test, drawn));
         match found {
-            Found::NothingTested(reason) => {
+            DrawnOutcome::NothingTested(reason) => {
                 // Small data may have nothing that can go wrong. That must not end the shrinking.
                 if shrinking.size.is_none() {
                     shrinking.failing = reason.clone();
@@ -350,7 +351,7 @@ impl Cases<'_> {
                 }
                 return Ok(());
             }
-            Found::Fails(size) => {
+            DrawnOutcome::Fails(size) => {
                 let least = match shrinking.size {
                     Some(Some(known)) => size.map(|now| known.least(now)),
                     _ => size,
@@ -359,7 +360,7 @@ impl Cases<'_> {
                 shrinking.failing = format!("{value:?}");
                 return Err(TestCaseError::fail("not retry-proof"));
             }
-            Found::Fine => {}
+            DrawnOutcome::Fine => {}
         }
         let Some(Some(size)) = shrinking.size else { return Ok(()) };
         let text = format!("{value:?}");

@@ -15,7 +15,7 @@ pub use self::name::Name;
 
 pub(crate) use self::fault::{Fault, FaultSet};
 pub(crate) use self::options::{Ending, Options, Stalls};
-pub(crate) use self::place::{Look, Place, forget, look, looking, set_look};
+pub(crate) use self::place::{Place, PlaceLookup, forget, look, looking, set_look};
 pub(crate) use self::point::{Point, WaitKind};
 pub(crate) use self::sampled::{Dice, Pct, Random};
 #[cfg(feature = "proptest")]
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Kind {
+pub enum DeviationKind {
     /// The worker process dies here.
     Crash,
     /// A call to a service fails in one of the ways in which services fail.
@@ -38,7 +38,7 @@ pub enum Kind {
     /// A job is delivered again, lost, or not taken.
     Delivery,
     /// Another task runs next.
-    Schedule,
+    Preemption,
     /// A timer fires very late.
     Delay,
 }
@@ -157,7 +157,7 @@ impl fmt::Display for Label {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     /// The kind of event that may go wrong.
-    pub(crate) kind: Kind,
+    pub(crate) kind: DeviationKind,
     /// The actor, the site and the point.
     pub(crate) label: Label,
     /// The options on offer.
@@ -238,7 +238,7 @@ impl Deviation {
 
 /// A deviation as the user pastes it: by label, occurrence and the option's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct DeviationSpec {
     /// The text of the label.
     pub(crate) label: String,
     /// The occurrence of that label in the run, counted from 1.
@@ -247,7 +247,7 @@ pub(crate) struct Wanted {
     pub(crate) option: String,
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for DeviationSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)?;
         if self.nth > 1 {
@@ -263,7 +263,7 @@ pub(crate) enum Plan {
     /// At these choices, in ascending order. The label is that of the last one in the run that the plan was derived from.
     Numbered(Vec<Deviation>, Option<Label>),
     /// At the choices of these names, in the order in which the run reaches them.
-    Wanted(Vec<Wanted>),
+    Wanted(Vec<DeviationSpec>),
     /// At a few places that are drawn during the run.
     Random(Random),
     /// At calls of [`Chooser::choose_task`], according to random priorities.
@@ -362,7 +362,7 @@ impl Chooser {
 
     /// Makes a decision. The result is below `options.len()`.
     #[inline]
-    pub(crate) fn choose(&mut self, kind: Kind, label: Label, options: Options) -> usize {
+    pub(crate) fn choose(&mut self, kind: DeviationKind, label: Label, options: Options) -> usize {
         // Nearly all choices of a run are ordinary. They take this short path.
         let ordinary = match &self.plan {
             Plan::Numbered(deviations, _) => {
@@ -382,20 +382,22 @@ impl Chooser {
 
     /// Decides which task runs next. `candidates` are the tasks that can run. The first one runs in the ordinary
     /// course, and `label` names it. Returns an index into `candidates`, and records the choice as
-    /// [`Chooser::choose`] does, with [`Kind::Schedule`].
+    /// [`Chooser::choose`] does, with [`DeviationKind::Preemption`].
     ///
     /// # Panics
     /// If there is no candidate.
     pub(crate) fn choose_task(&mut self, label: Label, candidates: &[Actor]) -> usize {
         assert!(!candidates.is_empty(), "nobody to choose from at {label}");
         let options = Options::Others(candidates.len() as u32 - 1);
-        let Plan::Pct(pct) = &mut self.plan else { return self.choose(Kind::Schedule, label, options) };
+        let Plan::Pct(pct) = &mut self.plan else {
+            return self.choose(DeviationKind::Preemption, label, options);
+        };
         let taken = pct.take(candidates);
-        self.record.push(Choice { kind: Kind::Schedule, label, options, taken: taken as u32 });
+        self.record.push(Choice { kind: DeviationKind::Preemption, label, options, taken: taken as u32 });
         taken
     }
 
-    fn planned(&mut self, kind: Kind, label: &Label, options: Options) -> usize {
+    fn planned(&mut self, kind: DeviationKind, label: &Label, options: Options) -> usize {
         if self.divergence.is_some() {
             return 0;
         }
@@ -465,7 +467,7 @@ impl Chooser {
                     None => format!("choice {}={}", deviation.at(), deviation.option()),
                 })
             }
-            Plan::Wanted(wanted) => wanted.get(self.next).map(Wanted::to_string),
+            Plan::Wanted(wanted) => wanted.get(self.next).map(DeviationSpec::to_string),
             // These plans take the choices as they come.
             _ => None,
         };
@@ -492,14 +494,14 @@ mod tests {
         Label { actor: Actor::Attempt { job: 1, attempt: 1 }, site: Site::Attempt, point }
     }
 
-    fn wanted(label: &str, nth: u32, option: &str) -> Wanted {
-        Wanted { label: label.to_owned(), nth, option: option.to_owned() }
+    fn wanted(label: &str, nth: u32, option: &str) -> DeviationSpec {
+        DeviationSpec { label: label.to_owned(), nth, option: option.to_owned() }
     }
 
     #[test]
     fn takes_nothing_unusual_unless_told() {
         let mut chooser = Chooser::new(Plan::Numbered(vec![], None));
-        assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
+        assert_eq!(chooser.choose(DeviationKind::Crash, label(Point::Start), Options::Crash), 0);
         assert_eq!(chooser.finish().1, None);
     }
 
@@ -509,8 +511,9 @@ mod tests {
             wanted("job#1.1:next", 2, "crash"),
             wanted("job#1.1:next", 4, "crash"),
         ]));
-        let taken: Vec<_> =
-            (0..4).map(|_| chooser.choose(Kind::Crash, label(Point::Next), Options::Crash)).collect();
+        let taken: Vec<_> = (0..4)
+            .map(|_| chooser.choose(DeviationKind::Crash, label(Point::Next), Options::Crash))
+            .collect();
         assert_eq!(taken, [0, 1, 0, 1]);
         assert_eq!(chooser.finish().1, None);
     }
@@ -522,7 +525,7 @@ mod tests {
             wanted("job#1.1:end", 2, "crash"),
         ]));
         let taken: Vec<_> = [Point::End, Point::Start, Point::End]
-            .map(|point| chooser.choose(Kind::Crash, label(point), Options::Crash))
+            .map(|point| chooser.choose(DeviationKind::Crash, label(point), Options::Crash))
             .into();
         assert_eq!(taken, [0, 1, 1]);
         assert_eq!(chooser.finish().1, None);
@@ -532,7 +535,7 @@ mod tests {
     fn a_label_is_met_by_the_whole_of_it() {
         for asked in ["job#1.1:star", "job#1.1:started", "job#1.1", "ob#1.1:start"] {
             let mut chooser = Chooser::new(Plan::Wanted(vec![wanted(asked, 1, "crash")]));
-            assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
+            assert_eq!(chooser.choose(DeviationKind::Crash, label(Point::Start), Options::Crash), 0);
             assert!(matches!(chooser.finish().1, Some(Divergence::NeverMet { .. })));
         }
     }
@@ -540,21 +543,21 @@ mod tests {
     #[test]
     fn a_changed_label_an_unknown_option_and_an_unmet_choice_are_divergences() {
         let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 1)], Some(label(Point::End))));
-        assert_eq!(chooser.choose(Kind::Crash, label(Point::Start), Options::Crash), 0);
+        assert_eq!(chooser.choose(DeviationKind::Crash, label(Point::Start), Options::Crash), 0);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "choice 0 was `job#1.1:end` the first time and `job#1.1:start` the second"
         );
 
         let mut chooser = Chooser::new(Plan::Numbered(vec![Deviation::new(0, 2)], Some(label(Point::End))));
-        assert_eq!(chooser.choose(Kind::Crash, label(Point::End), Options::Crash), 0);
+        assert_eq!(chooser.choose(DeviationKind::Crash, label(Point::End), Options::Crash), 0);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "`job#1.1:end=2`: that choice no longer offers this option; it offers live, crash"
         );
 
         let mut chooser = Chooser::new(Plan::Wanted(vec![wanted("job#1.1:start", 1, "explode")]));
-        chooser.choose(Kind::Crash, label(Point::Start), Options::Crash);
+        chooser.choose(DeviationKind::Crash, label(Point::Start), Options::Crash);
         assert_eq!(
             chooser.finish().1.unwrap().to_string(),
             "`job#1.1:start=explode`: that choice no longer offers this option; it offers live, crash"

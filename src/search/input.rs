@@ -11,7 +11,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::search::choice::{Actor, Name, Wanted};
+use crate::search::choice::{Actor, DeviationSpec, Name};
 use crate::search::digest::{fingerprint, hex};
 
 /// The prefix of an input's word in a scenario.
@@ -31,8 +31,9 @@ pub(crate) struct Assignment(Vec<(Name, Name)>);
 
 impl Assignment {
     /// The answers that a scenario names.
-    pub(crate) fn of_words(inputs: &[Wanted]) -> Self {
-        let question = |input: &Wanted| input.label.strip_prefix(PREFIX).unwrap_or(&input.label).to_owned();
+    pub(crate) fn of_words(inputs: &[DeviationSpec]) -> Self {
+        let question =
+            |input: &DeviationSpec| input.label.strip_prefix(PREFIX).unwrap_or(&input.label).to_owned();
         Self(inputs.iter().map(|input| (question(input).into(), input.option.clone().into())).collect())
     }
 
@@ -53,7 +54,7 @@ impl Assignment {
 
 /// A question that a run has asked, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct InputQuestion {
     pub(crate) question: Name,
     pub(crate) answers: Vec<Name>,
     /// The index of the answer that was taken.
@@ -64,7 +65,7 @@ pub(crate) struct Asked {
     pub(crate) at: usize,
 }
 
-impl Asked {
+impl InputQuestion {
     pub(crate) fn answer(&self) -> Name {
         self.answers[self.taken]
     }
@@ -77,16 +78,16 @@ impl Asked {
 
 /// The inputs that the scenarios of an assignment name: the values that its fault-free run has drawn, the requests
 /// that were refused in it, and everything else that the assignment names.
-pub(crate) fn words(assignment: &Assignment, asked: &[Asked]) -> Vec<Wanted> {
-    let named = |asked: &&Asked| asked.request.is_none() || asked.taken != 0;
+pub(crate) fn words(assignment: &Assignment, asked: &[InputQuestion]) -> Vec<DeviationSpec> {
+    let named = |asked: &&InputQuestion| asked.request.is_none() || asked.taken != 0;
     let in_run = asked.iter().filter(named).map(|asked| (asked.question, asked.answer()));
     let is_asked = |question: Name| asked.iter().any(|asked| asked.question == question);
     let others = assignment.answers().iter().copied().filter(|(question, _)| !is_asked(*question));
     in_run.chain(others).map(|(question, answer)| word_of(question, answer)).collect()
 }
 
-fn word_of(question: Name, answer: Name) -> Wanted {
-    Wanted { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
+fn word_of(question: Name, answer: Name) -> DeviationSpec {
+    DeviationSpec { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
 }
 
 /// The reason why a run cannot have an input.
@@ -114,7 +115,7 @@ pub(crate) enum InputError {
 
 /// A request that may be refused.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Requested<'r> {
+pub(crate) struct RequestChoice<'r> {
     /// The part of the request that the answer depends on.
     pub(crate) subject: &'r str,
     /// The whole request, including its key.
@@ -127,7 +128,7 @@ pub(crate) struct Requested<'r> {
 #[derive(Debug, Default)]
 pub(crate) struct Inputs {
     assignment: Arc<Assignment>,
-    asked: Vec<Asked>,
+    asked: Vec<InputQuestion>,
     /// The number of times that each attempt has received an answer to each request, by the digest of the request.
     heard: Vec<(Actor, u64, u32)>,
     error: Option<InputError>,
@@ -145,7 +146,7 @@ impl Inputs {
         answers: Vec<Name>,
         at: usize,
     ) -> Result<usize, InputError> {
-        self.ask(Asked { question, answers, taken: 0, request: None, at })
+        self.ask(InputQuestion { question, answers, taken: 0, request: None, at })
     }
 
     /// Decides whether and how a request of an attempt is refused. Returns an index into `answers`, the first of
@@ -156,7 +157,7 @@ impl Inputs {
     pub(crate) fn refuse(
         &mut self,
         (by, service, operation): (Actor, Name, Name),
-        requested: &Requested<'_>,
+        requested: &RequestChoice<'_>,
         answers: Vec<Name>,
         at: usize,
     ) -> Result<usize, InputError> {
@@ -179,10 +180,10 @@ impl Inputs {
             }
         }
         let request = Some((by, service, operation));
-        self.ask(Asked { question: question.into(), answers, taken: 0, request, at })
+        self.ask(InputQuestion { question: question.into(), answers, taken: 0, request, at })
     }
 
-    fn ask(&mut self, mut asking: Asked) -> Result<usize, InputError> {
+    fn ask(&mut self, mut asking: InputQuestion) -> Result<usize, InputError> {
         let question = asking.question;
         if let Some(known) = self.asked.iter().find(|known| known.question == question) {
             if known.answers != asking.answers {
@@ -206,12 +207,12 @@ impl Inputs {
     }
 
     /// The inputs of the run so far, as a scenario names them.
-    pub(crate) fn words(&self) -> Vec<Wanted> {
+    pub(crate) fn words(&self) -> Vec<DeviationSpec> {
         words(&self.assignment, &self.asked)
     }
 
     /// The questions of the run, in order.
-    pub(crate) fn take(&mut self) -> Vec<Asked> {
+    pub(crate) fn take(&mut self) -> Vec<InputQuestion> {
         std::mem::take(&mut self.asked)
     }
 
@@ -227,7 +228,7 @@ fn list(answers: &[Name]) -> String {
 }
 
 /// An answer of an assignment to a question that neither of two runs has asked.
-pub(crate) fn never_asked(assignment: &Assignment, runs: [&[Asked]; 2]) -> Option<InputError> {
+pub(crate) fn never_asked(assignment: &Assignment, runs: [&[InputQuestion]; 2]) -> Option<InputError> {
     let is_asked = |question: Name| runs.iter().any(|run| run.iter().any(|asked| asked.question == question));
     let never = assignment.answers().iter().find(|(question, _)| !is_asked(*question));
     never.map(|&(question, answer)| InputError::NeverAsked { question, answer })
@@ -305,7 +306,7 @@ impl Assignments {
     }
 
     /// Records the questions of the fault-free run of the last assignment.
-    pub(crate) fn ran(&mut self, asked: &[Asked]) {
+    pub(crate) fn ran(&mut self, asked: &[InputQuestion]) {
         let Some(parent) = self.handed.take() else { return };
         let last = parent.0.last();
         let from = last.and_then(|(named, _)| asked.iter().position(|asked| asked.question == *named));
@@ -389,7 +390,7 @@ mod tests {
         for attempt in 1..=3 {
             let by = (Actor::Attempt { job: 1, attempt }, "payments".into(), "charge".into());
             let mut ask = |request, is_heard| {
-                let requested = Requested { subject: "6", request, is_heard };
+                let requested = RequestChoice { subject: "6", request, is_heard };
                 inputs.refuse(by, &requested, names(&["accepted", "declined"]), 0).unwrap()
             };
             assert_eq!([(); 4].map(|()| ask("a", true)), [1, 1, 0, 0]);

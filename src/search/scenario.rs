@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::search::choice::{Choice, Wanted};
+use crate::search::choice::{Choice, DeviationSpec};
 use crate::search::input;
 
 /// The name of a run. The report prints it, and `RETRYPROOF_REPLAY` replays the run.
@@ -26,8 +26,8 @@ use crate::search::input;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     test: String,
-    inputs: Vec<Wanted>,
-    deviations: Vec<Wanted>,
+    inputs: Vec<DeviationSpec>,
+    deviations: Vec<DeviationSpec>,
 }
 
 /// The reason why a text is not a scenario.
@@ -61,7 +61,7 @@ pub enum ScenarioError {
 
 impl Scenario {
     /// Returns the scenario with these inputs.
-    pub(crate) fn on(self, inputs: &[Wanted]) -> Self {
+    pub(crate) fn on(self, inputs: &[DeviationSpec]) -> Self {
         Self { inputs: inputs.to_vec(), ..self }
     }
 
@@ -71,7 +71,7 @@ impl Scenario {
             .iter()
             .enumerate()
             .filter(|(_, choice)| choice.taken != 0)
-            .map(|(at, choice)| Wanted {
+            .map(|(at, choice)| DeviationSpec {
                 label: choice.label.to_string(),
                 nth: 1 + record[..at].iter().filter(|earlier| earlier.label == choice.label).count() as u32,
                 option: choice.options.name(choice.taken as usize),
@@ -87,20 +87,20 @@ impl Scenario {
 
     /// The deviations, each as `choice=option`. The reference run has none.
     pub fn deviations(&self) -> Vec<String> {
-        self.deviations.iter().map(Wanted::to_string).collect()
+        self.deviations.iter().map(DeviationSpec::to_string).collect()
     }
 
     /// The inputs, each as `input:name=value`: the values that the test has drawn
     /// ([`World::choose`](crate::World::choose)) and the requests that were refused.
     pub fn inputs(&self) -> Vec<String> {
-        self.inputs.iter().map(Wanted::to_string).collect()
+        self.inputs.iter().map(DeviationSpec::to_string).collect()
     }
 
-    pub(crate) fn wanted_inputs(&self) -> &[Wanted] {
+    pub(crate) fn wanted_inputs(&self) -> &[DeviationSpec] {
         &self.inputs
     }
 
-    pub(crate) fn wanted(&self) -> &[Wanted] {
+    pub(crate) fn wanted(&self) -> &[DeviationSpec] {
         &self.deviations
     }
 }
@@ -135,7 +135,7 @@ impl FromStr for Scenario {
     }
 }
 
-fn deviation(word: &str, number: usize) -> Result<Wanted, ScenarioError> {
+fn deviation(word: &str, number: usize) -> Result<DeviationSpec, ScenarioError> {
     let not = || ScenarioError::NotADeviation { word: word.to_owned(), number };
     let (choice, option) = word.rsplit_once('=').ok_or_else(not)?;
     if choice.is_empty() || option.is_empty() || !choice.contains(':') {
@@ -148,7 +148,7 @@ fn deviation(word: &str, number: usize) -> Result<Wanted, ScenarioError> {
             (label, nth.parse().ok().filter(|&nth| nth > 0).ok_or_else(bad)?)
         }
     };
-    Ok(Wanted { label: label.to_owned(), nth, option: option.to_owned() })
+    Ok(DeviationSpec { label: label.to_owned(), nth, option: option.to_owned() })
 }
 
 #[cfg(test)]

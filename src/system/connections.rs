@@ -9,42 +9,42 @@ use crate::system::service::store::TxId;
 
 /// The id of a held connection or of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct ConnectionTicket(u64);
 
 /// The holder or waiter: an attempt of a process, in one of its incarnations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
+pub(crate) struct ConnectionOwner {
     pub(crate) process: Name,
     pub(crate) incarnation: u32,
     pub(crate) actor: Actor,
 }
 
-impl Owner {
-    fn shares_pool(&self, other: &Owner) -> bool {
+impl ConnectionOwner {
+    fn shares_pool(&self, other: &ConnectionOwner) -> bool {
         (self.process, self.incarnation) == (other.process, other.incarnation)
     }
 }
 
 /// The thing that a waiter needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Awaited {
+pub(crate) enum WaitTarget {
     Connection,
     Row { key: String, holder: TxId },
 }
 
 #[derive(Debug)]
-struct Held {
-    ticket: Ticket,
-    owner: Owner,
+struct HeldConnection {
+    ticket: ConnectionTicket,
+    owner: ConnectionOwner,
     transaction: Option<TxId>,
     place: Place,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    ticket: Ticket,
-    owner: Owner,
-    awaited: Awaited,
+struct ConnectionWait {
+    ticket: ConnectionTicket,
+    owner: ConnectionOwner,
+    awaited: WaitTarget,
     wake: Wake,
     place: Place,
 }
@@ -54,9 +54,9 @@ struct Waiting {
 pub(crate) struct Connections {
     /// The maximum number of connections of each process. `None` means no limit.
     most: Option<usize>,
-    held: Vec<Held>,
+    held: Vec<HeldConnection>,
     /// The longest wait first.
-    waiting: Vec<Waiting>,
+    waiting: Vec<ConnectionWait>,
     tickets: u64,
     /// The number of held connections that are in a transaction.
     in_transaction: usize,
@@ -73,21 +73,21 @@ impl Connections {
         self.most.is_some()
     }
 
-    fn next_ticket(&mut self) -> Ticket {
+    fn next_ticket(&mut self) -> ConnectionTicket {
         self.tickets += 1;
-        Ticket(self.tickets)
+        ConnectionTicket(self.tickets)
     }
 
-    fn free(&self, owner: &Owner) -> usize {
+    fn free(&self, owner: &ConnectionOwner) -> usize {
         let held = self.held.iter().filter(|held| held.owner.shares_pool(owner)).count();
         self.most.map_or(usize::MAX, |most| most.saturating_sub(held))
     }
 
     /// Reports whether `owner` may have a connection now. Waiters who asked earlier go first. `waits` is the ticket
     /// under which `owner` has waited.
-    pub(crate) fn may_connect(&self, owner: &Owner, waits: Option<Ticket>) -> bool {
-        let before = |other: &&Waiting| {
-            other.awaited == Awaited::Connection
+    pub(crate) fn may_connect(&self, owner: &ConnectionOwner, waits: Option<ConnectionTicket>) -> bool {
+        let before = |other: &&ConnectionWait| {
+            other.awaited == WaitTarget::Connection
                 && other.owner.shares_pool(owner)
                 && waits.is_none_or(|ticket| other.ticket < ticket)
         };
@@ -97,35 +97,37 @@ impl Connections {
     /// Takes a connection, if one is free.
     pub(crate) fn connect(
         &mut self,
-        owner: Owner,
+        owner: ConnectionOwner,
         transaction: Option<TxId>,
         place: Place,
-        waits: Option<Ticket>,
-    ) -> Option<Ticket> {
+        waits: Option<ConnectionTicket>,
+    ) -> Option<ConnectionTicket> {
         if !self.may_connect(&owner, waits) {
             return None;
         }
         waits.into_iter().for_each(|ticket| self.forget_wait(ticket));
         let ticket = self.next_ticket();
         self.in_transaction += usize::from(transaction.is_some());
-        self.held.push(Held { ticket, owner, transaction, place });
+        self.held.push(HeldConnection { ticket, owner, transaction, place });
         Some(ticket)
     }
 
     /// Returns a connection to the pool. The result lists the tasks that may have one now.
-    pub(crate) fn disconnect(&mut self, ticket: Ticket) -> Vec<Wake> {
+    pub(crate) fn disconnect(&mut self, ticket: ConnectionTicket) -> Vec<Wake> {
         let Some(at) = self.held.iter().position(|held| held.ticket == ticket) else { return Vec::new() };
-        let Held { owner, transaction, .. } = self.held.remove(at);
+        let HeldConnection { owner, transaction, .. } = self.held.remove(at);
         self.in_transaction -= usize::from(transaction.is_some());
         self.served(&owner)
     }
 
     /// The tasks that wait for a connection of that pool and may have one.
-    fn served(&self, owner: &Owner) -> Vec<Wake> {
+    fn served(&self, owner: &ConnectionOwner) -> Vec<Wake> {
         if self.waiting.is_empty() {
             return Vec::new();
         }
-        let waits = |other: &&Waiting| other.awaited == Awaited::Connection && other.owner.shares_pool(owner);
+        let waits = |other: &&ConnectionWait| {
+            other.awaited == WaitTarget::Connection && other.owner.shares_pool(owner)
+        };
         let served = self.waiting.iter().filter(waits).take(self.free(owner));
         served.map(|waiting| waiting.wake.clone()).collect()
     }
@@ -133,39 +135,38 @@ impl Connections {
     /// Waits, or continues to wait in the same place in line.
     pub(crate) fn wait(
         &mut self,
-        waits: Option<Ticket>,
-        owner: Owner,
-        awaited: Awaited,
+        waits: Option<ConnectionTicket>,
+        owner: ConnectionOwner,
+        awaited: WaitTarget,
         place: Place,
         wake: Wake,
-    ) -> Ticket {
+    ) -> ConnectionTicket {
         let known = waits.and_then(|ticket| self.waiting.iter_mut().find(|known| known.ticket == ticket));
         if let Some(known) = known {
             (known.awaited, known.wake) = (awaited, wake);
             return known.ticket;
         }
         let ticket = self.next_ticket();
-        self.waiting.push(Waiting { ticket, owner, awaited, wake, place });
+        self.waiting.push(ConnectionWait { ticket, owner, awaited, wake, place });
         ticket
     }
 
-    fn forget_wait(&mut self, ticket: Ticket) {
+    fn forget_wait(&mut self, ticket: ConnectionTicket) {
         self.waiting.retain(|waiting| waiting.ticket != ticket);
     }
 
     /// Stops waiting. The result lists the tasks that come next.
-    pub(crate) fn stop_waiting(&mut self, ticket: Ticket) -> Vec<Wake> {
+    pub(crate) fn stop_waiting(&mut self, ticket: ConnectionTicket) -> Vec<Wake> {
         let Some(at) = self.waiting.iter().position(|waiting| waiting.ticket == ticket) else {
             return Vec::new();
         };
-        let Waiting { owner, .. } = self.waiting.remove(at);
+        let ConnectionWait { owner, .. } = self.waiting.remove(at);
         self.served(&owner)
     }
 
     /// Locks on these rows were released. Returns the tasks that waited for one of them.
     pub(crate) fn released(&self, keys: &[String]) -> Vec<Wake> {
-        let waits =
-            |waiting: &&Waiting| matches!(&waiting.awaited, Awaited::Row { key, .. } if keys.contains(key));
+        let waits = |waiting: &&ConnectionWait| matches!(&waiting.awaited, WaitTarget::Row { key, .. } if keys.contains(key));
         self.waiting.iter().filter(waits).map(|waiting| waiting.wake.clone()).collect()
     }
 
@@ -188,7 +189,7 @@ impl Connections {
 
     /// Removes everything that an incarnation had. Returns the transactions that must be rolled back.
     pub(crate) fn bury(&mut self, process: Name, incarnation: u32) -> Vec<TxId> {
-        let of_it = |owner: &Owner| (owner.process, owner.incarnation) == (process, incarnation);
+        let of_it = |owner: &ConnectionOwner| (owner.process, owner.incarnation) == (process, incarnation);
         self.waiting.retain(|waiting| !of_it(&waiting.owner));
         let open = self.held.iter().filter(|held| of_it(&held.owner)).filter_map(|held| held.transaction);
         let open: Vec<_> = open.collect();
@@ -215,9 +216,9 @@ impl Connections {
     }
 
     /// The same for an owner that is about to wait.
-    pub(crate) fn why_waits(&self, owner: &Owner, awaited: &Awaited, place: Place) -> String {
+    pub(crate) fn why_waits(&self, owner: &ConnectionOwner, awaited: &WaitTarget, place: Place) -> String {
         let what = match awaited {
-            Awaited::Connection => {
+            WaitTarget::Connection => {
                 let (process, most) = (owner.process, self.most.unwrap_or_default());
                 let pool = self.held.iter().filter(|held| held.owner.shares_pool(owner));
                 let held: Vec<_> =
@@ -227,7 +228,7 @@ impl Connections {
                     held.join(", ")
                 )
             }
-            Awaited::Row { key, holder } => {
+            WaitTarget::Row { key, holder } => {
                 let by = self.held.iter().find(|held| held.transaction == Some(*holder));
                 let by = by.map_or("a transaction".to_owned(), |held| {
                     format!("the transaction that {} began at {}", held.owner.actor, held.place)
@@ -246,14 +247,14 @@ mod tests {
 
     #[test]
     fn a_connection_that_is_given_back_is_for_whoever_has_waited_longest() {
-        let owner = Owner { process: "worker".into(), incarnation: 1, actor: Actor::Test };
+        let owner = ConnectionOwner { process: "worker".into(), incarnation: 1, actor: Actor::Test };
         let place = Place::caller();
         let mut connections = Connections::default();
         connections.limit(1);
         let held = connections.connect(owner, None, place, None).unwrap();
         let [first, second] = [0, 1].map(|slot| {
             let wake = Wake::Task(TaskId { slot, turn: 0 });
-            connections.wait(None, owner, Awaited::Connection, place, wake)
+            connections.wait(None, owner, WaitTarget::Connection, place, wake)
         });
         assert_eq!(connections.disconnect(held).len(), 1);
         // It has not come back yet: neither a newcomer nor the waiter behind it goes first.

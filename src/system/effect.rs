@@ -97,14 +97,14 @@ pub(crate) struct Ledger {
     /// Requests without an effect because an earlier request had the same key.
     pub(crate) reused: Vec<Reuse>,
     /// Requests that received the stored answer of the same earlier request.
-    pub(crate) repeats: Vec<Repeat>,
+    pub(crate) repeats: Vec<RepeatedRequest>,
     /// When what services keep expires.
     pub(crate) expiries: Expiries,
 }
 
 /// A request that was answered from an earlier effect under the same key.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Repeat {
+pub(crate) struct RepeatedRequest {
     pub(crate) by: Actor,
     pub(crate) service: Name,
     pub(crate) operation: Name,

@@ -8,13 +8,13 @@ use serde::{Serialize, Serializer};
 
 /// Returns a value as JSON in which NaN and the infinities differ from `None` and from each other.
 pub(crate) fn text<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&Exact(value))
+    serde_json::to_string(&ExactValue(value))
 }
 
 /// A value that is serialized in this way, including everything inside.
-struct Exact<'v, T: ?Sized>(&'v T);
+struct ExactValue<'v, T: ?Sized>(&'v T);
 
-impl<T: Serialize + ?Sized> Serialize for Exact<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for ExactValue<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.0.serialize(Writer(serializer))
     }
@@ -96,7 +96,7 @@ impl<S: Serializer> Serializer for Writer<S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.0.serialize_some(&Exact(value))
+        self.0.serialize_some(&ExactValue(value))
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -104,7 +104,7 @@ impl<S: Serializer> Serializer for Writer<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_struct(name, &Exact(value))
+        self.0.serialize_newtype_struct(name, &ExactValue(value))
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -114,7 +114,7 @@ impl<S: Serializer> Serializer for Writer<S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_variant(name, index, variant, &Exact(value))
+        self.0.serialize_newtype_variant(name, index, variant, &ExactValue(value))
     }
 }
 
@@ -126,7 +126,7 @@ macro_rules! parts {
             type Error = S::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-                self.0.$method(&Exact(value))
+                self.0.$method(&ExactValue(value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
@@ -155,7 +155,7 @@ macro_rules! fields {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), S::Error> {
-                self.0.serialize_field(name, &Exact(value))
+                self.0.serialize_field(name, &ExactValue(value))
             }
 
             fn end(self) -> Result<S::Ok, S::Error> {
@@ -177,7 +177,7 @@ impl<S: SerializeMap> SerializeMap for Writer<S> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), S::Error> {
-        self.0.serialize_value(&Exact(value))
+        self.0.serialize_value(&ExactValue(value))
     }
 
     fn end(self) -> Result<S::Ok, S::Error> {

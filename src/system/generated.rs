@@ -101,7 +101,7 @@ struct Form {
 
 /// A value that was found in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct FoundValue {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) value: usize,
@@ -180,14 +180,14 @@ impl Forms {
     }
 
     /// The values in a text, in order. Of values that overlap, the longest one is taken.
-    pub(crate) fn find(&self, text: &str) -> Vec<Found> {
-        let mut found: Vec<Found> = Vec::new();
+    pub(crate) fn find(&self, text: &str) -> Vec<FoundValue> {
+        let mut found: Vec<FoundValue> = Vec::new();
         for form in &self.forms {
             for (from, _) in text.match_indices(form.text.as_str()) {
                 let to = from + form.text.len();
                 let is_free = found.iter().all(|other| to <= other.from || other.to <= from);
                 if is_free && (form.text.len() >= UNMISTAKABLE || is_word(text, from, to)) {
-                    found.push(Found { from, to, value: form.value, shape: form.shape });
+                    found.push(FoundValue { from, to, value: form.value, shape: form.shape });
                 }
             }
         }
@@ -202,7 +202,7 @@ impl Forms {
     }
 
     /// A text with its values replaced by their formats.
-    pub(crate) fn template(text: &str, found: &[Found]) -> String {
+    pub(crate) fn template(text: &str, found: &[FoundValue]) -> String {
         let mut template = String::with_capacity(text.len());
         let mut at = 0;
         for found in found {

@@ -7,7 +7,7 @@ use crate::search::choice::{Name, Place};
 pub(crate) enum Hygiene {
     /// A call to an external service while the attempt has an open transaction, and the place where that transaction
     /// began.
-    OutsideCall { service: Name, operation: Name, place: Place, opened: Place },
+    ExternalCall { service: Name, operation: Name, place: Place, opened: Place },
     /// An enqueue while the attempt has an open transaction.
     EnqueueInTransaction { kind: &'static str, place: Place, opened: Place },
     /// A process with more slots than connections to the store.
@@ -18,7 +18,7 @@ impl Hygiene {
     /// The subject, regardless of the place.
     pub(crate) fn subject(&self) -> String {
         match self {
-            Self::OutsideCall { service, operation, .. } => format!("call {service}.{operation}"),
+            Self::ExternalCall { service, operation, .. } => format!("call {service}.{operation}"),
             Self::EnqueueInTransaction { kind, .. } => format!("enqueue {kind}"),
             Self::PoolTooSmall { process, .. } => format!("pool {process}"),
         }
@@ -27,7 +27,7 @@ impl Hygiene {
     /// The place in the source.
     pub(crate) fn place(&self) -> Option<Place> {
         match self {
-            Self::OutsideCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
+            Self::ExternalCall { place, .. } | Self::EnqueueInTransaction { place, .. } => Some(*place),
             Self::PoolTooSmall { .. } => None,
         }
     }

@@ -53,7 +53,7 @@ impl Casting {
 
 /// The way in which a job gives up.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct GivesUp {
+pub(crate) struct GiveUp {
     /// Whether the job does its work before it gives up, or nothing.
     pub(crate) has_run: bool,
     pub(crate) state: JobState,
@@ -66,7 +66,7 @@ pub(crate) struct GivesUp {
 pub(crate) struct Part {
     pub(crate) role: Role,
     pub(crate) number: u32,
-    pub(crate) gives_up: Option<GivesUp>,
+    pub(crate) gives_up: Option<GiveUp>,
 }
 
 /// An order in which jobs run, one at a time. A job without a part runs when no other job waits.
@@ -74,12 +74,12 @@ pub(crate) struct Part {
 pub(crate) struct Script {
     /// For each role: its number, and its position.
     places: BTreeMap<Role, (u32, usize)>,
-    gives_up: Vec<Option<GivesUp>>,
+    gives_up: Vec<Option<GiveUp>>,
     casting: Casting,
     /// For each job so far: the number of its role, and its position.
     cast: Vec<Option<(u32, usize)>>,
     /// The running job, if it gives up after its work.
-    running: Option<(u32, GivesUp)>,
+    running: Option<(u32, GiveUp)>,
 }
 
 impl Script {
@@ -99,7 +99,7 @@ impl Script {
         jobs: &[Job],
         generated: impl FnOnce() -> Generated,
         waiting: &[u32],
-    ) -> (usize, Option<GivesUp>) {
+    ) -> (usize, Option<GiveUp>) {
         if self.cast.len() < jobs.len() {
             self.cast_new(jobs, &generated());
         }
@@ -111,7 +111,7 @@ impl Script {
     }
 
     /// The way in which a job that has succeeded gives up, if it must do so after its work.
-    pub(crate) fn ends(&mut self, job: u32) -> Option<GivesUp> {
+    pub(crate) fn ends(&mut self, job: u32) -> Option<GiveUp> {
         self.running.take_if(|(running, _)| *running == job).map(|(_, how)| how)
     }
 

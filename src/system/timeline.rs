@@ -13,12 +13,12 @@ use crate::system::job::Conflict;
 pub(crate) struct Event {
     pub(crate) at: Duration,
     pub(crate) by: Actor,
-    pub(crate) what: What,
+    pub(crate) what: EventKind,
 }
 
 /// The kind of an event.
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// A process was booted.
     Booted { process: Name },
     /// A job entered the world.
@@ -93,17 +93,17 @@ pub(crate) struct Timeline {
     calls: BTreeMap<Actor, (Place, Site)>,
     /// Log lines that could not be added to the timeline directly.
     #[cfg(feature = "tracing")]
-    aside: Arc<Aside>,
+    aside: Arc<SideNotes>,
 }
 
 /// Log lines of the code under test that arrived while the state of the run was locked, as it is while a service
 /// answers. They enter the timeline with the next event.
 #[cfg(feature = "tracing")]
 #[derive(Debug, Default)]
-pub(crate) struct Aside(Mutex<Vec<String>>);
+pub(crate) struct SideNotes(Mutex<Vec<String>>);
 
 #[cfg(feature = "tracing")]
-impl Aside {
+impl SideNotes {
     pub(crate) fn say(&self, text: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
@@ -122,13 +122,13 @@ impl Timeline {
         self.events.is_some()
     }
 
-    pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> What) {
+    pub(crate) fn push(&mut self, at: Duration, by: Actor, what: impl FnOnce() -> EventKind) {
         if let Some(events) = &mut self.events {
             #[cfg(feature = "tracing")]
             events.extend(self.aside.take().into_iter().map(|text| Event {
                 at,
                 by,
-                what: What::Said { text },
+                what: EventKind::Said { text },
             }));
             events.push(Event { at, by, what: what() });
         }
@@ -136,7 +136,7 @@ impl Timeline {
 
     /// The buffer for log lines while the timeline is locked.
     #[cfg(feature = "tracing")]
-    pub(crate) fn aside(&self) -> Arc<Aside> {
+    pub(crate) fn aside(&self) -> Arc<SideNotes> {
         self.aside.clone()
     }
 

@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use super::connection::{Connection, Moved, Phase, Socket};
-use super::protocol::{Caller, Codec, Decoded, Door, Outcome, Protocol, Reply, Served};
+use super::connection::{Connection, MoveOutcome, Phase, Socket};
+use super::protocol::{Caller, Codec, DecodeOutcome, Door, Outcome, Protocol, Reply, ServeOutcome};
 use crate::engine::state::{Mode, Shared, State, lock};
 use crate::process::Link;
 use crate::search::choice::{Chooser, Place, Plan};
@@ -33,9 +33,9 @@ struct Script {
 
 /// A socket that plays a script.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Played(Arc<Mutex<Script>>);
+pub(crate) struct ScriptedSocket(Arc<Mutex<Script>>);
 
-impl Played {
+impl ScriptedSocket {
     pub(crate) fn sends(self, bytes: &[u8]) -> Self {
         lock(&self.0).events.push_back(Event::Sends(bytes.to_vec()));
         self
@@ -70,7 +70,7 @@ impl Played {
     }
 }
 
-impl Read for Played {
+impl Read for ScriptedSocket {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut script = lock(&self.0);
         match script.events.pop_front() {
@@ -89,7 +89,7 @@ impl Read for Played {
     }
 }
 
-impl Write for Played {
+impl Write for ScriptedSocket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut script = lock(&self.0);
         if let Some(kind) = script.write_error {
@@ -105,7 +105,7 @@ impl Write for Played {
     }
 }
 
-impl Socket for Played {
+impl Socket for ScriptedSocket {
     fn reset_when_dropped(&self) {
         lock(&self.0).has_reset = true;
     }
@@ -129,10 +129,10 @@ pub(crate) fn door_of(protocol: impl Protocol) -> (Arc<Door>, Arc<Shared>) {
 }
 
 /// Lets a connection run to its end, and serves its requests immediately.
-pub(crate) fn converse(door: &Arc<Door>, socket: &Played) {
+pub(crate) fn converse(door: &Arc<Door>, socket: &ScriptedSocket) {
     let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
     while connection.phase != Phase::Gone {
-        let Moved { request, .. } = connection.advance();
+        let MoveOutcome { request, .. } = connection.advance();
         if !request {
             continue;
         }
@@ -157,26 +157,26 @@ impl Protocol for Echo {
         b"hello\n".to_vec()
     }
 
-    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> Decoded<Vec<u8>> {
+    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> DecodeOutcome<Vec<u8>> {
         match bytes.iter().position(|byte| *byte == b'\n') {
             Some(end) => match bytes.drain(..=end).collect::<Vec<_>>() {
-                ping if ping == b"ping\n" => Decoded::Aside(b"pong\n".to_vec()),
-                quit if quit == b"quit\n" => Decoded::Close(b"bye\n".to_vec()),
-                line => Decoded::Request(line),
+                ping if ping == b"ping\n" => DecodeOutcome::Aside(b"pong\n".to_vec()),
+                quit if quit == b"quit\n" => DecodeOutcome::Close(b"bye\n".to_vec()),
+                line => DecodeOutcome::Request(line),
             },
-            None => Decoded::Partial,
+            None => DecodeOutcome::Partial,
         }
     }
 
-    fn serve(&self, request: Vec<u8>, (): &mut (), _: &Caller<'_>) -> Served {
-        Served::reply(Reply::new(request))
+    fn serve(&self, request: Vec<u8>, (): &mut (), _: &Caller<'_>) -> ServeOutcome {
+        ServeOutcome::reply(Reply::new(request))
     }
 }
 
 #[test]
 fn a_connection_knows_what_it_is_about() {
     let (door, _) = door_of(Echo);
-    let socket = Played::default().pauses().sends(b"li").pauses().sends(b"ne\n").pauses();
+    let socket = ScriptedSocket::default().pauses().sends(b"li").pauses().sends(b"ne\n").pauses();
     let mut connection = Connection::new(1, door.clone(), Box::new(socket.clone()));
     connection.advance();
     assert_eq!(connection.phase, Phase::Idle, "it is greeted, and nothing has come yet");
@@ -193,7 +193,7 @@ fn a_connection_knows_what_it_is_about() {
 
 #[test]
 fn what_comes_together_is_answered_in_order() {
-    let socket = Played::default().sends(b"one\nping\ntwo\nquit\nthree\n").takes(3);
+    let socket = ScriptedSocket::default().sends(b"one\nping\ntwo\nquit\nthree\n").takes(3);
     converse(&door_of(Echo).0, &socket);
     assert_eq!(socket.received(), "hello\none\npong\ntwo\nbye\n");
 }
@@ -201,7 +201,7 @@ fn what_comes_together_is_answered_in_order() {
 /// The end of a peer that waits for its reply is noticed.
 #[test]
 fn a_peer_that_hangs_up_is_not_heard() {
-    let socket = Played::default().sends(b"line\n").pauses();
+    let socket = ScriptedSocket::default().sends(b"line\n").pauses();
     let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket));
     assert!(connection.advance().request);
     assert!(connection.is_heard());
@@ -213,7 +213,7 @@ fn a_peer_that_hangs_up_is_not_heard() {
 
 #[test]
 fn a_connection_that_is_reset_says_so() {
-    let socket = Played::default().sends(b"li").pauses();
+    let socket = ScriptedSocket::default().sends(b"li").pauses();
     let mut connection = Connection::new(1, door_of(Echo).0, Box::new(socket.clone()));
     connection.advance();
     connection.reset();

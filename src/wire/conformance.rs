@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Protocol;
 use super::exchange::exchange_of;
-use crate::engine::outside::real_time;
+use crate::engine::external_calls::real_time;
 use crate::engine::state::lock;
 use crate::judge::check::Explore;
 use crate::judge::report::Verdict;
@@ -156,12 +156,12 @@ impl std::error::Error for Nonconformance {}
 /// The violated requirements. Some checks are skipped if earlier ones fail.
 ///
 /// ```no_run
-/// # use retryproof::wire::{Caller, Decoded, Protocol, Sample, Served, conformance};
+/// # use retryproof::wire::{Caller, DecodeOutcome, Protocol, Sample, ServeOutcome, conformance};
 /// # #[derive(Clone)] struct KeyValue;
 /// # impl Protocol for KeyValue {
 /// #     type Session = (); type Request = ();
-/// #     fn decode(&self, _: &mut Vec<u8>, _: &mut ()) -> Decoded<()> { Decoded::Partial }
-/// #     fn serve(&self, _: (), _: &mut (), _: &Caller<'_>) -> Served { unimplemented!() }
+/// #     fn decode(&self, _: &mut Vec<u8>, _: &mut ()) -> DecodeOutcome<()> { DecodeOutcome::Partial }
+/// #     fn serve(&self, _: (), _: &mut (), _: &Caller<'_>) -> ServeOutcome { unimplemented!() }
 /// # }
 /// # fn counters(_: &retryproof::World) {}
 /// let sample = Sample {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use socket2::SockRef;
 
-use super::protocol::{Decoded, Door, Ending, Reply, Talk};
-use crate::engine::outside::real_time;
+use super::protocol::{DecodeOutcome, Door, Ending, Reply, Talk};
+use crate::engine::external_calls::real_time;
 
 /// The maximum real time for a peer to send one message, from the first byte to the last, no matter how slowly bytes
 /// arrive.
@@ -52,7 +52,7 @@ pub(super) enum Phase {
 
 /// The result of moving a connection.
 #[derive(Debug, Default)]
-pub(super) struct Moved {
+pub(super) struct MoveOutcome {
     /// Whether bytes were read or written.
     pub(super) any: bool,
     /// Whether a request is complete.
@@ -96,8 +96,8 @@ impl Connection {
     }
 
     /// Moves as far as possible without waiting.
-    pub(super) fn advance(&mut self) -> Moved {
-        let mut moved = Moved::default();
+    pub(super) fn advance(&mut self) -> MoveOutcome {
+        let mut moved = MoveOutcome::default();
         let mut asides = 0;
         loop {
             let before = (self.phase, self.output.len());
@@ -214,15 +214,15 @@ impl Connection {
         }
         let Some(talk) = &mut self.talk else { return false };
         let decoded = match self.input.is_empty() {
-            true => Decoded::Partial,
+            true => DecodeOutcome::Partial,
             false => talk.decode(&mut self.input),
         };
         match decoded {
-            Decoded::Partial if self.has_ended || self.input.len() > MOST_UNREAD => self.end(),
-            Decoded::Partial => {}
-            Decoded::Aside(reply) => self.send(reply, Ending::StaysOpen),
-            Decoded::Close(last) => self.send(last, Ending::Closes),
-            Decoded::Request(()) => {
+            DecodeOutcome::Partial if self.has_ended || self.input.len() > MOST_UNREAD => self.end(),
+            DecodeOutcome::Partial => {}
+            DecodeOutcome::Aside(reply) => self.send(reply, Ending::StaysOpen),
+            DecodeOutcome::Close(last) => self.send(last, Ending::Closes),
+            DecodeOutcome::Request(()) => {
                 self.phase = Phase::Waiting;
                 return true;
             }

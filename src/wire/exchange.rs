@@ -18,11 +18,11 @@ use socket2::{Domain, Socket, Type};
 
 use super::connection::{Connection, Phase, SLOWEST};
 use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
-use super::thread::{Attended, Attending, attend};
-use crate::engine::externals::{self, Begun, External, Traffic};
+use super::thread::{AttendanceGuard, ServedSockets, attend};
+use crate::engine::external_calls::real_time;
+use crate::engine::externals::{self, RealSystem, RequestStart, Traffic};
 use crate::engine::life;
-use crate::engine::outside::real_time;
-use crate::engine::state::{Shared, Woken, lock};
+use crate::engine::state::{Shared, WakeQueue, lock};
 use crate::process::Link;
 use crate::search::choice::{Actor, Name, Place};
 use crate::system::clock::{TaskId, Wake};
@@ -57,7 +57,7 @@ struct Listener {
 }
 
 /// A request that waits to be served, or the second half of one that was made outside any step.
-struct Arrived {
+struct ArrivedRequest {
     door: Arc<Door>,
     line: u64,
     by: Option<Actor>,
@@ -66,7 +66,7 @@ struct Arrived {
 }
 
 /// A reply on its way to a task of the executor.
-struct Pending {
+struct PendingReply {
     door: Arc<Door>,
     line: u64,
     caller: externals::Caller,
@@ -76,7 +76,7 @@ struct Pending {
 }
 
 /// A caller that will never receive a reply.
-struct Silent {
+struct SilentCaller {
     door: Arc<Door>,
     line: u64,
     by: Option<(Actor, TaskId)>,
@@ -85,22 +85,22 @@ struct Silent {
 }
 
 /// A protocol of the run: once without its type, once with it.
-struct Spoken {
+struct ProtocolEntry {
     codec: Arc<dyn Codec>,
     typed: Arc<dyn Any + Send + Sync>,
 }
 
 #[derive(Default)]
 struct Lines {
-    protocols: BTreeMap<Name, Spoken>,
+    protocols: BTreeMap<Name, ProtocolEntry>,
     listeners: Vec<Listener>,
     connections: Vec<Connection>,
     /// The number of addresses opened, and of connections accepted.
     opened: u64,
     accepted: u64,
-    arrived: Vec<Arrived>,
-    pending: Vec<Pending>,
-    silent: Vec<Silent>,
+    arrived: Vec<ArrivedRequest>,
+    pending: Vec<PendingReply>,
+    silent: Vec<SilentCaller>,
     /// Second halves of calls outside any step, which wait for their time.
     delayed: Vec<(u64, Duration)>,
     /// The number of moves, and the number that the executor has seen.
@@ -136,13 +136,13 @@ impl Scope {
 /// See the module.
 pub(crate) struct Exchange {
     me: Weak<Exchange>,
-    woken: Arc<Woken>,
+    woken: Arc<WakeQueue>,
     lines: Mutex<Lines>,
     /// The number of times that the executor has looked.
     visits: AtomicU64,
     /// The visit and the time since which the executor has been absent.
     away: Mutex<Option<(u64, Instant)>>,
-    attending: OnceLock<Attending>,
+    attending: OnceLock<AttendanceGuard>,
 }
 
 impl fmt::Debug for Exchange {
@@ -174,7 +174,7 @@ impl Exchange {
         let mut lines = lock(&self.lines);
         let known = lines.protocols.entry(name).or_insert_with(|| {
             let protocol = Arc::new(make());
-            Spoken { codec: protocol.clone(), typed: protocol }
+            ProtocolEntry { codec: protocol.clone(), typed: protocol }
         });
         let typed = known.typed.clone();
         drop(lines);
@@ -249,7 +249,7 @@ impl Exchange {
     }
 
     /// Serves a caller that blocks the executor. Time advances as part of this.
-    fn serve_at_once(&self, Arrived { door, line, mut talk, finish, .. }: Arrived) {
+    fn serve_at_once(&self, ArrivedRequest { door, line, mut talk, finish, .. }: ArrivedRequest) {
         let served = || {
             let (takes, finish) = match finish {
                 Some(finish) => (Duration::ZERO, finish),
@@ -285,12 +285,12 @@ impl Exchange {
     }
 
     /// Delays the reply to a call that was made outside any step.
-    fn delay(&self, arrived: Arrived, takes: Duration) {
+    fn delay(&self, arrived: ArrivedRequest, takes: Duration) {
         let shared = arrived.door.link.shared().clone();
         let mut state = shared.state();
         let at = state.clock.now().saturating_add(takes);
         lock(&self.lines).delayed.push((arrived.line, at));
-        let due = Due { exchange: self.me.clone(), arrived: Mutex::new(Some(arrived)) };
+        let due = DueReply { exchange: self.me.clone(), arrived: Mutex::new(Some(arrived)) };
         state.clock.set(at, Wake::Waker(Waker::from(Arc::new(due))));
     }
 
@@ -315,7 +315,7 @@ impl Exchange {
         let delayed = std::mem::take(&mut lines.delayed);
         drop(lines);
         arrived.into_iter().for_each(|request| self.serve_at_once(request));
-        for Silent { door, line, talk, .. } in silent {
+        for SilentCaller { door, line, talk, .. } in silent {
             door.link.shared().advance(door.now().saturating_add(CLIENT_TIMEOUT));
             self.send(line, talk, Reply::reset());
         }
@@ -393,7 +393,7 @@ impl Lines {
         self.connections.iter_mut().find(|connection| connection.number == number)
     }
 
-    fn accept(&mut self, scope: Scope, attending: Option<&Attending>) -> bool {
+    fn accept(&mut self, scope: Scope, attending: Option<&AttendanceGuard>) -> bool {
         let mut has_accepted = false;
         for Listener { door, socket } in self.listeners.iter().filter(|listener| scope.has(&listener.door)) {
             // An error may mean that too many files are open. The client is accepted when some are closed.
@@ -412,7 +412,7 @@ impl Lines {
 
     /// Moves the connections in scope. Returns whether any has moved, and the requests that must be served
     /// immediately.
-    fn advance(&mut self, scope: Scope) -> (bool, Vec<Arrived>) {
+    fn advance(&mut self, scope: Scope) -> (bool, Vec<ArrivedRequest>) {
         let (mut has_moved, mut at_once) = (false, Vec::new());
         let slowest = self.slowest.unwrap_or(SLOWEST);
         for connection in self.connections.iter_mut().filter(|connection| scope.has(&connection.door)) {
@@ -424,7 +424,7 @@ impl Lines {
             }
             let Some(talk) = moved.request.then(|| connection.take_request()).flatten() else { continue };
             let (door, line) = (connection.door.clone(), connection.number);
-            let arrived = Arrived { door, line, by: None, talk, finish: None };
+            let arrived = ArrivedRequest { door, line, by: None, talk, finish: None };
             match arrived.door.is_served_at_once() {
                 true => at_once.push(arrived),
                 false => self.arrived.push(arrived),
@@ -444,12 +444,12 @@ impl Lines {
 }
 
 /// A reply that becomes due.
-struct Due {
+struct DueReply {
     exchange: Weak<Exchange>,
-    arrived: Mutex<Option<Arrived>>,
+    arrived: Mutex<Option<ArrivedRequest>>,
 }
 
-impl WakeTrait for Due {
+impl WakeTrait for DueReply {
     fn wake(self: Arc<Self>) {
         let Some(exchange) = self.exchange.upgrade() else { return };
         let Some(arrived) = lock(&self.arrived).take() else { return };
@@ -460,14 +460,14 @@ impl WakeTrait for Due {
             lines.moves += 1;
         }
         drop(lines);
-        exchange.woken.stir();
+        exchange.woken.note_progress();
     }
 }
 
 /// A request for the executor.
 struct Request {
     exchange: Arc<Exchange>,
-    arrived: Arrived,
+    arrived: ArrivedRequest,
 }
 
 impl externals::Request for Request {
@@ -479,33 +479,33 @@ impl externals::Request for Request {
         self.arrived.by
     }
 
-    fn begin(self: Box<Self>, caller: externals::Caller) -> Begun {
-        let Self { exchange, arrived: Arrived { door, line, mut talk, .. } } = *self;
+    fn begin(self: Box<Self>, caller: externals::Caller) -> RequestStart {
+        let Self { exchange, arrived: ArrivedRequest { door, line, mut talk, .. } } = *self;
         let now = door.now();
         let (takes, finish) = match talk.serve(&Caller { door: &door }).0 {
             Outcome::Plain(reply) => {
                 exchange.send(line, talk, reply);
-                return Begun::Replied;
+                return RequestStart::Replied;
             }
             Outcome::Takes(takes, finish) => (takes, finish),
             Outcome::Silent if caller.blocks => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
             Outcome::Silent => {
                 let (until, by) = (now.saturating_add(SILENCE), Some((caller.actor, caller.task)));
-                lock(&exchange.lines).silent.push(Silent { door, line, by, talk, until });
-                return Begun::Takes;
+                lock(&exchange.lines).silent.push(SilentCaller { door, line, by, talk, until });
+                return RequestStart::Takes;
             }
         };
         let due = now.saturating_add(takes);
         if !takes.is_zero() {
             door.link.shared().state().clock.set(due, Wake::Task(caller.task));
         }
-        lock(&exchange.lines).pending.push(Pending { door, line, caller, talk, finish, due });
-        if takes.is_zero() { Begun::Ready } else { Begun::Takes }
+        lock(&exchange.lines).pending.push(PendingReply { door, line, caller, talk, finish, due });
+        if takes.is_zero() { RequestStart::Ready } else { RequestStart::Takes }
     }
 
     fn serve(self: Box<Self>) {
         let Self { exchange, arrived } = *self;
-        let Arrived { door, line, by, mut talk, finish } = arrived;
+        let ArrivedRequest { door, line, by, mut talk, finish } = arrived;
         if let Some(finish) = finish {
             // A caller that has given up receives nothing.
             let reply = if exchange.is_heard(line) { finish() } else { Reply::reset() };
@@ -519,19 +519,19 @@ impl externals::Request for Request {
             }
             Outcome::Takes(takes, finish) => {
                 let by = by.or_else(|| Some(door.link.shared().state().actor()));
-                exchange.delay(Arrived { door, line, by, talk, finish: Some(finish) }, takes);
+                exchange.delay(ArrivedRequest { door, line, by, talk, finish: Some(finish) }, takes);
             }
             Outcome::Silent => {
                 let until = door.now().saturating_add(SILENCE);
                 let mut lines = lock(&exchange.lines);
-                lines.silent.push(Silent { door, line, by: None, talk, until });
+                lines.silent.push(SilentCaller { door, line, by: None, talk, until });
                 lines.moves += 1;
             }
         }
     }
 }
 
-impl External for Exchange {
+impl RealSystem for Exchange {
     fn advance(&self, host: Option<usize>) -> bool {
         self.visits.fetch_add(1, Ordering::SeqCst);
         self.advance_in(host.map_or(Scope::All, Scope::Host))
@@ -566,11 +566,11 @@ impl External for Exchange {
 
     fn next_request(&self, host: Option<usize>) -> Option<Box<dyn externals::Request>> {
         let mut lines = lock(&self.lines);
-        let is_meant = |arrived: &Arrived| match host {
+        let is_meant = |arrived: &ArrivedRequest| match host {
             Some(host) => arrived.door.host() == Some(host) && arrived.finish.is_none(),
             None => true,
         };
-        let order = |arrived: &Arrived| (arrived.door.number, arrived.line);
+        let order = |arrived: &ArrivedRequest| (arrived.door.number, arrived.line);
         let meant = (0..lines.arrived.len()).filter(|&at| is_meant(&lines.arrived[at]));
         let first = meant.min_by_key(|&at| order(&lines.arrived[at]))?;
         let arrived = lines.arrived.remove(first);
@@ -579,15 +579,16 @@ impl External for Exchange {
     }
 
     fn has_request(&self, host: usize) -> bool {
-        let of_host = |arrived: &Arrived| arrived.door.host() == Some(host) && arrived.finish.is_none();
+        let of_host =
+            |arrived: &ArrivedRequest| arrived.door.host() == Some(host) && arrived.finish.is_none();
         lock(&self.lines).arrived.iter().any(of_host)
     }
 
     fn reply(&self, caller: externals::Caller, now: Duration) -> bool {
         let mut lines = lock(&self.lines);
-        let is_due = |pending: &Pending| pending.caller.task == caller.task && pending.due <= now;
+        let is_due = |pending: &PendingReply| pending.caller.task == caller.task && pending.due <= now;
         let Some(at) = lines.pending.iter().position(is_due) else { return false };
-        let Pending { line, talk, finish, .. } = lines.pending.remove(at);
+        let PendingReply { line, talk, finish, .. } = lines.pending.remove(at);
         let is_heard = lines.connection(line).is_some_and(|connection| connection.is_heard());
         drop(lines);
         let reply = if is_heard { finish() } else { Reply::reset() };
@@ -633,7 +634,7 @@ impl External for Exchange {
         let (over, silent): (Vec<_>, _) = silent.into_iter().partition(|silent| silent.until <= now);
         lines.silent = silent;
         drop(lines);
-        for Silent { line, talk, .. } in over {
+        for SilentCaller { line, talk, .. } in over {
             self.send(line, talk, Reply::closed());
         }
     }
@@ -658,7 +659,7 @@ impl External for Exchange {
     }
 }
 
-impl Attended for Exchange {
+impl ServedSockets for Exchange {
     fn attend(&self, is_tick: bool) {
         self.advance_in(Scope::AtOnce);
         if is_tick {

@@ -6,7 +6,7 @@
 //!
 //! | to | use |
 //! | --- | --- |
-//! | add a protocol | [`Protocol`], [`Decoded`], [`Caller`], [`Served`], [`Reply`] |
+//! | add a protocol | [`Protocol`], [`DecodeOutcome`], [`Caller`], [`ServeOutcome`], [`Reply`] |
 //! | give a process its address | [`World::wire`], [`Process::wire`], [`Wire`] |
 //! | test a protocol | [`conformance`], [`conformance_repeating`], [`Repetitions`], [`Sample`], [`Failures`], [`Nonconformance`] |
 
@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub use self::conformance::{
     Failures, Nonconformance, Repetitions, Sample, conformance, conformance_repeating,
 };
-pub use self::protocol::{Caller, Decoded, Protocol, Reply, Served};
+pub use self::protocol::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 
 #[cfg(feature = "http")]
 pub(crate) use self::exchange::exchange_of;

@@ -12,7 +12,7 @@ use crate::engine::panics;
 use crate::engine::state::Shared;
 use crate::process::{Client, Link};
 use crate::search::choice::{Name, Place};
-use crate::system::service::{Behave, Broken, CallOptions, Channel, Service, ServiceError};
+use crate::system::service::{Behavior, BrokenConnection, CallOptions, Channel, Service, ServiceError};
 
 /// A protocol over TCP: how bytes become requests to [services](crate::service::Service), and how their replies become
 /// bytes. It does no I/O, holds no sockets and starts no threads.
@@ -33,18 +33,19 @@ pub trait Protocol: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Removes the next message from the front of `bytes`, and leaves the rest. If it returns [`Decoded::Partial`],
+    /// Removes the next message from the front of `bytes`, and leaves the rest. If it returns [`DecodeOutcome::Partial`],
     /// it is called again with more bytes.
-    fn decode(&self, bytes: &mut Vec<u8>, session: &mut Self::Session) -> Decoded<Self::Request>;
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut Self::Session) -> DecodeOutcome<Self::Request>;
 
-    /// Serves a request. [`Caller::call`] calls a service, [`Served::reply`] answers without one. A connection has
+    /// Serves a request. [`Caller::call`] calls a service, [`ServeOutcome::reply`] answers without one. A connection has
     /// one request at a time: the next one is decoded when the reply to this one has been sent.
-    fn serve(&self, request: Self::Request, session: &mut Self::Session, caller: &Caller<'_>) -> Served;
+    fn serve(&self, request: Self::Request, session: &mut Self::Session, caller: &Caller<'_>)
+    -> ServeOutcome;
 }
 
 /// The result of decoding the front of the bytes from a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decoded<R> {
+pub enum DecodeOutcome<R> {
     /// A part of a message: more bytes must come.
     Partial,
     /// A message that is not a call, with its reply: a handshake, a ping. It has no crash points and no faults.
@@ -120,7 +121,7 @@ impl Reply {
 pub(super) type Finish = Box<dyn FnOnce() -> Reply + Send>;
 
 /// The result of serving a request.
-pub struct Served(pub(super) Outcome);
+pub struct ServeOutcome(pub(super) Outcome);
 
 pub(super) enum Outcome {
     /// The reply to a request that is not a call.
@@ -131,7 +132,7 @@ pub(super) enum Outcome {
     Silent,
 }
 
-impl fmt::Debug for Served {
+impl fmt::Debug for ServeOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.0 {
             Outcome::Plain(_) => "a reply",
@@ -142,7 +143,7 @@ impl fmt::Debug for Served {
     }
 }
 
-impl Served {
+impl ServeOutcome {
     /// Makes a reply without a call: no crash points and no faults.
     pub fn reply(reply: Reply) -> Self {
         Self(Outcome::Plain(reply))
@@ -228,7 +229,7 @@ impl Caller<'_> {
         service: impl Into<Name>,
         request: S::Request,
         reply: impl FnOnce(Result<S::Reply, ServiceError>) -> Reply + Send + 'static,
-    ) -> Served {
+    ) -> ServeOutcome {
         let name = service.into();
         let door = self.shared().services.get::<S>(name).unwrap_or_else(|error| panic!("{error}"));
         self.call_through(&Client::new(self.door.link.clone(), name, door), request, None, reply)
@@ -265,9 +266,9 @@ impl Caller<'_> {
         &self,
         client: &Client<S>,
         request: S::Request,
-        behave: Option<Behave>,
+        behave: Option<Behavior>,
         reply: impl FnOnce(Result<S::Reply, ServiceError>) -> Reply + Send + 'static,
-    ) -> Served {
+    ) -> ServeOutcome {
         assert!(
             !self.is_misused(),
             "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
@@ -275,26 +276,26 @@ impl Caller<'_> {
         let place = self.place();
         let manner = CallOptions { channel: Channel::Line, behave };
         let Some(carried) = client.carry(request, place, manner) else {
-            return Served::reply(Reply::reset());
+            return ServeOutcome::reply(Reply::reset());
         };
         let (breaks, takes) = (carried.breaks(), carried.takes());
         let finish = move || {
             let Some(result) = carried.arrive() else { return Reply::reset() };
             match breaks {
                 None => reply(result),
-                Some(Broken::Half) => reply(result).half(),
-                Some(Broken::Closed) => Reply::closed(),
-                Some(Broken::Silent | Broken::Reset) => Reply::reset(),
+                Some(BrokenConnection::Half) => reply(result).half(),
+                Some(BrokenConnection::Closed) => Reply::closed(),
+                Some(BrokenConnection::Silent | BrokenConnection::Reset) => Reply::reset(),
             }
         };
-        if breaks != Some(Broken::Silent) {
-            return Served(Outcome::Takes(takes, Box::new(finish)));
+        if breaks != Some(BrokenConnection::Silent) {
+            return ServeOutcome(Outcome::Takes(takes, Box::new(finish)));
         }
         // A process that dies while it waits dies before it gives up.
         finish();
         match self.door.link.life().is_none_or(|life| !life.is_dead()) {
-            true => Served(Outcome::Silent),
-            false => Served::reply(Reply::reset()),
+            true => ServeOutcome(Outcome::Silent),
+            false => ServeOutcome::reply(Reply::reset()),
         }
     }
 }
@@ -308,8 +309,8 @@ pub(super) trait Codec: Send + Sync {
 /// One connection, from the perspective of its protocol.
 pub(super) trait Talk: Send {
     /// Keeps a request until it is served.
-    fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()>;
-    fn serve(&mut self, caller: &Caller<'_>) -> Served;
+    fn decode(&mut self, bytes: &mut Vec<u8>) -> DecodeOutcome<()>;
+    fn serve(&mut self, caller: &Caller<'_>) -> ServeOutcome;
 }
 
 struct Conversation<P: Protocol> {
@@ -329,34 +330,34 @@ impl<P: Protocol> Codec for P {
 }
 
 impl<P: Protocol> Talk for Conversation<P> {
-    fn decode(&mut self, bytes: &mut Vec<u8>) -> Decoded<()> {
+    fn decode(&mut self, bytes: &mut Vec<u8>) -> DecodeOutcome<()> {
         let before = bytes.len();
         let decode = || self.protocol.decode(bytes, &mut self.session);
         // If a protocol panics on its input, only that connection ends.
-        let decoded = catch_unwind(AssertUnwindSafe(decode)).unwrap_or(Decoded::Close(Vec::new()));
+        let decoded = catch_unwind(AssertUnwindSafe(decode)).unwrap_or(DecodeOutcome::Close(Vec::new()));
         // A protocol that consumes nothing would be called forever.
         let has_taken = bytes.len() < before;
         match decoded {
-            Decoded::Partial => Decoded::Partial,
-            Decoded::Request(request) if has_taken => {
+            DecodeOutcome::Partial => DecodeOutcome::Partial,
+            DecodeOutcome::Request(request) if has_taken => {
                 self.request = Some(request);
-                Decoded::Request(())
+                DecodeOutcome::Request(())
             }
-            Decoded::Aside(reply) if has_taken => Decoded::Aside(reply),
-            Decoded::Close(last) => Decoded::Close(last),
-            Decoded::Request(_) | Decoded::Aside(_) => Decoded::Close(Vec::new()),
+            DecodeOutcome::Aside(reply) if has_taken => DecodeOutcome::Aside(reply),
+            DecodeOutcome::Close(last) => DecodeOutcome::Close(last),
+            DecodeOutcome::Request(_) | DecodeOutcome::Aside(_) => DecodeOutcome::Close(Vec::new()),
         }
     }
 
-    fn serve(&mut self, caller: &Caller<'_>) -> Served {
-        let Some(request) = mem::take(&mut self.request) else { return Served::reply(Reply::reset()) };
+    fn serve(&mut self, caller: &Caller<'_>) -> ServeOutcome {
+        let Some(request) = mem::take(&mut self.request) else { return ServeOutcome::reply(Reply::reset()) };
         let serve = || self.protocol.serve(request, &mut self.session, caller);
         catch_unwind(AssertUnwindSafe(serve)).unwrap_or_else(|panic| {
             let text = panics::text(&*panic);
-            caller.shared().state().note(|| crate::system::timeline::What::Remarked {
+            caller.shared().state().note(|| crate::system::timeline::EventKind::Remarked {
                 text: format!("the protocol panicked: {text}"),
             });
-            Served::reply(Reply::reset())
+            ServeOutcome::reply(Reply::reset())
         })
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use crate::engine::outside::real_time;
+use crate::engine::external_calls::real_time;
 use crate::engine::panics;
 use crate::engine::state::lock;
 
@@ -22,7 +22,7 @@ use crate::engine::state::lock;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The sockets of one run, which the thread serves.
-pub(super) trait Attended: Send + Sync {
+pub(super) trait ServedSockets: Send + Sync {
     /// Serves the callers that only this thread can serve. `is_tick` means that an interval has passed.
     fn attend(&self, is_tick: bool);
 }
@@ -35,23 +35,23 @@ pub(super) struct Thread {
 
 #[derive(Default)]
 struct Attendance {
-    runs: BTreeMap<usize, Weak<dyn Attended>>,
+    runs: BTreeMap<usize, Weak<dyn ServedSockets>>,
     next: usize,
 }
 
 /// The sockets of one run, while the thread serves them.
-pub(super) struct Attending {
+pub(super) struct AttendanceGuard {
     thread: &'static Thread,
     number: usize,
 }
 
-impl Drop for Attending {
+impl Drop for AttendanceGuard {
     fn drop(&mut self) {
         lock(&self.thread.attended).runs.remove(&self.number);
     }
 }
 
-impl Attending {
+impl AttendanceGuard {
     /// Makes the thread watch a socket from here on.
     pub(super) fn listen(&self, socket: &mut impl Source) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -63,7 +63,7 @@ impl Attending {
 ///
 /// # Errors
 /// If the machine has no threads or files left.
-pub(super) fn attend(run: Weak<dyn Attended>) -> io::Result<Attending> {
+pub(super) fn attend(run: Weak<dyn ServedSockets>) -> io::Result<AttendanceGuard> {
     static THREAD: Mutex<Option<&'static Thread>> = Mutex::new(None);
     let mut known = lock(&THREAD);
     let thread = match *known {
@@ -85,7 +85,7 @@ pub(super) fn attend(run: Weak<dyn Attended>) -> io::Result<Attending> {
     let number = attended.next;
     attended.next += 1;
     attended.runs.insert(number, run);
-    Ok(Attending { thread, number })
+    Ok(AttendanceGuard { thread, number })
 }
 
 fn serve(thread: &'static Thread, mut poll: Poll) {
@@ -104,7 +104,7 @@ fn serve(thread: &'static Thread, mut poll: Poll) {
         due.sort_unstable();
         due.dedup();
         let attended = lock(&thread.attended);
-        let runs: Vec<Arc<dyn Attended>> = match is_tick {
+        let runs: Vec<Arc<dyn ServedSockets>> = match is_tick {
             true => attended.runs.values().filter_map(Weak::upgrade).collect(),
             false => due.iter().filter_map(|number| attended.runs.get(number)?.upgrade()).collect(),
         };

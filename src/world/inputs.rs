@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::World;
 use crate::search::choice::Name;
 use crate::search::input;
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 impl World {
     /// Chooses an input: one of several values that the environment may have. The test is explored with each of them.
@@ -19,7 +19,7 @@ impl World {
     /// [`Explore::max_assignments`](crate::Explore::max_assignments) limits the number of assignments.
     ///
     /// ```
-    /// use retryproof::service::payments::{Charge, Charged};
+    /// use retryproof::service::payments::{Charge, ChargeOutcome};
     /// use retryproof::{Explore, Verdict, World};
     ///
     /// let report = Explore::new().deviations(1).run(async |world: &World| {
@@ -28,7 +28,7 @@ impl World {
     ///         let (payments, store) = (p.payments(), p.store());
     ///         p.handle(async move |(order, card): (u32, String)| {
     ///             let charge = Charge::of_order(order, 500).payment_method(card).key(format!("order-{order}"));
-    ///             let paid = matches!(payments.charge(charge).await?, Charged::Success { .. });
+    ///             let paid = matches!(payments.charge(charge).await?, ChargeOutcome::Success { .. });
     ///             store.put(format!("paid:{order}"), &paid).await?;
     ///             Ok::<(), Box<dyn std::error::Error>>(())
     ///         });
@@ -67,7 +67,9 @@ impl World {
             let at = state.search.choices().len();
             let drawn = state.inputs.draw(question, answers.clone(), at);
             if let Ok(taken) = drawn {
-                state.note(|| What::Remarked { text: format!("input `{question}` is `{}`", answers[taken]) });
+                state.note(|| EventKind::Remarked {
+                    text: format!("input `{question}` is `{}`", answers[taken]),
+                });
             }
             drawn
         };

@@ -7,8 +7,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::World;
-use crate::engine::state::{Enqueued, Incoming};
-use crate::process::{Enqueue, EnqueueError, EnqueueService, Given, incoming};
+use crate::engine::state::{EnqueueOutcome, IncomingJob};
+use crate::process::{EnqueueError, EnqueueService, JobParts, NewJob, incoming};
 use crate::search::choice::Name;
 use crate::system::job::{JobId, JobState, JobView, kind_of};
 
@@ -62,7 +62,9 @@ impl World {
             } else {
                 for (payload, keys) in batch.into_iter().zip(keys) {
                     let enqueued = state
-                        .enqueue(Incoming { kind, payload, keys, ..Incoming::default() }, &mut |_| false);
+                        .enqueue(IncomingJob { kind, payload, keys, ..IncomingJob::default() }, &mut |_| {
+                            false
+                        });
                     ids.push(accepted(enqueued).1);
                 }
             }
@@ -76,11 +78,11 @@ impl World {
         self.give((kind.into().as_str(), payload.into(), Duration::ZERO, None))
     }
 
-    /// Enqueues a request unchanged, without the layers around the queue. See [`JobQueue::put`](crate::JobQueue::put).
+    /// Enqueues a request unchanged, without the layers around the queue. See [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
     ///
     /// # Panics
     /// Panics if the key of the request is taken, and its conflict rule refuses it.
-    pub fn put(&self, request: Enqueue) -> JobId {
+    pub fn enqueue_new(&self, request: NewJob) -> JobId {
         let keys = self.shared.keys(request.kind, &request.payload);
         self.enqueue_given(incoming(request, keys))
     }
@@ -91,7 +93,7 @@ impl World {
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
-        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
         self.enqueue_layers.borrow_mut().push(layer);
@@ -109,12 +111,12 @@ impl World {
         given.into_iter().map(|given| self.give(given)).reduce(|first, _| first).unwrap_or(id)
     }
 
-    fn give(&self, (kind, payload, delay, context): Given) -> JobId {
+    fn give(&self, (kind, payload, delay, context): JobParts) -> JobId {
         let keys = self.shared.keys(kind, &payload);
-        self.enqueue_given(Incoming { kind, payload, delay, keys, context, ..Incoming::default() })
+        self.enqueue_given(IncomingJob { kind, payload, delay, keys, context, ..IncomingJob::default() })
     }
 
-    fn enqueue_given(&self, incoming: Incoming) -> JobId {
+    fn enqueue_given(&self, incoming: IncomingJob) -> JobId {
         let (job, id, inline) = {
             let mut state = self.shared.state();
             let (job, id) = accepted(state.enqueue(incoming, &mut |_| false));
@@ -188,12 +190,12 @@ impl World {
 }
 
 /// Returns the number and id of a job that the test enqueued. The number is 0 if the job existed already.
-fn accepted(enqueued: Enqueued) -> (u32, JobId) {
+fn accepted(enqueued: EnqueueOutcome) -> (u32, JobId) {
     match enqueued {
-        Enqueued::Accepted(job, id) => (job, id),
-        Enqueued::Duplicate(id) => (0, id),
-        Enqueued::Rejected(taken) => panic!("{}", EnqueueError::Locked(taken)),
-        Enqueued::Crashed => unreachable!("the test does not crash"),
+        EnqueueOutcome::Accepted(job, id) => (job, id),
+        EnqueueOutcome::Duplicate(id) => (0, id),
+        EnqueueOutcome::Rejected(taken) => panic!("{}", EnqueueError::Locked(taken)),
+        EnqueueOutcome::Crashed => unreachable!("the test does not crash"),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::World;
 use crate::system::job::kind_of;
-use crate::system::queue::{Held, LockKey, Owner};
+use crate::system::queue::{HeldLock, LockKey, LockOwner};
 
 /// A lock that is held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -43,13 +43,13 @@ impl World {
     pub fn locks(&self) -> Vec<LockView> {
         let state = self.shared.state();
         let now = state.clock.now();
-        let view = |(lock, held): (&LockKey, Held)| LockView {
+        let view = |(lock, held): (&LockKey, HeldLock)| LockView {
             kind: lock.kind,
             key: lock.key.to_string(),
             to_run: lock.to_run,
             owner: match held.owner {
-                Owner::Job(job) => Some(job),
-                Owner::NeverCame | Owner::Stranger | Owner::Missing => None,
+                LockOwner::Job(job) => Some(job),
+                LockOwner::NeverCame | LockOwner::Stranger | LockOwner::Missing => None,
             },
             expires: held.expires,
         };
@@ -73,9 +73,9 @@ impl World {
                 "{kind} takes no lock; make it unique with `p.handle(…).unique(…)` before you insert a lock"
             );
         };
-        let owner = owner.map_or(Owner::Missing, |_| Owner::Stranger);
+        let owner = owner.map_or(LockOwner::Missing, |_| LockOwner::Stranger);
         let expires = ttl.map(|ttl| state.clock.now().saturating_add(ttl));
         let lock = LockKey { kind, to_run: !unique.lock.is_taken_at_enqueue(), key: key.into() };
-        state.queue.locks.put(lock, Held { owner, id: None, expires });
+        state.queue.locks.put(lock, HeldLock { owner, id: None, expires });
     }
 }

@@ -6,7 +6,7 @@ mod inputs;
 mod jobs;
 mod locks;
 mod ordinary;
-mod outside;
+mod external;
 mod queue;
 mod shutdown;
 mod stats;
@@ -16,8 +16,8 @@ pub use drains::{Drain, Settle, SettleUntil};
 pub use locks::LockView;
 pub use queue::QueueView;
 pub use stats::Stats;
-pub use terms::{Allowed, Hosted, Jobs};
-pub(crate) use terms::{JobTerm, Terms, names};
+pub(crate) use terms::{ComparisonRules, JobTerm, names};
+pub use terms::{EffectRules, Jobs, ProcessRules};
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -31,15 +31,15 @@ use serde::Serialize;
 use crate::engine::runtime::Pool;
 use crate::engine::state::Shared;
 use crate::executor::Executor;
-use crate::executor::watch::Watch;
-use crate::process::{Client, Durable, EnqueueLayers, Link, Observed, Process, Rng, Store};
+use crate::executor::watch::CrashWatch;
+use crate::process::{Client, Durable, EnqueueLayers, Link, Observation, Process, Rng, Store};
 use crate::search::choice::Name;
 use crate::system::clock::Moment;
 use crate::system::effect::Effects;
 use crate::system::exact_json;
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
-use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::error_tracker::ErrorTracker;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
 
@@ -133,7 +133,7 @@ impl Guarantee {
     }
 }
 
-impl Terms {
+impl ComparisonRules {
     /// Lists what the test checks in addition to outcomes.
     pub(crate) fn checked(&self) -> BTreeSet<String> {
         self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
@@ -180,8 +180,8 @@ impl Terms {
 pub struct World {
     shared: Arc<Shared>,
     executor: Rc<RefCell<Executor>>,
-    observed: Rc<RefCell<Vec<Observed>>>,
-    terms: Rc<RefCell<Terms>>,
+    observed: Rc<RefCell<Vec<Observation>>>,
+    terms: Rc<RefCell<ComparisonRules>>,
     enqueue_layers: Rc<RefCell<EnqueueLayers>>,
     /// Whether this is a view of another world, which ends when that one does.
     is_view: bool,
@@ -194,7 +194,7 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: Watch) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, pool: Pool, watch: CrashWatch) -> Self {
         let executor = Executor::new(shared.clone(), pool, watch);
         let observed = executor.observed.clone();
         Self {
@@ -228,7 +228,7 @@ impl World {
     /// # Panics
     /// Panics if there is already a process with this name.
     #[track_caller]
-    pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) -> Hosted<'_> {
+    pub fn process(&self, name: impl Into<Name>, boot: impl Fn(&Process) + 'static) -> ProcessRules<'_> {
         let name = name.into();
         self.executor.borrow_mut().add(name, Box::new(boot));
         self.hosted(name)
@@ -274,11 +274,11 @@ impl World {
     #[track_caller]
     pub fn observe<T: Serialize>(&self, name: impl Into<Name>, look: impl Fn() -> T + 'static) {
         let look = Box::new(move || exact_json::text(&look()));
-        self.add_observed(Observed { name: name.into(), look });
+        self.add_observed(Observation { name: name.into(), look });
     }
 
     #[track_caller]
-    fn add_observed(&self, new: Observed) {
+    fn add_observed(&self, new: Observation) {
         let mut observed = self.observed.borrow_mut();
         assert!(
             observed.iter().all(|known| known.name != new.name),
@@ -353,9 +353,9 @@ impl World {
         Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
     }
 
-    /// Returns the test's client for the error catcher, for setup and to read it.
-    pub fn error_catcher(&self) -> Client<ErrorCatcher> {
-        Client::new(self.link(), "error_catcher".into(), self.shared.services.error_catcher())
+    /// Returns the test's client for the error tracker, for setup and to read it.
+    pub fn error_tracker(&self) -> Client<ErrorTracker> {
+        Client::new(self.link(), "error_tracker".into(), self.shared.services.error_tracker())
     }
 
     /// Returns the test's handle for the shared database, for setup and settings, and to read it. The store exists if
@@ -390,7 +390,7 @@ impl World {
         self.executor.borrow_mut()
     }
 
-    pub(crate) fn take_terms(&self) -> Terms {
+    pub(crate) fn take_terms(&self) -> ComparisonRules {
         self.terms.take()
     }
 

@@ -3,7 +3,7 @@
 use super::World;
 use crate::engine::runtime::Pool;
 use crate::engine::state::{Inline, Mode, Shared, State};
-use crate::executor::watch::Watch;
+use crate::executor::watch::CrashWatch;
 use crate::search::choice::Chooser;
 use crate::system::timeline::Timeline;
 
@@ -31,7 +31,7 @@ impl World {
     /// ```
     pub fn fake() -> Self {
         let state = State::new(Chooser::idle(), Mode::Plain, Timeline::default(), 0, MOST_STEPS);
-        Self::new(Shared::new(state), Pool::default(), Watch::default())
+        Self::new(Shared::new(state), Pool::default(), CrashWatch::default())
     }
 
     /// Makes a world for an ordinary test in which a job runs where it is enqueued, even if a job enqueues it. A

@@ -54,7 +54,7 @@ impl World {
     /// }
     ///
     /// let report = retryproof::Explore::new().deviations(1).faults(0).run(async |world: &World| {
-    ///     world.deploys();
+    ///     world.explore_deploys();
     ///     world.process("worker", |p| {
     ///         let (payments, clock) = (p.payments(), p.clock());
     ///         p.handle(async move |order: u32| {
@@ -74,7 +74,7 @@ impl World {
     /// assert_eq!(report.verdict(), Verdict::Violated);
     /// assert!(report.violations().iter().all(|violation| violation.scenario.to_string().ends_with("=interrupt")));
     /// ```
-    pub fn deploys(&self) {
+    pub fn explore_deploys(&self) {
         self.shared.state().deploys = true;
     }
 

@@ -11,7 +11,7 @@ use crate::system::json_path::JsonPath;
 
 /// What the test says about the comparison of outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct ComparisonRules {
     /// `service` or `service.operation`, and its guarantee.
     pub(crate) allowed: Vec<(String, Guarantee)>,
     /// Effects that are sets: `service` or `service.operation`, and the path of their items.
@@ -43,7 +43,7 @@ pub(crate) enum JobTerm {
     HalfWay,
 }
 
-impl Terms {
+impl ComparisonRules {
     /// Removes the ignored parts from effects. A request that only differs in those does not reuse its key.
     pub(crate) fn leave_out(&self, effects: &mut [Effect], reused: &mut Vec<Reuse>) {
         if self.ignored_effects.is_empty() {
@@ -82,22 +82,22 @@ pub(crate) fn names(text: &str, service: Name, operation: Name) -> bool {
 
 /// An effect with a guarantee, for further terms.
 #[derive(Debug)]
-pub struct Allowed<'w> {
+pub struct EffectRules<'w> {
     world: &'w World,
     effect: String,
 }
 
-impl Allowed<'_> {
+impl EffectRules<'_> {
     /// Declares the effect as a set: its body has an array at this path, and only the items count. So a batch of `[a,
     /// b]` stands for one of `[a]` and one of `[b]`, no matter which job makes it and which key it has. With
     /// [`Guarantee::AtLeastOnce`], an item may be in several batches if there was a deviation, or if jobs overlapped.
     ///
     /// ```
-    /// use retryproof::service::{Cx, Function, function};
+    /// use retryproof::service::{ServiceContext, Function, function};
     /// use retryproof::{Explore, Guarantee, World};
     ///
     /// let report = Explore::new().deviations(1).run(async |world: &World| {
-    ///     world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| cx.effect("invalidate", None, &paths, "in_")));
+    ///     world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| cx.effect("invalidate", None, &paths, "in_")));
     ///     world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$");
     ///     world.process("worker", |p| {
     ///         let cdn = p.service::<Function<Vec<String>, String>>("cdn");
@@ -241,12 +241,12 @@ impl Jobs<'_> {
 
 /// A process that was added ([`World::process`]), for further terms.
 #[derive(Debug)]
-pub struct Hosted<'w> {
+pub struct ProcessRules<'w> {
     world: &'w World,
     name: Name,
 }
 
-impl Hosted<'_> {
+impl ProcessRules<'_> {
     /// Excludes this process from failures: it is neither crashed nor failed nor stalled, and its jobs are not
     /// redelivered. It still takes part in preemptions. For processes that belong to the test and not to the code
     /// under test: a clock that enqueues jobs, or a server that is only simulated.
@@ -278,8 +278,8 @@ impl Hosted<'_> {
 }
 
 impl World {
-    pub(super) fn hosted(&self, name: Name) -> Hosted<'_> {
-        Hosted { world: self, name }
+    pub(super) fn hosted(&self, name: Name) -> ProcessRules<'_> {
+        ProcessRules { world: self, name }
     }
 
     /// Returns the jobs of one kind that wait or run, in order, for assertions and for terms.
@@ -292,10 +292,10 @@ impl World {
     }
 
     /// Sets the guarantee of an effect, `service.operation` or all effects of a `service`. Defaults to exactly once.
-    pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) -> Allowed<'_> {
+    pub fn allow(&self, effect: impl Into<String>, guarantee: Guarantee) -> EffectRules<'_> {
         let effect = effect.into();
         self.terms.borrow_mut().allowed.push((effect.clone(), guarantee));
-        Allowed { world: self, effect }
+        EffectRules { world: self, effect }
     }
 
     /// Excludes a part of the bodies of an effect, `service.operation` or all effects of a `service`, from the

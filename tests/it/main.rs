@@ -11,7 +11,7 @@ mod in_tokio;
 mod judge;
 mod lines;
 #[cfg(feature = "tokio")]
-mod outside;
+mod external;
 mod services;
 mod snapshots;
 mod store;

@@ -182,10 +182,10 @@ fn asks_for_much() {
     let explore = if has("punctual") { explore } else { explore.delays(1) };
     explore.check(async |world: &World| {
         if !has("undeployed") {
-            world.deploys();
+            world.explore_deploys();
         }
         if !has("available") {
-            world.payments().outages(std::time::Duration::from_secs(60));
+            world.payments().explore_outages(std::time::Duration::from_secs(60));
         }
         if !has("unwarned") {
             world.deny_warnings();

@@ -1,9 +1,9 @@
 //! What a destructor does when its job fails, and what a real crash leaves of that.
 
-use retryproof::service::fulfillment::{Shipment, Shipped};
+use retryproof::service::fulfillment::{Shipment, ShipmentOutcome};
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Function, Keys, function};
-use retryproof::{Client, Explore, Oracle, Outside, Report, Store, World};
+use retryproof::service::{Function, Keys, ServiceContext, function};
+use retryproof::{Client, Explore, External, Oracle, Report, Store, World};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 
@@ -80,7 +80,7 @@ type Holder = Arc<Mutex<Option<u32>>>;
 
 /// Releases the lock in its destructor. The call states no failure, so it has no effect when the process dies.
 struct LockedOutside {
-    db: Outside,
+    db: External,
     holder: Holder,
 }
 
@@ -96,7 +96,7 @@ fn exclusively_outside(explore: &Explore, knows_its_owner: bool) -> Report {
         let seen = holder.clone();
         world.observe("lock", move || *seen.lock().unwrap());
         world.process("worker", move |p| {
-            let (db, payments, holder) = (p.outside("db"), p.payments(), holder.clone());
+            let (db, payments, holder) = (p.external("db"), p.payments(), holder.clone());
             p.handle(async move |order: u32| -> Done {
                 let lock = async {
                     let mut holder = holder.lock().unwrap();
@@ -147,7 +147,7 @@ fn refunding(explore: &Explore, by_a_job: bool) -> Report {
         let mut keys = Keys::<String>::default();
         world.service(
             "bank",
-            function("refund", move |refund: Refund, cx: &mut Cx<'_>| {
+            function("refund", move |refund: Refund, cx: &mut ServiceContext<'_>| {
                 let key = format!("order-{}", refund.order);
                 if let Ok(Some(known)) = keys.known("refund", Some(&key), &refund, cx) {
                     return known;
@@ -166,7 +166,7 @@ fn refunding(explore: &Explore, by_a_job: bool) -> Report {
                 let mut guard =
                     (!by_a_job).then(|| RefundUnless { shipped: true, order, bank: bank.clone() });
                 let answer = parcels.request(Shipment::of_order(order, "pr_3", 1).key(&key)).await?;
-                if let Shipped::Rejected { .. } = answer {
+                if let ShipmentOutcome::Rejected { .. } = answer {
                     match &mut guard {
                         Some(guard) => guard.shipped = false,
                         None => _ = queue.enqueue(Refund { order }).await?,

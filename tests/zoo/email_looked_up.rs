@@ -18,7 +18,7 @@ pub(crate) fn family() -> Family {
             bad("two concurrent deliveries", at_once, |explore| sending(explore, |_| ()))
                 .says("world.allow(\"email.send\", Guarantee::AtLeastOnce)"),
             bad("a search that shows nothing yet", lagging, |explore| {
-                sending(explore, |world| _ = world.email().stale_reads())
+                sending(explore, |world| _ = world.email().explore_stale_reads())
             })
             .with("deliveries(0)", |explore| explore.deliveries(0)),
             good("crashes and lost replies alone", |explore| sending(explore, |_| ()))

@@ -3,7 +3,7 @@
 use retryproof::service::email::Email;
 use retryproof::service::store::Isolation::ReadCommitted;
 use retryproof::{
-    Conflict, Decision, Enqueue, Explore, Guarantee, Oracle, Process, Report, Store, StoreError, World,
+    Conflict, Decision, Explore, Guarantee, NewJob, Oracle, Process, Report, Store, StoreError, World,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ pub(crate) fn confirming(p: &Process, otherwise: Decision) {
         Ok(())
     })
     .max_retries(3)
-    .on_failure(move |failed| if failed.error == "no such order" { otherwise } else { Decision::Retry });
+    .decide(move |failed| if failed.error == "no such order" { otherwise } else { Decision::Retry });
 }
 
 pub(crate) fn with_outbox(p: &Process) {
@@ -110,8 +110,8 @@ pub(crate) fn with_outbox(p: &Process) {
         for (key, row) in store.scan::<u32>("outbox:").await? {
             // A confirmation that is enqueued twice is mailed by two jobs, which is more than at-least-once allows.
             let order = row.value;
-            let confirm = Enqueue::encoded::<Confirm>(order.to_string());
-            queue.put(confirm.once(format!("order-{order}"), Conflict::Drop)).await?;
+            let confirm = NewJob::encoded::<Confirm>(order.to_string());
+            queue.enqueue_new(confirm.deduplicate(format!("order-{order}"), Conflict::Drop)).await?;
             store.delete(key).await?;
         }
         Ok(())

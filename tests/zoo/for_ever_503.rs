@@ -1,7 +1,7 @@
 //! The service is gone for good, and the job is retried until it is dead.
 
-use retryproof::middleware::{TellOfFailures, Transient};
-use retryproof::service::error_catcher::Notification;
+use retryproof::middleware::{ReportFailures, Transient};
+use retryproof::service::error_tracker::Notification;
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
 
@@ -11,7 +11,7 @@ pub(crate) fn family() -> Family {
     let untold = "job `u32` ended dead and was not reported";
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let reasons = [because(Oracle::Accounted, untold, for_ever, "payments.charge(")];
-    let last = |what| format!("{for_ever} job#1.26/error_catcher.notify:{what}");
+    let last = |what| format!("{for_ever} job#1.26/error_tracker.notify:{what}");
     let unheard = "job `u32` died once, and its death handlers heard of it never: one of them panicked, or died with its process";
     let by_handler = [
         because(Oracle::Accounted, unheard, last("before=crash"), "notify_blocking("),
@@ -30,7 +30,7 @@ pub(crate) fn family() -> Family {
 
 /// The job is dead by then, and does not run again. If the process crashes here, or the report fails, it is lost.
 fn by_a_death_handler(p: &Process) {
-    let catcher = p.error_catcher();
+    let catcher = p.error_tracker();
     p.on_death(move |job| {
         let error = job.error.clone().unwrap_or_default();
         _ = catcher.notify_blocking(Notification::new("Dead", error));
@@ -38,15 +38,15 @@ fn by_a_death_handler(p: &Process) {
 }
 
 fn by_the_job(p: &Process) {
-    p.layer(TellOfFailures::new(p)).layer(Transient::new().error::<ServiceError>());
+    p.layer(ReportFailures::new(p)).layer(Transient::new().error::<ServiceError>());
 }
 
 fn charging(explore: &Explore, tells: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().outages(10 * S).outages_for_ever();
+        world.payments().explore_outages(10 * S).outages_for_ever();
         world.process("worker", move |p| {
             tells(p);
-            let (payments, _catcher) = (p.payments(), p.error_catcher());
+            let (payments, _catcher) = (p.payments(), p.error_tracker());
             p.handle(async move |order: u32| {
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
             });

@@ -10,7 +10,7 @@ mod table;
 mod order_in_one_job;
 mod order_in_a_chain;
 mod email_looked_up;
-mod fulfilment_key;
+mod fulfillment_key;
 mod payment_key;
 mod payment_declined;
 mod add_stock;
@@ -69,7 +69,7 @@ families! {
     order_in_one_job
     order_in_a_chain
     email_looked_up
-    fulfilment_key
+    fulfillment_key
     payment_key
     payment_declined
     add_stock

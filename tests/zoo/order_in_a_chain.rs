@@ -3,7 +3,7 @@
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Conflict, Enqueue, Explore, Guarantee, Oracle, Report, World};
+use retryproof::{Conflict, Explore, Guarantee, NewJob, Oracle, Report, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, bad, because, good};
@@ -69,8 +69,8 @@ fn completing(explore: &Explore, repeatable: bool) -> Report {
                 store.put(format!("order:{order}"), "paid").await?;
                 if repeatable {
                     // Two jobs would send two mails. There is only one parcel per key, no matter which job requests it.
-                    let confirm = Enqueue::encoded::<Confirm>(order.to_string());
-                    queue.put(confirm.once(format!("order-{order}"), Conflict::Drop)).await?;
+                    let confirm = NewJob::encoded::<Confirm>(order.to_string());
+                    queue.enqueue_new(confirm.deduplicate(format!("order-{order}"), Conflict::Drop)).await?;
                 } else {
                     queue.enqueue(Confirm(order)).await?;
                 }

@@ -1,6 +1,6 @@
 //! A charge is declined. Later the customer has to pay another amount, and is charged again.
 
-use retryproof::service::payments::{Charge, Charged};
+use retryproof::service::payments::{Charge, ChargeOutcome};
 use retryproof::{Explore, Oracle, Report, StoreError, World};
 
 use crate::{Family, bad, because, good};
@@ -32,7 +32,7 @@ fn paying(explore: &Explore, asks_again: bool) -> Report {
                 }
                 let charge = Charge::of_order(order, amount).key(format!("order-{order}"));
                 let answer = payments.charge(charge).await?;
-                if !asks_again || matches!(answer, Charged::Success { .. }) {
+                if !asks_again || matches!(answer, ChargeOutcome::Success { .. }) {
                     store.put(&paid, &true).await?;
                 }
                 Ok::<_, StoreError>(())

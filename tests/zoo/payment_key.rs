@@ -37,7 +37,7 @@ pub(crate) fn family() -> Family {
 
 fn charging(explore: &Explore, horizon: Duration, look: bool) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().idempotency_keys(horizon);
+        world.payments().key_ttl(horizon);
         world.process("worker", move |p| {
             let payments = p.payments();
             p.handle(async move |order: u32| {

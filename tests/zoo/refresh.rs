@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use retryproof::service::store::Isolation::Serializable;
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Conflict, Explore, Oracle, Report, Unique, World};
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,8 @@ struct Page {
 fn refreshing(explore: &Explore, guarded: bool) -> Report {
     explore.run(async move |world: &World| {
         world.ignore("store", "$.page.fetched_at");
-        let fetch = |_: (), cx: &mut Cx<'_>| if cx.now() < 5 * S { "old" } else { "new" };
-        world.service("remote", function("fetch", fetch).reads());
+        let fetch = |_: (), cx: &mut ServiceContext<'_>| if cx.now() < 5 * S { "old" } else { "new" };
+        world.service("remote", function("fetch", fetch).read_only());
         world.process("worker", move |p| {
             let (store, clock) = (p.store(), p.clock());
             let remote = p.service::<Function<(), &'static str>>("remote");

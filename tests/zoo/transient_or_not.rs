@@ -1,6 +1,6 @@
 //! Which failures of a charge are reported, and when.
 
-use retryproof::middleware::{TellOfFailures, Transient};
+use retryproof::middleware::{ReportFailures, Transient};
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
 
@@ -35,17 +35,17 @@ pub(crate) fn family() -> Family {
 }
 
 fn telling(p: &Process) {
-    p.layer(TellOfFailures::new(p));
+    p.layer(ReportFailures::new(p));
 }
 
 /// Explores a charge that is retried twice.
 pub(crate) fn charging(explore: &Explore, layers: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().outages(10 * S).outages_for_ever();
+        world.payments().explore_outages(10 * S).outages_for_ever();
         world.process("worker", move |p| {
             layers(p);
-            // An error catcher exists, whether jobs report to it or not.
-            let (payments, _catcher) = (p.payments(), p.error_catcher());
+            // An error tracker exists, whether jobs report to it or not.
+            let (payments, _catcher) = (p.payments(), p.error_tracker());
             p.handle(async move |order: u32| {
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await
             })

@@ -159,7 +159,7 @@ fn another_decision_may_ask_for_apalis_own_and_hooks_find_the_error() {
             noted.update(|log| log.push(format!("{} {}", error.error().is::<AbortError>(), error)));
         });
         let worker = WorkerBuilder::new("orders").backend(p.storage()).build(retry_or_abort);
-        p.run_worker(worker).on_failure(|failed| match decision(failed) {
+        p.run_worker(worker).decide(|failed| match decision(failed) {
             Decision::Kill => Decision::Discard,
             other => other,
         });

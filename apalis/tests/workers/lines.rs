@@ -33,7 +33,7 @@ where
     H: Fn(u32, Data<Till>, Data<Paid>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), BoxDynError>> + Send + 'static,
 {
-    deviations(1).faults(0).deliveries(0).switches(0).run(async |world: &World| {
+    deviations(1).faults(0).deliveries(0).preemptions(0).run(async |world: &World| {
         let (handler, paid) = (handler.clone(), world.durable("paid", 0_u32));
         world.process("worker", move |p| {
             let worker =

@@ -72,7 +72,7 @@ async fn take(pool: &Pool<Postgres>, care: Care, now: i64) -> Result<Option<(i64
 fn explored(server: &Server, care: Care) -> Report {
     let database = Database::new(server, TABLES);
     let report = Explore::new().name(format!("{care:?}")).deviations(1).run(async |world: &World| {
-        let outside = database.start(world, "INSERT INTO jobs (id, amount) VALUES (1, 500), (2, 700)");
+        let external = database.start(world, "INSERT INTO jobs (id, amount) VALUES (1, 500), (2, 700)");
         for worker in ["one", "two"] {
             let theirs = database.clone();
             world.process(worker, move |p| {
@@ -80,11 +80,11 @@ fn explored(server: &Server, care: Care) -> Report {
             });
         }
         let left = "SELECT id, state FROM jobs WHERE state <> 'done'";
-        let all_done = |_: &World| outside.wait(database.clone().rows(left)).is_empty();
+        let all_done = |_: &World| external.block_on(database.clone().rows(left)).is_empty();
         assert!(world.settle_until(all_done).await, "a job was never done");
-        outside.wait(database.clone().nothing_is_open());
+        external.block_on(database.clone().nothing_is_open());
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     report
 }
 

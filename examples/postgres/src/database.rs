@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use retryproof::{Outside, Process, World};
+use retryproof::{External, Process, World};
 use retryproof_sqlite::watched::Pool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, Postgres};
@@ -69,12 +69,14 @@ impl Database {
     ///
     /// # Panics
     /// If the tables cannot be made, if `given` fails, or if the server is not available.
-    pub fn start(&self, world: &World, given: &str) -> Outside {
-        let outside = world.outside("db");
+    pub fn start(&self, world: &World, given: &str) -> External {
+        let external = world.external("db");
         let (asks, closes) = (self.clone(), self.clone());
-        outside.waits(move || asks.clone().count_waiting());
-        outside.closes(move |process, incarnation| closes.clone().close(format!("{process}#{incarnation}")));
-        outside.wait(async {
+        external.lock_probe(move || asks.clone().count_waiting());
+        external.on_process_death(move |process, incarnation| {
+            closes.clone().close(format!("{process}#{incarnation}"))
+        });
+        external.block_on(async {
             let mut kept = self.own.lock().await;
             let clean = match (kept.take(), self.start) {
                 (Some(own), Start::Truncation) => self.emptied(own).await,
@@ -94,7 +96,7 @@ impl Database {
             let put = own.connection.execute(given).await;
             put.unwrap_or_else(|error| panic!("the givens cannot be put in: {error}"));
         });
-        outside
+        external
     }
 
     fn name(&self) -> &str {
@@ -164,7 +166,7 @@ impl Database {
     pub fn pool(&self, p: &Process, most: u32) -> Pool<Postgres> {
         let options = self.options.clone().application_name(&format!("{}#{}", p.name(), p.incarnation()));
         let pool = PgPoolOptions::new().max_connections(most).max_lifetime(None).idle_timeout(None);
-        Pool::new(pool.test_before_acquire(false).connect_lazy_with(options), p.outside("db"))
+        Pool::new(pool.test_before_acquire(false).connect_lazy_with(options), p.external("db"))
     }
 
     /// All rows of a query with two columns, a number and a text.
@@ -216,8 +218,8 @@ impl Database {
     ///
     /// # Panics
     /// If there is still a connection.
-    pub fn drop(self, outside: &Outside) {
-        outside.wait(async {
+    pub fn drop(self, external: &External) {
+        external.block_on(async {
             if let Some(own) = self.own.lock().await.take() {
                 let _ = own.connection.close().await;
             }

@@ -19,7 +19,7 @@ fn now() -> Instant {
 }
 
 fn left(server: &Server) -> i64 {
-    World::fake().outside("db").wait(async {
+    World::fake().external("db").wait(async {
         let mut connection = server.connect().await.expect("the server is there");
         sqlx::query_scalar(LEFT).fetch_one(&mut connection).await.expect("a number")
     })
@@ -46,7 +46,7 @@ fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
         let database = Database::new(server, tables).starts_by(start);
         let exploration = Explore::new().name("counting").deviations(if most < 100 { 1 } else { 2 });
         let report = exploration.run(async |world: &World| {
-            let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
+            let external = database.start(world, "INSERT INTO counters VALUES (1, 0)");
             let theirs = database.clone();
             world.process("worker", move |p| {
                 // One for each slot, because an exhausted pool can only be detected by the time that it takes.
@@ -59,12 +59,12 @@ fn explored_by_one(server: &Server, start: Start, most: u64) -> u64 {
                     tx.commit().await
                 });
             });
-            let (looks, looked) = (database.clone(), outside.clone());
-            world.observe("n", move || looked.wait(looks.clone().rows("SELECT n, '' FROM counters")));
+            let (looks, looked) = (database.clone(), external.clone());
+            world.observe("n", move || looked.block_on(looks.clone().rows("SELECT n, '' FROM counters")));
             world.enqueue(6_i64);
             world.settle().await;
         });
-        database.drop(&World::fake().outside("db"));
+        database.drop(&World::fake().external("db"));
         assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
         runs += report.runs();
     }

@@ -29,7 +29,7 @@ fn first(report: &Report) -> String {
 fn counting(server: &Server, select: &'static str) -> Report {
     let database = Database::new(server, COUNTER);
     let report = overtaking("counting").run(async |world: &World| {
-        let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
+        let external = database.start(world, "INSERT INTO counters VALUES (1, 0)");
         let theirs = database.clone();
         world.process("worker", move |p| {
             let pool = theirs.pool(p, 2);
@@ -40,14 +40,14 @@ fn counting(server: &Server, select: &'static str) -> Report {
                 tx.commit().await
             });
         });
-        let (looks, looked) = (database.clone(), outside.clone());
-        world.observe("n", move || looked.wait(looks.clone().rows("SELECT n, '' FROM counters")));
+        let (looks, looked) = (database.clone(), external.clone());
+        world.observe("n", move || looked.block_on(looks.clone().rows("SELECT n, '' FROM counters")));
         world.enqueue(1_u32);
         world.enqueue(2_u32);
         world.settle().await;
-        outside.wait(database.clone().nothing_is_open());
+        external.block_on(database.clone().nothing_is_open());
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     report
 }
 
@@ -82,26 +82,26 @@ async fn do_one(pool: Pool<Postgres>, take: &'static str) -> Result<(), Error> {
 fn working(server: &Server, take: &'static str) -> Report {
     let database = Database::new(server, JOBS);
     let report = overtaking("working").deviations(1).run(async |world: &World| {
-        let outside = database.start(world, "INSERT INTO jobs VALUES (1), (2)");
+        let external = database.start(world, "INSERT INTO jobs VALUES (1), (2)");
         for number in 0..2 {
             let theirs = database.clone();
             world.process(format!("worker-{number}"), move |p| {
                 p.spawn("once", do_one(theirs.pool(p, 1), take))
             });
         }
-        let (looks, looked) = (database.clone(), outside.clone());
+        let (looks, looked) = (database.clone(), external.clone());
         world.observe("jobs", move || {
-            looked.wait(looks.clone().rows("SELECT id, state FROM jobs ORDER BY id"))
+            looked.block_on(looks.clone().rows("SELECT id, state FROM jobs ORDER BY id"))
         });
         let all_done = |_: &World| {
             let left = database.clone().rows("SELECT id, state FROM jobs WHERE state <> 'done'");
-            outside.wait(left).is_empty()
+            external.block_on(left).is_empty()
         };
         assert!(world.settle_until(all_done).await, "a job was left");
         let seconds = world.now().as_secs();
         assert!(seconds <= 11, "two workers took {seconds} s for two jobs of 10 s");
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     report
 }
 
@@ -160,7 +160,7 @@ fn enqueuing(server: &Server, inside: bool) -> Report {
         world.enqueue(Place(6));
         world.settle().await;
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     report
 }
 
@@ -178,7 +178,7 @@ fn a_unique_violation_that_is_meant_is_none_of_the_harness() {
     let Some(server) = Server::shared() else { return };
     let database = Database::new(server, RECEIPTS);
     let report = Explore::new().name("meant").deviations(1).run(async |world: &World| {
-        let outside = database.start(world, "SELECT 1");
+        let external = database.start(world, "SELECT 1");
         let theirs = database.clone();
         world.process("worker", move |p| {
             let pool = theirs.pool(p, 2);
@@ -190,13 +190,13 @@ fn a_unique_violation_that_is_meant_is_none_of_the_harness() {
                 }
             });
         });
-        let (looks, looked) = (database.clone(), outside.clone());
-        world.observe("receipts", move || looked.wait(looks.clone().rows("SELECT id, '' FROM receipts")));
+        let (looks, looked) = (database.clone(), external.clone());
+        world.observe("receipts", move || looked.block_on(looks.clone().rows("SELECT id, '' FROM receipts")));
         world.enqueue(6_i64);
         world.enqueue(6_i64);
         world.settle().await;
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
@@ -219,7 +219,7 @@ type Ends = Vec<(Vec<String>, Vec<(i64, String)>)>;
 fn completing(database: Option<&Database>, careful: bool) -> (Report, BTreeSet<String>, Ends) {
     let ends = Mutex::new(Ends::new());
     let report = Explore::new().name("pipeline").deviations(1).run(async |world: &World| {
-        let outside = world.outside("db");
+        let external = world.external("db");
         if let Some(database) = database {
             database.start(world, "INSERT INTO orders (id, cents) VALUES (6, 2598)");
             let theirs = database.clone();
@@ -235,7 +235,7 @@ fn completing(database: Option<&Database>, careful: bool) -> (Report, BTreeSet<S
         if database.is_none() {
             let rows = rows.clone();
             world.process("worker", move |p| {
-                let orders = InMemory { rows: rows.clone(), outside: p.outside("db") };
+                let orders = InMemory { rows: rows.clone(), external: p.external("db") };
                 let (payments, parcels) = (p.payments(), p.fulfillment());
                 p.handle(async move |order: i64| {
                     complete(&orders, &payments, &parcels, order, careful).await
@@ -247,7 +247,7 @@ fn completing(database: Option<&Database>, careful: bool) -> (Report, BTreeSet<S
         let effects =
             world.effects().iter().map(|effect| format!("{} {}", effect.name(), effect.body)).collect();
         let rows = match database.cloned() {
-            Some(database) => outside.wait(database.rows("SELECT id, state FROM orders")),
+            Some(database) => external.block_on(database.rows("SELECT id, state FROM orders")),
             None => rows.get().into_iter().map(|row| (row.0, row.2)).collect(),
         };
         ends.lock().unwrap().push((effects, rows));
@@ -262,7 +262,7 @@ fn the_same_goes_wrong_in_memory_and_on_postgres_and_the_same_comes_of_it() {
     for careful in [false, true] {
         let database = Database::new(server, pipeline::TABLES);
         let (real, list) = (completing(Some(&database), careful), completing(None, careful));
-        database.drop(&World::fake().outside("db"));
+        database.drop(&World::fake().external("db"));
         assert_eq!(
             real.0.verdict(),
             if careful { Verdict::RetryProof } else { Verdict::Violated },
@@ -282,7 +282,7 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_scenario_start
     let (database, runs) = (Database::new(&server, COUNTER), AtomicU32::new(0));
     let explore = |vanishes: bool| {
         Explore::new().name("vanishing").deviations(1).run(async |world: &World| {
-            let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
+            let external = database.start(world, "INSERT INTO counters VALUES (1, 0)");
             let theirs = database.clone();
             world.process("worker", move |p| {
                 let pool = theirs.pool(p, 1);
@@ -290,8 +290,8 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_scenario_start
                     sqlx::query("UPDATE counters SET n = 1").execute(&pool).await.map(|_| ())
                 });
             });
-            let (looks, looked) = (database.clone(), outside.clone());
-            world.observe("n", move || looked.wait(looks.clone().rows("SELECT n, '' FROM counters")));
+            let (looks, looked) = (database.clone(), external.clone());
+            world.observe("n", move || looked.block_on(looks.clone().rows("SELECT n, '' FROM counters")));
             world.enqueue(1_u32);
             if vanishes && runs.fetch_add(1, Ordering::Relaxed) == 4 {
                 server.vanish();
@@ -314,9 +314,9 @@ fn a_server_that_goes_away_is_a_verdict_that_says_so_and_the_next_scenario_start
 fn mistreating(server: &Server, tables: &'static str, most: u32, leaks: bool, both: bool) -> Report {
     let database = Database::new(server, tables);
     let report = overtaking("mistreating").run(async |world: &World| {
-        let outside = database.start(world, "INSERT INTO counters VALUES (1, 0)");
+        let external = database.start(world, "INSERT INTO counters VALUES (1, 0)");
         // Longer than connecting takes, even on a busy machine.
-        outside.patience(Duration::from_millis(400));
+        external.block_timeout(Duration::from_millis(400));
         let done = world.durable("done", BTreeSet::new());
         let theirs = database.clone();
         world.process("worker", move |p| {
@@ -341,9 +341,9 @@ fn mistreating(server: &Server, tables: &'static str, most: u32, leaks: bool, bo
             world.enqueue(2_u32);
         }
         world.settle().await;
-        outside.wait(database.clone().nothing_is_open());
+        external.block_on(database.clone().nothing_is_open());
     });
-    database.drop(&World::fake().outside("db"));
+    database.drop(&World::fake().external("db"));
     report
 }
 

@@ -43,7 +43,7 @@ fn explored(server: &'static Server, care: Care) -> Report {
         let mut own = server.connect();
         redis::cmd("DEL").arg(COUNTED).arg(format!("{COUNTED}:by")).exec(&mut own).expect("Redis is there");
         world.process("worker", move |p| {
-            let connection = Connection::new(server.client(), p.outside("redis"));
+            let connection = Connection::new(server.client(), p.external("redis"));
             p.handle(async move |job: u32| count(connection.clone(), care, job).await);
         });
         world.observe("n", move || -> Option<i64> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
-use retryproof::{Outside, OutsideFault};
+use retryproof::{External, ExternalFault};
 
 /// A server. If it was started here, it ends with this process and leaves nothing behind.
 #[derive(Debug)]
@@ -117,29 +117,29 @@ fn keep(binary: &PathBuf, directory: &PathBuf) -> Child {
 pub struct Connection {
     client: Client,
     inner: Option<redis::aio::MultiplexedConnection>,
-    outside: Outside,
+    external: External,
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("outside", &self.outside).finish_non_exhaustive()
+        f.debug_struct("Connection").field("outside", &self.external).finish_non_exhaustive()
     }
 }
 
 impl Clone for Connection {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), inner: self.inner.clone(), outside: self.outside.clone() }
+        Self { client: self.client.clone(), inner: self.inner.clone(), external: self.external.clone() }
     }
 }
 
-fn lost<T>(fault: OutsideFault) -> RedisResult<T> {
+fn lost<T>(fault: ExternalFault) -> RedisResult<T> {
     Err(RedisError::from(io::Error::from(fault)))
 }
 
 impl Connection {
     /// Makes a connection that connects when it is needed.
-    pub fn new(client: Client, outside: Outside) -> Self {
-        Self { client, inner: None, outside }
+    pub fn new(client: Client, external: External) -> Self {
+        Self { client, inner: None, external }
     }
 
     async fn inner<'c>(
@@ -159,11 +159,11 @@ impl ConnectionLike for Connection {
             Some(redis::Arg::Simple(name)) => String::from_utf8_lossy(name).to_lowercase(),
             _ => "command".to_owned(),
         };
-        let Self { client, inner, outside } = self;
+        let Self { client, inner, external } = self;
         let reads = ["get", "exists", "ttl", "pttl", "mget"].contains(&name.as_str());
         let call = async move { Self::inner(client, inner).await?.req_packed_command(command).await };
-        let call = outside.call(name, call).fails_as(lost);
-        Box::pin(if reads { call.reads() } else { call })
+        let call = external.call(name, call).on_fault(lost);
+        Box::pin(if reads { call.read_only() } else { call })
     }
 
     fn req_packed_commands<'a>(
@@ -172,11 +172,11 @@ impl ConnectionLike for Connection {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        let Self { client, inner, outside } = self;
+        let Self { client, inner, external } = self;
         let call = async move {
             Self::inner(client, inner).await?.req_packed_commands(pipeline, offset, count).await
         };
-        Box::pin(outside.call("pipeline", call).fails_as(lost))
+        Box::pin(external.call("pipeline", call).on_fault(lost))
     }
 
     fn get_db(&self) -> i64 {

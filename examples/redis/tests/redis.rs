@@ -27,7 +27,7 @@ fn counting(server: &'static Server, prefix: &'static str, atomic: bool) -> Repo
         Explore::new().name("counting").crashes(0).faults(0).deliveries(0).run(async move |world: &World| {
             clear(server, prefix);
             world.process("worker", move |p| {
-                let connection = Connection::new(server.client(), p.outside("redis"));
+                let connection = Connection::new(server.client(), p.external("redis"));
                 p.handle(async move |_: u32| {
                     let (mut connection, key) = (connection.clone(), format!("{prefix}:n"));
                     if atomic {
@@ -71,7 +71,7 @@ fn locking(server: &'static Server, prefix: &'static str, owned: bool) -> Report
             let noted = inside.clone();
             world.process("worker", move |p| {
                 let (clock, inside) = (p.clock(), noted.clone());
-                let connection = Connection::new(server.client(), p.outside("redis"));
+                let connection = Connection::new(server.client(), p.external("redis"));
                 p.handle(async move |job: u32| {
                     let mut connection = connection.clone();
                     let key = format!("{prefix}:lock");
@@ -141,7 +141,7 @@ fn vanishing(server: &Server, vanishes: bool) -> Report {
         }
         let client = server.client();
         world.process("worker", move |p| {
-            let connection = Connection::new(client.clone(), p.outside("redis"));
+            let connection = Connection::new(client.clone(), p.external("redis"));
             p.handle(async move |n: u32| {
                 redis::cmd("SET").arg("n").arg(n).exec_async(&mut connection.clone()).await
             });

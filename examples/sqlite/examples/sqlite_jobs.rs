@@ -23,7 +23,7 @@ fn explored(care: Care) -> Report {
             let name = database.name().to_owned();
             world.process(worker, move |p| {
                 let (payments, clock) = (p.payments(), p.clock());
-                let pool = Pool::new(memory::pool(&name), p.outside("db"));
+                let pool = Pool::new(memory::pool(&name), p.external("db"));
                 // A lease measured by SQLite's own clock would never end here.
                 let now = move || clock.now().as_secs() as i64;
                 let pay = async move |job: retryproof_sqlite::table::Taken, key: Option<String>| {

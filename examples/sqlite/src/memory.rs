@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use retryproof::Outside;
+use retryproof::External;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use sqlx::SqlitePool;
@@ -104,9 +104,9 @@ const LOOKS: u32 = 50;
 /// After each crash, makes the world wait until the open transactions of the dead process are rolled back. A
 /// connection of sqlx has its own thread, which learns a little later that the connection is dropped. If a living
 /// process has the lock, this cannot be determined, so the wait is short.
-pub fn closes(outside: &Outside, name: &str) {
+pub fn closes(external: &External, name: &str) {
     let name = name.to_owned();
-    outside.closes(move |_, _| {
+    external.on_process_death(move |_, _| {
         let own = open(&name);
         async move {
             for _ in 0..LOOKS {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, Outside, OutsideFault, Store};
+use retryproof::{Client, Durable, External, ExternalFault, Store};
 use sqlx::Sqlite;
 
 use crate::watched::Pool;
@@ -63,7 +63,7 @@ pub async fn complete(
 /// If anything fails. The job must be retried.
 pub fn complete_blocking(
     orders: &Mutex<rusqlite::Connection>,
-    outside: &Outside,
+    external: &External,
     payments: &Client<Payments>,
     parcels: &Client<Fulfillment>,
     id: i64,
@@ -75,13 +75,13 @@ pub fn complete_blocking(
         found.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
     };
     let (cents, mut state): (i64, String) =
-        outside.call_blocking("select-orders", find).reads().fails_as(lost).run()?;
+        external.call_blocking("select-orders", find).read_only().on_fault(lost).run()?;
     let goes_on = |from: &str, to: &str| {
         let update = || {
             let update = "UPDATE orders SET state = ?3 WHERE id = ?1 AND state = ?2";
             held(orders).prepare_cached(update)?.execute((id, from, to))
         };
-        outside.call_blocking("update-orders", update).fails_as(lost).run()
+        external.call_blocking("update-orders", update).on_fault(lost).run()
     };
     if state == "placed" {
         payments.charge_blocking(charge(id, cents, careful))?;
@@ -101,7 +101,7 @@ fn held(orders: &Mutex<rusqlite::Connection>) -> MutexGuard<'_, rusqlite::Connec
 }
 
 /// The error of a lost connection for users of rusqlite. There is no network, so it is a disk error.
-fn lost<T>(fault: OutsideFault) -> Result<T, rusqlite::Error> {
+fn lost<T>(fault: ExternalFault) -> Result<T, rusqlite::Error> {
     let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
     Err(rusqlite::Error::SqliteFailure(error, Some(fault.to_string())))
 }
@@ -152,13 +152,13 @@ impl InSqlite {
 
 orders_in!(InSqlite);
 
-/// Orders in a list that survives crashes, behind an [`Outside`], so that the same things go wrong.
+/// Orders in a list that survives crashes, behind an [`External`], so that the same things go wrong.
 #[derive(Clone, Debug)]
 pub struct InMemory {
     /// The orders: their numbers, their prices, their progress.
     pub rows: Durable<Vec<(i64, i64, String)>>,
     /// The external system.
-    pub outside: Outside,
+    pub external: External,
 }
 
 impl Orders for InMemory {
@@ -167,7 +167,7 @@ impl Orders for InMemory {
             let found = |rows: &Vec<(i64, i64, String)>| rows.iter().find(|row| row.0 == id).cloned();
             self.rows.read(found).map(|(_, cents, state)| (cents, state)).ok_or("no such order".into())
         };
-        self.outside.call("select-orders", find).reads().fails_as(|fault| Err(fault.into())).await
+        self.external.call("select-orders", find).read_only().on_fault(|fault| Err(fault.into())).await
     }
 
     async fn goes_on(&self, id: i64, from: &'static str, to: &'static str) -> Result<(), Failed> {
@@ -178,7 +178,7 @@ impl Orders for InMemory {
             });
             Ok(())
         };
-        self.outside.call("update-orders", update).fails_as(|fault| Err(fault.into())).await
+        self.external.call("update-orders", update).on_fault(|fault| Err(fault.into())).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! A pool that runs sqlx's queries like sqlx's own pool, with each statement as a call for the harness. `&pool`,
 //! `&mut *transaction`, `pool.begin()` and `transaction.commit()` stay the same.
 //!
-//! A shop's own crate wraps its pool like this in tests. It needs only an [`Outside`].
+//! A shop's own crate wraps its pool like this in tests. It needs only an [`External`].
 
 use std::fmt;
 use std::io;
@@ -9,19 +9,19 @@ use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use retryproof::{Outside, OutsideFault};
+use retryproof::{External, ExternalFault};
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
 /// A pool of connections.
 pub struct Pool<DB: Database> {
     inner: sqlx::Pool<DB>,
-    outside: Outside,
+    external: External,
 }
 
 /// A connection in a transaction.
 pub struct Connection<DB: Database> {
     inner: sqlx::Transaction<'static, DB>,
-    outside: Outside,
+    external: External,
 }
 
 /// A transaction: rolled back when it is dropped.
@@ -29,7 +29,7 @@ pub struct Connection<DB: Database> {
 pub struct Transaction<DB: Database>(Connection<DB>);
 
 /// The error of a lost connection for users of sqlx.
-fn lost<T>(fault: OutsideFault) -> Result<T, Error> {
+fn lost<T>(fault: ExternalFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
 
@@ -57,8 +57,8 @@ fn reads(sql: &str) -> bool {
 
 impl<DB: Database> Pool<DB> {
     /// Makes everything that is done on a pool a call for the harness.
-    pub fn new(inner: sqlx::Pool<DB>, outside: Outside) -> Self {
-        Self { inner, outside }
+    pub fn new(inner: sqlx::Pool<DB>, external: External) -> Self {
+        Self { inner, external }
     }
 
     /// Begins a transaction.
@@ -69,10 +69,10 @@ impl<DB: Database> Pool<DB> {
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
             let inner = self.inner.begin().await?;
-            Ok(Transaction(Connection { inner, outside: self.outside.clone() }))
+            Ok(Transaction(Connection { inner, external: self.external.clone() }))
         };
         // Beginning a transaction has no visible effect.
-        self.outside.call("begin", begin).reads().fails_as(lost)
+        self.external.call("begin", begin).read_only().on_fault(lost)
     }
 }
 
@@ -83,8 +83,8 @@ impl<DB: Database> Transaction<DB> {
     /// If the database rejects it or does not answer. In the second case the outcome is unknown.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
-        let Connection { inner, outside } = self.0;
-        outside.call("commit", inner.commit()).fails_as(lost)
+        let Connection { inner, external } = self.0;
+        external.call("commit", inner.commit()).on_fault(lost)
     }
 }
 
@@ -104,35 +104,35 @@ impl<DB: Database> DerefMut for Transaction<DB> {
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), outside: self.outside.clone() }
+        Self { inner: self.inner.clone(), external: self.external.clone() }
     }
 }
 
 impl<DB: Database> fmt::Debug for Pool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("outside", &self.outside).finish_non_exhaustive()
+        f.debug_struct("Pool").field("outside", &self.external).finish_non_exhaustive()
     }
 }
 
 impl<DB: Database> fmt::Debug for Connection<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("outside", &self.outside).finish_non_exhaustive()
+        f.debug_struct("Connection").field("outside", &self.external).finish_non_exhaustive()
     }
 }
 
 type Step<DB> = Either<<DB as Database>::QueryResult, <DB as Database>::Row>;
 
 impl<DB: Database> Pool<DB> {
-    fn lend(&self) -> (&sqlx::Pool<DB>, &Outside, bool) {
-        (&self.inner, &self.outside, false)
+    fn lend(&self) -> (&sqlx::Pool<DB>, &External, bool) {
+        (&self.inner, &self.external, false)
     }
 }
 
 impl<DB: Database> Connection<DB> {
     /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
     /// happened.
-    fn lend(&mut self) -> (&mut DB::Connection, &Outside, bool) {
-        (&mut self.inner, &self.outside, true)
+    fn lend(&mut self) -> (&mut DB::Connection, &External, bool) {
+        (&mut self.inner, &self.external, true)
     }
 }
 
@@ -150,12 +150,12 @@ macro_rules! executes {
                 'c: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (inner, outside, in_transaction) = self.lend();
+                let (inner, external, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
                 // All rows together, because a call has one reply.
                 let all = async move { inner.fetch_many(query).try_collect::<Vec<_>>().await };
-                let call = outside.call(name, all).fails_as(lost);
-                let steps = stream::once(if reads { call.reads() } else { call });
+                let call = external.call(name, all).on_fault(lost);
+                let steps = stream::once(if reads { call.read_only() } else { call });
                 steps.map_ok(|steps| stream::iter(steps.into_iter().map(Ok))).try_flatten().boxed()
             }
 
@@ -164,10 +164,10 @@ macro_rules! executes {
                 'c: 'e,
                 E: 'q + Execute<'q, DB>,
             {
-                let (inner, outside, in_transaction) = self.lend();
+                let (inner, external, in_transaction) = self.lend();
                 let (name, reads) = (operation(query.sql()), in_transaction || reads(query.sql()));
-                let call = outside.call(name, inner.fetch_optional(query)).fails_as(lost);
-                Box::pin(if reads { call.reads() } else { call })
+                let call = external.call(name, inner.fetch_optional(query)).on_fault(lost);
+                Box::pin(if reads { call.read_only() } else { call })
             }
 
             fn prepare_with<'e, 'q: 'e>(

@@ -28,13 +28,13 @@ fn explored(tables: &'static str, wrong: Wrong, most: u32) -> Report {
     let runs = AtomicU32::new(0);
     Explore::new().name("wrong").deviations(1).run(async |world: &World| {
         let database = Rc::new(Memory::new(tables));
-        let outside = world.outside("db");
-        outside.patience(Duration::from_millis(400));
-        memory::closes(&outside, database.name());
+        let external = world.external("db");
+        external.block_timeout(Duration::from_millis(400));
+        memory::closes(&external, database.name());
         let done = world.durable("done", BTreeSet::new());
         let name = database.name().to_owned();
         world.process("worker", move |p| {
-            let pool = Pool::new(memory::pool_of(&name, most), p.outside("db"));
+            let pool = Pool::new(memory::pool_of(&name, most), p.external("db"));
             let done = done.clone();
             p.handle(async move |job: u32| {
                 let mut tx = pool.begin().await?;

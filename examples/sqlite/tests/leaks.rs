@@ -18,14 +18,14 @@ fn explored(blocks: bool) -> Report {
         let database = Rc::new(template.copy());
         let name = database.name().to_owned();
         world.process("worker", move |p| {
-            let (payments, parcels, outside) = (p.payments(), p.fulfillment(), p.outside("db"));
+            let (payments, parcels, external) = (p.payments(), p.fulfillment(), p.external("db"));
             if blocks {
                 let orders = Mutex::new(memory::open(&name));
                 p.handle_blocking(move |order: i64| {
-                    complete_blocking(&orders, &outside, &payments, &parcels, order, true)
+                    complete_blocking(&orders, &external, &payments, &parcels, order, true)
                 });
             } else {
-                let orders = InSqlite(Pool::new(memory::pool(&name), outside));
+                let orders = InSqlite(Pool::new(memory::pool(&name), external));
                 p.handle(async move |order: i64| complete(&orders, &payments, &parcels, order, true).await);
             }
         });

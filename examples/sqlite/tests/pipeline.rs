@@ -22,7 +22,7 @@ type Ends = Vec<(Vec<String>, Vec<(i64, String)>)>;
 fn sqlx_worker(world: &World, name: &str, careful: bool) {
     let name = name.to_owned();
     world.process("worker", move |p| {
-        let orders = InSqlite(Pool::new(memory::pool(&name), p.outside("db")));
+        let orders = InSqlite(Pool::new(memory::pool(&name), p.external("db")));
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle(async move |order: i64| complete(&orders, &payments, &parcels, order, careful).await);
     });
@@ -31,10 +31,10 @@ fn sqlx_worker(world: &World, name: &str, careful: bool) {
 fn rusqlite_worker(world: &World, name: &str, careful: bool) {
     let name = name.to_owned();
     world.process("worker", move |p| {
-        let (orders, outside) = (Mutex::new(memory::open(&name)), p.outside("db"));
+        let (orders, external) = (Mutex::new(memory::open(&name)), p.external("db"));
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle_blocking(move |order: i64| {
-            complete_blocking(&orders, &outside, &payments, &parcels, order, careful)
+            complete_blocking(&orders, &external, &payments, &parcels, order, careful)
         });
     });
 }
@@ -49,7 +49,7 @@ fn explored(on: On, careful: bool, [deviations, deliveries]: [usize; 2], ends: &
                     let rows = world.durable("rows", vec![(6, 2598, "placed".to_owned())]);
                     let seen = rows.clone();
                     world.process("worker", move |p| {
-                        let orders = InMemory { rows: rows.clone(), outside: p.outside("db") };
+                        let orders = InMemory { rows: rows.clone(), external: p.external("db") };
                         let (payments, parcels) = (p.payments(), p.fulfillment());
                         p.handle(async move |order: i64| {
                             complete(&orders, &payments, &parcels, order, careful).await

@@ -17,7 +17,7 @@ fn explored(care: Care, processes: usize, deviations: usize) -> Report {
             let name = database.name().to_owned();
             world.process(format!("worker-{worker}"), move |p| {
                 let (payments, clock) = (p.payments(), p.clock());
-                let pool = Pool::new(memory::pool(&name), p.outside("db"));
+                let pool = Pool::new(memory::pool(&name), p.external("db"));
                 let now = move || clock.now().as_secs() as i64;
                 p.spawn(
                     "loop",

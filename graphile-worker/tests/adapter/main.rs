@@ -1,7 +1,7 @@
 //! Task handlers of graphile_worker under the harness, as in production.
 
 mod adding;
-mod found;
+mod known_bugs;
 mod keys;
 mod policy;
 

@@ -2,10 +2,10 @@
 //! test body itself makes the requests.
 
 use retryproof::service::email::Email;
-use retryproof::service::error_catcher::Notification;
+use retryproof::service::error_tracker::Notification;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, function};
+use retryproof::service::{ServiceContext, function};
 use retryproof::{Http, World};
 use serde_json::{Value, json};
 use ureq::http::Request;
@@ -118,7 +118,7 @@ fn a_parcel_is_requested_once_a_key() {
     let rejected = json!({ "status": "rejected", "error": "Missing address" });
     assert_eq!(send(&door, "PUT /fulfillment/request", parcel(" ", "other")), (422, rejected));
     assert_eq!(get(&door, "/fulfillment/status"), (200, json!({ "num_requests": 1 })));
-    assert_eq!(world.fulfillment().requests().len(), 1);
+    assert_eq!(world.fulfillment().records().len(), 1);
 }
 
 #[test]
@@ -147,18 +147,18 @@ fn an_email_is_sent_as_often_as_it_is_asked_for() {
 }
 
 #[test]
-fn the_error_catcher_wants_both_texts() {
+fn the_error_tracker_wants_both_texts() {
     let world = World::fake();
     let door = world.http();
     let told = json!({ "exception_class": "Timeout", "exception_message": "no answer" });
-    let (status, noted) = send(&door, "PUT /error-catcher/notification", told);
+    let (status, noted) = send(&door, "PUT /error-tracker/notification", told);
     assert_eq!(status, 202);
     assert!(noted["notification_id"].as_str().unwrap().starts_with("err_"));
     let missing = json!({ "error": "exception class or message is missing" });
     for body in [json!({ "exception_class": "Timeout" }), json!({ "exception_message": "no answer" })] {
-        assert_eq!(send(&door, "PUT /error-catcher/notification", body), (422, missing.clone()));
+        assert_eq!(send(&door, "PUT /error-tracker/notification", body), (422, missing.clone()));
     }
-    assert_eq!(world.error_catcher().notifications(), [Notification::new("Timeout", "no answer")]);
+    assert_eq!(world.error_tracker().records(), [Notification::new("Timeout", "no answer")]);
 }
 
 #[tokio::test]
@@ -173,16 +173,16 @@ async fn what_was_done_is_emptied() {
             .await
             .unwrap();
         world.email().send(Email::new("ada@example.com", "hello")).await.unwrap();
-        world.error_catcher().notify(Notification::new("Timeout", "no answer")).await.unwrap();
+        world.error_tracker().notify(Notification::new("Timeout", "no answer")).await.unwrap();
     };
     let left = || {
-        let records = [world.payments().records().len(), world.fulfillment().requests().len()];
-        (records, world.email().records().len(), world.error_catcher().notifications().len())
+        let records = [world.payments().records().len(), world.fulfillment().records().len()];
+        (records, world.email().records().len(), world.error_tracker().records().len())
     };
     fill().await;
     assert_eq!(left(), ([1, 1], 1, 1));
     for path in
-        ["/payments/charges", "/fulfillment/requests", "/email/emails", "/error-catcher/notifications"]
+        ["/payments/charges", "/fulfillment/requests", "/email/emails", "/error-tracker/notifications"]
     {
         assert_eq!(ask(&door, &format!("DELETE {path}"), &[], "").status, 200);
     }
@@ -194,8 +194,8 @@ async fn what_was_done_is_emptied() {
     world.payments().clear();
     world.fulfillment().clear();
     world.email().clear();
-    world.error_catcher().clear();
-    assert_eq!((left(), world.fulfillment().num_requests()), (([0, 0], 0, 0), 0));
+    world.error_tracker().clear();
+    assert_eq!((left(), world.fulfillment().records().len()), (([0, 0], 0, 0), 0));
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn the_pages_show_what_was_done_and_escape_it() {
     let door = world.http();
     let index = ask(&door, "GET /", &["Accept: text/html"], "");
     assert_eq!((index.status, index.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    for service in ["payments", "fulfillment", "email", "error-catcher"] {
+    for service in ["payments", "fulfillment", "email", "error-tracker"] {
         let path = format!("/{service}/ui");
         assert!(index.text.contains(&format!("<a href=\"{path}\">")), "{}", index.text);
         assert!(ask(&door, &format!("GET {path}"), &[], "").text.contains("NONE YET"));
@@ -333,7 +333,7 @@ fn what_is_not_there_is_not_found_and_what_cannot_be_done_is_not_allowed() {
 #[test]
 fn a_service_of_ones_own_is_reached_by_its_name_and_operation() {
     let world = World::fake();
-    let text = |text: String, cx: &mut Cx<'_>| cx.effect("send", None, &text, "sm_");
+    let text = |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_");
     world.service("sms", function("send", text)).over_http();
     world.service("secret", function("tell", text));
     let door = world.http();

@@ -6,7 +6,7 @@ use crate::support::has_line;
 use crate::{assert_green, charge, found, one_deviation};
 use expect_test::expect;
 use retryproof::service::payments::Charge;
-use retryproof::service::{Behave, Cx, function};
+use retryproof::service::{Behavior, ServiceContext, function};
 use retryproof::{Clock, Explore, Process, Report, Verdict, World};
 use serde_json::{Value, json};
 
@@ -208,7 +208,7 @@ fn reads_have_the_faults_of_reads() {
 #[test]
 fn stale_reads_and_outages_are_explored_where_the_test_asks_for_them() {
     let looking = async |world: &World| {
-        world.payments().stale_reads().outages(Duration::from_secs(60));
+        world.payments().explore_stale_reads().explore_outages(Duration::from_secs(60));
         world.process("worker", move |p| {
             let (uri, client) = (p.http().uri(), client());
             p.handle(async move |order: u32| {
@@ -267,7 +267,7 @@ fn what_is_slower_than_the_client_waits_happens_all_the_same() {
                 p.handle(async move |order: u32| charges(&uri, &client, order, key).await.map(drop))
                     .max_retries(1);
             });
-            world.payments().behave(Behave::Slow(Duration::from_secs(12)));
+            world.payments().behavior(Behavior::Slow(Duration::from_secs(12)));
             world.enqueue(6_u32);
             world.settle().await;
             let charged = world.effects().of("payments.charge").count();
@@ -283,7 +283,7 @@ fn what_is_slower_than_the_client_waits_happens_all_the_same() {
 #[test]
 fn a_service_of_ones_own_has_every_fault() {
     let report = one_deviation().run(async |world: &World| {
-        let send = |text: String, cx: &mut Cx<'_>| cx.effect("send", None, &text, "sm_");
+        let send = |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_");
         world.service("sms", function("send", send)).over_http();
         world.process("worker", |p| {
             let (uri, client) = (p.http().uri(), client());

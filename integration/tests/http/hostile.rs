@@ -210,7 +210,7 @@ fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
         Just("/payments/charges?order_id=1".to_owned()),
         Just("/fulfillment/request".to_owned()),
         Just("/email/send".to_owned()),
-        Just("/error-catcher/notification".to_owned()),
+        Just("/error-tracker/notification".to_owned()),
         "/[a-z/.%?=&]{0,30}",
         "\\PC{0,20}",
     ];

@@ -6,8 +6,8 @@ mod support;
 mod answers;
 mod faults;
 mod hostile;
-mod overtaken;
-mod same;
+mod preemptions;
+mod http_parity;
 
 use retryproof::Report;
 use serde_json::{Value, json};

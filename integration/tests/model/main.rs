@@ -7,9 +7,9 @@ mod support;
 mod class_level_counter;
 mod counters;
 mod limits;
-mod made_once;
+mod initialized_once;
 mod misuse;
-mod outside;
+mod std_types;
 mod waiting;
 
 use retryproof::{Model, ModelReport, Verdict};

@@ -16,7 +16,7 @@ struct Mail {
 /// What a test may do to a world.
 #[derive(Clone, Debug)]
 pub(crate) enum Do {
-    Enqueue,
+    NewJob,
     EnqueueIn(u8),
     Mail,
     Bulk(u8),

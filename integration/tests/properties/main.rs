@@ -14,7 +14,7 @@ mod smallest;
 mod workloads;
 
 use proptest::prelude::*;
-use retryproof::proptest::{Property, PropertyError, Scenarios, Schedules, Workload, Workloads};
+use retryproof::proptest::{Preemptions, Property, PropertyError, Scenarios, Workload, Workloads};
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, World};
 

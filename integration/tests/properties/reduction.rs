@@ -8,7 +8,7 @@ use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use retryproof::{
-    Clock, Conflict, Durable, Enqueue, Explore, JobQueue, Process, Report, Store, StoreError, Verdict, World,
+    Clock, Conflict, Durable, Explore, JobQueue, NewJob, Process, Report, Store, StoreError, Verdict, World,
 };
 
 use crate::support::assert_green;
@@ -25,7 +25,7 @@ enum Op {
     Update,
     Yield,
     Sleep,
-    Enqueue,
+    NewJob,
     /// Under a key that the others have, too: alone, or as a batch.
     Once(bool),
 }
@@ -66,10 +66,10 @@ impl Desk {
                 }
                 Op::Once(in_a_batch) => {
                     let child = serde_json::to_string(&format!("child of {task}")).unwrap();
-                    let child = Enqueue::encoded::<String>(child).once("key", Conflict::Raise);
+                    let child = NewJob::encoded::<String>(child).deduplicate("key", Conflict::Raise);
                     let refused = match in_a_batch {
-                        true => tools.queue.put_bulk::<String>([child]).await.is_err(),
-                        false => tools.queue.put(child).await.is_err(),
+                        true => tools.queue.enqueue_new_bulk::<String>([child]).await.is_err(),
+                        false => tools.queue.enqueue_new(child).await.is_err(),
                     };
                     last = i64::from(refused);
                 }
@@ -123,7 +123,7 @@ fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet
 }
 
 /// All of them, whatever is found on the way: what is left out after a finding would not be compared.
-fn switches(bound: usize) -> Explore {
+fn preemptions(bound: usize) -> Explore {
     Explore::new().name("test").deviations(bound).crashes(0).faults(0).deliveries(0).keep_going()
 }
 
@@ -182,8 +182,8 @@ fn for_each(
 #[test]
 fn no_outcome_of_two_tasks_is_lost() {
     let shorter = for_each(1_500, programs(2..=2, 3), |programs| {
-        let first = compare(&switches(1), &programs, false)?;
-        let second = compare(&switches(2), &programs, false)?;
+        let first = compare(&preemptions(1), &programs, false)?;
+        let second = compare(&preemptions(2), &programs, false)?;
         Ok((first.0 + second.0, first.1 + second.1))
     });
     assert!(shorter > 1.1, "{shorter}");
@@ -191,20 +191,20 @@ fn no_outcome_of_two_tasks_is_lost() {
 
 #[test]
 fn no_outcome_of_three_tasks_is_lost() {
-    let shorter = for_each(300, programs(3..=3, 2), |programs| compare(&switches(2), &programs, false));
+    let shorter = for_each(300, programs(3..=3, 2), |programs| compare(&preemptions(2), &programs, false));
     assert!(shorter > 1.1, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_four_tasks_is_lost() {
     // Who comes next depends on who stands before whom.
-    let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&switches(2), &programs, false));
+    let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&preemptions(2), &programs, false));
     assert!(shorter > 1.1, "{shorter}");
 }
 
 #[test]
 fn no_outcome_of_deeper_searches_is_lost() {
-    let shorter = for_each(150, programs(2..=2, 2), |programs| compare(&switches(4), &programs, false));
+    let shorter = for_each(150, programs(2..=2, 2), |programs| compare(&preemptions(4), &programs, false));
     assert!(shorter > 1.0, "{shorter}");
 }
 
@@ -220,14 +220,14 @@ fn no_outcome_of_jobs_is_lost_where_anything_may_go_wrong() {
 #[test]
 fn the_smallest_case_in_which_sleep_sets_lose() {
     let programs = vec![vec![Op::Get(0), Op::Put(1)], vec![Op::Get(1), Op::Put(1)]];
-    compare(&switches(1), &programs, false).unwrap();
+    compare(&preemptions(1), &programs, false).unwrap();
 }
 
 #[test]
 fn who_was_first_under_a_key_is_no_matter_of_taste() {
     for in_a_batch in [false, true] {
         let programs = vec![vec![Op::Get(0), Op::Once(in_a_batch)], vec![Op::Put(0), Op::Once(in_a_batch)]];
-        compare(&switches(2), &programs, false).unwrap();
+        compare(&preemptions(2), &programs, false).unwrap();
     }
 }
 
@@ -248,7 +248,7 @@ fn apart(settings: &Explore) -> Report {
 
 #[test]
 fn what_is_left_out_is_told() {
-    let (all, reduced) = (apart(&switches(2)), apart(&switches(2).reduce(true)));
+    let (all, reduced) = (apart(&preemptions(2)), apart(&preemptions(2).reduce(true)));
     assert_green(&all);
     assert_green(&reduced);
     assert!(reduced.runs() * 4 < all.runs() * 3, "{} and {}", reduced.runs(), all.runs());
@@ -256,13 +256,13 @@ fn what_is_left_out_is_told() {
     assert!(reduced.to_string().contains(&told), "{reduced}");
     assert!(!all.to_string().contains("left out"), "{all}");
     // The same on several threads.
-    assert_eq!(apart(&switches(2).reduce(true).threads(3)).to_string(), reduced.to_string());
+    assert_eq!(apart(&preemptions(2).reduce(true).threads(3)).to_string(), reduced.to_string());
 }
 
 #[test]
 fn whoever_looks_on_sees_every_order() {
     let looked = |reduce| {
-        switches(2).reduce(reduce).run(async |world: &World| {
+        preemptions(2).reduce(reduce).run(async |world: &World| {
             world.invariant("nothing", |_| {});
             world.process("worker", |p| {
                 let store = p.store();
@@ -277,7 +277,7 @@ fn whoever_looks_on_sees_every_order() {
 
 #[test]
 fn it_is_not_to_be_had_together_with_merging() {
-    let report = apart(&switches(1).reduce(true).merge(true));
+    let report = apart(&preemptions(1).reduce(true).merge(true));
     assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
     has_line(
         report.reason().unwrap(),

@@ -12,7 +12,7 @@ use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Durable, JobState, World};
 use serde::{Deserialize, Serialize};
 
@@ -107,7 +107,7 @@ type Bank = Function<Ask, bool>;
 
 fn bank(is_down: Arc<AtomicBool>) -> Bank {
     let mut done = BTreeSet::new();
-    function("ask", move |ask: Ask, cx: &mut Cx<'_>| {
+    function("ask", move |ask: Ask, cx: &mut ServiceContext<'_>| {
         if is_down.load(Ordering::Relaxed) {
             return false;
         }

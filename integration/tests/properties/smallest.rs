@@ -72,9 +72,9 @@ async fn lost_update(world: &World, tasks: &u8) {
 #[test]
 fn schedules_are_drawn_and_shrink_too() {
     let calm = property().cases(60).scenarios(Scenarios::of(0..=0));
-    let held = calm.clone().schedules(Schedules::of(0..=0)).run(1..4_u8, lost_update);
+    let held = calm.clone().schedules(Preemptions::of(0..=0)).run(1..4_u8, lost_update);
     assert_eq!(held.unwrap(), 60, "in the usual order they do not meet");
-    let report = falsified(calm.schedules(Schedules::of(0..=2)).run(1..4_u8, lost_update));
+    let report = falsified(calm.schedules(Preemptions::of(0..=2)).run(1..4_u8, lost_update));
     let text = report.to_string();
     // Two tasks are enough.
     check(case_in(&text), expect!["2"]);

@@ -109,7 +109,7 @@ fn scenarios_and_schedules_shrink_towards_the_happy_path() {
             assert!(tree.current().count() <= most);
         }
         assert_eq!(tree.current().count(), 0);
-        let mut tree = Schedules::of(2..=5).new_tree(&mut runner).unwrap();
+        let mut tree = Preemptions::of(2..=5).new_tree(&mut runner).unwrap();
         while tree.simplify() {}
         assert_eq!(tree.current().count(), 2);
     }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, RwLock};
 
 use retryproof::World;
 use retryproof::wire::{
-    Caller, Decoded, Nonconformance, Protocol, Repetitions, Reply, Sample, Served, conformance,
+    Caller, DecodeOutcome, Nonconformance, Protocol, Repetitions, Reply, Sample, ServeOutcome, conformance,
     conformance_repeating,
 };
 use retryproof_integration::key_value::{Command, Counters, KeyValue};
@@ -58,11 +58,11 @@ macro_rules! double {
                 Protocol::greeting(&KeyValue)
             }
 
-            fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> Decoded<Command> {
+            fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> DecodeOutcome<Command> {
                 KeyValue.decode(bytes, session)
             }
 
-            fn serve(&self, $request: Command, (): &mut (), $caller: &Caller<'_>) -> Served {
+            fn serve(&self, $request: Command, (): &mut (), $caller: &Caller<'_>) -> ServeOutcome {
                 let $this = self;
                 $serve
             }
@@ -72,7 +72,7 @@ macro_rules! double {
 
 /// Never answers.
 struct Mute;
-double!(Mute, |_this, _request, _caller| Served::reply(Reply::reset()));
+double!(Mute, |_this, _request, _caller| ServeOutcome::reply(Reply::reset()));
 
 #[test]
 fn a_protocol_that_does_not_answer_is_found() {
@@ -85,7 +85,7 @@ struct Remembers(Mutex<Vec<Command>>);
 double!(Remembers, |this, request, caller| {
     let mut known = this.0.lock().unwrap();
     if known.contains(&request) {
-        return Served::reply(Reply::new("VALUE 1\n"));
+        return ServeOutcome::reply(Reply::new("VALUE 1\n"));
     }
     known.push(request.clone());
     drop(known);
@@ -118,7 +118,7 @@ fn a_protocol_that_calls_twice_is_found() {
 /// Has the effect although the service refused.
 struct Insists;
 double!(Insists, |_this, request, caller| {
-    let Command::Incr { key, .. } = request else { return Served::reply(Reply::reset()) };
+    let Command::Incr { key, .. } = request else { return ServeOutcome::reply(Reply::reset()) };
     let token = Some("the same".to_owned());
     // Twice under one token: it happens if either is not refused, and once if neither is.
     caller.call::<Counters>("counters", Command::Incr { key: key.clone(), token: token.clone() }, |_| {
@@ -139,12 +139,12 @@ impl Protocol for Alone {
     type Session = ();
     type Request = Command;
 
-    fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> Decoded<Command> {
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> DecodeOutcome<Command> {
         KeyValue.decode(bytes, session)
     }
 
-    fn serve(&self, _: Command, (): &mut (), _: &Caller<'_>) -> Served {
-        Served::reply(Reply::new("VALUE 1\n"))
+    fn serve(&self, _: Command, (): &mut (), _: &Caller<'_>) -> ServeOutcome {
+        ServeOutcome::reply(Reply::new("VALUE 1\n"))
     }
 }
 
@@ -158,7 +158,7 @@ static ASKED: AtomicU64 = AtomicU64::new(0);
 struct Moody;
 double!(Moody, |_this, request, caller| {
     match ASKED.fetch_add(1, Ordering::SeqCst) % 101 {
-        100 => Served::reply(Reply::new("ERR not today\n")),
+        100 => ServeOutcome::reply(Reply::new("ERR not today\n")),
         _ => KeyValue.serve(request, &mut (), caller),
     }
 });
@@ -197,12 +197,12 @@ impl Protocol for Gullible {
     type Session = ();
     type Request = Command;
 
-    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> Decoded<Command> {
+    fn decode(&self, bytes: &mut Vec<u8>, (): &mut ()) -> DecodeOutcome<Command> {
         bytes.clear();
-        Decoded::Request(Command::Incr { key: "visits".to_owned(), token: None })
+        DecodeOutcome::Request(Command::Incr { key: "visits".to_owned(), token: None })
     }
 
-    fn serve(&self, request: Command, session: &mut (), caller: &Caller<'_>) -> Served {
+    fn serve(&self, request: Command, session: &mut (), caller: &Caller<'_>) -> ServeOutcome {
         KeyValue.serve(request, session, caller)
     }
 }
@@ -219,15 +219,15 @@ impl Protocol for Patient {
     type Session = ();
     type Request = Command;
 
-    fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> Decoded<Command> {
+    fn decode(&self, bytes: &mut Vec<u8>, session: &mut ()) -> DecodeOutcome<Command> {
         if bytes.contains(&b'\n') {
             return KeyValue.decode(bytes, session);
         }
         bytes.clear();
-        Decoded::Aside(Vec::new())
+        DecodeOutcome::Aside(Vec::new())
     }
 
-    fn serve(&self, request: Command, session: &mut (), caller: &Caller<'_>) -> Served {
+    fn serve(&self, request: Command, session: &mut (), caller: &Caller<'_>) -> ServeOutcome {
         KeyValue.serve(request, session, caller)
     }
 }

@@ -16,14 +16,14 @@ impl State {
 
     /// Runs `code` in the name of `actor`, and restores the former actor even after a panic.
     pub(crate) fn as_actor<R>(&mut self, actor: Actor, code: impl FnOnce(&mut Self) -> R) -> R {
-        struct Former<'s>(&'s mut State, Actor);
-        impl Drop for Former<'_> {
+        struct RestoreGuard<'s>(&'s mut State, Actor);
+        impl Drop for RestoreGuard<'_> {
             fn drop(&mut self) {
                 self.0.actor = self.1;
             }
         }
         let former = std::mem::replace(&mut self.actor, actor);
-        let former = Former(self, former);
+        let former = RestoreGuard(self, former);
         code(former.0)
     }
 
@@ -56,12 +56,12 @@ impl State {
 
 /// Sets the actor until this is dropped. `State` must not be locked at that time.
 #[must_use = "it lasts until it is dropped"]
-pub(crate) struct Acting {
+pub(crate) struct ActorGuard {
     shared: Arc<Shared>,
     former: Actor,
 }
 
-impl Drop for Acting {
+impl Drop for ActorGuard {
     fn drop(&mut self) {
         self.shared.state().actor = self.former;
     }
@@ -69,8 +69,8 @@ impl Drop for Acting {
 
 impl Shared {
     /// Sets the actor until the returned value is dropped.
-    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> Acting {
+    pub(crate) fn acting(self: &Arc<Self>, actor: Actor) -> ActorGuard {
         let former = std::mem::replace(&mut self.state().actor, actor);
-        Acting { shared: self.clone(), former }
+        ActorGuard { shared: self.clone(), former }
     }
 }

@@ -68,7 +68,7 @@ pub enum Stuck {
     },
     /// A destructor makes an external call while its process dies, and the test defines no answer.
     #[error(
-        "a destructor of {who} calls {call} at {place} while its process dies, and has no answer defined: define one with `fails_as`"
+        "a destructor of {who} calls {call} at {place} while its process dies, and has no answer defined: define one with `on_fault`"
     )]
     Unanswerable {
         /// The owner of the destructor.

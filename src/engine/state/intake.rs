@@ -5,25 +5,25 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Shared, State};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::search::choice::Actor;
 use crate::system::job::{
     Conflict, JobError, JobId, JobOverrides, JobState, KeyOf, LockKind, LockTaken, Unique,
 };
-use crate::system::queue::{Held, LockKey, Owner};
-use crate::system::timeline::{LockEvent, What};
+use crate::system::queue::{HeldLock, LockKey, LockOwner};
+use crate::system::timeline::{EventKind, LockEvent};
 
 /// The keys of a job. They are computed before anything is locked, because key functions are user code.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
     lock: Option<Box<str>>,
     pub(super) stream: Option<Box<str>>,
-    pub(crate) once: Option<Once>,
+    pub(crate) once: Option<DedupKey>,
 }
 
 /// A key that the enqueuing code gives to a job, and what happens to a second job of that kind with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Once {
+pub(crate) struct DedupKey {
     pub(crate) key: Box<str>,
     /// Whether the second job is rejected. Otherwise it is dropped.
     pub(crate) refused: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Once {
 
 /// A job to enqueue.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Incoming {
+pub(crate) struct IncomingJob {
     pub(crate) kind: &'static str,
     pub(crate) payload: String,
     /// Zero means that it is ready immediately.
@@ -47,7 +47,7 @@ pub(crate) struct Incoming {
 
 /// The result of enqueuing a job.
 #[derive(Debug)]
-pub(crate) enum Enqueued {
+pub(crate) enum EnqueueOutcome {
     /// The job is in the queue: its number and id.
     Accepted(u32, JobId),
     /// The job was dropped. This is the id of the existing job.
@@ -79,14 +79,14 @@ impl State {
     /// enqueuing.
     pub(crate) fn enqueue(
         &mut self,
-        mut incoming: Incoming,
+        mut incoming: IncomingJob,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Enqueued {
+    ) -> EnqueueOutcome {
         // The contents of the queue matter even if no job is added.
-        self.touch(Thing::Queue, true);
+        self.touch(Resource::Queue, true);
         let context = incoming.context.take();
         let enqueued = self.enqueue_deduplicated(incoming, dies);
-        if let (Some(context), &Enqueued::Accepted(job, _)) = (context, &enqueued) {
+        if let (Some(context), &EnqueueOutcome::Accepted(job, _)) = (context, &enqueued) {
             self.queue.job_mut(job).extras().context = Some(context);
         }
         enqueued
@@ -94,38 +94,38 @@ impl State {
 
     fn enqueue_deduplicated(
         &mut self,
-        mut incoming: Incoming,
+        mut incoming: IncomingJob,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Enqueued {
+    ) -> EnqueueOutcome {
         let Some(once) = incoming.keys.once.take() else { return self.enqueue_past_lock(incoming, dies) };
         let refused = self.refuses(incoming.kind, Some(&once));
         let key = (incoming.kind, once.key);
         if let Some(&(job, id)) = self.queue.keyed.get(&key) {
             let then = if once.refused { Conflict::Raise } else { Conflict::Drop };
             let event = LockEvent::Conflict { holder: format!("job#{job}"), then };
-            self.note(|| What::Lock { key: key.1.into_string(), event });
-            return refused.map_or(Enqueued::Duplicate(id), Enqueued::Rejected);
+            self.note(|| EventKind::Lock { key: key.1.into_string(), event });
+            return refused.map_or(EnqueueOutcome::Duplicate(id), EnqueueOutcome::Rejected);
         }
         let enqueued = self.enqueue_past_lock(incoming, dies);
-        if let Enqueued::Accepted(job, id) = enqueued {
+        if let EnqueueOutcome::Accepted(job, id) = enqueued {
             self.queue.keyed.insert(key, (job, id));
         }
         enqueued
     }
 
     /// The reason why a job with this key is rejected, if it is.
-    pub(crate) fn refuses(&mut self, kind: &'static str, once: Option<&Once>) -> Option<LockTaken> {
-        let Once { key, .. } = once.filter(|once| once.refused)?;
-        self.touch(Thing::Queue, false);
+    pub(crate) fn refuses(&mut self, kind: &'static str, once: Option<&DedupKey>) -> Option<LockTaken> {
+        let DedupKey { key, .. } = once.filter(|once| once.refused)?;
+        self.touch(Resource::Queue, false);
         let (job, _) = self.queue.keyed.get(&(kind, key.clone()))?;
         Some(LockTaken { kind: kind.to_owned(), key: key.to_string(), holder: format!("job#{job}") })
     }
 
     fn enqueue_past_lock(
         &mut self,
-        mut incoming: Incoming,
+        mut incoming: IncomingJob,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Enqueued {
+    ) -> EnqueueOutcome {
         if let Some(more) = incoming.more.take() {
             return self.enqueue_with_overrides(*more, incoming);
         }
@@ -138,7 +138,7 @@ impl State {
             return self.lock_and_enqueue(&unique, lock, incoming, dies);
         };
         let hands_over = match (held.owner, self.actor) {
-            (Owner::Job(owner), Actor::Attempt { job, .. }) => {
+            (LockOwner::Job(owner), Actor::Attempt { job, .. }) => {
                 owner == job && unique.lock != LockKind::UntilExpired
             }
             _ => false,
@@ -147,29 +147,29 @@ impl State {
             // The lock stays with its owner until the new job exists and can hold it. If the process dies in between,
             // the former owner still has it.
             if dies(self) {
-                return Enqueued::Crashed;
+                return EnqueueOutcome::Crashed;
             }
             return self.enqueue_with(&unique, lock, incoming);
         }
         self.conflict(&unique, lock, held, incoming, dies)
     }
 
-    fn enqueue_unlocked(&mut self, incoming: Incoming) -> Enqueued {
+    fn enqueue_unlocked(&mut self, incoming: IncomingJob) -> EnqueueOutcome {
         let (job, id) = self.push_job(incoming);
-        Enqueued::Accepted(job, id)
+        EnqueueOutcome::Accepted(job, id)
     }
 
     /// Enqueues a job that has a lock.
-    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: Incoming) -> Enqueued {
+    fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: IncomingJob) -> EnqueueOutcome {
         let expires = self.expiry(unique, &incoming);
         let (job, id) = self.push_job(incoming);
-        let held = Held { owner: Owner::Job(job), id: Some(id), expires };
+        let held = HeldLock { owner: LockOwner::Job(job), id: Some(id), expires };
         self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);
-        Enqueued::Accepted(job, id)
+        EnqueueOutcome::Accepted(job, id)
     }
 
     /// The time to live of a lock starts when its job is due.
-    fn expiry(&self, unique: &Unique, incoming: &Incoming) -> Option<Duration> {
+    fn expiry(&self, unique: &Unique, incoming: &IncomingJob) -> Option<Duration> {
         unique.ttl.map(|ttl| self.clock.now().saturating_add(incoming.delay).saturating_add(ttl))
     }
 
@@ -178,14 +178,14 @@ impl State {
         &mut self,
         unique: &Unique,
         lock: LockKey,
-        incoming: Incoming,
+        incoming: IncomingJob,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Enqueued {
+    ) -> EnqueueOutcome {
         let expires = self.expiry(unique, &incoming);
-        self.queue.locks.put(lock.clone(), Held { owner: Owner::NeverCame, id: None, expires });
-        self.note(|| What::Lock { key: lock.key.to_string(), event: LockEvent::Taken });
+        self.queue.locks.put(lock.clone(), HeldLock { owner: LockOwner::NeverCame, id: None, expires });
+        self.note(|| EventKind::Lock { key: lock.key.to_string(), event: LockEvent::Taken });
         if dies(self) {
-            return Enqueued::Crashed;
+            return EnqueueOutcome::Crashed;
         }
         self.enqueue_with(unique, lock, incoming)
     }
@@ -195,34 +195,34 @@ impl State {
         &mut self,
         unique: &Unique,
         lock: LockKey,
-        held: Held,
-        mut incoming: Incoming,
+        held: HeldLock,
+        mut incoming: IncomingJob,
         dies: &mut dyn FnMut(&mut State) -> bool,
-    ) -> Enqueued {
-        if held.owner == Owner::Missing {
+    ) -> EnqueueOutcome {
+        if held.owner == LockOwner::Missing {
             let (job, id) = self.push_job(incoming);
             self.bury_unowned(job, &lock);
-            return Enqueued::Accepted(job, id);
+            return EnqueueOutcome::Accepted(job, id);
         }
         let then = unique.on_conflict;
         let taken = self.lock_taken(&lock, held);
-        self.note(|| What::Lock {
+        self.note(|| EventKind::Lock {
             key: lock.key.to_string(),
             event: LockEvent::Conflict { holder: taken.holder.clone(), then },
         });
         match then {
-            Conflict::Drop => {
-                Enqueued::Duplicate(held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)))
-            }
-            Conflict::Raise => Enqueued::Rejected(taken),
+            Conflict::Drop => EnqueueOutcome::Duplicate(
+                held.id.unwrap_or_else(|| JobId::first(lock.kind, &incoming.payload)),
+            ),
+            Conflict::Raise => EnqueueOutcome::Rejected(taken),
             Conflict::Reject => {
                 let (job, id) = self.push_job(incoming);
                 let now = self.clock.now();
                 self.queue.reject(job, now, taken.to_string());
-                Enqueued::Accepted(job, id)
+                EnqueueOutcome::Accepted(job, id)
             }
             Conflict::Replace => {
-                if let Owner::Job(former) = held.owner {
+                if let LockOwner::Job(former) = held.owner {
                     if self.queue.job(former).state.is_waiting() {
                         self.queue.give_up(former, JobState::Replaced);
                     }
@@ -234,8 +234,8 @@ impl State {
                 // It waits in the queue, so it takes no slot.
                 incoming.delay = incoming.delay.max(wait);
                 let (job, id) = self.push_job(incoming);
-                self.queue.locks.lacks(job);
-                Enqueued::Accepted(job, id)
+                self.queue.locks.mark_unlocked(job);
+                EnqueueOutcome::Accepted(job, id)
             }
         }
     }
@@ -244,7 +244,7 @@ impl State {
     fn bury_unowned(&mut self, job: u32, lock: &LockKey) {
         let error = self.unowned(job, lock).to_string();
         let now = self.clock.now();
-        self.note(|| What::Failed { error: error.clone(), retry_at: None });
+        self.note(|| EventKind::Failed { error: error.clone(), retry_at: None });
         self.queue.give_up(job, JobState::Dead);
         self.queue.bury_unrun(job, now, error);
         // It never reached a process whose death handlers could be called.
@@ -256,19 +256,19 @@ impl State {
     }
 
     /// The reason why a lock blocks a job.
-    pub(crate) fn lock_taken(&self, lock: &LockKey, held: Held) -> LockTaken {
+    pub(crate) fn lock_taken(&self, lock: &LockKey, held: HeldLock) -> LockTaken {
         let (kind, key) = (lock.kind.to_owned(), lock.key.to_string());
         LockTaken { kind, key, holder: self.holder(held) }
     }
 
     /// Describes the holder of a lock.
-    pub(crate) fn holder(&self, held: Held) -> String {
+    pub(crate) fn holder(&self, held: HeldLock) -> String {
         let until = match held.expires {
             Some(expires) => format!("expires at {}", crate::system::clock::Moment(expires)),
             None => "never expires".to_owned(),
         };
         match held.owner {
-            Owner::Job(job) => {
+            LockOwner::Job(job) => {
                 let state = match self.queue.job(job).state {
                     JobState::Running => "runs",
                     JobState::Lost => "was lost when its worker crashed",
@@ -277,11 +277,11 @@ impl State {
                 };
                 format!("job#{job}, which {state}; it {until}")
             }
-            Owner::NeverCame => {
+            LockOwner::NeverCame => {
                 format!("a job that never entered the queue because its enqueuing process died; it {until}")
             }
-            Owner::Stranger => format!("an owner outside of this world; it {until}"),
-            Owner::Missing => format!("nobody; it {until}"),
+            LockOwner::Stranger => format!("an owner outside of this world; it {until}"),
+            LockOwner::Missing => format!("nobody; it {until}"),
         }
     }
 
@@ -291,13 +291,13 @@ impl State {
             return Vec::new();
         }
         let now = self.clock.now();
-        let gone = |held: Held| match held.owner {
-            Owner::NeverCame => true,
-            Owner::Job(job) => {
+        let gone = |held: HeldLock| match held.owner {
+            LockOwner::NeverCame => true,
+            LockOwner::Job(job) => {
                 let state = self.queue.job(job).state;
                 !state.is_waiting() && state != JobState::Running
             }
-            Owner::Stranger | Owner::Missing => false,
+            LockOwner::Stranger | LockOwner::Missing => false,
         };
         let left = self.queue.locks.held(now).filter(|&(_, held)| held.expires.is_none() && gone(held));
         left.map(|(lock, held)| (lock.clone(), self.holder(held))).collect()
@@ -311,16 +311,16 @@ impl State {
 
     /// A job that was put back without the lock of its enqueue now has the lock.
     pub(crate) fn has_its_lock(&mut self, job: u32, lock: &LockKey, kind: LockKind) {
-        self.queue.locks.lacks_no_more(job);
+        self.queue.locks.clear_unlocked(job);
         if kind != LockKind::UntilExpired {
             self.queue.locks.will_give_back(job, lock.clone());
         }
     }
 
     /// The lock for a job that is about to run.
-    pub(crate) fn held_by(&self, job: u32, ttl: Option<Duration>) -> Held {
+    pub(crate) fn held_by(&self, job: u32, ttl: Option<Duration>) -> HeldLock {
         let expires = ttl.map(|ttl| self.clock.now().saturating_add(ttl));
-        Held { owner: Owner::Job(job), id: None, expires }
+        HeldLock { owner: LockOwner::Job(job), id: None, expires }
     }
 }
 

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 
 use super::State;
-use crate::search::choice::{Actor, Kind, Name};
+use crate::search::choice::{Actor, DeviationKind, Name};
 
 /// The processes in which nothing goes wrong, and the jobs that run in them.
 #[derive(Debug, Default)]
-pub(crate) struct Reliable {
+pub(crate) struct ReliableProcesses {
     processes: Vec<Name>,
     /// The process of each job that was begun, if there are such processes.
     runs_in: BTreeMap<u32, Name>,
 }
 
-impl Reliable {
+impl ReliableProcesses {
     pub(crate) fn add(&mut self, process: Name) {
         self.processes.push(process);
     }
@@ -41,7 +41,9 @@ impl Reliable {
 
 impl State {
     /// Reports whether this kind cannot go wrong in the current process. The next task is a choice in any process.
-    pub(super) fn is_reliable(&self, kind: Kind) -> bool {
-        !self.reliable.processes.is_empty() && kind != Kind::Schedule && self.reliable.has(self.actor)
+    pub(super) fn is_reliable(&self, kind: DeviationKind) -> bool {
+        !self.reliable.processes.is_empty()
+            && kind != DeviationKind::Preemption
+            && self.reliable.has(self.actor)
     }
 }

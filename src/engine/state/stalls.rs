@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::State;
-use crate::search::choice::{Actor, Kind, Options, Point, Stalls};
+use crate::search::choice::{Actor, DeviationKind, Options, Point, Stalls};
 use crate::system::clock::TaskId;
 
 /// How long past such a moment: those who wait for it have looked once more by then.
@@ -49,7 +49,7 @@ impl State {
             stalls = stalls.with(Stalls::LONG);
         }
         let site = self.last_site(self.actor);
-        let taken = self.deviate(Kind::Delay, site, Point::Stall, Options::Stall(stalls), None);
+        let taken = self.deviate(DeviationKind::Delay, site, Point::Stall, Options::Stall(stalls), None);
         let until = match stalls.at_option(taken)? {
             Stalls::NEXT => next,
             Stalls::SECOND => second,

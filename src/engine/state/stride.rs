@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Shared, State, TaskWaker, lock};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::system::clock::{TaskId, Wake};
 use crate::system::job::Delivery;
 use crate::system::queue::LEASE;
 
 /// The conditions to check between two steps of a task.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
+pub(crate) struct StrideChecks {
     /// An observer checks the world after each step.
     pub(crate) watched: bool,
     /// Another task could run instead.
@@ -31,12 +31,12 @@ pub(crate) struct Stride {
     /// The job and the number of the attempt, if the task is an attempt.
     pub(crate) job: Option<(u32, u32)>,
     pub(crate) now: Duration,
-    pub(crate) look: Look,
+    pub(crate) look: StrideChecks,
 }
 
 /// The action after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum AfterStep {
     /// Another step, immediately.
     GoesOn,
     /// The executor decides. `woken` means that the task could continue.
@@ -57,9 +57,9 @@ impl Stride {
     }
 
     /// Called after a step. `is_over` marks the last step.
-    pub(crate) fn next(&self, shared: &Shared, wake: &TaskWaker, is_over: bool) -> Next {
+    pub(crate) fn next(&self, shared: &Shared, wake: &TaskWaker, is_over: bool) -> AfterStep {
         let woken = wake.end();
-        let rests = Next::Rests { woken, stalled_until: None };
+        let rests = AfterStep::Rests { woken, stalled_until: None };
         if is_over || !woken {
             return rests;
         }
@@ -67,13 +67,13 @@ impl Stride {
         let at_line = std::mem::take(&mut state.at_line);
         if at_line {
             // Memory that threads share is not visible to the harness.
-            state.touch(Thing::Everything, true);
+            state.touch(Resource::Everything, true);
         }
         if !at_line {
             let overtaken = self.look.overtaking.then(|| self.is_overtaken(&mut state)).flatten();
             let stalled_until = overtaken.or_else(|| self.stands_still(&mut state));
             if stalled_until.is_some() {
-                return Next::Rests { woken: false, stalled_until };
+                return AfterStep::Rests { woken: false, stalled_until };
             }
         }
         // A task that waits for an external system may continue, too, when something has happened there.
@@ -83,7 +83,7 @@ impl Stride {
         if self.look.watched || others || state.clock.now() != self.now || !state.step() {
             return rests;
         }
-        Next::GoesOn
+        AfterStep::GoesOn
     }
 
     /// Called after a step that the task could follow with another. If the result is `Some`, its worker stalls past
@@ -125,7 +125,7 @@ pub(crate) struct Strides {
     /// Whether any code runs on a thread of its own. Usually none does, and then nothing is lent.
     are_used: AtomicBool,
     lent: Mutex<Option<(Stride, Arc<TaskWaker>)>>,
-    rests: Mutex<Option<Next>>,
+    rests: Mutex<Option<AfterStep>>,
 }
 
 impl Strides {
@@ -147,7 +147,7 @@ impl Strides {
     }
 
     /// Takes the decision that the task's thread made after its last step, if it made one.
-    pub(crate) fn take(&self) -> Option<Next> {
+    pub(crate) fn take(&self) -> Option<AfterStep> {
         if !self.are_used.load(Ordering::Relaxed) {
             return None;
         }
@@ -168,7 +168,7 @@ impl Shared {
     pub(crate) fn goes_on(&self, is_ending: bool) -> bool {
         let Some((stride, wake)) = lock(&self.strides.lent).clone() else { return false };
         let next = stride.next(self, &wake, is_ending);
-        if next == Next::GoesOn {
+        if next == AfterStep::GoesOn {
             stride.begin(self, &wake);
             return true;
         }

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Shared, State, Woken};
-use crate::engine::steps::Thing;
+use super::{Shared, State, WakeQueue};
+use crate::engine::steps::Resource;
 use crate::system::clock::TaskId;
 
 impl State {
     /// The current step touches something.
     #[inline]
-    pub(crate) fn touch(&mut self, thing: Thing, writes: bool) {
+    pub(crate) fn touch(&mut self, thing: Resource, writes: bool) {
         if let Some(steps) = &mut self.steps_taken {
             steps.touch(thing, writes);
         }
@@ -17,7 +17,7 @@ impl State {
 
     /// A step begins: of a task, or of the executor itself.
     #[inline]
-    pub(crate) fn begin_step(&mut self, task: Option<TaskId>, woken: &Woken) {
+    pub(crate) fn begin_step(&mut self, task: Option<TaskId>, woken: &WakeQueue) {
         if let Some(steps) = &mut self.steps_taken {
             steps.begin(task, self.search.choices().len(), woken.wakes());
         }
@@ -26,7 +26,7 @@ impl State {
 
 impl Shared {
     /// The current step touches something. Does nothing if touches are not recorded.
-    pub(crate) fn touch(&self, thing: Thing, writes: bool) {
+    pub(crate) fn touch(&self, thing: Resource, writes: bool) {
         if self.reduces.load(Ordering::Relaxed) {
             self.state().touch(thing, writes);
         }
@@ -42,7 +42,7 @@ impl Shared {
         if self.reduces.load(Ordering::Relaxed) {
             let mut state = self.state();
             state.begin_step(None, &self.woken);
-            state.touch(Thing::Everything, true);
+            state.touch(Resource::Everything, true);
         }
     }
 

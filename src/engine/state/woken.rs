@@ -23,7 +23,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The tasks that were woken, and the task that drives tokio.
 #[derive(Debug, Default)]
-pub(crate) struct Woken {
+pub(crate) struct WakeQueue {
     tasks: Mutex<VecDeque<TaskId>>,
     /// Their number. Usually it is 0, and then the lock is not taken.
     count: AtomicUsize,
@@ -36,7 +36,7 @@ pub(crate) struct Woken {
     stirred: AtomicBool,
 }
 
-impl Woken {
+impl WakeQueue {
     pub(crate) fn push(&self, task: TaskId) {
         let mut tasks = lock(&self.tasks);
         tasks.push_back(task);
@@ -98,7 +98,7 @@ impl Woken {
     }
 
     /// Records that the next event may come at another time now.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn note_progress(&self) {
         self.stirred.store(true, Ordering::Relaxed);
         self.call_driver();
     }
@@ -110,7 +110,7 @@ impl Woken {
     }
 
     /// The executor is about to compute the length of its wait.
-    pub(crate) fn settle_down(&self) {
+    pub(crate) fn clear_progress(&self) {
         self.stirred.store(false, Ordering::Relaxed);
     }
 
@@ -131,14 +131,14 @@ pub(crate) struct TaskWaker {
     pub(crate) task: TaskId,
     /// Bits: running now, woken.
     flags: AtomicU64,
-    woken: Arc<Woken>,
+    woken: Arc<WakeQueue>,
 }
 
 const RUNNING: u64 = 1;
 const WOKEN: u64 = 2;
 
 impl TaskWaker {
-    pub(crate) fn new(task: TaskId, woken: Arc<Woken>) -> Arc<Self> {
+    pub(crate) fn new(task: TaskId, woken: Arc<WakeQueue>) -> Arc<Self> {
         Arc::new(Self { task, flags: AtomicU64::new(0), woken })
     }
 
@@ -178,7 +178,7 @@ mod modelled {
     #[test]
     fn a_task_that_another_thread_wakes_is_polled_again() {
         crate::model(|| {
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(WakeQueue::default());
             let waker = TaskWaker::new(TASK, woken.clone());
             let is_there = Arc::new(AtomicBool::new(false));
             let (brings, wakes) = (is_there.clone(), waker.clone());
@@ -200,9 +200,9 @@ mod modelled {
     /// The thread that drives tokio sleeps until it is called. It has checked before, and every later event calls it.
     #[test]
     fn whoever_drives_is_called() {
-        for call in [|woken: &Woken| woken.push(TASK), Woken::process_died, Woken::stir] {
+        for call in [|woken: &WakeQueue| woken.push(TASK), WakeQueue::process_died, WakeQueue::stir] {
             crate::model(move || {
-                let woken = Arc::new(Woken::default());
+                let woken = Arc::new(WakeQueue::default());
                 let driver = TaskWaker::new(TASK, Arc::default());
                 let calls = woken.clone();
                 let other = thread::spawn(move || call(&calls));
@@ -218,7 +218,7 @@ mod modelled {
     #[test]
     fn two_that_are_woken_at_once_are_both_listed() {
         crate::model(|| {
-            let woken = Arc::new(Woken::default());
+            let woken = Arc::new(WakeQueue::default());
             let wakes = woken.clone();
             let other = thread::spawn(move || wakes.push(TASK));
             woken.push(TaskId { turn: 1, ..TASK });

@@ -55,14 +55,14 @@ struct Baseline {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    violations: Vec<Known>,
+    violations: Vec<KnownCause>,
     coverage: Coverage,
 }
 
 /// A recorded violation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct KnownCause {
     /// What the violation is about.
     what: String,
     /// The deviations that lead to it, all together. Empty if the fault-free run has the violation.
@@ -71,7 +71,7 @@ struct Known {
     summary: String,
 }
 
-impl Known {
+impl KnownCause {
     /// Returns the ways that lead to each violation of a report, with the positions of the violation and of its path.
     fn all(report: &Report) -> Vec<((usize, usize), Self)> {
         let violations = report.violations.iter().enumerate();
@@ -135,7 +135,7 @@ impl Ratchet {
 
     /// Decides whether a test with this report passes. `alone` says whether it passes without a baseline.
     pub(super) fn rule(&self, report: &Report, alone: bool) -> Ruling {
-        let present = Known::all(report);
+        let present = KnownCause::all(report);
         let new = present.iter().map(|(at, _)| *at).collect();
         let mut ruling = Ruling { passes: alone, new, words: vec![] };
         let entry = match &self.recorded {
@@ -160,7 +160,7 @@ impl Ratchet {
             }
             return ruling;
         };
-        let is_new = |now: &Known| !entry.violations.iter().any(|known| known.is(now));
+        let is_new = |now: &KnownCause| !entry.violations.iter().any(|known| known.is(now));
         let new = || present.iter().filter(|(_, now)| is_new(now));
         ruling.new = new().map(|(at, _)| *at).collect();
         for (_, now) in new() {
@@ -183,7 +183,7 @@ impl Ratchet {
             ruling.words.push(format!("restore that; or, if the change is intended, record again: `{how}`"));
         }
         if is_whole && now.exhausted {
-            let is_gone = |known: &&Known| !present.iter().any(|(_, now)| known.is(now));
+            let is_gone = |known: &&KnownCause| !present.iter().any(|(_, now)| known.is(now));
             for gone in entry.violations.iter().filter(is_gone) {
                 let what = gone.text();
                 let hint = format!("{BASELINE}={RECORD} keeps it from coming back");
@@ -207,8 +207,8 @@ impl Ratchet {
         } else if !(is_whole || alone) || report.share.is_some() || report.coverage.is_none() {
             "only a complete exploration whose reference run has no violation can be recorded"
         } else {
-            let mut violations: Vec<Known> = Vec::new();
-            for (_, now) in Known::all(report) {
+            let mut violations: Vec<KnownCause> = Vec::new();
+            for (_, now) in KnownCause::all(report) {
                 if !violations.iter().any(|known| (&known.what, &known.after) == (&now.what, &now.after)) {
                     violations.push(now);
                 }
@@ -260,7 +260,7 @@ fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
         error: error.to_string(),
     };
     fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(|error| unwritable(&error))?;
-    let _turn = Turn::take(path).map_err(|error| unwritable(&error))?;
+    let _turn = BaselineLock::take(path).map_err(|error| unwritable(&error))?;
     let mut baseline = read(path)?;
     baseline.tests.insert(key.to_owned(), entry);
     let text = serde_json::to_string_pretty(&baseline).map_err(|error| unwritable(&error))?;
@@ -271,9 +271,9 @@ fn write(path: &Path, key: &str, entry: Entry) -> Result<(), BaselineError> {
 }
 
 /// A lock file next to the baseline: its owner writes, others wait. Tests may record from several processes at once.
-struct Turn(PathBuf);
+struct BaselineLock(PathBuf);
 
-impl Turn {
+impl BaselineLock {
     fn take(path: &Path) -> io::Result<Self> {
         let beside = path.with_extension("json.lock");
         for _ in 0..TURNS {
@@ -292,7 +292,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for BaselineLock {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -311,7 +311,7 @@ mod tests {
     fn what_more_mishaps_bring_about_is_no_other_violation() {
         let known = |what: &str, after: &[&str]| {
             let after = after.iter().map(|mishap| (*mishap).to_owned()).collect();
-            Known { what: what.into(), after, summary: String::new() }
+            KnownCause { what: what.into(), after, summary: String::new() }
         };
         let crash = known("repeated a", &["crash at A/b.c"]);
         assert!(crash.is(&known("repeated a", &["crash at A/b.c", "fault at A/b.c"])));

@@ -6,16 +6,16 @@
 
 use super::tally::Group;
 use crate::judge::oracle::Finding;
-use crate::judge::report::{Courses, Mishap, Showing};
+use crate::judge::report::{Courses, Mishap, ShownRun};
 
 /// A group that was run again, and the deviation without which the finding disappears.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(super) struct ShownCause {
     pub(super) group: Group,
-    pub(super) showing: Showing,
+    pub(super) showing: ShownRun,
 }
 
-impl Shown {
+impl ShownCause {
     fn done_at(&self) -> Option<String> {
         self.showing.done_at(self.showing.findings.first()?)
     }
@@ -42,13 +42,13 @@ enum CausePlace {
 }
 
 /// Groups those with the same cause, and keeps their order.
-pub(super) fn entries(shown: Vec<Shown>, courses: &Courses) -> Vec<Vec<Shown>> {
+pub(super) fn entries(shown: Vec<ShownCause>, courses: &Courses) -> Vec<Vec<ShownCause>> {
     let decisive = decisive(&shown, courses);
     let causes: Vec<Cause> =
         shown.iter().zip(decisive).map(|(shown, mishap)| cause(shown, mishap, courses)).collect();
-    let mut entries: Vec<(Vec<&Cause>, Vec<Shown>)> = Vec::new();
+    let mut entries: Vec<(Vec<&Cause>, Vec<ShownCause>)> = Vec::new();
     for (shown, cause) in shown.into_iter().zip(&causes) {
-        let same = |(members, _): &&mut (Vec<&Cause>, Vec<Shown>)| {
+        let same = |(members, _): &&mut (Vec<&Cause>, Vec<ShownCause>)| {
             members.iter().any(|member| *member == cause || is_one_stretch(member, cause, &causes))
         };
         match entries.iter_mut().find(same) {
@@ -76,10 +76,10 @@ fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
 /// Returns the decisive deviation of each group: the one without which nothing is wrong. If a group has several
 /// deviations, this is the one that most groups have, and among those the last, because an earlier one may be anything
 /// that leads to a retry.
-fn decisive<'s>(shown: &'s [Shown], courses: &Courses) -> Vec<Option<&'s Mishap>> {
+fn decisive<'s>(shown: &'s [ShownCause], courses: &Courses) -> Vec<Option<&'s Mishap>> {
     let key = |mishap: &Mishap| (mishap.who.clone(), courses.position(mishap), mishap.is_switch());
     let several = || shown.iter().filter(|shown| shown.group.mishaps.len() > 1);
-    let has = |of: &Shown, subject: &str, mishap: &Mishap| {
+    let has = |of: &ShownCause, subject: &str, mishap: &Mishap| {
         of.group.subject == subject && of.group.mishaps.iter().any(|other| key(other) == key(mishap))
     };
     let count = |subject: &str, mishap: &Mishap| -> u64 {
@@ -95,7 +95,7 @@ fn decisive<'s>(shown: &'s [Shown], courses: &Courses) -> Vec<Option<&'s Mishap>
         .collect()
 }
 
-fn cause(shown: &Shown, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
+fn cause(shown: &ShownCause, decisive: Option<&Mishap>, courses: &Courses) -> Cause {
     let subject = shown.group.subject.clone();
     let is_switch = decisive.is_some_and(Mishap::is_switch);
     let by_course = || match decisive {

@@ -1,17 +1,17 @@
 //! Makes the report at the end of an exploration: its violations, each of which is run again to be shown, the map of
 //! the jobs, and the notes.
 
-use super::causes::{self, Shown};
+use super::causes::{self, ShownCause};
 use super::tally::{Group, Instance, Swap};
 use super::{Exploration, nondeterministic};
-use crate::executor::watch::Watch;
+use crate::executor::watch::CrashWatch;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{
-    self, Courses, LineCrash, LineMap, Mishap, Path, Report, Showing, Verdict, Violation, dropped, notes,
+    self, Courses, LineCrash, LineMap, Mishap, Path, Report, ShownRun, Verdict, Violation, dropped, notes,
     recovery, unexplored, without_places, words,
 };
-use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Deviation, Look, Plan, Site, looking};
+use crate::judge::run::{Course, End, FinishedRun, run};
+use crate::search::choice::{Deviation, PlaceLookup, Plan, Site, looking};
 use crate::system::job::short_kind;
 use crate::system::timeline::Timeline;
 
@@ -23,9 +23,9 @@ const MOST_MAPPED: usize = 5_000;
 
 impl Exploration<'_> {
     /// Runs a scenario again and records its timeline.
-    pub(super) fn show(&mut self, plan: Plan) -> (Ran, Showing) {
+    pub(super) fn show(&mut self, plan: Plan) -> (FinishedRun, ShownRun) {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
-        let mut ran = looking(Look::Close, || run(self.basis.body, course, &self.ground));
+        let mut ran = looking(PlaceLookup::Close, || run(self.basis.body, course, &self.ground));
         // A run that got stuck has left work undone, which is no additional finding.
         let findings = match ran.outcome.end {
             End::Stuck(_) => Vec::new(),
@@ -33,12 +33,12 @@ impl Exploration<'_> {
         };
         let scenario = self.scenario(&ran.record);
         let (events, drops) = (std::mem::take(&mut ran.events), self.ordinary_drops.clone());
-        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
+        let showing = ShownRun::new(scenario, events, findings, &ran.outcome.effects, drops);
         (ran, showing)
     }
 
     /// Runs the scenario of a group again, and puts the group's finding first. Fails if the code is not deterministic.
-    fn show_group(&mut self, group: Group) -> Result<Vec<Shown>, String> {
+    fn show_group(&mut self, group: Group) -> Result<Vec<ShownCause>, String> {
         self.enter(group.case);
         let (ran, mut showing) = self.show(group.plan.clone());
         if let (Finding::Stuck(_), End::Stuck(stuck)) = (&group.finding, &ran.outcome.end) {
@@ -68,16 +68,16 @@ impl Exploration<'_> {
         let led_by = |at: usize| {
             let mut showing = showing.clone();
             showing.findings[..=at].rotate_right(1);
-            Shown { group: group.clone(), showing }
+            ShownCause { group: group.clone(), showing }
         };
         let others: Vec<_> = others.into_iter().map(led_by).collect();
-        let mut all = vec![Shown { group, showing }];
+        let mut all = vec![ShownCause { group, showing }];
         all.extend(others);
         Ok(all)
     }
 
     /// Returns all violations, with one entry per cause.
-    fn entries(&mut self, courses: &mut Courses) -> Result<Vec<Vec<Shown>>, String> {
+    fn entries(&mut self, courses: &mut Courses) -> Result<Vec<Vec<ShownCause>>, String> {
         let groups = self.tally.take_groups();
         groups.iter().for_each(|group| courses.leave(&group.mishaps));
         let mut shown = Vec::new();
@@ -93,7 +93,7 @@ impl Exploration<'_> {
         for case in 0..self.cases.len() {
             self.enter(case);
             let course = Course { timeline: Timeline::recording(), ..Course::plain(Plan::ordinary()) };
-            let ran = looking(Look::Survey, || run(self.basis.body, course, &self.ground));
+            let ran = looking(PlaceLookup::Survey, || run(self.basis.body, course, &self.ground));
             for (kind, calls) in dropped(&ran.events) {
                 let most = self.ordinary_drops.entry(kind).or_default();
                 *most = calls.max(*most);
@@ -126,7 +126,7 @@ impl Exploration<'_> {
         };
         let mut violations: Vec<Violation> =
             entries.iter().map(|entry| violation_of_entry(entry, &courses)).collect();
-        let mut showings: Vec<Vec<Showing>> =
+        let mut showings: Vec<Vec<ShownRun>> =
             entries.into_iter().map(|entry| entry.into_iter().map(|shown| shown.showing).collect()).collect();
         if verdict == Verdict::Stuck {
             // The verdict says it already.
@@ -175,7 +175,7 @@ impl Exploration<'_> {
 
     /// Takes the run in which a lock was poisoned. The report shows this run if it shows no other, and has a note
     /// otherwise.
-    fn take_poisoned(&mut self, first: &mut Option<Showing>) {
+    fn take_poisoned(&mut self, first: &mut Option<ShownRun>) {
         self.is_poisoned = self.tally.poisoned.is_some();
         match self.tally.poisoned.take() {
             Some(Instance { case, plan, .. }) if first.is_none() => {
@@ -249,9 +249,14 @@ impl Exploration<'_> {
         }
         for (at, label, line) in points.into_iter().take(MOST_MAPPED) {
             let plan = Plan::Numbered(vec![Deviation::new(at, 1)], Some(label));
-            let ran =
-                run(self.basis.body, Course { watch: Watch::wrecks(), ..Course::plain(plan) }, &self.ground);
-            let Watch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else { continue };
+            let ran = run(
+                self.basis.body,
+                Course { watch: CrashWatch::wrecks(), ..Course::plain(plan) },
+                &self.ground,
+            );
+            let CrashWatch::Wrecks { before: Some(before), wreck: Some(wreck) } = &ran.watch else {
+                continue;
+            };
             let after_recovery = match &ran.outcome.end {
                 End::Stuck(stuck) => vec![stuck.to_string()],
                 _ => recovery(&self.findings(&ran.outcome)),
@@ -277,7 +282,7 @@ impl Exploration<'_> {
 }
 
 /// Makes a violation from a finding of one run.
-pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Violation {
+pub(super) fn violation(finding: &Finding, showing: &ShownRun, runs: u64) -> Violation {
     let (expected, actual) = words::expected_and_actual(finding);
     let place = match finding {
         Finding::Unhygienic(_) => showing.done_at(finding),
@@ -314,8 +319,8 @@ pub(super) fn violation(finding: &Finding, showing: &Showing, runs: u64) -> Viol
 }
 
 /// Makes a violation from the groups of one cause. The first group provides the texts.
-fn violation_of_entry(entry: &[Shown], courses: &Courses) -> Violation {
-    let told = |Shown { group, showing }: &Shown| {
+fn violation_of_entry(entry: &[ShownCause], courses: &Courses) -> Violation {
+    let told = |ShownCause { group, showing }: &ShownCause| {
         let mut violation = violation(&showing.findings[0], showing, group.runs);
         for path in &mut violation.paths {
             let done = match &group.finding {

@@ -1,16 +1,16 @@
 //! Runs a scenario that was drawn elsewhere, and finds the smallest one that fails like it.
 
-use super::inputs::Wanted;
+use super::inputs::AssignmentChoice;
 use super::tally::Instance;
 use super::{Exploration, Explore, apart};
 use crate::judge::report::{Report, Verdict};
 use crate::judge::run::{Body, Course, run};
-use crate::search::choice::{Choice, Kind, Pick, Picks, Plan};
+use crate::search::choice::{Choice, DeviationKind, Pick, Picks, Plan};
 use crate::search::explore::{Bounds, Exhaustive, Share};
 
 /// The deviations of a run, drawn without knowledge of the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Drawn {
+pub(crate) struct DrawnDeviations {
     /// Deviations at choices between tasks.
     pub(crate) schedule: Vec<Pick>,
     /// Deviations at all other choices.
@@ -19,7 +19,7 @@ pub(crate) struct Drawn {
 
 /// The outcome of a test body in a drawn scenario.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum DrawnOutcome {
     Fine,
     /// Nothing can go wrong in the test body, for this reason.
     NothingTested(String),
@@ -30,20 +30,20 @@ pub(crate) enum Found {
 /// The number of deviations of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
-    switches: usize,
+    preemptions: usize,
     others: usize,
 }
 
 impl Size {
     fn of(record: &[Choice]) -> Self {
         let deviations = || record.iter().filter(|choice| choice.taken != 0);
-        let switches = deviations().filter(|choice| choice.kind == Kind::Schedule).count();
-        Self { switches, others: deviations().count() - switches }
+        let preemptions = deviations().filter(|choice| choice.kind == DeviationKind::Preemption).count();
+        Self { preemptions, others: deviations().count() - preemptions }
     }
 
     /// Returns the smaller of both sizes.
     pub(crate) fn least(self, other: Self) -> Self {
-        let total = |size: &Self| size.switches + size.others;
+        let total = |size: &Self| size.preemptions + size.others;
         if total(&other) < total(&self) { other } else { self }
     }
 
@@ -51,21 +51,26 @@ impl Size {
     fn within(self, bounds: &Bounds) -> Bounds {
         let kind = |most: usize| most.min(self.others);
         Bounds {
-            total: self.switches + self.others,
+            total: self.preemptions + self.others,
             crashes: kind(bounds.crashes),
             faults: kind(bounds.faults),
             deliveries: kind(bounds.deliveries),
             delays: kind(bounds.delays),
-            switches: bounds.switches.min(self.switches),
+            preemptions: bounds.preemptions.min(self.preemptions),
         }
     }
 }
 
 impl Explore {
     /// Runs one drawn scenario and judges it.
-    pub(crate) fn try_drawn(&self, body: &(dyn Body + Sync), test: &str, drawn: &Drawn) -> Found {
+    pub(crate) fn try_drawn(
+        &self,
+        body: &(dyn Body + Sync),
+        test: &str,
+        drawn: &DrawnDeviations,
+    ) -> DrawnOutcome {
         let explore = |exploration: Exploration<'_>| exploration.try_drawn(drawn);
-        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explore))
+        apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), explore))
     }
 
     /// Runs the first `most` scenarios up to this size, fewest deviations first, and returns whether one fails.
@@ -74,7 +79,7 @@ impl Explore {
             let found = exploration.reference_is_no_good().is_some() || exploration.hunt(size, most);
             (found, exploration.tally.runs)
         };
-        apart(test, || self.begin(body, test, (Share::default(), Wanted::All), hunt))
+        apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), hunt))
     }
 
     /// Returns the report on the smallest failing scenario up to this size. If `most` runs do not find it, the report
@@ -84,13 +89,14 @@ impl Explore {
         body: &(dyn Body + Sync),
         test: &str,
         size: Option<Size>,
-        (drawn, most): (&Drawn, u64),
+        (drawn, most): (&DrawnDeviations, u64),
     ) -> Report {
         let explain = |mut exploration: Exploration<'_>| match size {
             None => exploration.reference_is_no_good(),
             Some(size) => exploration.explain(size, drawn, most),
         };
-        let report = apart(test, || self.begin(body, test, (Share::default(), Wanted::All), explain));
+        let report =
+            apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), explain));
         report.unwrap_or_else(|| {
             let reason =
                 "it failed, but did not fail when it was run again: the code under test is not deterministic";
@@ -100,22 +106,22 @@ impl Explore {
 }
 
 impl Exploration<'_> {
-    fn try_drawn(mut self, drawn: &Drawn) -> Found {
+    fn try_drawn(mut self, drawn: &DrawnDeviations) -> DrawnOutcome {
         if let Some(report) = self.reference_is_no_good() {
             return match report.verdict {
-                Verdict::NothingTested => Found::NothingTested(report.reason.unwrap_or_default()),
-                _ => Found::Fails(None),
+                Verdict::NothingTested => DrawnOutcome::NothingTested(report.reason.unwrap_or_default()),
+                _ => DrawnOutcome::Fails(None),
             };
         }
         let ran = self.run(self.plan(drawn));
         self.judge(&ran);
         match self.tally.shows_nothing() {
-            true => Found::Fine,
-            false => Found::Fails(Some(Size::of(&ran.record))),
+            true => DrawnOutcome::Fine,
+            false => DrawnOutcome::Fails(Some(Size::of(&ran.record))),
         }
     }
 
-    fn plan(&self, drawn: &Drawn) -> Plan {
+    fn plan(&self, drawn: &DrawnDeviations) -> Plan {
         let bounds = &self.basis.settings.bounds;
         let reference = &self.basis.reference.record;
         Plan::Picked(Picks::new(&drawn.others, &drawn.schedule, reference, |kind| bounds.of(kind)))
@@ -145,7 +151,7 @@ impl Exploration<'_> {
         false
     }
 
-    fn explain(&mut self, size: Size, drawn: &Drawn, most: u64) -> Option<Report> {
+    fn explain(&mut self, size: Size, drawn: &DrawnDeviations, most: u64) -> Option<Report> {
         if let Some(report) = self.reference_is_no_good() {
             return Some(report);
         }

@@ -7,20 +7,20 @@ use std::panic::Location;
 use std::path::PathBuf;
 
 use super::baseline::Ratchet;
-use super::inputs::Wanted;
-use super::kept::{Kept, KeptScenario};
+use super::inputs::AssignmentChoice;
+use super::kept::{KeptFiles, KeptScenario};
 use super::reference::Reference;
 use super::surroundings::{in_colour, say};
 use super::tally::{Tally, kind_of};
 use super::{Exploration, Explore, apart, summary};
 use crate::World;
-use crate::judge::report::{Coverage, Met, Report, Verdict, unreached};
+use crate::judge::report::{Coverage, MetPoints, Report, Verdict, unreached};
 use crate::judge::run::Body;
-use crate::search::choice::{Choice, Kind, Plan};
+use crate::search::choice::{Choice, DeviationKind, Plan};
 use crate::search::scenario::Scenario;
 
 /// A report, and whether the test passes with it.
-struct Judged {
+struct JudgedReport {
     report: Report,
     passes: bool,
     /// Messages in addition to the report, in one line each.
@@ -45,7 +45,7 @@ impl Explore {
     pub fn check(self, body: impl AsyncFn(&World) + Sync) {
         let name = self.test_name(Location::caller());
         let judged = self.judged(&name, &body);
-        let Judged { report, passes, words, .. } = &judged;
+        let JudgedReport { report, passes, words, .. } = &judged;
         if *passes && !report.replayed {
             return words.iter().for_each(|line| say(&format!("{name}: {line}")));
         }
@@ -59,11 +59,11 @@ impl Explore {
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
 
-    fn judged(&self, name: &str, body: &(dyn Body + Sync)) -> Judged {
+    fn judged(&self, name: &str, body: &(dyn Body + Sync)) -> JudgedReport {
         let ratchet = self.ratchet.then(|| Ratchet::of(name));
         let ratchet = ratchet.as_ref();
         let is_replay = !matches!(self.wanted_replay(name), Ok(None));
-        let kept = (!is_replay).then(|| Kept::of(name, self.keep_regressions));
+        let kept = (!is_replay).then(|| KeptFiles::of(name, self.keep_regressions));
         let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
         let first = first.and_then(|kept| apart(name, || self.try_first(body, name, &kept.scenarios)));
         let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
@@ -84,7 +84,7 @@ impl Explore {
         judged
     }
 
-    fn judge(&self, mut report: Report, ratchet: Option<&Ratchet>) -> Judged {
+    fn judge(&self, mut report: Report, ratchet: Option<&Ratchet>) -> JudgedReport {
         let mut passes = match report.verdict {
             Verdict::RetryProof => true,
             Verdict::Incomplete => self.allow_incomplete && report.is_limited,
@@ -117,7 +117,7 @@ impl Explore {
         }
         // Show a new violation, not one that is already known.
         report.lead_with(new.first().copied().unwrap_or_default());
-        Judged { report, passes, words, failing: different }
+        JudgedReport { report, passes, words, failing: different }
     }
 
     /// Runs the kept scenarios. Returns the report if one of them still fails.
@@ -128,7 +128,7 @@ impl Explore {
         let share = self.share().ok()?;
         // The scenarios name their inputs, which may differ from the present ones.
         let named = kept.iter().map(|kept| kept.scenario.wanted_inputs().to_vec());
-        let wanted = Wanted::AllAnd(named.collect());
+        let wanted = AssignmentChoice::AllAnd(named.collect());
         self.begin(body, test, (share, wanted), |exploration| exploration.try_first(kept))
     }
 }
@@ -176,8 +176,8 @@ impl Exploration<'_> {
     /// Whether this exploration could reach a run with this record.
     fn is_inside(&self, record: &[Choice]) -> bool {
         let settings = self.basis.settings;
-        let deviations: Vec<Kind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
-        let count = |kind: Kind| deviations.iter().filter(|other| **other == kind).count();
+        let deviations: Vec<DeviationKind> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
+        let count = |kind: DeviationKind| deviations.iter().filter(|other| **other == kind).count();
         let in_kinds = deviations.iter().all(|&kind| count(kind) <= settings.bounds.of(kind));
         in_kinds && (deviations.len() <= settings.bounds.total || settings.samples())
     }
@@ -190,8 +190,8 @@ impl Exploration<'_> {
         }
         let bounds = &settings.bounds;
         // Deviations that the bounds exclude are not covered.
-        let is_open = |kind: Kind| bounds.of(kind).min(bounds.total) > 0;
-        let (mut met, mut ordinary) = (Met::default(), Met::default());
+        let is_open = |kind: DeviationKind| bounds.of(kind).min(bounds.total) > 0;
+        let (mut met, mut ordinary) = (MetPoints::default(), MetPoints::default());
         let mut inputs = BTreeSet::new();
         for case in self.cases {
             let Reference { record, outcome } = &case.reference;
@@ -203,11 +203,11 @@ impl Exploration<'_> {
         let mut after_failures = self.tally.met.points().clone();
         after_failures.retain(|point, _| !met.points().contains_key(point));
         let kinds = [
-            ("crashes", Kind::Crash),
-            ("faults", Kind::Fault),
-            ("deliveries", Kind::Delivery),
-            ("switches", Kind::Schedule),
-            ("delays", Kind::Delay),
+            ("crashes", DeviationKind::Crash),
+            ("faults", DeviationKind::Fault),
+            ("deliveries", DeviationKind::Delivery),
+            ("preemptions", DeviationKind::Preemption),
+            ("delays", DeviationKind::Delay),
         ];
         let mut limits: BTreeMap<String, u64> = kinds
             .map(|(name, kind)| (name.to_owned(), bounds.of(kind).min(bounds.total) as u64))

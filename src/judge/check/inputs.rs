@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::orders::Serial;
+use super::orders::SerialOutcomes;
 use super::progress::Progress;
 use super::reference::Reference;
 use super::walk::Limits;
-use super::{Basis, Exploration, Explore, Ran};
+use super::{Basis, Exploration, Explore, FinishedRun};
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::words;
 use crate::judge::run::{Body, Course, Ground, run};
@@ -17,18 +17,18 @@ use crate::search::input::{self, Assignment, Assignments, InputError};
 use crate::search::scenario::Scenario;
 
 /// The assignments that an exploration includes.
-pub(super) enum Wanted {
+pub(super) enum AssignmentChoice {
     /// All assignments that the fault-free runs ask for.
     All,
     /// The same, and those that scenarios of an earlier exploration name.
-    AllAnd(Vec<Vec<choice::Wanted>>),
+    AllAnd(Vec<Vec<choice::DeviationSpec>>),
     /// The assignment of one scenario.
     One(Assignment),
 }
 
 impl Basis<'_> {
     /// Whether the case has the inputs that a scenario names.
-    fn has(&self, words: &[choice::Wanted]) -> bool {
+    fn has(&self, words: &[choice::DeviationSpec]) -> bool {
         self.words == words || *self.inputs == Assignment::of_words(words)
     }
 }
@@ -40,7 +40,7 @@ impl Explore {
         body: &'b (dyn Body + Sync),
         test: &'b str,
         share: Share,
-        wanted: Wanted,
+        wanted: AssignmentChoice,
     ) -> (Vec<Basis<'b>>, usize) {
         let progress = Arc::new(Progress::new(test));
         let limits = Limits::new(self.max_runs, self.max_time);
@@ -56,7 +56,7 @@ impl Explore {
             let flights = ground.flights.clone();
             let words = input::words(&inputs, &reference.outcome.asked);
             let ignored = self.ignored_refusal(body, &inputs, &reference);
-            let (serial, progress, settings) = (Serial::default(), progress.clone(), self);
+            let (serial, progress, settings) = (SerialOutcomes::default(), progress.clone(), self);
             let limits = limits.clone();
             Basis {
                 body,
@@ -75,9 +75,9 @@ impl Explore {
             }
         };
         let named = match wanted {
-            Wanted::One(assignment) => return (vec![case(0, assignment)], 0),
-            Wanted::All => Vec::new(),
-            Wanted::AllAnd(named) => named,
+            AssignmentChoice::One(assignment) => return (vec![case(0, assignment)], 0),
+            AssignmentChoice::All => Vec::new(),
+            AssignmentChoice::AllAnd(named) => named,
         };
         let mut cases: Vec<Basis<'b>> = Vec::new();
         let mut assignments = Assignments::default();
@@ -151,7 +151,7 @@ impl<'b> Exploration<'b> {
     }
 
     /// Returns why a run cannot have the inputs of its scenario, if it cannot.
-    pub(super) fn no_such_input(&self, ran: &Ran) -> Option<InputError> {
+    pub(super) fn no_such_input(&self, ran: &FinishedRun) -> Option<InputError> {
         let reference = &self.basis.reference.outcome.asked;
         let never = || input::never_asked(&self.basis.inputs, [reference, &ran.outcome.asked]);
         ran.no_such_input.clone().or_else(never)

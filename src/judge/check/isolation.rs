@@ -4,8 +4,8 @@ use super::Exploration;
 use super::conclusion::violation;
 use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
-use crate::judge::report::{Report, Showing, Verdict, dropped};
-use crate::judge::run::{Course, End, Outcome, Ran, run};
+use crate::judge::report::{Report, ShownRun, Verdict, dropped};
+use crate::judge::run::{Course, End, FinishedRun, Outcome, run};
 use crate::search::choice::Plan;
 use crate::search::explore::{Bounds, Exhaustive};
 use crate::system::timeline::Timeline;
@@ -40,7 +40,7 @@ impl Exploration<'_> {
         None
     }
 
-    fn one_by_one(&self, plan: Plan, mode: Mode, timeline: Timeline) -> Ran {
+    fn one_by_one(&self, plan: Plan, mode: Mode, timeline: Timeline) -> FinishedRun {
         run(self.basis.body, Course { mode, timeline, ..Course::plain(plan) }, &self.ground)
     }
 
@@ -53,7 +53,7 @@ impl Exploration<'_> {
         let events = std::mem::take(&mut ran.events);
         // This run has no deviations.
         let drops = dropped(&events);
-        let showing = Showing::new(scenario, events, findings, &ran.outcome.effects, drops);
+        let showing = ShownRun::new(scenario, events, findings, &ran.outcome.effects, drops);
         let violations = showing.findings.iter().map(|finding| violation(finding, &showing, 1)).collect();
         self.note_failures();
         self.note_guarantees();

@@ -48,7 +48,7 @@ pub(crate) enum KeptError {
 
 /// The files of one test, and the scenarios in them.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptFiles {
     test: String,
     /// The file of scenarios that failed in the last run.
     last: Option<PathBuf>,
@@ -65,7 +65,7 @@ pub(super) struct KeptScenario {
     pub(super) stays_in: Option<PathBuf>,
 }
 
-impl Kept {
+impl KeptFiles {
     /// Reads the files of a test. `stay` says whether the test asks for regressions.
     pub(super) fn of(test: &str, stay: bool) -> Self {
         let (last, name) = (own_file(test, "txt"), file_name(test, "txt"));

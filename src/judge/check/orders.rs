@@ -12,7 +12,7 @@ use crate::judge::report::{notes, words};
 use crate::judge::run::{Course, End, Outcome, run};
 use crate::search::choice::{Actor, Plan};
 use crate::system::job::{Job, JobState};
-use crate::system::script::{GivesUp, Part, Role, Roles, Script};
+use crate::system::script::{GiveUp, Part, Role, Roles, Script};
 
 /// The maximum number of job orders to try for one run: all orders of seven jobs, and some orders of more jobs.
 const MOST_ORDERS: u64 = 6_000;
@@ -26,18 +26,18 @@ const MOST_DISTINCT: usize = 64;
 /// The maximum number of outcomes to keep. When the limit is reached, all are dropped, and run again on demand.
 const MOST_KEPT: usize = 20_000;
 /// How often to check the time, in orders.
-const LOOKS: u64 = 16;
+const CLOCK_EVERY: u64 = 16;
 
 /// What runs are compared with in addition to the reference run. All threads share it.
 #[derive(Default)]
-pub(super) struct Serial {
-    kept: Mutex<Kept>,
+pub(super) struct SerialOutcomes {
+    kept: Mutex<KeptOutcomes>,
     /// The result of checking the reference run, if its jobs overlapped.
-    reference: OnceLock<Standing>,
+    reference: OnceLock<ReferenceStanding>,
 }
 
 /// The result of checking the reference run.
-pub(super) enum Standing {
+pub(super) enum ReferenceStanding {
     /// The run ended as its jobs do in this order, by their numbers.
     Like(Vec<u32>),
     /// Its jobs tore each other's state: it ended as no order of them does.
@@ -46,9 +46,9 @@ pub(super) enum Standing {
 
 /// The outcomes of orders that have run.
 #[derive(Default)]
-struct Kept {
+struct KeptOutcomes {
     roles: Roles,
-    outcomes: BTreeMap<Vec<(u32, Option<GivesUp>)>, Arc<Outcome>>,
+    outcomes: BTreeMap<Vec<(u32, Option<GiveUp>)>, Arc<Outcome>>,
     distinct: Vec<Arc<Outcome>>,
 }
 
@@ -115,7 +115,7 @@ impl<'o> Candidate<'o> {
     }
 
     /// Returns what happens in an order of the jobs, given by their indices, if some of them give up.
-    fn parts(&self, order: &[usize], giving_up: &GivingUp<'_>) -> Vec<Part> {
+    fn parts(&self, order: &[usize], giving_up: &SerialGiveUps<'_>) -> Vec<Part> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
             let has_run = giving_up.having_run.contains(&at);
@@ -148,14 +148,14 @@ fn is_new(seen: &mut Vec<Arc<Outcome>>, outcome: &Arc<Outcome>) -> bool {
     is_new
 }
 
-fn how_it_gave_up(job: &Job, has_run: bool) -> GivesUp {
+fn how_it_gave_up(job: &Job, has_run: bool) -> GiveUp {
     let error = job.error().unwrap_or_default().into();
-    GivesUp { has_run, state: job.state, error, failures: job.failures() }
+    GiveUp { has_run, state: job.state, error, failures: job.failures() }
 }
 
 /// Jobs that give up in a serial run, by their indices.
 #[derive(Clone, Copy, Default)]
-struct GivingUp<'g> {
+struct SerialGiveUps<'g> {
     /// Those that give up instead of running.
     unrun: &'g [usize],
     /// Those that give up after they have done everything. Their deaths are reported.
@@ -207,7 +207,7 @@ impl<'b> Exploration<'b> {
         Orders::of(&outcome.jobs).visit(|order| {
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            let expected = self.in_order(&candidate, order, GivingUp::default());
+            let expected = self.in_order(&candidate, order, SerialGiveUps::default());
             if expected.end == End::Completed && is_new(&mut seen, &expected) {
                 let findings = oracle::differences(outcome, &expected, true, &Excuses::default());
                 let findings: Vec<_> = findings.into_iter().filter(is_too_much).collect();
@@ -226,9 +226,9 @@ impl<'b> Exploration<'b> {
     fn fit(&mut self, outcome: &Outcome) -> Fit {
         let reference = &self.basis.reference.outcome;
         let standing = self.standing();
-        let torn = matches!(standing, Standing::Torn(_));
+        let torn = matches!(standing, ReferenceStanding::Torn(_));
         let orders = Orders::of(&outcome.jobs);
-        if let (Standing::Like(order), true) = (standing, oracle::same(outcome, reference)) {
+        if let (ReferenceStanding::Like(order), true) = (standing, oracle::same(outcome, reference)) {
             let places: Vec<_> = order.iter().map(|number| *number as usize - 1).collect();
             if orders.allow(&places) && oracle::early(outcome, reference).is_none() {
                 return Fit::Reference;
@@ -238,7 +238,7 @@ impl<'b> Exploration<'b> {
         let excused = oracle::excused(outcome);
         let candidate = Candidate::new(outcome, cast, excused);
         let mut nearest = Nearest::default();
-        if let (Standing::Like(numbers), []) = (standing, &candidate.excused[..]) {
+        if let (ReferenceStanding::Like(numbers), []) = (standing, &candidate.excused[..]) {
             let roles =
                 lock(&self.basis.serial.kept).roles.of(&reference.jobs, &oracle::generated(reference));
             let roles: Vec<_> = numbers.iter().map(|number| roles[*number as usize - 1].1).collect();
@@ -267,7 +267,7 @@ impl<'b> Exploration<'b> {
 
     /// Whether to stop trying orders. A run that is shown again is decided like the first time, regardless of the time.
     fn is_enough(&self, tried: u64) -> bool {
-        let is_time_up = || tried % LOOKS == LOOKS - 1 && self.basis.limits.is_time_up();
+        let is_time_up = || tried % CLOCK_EVERY == CLOCK_EVERY - 1 && self.basis.limits.is_time_up();
         tried == MOST_ORDERS || self.is_judging && is_time_up()
     }
 
@@ -313,7 +313,7 @@ impl<'b> Exploration<'b> {
             let run: Vec<_> = candidate.dead.iter().copied().filter(|at| !unrun.contains(at)).collect();
             let ways: &[&[usize]] = if run.is_empty() { &[&[]] } else { &[&[], &run] };
             for having_run in ways {
-                let expected = self.in_order(candidate, order, GivingUp { unrun: &unrun, having_run });
+                let expected = self.in_order(candidate, order, SerialGiveUps { unrun: &unrun, having_run });
                 if expected.end != End::Completed {
                     continue;
                 }
@@ -351,7 +351,8 @@ impl<'b> Exploration<'b> {
             let others: Vec<_> = candidate.excused.iter().copied().filter(|other| *other != at).collect();
             for base in candidate.unrun(&others) {
                 let without: Vec<_> = base.iter().copied().chain([at]).collect();
-                let in_order = |unrun| self.in_order(candidate, &order, GivingUp { unrun, having_run: &[] });
+                let in_order =
+                    |unrun| self.in_order(candidate, &order, SerialGiveUps { unrun, having_run: &[] });
                 let (with, without) = (in_order(&base), in_order(&without));
                 let job = &candidate.outcome.jobs[at];
                 if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
@@ -365,7 +366,12 @@ impl<'b> Exploration<'b> {
     }
 
     /// Returns the outcome of running the jobs one at a time in this order, with some of them giving up.
-    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], giving_up: GivingUp<'_>) -> Arc<Outcome> {
+    fn in_order(
+        &self,
+        candidate: &Candidate<'_>,
+        order: &[usize],
+        giving_up: SerialGiveUps<'_>,
+    ) -> Arc<Outcome> {
         let parts = candidate.parts(order, &giving_up);
         let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
         if let Some(known) = lock(&self.basis.serial.kept).outcomes.get(&key) {
@@ -388,15 +394,18 @@ impl<'b> Exploration<'b> {
     }
 
     /// Returns the result of checking the reference run. If its jobs overlapped, it must have been checked before.
-    fn standing(&self) -> &'b Standing {
+    fn standing(&self) -> &'b ReferenceStanding {
         let basis = self.basis;
-        basis.serial.reference.get_or_init(|| Standing::Like(suggested(&basis.reference.outcome.jobs)))
+        basis
+            .serial
+            .reference
+            .get_or_init(|| ReferenceStanding::Like(suggested(&basis.reference.outcome.jobs)))
     }
 
     pub(super) fn torn(&self) -> Option<&'b [Finding]> {
         match self.standing() {
-            Standing::Torn(findings) => Some(findings),
-            Standing::Like(_) => None,
+            ReferenceStanding::Torn(findings) => Some(findings),
+            ReferenceStanding::Like(_) => None,
         }
     }
 
@@ -412,14 +421,14 @@ impl<'b> Exploration<'b> {
         let candidate = Candidate::new(reference, cast, Vec::new());
         let standing = match self.search(&candidate, &orders, Nearest::default()) {
             Fit::Order { order, .. } => {
-                Standing::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
+                ReferenceStanding::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
             }
-            Fit::Nothing { nearest } => Standing::Torn(nearest),
+            Fit::Nothing { nearest } => ReferenceStanding::Torn(nearest),
             Fit::Undecided { tried } => {
                 self.tally.undecided = Some(tried);
-                Standing::Like(suggested(&reference.jobs))
+                ReferenceStanding::Like(suggested(&reference.jobs))
             }
-            Fit::Unknown { .. } | Fit::Reference => Standing::Like(suggested(&reference.jobs)),
+            Fit::Unknown { .. } | Fit::Reference => ReferenceStanding::Like(suggested(&reference.jobs)),
         };
         self.basis.serial.reference.get_or_init(|| standing);
     }
@@ -428,7 +437,7 @@ impl<'b> Exploration<'b> {
     /// if it did not end like the reference run.
     fn note_order(&mut self, outcome: &Outcome, order: &[usize], expected: &Outcome) {
         let reference = &self.basis.reference.outcome;
-        let Standing::Like(numbers) = self.standing() else { return };
+        let ReferenceStanding::Like(numbers) = self.standing() else { return };
         let swapped = {
             let kept = &mut lock(&self.basis.serial.kept).roles;
             let cast = kept.of(&outcome.jobs, &oracle::generated(outcome));

@@ -8,7 +8,7 @@ pub(super) use without::Progress;
 /// The progress of an exploration.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "progress"), expect(dead_code, reason = "nobody is told"))]
-pub(super) struct Standing {
+pub(super) struct ProgressState {
     pub(super) runs: u64,
     /// A lower bound for the number of runs.
     pub(super) known: u64,
@@ -25,7 +25,7 @@ mod with_indicatif {
 
     use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-    use super::Standing;
+    use super::ProgressState;
     use crate::engine::state::lock;
     use crate::judge::check::surroundings::in_ci;
 
@@ -67,9 +67,9 @@ mod with_indicatif {
         }
 
         /// Draws the line, if an update is due.
-        pub(in crate::judge::check) fn tell(&self, standing: impl FnOnce() -> Standing) {
+        pub(in crate::judge::check) fn tell(&self, standing: impl FnOnce() -> ProgressState) {
             self.draw(|elapsed| {
-                let Standing { runs, known, expected, violated } = standing();
+                let ProgressState { runs, known, expected, violated } = standing();
                 let violations = match violated {
                     0 => "no violation".to_owned(),
                     1 => "1 run failed".to_owned(),
@@ -122,7 +122,7 @@ mod with_indicatif {
 
 #[cfg(not(feature = "progress"))]
 mod without {
-    use super::Standing;
+    use super::ProgressState;
 
     #[derive(Debug)]
     pub(in crate::judge::check) struct Progress;
@@ -132,7 +132,7 @@ mod without {
             Self
         }
 
-        pub(in crate::judge::check) fn tell(&self, _: impl FnOnce() -> Standing) {}
+        pub(in crate::judge::check) fn tell(&self, _: impl FnOnce() -> ProgressState) {}
 
         pub(in crate::judge::check) fn tell_orders(&self, _: u64) {}
 

@@ -2,9 +2,9 @@
 
 use crate::judge::oracle;
 use crate::judge::report::words;
-use crate::judge::run::{Outcome, Ran};
+use crate::judge::run::{FinishedRun, Outcome};
 use crate::search::choice::Choice;
-use crate::search::input::Asked;
+use crate::search::input::InputQuestion;
 use crate::system::job::{JobState, short_kind};
 use crate::system::json_path;
 
@@ -14,8 +14,8 @@ pub(super) struct Reference {
     pub(super) outcome: Outcome,
 }
 
-impl From<Ran> for Reference {
-    fn from(ran: Ran) -> Self {
+impl From<FinishedRun> for Reference {
+    fn from(ran: FinishedRun) -> Self {
         Self { record: ran.record, outcome: ran.outcome }
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn difference(one: &Reference, other: &Reference) -> Option<String> {
     };
     let (first, second) = (&one.outcome.asked, &other.outcome.asked);
     if let Some(at) = (0..first.len().max(second.len())).find(|&at| first.get(at) != second.get(at)) {
-        let name = |asked: Option<&Asked>| {
+        let name = |asked: Option<&InputQuestion>| {
             asked
                 .map_or("none".to_owned(), |asked| format!("`{}` of {}", asked.question, asked.answers.len()))
         };

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
-use super::progress::{Progress, Standing};
+use super::progress::{Progress, ProgressState};
 use super::tally::{self, Group, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Samples, notes};
-use crate::judge::run::{Course, End, Ran, run};
-use crate::search::choice::{Plan, Wanted};
+use crate::judge::run::{Course, End, FinishedRun, run};
+use crate::search::choice::{DeviationSpec, Plan};
 use crate::search::explore::{PctRuns, RandomRuns, shrink};
 use crate::search::scenario::Scenario;
 
@@ -141,17 +141,17 @@ impl Exploration<'_> {
 
     /// Shrinks a plan while the run still `fails`. Deviations that the run no longer reaches are dropped, and the
     /// plan's name lists those that it took.
-    fn shrunk(&mut self, plan: Plan, mut fails: impl FnMut(&mut Self, &Ran) -> bool) -> Plan {
+    fn shrunk(&mut self, plan: Plan, mut fails: impl FnMut(&mut Self, &FinishedRun) -> bool) -> Plan {
         let ran = self.run(plan.clone());
         if !fails(self, &ran) {
             // `show` reports that the code is not deterministic.
             return plan;
         }
         let test = self.basis.test;
-        let taken = |ran: &Ran| Scenario::of_record(test, &ran.record).wanted().to_vec();
+        let taken = |ran: &FinishedRun| Scenario::of_record(test, &ran.record).wanted().to_vec();
         let before = taken(&ran);
         let mut tries = 0;
-        let after = shrink(before.clone(), |wanted: &[Wanted]| {
+        let after = shrink(before.clone(), |wanted: &[DeviationSpec]| {
             tries += 1;
             if tries > MOST_TRIES {
                 return None;
@@ -191,7 +191,7 @@ impl Source for Drawing<'_> {
         shown.is_some_and(|tally| {
             self.tally.append(tally);
             let (runs, violated) = (self.tally.runs, self.tally.violated);
-            self.progress.tell(|| Standing { runs, known: self.count, expected: self.count, violated });
+            self.progress.tell(|| ProgressState { runs, known: self.count, expected: self.count, violated });
             true
         })
     }

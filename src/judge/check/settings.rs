@@ -121,8 +121,8 @@ impl Explore {
     }
 
     /// Sets the maximum number of preemptions per run: points at which another task runs.
-    pub fn switches(mut self, most: usize) -> Self {
-        self.bounds.switches = most;
+    pub fn preemptions(mut self, most: usize) -> Self {
+        self.bounds.preemptions = most;
         self
     }
 
@@ -130,7 +130,7 @@ impl Explore {
     /// days late.
     ///
     /// By default, only worlds in which something expires have delays
-    /// ([`idempotency_keys`](crate::Client::idempotency_keys), [`search_lag`](crate::Client::search_lag)). After a
+    /// ([`key_ttl`](crate::Client::key_ttl), [`search_lag`](crate::Client::search_lag)). After a
     /// call of this method, all worlds have them. Call it if jobs look at the clock.
     pub fn delays(mut self, most: usize) -> Self {
         self.bounds.delays = most;
@@ -282,7 +282,7 @@ impl Explore {
     /// ordinal among the calls of that operation, and the kind of deviation. So lines and files may move. A known
     /// violation hides nothing else: no fault at another call, no deadlock, no other effect, and no other assertion.
     ///
-    /// An exploration also covers less if the test no longer turns on [`World::deploys`](crate::World::deploys),
+    /// An exploration also covers less if the test no longer turns on [`World::explore_deploys`](crate::World::explore_deploys),
     /// outages, delays or [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
     /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). The same applies to a shard,
     /// except for points that only runs with a deviation reach.
@@ -363,7 +363,7 @@ impl Explore {
     /// depends on all others, because its thread may share memory with theirs. Leave this off if tasks share their own
     /// memory, channels, or tokio's timers. It does nothing in a run with
     /// [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
-    /// [`World::deploys`](crate::World::deploys), unique or ordered jobs, sockets, or external calls. It cannot be
+    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or external calls. It cannot be
     /// combined with [`Explore::merge`].
     ///
     /// ```

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Exploration, poisoned};
 use crate::judge::oracle::Finding;
-use crate::judge::report::{Met, Mishap, Severity};
-use crate::judge::run::{End, Outcome, Ran};
-use crate::search::choice::{Kind, Plan};
+use crate::judge::report::{MetPoints, Mishap, Severity};
+use crate::judge::run::{End, FinishedRun, Outcome};
+use crate::search::choice::{DeviationKind, Plan};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::short_kind;
 
@@ -62,7 +62,7 @@ pub(super) struct Tally {
     /// The risks that any of the runs took.
     pub(super) hygiene: BTreeSet<Hygiene>,
     /// The points that runs with deviations reached, if the ratchet needs them.
-    pub(super) met: Met,
+    pub(super) met: MetPoints,
     /// The largest number of job orders that were tried for a run without a match, if there are more orders, and the
     /// number of such runs.
     pub(super) undecided: Option<u64>,
@@ -196,11 +196,11 @@ impl Tally {
 }
 
 /// Ranks a kind of deviation by how easy its effect is to see. The easiest has the lowest rank.
-fn plainness(kind: Kind) -> u8 {
+fn plainness(kind: DeviationKind) -> u8 {
     match kind {
-        Kind::Crash | Kind::Fault => 0,
-        Kind::Schedule => 1,
-        Kind::Delivery | Kind::Delay => 2,
+        DeviationKind::Crash | DeviationKind::Fault => 0,
+        DeviationKind::Preemption => 1,
+        DeviationKind::Delivery | DeviationKind::Delay => 2,
     }
 }
 
@@ -213,12 +213,12 @@ pub(super) fn kind_of(outcome: &Outcome) -> impl Fn(u32) -> &'static str + '_ {
 }
 
 /// Returns the deviations of a run.
-pub(super) fn mishaps(ran: &Ran) -> Vec<Mishap> {
+pub(super) fn mishaps(ran: &FinishedRun) -> Vec<Mishap> {
     Mishap::all(&ran.record, &ran.outcome.jobs, ran.outcome.record.deviated_at())
 }
 
 /// Returns a plan that runs the same run again.
-fn replayable(ran: &Ran) -> Plan {
+fn replayable(ran: &FinishedRun) -> Plan {
     match &ran.plan {
         plan @ (Plan::Numbered(..) | Plan::Wanted(_)) => plan.clone(),
         _ => Plan::again(&ran.record),
@@ -227,7 +227,7 @@ fn replayable(ran: &Ran) -> Plan {
 
 impl Exploration<'_> {
     /// Judges a run and groups its findings by the deviations.
-    pub(super) fn judge(&mut self, ran: &Ran) {
+    pub(super) fn judge(&mut self, ran: &FinishedRun) {
         self.tally.runs += 1;
         self.tally.case = self.basis.number;
         let case = self.basis.number;
@@ -241,7 +241,8 @@ impl Exploration<'_> {
             return;
         }
         // After a crash, a poisoned lock is neither a bug of the job nor a proof that it has none.
-        let crashed = ran.record.iter().any(|choice| choice.kind == Kind::Crash && choice.taken != 0);
+        let crashed =
+            ran.record.iter().any(|choice| choice.kind == DeviationKind::Crash && choice.taken != 0);
         if let Some(error) = poisoned(&ran.outcome).filter(|_| crashed) {
             let (plan, reason) = (replayable(ran), error.to_owned());
             self.tally.poisoned.get_or_insert(Instance { case, plan, reason });
@@ -258,7 +259,7 @@ impl Exploration<'_> {
         }
     }
 
-    fn sort(&mut self, findings: Vec<Finding>, ran: &Ran) {
+    fn sort(&mut self, findings: Vec<Finding>, ran: &FinishedRun) {
         let mishaps = mishaps(ran);
         self.tally.sort(findings, &mishaps, || replayable(ran));
     }

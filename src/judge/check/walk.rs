@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::progress::{Progress, Standing};
+use super::progress::{Progress, ProgressState};
 use super::reference::failed_then;
 use super::settings::Stop;
 use super::tally::Tally;
 use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
 use crate::engine::state::Stuck;
-use crate::executor::watch::{Seen, Watch};
+use crate::executor::watch::{CrashWatch, VisitedStates};
 use crate::judge::report::words;
 use crate::judge::run::{Course, End, run};
-use crate::search::explore::{Ahead, Exhaustive};
+use crate::search::explore::{Exhaustive, PieceCursor};
 
 /// How often to check the time, in runs.
-const LOOKS: u64 = 64;
+const CLOCK_EVERY: u64 = 64;
 
 /// The limits of an exploration.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Limits {
         if runs >= self.max_runs {
             return Some(format!("max_runs = {}", self.max_runs));
         }
-        let time_is_up = || runs % LOOKS == 0 && self.is_time_up();
+        let time_is_up = || runs % CLOCK_EVERY == 0 && self.is_time_up();
         let (most, _) = self.max_time.filter(|_| time_is_up())?;
         Some(format!("max_time = {most:?}"))
     }
@@ -80,7 +80,7 @@ impl Exploration<'_> {
         if settings.threads > 1 && !settings.merge {
             self.run_side_by_side(explorer, limits)?;
         }
-        let seen = settings.merge.then(Seen::default);
+        let seen = settings.merge.then(VisitedStates::default);
         self.walk(explorer, limits, seen.as_ref())
     }
 
@@ -91,7 +91,12 @@ impl Exploration<'_> {
     }
 
     /// Runs what the explorer asks for, up to the limits.
-    fn walk(&mut self, explorer: &mut Exhaustive, limits: &Limits, seen: Option<&Seen>) -> Result<(), Halt> {
+    fn walk(
+        &mut self,
+        explorer: &mut Exhaustive,
+        limits: &Limits,
+        seen: Option<&VisitedStates>,
+    ) -> Result<(), Halt> {
         while let Some(task) = explorer.next() {
             if let Some(limit) = limits.reached(self.tally.runs).filter(|_| task.judge) {
                 let (runs, at_least) = (self.tally.runs, self.tally.beyond + explorer.at_least());
@@ -101,7 +106,7 @@ impl Exploration<'_> {
                     ),
                 });
             }
-            let watch = seen.cloned().map_or(Watch::Nothing, Watch::merging);
+            let watch = seen.cloned().map_or(CrashWatch::Nothing, CrashWatch::merging);
             let ran = run(self.basis.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
             if let Some(divergence) = &ran.divergence {
                 let difference = format!("{divergence}{}", failed_then(&ran.outcome));
@@ -109,8 +114,8 @@ impl Exploration<'_> {
             }
             let same_from = ran.same.from.unwrap_or(ran.record.len());
             if task.judge {
-                explorer.leave_out(&ran.record, same_from);
-                explorer.alike(&ran.same.alike);
+                explorer.skip_from(&ran.record, same_from);
+                explorer.equivalents(&ran.same.equivalents);
             }
             if !explorer.ran(&ran.record[..same_from]) {
                 let scenario = self.scenario(&ran.record);
@@ -161,7 +166,7 @@ impl Exploration<'_> {
             |exploration, (mut piece, size)| {
                 let halt = exploration.walk(&mut piece, &limits_of_piece, None).err();
                 let tally = std::mem::replace(&mut exploration.tally, Tally::of_part());
-                Done { piece, size, tally, halt }
+                PieceResult { piece, size, tally, halt }
             },
         );
         let Some((size, halt)) = level.fickle else { return Ok(()) };
@@ -177,15 +182,15 @@ fn ends_with(tally: &Tally, before: u64, cap: Option<usize>, explorer: &Exhausti
     tally.violated > before || cap.is_some_and(|cap| explorer.deviations() >= cap)
 }
 
-fn standing(explorer: &Exhaustive, tally: &Tally) -> Standing {
+fn standing(explorer: &Exhaustive, tally: &Tally) -> ProgressState {
     let (known, expected) = (tally.beyond + explorer.at_least(), tally.beyond + explorer.expected());
-    Standing { runs: tally.runs, known, expected, violated: tally.violated }
+    ProgressState { runs: tally.runs, known, expected, violated: tally.violated }
 }
 
 /// The explorer that several threads share.
 struct Level<'e> {
     explorer: &'e mut Exhaustive,
-    ahead: Ahead,
+    ahead: PieceCursor,
     threads: usize,
     tally: &'e mut Tally,
     max_runs: u64,
@@ -199,7 +204,7 @@ struct Level<'e> {
 }
 
 /// A piece of a level that has run.
-struct Done {
+struct PieceResult {
     piece: Exhaustive,
     size: usize,
     tally: Tally,
@@ -208,7 +213,7 @@ struct Done {
 
 impl Source for Level<'_> {
     type Piece = (Exhaustive, usize);
-    type Result = Done;
+    type Result = PieceResult;
 
     fn take(&mut self, is_back: bool) -> Option<Self::Piece> {
         // Pieces are small enough that all threads finish at about the same time and that little is wasted at a limit,
@@ -233,7 +238,7 @@ impl Source for Level<'_> {
         Some((self.explorer.piece(&mut self.ahead, size)?, size))
     }
 
-    fn use_up(&mut self, done: Done) -> bool {
+    fn use_up(&mut self, done: PieceResult) -> bool {
         let runs = self.tally.runs + done.tally.runs;
         match done.halt {
             Some(halt @ Halt::Nondeterministic { .. }) if runs < self.max_runs => {

@@ -22,7 +22,7 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
         } else if let Some(extras) = job.extras.as_ref().filter(|t| t.deaths != t.deaths_told) {
             let payload = job.payload.to_string();
             let (deaths, told) = (extras.deaths, extras.deaths_told);
-            findings.push(Finding::DeathUntold { kind, payload, deaths, told });
+            findings.push(Finding::DeathUnreported { kind, payload, deaths, told });
         }
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn told(outcome: &Outcome, guarantee: Guarantee, findings: &mut Vec<F
         let (kind, payload) = (job.kind, job.payload.to_string());
         match job.state {
             JobState::Dead if told.is_empty() && !job.could_not_run && !was_rejected(job) && !may_lack => {
-                findings.push(Finding::Untold { kind, payload });
+                findings.push(Finding::Unreported { kind, payload });
             }
             JobState::Dead if told.len() > 1 && job.attempts == job.failures() && !may_repeat => {
                 findings.push(Finding::Told { kind, payload, attempts: told.len(), dead: true });

@@ -13,7 +13,7 @@ use crate::system::script::Roles;
 
 /// How long an effect was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Waits {
+struct WaitTime {
     /// The time that the job itself and its parents waited: until they were due, and from when they began. Time spent
     /// waiting for a slot or for other jobs does not count.
     own: Duration,
@@ -24,13 +24,13 @@ struct Waits {
     job: u32,
 }
 
-impl Waits {
+impl WaitTime {
     fn is_before(&self, due: &Self) -> bool {
         self.own < due.own && self.all < due.all && self.at < due.at
     }
 }
 
-fn waits(outcome: &Outcome, effect: &Effect) -> Option<Waits> {
+fn waits(outcome: &Outcome, effect: &Effect) -> Option<WaitTime> {
     let Actor::Attempt { job: number, .. } = effect.by else { return None };
     let job_of = |number: u32| outcome.jobs.get(number.checked_sub(1)? as usize);
     let mut job = job_of(number)?;
@@ -43,7 +43,7 @@ fn waits(outcome: &Outcome, effect: &Effect) -> Option<Waits> {
         job = parent;
     }
     let all = effect.at.saturating_sub(job.history.born_at);
-    Some(Waits { own, all, at: effect.at, job: number })
+    Some(WaitTime { own, all, at: effect.at, job: number })
 }
 
 /// Returns the first effect that happened too early.
@@ -55,7 +55,7 @@ pub(crate) fn early(outcome: &Outcome, expected: &Outcome) -> Option<Finding> {
         return None;
     }
     let mut roles = Roles::default();
-    let mut named = |of: &Outcome| -> Vec<(Named, Waits)> {
+    let mut named = |of: &Outcome| -> Vec<(Named, WaitTime)> {
         let generated = super::renaming::generated(of);
         let cast = roles.of(&of.jobs, &generated);
         let forms = Forms::of(&generated);
@@ -68,7 +68,7 @@ pub(crate) fn early(outcome: &Outcome, expected: &Outcome) -> Option<Finding> {
         };
         of.effects.iter().filter_map(name).collect()
     };
-    let mut due: BTreeMap<Named, Waits> = BTreeMap::new();
+    let mut due: BTreeMap<Named, WaitTime> = BTreeMap::new();
     for (name, waits) in named(expected) {
         let known = due.entry(name).or_insert(waits);
         *known = waits.min(*known);

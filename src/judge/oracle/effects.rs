@@ -12,7 +12,7 @@ use crate::system::effect::Effect;
 use crate::system::generated::Forms;
 use crate::system::job::JobState;
 use crate::system::json_path::JsonPath;
-use crate::world::{Guarantee, Terms, names};
+use crate::world::{ComparisonRules, Guarantee, names};
 
 type Identity<'e> = (Name, Name, Option<&'e str>, &'e str);
 
@@ -231,7 +231,7 @@ pub(crate) fn least_differences(outcome: &Outcome, expected: &Outcome) -> usize 
 }
 
 /// Returns the effects, with each effect that is a set replaced by its items.
-fn items<'e>(effects: &'e [Effect], terms: &Terms) -> Cow<'e, [Effect]> {
+fn items<'e>(effects: &'e [Effect], terms: &ComparisonRules) -> Cow<'e, [Effect]> {
     if terms.items.is_empty() {
         return Cow::Borrowed(effects);
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::panics::Panicked;
+use crate::engine::panics::CaughtPanic;
 use crate::engine::state::Stuck;
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
@@ -37,7 +37,7 @@ use crate::system::generated::Forms;
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
-use crate::world::{Guarantee, JobTerm, Terms};
+use crate::world::{ComparisonRules, Guarantee, JobTerm};
 
 use renaming::Renaming;
 
@@ -89,13 +89,13 @@ pub(crate) enum Finding {
     /// A job was lost when its worker crashed, because the queue had already removed it.
     Lost { kind: &'static str, payload: String },
     /// A job ended dead, and was not reported.
-    Untold { kind: &'static str, payload: String },
+    Unreported { kind: &'static str, payload: String },
     /// A job reported its failures in several attempts although it is dead, or in any attempt although it ended well.
     Told { kind: &'static str, payload: String, attempts: usize, dead: bool },
     /// A job could not run at all.
     NotRun { kind: &'static str, payload: String, error: String },
     /// The death handlers did not complete for a death, or completed several times.
-    DeathUntold { kind: &'static str, payload: String, deaths: u32, told: u32 },
+    DeathUnreported { kind: &'static str, payload: String, deaths: u32, told: u32 },
     /// A lock that never expires is held by a job that no longer exists. `holder` describes it.
     LockLeft { kind: &'static str, key: String, holder: String },
     /// An effect happened before its predecessor.
@@ -103,7 +103,7 @@ pub(crate) enum Finding {
     /// A request was refused, and the job did everything that it does when the request is accepted.
     RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
     /// The test body panicked.
-    Panicked(Panicked),
+    Panicked(CaughtPanic),
     /// The run could not continue.
     Stuck(Stuck),
     /// The code does something risky.
@@ -123,11 +123,11 @@ impl Finding {
             Finding::Early { .. } => Oracle::Reference,
             Finding::Died { .. }
             | Finding::HalfWay { .. }
-            | Finding::DeathUntold { .. }
+            | Finding::DeathUnreported { .. }
             | Finding::LockLeft { .. }
             | Finding::Lost { .. }
             | Finding::NotRun { .. }
-            | Finding::Untold { .. }
+            | Finding::Unreported { .. }
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
             Finding::OutOfOrder { .. } => Oracle::Body,
@@ -156,15 +156,15 @@ impl Finding {
             Finding::Early { effect, .. } => format!("early {}", effect.name()),
             Finding::Lost { kind, .. } => format!("lost {kind}"),
             Finding::NotRun { kind, .. } => format!("not run {kind}"),
-            Finding::Untold { kind, .. } => format!("untold {kind}"),
+            Finding::Unreported { kind, .. } => format!("untold {kind}"),
             Finding::Told { kind, dead, .. } => format!("told {kind} {dead}"),
-            Finding::DeathUntold { kind, .. } => format!("death untold {kind}"),
+            Finding::DeathUnreported { kind, .. } => format!("death untold {kind}"),
             Finding::LockLeft { kind, .. } => format!("lock left {kind}"),
             Finding::OutOfOrder { effect, before } => format!("out of order {} {before}", effect.name()),
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
-            Finding::Panicked(Panicked { invariant: Some(name), .. }) => format!("invariant {name}"),
+            Finding::Panicked(CaughtPanic { invariant: Some(name), .. }) => format!("invariant {name}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Stuck(stuck) => format!("stuck {}", stuck.name()),
             Finding::Unhygienic(hygiene) => format!("hygiene {}", hygiene.subject()),
@@ -173,7 +173,7 @@ impl Finding {
     }
 }
 
-impl Terms {
+impl ComparisonRules {
     /// Returns the guarantee of a whole service: the last one stated for it or for any of its operations.
     fn guarantee_of(&self, service: Name) -> Guarantee {
         let names = |allowed: &str| allowed.split('.').next() == Some(service.as_str());

@@ -10,13 +10,13 @@ use crate::world::names;
 
 /// The jobs that made an effect.
 #[derive(Default)]
-struct Done<'o> {
+struct EffectfulJobs<'o> {
     jobs: BTreeSet<u32>,
     /// The same jobs, by kind and payload.
     repeated: BTreeSet<(&'static str, &'o str)>,
 }
 
-impl<'o> Done<'o> {
+impl<'o> EffectfulJobs<'o> {
     fn add(&mut self, job: &'o Job) {
         self.jobs.insert(job.number);
         self.repeated.insert((job.kind, &*job.payload));
@@ -46,7 +46,7 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for pair in outcome.terms.in_order.iter().flat_map(|list| list.windows(2)) {
         let is_first = |service: Name, operation: Name| names(&pair[0], service, operation);
         let mut repeats = outcome.repeats.iter().peekable();
-        let mut done = Done::default();
+        let mut done = EffectfulJobs::default();
         for (at, effect) in outcome.effects.iter().enumerate() {
             while let Some(repeat) = repeats.next_if(|repeat| repeat.at <= at) {
                 if is_first(repeat.service, repeat.operation) {

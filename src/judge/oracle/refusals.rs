@@ -3,7 +3,7 @@
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::{Actor, Choice, Point, Site};
-use crate::search::input::Asked;
+use crate::search::input::InputQuestion;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ
 /// in this answer, and `record` holds the choices of the run in which the request was refused.
@@ -14,7 +14,7 @@ pub(crate) fn ignored(
     refused: &Outcome,
     record: &[Choice],
     accepted: &Outcome,
-    asked: &Asked,
+    asked: &InputQuestion,
 ) -> Option<Finding> {
     let (by, service, operation) = asked.refused()?;
     let guarantee = refused.terms.guarantee(service, operation);

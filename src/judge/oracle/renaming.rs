@@ -27,7 +27,7 @@ pub(crate) fn generated(outcome: &Outcome) -> Generated {
 
 /// The parts of an expected outcome that are compared, renamed to the values of a run.
 #[derive(Debug)]
-pub(super) struct Renamed {
+pub(super) struct RenamedOutcome {
     pub(super) effects: Vec<Effect>,
     pub(super) state: Vec<(Name, String)>,
     pub(super) jobs: Vec<Job>,
@@ -203,7 +203,7 @@ impl Renaming {
     }
 
     /// Returns the expected outcome with one assignment of names.
-    pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> Renamed {
+    pub(super) fn rename(&self, expected: &Outcome, alternative: usize) -> RenamedOutcome {
         let paired = pair(&self.actual, &self.expected, alternative);
         let taken: BTreeSet<usize> = paired.iter().copied().flatten().collect();
         let rename = |text: &str| self.text(text, &paired, &taken);
@@ -213,7 +213,7 @@ impl Renaming {
             id: rename(&effect.id),
             ..effect.clone()
         };
-        Renamed {
+        RenamedOutcome {
             effects: expected.effects.iter().map(effect).collect(),
             state: expected.state.iter().map(|(name, text)| (*name, rename(text))).collect(),
             jobs: expected

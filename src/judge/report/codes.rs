@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 
 use super::Verdict;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{Actor, Choice, Fault, Kind, Point};
+use crate::search::choice::{Actor, Choice, DeviationKind, Fault, Point};
 use crate::system::effect::Effect;
 use crate::system::hygiene::Hygiene;
-use crate::system::timeline::{Event, What};
+use crate::system::timeline::{Event, EventKind};
 
 /// Declares the codes: each with its number, its title and its help.
 macro_rules! codes {
@@ -143,11 +143,11 @@ codes! {
     GaveUpHalfWay "0046" "job gave up halfway":
         "put work that belongs together into one transaction, allow more retries, or undo the work in another job; or accept it with `world.jobs::<Job>().may_stop_half_way()`";
 
-    Untold "0051" "dead job was not reported":
-        "report the failure on the last attempt, and retry until the report succeeds (`middleware::TellOfFailures`)";
-    ToldTooOften "0052" "failure reported too often":
+    Unreported "0051" "dead job was not reported":
+        "report the failure on the last attempt, and retry until the report succeeds (`middleware::ReportFailures`)";
+    OverReported "0052" "failure reported too often":
         "do not report a failure that a retry resolves (`middleware::Transient`), and report a dead job once";
-    DeathUntold "0053" "death handler did not complete":
+    DeathUnreported "0053" "death handler did not complete":
         "make the death handler infallible, and report what matters from the job's last attempt";
 
     LockLeft "0061" "lock never released":
@@ -156,7 +156,7 @@ codes! {
     Panicked "0071" "assertion in the test failed":
         "read the timeline: it shows what happened before the assertion failed";
 
-    OutsideCall "0081" "external call inside a transaction":
+    ExternalCall "0081" "external call inside a transaction":
         "make the call after the commit";
     EnqueueInTransaction "0082" "enqueue inside a transaction":
         "use an outbox: insert a row in the same transaction, and enqueue from a job that reads the outbox";
@@ -188,7 +188,7 @@ impl Serialize for Code {
 /// The failure that a violation follows. If a scenario has several failures, this is the one without which the others
 /// do no harm, which is usually the last one in this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum After {
+pub(super) enum Trigger {
     Nothing,
     Error,
     Crash,
@@ -199,28 +199,33 @@ pub(super) enum After {
     Late,
 }
 
-impl After {
+impl Trigger {
     fn choice(choice: &Choice) -> Self {
         match (choice.kind, choice.label.point) {
-            (Kind::Crash, _) => After::Crash,
-            (Kind::Delivery, Point::Pause) | (Kind::Delay, Point::Stall) => After::AtOnce,
-            (Kind::Delivery, Point::Ack) => After::Delivery,
-            (Kind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => After::Stale,
+            (DeviationKind::Crash, _) => Trigger::Crash,
+            (DeviationKind::Delivery, Point::Pause) | (DeviationKind::Delay, Point::Stall) => Trigger::AtOnce,
+            (DeviationKind::Delivery, Point::Ack) => Trigger::Delivery,
+            (DeviationKind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => Trigger::Stale,
             // An enqueue that failed, or whose reply was lost.
-            (Kind::Fault | Kind::Delivery, _) => After::Error,
-            (Kind::Schedule, _) => After::AnotherJob,
-            (Kind::Delay, _) => After::Late,
+            (DeviationKind::Fault | DeviationKind::Delivery, _) => Trigger::Error,
+            (DeviationKind::Preemption, _) => Trigger::AnotherJob,
+            (DeviationKind::Delay, _) => Trigger::Late,
         }
     }
 
     pub(super) fn all<'c>(deviated: impl Iterator<Item = &'c Choice>) -> Self {
-        deviated.map(Self::choice).max().unwrap_or(After::Nothing)
+        deviated.map(Self::choice).max().unwrap_or(Trigger::Nothing)
     }
 }
 
 impl Traits {
     /// `effects` are all effects of the run. `ordinary` are the calls that the fault-free run drops.
-    pub(super) fn of(finding: &Finding, events: &[Event], effects: &[Effect], ordinary: &Drops) -> Self {
+    pub(super) fn of(
+        finding: &Finding,
+        events: &[Event],
+        effects: &[Effect],
+        ordinary: &DroppedCalls,
+    ) -> Self {
         let (is_keyless, is_keyed) = match finding {
             Finding::Repeated { effect, expected, .. } => {
                 let is_alike = |other: &&Effect| other.name() == effect.name() && other.key == effect.key;
@@ -231,11 +236,11 @@ impl Traits {
             _ => (false, false),
         };
         let failed = |event: &Event| match &event.what {
-            What::Deviated { choice, .. } if choice.kind == Kind::Fault => Some(event.by),
+            EventKind::Deviated { choice, .. } if choice.kind == DeviationKind::Fault => Some(event.by),
             _ => None,
         };
         let has_failed = |by: Actor| {
-            let is_retry = |what: &What| matches!(what, What::Failed { retry_at: Some(_), .. });
+            let is_retry = |what: &EventKind| matches!(what, EventKind::Failed { retry_at: Some(_), .. });
             events.iter().any(|event| event.by == by && is_retry(&event.what))
         };
         let is_retried = events.iter().filter_map(failed).any(has_failed);
@@ -247,27 +252,27 @@ impl Traits {
 }
 
 /// The largest number of calls that one attempt drops before their answers come, by the kind of its job.
-pub(crate) type Drops = BTreeMap<&'static str, usize>;
+pub(crate) type DroppedCalls = BTreeMap<&'static str, usize>;
 
 /// Returns the calls that the attempts of a run dropped.
-pub(crate) fn dropped(events: &[Event]) -> Drops {
+pub(crate) fn dropped(events: &[Event]) -> DroppedCalls {
     let mut waiting: BTreeMap<Actor, (&'static str, usize)> = BTreeMap::new();
-    let mut dropped = Drops::new();
+    let mut dropped = DroppedCalls::new();
     for event in events {
         match &event.what {
-            What::Started { kind, .. } => drop(waiting.insert(event.by, (kind, 0))),
+            EventKind::Started { kind, .. } => drop(waiting.insert(event.by, (kind, 0))),
             // A call without a request goes to a real system, and the timeline does not record its answer.
-            What::Called { request, .. } if !request.is_empty() => {
+            EventKind::Called { request, .. } if !request.is_empty() => {
                 if let Some((_, calls)) = waiting.get_mut(&event.by) {
                     *calls += 1;
                 }
             }
-            What::Replied { .. } => {
+            EventKind::Replied { .. } => {
                 if let Some((_, calls)) = waiting.get_mut(&event.by) {
                     *calls = calls.saturating_sub(1);
                 }
             }
-            What::Succeeded | What::Failed { .. } | What::Discarded { .. } => {
+            EventKind::Succeeded | EventKind::Failed { .. } | EventKind::Discarded { .. } => {
                 if let Some((kind, calls)) = waiting.remove(&event.by).filter(|(_, calls)| *calls > 0) {
                     let most = dropped.entry(kind).or_default();
                     *most = calls.max(*most);
@@ -287,36 +292,36 @@ pub(super) fn without_keys(effect: &str) -> String {
 }
 
 impl Code {
-    pub(super) fn of(finding: &Finding, after: After) -> Self {
+    pub(super) fn of(finding: &Finding, after: Trigger) -> Self {
         match finding {
             Finding::Repeated { .. } => match after {
-                After::Crash => Code::RepeatedAfterCrash,
-                After::Error => Code::RepeatedAfterError,
-                After::Stale => Code::RepeatedStale,
-                After::Delivery => Code::RepeatedByDelivery,
-                After::AtOnce => Code::RepeatedAtOnce,
-                After::AnotherJob | After::Nothing => Code::RepeatedByAnotherJob,
-                After::Late => Code::RepeatedLate,
+                Trigger::Crash => Code::RepeatedAfterCrash,
+                Trigger::Error => Code::RepeatedAfterError,
+                Trigger::Stale => Code::RepeatedStale,
+                Trigger::Delivery => Code::RepeatedByDelivery,
+                Trigger::AtOnce => Code::RepeatedAtOnce,
+                Trigger::AnotherJob | Trigger::Nothing => Code::RepeatedByAnotherJob,
+                Trigger::Late => Code::RepeatedLate,
             },
             Finding::Missing { .. } => match after {
-                After::Crash => Code::MissingAfterCrash,
-                After::Error | After::Stale => Code::MissingAfterError,
-                After::Delivery | After::AtOnce => Code::MissingAfterDelivery,
-                After::AnotherJob | After::Nothing => Code::MissingWhenJobsCross,
-                After::Late => Code::MissingLate,
+                Trigger::Crash => Code::MissingAfterCrash,
+                Trigger::Error | Trigger::Stale => Code::MissingAfterError,
+                Trigger::Delivery | Trigger::AtOnce => Code::MissingAfterDelivery,
+                Trigger::AnotherJob | Trigger::Nothing => Code::MissingWhenJobsCross,
+                Trigger::Late => Code::MissingLate,
             },
             Finding::Unexpected { instead: Some(_), .. } => match after {
-                After::AnotherJob | After::Nothing => Code::AnotherJobsContent,
+                Trigger::AnotherJob | Trigger::Nothing => Code::AnotherJobsContent,
                 _ => Code::AnotherContent,
             },
             Finding::Unexpected { instead: None, .. } => Code::Unexpected,
             Finding::Reused(_) => Code::KeyReused,
             Finding::State { .. } => match after {
-                After::Crash => Code::StateAfterCrash,
-                After::Error | After::Stale => Code::StateAfterError,
-                After::Delivery | After::AtOnce => Code::StateAfterDelivery,
-                After::AnotherJob | After::Nothing => Code::StateWhenJobsCross,
-                After::Late => Code::StateLate,
+                Trigger::Crash => Code::StateAfterCrash,
+                Trigger::Error | Trigger::Stale => Code::StateAfterError,
+                Trigger::Delivery | Trigger::AtOnce => Code::StateAfterDelivery,
+                Trigger::AnotherJob | Trigger::Nothing => Code::StateWhenJobsCross,
+                Trigger::Late => Code::StateLate,
             },
             Finding::Leaked(_) => Code::LeftBehind,
             Finding::Job { actual: None, .. } => Code::NeverEnqueued,
@@ -326,15 +331,15 @@ impl Code {
             Finding::Early { .. } => Code::Early,
             Finding::Lost { .. } => Code::Lost,
             Finding::NotRun { .. } => Code::NotRun,
-            Finding::Untold { .. } => Code::Untold,
-            Finding::Told { .. } => Code::ToldTooOften,
-            Finding::DeathUntold { .. } => Code::DeathUntold,
+            Finding::Unreported { .. } => Code::Unreported,
+            Finding::Told { .. } => Code::OverReported,
+            Finding::DeathUnreported { .. } => Code::DeathUnreported,
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::OutOfOrder { .. } => Code::OutOfOrder,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Stuck(_) => Code::Stuck,
-            Finding::Unhygienic(Hygiene::OutsideCall { .. }) => Code::OutsideCall,
+            Finding::Unhygienic(Hygiene::ExternalCall { .. }) => Code::ExternalCall,
             Finding::Unhygienic(Hygiene::EnqueueInTransaction { .. }) => Code::EnqueueInTransaction,
             Finding::Unhygienic(Hygiene::PoolTooSmall { .. }) => Code::PoolTooSmall,
         }
@@ -417,13 +422,13 @@ mod tests {
 
     const WORKER: Actor = Actor::Attempt { job: 1, attempt: 1 };
 
-    fn told(what: What) -> Event {
+    fn told(what: EventKind) -> Event {
         Event { at: Duration::ZERO, by: WORKER, what }
     }
 
     fn called() -> Event {
         let place = Place { file: "src/jobs.rs", line: 1, column: 1 };
-        told(What::Called {
+        told(EventKind::Called {
             service: Name::from("store"),
             operation: Name::from("get"),
             request: "{}".into(),
@@ -432,25 +437,27 @@ mod tests {
     }
 
     fn attempt(calls: usize, replies: usize) -> Vec<Event> {
-        let started = What::Started { kind: "Order", payload: String::new(), process: Name::from("worker") };
-        let replied = || told(What::Replied { reply: Ok(String::new()) });
+        let started =
+            EventKind::Started { kind: "Order", payload: String::new(), process: Name::from("worker") };
+        let replied = || told(EventKind::Replied { reply: Ok(String::new()) });
         let events = std::iter::once(told(started)).chain((0..calls).map(|_| called()));
-        events.chain((0..replies).map(|_| replied())).chain([told(What::Succeeded)]).collect()
+        events.chain((0..replies).map(|_| replied())).chain([told(EventKind::Succeeded)]).collect()
     }
 
     #[test]
     fn a_call_that_is_dropped_when_nothing_goes_wrong_is_no_advice() {
         let (all, dropping) = (attempt(2, 2), attempt(2, 1));
-        assert_eq!(dropped(&all), Drops::new());
+        assert_eq!(dropped(&all), DroppedCalls::new());
         let ordinary = dropped(&dropping);
-        assert_eq!(ordinary, Drops::from([("Order", 1)]));
+        assert_eq!(ordinary, DroppedCalls::from([("Order", 1)]));
         let finding = Finding::Lost { kind: "Order", payload: String::new() };
-        let is_cancelled =
-            |events: &[Event], ordinary: &Drops| Traits::of(&finding, events, &[], ordinary).is_cancelled;
-        assert!(is_cancelled(&dropping, &Drops::new()), "it is new");
+        let is_cancelled = |events: &[Event], ordinary: &DroppedCalls| {
+            Traits::of(&finding, events, &[], ordinary).is_cancelled
+        };
+        assert!(is_cancelled(&dropping, &DroppedCalls::new()), "it is new");
         assert!(!is_cancelled(&dropping, &ordinary), "it is always dropped");
         assert!(is_cancelled(&attempt(3, 1), &ordinary), "one more is");
-        assert!(!is_cancelled(&all, &Drops::new()));
+        assert!(!is_cancelled(&all, &DroppedCalls::new()));
     }
 
     fn help(code: Code, traits: Traits) -> String {

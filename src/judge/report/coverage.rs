@@ -38,13 +38,13 @@ pub(crate) struct Coverage {
 
 /// The points that were reached in many runs.
 #[derive(Debug, Default)]
-pub(crate) struct Met {
+pub(crate) struct MetPoints {
     points: Points,
     /// Digests of known points, because nearly all choices of a run are known.
     known: BTreeSet<u64>,
 }
 
-impl Met {
+impl MetPoints {
     /// Adds the choices of a run. `kind_of` returns the kind of the job with a number.
     pub(crate) fn add(&mut self, record: &[Choice], kind_of: impl Fn(u32) -> &'static str) {
         for choice in record.iter().filter(|choice| choice.options.len() > 1) {

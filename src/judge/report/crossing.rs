@@ -1,7 +1,7 @@
 //! Finds interleavings: a step of one attempt that came between two steps of another attempt.
 
-use crate::search::choice::{Actor, Kind, Name, Place, Point};
-use crate::system::timeline::{Event, What};
+use crate::search::choice::{Actor, DeviationKind, Name, Place, Point};
+use crate::system::timeline::{Event, EventKind};
 
 /// A step that the report can name: a call, or an update of durable state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,9 @@ pub(super) struct Crossing {
 /// Returns the interleavings that the deviations of this run caused.
 pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     let overtaken = events.iter().enumerate().filter_map(|(at, event)| match &event.what {
-        What::Deviated { choice, .. }
-            if choice.kind == Kind::Schedule || matches!(choice.label.point, Point::Pause | Point::Stall) =>
+        EventKind::Deviated { choice, .. }
+            if choice.kind == DeviationKind::Preemption
+                || matches!(choice.label.point, Point::Pause | Point::Stall) =>
         {
             Some((at, event.by))
         }
@@ -54,10 +55,10 @@ fn crossing(events: &[Event], at: usize, by: Actor) -> Option<Crossing> {
 fn step(event: &Event) -> Option<Step> {
     let by = event.by;
     match &event.what {
-        What::Called { service, operation, place, .. } => {
+        EventKind::Called { service, operation, place, .. } => {
             Some(Step { by, whose: *service, operation: Some(*operation), place: *place })
         }
-        What::Updated { name, place } => Some(Step { by, whose: *name, operation: None, place: *place }),
+        EventKind::Updated { name, place } => Some(Step { by, whose: *name, operation: None, place: *place }),
         _ => None,
     }
 }

@@ -5,13 +5,13 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Choice, Fault, Kind, Options, Point, Site};
+use crate::search::choice::{Choice, DeviationKind, Fault, Options, Point, Site};
 use crate::system::service::STORE;
 
 /// Runs that were sampled past the bound.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Samples {
-    how: How,
+    how: SearchMethod,
     seed: u64,
     pub(crate) runs: u64,
     pub(crate) violated: u64,
@@ -23,18 +23,18 @@ pub(crate) struct Samples {
 /// How the samples were drawn.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum How {
+enum SearchMethod {
     Random { fewest: usize, most: usize },
     Pct { depth: usize },
 }
 
 impl Samples {
     pub(crate) fn random(seed: u64, fewest: usize, most: usize) -> Self {
-        Self { how: How::Random { fewest, most }, seed, runs: 0, violated: 0, is_cut: false }
+        Self { how: SearchMethod::Random { fewest, most }, seed, runs: 0, violated: 0, is_cut: false }
     }
 
     pub(crate) fn pct(seed: u64, depth: usize) -> Self {
-        Self { how: How::Pct { depth }, seed, runs: 0, violated: 0, is_cut: false }
+        Self { how: SearchMethod::Pct { depth }, seed, runs: 0, violated: 0, is_cut: false }
     }
 }
 
@@ -43,13 +43,13 @@ impl fmt::Display for Samples {
         let Self { how, seed, runs, .. } = self;
         let s = if *runs == 1 { "" } else { "s" };
         match how {
-            How::Random { fewest, most } => {
+            SearchMethod::Random { fewest, most } => {
                 write!(
                     f,
                     "{runs} random scenario{s} of {fewest} to {most} deviations, drawn with seed {seed}"
                 )
             }
-            How::Pct { depth } => {
+            SearchMethod::Pct { depth } => {
                 write!(f, "{runs} schedule{s} by priority (PCT of depth {depth}), drawn with seed {seed}")
             }
         }
@@ -78,7 +78,11 @@ impl fmt::Display for Stopped {
 
 /// Lists the kinds of deviations that were not explored although they apply to this world. `reference` are the choices
 /// of the fault-free run, and `most` is the bound for a kind of deviation.
-pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind) -> usize) -> Vec<String> {
+pub(crate) fn unexplored(
+    reference: &[Choice],
+    total: usize,
+    most: impl Fn(DeviationKind) -> usize,
+) -> Vec<String> {
     let faults = |choice: &Choice| match choice.options {
         Options::Faults(faults) => (1..=faults.len()).filter_map(|at| faults.at_option(at)).collect(),
         _ => Vec::new(),
@@ -98,19 +102,20 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     };
     let mut unexplored = Vec::new();
     let kinds = [
-        (Kind::Crash, "crashes", "crashes"),
-        (Kind::Fault, "failed calls", "faults"),
-        (Kind::Delivery, "second deliveries", "deliveries"),
-        (Kind::Schedule, "other orders of tasks", "switches"),
+        (DeviationKind::Crash, "crashes", "crashes"),
+        (DeviationKind::Fault, "failed calls", "faults"),
+        (DeviationKind::Delivery, "second deliveries", "deliveries"),
+        (DeviationKind::Preemption, "other orders of tasks", "preemptions"),
     ];
-    let has = |kind: Kind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
+    let has =
+        |kind: DeviationKind| reference.iter().any(|choice| choice.kind == kind && choice.options.len() > 1);
     for (kind, what, setting) in kinds {
         if total > 0 && most(kind) == 0 && has(kind) {
             unexplored.push(format!("{what}: `{setting}` is 0"));
         }
     }
     if !calls.is_empty() && !any(Fault::Outage) {
-        unexplored.push("outages (`outages` of the service)".to_owned());
+        unexplored.push("outages (`explore_outages` of the service)".to_owned());
     }
     if any(Fault::Outage) && !any(Fault::OutageForEver) {
         unexplored.push("outages that never end (`outages_for_ever` of the service)".to_owned());
@@ -121,11 +126,11 @@ pub(crate) fn unexplored(reference: &[Choice], total: usize, most: impl Fn(Kind)
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
-    if has(Kind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
-        unexplored.push("deploys (`world.deploys()`)".to_owned());
+    if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
+        unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
     let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
-    if has(Kind::Crash) && !has_late_timers {
+    if has(DeviationKind::Crash) && !has_late_timers {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::search::choice::{Actor, Choice, Ending, Fault, Kind, Label, Options, Place, Point, Site};
+use crate::search::choice::{
+    Actor, Choice, DeviationKind, Ending, Fault, Label, Options, Place, Point, Site,
+};
 use crate::system::effect::Effect;
 use crate::system::job::{Job, short_kind};
-use crate::system::timeline::{Event, What};
+use crate::system::timeline::{Event, EventKind};
 
 /// A call of a job: its operation, and its ordinal among the calls of that operation in its attempt.
 type Call = (String, usize);
@@ -13,7 +15,7 @@ type Call = (String, usize);
 /// One deviation, without the numbers of its job and its attempt.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mishap {
-    pub(crate) kind: Kind,
+    pub(crate) kind: DeviationKind,
     /// The kind of the job, or the name of the process or of the task.
     pub(crate) who: String,
     /// The call, or another site, at which it was injected.
@@ -104,27 +106,27 @@ impl Mishap {
 
     /// Whether the deviation only changes which task runs next.
     pub(crate) fn is_switch(&self) -> bool {
-        self.kind == Kind::Schedule
+        self.kind == DeviationKind::Preemption
     }
 
     /// Describes the deviation in a few words: `a lost reply`.
     pub(crate) fn in_brief(&self) -> &'static str {
         match (self.kind, self.fault) {
-            (Kind::Crash, _) if self.is_deploy => "a deploy",
-            (Kind::Crash, _) if self.is_poison => "a poison job",
+            (DeviationKind::Crash, _) if self.is_deploy => "a deploy",
+            (DeviationKind::Crash, _) if self.is_poison => "a poison job",
             (_, Some(Fault::Lost)) => "a lost job",
-            (Kind::Crash, _) => "a crash",
+            (DeviationKind::Crash, _) => "a crash",
             (_, Some(Fault::StaleRead)) => "a stale read",
             (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",
             (_, Some(Fault::Refused | Fault::StillRefused)) => "a refused enqueue",
             (_, Some(fault)) if fault.happens() => "a lost reply",
-            (Kind::Fault, _) | (_, Some(_)) => "a failed call",
-            (Kind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
-            (Kind::Delivery, _) => "a second delivery",
-            (Kind::Schedule, _) => "another order",
-            (Kind::Delay, _) if self.point == Point::Stall => "a stalled worker",
-            (Kind::Delay, _) if self.point == Point::Reply => "a late reply",
-            (Kind::Delay, _) => "a delay",
+            (DeviationKind::Fault, _) | (_, Some(_)) => "a failed call",
+            (DeviationKind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
+            (DeviationKind::Delivery, _) => "a second delivery",
+            (DeviationKind::Preemption, _) => "another order",
+            (DeviationKind::Delay, _) if self.point == Point::Stall => "a stalled worker",
+            (DeviationKind::Delay, _) if self.point == Point::Reply => "a late reply",
+            (DeviationKind::Delay, _) => "a delay",
         }
     }
 }
@@ -182,7 +184,7 @@ impl Courses {
             }
         }
         for event in events {
-            if let What::Called { service, operation, place, .. } = &event.what {
+            if let EventKind::Called { service, operation, place, .. } = &event.what {
                 let call = (who(event.by, jobs), format!("{service}.{operation}"));
                 courses.places.entry(call).or_default().insert(*place);
             }
@@ -237,7 +239,8 @@ impl Courses {
 
     /// Whether the job had made this effect before a deviation that leads to a retry.
     fn had_done(&self, effect: &Effect, mishap: &Mishap) -> bool {
-        let is_again = matches!(mishap.kind, Kind::Crash | Kind::Fault | Kind::Delivery);
+        let is_again =
+            matches!(mishap.kind, DeviationKind::Crash | DeviationKind::Fault | DeviationKind::Delivery);
         let happened = self.happened.get(&mishap.who).into_iter().flatten();
         let done = happened.enumerate().find(|(_, (what, _))| *what == effect.name());
         is_again && done.is_some_and(|(at, _)| self.position(mishap).is_some_and(|position| position > at))
@@ -247,11 +250,11 @@ impl Courses {
     /// that was repeated. A failure anywhere after that effect repeats it, so all later calls have the same name.
     pub(crate) fn identity(&self, mishap: &Mishap, done: Option<&Effect>) -> String {
         let kind = match mishap.kind {
-            Kind::Crash => "crash",
-            Kind::Fault => "fault",
-            Kind::Delivery => "delivery",
-            Kind::Schedule => "schedule",
-            Kind::Delay => "delay",
+            DeviationKind::Crash => "crash",
+            DeviationKind::Fault => "fault",
+            DeviationKind::Delivery => "delivery",
+            DeviationKind::Preemption => "schedule",
+            DeviationKind::Delay => "delay",
         };
         let name = |what: &str| self.name(&mishap.who, what, mishap.place);
         if let Some(effect) = done.filter(|effect| self.had_done(effect, mishap)) {

@@ -15,8 +15,8 @@ pub(crate) mod notes;
 
 pub use codes::Code;
 use codes::Traits;
-pub(crate) use codes::{Drops, dropped};
-pub(crate) use coverage::{Coverage, Met, unreached};
+pub(crate) use codes::{DroppedCalls, dropped};
+pub(crate) use coverage::{Coverage, MetPoints, unreached};
 pub(crate) use explored::{Samples, Stopped, unexplored};
 pub use lines::{FunctionMap, LineCrash, LineMap, PointMap};
 pub(crate) use lines::{recovery, wreck};
@@ -139,10 +139,10 @@ impl Severity {
             Finding::Job { .. }
             | Finding::Died { .. }
             | Finding::Lost { .. }
-            | Finding::Untold { .. }
+            | Finding::Unreported { .. }
             | Finding::Told { .. }
             | Finding::NotRun { .. }
-            | Finding::DeathUntold { .. }
+            | Finding::DeathUnreported { .. }
             | Finding::LockLeft { .. }
             | Finding::Stuck(_) => Self::Job,
         }
@@ -293,10 +293,10 @@ pub struct Report {
     #[serde(skip)]
     pub(crate) replay_command: String,
     #[serde(skip)]
-    pub(crate) showing: Option<Showing>,
+    pub(crate) showing: Option<ShownRun>,
     /// The runs to show for all violations and all of their paths, because another one may be moved to the front.
     #[serde(skip)]
-    pub(crate) showings: Vec<Vec<Showing>>,
+    pub(crate) showings: Vec<Vec<ShownRun>>,
     /// Whether the only problem is a limit that kept scenarios from running.
     #[serde(skip)]
     pub(crate) is_limited: bool,
@@ -327,7 +327,7 @@ fn is_none(count: &u64) -> bool {
 
 /// A run that a report shows: its events, and what is wrong with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Showing {
+pub(crate) struct ShownRun {
     pub(crate) scenario: Scenario,
     pub(crate) events: Vec<Event>,
     pub(crate) findings: Vec<Finding>,
@@ -338,7 +338,7 @@ pub(crate) struct Showing {
     /// All effects of the run.
     effects: Vec<Effect>,
     /// The calls that the fault-free run drops.
-    ordinary_drops: Drops,
+    ordinary_drops: DroppedCalls,
 }
 
 /// A place in the source, with its label.
@@ -492,18 +492,18 @@ impl std::fmt::Display for Report {
     }
 }
 
-impl Showing {
+impl ShownRun {
     /// Prepares a run for the report, and finds the places to mark.
     pub(crate) fn new(
         scenario: Scenario,
         events: Vec<Event>,
         findings: Vec<Finding>,
         effects: &[Effect],
-        ordinary_drops: Drops,
+        ordinary_drops: DroppedCalls,
     ) -> Self {
         let (mut marks, mut repeated) = (Vec::new(), Vec::new());
         for event in &events {
-            if let crate::system::timeline::What::Deviated { choice, place: Some(place), instead } =
+            if let crate::system::timeline::EventKind::Deviated { choice, place: Some(place), instead } =
                 &event.what
             {
                 marks.push(Mark {
@@ -545,10 +545,10 @@ impl Showing {
     /// Returns the code of a finding in this run.
     pub(crate) fn code_of(&self, finding: &Finding) -> Code {
         let deviated = self.events.iter().filter_map(|event| match &event.what {
-            crate::system::timeline::What::Deviated { choice, .. } => Some(choice),
+            crate::system::timeline::EventKind::Deviated { choice, .. } => Some(choice),
             _ => None,
         });
-        Code::of(finding, codes::After::all(deviated))
+        Code::of(finding, codes::Trigger::all(deviated))
     }
 
     /// Returns the help for a finding of this run.
@@ -563,7 +563,7 @@ impl Showing {
     /// Returns a sentence for each deviation.
     pub(crate) fn causes(&self) -> Vec<String> {
         let deviated = self.events.iter().filter_map(|event| match &event.what {
-            crate::system::timeline::What::Deviated { choice, instead, .. } => {
+            crate::system::timeline::EventKind::Deviated { choice, instead, .. } => {
                 Some((event.by, choice, *instead))
             }
             _ => None,

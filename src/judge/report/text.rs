@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::explored::explored;
-use super::{Report, Showing, Verdict, Violation, crossing, source, timeline, words};
+use super::{Report, ShownRun, Verdict, Violation, crossing, source, timeline, words};
 use crate::search::scenario::Scenario;
 
 /// The maximum number of lines of a timeline. A longer one is cut in the middle, except in a replay.
@@ -132,7 +132,7 @@ fn drawn(case: &super::Case, page: &mut Page) {
     }
 }
 
-fn show(report: &Report, showing: &Showing, page: &mut Page) {
+fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
     let wrong = showing.findings.first().map(|first| (words::summary(first), showing.code_of(first)));
     if !showing.marks.is_empty() {
         page.line("");
@@ -207,7 +207,7 @@ fn shortened<'t>(report: &Report, line: &'t str) -> Cow<'t, str> {
 }
 
 /// Prints the first and the last lines of a timeline, and all lines on which the outcome depends.
-fn timeline(report: &Report, showing: &Showing, page: &mut Page) {
+fn timeline(report: &Report, showing: &ShownRun, page: &mut Page) {
     let lines = match report.replayed {
         true => timeline::lines(&showing.events, &showing.repeated),
         false => timeline::folded(&showing.events, &showing.repeated),

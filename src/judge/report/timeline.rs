@@ -8,7 +8,7 @@ use super::words;
 use crate::search::choice::{Actor, Name};
 use crate::system::clock::Moment;
 use crate::system::job::short_kind;
-use crate::system::timeline::{Event, What};
+use crate::system::timeline::{Event, EventKind};
 
 /// The events of the run that a report shows. The timeline is the same in every run, so it can be a snapshot.
 ///
@@ -44,7 +44,7 @@ impl Timeline {
                 at: Moment(event.at).to_string(),
                 by: event.by.to_string(),
                 what: what.trim().to_owned(),
-                deviation: matches!(event.what, What::Deviated { .. }),
+                deviation: matches!(event.what, EventKind::Deviated { .. }),
             })
         });
         let lines = lines(events, repeated).into_iter().map(|line| line.text.trim_end().to_owned());
@@ -137,7 +137,7 @@ fn attempts(events: &[Event], repeated: &[String]) -> Vec<Part> {
         if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
         }
-        let is_start = matches!(event.what, What::Started { .. });
+        let is_start = matches!(event.what, EventKind::Started { .. });
         let is_others = current.is_some_and(|by| by != event.by);
         if is_start || is_others || parts.is_empty() {
             current = is_start.then_some(event.by);
@@ -182,7 +182,10 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         }
         let indent = match (&event.what, event.by) {
             (
-                What::Started { .. } | What::Booted { .. } | What::Stopping { .. } | What::Stopped { .. },
+                EventKind::Started { .. }
+                | EventKind::Booted { .. }
+                | EventKind::Stopping { .. }
+                | EventKind::Stopped { .. },
                 _,
             )
             | (_, Actor::Test) => "",
@@ -190,13 +193,13 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         };
         let mut line = String::new();
         let _ = write!(line, "{shown:<9} {indent}{text}");
-        let is_failure = matches!(event.what, What::Failed { .. });
+        let is_failure = matches!(event.what, EventKind::Failed { .. });
         let may_be_cut = matches!(
             event.what,
-            What::Called { .. }
-                | What::Replied { reply: Ok(_) }
-                | What::Enqueued { .. }
-                | What::Started { .. }
+            EventKind::Called { .. }
+                | EventKind::Replied { reply: Ok(_) }
+                | EventKind::Enqueued { .. }
+                | EventKind::Started { .. }
         );
         lines.push(Line { text: line, deviation, is_failure, may_be_cut });
     }
@@ -205,7 +208,7 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
 
 /// Returns a heading if the event's actor differs from the previous actor.
 fn heading(event: &Event, speaker: Option<Actor>) -> Option<String> {
-    if speaker == Some(event.by) || matches!(event.what, What::Started { .. }) {
+    if speaker == Some(event.by) || matches!(event.what, EventKind::Started { .. }) {
         return None;
     }
     match event.by {
@@ -220,58 +223,66 @@ fn heading(event: &Event, speaker: Option<Actor>) -> Option<String> {
 /// Returns the text of an event, and whether to highlight it. `booted` are the processes that were booted before.
 fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(String, bool)> {
     let entry = match &event.what {
-        What::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
-        What::Booted { process } => {
+        EventKind::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
+        EventKind::Booted { process } => {
             booted.push(*process);
             let original = process.as_str().rsplit_once('#').map(|(name, _)| Name::from(name.to_owned()));
             let original = original.filter(|original| booted.contains(original))?;
             (format!("{process} starts, a fresh copy of {original}"), false)
         }
-        What::Enqueued { job, kind, payload, due } => {
+        EventKind::Enqueued { job, kind, payload, due } => {
             let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
             (format!("enqueued job#{job} {} {payload}{due}", short_kind(kind)), false)
         }
-        What::Started { kind, payload, process } => {
+        EventKind::Started { kind, payload, process } => {
             let (job, attempt) = numbers(event.by);
             (format!("job#{job} {} {payload} · attempt {attempt} on {process}", short_kind(kind)), false)
         }
-        What::Called { service, operation, request, .. } => {
+        EventKind::Called { service, operation, request, .. } => {
             (format!("{service}.{operation} {}", words::filled(request)).trim_end().to_owned(), false)
         }
-        What::Effect { name, id, key } => {
+        EventKind::Effect { name, id, key } => {
             let again = if repeated.contains(id) { "  ← again" } else { "" };
             let key = key.as_ref().map(|key| format!(" key {key:?}")).unwrap_or_default();
             (format!("  ● {name} {id}{key}{again}"), !again.is_empty())
         }
-        What::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
-        What::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
-        What::Cancelled { service, operation, happened, place } => {
+        EventKind::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
+        EventKind::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        EventKind::Cancelled { service, operation, happened, place } => {
             let (what, file, line) = (words::cancelled(*happened), place.file, place.line);
             (format!("{service}.{operation} ({file}:{line}) {what}"), false)
         }
         #[cfg(feature = "tracing")]
-        What::Said { text } => (format!("» {text}"), false),
-        What::Remarked { text } => (text.clone(), false),
-        What::Updated { name, place } => (format!("updates `{name}` ({}:{})", place.file, place.line), false),
-        What::Deviated { choice, instead, .. } => (format!("✗ {}", words::deviation(choice, *instead)), true),
-        What::Exited { error } => (format!("the process exits: {error}"), false),
-        What::Succeeded => ("done".to_owned(), false),
-        What::Failed { error, retry_at: Some(at) } => {
+        EventKind::Said { text } => (format!("» {text}"), false),
+        EventKind::Remarked { text } => (text.clone(), false),
+        EventKind::Updated { name, place } => {
+            (format!("updates `{name}` ({}:{})", place.file, place.line), false)
+        }
+        EventKind::Deviated { choice, instead, .. } => {
+            (format!("✗ {}", words::deviation(choice, *instead)), true)
+        }
+        EventKind::Exited { error } => (format!("the process exits: {error}"), false),
+        EventKind::Succeeded => ("done".to_owned(), false),
+        EventKind::Failed { error, retry_at: Some(at) } => {
             (format!("failed: {error}; retry at {}", Moment(*at)), false)
         }
-        What::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
-        What::Discarded { error } => (format!("failed: {error}; discarded"), false),
-        What::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
-        What::Stopping { process, until } => {
+        EventKind::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+        EventKind::Discarded { error } => (format!("failed: {error}; discarded"), false),
+        EventKind::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
+        EventKind::Stopping { process, until } => {
             (format!("{process} is told to stop by {}", Moment(*until)), false)
         }
-        What::Stopped { process } => (format!("{process} has stopped"), false),
-        What::Interrupted => ("interrupted; the job returns to the front of its queue".to_owned(), false),
-        What::Saved { cursor } => (format!("  saved the cursor {}", shortened(cursor)), false),
-        What::DeliveredAgain => return None,
-        What::Lock { key, event } => (words::lock(key, event), false),
-        What::EndedLate { error: None } => ("done, but the queue has redelivered the job".to_owned(), false),
-        What::EndedLate { error: Some(error) } => {
+        EventKind::Stopped { process } => (format!("{process} has stopped"), false),
+        EventKind::Interrupted => {
+            ("interrupted; the job returns to the front of its queue".to_owned(), false)
+        }
+        EventKind::Saved { cursor } => (format!("  saved the cursor {}", shortened(cursor)), false),
+        EventKind::DeliveredAgain => return None,
+        EventKind::Lock { key, event } => (words::lock(key, event), false),
+        EventKind::EndedLate { error: None } => {
+            ("done, but the queue has redelivered the job".to_owned(), false)
+        }
+        EventKind::EndedLate { error: Some(error) } => {
             (format!("failed: {error}; the queue has redelivered the job"), false)
         }
     };

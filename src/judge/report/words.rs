@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
-use crate::engine::panics::Panicked;
+use crate::engine::panics::CaughtPanic;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{
-    Actor, Choice, Ending, Fault, Kind, Name, Options, Place, Point, Site, WaitKind,
+    Actor, Choice, DeviationKind, Ending, Fault, Name, Options, Place, Point, Site, WaitKind,
 };
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
@@ -151,7 +151,9 @@ pub(crate) fn summary(finding: &Finding) -> String {
                 short_kind(kind)
             )
         }
-        Finding::Untold { kind, .. } => format!("job `{}` ended dead and was not reported", short_kind(kind)),
+        Finding::Unreported { kind, .. } => {
+            format!("job `{}` ended dead and was not reported", short_kind(kind))
+        }
         Finding::Told { kind, attempts, dead: true, .. } => {
             format!(
                 "job `{}` reported its failures in {attempts} attempts, expected one report when it is dead",
@@ -162,7 +164,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             format!("job `{}` reported a failure that a retry resolved", short_kind(kind))
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
-        Finding::DeathUntold { kind, deaths, told, .. } => {
+        Finding::DeathUnreported { kind, deaths, told, .. } => {
             let (kind, deaths, told) = (short_kind(kind), times(*deaths as usize), times(*told as usize));
             format!(
                 "job `{kind}` died {deaths}, but its death handlers completed {told}: one of them panicked, or its process crashed"
@@ -196,7 +198,7 @@ fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
     format!("{} happened too early: after {waited:?}, expected after {expected:?}", effect.name())
 }
 
-fn body_panicked(panicked: &Panicked) -> String {
+fn body_panicked(panicked: &CaughtPanic) -> String {
     if let Some(name) = panicked.invariant {
         let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
         return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
@@ -226,9 +228,9 @@ pub(crate) fn in_short(finding: &Finding) -> String {
         Finding::Job { .. }
         | Finding::Lost { .. }
         | Finding::NotRun { .. }
-        | Finding::Untold { .. }
+        | Finding::Unreported { .. }
         | Finding::Told { .. }
-        | Finding::DeathUntold { .. }
+        | Finding::DeathUnreported { .. }
         | Finding::LockLeft { .. }
         | Finding::Unhygienic(_)
         | Finding::Leaked(_)
@@ -307,7 +309,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             (format!("{effect} after {expected:?}"), format!("{effect} after {waited:?}"))
         }
         Finding::Lost { kind, payload } => is_not(kind, payload, "done", "lost"),
-        Finding::Untold { kind, payload } => {
+        Finding::Unreported { kind, payload } => {
             is_not(kind, payload, "dead, reported once", "dead, never reported")
         }
         Finding::Told { kind, payload, attempts, dead } => {
@@ -318,7 +320,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
-        Finding::DeathUntold { kind, payload, deaths, told } => {
+        Finding::DeathUnreported { kind, payload, deaths, told } => {
             let completed = |count: u32| {
                 format!("{} {payload}: death handlers completed {}", short_kind(kind), times(count as usize))
             };
@@ -499,7 +501,7 @@ pub(crate) fn lock(key: &str, event: &LockEvent) -> String {
 /// Says what is risky.
 pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
     match hygiene {
-        Hygiene::OutsideCall { service, operation, opened, .. } => {
+        Hygiene::ExternalCall { service, operation, opened, .. } => {
             format!("{service}.{operation} is called while the transaction begun at {} is open", line(opened))
         }
         Hygiene::EnqueueInTransaction { kind, opened, .. } => {
@@ -519,7 +521,7 @@ pub(crate) fn unhygienic(hygiene: &Hygiene) -> String {
 /// Says why it is risky, and what to do instead.
 pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
     match hygiene {
-        Hygiene::OutsideCall { .. } => {
+        Hygiene::ExternalCall { .. } => {
             "the transaction holds row locks and a connection until the answer comes; make the call after the commit"
         }
         Hygiene::EnqueueInTransaction { .. } => {
@@ -533,7 +535,7 @@ pub(crate) fn hygiene_advice(hygiene: &Hygiene) -> &'static str {
 
 pub(crate) fn unhygienic_place(hygiene: &Hygiene) -> Option<Place> {
     match hygiene {
-        Hygiene::OutsideCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
+        Hygiene::ExternalCall { place, .. } | Hygiene::EnqueueInTransaction { place, .. } => Some(*place),
         Hygiene::PoolTooSmall { .. } => None,
     }
 }
@@ -556,21 +558,23 @@ pub(crate) fn reused_here(reuse: &Reuse) -> String {
 pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
     let option = choice.options.name(choice.taken as usize);
     match (choice.kind, choice.label.site) {
-        (Kind::Crash, Site::Attempt) if choice.label.point == Point::End => {
+        (DeviationKind::Crash, Site::Attempt) if choice.label.point == Point::End => {
             "the process crashes after the last line of the job, before the queue records its end".to_owned()
         }
-        (Kind::Crash, _) if choice.options == Options::Poison && choice.taken == 2 => {
+        (DeviationKind::Crash, _) if choice.options == Options::Poison && choice.taken == 2 => {
             "the process crashes here, before the first line of the job, and does so in every attempt of it"
                 .to_owned()
         }
-        (Kind::Crash, site) if choice.ending() == Ending::Stop => {
+        (DeviationKind::Crash, site) if choice.ending() == Ending::Stop => {
             format!("the process is told to stop here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) if choice.ending() == Ending::Interrupt => {
+        (DeviationKind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
         }
-        (Kind::Crash, site) => format!("the process crashes here, {}", crash(site, choice.label.point)),
-        (Kind::Delay, _) if choice.label.point == Point::Stall => {
+        (DeviationKind::Crash, site) => {
+            format!("the process crashes here, {}", crash(site, choice.label.point))
+        }
+        (DeviationKind::Delay, _) if choice.label.point == Point::Stall => {
             let until = match option.as_str() {
                 "past-next-deadline" => "until the next thing that expires, or the next timer, is over",
                 "past-second-deadline" => "until a second thing that expires, or a second timer, is over",
@@ -578,30 +582,32 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
             };
             format!("stands still here {until}")
         }
-        (Kind::Delay, Site::Call { service, operation }) if choice.label.point == Point::Reply => {
+        (DeviationKind::Delay, Site::Call { service, operation }) if choice.label.point == Point::Reply => {
             format!("the reply to {service}.{operation} comes an hour late")
         }
-        (Kind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
-        (Kind::Delivery, _) if choice.label.point == Point::Pause => {
+        (DeviationKind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
+        (DeviationKind::Delivery, _) if choice.label.point == Point::Pause => {
             "the worker stalls past its lease: the job is redelivered while this attempt is still running"
                 .to_owned()
         }
-        (Kind::Schedule, _) if choice.label.point == Point::Next => {
+        (DeviationKind::Preemption, _) if choice.label.point == Point::Next => {
             format!("{} runs here", instead.map_or(option, who))
         }
-        (Kind::Schedule, Site::Call { service, operation }) if choice.label.point == Point::Sent => {
+        (DeviationKind::Preemption, Site::Call { service, operation })
+            if choice.label.point == Point::Sent =>
+        {
             format!("{service}.{operation} takes effect after the calls that are made beside it")
         }
-        (Kind::Schedule, _) if choice.label.point == Point::Take => {
+        (DeviationKind::Preemption, _) if choice.label.point == Point::Take => {
             format!("{} takes the job", instead.map_or(option, who))
         }
         (_, Site::Call { service, operation }) => {
             format!("{service}.{operation} {}", choice.fault().map_or("fails", fault))
         }
-        (Kind::Delivery, Site::Attempt) => {
+        (DeviationKind::Delivery, Site::Attempt) => {
             "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
         }
-        (Kind::Schedule, Site::Queue) => format!("the worker takes waiting job {option} next"),
+        (DeviationKind::Preemption, Site::Queue) => format!("the worker takes waiting job {option} next"),
         _ => format!("{} takes {option}", choice.label),
     }
 }

@@ -12,8 +12,8 @@ use std::sync::atomic as outside;
 
 use loom::sync::atomic as inside;
 
-use super::super::execution::{Execution, Modelled};
-use super::super::step::{Said, Step, Value};
+use super::super::execution::{Execution, LoomType};
+use super::super::step::{OperationText, Step, Value};
 use crate::search::choice::Place;
 
 /// The description of a method of an atomic, without the result.
@@ -21,17 +21,17 @@ fn said<const V: usize, const O: usize>(
     method: &'static str,
     values: [Value; V],
     orderings: [Ordering; O],
-) -> Said {
+) -> OperationText {
     let values = [values.first().copied(), values.get(1).copied()];
     let orderings = [orderings.first().copied(), orderings.get(1).copied()];
-    Said::Atomic { method, values, orderings, result: None }
+    OperationText::Atomic { method, values, orderings, result: None }
 }
 
 /// Adds the result.
-fn with(said: Said, came: Result<Value, Value>) -> Option<Said> {
+fn with(said: OperationText, came: Result<Value, Value>) -> Option<OperationText> {
     match said {
-        Said::Atomic { method, values, orderings, .. } => {
-            Some(Said::Atomic { method, values, orderings, result: Some(came) })
+        OperationText::Atomic { method, values, orderings, .. } => {
+            Some(OperationText::Atomic { method, values, orderings, result: Some(came) })
         }
         other => Some(other),
     }
@@ -58,7 +58,7 @@ pub fn fence(order: Ordering) {
         None => outside::fence(order),
         Some(execution) if !execution.is_live() => {}
         Some(execution) => {
-            let (thread, said) = (execution.thread(), Said::Fence(order));
+            let (thread, said) = (execution.thread(), OperationText::Fence(order));
             let about = Step { thread, at, shared: None, said: said.clone() };
             execution.act(about, || inside::fence(order), |()| Some(said));
         }
@@ -70,7 +70,7 @@ macro_rules! atomic {
     ($name:ident $(<$t:ident>)?, $value:ty, $what:literal) => {
         #[doc = concat!("`std::sync::atomic::", stringify!($name), "` outside of a model, ", $what, " of loom's inside of one.")]
         pub struct $name $(<$t>)? {
-            model: Modelled<inside::$name $(<$t>)?>,
+            model: LoomType<inside::$name $(<$t>)?>,
             outside: outside::$name $(<$t>)?,
         }
 
@@ -78,7 +78,7 @@ macro_rules! atomic {
             /// Makes an atomic that holds a value.
             #[track_caller]
             pub fn new(value: $value) -> Self {
-                let model = Modelled::new(stringify!($name), || inside::$name::new(value));
+                let model = LoomType::new(stringify!($name), || inside::$name::new(value));
                 Self { model, outside: outside::$name::new(value) }
             }
 

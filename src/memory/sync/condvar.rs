@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use loom::sync as inside;
 
-use super::super::execution::Modelled;
-use super::super::step::Said;
+use super::super::execution::LoomType;
+use super::super::step::OperationText;
 use super::MutexGuard;
 use crate::search::choice::Place;
 
 /// `std::sync::Condvar` outside a model, loom's type inside. Inside, threads never wake spuriously, and time does not
 /// advance: a thread that waits with a timeout waits until it is notified.
 pub struct Condvar {
-    model: Modelled<inside::Condvar>,
+    model: LoomType<inside::Condvar>,
     outside: outside::Condvar,
 }
 
@@ -33,7 +33,7 @@ impl Condvar {
     /// Makes a condition variable. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
     pub fn new() -> Self {
-        Self { model: Modelled::new("Condvar", inside::Condvar::new), outside: outside::Condvar::new() }
+        Self { model: LoomType::new("Condvar", inside::Condvar::new), outside: outside::Condvar::new() }
     }
 
     /// Releases the lock, waits for a notification, and takes the lock again.
@@ -56,9 +56,9 @@ impl Condvar {
         guard.data = None;
         let held = guard.model.take();
         mutex.is_let_go();
-        let waits = Said::Call { method: "wait", result: None };
+        let waits = OperationText::Call { method: "wait", result: None };
         asked.execution.note(at, Some(asked.shared), waits.clone());
-        let woken = Said::Call { method: "wait", result: Some("notified") };
+        let woken = OperationText::Call { method: "wait", result: Some("notified") };
         let model = asked.act(at, waits, |loom| held.and_then(|held| loom.wait(held).ok()), |_| Some(woken));
         mutex.is_held_again(at);
         let again = |data| MutexGuard { mutex, data: Some(data), model };
@@ -117,7 +117,7 @@ impl Condvar {
     pub fn notify_one(&self) {
         let at = Place::caller();
         let Some(asked) = self.model.asked("Condvar") else { return self.outside.notify_one() };
-        let said = Said::Call { method: "notify_one", result: None };
+        let said = OperationText::Call { method: "notify_one", result: None };
         asked.act(at, said.clone(), |loom| loom.notify_one(), |()| Some(said));
     }
 
@@ -126,7 +126,7 @@ impl Condvar {
     pub fn notify_all(&self) {
         let at = Place::caller();
         let Some(asked) = self.model.asked("Condvar") else { return self.outside.notify_all() };
-        let said = Said::Call { method: "notify_all", result: None };
+        let said = OperationText::Call { method: "notify_all", result: None };
         asked.act(at, said.clone(), |loom| loom.notify_all(), |()| Some(said));
     }
 }

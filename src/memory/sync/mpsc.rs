@@ -102,7 +102,7 @@ impl<T> Channel<T> {
 macro_rules! sender {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
-        pub struct $name<T>(Sends<T, outside::$name<T>>);
+        pub struct $name<T>(SenderSide<T, outside::$name<T>>);
 
         impl<T> $name<T> {
             /// Sends a message. Waits for room if the channel is bounded.
@@ -112,8 +112,8 @@ macro_rules! sender {
             #[track_caller]
             pub fn send(&self, message: T) -> Result<(), SendError<T>> {
                 match &self.0 {
-                    Sends::Outside(sender) => sender.send(message),
-                    Sends::Inside(end) => end.0.send(message),
+                    SenderSide::Outside(sender) => sender.send(message),
+                    SenderSide::Inside(end) => end.0.send(message),
                 }
             }
         }
@@ -122,10 +122,10 @@ macro_rules! sender {
             #[track_caller]
             fn clone(&self) -> Self {
                 Self(match &self.0 {
-                    Sends::Outside(sender) => Sends::Outside(sender.clone()),
-                    Sends::Inside(end) => {
+                    SenderSide::Outside(sender) => SenderSide::Outside(sender.clone()),
+                    SenderSide::Inside(end) => {
                         end.0.change(|inner| inner.senders += 1);
-                        Sends::Inside(SendingEnd(end.0.clone()))
+                        SenderSide::Inside(SendingEnd(end.0.clone()))
                     }
                 })
             }
@@ -139,7 +139,7 @@ macro_rules! sender {
     };
 }
 
-enum Sends<T, S> {
+enum SenderSide<T, S> {
     Outside(S),
     Inside(SendingEnd<T>),
 }
@@ -157,9 +157,9 @@ sender!(Sender, "`std::sync::mpsc::Sender` outside of a model, one end of a mode
 sender!(SyncSender, "`std::sync::mpsc::SyncSender` outside of a model, one end of a modeled channel inside.");
 
 /// `std::sync::mpsc::Receiver` outside a model, the other end of a modeled channel inside.
-pub struct Receiver<T>(Receives<T>);
+pub struct Receiver<T>(ReceiverSide<T>);
 
-enum Receives<T> {
+enum ReceiverSide<T> {
     Outside(outside::Receiver<T>),
     Inside(ReceivingEnd<T>),
 }
@@ -178,11 +178,11 @@ impl<T> Drop for ReceivingEnd<T> {
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     if in_model() {
         let channel = Channel::new(usize::MAX);
-        let receiver = Receiver(Receives::Inside(ReceivingEnd(channel.clone())));
-        return (Sender(Sends::Inside(SendingEnd(channel))), receiver);
+        let receiver = Receiver(ReceiverSide::Inside(ReceivingEnd(channel.clone())));
+        return (Sender(SenderSide::Inside(SendingEnd(channel))), receiver);
     }
     let (sender, receiver) = outside::channel();
-    (Sender(Sends::Outside(sender)), Receiver(Receives::Outside(receiver)))
+    (Sender(SenderSide::Outside(sender)), Receiver(ReceiverSide::Outside(receiver)))
 }
 
 /// Makes a channel that holds at most `bound` messages. Inside a model a bound of zero, a rendezvous, counts as one.
@@ -190,11 +190,11 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
 pub fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
     if in_model() {
         let channel = Channel::new(bound.max(1));
-        let receiver = Receiver(Receives::Inside(ReceivingEnd(channel.clone())));
-        return (SyncSender(Sends::Inside(SendingEnd(channel))), receiver);
+        let receiver = Receiver(ReceiverSide::Inside(ReceivingEnd(channel.clone())));
+        return (SyncSender(SenderSide::Inside(SendingEnd(channel))), receiver);
     }
     let (sender, receiver) = outside::sync_channel(bound);
-    (SyncSender(Sends::Outside(sender)), Receiver(Receives::Outside(receiver)))
+    (SyncSender(SenderSide::Outside(sender)), Receiver(ReceiverSide::Outside(receiver)))
 }
 
 fn in_model() -> bool {
@@ -209,8 +209,8 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn recv(&self) -> Result<T, RecvError> {
         match &self.0 {
-            Receives::Outside(receiver) => receiver.recv(),
-            Receives::Inside(end) => end.0.recv(),
+            ReceiverSide::Outside(receiver) => receiver.recv(),
+            ReceiverSide::Inside(end) => end.0.recv(),
         }
     }
 
@@ -221,8 +221,8 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         match &self.0 {
-            Receives::Outside(receiver) => receiver.try_recv(),
-            Receives::Inside(end) => end.0.try_recv(),
+            ReceiverSide::Outside(receiver) => receiver.try_recv(),
+            ReceiverSide::Inside(end) => end.0.try_recv(),
         }
     }
 
@@ -233,8 +233,8 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn recv_timeout(&self, most: Duration) -> Result<T, RecvTimeoutError> {
         match &self.0 {
-            Receives::Outside(receiver) => receiver.recv_timeout(most),
-            Receives::Inside(end) => end.0.recv().map_err(|RecvError| RecvTimeoutError::Disconnected),
+            ReceiverSide::Outside(receiver) => receiver.recv_timeout(most),
+            ReceiverSide::Inside(end) => end.0.recv().map_err(|RecvError| RecvTimeoutError::Disconnected),
         }
     }
 

@@ -6,15 +6,15 @@ use std::sync::{self as outside, LockResult, PoisonError, TryLockError, TryLockR
 
 use loom::sync as inside;
 
-use super::super::execution::{Execution, Modelled};
-use super::super::step::Said;
+use super::super::execution::{Execution, LoomType};
+use super::super::step::OperationText;
 use crate::search::choice::Place;
 
 /// `std::sync::Mutex` outside a model, loom's type inside.
 pub struct Mutex<T: ?Sized> {
     /// Inside a model, loom decides which thread holds the lock. The data is behind a lock of the standard library in
     /// any case.
-    model: Modelled<inside::Mutex<()>>,
+    model: LoomType<inside::Mutex<()>>,
     kind: &'static str,
     data: outside::Mutex<T>,
 }
@@ -28,7 +28,7 @@ pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) model: Option<inside::MutexGuard<'a, ()>>,
 }
 
-pub(super) const LOCK: Said = Said::Call { method: "lock", result: None };
+pub(super) const LOCK: OperationText = OperationText::Call { method: "lock", result: None };
 
 impl<T> Mutex<T> {
     /// Makes a mutex that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
@@ -40,7 +40,7 @@ impl<T> Mutex<T> {
     /// Makes the lock of another type.
     #[track_caller]
     pub(super) fn of_kind(kind: &'static str, value: T) -> Self {
-        Self { model: Modelled::new(kind, || inside::Mutex::new(())), kind, data: outside::Mutex::new(value) }
+        Self { model: LoomType::new(kind, || inside::Mutex::new(())), kind, data: outside::Mutex::new(value) }
     }
 
     /// Takes the value out.
@@ -85,7 +85,7 @@ impl<T: ?Sized> Mutex<T> {
                 }
             };
         };
-        let about = |result| Said::Call { method: "try_lock", result };
+        let about = |result| OperationText::Call { method: "try_lock", result };
         let held = asked.act(
             at,
             about(None),

@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use loom::lazy_static::Lazy;
 use loom::sync as inside;
 
-use super::super::execution::{Asked, Execution, Modelled};
-use super::super::step::Said;
+use super::super::execution::{Execution, LoomAccess, LoomType};
+use super::super::step::OperationText;
 use crate::search::choice::Place;
 
 /// `std::sync::OnceLock` outside a model. Inside, its state is an atomic and its lock is loom's, so it is explored
 /// which thread makes the value and which threads wait.
 pub struct OnceLock<T> {
-    model: Modelled<State>,
+    model: LoomType<State>,
     kind: &'static str,
     data: outside::OnceLock<T>,
 }
@@ -40,7 +40,7 @@ impl<T> OnceLock<T> {
     fn of_kind(kind: &'static str) -> Self {
         let make =
             || State { is_set: inside::atomic::AtomicBool::new(false), making: inside::Mutex::new(()) };
-        Self { model: Modelled::new(kind, make), kind, data: outside::OnceLock::new() }
+        Self { model: LoomType::new(kind, make), kind, data: outside::OnceLock::new() }
     }
 
     /// Initializes a lazy value. The look-up itself is not recorded, only the initialization.
@@ -49,7 +49,7 @@ impl<T> OnceLock<T> {
         let at = Place::caller();
         let Some(asked) = self.model.asked(self.kind) else { return self.data.get_or_init(make) };
         asked.execution.record().shared[asked.shared].made = Place::of(made);
-        let said = Said::Call { method: "deref", result: None };
+        let said = OperationText::Call { method: "deref", result: None };
         let is_set = asked.act(at, said, |loom| loom.is_set.load(Acquire), |_| None);
         self.data.get().filter(|_| is_set).unwrap_or_else(|| self.make(at, "deref", make))
     }
@@ -62,8 +62,8 @@ impl<T> OnceLock<T> {
         self.look(&asked, at, "get")
     }
 
-    fn look(&self, asked: &Asked<'_, State>, at: Place, method: &'static str) -> Option<&T> {
-        let said = |result| Said::Call { method, result };
+    fn look(&self, asked: &LoomAccess<'_, State>, at: Place, method: &'static str) -> Option<&T> {
+        let said = |result| OperationText::Call { method, result };
         let told = |is_set: &bool| Some(said(Some(if *is_set { "there" } else { "empty" })));
         let is_set = asked.act(at, said(None), |loom| loom.is_set.load(Acquire), told);
         self.data.get().filter(|_| is_set)
@@ -99,11 +99,11 @@ impl<T> OnceLock<T> {
     #[track_caller]
     fn make(&self, at: Place, method: &'static str, make: impl FnOnce() -> T) -> &T {
         let asked = self.model.asked(self.kind).expect("asked for inside of a model only");
-        let waits = Said::Call { method, result: None };
+        let waits = OperationText::Call { method, result: None };
         let making = asked.act(at, waits, |loom| loom.making.lock().ok(), |_| None);
         asked.execution.hold(asked.shared, at);
         let hold = Hold { making, asked: &asked };
-        let said = |result| Said::Call { method, result: Some(result) };
+        let said = |result| OperationText::Call { method, result: Some(result) };
         match self.data.get() {
             Some(_) => asked.execution.note(at, Some(asked.shared), said("made meanwhile")),
             None => {
@@ -134,7 +134,7 @@ impl<T> OnceLock<T> {
 /// The lock of the thread that makes the value. It is released when the value is made or when making it panics.
 struct Hold<'a, 'l> {
     making: Option<inside::MutexGuard<'l, ()>>,
-    asked: &'a Asked<'l, State>,
+    asked: &'a LoomAccess<'l, State>,
 }
 
 impl Drop for Hold<'_, '_> {

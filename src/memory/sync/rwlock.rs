@@ -6,13 +6,13 @@ use std::sync::{self as outside, LockResult, PoisonError, TryLockError, TryLockR
 
 use loom::sync as inside;
 
-use super::super::execution::{Execution, Modelled};
-use super::super::step::Said;
+use super::super::execution::{Execution, LoomType};
+use super::super::step::OperationText;
 use crate::search::choice::Place;
 
 /// `std::sync::RwLock` outside a model, loom's type inside.
 pub struct RwLock<T: ?Sized> {
-    model: Modelled<inside::RwLock<()>>,
+    model: LoomType<inside::RwLock<()>>,
     data: outside::RwLock<T>,
 }
 
@@ -38,7 +38,7 @@ macro_rules! hold {
                 let guard = |data, model| $guard { lock: self, data: Some(data), model };
                 let mut model = None;
                 if let Some(asked) = self.model.asked("RwLock") {
-                    let said = Said::Call { method: stringify!($lock), result: None };
+                    let said = OperationText::Call { method: stringify!($lock), result: None };
                     model = asked.act(at, said.clone(), |loom| loom.$lock(), |_| Some(said)).ok();
                     asked.execution.hold(asked.shared, at);
                 }
@@ -58,7 +58,7 @@ macro_rules! hold {
                 let guard = |data, model| $guard { lock: self, data: Some(data), model };
                 let mut model = None;
                 if let Some(asked) = self.model.asked("RwLock") {
-                    let said = |result| Said::Call { method: stringify!($try_lock), result };
+                    let said = |result| OperationText::Call { method: stringify!($try_lock), result };
                     let told = |held: &TryLockResult<_>| {
                         Some(said(Some(if held.is_ok() { "taken" } else { "held by another" })))
                     };
@@ -123,7 +123,7 @@ impl<T> RwLock<T> {
     /// Makes a lock that holds a value. Not `const`: a static is a [`LazyLock`](super::LazyLock).
     #[track_caller]
     pub fn new(value: T) -> Self {
-        Self { model: Modelled::new("RwLock", || inside::RwLock::new(())), data: outside::RwLock::new(value) }
+        Self { model: LoomType::new("RwLock", || inside::RwLock::new(())), data: outside::RwLock::new(value) }
     }
 
     /// Takes the value out.

@@ -18,7 +18,8 @@ pub(crate) type Start = (Result<Attempt, serde_json::Error>, Place);
 /// A handler for any kind of job.
 pub(in crate::process) trait Handler {
     /// Begins an attempt of a job, if its payload decodes.
-    fn start(self: Rc<Self>, job: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error>;
+    fn start(self: Rc<Self>, job: u32, payload: &str, around: Wrappers)
+    -> Result<Attempt, serde_json::Error>;
 }
 
 /// Runs code on its thread, with something set up around it.
@@ -26,15 +27,15 @@ type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 /// What to set up on the thread on which a blocking handler runs. The first one is the outermost.
 #[derive(Clone, Default)]
-pub(crate) struct Around(Vec<Wrap>);
+pub(crate) struct Wrappers(Vec<Wrap>);
 
-impl fmt::Debug for Around {
+impl fmt::Debug for Wrappers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Around").field(&self.0.len()).finish()
     }
 }
 
-impl Around {
+impl Wrappers {
     pub(in crate::process) fn push(&mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) {
         self.0.push(Arc::new(around));
     }

@@ -10,10 +10,10 @@ use std::task::{Context, Poll};
 
 use serde::de::DeserializeOwned;
 
-use super::attempt::{Around, Attempt, Handler};
+use super::attempt::{Attempt, Handler, Wrappers};
 use crate::engine::life::Life;
 use crate::engine::link::Link;
-use crate::engine::slots::{Code, Progress, Running, Slots, Whose};
+use crate::engine::slots::{Progress, SlotOwner, SlotTask, SlotWork, Slots};
 use crate::engine::state::lock;
 use crate::system::job::{JobFailure, JobResult};
 use crate::{engine::life, engine::panics, engine::runtime};
@@ -39,10 +39,10 @@ where
     R: JobResult + Send + 'static,
     F: Fn(J) -> R + Send + Sync + 'static,
 {
-    fn start(self: Rc<Self>, _: u32, payload: &str, around: Around) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, _: u32, payload: &str, around: Wrappers) -> Result<Attempt, serde_json::Error> {
         let job: J = serde_json::from_str(payload)?;
         let (link, slots, handler) = (self.link.clone(), self.slots.clone(), self.handler.clone());
-        Ok(Box::pin(Blocked {
+        Ok(Box::pin(BlockingAttempt {
             link,
             slots,
             code: Some(Box::new(move || handler(job))),
@@ -53,7 +53,7 @@ where
     }
 }
 
-impl Whose for Arc<Life> {
+impl SlotOwner for Arc<Life> {
     fn goes_on(&self) -> bool {
         // If a thread sleeps, check at each handover whether it still does.
         !self.shared.sleepers.any() && self.shared.goes_on(self.is_ending())
@@ -65,20 +65,20 @@ impl Whose for Arc<Life> {
 }
 
 /// How the code of an attempt ended, once it has.
-type Ended<R> = Arc<Mutex<Option<std::thread::Result<R>>>>;
+type AttemptResult<R> = Arc<Mutex<Option<std::thread::Result<R>>>>;
 
 /// An attempt that runs on the thread of a slot.
-struct Blocked<R> {
+struct BlockingAttempt<R> {
     link: Link,
     slots: Slots,
     code: Option<Box<dyn FnOnce() -> R + Send>>,
-    around: Around,
-    ended: Ended<R>,
-    running: Option<Running>,
+    around: Wrappers,
+    ended: AttemptResult<R>,
+    running: Option<SlotWork>,
 }
 
-impl<R: Send + 'static> Blocked<R> {
-    fn begin(&mut self, code: Box<dyn FnOnce() -> R + Send>) -> Running {
+impl<R: Send + 'static> BlockingAttempt<R> {
+    fn begin(&mut self, code: Box<dyn FnOnce() -> R + Send>) -> SlotWork {
         let life = self.link.life_shared().expect("an attempt is a process's").clone();
         let (ended, around, context) = (self.ended.clone(), self.around.clone(), runtime::lend());
         let (process, same) = (life.process, life.clone());
@@ -96,11 +96,11 @@ impl<R: Send + 'static> Blocked<R> {
         };
         let name = |slot| format!("{process}-slot-{}", slot + 1);
         let (sleepers, work) = (same.shared.sleepers.clone(), Box::new(work));
-        self.slots.begin(name, panics::lend(), Code { work, whose: Box::new(same) }, &sleepers)
+        self.slots.begin(name, panics::lend(), SlotTask { work, whose: Box::new(same) }, &sleepers)
     }
 }
 
-impl<R: JobResult + Send + 'static> Future for Blocked<R> {
+impl<R: JobResult + Send + 'static> Future for BlockingAttempt<R> {
     type Output = Result<(), JobFailure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -133,7 +133,7 @@ impl<R: JobResult + Send + 'static> Future for Blocked<R> {
     }
 }
 
-impl<R> Drop for Blocked<R> {
+impl<R> Drop for BlockingAttempt<R> {
     fn drop(&mut self) {
         drop(self.running.take());
     }

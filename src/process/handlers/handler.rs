@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::attempt::{Around, Attempt, Handler};
+use super::attempt::{Attempt, Handler, Wrappers};
 use super::layers::Layers;
 use crate::engine::state::{KindOptions, Shared};
 use crate::process::Process;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{Backoff, Decision, Delivery, Failed, JobResult, JobView, Unique};
+use crate::system::job::{Backoff, Decision, Delivery, FailedAttempt, JobResult, JobView, Unique};
 
 /// Decides what happens to a failed job.
-pub(in crate::process) type Decide = Box<dyn Fn(&Failed<'_>) -> Decision>;
+pub(in crate::process) type Decide = Box<dyn Fn(&FailedAttempt<'_>) -> Decision>;
 
 /// A hook that gets a job.
 pub(in crate::process) type HearOfJob = Box<dyn Fn(&JobView)>;
@@ -33,14 +33,14 @@ where
     R: JobResult + 'static,
     F: AsyncFn(J) -> R + 'static,
 {
-    fn start(self: Rc<Self>, _: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, _: u32, payload: &str, _: Wrappers) -> Result<Attempt, serde_json::Error> {
         let job = serde_json::from_str(payload)?;
         Ok(Box::pin(async move { (self.handler)(job).await.into_result() }))
     }
 }
 
 /// A handler and the kind that it handles.
-pub(crate) struct Registered {
+pub(crate) struct Registration {
     pub(crate) kind: &'static str,
     /// Another name that jobs of this kind may have.
     pub(crate) alias: Option<&'static str>,
@@ -54,7 +54,7 @@ pub(crate) struct Registered {
     pub(in crate::process) save_every: Option<Rc<Cell<u32>>>,
 }
 
-impl fmt::Debug for Registered {
+impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registered")
             .field("kind", &self.kind)
@@ -63,7 +63,7 @@ impl fmt::Debug for Registered {
     }
 }
 
-impl Registered {
+impl Registration {
     pub(crate) fn asynchronous<J, R, F>(kind: &'static str, place: Place, handler: F) -> Self
     where
         J: DeserializeOwned + 'static,
@@ -124,7 +124,7 @@ impl<'p> HandlerOptions<'p> {
         self.process.link.shared()
     }
 
-    pub(in crate::process) fn register(&self, change: impl FnOnce(&mut Registered)) {
+    pub(in crate::process) fn register(&self, change: impl FnOnce(&mut Registration)) {
         change(&mut self.process.handlers.borrow_mut()[self.index]);
     }
 
@@ -180,7 +180,7 @@ impl<'p> HandlerOptions<'p> {
     }
 
     /// Neither retries a failed job nor moves it to the dead set. Death handlers are called.
-    pub fn no_retry(self) -> Self {
+    pub fn discard_on_failure(self) -> Self {
         self.set(|options| options.retry.max_retries = None);
         self
     }
@@ -205,7 +205,7 @@ impl<'p> HandlerOptions<'p> {
     ///
     /// let world = World::fake();
     /// world.process("worker", |p| {
-    ///     p.handle(async |age: u32| age.checked_sub(18).ok_or("too young")).on_failure(|failed| {
+    ///     p.handle(async |age: u32| age.checked_sub(18).ok_or("too young")).decide(|failed| {
     ///         match failed.downcast_ref::<&str>() {
     ///             Some(&"too young") => Decision::Discard,
     ///             _ => Decision::Retry,
@@ -215,7 +215,7 @@ impl<'p> HandlerOptions<'p> {
     /// world.enqueue(7_u32);
     /// assert_eq!(world.drain_all().run().unwrap().discarded, 1);
     /// ```
-    pub fn on_failure(self, decide: impl Fn(&Failed<'_>) -> Decision + 'static) -> Self {
+    pub fn decide(self, decide: impl Fn(&FailedAttempt<'_>) -> Decision + 'static) -> Self {
         self.process.handlers.borrow_mut()[self.index].decide = Some(Box::new(decide));
         self
     }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::handler::{HearOfJob, Registered};
+use super::handler::{HearOfJob, Registration};
 use crate::process::Process;
-use crate::system::job::{Decision, Failed, JobView};
+use crate::system::job::{Decision, FailedAttempt, JobView};
 
-type HearOfError = Box<dyn Fn(&Failed<'_>)>;
+type ErrorHook = Box<dyn Fn(&FailedAttempt<'_>)>;
 
 #[derive(Default)]
 pub(in crate::process) struct Hooks {
-    errors: Vec<HearOfError>,
+    errors: Vec<ErrorHook>,
     deaths: Vec<HearOfJob>,
 }
 
@@ -25,7 +25,7 @@ impl fmt::Debug for Hooks {
 
 impl Process {
     /// Registers a hook that is called for each failed attempt of a job that this process runs.
-    pub fn on_error(&self, hear: impl Fn(&Failed<'_>) + 'static) -> &Self {
+    pub fn on_error(&self, hear: impl Fn(&FailedAttempt<'_>) + 'static) -> &Self {
         self.hooks.borrow_mut().errors.push(Box::new(hear));
         self
     }
@@ -33,7 +33,7 @@ impl Process {
     /// Registers a hook that is called once for each job that this process ran and that is then moved to the dead set,
     /// or discarded because its retries are off. A panic or a crash at a blocking call in the hook is a violation,
     /// because the job is dead by then and the hook does not run again. Report what matters from the job's last
-    /// attempt instead ([`TellOfFailures`](crate::middleware::TellOfFailures)).
+    /// attempt instead ([`ReportFailures`](crate::middleware::ReportFailures)).
     ///
     /// ```
     /// use retryproof::World;
@@ -60,7 +60,7 @@ impl Process {
     /// Whether a hook is called for failed attempts of this kind. Usually none is, and its argument need not be
     /// prepared.
     pub(crate) fn hears_of_failures(&self, kind: &str) -> bool {
-        let decides = |handlers: &[Registered]| {
+        let decides = |handlers: &[Registration]| {
             handlers
                 .iter()
                 .find(|handler| handler.handles(kind))
@@ -70,13 +70,13 @@ impl Process {
     }
 
     /// Returns the decision of this kind's handler, or `None` if it leaves that to its options.
-    pub(crate) fn decide(&self, kind: &str, failed: &Failed<'_>) -> Option<Decision> {
+    pub(crate) fn decide(&self, kind: &str, failed: &FailedAttempt<'_>) -> Option<Decision> {
         let handlers = self.handlers.borrow();
         let handler = handlers.iter().find(|handler| handler.handles(kind))?;
         handler.decide.as_ref().map(|decide| decide(failed))
     }
 
-    pub(crate) fn tell_of_error(&self, failed: &Failed<'_>) {
+    pub(crate) fn tell_of_error(&self, failed: &FailedAttempt<'_>) {
         self.hooks.borrow().errors.iter().for_each(|hear| hear(failed));
     }
 

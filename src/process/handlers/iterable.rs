@@ -9,15 +9,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::attempt::{Around, Attempt, Handler};
-use super::handler::{HandlerOptions, Registered};
-use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use super::attempt::{Attempt, Handler, Wrappers};
+use super::handler::{HandlerOptions, Registration};
+use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site};
 use crate::process::Process;
-use crate::search::choice::{Fault, Kind, Place};
+use crate::search::choice::{DeviationKind, Fault, Place};
 use crate::system::job::{JobFailure, JobResult, kind_of};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 struct Iterable<J, C, N, F> {
     link: Link,
@@ -79,7 +79,7 @@ impl Process {
         let (link, place, every) = (self.link.clone(), Place::caller(), Rc::new(Cell::new(1)));
         let takes = PhantomData::<fn(J) -> C>;
         let handler = Rc::new(Iterable { link, place, every: every.clone(), next, each, takes });
-        let mut registered = Registered::new(kind_of::<J>(), place, handler);
+        let mut registered = Registration::new(kind_of::<J>(), place, handler);
         registered.save_every = Some(every);
         self.register(registered)
     }
@@ -118,7 +118,7 @@ where
     N: AsyncFn(&J, Option<C>) -> Result<I, E> + 'static,
     F: AsyncFn(&J, T) -> R + 'static,
 {
-    fn start(self: Rc<Self>, job: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, job: u32, payload: &str, _: Wrappers) -> Result<Attempt, serde_json::Error> {
         let decoded = serde_json::from_str(payload)?;
         let (attempt, saved) = {
             let state = self.link.shared().state();
@@ -246,16 +246,16 @@ impl<'v> Visit<'v> for CursorVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "save_cursor".into());
-        CallSpec { site, place: self.place, faults: Kind::Delivery, reply: Reply::Save }
+        CallSpec { site, place: self.place, faults: DeviationKind::Delivery, reply: Reply::Save }
     }
 
-    fn enter(self, _: Option<Fault>, state: &mut State) -> Entered<()> {
+    fn enter(self, _: Option<Fault>, state: &mut State) -> EnterOutcome<()> {
         let Self { slot: Slot { job, attempt }, cursor, .. } = self;
-        state.note(|| What::Saved { cursor: cursor.clone() });
+        state.note(|| EventKind::Saved { cursor: cursor.clone() });
         // An attempt that has lost its lease saves nothing, because another attempt may have come further.
         if state.queue.is_held_by(job, attempt) {
             state.queue.job_mut(job).extras().cursor = Some(cursor.into_boxed_str());
         }
-        Entered::Replies { output: (), takes: Duration::ZERO }
+        EnterOutcome::Replies { output: (), takes: Duration::ZERO }
     }
 }

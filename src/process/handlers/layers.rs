@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::attempt::{Around, Attempt, Handler};
+use super::attempt::{Attempt, Handler, Wrappers};
 use crate::engine::link::Link;
 use crate::engine::panics;
 use crate::system::job::{JobError, JobFailure, JobView};
@@ -31,7 +31,7 @@ pub struct Perform {
     pub job: JobView,
     /// The data that the layers around enqueue added to the payload.
     pub context: BTreeMap<String, Value>,
-    pub(super) around: Around,
+    pub(super) around: Wrappers,
     pub(super) link: Link,
 }
 
@@ -58,7 +58,7 @@ pub struct Retries {
 
 impl Retries {
     /// Whether a failure now is final, because the job will not be retried. A decision of
-    /// [`on_failure`](crate::HandlerOptions::on_failure) comes later, and is not known here.
+    /// [`decide`](crate::HandlerOptions::decide) comes later, and is not known here.
     pub fn are_used_up(&self) -> bool {
         let state = self.link.shared().state();
         let job = state.queue.job(self.job);

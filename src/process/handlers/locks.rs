@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::attempt::Attempt;
-use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Resumed, Visit};
+use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, ResumeOutcome, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{State, call_site};
-use crate::search::choice::{Actor, Fault, Kind, Place};
+use crate::search::choice::{Actor, DeviationKind, Fault, Place};
 use crate::system::clock::{TimerId, Wake};
 use crate::system::job::{Conflict, JobFailure, LockKind, Refusal, Unique};
-use crate::system::queue::{Held, LockKey, Owner};
-use crate::system::timeline::{LockEvent, What};
+use crate::system::queue::{HeldLock, LockKey, LockOwner};
+use crate::system::timeline::{EventKind, LockEvent};
 
 /// Wraps an attempt of a unique job, which takes its locks before the handler runs and releases them after it.
 pub(in crate::process) fn guarded(
@@ -31,12 +31,12 @@ pub(in crate::process) fn guarded(
         let Actor::Attempt { job, .. } = state.actor() else { return run };
         (state.queue.job(job).kind, job)
     };
-    let turn = Turn { link: link.clone(), unique: unique.clone(), kind, key, job, place };
+    let turn = LockedAttempt { link: link.clone(), unique: unique.clone(), kind, key, job, place };
     Box::pin(turn.run(run))
 }
 
 /// One attempt and its locks.
-struct Turn {
+struct LockedAttempt {
     link: Link,
     unique: Arc<Unique>,
     kind: &'static str,
@@ -48,7 +48,7 @@ struct Turn {
 /// The tasks to wake once the state is unlocked.
 type Wakes = Vec<Wake>;
 
-impl Turn {
+impl LockedAttempt {
     fn lock(&self, to_run: bool) -> LockKey {
         LockKey { kind: self.kind, to_run, key: self.key.clone() }
     }
@@ -57,7 +57,7 @@ impl Turn {
         let (queued, running) = (self.lock(false), self.lock(true));
         let lock = self.unique.lock;
         if lock.is_taken_at_enqueue() {
-            if self.link.shared().state().queue.locks.is_lacking(self.job) {
+            if self.link.shared().state().queue.locks.is_unlocked(self.job) {
                 self.take(&queued, self.unique.on_conflict).await?;
                 self.link.shared().state().has_its_lock(self.job, &queued, lock);
             }
@@ -95,7 +95,7 @@ impl Turn {
 
     /// Takes a lock, or fails the attempt according to the conflict rule.
     async fn take(&self, lock: &LockKey, conflict: Conflict) -> Result<(), JobFailure> {
-        let mut waiting = Waiting { turn: self, lock, timer: None, waits: false };
+        let mut waiting = LockWait { turn: self, lock, timer: None, waits: false };
         let taken = self.step("acquire", |state, cx, _| waiting.take(state, conflict, cx)).await;
         drop(waiting);
         let Err(held) = taken else { return Ok(()) };
@@ -106,10 +106,10 @@ impl Turn {
         Err(self.refusal(lock, held, conflict))
     }
 
-    fn refusal(&self, lock: &LockKey, held: Held, conflict: Conflict) -> JobFailure {
+    fn refusal(&self, lock: &LockKey, held: HeldLock, conflict: Conflict) -> JobFailure {
         let state = self.link.shared().state();
         let taken = state.lock_taken(lock, held);
-        if held.owner == Owner::Missing {
+        if held.owner == LockOwner::Missing {
             return JobFailure::refused(Refusal::CannotRun(state.unowned(self.job, lock)));
         }
         let refusal = match conflict {
@@ -138,11 +138,12 @@ impl Turn {
 
     fn give_back_now(&self, state: &mut State, lock: &LockKey) -> Wakes {
         let now = state.clock.now();
-        let is_its = state.queue.locks.get(lock, now).is_some_and(|held| held.owner == Owner::Job(self.job));
+        let is_its =
+            state.queue.locks.get(lock, now).is_some_and(|held| held.owner == LockOwner::Job(self.job));
         let (was_there, wakes) = state.queue.locks.give_back(lock, self.job, self.unique.owned);
         if was_there {
             let event = if is_its { LockEvent::GivenBack } else { LockEvent::TakenAway };
-            state.note(|| What::Lock { key: lock.key.to_string(), event });
+            state.note(|| EventKind::Lock { key: lock.key.to_string(), event });
         }
         wakes
     }
@@ -179,18 +180,18 @@ impl<'t, R, A: FnMut(&mut State, &Context<'_>) -> (Poll<R>, Wakes)> Door for Loc
         None
     }
 
-    fn resume(&mut self, _: Option<Fault>, cx: &mut Context<'_>) -> Resumed<R> {
+    fn resume(&mut self, _: Option<Fault>, cx: &mut Context<'_>) -> ResumeOutcome<R> {
         let shared = self.link.shared();
         let mut state = shared.state();
         if state.search.is_stuck() {
-            return Resumed::Over;
+            return ResumeOutcome::Over;
         }
         let (acted, wakes) = (self.act)(&mut state, cx);
         drop(state);
         shared.wake(wakes);
         match acted {
-            Poll::Ready(result) => Resumed::Ended(result),
-            Poll::Pending => Resumed::Waits,
+            Poll::Ready(result) => ResumeOutcome::Ended(result),
+            Poll::Pending => ResumeOutcome::Waits,
         }
     }
 }
@@ -211,17 +212,17 @@ impl<'v, R> Visit<'v> for LockVisit<'v, R> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("locks".into(), self.operation.into());
-        CallSpec { site, place: self.place, faults: Kind::Fault, reply: Reply::Lock }
+        CallSpec { site, place: self.place, faults: DeviationKind::Fault, reply: Reply::Lock }
     }
 
-    fn enter(self, _: Option<Fault>, _: &mut State) -> Entered<R> {
-        Entered::UnderWay
+    fn enter(self, _: Option<Fault>, _: &mut State) -> EnterOutcome<R> {
+        EnterOutcome::UnderWay
     }
 }
 
 /// A lock that is released when the handler ends, even by a panic, but not when the process crashes.
 struct Holds<'t> {
-    turn: &'t Turn,
+    turn: &'t LockedAttempt,
     lock: &'t LockKey,
     is_held: bool,
 }
@@ -237,28 +238,36 @@ impl Drop for Holds<'_> {
 }
 
 /// An attempt that may wait for a lock.
-struct Waiting<'t> {
-    turn: &'t Turn,
+struct LockWait<'t> {
+    turn: &'t LockedAttempt,
     lock: &'t LockKey,
     timer: Option<TimerId>,
     waits: bool,
 }
 
-impl Waiting<'_> {
-    fn take(&mut self, state: &mut State, conflict: Conflict, cx: &Context<'_>) -> Poll<Result<(), Held>> {
+impl LockWait<'_> {
+    fn take(
+        &mut self,
+        state: &mut State,
+        conflict: Conflict,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), HeldLock>> {
         let (turn, now) = (self.turn, state.clock.now());
         let wanted = state.held_by(turn.job, turn.unique.ttl);
         let taken = state.queue.locks.take(self.lock, wanted, now);
         let key = || self.lock.key.to_string();
         let Err(held) = taken else {
-            state.note(|| What::Lock { key: key(), event: LockEvent::Taken });
+            state.note(|| EventKind::Lock { key: key(), event: LockEvent::Taken });
             self.end(state);
             return Poll::Ready(Ok(()));
         };
-        let waits = conflict == Conflict::Wait && held.owner != Owner::Missing;
+        let waits = conflict == Conflict::Wait && held.owner != LockOwner::Missing;
         if !self.waits {
             let holder = state.holder(held);
-            state.note(|| What::Lock { key: key(), event: LockEvent::Conflict { holder, then: conflict } });
+            state.note(|| EventKind::Lock {
+                key: key(),
+                event: LockEvent::Conflict { holder, then: conflict },
+            });
         }
         if !waits {
             self.end(state);
@@ -288,7 +297,7 @@ impl Waiting<'_> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for LockWait<'_> {
     fn drop(&mut self) {
         if self.waits || self.timer.is_some() {
             let shared = self.turn.link.shared().clone();

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::attempt::{Around, Attempt, Start};
-use super::handler::{HandlerOptions, Registered};
+use super::attempt::{Attempt, Start, Wrappers};
+use super::handler::{HandlerOptions, Registration};
 use super::layers::{BoxError, Innermost, Perform, PerformService, Router, attempt, service};
 use super::locks::guarded;
 use crate::process::Process;
@@ -49,10 +49,10 @@ impl Process {
         let (handlers, layers) = (self.handlers.borrow(), self.layers.borrow());
         let registered = handlers.iter().find(|handler| handler.handles(kind))?;
         if layers.is_empty() && registered.layers.is_empty() {
-            let begun = registered.handler.clone().start(job, payload, Around::default());
+            let begun = registered.handler.clone().start(job, payload, Wrappers::default());
             return Some((begun.map(|run| self.past_locks(registered, payload, run)), registered.place));
         }
-        let stack_of = |registered: &Registered| {
+        let stack_of = |registered: &Registration| {
             registered.layers.around(|| service(Innermost(registered.handler.clone())))
         };
         let stack = if layers.is_empty() {
@@ -68,7 +68,7 @@ impl Process {
     }
 
     /// Puts the locks of a unique job outside of all layers, so that the layers only see attempts that run.
-    fn past_locks(&self, registered: &Registered, payload: &str, run: Attempt) -> Attempt {
+    fn past_locks(&self, registered: &Registration, payload: &str, run: Attempt) -> Attempt {
         match &registered.unique {
             None => run,
             Some(unique) => guarded(&self.link, unique, payload, registered.place, run),
@@ -81,7 +81,7 @@ impl Process {
         let context = job.context().and_then(|context| serde_json::from_str(context).ok());
         // The queue has lent the payload.
         let view = JobView { payload: payload.to_owned(), ..JobView::from(job) };
-        let (context, around) = (context.unwrap_or_default(), Around::default());
+        let (context, around) = (context.unwrap_or_default(), Wrappers::default());
         Perform { job: view, context, around, link: self.link.clone() }
     }
 }

@@ -7,7 +7,7 @@ use crate::search::choice::Name;
 
 /// The queues that a process serves.
 #[derive(Clone, Debug, Default)]
-pub(crate) enum Served {
+pub(crate) enum QueueSelection {
     /// All queues, in the order in which their jobs became ready.
     #[default]
     Every,
@@ -55,7 +55,7 @@ impl Process {
     pub fn queues<N: Into<Name>>(&self, queues: impl IntoIterator<Item = N>) -> &Self {
         let queues: Rc<[Name]> = queues.into_iter().map(Into::into).collect();
         self.check_queues(&queues);
-        *self.queues.borrow_mut() = Served::Strict(queues);
+        *self.queues.borrow_mut() = QueueSelection::Strict(queues);
         self
     }
 
@@ -74,7 +74,7 @@ impl Process {
                 self.name()
             );
         }
-        *self.queues.borrow_mut() = Served::Weighted(queues);
+        *self.queues.borrow_mut() = QueueSelection::Weighted(queues);
         self
     }
 
@@ -88,18 +88,18 @@ impl Process {
 
     pub(crate) fn serves(&self, queue: Name) -> bool {
         match &*self.queues.borrow() {
-            Served::Every => true,
-            Served::Strict(queues) => queues.contains(&queue),
-            Served::Weighted(queues) => queues.iter().any(|&(served, _)| served == queue),
+            QueueSelection::Every => true,
+            QueueSelection::Strict(queues) => queues.contains(&queue),
+            QueueSelection::Weighted(queues) => queues.iter().any(|&(served, _)| served == queue),
         }
     }
 
     /// Returns the order in which this process checks its queues now. `draw` draws a random number.
     pub(crate) fn order(&self, draw: &mut dyn FnMut() -> u64) -> Order {
         match &*self.queues.borrow() {
-            Served::Every => Order::Any,
-            Served::Strict(queues) => Order::Of(queues.clone()),
-            Served::Weighted(queues) => {
+            QueueSelection::Every => Order::Any,
+            QueueSelection::Strict(queues) => Order::Of(queues.clone()),
+            QueueSelection::Weighted(queues) => {
                 let mut left = queues.to_vec();
                 let mut order = Vec::with_capacity(left.len());
                 while !left.is_empty() {

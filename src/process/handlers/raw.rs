@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::attempt::{Around, Attempt, Handler};
-use super::handler::{HandlerOptions, Registered};
+use super::attempt::{Attempt, Handler, Wrappers};
+use super::handler::{HandlerOptions, Registration};
 use crate::engine::link::Link;
 use crate::process::Process;
 use crate::search::choice::{Name, Place};
@@ -22,17 +22,17 @@ pub struct RawAttempt {
     pub context: BTreeMap<String, Value>,
 }
 
-struct Raw<F> {
+struct RawHandler<F> {
     link: Link,
     handler: F,
 }
 
-impl<R, F> Handler for Raw<F>
+impl<R, F> Handler for RawHandler<F>
 where
     R: JobResult + 'static,
     F: AsyncFn(RawAttempt) -> R + 'static,
 {
-    fn start(self: Rc<Self>, job: u32, payload: &str, _: Around) -> Result<Attempt, serde_json::Error> {
+    fn start(self: Rc<Self>, job: u32, payload: &str, _: Wrappers) -> Result<Attempt, serde_json::Error> {
         let attempt = {
             let state = self.link.shared().state();
             let job = state.queue.job(job);
@@ -46,7 +46,7 @@ where
 }
 
 impl Process {
-    /// Handles jobs with this name ([`Enqueue::named`](crate::Enqueue::named),
+    /// Handles jobs with this name ([`NewJob::named`](crate::NewJob::named),
     /// [`World::enqueue_raw`](crate::World::enqueue_raw)), with their raw payload.
     ///
     /// # Panics
@@ -57,7 +57,7 @@ impl Process {
         R: JobResult + 'static,
         F: AsyncFn(RawAttempt) -> R + 'static,
     {
-        let handler = Rc::new(Raw { link: self.link.clone(), handler });
-        self.register(Registered::new(kind.into().as_str(), Place::caller(), handler))
+        let handler = Rc::new(RawHandler { link: self.link.clone(), handler });
+        self.register(Registration::new(kind.into().as_str(), Place::caller(), handler))
     }
 }

@@ -15,7 +15,7 @@ impl HandlerOptions<'_> {
     #[track_caller]
     pub fn unique(self, unique: Unique) -> Self {
         let kind = self.kind();
-        if let Some(nonsense) = unique.nonsense(kind) {
+        if let Some(nonsense) = unique.mistake(kind) {
             panic!("the lock of {kind} {nonsense}");
         }
         let unique = Arc::new(unique);

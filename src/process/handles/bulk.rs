@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::enqueue::{Enqueue, EnqueueLayers, run_blocking, stage};
-use super::pending::{Answered, EnqueueError, PendingJob, faults_here, pending_job, performed};
+use super::enqueue::{EnqueueLayers, NewJob, run_blocking, stage};
+use super::pending::{EnqueueError, PendingJob, ServiceAnswer, faults_here, pending_job, performed};
 use super::queue::JobQueue;
-use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
-use crate::search::choice::{Fault, Kind, Place, Point};
+use crate::search::choice::{DeviationKind, Fault, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
 use crate::system::service::FaultPlan;
 
@@ -34,7 +34,7 @@ pub struct EnqueueBulkFuture {
     ids: Vec<JobId>,
 }
 
-type Staging = Pin<Box<dyn Future<Output = Result<Vec<Enqueue>, EnqueueError>> + Send>>;
+type Staging = Pin<Box<dyn Future<Output = Result<Vec<NewJob>, EnqueueError>> + Send>>;
 
 /// The state of the current batch.
 enum Step {
@@ -46,7 +46,7 @@ enum Step {
     /// The batch goes into the queue.
     Calling(Call<BatchDoor>),
     /// In inline mode: the jobs run one after another.
-    Performing(VecDeque<Answered>),
+    Performing(VecDeque<ServiceAnswer>),
 }
 
 impl fmt::Debug for EnqueueBulkFuture {
@@ -97,7 +97,10 @@ impl JobQueue {
     ///
     /// # Errors
     /// Returns an error if the queue does not answer, if a layer around it fails, or if a key is taken.
-    pub fn put_bulk<J: 'static>(&self, requests: impl IntoIterator<Item = Enqueue>) -> EnqueueBulkFuture {
+    pub fn enqueue_new_bulk<J: 'static>(
+        &self,
+        requests: impl IntoIterator<Item = NewJob>,
+    ) -> EnqueueBulkFuture {
         let left: VecDeque<_> = requests.into_iter().map(PendingJob::of).collect();
         let place = left.front().map_or_else(Place::caller, |job| job.place);
         let kind = left.front().map_or(kind_of::<J>(), |job| job.kind);
@@ -116,7 +119,7 @@ impl JobQueue {
         jobs: impl IntoIterator<Item = J>,
     ) -> Result<Vec<JobId>, EnqueueError> {
         self.link.arrive();
-        if slots::is_here() && self.link.liveness() == Liveness::Alive {
+        if slots::on_slot_thread() && self.link.liveness() == Liveness::Alive {
             return self.link.wait_for(self.enqueue_bulk(jobs));
         }
         if self.link.liveness() == Liveness::Alive && self.link.shared().state().inline.is_some() {
@@ -135,7 +138,7 @@ struct BatchDoor {
 }
 
 impl Door for BatchDoor {
-    type Output = Result<Vec<Answered>, EnqueueError>;
+    type Output = Result<Vec<ServiceAnswer>, EnqueueError>;
     type Visit<'v> = BatchVisit<'v>;
 
     fn link(&self) -> &Link {
@@ -164,7 +167,7 @@ struct BatchVisit<'v> {
 }
 
 impl<'v> Visit<'v> for BatchVisit<'v> {
-    type Output = Result<Vec<Answered>, EnqueueError>;
+    type Output = Result<Vec<ServiceAnswer>, EnqueueError>;
 
     fn link(&self) -> &'v Link {
         &self.door.link
@@ -172,14 +175,14 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue_bulk".into());
-        CallSpec { site, place: self.door.place, faults: Kind::Delivery, reply: Reply::Write }
+        CallSpec { site, place: self.door.place, faults: DeviationKind::Delivery, reply: Reply::Write }
     }
 
     fn faults(&mut self, state: &State) -> FaultPlan {
         FaultPlan::Choose(faults_here(state))
     }
 
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Self::Output> {
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Self::Output> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { door: BatchDoor { link, kind, batch, .. }, keys } = self;
         let mut output = match refused(state, batch) {
@@ -187,7 +190,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
             None => Ok(Vec::new()),
         };
         if fault.is_none_or(Fault::happens) && output.is_ok() {
-            link.shared().woken.stir();
+            link.shared().woken.note_progress();
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             let mut answers = Vec::with_capacity(batch.len());
             for (job, keys) in batch.iter().zip(keys) {
@@ -198,7 +201,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
                 };
                 match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                     Some(answer) => answers.push(answer),
-                    None => return Entered::Died,
+                    None => return EnterOutcome::Died,
                 }
             }
             // A job that a lock refuses is left out. The other jobs of its batch are enqueued.
@@ -211,7 +214,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
         } else if fault.is_some() {
             output = Err(EnqueueError::of_silence(kind, silence));
         }
-        Entered::Replies { output, takes: silence }
+        EnterOutcome::Replies { output, takes: silence }
     }
 }
 
@@ -312,7 +315,7 @@ fn refused(state: &mut State, batch: &[PendingJob]) -> Option<LockTaken> {
 /// In inline mode: runs the jobs one after another, until one fails.
 fn perform(
     state: &mut State,
-    taken: &mut VecDeque<Answered>,
+    taken: &mut VecDeque<ServiceAnswer>,
     cx: &Context<'_>,
 ) -> Poll<Result<(), EnqueueError>> {
     while let Some(&(job, _)) = taken.front() {

@@ -2,10 +2,10 @@
 
 use super::client::{Client, TypedCall};
 use crate::system::service::ServiceError;
-use crate::system::service::email::{self, Email, EmailRecord, EmailService, Sent};
-use crate::system::service::error_catcher::{ErrorCatcher, Noted, Notification};
-use crate::system::service::fulfillment::{Fulfillment, Shipment, Shipped};
-use crate::system::service::payments::{self, Charge, ChargeRecord, Charged, Payments};
+use crate::system::service::email::{self, Email, EmailRecord, EmailService, SendOutcome};
+use crate::system::service::error_tracker::{ErrorTracker, Notification, NotifyOutcome};
+use crate::system::service::fulfillment::{Fulfillment, Shipment, ShipmentOutcome};
+use crate::system::service::payments::{self, Charge, ChargeOutcome, ChargeRecord, Payments};
 
 /// Generates the async and the blocking form of a call, with the type of its reply.
 macro_rules! calls {
@@ -38,32 +38,32 @@ fn other_reply<T>() -> T {
 
 calls! { Payments:
     /// Charges a card.
-    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, Charged;
+    charge, charge_blocking(charge: Charge) payments::Request::Charge(charge) => |reply| match reply { payments::Reply::Charged(charged) => charged, payments::Reply::Charges(_) => other_reply() }, ChargeOutcome;
     /// Returns the charges of an order, including declined ones.
     charges, charges_blocking(order_id: impl std::fmt::Display) payments::Request::Charges { order_id: order_id.to_string() } => |reply| match reply { payments::Reply::Charges(charges) => charges, payments::Reply::Charged(_) => other_reply() }, Vec<ChargeRecord>;
 }
 
 calls! { EmailService:
     /// Sends an email.
-    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, Sent;
+    send, send_blocking(email: Email) email::Request::Send(email) => |reply| match reply { email::Reply::Sent(sent) => sent, email::Reply::Emails(_) => other_reply() }, SendOutcome;
     /// Returns the emails that were sent to an address from a template.
     emails, emails_blocking(to: &str, template_id: &str) email::Request::Emails { email: to.to_owned(), template_id: template_id.to_owned() } => |reply| match reply { email::Reply::Emails(emails) => emails, email::Reply::Sent(_) => other_reply() }, Vec<EmailRecord>;
 }
 
 calls! { Fulfillment:
     /// Ships a parcel.
-    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, Shipped;
+    request, request_blocking(shipment: Shipment) shipment => |shipped| shipped, ShipmentOutcome;
 }
 
-calls! { ErrorCatcher:
+calls! { ErrorTracker:
     /// Reports a failure.
-    notify, notify_blocking(notification: Notification) notification => |noted| noted, Noted;
+    notify, notify_blocking(notification: Notification) notification => |noted| noted, NotifyOutcome;
 }
 
-impl Client<ErrorCatcher> {
+impl Client<ErrorTracker> {
     /// Returns all notifications so far. For the test: this is not a call.
-    pub fn notifications(&self) -> Vec<Notification> {
-        self.look(|service| service.notifications().to_vec())
+    pub fn records(&self) -> Vec<Notification> {
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Makes the service forget all notifications. For the test. The ledger keeps the effects.
@@ -71,14 +71,14 @@ impl Client<ErrorCatcher> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(ErrorCatcher::clear);
+        self.configure(ErrorTracker::clear);
     }
 }
 
 impl Client<Payments> {
     /// Returns all charges so far, including declined ones. For the test: this is not a call.
     pub fn records(&self) -> Vec<ChargeRecord> {
-        self.look(|service| service.records().to_vec())
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Makes the service forget all charges and keys. For the test. The ledger keeps the effects.
@@ -86,14 +86,14 @@ impl Client<Payments> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(Payments::clear);
+        self.configure(Payments::clear);
     }
 }
 
 impl Client<EmailService> {
     /// Returns all emails so far. For the test: this is not a call.
     pub fn records(&self) -> Vec<EmailRecord> {
-        self.look(|service| service.records().to_vec())
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Makes the service forget all emails. For the test. The ledger keeps the effects.
@@ -101,19 +101,19 @@ impl Client<EmailService> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(EmailService::clear);
+        self.configure(EmailService::clear);
     }
 }
 
 impl Client<Fulfillment> {
     /// Returns all parcels so far. For the test: this is not a call.
-    pub fn requests(&self) -> Vec<Shipment> {
-        self.look(|service| service.requests().to_vec())
+    pub fn records(&self) -> Vec<Shipment> {
+        self.inspect(|service| service.records().to_vec())
     }
 
     /// Returns the number of parcels so far. For the test: this is not a call.
     pub fn num_requests(&self) -> usize {
-        self.look(|service| service.requests().len())
+        self.inspect(|service| service.records().len())
     }
 
     /// Makes the service forget all parcels and keys. For the test. The ledger keeps the effects.
@@ -121,6 +121,6 @@ impl Client<Fulfillment> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn clear(&self) {
-        self.adjust(Fulfillment::clear);
+        self.configure(Fulfillment::clear);
     }
 }

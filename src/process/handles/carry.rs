@@ -4,16 +4,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Answered, Client, ServiceDoor};
+use super::client::{Client, ServiceAnswer, ServiceDoor};
 use crate::engine::call::InFlight;
 use crate::engine::link::Link;
 use crate::engine::state::Shared;
 use crate::search::choice::{Fault, Name, Place};
-use crate::system::service::{Broken, CallOptions, Faulty, Service, ServiceError};
+use crate::system::service::{BrokenConnection, CallOptions, Faulty, Service, ServiceError};
 
 /// A call whose reply is in transit. The call may have happened or not.
 #[derive(Debug)]
-pub(crate) struct Carried<S: Service>(InFlight<ServiceDoor<S>>);
+pub(crate) struct CallInTransit<S: Service>(InFlight<ServiceDoor<S>>);
 
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "HTTP is what reaches services over a line"))]
 impl<S: Service> Client<S> {
@@ -46,12 +46,12 @@ impl<S: Service> Client<S> {
         request: S::Request,
         place: Place,
         options: CallOptions,
-    ) -> Option<Carried<S>> {
-        InFlight::begin(self.door_for(request, place, options)).map(Carried)
+    ) -> Option<CallInTransit<S>> {
+        InFlight::begin(self.door_for(request, place, options)).map(CallInTransit)
     }
 }
 
-impl<S: Service> Carried<S> {
+impl<S: Service> CallInTransit<S> {
     /// Returns how long the answer takes.
     pub(crate) fn takes(&self) -> Duration {
         match self.breaks() {
@@ -61,10 +61,10 @@ impl<S: Service> Carried<S> {
     }
 
     /// Returns how the wire breaks, if it breaks instead of delivering an answer.
-    pub(crate) fn breaks(&self) -> Option<Broken> {
-        let Answered { answer, fault } = &self.0.output;
+    pub(crate) fn breaks(&self) -> Option<BrokenConnection> {
+        let ServiceAnswer { answer, fault } = &self.0.output;
         let is_late = matches!(answer.result, Err(ServiceError::TimedOut { .. }));
-        fault.and_then(Fault::breaks).or(is_late.then_some(Broken::Silent))
+        fault.and_then(Fault::breaks).or(is_late.then_some(BrokenConnection::Silent))
     }
 
     /// Performs the second half of a call, which delivers the answer. Returns `None` if the process died before.

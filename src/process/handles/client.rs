@@ -6,27 +6,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::engine::call::{self, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::call::{self, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::Link;
 use crate::engine::state::{State, call_site, lock};
-use crate::engine::steps::Thing;
-use crate::search::choice::{Fault, Kind, Name, Place};
+use crate::engine::steps::Resource;
+use crate::search::choice::{DeviationKind, Fault, Name, Place};
 use crate::system::effect::Ledger;
 use crate::system::service::{
-    Answer, CallOptions, Cx, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceError,
+    Answer, CallOptions, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceContext,
+    ServiceError,
 };
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// A client for a service. It belongs to one incarnation of a process, or to the test body.
 ///
 /// ```
-/// use retryproof::service::payments::{Charge, Charged, Payments};
+/// use retryproof::service::payments::{Charge, ChargeOutcome, Payments};
 /// use retryproof::{Client, ServiceError, World};
 ///
 /// /// Code under test, which takes a client and does not know about the test.
 /// async fn pay(payments: &Client<Payments>, order: u32) -> Result<bool, ServiceError> {
 ///     let charge = Charge::of_order(order, 9_999).key(format!("order-{order}")); // this amount is declined
-///     Ok(matches!(payments.charge(charge).await?, Charged::Success { .. }))
+///     Ok(matches!(payments.charge(charge).await?, ChargeOutcome::Success { .. }))
 /// }
 ///
 /// let world = World::fake();
@@ -37,7 +38,7 @@ use crate::system::timeline::What;
 /// world.enqueue(6_u32);
 /// world.drain_all().run().unwrap();
 /// // The same service, from the test's side.
-/// assert_eq!(world.payments().look(|payments| payments.records().len()), 1);
+/// assert_eq!(world.payments().inspect(|payments| payments.records().len()), 1);
 /// assert_eq!(world.effects().of("payments.charge").count(), 0);
 /// ```
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl<S: Service> Clone for Client<S> {
 
 /// The answer of a service, and the injected fault.
 #[derive(Debug)]
-pub(crate) struct Answered<S: Service> {
+pub(crate) struct ServiceAnswer<S: Service> {
     pub(in crate::process) answer: Answer<S::Reply>,
     #[cfg_attr(
         not(feature = "wire"),
@@ -71,7 +72,7 @@ pub struct Call<S: Service>(call::Call<ServiceDoor<S>>);
 
 impl<S: Service> Client<S> {
     pub(crate) fn new(link: Link, name: Name, door: Arc<Mutex<Faulty<S>>>) -> Self {
-        if !link.is_given() && lock(&door).service.is_told_of_failures() {
+        if !link.is_given() && lock(&door).service.is_error_tracker() {
             link.shared().state().record.note_told_of_failures(name);
         }
         Self { link, name, door }
@@ -105,8 +106,8 @@ impl<S: Service> Client<S> {
 
     /// Reads the state of the service, for the test: this is not a call.
     ///
-    /// `look` must not use the same service.
-    pub fn look<R>(&self, look: impl FnOnce(&S) -> R) -> R {
+    /// `inspect` must not use the same service.
+    pub fn inspect<R>(&self, look: impl FnOnce(&S) -> R) -> R {
         look(&lock(&self.door).service)
     }
 
@@ -132,9 +133,9 @@ impl<S: Service> Client<S> {
         );
     }
 
-    fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> Cx<'a> {
+    fn cx<'a>(&self, state: &'a mut State, service: Name, place: Place) -> ServiceContext<'a> {
         let (now, by, lag) = (state.clock.now(), state.actor(), Duration::ZERO);
-        Cx {
+        ServiceContext {
             now,
             by,
             service,
@@ -160,7 +161,7 @@ impl<S: Service> Client<S> {
         let (now, by, service) = (state.clock.now(), state.actor(), self.name);
         drop(state);
         let (place, lag) = (Some(place), Duration::ZERO);
-        let mut cx = Cx {
+        let mut cx = ServiceContext {
             ledger: &mut ledger,
             service,
             now,
@@ -189,7 +190,7 @@ pub(crate) struct ServiceDoor<S: Service> {
 }
 
 impl<S: Service> Door for ServiceDoor<S> {
-    type Output = Answered<S>;
+    type Output = ServiceAnswer<S>;
     type Visit<'v> = ServiceVisit<'v, S>;
 
     fn link(&self) -> &Link {
@@ -215,29 +216,29 @@ impl<S: Service> Door for ServiceDoor<S> {
         }
     }
 
-    fn given(&mut self) -> Answered<S> {
+    fn given(&mut self) -> ServiceAnswer<S> {
         let ServiceVisit { client, place, mut door, operation, request, .. } = self.open();
         let mut state = client.link.shared().state();
         client.link.reject_foreign_handle(&state, client.name.as_str());
         let answer = door.given(request, operation.name, &mut client.cx(&mut state, client.name, place));
-        Answered { answer, fault: None }
+        ServiceAnswer { answer, fault: None }
     }
 
-    fn after_death(&mut self) -> Option<Answered<S>> {
+    fn after_death(&mut self) -> Option<ServiceAnswer<S>> {
         let result = self.client.throw_away(self.request.take()?, self.place);
-        Some(Answered { answer: Answer { result, takes: Duration::ZERO, running: None }, fault: None })
+        Some(ServiceAnswer { answer: Answer { result, takes: Duration::ZERO, running: None }, fault: None })
     }
 
-    fn note_reply(&self, state: &mut State, output: &Answered<S>) {
+    fn note_reply(&self, state: &mut State, output: &ServiceAnswer<S>) {
         if state.timeline.is_recording() {
             let reply = output.answer.result.as_ref().map(json).map_err(ServiceError::to_string);
-            state.note(|| What::Replied { reply });
+            state.note(|| EventKind::Replied { reply });
         }
     }
 
-    fn received(&mut self, output: &Answered<S>) {
+    fn received(&mut self, output: &ServiceAnswer<S>) {
         if let Some(key) = &output.answer.running {
-            self.client.link.shared().touch(Thing::Service(self.client.name), true);
+            self.client.link.shared().touch(Resource::Service(self.client.name), true);
             lock(&self.client.door).answered(key);
         }
     }
@@ -254,7 +255,7 @@ pub(crate) struct ServiceVisit<'v, S: Service> {
 }
 
 impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
-    type Output = Answered<S>;
+    type Output = ServiceAnswer<S>;
 
     fn link(&self) -> &'v Link {
         &self.client.link
@@ -263,19 +264,19 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
     fn spec(&self) -> CallSpec {
         let site = call_site(self.client.name, self.operation.name);
         let reply = if self.operation.writes { Reply::Write } else { Reply::Read };
-        CallSpec { site, place: self.place, faults: Kind::Fault, reply }
+        CallSpec { site, place: self.place, faults: DeviationKind::Fault, reply }
     }
 
     fn announce(&mut self, state: &mut State) {
         let (service, operation, place) = (self.client.name, self.operation, self.place);
         // The store records which rows a call touches.
         if service.as_str() != STORE {
-            state.touch(Thing::Service(service), operation.writes);
+            state.touch(Resource::Service(service), operation.writes);
         }
         state.calls_outside(service, operation.name, place);
         if state.timeline.is_recording() {
             let (request, operation) = (json(&self.request), operation.name);
-            state.note(|| What::Called { service, operation, request, place });
+            state.note(|| EventKind::Called { service, operation, request, place });
         }
     }
 
@@ -283,7 +284,7 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
         self.door.plan(self.operation, state.clock.now(), self.options)
     }
 
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answered<S>> {
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<ServiceAnswer<S>> {
         let Self { client, place, mut door, operation, request, .. } = self;
         let effects = state.ledger.effects().len();
         let mut cx = client.cx(state, client.name, place);
@@ -294,11 +295,11 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
                 .map(|e| (e.name(), e.id.clone(), e.key.clone()))
                 .collect();
             for (name, id, key) in new {
-                state.note(|| What::Effect { name, id, key });
+                state.note(|| EventKind::Effect { name, id, key });
             }
         }
         let takes = answer.takes;
-        Entered::Replies { output: Answered { answer, fault }, takes }
+        EnterOutcome::Replies { output: ServiceAnswer { answer, fault }, takes }
     }
 }
 

@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::engine::life;
 use crate::engine::slots;
 use crate::engine::state::{Shared, lock};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::search::choice::{Name, Place};
 use crate::system::exact_json;
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// A value that survives every crash, and that is compared when a run ends.
 ///
@@ -70,8 +70,8 @@ impl<T: Clone> Durable<T> {
     /// # Panics
     /// Panics if this thread has already locked the value, because it would wait for itself forever.
     #[track_caller]
-    fn hold(&self, writes: bool) -> Held<'_, T> {
-        if slots::arrive().is_err() {
+    fn hold(&self, writes: bool) -> ValueGuard<'_, T> {
+        if slots::await_turn().is_err() {
             life::unwind()
         }
         let at = Arc::as_ptr(&self.inner).addr();
@@ -81,10 +81,10 @@ impl<T: Clone> Durable<T> {
             "`{}` is used inside its own `read` or `update`, which would wait for itself forever; use the closure's argument",
             self.inner.name
         );
-        self.inner.shared.touch(Thing::Value(self.inner.name), writes);
+        self.inner.shared.touch(Resource::Value(self.inner.name), writes);
         let value = lock(&self.inner.value);
         HELD.with_borrow_mut(|held| held.push(at));
-        Held { at, value }
+        ValueGuard { at, value }
     }
 
     /// Returns a copy of the value.
@@ -93,7 +93,7 @@ impl<T: Clone> Durable<T> {
         self.hold(false).clone()
     }
 
-    /// Reads the value. Panics if `look` uses this same value.
+    /// Reads the value. Panics if `inspect` uses this same value.
     #[track_caller]
     pub fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&self.hold(false))
@@ -111,7 +111,7 @@ impl<T: Clone> Durable<T> {
             *value = copy;
             let mut state = self.inner.shared.state();
             let name = self.inner.name;
-            state.note(|| What::Updated { name, place });
+            state.note(|| EventKind::Updated { name, place });
         }
         result
     }
@@ -128,18 +128,18 @@ thread_local! {
     static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-struct Held<'v, T> {
+struct ValueGuard<'v, T> {
     at: usize,
     value: MutexGuard<'v, T>,
 }
 
-impl<T> Drop for Held<'_, T> {
+impl<T> Drop for ValueGuard<'_, T> {
     fn drop(&mut self) {
         HELD.with_borrow_mut(|held| held.retain(|&at| at != self.at));
     }
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for ValueGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -147,28 +147,28 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for ValueGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
 }
 
 /// A state that is recorded when a run ends.
-pub(crate) struct Observed {
+pub(crate) struct Observation {
     pub(crate) name: Name,
     /// Returns the state as JSON.
     pub(crate) look: Box<dyn Fn() -> Result<String, serde_json::Error>>,
 }
 
-impl fmt::Debug for Observed {
+impl fmt::Debug for Observation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Observed").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl<T: Serialize + Clone + Send + 'static> Durable<T> {
-    pub(crate) fn observed(&self) -> Observed {
+    pub(crate) fn observed(&self) -> Observation {
         let durable = self.clone();
-        Observed { name: self.inner.name, look: Box::new(move || durable.read(exact_json::text)) }
+        Observation { name: self.inner.name, look: Box::new(move || durable.read(exact_json::text)) }
     }
 }

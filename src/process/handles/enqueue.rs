@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::pending::{EnqueueError, EnqueueResult, PendingJob, without_waiting};
 use crate::engine::link::Link;
-use crate::engine::state::{Incoming, Keys, Once, Shared, lock};
+use crate::engine::state::{DedupKey, IncomingJob, Keys, Shared, lock};
 use crate::process::Process;
 use crate::search::choice::{Name, Place};
 use crate::system::job::{Conflict, JobId, JobKey, JobOverrides, kind_of};
@@ -28,7 +28,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// A request to enqueue a job. It goes through the layers into the queue.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Enqueue {
+pub struct NewJob {
     /// The path of the job's type.
     pub kind: &'static str,
     /// The payload as JSON. Layers may change it.
@@ -39,7 +39,7 @@ pub struct Enqueue {
     /// ([`Perform::context`](crate::Perform::context)).
     pub context: BTreeMap<String, Value>,
     /// A key under which the job is accepted once.
-    once: Option<Once>,
+    once: Option<DedupKey>,
     /// Settings that override those of its kind.
     more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
@@ -47,9 +47,9 @@ pub struct Enqueue {
     stage: Option<Stage>,
 }
 
-impl Enqueue {
+impl NewJob {
     /// Makes a request for a job of the kind of `J` whose payload is JSON already, for
-    /// [`JobQueue::put`](crate::JobQueue::put).
+    /// [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
     #[track_caller]
     pub fn encoded<J: 'static>(payload: String) -> Self {
         Self::of_kind(kind_of::<J>(), payload, Place::caller())
@@ -79,13 +79,13 @@ impl Enqueue {
     ///
     /// # Panics
     /// Panics with any other [`Conflict`], because a job that has ended cannot be replaced or waited for.
-    pub fn once(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
+    pub fn deduplicate(mut self, key: impl Into<String>, on_conflict: Conflict) -> Self {
         assert!(
             matches!(on_conflict, Conflict::Drop | Conflict::Raise),
             "a second job under a key is dropped or refused; use `Conflict::Drop` or `Conflict::Raise`"
         );
         let refused = on_conflict == Conflict::Raise;
-        self.once = Some(Once { key: key.into().into_boxed_str(), refused });
+        self.once = Some(DedupKey { key: key.into().into_boxed_str(), refused });
         self
     }
 
@@ -108,14 +108,14 @@ impl Enqueue {
 
     /// Runs only one job with this name at a time, regardless of their kinds: from the time at which a worker takes it
     /// until its attempt or its lease ends. A job that waits for a retry lets the others run first.
-    pub fn one_at_a_time(mut self, name: impl Into<Box<str>>) -> Self {
+    pub fn serial(mut self, name: impl Into<Box<str>>) -> Self {
         self.more().serial = Some(name.into());
         self
     }
 }
 
 /// Requests that came through the layers and will be enqueued together.
-type Stage = Arc<Mutex<Vec<Enqueue>>>;
+type Stage = Arc<Mutex<Vec<NewJob>>>;
 
 /// The service that a layer around enqueue wraps: the inner layers, and finally the queue. It is always ready.
 pub struct EnqueueService {
@@ -145,7 +145,7 @@ impl Clone for EnqueueService {
     }
 }
 
-impl Service<Enqueue> for EnqueueService {
+impl Service<NewJob> for EnqueueService {
     type Response = JobId;
     type Error = EnqueueError;
     type Future = EnqueueServiceFuture;
@@ -154,7 +154,7 @@ impl Service<Enqueue> for EnqueueService {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Enqueue) -> EnqueueServiceFuture {
+    fn call(&mut self, request: NewJob) -> EnqueueServiceFuture {
         EnqueueServiceFuture { inner: self.inner.call(request) }
     }
 }
@@ -168,27 +168,27 @@ impl Future for EnqueueServiceFuture {
 }
 
 /// The kind, payload, delay and context of a job.
-pub(crate) type Given = (&'static str, String, Duration, Option<Box<str>>);
+pub(crate) type JobParts = (&'static str, String, Duration, Option<Box<str>>);
 
 /// Converts a request of the test body, which bypasses the layers.
-pub(crate) fn incoming(request: Enqueue, mut keys: Keys) -> Incoming {
+pub(crate) fn incoming(request: NewJob, mut keys: Keys) -> IncomingJob {
     let PendingJob { kind, payload, delay, context, once, more, .. } = PendingJob::of(request);
     keys.once = once;
-    Incoming { kind, payload, delay, keys, context, more, serial: None }
+    IncomingJob { kind, payload, delay, keys, context, more, serial: None }
 }
 
 /// A service around enqueue, without its type.
 trait Stack {
     fn cloned(&self) -> Box<dyn Stack + Send>;
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), EnqueueError>>;
-    fn call(&mut self, request: Enqueue) -> EnqueueResult;
+    fn call(&mut self, request: NewJob) -> EnqueueResult;
 }
 
 struct Layered<S>(S);
 
 impl<S> Stack for Layered<S>
 where
-    S: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+    S: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
     S: Clone + Send + 'static,
 {
     fn cloned(&self) -> Box<dyn Stack + Send> {
@@ -199,7 +199,7 @@ where
         self.0.poll_ready(cx).map_err(|error| of_layer("a job", error.into()))
     }
 
-    fn call(&mut self, request: Enqueue) -> EnqueueResult {
+    fn call(&mut self, request: NewJob) -> EnqueueResult {
         let kind = request.kind;
         let enqueueing = self.0.call(request);
         Box::pin(async move { enqueueing.await.map_err(|error| of_layer(kind, error.into())) })
@@ -226,12 +226,12 @@ impl Stack for Innermost {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Enqueue) -> EnqueueResult {
+    fn call(&mut self, mut request: NewJob) -> EnqueueResult {
         match request.stage.take() {
             None => Box::pin(PendingJob::of(request).enqueue(self.0.clone())),
             Some(stage) => {
                 let mut staged = lock(&stage);
-                let alike = |other: &&Enqueue| other.kind == request.kind && other.payload == request.payload;
+                let alike = |other: &&NewJob| other.kind == request.kind && other.payload == request.payload;
                 let before = staged.iter().filter(alike).count() as u32;
                 let id = self.0.shared().state().queue.id_to_come(request.kind, &request.payload, before);
                 staged.push(request);
@@ -266,7 +266,7 @@ impl EnqueueLayers {
     pub(crate) fn push<L>(&mut self, layer: L)
     where
         L: Layer<EnqueueService> + Send + 'static,
-        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
         let mut inner = lock(self.inner.get_or_insert_default());
@@ -301,12 +301,12 @@ impl EnqueueLayers {
         kind: &'static str,
         payload: String,
         delay: Duration,
-    ) -> Result<(JobId, Vec<Given>), EnqueueError> {
+    ) -> Result<(JobId, Vec<JobParts>), EnqueueError> {
         let link = Link::Test(shared.clone());
         let stage = Stage::default();
         let place = Place::caller();
         let job = PendingJob { kind, payload, delay, at: None, context: None, once: None, more: None, place };
-        let request = Enqueue { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
+        let request = NewJob { stage: Some(stage.clone()), ..job.request(Duration::ZERO) };
         let service = self.around(&link).expect("the caller checked that there are layers");
         let id = run_blocking(kind, enqueue_through(service, request))?;
         let staged = std::mem::take(&mut *lock(&stage));
@@ -324,7 +324,7 @@ impl EnqueueLayers {
 }
 
 /// Sends a job through layers.
-pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: Enqueue) -> EnqueueResult {
+pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: NewJob) -> EnqueueResult {
     Box::pin(async move {
         std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
         service.call(request).await
@@ -334,11 +334,11 @@ pub(in crate::process) fn enqueue_through(mut service: EnqueueService, request: 
 /// Sends jobs through layers one after another, and collects what comes out.
 pub(in crate::process) async fn stage(
     service: EnqueueService,
-    requests: Vec<Enqueue>,
-) -> Result<Vec<Enqueue>, EnqueueError> {
+    requests: Vec<NewJob>,
+) -> Result<Vec<NewJob>, EnqueueError> {
     let stage = Stage::default();
     for request in requests {
-        let request = Enqueue { stage: Some(stage.clone()), ..request };
+        let request = NewJob { stage: Some(stage.clone()), ..request };
         enqueue_through(service.clone(), request).await?;
     }
     let staged = std::mem::take(&mut *lock(&stage));
@@ -376,16 +376,16 @@ pub(in crate::process) fn run_blocking<T>(
 
 impl PendingJob {
     /// Converts the job to the request that the layers get.
-    pub(in crate::process) fn request(self, now: Duration) -> Enqueue {
+    pub(in crate::process) fn request(self, now: Duration) -> NewJob {
         let delay = self.delay(now);
         let PendingJob { kind, payload, context, once, more, place, .. } = self;
         let context = context.and_then(|context| serde_json::from_str(&context).ok()).unwrap_or_default();
-        Enqueue { kind, payload, delay, context, once, more, place, stage: None }
+        NewJob { kind, payload, delay, context, once, more, place, stage: None }
     }
 
     /// Converts the request that comes out of the layers.
-    pub(in crate::process) fn of(request: Enqueue) -> Self {
-        let Enqueue { kind, payload, delay, context, once, more, place, .. } = request;
+    pub(in crate::process) fn of(request: NewJob) -> Self {
+        let NewJob { kind, payload, delay, context, once, more, place, .. } = request;
         let context = match context.is_empty() {
             true => None,
             false => serde_json::to_string(&context).ok().map(String::into_boxed_str),
@@ -398,7 +398,7 @@ impl Process {
     /// Adds a [`tower::Layer`](Layer) around each job that this process enqueues through [`Process::queue`]. The first
     /// layer added is the outermost. This is the same in `check`, in drains, and in fake and inline mode.
     ///
-    /// The request of the layer's service is the job ([`Enqueue`]), and its response is the job's id. An error is
+    /// The request of the layer's service is the job ([`NewJob`]), and its response is the job's id. An error is
     /// returned to the caller. Handles are `Send`, so these services and their futures must be `Send`, too.
     ///
     /// # Panics
@@ -406,7 +406,7 @@ impl Process {
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
-        L::Service: Service<Enqueue, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
+        L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
         assert!(

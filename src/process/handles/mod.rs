@@ -9,7 +9,7 @@ pub(in crate::process) mod client;
 pub(in crate::process) mod clock;
 pub(in crate::process) mod durable;
 pub(in crate::process) mod enqueue;
-pub(in crate::process) mod outside;
+pub(in crate::process) mod external;
 pub(in crate::process) mod pending;
 pub(in crate::process) mod queue;
 pub(in crate::process) mod rng;

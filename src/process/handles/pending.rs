@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::engine::call::{Call, CallSpec, Door, Entered, Reply, Visit};
+use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
-use crate::engine::state::{Enqueued, Incoming, Keys, Once, State, call_site};
-use crate::search::choice::{Fault, FaultSet, Kind, Name, Place, Point};
+use crate::engine::state::{DedupKey, EnqueueOutcome, IncomingJob, Keys, State, call_site};
+use crate::search::choice::{DeviationKind, Fault, FaultSet, Name, Place, Point};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
@@ -123,7 +123,7 @@ pub(in crate::process) struct PendingJob {
     /// Data in addition to the payload, as JSON.
     pub(in crate::process) context: Option<Box<str>>,
     /// A key under which the job is accepted once.
-    pub(in crate::process) once: Option<Once>,
+    pub(in crate::process) once: Option<DedupKey>,
     /// Settings that override those of its kind.
     pub(in crate::process) more: Option<Box<JobOverrides>>,
     pub(in crate::process) place: Place,
@@ -146,11 +146,11 @@ impl PendingJob {
     ) -> Option<Answer> {
         let Self { kind, payload, context, once, more, .. } = self.clone();
         keys.once = once;
-        match state.enqueue(Incoming { kind, payload, delay, keys, context, more, serial: None }, dies) {
-            Enqueued::Accepted(job, id) => Some(Ok((job, id))),
-            Enqueued::Duplicate(id) => Some(Ok((0, id))),
-            Enqueued::Rejected(taken) => Some(Err(EnqueueError::Locked(taken))),
-            Enqueued::Crashed => None,
+        match state.enqueue(IncomingJob { kind, payload, delay, keys, context, more, serial: None }, dies) {
+            EnqueueOutcome::Accepted(job, id) => Some(Ok((job, id))),
+            EnqueueOutcome::Duplicate(id) => Some(Ok((0, id))),
+            EnqueueOutcome::Rejected(taken) => Some(Err(EnqueueError::Locked(taken))),
+            EnqueueOutcome::Crashed => None,
         }
     }
 
@@ -181,10 +181,10 @@ impl fmt::Debug for EnqueueFuture {
 }
 
 /// The number and the id of an enqueued job. The number is 0 if the job was dropped in favor of an existing one.
-pub(in crate::process) type Answered = (u32, JobId);
+pub(in crate::process) type ServiceAnswer = (u32, JobId);
 
 /// The answer of the queue.
-pub(in crate::process) type Answer = Result<Answered, EnqueueError>;
+pub(in crate::process) type Answer = Result<ServiceAnswer, EnqueueError>;
 
 pub(in crate::process) fn pending_job<J: Serialize>(
     kind: &'static str,
@@ -249,7 +249,7 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
 
     fn spec(&self) -> CallSpec {
         let site = call_site("queue".into(), "enqueue".into());
-        CallSpec { site, place: self.job.place, faults: Kind::Delivery, reply: Reply::Write }
+        CallSpec { site, place: self.job.place, faults: DeviationKind::Delivery, reply: Reply::Write }
     }
 
     fn announce(&mut self, state: &mut State) {
@@ -263,14 +263,14 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
         FaultPlan::Choose(faults_here(state))
     }
 
-    fn enter(self, fault: Option<Fault>, state: &mut State) -> Entered<Answer> {
+    fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Answer> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { link, job, keys } = self;
         let silence = fault.map_or(Duration::ZERO, Fault::silence);
         let output = if fault == Some(Fault::Lost) {
             Ok((0, state.queue.id_to_come(job.kind, &job.payload, 0)))
         } else if fault.is_none_or(Fault::happens) {
-            link.shared().woken.stir();
+            link.shared().woken.note_progress();
             let delay = job.delay(state.clock.now());
             let late = match delay.is_zero() {
                 true => Duration::ZERO,
@@ -280,12 +280,12 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
             match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                 Some(answer) if fault.is_none() => answer,
                 Some(_) => Err(EnqueueError::of_silence(job.kind, silence)),
-                None => return Entered::Died,
+                None => return EnterOutcome::Died,
             }
         } else {
             Err(EnqueueError::of_silence(job.kind, silence))
         };
-        Entered::Replies { output, takes: silence }
+        EnterOutcome::Replies { output, takes: silence }
     }
 }
 

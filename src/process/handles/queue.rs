@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::enqueue::{Enqueue, EnqueueLayers, enqueue_through, run_blocking};
+use super::enqueue::{EnqueueLayers, NewJob, enqueue_through, run_blocking};
 use super::pending::{EnqueueError, EnqueueFuture, PendingJob, QueueDoor, pending_job};
 use crate::engine::call::Call;
 use crate::engine::link::{Link, Liveness};
@@ -78,14 +78,14 @@ impl JobQueue {
     /// Enqueues a request unchanged, through the layers around the queue.
     ///
     /// ```
-    /// use retryproof::{Conflict, Enqueue, World};
+    /// use retryproof::{Conflict, NewJob, World};
     ///
     /// let world = World::fake();
     /// world.process("worker", |p| {
     ///     let queue = p.queue();
     ///     p.handle(async move |order: u32| {
-    ///         let mail = Enqueue::encoded::<String>(format!("\"confirm {order}\""));
-    ///         queue.put(mail.once(format!("confirm-{order}"), Conflict::Drop)).await.map(drop)
+    ///         let mail = NewJob::encoded::<String>(format!("\"confirm {order}\""));
+    ///         queue.enqueue_new(mail.deduplicate(format!("confirm-{order}"), Conflict::Drop)).await.map(drop)
     ///     });
     ///     p.handle(async |_mail: String| ());
     /// });
@@ -96,7 +96,7 @@ impl JobQueue {
     ///
     /// # Errors
     /// Returns an error if the queue does not answer, if a layer around it fails, or if the key of the request is taken.
-    pub fn put(&self, request: Enqueue) -> EnqueueFuture {
+    pub fn enqueue_new(&self, request: NewJob) -> EnqueueFuture {
         let layered = self.layers.around(&self.link).map(|service| enqueue_through(service, request.clone()));
         EnqueueFuture { layered, ..PendingJob::of(request).enqueue(self.link.clone()) }
     }
@@ -148,7 +148,7 @@ impl JobQueue {
 
     fn send_blocking(&self, job: PendingJob) -> Result<JobId, EnqueueError> {
         if self.link.liveness() == Liveness::Alive {
-            if slots::is_here() {
+            if slots::on_slot_thread() {
                 return self.link.wait_for(self.send(Ok(job)));
             }
             if self.link.shared().state().inline.is_some() {

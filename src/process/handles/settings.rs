@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::client::Client;
-use crate::system::service::error_catcher::ErrorCatcher;
+use crate::system::service::error_tracker::ErrorTracker;
 use crate::system::service::fulfillment::Fulfillment;
 use crate::system::service::payments::Payments;
-use crate::system::service::{Behave, Service};
+use crate::system::service::{Behavior, Service};
 
 /// Settings, for the test. They panic through the handles of a process, because production code has no such settings.
 impl<S: Service> Client<S> {
@@ -14,7 +14,7 @@ impl<S: Service> Client<S> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn adjust(&self, adjust: impl FnOnce(&mut S)) -> &Self {
+    pub fn configure(&self, adjust: impl FnOnce(&mut S)) -> &Self {
         self.set(|door| adjust(&mut door.service))
     }
 
@@ -23,7 +23,7 @@ impl<S: Service> Client<S> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn behave(&self, behave: Behave) -> &Self {
+    pub fn behavior(&self, behave: Behavior) -> &Self {
         self.set(|door| door.settings.behave = behave)
     }
 
@@ -45,7 +45,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
-    pub fn stale_reads(&self) -> &Self {
+    pub fn explore_stale_reads(&self) -> &Self {
         self.set(|door| door.settings.stale_reads = true)
     }
 
@@ -75,7 +75,7 @@ impl<S: Service> Client<S> {
     /// # Panics
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
-    pub fn outages(&self, stretch: Duration) -> &Self {
+    pub fn explore_outages(&self, stretch: Duration) -> &Self {
         self.set(|door| door.settings.outages = Some(stretch))
     }
 
@@ -93,34 +93,34 @@ impl<S: Service> Client<S> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn keys_in_flight(&self, time: Duration) -> &Self {
+    pub fn reject_concurrent_keys(&self, time: Duration) -> &Self {
         self.set(|door| door.settings.in_flight = Some(time))
     }
 }
 
-impl Client<ErrorCatcher> {
-    /// Makes the error catcher ignore these classes: a report of such a class is answered as usual, but does not
+impl Client<ErrorTracker> {
+    /// Makes the error tracker ignore these classes: a report of such a class is answered as usual, but does not
     /// count. A job that dies must then report another class.
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn ignore<C: Into<String>>(&self, exception_classes: impl IntoIterator<Item = C>) -> &Self {
-        self.adjust(|catcher| catcher.ignore(exception_classes))
+        self.configure(|catcher| catcher.ignore(exception_classes))
     }
 }
 
 impl Client<Payments> {
     /// Makes the service forget each idempotency key `ttl` after its charge. Stripe does so after 24 hours, while a
     /// job may be retried for 20 days. Also lets timers and retries come days late
-    /// ([`Kind::Delay`](crate::Kind::Delay)).
+    /// ([`DeviationKind::Delay`](crate::DeviationKind::Delay)).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
-    pub fn idempotency_keys(&self, ttl: Duration) -> &Self {
+    pub fn key_ttl(&self, ttl: Duration) -> &Self {
         self.expect_delays();
-        self.adjust(|payments| payments.keys().forgotten_after(ttl))
+        self.configure(|payments| payments.keys().forgotten_after(ttl))
     }
 
     /// Explores declined cards: this service's name for [`explore_refusals`](Self::explore_refusals).
@@ -160,7 +160,7 @@ impl Client<Payments> {
     /// # Panics
     /// Panics if called through the handle of a process.
     pub fn store_refusals(&self) -> &Self {
-        self.adjust(Payments::store_refusals)
+        self.configure(Payments::store_refusals)
     }
 
     /// Refuses a known key with different parameters ([`ServiceError::Refused`](crate::ServiceError::Refused), 400), as
@@ -168,20 +168,20 @@ impl Client<Payments> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn refuse_reused_keys(&self) -> &Self {
-        self.adjust(|payments| payments.keys().refuse_reused())
+    pub fn reject_key_reuse(&self) -> &Self {
+        self.configure(|payments| payments.keys().refuse_reused())
     }
 }
 
 impl Client<Fulfillment> {
     /// Makes the service forget each idempotency key `ttl` after its request. Also lets timers and retries come days
-    /// late ([`Kind::Delay`](crate::Kind::Delay)).
+    /// late ([`DeviationKind::Delay`](crate::DeviationKind::Delay)).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn idempotency_keys(&self, ttl: Duration) -> &Self {
+    pub fn key_ttl(&self, ttl: Duration) -> &Self {
         self.expect_delays();
-        self.adjust(|fulfillment| fulfillment.keys().forgotten_after(ttl))
+        self.configure(|fulfillment| fulfillment.keys().forgotten_after(ttl))
     }
 
     /// Refuses a known key with different parameters ([`ServiceError::Refused`](crate::ServiceError::Refused), 400)
@@ -189,7 +189,7 @@ impl Client<Fulfillment> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn refuse_reused_keys(&self) -> &Self {
-        self.adjust(|fulfillment| fulfillment.keys().refuse_reused())
+    pub fn reject_key_reuse(&self) -> &Self {
+        self.configure(|fulfillment| fulfillment.keys().refuse_reused())
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Options {
     /// A reply arrives at once, or so late that its caller may have gone on without it.
     Reply,
     /// A call takes effect at once, or after those that its task makes beside it.
-    Sent,
+    SendOutcome,
     /// The worker carries on, or stalls past its lease.
     Lease,
     /// The queue learns of the end of the job, or delivers the job again.

@@ -21,7 +21,7 @@ pub(crate) struct Place {
 
 /// The way in which places are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum PlaceLookup {
     /// The place that called the harness.
     #[default]
     Plain,
@@ -35,7 +35,7 @@ pub(crate) enum Look {
 type Survey = BTreeMap<Place, BTreeSet<Place>>;
 
 thread_local! {
-    static LOOK: Cell<Look> = const { Cell::new(Look::Plain) };
+    static LOOK: Cell<PlaceLookup> = const { Cell::new(PlaceLookup::Plain) };
     static SURVEY: RefCell<Survey> = const { RefCell::new(Survey::new()) };
     /// The places at which the code under test calls the harness itself. Looking one up again would cost a
     /// millisecond each time.
@@ -43,11 +43,11 @@ thread_local! {
 }
 
 /// Returns how places are looked up on this thread, for threads that it starts.
-pub(crate) fn look() -> Look {
+pub(crate) fn look() -> PlaceLookup {
     LOOK.get()
 }
 
-pub(crate) fn set_look(look: Look) {
+pub(crate) fn set_look(look: PlaceLookup) {
     LOOK.set(look);
 }
 
@@ -58,14 +58,14 @@ pub(crate) fn forget() {
 }
 
 /// Runs `code` with this way of looking up places.
-pub(crate) fn looking<R>(look: Look, code: impl FnOnce() -> R) -> R {
-    struct Former(Look);
-    impl Drop for Former {
+pub(crate) fn looking<R>(look: PlaceLookup, code: impl FnOnce() -> R) -> R {
+    struct RestoreGuard(PlaceLookup);
+    impl Drop for RestoreGuard {
         fn drop(&mut self) {
             LOOK.set(self.0);
         }
     }
-    let _former = Former(LOOK.replace(look));
+    let _former = RestoreGuard(LOOK.replace(look));
     code()
 }
 
@@ -75,12 +75,12 @@ impl Place {
     pub(crate) fn caller() -> Self {
         let location = Location::caller();
         let place = Self::of(location);
-        if LOOK.get() == Look::Plain || DIRECT.with_borrow(|direct| direct.contains(&place)) {
+        if LOOK.get() == PlaceLookup::Plain || DIRECT.with_borrow(|direct| direct.contains(&place)) {
             return place;
         }
         let frames = frames(&Backtrace::force_capture().to_string());
         let users = users(&frames, place.file, &Folders::here());
-        if LOOK.get() == Look::Survey {
+        if LOOK.get() == PlaceLookup::Survey {
             let outer = users.get(1).map(Frame::place);
             SURVEY.with_borrow_mut(|survey| survey.entry(place).or_default().extend(outer));
             return place;

@@ -48,7 +48,7 @@ texts! {
         /// At a call or a wait: before it.
         Before "before",
         /// At a call that is made beside others: whether it takes effect after them.
-        Sent "sent",
+        SendOutcome "sent",
         /// At a call: how it ends.
         Call "call",
         /// At an enqueue: between taking the lock and enqueuing the job.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Actor, Choice, Deviation, Kind};
+use super::{Actor, Choice, Deviation, DeviationKind};
 
 /// The number of kinds of choices.
 const KINDS: usize = 5;
@@ -56,10 +56,17 @@ impl Random {
         mut dice: Dice,
         deviations: usize,
         spread: usize,
-        most: impl Fn(Kind) -> usize,
+        most: impl Fn(DeviationKind) -> usize,
     ) -> Self {
         let pass = dice.below(spread);
-        let budget = [Kind::Crash, Kind::Fault, Kind::Delivery, Kind::Schedule, Kind::Delay].map(most);
+        let budget = [
+            DeviationKind::Crash,
+            DeviationKind::Fault,
+            DeviationKind::Delivery,
+            DeviationKind::Preemption,
+            DeviationKind::Delay,
+        ]
+        .map(most);
         Self { dice, left: deviations, pass, spread, budget }
     }
 
@@ -68,7 +75,7 @@ impl Random {
         self.left == 0
     }
 
-    pub(super) fn take(&mut self, kind: Kind, options: usize) -> usize {
+    pub(super) fn take(&mut self, kind: DeviationKind, options: usize) -> usize {
         let budget = &mut self.budget[kind as usize];
         if self.left == 0 || options < 2 || *budget == 0 {
             return 0;
@@ -84,7 +91,7 @@ impl Random {
     }
 
     /// Counts the choices of a run that have another option.
-    pub(crate) fn spread_of(record: &[Choice], most: impl Fn(Kind) -> usize) -> usize {
+    pub(crate) fn spread_of(record: &[Choice], most: impl Fn(DeviationKind) -> usize) -> usize {
         record.iter().filter(|choice| choice.options.len() > 1 && most(choice.kind) > 0).count()
     }
 }
@@ -143,16 +150,22 @@ impl Picks {
         others: &[Pick],
         schedule: &[Pick],
         reference: &[Choice],
-        most: impl Fn(Kind) -> usize,
+        most: impl Fn(DeviationKind) -> usize,
     ) -> Self {
-        let spread =
-            |is_schedule: bool| {
-                Random::spread_of(reference, |kind| {
-                    if (kind == Kind::Schedule) == is_schedule { most(kind) } else { 0 }
-                })
-            };
+        let spread = |is_schedule: bool| {
+            Random::spread_of(reference, |kind| {
+                if (kind == DeviationKind::Preemption) == is_schedule { most(kind) } else { 0 }
+            })
+        };
         let (others, schedule) = (Lot::new(others, spread(false)), Lot::new(schedule, spread(true)));
-        let budget = [Kind::Crash, Kind::Fault, Kind::Delivery, Kind::Schedule, Kind::Delay].map(most);
+        let budget = [
+            DeviationKind::Crash,
+            DeviationKind::Fault,
+            DeviationKind::Delivery,
+            DeviationKind::Preemption,
+            DeviationKind::Delay,
+        ]
+        .map(most);
         Self { others, schedule, budget }
     }
 
@@ -160,12 +173,12 @@ impl Picks {
         [&self.others, &self.schedule].iter().all(|lot| lot.next == lot.picks.len())
     }
 
-    pub(super) fn take(&mut self, kind: Kind, options: usize) -> usize {
+    pub(super) fn take(&mut self, kind: DeviationKind, options: usize) -> usize {
         let budget = &mut self.budget[kind as usize];
         if options < 2 || *budget == 0 {
             return 0;
         }
-        let lot = if kind == Kind::Schedule { &mut self.schedule } else { &mut self.others };
+        let lot = if kind == DeviationKind::Preemption { &mut self.schedule } else { &mut self.others };
         let taken = lot.take(options);
         *budget -= usize::from(taken > 0);
         taken

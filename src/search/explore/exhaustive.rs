@@ -13,8 +13,8 @@ mod pieces;
 
 use super::Share;
 use super::parent::{Bounds, Parent, admits};
-use crate::search::choice::{Choice, Deviation, Kind, Label, Plan, Point, digest};
-pub(crate) use pieces::Ahead;
+use crate::search::choice::{Choice, Deviation, DeviationKind, Label, Plan, Point, digest};
+pub(crate) use pieces::PieceCursor;
 
 /// The number of choices that are kept so that their scenarios need not be run again: about a megabyte.
 const ROOM: usize = 1 << 14;
@@ -133,16 +133,18 @@ impl Exhaustive {
     }
 
     /// Declares that the last run had the same outcome as the runs with the same deviation at these choices instead.
-    pub(crate) fn alike(&mut self, alike: &[usize]) {
+    pub(crate) fn equivalents(&mut self, equivalents: &[usize]) {
         let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
         let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
         let is_schedule = |at: &&usize| {
             let choice = parent.record.get(**at);
-            choice.is_some_and(|choice| choice.kind == Kind::Schedule && choice.label.point == Point::Next)
+            choice.is_some_and(|choice| {
+                choice.kind == DeviationKind::Preemption && choice.label.point == Point::Next
+            })
         };
-        let alike: Vec<_> =
-            alike.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
-        parent.alike.extend(alike);
+        let equivalents: Vec<_> =
+            equivalents.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();
+        parent.equivalents.extend(equivalents);
     }
 
     /// Returns the next run, or `None` when all runs within the bounds were handed out.
@@ -263,7 +265,7 @@ impl Exhaustive {
     }
 
     /// Skips the children of the last run from this choice on.
-    pub(crate) fn leave_out(&mut self, record: &[Choice], from: usize) {
+    pub(crate) fn skip_from(&mut self, record: &[Choice], from: usize) {
         let Some(deviations) = self.handed.as_ref().filter(|handed| handed.len() < self.bounds.total) else {
             return;
         };
@@ -324,7 +326,7 @@ mod tests {
         seen
     }
 
-    fn choose(chooser: &mut Chooser, kind: Kind, options: u32) -> usize {
+    fn choose(chooser: &mut Chooser, kind: DeviationKind, options: u32) -> usize {
         let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
         chooser.choose(kind, label, Options::Counted(options))
     }
@@ -335,7 +337,7 @@ mod tests {
         for (total, runs) in [(0, 1), (1, 4), (2, 7), (3, 8), (9, 8)] {
             let seen = explore(Bounds::total(total), |chooser| {
                 for _ in 0..3 {
-                    choose(chooser, Kind::Crash, 2);
+                    choose(chooser, DeviationKind::Crash, 2);
                 }
             });
             assert_eq!(seen.len(), runs, "{total} deviations");
@@ -347,8 +349,8 @@ mod tests {
     fn the_last_option_is_taken_too() {
         // Two choices of 3 and 4 options: 3 · 4 = 12 runs, each pair once.
         let mut seen = explore(Bounds::total(2), |chooser| {
-            choose(chooser, Kind::Fault, 3);
-            choose(chooser, Kind::Fault, 4);
+            choose(chooser, DeviationKind::Fault, 3);
+            choose(chooser, DeviationKind::Fault, 4);
         });
         assert_eq!(seen.len(), 12);
         assert!(seen.contains(&vec![(0, 2), (1, 3)]));
@@ -364,7 +366,7 @@ mod tests {
         while let Some(task) = explorer.next() {
             let mut chooser = Chooser::new(task.plan.clone());
             for _ in 0..3 {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             let (record, _, plan) = chooser.finish();
             assert!(explorer.ran(&record));
@@ -381,9 +383,9 @@ mod tests {
         // Option 0 leads to no more choices. Option 1 leads to two more choices with 2 options. Runs: 1, then 1, then
         // 2, then 1.
         let seen = explore(Bounds::total(3), |chooser| {
-            if choose(chooser, Kind::Crash, 2) == 1 {
-                choose(chooser, Kind::Crash, 2);
-                choose(chooser, Kind::Crash, 2);
+            if choose(chooser, DeviationKind::Crash, 2) == 1 {
+                choose(chooser, DeviationKind::Crash, 2);
+                choose(chooser, DeviationKind::Crash, 2);
             }
         });
         assert_eq!(
@@ -397,7 +399,9 @@ mod tests {
         // Three crashes and one fault, two options each, at most 2 deviations: 1 + 4 + 6 = 11. With at most one crash
         // the 3 pairs of crashes are gone: 8. With no crash, only the reference run and the fault are left.
         let program = |chooser: &mut Chooser| {
-            for kind in [Kind::Crash, Kind::Crash, Kind::Fault, Kind::Crash] {
+            for kind in
+                [DeviationKind::Crash, DeviationKind::Crash, DeviationKind::Fault, DeviationKind::Crash]
+            {
                 choose(chooser, kind, 2);
             }
         };
@@ -415,7 +419,7 @@ mod tests {
             let again = !task.judge;
             let mut chooser = Chooser::new(task.plan);
             for _ in 0..if again { 4 } else { 3 } {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             Some((again, explorer.ran(chooser.record())))
         });
@@ -426,9 +430,9 @@ mod tests {
     /// A program whose course depends on the options taken: some branches are longer, some offer other kinds.
     fn crooked(chooser: &mut Chooser) {
         for turn in 0..4 {
-            match choose(chooser, Kind::Crash, 2 + turn) {
-                1 => (0..3).for_each(|_| _ = choose(chooser, Kind::Fault, 3)),
-                2 => _ = choose(chooser, Kind::Delivery, 2),
+            match choose(chooser, DeviationKind::Crash, 2 + turn) {
+                1 => (0..3).for_each(|_| _ = choose(chooser, DeviationKind::Fault, 3)),
+                2 => _ = choose(chooser, DeviationKind::Delivery, 2),
                 _ => {}
             }
         }
@@ -542,7 +546,7 @@ mod tests {
         while let Some(task) = explorer.next() {
             let mut chooser = Chooser::new(task.plan);
             for _ in 0..5 {
-                choose(&mut chooser, Kind::Crash, 2);
+                choose(&mut chooser, DeviationKind::Crash, 2);
             }
             assert!(explorer.ran(chooser.record()));
             known.push(explorer.at_least());

@@ -7,7 +7,7 @@ mod random;
 mod pct;
 mod shrink;
 
-pub(crate) use exhaustive::{Ahead, Exhaustive};
+pub(crate) use exhaustive::{Exhaustive, PieceCursor};
 pub(crate) use parent::Bounds;
 pub(crate) use pct::PctRuns;
 pub(crate) use random::RandomRuns;

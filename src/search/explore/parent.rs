@@ -1,6 +1,6 @@
 //! A scenario and the deviations that come after its last one: its children.
 
-use crate::search::choice::{Choice, Deviation, Kind, Label};
+use crate::search::choice::{Choice, Deviation, DeviationKind, Label};
 
 /// The maximum number of deviations of a run: in all, and of each kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,23 +9,23 @@ pub(crate) struct Bounds {
     pub(crate) crashes: usize,
     pub(crate) faults: usize,
     pub(crate) deliveries: usize,
-    pub(crate) switches: usize,
+    pub(crate) preemptions: usize,
     pub(crate) delays: usize,
 }
 
 impl Bounds {
     pub(crate) fn total(total: usize) -> Self {
         let all = usize::MAX;
-        Self { total, crashes: all, faults: all, deliveries: all, switches: all, delays: all }
+        Self { total, crashes: all, faults: all, deliveries: all, preemptions: all, delays: all }
     }
 
-    pub(crate) fn of(&self, kind: Kind) -> usize {
+    pub(crate) fn of(&self, kind: DeviationKind) -> usize {
         match kind {
-            Kind::Crash => self.crashes,
-            Kind::Fault => self.faults,
-            Kind::Delivery => self.deliveries,
-            Kind::Schedule => self.switches,
-            Kind::Delay => self.delays,
+            DeviationKind::Crash => self.crashes,
+            DeviationKind::Fault => self.faults,
+            DeviationKind::Delivery => self.deliveries,
+            DeviationKind::Preemption => self.preemptions,
+            DeviationKind::Delay => self.delays,
         }
     }
 }
@@ -46,13 +46,13 @@ pub(super) struct Parent {
     /// are equivalent to it.
     pub(super) backwards_to: Option<usize>,
     /// The deviations that are equivalent to one that was run.
-    pub(super) alike: Vec<Deviation>,
+    pub(super) equivalents: Vec<Deviation>,
 }
 
 impl Parent {
     pub(super) fn new(deviations: Vec<Deviation>, record: Vec<Choice>) -> Self {
-        let (left, alike) = (usize::MAX, Vec::new());
-        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, alike }
+        let (left, equivalents) = (usize::MAX, Vec::new());
+        Self { deviations, record, at: 0, option: 0, children: 0, left, backwards_to: None, equivalents }
     }
 
     /// Starts with the deviations after the scenario's last one.
@@ -77,7 +77,7 @@ impl Parent {
             if self.option + 1 < options && admits(bounds, &self.deviations, &self.record, choice.kind) {
                 self.option += 1;
                 let child = Deviation::new(self.at - 1, self.option);
-                if self.alike.contains(&child) {
+                if self.equivalents.contains(&child) {
                     *left_out += 1;
                     continue;
                 }
@@ -122,7 +122,12 @@ impl Parent {
 }
 
 /// Reports whether a scenario may have one more deviation of this kind.
-pub(super) fn admits(bounds: &Bounds, deviations: &[Deviation], record: &[Choice], kind: Kind) -> bool {
+pub(super) fn admits(
+    bounds: &Bounds,
+    deviations: &[Deviation],
+    record: &[Choice],
+    kind: DeviationKind,
+) -> bool {
     let of_kind = deviations.iter().filter(|deviation| record[deviation.at()].kind == kind).count();
     of_kind < bounds.of(kind)
 }

@@ -1,6 +1,6 @@
 //! Past the bound: schedules by random priorities, which find a bug of a known depth with a known probability.
 
-use crate::search::choice::{Choice, Dice, Kind, Pct, Plan};
+use crate::search::choice::{Choice, DeviationKind, Dice, Pct, Plan};
 
 /// The schedules of a seed, each with its number.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl PctRuns {
 }
 
 fn steps(record: &[Choice]) -> usize {
-    record.iter().filter(|choice| choice.kind == Kind::Schedule).count()
+    record.iter().filter(|choice| choice.kind == DeviationKind::Preemption).count()
 }
 
 #[cfg(test)]
@@ -140,6 +140,6 @@ mod tests {
     fn other_choices_stay_as_they_are() {
         let mut chooser = Chooser::new(PctRuns::new(0, 9, &run(Plan::ordinary(), &[4; 3]).1).plan(1));
         let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
-        assert!((0..99).all(|_| chooser.choose(Kind::Crash, label, Options::Counted(2)) == 0));
+        assert!((0..99).all(|_| chooser.choose(DeviationKind::Crash, label, Options::Counted(2)) == 0));
     }
 }

@@ -44,13 +44,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Point, Site};
+    use crate::search::choice::{Actor, Chooser, DeviationKind, Label, Options, Point, Site};
 
     /// Ten choices, and ten more for each deviation, as for another attempt.
     fn program(chooser: &mut Chooser) -> usize {
         let (mut deviations, mut left) = (0, 10);
         while left > 0 {
-            let kind = if left % 2 == 0 { Kind::Crash } else { Kind::Fault };
+            let kind = if left % 2 == 0 { DeviationKind::Crash } else { DeviationKind::Fault };
             let label = Label { actor: Actor::Test, site: Site::Attempt, point: Point::Start };
             left -= 1;
             if chooser.choose(kind, label, Options::Counted(3)) > 0 {
@@ -107,7 +107,7 @@ mod tests {
     fn bounds_for_one_kind_hold_for_them_too() {
         for record in runs(0, Bounds { faults: 0, crashes: 1, ..Bounds::total(2) }) {
             let kinds: Vec<_> = record.iter().filter(|c| c.taken != 0).map(|c| c.kind).collect();
-            assert_eq!(kinds, [Kind::Crash]);
+            assert_eq!(kinds, [DeviationKind::Crash]);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Makes a failing run smaller: drops deviations as long as the run fails in the same way.
 
-use crate::search::choice::Wanted;
+use crate::search::choice::DeviationSpec;
 
 /// Returns the deviations that the failure needs. `fails` runs a scenario. If the scenario fails in the same way, it
 /// returns the deviations that the run took.
@@ -9,9 +9,9 @@ use crate::search::choice::Wanted;
 /// dropped alone (Zeller, Hildebrandt: *Simplifying and Isolating Failure-Inducing Input*, 2002). Later deviations go
 /// first, because many of them exist only because of earlier ones.
 pub(crate) fn shrink(
-    mut deviations: Vec<Wanted>,
-    mut fails: impl FnMut(&[Wanted]) -> Option<Vec<Wanted>>,
-) -> Vec<Wanted> {
+    mut deviations: Vec<DeviationSpec>,
+    mut fails: impl FnMut(&[DeviationSpec]) -> Option<Vec<DeviationSpec>>,
+) -> Vec<DeviationSpec> {
     let mut piece = (deviations.len() / 2).max(1);
     loop {
         let mut dropped = false;
@@ -45,7 +45,7 @@ pub(crate) fn shrink(
 
 /// Moves the deviations from `start` on to an earlier attempt (number minus one) if they belong to the job of the
 /// deviation that was dropped at `start`. Without that deviation the job may need one attempt fewer.
-fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<Vec<Wanted>> {
+fn one_attempt_earlier(rest: &[DeviationSpec], start: usize, dropped: &str) -> Option<Vec<DeviationSpec>> {
     let (job, attempt, _) = attempt_of(dropped)?;
     let mut is_other = false;
     let (before, after) = rest.split_at(start);
@@ -53,7 +53,7 @@ fn one_attempt_earlier(rest: &[Wanted], start: usize, dropped: &str) -> Option<V
         let later = attempt_of(&wanted.label).filter(|(of, number, _)| *of == job && *number > attempt);
         is_other |= later.is_some();
         let label = later.map(|(job, number, point)| format!("{job}.{}{point}", number - 1));
-        Wanted { label: label.unwrap_or_else(|| wanted.label.clone()), ..wanted.clone() }
+        DeviationSpec { label: label.unwrap_or_else(|| wanted.label.clone()), ..wanted.clone() }
     });
     let all = before.iter().cloned().chain(after).collect();
     is_other.then_some(all)
@@ -70,7 +70,7 @@ fn attempt_of(label: &str) -> Option<(&str, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::search::choice::{Actor, Chooser, Kind, Label, Options, Plan, Point, Site};
+    use crate::search::choice::{Actor, Chooser, DeviationKind, Label, Options, Plan, Point, Site};
     use crate::search::scenario::Scenario;
 
     const POINTS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -78,7 +78,7 @@ mod tests {
     fn choose(chooser: &mut Chooser, point: &'static str) -> bool {
         let site = Site::Call { service: "t".into(), operation: point.into() };
         let label = Label { actor: Actor::Test, site, point: Point::Before };
-        chooser.choose(Kind::Crash, label, Options::Crash) == 1
+        chooser.choose(DeviationKind::Crash, label, Options::Crash) == 1
     }
 
     /// Shrinks the run in which everything goes wrong, and counts the runs that this takes.
@@ -140,7 +140,7 @@ mod tests {
         };
         // The failure needs two crashes of job 2, in any attempts. Each attempt after the first needs a crash before
         // it.
-        let fails = |deviations: &[Wanted]| {
+        let fails = |deviations: &[DeviationSpec]| {
             let attempts: Vec<_> = deviations.iter().filter_map(|d| attempt_of(&d.label)).collect();
             let of_two = attempts.iter().filter(|(job, ..)| *job == "job#2").map(|(_, number, _)| *number);
             let crashes =

@@ -173,10 +173,10 @@ impl JobFailure {
 }
 
 /// A failed attempt, as passed to error handlers and
-/// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
+/// [`HandlerOptions::decide`](crate::HandlerOptions::decide).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Failed<'a> {
+pub struct FailedAttempt<'a> {
     /// The job. Its `failures` do not include this one.
     pub job: JobView,
     /// The text of the error.
@@ -186,13 +186,13 @@ pub struct Failed<'a> {
     pub(crate) source: Option<&'a dyn Any>,
 }
 
-impl fmt::Display for Failed<'_> {
+impl fmt::Display for FailedAttempt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", short_kind(self.job.kind), self.error)
     }
 }
 
-impl<'a> Failed<'a> {
+impl<'a> FailedAttempt<'a> {
     pub(crate) fn of(failure: &'a JobFailure, job: JobView) -> Self {
         Self { job, error: &failure.text, transient: failure.transient, source: failure.error.get() }
     }

@@ -12,7 +12,7 @@ pub use ordered::Ordered;
 pub use raw::JobKey;
 pub use unique::{Conflict, LockTaken, Unique};
 
-pub use failure::{Failed, JobFailure};
+pub use failure::{FailedAttempt, JobFailure};
 pub use retry::{Backoff, BackoffFunction, Decision};
 
 pub(crate) use failure::Cause;

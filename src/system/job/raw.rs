@@ -15,22 +15,22 @@ pub(crate) struct JobOverrides {
 /// are one step, so there is no window for a crash between them.
 ///
 /// The key protects only as long as the job exists. A job that succeeds is removed, and its key with it.
-/// ([`Enqueue::once`](crate::Enqueue::once) never expires.)
+/// ([`NewJob::deduplicate`](crate::NewJob::deduplicate) never expires.)
 ///
 /// ```
 /// use std::time::Duration;
-/// use retryproof::{Enqueue, JobKey, RawAttempt, World};
+/// use retryproof::{NewJob, JobKey, RawAttempt, World};
 ///
 /// let world = World::fake();
 /// world.process("worker", |p| {
 ///     p.handle_raw("send_mail", async |attempt: RawAttempt| assert_eq!(attempt.job.payload, "\"you\""));
 /// });
-/// let mail = |to| Enqueue::named("send_mail", format!("\"{to}\"")).key(JobKey::replacing("mail"));
+/// let mail = |to| NewJob::named("send_mail", format!("\"{to}\"")).key(JobKey::replacing("mail"));
 /// let mut first = mail("me");
 /// first.delay = Duration::from_secs(60);
-/// let first = world.put(first);
+/// let first = world.enqueue_new(first);
 /// // The job that waits is this one from now on.
-/// assert_eq!(world.put(mail("you")), first);
+/// assert_eq!(world.enqueue_new(mail("you")), first);
 /// assert_eq!(world.drain_all().run().unwrap().succeeded, 1);
 /// ```
 #[derive(Clone, Debug)]

@@ -109,7 +109,7 @@ impl RetryPolicy {
 }
 
 /// The fate of a failed job, depending on its error. See
-/// [`HandlerOptions::on_failure`](crate::HandlerOptions::on_failure).
+/// [`HandlerOptions::decide`](crate::HandlerOptions::decide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {

@@ -219,7 +219,7 @@ impl Unique {
     }
 
     /// Describes what is wrong with the options, if anything is.
-    pub(crate) fn nonsense(&self, kind: &str) -> Option<String> {
+    pub(crate) fn mistake(&self, kind: &str) -> Option<String> {
         let (at_enqueue, to_run) = (self.lock.is_taken_at_enqueue(), self.lock.is_taken_to_run());
         if self.of != kind {
             return Some(format!("computes its key from a {}; give it a function over a {kind}", self.of));

@@ -17,7 +17,7 @@ pub(crate) struct LockKey {
 
 /// The owner of a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Owner {
+pub(crate) enum LockOwner {
     Job(u32),
     /// A job that never entered the queue because the process that enqueued it died in between.
     NeverCame,
@@ -29,8 +29,8 @@ pub(crate) enum Owner {
 
 /// A lock that is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Held {
-    pub(crate) owner: Owner,
+pub(crate) struct HeldLock {
+    pub(crate) owner: LockOwner,
     /// The id of the job, if there is one.
     pub(crate) id: Option<JobId>,
     /// The end of its time to live. `None` means never.
@@ -40,12 +40,12 @@ pub(crate) struct Held {
 /// All locks of a world.
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
-    held: BTreeMap<LockKey, Held>,
+    held: BTreeMap<LockKey, HeldLock>,
     /// Locks that are released when their job is over, at the latest. The key says whether the lock is one for
     /// running.
     of_job: BTreeMap<(u32, bool), LockKey>,
     /// Jobs that were put back without the lock that they should have taken at the enqueue.
-    lacking: BTreeSet<u32>,
+    unlocked_jobs: BTreeSet<u32>,
     /// Attempts that wait for a lock, and how to wake them. They die with their process and are not part of the
     /// durable state.
     waiting: BTreeMap<LockKey, Vec<(u32, Wake)>>,
@@ -55,18 +55,18 @@ pub(crate) struct Locks {
 
 impl Hash for Locks {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.held, &self.of_job, &self.lacking).hash(state);
+        (&self.held, &self.of_job, &self.unlocked_jobs).hash(state);
     }
 }
 
 impl Locks {
     /// Reports whether there has never been a lock. Then the other checks can be skipped.
     pub(crate) fn is_unused(&self) -> bool {
-        self.held.is_empty() && self.of_job.is_empty() && self.lacking.is_empty()
+        self.held.is_empty() && self.of_job.is_empty() && self.unlocked_jobs.is_empty()
     }
 
     /// The lock, if it is taken.
-    pub(crate) fn get(&mut self, key: &LockKey, now: Duration) -> Option<Held> {
+    pub(crate) fn get(&mut self, key: &LockKey, now: Duration) -> Option<HeldLock> {
         let held = *self.held.get(key)?;
         if held.expires.is_some_and(|expires| expires <= now) {
             self.held.remove(key);
@@ -76,13 +76,13 @@ impl Locks {
     }
 
     /// Gives the lock to `held`, regardless of the previous owner.
-    pub(crate) fn put(&mut self, key: LockKey, held: Held) {
+    pub(crate) fn put(&mut self, key: LockKey, held: HeldLock) {
         self.held.insert(key, held);
     }
 
     /// Binds the lock to the job that took it at the enqueue. If `until_over`, the job releases it when it is over.
-    pub(crate) fn bind(&mut self, key: LockKey, held: Held, until_over: bool) {
-        if let (Owner::Job(job), true) = (held.owner, until_over) {
+    pub(crate) fn bind(&mut self, key: LockKey, held: HeldLock, until_over: bool) {
+        if let (LockOwner::Job(job), true) = (held.owner, until_over) {
             self.will_give_back(job, key.clone());
         }
         self.put(key, held);
@@ -94,7 +94,7 @@ impl Locks {
     }
 
     /// Takes the lock for a running job, or returns its holder. A job that already has the lock renews it.
-    pub(crate) fn take(&mut self, key: &LockKey, wanted: Held, now: Duration) -> Result<(), Held> {
+    pub(crate) fn take(&mut self, key: &LockKey, wanted: HeldLock, now: Duration) -> Result<(), HeldLock> {
         match self.get(key, now) {
             Some(held) if held.owner != wanted.owner => Err(held),
             _ => {
@@ -108,7 +108,7 @@ impl Locks {
     /// release it.
     pub(crate) fn give_back(&mut self, key: &LockKey, job: u32, owned: bool) -> (bool, Vec<Wake>) {
         self.of_job.remove(&(job, key.to_run));
-        let is_its = self.held.get(key).is_some_and(|held| !owned || held.owner == Owner::Job(job));
+        let is_its = self.held.get(key).is_some_and(|held| !owned || held.owner == LockOwner::Job(job));
         if !is_its {
             return (false, Vec::new());
         }
@@ -128,10 +128,10 @@ impl Locks {
 
     /// A job is over, so it has no locks any more.
     pub(crate) fn over(&mut self, job: u32) {
-        self.lacking.remove(&job);
+        self.unlocked_jobs.remove(&job);
         for to_run in [false, true] {
             let Some(key) = self.of_job.remove(&(job, to_run)) else { continue };
-            if self.held.get(&key).is_some_and(|held| held.owner == Owner::Job(job)) {
+            if self.held.get(&key).is_some_and(|held| held.owner == LockOwner::Job(job)) {
                 self.held.remove(&key);
                 let woken = self.waiting_for(&key);
                 self.to_wake.extend(woken);
@@ -145,17 +145,17 @@ impl Locks {
     }
 
     /// Records that the job is in the queue without the lock that it should have.
-    pub(crate) fn lacks(&mut self, job: u32) {
-        self.lacking.insert(job);
+    pub(crate) fn mark_unlocked(&mut self, job: u32) {
+        self.unlocked_jobs.insert(job);
     }
 
     /// Reports whether the job needs a lock before it runs.
-    pub(crate) fn is_lacking(&self, job: u32) -> bool {
-        self.lacking.contains(&job)
+    pub(crate) fn is_unlocked(&self, job: u32) -> bool {
+        self.unlocked_jobs.contains(&job)
     }
 
-    pub(crate) fn lacks_no_more(&mut self, job: u32) {
-        self.lacking.remove(&job);
+    pub(crate) fn clear_unlocked(&mut self, job: u32) {
+        self.unlocked_jobs.remove(&job);
     }
 
     /// Registers the attempt of a job to be woken when the lock is released, in the order of registration.
@@ -177,7 +177,7 @@ impl Locks {
     }
 
     /// The lock that an attempt of a job waits for, if it is taken.
-    pub(crate) fn awaited_by(&self, job: u32) -> Option<(&LockKey, Held)> {
+    pub(crate) fn awaited_by(&self, job: u32) -> Option<(&LockKey, HeldLock)> {
         let waits = |waiting: &[(u32, Wake)]| waiting.iter().any(|&(known, _)| known == job);
         let (key, _) = self.waiting.iter().find(|(_, waiting)| waits(waiting))?;
         self.held.get(key).map(|held| (key, *held))
@@ -189,7 +189,7 @@ impl Locks {
     }
 
     /// The locks that are held now.
-    pub(crate) fn held(&self, now: Duration) -> impl Iterator<Item = (&LockKey, Held)> {
+    pub(crate) fn held(&self, now: Duration) -> impl Iterator<Item = (&LockKey, HeldLock)> {
         self.held
             .iter()
             .filter(move |(_, held)| held.expires.is_none_or(|expires| expires > now))
@@ -208,8 +208,8 @@ mod tests {
         LockKey { kind: "k", to_run: false, key: "1".into() }
     }
 
-    fn of(job: u32, expires: Option<Duration>) -> Held {
-        Held { owner: Owner::Job(job), id: None, expires }
+    fn of(job: u32, expires: Option<Duration>) -> HeldLock {
+        HeldLock { owner: LockOwner::Job(job), id: None, expires }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod locks;
 mod streams;
 
 pub(crate) use lanes::Head;
-pub(crate) use locks::{Held, LockKey, Owner};
+pub(crate) use locks::{HeldLock, LockKey, LockOwner};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Service;
 use super::door::Faulty;
 use super::email::EmailService;
-use super::error_catcher::ErrorCatcher;
+use super::error_tracker::ErrorTracker;
 use super::fulfillment::Fulfillment;
 use super::payments::Payments;
 use super::store::Database;
@@ -19,7 +19,7 @@ pub(crate) const STORE: &str = "store";
 
 /// Names that a test cannot give to its own service: those of the built-in services, and one that shares the scenario
 /// text.
-const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_catcher", STORE, "queue"];
+const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_tracker", STORE, "queue"];
 
 /// The reason why a process has no such service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
 }
 
 /// A service that the test has registered: once with its type, once without.
-struct Own {
+struct CustomEntry {
     typed: Arc<dyn Any + Send + Sync>,
     any: Arc<dyn AnyDoor>,
     of: &'static str,
@@ -68,7 +68,7 @@ pub(crate) struct Directory {
     pub(crate) payments: Shared<Payments>,
     pub(crate) email: Shared<EmailService>,
     pub(crate) fulfillment: Shared<Fulfillment>,
-    own: Mutex<BTreeMap<Name, Own>>,
+    own: Mutex<BTreeMap<Name, CustomEntry>>,
 }
 
 impl fmt::Debug for Directory {
@@ -92,14 +92,14 @@ impl Directory {
             return Err(NoService::Taken { name });
         }
         let door = Arc::new(Mutex::new(Faulty::new(service)));
-        own.insert(name, Own { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
+        own.insert(name, CustomEntry { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
         Ok(door)
     }
 
     /// The error tracker. It is created on first use, because few worlds need it.
-    pub(crate) fn error_catcher(&self) -> Shared<ErrorCatcher> {
-        let name = Name::from("error_catcher");
-        let known = self.get(name).or_else(|_| self.put(name, ErrorCatcher::default()));
+    pub(crate) fn error_tracker(&self) -> Shared<ErrorTracker> {
+        let name = Name::from("error_tracker");
+        let known = self.get(name).or_else(|_| self.put(name, ErrorTracker::default()));
         known.expect("nothing else may have that name")
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::fault::{Channel, faults};
-use super::{Cx, Operation, Refusal, Service, ServiceError};
+use super::{Operation, Refusal, Service, ServiceContext, ServiceError};
 use crate::search::choice::{Fault, FaultSet, Name};
 
 /// The time that a client waits for an answer.
@@ -18,29 +18,29 @@ const STALE: Duration = Duration::from_secs(3_600);
 /// The behavior of a service in all its calls, set by the test.
 ///
 /// ```
-/// use retryproof::{World, service::Behave, service::payments::Charge};
+/// use retryproof::{World, service::Behavior, service::payments::Charge};
 ///
 /// let world = World::fake();
 /// world.process("worker", |p| {
 ///     let payments = p.payments();
 ///     p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500)).await);
 /// });
-/// world.payments().behave(Behave::Crash);
+/// world.payments().behavior(Behavior::Unavailable);
 /// world.enqueue(6_u32);
 /// let failed = world.drain_all().run().unwrap_err();
 /// assert!(failed.to_string().contains("503"), "{failed}");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub enum Behave {
+pub enum Behavior {
     /// As usual. The faults are explored.
     #[default]
-    Well,
+    Normal,
     /// Each call is answered with 503 before anything happens. An operation that is
-    /// [`done_before_crash`](Operation::done_before_crash) happens first.
-    Crash,
+    /// [`done_before_failure`](Operation::done_before_failure) happens first.
+    Unavailable,
     /// Each call is answered with 429, and nothing happens.
-    Throttle,
+    Throttled,
     /// Each answer takes this long. A client times out after 30 seconds, but the call happens anyway.
     Slow(Duration),
 }
@@ -48,7 +48,7 @@ pub enum Behave {
 /// The settings of a test.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Settings {
-    pub(crate) behave: Behave,
+    pub(crate) behave: Behavior,
     pub(crate) stale_reads: bool,
     /// The duration of an outage that ends, if outages are explored.
     pub(crate) outages: Option<Duration>,
@@ -63,7 +63,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     pub(super) const NONE: Self = Self {
-        behave: Behave::Well,
+        behave: Behavior::Normal,
         stale_reads: false,
         outages: None,
         outages_for_ever: false,
@@ -88,7 +88,7 @@ pub(crate) struct Faulty<S> {
 pub(crate) struct CallOptions {
     pub(crate) channel: Channel,
     /// The behavior that the request itself asks for.
-    pub(crate) behave: Option<Behave>,
+    pub(crate) behave: Option<Behavior>,
 }
 
 /// The faults that a call may have, as decided before it begins.
@@ -124,10 +124,10 @@ impl<S: Service> Faulty<S> {
     pub(crate) fn plan(&self, operation: Operation, now: Duration, options: CallOptions) -> FaultPlan {
         match options.behave.unwrap_or(self.settings.behave) {
             _ if now < self.down_until => FaultPlan::Forced(Fault::Unavailable),
-            Behave::Crash if operation.done_before_crash => FaultPlan::Forced(Fault::ReplyLost),
-            Behave::Crash => FaultPlan::Forced(Fault::Unavailable),
-            Behave::Throttle => FaultPlan::Forced(Fault::Throttled),
-            Behave::Well | Behave::Slow(_) => {
+            Behavior::Unavailable if operation.done_before_failure => FaultPlan::Forced(Fault::ReplyLost),
+            Behavior::Unavailable => FaultPlan::Forced(Fault::Unavailable),
+            Behavior::Throttled => FaultPlan::Forced(Fault::Throttled),
+            Behavior::Normal | Behavior::Slow(_) => {
                 FaultPlan::Choose(faults(&operation, &self.settings, options.channel))
             }
         }
@@ -139,7 +139,7 @@ impl<S: Service> Faulty<S> {
         request: S::Request,
         operation: Name,
         fault: Option<Fault>,
-        cx: &mut Cx<'_>,
+        cx: &mut ServiceContext<'_>,
     ) -> Answer<S::Reply> {
         match fault {
             Some(Fault::Outage) => {
@@ -148,11 +148,11 @@ impl<S: Service> Faulty<S> {
             Some(Fault::OutageForEver) => self.down_until = Duration::MAX,
             _ => {}
         }
-        cx.tells = self.service.is_told_of_failures();
+        cx.tells = self.service.is_error_tracker();
         cx.lag = if fault == Some(Fault::StaleRead) { STALE } else { self.settings.search_lag };
         let seen = fault.and_then(|fault| fault.seen_as(cx.service, operation));
         let slow = match self.settings.behave {
-            Behave::Slow(slow) => slow,
+            Behavior::Slow(slow) => slow,
             _ => Duration::ZERO,
         };
         let is_heard = seen.is_none() && slow < CLIENT_TIMEOUT;
@@ -181,9 +181,9 @@ impl<S: Service> Faulty<S> {
         &mut self,
         request: S::Request,
         operation: Name,
-        cx: &mut Cx<'_>,
+        cx: &mut ServiceContext<'_>,
     ) -> Answer<S::Reply> {
-        cx.tells = self.service.is_told_of_failures();
+        cx.tells = self.service.is_error_tracker();
         let service = cx.service;
         let refused =
             |Refusal { status, reason }| ServiceError::Refused { service, operation, status, reason };
@@ -197,7 +197,7 @@ impl<S: Service> Faulty<S> {
         request: S::Request,
         operation: Name,
         is_heard: bool,
-        cx: &mut Cx<'_>,
+        cx: &mut ServiceContext<'_>,
         running: &mut Option<String>,
     ) -> Result<S::Reply, ServiceError> {
         let service = cx.service;

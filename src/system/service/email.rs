@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Cx, Made, Operation, Refusal, Refusals, Service};
+use super::{CreatedAt, Operation, Refusal, Refusals, Service, ServiceContext};
 
 /// The request to send an email.
 ///
@@ -43,7 +43,7 @@ impl Email {
 /// The answer to a request to send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "kebab-case")]
-pub enum Sent {
+pub enum SendOutcome {
     /// The email is on its way.
     Queued {
         /// `em_63d74d53`
@@ -67,7 +67,7 @@ pub struct EmailRecord {
     pub email: Email,
     /// When it was sent.
     #[serde(skip)]
-    pub made: Made,
+    pub made: CreatedAt,
 }
 
 /// A request to [`EmailService`].
@@ -90,7 +90,7 @@ pub enum Request {
 #[serde(untagged)]
 pub enum Reply {
     /// The reply to a request to send.
-    Sent(Sent),
+    Sent(SendOutcome),
     /// The reply to a look-up.
     Emails(Vec<EmailRecord>),
 }
@@ -112,14 +112,14 @@ impl EmailService {
         self.records.clear();
     }
 
-    fn send(&mut self, email: Email, cx: &mut Cx<'_>) -> Sent {
+    fn send(&mut self, email: Email, cx: &mut ServiceContext<'_>) -> SendOutcome {
         let missing = [("to", &email.to), ("template_id", &email.template_id)];
         if let Some((field, _)) = missing.iter().find(|(_, value)| value.trim().is_empty()) {
-            return Sent::NotQueued { error_message: format!("{field} required") };
+            return SendOutcome::NotQueued { error_message: format!("{field} required") };
         }
         let email_id = cx.effect("send", None, &email, "em_");
         self.records.push(EmailRecord { email_id: email_id.clone(), email, made: cx.made() });
-        Sent::Queued { email_id }
+        SendOutcome::Queued { email_id }
     }
 }
 
@@ -129,12 +129,12 @@ impl Service for EmailService {
 
     fn operation(&self, request: &Request) -> Operation {
         match request {
-            Request::Send(_) => Operation::write("send".into()).done_before_crash(),
+            Request::Send(_) => Operation::write("send".into()).done_before_failure(),
             Request::Emails { .. } => Operation::read("emails".into()),
         }
     }
 
-    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+    fn answer(&mut self, request: Request, cx: &mut ServiceContext<'_>) -> Result<Reply, Refusal> {
         Ok(match request {
             Request::Send(email) => Reply::Sent(self.send(email, cx)),
             Request::Emails { email, template_id } => {
@@ -149,7 +149,7 @@ impl Service for EmailService {
     }
 
     /// A rejected address is rejected for all emails.
-    fn refusals(&self, request: &Request, _: &Cx<'_>) -> Option<Refusals> {
+    fn refusals(&self, request: &Request, _: &ServiceContext<'_>) -> Option<Refusals> {
         match request {
             Request::Send(Email { to, template_id, .. })
                 if ![to, template_id].iter().any(|s| s.trim().is_empty()) =>
@@ -160,10 +160,15 @@ impl Service for EmailService {
         }
     }
 
-    fn refuse(&mut self, request: Request, _: &'static str, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+    fn refuse(
+        &mut self,
+        request: Request,
+        _: &'static str,
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<Reply, Refusal> {
         match request {
             Request::Send(_) => {
-                Ok(Reply::Sent(Sent::NotQueued { error_message: "address rejected".to_owned() }))
+                Ok(Reply::Sent(SendOutcome::NotQueued { error_message: "address rejected".to_owned() }))
             }
             look_up => self.answer(look_up, cx),
         }

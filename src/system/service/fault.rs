@@ -80,7 +80,7 @@ pub(crate) const fn faults(operation: &Operation, settings: &Settings, channel: 
 /// How a connection ends without a complete answer.
 #[cfg(feature = "wire")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Broken {
+pub(crate) enum BrokenConnection {
     /// No answer ever arrives.
     Silent,
     /// The connection is reset.
@@ -102,12 +102,12 @@ impl Fault {
 
     /// The fate of the connection of the call.
     #[cfg(feature = "wire")]
-    pub(crate) const fn breaks(self) -> Option<Broken> {
+    pub(crate) const fn breaks(self) -> Option<BrokenConnection> {
         match self {
-            Fault::TimedOut | Fault::TimedOutButDone => Some(Broken::Silent),
-            Fault::Reset | Fault::ResetButDone => Some(Broken::Reset),
-            Fault::ClosedButDone => Some(Broken::Closed),
-            Fault::HalfReply => Some(Broken::Half),
+            Fault::TimedOut | Fault::TimedOutButDone => Some(BrokenConnection::Silent),
+            Fault::Reset | Fault::ResetButDone => Some(BrokenConnection::Reset),
+            Fault::ClosedButDone => Some(BrokenConnection::Closed),
+            Fault::HalfReply => Some(BrokenConnection::Half),
             Fault::Unavailable
             | Fault::Unreachable
             | Fault::Refused

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Keys, Metadata, Operation, Refusal, Refusals, Service};
+use super::{Keys, Metadata, Operation, Refusal, Refusals, Service, ServiceContext};
 
 /// The request to ship a parcel.
 ///
@@ -59,7 +59,7 @@ impl Shipment {
 /// The answer to a request to ship.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub enum Shipped {
+pub enum ShipmentOutcome {
     /// The parcel will be shipped.
     Accepted {
         /// `fr_63d74d53`
@@ -76,12 +76,12 @@ pub enum Shipped {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Fulfillment {
     requests: Vec<Shipment>,
-    keys: Keys<Shipped>,
+    keys: Keys<ShipmentOutcome>,
 }
 
 impl Fulfillment {
     /// All parcels so far.
-    pub fn requests(&self) -> &[Shipment] {
+    pub fn records(&self) -> &[Shipment] {
         &self.requests
     }
 
@@ -92,28 +92,33 @@ impl Fulfillment {
     }
 
     /// Configures the idempotency keys: when they expire, and whether a reused one is rejected.
-    pub fn keys(&mut self) -> &mut Keys<Shipped> {
+    pub fn keys(&mut self) -> &mut Keys<ShipmentOutcome> {
         &mut self.keys
     }
 }
 
 impl Service for Fulfillment {
     type Request = Shipment;
-    type Reply = Shipped;
+    type Reply = ShipmentOutcome;
 
     fn operation(&self, _: &Shipment) -> Operation {
         Operation::write("request".into())
     }
 
-    fn answer(&mut self, mut shipment: Shipment, cx: &mut Cx<'_>) -> Result<Shipped, Refusal> {
+    fn answer(
+        &mut self,
+        mut shipment: Shipment,
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<ShipmentOutcome, Refusal> {
         let key = shipment.metadata.idempotency_key.take();
         if let Some(answer) = self.keys.known("request", key.as_deref(), &shipment, cx)? {
             return Ok(answer);
         }
         if shipment.address.trim().is_empty() {
-            return Ok(Shipped::Rejected { error: "Missing address".to_owned() });
+            return Ok(ShipmentOutcome::Rejected { error: "Missing address".to_owned() });
         }
-        let answer = Shipped::Accepted { request_id: cx.effect("request", key.as_deref(), &shipment, "fr_") };
+        let answer =
+            ShipmentOutcome::Accepted { request_id: cx.effect("request", key.as_deref(), &shipment, "fr_") };
         self.requests.push(shipment);
         if let Some(key) = key {
             self.keys.store(key, answer.clone(), cx);
@@ -121,7 +126,7 @@ impl Service for Fulfillment {
         Ok(answer)
     }
 
-    fn refusals(&self, shipment: &Shipment, cx: &Cx<'_>) -> Option<Refusals> {
+    fn refusals(&self, shipment: &Shipment, cx: &ServiceContext<'_>) -> Option<Refusals> {
         let key = shipment.metadata.idempotency_key.as_deref();
         if self.keys.knows(key, cx) || shipment.address.trim().is_empty() {
             return None;
@@ -134,9 +139,14 @@ impl Service for Fulfillment {
         ))
     }
 
-    fn refuse(&mut self, _: Shipment, refusal: &'static str, _: &mut Cx<'_>) -> Result<Shipped, Refusal> {
+    fn refuse(
+        &mut self,
+        _: Shipment,
+        refusal: &'static str,
+        _: &mut ServiceContext<'_>,
+    ) -> Result<ShipmentOutcome, Refusal> {
         let error = if refusal == "out-of-stock" { "Out of stock" } else { "Address rejected" };
-        Ok(Shipped::Rejected { error: error.to_owned() })
+        Ok(ShipmentOutcome::Rejected { error: error.to_owned() })
     }
 
     fn key<'r>(&self, shipment: &'r Shipment) -> Option<&'r str> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Cx, Operation, Refusal, Service};
+use super::{Operation, Refusal, Service, ServiceContext};
 use crate::search::choice::Name;
 
 /// A service that is one function from request to reply, made by [`function`].
@@ -16,11 +16,11 @@ pub struct Function<Q, R> {
 /// Makes a service out of a function. The captured variables of the function are the state of the service.
 ///
 /// ```
-/// use retryproof::service::{Cx, Function, function};
+/// use retryproof::service::{ServiceContext, Function, function};
 /// use retryproof::{Explore, Verdict, World};
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     world.service("sms", function("send", |text: String, cx: &mut Cx<'_>| cx.effect("send", None, &text, "sm_")));
+///     world.service("sms", function("send", |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_")));
 ///     world.process("worker", |p| {
 ///         let sms = p.service::<Function<String, String>>("sms");
 ///         p.handle(async move |name: String| sms.call(format!("Hello {name}")).await.map(drop));
@@ -33,7 +33,7 @@ pub struct Function<Q, R> {
 /// ```
 pub fn function<Q, R, F>(operation: impl Into<Name>, answer: F) -> Function<Q, R>
 where
-    F: FnMut(Q, &mut Cx<'_>) -> R + Clone + Send + 'static,
+    F: FnMut(Q, &mut ServiceContext<'_>) -> R + Clone + Send + 'static,
 {
     Function { operation: Operation::write(operation.into()), answer: Box::new(answer) }
 }
@@ -41,19 +41,19 @@ where
 impl<Q, R> Function<Q, R> {
     /// Declares that the function is a read: it has no effect.
     #[must_use]
-    pub fn reads(self) -> Self {
+    pub fn read_only(self) -> Self {
         Self { operation: Operation::read(self.operation.name), ..self }
     }
 }
 
 trait Answers<Q, R>: Send {
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> R;
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R;
     fn boxed(&self) -> Box<dyn Answers<Q, R>>;
     fn holds_nothing(&self) -> bool;
 }
 
-impl<Q, R, F: FnMut(Q, &mut Cx<'_>) -> R + Clone + Send + 'static> Answers<Q, R> for F {
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> R {
+impl<Q, R, F: FnMut(Q, &mut ServiceContext<'_>) -> R + Clone + Send + 'static> Answers<Q, R> for F {
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R {
         self(request, cx)
     }
 
@@ -90,7 +90,7 @@ where
         self.operation
     }
 
-    fn answer(&mut self, request: Q, cx: &mut Cx<'_>) -> Result<R, Refusal> {
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> Result<R, Refusal> {
         Ok(self.answer.answer(request, cx))
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Cx, Refusal, Reuse};
+use super::{Refusal, Reuse, ServiceContext};
 use crate::search::choice::Name;
-use crate::system::effect::Repeat;
+use crate::system::effect::RepeatedRequest;
 use crate::system::exact_json;
 
 /// The idempotency keys that a service knows, and the answer stored under each.
@@ -19,23 +19,23 @@ use crate::system::exact_json;
 pub struct Keys<A> {
     forgotten_after: Option<Duration>,
     refuse_reused: bool,
-    stored: BTreeMap<String, Stored<A>>,
+    stored: BTreeMap<String, StoredAnswer<A>>,
     /// The number of effects when a key was last looked up.
     #[serde(skip)]
     effects: usize,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Stored<A> {
+struct StoredAnswer<A> {
     answer: A,
     /// The request that was answered first, if it is known.
-    first: First,
+    first: FirstRequest,
     forgotten_at: Option<Duration>,
 }
 
 /// The request whose answer is stored.
 #[derive(Clone, Debug, Serialize)]
-enum First {
+enum FirstRequest {
     Unknown,
     /// The body of the effect at this index of the ledger.
     Effect(usize),
@@ -78,7 +78,7 @@ impl<A: Clone> Keys<A> {
         operation: impl Into<Name>,
         key: Option<&str>,
         body: &impl Serialize,
-        cx: &mut Cx<'_>,
+        cx: &mut ServiceContext<'_>,
     ) -> Result<Option<A>, Refusal> {
         let Some(key) = key else { return Ok(None) };
         self.effects = cx.ledger.effects().len();
@@ -88,9 +88,9 @@ impl<A: Clone> Keys<A> {
         }
         let stored = &self.stored[key];
         let first = match &stored.first {
-            First::Unknown => None,
-            First::Effect(at) => cx.ledger.effects().get(*at).map(|effect| &effect.body),
-            First::Refused(body) => Some(body),
+            FirstRequest::Unknown => None,
+            FirstRequest::Effect(at) => cx.ledger.effects().get(*at).map(|effect| &effect.body),
+            FirstRequest::Refused(body) => Some(body),
         };
         let operation = operation.into();
         if let Some(first) = first {
@@ -98,7 +98,7 @@ impl<A: Clone> Keys<A> {
             if *first == second {
                 let (service, by) = (cx.service, cx.by);
                 let at = cx.ledger.effects().iter().filter(|e| !e.given && !e.tells).count();
-                cx.ledger.repeats.push(Repeat { by, service, operation, at });
+                cx.ledger.repeats.push(RepeatedRequest { by, service, operation, at });
             } else {
                 if self.refuse_reused {
                     let reason =
@@ -116,7 +116,7 @@ impl<A: Clone> Keys<A> {
     }
 
     /// Reports whether an answer is stored under the key.
-    pub fn knows(&self, key: Option<&str>, cx: &Cx<'_>) -> bool {
+    pub fn knows(&self, key: Option<&str>, cx: &ServiceContext<'_>) -> bool {
         let stored = key.and_then(|key| self.stored.get(key));
         stored.is_some_and(|stored| stored.forgotten_at.is_none_or(|at| cx.now < at))
     }
@@ -124,9 +124,10 @@ impl<A: Clone> Keys<A> {
     /// Stores the answer to a request. If the request has had an effect since its key was looked up
     /// ([`known`](Self::known)), that effect tells what the request was, and a later request with other parameters is
     /// detected. Otherwise use [`store_refusal`](Self::store_refusal).
-    pub fn store(&mut self, key: impl Into<String>, answer: A, cx: &Cx<'_>) {
+    pub fn store(&mut self, key: impl Into<String>, answer: A, cx: &ServiceContext<'_>) {
         let effects = cx.ledger.effects().len();
-        let first = if effects > self.effects { First::Effect(effects - 1) } else { First::Unknown };
+        let first =
+            if effects > self.effects { FirstRequest::Effect(effects - 1) } else { FirstRequest::Unknown };
         self.insert(key.into(), answer, first, cx);
     }
 
@@ -134,13 +135,19 @@ impl<A: Clone> Keys<A> {
     ///
     /// # Panics
     /// If `body` cannot be serialized as JSON.
-    pub fn store_refusal(&mut self, key: impl Into<String>, body: &impl Serialize, answer: A, cx: &Cx<'_>) {
-        self.insert(key.into(), answer, First::Refused(written(body)), cx);
+    pub fn store_refusal(
+        &mut self,
+        key: impl Into<String>,
+        body: &impl Serialize,
+        answer: A,
+        cx: &ServiceContext<'_>,
+    ) {
+        self.insert(key.into(), answer, FirstRequest::Refused(written(body)), cx);
     }
 
-    fn insert(&mut self, key: String, answer: A, first: First, cx: &Cx<'_>) {
+    fn insert(&mut self, key: String, answer: A, first: FirstRequest, cx: &ServiceContext<'_>) {
         let forgotten_at = self.forgotten_after.map(|ttl| cx.now.saturating_add(ttl));
-        self.stored.insert(key, Stored { answer, first, forgotten_at });
+        self.stored.insert(key, StoredAnswer { answer, first, forgotten_at });
     }
 }
 

@@ -5,7 +5,7 @@
 mod directory;
 mod door;
 pub mod email;
-pub mod error_catcher;
+pub mod error_tracker;
 mod fault;
 pub mod fulfillment;
 mod function;
@@ -14,12 +14,12 @@ pub mod payments;
 pub mod store;
 
 pub(crate) use directory::{Directory, STORE};
-pub use door::Behave;
+pub use door::Behavior;
 #[cfg(feature = "wire")]
 pub(crate) use door::CLIENT_TIMEOUT;
 pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
 #[cfg(feature = "wire")]
-pub(crate) use fault::{Broken, Channel};
+pub(crate) use fault::{BrokenConnection, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
 pub use function::{Function, function};
 pub use keys::Keys;
@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::search::choice::{Actor, Name, Place};
-use crate::search::input::{Inputs, Requested};
+use crate::search::input::{Inputs, RequestChoice};
 use crate::system::effect::{Effect, Ledger, Reuse};
 use crate::system::exact_json;
 use crate::system::generated::Generated;
@@ -42,7 +42,7 @@ use crate::system::generated::Generated;
 /// answered from a throw-away copy.
 ///
 /// ```
-/// use retryproof::service::{Cx, Operation, Refusal, Service};
+/// use retryproof::service::{ServiceContext, Operation, Refusal, Service};
 /// use retryproof::{Client, Explore, World};
 ///
 /// /// Tells how many letters it has sent.
@@ -57,7 +57,7 @@ use crate::system::generated::Generated;
 ///         Operation::write("send".into())
 ///     }
 ///
-///     fn answer(&mut self, text: String, cx: &mut Cx<'_>) -> Result<u32, Refusal> {
+///     fn answer(&mut self, text: String, cx: &mut ServiceContext<'_>) -> Result<u32, Refusal> {
 ///         cx.effect("send", None, &text, "lt_");
 ///         self.0 += 1;
 ///         Ok(self.0)
@@ -88,7 +88,8 @@ pub trait Service: Clone + Send + 'static {
     ///
     /// # Errors
     /// If the request is refused as such. The caller sees [`ServiceError::Refused`].
-    fn answer(&mut self, request: Self::Request, cx: &mut Cx<'_>) -> Result<Self::Reply, Refusal>;
+    fn answer(&mut self, request: Self::Request, cx: &mut ServiceContext<'_>)
+    -> Result<Self::Reply, Refusal>;
 
     /// Returns the refusals that the service may answer to this request, for tests that explore them
     /// ([`Client::explore_refusals`](crate::Client::explore_refusals)). Defaults to `None`.
@@ -97,7 +98,7 @@ pub trait Service: Clone + Send + 'static {
     /// ([`Keys::knows`]).
     ///
     /// ```
-    /// use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
+    /// use retryproof::service::{ServiceContext, Operation, Refusal, Refusals, Service};
     /// use retryproof::{Client, Explore, ServiceError, Verdict, World};
     ///
     /// /// Books seats. A hall may be sold out.
@@ -112,11 +113,11 @@ pub trait Service: Clone + Send + 'static {
     ///         Operation::write("book".into())
     ///     }
     ///
-    ///     fn answer(&mut self, hall: String, cx: &mut Cx<'_>) -> Result<String, Refusal> {
+    ///     fn answer(&mut self, hall: String, cx: &mut ServiceContext<'_>) -> Result<String, Refusal> {
     ///         Ok(cx.effect("book", None, &hall, "bk_"))
     ///     }
     ///
-    ///     fn refusals(&self, hall: &String, _: &Cx<'_>) -> Option<Refusals> {
+    ///     fn refusals(&self, hall: &String, _: &ServiceContext<'_>) -> Option<Refusals> {
     ///         Some(Refusals::of([hall], &["sold-out"]))
     ///     }
     /// }
@@ -139,7 +140,7 @@ pub trait Service: Clone + Send + 'static {
     /// assert_eq!(violation.scenario.inputs(), ["input:seats.book/red=sold-out"]);
     /// assert!(violation.summary.starts_with("seats.book was refused"), "{violation:?}");
     /// ```
-    fn refusals(&self, request: &Self::Request, cx: &Cx<'_>) -> Option<Refusals> {
+    fn refusals(&self, request: &Self::Request, cx: &ServiceContext<'_>) -> Option<Refusals> {
         let _ = (request, cx);
         None
     }
@@ -153,14 +154,14 @@ pub trait Service: Clone + Send + 'static {
         &mut self,
         request: Self::Request,
         refusal: &'static str,
-        cx: &mut Cx<'_>,
+        cx: &mut ServiceContext<'_>,
     ) -> Result<Self::Reply, Refusal> {
         let _ = (request, cx);
         Err(Refusal { status: 422, reason: refusal.to_owned() })
     }
 
     /// Returns the idempotency key of a request, if it has one. The fault layer uses it to detect a request whose key
-    /// is in flight ([`Client::keys_in_flight`](crate::Client::keys_in_flight)).
+    /// is in flight ([`Client::reject_concurrent_keys`](crate::Client::reject_concurrent_keys)).
     fn key<'r>(&self, request: &'r Self::Request) -> Option<&'r str> {
         let _ = request;
         None
@@ -168,7 +169,7 @@ pub trait Service: Clone + Send + 'static {
 
     /// Reports whether the service is an error tracker. Its operations are then reports of failures, not effects: a
     /// job that ends dead must have reported in one attempt, and a job that is retried and succeeds must not report.
-    fn is_told_of_failures(&self) -> bool {
+    fn is_error_tracker(&self) -> bool {
         false
     }
 
@@ -213,8 +214,8 @@ pub struct Operation {
     pub name: Name,
     /// Whether it may make an effect. For a read, a lost reply is equivalent to a call that did not happen.
     pub writes: bool,
-    /// Whether the operation has already happened when a service crashes ([`Behave::Crash`]). Usually it has not.
-    pub done_before_crash: bool,
+    /// Whether the operation has already happened when a service crashes ([`Behavior::Unavailable`]). Usually it has not.
+    pub done_before_failure: bool,
     /// Whether the service may answer 429. A database does not.
     pub throttles: bool,
     /// Whether the operation lasts by itself. A statement inside a transaction does not: without a commit, all its
@@ -225,20 +226,20 @@ pub struct Operation {
 impl Operation {
     /// An operation that may make an effect.
     pub const fn write(name: Name) -> Self {
-        Self { name, writes: true, done_before_crash: false, throttles: true, lasts: true }
+        Self { name, writes: true, done_before_failure: false, throttles: true, lasts: true }
     }
 
     /// An unnamed operation for calls to external systems and the queue.
     pub(crate) const fn of_calls(writes: bool) -> Self {
-        let (done_before_crash, throttles, lasts) = (false, true, true);
-        Self { name: Name::EMPTY, writes, done_before_crash, throttles, lasts }
+        let (done_before_failure, throttles, lasts) = (false, true, true);
+        Self { name: Name::EMPTY, writes, done_before_failure, throttles, lasts }
     }
 
     /// Declares that this operation has happened when the service crashes in it. The caller sees an error although
     /// the operation took place.
     #[must_use]
-    pub const fn done_before_crash(self) -> Self {
-        Self { done_before_crash: true, ..self }
+    pub const fn done_before_failure(self) -> Self {
+        Self { done_before_failure: true, ..self }
     }
 
     /// An operation without effects.
@@ -264,7 +265,7 @@ const ACCEPTED: &str = "accepted";
 
 /// The context of a service while it answers.
 #[derive(Debug)]
-pub struct Cx<'a> {
+pub struct ServiceContext<'a> {
     pub(crate) ledger: &'a mut Ledger,
     pub(crate) service: Name,
     pub(crate) now: Duration,
@@ -290,23 +291,23 @@ pub(crate) struct Environment<'a> {
 
 /// The time at which a record was made. A service stores it to determine whether a look-up shows the record yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Made(Option<Duration>);
+pub struct CreatedAt(Option<Duration>);
 
-impl Cx<'_> {
+impl ServiceContext<'_> {
     /// The time since the world began.
     pub fn now(&self) -> Duration {
         self.now
     }
 
     /// The current time, to be stored in a record. Records that the test body makes count as old.
-    pub fn made(&self) -> Made {
-        Made((!self.given).then_some(self.now))
+    pub fn made(&self) -> CreatedAt {
+        CreatedAt((!self.given).then_some(self.now))
     }
 
     /// Reports whether a look-up shows a record yet. Look-ups may lag
-    /// ([`Client::search_lag`](crate::Client::search_lag), [`Client::stale_reads`](crate::Client::stale_reads)),
+    /// ([`Client::search_lag`](crate::Client::search_lag), [`Client::explore_stale_reads`](crate::Client::explore_stale_reads)),
     /// except those of the test body.
-    pub fn shows(&self, record: Made) -> bool {
+    pub fn shows(&self, record: CreatedAt) -> bool {
         self.given
             || record.0.is_none_or(|made| self.lag.is_zero() || made.saturating_add(self.lag) <= self.now)
     }
@@ -330,7 +331,7 @@ impl Cx<'_> {
         let answers =
             std::iter::once(ACCEPTED).chain(refusals.names.iter().copied()).map(Name::from).collect();
         let by = (self.by, self.service, operation);
-        let requested = Requested { subject: &refusals.subject, request, is_heard };
+        let requested = RequestChoice { subject: &refusals.subject, request, is_heard };
         match inputs.refuse(by, &requested, answers, *met) {
             Ok(taken) => taken.checked_sub(1).map(|refusal| refusals.names[refusal]),
             Err(error) => panic!("{error}"),

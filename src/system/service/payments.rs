@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Keys, Made, Metadata, Operation, Refusal, Refusals, Service};
+use super::{CreatedAt, Keys, Metadata, Operation, Refusal, Refusals, Service, ServiceContext};
 
 /// A total of this many cents is always declined.
 pub const DECLINED_AMOUNT: u64 = 9_999;
@@ -73,7 +73,7 @@ impl Charge {
 /// The answer to a charge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
-pub enum Charged {
+pub enum ChargeOutcome {
     /// The customer has paid.
     Success {
         /// `ch_63d74d53`
@@ -95,18 +95,18 @@ pub struct ChargeRecord {
     pub charge: Charge,
     /// The answer.
     #[serde(flatten)]
-    pub answer: Charged,
+    pub answer: ChargeOutcome,
     /// When it was made.
     #[serde(skip)]
-    pub made: Made,
+    pub made: CreatedAt,
 }
 
 impl ChargeRecord {
     /// The id of a charge that succeeded.
     pub fn charge_id(&self) -> Option<&str> {
         match &self.answer {
-            Charged::Success { charge_id } => Some(charge_id),
-            Charged::Declined { .. } => None,
+            ChargeOutcome::Success { charge_id } => Some(charge_id),
+            ChargeOutcome::Declined { .. } => None,
         }
     }
 }
@@ -129,7 +129,7 @@ pub enum Request {
 #[serde(untagged)]
 pub enum Reply {
     /// The reply to a charge.
-    Charged(Charged),
+    Charged(ChargeOutcome),
     /// The reply to a look-up.
     Charges(Vec<ChargeRecord>),
 }
@@ -138,7 +138,7 @@ pub enum Reply {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Payments {
     records: Vec<ChargeRecord>,
-    keys: Keys<Charged>,
+    keys: Keys<ChargeOutcome>,
     stores_refusals: bool,
 }
 
@@ -149,7 +149,7 @@ impl Payments {
     }
 
     /// Configures the idempotency keys: when they expire, and whether a reused one is rejected.
-    pub fn keys(&mut self) -> &mut Keys<Charged> {
+    pub fn keys(&mut self) -> &mut Keys<ChargeOutcome> {
         &mut self.keys
     }
 
@@ -170,20 +170,20 @@ impl Payments {
         &mut self,
         mut charge: Charge,
         refusal: Option<&str>,
-        cx: &mut Cx<'_>,
-    ) -> Result<Charged, Refusal> {
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<ChargeOutcome, Refusal> {
         // The body of the effect is the request without the key.
         let key = charge.metadata.idempotency_key.take();
         if let Some(answer) = self.keys.known("charge", key.as_deref(), &charge, cx)? {
             return Ok(answer);
         }
         let answer = match refusal.or(charge.refused_always()) {
-            Some(explanation) => Charged::Declined { explanation: explanation.to_owned() },
-            None => Charged::Success { charge_id: cx.effect("charge", key.as_deref(), &charge, "ch_") },
+            Some(explanation) => ChargeOutcome::Declined { explanation: explanation.to_owned() },
+            None => ChargeOutcome::Success { charge_id: cx.effect("charge", key.as_deref(), &charge, "ch_") },
         };
         match (&key, &answer) {
-            (Some(key), Charged::Success { .. }) => self.keys.store(key, answer.clone(), cx),
-            (Some(key), Charged::Declined { .. }) if self.stores_refusals => {
+            (Some(key), ChargeOutcome::Success { .. }) => self.keys.store(key, answer.clone(), cx),
+            (Some(key), ChargeOutcome::Declined { .. }) if self.stores_refusals => {
                 self.keys.store_refusal(key, &charge, answer.clone(), cx);
             }
             _ => {}
@@ -205,7 +205,7 @@ impl Service for Payments {
         }
     }
 
-    fn answer(&mut self, request: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+    fn answer(&mut self, request: Request, cx: &mut ServiceContext<'_>) -> Result<Reply, Refusal> {
         match request {
             Request::Charge(charge) => self.charge(charge, None, cx).map(Reply::Charged),
             Request::Charges { order_id } => {
@@ -216,7 +216,7 @@ impl Service for Payments {
     }
 
     /// The same card, amount and order get the same answer in every attempt, regardless of the key.
-    fn refusals(&self, request: &Request, cx: &Cx<'_>) -> Option<Refusals> {
+    fn refusals(&self, request: &Request, cx: &ServiceContext<'_>) -> Option<Refusals> {
         let Request::Charge(charge) = request else { return None };
         let key = charge.metadata.idempotency_key.as_deref();
         if charge.refused_always().is_some() || self.keys.knows(key, cx) {
@@ -227,7 +227,12 @@ impl Service for Payments {
         Some(Refusals::of(parts.into_iter().filter(|part| !part.is_empty()), &["declined"]))
     }
 
-    fn refuse(&mut self, request: Request, _: &'static str, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+    fn refuse(
+        &mut self,
+        request: Request,
+        _: &'static str,
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<Reply, Refusal> {
         match request {
             Request::Charge(charge) => {
                 self.charge(charge, Some("Your card was declined"), cx).map(Reply::Charged)

@@ -15,7 +15,7 @@ use super::{assert_green, keyed, one_deviation};
 use crate::support::has_line;
 
 /// Allows preemptions only.
-fn switches(most: usize) -> Explore {
+fn preemptions(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
 
@@ -52,7 +52,7 @@ fn get_and_put(store: &Store) -> Result<(), StoreError> {
 
 #[test]
 fn an_update_is_lost_between_two_calls() {
-    let report = two(&switches(1), |p| {
+    let report = two(&preemptions(1), |p| {
         let store = p.store();
         p.handle_blocking(move |_: u32| get_and_put(&store));
     });
@@ -64,7 +64,7 @@ fn an_update_is_lost_between_two_calls() {
 
 #[test]
 fn an_atomic_update_is_left_alone() {
-    assert_green(&two(&switches(3), |p| {
+    assert_green(&two(&preemptions(3), |p| {
         let store = p.store();
         p.handle_blocking(move |_: u32| store.incr_blocking("count", 1).map(drop));
     }));
@@ -97,7 +97,7 @@ fn shown_in(unit: &AtomicI64, job: u32) -> String {
 #[test]
 fn another_slots_job_overwrites_what_all_share() {
     let unit = Arc::new(AtomicI64::new(0));
-    let report = seen_by_two(&switches(1), move |job| shown_in(&unit, job));
+    let report = seen_by_two(&preemptions(1), move |job| shown_in(&unit, job));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert_eq!(report.violations()[0].oracle, Oracle::Serial, "{report}");
     // The report shows the preemption at the line before which it happened.
@@ -107,7 +107,7 @@ fn another_slots_job_overwrites_what_all_share() {
 
 #[test]
 fn what_is_passed_on_is_overwritten_by_nobody() {
-    assert_green(&seen_by_two(&switches(2), |job| {
+    assert_green(&seen_by_two(&preemptions(2), |job| {
         let unit = AtomicI64::new(0);
         shown_in(&unit, job)
     }));
@@ -124,7 +124,7 @@ fn step_by_step(steps: &Mutex<Vec<u32>>, job: u32) {
 fn every_order_of_three_lines_each_is_run() {
     let orders = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
     let all = orders.clone();
-    let report = switches(64).run(async move |world: &World| {
+    let report = preemptions(64).run(async move |world: &World| {
         let steps = Arc::new(Mutex::new(Vec::new()));
         let own = steps.clone();
         world.process("worker", move |p| {
@@ -157,7 +157,7 @@ fn under_a_lock(lock: &Mutex<i64>, store: &Store) -> Result<(), StoreError> {
 #[test]
 fn a_lock_that_is_held_over_a_switch_is_waited_for() {
     let lock = Arc::new(Mutex::new(0));
-    let report = two(&switches(2), move |p| {
+    let report = two(&preemptions(2), move |p| {
         let (store, lock) = (p.store(), lock.clone());
         p.handle_blocking(move |_: u32| under_a_lock(&lock, &store));
     });
@@ -187,7 +187,7 @@ fn both(first: &Mutex<()>, second: &Mutex<()>) {
 
 #[test]
 fn locks_that_are_taken_in_two_orders() {
-    let report = switches(2).run(async |world: &World| {
+    let report = preemptions(2).run(async |world: &World| {
         let done = world.durable("done", 0);
         world.process("worker", move |p| {
             let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
@@ -216,7 +216,7 @@ fn locks_that_are_taken_in_two_orders() {
 
 #[test]
 fn locks_that_are_taken_in_one_order() {
-    let report = switches(2).run(async |world: &World| {
+    let report = preemptions(2).run(async |world: &World| {
         let done = world.durable("done", 0);
         world.process("worker", move |p| {
             let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
@@ -234,7 +234,7 @@ fn locks_that_are_taken_in_one_order() {
 
 #[test]
 fn a_thread_that_waits_for_itself() {
-    let report = switches(0).run(async |world: &World| {
+    let report = preemptions(0).run(async |world: &World| {
         let _ = world.durable("nothing", ());
         world.process("worker", |p| {
             p.handle_blocking(|_: u32| {
@@ -367,7 +367,7 @@ fn time_passes_for_code_that_blocks() {
     let world = World::fake();
     let took: Durable<Option<Duration>> = world.durable("took", None);
     let own = took.clone();
-    world.payments().behave(retryproof::service::Behave::Slow(Duration::from_secs(3)));
+    world.payments().behavior(retryproof::service::Behavior::Slow(Duration::from_secs(3)));
     world.process("worker", move |p| {
         let (payments, clock, took) = (p.payments(), p.clock(), own.clone());
         p.handle_blocking(move |order: u32| {
@@ -406,7 +406,7 @@ fn a_failure_on_a_slots_thread_is_the_attempts() {
         p.handle_blocking(
             |job: u32| if job == 1 { panic!("no such order") } else { Err::<(), _>("not today") },
         )
-        .on_failure(|failed| match failed.downcast_ref::<&str>() {
+        .decide(|failed| match failed.downcast_ref::<&str>() {
             Some(&"not today") => retryproof::Decision::Discard,
             _ => retryproof::Decision::Retry,
         });

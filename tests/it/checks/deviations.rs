@@ -159,7 +159,7 @@ fn a_worker_stands_still_until_its_lock_has_expired() {
 
 /// Two processes in which a loop books, under a lease that lives for half a minute.
 fn booking(is_keyed: bool) -> Report {
-    let settings = one_deviation().crashes(0).faults(0).deliveries(0).switches(0);
+    let settings = one_deviation().crashes(0).faults(0).deliveries(0).preemptions(0);
     settings.run(async move |world: &World| {
         for name in ["one", "two"] {
             world.process(name, move |p| {

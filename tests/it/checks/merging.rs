@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use retryproof::service::error_catcher::Notification;
+use retryproof::service::error_tracker::Notification;
 use retryproof::service::payments::{Charge, DECLINED_AMOUNT};
 use retryproof::{Clock, Delivery, Explore, Report, ServiceError, World};
 
@@ -198,7 +198,7 @@ fn a_service_that_is_not_the_same() {
 
 /// One fault and one crash. What needs both of them shows in runs that could be merged.
 fn a_fault_and_a_crash() -> Explore {
-    Explore::new().name("test").deviations(2).crashes(1).faults(1).deliveries(0).switches(0)
+    Explore::new().name("test").deviations(2).crashes(1).faults(1).deliveries(0).preemptions(0)
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_run_in_which_another_attempt_told() {
         world.durable("nothing", ());
         world.process("worker", |p| {
             let (tried, told) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
-            let (payments, catcher, early) = (p.payments(), p.error_catcher(), told.clone());
+            let (payments, catcher, early) = (p.payments(), p.error_tracker(), told.clone());
             p.handle(async move |_: u8| {
                 let again = tried.replace(true);
                 let looked = if again { Ok(Vec::new()) } else { payments.charges(1).await };

@@ -6,7 +6,7 @@ mod comparing;
 mod counts;
 mod crashes;
 mod deviations;
-mod fickle;
+mod nondeterminism;
 mod merging;
 mod oracles;
 #[cfg(all(feature = "progress", target_os = "linux"))]
@@ -17,7 +17,7 @@ mod sampling;
 mod schedules;
 mod services;
 mod shards;
-mod telling;
+mod wording;
 mod threads;
 mod waits;
 

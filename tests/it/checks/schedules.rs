@@ -16,7 +16,7 @@ struct Add {
 }
 
 /// Allows preemptions only.
-fn switches(most: usize) -> Explore {
+fn preemptions(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
 
@@ -70,28 +70,28 @@ fn idling(settings: &Explore, jobs: u32, steps: u32) -> Report {
 #[test]
 fn every_order_of_the_steps_of_two_and_of_three_workers() {
     // 6 steps, 3 of them by the first job: 6! / (3! × 3!).
-    assert_eq!(idling(&switches(usize::MAX), 2, 3).runs(), 20);
+    assert_eq!(idling(&preemptions(usize::MAX), 2, 3).runs(), 20);
     // 6! / (2! × 2! × 2!), and 8! / (4! × 4!).
-    assert_eq!(idling(&switches(usize::MAX), 3, 2).runs(), 90);
-    assert_eq!(idling(&switches(usize::MAX), 2, 4).runs(), 70);
+    assert_eq!(idling(&preemptions(usize::MAX), 3, 2).runs(), 90);
+    assert_eq!(idling(&preemptions(usize::MAX), 2, 4).runs(), 70);
     // A single worker has no choice.
-    assert_eq!(idling(&switches(usize::MAX), 1, 3).runs(), 1);
+    assert_eq!(idling(&preemptions(usize::MAX), 1, 3).runs(), 1);
 }
 
 #[test]
 fn orders_within_a_bound() {
     // The ordinary run has a choice before the first, second and third step. Then the second job is alone.
-    assert_eq!(idling(&switches(1), 2, 3).runs(), 1 + 3);
+    assert_eq!(idling(&preemptions(1), 2, 3).runs(), 1 + 3);
     // A job that ran first may be preempted before its second and before its third step.
-    assert_eq!(idling(&switches(2), 2, 3).runs(), 1 + 3 + 3 * 2);
-    assert_eq!(idling(&switches(2).switches(1), 2, 3).runs(), 1 + 3);
-    assert_eq!(idling(&switches(2).switches(0), 2, 3).runs(), 1);
+    assert_eq!(idling(&preemptions(2), 2, 3).runs(), 1 + 3 + 3 * 2);
+    assert_eq!(idling(&preemptions(2).preemptions(1), 2, 3).runs(), 1 + 3);
+    assert_eq!(idling(&preemptions(2).preemptions(0), 2, 3).runs(), 1);
 }
 
 #[test]
 fn no_slot_no_overtaking() {
     let in_slots = |slots: usize| {
-        switches(usize::MAX).run(async move |world: &World| {
+        preemptions(usize::MAX).run(async move |world: &World| {
             world.durable("nothing", ());
             world.process("worker", move |p| {
                 let clock = p.clock();
@@ -130,24 +130,24 @@ fn a_lost_update_is_found_and_the_steps_that_crossed_are_named() {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let lost = report.violations().iter().find(|v| v.oracle == Oracle::Serial).expect("a lost update");
     assert_eq!(lost.expected, "counter $ = 11");
-    let report = adding(&switches(1), read_add_write);
+    let report = adding(&preemptions(1), read_add_write);
     let lost = &report.violations()[0];
     assert_eq!(lost.scenario.to_string(), "test job#1.1/yield:next=other");
     assert_eq!((lost.oracle, &*lost.actual), (Oracle::Serial, "counter $ = 1"));
     let text = report.to_string();
     has_line(&text, expect!["✗ attempt 1 of job#2 runs here"]);
     has_line(&text, expect![[r#"job#1 Add {"amount":1} · attempt 1 on worker"#]]);
-    let replayed = adding(&switches(1).replay(lost.scenario.to_string()), read_add_write);
+    let replayed = adding(&preemptions(1).replay(lost.scenario.to_string()), read_add_write);
     assert_eq!(replayed.violations()[0].actual, lost.actual);
 }
 
 #[test]
 fn an_atomic_update_is_left_alone() {
-    let green = adding(&switches(usize::MAX), add_at_once);
+    let green = adding(&preemptions(usize::MAX), add_at_once);
     assert_green(&green);
     assert_eq!(green.runs(), 20, "three steps each");
     // What a job does twice depends on its own deliveries, not on those of the other job.
-    let report = adding(&switches(2).deliveries(1), add_at_once);
+    let report = adding(&preemptions(2).deliveries(1), add_at_once);
     assert_violated(
         &report,
         "the state `counter` differs from the fault-free run, at $",
@@ -173,7 +173,7 @@ fn both_look_and_both_send() {
             world.settle().await;
         })
     };
-    let report = welcome(&switches(1));
+    let report = welcome(&preemptions(1));
     let overtaken = "test job#1.1/email.emails:next=other";
     assert_violated(&report, "email.send happened twice, expected once", overtaken);
     let text = report.to_string();
@@ -187,13 +187,13 @@ fn both_look_and_both_send() {
             "  attempt 1 of job#1: email.send"
         ]
     );
-    assert_green(&welcome(&switches(0)));
+    assert_green(&welcome(&preemptions(0)));
 }
 
 #[test]
 fn an_older_refresh_overwrites_a_newer_one() {
     let refreshing = |guarded: bool| {
-        switches(1).run(async move |world: &World| {
+        preemptions(1).run(async move |world: &World| {
             let page = world.durable("page", 0_u32);
             let latest = world.durable("fetches", 0_u32);
             world.process("worker", move |p| {
@@ -247,8 +247,8 @@ fn a_job_that_is_enqueued_before_the_commit_runs_before_it() {
         })
     };
     let never = "email.send never happened, expected once";
-    assert_violated(&enqueuing(&switches(1), true), never, "test job#1.1/queue.enqueue:next=other");
-    assert_green(&enqueuing(&switches(2), false));
+    assert_violated(&enqueuing(&preemptions(1), true), never, "test job#1.1/queue.enqueue:next=other");
+    assert_green(&enqueuing(&preemptions(2), false));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn an_attempt_whose_lease_is_over_is_not_listened_to() {
 
 #[test]
 fn processes_overtake_each_other_too() {
-    let report = switches(1).run(async |world: &World| {
+    let report = preemptions(1).run(async |world: &World| {
         let counter = world.durable("counter", 0_u32);
         for name in ["one", "two"] {
             let counter = counter.clone();
@@ -350,9 +350,9 @@ fn those_that_wake_at_the_same_moment_may_wake_in_either_order() {
         })
     };
     // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is preempted.
-    assert_eq!(sleeping(&switches(usize::MAX)).runs(), 4);
+    assert_eq!(sleeping(&preemptions(usize::MAX)).runs(), 4);
     // Either job may be the last one when they run one at a time.
-    assert_green(&sleeping(&switches(2)));
+    assert_green(&sleeping(&preemptions(2)));
 }
 
 /// Explores a table of jobs and two workers that poll it, as many shops have it.
@@ -395,13 +395,13 @@ fn polling(settings: &Explore, claim_at_once: bool) -> Report {
 
 #[test]
 fn loops_of_the_users_own_overtake_each_other() {
-    let report = polling(&switches(1), false);
+    let report = polling(&preemptions(1), false);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     let twice = &report.violations()[0];
     assert_eq!(twice.summary, "email.send happened twice, expected once", "{report}");
     assert_eq!(twice.scenario.to_string(), "test one/poller/yield:next=other");
     has_line(&report, expect!["two/poller continues"]);
-    assert_green(&polling(&switches(3), true));
+    assert_green(&polling(&preemptions(3), true));
 }
 
 #[test]
@@ -452,7 +452,7 @@ fn two_tasks_of_one_name() {
 
 /// Explores tasks that each take one step after another.
 fn crowd(tasks: u32) -> Report {
-    switches(1).max_runs(2).run(async move |world: &World| {
+    preemptions(1).max_runs(2).run(async move |world: &World| {
         world.durable("nothing", ());
         world.process("worker", move |p| {
             for number in 0..tasks {

@@ -1,9 +1,9 @@
 //! The built-in services, called by the test itself.
 
 use super::{keyed, unkeyed};
-use retryproof::service::email::{Email, Sent};
-use retryproof::service::fulfillment::{Shipment, Shipped};
-use retryproof::service::payments::{Charge, Charged, DECLINED_AMOUNT};
+use retryproof::service::email::{Email, SendOutcome};
+use retryproof::service::fulfillment::{Shipment, ShipmentOutcome};
+use retryproof::service::payments::{Charge, ChargeOutcome, DECLINED_AMOUNT};
 use retryproof::{Explore, Verdict, World};
 
 /// Runs a test body that has no job.
@@ -17,7 +17,7 @@ fn payments_decline_one_amount_and_look_up_by_order() {
     ask(async |world: &World| {
         let payments = world.payments();
         let declined = payments.charge(Charge::of_order(1, DECLINED_AMOUNT).key("k")).await.unwrap();
-        assert!(matches!(declined, Charged::Declined { .. }));
+        assert!(matches!(declined, ChargeOutcome::Declined { .. }));
         assert_eq!(world.effects().count(), 0);
         // The same key may be tried again after a decline, and only once after a success.
         let paid = payments.charge(Charge::of_order(1, 500).key("k")).await.unwrap();
@@ -40,11 +40,14 @@ fn emails_need_an_address_and_a_template_and_are_looked_up_by_both() {
         let email = world.email();
         for (to, template, missing) in [(" ", "hello", "to required"), ("a@b", "", "template_id required")] {
             let answer = email.send(Email::new(to, template)).await.unwrap();
-            assert_eq!(answer, Sent::NotQueued { error_message: missing.to_owned() });
+            assert_eq!(answer, SendOutcome::NotQueued { error_message: missing.to_owned() });
         }
         assert_eq!(world.effects().count(), 0);
         for (to, template) in [("a@b", "hello"), ("a@b", "hello"), ("a@b", "bye"), ("c@d", "hello")] {
-            assert!(matches!(email.send(Email::new(to, template)).await.unwrap(), Sent::Queued { .. }));
+            assert!(matches!(
+                email.send(Email::new(to, template)).await.unwrap(),
+                SendOutcome::Queued { .. }
+            ));
         }
         for (to, template, count) in [("a@b", "hello", 2), ("a@b", "bye", 1), ("c@d", "bye", 0)] {
             assert_eq!(email.emails(to, template).await.unwrap().len(), count, "{to} {template}");
@@ -57,7 +60,7 @@ fn parcels_need_an_address_and_are_shipped_once_a_key() {
     ask(async |world: &World| {
         let parcels = world.fulfillment();
         let nowhere = parcels.request(Shipment::of_order(1, "pr_1", 1).key("k")).await.unwrap();
-        assert_eq!(nowhere, Shipped::Rejected { error: "Missing address".to_owned() });
+        assert_eq!(nowhere, ShipmentOutcome::Rejected { error: "Missing address".to_owned() });
         assert_eq!(world.effects().count(), 0);
         let parcel = || Shipment::of_order(1, "pr_1", 1).address("1 Main St");
         let shipped = parcels.request(parcel().key("k")).await.unwrap();

@@ -196,7 +196,7 @@ fn layers_go_around_each_job_of_a_bulk_and_its_batches_stay_whole() {
                         id
                     }));
                     p.enqueue_layer(tower::limit::ConcurrencyLimitLayer::new(1));
-                    p.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: retryproof::Enqueue| {
+                    p.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: retryproof::NewJob| {
                         request.context.insert("of".to_owned(), request.payload.clone().into());
                         request
                     }));

@@ -145,7 +145,7 @@ fn only_an_iterable_job_saves_a_cursor() {
 /// Explores a job that charges each of three customers, and saves the cursor after each.
 fn billing(explore: &Explore, keyed: bool, every: u32) -> Report {
     explore.run(async move |world: &World| {
-        world.deploys();
+        world.explore_deploys();
         world.process("worker", move |p| {
             let payments = p.payments();
             p.handle_iterable(

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use retryproof::service::payments::Charge;
 use retryproof::{
-    Enqueue, EnqueueError, EnqueueService, Explore, JobFailure, JobState, Perform, PerformService, Process,
+    EnqueueError, EnqueueService, Explore, JobFailure, JobState, NewJob, Perform, PerformService, Process,
     World,
 };
 use tower::limit::ConcurrencyLimitLayer;
@@ -49,7 +49,7 @@ impl Request for Perform {
     }
 }
 
-impl Request for Enqueue {
+impl Request for NewJob {
     fn text(&self) -> String {
         format!("enqueue {} {}", self.kind, self.payload)
     }
@@ -281,7 +281,7 @@ fn turned(payload: &str) -> String {
 fn layers_may_change_the_payload_on_both_sides() {
     let world = World::fake();
     let seen = world.durable("seen", Vec::new());
-    world.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: Enqueue| {
+    world.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: NewJob| {
         request.payload = turned(&request.payload);
         request
     }));
@@ -387,7 +387,7 @@ fn a_layer_around_enqueue_may_refuse_a_job() {
     let refusing = || {
         tower::layer::layer_fn(|inner: EnqueueService| {
             ServiceBuilder::new()
-                .filter(|request: Enqueue| if request.kind == "u32" { Err(Sunday) } else { Ok(request) })
+                .filter(|request: NewJob| if request.kind == "u32" { Err(Sunday) } else { Ok(request) })
                 .service(inner)
         })
     };
@@ -422,7 +422,7 @@ fn a_layer_around_enqueue_that_waits_cannot_be_had_from_code_that_blocks() {
         let clock = p.clock();
         p.enqueue_layer(tower::layer::layer_fn(move |inner: EnqueueService| {
             let clock = clock.clone();
-            service_fn(move |request: Enqueue| {
+            service_fn(move |request: NewJob| {
                 let (mut inner, clock) = (inner.clone(), clock.clone());
                 async move {
                     clock.sleep(S).await;

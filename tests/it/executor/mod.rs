@@ -1,7 +1,7 @@
 //! The executor, row by row as `docs/spec/executor.md` specifies it. Each test is named after its row.
 
 mod bad_input;
-mod better;
+mod limits;
 mod bulk;
 mod by_hand;
 mod context;
@@ -11,12 +11,12 @@ mod middleware;
 mod modes;
 mod ordering;
 mod priorities;
-mod put;
-mod raw;
+mod new_jobs;
+mod adapters;
 mod retries;
-mod rows;
+mod coverage_table;
 mod shutdown;
-mod the_same;
+mod sidekiq_parity;
 mod unique;
 mod unique_checked;
 

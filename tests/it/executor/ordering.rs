@@ -44,7 +44,7 @@ fn changing(world: &World, log: &Log, name: &'static str, ordered: Ordered) {
         })
         .max_retries(2)
         .backoff(Backoff::Constant(20 * S))
-        .on_failure(|failed| match failed.error {
+        .decide(|failed| match failed.error {
             "later" => Decision::Snooze(60 * S),
             _ => Decision::Retry,
         })

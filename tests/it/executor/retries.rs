@@ -118,14 +118,14 @@ fn exhausted_the_hook_then_the_dead_set_then_every_death_handler_and_error_handl
 
 #[test]
 fn retry_off_is_neither_retried_nor_dead_and_death_handlers_run() {
-    let (world, log) = heard(|job| job.no_retry());
+    let (world, log) = heard(|job| job.discard_on_failure());
     assert_eq!(log.get(), ["error e1 after 0", "death of 1 in state Discarded"]);
     assert!(world.dead().is_empty() && world.retries().is_empty());
 }
 
 #[test]
 fn a_hook_may_return_a_delay_discard_or_kill() {
-    let decided = |decision: Decision| heard(move |job| job.max_retries(1).on_failure(move |_| decision));
+    let decided = |decision: Decision| heard(move |job| job.max_retries(1).decide(move |_| decision));
     let (world, log) = decided(Decision::Discard);
     assert_eq!(log.get(), ["error e1 after 0"]);
     assert_eq!((world.all_jobs()[0].state, world.dead().len()), (JobState::Discarded, 0));
@@ -151,7 +151,7 @@ fn a_decision_is_made_by_the_error_itself() {
                     p.handle(async move |id: u32| {
                         payments.charge(Charge::of_order(id, 5).key("k")).await.map(drop)
                     })
-                    .on_failure(move |failed| match failed.downcast_ref() {
+                    .decide(move |failed| match failed.downcast_ref() {
                         Some(ServiceError::Throttled { retry_after, .. }) => {
                             waited.update(|waited| waited.push(*retry_after));
                             Decision::RetryAfter(*retry_after)
@@ -171,8 +171,8 @@ fn a_decision_is_made_by_the_error_itself() {
 
 #[test]
 fn a_hook_that_panics_is_told_of_and_the_job_is_tried_again() {
-    let (world, _) = heard(|job| job.max_retries(0).on_failure(|_| panic!("no idea")));
-    assert_eq!(world.dead()[0].error.as_deref(), Some("e1; its `on_failure` panicked: no idea"));
+    let (world, _) = heard(|job| job.max_retries(0).decide(|_| panic!("no idea")));
+    assert_eq!(world.dead()[0].error.as_deref(), Some("e1; its `decide` panicked: no idea"));
 }
 
 #[test]

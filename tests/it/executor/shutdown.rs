@@ -250,7 +250,7 @@ fn a_process_that_is_not_there_cannot_be_stopped_or_started() {
 fn charging(explore: &Explore, deploys: bool, keyed: bool) -> Report {
     explore.run(async move |world: &World| {
         if deploys {
-            world.deploys();
+            world.explore_deploys();
         }
         world.process("worker", move |p| {
             let (payments, clock) = (p.payments(), p.clock());

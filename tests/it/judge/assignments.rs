@@ -4,8 +4,8 @@ use super::inputs::charge;
 use super::{assert_first, body_panic};
 use crate::support::{assert_green, one_deviation};
 use retryproof::service::email::Email;
-use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
-use retryproof::service::{Cx, Keys, Operation, Refusal, Service};
+use retryproof::service::payments::{Charge, ChargeOutcome, DECLINED_CARD};
+use retryproof::service::{Keys, Operation, Refusal, Service, ServiceContext};
 use retryproof::{Client, Explore, Report, ServiceError, Verdict, World};
 
 /// Explores a card that the test chooses, and a job that is wrong with only one of the cards.
@@ -17,7 +17,7 @@ fn with_cards(explore: &Explore, is_good: bool) -> Report {
             let (payments, email) = (p.payments(), p.email());
             p.handle(async move |(order, card): (u32, String)| {
                 let answer = payments.charge(charge(order).payment_method(card)).await?;
-                if let Charged::Declined { .. } = answer {
+                if let ChargeOutcome::Declined { .. } = answer {
                     // It would take a mail per attempt, or a key in the body to identify it, and emails have none.
                     let told = email.emails("ada@example.com", "declined").await?;
                     if told.is_empty() || !is_good {
@@ -33,7 +33,7 @@ fn with_cards(explore: &Explore, is_good: bool) -> Report {
 }
 
 fn only_crashes() -> Explore {
-    one_deviation().deliveries(0).switches(0).faults(0)
+    one_deviation().deliveries(0).preemptions(0).faults(0)
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_question_that_only_a_failure_brings_up_has_the_ordinary_answer() {
                 let amount = if incarnation > 1 { 1 } else { 500 };
                 let charge = Charge::of_order(order, amount).key(format!("order-{order}"));
                 let answer = payments.charge(charge).await?;
-                store.put("paid", &matches!(answer, Charged::Success { .. })).await?;
+                store.put("paid", &matches!(answer, ChargeOutcome::Success { .. })).await?;
                 Ok::<(), Box<dyn std::error::Error>>(())
             });
         });
@@ -230,7 +230,7 @@ impl Service for Desk {
         Operation::write("book".into())
     }
 
-    fn answer(&mut self, (key, seat): (String, u32), cx: &mut Cx<'_>) -> Result<String, Refusal> {
+    fn answer(&mut self, (key, seat): (String, u32), cx: &mut ServiceContext<'_>) -> Result<String, Refusal> {
         if let Some(stored) = self.keys.known("book", Some(&key), &seat, cx)? {
             return Ok(stored);
         }

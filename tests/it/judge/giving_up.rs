@@ -39,7 +39,7 @@ fn transferring(how: Transfer, discards: bool, may_stop: bool) -> Report {
                 tx.commit().await
             });
             match discards {
-                true => options.on_failure(|_| Decision::Discard),
+                true => options.decide(|_| Decision::Discard),
                 false => options.max_retries(0),
             };
         },
@@ -121,7 +121,7 @@ fn only_the_job_that_gave_up_is_excused() {
 #[test]
 fn a_dead_job_excuses_no_other_one_in_the_same_run() {
     let report = with(
-        &Explore::new().name("test").deviations(2).crashes(0).deliveries(0).switches(0),
+        &Explore::new().name("test").deviations(2).crashes(0).deliveries(0).preemptions(0),
         |p| {
             let (payments, parcels) = (p.payments(), p.fulfillment());
             p.handle(async move |order: u32| {

@@ -15,9 +15,9 @@ fn mailing(once: bool) -> Report {
         move |p| {
             let queue = p.queue();
             p.handle(async move |user: SignUp| {
-                let mail = retryproof::Enqueue::encoded::<SendMail>(user.0.to_string());
-                let mail = if once { mail.once("mail", retryproof::Conflict::Drop) } else { mail };
-                queue.put(mail).await.map(drop)
+                let mail = retryproof::NewJob::encoded::<SendMail>(user.0.to_string());
+                let mail = if once { mail.deduplicate("mail", retryproof::Conflict::Drop) } else { mail };
+                queue.enqueue_new(mail).await.map(drop)
             });
             let email = p.email();
             p.handle(async move |_: SendMail| email.send(mail("u@example.com")).await.map(drop));

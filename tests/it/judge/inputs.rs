@@ -4,10 +4,10 @@ use std::sync::Mutex;
 
 use super::assert_first;
 use crate::support::{assert_green, one_deviation};
-use retryproof::service::email::{Email, Sent};
-use retryproof::service::fulfillment::{Shipment, Shipped};
-use retryproof::service::payments::{Charge, Charged, DECLINED_CARD};
-use retryproof::service::{Cx, Operation, Refusal, Refusals, Service};
+use retryproof::service::email::{Email, SendOutcome};
+use retryproof::service::fulfillment::{Shipment, ShipmentOutcome};
+use retryproof::service::payments::{Charge, ChargeOutcome, DECLINED_CARD};
+use retryproof::service::{Operation, Refusal, Refusals, Service, ServiceContext};
 use retryproof::{Client, Code, Explore, Guarantee, Process, Report, ServiceError, Verdict, World};
 
 pub(super) fn charge(order: u32) -> Charge {
@@ -41,7 +41,7 @@ fn ships_although_declined(p: &Process) {
 fn ships_if_paid(p: &Process) {
     let (payments, parcels) = (p.payments(), p.fulfillment());
     p.handle(async move |order: u32| {
-        if let Charged::Success { .. } = payments.charge(charge(order)).await? {
+        if let ChargeOutcome::Success { .. } = payments.charge(charge(order)).await? {
             parcels.request(shipment(order)).await?;
         }
         Ok::<(), ServiceError>(())
@@ -91,7 +91,7 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     let noted = |p: &Process| {
         let (payments, store) = (p.payments(), p.store());
         p.handle(async move |order: u32| {
-            let paid = matches!(payments.charge(charge(order)).await?, Charged::Success { .. });
+            let paid = matches!(payments.charge(charge(order)).await?, ChargeOutcome::Success { .. });
             store.put("paid", &paid).await?;
             Ok::<(), Box<dyn std::error::Error>>(())
         });
@@ -99,7 +99,7 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     let ends = |p: &Process| {
         let (payments, queue, email) = (p.payments(), p.queue(), p.email());
         p.handle(async move |order: u32| {
-            if let Charged::Declined { .. } = payments.charge(charge(order)).await? {
+            if let ChargeOutcome::Declined { .. } = payments.charge(charge(order)).await? {
                 return Ok(());
             }
             queue.enqueue(format!("{order}@example.com")).await?;
@@ -145,8 +145,10 @@ fn a_retry_is_answered_as_the_first_attempt_was() {
         p.handle(async move |order: u32| {
             // Without a key: the card determines the answer, and not the key.
             match payments.charge(Charge::of_order(order, 500)).await? {
-                Charged::Success { .. } => email.send(Email::new("ada@example.com", "paid")).await.map(drop),
-                Charged::Declined { .. } => Ok(()),
+                ChargeOutcome::Success { .. } => {
+                    email.send(Email::new("ada@example.com", "paid")).await.map(drop)
+                }
+                ChargeOutcome::Declined { .. } => Ok(()),
             }
         });
     };
@@ -174,7 +176,7 @@ fn a_second_card_under_the_key_of_a_declined_one() {
                     for card in ["pm_first", "pm_second"] {
                         let key = if own_key { format!("{order}-{card}") } else { order.to_string() };
                         let charge = Charge::of_order(order, 500).payment_method(card).key(key);
-                        if let Charged::Success { .. } = payments.charge(charge).await? {
+                        if let ChargeOutcome::Success { .. } = payments.charge(charge).await? {
                             parcels.request(shipment(order)).await?;
                             break;
                         }
@@ -208,7 +210,7 @@ fn a_stored_decline_is_answered_to_the_same_request() {
             let (payments, store) = (p.payments(), p.store());
             p.handle(async move |(order, card): (u32, String)| {
                 let answer = payments.charge(charge(order).payment_method(card)).await?;
-                store.put("paid", &matches!(answer, Charged::Success { .. })).await?;
+                store.put("paid", &matches!(answer, ChargeOutcome::Success { .. })).await?;
                 Ok::<(), Box<dyn std::error::Error>>(())
             });
         });
@@ -227,14 +229,14 @@ fn a_stored_decline_is_answered_to_the_same_request() {
 #[test]
 fn an_answer_that_nobody_heard_is_given_again() {
     let explore = |goes_on: bool| {
-        Explore::new().name("test").crashes(0).deliveries(0).switches(0).run(async move |world: &World| {
+        Explore::new().name("test").crashes(0).deliveries(0).preemptions(0).run(async move |world: &World| {
             world.payments().explore_declines();
             world.process("worker", move |p| {
                 let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
                 p.handle(async move |order: u32| {
                     for _ in 0..3 {
                         match payments.charge(charge(order)).await {
-                            Ok(Charged::Success { .. }) => {
+                            Ok(ChargeOutcome::Success { .. }) => {
                                 parcels.request(shipment(order)).await?;
                                 return Ok(());
                             }
@@ -266,7 +268,7 @@ fn an_answer_that_nobody_heard_is_given_again() {
 #[test]
 fn a_refusal_does_not_move_to_another_request() {
     let explore = |notes: bool| {
-        one_deviation().deliveries(0).switches(0).faults(0).run(async move |world: &World| {
+        one_deviation().deliveries(0).preemptions(0).faults(0).run(async move |world: &World| {
             world.email().explore_refusals();
             world.allow("email.send", Guarantee::AtLeastOnce);
             world.process("worker", move |p| {
@@ -280,7 +282,7 @@ fn a_refusal_does_not_move_to_another_request() {
                             store.put(mail, &true).await?;
                         }
                         let sent = email.send(Email::new("ada@example.com", mail)).await?;
-                        store.put(mail, &matches!(sent, Sent::Queued { .. })).await?;
+                        store.put(mail, &matches!(sent, SendOutcome::Queued { .. })).await?;
                     }
                     Ok::<(), Box<dyn std::error::Error>>(())
                 });
@@ -311,7 +313,7 @@ fn long_questions_are_whole() {
                         .payment_method(format!("pm_{card}"))
                         .key(format!("k{card}"));
                     match payments.charge(charge).await? {
-                        Charged::Success { .. } => break,
+                        ChargeOutcome::Success { .. } => break,
                         _ => noted.update(|noted| noted.push(card)),
                     }
                 }
@@ -340,10 +342,10 @@ fn a_refusal_that_is_ignored_beside_drawn_values() {
                 p.handle(async move |order: u32| {
                     let answer = payments.charge(charge(order)).await?;
                     // A job that was paid draws once more.
-                    if matches!(answer, Charged::Success { .. }) {
+                    if matches!(answer, ChargeOutcome::Success { .. }) {
                         let _ = rng.next_u64();
                     }
-                    let paid = !looks || matches!(answer, Charged::Success { .. });
+                    let paid = !looks || matches!(answer, ChargeOutcome::Success { .. });
                     store.put("receipt", &(rng.next_u64(), paid)).await?;
                     Ok::<(), Box<dyn std::error::Error>>(())
                 });
@@ -367,7 +369,7 @@ fn a_second_request_of_one_attempt_is_another_input() {
         world.process("worker", move |p| {
             let (payments, count, clock) = (p.payments(), count.clone(), p.clock());
             p.handle(async move |order: u32| {
-                while let Charged::Declined { .. } = payments.charge(charge(order)).await? {
+                while let ChargeOutcome::Declined { .. } = payments.charge(charge(order)).await? {
                     count.update(|count| *count += 1);
                     clock.sleep(std::time::Duration::from_secs(3_600)).await;
                 }
@@ -396,10 +398,10 @@ fn every_service_has_its_refusals() {
         world.process("worker", move |p| {
             let (parcels, email, sink) = (p.fulfillment(), p.email(), sink.clone());
             p.handle(async move |order: u32| {
-                if let Shipped::Rejected { error } = parcels.request(shipment(order)).await? {
+                if let ShipmentOutcome::Rejected { error } = parcels.request(shipment(order)).await? {
                     sink.update(|said| said.push(error.clone()));
                 }
-                if let Sent::NotQueued { error_message } =
+                if let SendOutcome::NotQueued { error_message } =
                     email.send(Email::new("ada@example.com", "sent")).await?
                 {
                     sink.update(|said| said.push(error_message.clone()));
@@ -440,11 +442,11 @@ impl Service for Seats {
         Operation::write("book".into())
     }
 
-    fn answer(&mut self, seat: u32, cx: &mut Cx<'_>) -> Result<String, Refusal> {
+    fn answer(&mut self, seat: u32, cx: &mut ServiceContext<'_>) -> Result<String, Refusal> {
         Ok(cx.effect("book", Some(&seat.to_string()), &seat, "bk_"))
     }
 
-    fn refusals(&self, seat: &u32, _: &Cx<'_>) -> Option<Refusals> {
+    fn refusals(&self, seat: &u32, _: &ServiceContext<'_>) -> Option<Refusals> {
         Some(Refusals::of([seat.to_string()], &["sold-out", "closed"]))
     }
 }

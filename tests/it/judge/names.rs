@@ -122,9 +122,9 @@ fn in_a_payload(draws_twice: bool) -> Report {
                     true => token,
                     false => store.get::<u64>("token").await.map_err(text)?.expect("it is there").value,
                 };
-                let child = retryproof::Enqueue::encoded::<u64>(token.to_string());
+                let child = retryproof::NewJob::encoded::<u64>(token.to_string());
                 queue
-                    .put(child.once("child", retryproof::Conflict::Drop))
+                    .enqueue_new(child.deduplicate("child", retryproof::Conflict::Drop))
                     .await
                     .map_err(|e| e.to_string())?;
                 Ok::<_, String>(())

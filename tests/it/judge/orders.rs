@@ -233,8 +233,8 @@ fn zombie(guarded: bool) -> Report {
                     _ => store.put("row", &number).await?,
                 }
                 if number == 1 {
-                    let next = retryproof::Enqueue::encoded::<u32>("2".to_owned());
-                    queue.put(next.once("next", retryproof::Conflict::Drop)).await?;
+                    let next = retryproof::NewJob::encoded::<u32>("2".to_owned());
+                    queue.enqueue_new(next.deduplicate("next", retryproof::Conflict::Drop)).await?;
                 }
                 Ok::<_, Box<dyn std::error::Error>>(())
             });
@@ -316,10 +316,10 @@ fn scheduling(at_once: bool) -> Report {
             p.handle(async move |order: Create| {
                 let again = !store.set_if_absent("begun", &true, None).await.map_err(|e| e.to_string())?;
                 let delay = if again && at_once { Duration::ZERO } else { HOUR };
-                let mut reminder = retryproof::Enqueue::encoded::<Welcome>(order.0.to_string());
+                let mut reminder = retryproof::NewJob::encoded::<Welcome>(order.0.to_string());
                 reminder.delay = delay;
                 queue
-                    .put(reminder.once("reminder", retryproof::Conflict::Drop))
+                    .enqueue_new(reminder.deduplicate("reminder", retryproof::Conflict::Drop))
                     .await
                     .map(drop)
                     .map_err(|e| e.to_string())

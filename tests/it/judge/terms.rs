@@ -6,7 +6,7 @@ use crate::support::{assert_green, assert_violated, one_deviation};
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Function, function};
+use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{
     Code, Delivery, Explore, Guarantee, JobState, Process, Report, ServiceError, Verdict, World,
 };
@@ -148,7 +148,7 @@ fn between_is_of_each_job() {
 /// A 503 of the second job makes the first one post once more, so the total is correct.
 #[test]
 fn between_sees_who_did_nothing_though_the_total_is_right() {
-    let report = faults_only().switches(0).run(async |world: &World| {
+    let report = faults_only().preemptions(0).run(async |world: &World| {
         world.allow("email.send", Guarantee::between(1, 5));
         let (failed, second) = (world.durable("failed", false), world.durable("second", false));
         world.process("worker", move |p| {
@@ -194,10 +194,10 @@ fn invalidates(p: &Process) {
 }
 
 fn invalidating(items: bool, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
-    one_deviation().deliveries(0).switches(0).run(async |world: &World| {
+    one_deviation().deliveries(0).preemptions(0).run(async |world: &World| {
         world.service(
             "cdn",
-            function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| {
+            function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| {
                 cx.effect("invalidate", None, &paths, "in_")
             }),
         );
@@ -239,7 +239,7 @@ fn input_24_a_batch_of_another_job_is_no_repetition() {
         one_deviation().run(async move |world: &World| {
             world.service(
                 "cdn",
-                function("invalidate", |paths: Vec<String>, cx: &mut Cx<'_>| {
+                function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| {
                     cx.effect("invalidate", None, &paths, "in_")
                 }),
             );
@@ -317,7 +317,7 @@ fn a_job_that_may_be_skipped() {
 #[test]
 fn a_job_that_did_nothing_because_its_call_failed_was_not_skipped() {
     let explore = |count: usize| {
-        faults_only().switches(0).run(async move |world: &World| {
+        faults_only().preemptions(0).run(async move |world: &World| {
             world.jobs::<u32>().may_be_skipped();
             world.process("worker", |p| {
                 let payments = p.payments();

@@ -108,7 +108,7 @@ fn fulfillment_request_with_a_known_key_has_the_stored_answer() {
         let parcels = world.fulfillment();
         let first = parcels.request(shipment().key("k")).await.unwrap();
         assert_eq!(parcels.request(shipment().key("k")).await.unwrap(), first);
-        assert_eq!((parcels.requests().len(), world.effects().count()), (1, 1));
+        assert_eq!((parcels.records().len(), world.effects().count()), (1, 1));
     });
 }
 

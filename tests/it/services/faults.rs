@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{assert_green, assert_violated, one_deviation};
 use crate::support::has_line;
 use expect_test::expect;
-use retryproof::service::Behave;
+use retryproof::service::Behavior;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, ServiceError, Verdict, World};
@@ -31,7 +31,7 @@ fn look_before_sending(explore: &Explore, set: fn(&World)) -> Report {
 }
 
 fn stale(world: &World) {
-    world.email().stale_reads();
+    world.email().explore_stale_reads();
 }
 
 const SENT_TWICE: &str = "email.send happened twice, expected once";
@@ -51,7 +51,7 @@ fn stale_read_shows_a_job_that_looks_before_it_sends() {
 #[test]
 fn stale_read_leaves_alone_a_charge_with_a_key_and_what_was_there_before() {
     let report = Explore::new().run(async |world: &World| {
-        world.payments().stale_reads();
+        world.payments().explore_stale_reads();
         world.process("worker", |p| {
             let payments = p.payments();
             p.handle(async move |order: u32| {
@@ -67,7 +67,7 @@ fn stale_read_leaves_alone_a_charge_with_a_key_and_what_was_there_before() {
     assert_green(&report);
     // Any lookup finds an email that the test itself sent, so the job sends none.
     one_deviation().check(async |world: &World| {
-        world.email().stale_reads();
+        world.email().explore_stale_reads();
         world.email().search_lag(HOUR);
         world.email().send(Email::new("ada@example.com", "receipt")).await.unwrap();
         let found = world.durable("found", 0);
@@ -89,7 +89,7 @@ fn stale_read_leaves_alone_a_charge_with_a_key_and_what_was_there_before() {
 #[test]
 fn stale_read_does_not_hide_what_is_older_than_an_hour() {
     let report = Explore::new().name("test").keep_going().run(async |world: &World| {
-        world.email().stale_reads();
+        world.email().explore_stale_reads();
         world.process("worker", |p| {
             let email = p.email();
             p.handle(async move |to: String| {
@@ -122,7 +122,10 @@ fn stale_read_is_one_option_more_at_each_look_up() {
     let runs = |set| look_before_sending(&one_deviation(), set).runs();
     assert_eq!(runs(|_| ()), 1 + 18);
     assert_eq!(runs(stale), 1 + 19);
-    assert_eq!(runs(|world| _ = world.email().stale_reads().outages(HOUR).outages_for_ever()), 1 + 19 + 4);
+    assert_eq!(
+        runs(|world| _ = world.email().explore_stale_reads().explore_outages(HOUR).outages_for_ever()),
+        1 + 19 + 4
+    );
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn paying(explore: &Explore, set: fn(&World), retries: u32) -> Report {
 
 #[test]
 fn an_outage_that_ends_is_outlasted_by_retries_and_one_that_never_ends_is_for_the_dead_set() {
-    let outages = |world: &World| _ = world.payments().outages(HOUR).outages_for_ever();
+    let outages = |world: &World| _ = world.payments().explore_outages(HOUR).outages_for_ever();
     let ends = |scenario: &str, retries| {
         let explore = one_deviation().replay(format!("test job#1.1/payments.charge:call={scenario}"));
         let report = paying(&explore, outages, retries);
@@ -183,7 +186,7 @@ fn an_outage_that_ends_is_outlasted_by_retries_and_one_that_never_ends_is_for_th
 #[test]
 fn an_outage_catches_a_job_that_gives_up_and_calls_it_done() {
     let report = one_deviation().run(async |world: &World| {
-        world.payments().outages(HOUR);
+        world.payments().explore_outages(HOUR);
         world.process("worker", |p| {
             let (payments, clock) = (p.payments(), p.clock());
             p.handle(async move |order: u32| {
@@ -206,10 +209,10 @@ fn an_outage_catches_a_job_that_gives_up_and_calls_it_done() {
 }
 
 /// Returns the error, the duration and the effects of one attempt that calls a service with this behavior.
-fn behaving(behave: Behave) -> String {
+fn behaving(behave: Behavior) -> String {
     let report = Explore::new().name("test").keep_going().deviations(0).run(async move |world: &World| {
-        world.payments().behave(behave);
-        world.email().behave(behave);
+        world.payments().behavior(behave);
+        world.email().behavior(behave);
         let seen = world.durable("seen", Vec::new());
         world.process("worker", {
             let seen = seen.clone();
@@ -241,13 +244,13 @@ fn behaving(behave: Behave) -> String {
 
 #[test]
 fn behave_well() {
-    assert_eq!(behaving(Behave::Well), r#"["ok", "ok", "0ns"] ["payments.charge", "email.send"]"#);
+    assert_eq!(behaving(Behavior::Normal), r#"["ok", "ok", "0ns"] ["payments.charge", "email.send"]"#);
 }
 
 #[test]
 fn behave_crash_before_anything_happened_except_email_send() {
     assert_eq!(
-        behaving(Behave::Crash),
+        behaving(Behavior::Unavailable),
         r#"["payments.charge: 503 service unavailable", "email.send: 503 service unavailable", "0ns"] ["email.send"]"#
     );
 }
@@ -256,7 +259,7 @@ fn behave_crash_before_anything_happened_except_email_send() {
 fn behave_throttle() {
     let throttled = "429 too many requests, retry after 30s";
     assert_eq!(
-        behaving(Behave::Throttle),
+        behaving(Behavior::Throttled),
         format!(r#"["payments.charge: {throttled}", "email.send: {throttled}", "0ns"] []"#)
     );
 }
@@ -264,11 +267,11 @@ fn behave_throttle() {
 #[test]
 fn behave_slow_and_slower_than_the_client_waits() {
     assert_eq!(
-        behaving(Behave::Slow(Duration::from_secs(10))),
+        behaving(Behavior::Slow(Duration::from_secs(10))),
         r#"["ok", "ok", "10s"] ["payments.charge", "email.send"]"#
     );
     assert_eq!(
-        behaving(Behave::Slow(Duration::from_secs(40))),
+        behaving(Behavior::Slow(Duration::from_secs(40))),
         r#"["payments.charge: no answer within 30s", "email.send: no answer within 30s", "30s"] ["payments.charge", "email.send"]"#
     );
 }
@@ -286,15 +289,15 @@ fn behave_crash_for_a_while_is_outlasted_and_what_crashes_after_it_has_sent_send
                 })
                 .max_retries(2);
             });
-            world.payments().behave(Behave::Crash);
-            world.email().behave(Behave::Crash);
+            world.payments().behavior(Behavior::Unavailable);
+            world.email().behavior(Behavior::Unavailable);
             world.enqueue(6_u32);
             world.settle().await;
             assert_eq!(world.dead().len(), 1);
             let sent = world.effects().of("email.send").count();
             assert!(key && sent == 0 || sent >= 3, "{sent}");
-            world.payments().behave(Behave::Well);
-            world.email().behave(Behave::Well);
+            world.payments().behavior(Behavior::Normal);
+            world.email().behavior(Behavior::Normal);
             world.enqueue(7_u32);
             world.settle().await;
         })

@@ -13,7 +13,7 @@ use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verd
 fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Report {
     explore.run(async move |world: &World| {
         if refuse {
-            world.fulfillment().refuse_reused_keys();
+            world.fulfillment().reject_key_reuse();
         }
         world.process("worker", move |p| {
             let parcels = p.fulfillment();
@@ -119,7 +119,7 @@ fn refused_reused_keys_are_an_error_and_no_stored_answer() {
 fn expiring(explore: &Explore, look_first: bool, ttl: Option<Duration>) -> Report {
     explore.run(async move |world: &World| {
         if let Some(ttl) = ttl {
-            world.payments().idempotency_keys(ttl);
+            world.payments().key_ttl(ttl);
         }
         world.process("worker", move |p| {
             let payments = p.payments();
@@ -200,7 +200,7 @@ fn a_sleep_and_a_scheduled_job_come_late() {
 /// Explores a charge that is retried at once, while the first request is still running.
 fn in_flight(conflict_is_done: bool, wait: u64) -> Report {
     one_deviation().run(async move |world: &World| {
-        world.payments().keys_in_flight(Duration::from_secs(60));
+        world.payments().reject_concurrent_keys(Duration::from_secs(60));
         let paid = world.durable("paid", false);
         world.process("worker", move |p| {
             let (payments, paid) = (p.payments(), paid.clone());
@@ -236,7 +236,7 @@ fn keys_in_flight_a_key_whose_first_request_is_still_running_is_a_conflict() {
 #[test]
 fn keys_in_flight_a_request_that_was_answered_runs_no_longer() {
     one_deviation().crashes(0).faults(0).check(async |world: &World| {
-        world.payments().keys_in_flight(Duration::from_secs(60));
+        world.payments().reject_concurrent_keys(Duration::from_secs(60));
         world.process("worker", |p| {
             let payments = p.payments();
             p.handle_blocking(move |order: u32| {
@@ -254,7 +254,7 @@ fn keys_in_flight_a_request_that_was_answered_runs_no_longer() {
 fn settings_are_the_tests_own() {
     let report = one_deviation().run(async |world: &World| {
         world.process("worker", |p| {
-            p.payments().idempotency_keys(DAY);
+            p.payments().key_ttl(DAY);
         });
     });
     assert!(

@@ -3,8 +3,8 @@
 mod answers;
 mod faults;
 mod keys;
-mod own;
-mod rows;
-mod told;
+mod custom_services;
+mod coverage_table;
+mod error_tracking;
 
 use crate::support::{assert_green, assert_violated, one_deviation};

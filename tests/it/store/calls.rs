@@ -3,7 +3,7 @@
 use super::{S, assert_green, assert_row, explore, one_deviation, replay};
 use crate::support::has_line;
 use expect_test::expect;
-use retryproof::service::Behave;
+use retryproof::service::Behavior;
 use retryproof::service::email::Email;
 use retryproof::service::store::{Isolation, Row};
 use retryproof::{Explore, ServiceError, Store, StoreError, Verdict, World};
@@ -285,7 +285,7 @@ fn settings_are_the_tests() {
 #[test]
 fn a_store_that_is_down_is_down_for_all_calls() {
     let report = one_deviation().deviations(0).run(async |world: &World| {
-        world.store().behave(Behave::Crash);
+        world.store().behavior(Behavior::Unavailable);
         world.process("worker", |p| {
             let store = p.store();
             p.handle(async move |_: u32| {
@@ -311,7 +311,7 @@ fn a_stale_read_is_a_replicas_and_only_where_asked_for() {
     let shipping = |stale: bool, in_transaction: bool| {
         one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
             if stale {
-                world.store().stale_reads();
+                world.store().explore_stale_reads();
             }
             world.process("worker", move |p| {
                 let (store, parcels) = (p.store(), p.fulfillment());
@@ -348,7 +348,7 @@ fn a_stale_read_is_a_replicas_and_only_where_asked_for() {
 #[test]
 fn an_outage_of_the_store_ends() {
     let report = one_deviation().crashes(0).deliveries(0).run(async |world: &World| {
-        world.store().outages(100 * S);
+        world.store().explore_outages(100 * S);
         world.process("worker", |p| {
             let store = p.store();
             p.handle(async move |_: u32| store.put("a", &1).await);

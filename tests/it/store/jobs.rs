@@ -5,7 +5,7 @@ use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
 use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{
-    Backoff, Conflict, Decision, Enqueue, Explore, Guarantee, Process, Report, Store, StoreError, Verdict,
+    Backoff, Conflict, Decision, Explore, Guarantee, NewJob, Process, Report, Store, StoreError, Verdict,
     World,
 };
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ fn confirming(p: &Process) {
         email.send(Email::new("ada", format!("order-{}", row.value))).await?;
         Ok(())
     })
-    .on_failure(|failed| match failed.error {
+    .decide(|failed| match failed.error {
         "no such order" => Decision::Discard,
         _ => Decision::Retry,
     });
@@ -170,8 +170,8 @@ fn relaying(p: &Process) {
     p.handle(async move |_: Relay| -> Result {
         for (key, row) in store.scan::<u32>("outbox:").await? {
             // Once for each row: a second job for it would be another job, and its mail not a repetition.
-            let confirm = Enqueue::encoded::<Confirm>(serde_json::to_string(&Confirm { order: row.value })?);
-            queue.put(confirm.once(key.as_str(), Conflict::Drop)).await?;
+            let confirm = NewJob::encoded::<Confirm>(serde_json::to_string(&Confirm { order: row.value })?);
+            queue.enqueue_new(confirm.deduplicate(key.as_str(), Conflict::Drop)).await?;
             store.delete(key).await?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 mod calls;
 mod hygiene;
 mod jobs;
-mod looks;
+mod reads;
 mod races;
 mod waiting;
 
@@ -12,7 +12,7 @@ use retryproof::{Explore, Process, Report, Verdict, World};
 use crate::support::{S, assert_green, one_deviation};
 
 /// Allows preemptions only.
-fn switches(most: usize) -> Explore {
+fn preemptions(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0)
 }
 

@@ -1,6 +1,6 @@
 //! Jobs with the store that only another worker can break.
 
-use super::{assert_green, assert_row, explore, one_deviation, switches};
+use super::{assert_green, assert_row, explore, one_deviation, preemptions};
 use retryproof::service::store::Isolation::{self, ReadCommitted, Serializable};
 use retryproof::{Explore, Process, Report, StoreError};
 
@@ -51,18 +51,18 @@ fn counting(settings: &Explore, how: Count) -> Report {
 
 #[test]
 fn resource_counter() {
-    let lost = counting(&switches(1), Count::ReadAddSave);
+    let lost = counting(&preemptions(1), Count::ReadAddSave);
     assert_row(&lost, "count", "1", "1.1/store.get:next=other");
-    let lost = counting(&switches(1), Count::InTransaction(ReadCommitted));
+    let lost = counting(&preemptions(1), Count::InTransaction(ReadCommitted));
     assert_row(&lost, "count", "1", "1.1/store.get:next=other");
     for how in [Count::InTransaction(Serializable), Count::Locked, Count::Incr, Count::CompareAndSet] {
-        assert_green(&counting(&switches(3), how));
+        assert_green(&counting(&preemptions(3), how));
     }
 }
 
 #[test]
 fn what_was_lost_is_shown_with_the_steps_that_crossed() {
-    let report = counting(&switches(1), Count::ReadAddSave);
+    let report = counting(&preemptions(1), Count::ReadAddSave);
     let text = report.to_string();
     let crossed = text.split("interleaving\n").nth(1).expect("a crossing").lines().take(3);
     let crossed: Vec<_> = crossed.map(|line| line.split(" (").next().unwrap().trim()).collect();
@@ -95,10 +95,10 @@ fn reserving(settings: &Explore, versioned: bool) -> Report {
 
 #[test]
 fn optimistic_lock() {
-    let both = reserving(&switches(1), false);
+    let both = reserving(&preemptions(1), false);
     assert_row(&both, "reserved:2", "true", "1.1/store.get:next=other");
     // The job that loses goes back to the queue, and then finds the seat taken.
-    assert_green(&reserving(&switches(3), true));
+    assert_green(&reserving(&preemptions(3), true));
 }
 
 #[test]

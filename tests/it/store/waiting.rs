@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, replay, switches};
+use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, preemptions, replay};
 use crate::support::has_line;
 use expect_test::expect;
 use retryproof::service::email::Email;
@@ -159,7 +159,7 @@ fn crosswise(p: &Process) {
 
 #[test]
 fn two_that_wait_for_each_other_are_a_deadlock_and_one_of_them_is_told() {
-    let report = explore(&switches(1), &[], &[1, 2], crosswise);
+    let report = explore(&preemptions(1), &[], &[1, 2], crosswise);
     // The second job takes `b` and waits for `a`. The first one then wants `b`.
     let told = report
         .violations()
@@ -179,7 +179,7 @@ fn two_that_wait_for_each_other_are_a_deadlock_and_one_of_them_is_told() {
 
 #[test]
 fn a_pool_in_which_all_wait_for_a_second_connection_is_stuck_and_named() {
-    let report = switches(0).run(async |world: &World| {
+    let report = preemptions(0).run(async |world: &World| {
         world.store().connections(4);
         world.process("worker", |p| {
             let (store, clock) = (p.store(), p.clock());
@@ -218,7 +218,7 @@ fn a_pool_in_which_all_wait_for_a_second_connection_is_stuck_and_named() {
 
 #[test]
 fn a_pool_of_one_serves_all_who_want_one_at_a_time_in_their_order() {
-    let report = switches(0).run(async |world: &World| {
+    let report = preemptions(0).run(async |world: &World| {
         world.store().connections(1);
         world.process("worker", |p| {
             let (store, clock) = (p.store(), p.clock());
@@ -273,7 +273,7 @@ fn a_second_in_a_transaction(p: &Process) {
 
 #[test]
 fn a_blocking_job_waits_on_its_slot() {
-    let report = switches(0).run(async |world: &World| {
+    let report = preemptions(0).run(async |world: &World| {
         world.store().put("a", &0).await.unwrap();
         world.process("worker", |p| {
             a_second_in_a_transaction(p);
@@ -290,7 +290,7 @@ fn a_blocking_job_waits_on_its_slot() {
 #[cfg(feature = "tokio")]
 #[test]
 fn code_that_blocks_on_no_slot_would_wait_for_ever() {
-    let report = switches(0).run(async |world: &World| {
+    let report = preemptions(0).run(async |world: &World| {
         world.store().put("a", &0).await.unwrap();
         world.process("worker", |p| {
             a_second_in_a_transaction(p);
@@ -323,7 +323,7 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
 #[test]
 fn rows_that_others_have_locked_are_skipped() {
     // Two workers share a table of tasks.
-    let report = explore(&switches(2), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
+    let report = explore(&preemptions(2), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
         let (store, parcels) = (p.store(), p.fulfillment());
         p.handle(async move |_: u32| {
             let mut tx = store.transaction(ReadCommitted).await;
@@ -339,7 +339,7 @@ fn rows_that_others_have_locked_are_skipped() {
     });
     assert_green(&report);
     // A job that checks and locks in two steps takes what another job has taken.
-    let report = explore(&switches(1), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
+    let report = explore(&preemptions(1), &[("todo:1", 1), ("todo:2", 1)], &[1, 2], |p| {
         let store = p.store();
         p.handle(async move |_: u32| {
             let Some((key, _)) = store.scan::<i64>("todo:").await?.into_iter().next() else { return Ok(()) };

@@ -9,12 +9,12 @@ use super::transaction::Transaction;
 use crate::engine::link::Liveness;
 use crate::engine::slots;
 use crate::engine::state::lock;
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::process::handles::client::Client;
 use crate::search::choice::Place;
-use crate::system::connections::{Awaited, Ticket};
+use crate::system::connections::{ConnectionTicket, WaitTarget};
 use crate::system::service::store::{Database, Isolation};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// A future that begins a transaction of the [`Store`](crate::Store). It does nothing unless awaited.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct Begin {
     client: Client<Database>,
     isolation: Isolation,
     place: Place,
-    wait: Option<Ticket>,
+    wait: Option<ConnectionTicket>,
 }
 
 impl Begin {
@@ -42,7 +42,7 @@ impl Begin {
         }
         let mut guard = link.shared().state();
         let state = &mut *guard;
-        state.touch(Thing::Rows, true);
+        state.touch(Resource::Rows, true);
         let owner = call::owner(link, state);
         if owner.is_some_and(|owner| !state.connections.may_connect(&owner, self.wait)) {
             return None;
@@ -51,7 +51,7 @@ impl Begin {
         let connection =
             owner.and_then(|owner| state.connections.connect(owner, Some(id), *place, self.wait.take()));
         link.as_caller(state, |state| {
-            state.note(|| What::Remarked { text: format!("begins {id}, {isolation}") });
+            state.note(|| EventKind::Remarked { text: format!("begins {id}, {isolation}") });
         });
         Some(Transaction { client: client.clone(), id, connection })
     }
@@ -60,12 +60,12 @@ impl Begin {
     pub(super) fn block(mut self) -> Transaction {
         let link = self.client.link.clone();
         link.arrive();
-        if slots::is_here() && link.liveness() == Liveness::Alive {
+        if slots::on_slot_thread() && link.liveness() == Liveness::Alive {
             return link.wait_for(self);
         }
         match self.begin() {
             Some(transaction) => transaction,
-            None => call::stuck(&self.client.link, &Awaited::Connection, self.place),
+            None => call::stuck(&self.client.link, &WaitTarget::Connection, self.place),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Future for Begin {
         }
         match this.begin() {
             Some(transaction) => Poll::Ready(transaction),
-            None => match call::wait(&this.client.link, this.wait, Awaited::Connection, this.place, cx) {
+            None => match call::wait(&this.client.link, this.wait, WaitTarget::Connection, this.place, cx) {
                 None => this.client.link.pend_or_unwind(cx),
                 waiting => {
                     this.wait = waiting;

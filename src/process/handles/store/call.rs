@@ -11,13 +11,13 @@ use crate::engine::call::dies_waiting;
 use crate::engine::link::{Link, Liveness};
 use crate::engine::slots;
 use crate::engine::state::{State, Stuck, lock};
-use crate::engine::steps::Thing;
+use crate::engine::steps::Resource;
 use crate::process::handles::client::Call;
 use crate::search::choice::{Place, WaitKind};
-use crate::system::connections::{Awaited, Owner, Ticket};
+use crate::system::connections::{ConnectionOwner, ConnectionTicket, WaitTarget};
 use crate::system::effect::fingerprint;
 use crate::system::service::store::{Database, Reply, StoreError, TxId};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 /// A call to the store. It does nothing unless awaited.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct StoreCall<'t, T> {
     transaction: Option<TxId>,
     /// The transaction that ends with this call.
     ends: Option<Transaction>,
-    wait: Option<Ticket>,
-    connection: Option<Ticket>,
+    wait: Option<ConnectionTicket>,
+    connection: Option<ConnectionTicket>,
     is_admitted: bool,
     unpack: fn(Reply) -> Result<T, StoreError>,
     /// A transaction does one thing at a time.
@@ -39,38 +39,38 @@ pub struct StoreCall<'t, T> {
 pub(super) enum Admission {
     Yes,
     /// It must wait for this.
-    Waits(Awaited),
+    Waits(WaitTarget),
     Refused(StoreError),
 }
 
 /// Returns the owner of a link, if it is a process.
-pub(super) fn owner(link: &Link, state: &mut State) -> Option<Owner> {
+pub(super) fn owner(link: &Link, state: &mut State) -> Option<ConnectionOwner> {
     let life = link.life()?;
     let actor = life.as_caller(state, |state| state.actor());
-    Some(Owner { process: life.process, incarnation: life.incarnation, actor })
+    Some(ConnectionOwner { process: life.process, incarnation: life.incarnation, actor })
 }
 
 /// Makes the caller wait for a connection or a row. Returns `None` if the process died in the wait, or if the run is
 /// over.
 pub(super) fn wait(
     link: &Link,
-    waited: Option<Ticket>,
-    awaited: Awaited,
+    waited: Option<ConnectionTicket>,
+    awaited: WaitTarget,
     place: Place,
     cx: &Context<'_>,
-) -> Option<Ticket> {
+) -> Option<ConnectionTicket> {
     let mut guard = link.shared().state();
     let state = &mut *guard;
     let owner = owner(link, state)?;
     if waited.is_none() {
         let kind = match awaited {
-            Awaited::Connection => WaitKind::Connection,
-            Awaited::Row { .. } => WaitKind::Row,
+            WaitTarget::Connection => WaitKind::Connection,
+            WaitTarget::Row { .. } => WaitKind::Row,
         };
         link.as_caller(state, |state| {
             if state.timeline.is_recording() {
                 let text = format!("waits {}", state.connections.why_waits(&owner, &awaited, place));
-                state.note(|| What::Remarked { text });
+                state.note(|| EventKind::Remarked { text });
             }
         });
         if dies_waiting(link, state, kind, place) {
@@ -82,7 +82,7 @@ pub(super) fn wait(
 }
 
 /// Reports that blocking code would wait forever, and ends it.
-pub(super) fn stuck(link: &Link, awaited: &Awaited, place: Place) -> ! {
+pub(super) fn stuck(link: &Link, awaited: &WaitTarget, place: Place) -> ! {
     let mut state = link.shared().state();
     if let Some(owner) = owner(link, &mut state) {
         let why = state.connections.why_waits(&owner, awaited, place);
@@ -126,26 +126,26 @@ impl<'t, T> StoreCall<'t, T> {
             let Some(owner) = owner(link, &mut state) else { return Admission::Yes };
             match state.connections.connect(owner, None, place, self.wait) {
                 Some(connection) => (self.connection, self.wait) = (Some(connection), None),
-                None => return Admission::Waits(Awaited::Connection),
+                None => return Admission::Waits(WaitTarget::Connection),
             }
         }
         let now = state.clock.now();
         let Some(request) = call.request() else { return Admission::Yes };
         let (thing, writes) = match request.ask.row() {
             Some((key, writes)) if self.transaction.is_none() && !state.connections.is_limited() => {
-                (Thing::Row(fingerprint(&[key])), writes)
+                (Resource::Row(fingerprint(&[key])), writes)
             }
-            _ => (Thing::Rows, true),
+            _ => (Resource::Rows, true),
         };
         state.touch(thing, writes);
         match door.service.blocks(request, now).map(|(key, holder)| (key.to_owned(), holder)) {
             None => Admission::Yes,
             Some((key, holder)) => match self.transaction {
                 Some(own) => match door.service.waits(own, &key, holder) {
-                    Ok(()) => Admission::Waits(Awaited::Row { key, holder }),
+                    Ok(()) => Admission::Waits(WaitTarget::Row { key, holder }),
                     Err(error) => Admission::Refused(error),
                 },
-                None => Admission::Waits(Awaited::Row { key, holder }),
+                None => Admission::Waits(WaitTarget::Row { key, holder }),
             },
         }
     }
@@ -173,7 +173,7 @@ impl<'t, T> StoreCall<'t, T> {
         if let Ok(call) = &self.call {
             let mut state = call.client().link.shared().state();
             call.client().link.as_caller(&mut state, |state| {
-                state.note(|| What::Replied { reply: Err(error.to_string()) });
+                state.note(|| EventKind::Replied { reply: Err(error.to_string()) });
             });
             drop(state);
             wake_released(call.client());
@@ -185,7 +185,7 @@ impl<'t, T> StoreCall<'t, T> {
     /// Returns the result of a completed call. A transaction whose connection was lost is rolled back.
     fn ended(&mut self, result: Result<Reply, crate::ServiceError>) -> Result<T, StoreError> {
         if let (true, Ok(call)) = (self.transaction.is_some() || self.connection.is_some(), &self.call) {
-            call.client().link.shared().touch(Thing::Rows, true);
+            call.client().link.shared().touch(Resource::Rows, true);
         }
         if let (Err(_), Some(transaction), Ok(call)) = (&result, self.transaction, &self.call) {
             roll_back(call.client(), transaction);
@@ -203,7 +203,7 @@ impl<'t, T> StoreCall<'t, T> {
         if let Ok(call) = &self.call {
             let link = call.client().link.clone();
             link.arrive();
-            if slots::is_here() && link.liveness() == Liveness::Alive {
+            if slots::on_slot_thread() && link.liveness() == Liveness::Alive {
                 return link.wait_for(self);
             }
         }

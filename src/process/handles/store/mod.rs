@@ -22,7 +22,7 @@ use crate::engine::link::Link;
 use crate::engine::state::{Shared, lock};
 use crate::search::choice::Place;
 use crate::system::service::store::{Ask, Database, Isolation, Json, Reply, Request, Row, StoreError};
-use crate::system::service::{Behave, STORE};
+use crate::system::service::{Behavior, STORE};
 
 type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 
@@ -160,7 +160,7 @@ macro_rules! calls {
 use calls;
 
 calls! { Store, self: &Self, 'static:
-    /// Returns the row as it is committed now. With [`stale_reads`](Store::stale_reads), perhaps an older version.
+    /// Returns the row as it is committed now. With [`explore_stale_reads`](Store::explore_stale_reads), perhaps an older version.
     get, get_blocking<T>(key: impl Into<String>) Ok(Ask::Get { key: key.into() }) => unpack::row::<T>, Option<Row<T>>;
     /// Returns all rows whose keys begin with `prefix`, sorted by key.
     scan, scan_blocking<T>(prefix: impl Into<String>) Ok(Ask::Scan { prefix: prefix.into() }) => unpack::rows::<T>, Vec<(String, Row<T>)>;
@@ -238,18 +238,18 @@ impl Store {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn stale_reads(&self) -> &Self {
-        self.client.stale_reads();
-        self.client.adjust(Database::add_replicas);
+    pub fn explore_stale_reads(&self) -> &Self {
+        self.client.explore_stale_reads();
+        self.client.configure(Database::add_replicas);
         self
     }
 
-    /// Allows the store to go down at any call, like [`Client::outages`](crate::Client::outages).
+    /// Allows the store to go down at any call, like [`Client::explore_outages`](crate::Client::explore_outages).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn outages(&self, stretch: Duration) -> &Self {
-        self.client.outages(stretch);
+    pub fn explore_outages(&self, stretch: Duration) -> &Self {
+        self.client.explore_outages(stretch);
         self
     }
 
@@ -266,8 +266,8 @@ impl Store {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn behave(&self, behave: Behave) -> &Self {
-        self.client.behave(behave);
+    pub fn behavior(&self, behave: Behavior) -> &Self {
+        self.client.behavior(behave);
         self
     }
 }

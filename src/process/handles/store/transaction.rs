@@ -2,7 +2,7 @@
 
 use super::release;
 use crate::process::handles::client::Client;
-use crate::system::connections::Ticket;
+use crate::system::connections::ConnectionTicket;
 use crate::system::service::store::{Database, TxId};
 
 /// A transaction of the [`Store`](crate::Store). Until it is committed, its changes are neither durable nor visible to
@@ -20,7 +20,7 @@ use crate::system::service::store::{Database, TxId};
 pub struct Transaction {
     pub(super) client: Client<Database>,
     pub(super) id: TxId,
-    pub(super) connection: Option<Ticket>,
+    pub(super) connection: Option<ConnectionTicket>,
 }
 
 impl Drop for Transaction {

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::system::service::store::{Got, Reply, Row, Shown, StoreError};
+use crate::system::service::store::{FetchedRow, Reply, Row, StoreError, VisibleRow};
 
 fn other_reply<T>() -> T {
     unreachable!("the store answers the request that it received")
@@ -10,7 +10,7 @@ fn other_reply<T>() -> T {
 
 fn decode<T: DeserializeOwned>(
     key: &str,
-    Shown { value, version, .. }: &Shown,
+    VisibleRow { value, version, .. }: &VisibleRow,
 ) -> Result<Row<T>, StoreError> {
     match serde_json::from_str(&value.0) {
         Ok(value) => Ok(Row { value, version: *version }),
@@ -23,7 +23,7 @@ fn decode<T: DeserializeOwned>(
 
 pub(super) fn row<T: DeserializeOwned>(reply: Reply) -> Result<Option<Row<T>>, StoreError> {
     match reply {
-        Reply::Row(Got { key, row }) => row.map(|row| decode(&key, &row)).transpose(),
+        Reply::Row(FetchedRow { key, row }) => row.map(|row| decode(&key, &row)).transpose(),
         _ => other_reply(),
     }
 }

@@ -5,7 +5,7 @@ use crate::search::explore::parent::Parent;
 
 /// The progress in handing out the pieces of a level.
 #[derive(Debug)]
-pub(crate) struct Ahead {
+pub(crate) struct PieceCursor {
     level: usize,
     parents: usize,
     root: Option<Parent>,
@@ -16,9 +16,9 @@ pub(crate) struct Ahead {
 /// parent explorer does not change.
 impl Exhaustive {
     /// Starts handing out pieces from here.
-    pub(crate) fn ahead(&self) -> Ahead {
+    pub(crate) fn ahead(&self) -> PieceCursor {
         debug_assert!(self.level == 0 || self.parent.as_ref().is_none_or(|p| p.to_come(&self.bounds) == 0));
-        Ahead {
+        PieceCursor {
             level: self.level,
             parents: self.done,
             root: self.parent.clone().filter(|parent| parent.deviations.is_empty()),
@@ -27,7 +27,7 @@ impl Exhaustive {
 
     /// Returns the next piece, with at most `most` scenarios of this level (on the first level: runs), or `None` when
     /// all pieces of the level were handed out.
-    pub(crate) fn piece(&self, ahead: &mut Ahead, most: usize) -> Option<Self> {
+    pub(crate) fn piece(&self, ahead: &mut PieceCursor, most: usize) -> Option<Self> {
         debug_assert_eq!(ahead.level, self.level, "pieces of a level that is over");
         let piece = Self {
             share: self.share,
@@ -50,7 +50,7 @@ impl Exhaustive {
     }
 
     /// The number of scenarios of this level that are not yet in a piece (on the first level: runs).
-    pub(crate) fn left(&self, ahead: &Ahead) -> usize {
+    pub(crate) fn left(&self, ahead: &PieceCursor) -> usize {
         match &ahead.root {
             Some(root) => root.to_come(&self.bounds) as usize,
             None => self.digests.len() - ahead.parents,

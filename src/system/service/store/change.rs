@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ask, Json, Reply, Shown, StoreError};
+use super::{Ask, Json, Reply, StoreError, VisibleRow};
 
 /// The new row. Without a value the row is deleted.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Change {
 }
 
 /// Returns the change, if there is one, and the answer.
-pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Change>, Reply) {
+pub(super) fn decide(ask: Ask, seen: Option<VisibleRow>, now: Duration) -> (Option<Change>, Reply) {
     let keeps = seen.as_ref().and_then(|seen| seen.expires);
     let version = seen.as_ref().map_or(0, |seen| seen.version);
     let set = |key, value| Some(Change { key, value: Some(value), expires: None });
@@ -61,7 +61,7 @@ pub(super) fn decide(ask: Ask, seen: Option<Shown>, now: Duration) -> (Option<Ch
 
 /// Reports whether a write would change a row that looks like `committed`. A write that changes nothing need not
 /// wait.
-pub(super) fn would(ask: &Ask, committed: Option<&Shown>) -> bool {
+pub(super) fn would(ask: &Ask, committed: Option<&VisibleRow>) -> bool {
     match ask {
         Ask::Get { .. } | Ask::Scan { .. } | Ask::SkipLocked { .. } | Ask::Commit {} | Ask::Next { .. } => {
             false

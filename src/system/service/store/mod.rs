@@ -22,8 +22,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use self::change::Change;
-use self::transaction::Open;
-use super::{Cx, Made, Operation, Refusal, Service};
+use self::transaction::OpenTransaction;
+use super::{CreatedAt, Operation, Refusal, Service, ServiceContext};
 use crate::system::effect::fingerprint;
 
 /// Numbers of sequences have seven digits, so that they do not equal other numbers of a test. Each sequence has its
@@ -127,7 +127,7 @@ impl Ask {
 
 /// A row as the database shows it: its value and its version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct VisibleRow {
     pub(crate) value: Json,
     pub(crate) version: u64,
     /// The time at which the row expires.
@@ -138,8 +138,8 @@ pub(crate) struct Shown {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Reply {
-    Row(Got),
-    Rows(BTreeMap<String, Shown>),
+    Row(FetchedRow),
+    Rows(BTreeMap<String, VisibleRow>),
     /// Whether the write was carried out.
     Done(bool),
     Number(i64),
@@ -149,12 +149,12 @@ pub(crate) enum Reply {
 
 /// A row that was looked up by its key.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Got {
+pub(crate) struct FetchedRow {
     pub(crate) key: String,
-    pub(crate) row: Option<Shown>,
+    pub(crate) row: Option<VisibleRow>,
 }
 
-impl Serialize for Got {
+impl Serialize for FetchedRow {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.row.serialize(serializer)
     }
@@ -167,45 +167,49 @@ fn in_words<S: Serializer>(error: &StoreError, serializer: S) -> Result<S::Ok, S
 /// A stored row. A deleted row stays, without a value: its versions continue, and a transaction that saw no row must
 /// learn that this changed.
 #[derive(Clone, Debug, Default)]
-struct Stored {
+struct StoredRow {
     value: Option<Json>,
     version: u64,
     expires: Option<Duration>,
     /// The number of the last commit that changed it.
     changed: u64,
-    made: Made,
+    made: CreatedAt,
     /// Earlier versions, for replicas that lag, if there are any.
-    past: Vec<Past>,
+    past: Vec<PastValue>,
 }
 
 #[derive(Clone, Debug)]
-struct Past {
+struct PastValue {
     value: Option<Json>,
     version: u64,
-    made: Made,
+    made: CreatedAt,
 }
 
-impl Stored {
+impl StoredRow {
     /// Reports whether the row outlives everything that could wait for its expiration. This depends on its total time
     /// to live, not on the time left, because the time left differs between runs of different length.
     fn stays(&self) -> bool {
         self.expires.is_none_or(|at| at.saturating_sub(self.made.0.unwrap_or_default()) > LONG_LIVED)
     }
 
-    fn shown(&self, now: Duration) -> Option<Shown> {
+    fn shown(&self, now: Duration) -> Option<VisibleRow> {
         let live = self.expires.is_none_or(|at| now < at);
         let (version, expires) = (self.version, self.expires);
-        self.value.as_ref().filter(|_| live).map(|value| Shown { value: value.clone(), version, expires })
+        self.value.as_ref().filter(|_| live).map(|value| VisibleRow {
+            value: value.clone(),
+            version,
+            expires,
+        })
     }
 
     /// The row as a replica shows it, which may lag.
-    fn shown_by_replica(&self, cx: &Cx<'_>) -> Option<Shown> {
+    fn shown_by_replica(&self, cx: &ServiceContext<'_>) -> Option<VisibleRow> {
         if cx.shows(self.made) {
             return self.shown(cx.now());
         }
         let past = self.past.iter().rfind(|past| cx.shows(past.made))?;
         let version = past.version;
-        past.value.as_ref().map(|value| Shown { value: value.clone(), version, expires: None })
+        past.value.as_ref().map(|value| VisibleRow { value: value.clone(), version, expires: None })
     }
 }
 
@@ -214,10 +218,10 @@ impl Stored {
 pub(crate) struct Database {
     /// When what has changed in the call under way was to expire, and when it is now.
     moved: Vec<(Option<Duration>, Option<Duration>)>,
-    rows: BTreeMap<String, Stored>,
+    rows: BTreeMap<String, StoredRow>,
     /// The number of commits. A commit counts once, regardless of the number of rows it changes.
     commits: u64,
-    open: BTreeMap<TxId, Open>,
+    open: BTreeMap<TxId, OpenTransaction>,
     opened: u64,
     locks: BTreeMap<String, TxId>,
     /// Rows whose locks were released since the last query. The tasks that wait for them must be woken.
@@ -236,7 +240,7 @@ impl Database {
 
     /// The durable rows, as JSON. Rows with a time to live are left out, because they expire on their own.
     pub(crate) fn compared(&self) -> String {
-        let stay = |(key, row): (&'_ String, &'_ Stored)| match &row.value {
+        let stay = |(key, row): (&'_ String, &'_ StoredRow)| match &row.value {
             Some(value) if row.stays() => Some((serde_json::Value::from(key.as_str()), value.clone())),
             _ => None,
         };
@@ -248,17 +252,17 @@ impl Database {
         text + "}"
     }
 
-    fn committed(&self, key: &str, now: Duration) -> Option<Shown> {
+    fn committed(&self, key: &str, now: Duration) -> Option<VisibleRow> {
         self.rows.get(key).and_then(|row| row.shown(now))
     }
 
     /// A call outside a transaction. Its changes are committed immediately.
-    fn at_once(&mut self, ask: Ask, cx: &mut Cx<'_>) -> Reply {
+    fn at_once(&mut self, ask: Ask, cx: &mut ServiceContext<'_>) -> Reply {
         match ask {
             Ask::Next { sequence } => Reply::Number(self.draw(sequence, cx)),
             Ask::Get { key } => {
                 let row = self.rows.get(&key).and_then(|row| row.shown_by_replica(cx));
-                Reply::Row(Got { key, row })
+                Reply::Row(FetchedRow { key, row })
             }
             Ask::Scan { prefix } => {
                 let shown = under(&self.rows, &prefix)
@@ -283,7 +287,7 @@ impl Database {
 
     /// The next number of a sequence. It is registered as a generated value, so outcomes are compared up to renaming
     /// it.
-    fn draw(&mut self, sequence: String, cx: &mut Cx<'_>) -> i64 {
+    fn draw(&mut self, sequence: String, cx: &mut ServiceContext<'_>) -> i64 {
         let start = FIRST_NUMBER + fingerprint(&[&sequence]) % SEQUENCES * SPACING;
         let drawn = self.sequences.entry(sequence).or_insert(0);
         *drawn += 1;
@@ -293,10 +297,10 @@ impl Database {
     }
 
     /// Changes a row, as part of the last commit.
-    fn apply(&mut self, Change { key, value, expires }: Change, made: Made) {
+    fn apply(&mut self, Change { key, value, expires }: Change, made: CreatedAt) {
         let row = self.rows.entry(key).or_default();
         if self.has_replicas && row.version > 0 {
-            row.past.push(Past { value: row.value.take(), version: row.version, made: row.made });
+            row.past.push(PastValue { value: row.value.take(), version: row.version, made: row.made });
         }
         row.version += 1;
         if row.expires.is_some() || expires.is_some() {
@@ -329,7 +333,11 @@ impl Service for Database {
         operation.never_throttled()
     }
 
-    fn answer(&mut self, Request { ask, transaction }: Request, cx: &mut Cx<'_>) -> Result<Reply, Refusal> {
+    fn answer(
+        &mut self,
+        Request { ask, transaction }: Request,
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<Reply, Refusal> {
         let reply = match transaction {
             None => self.at_once(ask, cx),
             Some(transaction) => self.statement(transaction, ask, cx).unwrap_or_else(Reply::Failed),
@@ -344,7 +352,7 @@ impl Service for Database {
         // Only transactions use the numbers of commits, and they die with their processes. Only replicas use the
         // times.
         let mut text = String::new();
-        for (key, Stored { value, version, expires, made, past, .. }) in &self.rows {
+        for (key, StoredRow { value, version, expires, made, past, .. }) in &self.rows {
             let made = self.has_replicas.then_some((made, past));
             let _ = write!(text, "{key:?} {value:?} {version} {expires:?} {made:?};");
         }

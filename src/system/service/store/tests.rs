@@ -28,7 +28,8 @@ impl Desk {
         let (now, lag, by, service) = (self.now, self.lag, Actor::Test, "store".into());
         let mut ledger = Ledger::default();
         let (given, place, tells) = (false, None, false);
-        let mut cx = Cx { ledger: &mut ledger, service, now, by, given, place, lag, tells, inputs: None };
+        let mut cx =
+            ServiceContext { ledger: &mut ledger, service, now, by, given, place, lag, tells, inputs: None };
         let request = Request { ask, transaction };
         assert_eq!(self.database.blocks(&request, now), None, "who asks has waited");
         self.database.answer(request, &mut cx).expect("a database refuses nothing")
@@ -45,14 +46,14 @@ impl Desk {
 
     fn get(&mut self, transaction: Option<TxId>, key: &str) -> Option<i64> {
         match self.ask(transaction, Ask::Get { key: key.to_owned() }) {
-            Reply::Row(Got { row, .. }) => row.map(|row| row.value.0.parse().expect("a number")),
+            Reply::Row(FetchedRow { row, .. }) => row.map(|row| row.value.0.parse().expect("a number")),
             other => panic!("{other:?}"),
         }
     }
 
     fn version(&mut self, key: &str) -> Option<u64> {
         match self.ask(None, Ask::Get { key: key.to_owned() }) {
-            Reply::Row(Got { row, .. }) => row.map(|row| row.version),
+            Reply::Row(FetchedRow { row, .. }) => row.map(|row| row.version),
             other => panic!("{other:?}"),
         }
     }

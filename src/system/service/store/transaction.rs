@@ -13,7 +13,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::change::{self, Change};
-use super::{Ask, Cx, Database, Got, Made, Reply, Request, Shown, StoreError, Stored, under};
+use super::{
+    Ask, CreatedAt, Database, FetchedRow, Reply, Request, ServiceContext, StoreError, StoredRow, VisibleRow,
+    under,
+};
 
 /// Which changes of other transactions a transaction sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +52,7 @@ impl fmt::Display for TxId {
 
 /// An open transaction.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenTransaction {
     isolation: Isolation,
     /// Present from the first statement of a serializable transaction on.
     snapshot: Option<Snapshot>,
@@ -64,22 +67,27 @@ pub(super) struct Open {
 struct Snapshot {
     /// The number of the last commit in it.
     at: u64,
-    rows: BTreeMap<String, Stored>,
+    rows: BTreeMap<String, StoredRow>,
 }
 
-impl Open {
+impl OpenTransaction {
     /// The row as this transaction sees it.
-    fn sees(&self, committed: &BTreeMap<String, Stored>, key: &str, cx: &Cx<'_>) -> Option<Shown> {
+    fn sees(
+        &self,
+        committed: &BTreeMap<String, StoredRow>,
+        key: &str,
+        cx: &ServiceContext<'_>,
+    ) -> Option<VisibleRow> {
         let rows = self.snapshot.as_ref().map_or(committed, |snapshot| &snapshot.rows);
         let row = rows.get(key);
         match self.writes.get(key) {
             None => row.and_then(|row| row.shown(cx.now())),
             Some(Change { value, expires, .. }) => {
-                let own = Stored {
+                let own = StoredRow {
                     value: value.clone(),
                     expires: *expires,
                     version: row.map_or(0, |row| row.version) + 1,
-                    ..Stored::default()
+                    ..StoredRow::default()
                 };
                 own.shown(cx.now())
             }
@@ -89,10 +97,10 @@ impl Open {
     /// All rows under a prefix, as this transaction sees them.
     fn scans(
         &self,
-        committed: &BTreeMap<String, Stored>,
+        committed: &BTreeMap<String, StoredRow>,
         prefix: &str,
-        cx: &Cx<'_>,
-    ) -> BTreeMap<String, Shown> {
+        cx: &ServiceContext<'_>,
+    ) -> BTreeMap<String, VisibleRow> {
         let rows = self.snapshot.as_ref().map_or(committed, |snapshot| &snapshot.rows);
         let keys: BTreeSet<_> = under(rows, prefix)
             .map(|(key, _)| key)
@@ -108,8 +116,14 @@ impl Database {
         self.opened += 1;
         let id = TxId(self.opened);
         let (reads, prefixes) = (BTreeSet::new(), BTreeSet::new());
-        let open =
-            Open { isolation, snapshot: None, writes: BTreeMap::new(), reads, prefixes, waits_for: None };
+        let open = OpenTransaction {
+            isolation,
+            snapshot: None,
+            writes: BTreeMap::new(),
+            reads,
+            prefixes,
+            waits_for: None,
+        };
         self.open.insert(id, open);
         id
     }
@@ -177,7 +191,12 @@ impl Database {
     ///
     /// # Errors
     /// If the transaction is over or cannot be serialized. In the second case it is rolled back.
-    pub(super) fn statement(&mut self, id: TxId, ask: Ask, cx: &Cx<'_>) -> Result<Reply, StoreError> {
+    pub(super) fn statement(
+        &mut self,
+        id: TxId,
+        ask: Ask,
+        cx: &ServiceContext<'_>,
+    ) -> Result<Reply, StoreError> {
         let Some(mut open) = self.open.remove(&id) else { return Err(StoreError::RolledBack) };
         if open.isolation == Isolation::Serializable && open.snapshot.is_none() {
             open.snapshot = Some(Snapshot { at: self.commits, rows: self.rows.clone() });
@@ -199,12 +218,18 @@ impl Database {
         }
     }
 
-    fn ask_in(&mut self, open: &mut Open, id: TxId, ask: Ask, cx: &Cx<'_>) -> Result<Reply, StoreError> {
+    fn ask_in(
+        &mut self,
+        open: &mut OpenTransaction,
+        id: TxId,
+        ask: Ask,
+        cx: &ServiceContext<'_>,
+    ) -> Result<Reply, StoreError> {
         match ask {
             Ask::Get { key } => {
                 let row = open.sees(&self.rows, &key, cx);
                 open.reads.insert(key.clone());
-                Ok(Reply::Row(Got { key, row }))
+                Ok(Reply::Row(FetchedRow { key, row }))
             }
             Ask::Scan { prefix } => {
                 let rows = open.scans(&self.rows, &prefix, cx);
@@ -217,7 +242,7 @@ impl Database {
                     self.lock(open, id, &key)?;
                 }
                 open.reads.insert(key.clone());
-                Ok(Reply::Row(Got { key, row }))
+                Ok(Reply::Row(FetchedRow { key, row }))
             }
             Ask::SkipLocked { prefix, most } => {
                 let mut rows = open.scans(&self.rows, &prefix, cx);
@@ -248,7 +273,7 @@ impl Database {
     ///
     /// # Errors
     /// If the transaction is serializable and the row was changed since it began.
-    fn lock(&mut self, open: &Open, id: TxId, key: &str) -> Result<(), StoreError> {
+    fn lock(&mut self, open: &OpenTransaction, id: TxId, key: &str) -> Result<(), StoreError> {
         let changed = self.rows.get(key).map_or(0, |row| row.changed);
         if open.snapshot.as_ref().is_some_and(|snapshot| changed > snapshot.at) {
             return Err(StoreError::Conflict { key: key.to_owned() });
@@ -257,8 +282,8 @@ impl Database {
         Ok(())
     }
 
-    fn commit(&mut self, open: Open, made: Made) -> Result<(), StoreError> {
-        let Open { snapshot, writes, reads, prefixes, .. } = open;
+    fn commit(&mut self, open: OpenTransaction, made: CreatedAt) -> Result<(), StoreError> {
+        let OpenTransaction { snapshot, writes, reads, prefixes, .. } = open;
         if writes.is_empty() {
             return Ok(());
         }

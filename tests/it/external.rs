@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use expect_test::expect;
-use retryproof::{Explore, JobState, Outside, OutsideFault, Report, Verdict, World};
+use retryproof::{Explore, External, ExternalFault, JobState, Report, Verdict, World};
 use tokio::sync::oneshot;
 
 use crate::support::has_line;
@@ -64,14 +64,14 @@ impl Server {
 
 fn one_call(
     deviations: usize,
-    call: impl AsyncFn(&Outside) -> Result<(), String> + Clone + Sync + 'static,
+    call: impl AsyncFn(&External) -> Result<(), String> + Clone + Sync + 'static,
 ) -> Report {
     Explore::new().name("t").deviations(deviations).deliveries(0).run(async move |world: &World| {
         let (call, done) = (call.clone(), world.durable("done", false));
         world.process("worker", move |p| {
-            let (outside, call, done) = (p.outside("db"), call.clone(), done.clone());
+            let (external, call, done) = (p.external("db"), call.clone(), done.clone());
             p.handle(async move |_: u32| {
-                call(&outside).await?;
+                call(&external).await?;
                 done.set(true);
                 Ok::<_, String>(())
             });
@@ -96,15 +96,15 @@ fn a_call_has_three_crash_points_and_fails_only_where_it_is_said_how() {
 }
 
 fn one_call_runs(which: u32) -> u64 {
-    let report = one_call(1, async move |outside: &Outside| match which {
+    let report = one_call(1, async move |external: &External| match which {
         0 => Ok(()),
-        1 => outside.call("write a row", async { Ok(()) }).await,
-        2 => outside.call("write a row", async { Ok(()) }).fails_as(|fault| Err(fault.to_string())).await,
+        1 => external.call("write a row", async { Ok(()) }).await,
+        2 => external.call("write a row", async { Ok(()) }).on_fault(|fault| Err(fault.to_string())).await,
         _ => {
-            outside
+            external
                 .call("read a row", async { Ok(()) })
-                .reads()
-                .fails_as(|fault| Err(fault.to_string()))
+                .read_only()
+                .on_fault(|fault| Err(fault.to_string()))
                 .await
         }
     });
@@ -118,7 +118,7 @@ fn inserting(blocks: bool, twice: bool) -> Report {
         let seen = rows.clone();
         world.observe("rows", move || seen.lock().unwrap().clone());
         world.process("worker", move |p| {
-            let (outside, rows) = (p.outside("db"), rows.clone());
+            let (external, rows) = (p.external("db"), rows.clone());
             // A row differs each time, unless it only contains the job's number.
             let insert = move |rows: &Mutex<BTreeSet<_>>, job| {
                 let mut rows = rows.lock().unwrap();
@@ -128,13 +128,13 @@ fn inserting(blocks: bool, twice: bool) -> Report {
             };
             if blocks {
                 p.handle_blocking(move |job: u32| {
-                    let call = outside.call_blocking("insert", || insert(&rows, job));
-                    call.fails_as(|fault| Err(fault.to_string())).run()
+                    let call = external.call_blocking("insert", || insert(&rows, job));
+                    call.on_fault(|fault| Err(fault.to_string())).run()
                 });
             } else {
                 p.handle(async move |job: u32| {
-                    let call = outside.call("insert", async { insert(&rows, job) });
-                    call.fails_as(|fault| Err(fault.to_string())).await
+                    let call = external.call("insert", async { insert(&rows, job) });
+                    call.on_fault(|fault| Err(fault.to_string())).await
                 });
             }
         });
@@ -165,10 +165,10 @@ fn what_is_not_reached_has_not_happened_and_what_is_lost_has() {
         let report = Explore::new().name("t").deviations(1).run(async move |world: &World| {
             let (noted, done) = (noted.clone(), world.durable("done", false));
             world.process("worker", move |p| {
-                let (outside, noted, done) = (p.outside("db"), noted.clone(), done.clone());
+                let (external, noted, done) = (p.external("db"), noted.clone(), done.clone());
                 let happened = AtomicUsize::new(0);
-                let look = move |happened: &AtomicUsize, result: Result<(), OutsideFault>| {
-                    let expected = usize::from(result != Err(OutsideFault::Unreachable));
+                let look = move |happened: &AtomicUsize, result: Result<(), ExternalFault>| {
+                    let expected = usize::from(result != Err(ExternalFault::Unreachable));
                     assert_eq!(happened.load(Ordering::SeqCst), expected, "{result:?}");
                     noted.lock().unwrap().insert(format!("{result:?}"));
                     done.set(true);
@@ -180,7 +180,7 @@ fn what_is_not_reached_has_not_happened_and_what_is_lost_has() {
                             happened.fetch_add(1, Ordering::SeqCst);
                             Ok(())
                         };
-                        look(&happened, outside.call_blocking("write", work).fails_as(Err).run());
+                        look(&happened, external.call_blocking("write", work).on_fault(Err).run());
                     });
                 } else {
                     p.handle(async move |_: u32| {
@@ -189,7 +189,7 @@ fn what_is_not_reached_has_not_happened_and_what_is_lost_has() {
                             happened.fetch_add(1, Ordering::SeqCst);
                             Ok(())
                         };
-                        look(&happened, outside.call("write", work).fails_as(Err).await);
+                        look(&happened, external.call("write", work).on_fault(Err).await);
                     });
                 }
             });
@@ -210,7 +210,8 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
         let times = world.durable("times", Vec::<u64>::new());
         let noted = times.clone();
         world.process("worker", move |p| {
-            let (outside, clock, server, times) = (p.outside("db"), p.clock(), server.clone(), noted.clone());
+            let (external, clock, server, times) =
+                (p.external("db"), p.clock(), server.clone(), noted.clone());
             // A timer of its own would let time pass as soon as nothing runs.
             p.spawn("timer", async {
                 loop {
@@ -219,12 +220,12 @@ fn a_call_is_waited_for_in_real_time_and_no_virtual_time_passes() {
             });
             p.handle(async move |job: u32| {
                 for _ in 0..3 {
-                    outside
+                    external
                         .call("asks", server.does(|_| thread::park_timeout(Duration::from_millis(1))))
                         .await;
                 }
                 // Also in a tokio task.
-                let (theirs, other) = (outside.clone(), server.clone());
+                let (theirs, other) = (external.clone(), server.clone());
                 let task = tokio::spawn(async move { theirs.call("asks", other.does(|_| 6)).await });
                 assert_eq!(task.await.unwrap(), 6);
                 let now = clock.now();
@@ -255,26 +256,26 @@ fn locking(waits: bool, more: bool) -> (Report, Vec<Vec<String>>) {
             let server = Server::default();
             if waits {
                 let waiting = server.waiting.clone();
-                world.outside("db").waits(move || std::future::ready(waiting.load(Ordering::SeqCst)));
+                world.external("db").lock_probe(move || std::future::ready(waiting.load(Ordering::SeqCst)));
             }
-            world.outside("db").patience(Duration::from_millis(20));
+            world.external("db").block_timeout(Duration::from_millis(20));
             let course = Rc::new(RefCell::new(Vec::new()));
             let noted = course.clone();
             let done = world.durable("done", BTreeSet::new());
             world.process("worker", move |p| {
                 let done = done.clone();
-                let (outside, server, noted) = (p.outside("db"), server.clone(), noted.clone());
+                let (external, server, noted) = (p.external("db"), server.clone(), noted.clone());
                 p.handle(async move |job: u32| {
                     if more {
                         noted.borrow_mut().push(format!("{job} asks"));
                     }
-                    outside.call("lock", server.locks(job)).await;
+                    external.call("lock", server.locks(job)).await;
                     noted.borrow_mut().push(format!("{job} has it"));
-                    outside.call("work", server.does(|_| ())).await;
+                    external.call("work", server.does(|_| ())).await;
                     noted.borrow_mut().push(format!("{job} gives it back"));
-                    outside.call("unlock", server.unlocks()).await;
+                    external.call("unlock", server.unlocks()).await;
                     if more {
-                        outside.call("more", server.does(|_| ())).await;
+                        external.call("more", server.does(|_| ())).await;
                         noted.borrow_mut().push(format!("{job} has done more"));
                     }
                     done.update(|done| done.insert(job));
@@ -331,11 +332,11 @@ fn whoever_has_waited_may_go_on_before_the_one_who_had_the_lock_does_more() {
 #[test]
 fn whoever_waits_outside_for_ever_is_stuck_and_it_is_said_where() {
     let report = Explore::new().name("t").deviations(0).run(async |world: &World| {
-        world.outside("db").patience(Duration::from_millis(20));
+        world.external("db").block_timeout(Duration::from_millis(20));
         world.process("worker", |p| {
-            let outside = p.outside("db");
+            let external = p.external("db");
             p.handle(async move |_: u32| {
-                outside.call("take a connection", std::future::pending::<()>()).await
+                external.call("take a connection", std::future::pending::<()>()).await
             });
         });
         world.enqueue(6_u32);
@@ -346,7 +347,7 @@ fn whoever_waits_outside_for_ever_is_stuck_and_it_is_said_where() {
     has_line(
         &text,
         expect![
-            "deadlock: nothing can go on and no timer is set; job#1.1 u32 waits at tests/it/outside.rs:… for `db.take-a-connection`, which waits for a connection, or a lock"
+            "deadlock: nothing can go on and no timer is set; job#1.1 u32 waits at tests/it/external.rs:… for `db.take-a-connection`, which waits for a connection, or a lock"
         ],
     );
 }
@@ -356,20 +357,20 @@ fn whoever_is_known_to_wait_for_a_lock_is_said_to() {
     let report = Explore::new().name("t").deviations(0).run(async |world: &World| {
         let server = Server::default();
         let waiting = server.waiting.clone();
-        world.outside("db").waits(move || std::future::ready(waiting.load(Ordering::SeqCst)));
-        world.outside("db").patience(Duration::from_millis(20));
+        world.external("db").lock_probe(move || std::future::ready(waiting.load(Ordering::SeqCst)));
+        world.external("db").block_timeout(Duration::from_millis(20));
         world.process("worker", move |p| {
-            let (outside, server) = (p.outside("db"), server.clone());
+            let (external, server) = (p.external("db"), server.clone());
             p.handle(async move |job: u32| {
-                outside.call("lock", server.locks(job)).await;
-                outside.call("lock", server.locks(job)).await;
+                external.call("lock", server.locks(job)).await;
+                external.call("lock", server.locks(job)).await;
             });
         });
         world.enqueue(6_u32);
         world.settle().await;
     });
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    has_line(&report, expect!["waits at tests/it/outside.rs:… for `db.lock`, which waits for a lock"]);
+    has_line(&report, expect!["waits at tests/it/external.rs:… for `db.lock`, which waits for a lock"]);
 }
 
 #[test]
@@ -380,7 +381,7 @@ fn what_a_dead_incarnation_leaves_open_is_closed_before_it_restarts() {
         let open = report;
         Explore::new().name("t").deviations(1).run(async move |world: &World| {
             let (closed, opened) = (open.clone(), open.clone());
-            world.outside("db").closes(move |process, incarnation| {
+            world.external("db").on_process_death(move |process, incarnation| {
                 let closed = closed.clone();
                 async move {
                     // In real time.
@@ -391,12 +392,12 @@ fn what_a_dead_incarnation_leaves_open_is_closed_before_it_restarts() {
             let done = world.durable("done", false);
             world.process("worker", move |p| {
                 let done = done.clone();
-                let (name, outside) = (p.name().to_string(), p.outside("db"));
+                let (name, external) = (p.name().to_string(), p.external("db"));
                 let is_connected = opened.lock().unwrap().iter().any(|(known, _)| *known == name);
                 assert!(!is_connected, "{name} is still connected");
                 opened.lock().unwrap().push((name, p.incarnation()));
                 p.handle(async move |_: u32| {
-                    outside.call("asks", std::future::ready(())).await;
+                    external.call("asks", std::future::ready(())).await;
                     done.set(true);
                 });
             });
@@ -415,18 +416,18 @@ fn what_the_test_does_itself_it_does_through_the_world() {
         assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
         assert!(report.to_string().contains(text), "{report}");
     };
-    let text = "`db` is set up, and waited for, by the test: through `world.outside(…)`, not through the handle of a process";
+    let text = "`db` is set up, and waited for, by the test: through `world.external(…)`, not through the handle of a process";
     says(
         text,
-        one_call(0, async |outside: &Outside| {
-            outside.patience(Duration::ZERO);
+        one_call(0, async |external: &External| {
+            external.block_timeout(Duration::ZERO);
             Ok(())
         }),
     );
     let world = World::fake();
-    let outside = world.outside("db");
-    let (kept, slow) = (outside.clone(), async { tokio::time::sleep(Duration::from_millis(1)).await });
-    outside.wait(slow);
+    let external = world.external("db");
+    let (kept, slow) = (external.clone(), async { tokio::time::sleep(Duration::from_millis(1)).await });
+    external.block_on(slow);
     world.process("worker", move |p| {
         let kept = kept.clone();
         p.handle(async move |_: u32| kept.call("asks", std::future::ready(())).await);

@@ -102,9 +102,9 @@ fn jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_n
 #[test]
 fn a_job_that_snoozes_for_ever_is_stopped_and_named() {
     let snoozing = |p: &retryproof::Process| {
-        p.handle(async |_: u32| Err::<(), _>("not yet")).on_failure(|_| Decision::Snooze(S));
+        p.handle(async |_: u32| Err::<(), _>("not yet")).decide(|_| Decision::Snooze(S));
     };
-    let reason = "job#1 u32 was put back 1000 times, and no end: its `on_failure` decided so, the last time for 1s; let \
+    let reason = "job#1 u32 was put back 1000 times, and no end: its `decide` decided so, the last time for 1s; let \
                   it end, fail, or be discarded eventually";
     let world = World::fake();
     world.process("worker", snoozing);
@@ -194,13 +194,13 @@ fn drains_say_what_came_of_them() {
     use retryproof::Decision;
     let world = World::fake();
     world.process("worker", |p| {
-        p.handle(async |job: u32| if job == 0 { Ok(()) } else { Err(job) }).on_failure(|failed| match failed
-            .downcast_ref::<u32>(
-        ) {
-            Some(1) => Decision::Discard,
-            Some(2) => Decision::Kill,
-            Some(3) => Decision::Snooze(S),
-            _ => Decision::Retry,
+        p.handle(async |job: u32| if job == 0 { Ok(()) } else { Err(job) }).decide(|failed| {
+            match failed.downcast_ref::<u32>() {
+                Some(1) => Decision::Discard,
+                Some(2) => Decision::Kill,
+                Some(3) => Decision::Snooze(S),
+                _ => Decision::Retry,
+            }
         });
     });
     world.enqueue_bulk([0_u32, 1, 2, 3, 4, 0]);

@@ -3,12 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cx, Operation, Refusal, Service};
+use super::{Operation, Refusal, Service, ServiceContext};
 
 /// A report to the error tracker.
 ///
 /// ```
-/// use retryproof::service::error_catcher::Notification;
+/// use retryproof::service::error_tracker::Notification;
 ///
 /// let notification = Notification::new("Timeout", "the bank did not answer");
 /// assert_eq!(notification.exception_class, "Timeout");
@@ -33,7 +33,7 @@ impl Notification {
 /// The answer to a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Noted {
+pub enum NotifyOutcome {
     /// The report was recorded.
     Noted {
         /// `err_63d74d53`
@@ -48,15 +48,15 @@ pub enum Noted {
 
 /// The error tracker.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ErrorCatcher {
+pub struct ErrorTracker {
     notifications: Vec<Notification>,
     /// The ignored classes.
     ignored: Vec<String>,
 }
 
-impl ErrorCatcher {
+impl ErrorTracker {
     /// All reports so far.
-    pub fn notifications(&self) -> &[Notification] {
+    pub fn records(&self) -> &[Notification] {
         &self.notifications
     }
 
@@ -71,29 +71,33 @@ impl ErrorCatcher {
     }
 }
 
-impl Service for ErrorCatcher {
+impl Service for ErrorTracker {
     type Request = Notification;
-    type Reply = Noted;
+    type Reply = NotifyOutcome;
 
     fn operation(&self, _: &Notification) -> Operation {
         Operation::write("notify".into())
     }
 
-    fn answer(&mut self, notification: Notification, cx: &mut Cx<'_>) -> Result<Noted, Refusal> {
+    fn answer(
+        &mut self,
+        notification: Notification,
+        cx: &mut ServiceContext<'_>,
+    ) -> Result<NotifyOutcome, Refusal> {
         let texts = [&notification.exception_class, &notification.exception_message];
         if texts.iter().any(|text| text.trim().is_empty()) {
-            return Ok(Noted::Rejected { error: "exception class or message is missing".to_owned() });
+            return Ok(NotifyOutcome::Rejected { error: "exception class or message is missing".to_owned() });
         }
         if self.ignored.contains(&notification.exception_class) {
             let notification_id = cx.id("notify", &notification, "err_");
-            return Ok(Noted::Noted { notification_id });
+            return Ok(NotifyOutcome::Noted { notification_id });
         }
         let notification_id = cx.effect("notify", None, &notification, "err_");
         self.notifications.push(notification);
-        Ok(Noted::Noted { notification_id })
+        Ok(NotifyOutcome::Noted { notification_id })
     }
 
-    fn is_told_of_failures(&self) -> bool {
+    fn is_error_tracker(&self) -> bool {
         true
     }
 

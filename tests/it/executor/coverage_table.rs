@@ -9,7 +9,7 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "fake mode",
         &[
-            "the_same::fake_mode_a_job_goes_to_a_queue_that_can_be_looked_at_and_changed",
+            "sidekiq_parity::fake_mode_a_job_goes_to_a_queue_that_can_be_looked_at_and_changed",
             "modes::a_fake_world_in_a_plain_test",
             "modes::a_fake_world_in_a_tokio_test",
         ],
@@ -21,19 +21,27 @@ const ROWS: &[(&str, &[&str])] = &[
             "modes::an_inline_world_in_a_tokio_test",
         ],
     ),
-    ("arguments go through JSON", &["the_same::arguments_go_through_json_in_both_modes"]),
-    ("drain_all", &["the_same::drain_all_runs_what_jobs_enqueue_too"]),
-    ("drain of a kind", &["the_same::drain_of_a_kind_runs_that_kind_alone_including_those_it_enqueues"]),
+    ("arguments go through JSON", &["sidekiq_parity::arguments_go_through_json_in_both_modes"]),
+    ("drain_all", &["sidekiq_parity::drain_all_runs_what_jobs_enqueue_too"]),
+    (
+        "drain of a kind",
+        &["sidekiq_parity::drain_of_a_kind_runs_that_kind_alone_including_those_it_enqueues"],
+    ),
     (
         "a job that fails in a drain",
-        &["the_same::a_job_that_fails_in_a_drain_is_popped_its_error_comes_back_and_the_jobs_behind_it_stay"],
+        &[
+            "sidekiq_parity::a_job_that_fails_in_a_drain_is_popped_its_error_comes_back_and_the_jobs_behind_it_stay",
+        ],
     ),
-    ("perform_one on an empty queue", &["the_same::perform_one_on_an_empty_queue_is_an_error_of_its_own"]),
-    ("delays", &["the_same::delays_put_a_job_into_the_scheduled_set_and_a_time_in_the_past_means_now"]),
+    (
+        "perform_one on an empty queue",
+        &["sidekiq_parity::perform_one_on_an_empty_queue_is_an_error_of_its_own"],
+    ),
+    ("delays", &["sidekiq_parity::delays_put_a_job_into_the_scheduled_set_and_a_time_in_the_past_means_now"]),
     (
         "bulk",
         &[
-            "the_same::bulk_ids_come_back_in_order",
+            "sidekiq_parity::bulk_ids_come_back_in_order",
             "bulk::bulk_from_a_job_is_taken_in_and_its_ids_come_back_in_order",
             "bulk::a_crash_between_two_batches_leaves_the_earlier_ones_and_none_falls_inside_of_one",
         ],
@@ -86,7 +94,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("queues in strict priority", &["priorities::strict_priority_takes_high_before_low"]),
     ("queues in weighted priority", &["priorities::weighted_priority_draws_and_starves_nobody"]),
-    ("concurrency per process", &["the_same::slots_bound_how_many_jobs_run_at_once"]),
+    ("concurrency per process", &["sidekiq_parity::slots_bound_how_many_jobs_run_at_once"]),
     (
         "a process that serves chosen queues",
         &["priorities::a_process_serves_chosen_queues_with_its_own_slots"],
@@ -116,7 +124,7 @@ const ROWS: &[(&str, &[&str])] = &[
             "middleware::the_same_stack_in_check",
         ],
     ),
-    ("stats", &["the_same::stats_count_everything", "priorities::latency_is_told_for_each_queue"]),
+    ("stats", &["sidekiq_parity::stats_count_everything", "priorities::latency_is_told_for_each_queue"]),
     ("lock until executing", &["unique::until_executing_one_waits_and_a_second_comes_in_when_it_runs"]),
     ("lock until executed", &["unique::until_executed_one_at_a_time_until_it_is_over"]),
     ("lock until expired", &["unique::until_expired_at_most_one_in_that_time_whatever_becomes_of_it"]),
@@ -156,19 +164,19 @@ const ROWS: &[(&str, &[&str])] = &[
             "unique_checked::a_lock_left_behind_by_a_killed_process_without_a_time_to_live",
         ],
     ),
-    ("better: drains keep the order of the queue", &["better::drain_all_keeps_the_order_of_the_queue"]),
+    ("better: drains keep the order of the queue", &["limits::drain_all_keeps_the_order_of_the_queue"]),
     (
         "better: endless drains are stopped",
         &[
-            "better::a_job_that_enqueues_itself_for_ever_is_stopped_with_an_error_that_names_the_cycle",
-            "better::jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_names_the_cycle",
+            "limits::a_job_that_enqueues_itself_for_ever_is_stopped_with_an_error_that_names_the_cycle",
+            "limits::jobs_that_enqueue_two_of_themselves_for_ever_are_stopped_with_an_error_that_names_the_cycle",
         ],
     ),
     ("better: draining is linear", &["priorities::a_drain_goes_on_in_time_proportional_to_the_jobs"]),
-    ("better: clearing clears what it says", &["better::clearing_one_kind_leaves_others_on_its_queue"]),
+    ("better: clearing clears what it says", &["limits::clearing_one_kind_leaves_others_on_its_queue"]),
     (
         "better: scheduled jobs run when due",
-        &["better::scheduled_jobs_run_when_due_and_a_test_can_advance_the_clock"],
+        &["limits::scheduled_jobs_run_when_due_and_a_test_can_advance_the_clock"],
     ),
     (
         "better: retries, exhaustion, death handlers run",
@@ -178,14 +186,14 @@ const ROWS: &[(&str, &[&str])] = &[
     (
         "better: drains return what came of them",
         &[
-            "better::drains_say_what_came_of_them",
-            "better::drains_have_a_limit_a_time_and_may_leave_what_jobs_enqueue",
+            "limits::drains_say_what_came_of_them",
+            "limits::drains_have_a_limit_a_time_and_may_leave_what_jobs_enqueue",
         ],
     ),
-    ("better: assertions on the queue", &["better::assertions_on_the_queue_list_what_was_there"]),
+    ("better: assertions on the queue", &["limits::assertions_on_the_queue_list_what_was_there"]),
     (
         "delivery: at least once, at most once",
-        &["the_same::at_least_once_comes_again_when_the_lease_ends_and_at_most_once_is_gone"],
+        &["sidekiq_parity::at_least_once_comes_again_when_the_lease_ends_and_at_most_once_is_gone"],
     ),
     ("bad input: a payload that does not decode", &["bad_input::a_payload_that_does_not_decode"]),
     ("bad input: a kind with no handler", &["bad_input::a_kind_with_no_handler"]),

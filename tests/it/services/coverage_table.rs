@@ -8,7 +8,7 @@ const ROWS: &[(&str, &[&str])] = &[
     ("index", &["the_pages_show_what_was_done_and_escape_it"]),
     ("payments.status", &["the_pages_show_what_was_done_and_escape_it"]),
     ("email.status", &["the_pages_show_what_was_done_and_escape_it"]),
-    ("error_catcher.status", &["the_pages_show_what_was_done_and_escape_it"]),
+    ("error_tracker.status", &["the_pages_show_what_was_done_and_escape_it"]),
     ("fulfillment.status", &["a_parcel_is_requested_once_a_key"]),
     (
         "payments.charge",
@@ -40,10 +40,10 @@ const ROWS: &[(&str, &[&str])] = &[
     ),
     ("email.emails", &["email_emails_that_match_both", "an_email_is_sent_as_often_as_it_is_asked_for"]),
     (
-        "error_catcher.notify",
+        "error_tracker.notify",
         &[
-            "error_catcher_notification_and_one_with_a_blank_class_or_message",
-            "the_error_catcher_wants_both_texts",
+            "error_tracker_notification_and_one_with_a_blank_class_or_message",
+            "the_error_tracker_wants_both_texts",
         ],
     ),
     ("clear", &["what_was_done_is_emptied"]),

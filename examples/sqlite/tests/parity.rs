@@ -66,7 +66,7 @@ async fn in_memory(world: &World, careful: bool) -> String {
     let rows = world.durable("orders", vec![(6, 2598, "placed".to_owned())]);
     let kept = rows.clone();
     world.process("worker", move |p| {
-        let orders = InMemory { rows: kept.clone(), outside: p.outside("db") };
+        let orders = InMemory { rows: kept.clone(), external: p.external("db") };
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle(async move |order: i64| complete(&orders, &payments, &parcels, order, careful).await);
     });
@@ -79,7 +79,7 @@ async fn in_sqlite(world: &World, careful: bool, template: &Template) -> String 
     let database: Rc<Memory> = Rc::new(template.copy());
     let name = database.name().to_owned();
     world.process("worker", move |p| {
-        let orders = InSqlite(Pool::new(memory::pool(&name), p.outside("db")));
+        let orders = InSqlite(Pool::new(memory::pool(&name), p.external("db")));
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle(async move |order: i64| complete(&orders, &payments, &parcels, order, careful).await);
     });

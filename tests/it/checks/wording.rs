@@ -290,8 +290,8 @@ fn attempts_that_fail_alike_are_told_once() {
 fn what_was_not_explored_is_listed() {
     let charging = paying(async |payments, order| payments.charge(unkeyed(order)).await.map(drop));
     let text = explore(&one_deviation(), charging.clone()).to_string();
-    assert!(text.contains("\n  not explored: outages (`outages` of the service)\n"), "{text}");
-    assert!(text.contains("\n  not explored: deploys (`world.deploys()`)\n"), "{text}");
+    assert!(text.contains("\n  not explored: outages (`explore_outages` of the service)\n"), "{text}");
+    assert!(text.contains("\n  not explored: deploys (`world.explore_deploys()`)\n"), "{text}");
     assert!(!text.contains("not explored: crashes"), "{text}");
     let text = explore(&one_deviation().crashes(0), charging).to_string();
     assert!(text.contains("\n  not explored: crashes: `crashes` is 0\n"), "{text}");
@@ -339,7 +339,7 @@ fn a_job_that_is_a_tuple_is_named_in_full() {
         world.enqueue((Welcome(1), 6_u32));
         world.settle().await;
     });
-    assert!(report.to_string().contains("checks::telling::Welcome, u32) [1,6] · attempt 1"), "{report}");
+    assert!(report.to_string().contains("checks::wording::Welcome, u32) [1,6] · attempt 1"), "{report}");
 }
 
 /// A timeout drops a call before its answer arrives.

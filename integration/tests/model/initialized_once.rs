@@ -93,7 +93,7 @@ fn a_flag_does_not_keep_a_client_from_being_built_twice() {
             }
         });
     });
-    has_line(&report, expect!["integration/tests/model/made_once.rs:…  OnceLock#1.get() → empty"]);
+    has_line(&report, expect!["integration/tests/model/initialized_once.rs:…  OnceLock#1.get() → empty"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::{assert_green, found};
-use retryproof::service::{Cx, Operation, Refusal, Service};
+use retryproof::service::{Operation, Refusal, Service, ServiceContext};
 use retryproof::{Explore, Process, Report, Verdict, World};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ impl Service for Stock {
         }
     }
 
-    fn answer(&mut self, ask: Ask, _: &mut Cx<'_>) -> Result<i64, Refusal> {
+    fn answer(&mut self, ask: Ask, _: &mut ServiceContext<'_>) -> Result<i64, Refusal> {
         let mut stock = self.0.lock().unwrap();
         match ask {
             Ask::Read => {}
@@ -76,7 +76,7 @@ fn exploring(
 }
 
 /// Only the order of steps: nothing crashes, nothing fails.
-fn switches(most: usize) -> Explore {
+fn preemptions(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0).delays(0)
 }
 
@@ -107,7 +107,7 @@ fn adds_blocking(p: &Process, uri: String) {
 #[test]
 fn a_lost_update_between_two_workers_is_found() {
     for handle in [reads_and_writes, reads_and_writes_blocking] {
-        let report = exploring(&switches(1), 2, handle);
+        let report = exploring(&preemptions(1), 2, handle);
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
         let lost = found(&report).join("\n");
         assert!(lost.contains("job#1.1/stock.read:next="), "{lost}");
@@ -117,7 +117,7 @@ fn a_lost_update_between_two_workers_is_found() {
 #[test]
 fn one_that_adds_is_green() {
     for handle in [adds, adds_blocking] {
-        assert_green(&exploring(&switches(2), 2, handle));
+        assert_green(&exploring(&preemptions(2), 2, handle));
     }
 }
 
@@ -125,14 +125,14 @@ fn one_that_adds_is_green() {
 #[test]
 fn as_many_runs_as_choices() {
     for handle in [adds, adds_blocking] {
-        let report = exploring(&switches(1), 2, handle);
+        let report = exploring(&preemptions(1), 2, handle);
         // Job 1 first, or job 2 (1); after the call of the first job, the other one may begin (1); after the call of the
         // second, the first one may go on, but it has ended unless it was overtaken.
         assert_eq!(report.runs(), 1 + 2, "{report}");
     }
     for handle in [reads_and_writes, reads_and_writes_blocking] {
         // The same with two calls of the first job: 1 + 1 + 1.
-        let report = exploring(&switches(1), 2, handle);
+        let report = exploring(&preemptions(1), 2, handle);
         assert_eq!(report.runs(), 1 + 3, "{report}");
     }
 }
@@ -165,7 +165,7 @@ fn a_worker_that_stalls_past_its_lease_is_overtaken_by_its_own_job() {
 /// Attempts that wait for time between their calls keep their order.
 #[test]
 fn timers_and_calls_do_not_mix() {
-    let report = exploring(&switches(1), 2, |p, uri| {
+    let report = exploring(&preemptions(1), 2, |p, uri| {
         let client = reqwest::Client::new();
         p.handle(async move |more: i64| {
             ask(&uri, &client, "add", Ask::Add(more)).await?;

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use order::{Order, Orders, Status};
-use retryproof::service::email::{Email, EmailService, Sent};
-use retryproof::service::fulfillment::{Fulfillment, Shipment, Shipped};
-use retryproof::service::payments::{Charge, Charged, Payments};
+use retryproof::service::email::{Email, EmailService, SendOutcome};
+use retryproof::service::fulfillment::{Fulfillment, Shipment, ShipmentOutcome};
+use retryproof::service::payments::{Charge, ChargeOutcome, Payments};
 use retryproof::{Client, Durable, Explore, JobQueue, Process, Verdict, World};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ impl Way {
         }
     }
 
-    async fn charge(&self, charge: Charge) -> Answer<Charged> {
+    async fn charge(&self, charge: Charge) -> Answer<ChargeOutcome> {
         match self {
             Way::InProcess(payments, ..) => payments.charge(charge).await.map_err(|e| e.to_string()),
             Way::Http(uri, client) => {
@@ -45,7 +45,7 @@ impl Way {
         }
     }
 
-    async fn send(&self, email: Email) -> Answer<Sent> {
+    async fn send(&self, email: Email) -> Answer<SendOutcome> {
         match self {
             Way::InProcess(_, service, _) => service.send(email).await.map_err(|e| e.to_string()),
             Way::Http(uri, client) => answer(client.post(format!("{uri}/email/send")).json(&email)).await,
@@ -69,7 +69,7 @@ impl Way {
         Ok(about.map(|record| record["email_id"].as_str().unwrap().to_owned()).collect())
     }
 
-    async fn ship(&self, parcel: Shipment) -> Answer<Shipped> {
+    async fn ship(&self, parcel: Shipment) -> Answer<ShipmentOutcome> {
         match self {
             Way::InProcess(.., service) => service.request(parcel).await.map_err(|e| e.to_string()),
             Way::Http(uri, client) => {
@@ -106,8 +106,8 @@ impl Shop {
     async fn email(&self, order: &Order, template: &str) -> Answer<String> {
         let email = Email::new(&order.customer.email, template).data("order_id", order.id);
         match self.way.send(email).await? {
-            Sent::Queued { email_id } => Ok(email_id),
-            Sent::NotQueued { error_message } => Err(error_message),
+            SendOutcome::Queued { email_id } => Ok(email_id),
+            SendOutcome::NotQueued { error_message } => Err(error_message),
         }
     }
 
@@ -134,16 +134,16 @@ struct Naive(u32);
 async fn naive(shop: &Shop, id: u32) -> Answer<()> {
     let mut order = shop.order(id);
     match shop.way.charge(charge(&order)).await? {
-        Charged::Success { charge_id } => order.charge_id = Some(charge_id),
-        Charged::Declined { .. } => order.status = Status::Declined,
+        ChargeOutcome::Success { charge_id } => order.charge_id = Some(charge_id),
+        ChargeOutcome::Declined { .. } => order.status = Status::Declined,
     }
     if order.status != Status::Declined {
         order.email_id = Some(shop.email(&order, "order-confirmation").await?);
         match shop.way.ship(parcel(&order)).await? {
-            Shipped::Accepted { request_id } => {
+            ShipmentOutcome::Accepted { request_id } => {
                 (order.request_id, order.status) = (Some(request_id), Status::Shipped);
             }
-            Shipped::Rejected { .. } => {
+            ShipmentOutcome::Rejected { .. } => {
                 shop.email(&order, "address-needed").await?;
                 order.status = Status::Rejected;
             }
@@ -163,8 +163,8 @@ struct Send(u32);
 async fn pay(shop: &Shop, id: u32) -> Answer<()> {
     let mut order = shop.order(id);
     match shop.way.charge(charge(&order).key(format!("charge-{id}"))).await? {
-        Charged::Success { charge_id } => order.charge_id = Some(charge_id),
-        Charged::Declined { .. } => {
+        ChargeOutcome::Success { charge_id } => order.charge_id = Some(charge_id),
+        ChargeOutcome::Declined { .. } => {
             order.status = Status::Declined;
             shop.save(&order);
             return Ok(());
@@ -181,10 +181,10 @@ async fn send(shop: &Shop, id: u32) -> Answer<()> {
     let mut order = shop.order(id);
     order.email_id = Some(shop.email_once(&order, "order-confirmation").await?);
     match shop.way.ship(parcel(&order).key(format!("ship-{id}"))).await? {
-        Shipped::Accepted { request_id } => {
+        ShipmentOutcome::Accepted { request_id } => {
             (order.request_id, order.status) = (Some(request_id), Status::Shipped);
         }
-        Shipped::Rejected { .. } => {
+        ShipmentOutcome::Rejected { .. } => {
             shop.email_once(&order, "address-needed").await?;
             order.status = Status::Rejected;
         }

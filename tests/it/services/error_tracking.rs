@@ -1,16 +1,16 @@
-//! The error catcher: what it answers, and which jobs must report to it. Reports are judged with the ends of jobs.
+//! The error tracker: what it answers, and which jobs must report to it. Reports are judged with the ends of jobs.
 
 use super::{assert_green, assert_violated, one_deviation};
-use retryproof::service::error_catcher::Notification;
+use retryproof::service::error_tracker::Notification;
 use retryproof::service::payments::Charge;
-use retryproof::service::{Cx, Operation, Refusal, Service};
+use retryproof::service::{Operation, Refusal, Service, ServiceContext};
 use retryproof::{Client, Explore, Guarantee, Oracle, Report, Verdict, World};
 use serde_json::json;
 
 #[test]
-fn error_catcher_notification_and_one_with_a_blank_class_or_message() {
+fn error_tracker_notification_and_one_with_a_blank_class_or_message() {
     let report = Explore::new().name("test").run(async |world: &World| {
-        let catcher = world.error_catcher();
+        let catcher = world.error_tracker();
         let noted = catcher.notify(Notification::new("Timeout", "no answer")).await.unwrap();
         let noted = serde_json::to_value(noted).unwrap();
         let id = noted["notification_id"].as_str().unwrap();
@@ -21,8 +21,8 @@ fn error_catcher_notification_and_one_with_a_blank_class_or_message() {
             let expected = json!({"error": "exception class or message is missing"});
             assert_eq!(serde_json::to_value(rejected).unwrap(), expected);
         }
-        assert_eq!(catcher.notifications(), [Notification::new("Timeout", "no answer")]);
-        assert_eq!(world.effects().of("error_catcher.notify").count(), 1);
+        assert_eq!(catcher.records(), [Notification::new("Timeout", "no answer")]);
+        assert_eq!(world.effects().of("error_tracker.notify").count(), 1);
     });
     assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
 }
@@ -40,14 +40,14 @@ enum Tells {
 fn charging(explore: &Explore, tells: Tells, allow: Option<Guarantee>) -> Report {
     const RETRIES: u32 = 2;
     explore.run(async move |world: &World| {
-        world.payments().outages(std::time::Duration::from_secs(10)).outages_for_ever();
+        world.payments().explore_outages(std::time::Duration::from_secs(10)).outages_for_ever();
         if let Some(guarantee) = allow {
-            world.allow("error_catcher", guarantee);
+            world.allow("error_tracker", guarantee);
         }
         let failures = world.durable("failures", 0);
         world.ignore("failures", "$");
         world.process("worker", move |p| {
-            let (payments, catcher, failures) = (p.payments(), p.error_catcher(), failures.clone());
+            let (payments, catcher, failures) = (p.payments(), p.error_tracker(), failures.clone());
             p.handle(async move |order: u32| {
                 let charge = Charge::of_order(order, 500).key(format!("order-{order}"));
                 let Err(error) = payments.charge(charge).await else { return Ok(()) };
@@ -105,7 +105,7 @@ fn notifications_are_no_effects() {
     let report = one_deviation().faults(0).run(async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {
-            let catcher = p.error_catcher();
+            let catcher = p.error_tracker();
             p.handle(async move |_: u32| catcher.notify(Notification::new("Late", "again")).await.map(drop));
         });
         world.enqueue(6_u32);
@@ -114,7 +114,7 @@ fn notifications_are_no_effects() {
     assert_green(&report);
 }
 
-/// A custom pager that is judged like the error catcher.
+/// A custom pager that is judged like the error tracker.
 #[derive(Clone)]
 struct Pager;
 
@@ -126,12 +126,12 @@ impl Service for Pager {
         Operation::write("page".into())
     }
 
-    fn answer(&mut self, text: String, cx: &mut Cx<'_>) -> Result<(), Refusal> {
+    fn answer(&mut self, text: String, cx: &mut ServiceContext<'_>) -> Result<(), Refusal> {
         cx.effect("page", None, &text, "");
         Ok(())
     }
 
-    fn is_told_of_failures(&self) -> bool {
+    fn is_error_tracker(&self) -> bool {
         true
     }
 }

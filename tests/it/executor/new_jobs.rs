@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use expect_test::expect;
 use retryproof::service::payments::Charge;
-use retryproof::{Conflict, Enqueue, EnqueueError, Explore, JobState, JobView, Report, Verdict, World};
+use retryproof::{Conflict, EnqueueError, Explore, JobState, JobView, NewJob, Report, Verdict, World};
 
 use super::{S, assert_green};
 use crate::support::has_line;
 
 /// Makes a world whose one job enqueues requests, and returns the resulting jobs.
-fn putting(requests: impl Fn() -> Vec<Enqueue> + 'static, bulk: bool) -> (World, Vec<JobView>) {
+fn putting(requests: impl Fn() -> Vec<NewJob> + 'static, bulk: bool) -> (World, Vec<JobView>) {
     let world = World::fake();
     world.process("worker", move |p| {
         let (queue, requests) = (p.queue(), requests());
         p.handle(async move |_: u32| {
             if bulk {
-                queue.put_bulk::<String>(requests.clone()).await?;
+                queue.enqueue_new_bulk::<String>(requests.clone()).await?;
             } else {
                 for request in &requests {
-                    queue.put(request.clone()).await?;
+                    queue.enqueue_new(request.clone()).await?;
                 }
             }
             Ok::<_, EnqueueError>(())
@@ -32,8 +32,8 @@ fn putting(requests: impl Fn() -> Vec<Enqueue> + 'static, bulk: bool) -> (World,
     (world, jobs)
 }
 
-fn text(text: &str) -> Enqueue {
-    Enqueue::encoded::<String>(format!("{text:?}"))
+fn text(text: &str) -> NewJob {
+    NewJob::encoded::<String>(format!("{text:?}"))
 }
 
 #[test]
@@ -59,10 +59,10 @@ fn context_and_key_outlive_the_layers_around_a_bulk() {
         p.enqueue_layer(tower::layer::util::Identity::new());
         let queue = p.queue();
         p.handle(async move |_: u32| {
-            let mut request = text("mail").once("mail-6", Conflict::Drop);
+            let mut request = text("mail").deduplicate("mail-6", Conflict::Drop);
             request.context.insert("tenant".to_owned(), "acme".into());
-            queue.put_bulk::<String>([request.clone(), request.clone()]).await?;
-            queue.put(request).await
+            queue.enqueue_new_bulk::<String>([request.clone(), request.clone()]).await?;
+            queue.enqueue_new(request).await
         });
     });
     world.enqueue(1_u32);
@@ -74,7 +74,7 @@ fn context_and_key_outlive_the_layers_around_a_bulk() {
 
 #[test]
 fn a_second_job_under_a_key_is_dropped_even_if_the_first_is_over() {
-    let (world, jobs) = putting(|| vec![text("mail").once("a", Conflict::Drop)], false);
+    let (world, jobs) = putting(|| vec![text("mail").deduplicate("a", Conflict::Drop)], false);
     assert_eq!(jobs.len(), 1);
     world.enqueue(2_u32);
     world.drain_all().run().unwrap();
@@ -85,8 +85,8 @@ fn a_second_job_under_a_key_is_dropped_even_if_the_first_is_over() {
 #[test]
 fn keys_of_different_jobs_and_kinds_are_different() {
     let requests = || {
-        let number = Enqueue::encoded::<u64>("7".to_owned()).once("a", Conflict::Raise);
-        let texts = ["a", "b"].map(|key| text("mail").once(key, Conflict::Raise));
+        let number = NewJob::encoded::<u64>("7".to_owned()).deduplicate("a", Conflict::Raise);
+        let texts = ["a", "b"].map(|key| text("mail").deduplicate(key, Conflict::Raise));
         texts.into_iter().chain([number]).collect()
     };
     assert_eq!(putting(requests, false).1.len(), 3);
@@ -95,7 +95,11 @@ fn keys_of_different_jobs_and_kinds_are_different() {
 #[test]
 fn a_second_job_under_a_key_is_refused_if_it_is_to_be_and_its_bulk_with_it() {
     let requests = || {
-        vec![text("mail").once("a", Conflict::Raise), text("other"), text("mail").once("a", Conflict::Raise)]
+        vec![
+            text("mail").deduplicate("a", Conflict::Raise),
+            text("other"),
+            text("mail").deduplicate("a", Conflict::Raise),
+        ]
     };
     let (world, jobs) = putting(requests, false);
     assert_eq!(jobs.len(), 2);
@@ -121,10 +125,12 @@ fn a_bulk_is_refused_for_a_key_that_was_taken_before() {
     world.process("worker", |p| {
         let queue = p.queue();
         p.handle(async move |_: u32| {
-            let (first, again) =
-                (text("first").once("a", Conflict::Raise), text("again").once("a", Conflict::Raise));
-            queue.put(first).await?;
-            queue.put_bulk::<String>([text("other"), again]).await
+            let (first, again) = (
+                text("first").deduplicate("a", Conflict::Raise),
+                text("again").deduplicate("a", Conflict::Raise),
+            );
+            queue.enqueue_new(first).await?;
+            queue.enqueue_new_bulk::<String>([text("other"), again]).await
         });
     });
     world.enqueue(1_u32);
@@ -141,7 +147,7 @@ fn a_bulk_is_refused_for_a_key_that_was_taken_before() {
 #[test]
 #[should_panic(expected = "use `Conflict::Drop` or `Conflict::Raise`")]
 fn a_key_does_not_wait() {
-    let _ = text("mail").once("a", Conflict::Wait);
+    let _ = text("mail").deduplicate("a", Conflict::Wait);
 }
 
 #[test]
@@ -161,10 +167,14 @@ fn a_test_puts_requests_with_and_without_layers() {
         if layered {
             world.enqueue_layer(tower::layer::util::Identity::new());
         }
-        let mut request = text("mail").once("a", Conflict::Drop);
+        let mut request = text("mail").deduplicate("a", Conflict::Drop);
         request.delay = 5 * S;
         request.context.insert("tenant".to_owned(), "acme".into());
-        let ids = [world.put(request.clone()), world.put(request), world.enqueue("mail".to_owned())];
+        let ids = [
+            world.enqueue_new(request.clone()),
+            world.enqueue_new(request),
+            world.enqueue("mail".to_owned()),
+        ];
         let jobs = world.jobs::<String>();
         assert_eq!(ids, [jobs[0].id, jobs[0].id, jobs[1].id], "layered: {layered}");
         assert_eq!((jobs[0].due, jobs[0].context.as_deref()), (Some(5 * S), Some(r#"{"tenant":"acme"}"#)));
@@ -179,8 +189,8 @@ fn charging(key: Option<&'static str>) -> Report {
             p.handle(async move |_: u32| {
                 let charge = text("charge");
                 queue
-                    .put(match key {
-                        Some(key) => charge.once(key, Conflict::Drop),
+                    .enqueue_new(match key {
+                        Some(key) => charge.deduplicate(key, Conflict::Drop),
                         None => charge,
                     })
                     .await

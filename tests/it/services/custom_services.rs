@@ -1,13 +1,13 @@
 //! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
-use retryproof::service::{Cx, Function, Keys, Operation, Refusal, Service, function};
+use retryproof::service::{Function, Keys, Operation, Refusal, Service, ServiceContext, function};
 use retryproof::{Client, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
 use serde::Serialize;
 
 type Texts = Function<String, String>;
 
-fn send(text: String, cx: &mut Cx<'_>) -> String {
+fn send(text: String, cx: &mut ServiceContext<'_>) -> String {
     cx.effect("send", None, &text, "sm_")
 }
 
@@ -41,7 +41,10 @@ fn a_function_has_every_fault_and_crash_point() {
 fn a_function_that_only_reads_has_a_reads_faults() {
     let report = one_deviation().run(async |world: &World| {
         world.durable("nothing", ());
-        world.service("prices", function("price", |product: String, _: &mut Cx<'_>| product.len()).reads());
+        world.service(
+            "prices",
+            function("price", |product: String, _: &mut ServiceContext<'_>| product.len()).read_only(),
+        );
         world.process("worker", |p| {
             let prices = p.service::<Function<String, usize>>("prices");
             p.handle(async move |product: String| prices.call(product).await.map(drop));
@@ -79,7 +82,7 @@ fn what_a_function_holds_outlives_a_crash_and_is_not_changed_by_a_destructor() {
         let mut sum = 0;
         let counter = world.service(
             "counter",
-            function("add", move |more: u32, cx: &mut Cx<'_>| {
+            function("add", move |more: u32, cx: &mut ServiceContext<'_>| {
                 sum += more;
                 if more == 1 {
                     cx.effect("add", None, &more, "");
@@ -135,7 +138,7 @@ impl Service for Gateway {
         }
     }
 
-    fn answer(&mut self, request: Ask, cx: &mut Cx<'_>) -> Result<Answer, Refusal> {
+    fn answer(&mut self, request: Ask, cx: &mut ServiceContext<'_>) -> Result<Answer, Refusal> {
         let (key, text) = match request {
             Ask::Count => return Ok(Answer::Counted(self.sent.len())),
             Ask::Send { text, .. } if text.len() > 160 => {
@@ -218,7 +221,7 @@ fn runs_are_merged_where_a_service_tells_its_state_and_not_where_it_does_not() {
         let mut keys = Keys::<String>::default();
         world.service(
             "sms",
-            function("send", move |text: String, cx: &mut Cx<'_>| {
+            function("send", move |text: String, cx: &mut ServiceContext<'_>| {
                 match keys.known("send", Some(&text), &text, cx) {
                     Ok(Some(id)) => id,
                     _ => {
@@ -276,7 +279,7 @@ fn a_given_of_the_tests_own_is_part_of_the_state_and_no_effect_of_the_jobs() {
         });
         world.enqueue(1_u8);
         world.settle().await;
-        assert_eq!(sms.look(|gateway| gateway.sent.len()), 1);
+        assert_eq!(sms.inspect(|gateway| gateway.sent.len()), 1);
         assert!(world.effects().of("sms").iter().all(|effect| effect.given));
     });
 }
@@ -315,7 +318,7 @@ fn a_service_that_is_not_there_or_another_or_there_already() {
     says(
         texting(&one_deviation(), |p| drop(p.service::<Gateway>("sms"))),
         "the service `sms` is retryproof::system::service::function::Function<alloc::string::String, alloc::string::String>, \
-         but the code asks for it::services::own::Gateway",
+         but the code asks for it::services::custom_services::Gateway",
     );
     for name in ["sms", "payments", "queue"] {
         says(

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::engine::externals::{Boxed, External, Probe, Waiting};
+use crate::engine::externals::{BlockedCall, BoxedFuture, Probe, RealSystem};
 use crate::search::choice::{Actor, Name};
 use crate::system::clock::Wake;
 
@@ -21,43 +21,43 @@ pub(crate) fn real_time() -> Instant {
 }
 
 /// Closes everything that a dead incarnation of a process has left open, and waits until it is closed.
-pub(crate) type Closer = Arc<dyn Fn(Name, u32) -> Boxed<()> + Send + Sync>;
+pub(crate) type Closer = Arc<dyn Fn(Name, u32) -> BoxedFuture<()> + Send + Sync>;
 
 /// The default of the real time to wait for a call before other tasks run.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An external system, with the settings from the test.
-pub(crate) struct System {
+pub(crate) struct ExternalSystem {
     pub(crate) name: Name,
-    said: Mutex<Said>,
+    said: Mutex<ExternalSettings>,
 }
 
 #[derive(Clone)]
-pub(crate) struct Said {
+pub(crate) struct ExternalSettings {
     pub(crate) probe: Option<Probe>,
     pub(crate) closers: Vec<Closer>,
-    pub(crate) patience: Duration,
+    pub(crate) block_timeout: Duration,
 }
 
-impl fmt::Debug for System {
+impl fmt::Debug for ExternalSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("System").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl System {
-    pub(crate) fn said(&self) -> Said {
+impl ExternalSystem {
+    pub(crate) fn said(&self) -> ExternalSettings {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn say(&self, change: impl FnOnce(&mut Said)) {
+    pub(crate) fn say(&self, change: impl FnOnce(&mut ExternalSettings)) {
         change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 /// All external systems, and the calls that wait there.
 #[derive(Debug, Default)]
-pub(crate) struct Outside {
+pub(crate) struct ExternalCalls {
     /// Whether something has happened that may let a waiting call continue.
     is_stirred: AtomicBool,
     calls: Mutex<Calls>,
@@ -65,32 +65,32 @@ pub(crate) struct Outside {
 
 #[derive(Debug, Default)]
 struct Calls {
-    systems: Vec<Arc<System>>,
-    waiting: Vec<Waiting>,
+    systems: Vec<Arc<ExternalSystem>>,
+    waiting: Vec<BlockedCall>,
     tickets: u64,
     /// The processes whose tokio tasks have open calls, once for each call.
     held: Vec<usize>,
 }
 
-impl Outside {
+impl ExternalCalls {
     fn calls(&self) -> std::sync::MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The system of that name.
-    pub(crate) fn system(&self, name: Name) -> Arc<System> {
+    pub(crate) fn system(&self, name: Name) -> Arc<ExternalSystem> {
         let mut calls = self.calls();
         if let Some(known) = calls.systems.iter().find(|system| system.name == name) {
             return known.clone();
         }
-        let said = Said { probe: None, closers: Vec::new(), patience: PATIENCE };
-        let new = Arc::new(System { name, said: Mutex::new(said) });
+        let said = ExternalSettings { probe: None, closers: Vec::new(), block_timeout: PATIENCE };
+        let new = Arc::new(ExternalSystem { name, said: Mutex::new(said) });
         calls.systems.push(new.clone());
         new
     }
 
     /// Adds a call that waits. Sets its ticket.
-    pub(crate) fn wait(&self, mut waiting: Waiting) -> u64 {
+    pub(crate) fn wait(&self, mut waiting: BlockedCall) -> u64 {
         let mut calls = self.calls();
         calls.tickets += 1;
         waiting.ticket = calls.tickets;
@@ -115,7 +115,7 @@ impl Outside {
     }
 
     /// Notes that a call has ended or a process has died, which may let other calls continue.
-    pub(crate) fn stir(&self) {
+    pub(crate) fn note_progress(&self) {
         if !self.calls().waiting.is_empty() {
             self.is_stirred.store(true, Ordering::Relaxed);
         }
@@ -134,12 +134,12 @@ impl Outside {
     }
 }
 
-impl External for Outside {
+impl RealSystem for ExternalCalls {
     fn has_calls(&self) -> bool {
         true
     }
 
-    fn waiting(&self) -> Vec<Waiting> {
+    fn waiting(&self) -> Vec<BlockedCall> {
         self.calls().waiting.clone()
     }
 
@@ -165,16 +165,16 @@ impl External for Outside {
     }
 
     fn waits_for(&self, actor: Actor) -> Option<String> {
-        self.calls().waiting.iter().find(|waiting| waiting.actor == actor).map(Waiting::why)
+        self.calls().waiting.iter().find(|waiting| waiting.actor == actor).map(BlockedCall::why)
     }
 
-    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<Boxed<()>> {
+    fn bury(&self, host: usize, process: Name, incarnation: u32) -> Vec<BoxedFuture<()>> {
         let mut calls = self.calls();
         // None of its calls is open any more.
         calls.held.retain(|held| *held != host);
         let systems = calls.systems.clone();
         drop(calls);
-        self.stir();
+        self.note_progress();
         let closers = systems.iter().flat_map(|system| system.said().closers);
         closers.map(|close| close(process, incarnation)).collect()
     }

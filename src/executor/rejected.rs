@@ -2,7 +2,7 @@
 
 use super::Executor;
 use crate::system::job::{JobState, Refusal};
-use crate::system::timeline::What;
+use crate::system::timeline::EventKind;
 
 impl Executor {
     /// Wakes the attempts that wait for the lock of a job that is over without having ended. Returns whether there
@@ -15,7 +15,7 @@ impl Executor {
     }
 
     /// Handles an attempt that ended before its handler ran because another job has its lock.
-    pub(super) fn kept_out(&mut self, job: u32, host: usize, refusal: &Refusal) {
+    pub(super) fn rejected(&mut self, job: u32, host: usize, refusal: &Refusal) {
         let mut state = self.shared.state();
         let now = state.clock.now();
         match refusal {
@@ -29,13 +29,13 @@ impl Executor {
             }
             Refusal::PutBack(wait, taken) => {
                 let due = now.saturating_add(*wait);
-                state.note(|| What::Snoozed { due });
+                state.note(|| EventKind::Snoozed { due });
                 state.put_back(job, due, || taken.to_string());
                 self.tally.snoozed += 1;
             }
             Refusal::CannotRun(error) => {
                 let error = error.to_string();
-                state.note(|| What::Failed { error: error.clone(), retry_at: None });
+                state.note(|| EventKind::Failed { error: error.clone(), retry_at: None });
                 drop(state);
                 self.cannot_run(job, Some(host), error);
             }
