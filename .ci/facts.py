@@ -2,6 +2,7 @@
 
 facts.py members                 name
 facts.py packages                name of each that is published
+facts.py published               fails if the manifest of one that is published lacks what its page on the registry shows
 facts.py features MEMBER         each feature of it but `default`
 facts.py examples                member, example, the features it needs (or -)
 facts.py tests                   each test binary of the members but the root
@@ -55,6 +56,35 @@ def nightly():
                 yield member, name, test
 
 
+def published():
+    """What a page on the registry shows, and docs.rs reads; and which versions of each other the members ask for."""
+    ours = members(metadata("--no-deps"))
+    names = {package["name"] for package in ours if package["publish"] != []}
+    # An attribute expands to what is hidden in its crate.
+    exact = {("retryproof", "retryproof-macros"), ("crash-points", "crash-points-macros")}
+    wrong = []
+    for package in ours:
+        name = package["name"]
+        if name not in names:
+            continue
+        wrong += [f"{name} has no {key}" for key in ("description", "license", "repository", "homepage", "documentation",
+                                                     "readme", "keywords", "categories") if not package[key]]
+        if not ((package["metadata"] or {}).get("docs") or {}).get("rs", {}).get("all-features"):
+            wrong.append(f"{name} does not tell docs.rs to show all features")
+        for dependency in package["dependencies"]:
+            if dependency["kind"] == "dev" or "path" not in dependency:
+                continue
+            version = ("=" if (name, dependency["name"]) in exact else "^") + package["version"]
+            if dependency["name"] not in names:
+                wrong.append(f"{name} depends on {dependency['name']}, which is not published")
+            elif dependency["req"] != version:
+                wrong.append(f"{name} asks for {dependency['name']} {dependency['req']}, and not for {version}")
+    print(f"{len(names)} packages")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    sys.exit(bool(wrong))
+
+
 def number(version):
     return tuple(int(part) for part in (version.split(".") + ["0", "0"])[:3])
 
@@ -99,6 +129,8 @@ match sys.argv[1:]:
     case ["packages"]:
         published = [package for package in members(metadata("--no-deps")) if package["publish"] != []]
         print("\n".join(package["name"] for package in published))
+    case ["published"]:
+        published()
     case ["features", name]:
         package = next(p for p in members(metadata("--no-deps")) if p["name"] == name)
         print("\n".join(feature for feature in package["features"] if feature != "default"))

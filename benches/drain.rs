@@ -1,4 +1,4 @@
-//! What the executor costs: `cargo bench -p retryproof-benches --bench drain`, quickly with `-- --test`.
+//! Measures the executor: `cargo bench -p retryproof-benches --bench drain`, or quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
 
@@ -10,7 +10,7 @@ use retryproof::World;
 
 const SIZES: [u32; 2] = [10_000, 100_000];
 
-/// A world with a worker that does nothing with `u32`s, and with texts.
+/// Makes a world with a worker that does nothing with `u32`s and with strings.
 fn world() -> World {
     let world = World::fake();
     world.process("worker", |p| {
@@ -20,7 +20,7 @@ fn world() -> World {
     world
 }
 
-/// The time of `times` measurements, each in a world of its own that `measure` measures a part of.
+/// Returns the total time of `times` measurements, each in its own world, of which `measure` measures a part.
 fn timed(times: u64, measure: impl Fn(&World) -> Duration) -> Duration {
     (0..times).map(|_| measure(&world())).sum()
 }

@@ -1,5 +1,5 @@
-//! Runs to exhaust, and how long that takes: `cargo bench -p retryproof-benches --bench exhaust`, or in debug
-//! `cargo bench --profile dev --bench exhaust`. With `-- --test` only as far as two deviations.
+//! Counts and times the runs until exhaustion: `cargo bench -p retryproof-benches --bench exhaust`, or in debug
+//! `cargo bench --profile dev --bench exhaust`. With `-- --test`, it stops at two deviations.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]

@@ -1,4 +1,4 @@
-//! What a run over HTTP costs: `cargo bench -p retryproof-benches --bench http`, quickly with `-- --test`.
+//! Measures a run over HTTP: `cargo bench -p retryproof-benches --bench http`, or quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![expect(clippy::print_stdout, reason = "what was measured is shown")]
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 use retryproof::{Explore, Verdict, World};
 use serde_json::json;
 
-/// Runs a second that are to be reached by a job of three calls.
+/// The target for a job with three calls, in runs per second.
 const WANTED: f64 = 1_000.0;
 
 async fn complete(uri: &str, client: &reqwest::Client, order: u32) -> Result<(), reqwest::Error> {

@@ -1,6 +1,6 @@
-//! Runs per second with and without each integration: `cargo bench -p retryproof-benches --bench integrations`. Each line is
-//! measured in a process of its own, in turns, so that a slow minute of the machine falls on all of them. With `-- --test`
-//! each once.
+//! Measures runs per second with and without each integration: `cargo bench -p retryproof-benches --bench
+//! integrations`. Each line is measured in its own process, in rounds, so that a slow minute of the machine affects
+//! all lines. With `-- --test`, each runs once.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
@@ -18,7 +18,7 @@ use tracing::{Instrument, info, info_span};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The lines of the table, each with what it is to be compared with.
+/// The lines of the table, each with the line to compare it with.
 const LINES: [(&str, &str); 13] = [
     ("run", ""),
     ("check, nothing kept", "run"),
@@ -35,14 +35,14 @@ const LINES: [(&str, &str); 13] = [
     ("attempts polled by hand (tokio-test)", ""),
 ];
 const TURNS: usize = 9;
-/// Explorations of a turn.
+/// The number of explorations in a round.
 const REPETITIONS: u32 = 5;
 
 fn ten() -> Explore {
     Explore::new().name("ten").deviations(2)
 }
 
-/// Three events in a span, beside a call.
+/// Logs three events in a span, beside a call.
 async fn logging(world: &World) {
     world.process("worker", |p| {
         let payments = p.payments();
@@ -66,7 +66,7 @@ fn logs() -> u64 {
     Explore::new().name("logs").deviations(2).run(logging).runs()
 }
 
-/// Does what a line says. How many runs that were.
+/// Does the work of a line, and returns the number of runs.
 fn work(line: &str) -> u64 {
     let count = |report: Report| {
         assert!(report.is_retryproof(), "{report}");
@@ -100,7 +100,7 @@ fn work(line: &str) -> u64 {
 
 fn counted(explore: Explore) -> u64 {
     explore.check(job::ten_awaits);
-    // As many as `run` says.
+    // As many as `run` reports.
     0
 }
 
@@ -117,7 +117,7 @@ fn by_hand(attempts: u64) -> u64 {
     attempts
 }
 
-/// In a process of its own: runs a second.
+/// Measures a line in its own process, in runs per second.
 fn measure(line: &str, runs: u64) -> f64 {
     let layer = retryproof::tracing::ScenarioLayer::new();
     match line {
@@ -133,7 +133,7 @@ fn measure(line: &str, runs: u64) -> f64 {
     let mut all = 0;
     for _ in 0..REPETITIONS {
         all += match work(line) {
-            // `check` does not say.
+            // `check` does not report the number.
             0 => runs,
             counted => counted,
         };
@@ -173,7 +173,7 @@ fn main() {
         }
     }
     let _ = std::fs::remove_dir_all(&folder);
-    // The quickest turn: whatever else runs on the machine only takes away.
+    // The fastest round, because other load on the machine can only slow a round down.
     let best: Vec<f64> = figures.iter().map(|figures| figures.iter().copied().fold(0.0, f64::max)).collect();
     println!("{:<38} | a second | of the one without", "");
     for ((line, without), figure) in LINES.iter().zip(&best) {

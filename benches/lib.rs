@@ -1,2 +1,2 @@
-//! Benchmarks, in a member of their own so that nobody else has to build what measures. `BENCHMARKS.md` has the figures,
-//! and the command that repeats each of them.
+//! Benchmarks. They are a separate member so that nobody else has to build them. `BENCHMARKS.md` has the figures, and
+//! the command that repeats each of them.

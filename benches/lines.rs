@@ -1,4 +1,4 @@
-//! What crashes at lines cost: `cargo bench -p retryproof-benches --bench lines`, quickly with `-- --test`.
+//! Measures crashes at lines: `cargo bench -p retryproof-benches --bench lines`, or quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![expect(clippy::print_stdout, reason = "a table on stdout is half of what this program is for")]
 #![allow(missing_docs, reason = "a program without an interface")]
@@ -16,7 +16,7 @@ use crash_points::crash_points;
 use criterion::{Criterion, criterion_group, criterion_main};
 use retryproof::{Explore, Report, Verdict, World};
 
-/// An exploration of all of up to two deviations, and how long it took.
+/// Explores all of up to two deviations, and returns the time.
 fn explored(merge: bool, body: impl AsyncFn(&World) + Sync) -> (Report, Duration) {
     let start = Instant::now();
     let report = Explore::new().merge(merge).name("bench").run(body);
@@ -25,7 +25,7 @@ fn explored(merge: bool, body: impl AsyncFn(&World) + Sync) -> (Report, Duration
     (report, time)
 }
 
-/// The time of `wanted` runs: of whole explorations, divided by the runs that they judged.
+/// Returns the time of `wanted` runs: that of whole explorations, divided by the runs that they judged.
 fn amortised(wanted: u64, body: impl AsyncFn(&World) + Sync) -> Duration {
     let (mut runs, mut time) = (0, Duration::ZERO);
     while runs < wanted {
@@ -36,7 +36,7 @@ fn amortised(wanted: u64, body: impl AsyncFn(&World) + Sync) -> Duration {
     time.mul_f64(wanted as f64 / runs as f64)
 }
 
-/// Points in a row, nothing between them.
+/// The number of consecutive points.
 const ROW: u64 = 10;
 
 #[crash_points]
@@ -67,8 +67,8 @@ fn bare_row(passed: &mut u64) {
     *black_box(&mut *passed) += 1;
 }
 
-/// Nanoseconds of each point of a row that is passed many times, and nobody listens. The row is called through a
-/// pointer, so that it is not optimised away.
+/// Returns the nanoseconds per point of a row that is passed many times outside of a run. The row is called through a
+/// pointer, so that it is not optimized away.
 fn outside(row: fn(&mut u64)) -> f64 {
     const TIMES: u64 = 200_000;
     let (row, mut passed) = (black_box(row), 0);
@@ -81,7 +81,7 @@ fn outside(row: fn(&mut u64)) -> f64 {
     time.as_secs_f64() * 1e9 / passed as f64
 }
 
-/// Nanoseconds of each point of two rows that jobs pass in runs, as long as they pass them to the end.
+/// Returns the nanoseconds per point of two rows that jobs pass in runs, if they pass them to the end.
 fn inside(row: fn(&mut u64)) -> f64 {
     let (nanos, times) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let report = Explore::new().crashes(0).name("bench").run(async |world: &World| {
@@ -118,10 +118,10 @@ fn runs(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How the cost of a row's points is taken.
+/// Measures the points of a row.
 type Measure = fn(fn(&mut u64)) -> f64;
 
-/// What a point costs: the median difference between a row with and the same row without, one measured after the other.
+/// Measures a point: the median difference between rows with and without points, measured one after the other.
 fn points(_: &mut Criterion) {
     println!("a point          | ns (median)");
     let places: [(&str, Measure); 2] = [("outside of a run", outside), ("inside a run", inside)];
@@ -137,7 +137,7 @@ fn is_quick() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
-/// Merging, side by side with its absence.
+/// Compares explorations with and without merging.
 fn merging(_: &mut Criterion) {
     println!("merging |   runs | merged | time (median)");
     for merge in [false, true] {

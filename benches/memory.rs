@@ -1,5 +1,6 @@
-//! The most memory that an exploration holds: `cargo bench -p retryproof-benches --bench memory`. Linux only: it reads `VmHWM`. Each size
-//! is explored by a process of its own. With `-- --test` a thousand runs are the most. Then what a queued job takes.
+//! Measures the peak memory of an exploration: `cargo bench -p retryproof-benches --bench memory`. Linux only, because
+//! it reads `VmHWM`. Each size has its own process. With `-- --test`, the largest has a thousand runs. Then measures a
+//! queued job.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![allow(missing_docs, reason = "a program without an interface")]
 
@@ -27,7 +28,7 @@ fn main() {
     println!("a queued job takes {} bytes, of {jobs}", own_process("--queued", jobs));
 }
 
-/// What this program says when it is started with this argument.
+/// Returns the output of this program with this argument.
 fn own_process(argument: &str, number: u64) -> String {
     let own = std::env::current_exe().expect("the path of this program");
     let output = Command::new(own).args([argument, &number.to_string()]).output().expect("it starts");
@@ -35,14 +36,14 @@ fn own_process(argument: &str, number: u64) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// What is held now, in bytes.
+/// Returns the memory that is held now, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
     1_024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB")
 }
 
-/// Jobs with payloads of eight digits, all different.
+/// Enqueues jobs with payloads of eight digits, all different.
 fn queued(jobs: u64) {
     let world = World::fake();
     let before = resident();

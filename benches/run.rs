@@ -1,4 +1,4 @@
-//! What a run costs, and what its parts cost: `cargo bench -p retryproof-benches --bench run`, quickly with `-- --test`.
+//! Measures a run and its parts: `cargo bench -p retryproof-benches --bench run`, or quickly with `-- --test`.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
 
@@ -13,8 +13,8 @@ use retryproof::service::payments::Charge;
 use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, ServiceError, Verdict, World};
 
-/// The time of `wanted` runs: of whole explorations, divided by the runs that they judged. Runs that are only
-/// repeated (the reference run twice, inner scenarios once) are paid for but not counted.
+/// Returns the time of `wanted` runs: that of whole explorations, divided by the runs that they judged. Repeated runs
+/// (the reference run twice, inner scenarios once) take time but are not counted.
 fn amortised(wanted: u64, deviations: usize, body: impl AsyncFn(&World) + Sync) -> Duration {
     let (mut runs, mut time) = (0, Duration::ZERO);
     while runs < wanted {
@@ -27,8 +27,8 @@ fn amortised(wanted: u64, deviations: usize, body: impl AsyncFn(&World) + Sync) 
     time.mul_f64(wanted as f64 / runs as f64)
 }
 
-/// The time of `wanted` reference runs. An exploration of no deviations makes three; taken is the time from the start
-/// of the second to the start of the third, when the tokio runtime is there already.
+/// Returns the time of `wanted` reference runs. An exploration without deviations makes three. The time is that from
+/// the start of the second to the start of the third, when the tokio runtime exists already.
 fn reference(wanted: u64, body: impl AsyncFn(&World) + Sync) -> Duration {
     let mut time = Duration::ZERO;
     for _ in 0..wanted {
@@ -44,7 +44,7 @@ fn reference(wanted: u64, body: impl AsyncFn(&World) + Sync) -> Duration {
     time
 }
 
-/// The time of the quickest of so many reference runs: what it takes when nobody else is at work.
+/// Returns the time of the fastest of `runs` reference runs, as on an idle machine.
 fn least(runs: u64, body: impl AsyncFn(&World) + Sync) -> Duration {
     (0..runs).map(|_| reference(1, &body)).min().unwrap_or_default()
 }
@@ -80,7 +80,7 @@ async fn charges(world: &World, count: u32) {
     world.settle().await;
 }
 
-/// Calls of a service that does nothing: what is left is the call itself, its four choices and their record.
+/// Calls a service that does nothing, so that only the call itself, its four choices and their record remain.
 async fn calls(world: &World, count: u32) {
     world.durable("nothing", ());
     world.service("echo", function("say", |number: u32, _: &mut ServiceContext<'_>| number));
@@ -97,8 +97,8 @@ async fn calls(world: &World, count: u32) {
     world.settle().await;
 }
 
-/// Explores a job without awaits up to so many crashes. Returns the time, the runs that there really were (those that
-/// are only repeated among them), and the crashes in them.
+/// Explores a job without awaits up to a number of crashes. Returns the time, the actual number of runs (including
+/// repeated ones), and the number of crashes in them.
 fn crashes(most: usize) -> (Duration, u64, u64) {
     let (runs, boots) = (AtomicU64::new(0), std::sync::Arc::new(AtomicU64::new(0)));
     let start = Instant::now();
@@ -121,8 +121,8 @@ fn crashes(most: usize) -> (Duration, u64, u64) {
     (time, runs, boots.load(Ordering::Relaxed) - runs)
 }
 
-/// The time of `wanted` crashes: the difference between explorations with few and with many crashes a run, at the
-/// same number of runs.
+/// Returns the time of `wanted` crashes: the difference between explorations with few and with many crashes per run, at
+/// the same number of runs.
 fn crash(wanted: u64) -> Duration {
     let (mut crashed, mut time) = (0.0, 0.0);
     while crashed < wanted as f64 {
@@ -134,7 +134,7 @@ fn crash(wanted: u64) -> Duration {
     Duration::from_secs_f64((time * wanted as f64 / crashed).max(0.0))
 }
 
-/// What the second half costs of a job with twice as much of something.
+/// Returns the cost of the second half of a job with twice as much of something.
 fn second_half(once: Duration, twice: Duration, count: u32) -> Duration {
     twice.saturating_sub(once) / count
 }
@@ -152,8 +152,8 @@ fn runs(criterion: &mut Criterion) {
 
 fn parts(criterion: &mut Criterion) {
     const N: u32 = 20;
-    // A call is so short that the difference of few drowns in the noise, and the record of many no longer fits into what
-    // the allocator keeps at hand.
+    // A call is so short that the difference between a few calls is lost in the noise, and the record of many calls no
+    // longer fits into what the allocator keeps.
     const CALLS: u32 = 60;
     const TIMES: u64 = 8;
     let mut group = criterion.benchmark_group("parts");

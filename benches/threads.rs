@@ -1,4 +1,5 @@
-//! One exploration on one thread and on more: `cargo bench -p retryproof-benches --bench threads`. With `-- --test` once, and less of it.
+//! Times an exploration on one thread and on several: `cargo bench -p retryproof-benches --bench threads`. With `--
+//! --test`, once and smaller.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use retryproof::{Explore, Report};
 
-/// One exploration, and how long it took.
+/// Explores, and returns the time.
 fn explore(deviations: usize, max_runs: u64, threads: usize) -> (Duration, Report) {
     let settings = Explore::new().deviations(deviations).max_runs(max_runs).threads(threads).name("ten");
     let start = Instant::now();
@@ -31,7 +32,7 @@ fn main() {
         if quick && deviations > 2 {
             break;
         }
-        // In turns, so that whatever else the machine does is shared.
+        // In turn, so that other load affects both.
         let mut times = [const { Vec::new() }; 2];
         let mut runs = 0;
         for _ in 0..if quick { 1 } else { rounds } {

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! #[retryproof::test]
-//! async fn an_order_is_paid_and_shipped_once(world: &World) {
+//! async fn orders_are_paid_once(world: &World) {
 //!     world.process("worker", |p| {
 //!         let (payments, parcels) = (p.payments(), p.fulfillment());
 //!         p.handle(async move |job: CompleteOrder| {
@@ -137,57 +137,12 @@
 //!
 //! # Reading on
 //!
+//! * The [guide](https://github.com/retryproof/retryproof/blob/main/guide/src/SUMMARY.md), from a first test to CI.
 //! * [`cookbook`]: techniques that make jobs repeatable, each with its limits.
 //! * [`violations`]: the meaning of each code in a report, with the smallest job that shows it.
+//! * [`limits`]: what the harness does not see, and what it does not explore.
 //! * [`tools`]: polling attempts by hand and scripted sockets (`tokio-test`), snapshots (`insta`), workers of job
 //!   libraries.
-//!
-//! # Limitations
-//!
-//! * The harness sees only calls through the handles of a process, [`World::durable`] and timers. Crashes happen at
-//!   the awaits of those calls and before the statements of functions with `#[crash_points]` (from the crate
-//!   `crash-points`), not between any two other lines. A tokio timer is not a crash point. Add [`Clock::yield_now`]
-//!   where you want one.
-//! * Workers overtake each other ([`DeviationKind::Preemption`]) at the awaits of those calls and of the [`Clock`]'s waits. The
-//!   code between two of them is one step. A blocking handler is overtaken at its calls and at the lines of its
-//!   `#[crash_points]` functions. On Linux the harness sees that a handler is blocked on a lock of the standard
-//!   library. On other systems it guesses.
-//! * The [`Store`] is a model: rows under keys with PostgreSQL's isolation levels, not the queries of a database. If
-//!   code outside `handle_blocking` calls a blocking method (`put_blocking`, …) that must wait for a row, the verdict
-//!   is [`Verdict::Stuck`].
-//! * Stale reads, outages, search lag, keys that expire, timers that fire days late ([`DeviationKind::Delay`]) and deploys are
-//!   explored only if the test asks for them ([`Client::explore_stale_reads`] and the methods next to it,
-//!   [`Explore::delays`], [`World::explore_deploys`]).
-//! * A unique job takes no lock if it is enqueued before any process has declared its kind unique. Its lock and its
-//!   place in the queue are two steps, as in Redis. A queue that does both in one transaction has no window for a
-//!   crash between them.
-//! * Over sockets (features `http` and `wire`), calls from `spawn_blocking`, and from tokio tasks between two steps
-//!   of an attempt, are served when nothing else can run. In `handle_blocking` and `spawn_blocking` the harness waits
-//!   for a blocking client. Anywhere else each call takes a second of real time. A blocking client's own timeout runs
-//!   in real time: if no answer comes, the harness resets its connection instead. When a process dies at a call of a
-//!   blocking client, the client's thread goes on, but its connection is reset. If the code sends or reads only part
-//!   of a request or reply and then waits for something else, the harness waits half a second of real time without
-//!   success. A request that is incomplete after five seconds is cut off. Ports differ from run to run; a failure's
-//!   text shows them as `worker.localhost`.
-//! * The harness waits for other sockets, database drivers and other threads only inside a call to the [`External`]
-//!   and in `tokio::task::spawn_blocking`. Anywhere else the paused clock advances to the next timer. If there is no
-//!   timer, the run is [`Verdict::Stuck`].
-//! * A database's own clock (`now()` in SQL) is the real one, so pass the time as an argument to leases and similar
-//!   queries. The harness learns from [`External::lock_probe`] which calls wait for a lock in the database. Without it, and
-//!   for a pool without a free connection, it can only measure real time. The database decides which of two
-//!   deadlocked transactions fails, and may decide differently in each run.
-//! * A job's own threads and statics survive a crash, and all async handlers of a world run on one thread. The
-//!   harness cannot stop a loop that neither awaits nor calls.
-//! * `tokio::select!` without `biased;`, the order of a `HashMap` and random ids differ from run to run. If the
-//!   harness sees the difference, the verdict is [`Verdict::Nondeterministic`].
-//! * Samples past the bound ([`Explore::random`], [`Explore::pct`]) prove nothing. The next task is drawn among the
-//!   tasks that could run at the time, so PCT's probability is about those choices, not about instructions.
-//! * With [`Explore::threads`] the body runs on several threads at once. Everything that it reaches outside its world
-//!   must support that.
-//! * Memory that threads share is not part of a scenario, and crashes are not part of a model (feature `loom`). A
-//!   model has up to five threads, and sees only what they do to its own types.
-//! * A build with `panic = "abort"` is rejected: a panic in a job, and a crash at a line or in a blocking handler,
-//!   need unwinding. `cargo test` always unwinds.
 //!
 //! # Design
 //!
@@ -209,11 +164,13 @@
 //! each job) with the reference run and with every other one-at-a-time order of the same jobs. So a lost effect is a
 //! violation, and a harmless reordering is not.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-// Only the pages of the guide that have code of their own. The others include a page that is tested here.
+// The pages with code, except those below. Other pages are only linked.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../guide/src/first-test.md")]
@@ -230,14 +187,27 @@ mod guide {
     mod faq {}
 }
 
-#[doc = include_str!("../docs/cookbook.md")]
+// Chapters of the guide that are also pages here, since docs.rs shows them without a site of our own. Their links to
+// other chapters are defined twice: of two definitions, the first one counts.
+#[doc = "[Violations]: crate::violations"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/cookbook.md")]
 pub mod cookbook {}
 
-#[doc = include_str!("../docs/violations.md")]
+#[doc = "[cookbook]: crate::cookbook"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/violations.md")]
 pub mod violations {}
 
-#[doc = include_str!("../docs/tools.md")]
+#[doc = "[system]: https://github.com/retryproof/retryproof/blob/main/guide/src/system.md"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/tools.md")]
 pub mod tools {}
+
+#[doc = "[explored]: https://github.com/retryproof/retryproof/blob/main/guide/src/explored.md"]
+#[doc = ""]
+#[doc = include_str!("../guide/src/limits.md")]
+pub mod limits {}
 
 #[cfg(feature = "wire")]
 #[doc = include_str!("../docs/adding-a-protocol.md")]
@@ -285,7 +255,7 @@ pub use process::{
 /// function is retry-proof.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `preemptions`, `delays`,
-/// `max_runs`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, each with a value; `pct` and `shard`, each
+/// `max_runs`, `max_assignments`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, `reduce`, each with a value; `pct` and `shard`, each
 /// with two (`pct = (3, 1_000)`); and `allow_incomplete`, `keep_regressions`, `ratchet`, `keep_going`, `stop_at_first`
 /// without one. Other attributes of the function (`#[ignore]`, `#[should_panic]`) are kept.
 ///

@@ -1,8 +1,8 @@
 //! The job with which README.md and the crate's page begin, and its report: both pages show literally what is here. It also
-//! checks that docs/violations.md explains each code.
+//! checks that guide/src/violations.md explains each code.
 //! This is a separate binary, because its reports show the names that tests at the top of a binary have.
 //!
-//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map into `docs/` and README.md.
+//! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map into `docs/`, README.md and the guide.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ struct CompleteOrder {
 #[ignore = "red on purpose: the README shows its report"]
 // shown: bad
 #[retryproof::test]
-async fn an_order_is_paid_and_shipped_once(world: &World) {
+async fn orders_are_paid_once(world: &World) {
     world.process("worker", |p| {
         let (payments, parcels) = (p.payments(), p.fulfillment());
         p.handle(async move |job: CompleteOrder| {
@@ -34,7 +34,7 @@ async fn an_order_is_paid_and_shipped_once(world: &World) {
 // shown: end
 
 #[retryproof::test]
-async fn an_order_with_keys_is_paid_and_shipped_once(world: &World) {
+async fn orders_with_keys_are_paid_once(world: &World) {
     world.process("worker", |p| {
         let (payments, parcels) = (p.payments(), p.fulfillment());
         // shown: good
@@ -92,7 +92,7 @@ fn read(path: &Path) -> String {
 
 /// Returns what the test above prints when it fails: the text of its panic.
 fn report() -> String {
-    let output = support::own_test(module_path!(), "an_order_is_paid_and_shipped_once")
+    let output = support::own_test(module_path!(), "orders_are_paid_once")
         .env_remove("RETRYPROOF_REPLAY")
         .env("RETRYPROOF_KEEP", "off")
         .env("RUST_BACKTRACE", "0")
@@ -100,18 +100,19 @@ fn report() -> String {
         .unwrap();
     assert!(!output.status.success(), "the job of the README passes");
     let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    let from = printed.find("an_order_is_paid_and_shipped_once is NOT retry-proof").expect(&printed);
+    let from = printed.find("orders_are_paid_once is NOT retry-proof").expect(&printed);
     let length = printed[from..].find("\nnote: run with `RUST_BACKTRACE").expect(&printed);
     format!("{}\n", printed[from..from + length].trim_end())
 }
 
-/// Returns the part of the report that README.md shows: what is wrong and where, and how to replay it.
+/// Returns the part of the report that README.md shows: what is wrong and where, how to replay it, and the first help.
 fn short(report: &str) -> String {
     let (wrong, rest) = report.split_once("\nwhat happened\n").expect("a report says what happened");
     let (_, replay) = rest.split_once("\nreplay\n").expect("a report says how it is run again");
-    let replay = replay.split_once("\n\n").map_or(replay, |(replay, _)| replay);
+    let (replay, rest) = replay.split_once("\n\n").expect("more follows");
     let wrong = wrong.rsplit_once("\nin ").map_or(wrong, |(wrong, _)| wrong).trim_end();
-    format!("{wrong}\n…\nreplay\n{replay}\n")
+    let help = rest.lines().find(|line| line.starts_with("help: ")).expect("a report says what to do");
+    format!("{wrong}\n…\nreplay\n{replay}\n…\n{help}\n")
 }
 
 /// Returns the part of this file after `// shown: what`, without its indentation.
@@ -142,8 +143,8 @@ fn crate_page() -> String {
 fn the_report_is_the_real_one() {
     let (snapshot, readme) = (root().join("docs/report.txt"), root().join("README.md"));
     let (report, page) = (report(), read(&readme));
-    let range = block(&page, "```text\nan_order_is_paid");
-    let range = range.start - "an_order_is_paid".len()..range.end;
+    let range = block(&page, "```text\norders_are_paid");
+    let range = range.start - "orders_are_paid".len()..range.end;
     if std::env::var_os("RETRYPROOF_BLESS").is_some() {
         std::fs::write(snapshot, &report).unwrap();
         std::fs::write(readme, format!("{}{}{}", &page[..range.start], short(&report), &page[range.end..]))
@@ -160,20 +161,19 @@ fn the_report_is_the_real_one() {
 
 #[test]
 fn the_map_is_the_real_one() {
-    let (snapshot, readme) = (root().join("docs/map.txt"), root().join("README.md"));
-    let (map, page) = (map(), read(&readme));
+    let (snapshot, guide) = (root().join("docs/map.txt"), root().join("guide/src/crash-points.md"));
+    let (map, page) = (map(), read(&guide));
     let range = block(&page, "```text\ncomplete_order ·");
     let range = range.start - "complete_order ·".len()..range.end;
     if std::env::var_os("RETRYPROOF_BLESS").is_some() {
         std::fs::write(snapshot, &map).unwrap();
-        std::fs::write(readme, format!("{}{map}{}", &page[..range.start], &page[range.end..])).unwrap();
+        std::fs::write(guide, format!("{}{map}{}", &page[..range.start], &page[range.end..])).unwrap();
         return;
     }
-    let hint =
-        "the map has changed; RETRYPROOF_BLESS=1 cargo test --test readme -- --test-threads=1 writes it anew";
+    let hint = "the map has changed; RETRYPROOF_BLESS=1 cargo test --test readme writes it anew";
     assert_eq!(read(&snapshot), map, "{hint}");
     assert_eq!(page[range], map, "{hint}");
-    assert!(page.contains(&shown("lines")), "README.md does not show:\n{}", shown("lines"));
+    assert!(page.contains(&shown("lines")), "the guide does not show:\n{}", shown("lines"));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn the_crates_page_includes_the_report() {
 /// The page's examples are doctests, which check that each example violates its code.
 #[test]
 fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
-    let page = read(&root().join("docs/violations.md"));
+    let page = read(&root().join("guide/src/violations.md"));
     let (contents, sections) = page.split_at(page.find("\n## RP").expect("a section"));
     let sections: Vec<_> = sections.split("\n## ").skip(1).collect();
     assert_eq!(sections.len(), Code::ALL.len());
@@ -206,7 +206,7 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
             format!("{code} **{}** (`Code::{code:?}`)", capital(code.title())),
             format!("*Help:* {}.", code.help()),
         ] {
-            assert!(words.contains(&part), "docs/violations.md does not say `{part}`:\n{section}");
+            assert!(words.contains(&part), "guide/src/violations.md does not say `{part}`:\n{section}");
         }
         let condemned = [
             format!("assert_eq!(report.code(), Some(Code::{code:?}));"),
@@ -214,8 +214,8 @@ fn the_page_of_violations_has_each_code_with_its_words_and_an_example() {
             format!("violation.code == Code::{code:?}"),
         ];
         let is_condemned = condemned.iter().any(|part| words.contains(part));
-        assert!(is_condemned, "docs/violations.md does not condemn its example for {code}:\n{section}");
+        assert!(is_condemned, "guide/src/violations.md does not condemn its example for {code}:\n{section}");
         let row = format!("| [{code}](#{}) | {} |\n", code.as_str().to_lowercase(), code.title());
-        assert!(contents.contains(&row), "docs/violations.md has no row `{row}`");
+        assert!(contents.contains(&row), "guide/src/violations.md has no row `{row}`");
     }
 }

@@ -1,4 +1,4 @@
-//! The same job in a function with crash points: it can crash before each of its fourteen statements, too.
+//! The same job in a function with crash points: it can also crash before each of its fourteen statements.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -60,7 +60,7 @@ impl Shop {
 
 /// Ten awaits, three effects, fourteen lines.
 pub(crate) async fn ten_awaits(world: &World) {
-    // To look before sending is two steps: two deliveries at once both find nothing.
+    // Checking before sending takes two steps, so two concurrent deliveries both find nothing.
     world.allow("email.send", Guarantee::AtLeastOnce);
     let orders = world.durable("orders", BTreeMap::<u32, Order>::new());
     world.process("worker", move |p| {

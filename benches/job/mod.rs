@@ -9,7 +9,7 @@ use retryproof::service::payments::{Charge, ChargeOutcome};
 use retryproof::{Guarantee, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
-/// What the queue carries.
+/// The payload.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct CompleteOrder {
     pub(crate) order_id: u32,
@@ -17,14 +17,14 @@ pub(crate) struct CompleteOrder {
     pub(crate) lines: Vec<Line>,
 }
 
-/// What was ordered.
+/// An item of an order.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Line {
     pub(crate) product: String,
     pub(crate) cents: u64,
 }
 
-/// The state that outlives every crash and is compared when a run ends.
+/// The state that survives every crash, and is compared when a run ends.
 #[derive(Clone, Default, Serialize)]
 pub(crate) struct Order {
     pub(crate) charge_id: Option<String>,
@@ -38,10 +38,10 @@ impl CompleteOrder {
     }
 }
 
-/// Two look-ups, three effects, two sleeps and three yields. It is retry-proof, so that an exploration runs to its
-/// end and pays for no report: the charge and the parcel bear keys, the email is looked up before it is sent.
+/// Two lookups, three effects, two sleeps and three yields. The job is retry-proof, so an exploration runs to its end
+/// and makes no report: the charge and the parcel have keys, and the email is looked up before it is sent.
 pub(crate) async fn ten_awaits(world: &World) {
-    // To look before sending is two steps: two deliveries at once both find nothing.
+    // Checking before sending takes two steps, so two concurrent deliveries both find nothing.
     world.allow("email.send", Guarantee::AtLeastOnce);
     let orders = world.durable("orders", BTreeMap::<u32, Order>::new());
     world.process("worker", move |p| {

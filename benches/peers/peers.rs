@@ -1,6 +1,6 @@
-//! The same bodies under retryproof, shuttle, schedwalk and loom, in interleaved rounds:
-//! `cargo bench -p retryproof-peers`, with `-- --json` a record per body, with `-- --ours` without the others, with
-//! `-- --test` each of them once and not to the end.
+//! Runs the same bodies under retryproof, shuttle, schedwalk and loom, in interleaved rounds: `cargo bench -p
+//! retryproof-peers`. With `-- --json` it prints a record per body, with `-- --ours` it leaves out the other tools,
+//! and with `-- --test` each runs once and not to the end.
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 #![allow(missing_docs, reason = "a program without an interface")]
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use retryproof::{Explore, World};
 use serde_json::{Map, Value, json};
 
-/// What a task does, told apart by what it does between two yields. The memory is nobody's: none of the tools sees it.
+/// A task, described by what it does between two yields. None of the tools sees its memory.
 #[derive(Clone, Copy)]
 struct Body {
     name: &'static str,
@@ -41,14 +41,14 @@ const BODIES: [Body; 4] = [
         tasks: 2,
         steps: 1,
         step: |key, read| {
-            // Before the yield; what comes after it is done when the task ends.
+            // Before the yield. What comes after it happens when the task ends.
             *read = key.load(Ordering::Relaxed);
         },
     },
 ];
 
 impl Body {
-    /// One task, whatever a yield is.
+    /// Runs one task, with the yield of a tool.
     async fn task<Y: Future<Output = ()>>(self, key: Arc<AtomicU32>, yield_now: impl Fn() -> Y) {
         let mut own = 0;
         for _ in 0..self.steps {
@@ -59,7 +59,7 @@ impl Body {
     }
 }
 
-/// One exploration: how many runs, and whether they were all there are.
+/// One exploration: the number of runs, and whether it is complete.
 struct Explored {
     runs: u64,
     all: bool,
@@ -71,7 +71,7 @@ fn ours(body: Body, threads: usize) -> Explored {
     let settings = Explore::new().deviations(usize::MAX).crashes(0).faults(0).deliveries(0).delays(0);
     let report =
         settings.max_runs(u64::MAX).threads(threads).name("peers").run(async move |world: &World| {
-            // A world without any state has nothing to show.
+            // A world without any state tests nothing.
             world.durable("nothing", ());
             let key = Arc::new(AtomicU32::new(0));
             world.process("worker", move |p| {
@@ -105,7 +105,7 @@ fn shuttle(body: Body, most: usize) -> Explored {
     Explored { runs, all: runs < most as u64 }
 }
 
-/// Wakes itself and waits once: schedwalk has none of its own.
+/// Wakes itself and waits once, because schedwalk has no yield.
 struct YieldOnce(bool);
 
 impl Future for YieldOnce {
@@ -157,7 +157,7 @@ fn loom() -> Explored {
     Explored { runs: runs.load(Ordering::Relaxed), all: true }
 }
 
-/// The same under `retryproof::model`, which asks loom and writes down what was done.
+/// The same under `retryproof::model`, which uses loom and records the operations.
 fn our_model() -> Explored {
     use retryproof::sync::Arc;
     use retryproof::sync::atomic::AtomicU32;
@@ -176,7 +176,7 @@ fn our_model() -> Explored {
     Explored { runs: report.executions(), all: true }
 }
 
-/// The time of one exploration: as many as fit into a while, so that short ones are measured, too.
+/// Returns the time of one exploration, averaged over a while so that short ones are measured as well.
 fn time(tool: &dyn Fn() -> Explored, at_least: Duration) -> (Duration, Explored) {
     let start = Instant::now();
     let mut times = 1;
@@ -188,13 +188,13 @@ fn time(tool: &dyn Fn() -> Explored, at_least: Duration) -> (Duration, Explored)
     (start.elapsed() / times, explored)
 }
 
-/// Each tool in turn, so that whatever else the machine does is shared. Medians.
+/// Measures the tools in turn, so that other load affects all of them. Returns medians.
 fn measure(name: &str, tools: &[Tool], rounds: usize, at_least: Duration) -> Value {
     let mut times = vec![Vec::new(); tools.len()];
     let mut last: Vec<Option<Explored>> = tools.iter().map(|_| None).collect();
     for _ in 0..rounds {
         for (index, (_, tool)) in tools.iter().enumerate() {
-            // What takes longer than all the others together need not be repeated to be told from them.
+            // A tool that takes longer than all the others together need not be repeated to be distinguished from them.
             if times[index].first().is_some_and(|first| *first > Duration::from_secs(2)) {
                 continue;
             }

@@ -109,7 +109,12 @@
 //! * If code of the build itself (a dependency of a build script) asks for `enabled`, cargo builds the attribute once
 //!   for both. It then expands to calls of an empty function in a build without points. [`ENABLED`] is still `false`,
 //!   and the optimizer removes the calls.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 mod point;
 #[cfg(feature = "enabled")]

@@ -1,12 +1,14 @@
-//! An online shop, checked: three versions of the job that completes an order, each with every order of
-//! `fixtures/orders.json`, in every scenario with up to two failures.
+//! An online shop: the job that completes an order, in three versions, each with every order of `fixtures/orders.json`.
 //!
 //! ```text
 //! cargo run --example order_pipeline            # the reports
 //! cargo run --example order_pipeline -- --json  # the same for programs
 //! ```
 //!
-//! Read `naive.rs` first, then `chain.rs`, then `retry_proof.rs`. The first two are wrong, and the report says why.
+//! You will see three sections and a table. `naive` charges twice after a lost reply. `chain`, one job per call, still
+//! enqueues twice and sends twice. `retryproof` has keys, look-ups and an outbox, and every scenario ends well.
+//!
+//! Start reading with `naive.rs`, then `chain.rs`, then `retry_proof.rs`.
 
 mod order;
 mod shop;
@@ -42,7 +44,7 @@ Environment:
   NO_COLOR                      no colour on a terminal either
 
 Exit code: 0 if each verdict is as it should be (naive and chain violated, retryproof retry-proof), otherwise 1;
-of a replay: 0 if the scenario shows nothing wrong, 1 if it does. 2 if nothing could be checked.
+of a replay: 0 if nothing is wrong in the scenario, 1 if something is. 2 if nothing could be checked.
 ";
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
-//! Lists the programs on which retryproof and the independent judge differ, a few of each sort, as small as they get.
+//! Lists the programs on which retryproof and the independent judge differ: a few of each kind, after shrinking.
 //!
-//! `cargo run --release -p retryproof-independent-judge --example survey -- seed=1 from=0 programs=1000 size=4 deviations=1 most=3`
+//! `cargo run --release -p retryproof-independent-judge --example survey -- seed=1 from=0 programs=1000 size=4
+//! deviations=1 most=3`
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 

@@ -1,8 +1,9 @@
-//! What a run does not determine by itself. Option 0 is the ordinary course; any other option is a deviation.
+//! Points at which a run could go on in more than one way. Option 0 is the ordinary course, and any other option is a
+//! deviation.
 
 use std::fmt;
 
-/// What sort of thing goes wrong.
+/// The kind of a deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Crash,
@@ -15,7 +16,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Options {
     Named(&'static [&'static str]),
-    /// Going on, or another task instead: as many as there are.
+    /// The task itself, or one of this number of other tasks.
     Others(usize),
 }
 
@@ -31,16 +32,16 @@ impl Options {
 /// An attempt of a job, both counted from 1.
 pub type Actor = (usize, usize);
 
-/// The name of a choice: who meets it, at which call, and which of the points there.
+/// The name of a choice: its actor, its call, and the point there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
     pub actor: Actor,
-    /// `store.get`; empty at the start and the end of an attempt.
+    /// `store.get`, or empty at the start and the end of an attempt.
     pub site: &'static str,
     pub point: &'static str,
 }
 
-/// A choice that was met, and what was taken.
+/// A choice of a run, and the option that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     pub kind: Kind,
@@ -67,7 +68,7 @@ impl Choice {
     }
 }
 
-/// The name of a run: its deviations, as retryproof writes them.
+/// Returns the name of a run: its deviations, as retryproof writes them.
 pub fn scenario(record: &[Choice]) -> String {
     let mut words = Vec::new();
     for (at, choice) in record.iter().enumerate().filter(|(_, choice)| choice.taken != 0) {
@@ -78,13 +79,13 @@ pub fn scenario(record: &[Choice]) -> String {
     words.join(" ")
 }
 
-/// Takes what it was told to take, and option 0 everywhere else.
+/// Takes the planned options, and option 0 everywhere else.
 #[derive(Clone, Debug, Default)]
 pub struct Chooser {
-    /// The number of a choice, and the option that is to be taken there; in ascending order.
+    /// The numbers of choices and the options to take there, in ascending order.
     deviations: Vec<(usize, usize)>,
     pub record: Vec<Choice>,
-    /// Nothing goes wrong, and nothing is recorded.
+    /// Takes option 0 everywhere, and records nothing.
     pub calm: bool,
 }
 
@@ -108,7 +109,7 @@ impl Chooser {
         taken
     }
 
-    /// The runs with one deviation more, which lies after the last one of this run.
+    /// Returns the runs with one more deviation after the last one of this run.
     pub fn children(&self) -> Vec<Vec<(usize, usize)>> {
         let from = self.deviations.last().map_or(0, |(at, _)| at + 1);
         let more = |(at, choice): (usize, &Choice)| {

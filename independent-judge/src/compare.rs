@@ -1,4 +1,4 @@
-//! Both verdicts of a program, and where they differ.
+//! Compares both verdicts on a program.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::harness::explore;
 use crate::judge::{Verdict, judge};
 use crate::program::Program;
 
-/// A program on which the two differ.
+/// A program on which the two verdicts differ.
 #[derive(Debug)]
 pub struct Difference {
     pub program: Program,
@@ -25,7 +25,7 @@ fn settings(deviations: usize) -> Explore {
 /// Judges a program twice. Returns whether it is red.
 ///
 /// # Errors
-/// When the two differ.
+/// Returns the difference if the verdicts differ.
 pub fn compare(program: &Program, deviations: usize) -> Result<bool, Box<Difference>> {
     let (ours, theirs) = (judge(program, deviations), explore(program, &settings(deviations)));
     let agree = match &ours {
@@ -40,7 +40,7 @@ pub fn compare(program: &Program, deviations: usize) -> Result<bool, Box<Differe
 }
 
 impl Difference {
-    /// What sort of difference it is.
+    /// Returns the kind of the difference.
     pub fn sort(&self) -> &'static str {
         match (&self.ours, self.theirs.verdict()) {
             (Verdict::Red { .. }, retryproof::Verdict::RetryProof) => "false green",
@@ -50,7 +50,7 @@ impl Difference {
         }
     }
 
-    /// The smallest program that differs in the same way.
+    /// Returns the smallest program that differs in the same way.
     pub fn shrunk(self) -> Self {
         let (sort, deviations) = (self.sort(), self.deviations);
         let same = |program: &Program| compare(program, deviations).is_err_and(|other| other.sort() == sort);

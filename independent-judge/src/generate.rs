@@ -1,4 +1,4 @@
-//! Random programs, small ones first, and smaller versions of a program.
+//! Generates random programs, small ones first, and shrinks programs.
 
 use crate::program::{
     Arrival, Isolation, Job, Key, OnError, Policy, Program, Row, Service, Statement, Step, Term,
@@ -32,19 +32,19 @@ impl Dice {
         of.swap_remove(self.below(of.len()))
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` calls on average.
     fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 }
 
-/// The program of this number: the higher the number, the more steps it has, up to `size` a job.
+/// Returns the program with this number. Higher numbers have more steps, up to `size` per job.
 pub fn program(seed: u64, number: u64, size: usize) -> Program {
     let mut dice = Dice::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
     let most = 1 + (number as usize / 40).min(size - 1);
     let jobs = 1 + dice.below(3);
     let mut program = Program { jobs: (0..jobs).map(|place| job(&mut dice, place, jobs, most)).collect() };
-    // A job that others enqueue is there for them alone; one that nobody enqueues is enqueued by the test body.
+    // A job that other jobs enqueue is only enqueued by them. The test body enqueues all others.
     for place in 0..jobs {
         let enqueues = |step: &Step| matches!(step, Step::Enqueue { child, .. } if *child == place);
         let is_child = program.jobs[..place].iter().any(|job| job.steps.iter().any(enqueues));
@@ -60,7 +60,7 @@ fn job(dice: &mut Dice, place: usize, jobs: usize, most: usize) -> Job {
     let policy = dice.one(&[Policy::Retry, Policy::Retry, Policy::Retry, Policy::Die, Policy::Discard]);
     let order = dice.one(&[1, 1, 2]);
     let mut steps: Vec<_> = (0..1 + dice.below(most)).map(|_| step(dice, place, jobs)).collect();
-    // A job that fails for ever and enqueues others each time has more orders than anybody can try.
+    // A job that always fails and enqueues others each time has too many orders.
     if steps.iter().any(|step| matches!(step, Step::Enqueue { .. })) {
         steps.retain(|step| *step != Step::FailIfAbsent);
     }
@@ -70,7 +70,7 @@ fn job(dice: &mut Dice, place: usize, jobs: usize, most: usize) -> Job {
     Job { arrival, policy, order, steps }
 }
 
-/// Whether a step leaves something behind, so that somebody could tell whether the job has run.
+/// Whether a step leaves something behind that shows that the job has run.
 fn shows(step: &Step) -> bool {
     match step {
         Step::Call { .. } | Step::Put(..) | Step::Increment | Step::DrawStored(_) | Step::Claim(..) => true,
@@ -139,7 +139,7 @@ fn statement(dice: &mut Dice) -> Statement {
     }
 }
 
-/// The smallest program that comes from this one by dropping and simplifying, and still differs.
+/// Returns the smallest program that results from dropping and simplifying, and still differs.
 pub fn shrink(program: &Program, differs: impl Fn(&Program) -> bool) -> Program {
     let mut smallest = program.clone();
     let is_program = |program: &Program| program.jobs.iter().all(|job| job.steps.iter().any(shows));
@@ -151,7 +151,7 @@ pub fn shrink(program: &Program, differs: impl Fn(&Program) -> bool) -> Program 
     smallest
 }
 
-/// Programs that are a little smaller or plainer.
+/// Returns programs that are slightly smaller or simpler.
 fn smaller(program: &Program) -> Vec<Program> {
     let mut all = Vec::new();
     for place in 0..program.jobs.len() {
@@ -180,7 +180,7 @@ fn smaller(program: &Program) -> Vec<Program> {
     all
 }
 
-/// The program without a job and without the steps that enqueue it.
+/// Returns the program without a job, and without the steps that enqueue it.
 fn without(program: &Program, place: usize) -> Option<Program> {
     if program.jobs.len() == 1 {
         return None;
@@ -195,7 +195,7 @@ fn without(program: &Program, place: usize) -> Option<Program> {
             }
         }
     }
-    // A job that nobody enqueues any more is gone, too.
+    // A job that nothing enqueues any more is removed, too.
     let is_enqueued = |child: usize| {
         let enqueues = |step: &Step| matches!(step, Step::Enqueue { child: it, .. } if *it == child);
         jobs.iter().any(|job| job.steps.iter().any(enqueues))

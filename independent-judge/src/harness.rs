@@ -1,4 +1,4 @@
-//! A program as the body of a retryproof test, through its public interface alone.
+//! Turns a program into the body of a retryproof test, with only the public interface.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::program::{
     Step, Term,
 };
 
-/// The job at a place of the program. Each place is a kind of its own.
+/// The job at a place of the program. Each place is a separate kind.
 #[derive(Serialize, Deserialize)]
 struct Parcel<const PLACE: usize> {
     payload: Option<Held>,
 }
 
-/// What a row or the register holds: a number, or the id that a service has answered.
+/// The content of a row or of the register: a number, or an id that a service returned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Held {
@@ -33,7 +33,7 @@ enum Held {
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the jobs of a process work with.
+/// The handles of the jobs of a process.
 #[derive(Clone)]
 struct Tools {
     program: Arc<Program>,
@@ -94,7 +94,7 @@ fn handle<const PLACE: usize>(p: &Process, tools: &Tools) {
     }
 }
 
-/// Whether a number was drawn. Constants, and what is counted from them, are small.
+/// Whether a number was drawn. Constants, and numbers counted from them, are small.
 fn is_drawn(number: u64) -> bool {
     number > u64::from(u32::MAX)
 }
@@ -227,7 +227,7 @@ impl Tools {
     }
 }
 
-/// The statements of a transaction. True: the job is to end without a commit.
+/// Runs the statements of a transaction. Returns true if the job should end without a commit.
 async fn transact(
     tx: &mut Transaction,
     statements: &[Statement],

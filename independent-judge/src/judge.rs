@@ -1,8 +1,8 @@
-//! What is right, by definition.
+//! The definition of a correct program.
 //!
-//! A run is right if its outcome is that of a fault-free execution of its jobs, one at a time, in an order that the run
-//! itself allows, up to a one-to-one renaming of generated values. A job that gives up is all or nothing: it is as if it
-//! had never been, or all of it has happened. Every run within the bound is tried, and every order.
+//! A run is correct if its outcome is that of a fault-free execution of its jobs, one at a time, in an order that the
+//! run itself allows, up to a one-to-one renaming of generated values. A job that gives up must do everything or
+//! nothing. Every run within the bound is tried, with every order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::machine::Machine;
 use crate::program::Program;
 use crate::value::{End, Identity, Outcome};
 
-/// What is said of a program.
+/// The verdict on a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// So many runs, all of them right.
+    /// All runs are correct.
     Green {
         runs: u64,
     },
@@ -22,7 +22,7 @@ pub enum Verdict {
         scenario: String,
         reason: String,
     },
-    /// Nothing goes wrong, and no job ends well: there is nothing to compare with.
+    /// No job ends well in the fault-free run, so there is nothing to compare with.
     Nothing,
 }
 
@@ -32,16 +32,16 @@ impl Verdict {
     }
 }
 
-/// Pairs of jobs of which the first comes before the second in every order that is allowed.
+/// Pairs of jobs of which the first comes before the second in every allowed order.
 type Precedence = BTreeSet<(Identity, Identity)>;
 
-/// The outcomes of executions one at a time, by what they have to respect: the order, and the jobs that are left out.
+/// The outcomes of one-at-a-time executions, by the order that they respect and the jobs that they leave out.
 struct Expected<'p> {
     program: &'p Program,
     known: BTreeMap<(Precedence, BTreeSet<Identity>), BTreeSet<Outcome>>,
 }
 
-/// Judges all runs of a program with at most so many deviations.
+/// Judges all runs of a program with at most `deviations` deviations.
 pub fn judge(program: &Program, deviations: usize) -> Verdict {
     let mut expected = Expected { program, known: BTreeMap::new() };
     let (mut level, mut runs) = (vec![Vec::new()], 0);
@@ -67,14 +67,14 @@ pub fn judge(program: &Program, deviations: usize) -> Verdict {
     Verdict::Green { runs }
 }
 
-/// Whether some job gives up although nothing goes wrong.
+/// Whether a job gives up in the fault-free run.
 pub fn gives_up_unprovoked(program: &Program) -> bool {
     let mut machine = Machine::new(program, Chooser::new(Vec::new()));
     machine.settle();
     machine.outcome().ends.values().any(|end| *end != End::Done)
 }
 
-/// Judges one run, by its deviations as [`scenario`] writes them. None: there is no such run.
+/// Judges one run, given its deviations as [`scenario`] writes them. Returns `None` if there is no such run.
 pub fn judge_run(program: &Program, wanted: &str) -> Option<Verdict> {
     let mut expected = Expected { program, known: BTreeMap::new() };
     let mut taken = Vec::new();
@@ -97,13 +97,13 @@ pub fn judge_run(program: &Program, wanted: &str) -> Option<Verdict> {
 }
 
 impl Expected<'_> {
-    /// Why a run is wrong, if it is.
+    /// Returns why a run is wrong, if it is.
     fn wrong(&mut self, machine: &Machine<'_>) -> Option<String> {
         if let Some(key) = machine.reused {
             return Some(format!("the key {key:?} was used for two requests that differ"));
         }
         let (outcome, precedence) = (machine.outcome(), machine.precedence());
-        // An interleaving alone is no excuse for giving up.
+        // A preemption alone is no excuse for giving up.
         let record = &machine.chooser.record;
         let is_excused = record.iter().any(|choice| choice.taken != 0 && choice.kind != Kind::Schedule);
         let gave_up: Vec<_> = match is_excused {
@@ -123,7 +123,7 @@ impl Expected<'_> {
         Some(format!("it ended\n      {outcome}\n    expected one of{}", seen.concat()))
     }
 
-    /// The outcomes of all executions one at a time that respect the order, without some jobs.
+    /// Returns the outcomes of all one-at-a-time executions that respect the order, without some jobs.
     fn outcomes(&mut self, precedence: &Precedence, omitted: &BTreeSet<Identity>) -> &BTreeSet<Outcome> {
         let program = self.program;
         self.known.entry((precedence.clone(), omitted.clone())).or_insert_with(|| {
@@ -134,12 +134,12 @@ impl Expected<'_> {
     }
 }
 
-/// All executions one at a time that respect an order, without some jobs.
+/// All one-at-a-time executions that respect an order, without some jobs.
 struct Orders<'e> {
     precedence: &'e Precedence,
     omitted: &'e BTreeSet<Identity>,
     found: BTreeSet<Outcome>,
-    /// States from which it was gone on already.
+    /// The states from which the search has continued already.
     seen: BTreeSet<(String, BTreeSet<Identity>)>,
 }
 
@@ -148,8 +148,8 @@ impl Orders<'_> {
         self.precedence.contains(&(one.clone(), other.clone()))
     }
 
-    /// Runs any of the jobs that may come next, then any of those that may come after it, and so on. `begun`: the jobs of
-    /// which an attempt was run.
+    /// Runs each of the jobs that may come next, and continues from there. `begun` are the jobs of which an attempt
+    /// has run.
     fn go_on(&mut self, machine: &Machine<'_>, begun: &BTreeSet<Identity>) {
         if !self.seen.insert((machine.state(), begun.clone())) {
             return;
@@ -174,11 +174,11 @@ impl Orders<'_> {
     }
 }
 
-/// Whether the jobs of a run ended as they should have. A job that gave up may have been expected to end well, if that is
-/// excused: its effects then tell whether all of it has happened.
+/// Whether the jobs of a run ended as they should have. An excused job that gave up may be expected to end well, in
+/// which case its effects must show that it did everything.
 fn ends_agree(outcome: &Outcome, expected: &Outcome, is_excused: bool) -> bool {
     outcome.ends.iter().all(|(job, end)| match (end, expected.ends.get(job)) {
-        // It came into the world for nothing; what it did shows in effects and rows.
+        // The extra job shows in effects and rows, if at all.
         (End::Done, None) => true,
         (end, Some(expected)) if end == expected => true,
         (End::Done, Some(_)) => false,

@@ -1,8 +1,8 @@
-//! One run of a program: one worker process, its queue, the store, two services, virtual time.
+//! One run of a program: one worker process, its queue, the store, two services, and virtual time.
 //!
-//! It is what the documentation of `World`, `Process` and their handles says, with its own explicit state. A call has
-//! three points at which the process may crash: before it, after it happened, after its reply. Between what a call does
-//! and its reply other attempts may go on, and the worker may stall past its lease.
+//! It implements what the documentation of `World`, `Process` and their handles says, with its own explicit state. A
+//! call has three points at which the process may crash: before it, after it happened, and after its reply. Between
+//! what a call does and its reply, other attempts may run, and the worker may stall past its lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,13 +12,13 @@ use crate::script::{Call, Desk, Next, Reply, Script};
 use crate::store::{Ask, Store};
 use crate::value::{Effect, End, Identity, KeyText, Outcome, Value};
 
-/// Seconds after which a job is delivered again whose worker has died or stalls.
+/// The seconds after which a job is redelivered if its worker has crashed or stalls.
 const LEASE: u64 = 60;
-/// Seconds after which a process that died is up again.
+/// The seconds after which a crashed process restarts.
 const RESTART: u64 = 1;
-/// Seconds for which a client waits for an answer.
+/// The seconds for which a client waits for an answer.
 const TIMEOUT: u64 = 30;
-/// How many attempts run at once.
+/// The number of attempts that run at once.
 pub const SLOTS: usize = 8;
 
 const LIVE_OR_CRASH: Options = Options::Named(&["live", "crash"]);
@@ -28,9 +28,9 @@ type TaskId = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    /// Waits for its time, or for the end of its lease.
+    /// The job waits for its time, or for the end of its lease.
     Timed,
-    /// An attempt of this number holds it.
+    /// The attempt with this number holds the job.
     Running(usize),
     Over(End),
 }
@@ -45,24 +45,24 @@ struct Job {
     state: State,
     attempts: usize,
     failures: u32,
-    /// How often the queue has it to hand out.
+    /// How many times the queue can hand it out.
     copies: usize,
-    /// When its first attempt began and when the queue saw its end: numbers of events.
+    /// When its first attempt began, and when the queue recorded its end, as numbers of events.
     begun: Option<u64>,
     ended: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// The code goes on from this reply.
+    /// The code continues with this reply.
     Code(Option<Reply>),
-    /// The call is to be made, as soon as it need not wait for a row. `waits`: it waits already.
+    /// The call is made as soon as its row is free. The flag says whether it waits already.
     Asking(Call, bool),
-    /// It happened, or not; the reply is on its way.
+    /// The call happened, or not, and the reply is in transit.
     Answering(Call, Reply),
 }
 
-/// An attempt under way.
+/// An attempt in progress.
 #[derive(Clone, Debug)]
 struct Task {
     id: TaskId,
@@ -76,7 +76,7 @@ struct Task {
 enum Poll {
     Ended(bool),
     Died,
-    /// It waits; if `woken`, for nothing.
+    /// The task waits. If `woken`, it can continue at once.
     Rests {
         woken: bool,
     },
@@ -98,27 +98,27 @@ pub struct Machine<'p> {
     jobs: Vec<Job>,
     /// Ready jobs, the next one first.
     ready: Vec<usize>,
-    /// Jobs by the time at which they are ready; among equals in the order in which they came.
+    /// Jobs by the time at which they become ready, and by the order in which they came.
     timed: BTreeMap<(u64, u64), usize>,
     timers: BTreeMap<(u64, u64), TaskId>,
     set: u64,
-    /// Attempts, each in its place.
+    /// Attempts, by their slots.
     tasks: Vec<Option<Task>>,
     tasks_begun: TaskId,
-    /// Tasks that can go on, the next one first.
+    /// Tasks that can run, the next one first.
     woken: Vec<TaskId>,
-    /// Tasks that wait for a row, and for which; whoever has waited longest first.
+    /// Tasks that wait for a row, with the row, in the order in which they began to wait.
     waiting: Vec<(TaskId, crate::program::Row)>,
     chosen: Option<Turn>,
-    /// None: the process is up.
+    /// When the process restarts. `None` while it runs.
     restart_at: Option<u64>,
     last_call: Option<(Actor, &'static str)>,
     store: Store,
     drawn: u32,
     effects: Vec<Effect>,
-    /// What was asked for under each key, and the id that was answered.
+    /// The request and the returned id for each key.
     keys: BTreeMap<KeyText, ((u64, Value), Value)>,
-    /// A request that was answered with what another request had asked for, under the same key.
+    /// A key with which a different request was answered.
     pub reused: Option<KeyText>,
 }
 
@@ -213,7 +213,7 @@ impl<'p> Machine<'p> {
         self.choose(Kind::Crash, actor, site, point, LIVE_OR_CRASH) != 0
     }
 
-    /// Where `actor` called last, unless somebody else did since.
+    /// Returns the site of `actor`'s last call, unless another actor made the last call.
     fn last_site(&self, actor: Actor) -> &'static str {
         self.last_call.filter(|(by, _)| *by == actor).map_or("", |(_, site)| site)
     }
@@ -253,7 +253,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The process dies: its attempts are gone, their transactions rolled back, their jobs leased.
+    /// The process crashes: its attempts are dropped, their transactions rolled back, and their jobs leased.
     fn crash(&mut self, running: Option<Task>) {
         let others: Vec<_> = self.tasks.iter_mut().filter_map(Option::take).collect();
         for task in running.into_iter().chain(others) {
@@ -269,7 +269,7 @@ impl<'p> Machine<'p> {
         self.restart_at = Some(self.now + RESTART);
     }
 
-    /// An attempt goes on for as long as it can and nobody else is chosen to.
+    /// Runs an attempt until it waits, or until another task is chosen.
     fn run(&mut self, id: TaskId) {
         let place = self.tasks.iter().position(|task| task.as_ref().is_some_and(|task| task.id == id));
         let Some(place) = place else { return };
@@ -315,7 +315,7 @@ impl<'p> Machine<'p> {
         self.timers.insert((self.now + seconds, self.set), task);
     }
 
-    /// One step of an attempt: from what it waits for to what it waits for next.
+    /// Runs an attempt until its next wait.
     fn poll(&mut self, task: &mut Task) -> Poll {
         let actor = (task.job + 1, task.attempt);
         loop {
@@ -384,7 +384,7 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// A call happens, or fails.
+    /// Makes a call, which happens or fails.
     fn make(&mut self, call: Call, task: &mut Task, actor: Actor) -> Poll {
         let site = call.site();
         self.last_call = Some((actor, site));
@@ -444,7 +444,7 @@ impl<'p> Machine<'p> {
             return self.crash(None);
         }
         if !holds {
-            // It has lost its lease: the queue does not listen.
+            // It has lost its lease, so the queue ignores it.
             return;
         }
         let policy = self.program.jobs[self.jobs[job].spec].policy;
@@ -468,9 +468,9 @@ impl<'p> Machine<'p> {
         }
     }
 
-    // Whose turn it is.
+    // Turns.
 
-    /// Goes on until nothing is left to do.
+    /// Runs until nothing is left to do.
     pub fn settle(&mut self) {
         loop {
             let is_due = self.restart_at.is_some_and(|at| at <= self.now);
@@ -481,7 +481,7 @@ impl<'p> Machine<'p> {
             } else if is_due {
                 self.restart_at = None;
             } else if !self.pass_time() {
-                assert!(self.busy() == 0, "an attempt waits for ever");
+                assert!(self.busy() == 0, "an attempt waits forever");
                 return;
             }
         }
@@ -497,8 +497,8 @@ impl<'p> Machine<'p> {
         }
     }
 
-    /// The task that runs; then those that were woken; then jobs that are ready, for as many as there are slots; then
-    /// those whose lease is over. Another one than the first is a deviation.
+    /// Returns the next task: the running one, then woken tasks, then ready jobs if there are free slots, then jobs
+    /// whose lease has ended. Any task but the first is a deviation.
     fn whose_turn(&mut self, running: Option<(TaskId, Actor)>) -> Option<Turn> {
         let now = self.now;
         let woken = std::mem::take(&mut self.woken);
@@ -536,7 +536,7 @@ impl<'p> Machine<'p> {
         Some(turns[taken])
     }
 
-    /// Goes forward to the next moment at which something happens. False: there is none.
+    /// Advances to the next event. Returns false if there is no event.
     fn pass_time(&mut self) -> bool {
         let next = |moments: Option<(&(u64, u64), &u64)>| moments.map(|((at, _), _)| *at);
         let timed = self.timed.first_key_value().map(|((at, _), _)| *at);
@@ -555,7 +555,7 @@ impl<'p> Machine<'p> {
 
     // One at a time.
 
-    /// The jobs that are not over, by number.
+    /// Returns the jobs that have not ended, by number.
     pub fn unfinished(&self) -> Vec<usize> {
         let unfinished = |(_, job): &(usize, &Job)| !matches!(job.state, State::Over(_));
         self.jobs.iter().enumerate().filter(unfinished).map(|(number, _)| number).collect()
@@ -565,12 +565,12 @@ impl<'p> Machine<'p> {
         &self.jobs[job].identity
     }
 
-    /// One attempt of a job while nothing else goes on.
+    /// Runs one attempt of a job while nothing else runs.
     pub fn attempt_alone(&mut self, job: usize) {
         assert!(self.chooser.calm, "one at a time nothing goes wrong");
         let key = self.timed.iter().find(|(_, timed)| **timed == job).map(|(key, _)| *key);
         key.into_iter().for_each(|key| _ = self.timed.remove(&key));
-        // Nobody else is there to overtake it.
+        // There is no other task to run first.
         let ready = std::mem::take(&mut self.ready);
         self.begin(job);
         let own = std::mem::replace(&mut self.ready, ready);
@@ -578,7 +578,7 @@ impl<'p> Machine<'p> {
         self.ready.extend(own);
     }
 
-    /// All that what comes of further attempts depends on, one at a time.
+    /// Returns everything on which the result of further attempts depends, if they run one at a time.
     pub fn state(&self) -> String {
         let job = |job: &Job| (job.identity.clone(), job.payload, job.failures, job.ended.is_some());
         let jobs: Vec<_> = self.jobs.iter().map(job).collect();
@@ -593,7 +593,7 @@ impl<'p> Machine<'p> {
         let (mut ends, mut came) = (BTreeMap::new(), BTreeSet::new());
         for job in &self.jobs {
             if let State::Over(end) = job.state {
-                // Of a job that came twice, the worse end.
+                // For a job that came twice, the worse end.
                 let known = ends.entry(job.identity.clone()).or_insert(end);
                 *known = end.max(*known);
                 came.insert((job.spec, job.payload));
@@ -602,8 +602,8 @@ impl<'p> Machine<'p> {
         Outcome { effects, rows: self.store.rows.clone(), ends, came }
     }
 
-    /// The pairs of jobs of which the first had ended before the second one's first attempt began. A job that came twice
-    /// has ended when it has ended the last time.
+    /// Returns the pairs of jobs of which the first had ended before the second one's first attempt began. A job that
+    /// came twice ended when it ended for the last time.
     pub fn precedence(&self) -> BTreeSet<(Identity, Identity)> {
         let mut spans: BTreeMap<&Identity, (u64, u64)> = BTreeMap::new();
         for job in &self.jobs {
@@ -623,7 +623,7 @@ impl<'p> Machine<'p> {
     }
 }
 
-/// Whether a call may leave something behind by itself.
+/// Whether a call may change something by itself.
 fn writes(call: Call) -> bool {
     match call {
         Call::Service { .. } | Call::Enqueue { .. } => true,
@@ -632,7 +632,7 @@ fn writes(call: Call) -> bool {
     }
 }
 
-/// How a call may fail.
+/// Returns how a call may fail.
 fn faults(call: Call) -> (Kind, &'static [&'static str]) {
     match call {
         Call::Service { .. } => (

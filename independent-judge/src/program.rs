@@ -1,6 +1,6 @@
-//! The language: two or three jobs, each a list of steps over one store, two services and one queue.
+//! The language: two or three jobs, each a list of steps on one store, two services and one queue.
 //!
-//! It is written for two readers that must not know of each other: [`crate::harness`] turns a program into the body of a
+//! It has two readers, which must not know about each other: [`crate::harness`] turns a program into the body of a
 //! retryproof test, and [`crate::machine`] runs it without retryproof.
 
 use std::fmt;
@@ -12,12 +12,12 @@ pub enum Row {
     A,
     /// Holds any value.
     B,
-    /// Holds a plain number: only [`Step::Increment`] and constants go here.
+    /// Holds a plain number: only [`Step::Increment`] and constants are written to it.
     Count,
 }
 
 impl Row {
-    /// Its key in the store.
+    /// Returns its key in the store.
     pub fn key(self) -> &'static str {
         match self {
             Row::A => "a",
@@ -27,14 +27,14 @@ impl Row {
     }
 }
 
-/// What is written to a row, or said in a request.
+/// A value that is written to a row, or sent in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// A constant, different from job to job only if the program says so.
+    /// A constant, which differs between jobs only if the program says so.
     Number(u64),
-    /// What the register holds; 0 if it is empty.
+    /// The content of the register, or 0 if it is empty.
     Register,
-    /// One more than the register. A generated value stays as it is: nobody counts with an id.
+    /// The register plus one. A generated value stays as it is, because ids cannot be counted.
     RegisterPlusOne,
 }
 
@@ -43,27 +43,27 @@ pub enum Term {
 pub enum Key {
     /// None.
     None,
-    /// From the order of the job and the place of the step, so the same on every attempt.
+    /// Derived from the order of the job and the place of the step, so it is the same on every attempt.
     Job,
-    /// What the register holds: a value that was drawn, or read.
+    /// The content of the register: a value that was drawn or read.
     Register,
 }
 
-/// An outside service.
+/// An external service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// Honors keys.
     Payments(Key),
-    /// Knows no keys.
+    /// Takes no keys.
     Email,
 }
 
-/// What a job does about an error of a call.
+/// How a job handles an error of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// Returns it: the attempt has failed.
+    /// Returns it, so the attempt fails.
     Return,
-    /// Goes on as if nothing had happened.
+    /// Continues as if nothing had happened.
     Swallow,
     /// Writes a mark to the row, then returns the error.
     Note(Row),
@@ -72,12 +72,12 @@ pub enum OnError {
 /// The value that [`OnError::Note`] writes.
 pub const MARK: u64 = 66;
 
-/// What transactions see of each other.
+/// Which changes of other transactions a transaction sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
     /// Each statement sees what is committed by then.
     ReadCommitted,
-    /// As if transactions ran one after the other.
+    /// As if transactions ran one after another.
     Serializable,
 }
 
@@ -97,17 +97,17 @@ pub enum Statement {
 /// A step of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Calls a service. `body` is what is asked for. `keep`: the id that the service answers goes into the register.
+    /// Calls a service with `body`. If `keep`, the register gets the id that the service returns.
     Call { service: Service, body: Term, on_error: OnError, keep: bool },
     /// Draws a value into the register.
     Draw,
-    /// Draws a value, stores it if the row is free, and reads the row into the register.
+    /// Draws a value, stores it if the row is empty, and reads the row into the register.
     DrawStored(Row),
     /// Reads a row into the register.
     Get(Row),
     /// Writes a row.
     Put(Row, Term),
-    /// Writes a row if it is free. Otherwise the job ends well.
+    /// Writes a row if it is empty. Otherwise the job ends well.
     Claim(Row, Term),
     /// Adds one to [`Row::Count`], atomically.
     Increment,
@@ -119,11 +119,11 @@ pub enum Step {
     FailIfAbsent,
     /// A transaction, committed at its end.
     Transaction(Isolation, Vec<Statement>),
-    /// Enqueues a job of the program, by its place; its payload is the term. An error is returned or swallowed.
+    /// Enqueues a job of the program, given its place, with the term as its payload. An error is returned or swallowed.
     Enqueue { child: usize, payload: Term, swallow: bool },
 }
 
-/// How a job comes into the world.
+/// How a job is enqueued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// The test body enqueues it, ready at once.
@@ -134,10 +134,10 @@ pub enum Arrival {
     Child,
 }
 
-/// What becomes of a job whose attempt has failed.
+/// The fate of a job whose attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// It is tried again up to [`RETRIES`] times, then it is dead.
+    /// It is retried up to [`RETRIES`] times, and then dead.
     Retry,
     /// It is dead at once: `max_retries(0)`.
     Die,
@@ -145,7 +145,7 @@ pub enum Policy {
     Discard,
 }
 
-/// More than an exploration has deviations, so that faults alone kill no job that retries.
+/// More than the deviations of an exploration, so that faults alone kill no job that is retried.
 pub const RETRIES: u32 = 3;
 /// Seconds between a failure and the next attempt.
 pub const BACKOFF: u64 = 20;
@@ -155,7 +155,7 @@ pub const BACKOFF: u64 = 20;
 pub struct Job {
     pub arrival: Arrival,
     pub policy: Policy,
-    /// What the job is about. Jobs of one order ask for the same effects under the same keys.
+    /// The order of the job. Jobs of one order make the same effects with the same keys.
     pub order: u64,
     pub steps: Vec<Step>,
 }
@@ -167,7 +167,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// How many steps there are, statements counted one by one.
+    /// Returns the number of steps, including statements.
     pub fn size(&self) -> usize {
         let size = |step: &Step| match step {
             Step::Transaction(_, statements) => 1 + statements.len(),

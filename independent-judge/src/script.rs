@@ -12,18 +12,18 @@ pub enum Call {
     Enqueue { child: usize, step: usize, payload: Value },
 }
 
-/// What an attempt is told of a call.
+/// The reply to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The id of what was done.
+    /// The id of the effect.
     Service(Value),
     Store(Answer),
     Enqueued,
-    /// The call came to nothing, as far as the caller can see.
+    /// The call failed from the caller's point of view.
     Error,
 }
 
-/// What an attempt does next.
+/// The next action of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     Call(Call),
@@ -36,12 +36,12 @@ pub enum Next {
 pub struct Script {
     register: Option<Value>,
     step: usize,
-    /// How far it is inside of the step.
+    /// The position inside the step.
     inside: usize,
     pub tx: Option<TxId>,
 }
 
-/// What an attempt uses between its calls, which takes no time.
+/// The values that an attempt uses between its calls, without taking time.
 #[derive(Debug)]
 pub struct Desk<'a> {
     pub store: &'a mut Store,
@@ -73,7 +73,7 @@ impl Script {
         (self.step, self.inside) = (self.step + 1, 0);
     }
 
-    /// Goes on to the next call, or to the end.
+    /// Continues to the next call, or to the end.
     pub fn resume(&mut self, job: &Job, mut reply: Option<Reply>, desk: &mut Desk<'_>) -> Next {
         loop {
             let Some(step) = job.steps.get(self.step) else { return Next::End(true) };
@@ -109,7 +109,7 @@ impl Script {
         }
     }
 
-    /// None: the step is over.
+    /// Returns `None` if the step is over.
     fn call(
         &mut self,
         order: u64,
@@ -134,7 +134,7 @@ impl Script {
                 };
                 Some(Next::Call(Call::Service { name, key, order, body }))
             }
-            // The note is written, or not; the error is returned.
+            // The mark was written or not. In both cases the error is returned.
             _ if self.inside == 1 => Some(Next::End(false)),
             (Some(Reply::Error), OnError::Return) => Some(Next::End(false)),
             (Some(Reply::Error), OnError::Note(row)) => {
@@ -199,13 +199,13 @@ impl Script {
     }
 }
 
-/// A call to the store outside of any transaction.
+/// Returns a call to the store outside of any transaction.
 fn store(ask: Ask) -> Next {
     Next::Call(Call::Store { ask, tx: None })
 }
 
 impl Call {
-    /// The site of the call in the name of a choice.
+    /// Returns the site of the call in the name of a choice.
     pub fn site(&self) -> &'static str {
         match self {
             Call::Service { name, .. } => name,

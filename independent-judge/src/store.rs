@@ -31,24 +31,25 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 struct Open {
     isolation: Isolation,
-    /// What a serializable transaction sees, from its first statement on: the number of the last commit, and the rows.
+    /// The snapshot of a serializable transaction since its first statement: the number of the last commit, and the
+    /// rows.
     snapshot: Option<(u64, BTreeMap<Row, Value>)>,
     reads: BTreeSet<Row>,
     writes: BTreeMap<Row, Value>,
     waits_for: Option<Row>,
 }
 
-/// The rows, and the transactions under way.
+/// The rows, and the open transactions.
 #[derive(Clone, Debug, Default)]
 pub struct Store {
     pub rows: BTreeMap<Row, Value>,
-    /// The number of the commit that changed each row last.
+    /// The number of the last commit that changed each row.
     changed: BTreeMap<Row, u64>,
     commits: u64,
     open: BTreeMap<TxId, Open>,
     opened: TxId,
     locks: BTreeMap<Row, TxId>,
-    /// Rows that were unlocked since somebody asked.
+    /// The rows that were unlocked since the last call of `take_released`.
     released: Vec<Row>,
 }
 
@@ -75,7 +76,7 @@ impl Store {
         std::mem::take(&mut self.released)
     }
 
-    /// The row for which a request has to wait. A write that would change nothing waits for nobody.
+    /// Returns the row for which a request must wait. A write that would change nothing does not wait.
     pub fn blocks(&self, ask: Ask, tx: Option<TxId>) -> Option<Row> {
         let row = match ask {
             Ask::Put(row, _) => row,
@@ -87,7 +88,7 @@ impl Store {
         (tx != Some(*holder)).then_some(row)
     }
 
-    /// A transaction is about to wait for a row. False: that closes a circle, and it is rolled back instead.
+    /// Whether a transaction may wait for a row. If that closes a cycle, it is rolled back instead.
     pub fn may_wait(&mut self, tx: TxId, row: Row) -> bool {
         let mut next = self.locks.get(&row).copied();
         while let Some(holder) = next.filter(|holder| *holder != tx) {
@@ -178,7 +179,7 @@ impl Store {
     }
 }
 
-/// What a request changes, and what it answers.
+/// Returns what a request changes, and its answer.
 fn decide(ask: Ask, seen: impl Fn(Row) -> Option<Value>) -> (Option<(Row, Value)>, Answer) {
     match ask {
         Ask::Get(row) => (None, Answer::Row(seen(row))),

@@ -1,30 +1,29 @@
-//! Values, and outcomes that are made of them.
+//! Values, and the outcomes that consist of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::program::Row;
 
-/// A value. Generated ones have an identity and nothing else: to compare them up to renaming, nobody may compute with
-/// them.
+/// A value. A generated value only has an identity: to be compared up to renaming, it must not be used in computations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     /// A plain number.
     Number(u64),
-    /// A value that was drawn, by the number of the draw.
+    /// A value that was drawn, with the number of the draw.
     Generated(u32),
 }
 
 /// The idempotency key of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KeyText {
-    /// Made from the order of the job and the place of the step.
+    /// Derived from the order of the job and the place of the step.
     Job { order: u64, step: usize },
     /// A value.
     Value(Value),
 }
 
-/// What a service was asked for and did.
+/// A request to a service that had an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Effect {
     pub service: &'static str,
@@ -33,8 +32,8 @@ pub struct Effect {
     pub body: Value,
 }
 
-/// A job, whatever number it has in a run: the place of the job that the test body enqueued, then the steps that
-/// enqueued one from the other. A job that its parent enqueued twice is one job that came twice.
+/// A job, independent of its number in a run: the place of the job that the test body enqueued, followed by the steps
+/// that enqueued one job from the other. A job that its parent enqueued twice is one job that came twice.
 pub type Identity = Vec<usize>;
 
 /// How a job ended.
@@ -45,14 +44,14 @@ pub enum End {
     Discarded,
 }
 
-/// What is left when nothing goes on any more.
+/// The final state of a run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Outcome {
-    /// A multiset: sorted.
+    /// A sorted multiset.
     pub effects: Vec<Effect>,
     pub rows: BTreeMap<Row, Value>,
     pub ends: BTreeMap<Identity, End>,
-    /// What came into the world as a job and ended: its place in the program and its payload.
+    /// The jobs that were enqueued and ended: their places in the program and their payloads.
     pub came: BTreeSet<(usize, Option<Value>)>,
 }
 
@@ -77,7 +76,7 @@ impl Outcome {
         found.into_iter().collect()
     }
 
-    /// The same with other names for its generated values.
+    /// Returns the outcome with other names for its generated values.
     fn renamed(&self, names: &BTreeMap<u32, u32>) -> Outcome {
         let value = |value: Value| match value {
             Value::Generated(number) => Value::Generated(names[&number]),
@@ -96,8 +95,8 @@ impl Outcome {
         Outcome { effects, rows, came, ends: self.ends.clone() }
     }
 
-    /// Whether effects and rows are those that were expected, up to a one-to-one renaming of generated values, and each
-    /// job came that was expected. One that came again shows in what it did, if in anything.
+    /// Whether effects and rows are as expected, up to a one-to-one renaming of generated values, and each expected
+    /// job came. A job that came again shows only in what it did.
     pub fn is_alike(&self, expected: &Outcome) -> bool {
         let theirs = expected.generated();
         injections(&theirs, &self.generated()).iter().any(|names| {
@@ -107,7 +106,7 @@ impl Outcome {
     }
 }
 
-/// All one-to-one maps from some things to others.
+/// Returns all one-to-one maps from some things to others.
 fn injections(from: &[u32], to: &[u32]) -> Vec<BTreeMap<u32, u32>> {
     let Some((first, rest)) = from.split_first() else { return vec![BTreeMap::new()] };
     let mut all = Vec::new();

@@ -1,28 +1,28 @@
 //! retryproof and the independent judge agree on random programs.
 //!
-//! `JUDGE_SEED=7 cargo test -p retryproof-independent-judge --test agreement` tries others.
+//! `JUDGE_SEED=7 cargo test -p retryproof-independent-judge --test agreement` tries other programs.
 
 use retryproof_independent_judge::compare::compare;
 use retryproof_independent_judge::generate::program;
 use retryproof_independent_judge::judge::gives_up_unprovoked;
 
-/// How many differences are made smaller and shown.
+/// The number of differences that are shrunk and shown.
 const SHOWN: usize = 5;
 
 fn seed() -> u64 {
     std::env::var("JUDGE_SEED").map_or(1, |text| text.parse().expect("JUDGE_SEED is a number"))
 }
 
-/// Compares so many programs of up to `size` steps a job, and panics with the smallest versions of those on which the two
-/// differ.
+/// Compares a number of programs with up to `size` steps per job, and panics with the smallest versions of those on
+/// which the two differ.
 fn agree(programs: u64, size: usize, deviations: usize) {
     let seed = seed();
     let mut found = Vec::new();
     let (mut red, mut green) = (0, 0);
     for number in 0..programs {
         let program = program(seed, number, size);
-        // Not decided: whether a job that gives up in the fault-free run, too, may do nothing at all after a fault. Here it
-        // may, as any other job that gives up; retryproof holds it to what it does in the fault-free run.
+        // Undecided: whether a job that also gives up in the fault-free run may do nothing after a fault. Here it may,
+        // like any other job that gives up. retryproof requires what it does in the fault-free run.
         if gives_up_unprovoked(&program) {
             continue;
         }
@@ -38,7 +38,7 @@ fn agree(programs: u64, size: usize, deviations: usize) {
         }
     }
     assert!(found.is_empty(), "the first {} differences:\n{}", found.len(), found.join("\n"));
-    // A comparison of programs that are all alike shows nothing.
+    // A comparison of programs with equal verdicts shows nothing.
     assert!(red > programs / 10 && green > programs / 10, "{red} red and {green} green");
 }
 

@@ -1,4 +1,4 @@
-//! The judge itself, on jobs of which it is known whether they are right.
+//! Tests the judge itself, on jobs that are known to be correct or wrong.
 
 use retryproof_independent_judge::judge::{Verdict, judge, judge_run};
 use retryproof_independent_judge::program::{
@@ -41,7 +41,7 @@ fn enqueue(payload: Term) -> Step {
     Step::Enqueue { child: 1, payload, swallow: false }
 }
 
-/// The scenario in which a program is wrong.
+/// Returns the scenario in which a program is wrong.
 #[track_caller]
 fn red(jobs: impl Into<Vec<Job>>) -> String {
     let program = Program { jobs: jobs.into() };
@@ -83,14 +83,14 @@ fn orders_that_the_run_allows() {
     let welcome = |on_error| {
         now([Step::Get(Row::A), Step::ReturnIfAbsent, claim(Row::B), call(Service::Email, on_error)])
     };
-    // The user is created before the mail is to be sent; whether it is sent is no matter of their order.
+    // The user is created before the mail, so whether the mail is sent does not depend on their order.
     let lost = red([now([put(Row::A, 1)]), welcome(OnError::Swallow)]);
     assert_eq!(lost, "job#2.1/store.set_if_absent:call=reply-lost");
     let later = |steps: [Step; 1]| job(Arrival::InAnHour, Policy::Retry, steps);
-    // The later one wins, unless the earlier one comes again after it, which it does not.
+    // The later one wins, unless the earlier one is repeated after it, which does not happen.
     green([now([put(Row::A, 1)]), later([put(Row::A, 2)])]);
     red([now([claim(Row::A), charge(Key::Job)]), later([put(Row::A, 1)])]);
-    // Two that are there at once may come in either order: but not half of each.
+    // Two jobs that overlap may come in either order, but not half of each.
     green([now([put(Row::A, 1)]), now([put(Row::A, 2)]), now([put(Row::A, 3)])]);
     let both = |row, other| now([Step::Get(row), Step::Put(other, Term::RegisterPlusOne)]);
     red_in([both(Row::A, Row::B), both(Row::B, Row::A)], "job#1.1/store.get:next=other");
@@ -99,7 +99,7 @@ fn orders_that_the_run_allows() {
 #[test]
 fn names_of_generated_values() {
     green([now([Step::Draw, keep(Row::A)])]);
-    // A zombie writes its own draw to the second row only.
+    // A stalled attempt writes its own draw to the second row only.
     assert_eq!(red([now([Step::Draw, keep(Row::A), keep(Row::B)])]), "job#1.1/store.put:pause=past-lease");
     // Two draws are not one.
     red([now([
@@ -133,7 +133,7 @@ fn giving_up() {
     green([transfer(Policy::Die)]);
     let cancelled = call(Service::Payments(Key::Job), OnError::Note(Row::A));
     red([dies([cancelled])]);
-    // An interleaving alone is no excuse: of two transactions that cross one fails.
+    // A preemption alone is no excuse: of two overlapping transactions one fails.
     let counts = |policy| {
         let add = vec![Statement::Get(Row::A), Statement::Put(Row::A, Term::RegisterPlusOne)];
         job(Arrival::Now, policy, [Step::Transaction(Isolation::Serializable, add)])
@@ -144,7 +144,7 @@ fn giving_up() {
 #[test]
 fn children() {
     let child = |steps: [Step; 1]| job(Arrival::Child, Policy::Retry, steps);
-    // One that is enqueued twice mails twice.
+    // A job that is enqueued twice mails twice.
     let twice = red([now([enqueue(Term::Number(1))]), child([call(Service::Email, OnError::Return)])]);
     assert_eq!(twice, "job#1.1/queue.enqueue:call=reply-lost");
     green([now([enqueue(Term::Number(1)), put(Row::A, 1)]), child([charge(Key::Job)])]);

@@ -1,11 +1,12 @@
-//! An async job whose client is `reqwest`, as it is in production: it is given another base URI, and nothing else.
+//! An async job whose HTTP client is `reqwest`, as in production: it gets another base URI, and nothing else changes.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example reqwest_client
 //! ```
 //!
-//! The job pays for an order and has it shipped. It is explored twice: as it is, and with keys that are the same in
-//! every attempt. The program fails unless the harness tells the two apart.
+//! You will see two reports of a job that pays for an order and has it shipped. Without idempotency keys, a lost reply is
+//! paid for twice (RP0002). With keys that are the same on every attempt, every scenario ends well. The program fails unless
+//! it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

@@ -1,4 +1,4 @@
-//! A blocking job whose client is `ureq`, as it is in production: it is given another base URI, and nothing else.
+//! A blocking job whose HTTP client is `ureq`, as in production: it gets another base URI, and nothing else changes.
 //!
 //! ```console
 //! $ cargo run -p retryproof-integration --example ureq_client

@@ -1,4 +1,4 @@
-//! A toy: a server of counters, as a service and a protocol, and a client that knows nothing of the harness. The guide
+//! A toy server of counters, as a service and a protocol, with a client that knows nothing about the harness.
 //! `docs/adding-a-protocol.md` builds it step by step.
 //!
 //! | request | reply |
@@ -18,14 +18,14 @@ use retryproof::service::{Operation, Refusal, Service, ServiceContext};
 use retryproof::wire::{Caller, DecodeOutcome, Protocol, Reply, ServeOutcome};
 use serde::Serialize;
 
-/// The service behind the protocol. It knows nothing of bytes.
+/// The service behind the protocol, which knows nothing about bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     values: BTreeMap<String, i64>,
     tokens: BTreeMap<String, i64>,
 }
 
-/// What can be asked of it.
+/// The requests.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the table above says it")]
 pub enum Command {
@@ -68,11 +68,11 @@ impl Service for Counters {
     }
 }
 
-/// The protocol: a line is a message. It knows nothing of sockets.
+/// The protocol, in which each line is a message. It knows nothing about sockets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyValue;
 
-/// How long a line may be.
+/// The maximum length of a line, in bytes.
 const MOST: usize = 1_024;
 
 impl Protocol for KeyValue {
@@ -123,7 +123,7 @@ impl Protocol for KeyValue {
     }
 }
 
-/// The client, as the app has it in production.
+/// The client, as the app uses it in production.
 #[derive(Debug)]
 pub struct Client {
     lines: BufReader<TcpStream>,
@@ -133,7 +133,7 @@ impl Client {
     /// Connects and reads the greeting.
     ///
     /// # Errors
-    /// When the server cannot be reached, or breaks off.
+    /// Returns an error if the server cannot be reached, or closes the connection.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
@@ -145,7 +145,7 @@ impl Client {
     /// Sends a request and reads the reply.
     ///
     /// # Errors
-    /// When the connection breaks off, or the server replies with an error.
+    /// Returns an error if the connection breaks, or if the server replies with an error.
     pub fn ask(&mut self, request: &str) -> io::Result<String> {
         self.lines.get_mut().write_all(format!("{request}\n").as_bytes())?;
         let reply = self.line()?;

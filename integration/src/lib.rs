@@ -1,8 +1,8 @@
-//! What needs features of retryproof, or libraries that take long to build: see `examples/` and `tests/`. They have a
-//! member of their own so that nobody else has to build the libraries.
+//! Tests and examples that need features of retryproof, or libraries that take long to build: see `examples/` and `tests/`.
+//! They are a separate member so that nobody else has to build these libraries.
 
-/// The examples of `Process::http`, `World::http` and `Client::over_http`, with the client that they show. There they are
-/// only shown: retryproof itself is tested without the client.
+/// The examples of `Process::http`, `World::http` and `Client::over_http`, run with the client that they show. retryproof's
+/// own doctests cannot run them, because it is tested without that client.
 ///
 /// ```
 #[doc = include_str!("../../docs/http/a_job.rs")]

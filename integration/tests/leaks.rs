@@ -1,5 +1,5 @@
-//! Nothing is left behind: no file descriptor, port, task or thread. A program of its own, since it counts what all of
-//! its threads have.
+//! Nothing is left behind: no file descriptor, port, task or thread. This is a separate program, because it counts what all
+//! of its threads have.
 #![cfg(target_os = "linux")]
 
 use std::fs::read_dir;
@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use retryproof::{Explore, World};
 use serde_json::json;
 
-/// Open files, sockets among them, and threads, of this process; listening ports of it are files, too.
+/// Counts the open files, including sockets and listening ports, and the threads of this process.
 fn left() -> [usize; 2] {
     ["/proc/self/fd", "/proc/self/task"].map(|folder| read_dir(folder).unwrap().count())
 }
@@ -40,13 +40,13 @@ fn explore(explore: &Explore) -> u64 {
     report.runs()
 }
 
-/// One test at a time.
+/// Runs one test at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
 fn nothing_is_left_after_an_exploration() {
     let _turn = TURN.lock();
-    // What is there once and for all is there after the first: none of it is the harness's.
+    // The first exploration creates what exists once per process, which does not belong to the harness.
     explore(&Explore::new().deviations(0));
     let before = left();
     assert!(explore(&Explore::new().deviations(1)) > 15);

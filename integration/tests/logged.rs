@@ -1,4 +1,4 @@
-//! Feature `tracing`: what the failing scenario logs stands in its timeline, and nothing of the other runs is to be seen.
+//! Feature `tracing`: the timeline has the log events of the failing scenario, and no events of other runs.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -15,7 +15,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::support::has_line;
 
-/// Prints as programs do, beside the layer that is tested: on its inner side or on its outer one.
+/// Installs a subscriber that prints, inside or outside of the layer under test.
 fn log(inner: bool) {
     let ours = retryproof::tracing::ScenarioLayer::new();
     let (begins, stderr) = (tracing_subscriber::registry(), std::io::stderr);
@@ -26,7 +26,7 @@ fn log(inner: bool) {
     begun.expect("each scene has a process of its own");
 }
 
-/// A job that logs in all the places in which it can.
+/// A job that logs in all places in which it can.
 async fn order(world: &World) {
     info!("the body begins");
     let answer = |text: String, cx: &mut ServiceContext<'_>| {
@@ -125,7 +125,7 @@ fn run(test: &str, replay: Option<&str>) -> (bool, String) {
     (output.status.success(), text)
 }
 
-/// The lines of a timeline.
+/// Returns the lines of a timeline.
 fn timeline(text: &str) -> Vec<&str> {
     let from = text.find("\nwhat happened\n").unwrap_or_else(|| panic!("no report: {text}"));
     text[from + 15..].lines().take_while(|line| !line.is_empty()).collect()

@@ -79,6 +79,17 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
         let message = "a retryproof test takes one argument, `world: &World`, and no generics";
         return Err(Error::new(signature.ident.span(), message));
     }
+    let result = match &signature.output {
+        syn::ReturnType::Default => None,
+        syn::ReturnType::Type(_, result) => match &**result {
+            syn::Type::Tuple(unit) if unit.elems.is_empty() => None,
+            result => Some(result),
+        },
+    };
+    if let Some(result) = result {
+        let message = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
+        return Err(Error::new(result.span(), message));
+    }
     let name = &signature.ident;
     let attributes = &body.attrs;
     let visibility = &body.vis;
@@ -107,4 +118,24 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
             #run;
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    // By name: a glob would bring in this crate's own `test`.
+    use super::{ItemFn, Punctuated, expand};
+
+    fn complaint(body: ItemFn) -> Option<String> {
+        expand(Punctuated::new(), body).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_body_with_a_result_is_told_what_to_do_instead() {
+        let told =
+            complaint(syn::parse_quote! { async fn paid(world: &World) -> Result<(), Error> { Ok(()) } });
+        let expected = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
+        assert_eq!(told.as_deref(), Some(expected));
+        assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) {} }), None);
+        assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) -> () {} }), None);
+    }
 }

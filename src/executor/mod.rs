@@ -78,8 +78,7 @@ pub(crate) struct Executor {
     hosts: Vec<ProcessSlot>,
     tasks: Vec<Option<Task>>,
     turns: u32,
-    /// Whether calls that wait in external systems are being resumed. Tasks run no further than that, and this is not
-    /// a step of any task.
+    /// Whether external calls are being resumed. Tasks run no further than that, and this is not a step of any task.
     resuming: bool,
     /// The task that was chosen to run next.
     chosen: Option<NextTurn>,
@@ -340,8 +339,7 @@ impl Executor {
         let look = self.look_at(&task);
         let ended = loop {
             let Some(now) = self.before_poll(&task, &life) else { break None };
-            // Caught as far inside as possible. Everything that the unwind must restore on its way makes a crash more
-            // expensive.
+            // Caught as far inside as possible, because everything that the unwind restores makes a crash slower.
             let context = &mut self.hosts[task.host].context;
             let go_on = || task.poll(&self.shared, &life, now, look);
             let go_on = || catch_unwind(AssertUnwindSafe(go_on));
@@ -483,8 +481,7 @@ impl Executor {
         if has_come || self.cut_off(&outside, now, limit) {
             return true;
         }
-        // Each is driven until the time at which an earlier one called the executor. A task that is woken later waits
-        // until then.
+        // Each is driven until an earlier one has called the executor. A task that is woken later waits until then.
         let limit = [limit, self.shared.externals.deadline()].into_iter().flatten().min();
         let in_steps = self.shared.externals.have_wires();
         let (mut until, mut latest, mut called, mut woken) = (limit, now, false, Vec::new());
@@ -602,7 +599,6 @@ impl Executor {
         stuck
     }
 
-    /// Kills a process.
     pub(crate) fn crash(&mut self, process: &str) {
         let index = self.host_named(process, "killed");
         self.chosen = None;

@@ -62,7 +62,7 @@ pub fn check(body: impl AsyncFn(&World) + Sync) {
     Explore::new().check(body);
 }
 
-/// What all threads share for one assignment of inputs, including what outcomes are compared with.
+/// The state that all threads share for one assignment of inputs, including the basis of comparison.
 struct Basis<'b> {
     body: &'b (dyn Body + Sync),
     test: &'b str,
@@ -78,7 +78,7 @@ struct Basis<'b> {
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::DeviationSpec>,
     reference: Reference,
-    /// What is wrong with the reference run in comparison with that of other inputs.
+    /// The problem of the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
     /// The outcomes of the orders of the jobs that have been computed.
     serial: SerialOutcomes,

@@ -79,7 +79,7 @@ pub(crate) struct Outcome {
     pub(crate) asked: Vec<InputQuestion>,
     /// The operations that were made beside others.
     pub(crate) flights: BTreeSet<CalledAs>,
-    /// What the run recorded about itself.
+    /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// The number of deviations of the run.
     pub(crate) went_wrong: usize,
@@ -104,7 +104,7 @@ pub(crate) struct FinishedRun {
     pub(crate) watch: CrashWatch,
 }
 
-/// What all runs of an exploration on one thread share.
+/// The state that all runs of an exploration on one thread share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ground {
     pub(crate) seed: u64,

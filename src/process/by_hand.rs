@@ -57,7 +57,10 @@ impl ByHand {
     fn poll(&mut self) -> (Poll<Result<(), JobFailure>>, Vec<String>) {
         let poll = AssertUnwindSafe(|| life::run_as_crashable(&self.life, || self.attempt.poll()));
         let polled = catch_unwind(poll).unwrap_or_else(|payload| {
-            assert!(payload.is::<life::Died>() && self.life.is_dead(), "a panic of the attempt's own");
+            assert!(
+                payload.is::<life::ProcessDeath>() && self.life.is_dead(),
+                "a panic of the attempt's own"
+            );
             Poll::Pending
         });
         let state = self.shared.state();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{Attempt, External, ExternalFault, Process, Store};
-use crate::engine::life::{self, Died, Life};
+use crate::engine::life::{self, Life, ProcessDeath};
 use crate::engine::link::Link;
 use crate::engine::state::{IncomingJob, Mode, Shared, State, Stuck, lock};
 use crate::search::choice::{Actor, Chooser, Plan};
@@ -46,7 +46,7 @@ enum Form {
 
 const ATTEMPT: Actor = Actor::Attempt { job: 1, attempt: 1 };
 
-/// What the caller observed: whether the call succeeded.
+/// The observation of the caller: whether the call succeeded.
 #[derive(Clone, Default)]
 struct Noted {
     reply: Arc<Mutex<Option<bool>>>,
@@ -311,9 +311,9 @@ impl Hand {
         let poll = AssertUnwindSafe(|| life::run_as_crashable(&self.life, || attempt.as_mut().poll(&mut cx)));
         let polled = match catch_unwind(poll) {
             Ok(Poll::Pending) => Polled::Waits { woken: self.flag.0.load(Ordering::Relaxed) },
-            Ok(Poll::Ready(ended)) => panic!("the handler waits for ever: {ended:?}"),
+            Ok(Poll::Ready(ended)) => panic!("the handler waits forever: {ended:?}"),
             Err(payload) => {
-                assert!(payload.is::<Died>(), "a panic of the call's own");
+                assert!(payload.is::<ProcessDeath>(), "a panic of the call's own");
                 self.attempt = None;
                 Polled::Unwound
             }
@@ -427,7 +427,7 @@ fn a_refused_call_has_not_happened_and_a_lost_reply_has() {
                 assert_eq!(hand.reply(), None, "{when}: also an error takes its time");
                 met.extend(hand.poll().1);
             }
-            assert_eq!(met, row.points(&[row.before, row.after].concat()), "{when}: all the same points");
+            assert_eq!(met, row.points(&[row.before, row.after].concat()), "{when}: the same points");
             assert_eq!(hand.reply(), Some(false), "{when}");
             row.has_happened(&hand, happened, &when);
         }
@@ -521,7 +521,7 @@ fn drop_guard(is_stated: bool, unwinds: bool) -> (bool, usize, Option<Stuck>) {
         life::run_as_crashable(&hand.life, || {
             let _guard = guard;
             if unwinds {
-                resume_unwind(Box::new(Died));
+                resume_unwind(Box::new(ProcessDeath));
             }
         });
     }));

@@ -192,7 +192,7 @@ impl Process {
         let mut handlers = self.handlers.borrow_mut();
         assert!(
             handlers.iter().all(|known| known.kind != registered.kind),
-            "process `{}` handles {} twice; each kind of job has one handler a process",
+            "process `{}` handles {} twice; a process has one handler for each kind of job",
             self.name(),
             registered.kind,
         );

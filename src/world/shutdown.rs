@@ -37,7 +37,7 @@ impl World {
     }
 
     /// Explores deploys, too: at each wait of each job (a call, a sleep), there are two deviations in addition to the
-    /// crash. With `stop`, the process is told to stop here. With `interrupt`, it was told to stop before, and its
+    /// crash. With `stop`, the process is asked to stop here. With `interrupt`, it was asked to stop before, and its
     /// grace period ends here. Both count as crashes ([`Explore::crashes`](crate::Explore::crashes)), and the process
     /// starts again after both. Off by default.
     ///

@@ -1,4 +1,4 @@
-//! What a test allows for effects, jobs and processes, and its invariants.
+//! The terms of a test: exceptions for effects, jobs and processes, and its invariants.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use crate::system::effect::{Effect, Reuse};
 use crate::system::job::{JobState, JobView, kind_of};
 use crate::system::json_path::JsonPath;
 
-/// What the test says about the comparison of outcomes.
+/// The test's settings for the comparison of outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ComparisonRules {
     /// `service` or `service.operation`, and its guarantee.
@@ -22,7 +22,7 @@ pub(crate) struct ComparisonRules {
     pub(crate) ignored_effects: Vec<(String, JsonPath)>,
     /// Parts of the payloads of jobs that are not compared, by kind.
     pub(crate) ignored_payloads: Vec<(&'static str, JsonPath)>,
-    /// What jobs of a kind may do.
+    /// The exceptions for jobs of a kind.
     pub(crate) jobs: Vec<(&'static str, JobTerm)>,
     /// Operations that each job must make in this order.
     pub(crate) in_order: Vec<Vec<String>>,

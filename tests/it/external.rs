@@ -416,7 +416,8 @@ fn what_the_test_does_itself_it_does_through_the_world() {
         assert_eq!(report.verdict(), Verdict::NothingTested, "{report}");
         assert!(report.to_string().contains(text), "{report}");
     };
-    let text = "`db` is set up, and waited for, by the test: through `world.external(…)`, not through the handle of a process";
+    let text =
+        "`db` is set up, and waited for, by the test: use `world.external(…)`, not the handle of a process";
     says(
         text,
         one_call(0, async |external: &External| {

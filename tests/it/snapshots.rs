@@ -61,7 +61,7 @@ fn a_timeline_is_a_snapshot() {
     });
     // As in the report, which cuts its lines.
     let text = report(1).to_string();
-    let begins = |line: &str| text.contains(&format!("\n  {}", line.chars().take(97).collect::<String>()));
+    let begins = |line: &str| text.contains(&format!("\n  {}", line.chars().take(79).collect::<String>()));
     assert!(report(1).timeline().to_string().lines().all(begins), "{text}");
     let good = Explore::new().name("orders").deviations(0).run(orders).timeline();
     assert_eq!((good.to_string(), good.events().len()), (String::new(), 0), "nothing is shown");

@@ -91,7 +91,7 @@ fn a_build_that_aborts_on_panic_is_refused_up_front() {
     has_line(
         &told,
         expect![[
-            r#"this build aborts on panic (`panic = "abort"`), and a crash at a line or in a blocking handler unwinds; run it with `cargo test`, which always unwinds, or without that line in the profile"#
+            r#"this build aborts on panic (`panic = "abort"`), but a crash at a line or in a blocking handler must unwind the stack; run it with `cargo test`, which always unwinds, or remove that line from the profile"#
         ]],
     );
     has_line(&told, expect!["test: the exploration is incomplete"]);

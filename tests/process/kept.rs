@@ -204,7 +204,7 @@ fn regressions_of_another_version_are_left_as_they_are() {
     has_line(
         text.replace(package.text(), "PACKAGE"),
         expect![
-            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: its first line is not `# retryproof scenarios, format 1`, so it is no list of scenarios of this version, and not used; delete it: what still fails is found again"
+            "retryproof: PACKAGE/retryproof-regressions/process/scenes.charges_for_ever.txt: the first line is not `# retryproof scenarios, format 1`, so this version cannot use the file; delete it: scenarios that still fail will be found again"
         ],
     );
     assert_eq!(package.read(file), theirs);

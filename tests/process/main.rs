@@ -9,6 +9,7 @@ mod support;
 mod aborts;
 mod kept;
 mod order_pipeline;
+mod passing;
 mod ratchet;
 mod runners;
 mod scenes;

@@ -140,7 +140,7 @@ fn nothing_is_recorded_in_ci() {
     has_line(
         &text,
         expect![
-            "tests/retryproof-baseline.json: not recorded: CI is set, and what is recorded there nobody has looked at"
+            "tests/retryproof-baseline.json: not recorded: CI is set, and a baseline must be reviewed before it is committed"
         ],
     );
     assert!(!package.join(FILE).exists());
@@ -166,7 +166,10 @@ fn a_corrupt_baseline_is_told_and_the_test_judged_by_itself() {
             "{ \"format\": 2, \"tests\": { \"t\": 3 } }",
             "this is not a baseline file: invalid type: integer `3`",
         ),
-        ("{ \"format\": 3, \"all\": [] }", "its format is 3, and this version of retryproof knows 2"),
+        (
+            "{ \"format\": 3, \"all\": [] }",
+            "the file has format 3, but this version of retryproof reads format 2",
+        ),
         ("", "this is not a baseline file: EOF while parsing a value"),
     ] {
         package.write(FILE, text);
@@ -199,7 +202,7 @@ fn where_it_cannot_be_written_it_is_told() {
     has_line(
         text.replace(package.text(), "PACKAGE"),
         expect![
-            "retryproof: scenes::ratcheted: PACKAGE/tests/retryproof-baseline.json: it cannot be written: PACKAGE/tests/retryproof-baseline.json.lock has been there for 3s; if nobody is recording, delete it"
+            "retryproof: scenes::ratcheted: PACKAGE/tests/retryproof-baseline.json: it cannot be written: PACKAGE/tests/retryproof-baseline.json.lock has existed for 3s; if no other test run is recording, delete it"
         ],
     );
 }
@@ -348,7 +351,7 @@ fn a_baseline_of_the_old_format_says_what_to_do() {
     let package = Folder::new();
     package.write(FILE, "{ \"format\": 1, \"tests\": {} }");
     let text = compare(&package, "").red();
-    let what = "its format is 1, and this version of retryproof knows 2; delete the file and record it again with \
+    let what = "the file has format 1, but this version of retryproof reads format 2; delete it and record it again with \
         `RETRYPROOF_BASELINE=record cargo test`";
     assert!(text.contains(what), "{text}");
 }

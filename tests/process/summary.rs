@@ -44,7 +44,7 @@ fn many_tests_append_at_once() {
 #[test]
 fn without_it_or_where_it_cannot_be_written_the_verdict_is_the_same() {
     let folder = Folder::new();
-    let warning = "retryproof: GITHUB_STEP_SUMMARY: no summary can be appended to ";
+    let warning = "retryproof: GITHUB_STEP_SUMMARY: cannot append a summary to ";
     let nowhere = folder.join("no/such/folder/summary.md");
     let text = play(scene("charges").env("GITHUB_STEP_SUMMARY", &nowhere).env("SCENE", "keyed")).green();
     assert!(text.contains(warning), "{text}");

@@ -44,6 +44,9 @@ const PHRASES: &[(&str, &str)] = &[
     ("all the same", "`anyway`, `still`, or `identical`"),
 ];
 
+/// Plain English, although a part of it is in the list above.
+const EXCEPTIONS: &[&str] = &["told apart", "there is|are|was|were none", "time|clock stands|stood still"];
+
 /// British words, and how Americans spell them. `a*` is each word that begins with `a`.
 const SPELLINGS: &[(&str, &str)] = &[
     ("behaviour*", "behavior"),
@@ -160,12 +163,18 @@ impl Passage {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let words = self.words();
+        let mut words = self.words();
+        let excepted: Vec<_> = (0..words.len())
+            .flat_map(|at| EXCEPTED.iter().map(move |parts| (at, parts)))
+            .filter(|(at, parts)| matches(parts, &words, *at))
+            .flat_map(|(at, parts)| at..at + parts.len())
+            .collect();
+        excepted.into_iter().for_each(|at| words[at].text.clear());
         let mut findings = Vec::new();
         for (at, word) in words.iter().enumerate() {
             for (parts, instead) in PARTS.iter() {
-                let Some(found) = words.get(at..at + parts.len()) else { continue };
-                if parts.iter().zip(found).all(|(part, word)| fits(part, &word.text)) {
+                if matches(parts, &words, at) {
+                    let found = &words[at..at + parts.len()];
                     let texts: Vec<_> = found.iter().map(|word| &*word.text).collect();
                     let phrase = texts.join(" ").trim_start_matches(['^', '.', ' ']).to_owned();
                     let line = found[parts.len() - 1].line;
@@ -182,11 +191,25 @@ impl Passage {
     }
 }
 
-/// The choices for each word of each phrase, with the advice.
-static PARTS: LazyLock<Vec<(Vec<Vec<&str>>, &str)>> = LazyLock::new(|| {
-    let parts = |phrase: &'static str| phrase.split(' ').map(|part| part.split('|').collect()).collect();
+/// The choices for each word of a phrase.
+type Parts = Vec<Vec<&'static str>>;
+
+/// Each phrase, with the advice.
+static PARTS: LazyLock<Vec<(Parts, &str)>> = LazyLock::new(|| {
     PHRASES.iter().chain(SPELLINGS).map(|&(phrase, instead)| (parts(phrase), instead)).collect()
 });
+static EXCEPTED: LazyLock<Vec<Parts>> =
+    LazyLock::new(|| EXCEPTIONS.iter().map(|phrase| parts(phrase)).collect());
+
+fn parts(phrase: &'static str) -> Parts {
+    phrase.split(' ').map(|part| part.split('|').collect()).collect()
+}
+
+/// Whether a phrase is at this place of a text.
+fn matches(parts: &[Vec<&str>], words: &[Word], at: usize) -> bool {
+    let found = words.get(at..at + parts.len());
+    found.is_some_and(|found| parts.iter().zip(found).all(|(choices, word)| fits(choices, &word.text)))
+}
 
 /// Whether a word of a text is one of the choices of a phrase.
 fn fits(choices: &[&str], word: &str) -> bool {
@@ -396,7 +419,7 @@ fn phrases_are_found_in_comments_and_in_messages_of_libraries() {
 #[test]
 fn code_and_plain_english_are_left_alone() {
     let text = "/// A job has told `whoever` of it. So, many wait.\n///\n/// ```\n/// let whoever = for_ever; // fine\n/// ```\n\
-                /// The worker, who waits, is a noun: optimistic, realistic, promised.\nfn whoever() { a(\"unless-told\"); }\n";
+                /// The worker, who waits, is a noun; if there is none, two are told apart: optimistic, realistic, promised.\nfn whoever() { a(\"unless-told\"); }\n";
     assert_eq!(found_in("src/a.rs", text), []);
     assert_eq!(page("So.\n\nMany `is none`.\n\n```rust\nis none\n```\n").findings().len(), 0);
     let findings = page("A page.\n\n```rust\na(); // in vain\n```\nIs\nnone, is none.\n").findings();

@@ -1,4 +1,4 @@
-//! What a destructor does when its job fails, and what a real crash leaves of that.
+//! The effects of a destructor when its job fails, and what a real crash leaves of them.
 
 use retryproof::service::fulfillment::{Shipment, ShipmentOutcome};
 use retryproof::service::payments::Charge;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::{Done, Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let dead = "job `u32` ended dead: it failed 4 times, though something went wrong only …";
+    let dead = "job `u32` ended dead: it failed 4 times, with only …";
     let never = "payments.charge never happened, expected once";
     let left = "the state `store` differs from the fault-free run, at $.running";
     let crash = "job#1.1/payments.charge:before=crash";

@@ -24,7 +24,7 @@ pub(crate) fn family() -> Family {
         // Two concurrent attempts find no order, and two jobs send a mail.
         because(Oracle::Guarantee, twice, "job#1.1/store.get:pause=past-lease", "tx.get::<u32>"),
     ];
-    let orphan = "job `Confirm` ended dead: it failed 4 times, though something went wrong only …";
+    let orphan = "job `Confirm` ended dead: it failed 4 times, with only …";
     let at_commit = "job#1.1/store.commit:call=unavailable";
     let rolled_back = [
         because(Oracle::Accounted, orphan, at_commit, "tx.commit("),

@@ -1,4 +1,4 @@
-//! Two jobs of one customer. Each looks for the customer, and inserts the customer if there is none.
+//! Two jobs of one customer. Each looks for the customer, and inserts the customer if it does not find one.
 
 use retryproof::{Explore, Oracle, Report, StoreError, World};
 

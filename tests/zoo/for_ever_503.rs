@@ -12,7 +12,7 @@ pub(crate) fn family() -> Family {
     let for_ever = "job#1.1/payments.charge:call=outage-for-ever";
     let reasons = [because(Oracle::Accounted, untold, for_ever, "payments.charge(")];
     let last = |what| format!("{for_ever} job#1.26/error_tracker.notify:{what}");
-    let unheard = "job `u32` died once, and its death handlers heard of it never: one of them panicked, or died with its process";
+    let unheard = "job `u32` died once, but its death handlers never completed: one of them panicked, or its process crashed";
     let by_handler = [
         because(Oracle::Accounted, unheard, last("before=crash"), "notify_blocking("),
         because(Oracle::Accounted, untold, last("before=crash"), "notify_blocking("),

@@ -18,7 +18,7 @@ pub(crate) struct Family {
 
 /// A job, and what the harness must find in it.
 pub(crate) struct Specimen {
-    /// What it does, in a few words.
+    /// Its behavior, in a few words.
     pub(crate) what: &'static str,
     run: Run,
     /// Settings that differ from the defaults.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use retryproof::{External, Process, World};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, Postgres};
 use tokio::sync::Mutex;

@@ -19,7 +19,7 @@ fn now() -> Instant {
 }
 
 fn left(server: &Server) -> i64 {
-    World::fake().external("db").wait(async {
+    World::fake().external("db").block_on(async {
         let mut connection = server.connect().await.expect("the server is there");
         sqlx::query_scalar(LEFT).fetch_one(&mut connection).await.expect("a number")
     })

@@ -11,7 +11,7 @@ use retryproof::{Explore, Report, Verdict, World};
 use retryproof_postgres::database::Database;
 use retryproof_postgres::server::Server;
 use retryproof_sqlite::pipeline::{self, InMemory, complete};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 use sqlx::{Error, Postgres};
 
 const COUNTER: &str = "CREATE TABLE counters (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)";

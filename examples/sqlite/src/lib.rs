@@ -1,8 +1,6 @@
-//! The code that a shop with orders in SQLite writes once, so that its jobs can be crashed at every statement: a pool
-//! of its own ([`watched`]). The rest is ordinary code: a worker that polls a table of jobs ([`table`]), and a
-//! pipeline that completes orders ([`pipeline`]).
+//! A shop that keeps its orders in SQLite: a worker that polls a table of jobs ([`table`]), and a pipeline that completes
+//! orders ([`pipeline`]). sqlx's pool is that of `retryproof-sqlx`; rusqlite's calls are wrapped by hand.
 
 pub mod memory;
-pub mod pipeline;
 pub mod table;
-pub mod watched;
+pub mod pipeline;

@@ -11,7 +11,7 @@ use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Durable, External, ExternalFault, Store};
 use sqlx::Sqlite;
 
-use crate::watched::Pool;
+use retryproof_sqlx::Pool;
 
 /// The table, for SQLite and PostgreSQL.
 pub const TABLES: &str = "CREATE TABLE orders (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL, state TEXT NOT NULL DEFAULT 'placed')";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Error, Sqlite};
 
-use crate::watched::Pool;
+use retryproof_sqlx::Pool;
 
 /// The table.
 pub const TABLES: &str = "

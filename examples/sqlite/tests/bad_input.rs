@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_sqlite::memory::{self, Memory};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 use sqlx::Error;
 
 const COUNTER: &str =

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_sqlite::memory::{self, Template};
 use retryproof_sqlite::pipeline::{InSqlite, TABLES, complete, complete_blocking};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 fn explored(blocks: bool) -> Report {
     let template = Template::new(&format!("{TABLES}; INSERT INTO orders (id, cents) VALUES (6, 2598)"));

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_sqlite::memory::{self, Memory, Template};
 use retryproof_sqlite::pipeline::{Found, InMemory, InSqlite, InStore, TABLES, complete};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum On {

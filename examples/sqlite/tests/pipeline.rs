@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_sqlite::memory::{self, Memory};
 use retryproof_sqlite::pipeline::{InMemory, InSqlite, TABLES, complete, complete_blocking};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum On {

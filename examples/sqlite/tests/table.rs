@@ -6,7 +6,7 @@ use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_sqlite::memory::{self, Memory};
 use retryproof_sqlite::table::{Care, TABLES, work};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 /// Two jobs, and as many processes that take them.
 fn explored(care: Care, processes: usize, deviations: usize) -> Report {

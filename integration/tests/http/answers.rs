@@ -1,5 +1,5 @@
-//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The
-//! test body itself makes the requests.
+//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The test
+//! body itself makes the requests.
 
 use retryproof::service::email::Email;
 use retryproof::service::error_tracker::Notification;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use ureq::http::Request;
 use ureq::{Agent, Body};
 
-/// A client that takes any status for an answer.
+/// Makes a client that accepts any status as an answer.
 fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).build().into()
 }
@@ -32,7 +32,7 @@ impl Answer {
     }
 }
 
-/// Asks; headers as `name: value`, the body as it is to be sent.
+/// Makes a request, with headers as `name: value`, and sends the body unchanged.
 fn ask(door: &Http, line: &str, headers: &[&str], body: &str) -> Answer {
     let (method, path) = line.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(format!("{}{path}", door.uri()));
@@ -78,7 +78,7 @@ fn a_charge_is_made_once_a_key() {
     assert_eq!(found[0]["metadata"], json!({ "order_id": "6", "idempotency_key": "k" }));
     assert_eq!(get(&door, "/payments/charges?order_id=7"), (200, json!([])));
     assert_eq!(get(&door, "/payments/charges"), (422, json!({ "error": "order_id required" })));
-    // In process the same.
+    // The same in process.
     assert_eq!(
         world.payments().records()[0].charge,
         Charge::of_order(6, 500).customer("cu_2").payment_method("pm_2").key("k")
@@ -187,7 +187,7 @@ async fn what_was_done_is_emptied() {
         assert_eq!(ask(&door, &format!("DELETE {path}"), &[], "").status, 200);
     }
     assert_eq!(left(), ([0, 0], 0, 0));
-    // The keys are forgotten, too. What happened has happened: the ledger keeps it.
+    // The keys are forgotten, too. The ledger keeps the effects.
     fill().await;
     assert_eq!(left(), ([1, 1], 1, 1));
     assert_eq!(world.effects().of("payments.charge").count(), 2);

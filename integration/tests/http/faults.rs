@@ -1,4 +1,4 @@
-//! Every fault, every crash point, by an unchanged async client and by an unchanged blocking one.
+//! Every fault and every crash point, with an unchanged async client and with an unchanged blocking one.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap()
 }
 
-/// The same with `ureq`.
+/// Explores the same job with `ureq`.
 fn charging_blocking(explore: &Explore, key: Option<&'static str>) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", move |p| {
@@ -50,7 +50,7 @@ fn charging_blocking(explore: &Explore, key: Option<&'static str>) -> Report {
     })
 }
 
-/// What repeats a charge that bears no key, in the order in which it is found.
+/// The scenarios that repeat a charge without a key, in the order in which they are found.
 const TWICE: [&str; 9] = [
     "job#1.1/payments.charge:call=reply-lost",
     "job#1.1/payments.charge:call=timed-out-but-done",
@@ -110,7 +110,7 @@ fn two_deviations_and_a_key_are_green() {
     }
 }
 
-/// What is at the bottom of an error.
+/// Returns the root cause of an error.
 fn root(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), root)
 }
@@ -129,7 +129,7 @@ async fn told(uri: &str, client: &reqwest::Client, clock: &Clock, order: u32) ->
     }
 }
 
-/// What the client is told by each fault.
+/// Checks what the client sees of each fault.
 #[test]
 fn the_client_sees_what_a_network_does() {
     let seen = |fault: &str| {
@@ -204,7 +204,7 @@ fn reads_have_the_faults_of_reads() {
     assert_eq!(report.runs(), 1 + 11, "{report}");
 }
 
-/// What is asked for, like a stale read or an outage, is there over HTTP, too.
+/// Faults that a test turns on, like a stale read or an outage, exist over HTTP, too.
 #[test]
 fn stale_reads_and_outages_are_explored_where_the_test_asks_for_them() {
     let looking = async |world: &World| {
@@ -252,11 +252,11 @@ fn what_a_request_asks_for_is_no_deviation() {
         world.settle().await;
     });
     assert_green(&report);
-    // Its reply takes its time, so nobody overtakes it: no pause.
+    // Its reply takes time, so no other task runs first: no pause.
     assert_eq!(report.runs(), 1 + 15);
 }
 
-/// An answer that comes after the client has given up: it happened, and the retry does it again.
+/// The answer comes after the client has given up: the effect happened, and the retry repeats it.
 #[test]
 fn what_is_slower_than_the_client_waits_happens_all_the_same() {
     let slow = |key: Option<&'static str>| {
@@ -274,7 +274,7 @@ fn what_is_slower_than_the_client_waits_happens_all_the_same() {
             assert_eq!(charged, if key.is_some() { 1 } else { 2 });
         })
     };
-    // It never ends well: that nothing but the expected happens is all that is asked here.
+    // The job never ends well, so this only checks that nothing unexpected happens.
     for report in [slow(None), slow(Some("k"))] {
         assert!(!report.to_string().contains("assertion"), "{report}");
     }
@@ -299,7 +299,7 @@ fn a_service_of_ones_own_has_every_fault() {
     assert!(found(&report).contains(&lost.to_owned()), "{report}");
 }
 
-/// Attempts of one process at the same time: each call is known for that of its attempt.
+/// Attempts of one process run at the same time, and each call belongs to its attempt.
 #[test]
 fn each_call_is_that_of_its_attempt() {
     let body = async |world: &World| {
@@ -328,7 +328,7 @@ fn each_call_is_that_of_its_attempt() {
     assert!(!reports[0].contains("worker/payments"), "{}", reports[0]);
 }
 
-/// A job that waits in virtual time between its calls, and one that gives up on a slow one.
+/// One job waits in virtual time between its calls, and another one gives up on a slow call.
 #[test]
 fn timers_of_tokio_fire_when_they_are_due_and_not_before() {
     let report = Explore::new().name("test").deviations(1).run(async |world: &World| {
@@ -374,7 +374,7 @@ fn a_blocking_client_may_run_in_a_blocking_task() {
         world.settle().await;
     });
     assert_green(&report);
-    // A thread of tokio's is served when nothing else can go on: no pause.
+    // A call from a tokio thread is served when nothing else can run: no pause.
     assert_eq!(report.runs(), 1 + 15);
 }
 
@@ -413,7 +413,7 @@ fn an_async_job_that_goes_through_the_tests_own_door_is_refused() {
         assert_eq!(world.effects().count(), 0);
     });
     assert_ne!(report.verdict(), Verdict::RetryProof, "{report}");
-    // The test itself may.
+    // The test itself may do so.
     let world = World::fake();
     assert!(ureq::post(format!("{}/payments/charge", world.http().uri())).send_json(charge(6, None)).is_ok());
 }

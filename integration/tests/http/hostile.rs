@@ -1,4 +1,4 @@
-//! Whatever comes to the door: an answer or a closed connection, never a panic, never a hang, and the ledger as it was.
+//! Any input gets an answer or a closed connection, and never a panic or a hang. The ledger stays as it was.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,16 +7,16 @@ use std::time::Duration;
 use proptest::prelude::*;
 use retryproof::World;
 
-/// Long enough for a door that answers, short enough to tell one that hangs.
+/// Long enough for an answer, and short enough to detect a hang.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sends bytes, which may be all that there is, and reads what comes until the door closes. None, if it does neither
-/// answer nor close.
+/// Sends bytes, which may be all that follows, and reads until the server closes the connection. Returns `None` if the
+/// server neither answers nor closes.
 fn exchange(address: SocketAddr, bytes: &[u8], is_all: bool) -> Option<Vec<u8>> {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.set_write_timeout(Some(PATIENCE)).unwrap();
-    // The door may have had enough before all is sent.
+    // The server may close the connection before everything is sent.
     let _ = socket.write_all(bytes);
     if is_all {
         let _ = socket.shutdown(Shutdown::Write);
@@ -47,7 +47,7 @@ fn request(line: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The door still serves, and nothing has happened.
+/// Asserts that the server still serves, and that nothing has happened.
 #[track_caller]
 fn assert_unharmed(world: &World) {
     assert_eq!(world.effects().count(), 0);
@@ -94,7 +94,7 @@ fn what_is_no_sound_request_is_refused() {
     ] {
         let answer = exchange(address, &bytes, false).expect("it answers or closes");
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).into_owned();
-        // A door that has had enough closes while the client still sends: the answer may be lost on the way.
+        // The server closes the connection while the client is still sending, so the answer may be lost.
         let is_cut = answer.is_empty() && bytes.len() > 100_000;
         assert!(
             is_cut || status(&answer).is_some_and(|status| expected.contains(&status)),
@@ -171,7 +171,7 @@ fn five_hundred_connections_at_once_are_all_served() {
     assert_unharmed(&world);
 }
 
-/// The same while a run is under way: neither does it hang, nor does anything come of it.
+/// The same during a run: nothing hangs, and nothing happens.
 #[test]
 fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
     let report = crate::one_deviation().run(async |world: &World| {
@@ -179,7 +179,7 @@ fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
             let http = p.http();
             p.handle_blocking(move |bytes: Vec<u8>| {
                 let answer = exchange(http.address(), &bytes, false).ok_or("it hangs")?;
-                // Half a request and nobody to finish it: kept open until the end of the run.
+                // Half a request that is never completed stays open until the end of the run.
                 std::mem::forget(TcpStream::connect(http.address()).map_err(|_| "no door")?);
                 match status(&answer) {
                     Some(400..500) => Ok(()),
@@ -196,7 +196,7 @@ fn a_job_that_sends_rubbish_harms_nobody_but_itself() {
     assert!(report.violations().is_empty(), "{report}");
 }
 
-/// A request, or nearly one.
+/// Generates a request, or almost one.
 fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
     let method = prop_oneof![
         Just("GET".to_owned()),
@@ -219,7 +219,7 @@ fn nearly_a_request() -> impl Strategy<Value = Vec<u8>> {
         "(X-Crash|X-Throttle|X-Be-Slow|Accept|Transfer-Encoding|Content-Length|Expect|Connection): [ -~]{0,12}",
         "\\PC{0,30}",
     ];
-    // Never whole: each of these lacks what makes something happen.
+    // Never complete: each of these lacks something that an effect needs.
     let body = prop_oneof![
         Just(String::new()),
         Just("{\"customer_id\": 1}".to_owned()),

@@ -1,5 +1,4 @@
-//! The same scenario, in process and over HTTP, has the same outcome: the jobs of the order pipeline, both ways, through
-//! each of its scenarios.
+//! Each scenario of the jobs of the order pipeline has the same outcome in process and over HTTP.
 
 #[path = "../../../examples/order_pipeline/order.rs"]
 mod order;
@@ -52,7 +51,7 @@ impl Way {
         }
     }
 
-    /// The ids of the emails about an order.
+    /// Returns the ids of the emails about an order.
     async fn sent(&self, order: &Order, template: &str) -> Answer<Vec<String>> {
         let records: Vec<Value> = match self {
             Way::InProcess(_, service, _) => {
@@ -127,7 +126,7 @@ fn parcel(order: &Order) -> Shipment {
     Shipment::of_order(order.id, &order.product_id, order.quantity).address(&order.customer.address)
 }
 
-/// All in one go, and nothing twice only as long as nothing goes wrong.
+/// Does everything at once, and repeats effects after any failure.
 #[derive(Serialize, Deserialize)]
 struct Naive(u32);
 
@@ -153,7 +152,7 @@ async fn naive(shop: &Shop, id: u32) -> Answer<()> {
     Ok(())
 }
 
-/// The same in two jobs, each of which may be done again.
+/// The same in two jobs, each of which may be repeated.
 #[derive(Serialize, Deserialize)]
 struct Pay(u32);
 
@@ -193,7 +192,7 @@ async fn send(shop: &Shop, id: u32) -> Answer<()> {
     Ok(())
 }
 
-/// What came of a scenario: all that happened, as JSON, the state at the end, and what is said of it.
+/// The outcome of a scenario: all effects as JSON, the final state, and the findings.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     ends: Vec<Value>,
@@ -227,7 +226,7 @@ fn play(orders: &Orders, is_naive: bool, over_http: bool, scenario: &str) -> Out
     Outcome { ends: std::mem::take(&mut *ends.lock().unwrap()), verdict: report.verdict(), violations }
 }
 
-/// Where something can go wrong with a job that makes these calls, and how: but for the faults of a connection.
+/// Lists the points and options of a job that makes these calls, except for connection faults.
 fn points(job: &str, calls: &[(&str, bool)]) -> Vec<String> {
     let mut points =
         vec![format!("{job}:start=crash"), format!("{job}:end=crash"), format!("{job}:ack=again")];
@@ -257,7 +256,7 @@ fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
     for order in chosen {
         let orders = Orders::from([(order.id, order)]);
         let scenarios = first.iter().cloned().chain(second.iter().enumerate().map(|(at, then)| {
-            // A scenario of two: some fault at first, and then something else.
+            // A scenario with two deviations: some fault first, and then something else.
             format!("{} {then}", first[(7 * at + 3) % first.len()])
         }));
         for scenario in scenarios {
@@ -268,7 +267,7 @@ fn assert_same(is_naive: bool, first: &[String], second: &[String]) {
             met += usize::from(inside.ends.iter().any(|end| *end != inside.ends[0]));
         }
     }
-    // What goes wrong shows in the end of the naive job, and not in that of the other.
+    // The naive job's outcome shows the failure, and that of the other job does not.
     assert_eq!(met > 20, is_naive, "{met} scenarios made a difference");
 }
 

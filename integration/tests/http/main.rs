@@ -1,4 +1,4 @@
-//! All services over real HTTP, with clients that know nothing of the harness.
+//! All services over real HTTP, with clients that know nothing about the harness.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use crate::support::{assert_green, one_deviation};
 
-/// Each violation, as `summary: scenario`.
+/// Returns each violation as `summary: scenario`.
 fn found(report: &Report) -> Vec<String> {
     report.violations().iter().map(|v| format!("{}: {}", v.summary, v.scenario)).collect()
 }
 
-/// The body of a request to charge.
+/// Returns the body of a request to charge.
 fn charge(order: u32, key: Option<&str>) -> Value {
     let mut metadata = json!({ "order_id": order.to_string() });
     if let Some(key) = key {

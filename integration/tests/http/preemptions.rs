@@ -1,4 +1,4 @@
-//! Calls over sockets are points at which workers overtake each other, and at which one may stall past its lease.
+//! Calls over sockets are points at which other workers may run first, and at which a worker may stall past its lease.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use retryproof::service::{Operation, Refusal, Service, ServiceContext};
 use retryproof::{Explore, Process, Report, Verdict, World};
 use serde::{Deserialize, Serialize};
 
-/// A number behind HTTP: it is read and written, or added to. It has no effects: its state is what counts.
+/// A number behind HTTP, which jobs read and write, or add to. It has no effects, only state.
 #[derive(Clone)]
 struct Stock(Arc<Mutex<i64>>);
 
@@ -51,7 +51,7 @@ fn ask_blocking(uri: &str, operation: &str, ask: &Ask) -> Result<i64, ureq::Erro
     ureq::post(format!("{uri}/stock/{operation}")).send_json(ask)?.body_mut().read_json()
 }
 
-/// Two jobs in two processes, or in one, at the same stock.
+/// Explores two jobs in two processes, or in one, that use the same stock.
 fn exploring(
     explore: &Explore,
     workers: u32,
@@ -75,7 +75,7 @@ fn exploring(
     })
 }
 
-/// Only the order of steps: nothing crashes, nothing fails.
+/// Allows preemptions only.
 fn preemptions(most: usize) -> Explore {
     Explore::new().name("test").deviations(most).crashes(0).faults(0).deliveries(0).delays(0)
 }
@@ -121,17 +121,17 @@ fn one_that_adds_is_green() {
     }
 }
 
-/// Counted by hand, and the same as in process.
+/// Counted by hand. The numbers are the same as in process.
 #[test]
 fn as_many_runs_as_choices() {
     for handle in [adds, adds_blocking] {
         let report = exploring(&preemptions(1), 2, handle);
-        // Job 1 first, or job 2 (1); after the call of the first job, the other one may begin (1); after the call of the
-        // second, the first one may go on, but it has ended unless it was overtaken.
+        // Job 1 first, or job 2 (1). After the call of the first job, the other one may begin (1). After the call of the second,
+        // the first one may continue, but it has ended unless it was preempted.
         assert_eq!(report.runs(), 1 + 2, "{report}");
     }
     for handle in [reads_and_writes, reads_and_writes_blocking] {
-        // The same with two calls of the first job: 1 + 1 + 1.
+        // The same if the first job makes two calls: 1 + 1 + 1.
         let report = exploring(&preemptions(1), 2, handle);
         assert_eq!(report.runs(), 1 + 3, "{report}");
     }
@@ -148,7 +148,7 @@ fn the_same_report_a_hundred_times() {
     }
 }
 
-/// A worker that stalls at a call past its lease: the job is redelivered while its first attempt still runs.
+/// A worker stalls at a call past its lease, and the job is redelivered while its first attempt is still running.
 #[test]
 fn a_worker_that_stalls_past_its_lease_is_overtaken_by_its_own_job() {
     for handle in [reads_and_writes, reads_and_writes_blocking] {

@@ -1,4 +1,4 @@
-//! A counter that the threads of a worker share (feature `loom`): no await lies between its steps, nor a crash point.
+//! A counter that the threads of a worker share (feature `loom`), with no await and no crash point between its steps.
 
 use retryproof::sync::LazyLock;
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -36,7 +36,7 @@ fn rows() -> Vec<String> {
     kept.into_iter().map(row).collect()
 }
 
-/// Holds the second table of ZOO.md to what was found, or writes it.
+/// Compares the second table of ZOO.md with what was found, or writes it.
 fn shows_models(rows: &[String]) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ZOO.md");
     let page = std::fs::read_to_string(&path).expect("ZOO.md can be read");
@@ -53,7 +53,7 @@ fn class_level_counter() {
     let lost = counting("read, add, write", read_add_write);
     assert_eq!(lost.verdict(), Verdict::Violated, "{lost}");
     assert!(lost.summary().unwrap().contains("an email was not counted"), "{lost}");
-    // Both have read 0 before either has written.
+    // Both threads have read 0 before either has written.
     let steps = lost.steps().iter().filter(|step| step.thread > 0).map(|step| step.operation.as_str());
     let steps: Vec<_> = steps.filter(|step| step.starts_with("AtomicU32")).collect();
     let (load, store) = ("AtomicU32#1.load(SeqCst) → 0", "AtomicU32#1.store(1, SeqCst)");

@@ -1,4 +1,4 @@
-//! The class-level counter, a counter behind a lock, and what an ordering that is too weak lets through.
+//! The class-level counter, a counter behind a lock, and what a memory ordering that is too weak allows.
 
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering, Ordering::SeqCst};
 use retryproof::sync::{Arc, LazyLock, Mutex, RwLock};
@@ -51,7 +51,7 @@ fn the_report_is_the_same_each_time() {
     let report = || run(|| two_jobs(read_add_write)).to_string();
     let first = report();
     assert_eq!(first, report());
-    // And in any process, on any day: what threads did, where, and to what.
+    // The same in any process: what threads did, where, and to what.
     assert_eq!(first, include_str!("lost.txt"));
 }
 
@@ -91,7 +91,7 @@ fn with_readers(job: fn(&RwLock<u32>)) {
 
 #[test]
 fn what_was_read_may_be_old_when_it_is_written() {
-    // A stock of one, of which both see that it is there.
+    // Both threads see a stock of one.
     assert_fails("overflow", || {
         with_readers(|stock| {
             let is_there = *stock.read().unwrap() > 0;
@@ -153,7 +153,7 @@ fn every_method_of_an_atomic_is_told() {
     assert_eq!(told, expected);
 }
 
-/// Each says that it comes, and looks whether the other one does.
+/// Each thread announces itself, and checks whether the other one has.
 fn both_enter(store: Ordering, load: Ordering) {
     let doors = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
     let others = doors.clone();

@@ -1,4 +1,4 @@
-//! A cache of idempotency keys, and a client that the first one builds.
+//! A cache of idempotency keys, and a client that its first user builds.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use retryproof::thread;
 use crate::support::has_line;
 use crate::{assert_fails, assert_holds};
 
-/// Charges, and the keys under which they were made.
+/// Charges, and the keys with which they were made.
 struct Payments {
     keys: Mutex<BTreeMap<&'static str, u32>>,
     charges: AtomicU32,
@@ -85,7 +85,7 @@ fn a_flag_does_not_keep_a_client_from_being_built_twice() {
             }
         });
     });
-    // `set` comes too late: it only throws the second one away.
+    // `set` comes too late: it only drops the second client.
     let report = assert_fails("built twice", || {
         two_users(|(_, client, _)| {
             if client.get().is_none() {

@@ -1,4 +1,4 @@
-//! Bounds, and what is said where one is reached.
+//! Limits, and the messages if one is reached.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn a_limit_makes_it_incomplete() {
     assert_eq!((some.verdict(), some.executions()), (Verdict::Incomplete, 13), "{some}");
     assert!(some.summary().unwrap().starts_with("stopped by max_executions = 13, after 13;"), "{some}");
     assert!(!some.exhausted());
-    // Exactly as many as there are is all of them.
+    // A limit that equals the number of executions is not reached.
     let all = Model::new().max_executions(14).run(four_operations);
     assert_eq!(all.verdict(), Verdict::RetryProof, "{all}");
     let none = Model::new().max_time(Duration::ZERO).run(four_operations);
@@ -89,7 +89,7 @@ fn a_loop_that_waits_without_yielding_goes_on_for_ever() {
 
 #[test]
 fn the_failure_with_the_fewest_interruptions_is_shown() {
-    // Needs none: the second thread runs after the first one has ended.
+    // No preemption is needed: the second thread runs after the first one has ended.
     let report = Model::new().run(|| {
         let number = Arc::new(AtomicU32::new(0));
         let work = |number: Arc<AtomicU32>| {

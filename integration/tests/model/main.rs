@@ -1,4 +1,4 @@
-//! Memory that threads share: each bad one beside its mended twin.
+//! Memory that threads share: each bad example beside its correct twin.
 #![allow(missing_docs, reason = "a test without an interface")]
 
 #[path = "../../../tests/support/mod.rs"]
@@ -18,7 +18,7 @@ fn run(code: impl Fn() + Send + Sync + 'static) -> ModelReport {
     Model::new().name("test").run(code)
 }
 
-/// Holds in every order, and there was more than one.
+/// Asserts that the code holds in every order, and that there is more than one.
 #[track_caller]
 fn assert_holds(code: impl Fn() + Send + Sync + 'static) -> u64 {
     let report = run(code);
@@ -27,7 +27,7 @@ fn assert_holds(code: impl Fn() + Send + Sync + 'static) -> u64 {
     report.executions()
 }
 
-/// Fails in an assertion that says this.
+/// Asserts that the code fails in an assertion with this text.
 #[track_caller]
 fn assert_fails(says: &str, code: impl Fn() + Send + Sync + 'static) -> ModelReport {
     let report = run(code);

@@ -1,4 +1,4 @@
-//! What is no model.
+//! Code that is not a valid model.
 
 use expect_test::expect;
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -145,7 +145,7 @@ fn the_function_panics_with_the_report() {
 
 #[test]
 fn a_thread_that_is_not_waited_for_may_go_on_afterwards() {
-    // The closure may return first; its thread goes on all the same, and its panic is a failure.
+    // The closure may return first. Its thread still runs, and its panic is a failure.
     let report = run(|| drop(thread::spawn(|| panic!("after the end"))));
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     has_line(

@@ -1,4 +1,4 @@
-//! Outside of a model the types are the standard library's.
+//! Outside of a model, the types are those of the standard library.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -89,7 +89,7 @@ fn a_static_has_one_value_outside_and_one_in_each_execution() {
 
 #[test]
 fn models_run_side_by_side() {
-    // On threads of the operating system's, with one static between them.
+    // On threads of the operating system, which share one static.
     let all: Vec<_> = (0..2)
         .map(|_| {
             std::thread::spawn(|| {

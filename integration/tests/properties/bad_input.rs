@@ -1,4 +1,4 @@
-//! Strategies that yield nothing, and cases in which there is nothing.
+//! Strategies that generate nothing, and empty cases.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn cases_in_which_nothing_can_go_wrong_prove_nothing() {
         }
         other => panic!("{other:?}"),
     }
-    // Some of them may be empty.
+    // Some cases may be empty.
     let held = property.run(orders().jobs(0..=1), async |world: &World, orders: &Workload| {
         charging(world, orders, |_, order| keyed(order));
         orders.enqueue(world);

@@ -1,4 +1,4 @@
-//! For any sequence of operations: no job is lost or invented, the counts add up, the order is kept.
+//! For any sequence of operations: no job is lost or invented, the counts add up, and the order is kept.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use retryproof::{JobState, World};
 
 use crate::support::{Log, S, log, worker};
 
-/// A job of a kind of its own beside `u32`.
+/// A second kind of job, beside `u32`.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Mail {
     to: u32,
 }
 
-/// What a test may do to a world.
+/// An operation of a test on a world.
 #[derive(Clone, Debug)]
 pub(crate) enum Do {
     NewJob,
@@ -27,7 +27,7 @@ pub(crate) enum Do {
     ClearMails,
     Advance(u8),
     Crash,
-    /// Production, for so many ended attempts.
+    /// Runs as in production, until this number of attempts has ended.
     Work(u8),
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn anything() -> impl Strategy<Value = Do> {
     ]
 }
 
-/// A world whose jobs take a second; every third `u32` fails, every fifth enqueues a mail.
+/// Makes a world whose jobs take a second. Every third `u32` fails, and every fifth enqueues a mail.
 fn world(queues: u8) -> (World, Log) {
     let world = World::fake();
     let log = log(&world);
@@ -76,7 +76,7 @@ fn world(queues: u8) -> (World, Log) {
     (world, log)
 }
 
-/// Does one thing. Returns how many jobs it put in itself.
+/// Performs one operation. Returns how many jobs it enqueued itself.
 fn act(world: &World, act: &Do, next: u32) -> u32 {
     match *act {
         Do::Enqueue => _ = world.enqueue(next),
@@ -102,7 +102,7 @@ fn act(world: &World, act: &Do, next: u32) -> u32 {
     }
 }
 
-/// How many jobs are in each state.
+/// Counts the jobs in each state.
 pub(crate) fn census(world: &World) -> BTreeMap<JobState, usize> {
     let mut census = BTreeMap::new();
     world.all_jobs().iter().for_each(|job| *census.entry(job.state).or_default() += 1);
@@ -179,7 +179,7 @@ proptest! {
         match queues {
             0 => prop_assert_eq!(ran, expected),
             1 => {
-                // A stable sort: those of the first queue before those of the second.
+                // A stable sort: the jobs of the first queue before those of the second.
                 expected.sort_by_key(|job| job.starts_with("Mail"));
                 prop_assert_eq!(ran, expected);
             }

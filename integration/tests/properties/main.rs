@@ -1,5 +1,5 @@
-//! Feature `proptest`: properties of workloads and scenarios, what they find, what they leave alone, and what they say.
-//! And properties of the crate itself: of its executor, its order of jobs, and its reduction.
+//! Feature `proptest`: properties of workloads and scenarios, what they find, what they accept, and their reports. Also
+//! properties of the crate itself: of its executor, its order of jobs, and its reduction.
 
 #[path = "../../../tests/support/mod.rs"]
 mod support;
@@ -18,17 +18,17 @@ use retryproof::proptest::{Preemptions, Property, PropertyError, Scenarios, Work
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, World};
 
-/// A few cases show most.
+/// Returns a property with a few cases, which are enough for most tests.
 fn property() -> Property {
     Property::new().explore(Explore::new().name("property")).cases(40)
 }
 
-/// Orders, some of them twice, in one of two queues, some of them later.
+/// Generates orders, some of them twice, in one of two queues, some of them delayed.
 fn orders() -> Workloads {
     Workloads::new().kind(1..1_000_u32).jobs(1..=3).duplicates(1..=2).queues(["high", "low"])
 }
 
-/// A worker that charges each order as `charge` says, from its incarnation and the order.
+/// Adds a worker that charges each order as `charge` returns it, given the incarnation and the order.
 fn charging(world: &World, orders: &Workload, charge: impl Fn(u32, u32) -> Charge + Clone + 'static) {
     let queue = orders.queue_of::<u32>();
     world.process("worker", move |p| {

@@ -1,4 +1,4 @@
-//! For any sequence of operations: the order rule of each mode holds, of queues, streams and locks, at each step.
+//! For any sequence of operations, the order rule of each mode holds at each step: of queues, streams and locks.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ struct Low {
 
 const TTL: Duration = Duration::from_secs(90);
 
-/// What is to hold.
+/// The rule that must hold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Arrival,
@@ -83,10 +83,10 @@ impl Mode {
     }
 }
 
-/// Attempts that are in their handlers, by key.
+/// The number of attempts in their handlers, by key.
 type Inside = Durable<BTreeMap<Option<u32>, u32>>;
 
-/// A world whose jobs take a second; every third `High` fails, up to three times.
+/// Makes a world whose jobs take a second. Every third `High` fails, up to three times.
 fn world(mode: Mode) -> (World, Inside) {
     let world = World::fake();
     let inside = world.durable("inside", BTreeMap::new());
@@ -124,17 +124,17 @@ fn world(mode: Mode) -> (World, Inside) {
     (world, inside)
 }
 
-/// Looks at a world after each of its steps.
+/// Checks a world after each of its steps.
 struct Observer {
     mode: Mode,
-    /// The jobs as they were.
+    /// The jobs at the previous check.
     before: Vec<JobView>,
-    /// When each job was first seen ready, in steps, since it last came back; equal for those that came at once.
+    /// The step at which each job was first seen ready since it was last requeued. Equal for jobs that came at once.
     ready_since: BTreeMap<u32, usize>,
     /// The jobs in the order in which they first became ready.
     joined: Vec<u32>,
     steps: usize,
-    /// The time at which a job with this key was last let in.
+    /// The time at which a job with this key was last accepted.
     let_in: BTreeMap<u32, Duration>,
 }
 
@@ -157,7 +157,7 @@ impl Observer {
         Self { mode, before, ready_since: BTreeMap::new(), joined, steps, let_in: BTreeMap::new() }
     }
 
-    /// `stepwise`: at most one job was taken since it last looked.
+    /// `stepwise` says that at most one job was taken since the last check.
     fn look(&mut self, world: &World, stepwise: bool) {
         check_counts(world);
         let jobs = world.all_jobs();
@@ -167,7 +167,7 @@ impl Observer {
             .filter(|job| [JobState::Ready, JobState::Blocked].contains(&job.state))
             .filter(|job| self.before.get(job.number as usize - 1).is_none_or(|b| b.state != job.state))
             .collect();
-        // Those that were due come in the order in which they were.
+        // Delayed jobs become ready in the order of their times.
         let due = |job: &JobView| self.before.get(job.number as usize - 1).and_then(|before| before.due);
         came.sort_by_key(|job| (due(job).is_none(), due(job), job.number));
         for job in came {
@@ -184,7 +184,7 @@ impl Observer {
         self.before = jobs;
     }
 
-    /// What was taken had waited longest in its queue, and no queue before it had a job to be taken.
+    /// A job that was taken had waited longest in its queue, and no earlier queue had a ready job.
     fn check_taken(&self, jobs: &[JobView]) {
         let taken = |before: &&JobView| jobs[before.number as usize - 1].attempts > before.attempts;
         let Some(taken) = self.before.iter().filter(|job| job.state == JobState::Ready).find(taken) else {
@@ -200,13 +200,13 @@ impl Observer {
                 self.mode != Mode::Strict || same_queue || is_high(taken),
                 "{taken:?} was taken before {other:?}"
             );
-            // Without priorities all queues are one.
+            // Without priorities, all queues are one.
             let priorities = matches!(self.mode, Mode::Strict | Mode::Weighted);
             assert!(priorities || !waited_longer, "{taken:?} was taken before {other:?}");
         }
     }
 
-    /// Of each stream only the first runs or may run.
+    /// In each stream, only the first job runs or may run.
     fn check_streams(&self, jobs: &[JobView]) {
         let mut streams: BTreeMap<Option<u32>, u32> = BTreeMap::new();
         for job in self.joined.iter().map(|number| &jobs[*number as usize - 1]).filter(|job| is_high(job)) {
@@ -230,7 +230,7 @@ impl Observer {
         }
     }
 
-    /// Of each key only one waits, or is under way.
+    /// For each key, only one job waits or runs.
     fn check_locks(&self, jobs: &[JobView]) {
         let mut seen = BTreeSet::new();
         for job in jobs.iter().filter(|job| is_high(job) && !is_over(job)) {
@@ -245,7 +245,7 @@ impl Observer {
         }
     }
 
-    /// A job comes in unless its lock is taken; whoever is kept out gets the id of the one that is there.
+    /// A job is accepted unless its lock is taken. A rejected caller gets the id of the job with the lock.
     fn enqueue(&mut self, world: &World, nth: u32, delay: Duration) {
         let job = High { key: Some(nth % 4).filter(|key| *key != 3), nth };
         let count = world.all_jobs().len();
@@ -262,7 +262,7 @@ impl Observer {
     }
 }
 
-/// Does one thing, step by step.
+/// Performs one operation, step by step.
 fn act(world: &World, inside: &Inside, observer: &mut Observer, act: &Do, next: &mut u32) {
     let mut fresh = || std::mem::replace(next, *next + 1);
     match *act {
@@ -289,7 +289,7 @@ fn act(world: &World, inside: &Inside, observer: &mut Observer, act: &Do, next: 
             settle(world, observer, |world| world.stats().processed >= enough);
         }
     }
-    // What stuck in a drain was popped in its handler.
+    // A job that got stuck in a drain was removed from the queue in its handler.
     if !world.all_jobs().iter().any(|job| job.state == JobState::Running) {
         inside.set(BTreeMap::new());
     }

@@ -1,4 +1,4 @@
-//! Orders of steps that have nothing to do with each other are explored once, and no outcome is lost.
+//! Different orders of independent steps are explored once, and no outcome is lost.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use crate::support::has_line;
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Get(usize),
-    /// What was read last, and one more.
+    /// Writes the value that was read last, plus one.
     Put(usize),
     Incr(usize),
     Read,
@@ -26,7 +26,7 @@ enum Op {
     Yield,
     Sleep,
     NewJob,
-    /// Under a key that the others have, too: alone, or as a batch.
+    /// Enqueues under a key that the other tasks have, too: alone, or as a batch.
     Once(bool),
 }
 
@@ -34,7 +34,7 @@ const KEYS: [&str; 3] = ["x", "y", "z"];
 
 type Programs = Vec<Vec<Op>>;
 
-/// What the tasks of a process work with.
+/// The handles of the tasks of a process.
 #[derive(Clone)]
 struct Desk {
     programs: Programs,
@@ -95,7 +95,7 @@ impl Desk {
     }
 }
 
-/// Runs programs, a task each; returns how they ended in all of the runs, and the report.
+/// Runs programs, one per task. Returns how they ended in all of the runs, and the report.
 fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet<String>, Report) {
     let seen = Arc::new(Mutex::new(BTreeSet::new()));
     let report = settings.run(async |world: &World| {
@@ -122,12 +122,12 @@ fn outcomes(settings: &Explore, programs: &Programs, as_jobs: bool) -> (BTreeSet
     (seen, report)
 }
 
-/// All of them, whatever is found on the way: what is left out after a finding would not be compared.
+/// Explores everything, even after a finding, because what is skipped after a finding could not be compared.
 fn preemptions(bound: usize) -> Explore {
     Explore::new().name("test").deviations(bound).crashes(0).faults(0).deliveries(0).keep_going()
 }
 
-/// Both ways of exploring come to the same outcomes; returns how many runs each took.
+/// Checks that both ways of exploring have the same outcomes. Returns how many runs each took.
 fn compare(settings: &Explore, programs: &Programs, as_jobs: bool) -> Result<(u64, u64), TestCaseError> {
     let (all, full) = outcomes(settings, programs, as_jobs);
     let (kept, reduced) = outcomes(&settings.clone().reduce(true), programs, as_jobs);
@@ -135,7 +135,7 @@ fn compare(settings: &Explore, programs: &Programs, as_jobs: bool) -> Result<(u6
     prop_assert_eq!(full.reduced(), 0);
     prop_assert_eq!(full.verdict(), reduced.verdict());
     let violations = |report: &Report| {
-        // Where in an array it shows depends on which of equal runs comes first.
+        // The position in an array depends on which of the equivalent runs comes first.
         let summary = |summary: &str| summary.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         report.violations().iter().map(|violation| summary(&violation.summary)).collect::<BTreeSet<_>>()
     };
@@ -197,7 +197,7 @@ fn no_outcome_of_three_tasks_is_lost() {
 
 #[test]
 fn no_outcome_of_four_tasks_is_lost() {
-    // Who comes next depends on who stands before whom.
+    // Which task runs next depends on the order in which they wait.
     let shorter = for_each(150, programs(4..=4, 2), |programs| compare(&preemptions(2), &programs, false));
     assert!(shorter > 1.1, "{shorter}");
 }
@@ -212,7 +212,7 @@ fn no_outcome_of_deeper_searches_is_lost() {
 fn no_outcome_of_jobs_is_lost_where_anything_may_go_wrong() {
     let everything = Explore::new().name("test").deviations(2);
     for_each(60, programs(2..=2, 2), |programs| compare(&everything, &programs, true));
-    // Only who overtakes whom, and who dies.
+    // Preemptions and crashes only.
     let some = Explore::new().name("test").deviations(2).faults(0);
     for_each(60, programs(2..=2, 3), |programs| compare(&some, &programs, true));
 }
@@ -231,7 +231,7 @@ fn who_was_first_under_a_key_is_no_matter_of_taste() {
     }
 }
 
-/// Three jobs, a row each.
+/// Explores three jobs with a row each.
 fn apart(settings: &Explore) -> Report {
     settings.run(async |world: &World| {
         world.process("worker", |p| {
@@ -282,7 +282,7 @@ fn it_is_not_to_be_had_together_with_merging() {
     has_line(
         report.reason().unwrap(),
         expect![
-            "`Explore::merge` and `Explore::reduce` at once: each counts on runs that the other may leave out; choose one, `merge` where crashes make up most runs, `reduce` where switches do"
+            "`Explore::merge` and `Explore::reduce` cannot be combined, because each counts on runs that the other may skip; use `merge` if crashes make up most runs, and `reduce` if preemptions do"
         ],
     );
 }

@@ -1,5 +1,5 @@
-//! The seed of a case that failed: in the report, in a file, tried first, run alone. The property is a test of this very
-//! binary, which runs itself again; whether its job is mended is said by `SCENE`.
+//! The seed of a failing case is in the report and in a file, is tried first, and can be run alone. The property is a test
+//! of this binary, which runs itself again. `SCENE` says whether its job is fixed.
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +38,7 @@ fn stated() {
     run_scene(Some("tests/orders.seeds"));
 }
 
-/// A folder of its own, gone when it is dropped.
+/// A temporary folder, which is removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -108,14 +108,14 @@ fn a_seed_is_kept_and_tried_first_and_goes_when_its_case_holds() {
     assert_eq!(folder.read(FILE), kept, "it stands there once");
     green(&folder, &[("SCENE", "mended")]);
     assert!(!file.exists());
-    // By its seed alone, from the line of the report.
+    // With only the seed from the line of the report.
     let line = format!("RETRYPROOF_SEED='seeds::scene {seed}' cargo test");
     assert!(first.contains(&line), "{first}");
     let alone = red(&folder, &[("RETRYPROOF_SEED", &format!("seeds::scene {seed}"))]);
     has_line(&alone, expect![[r#"Workload(u32 200 in high)"#]]);
     std::fs::remove_file(&file).unwrap();
     green(&folder, &[("RETRYPROOF_SEED", "seeds::scene 0000000000000000"), ("SCENE", "mended")]);
-    // Another test's.
+    // The seed of another test.
     red(&folder, &[("RETRYPROOF_SEED", "seeds::other 0000000000000000")]);
     let (passed, text) = play(&folder, "scene", &[("RETRYPROOF_SEED", "seeds::scene half")]);
     assert!(!passed && text.contains("RETRYPROOF_SEED: `seeds::scene half` is not a seed"), "{text}");

@@ -1,6 +1,6 @@
-//! A whole shop against a small model: orders are placed, cancelled and returned, its worker crashes, the bank is down,
-//! time passes. A step is one of these; what must hold holds after each of them, and in the end everybody has what is
-//! theirs.
+//! Compares a whole shop with a small model: orders are placed, canceled and returned, its worker crashes, the bank is
+//! down, and time passes. Each of these is a step. The invariants must hold after each step, and in the end all customers
+//! must have what belongs to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -18,16 +18,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::has_line;
 
-/// What is done to the shop.
+/// An operation on the shop.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Place,
     Cancel(u32),
-    /// The customer sends it back.
+    /// The customer returns the order.
     Refund(u32),
-    /// The worker works until so many attempts more are over.
+    /// The worker runs until this number of further attempts has ended.
     Work(u8),
-    /// The worker works until the bank has done something, and dies before it hears of it.
+    /// The worker runs until the bank has done something, and crashes before it gets the answer.
     DieAtTheBank,
     Crash,
     Outage,
@@ -35,7 +35,7 @@ enum Step {
     Pass(u16),
 }
 
-/// What the shop must come to, order by order: whether it is to be paid for in the end.
+/// The expected result, order by order: whether it must be paid in the end.
 #[derive(Clone, Debug, Default)]
 struct Model {
     orders: BTreeMap<u32, bool>,
@@ -95,8 +95,7 @@ struct CancelOrder(u32);
 #[derive(Serialize, Deserialize)]
 struct RefundOrder(u32);
 
-/// What the bank is asked for, by order. Asked again for the same it does nothing, and nothing is refunded that was not
-/// paid.
+/// Requests to the bank, by order. A repeated request does nothing, and only a payment can be refunded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Ask {
     Charge(u32),
@@ -126,7 +125,7 @@ fn bank(is_down: Arc<AtomicBool>) -> Bank {
     })
 }
 
-/// The shop. One that is not careful forgets that an order may be paid for and it does not know.
+/// The shop. A shop that is not careful forgets that an order may be paid without its knowledge.
 struct Shop<Care> {
     world: World,
     is_down: Arc<AtomicBool>,
@@ -162,7 +161,7 @@ fn open<C: Care>(world: &World, is_down: Arc<AtomicBool>) {
             let (bank, clock) = (p.service::<Bank>("bank"), p.clock());
             async move |ask: Ask| {
                 let answer = bank.call(ask).await.map_err(|error| error.to_string())?;
-                // Its answer takes a while to arrive.
+                // The answer takes a while to arrive.
                 clock.sleep(Duration::from_secs(1)).await;
                 if answer { Ok(()) } else { Err("the bank is down".to_owned()) }
             }
@@ -175,7 +174,7 @@ fn open<C: Care>(world: &World, is_down: Arc<AtomicBool>) {
             } else if !C::IS_CAREFUL {
                 return Ok::<(), String>(());
             }
-            // It may have been cancelled meanwhile, or an attempt before this one has died at the bank.
+            // The order may have been canceled meanwhile, or an earlier attempt may have crashed at the bank.
             if books_here.get().given_back.contains(&order) {
                 queue.enqueue(RefundOrder(order)).await.map_err(|error| error.to_string())?;
             }
@@ -205,7 +204,7 @@ impl<C: Care> Shop<C> {
 
     fn until(&self, enough: impl Fn(&World) -> bool) {
         let begun = self.world.stats().processed;
-        // However long the bank is down, nobody tries for ever.
+        // No job is retried forever, no matter how long the bank is down.
         self.world.settle_until(|world| enough(world) || world.stats().processed >= begun + 5).run();
     }
 }
@@ -288,7 +287,7 @@ fn a_careless_shop_is_found_out_in_a_few_steps() {
     });
     let Err(TestError::Fail(why, (_, steps, _))) = result else { panic!("it passes: {result:?}") };
     has_line(why.message(), expect!["assertion `left == right` failed: order 1: what the shop has kept"]);
-    // It dies when an order is paid for, which is cancelled before anybody tries again.
+    // The worker crashes when an order is paid, and the order is canceled before a retry.
     let has = |wanted: fn(&Step) -> bool| steps.iter().any(wanted);
     assert!(has(|s| *s == Step::Place) && has(|s| *s == Step::DieAtTheBank), "{steps:?}");
     assert!(has(|s| matches!(s, Step::Cancel(_) | Step::Refund(_))) && steps.len() <= 8, "{steps:?}");

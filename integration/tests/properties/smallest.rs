@@ -7,7 +7,7 @@ use expect_test::expect;
 use crate::support::check;
 use crate::*;
 
-/// The case in a report, without its seed.
+/// Returns the case of a report, without its seed.
 fn case_in(report: &str) -> &str {
     let (_, from) = report.split_once("\nthe smallest case found\n").expect("a case");
     from.split("\n  seed ").next().unwrap_or_default().trim()
@@ -16,7 +16,7 @@ fn case_in(report: &str) -> &str {
 #[test]
 fn the_smallest_order_in_the_smallest_scenario() {
     let report = falsified(property().run(orders(), async |world: &World, orders: &Workload| {
-        // From 500 on the key is forgotten.
+        // From 500 on, the key is forgotten.
         charging(
             world,
             orders,
@@ -114,8 +114,8 @@ fn the_same_seed_gives_the_same_report_and_another_seed_other_cases() {
 
 #[test]
 fn data_shrink_even_where_the_drawn_scenario_no_longer_fits_them() {
-    // Three look-ups, a charge, and more look-ups: the drawn place of the charge is a small share of a long run, and falls
-    // on a look-up of a short one.
+    // Three lookups, a charge, and more lookups: the drawn place of the charge is a small share of a long run, and becomes a
+    // lookup in a short one.
     for seed in 0..8 {
         let faults = Explore::new().name("property").crashes(0).deliveries(0);
         let property = property().seed(seed).explore(faults).cases(500).scenarios(Scenarios::of(1..=1));

@@ -1,4 +1,4 @@
-//! For any workload and any scenario within the bounds: effects happen exactly once, counters add up, no job is lost.
+//! For any workload and any scenario within the bounds, effects happen exactly once, counters add up, and no job is lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use retryproof::{JobState, ServiceError};
 
 use crate::*;
 
-/// Another kind of job than an order.
+/// A second kind of job, beside orders.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Ship {
     order: u32,

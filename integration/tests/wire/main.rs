@@ -1,11 +1,11 @@
-//! A protocol that is added from outside: the toy of `docs/adding-a-protocol.md`, with the client that it has in production.
+//! A protocol from outside of the crate: the toy of `docs/adding-a-protocol.md`, with its production client.
 
 mod suite;
 
 use retryproof::{Explore, Report, Verdict, World};
 use retryproof_integration::key_value::{Client, Counters, KeyValue};
 
-/// A worker that counts a visit in each job, by this request.
+/// Explores a worker that counts a visit in each job, with this request.
 fn counting(explore: &Explore, request: &'static str) -> Report {
     explore.run(async move |world: &World| {
         world.service("counters", Counters::default());
@@ -35,7 +35,7 @@ fn a_visit_with_a_token_is_counted_once() {
     assert!(report.exhausted());
 }
 
-/// The test's own address: a given, and no choices. Messages that are no calls have none either.
+/// The test's own address: its calls are setup without choices. Messages that are not calls have none either.
 #[test]
 fn what_is_no_call_is_answered_all_the_same() {
     let world = World::fake();

@@ -1,4 +1,4 @@
-//! The suite that every protocol can be held to: the toy passes it, and each of its assertions has a protocol that does not.
+//! The suite for protocols: the toy passes it, and for each of its assertions there is a protocol that fails it.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ fn counters(world: &World) {
     world.service("counters", Counters::default());
 }
 
-/// The suite counts the files and threads of the whole program, in the end: whoever gets as far as that must be alone.
+/// At its end, the suite counts the files and threads of the whole program, so it must run alone by then.
 static TURN: RwLock<()> = RwLock::new(());
 
 #[test]
@@ -38,7 +38,7 @@ fn the_toy_conforms_with_all_repetitions() {
     conformance(|| KeyValue, counters, SAMPLE).unwrap_or_else(|failures| panic!("{failures}"));
 }
 
-/// What a protocol that does everything like the toy but one thing does not hold to.
+/// Returns the failures of a protocol that does one thing differently than the toy.
 #[track_caller]
 fn failures<P: Protocol>(protocol: impl Fn() -> P + Sync) -> Vec<Nonconformance> {
     let _turn = TURN.read();
@@ -47,7 +47,7 @@ fn failures<P: Protocol>(protocol: impl Fn() -> P + Sync) -> Vec<Nonconformance>
     failures.iter().cloned().collect()
 }
 
-/// A protocol like the toy, with a `serve` of its own.
+/// Defines a protocol like the toy, with its own `serve`.
 macro_rules! double {
     ($name:ident, |$this:ident, $request:ident, $caller:ident| $serve:expr) => {
         impl Protocol for $name {
@@ -79,7 +79,7 @@ fn a_protocol_that_does_not_answer_is_found() {
     assert_eq!(failures(|| Mute), [Nonconformance::Unanswered { effects: 0 }]);
 }
 
-/// Answers a request that it has seen before from its own memory, and not from the service's.
+/// Answers a repeated request from its own memory, instead of from the service.
 #[derive(Default)]
 struct Remembers(Mutex<Vec<Command>>);
 double!(Remembers, |this, request, caller| {
@@ -103,7 +103,7 @@ fn a_protocol_that_answers_by_itself_is_found() {
     }
 }
 
-/// Tries a refused call again by itself: what the caller takes for refused has happened.
+/// Retries a refused call by itself, so that a call that the caller considers refused has happened.
 struct TriesAgain;
 double!(TriesAgain, |_this, request, caller| {
     caller.call::<Counters>("counters", request.clone(), |_| Reply::new(""));
@@ -115,12 +115,12 @@ fn a_protocol_that_calls_twice_is_found() {
     assert_eq!(failures(|| TriesAgain), [Nonconformance::Unanswered { effects: 2 }]);
 }
 
-/// Has the effect although the service refused.
+/// Makes the effect although the service refused it.
 struct Insists;
 double!(Insists, |_this, request, caller| {
     let Command::Incr { key, .. } = request else { return ServeOutcome::reply(Reply::reset()) };
     let token = Some("the same".to_owned());
-    // Twice under one token: it happens if either is not refused, and once if neither is.
+    // Twice with one token: it happens if either call is not refused, and once if neither is.
     caller.call::<Counters>("counters", Command::Incr { key: key.clone(), token: token.clone() }, |_| {
         Reply::new("")
     });
@@ -172,7 +172,7 @@ fn a_protocol_that_remembers_other_runs_is_found() {
     );
 }
 
-/// Leaves a file open at every fourth request: at each of them there might soon be no file left.
+/// Leaks a file at every fourth request, because at every request the process might run out of files.
 struct Leaks;
 double!(Leaks, |_this, request, caller| {
     static ASKED: AtomicU64 = AtomicU64::new(0);
@@ -191,7 +191,7 @@ fn a_protocol_that_leaks_files_is_found() {
     assert!(matches!(failures[..], [Nonconformance::Leaks { threads: 0, .. }]), "{failures:?}");
 }
 
-/// Takes anything for a request.
+/// Accepts anything as a request.
 struct Gullible;
 impl Protocol for Gullible {
     type Session = ();
@@ -213,7 +213,7 @@ fn a_protocol_that_acts_on_garbage_is_found() {
     assert!(failures.iter().any(|failure| matches!(failure, Nonconformance::Acts { .. })), "{failures:?}");
 }
 
-/// Never lets go of a peer: it answers whatever comes, byte by byte.
+/// Never closes a connection: it answers everything, byte by byte.
 struct Patient;
 impl Protocol for Patient {
     type Session = ();

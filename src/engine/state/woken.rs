@@ -200,7 +200,8 @@ mod modelled {
     /// The thread that drives tokio sleeps until it is called. It has checked before, and every later event calls it.
     #[test]
     fn whoever_drives_is_called() {
-        for call in [|woken: &WakeQueue| woken.push(TASK), WakeQueue::process_died, WakeQueue::stir] {
+        for call in [|woken: &WakeQueue| woken.push(TASK), WakeQueue::process_died, WakeQueue::note_progress]
+        {
             crate::model(move || {
                 let woken = Arc::new(WakeQueue::default());
                 let driver = TaskWaker::new(TASK, Arc::default());

@@ -51,7 +51,7 @@ struct Baseline {
     tests: BTreeMap<String, Entry>,
 }
 
-/// What was recorded for one test.
+/// The record of one test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -63,7 +63,7 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct KnownCause {
-    /// What the violation is about.
+    /// The subject of the violation.
     what: String,
     /// The deviations that lead to it, all together. Empty if the fault-free run has the violation.
     after: Vec<String>,
@@ -114,7 +114,7 @@ pub(super) struct Ratchet {
 #[derive(Debug, Default)]
 pub(super) struct Ruling {
     pub(super) passes: bool,
-    /// What to print, in one line each.
+    /// The messages to print, in one line each.
     pub(super) words: Vec<String>,
     /// The new violations, by the positions of the violation and its path in the report.
     pub(super) new: Vec<(usize, usize)>,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::panic::Location;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::baseline::Ratchet;
 use super::inputs::AssignmentChoice;
@@ -12,9 +13,10 @@ use super::kept::{KeptFiles, KeptScenario};
 use super::reference::Reference;
 use super::surroundings::{in_colour, say};
 use super::tally::{Tally, kind_of};
+use super::walk::Stopwatch;
 use super::{Exploration, Explore, apart, summary};
 use crate::World;
-use crate::judge::report::{Coverage, MetPoints, Report, Verdict, unreached};
+use crate::judge::report::{Coverage, MetPoints, Report, Verdict, one_line, unreached};
 use crate::judge::run::Body;
 use crate::search::choice::{Choice, DeviationKind, Plan};
 use crate::search::scenario::Scenario;
@@ -29,13 +31,27 @@ struct JudgedReport {
     failing: Vec<Scenario>,
 }
 
+/// From when on a test is slow.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Advice for a slow test, if the reason is known: this crate was built without optimization.
+fn advice(took: Duration, opt_level: &str) -> Option<String> {
+    (took >= SLOW && opt_level == "0").then(|| {
+        format!(
+            "this took {} s, since retryproof was built without optimization; two lines in Cargo.toml make it about eight times faster:\n  [profile.dev.package.\"*\"]\n  opt-level = 3",
+            took.as_secs()
+        )
+    })
+}
+
 impl Explore {
     /// Explores, and panics with the report unless the body is retry-proof.
     ///
     /// Scenarios that fail are stored under `target/retryproof/`, and the next run of this test tries them first
     /// ([`Explore::keep_regressions`]). If one of them still fails, the rest is not explored. If `GITHUB_STEP_SUMMARY`
     /// is set, the result is appended to that file as Markdown. The report is in color on a terminal, unless
-    /// `NO_COLOR` or `CI` is set.
+    /// `NO_COLOR` or `CI` is set. A test that passes prints one line (runs, bounds, what was not explored), which
+    /// `cargo test -- --nocapture` shows.
     ///
     /// # Panics
     /// Panics if the verdict is not [`Verdict::RetryProof`]. [`Verdict::Incomplete`] passes if the test calls
@@ -44,10 +60,15 @@ impl Explore {
     #[track_caller]
     pub fn check(self, body: impl AsyncFn(&World) + Sync) {
         let name = self.test_name(Location::caller());
-        let judged = self.judged(&name, &body);
+        let stopwatch = Stopwatch::start();
+        let mut judged = self.judged(&name, &body);
+        judged.words.extend(advice(stopwatch.elapsed(), env!("RETRYPROOF_OPT_LEVEL")));
         let JudgedReport { report, passes, words, .. } = &judged;
         if *passes && !report.replayed {
-            return words.iter().for_each(|line| say(&format!("{name}: {line}")));
+            words.iter().for_each(|line| say(&format!("{name}: {line}")));
+            // Through `eprintln!`, other than all else: libtest shows it with `--nocapture`, and keeps it to itself otherwise.
+            eprintln!("retryproof: {}", one_line(report));
+            return;
         }
         let mut text = if in_colour() { report.to_ansi() } else { report.to_string() };
         if !words.is_empty() {
@@ -230,5 +251,21 @@ impl Exploration<'_> {
             poisoned: self.is_poisoned,
             undecided: self.tally.undecided.is_some(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_slow_test_of_an_unoptimized_build_is_told_how_to_be_fast() {
+        let told = advice(Duration::from_millis(48_500), "0").unwrap();
+        assert_eq!(
+            told,
+            "this took 48 s, since retryproof was built without optimization; two lines in Cargo.toml make it about eight times faster:\n  [profile.dev.package.\"*\"]\n  opt-level = 3"
+        );
+        assert_eq!(advice(Duration::from_millis(9_999), "0"), None);
+        assert_eq!(advice(Duration::from_secs(48), "3"), None);
     }
 }

@@ -28,7 +28,7 @@ const MOST_KEPT: usize = 20_000;
 /// How often to check the time, in orders.
 const CLOCK_EVERY: u64 = 16;
 
-/// What runs are compared with in addition to the reference run. All threads share it.
+/// The outcomes that runs are compared with in addition to the reference run. All threads share them.
 #[derive(Default)]
 pub(super) struct SerialOutcomes {
     kept: Mutex<KeptOutcomes>,

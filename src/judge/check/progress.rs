@@ -7,7 +7,10 @@ pub(super) use without::Progress;
 
 /// The progress of an exploration.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "progress"), expect(dead_code, reason = "nobody is told"))]
+#[cfg_attr(
+    not(feature = "progress"),
+    expect(dead_code, reason = "without the feature there is no progress line")
+)]
 pub(super) struct ProgressState {
     pub(super) runs: u64,
     /// A lower bound for the number of runs.
@@ -114,7 +117,7 @@ mod with_indicatif {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "whoever waits, waits in real time; no run sees it")]
+    #[expect(clippy::disallowed_methods, reason = "the user waits in real time; no run sees it")]
     fn now() -> Instant {
         Instant::now()
     }

@@ -8,7 +8,7 @@ use crate::search::input::InputQuestion;
 use crate::system::job::{JobState, short_kind};
 use crate::system::json_path;
 
-/// What is needed of the fault-free run for comparison.
+/// The parts of the fault-free run that are needed for comparison.
 pub(super) struct Reference {
     pub(super) record: Vec<Choice>,
     pub(super) outcome: Outcome,

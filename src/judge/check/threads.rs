@@ -19,7 +19,7 @@ pub(super) trait Source {
     type Piece;
     type Result;
 
-    /// Returns the next piece, or `None` if there is none until all results are back. If `is_back`, they are, and
+    /// Returns the next piece, or `None` if no piece is left until all results are back. If `is_back`, they are, and
     /// `None` is final.
     fn take(&mut self, is_back: bool) -> Option<Self::Piece>;
 

@@ -45,6 +45,19 @@ impl Limits {
     }
 }
 
+/// How long a test takes, for words beside its report.
+pub(super) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(super) fn start() -> Self {
+        Self(now())
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 impl Exploration<'_> {
     /// Runs all scenarios in all cases. The fault-free run of each case has run already.
     pub(super) fn run_cases(&mut self, limits: &Limits) -> Result<(), Halt> {
@@ -259,7 +272,7 @@ impl Source for Level<'_> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "max_time bounds the exploration itself, in real time; no run sees it"
+    reason = "max_time bounds the exploration itself, in real time, and a slow test says so; no run sees it"
 )]
 fn now() -> Instant {
     Instant::now()

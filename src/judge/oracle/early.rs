@@ -107,5 +107,5 @@ fn draws(outcome: &Outcome, mut job: u32) -> bool {
     false
 }
 
-/// What identifies an effect: the role of the job, service, operation, key and body, without generated values.
+/// The identity of an effect: the role of the job, service, operation, key and body, without generated values.
 type Named = (u32, Name, Name, Option<String>, String);

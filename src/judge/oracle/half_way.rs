@@ -8,7 +8,7 @@ use crate::search::choice::Name;
 use crate::system::effect::Effect;
 use crate::system::job::Job;
 
-/// What a finding is about.
+/// The subject of a finding.
 #[derive(Clone, Debug, PartialEq)]
 enum Place<'f> {
     Effect(&'f Effect),

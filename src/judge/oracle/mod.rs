@@ -59,7 +59,7 @@ pub enum Oracle {
     Accounted,
     /// The test body or an invariant panicked.
     Body,
-    /// What a job did depends on which job ran before it on the same thread, or in the same process.
+    /// The effects of a job depend on the job that ran before it on the same thread, or in the same process.
     Isolation,
     /// The code does something risky, and the test denies warnings.
     Hygiene,

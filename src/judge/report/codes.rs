@@ -55,14 +55,14 @@ macro_rules! codes {
                 }
             }
 
-            /// What is wrong, in a few words.
+            /// The problem, in a few words.
             pub const fn title(self) -> &'static str {
                 match self {
                     $(Self::$code => $title,)*
                 }
             }
 
-            /// What to do about it, in most cases. A report adapts this to what happened in the run.
+            /// The usual advice. A report adapts this to what happened in the run.
             pub const fn help(self) -> &'static str {
                 match self {
                     $(Self::$code => $help,)*
@@ -74,17 +74,17 @@ macro_rules! codes {
 
 codes! {
     RepeatedAfterCrash "0001" "effect repeated after a crash":
-        "use an idempotency key that is the same on every attempt, or check for the effect before the call";
+        "use an idempotency key that is the same on every attempt, or check for the effect first";
     RepeatedAfterError "0002" "effect repeated after an error":
-        "use an idempotency key that is the same on every attempt, or check for the effect before the call";
+        "use an idempotency key that is the same on every attempt, or check for the effect first";
     RepeatedByDelivery "0003" "effect repeated by a second delivery":
-        "derive an idempotency key from the job's data, or check for the effect before the call";
+        "derive an idempotency key from the job's data, or check for the effect first";
     RepeatedAtOnce "0004" "effect repeated by two concurrent deliveries":
         "derive an idempotency key from the job's data; checking before the call is not enough, because both attempts check before either acts";
     RepeatedByAnotherJob "0005" "effect repeated by overlapping jobs":
         "let only one of the jobs claim the work: with a shared idempotency key, a row under a unique key, or a compare-and-set";
     RepeatedLate "0006" "effect repeated by a late retry":
-        "check for the effect before the call, or use keys and locks that live longer than the job is retried";
+        "check for the effect first, or use keys and locks that live longer than the job is retried";
     RepeatedStale "0007" "effect repeated after a stale read":
         "use an idempotency key: an index or a replica lags behind, so a lookup may miss the last call";
 
@@ -286,9 +286,7 @@ pub(crate) fn dropped(events: &[Event]) -> DroppedCalls {
 
 /// The help for two concurrent deliveries if the service takes no keys: no job can prevent the repetition.
 pub(super) fn without_keys(effect: &str) -> String {
-    format!(
-        "if the service takes no key, accept the repetition: world.allow(\"{effect}\", Guarantee::AtLeastOnce)"
-    )
+    format!("if the service takes no key, allow it: world.allow(\"{effect}\", Guarantee::AtLeastOnce)")
 }
 
 impl Code {
@@ -384,7 +382,7 @@ impl Code {
         match self {
             Code::RepeatedLate => self.help().to_owned(),
             code if code.is_repeated() && traits.is_keyed => format!(
-                "use a service that honors keys (`Keys`), or check for the effect before the call: both calls have the same key, and {effect} does not honor it"
+                "use a service that honors keys (`Keys`), or check for the effect first: both calls have the same key, and {effect} does not honor it"
             ),
             _ if traits.is_cancelled => "wait for the answer, or treat the call as one whose reply was lost: a call was dropped before its answer came (`select!`, a timeout or `drop`), and it may still happen".to_owned(),
             Code::RepeatedAtOnce if traits.is_keyless => format!("{}\n{}", self.help(), without_keys(effect)),

@@ -12,7 +12,7 @@ use crate::search::choice::{Actor, Choice, Label, Options, Site};
 /// The points at which a deviation is possible, such as `CompleteOrder/payments.charge:call`, with its options.
 pub(crate) type Points = BTreeMap<String, BTreeSet<String>>;
 
-/// What an exploration covers. The baseline file stores it, to compare it with later explorations.
+/// The coverage of an exploration. The baseline file stores it, to compare it with later explorations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Coverage {
@@ -26,9 +26,9 @@ pub(crate) struct Coverage {
     pub(crate) points_after_failures: Points,
     /// The number of unreached points in each `#[crash_points]` function that ran.
     pub(crate) unreached: BTreeMap<String, usize>,
-    /// What the test checks in addition to outcomes.
+    /// The checks of the test in addition to outcomes.
     pub(crate) checked: BTreeSet<String>,
-    /// What the test allows.
+    /// The exceptions that the test allows.
     pub(crate) excused: BTreeSet<String>,
     /// A crash poisoned a lock, so the rest of that run could not be tested.
     pub(crate) poisoned: bool,

@@ -53,7 +53,7 @@ pub struct LineCrash {
     pub scenario: Scenario,
     /// The effects that had happened by then, and the states that had changed.
     pub after_crash: Vec<String>,
-    /// What is wrong after all retries. Empty if the outcome is as expected.
+    /// The problems after all retries. Empty if the outcome is as expected.
     pub after_recovery: Vec<String>,
 }
 
@@ -121,9 +121,34 @@ pub(crate) fn wreck(effects: &[Effect], before: &States, after: &States) -> Vec<
     let was = |name: Name| before.iter().find(|(known, _)| *known == name).map(|(_, json)| json);
     for (name, json) in after.iter().filter(|(name, json)| was(*name) != Some(json)) {
         const MOST: usize = 24;
-        told.push(if json.len() <= MOST { format!("{name} = {json}") } else { format!("{name} changed") });
+        told.push(if json.len() <= MOST {
+            format!("{name} = {json}")
+        } else {
+            format!("{name} changed{}", changed_at(was(*name), json))
+        });
     }
     told
+}
+
+/// Returns the fields in which a state that is an object changed, as ` at $.stock`.
+fn changed_at(before: Option<&String>, after: &str) -> String {
+    type Fields = serde_json::Map<String, serde_json::Value>;
+    const MOST: usize = 2;
+    let Ok(after) = serde_json::from_str::<Fields>(after) else { return String::new() };
+    let before = before.and_then(|json| serde_json::from_str::<Fields>(json).ok()).unwrap_or_default();
+    let mut changed: Vec<&String> = after
+        .iter()
+        .filter(|(field, value)| before.get(*field) != Some(value))
+        .map(|(field, _)| field)
+        .collect();
+    changed.extend(before.keys().filter(|field| !after.contains_key(*field)));
+    changed.sort();
+    let shown: Vec<_> = changed.iter().take(MOST).map(|field| format!("$.{field}")).collect();
+    match changed.len() {
+        0 => String::new(),
+        count if count > MOST => format!(" at {} and {} more", shown.join(", "), count - MOST),
+        _ => format!(" at {}", shown.join(", ")),
+    }
 }
 
 /// Returns what is wrong after recovery.
@@ -199,4 +224,26 @@ fn row(point: &PointMap, source: &str) -> String {
         told.push(both);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_is_too_long_to_show_names_the_fields_that_changed() {
+        let told = |before: &str, after: &str| {
+            let states = |json: &str| vec![(Name::from("store"), json.to_owned())];
+            wreck(&[], &states(before), &states(after)).join("; ")
+        };
+        let orders = r#"{"order-6":"placed","order-7":"placed"}"#;
+        assert_eq!(told(orders, r#"{"order-6":"placed","order-7":"paid"}"#), "store changed at $.order-7");
+        assert_eq!(
+            told(orders, r#"{"a":1,"b":2,"order-6":"paid and sent"}"#),
+            "store changed at $.a, $.b and 2 more"
+        );
+        assert_eq!(told("[]", "[1000000000,1000000000,1000000000]"), "store changed");
+        assert_eq!(told("1", "2"), "store = 2");
+        assert_eq!(told(orders, orders), "");
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Mishap {
     point: Point,
     option: u32,
     fault: Option<Fault>,
-    /// The process was told to stop instead of crashing.
+    /// The process was asked to stop instead of crashing.
     is_deploy: bool,
     /// The process crashes at the start of every attempt of the job.
     is_poison: bool,
@@ -163,7 +163,7 @@ fn site(site: Site) -> String {
 }
 
 impl Courses {
-    /// Of the run in which nothing goes wrong.
+    /// Makes the courses of the fault-free run.
     pub(crate) fn new(record: &[Choice], jobs: &[Job], events: &[Event]) -> Self {
         let mut courses = Self::default();
         let mut begun: Vec<(String, Actor)> = Vec::new();

@@ -23,7 +23,7 @@ pub(crate) use lines::{recovery, wreck};
 pub(crate) use mishap::{Courses, Mishap};
 #[cfg(feature = "loom")]
 pub(crate) use source::excerpt;
-pub(crate) use summary::markdown;
+pub(crate) use summary::{markdown, one_line};
 pub use timeline::{Timeline, TimelineEvent};
 
 use serde::Serialize;
@@ -66,9 +66,9 @@ pub struct Violation {
     pub summary: String,
     /// The effect that the violation is about, as `service.operation`, if there is one.
     pub effect: Option<String>,
-    /// What the fault-free run has.
+    /// The value in the fault-free run.
     pub expected: String,
-    /// What this run has.
+    /// The value in this run.
     pub actual: String,
     /// The scenario that shows the violation.
     pub scenario: Scenario,
@@ -80,13 +80,13 @@ pub struct Violation {
     pub runs: u64,
     /// The ways that lead to the violation. The first one is the simplest, and belongs to `scenario`.
     pub paths: Vec<Path>,
-    /// What the violation is about, in words that do not change between runs.
+    /// The subject of the violation, in words that do not change between runs.
     #[serde(skip)]
     pub(crate) subject: String,
     /// The place at which the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,
-    /// What to do about it, given what happened in this run.
+    /// The advice, given what happened in this run.
     pub help: String,
 }
 
@@ -209,7 +209,7 @@ impl std::fmt::Display for Violation {
 pub struct Warning {
     /// A sentence that says what the code does.
     pub summary: String,
-    /// What to do instead.
+    /// The better practice.
     pub advice: &'static str,
     /// The place in the code, as `file:line`, if there is a single one.
     pub place: Option<String>,
@@ -222,7 +222,7 @@ impl Warning {
     }
 }
 
-/// What an exploration found.
+/// The result of an exploration.
 ///
 /// `Display` prints the report for people, and `Serialize` writes it for programs. Both are the same in every run of
 /// the same code.
@@ -274,7 +274,7 @@ pub struct Report {
     /// The shard, if the exploration was split.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) share: Option<Share>,
-    /// What was not explored because of the bounds or the world's shape.
+    /// The runs that were not explored because of the bounds or the world's shape.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unexplored: Vec<String>,
     pub(crate) notes: Vec<String>,
@@ -286,7 +286,7 @@ pub struct Report {
     /// The number of scenarios kept from earlier runs, if only these were explored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<u64>,
-    /// What the exploration covers, if the test records a baseline.
+    /// The coverage of the exploration, if the test records a baseline.
     #[serde(skip)]
     pub(crate) coverage: Option<Coverage>,
     /// The command that replays a scenario.

@@ -11,14 +11,9 @@ const MOST_TEXT: usize = 30_000;
 /// `added` are lines to print in addition to the report.
 pub(crate) fn markdown(report: &Report, passes: bool, added: &[String]) -> String {
     let test = code(&report.test);
-    let runs = explored(report).lines().map(str::trim).collect::<Vec<_>>().join("; ");
-    let known = match report.verdict {
-        Verdict::Violated => "not retry-proof, as recorded",
-        Verdict::Incomplete => "incomplete, which the test allows",
-        _ => "retry-proof",
-    };
+    let runs = runs(report);
     if passes {
-        let known = if report.replayed { "replay of one scenario" } else { known };
+        let known = if report.replayed { "replay of one scenario" } else { known(report.verdict) };
         let mut text = format!("- ✅ {test}: {known} ({runs})\n");
         added.iter().for_each(|line| text.push_str(&format!("  - {}\n", plain(line))));
         return text;
@@ -54,6 +49,28 @@ pub(crate) fn markdown(report: &Report, passes: bool, added: &[String]) -> Strin
     let block: String = format!("{fence}text\n{shown}{fence}").lines().map(|l| format!("  {l}\n")).collect();
     text.push_str(&format!("\n  <details><summary>report</summary>\n\n{block}\n  </details>\n\n"));
     text
+}
+
+/// Returns the line that a passing test prints.
+pub(crate) fn one_line(report: &Report) -> String {
+    let line = format!("{} is {}: {}", report.test, known(report.verdict), runs(report));
+    match report.unexplored.as_slice() {
+        [] => line,
+        unexplored => format!("{line}; not explored: {}", unexplored.join(", ")),
+    }
+}
+
+/// Names the verdict of a passing test.
+fn known(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Violated => "not retry-proof, as recorded",
+        Verdict::Incomplete => "incomplete, which the test allows",
+        _ => "retry-proof",
+    }
+}
+
+fn runs(report: &Report) -> String {
+    explored(report).lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// Escapes Markdown and HTML.

@@ -270,7 +270,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         EventKind::Discarded { error } => (format!("failed: {error}; discarded"), false),
         EventKind::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
         EventKind::Stopping { process, until } => {
-            (format!("{process} is told to stop by {}", Moment(*until)), false)
+            (format!("{process} is asked to stop by {}", Moment(*until)), false)
         }
         EventKind::Stopped { process } => (format!("{process} has stopped"), false),
         EventKind::Interrupted => {

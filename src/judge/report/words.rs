@@ -27,6 +27,14 @@ pub(crate) fn times(count: usize) -> String {
     }
 }
 
+/// Formats how many times something completed: `never completed`, `completed twice`.
+fn completed(count: u32) -> String {
+    match count {
+        0 => "never completed".to_owned(),
+        count => format!("completed {}", times(count as usize)),
+    }
+}
+
 /// Escapes control and bidirectional characters, so that text from the code under test cannot steer the terminal.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     let is_hidden = |c: char| {
@@ -165,9 +173,9 @@ pub(crate) fn summary(finding: &Finding) -> String {
         }
         Finding::NotRun { error, .. } => format!("a job could not be run: {error}"),
         Finding::DeathUnreported { kind, deaths, told, .. } => {
-            let (kind, deaths, told) = (short_kind(kind), times(*deaths as usize), times(*told as usize));
+            let (kind, deaths, completed) = (short_kind(kind), times(*deaths as usize), completed(*told));
             format!(
-                "job `{kind}` died {deaths}, but its death handlers completed {told}: one of them panicked, or its process crashed"
+                "job `{kind}` died {deaths}, but its death handlers {completed}: one of them panicked, or its process crashed"
             )
         }
         Finding::LockLeft { kind, key, holder } => {
@@ -321,10 +329,8 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUnreported { kind, payload, deaths, told } => {
-            let completed = |count: u32| {
-                format!("{} {payload}: death handlers completed {}", short_kind(kind), times(count as usize))
-            };
-            (completed(*deaths), completed(*told))
+            let job = format!("{} {payload}: death handlers", short_kind(kind));
+            (format!("{job} {}", completed(*deaths)), format!("{job} {}", completed(*told)))
         }
         Finding::LockLeft { kind, key, holder } => {
             let kind = short_kind(kind);
@@ -566,7 +572,7 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
                 .to_owned()
         }
         (DeviationKind::Crash, site) if choice.ending() == Ending::Stop => {
-            format!("the process is told to stop here, {}", crash(site, choice.label.point))
+            format!("the process is asked to stop here, {}", crash(site, choice.label.point))
         }
         (DeviationKind::Crash, site) if choice.ending() == Ending::Interrupt => {
             format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))

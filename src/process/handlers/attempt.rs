@@ -25,7 +25,7 @@ pub(in crate::process) trait Handler {
 /// Runs code on its thread, with something set up around it.
 type Wrap = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
-/// What to set up on the thread on which a blocking handler runs. The first one is the outermost.
+/// The setup of the thread on which a blocking handler runs. The first one is the outermost.
 #[derive(Clone, Default)]
 pub(crate) struct Wrappers(Vec<Wrap>);
 

@@ -38,7 +38,7 @@ impl Process {
     /// cursor is saved after each item, or after several ([`HandlerOptions::save_every`]): a crash, an interruption or
     /// a retry repeats only the items since the last save. The save is a call with a crash point before and after it.
     ///
-    /// When the process is told to stop, the job saves its cursor before the next item and returns to the front of its
+    /// When the process is asked to stop, the job saves its cursor before the next item and returns to the front of its
     /// queue. This is not a failure.
     ///
     /// ```

@@ -111,11 +111,6 @@ impl Client<Fulfillment> {
         self.inspect(|service| service.records().to_vec())
     }
 
-    /// Returns the number of parcels so far. For the test: this is not a call.
-    pub fn num_requests(&self) -> usize {
-        self.inspect(|service| service.records().len())
-    }
-
     /// Makes the service forget all parcels and keys. For the test. The ledger keeps the effects.
     ///
     /// # Panics

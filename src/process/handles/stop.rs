@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::engine::link::{Link, Liveness};
 use crate::process::Process;
 
-/// The default time for which jobs may continue when their process is told to stop, as in Sidekiq.
+/// The default time for which jobs may continue when their process is asked to stop, as in Sidekiq.
 pub(in crate::process) const GRACE: Duration = Duration::from_secs(25);
 
 impl Process {
-    /// Sets how long the jobs of this process may continue when it is told to stop
+    /// Sets how long the jobs of this process may continue when it is asked to stop
     /// ([`World::shut_down`](crate::World::shut_down)), before they are interrupted. Defaults to 25 seconds.
     pub fn grace(&self, period: Duration) -> &Self {
         self.grace.set(period);
@@ -61,18 +61,18 @@ pub struct StopSignal {
 }
 
 impl StopSignal {
-    /// Whether the process was told to stop.
+    /// Whether the process was asked to stop.
     pub fn is_raised(&self) -> bool {
         self.link.life().is_some_and(|life| life.is_stopping())
     }
 
-    /// Waits until the process is told to stop. This is not a crash point.
+    /// Waits until the process is asked to stop. This is not a crash point.
     pub fn raised(&self) -> Stopping {
         Stopping { link: self.link.clone() }
     }
 }
 
-/// A future that waits until the process is told to stop. It does nothing unless awaited.
+/// A future that waits until the process is asked to stop. It does nothing unless awaited.
 #[derive(Debug)]
 #[must_use = "a wait does nothing unless awaited"]
 pub struct Stopping {

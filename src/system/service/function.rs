@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::keys::{Keys, written};
 use super::{Operation, Refusal, Service, ServiceContext};
 use crate::search::choice::Name;
 
@@ -43,6 +44,88 @@ impl<Q, R> Function<Q, R> {
     #[must_use]
     pub fn read_only(self) -> Self {
         Self { operation: Operation::read(self.operation.name), ..self }
+    }
+}
+
+impl<Q, R> Function<Q, R>
+where
+    Q: Serialize + Send + 'static,
+    R: Clone + Send + 'static,
+{
+    /// The service honors idempotency keys: a request whose key is known does nothing, and has the answer of the first one.
+    /// `key` finds the key in a request. A known key in a request with other contents is a violation, as it is of the
+    /// built-in services.
+    ///
+    /// ```
+    /// use retryproof::service::{ServiceContext, Function, function};
+    /// use retryproof::{Explore, Verdict, World};
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Debug, Serialize, Deserialize)]
+    /// struct Text {
+    ///     key: String,
+    ///     text: String,
+    /// }
+    ///
+    /// let report = Explore::new().run(async |world: &World| {
+    ///     let send = function("send", |text: Text, cx: &mut ServiceContext<'_>| cx.effect("send", Some(&text.key), &text.text, "sm_"));
+    ///     world.service("sms", send.honors_keys(|text| Some(&text.key)));
+    ///     world.process("worker", |p| {
+    ///         let sms = p.service::<Function<Text, String>>("sms");
+    ///         p.handle(async move |order: u32| {
+    ///             sms.call(Text { key: format!("order-{order}"), text: "It is here".to_owned() }).await.map(drop)
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.verdict(), Verdict::RetryProof);
+    /// ```
+    #[must_use]
+    pub fn honors_keys(self, key: impl Fn(&Q) -> Option<&str> + Clone + Send + 'static) -> Self {
+        let Self { operation, answer } = self;
+        Self {
+            operation,
+            answer: Box::new(Keyed { operation: operation.name, answer, keys: Keys::default(), key }),
+        }
+    }
+}
+
+/// A function that is asked only if the key of the request is not known.
+struct Keyed<Q, R, K> {
+    operation: Name,
+    answer: Box<dyn Answers<Q, R>>,
+    keys: Keys<R>,
+    key: K,
+}
+
+impl<Q, R, K> Answers<Q, R> for Keyed<Q, R, K>
+where
+    Q: Serialize + 'static,
+    R: Clone + Send + 'static,
+    K: Fn(&Q) -> Option<&str> + Clone + Send + 'static,
+{
+    fn answer(&mut self, request: Q, cx: &mut ServiceContext<'_>) -> R {
+        let Some(key) = (self.key)(&request).map(str::to_owned) else {
+            return self.answer.answer(request, cx);
+        };
+        let known = self.keys.known(self.operation, Some(&key), &request, cx);
+        if let Some(known) = known.expect("these keys refuse nothing") {
+            return known;
+        }
+        let asked = written(&request);
+        let reply = self.answer.answer(request, cx);
+        self.keys.store_request(key, asked, reply.clone(), cx);
+        reply
+    }
+
+    fn boxed(&self) -> Box<dyn Answers<Q, R>> {
+        let Self { operation, answer, keys, key } = self;
+        Box::new(Self { operation: *operation, answer: answer.boxed(), keys: keys.clone(), key: key.clone() })
+    }
+
+    fn holds_nothing(&self) -> bool {
+        false
     }
 }
 

@@ -145,12 +145,17 @@ impl<A: Clone> Keys<A> {
         self.insert(key.into(), answer, FirstRequest::Refused(written(body)), cx);
     }
 
+    /// Stores the answer to a request as a whole, as [`written`] has it: what it did is not looked at.
+    pub(super) fn store_request(&mut self, key: String, request: String, answer: A, cx: &ServiceContext<'_>) {
+        self.insert(key, answer, FirstRequest::Refused(request), cx);
+    }
+
     fn insert(&mut self, key: String, answer: A, first: FirstRequest, cx: &ServiceContext<'_>) {
         let forgotten_at = self.forgotten_after.map(|ttl| cx.now.saturating_add(ttl));
         self.stored.insert(key, StoredAnswer { answer, first, forgotten_at });
     }
 }
 
-fn written(body: &impl Serialize) -> String {
+pub(super) fn written(body: &impl Serialize) -> String {
     exact_json::text(body).expect("the body of a request can be written as JSON")
 }

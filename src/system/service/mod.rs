@@ -350,6 +350,9 @@ impl ServiceContext<'_> {
 
     /// Records an effect and returns its id: `prefix` and eight hex digits derived from the content.
     ///
+    /// The key is shown in reports, and nothing else: a service that honors keys asks [`Keys`] first, or is a function with
+    /// [`honors_keys`](Function::honors_keys).
+    ///
     /// # Panics
     /// If `body` cannot be serialized as JSON.
     pub fn effect(

@@ -227,7 +227,7 @@ fn what_goes_on_by_itself_and_what_waits_for_nothing() {
     let report = one_deviation().max_steps(500).run(async |_: &World| for_ever().await);
     assert_reason(&report, Verdict::Stuck, "500 steps and no end");
     let report = one_deviation().run(async |_: &World| std::future::pending().await);
-    assert_reason(&report, Verdict::Stuck, "the test body waits for something that never comes");
+    assert_reason(&report, Verdict::Stuck, "the test body waits for something that never happens");
     // The same in a drain.
     let report = one_deviation().max_steps(500).run(async |world: &World| {
         world.process("worker", |p| {
@@ -449,11 +449,7 @@ fn a_state_that_waits_for_itself() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_reason(
-        &report,
-        Verdict::NothingTested,
-        "`count` is asked for inside of its own `read` or `update`",
-    );
+    assert_reason(&report, Verdict::NothingTested, "`count` is used inside its own `read` or `update`");
 }
 
 #[test]
@@ -552,7 +548,10 @@ fn names_that_are_taken() {
     for (what, message) in [
         (0, "the state `orders` was registered twice; give each durable or observed state its own name"),
         (1, "the process `worker` was added twice; give each process its own name"),
-        (2, "process `worker` handles it::checks::Order twice; each kind of job has one handler a process"),
+        (
+            2,
+            "process `worker` handles it::checks::Order twice; a process has one handler for each kind of job",
+        ),
         (
             3,
             "`$[x]` is not a path: expected a number or `*` at character 1; paths look like `$.orders[*].paid_at` or `$..id`",

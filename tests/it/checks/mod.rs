@@ -1,4 +1,4 @@
-//! What an exploration finds, and what it accepts.
+//! The findings of an exploration, and the code that it accepts.
 
 mod bad_input;
 mod blocking;

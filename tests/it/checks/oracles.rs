@@ -339,8 +339,7 @@ fn explore_rows(settings: &Explore, look: bool) -> Report {
 fn accounted_catches_a_job_that_dies_by_itself() {
     // One 503, and every retry fails because of the first attempt's row. The job does not die of the 503.
     let report = inserting(false);
-    let summary =
-        "job `Order` ended dead: it failed 26 times, though something went wrong only once (duplicate key)";
+    let summary = "job `Order` ended dead: it failed 26 times, with only 1 deviation (duplicate key)";
     assert_violated(&report, summary, "test job#1.1/payments.charge:call=unavailable");
     assert!(report.violations().iter().any(|v| v.oracle == Oracle::Accounted), "{report}");
     assert_green(&inserting(true));

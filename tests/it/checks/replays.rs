@@ -92,7 +92,7 @@ fn of_two_explorations_in_one_test_a_replay_is_for_one() {
     has_line(
         &text,
         expect![
-            "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::two_at_once#2`; `checks::replays::two_at_once`, and all others, are explored as always. If no report says `checks::replays::two_at_once#2: replay of one scenario`, no test of that name has run"
+            "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::two_at_once#2`; `checks::replays::two_at_once` and all other tests are explored as usual. If no report says `checks::replays::two_at_once#2: replay of one scenario`, no test of that name ran"
         ],
     );
     has_line(&text, expect![[r#"checks::replays::two_at_once#2 is NOT retry-proof"#]]);
@@ -167,8 +167,8 @@ fn a_scenario_of_another_test_is_replayed_with_a_note() {
         explore(&one_deviation().replay(scenario), boot()).to_string()
     };
     let note =
-        "note: the scenario is that of `another`; where it fits this test, it does by its choices alone";
+        "note: the scenario was recorded by `another`, and this test replays it as far as its choices match";
     assert!(replay("another").contains(note), "{}", replay("another"));
-    assert!(!replay("test").contains("note: the scenario is that of"), "{}", replay("test"));
+    assert!(!replay("test").contains("note: the scenario was recorded by"), "{}", replay("test"));
     assert!(replay("another").contains("payments.charge happened twice"));
 }

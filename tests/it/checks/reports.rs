@@ -150,9 +150,9 @@ fn a_report_ends_with_help_and_a_link() {
     assert_eq!(
         help(&report),
         [
-            "help: use an idempotency key that is the same on every attempt, or look up before the call",
-            "help: if the service takes no key, world.allow(\"payments.charge\", Guarantee::AtLeastOnce) accepts it",
-            "see: target/doc/retryproof/violations/index.html#rp0002 (cargo doc -p retryproof)"
+            "help: use an idempotency key that is the same on every attempt, or check for the effect first",
+            "help: if the service takes no key, allow it: world.allow(\"payments.charge\", Guarantee::AtLeastOnce)",
+            "see: https://docs.rs/retryproof/latest/retryproof/violations/index.html#rp0002"
         ]
     );
     // Each way has its own code: the same charge after a crash, and in two concurrent deliveries.

@@ -48,7 +48,7 @@ fn a_bug_past_the_bound_is_found_and_made_as_small_as_it_gets() {
         let text = report.to_string();
         // The rest of the line differs in each iteration.
         assert!(
-            text.contains("note: found past the bound with seed 7, in 3 deviations: the run"),
+            text.contains("note: found past the bound with seed 7, in 3 deviations: shrunk from"),
             "{report}"
         );
         assert!(text.contains("  in addition, 400 random scenarios of "), "{report}");
@@ -239,7 +239,7 @@ fn a_run_in_which_one_task_alone_goes_on_has_no_schedules() {
     has_line(
         &report,
         expect![
-            "note: no schedule was drawn by priority: nowhere in this run could more than one task go on. A second job and a free slot for it make two"
+            "note: no schedule was drawn by priority: never in this run could more than one task run; add a second job and a free slot for it"
         ],
     );
 }

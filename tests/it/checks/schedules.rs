@@ -270,7 +270,7 @@ fn the_lease_ends_and_a_second_worker_starts_the_same_job() {
         "attempt 1: the worker stalls past its lease: the job is redelivered while this attempt is still running",
         "t+60s     worker#2 starts, a fresh copy of worker",
         "          job#1 Order {\"id\":1} · attempt 2 on worker#2",
-        "          job#1 · attempt 1 goes on",
+        "          job#1 · attempt 1 continues",
         "done, but the queue has redelivered the job",
         "interleaving\n  attempt 1 of job#1: payments.charges (tests/it/checks/schedules.rs:",
     ] {
@@ -466,9 +466,9 @@ fn crowd(tasks: u32) -> Report {
 
 #[test]
 fn more_tasks_than_a_choice_has_options_are_told() {
-    let note = "note: more than 256 tasks could go on at once, and a choice has 256 options";
+    let note = "note: more than 256 tasks could run at once, but a choice has only 256 options";
     let report = crowd(257);
     assert!(report.to_string().contains(note), "{report}");
     let report = crowd(256);
-    assert!(!report.to_string().contains("could go on at once"), "{report}");
+    assert!(!report.to_string().contains("could run at once"), "{report}");
 }

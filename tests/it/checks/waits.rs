@@ -1,4 +1,4 @@
-//! What a caller sees of each fault, how long it waits, and what remains of a wait that is given up.
+//! How a caller sees each fault, how long it waits, and what remains of a wait that is given up.
 
 use std::time::Duration;
 

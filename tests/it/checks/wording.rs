@@ -187,7 +187,7 @@ fn each_shard_stops_after_its_own_level() {
 fn a_ratchet_that_stops_at_the_first_is_refused() {
     let report = two_mails(&Explore::new().ratchet().stop_at_first());
     assert_eq!(report.verdict(), Verdict::Incomplete);
-    assert!(report.reason().unwrap().contains("has to find all of it"), "{report}");
+    assert!(report.reason().unwrap().contains("must find all violations"), "{report}");
 }
 
 /// The job returns its error. The retry sees that the mail is recorded as sent, and sends nothing.
@@ -204,7 +204,7 @@ fn a_retry_that_found_its_own_trace_is_not_told_to_return_the_error() {
     });
     let help = &report.violations()[0].help;
     assert_eq!(report.code(), Some(Code::MissingAfterError), "{report}");
-    assert!(help.contains("the retry found what the failed attempt had noted"), "{help}");
+    assert!(help.contains("the retry found the failed attempt's record"), "{help}");
 }
 
 #[test]

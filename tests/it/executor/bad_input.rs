@@ -90,7 +90,7 @@ fn a_lock_without_an_owner() {
     let message = panic_of(|| World::fake().put_lock::<u64>(7, None, None));
     assert_eq!(
         message,
-        "u64 takes no lock; make it unique with `p.handle(…).unique(…)` before you put one there"
+        "u64 takes no lock; make it unique with `p.handle(…).unique(…)` before you insert a lock"
     );
 }
 
@@ -102,7 +102,7 @@ fn a_duplicate_handler_and_queues_that_make_no_sense() {
             p.handle(async |_: u32| ());
             p.handle(async |_: u32| ());
         }),
-        "process `worker` handles u32 twice; each kind of job has one handler a process"
+        "process `worker` handles u32 twice; a process has one handler for each kind of job"
     );
     assert_eq!(
         message(|p| _ = p.queues::<&'static str>([])),
@@ -114,8 +114,8 @@ fn a_duplicate_handler_and_queues_that_make_no_sense() {
     );
     assert_eq!(
         message(|p| _ = p.weighted_queues([("a", 0)])),
-        "process `worker` gives the queue `a` the weight 0, so that it would never be looked at; leave it out or give \
-         it at least 1"
+        "process `worker` gives the queue `a` the weight 0, so it would never be served; remove the \
+         queue, or give it a weight of at least 1"
     );
     assert_eq!(message(|p| _ = p.slots(0)), "process `worker` needs at least one slot to run jobs in");
 }

@@ -152,7 +152,7 @@ fn a_bulk_in_inline_mode_runs_its_jobs_where_they_are_enqueued() {
     world.enqueue(1_u64);
     assert_eq!(
         log.get(),
-        ["u32 cannot run where it is enqueued, since the job that enqueues it blocks; enqueue it with \
+        ["u32 cannot run where it is enqueued, because the job that enqueues it blocks; enqueue it with \
           `enqueue(…).await`, or use `World::fake()`"]
     );
 }

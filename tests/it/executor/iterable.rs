@@ -127,8 +127,8 @@ fn what_goes_wrong_with_the_enumerator_fails_the_attempt() {
     assert_eq!(error(0), "job#1 u32 failed: no rows");
     assert_eq!(
         error(1),
-        "job#2 u32 failed: the items after the cursor 7 end at that same cursor, so that they would never end; give \
-         those that come after it"
+        "job#2 u32 failed: the items after the cursor 7 end at that same cursor, so they would never end; `next` must \
+         return the items after its cursor"
     );
 }
 
@@ -136,10 +136,7 @@ fn what_goes_wrong_with_the_enumerator_fails_the_attempt() {
 fn only_an_iterable_job_saves_a_cursor() {
     let world = World::fake();
     let message = panic_of(|| _ = world.process("worker", |p| _ = p.handle(async |_: u32| ()).save_every(5)));
-    assert_eq!(
-        message,
-        "u32 saves no cursor; handle it with `p.handle_iterable(…)` to have it go item by item"
-    );
+    assert_eq!(message, "u32 saves no cursor; use `p.handle_iterable(…)` to process it item by item");
 }
 
 /// Explores a job that charges each of three customers, and saves the cursor after each.

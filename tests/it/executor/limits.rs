@@ -242,10 +242,7 @@ fn drains_have_a_limit_a_time_and_may_leave_what_jobs_enqueue() {
 #[test]
 fn assertions_on_the_queue_list_what_was_there() {
     let world = World::fake();
-    assert_eq!(
-        panic_of(|| world.assert_enqueued::<u32>(|_| true)),
-        "no waiting u32 is as expected; nothing waits"
-    );
+    assert_eq!(panic_of(|| world.assert_enqueued::<u32>(|_| true)), "no waiting u32 matches; nothing waits");
     world.enqueue(Mail { to: 7 });
     world.enqueue_in(60 * S, 3_u32);
     world.assert_enqueued::<Mail>(|mail| mail.to == 7);
@@ -253,11 +250,11 @@ fn assertions_on_the_queue_list_what_was_there() {
     let there = "2 wait:\n  job#1 Mail {\"to\":7}\n  job#2 u32 3, due t+60s";
     assert_eq!(
         panic_of(|| world.assert_enqueued::<u32>(|&job| job == 4)),
-        format!("no waiting u32 is as expected; {there}")
+        format!("no waiting u32 matches; {there}")
     );
     assert_eq!(
         panic_of(|| world.refute_enqueued::<Mail>(|mail| mail.to == 7)),
-        format!("1 waiting it::executor::Mail should not be there; {there}")
+        format!("1 waiting it::executor::Mail should not exist; {there}")
     );
     world.enqueue_raw("it::executor::Mail", "{}");
     assert_eq!(

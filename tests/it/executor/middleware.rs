@@ -458,7 +458,7 @@ fn a_layer_around_enqueue_is_added_before_the_queue_is_given_out() {
     });
     assert_eq!(
         message,
-        "process `worker` adds a layer around enqueues after it has given out its queue; call `p.enqueue_layer(…)` \
+        "process `worker` adds a layer around enqueues after it has handed out its queue; call `p.enqueue_layer(…)` \
          before `p.queue()`"
     );
 }

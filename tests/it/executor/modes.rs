@@ -119,7 +119,7 @@ fn inline_gives_the_error_to_whoever_enqueued() {
     let message = panic_of(|| _ = world.enqueue(13_u32));
     assert_eq!(
         message,
-        "a job that ran where it was enqueued: job#1 u32 failed: job#2 it::executor::Mail, run where it was enqueued, \
+        "a job that ran where it was enqueued failed: job#1 u32 failed: job#2 it::executor::Mail, run where it was enqueued, \
          failed: unlucky"
     );
     assert_eq!(log.get(), ["before 13", "mail 13", "after 13"]);
@@ -143,7 +143,7 @@ fn inline_chains_take_no_stack_and_are_stopped() {
     let message = panic_of(|| _ = world.enqueue(5_000_u32));
     assert_eq!(
         message,
-        "a job that ran where it was enqueued: 1000 jobs in a row were each enqueued by the one before, and no end: \
+        "a job that ran where it was enqueued failed: 1000 jobs in a row were each enqueued by the one before, and no end: \
          u32 → u32; stop the chain, or run one step of it with `drain_all().recursive(false)` or `perform_one`"
     );
     world.enqueue(3_u32);
@@ -200,7 +200,7 @@ fn inline_says_that_code_on_no_slot_cannot_wait_for_a_job() {
     assert_eq!(seen.get(), Some(error.to_string()));
     assert_eq!(
         error.to_string(),
-        "it::executor::Mail cannot run where it is enqueued, since the job that enqueues it blocks; enqueue it with \
+        "it::executor::Mail cannot run where it is enqueued, because the job that enqueues it blocks; enqueue it with \
          `enqueue(…).await`, or use `World::fake()`"
     );
 }

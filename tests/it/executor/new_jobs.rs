@@ -114,7 +114,7 @@ fn a_second_job_under_a_key_is_refused_if_it_is_to_be_and_its_bulk_with_it() {
     has_line(
         &error,
         expect![
-            "the job was not enqueued: a alloc::string::String holds the lock a already: one before it in the same batch"
+            "the job was not enqueued: a alloc::string::String holds the lock a already: an earlier job in the same batch"
         ],
     );
 }

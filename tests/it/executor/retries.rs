@@ -262,6 +262,6 @@ fn accounted_death_handlers_heard_of_a_dead_job_exactly_once() {
     assert_eq!(violation.oracle, Oracle::Accounted, "{report}");
     assert_eq!(
         violation.summary,
-        "job `u32` died once, and its death handlers heard of it never: one of them panicked, or died with its process"
+        "job `u32` died once, but its death handlers never completed: one of them panicked, or its process crashed"
     );
 }

@@ -117,7 +117,7 @@ fn a_process_in_which_nothing_runs_stops_at_once_and_starts_with_a_new_incarnati
     world.deploy("worker");
     world.settle().run();
     assert_eq!((booted.get(), world.now()), (vec![1, 2, 3], S), "down for a second, as after a crash");
-    // A process that has crashed, and is told to stop before it restarts, stays down.
+    // A process that has crashed, and is asked to stop before it restarts, stays down.
     world.crash("worker");
     world.shut_down("worker");
     world.settle().run();

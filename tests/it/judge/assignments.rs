@@ -57,7 +57,7 @@ fn inputs_are_told_and_are_no_deviations() {
     assert_eq!((report.runs(), report.exhausted()), (2, true), "{report}");
     let text = report.to_string();
     assert!(
-        text.contains("inputs: card (good, declined); 2 assignments, and each run is compared with the fault-free run of its own"),
+        text.contains("inputs: card (good, declined); 2 assignments, and each run is compared with the fault-free run of its assignment"),
         "{text}"
     );
 }
@@ -190,7 +190,10 @@ fn what_the_code_under_test_may_not_set() {
             p.payments().explore_declines();
         });
     });
-    assert!(body_panic(&report).contains("settings of the service `payments` are the test's"), "{report}");
+    assert!(
+        body_panic(&report).contains("settings of the service `payments` belong to the test"),
+        "{report}"
+    );
 }
 
 /// A request that no fault-free run makes gets the ordinary answer: a refund after a crash is accepted.

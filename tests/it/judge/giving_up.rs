@@ -261,7 +261,7 @@ fn a_row_that_is_half_written_is_half_way() {
     assert_green(&pending(true));
 }
 
-/// What death handlers do belongs to giving up, whether the job did everything or nothing.
+/// The effects of death handlers belong to giving up, whether the job did everything or nothing.
 fn telling(notes_first: bool) -> Report {
     with(
         &Explore::new().name("test").deviations(1).crashes(0).deliveries(0),

@@ -53,7 +53,7 @@ fn a_job_that_ships_although_the_card_was_declined() {
     let report = with_declines(&Explore::new().name("test"), ships_although_declined);
     assert_first(
         &report,
-        "payments.charge was refused (declined), and job `u32` did the same as when it is accepted",
+        "payments.charge was refused (declined), but job `u32` did the same as when it is accepted",
         "test input:payments.charge/6/500=declined",
     );
     assert_eq!(report.code(), Some(Code::RefusalIgnored));

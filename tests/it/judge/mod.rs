@@ -1,4 +1,4 @@
-//! What is correct: common bad jobs fail for the reason given, and their correct twins pass.
+//! The definition of a correct job: common bad jobs fail for the reason given, and their correct twins pass.
 
 mod assignments;
 mod giving_up;

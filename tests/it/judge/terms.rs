@@ -1,4 +1,4 @@
-//! What a test allows. For each term: a bad job that fails with it, and a good job that fails without it and passes with
+//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes with
 //! it.
 
 use super::{S, assert_first, body_panic};
@@ -113,7 +113,7 @@ fn between_wants_it_at_least_so_often() {
 }
 
 #[test]
-#[should_panic(expected = "the first number is the smaller one")]
+#[should_panic(expected = "the first number must not be greater than the second")]
 fn between_the_wrong_way_round() {
     let _ = Guarantee::between(5, 1);
 }
@@ -452,7 +452,7 @@ fn an_invariant_is_named_and_sees_the_world() {
         world.invariant("few", |_| ());
         world.invariant("few", |_| ());
     });
-    assert!(body_panic(&twice).contains("the invariant `few` was stated twice"), "{twice}");
+    assert!(body_panic(&twice).contains("the invariant `few` was registered twice"), "{twice}");
 }
 
 #[test]

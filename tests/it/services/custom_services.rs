@@ -2,7 +2,7 @@
 
 use super::{assert_green, assert_violated, one_deviation};
 use retryproof::service::{Function, Keys, Operation, Refusal, Service, ServiceContext, function};
-use retryproof::{Client, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
+use retryproof::{Client, Code, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
 use serde::Serialize;
 
 type Texts = Function<String, String>;
@@ -54,6 +54,44 @@ fn a_function_that_only_reads_has_a_reads_faults() {
     });
     assert_green(&report);
     assert_eq!(report.runs(), 1 + 9, "{report}");
+}
+
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Mail {
+    key: Option<&'static str>,
+    to: u32,
+}
+
+/// Sends a mail for each job, under the key that it is given.
+fn mailing(key: fn(u32) -> Option<&'static str>, jobs: &'static [u32]) -> Report {
+    one_deviation().run(async move |world: &World| {
+        let send = function("send", |mail: Mail, cx: &mut ServiceContext<'_>| {
+            cx.effect("send", mail.key, &mail, "em_")
+        });
+        world.service("mail", send.honors_keys(|mail| mail.key));
+        world.process("worker", move |p| {
+            let mail = p.service::<Function<Mail, String>>("mail");
+            p.handle(async move |to: u32| mail.call(Mail { key: key(to), to }).await.map(drop));
+        });
+        world.enqueue_bulk(jobs.iter().copied());
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_function_honors_keys_where_it_is_said_to() {
+    let by_recipient = |to| Some(if to == 1 { "to-1" } else { "to-2" });
+    assert_green(&mailing(by_recipient, &[1, 2]));
+    // A request without a key is done again.
+    let report = mailing(|_| None, &[1]);
+    assert_violated(
+        &report,
+        "mail.send happened twice, expected once",
+        "test job#1.1/mail.send:call=reply-lost",
+    );
+    // The key of another request.
+    let report = mailing(|_| Some("mail"), &[1, 2]);
+    assert_eq!(report.code(), Some(Code::KeyReused), "{report}");
 }
 
 #[test]

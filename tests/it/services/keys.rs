@@ -35,13 +35,13 @@ const REUSED: &str = "fulfillment.request never happened: it was answered with t
 fn the_constant_key_1_the_second_order_is_never_shipped() {
     let report = shipping_two(&Explore::new().name("test"), |_| "1".to_owned(), false);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    assert_eq!(report.runs(), 1, "in the run in which nothing goes wrong");
+    assert_eq!(report.runs(), 1, "only the fault-free run");
     let violation = &report.violations()[0];
     assert_eq!((violation.oracle, &*violation.summary), (Oracle::Guarantee, REUSED));
     assert_eq!(violation.effect.as_deref(), Some("fulfillment.request"));
     let body = |order: u32| {
         format!(
-            r#"{{"customer_id":"","address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
+            r#"{{"address":"1 Main St","product_id":"pr_1","quantity":1,"metadata":{{"order_id":"{order}"}}}}"#
         )
     };
     assert_eq!(violation.expected, format!("fulfillment.request {} happens, under its own key", body(2)));
@@ -56,7 +56,7 @@ fn the_constant_key_1_the_second_order_is_never_shipped() {
     has_line(
         &text,
         expect![[
-            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" is known, from another request; this one never happens"#
+            r#"|                         ^^^^^^^ job#2, attempt 1: the key "1" was used by another request; this one never happens"#
         ]],
     );
     assert!(violation.place.as_deref().is_some_and(|place| place.starts_with("tests/it/services/keys.rs:")));

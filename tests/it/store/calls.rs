@@ -1,4 +1,4 @@
-//! What each call of the store does, and what can go wrong in it.
+//! The effects of each call of the store, and its failures.
 
 use super::{S, assert_green, assert_row, explore, one_deviation, replay};
 use crate::support::has_line;
@@ -296,7 +296,7 @@ fn a_store_that_is_down_is_down_for_all_calls() {
                 assert!(tx.put("a", &1).await.is_err());
                 assert_eq!(
                     tx.commit().await.unwrap_err().to_string(),
-                    "store.commit: 503 service unavailable"
+                    "store.commit: the connection to the database is lost"
                 );
             });
         });
@@ -386,7 +386,7 @@ fn merged_or_not_the_same_is_found() {
     assert!(!found(&full).is_empty(), "{full}");
 }
 
-/// What users store in their own structs, and await in tokio tasks.
+/// Users store these types in their own structs, and await them in tokio tasks.
 #[test]
 fn handles_and_futures_may_go_from_thread_to_thread() {
     fn both<T: Send + Sync>(_: &T) {}

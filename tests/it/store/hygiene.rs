@@ -1,4 +1,4 @@
-//! What works but is risky: a warning, and a violation if the test says so.
+//! Code that works but is risky: a warning, and a violation if the test says so.
 
 use super::{S, explore, one_deviation};
 use retryproof::service::payments::Charge;
@@ -53,7 +53,7 @@ fn a_call_to_the_outside_while_a_transaction_is_open() {
     assert_eq!(
         section,
         format!(
-            "  payments.charge is called while the transaction begun at tests/it/store/hygiene.rs:{begun} is open (tests/it/store/hygiene.rs:{call}): row locks and a connection are held for as long as the answer takes; call after the commit"
+            "  payments.charge is called while the transaction begun at tests/it/store/hygiene.rs:{begun} is open (tests/it/store/hygiene.rs:{call}): the transaction holds row locks and a connection until the answer comes; make the call after the commit"
         )
     );
     let json = serde_json::to_value(&report).unwrap();

@@ -207,7 +207,7 @@ fn enqueue_inside_a_transaction_or_from_an_outbox() {
     assert_violated(
         &report,
         never,
-        "0 × email.send {\"to\":\"ada\",\"template_id\":\"order-6\",\"template_data\":{}}",
+        "0 × email.send {\"to\":\"ada\",\"template_id\":\"order-6\"}",
         "1.1/queue.enqueue:next=other",
     );
     // It is risky in any case.
@@ -241,7 +241,7 @@ fn enqueue_after_the_commit_or_from_an_outbox() {
     // A crash in between: the job never exists.
     let between = "1.1/store.commit:replied=crash";
     let report = ordering(&replay(between), false, after);
-    let none = r#"0 × email.send {"to":"ada","template_id":"order-6","template_data":{}}"#;
+    let none = r#"0 × email.send {"to":"ada","template_id":"order-6"}"#;
     assert_violated(&report, "email.send never happened, expected once", none, between);
     assert!(ordering(&one_deviation(), false, after).warnings().is_empty(), "it is not in the transaction");
 }
@@ -310,7 +310,7 @@ fn exclusively(settings: &Explore, how: Running) -> Report {
 fn state_machine_lock() {
     // The process crashes and no destructor runs, so the flag stays forever.
     let report = exclusively(&one_deviation(), Running::Flag);
-    let dead = "job `u32` ended dead: it failed 6 times, though something went wrong only once (somebody else is at it)";
+    let dead = "job `u32` ended dead: it failed 6 times, with only 1 deviation (somebody else is at it)";
     assert_violated(&report, dead, "u32 6 dead after 6 failures", "1.1/store.set_if_absent:happened=crash");
     assert_green(&exclusively(&Explore::new().name("test"), Running::Lock));
 }
@@ -341,7 +341,7 @@ fn reserve_then_die() {
     // The job takes its own reservation for that of another job.
     let report = reserving(&one_deviation(), false);
     let never = "payments.charge never happened, expected once";
-    let charge = "payments.charge {\"customer_id\":\"\",\"payment_method_id\":\"\",\"amount_cents\":500,\"metadata\":{\"order_id\":\"1\"}} key \"1\"";
+    let charge = "payments.charge {\"amount_cents\":500,\"metadata\":{\"order_id\":\"1\"}} key \"1\"";
     let died = "1.1/store.set_if_absent:happened=crash";
     assert_violated(&report, never, &format!("0 × {charge}"), died);
     assert_green(&reserving(&Explore::new().name("test"), true));

@@ -129,11 +129,11 @@ fn a_wait_is_a_crash_point() {
         })
     };
     let twice = "email.send happened twice, expected once";
-    let ada = r#"2 × email.send {"to":"ada","template_id":"waits","template_data":{}}"#;
+    let ada = r#"2 × email.send {"to":"ada","template_id":"waits"}"#;
     for (connections, crash) in [(2, "2.1/lock-wait:before=crash"), (1, "2.1/pool-wait:before=crash")] {
         let report = waiting(replay(crash), connections);
         assert_violated(&report, twice, ada, crash);
-        assert!(report.violations()[0].cause[0].contains("while it waits for a"), "{report}");
+        assert!(report.violations()[0].cause[0].contains("while the job waits for a"), "{report}");
     }
 }
 
@@ -309,13 +309,13 @@ fn code_that_blocks_on_no_slot_would_wait_for_ever() {
     has_line(
         reason,
         expect![
-            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; because it blocks, nothing else can run meanwhile: use the async form"
         ],
     );
     has_line(
         reason,
         expect![
-            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; it blocks, so nobody else goes on meanwhile: use the async form"
+            "deadlock: nothing can go on and no timer is set; worker waits at tests/it/store/waiting.rs:… for the row `a`, which is locked by the transaction that job#1.1 began at tests/it/store/waiting.rs:…; because it blocks, nothing else can run meanwhile: use the async form"
         ],
     );
 }

@@ -8,7 +8,7 @@ use crate::system::service::ServiceError;
 pub enum StoreError {
     /// The store did not answer. The error does not tell whether a write or a commit happened. A transaction that was
     /// not about to commit is rolled back.
-    #[error(transparent)]
+    #[error("{}", without_answer(.0))]
     Service(#[from] ServiceError),
     /// A serializable transaction has read or written a row that another transaction has changed since. It is rolled
     /// back. A retry may succeed.
@@ -68,5 +68,21 @@ impl StoreError {
     /// a deadlock, and nothing of it has happened.
     pub fn is_retryable(&self) -> bool {
         matches!(self, StoreError::Conflict { .. } | StoreError::Deadlock { .. })
+    }
+}
+
+/// In the words of a database's client: there is no status.
+fn without_answer(error: &ServiceError) -> String {
+    match error {
+        ServiceError::Unavailable { service, operation } => {
+            format!("{service}.{operation}: the connection to the database is lost")
+        }
+        ServiceError::TimedOut { service, operation, after } => {
+            format!("{service}.{operation}: the database has not answered within {after:?}")
+        }
+        ServiceError::Throttled { service, operation, .. } => {
+            format!("{service}.{operation}: the database has too many connections")
+        }
+        error => error.to_string(),
     }
 }

@@ -1,7 +1,4 @@
-//! A pool that runs sqlx's queries like sqlx's own pool, with each statement as a call for the harness. `&pool`,
-//! `&mut *transaction`, `pool.begin()` and `transaction.commit()` stay the same.
-//!
-//! A shop's own crate wraps its pool like this in tests. It needs only an [`External`].
+//! A pool, its connections and its transactions. Each statement is one call of an [`External`].
 
 use std::fmt;
 use std::io;
@@ -12,17 +9,28 @@ use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use retryproof::{External, ExternalFault};
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
-/// A pool of connections.
+use crate::statement::{operation, reads};
+
+/// A pool of connections on which queries run as on [`sqlx::Pool`]. Cheap to clone.
 pub struct Pool<DB: Database> {
     inner: sqlx::Pool<DB>,
     external: External,
 }
 
-/// A connection in a transaction.
+/// Runs statements in a transaction, or on one connection of the pool: `&mut *transaction`.
 pub struct Connection<DB: Database> {
-    inner: sqlx::Transaction<'static, DB>,
+    inner: Inner<DB>,
     external: External,
 }
+
+enum Inner<DB: Database> {
+    Pooled(sqlx::pool::PoolConnection<DB>),
+    Transaction(sqlx::Transaction<'static, DB>),
+}
+
+/// A connection of the pool, back in it when this is dropped.
+#[derive(Debug)]
+pub struct PoolConnection<DB: Database>(Connection<DB>);
 
 /// A transaction: rolled back when it is dropped.
 #[derive(Debug)]
@@ -33,42 +41,39 @@ fn lost<T>(fault: ExternalFault) -> Result<T, Error> {
     Err(Error::Io(io::Error::from(fault)))
 }
 
-/// `UPDATE jobs` for a longer statement: its verb and its table.
-fn operation(sql: &str) -> String {
-    let mut words = sql.split_whitespace();
-    let verb = words.next().unwrap_or_default().to_lowercase();
-    let before_table = match verb.as_str() {
-        "select" | "delete" => Some("from"),
-        "insert" => Some("into"),
-        _ => None,
-    };
-    let table = match before_table {
-        Some(word) => words.skip_while(|found| !found.eq_ignore_ascii_case(word)).nth(1),
-        None => words.next(),
-    };
-    let table = table.unwrap_or_default().trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    format!("{verb}-{table}")
-}
-
-fn reads(sql: &str) -> bool {
-    sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select"))
-        && !sql.contains(" FOR ")
-}
-
 impl<DB: Database> Pool<DB> {
-    /// Makes everything that is done on a pool a call for the harness.
+    /// Makes each statement on a pool a call of `outside`, of a process as [`Process::external`](retryproof::Process::external)
+    /// returns it. Make the pool in the boot closure of the process: what it has open dies with the process.
     pub fn new(inner: sqlx::Pool<DB>, external: External) -> Self {
         Self { inner, external }
+    }
+
+    /// The pool of sqlx. The harness does not see statements on it.
+    pub fn inner(&self) -> &sqlx::Pool<DB> {
+        &self.inner
+    }
+
+    /// Takes a connection out of the pool.
+    ///
+    /// # Errors
+    /// If no connection is available.
+    #[track_caller]
+    pub fn acquire(&self) -> impl Future<Output = Result<PoolConnection<DB>, Error>> + Send + use<'_, DB> {
+        let acquire = async {
+            let inner = Inner::Pooled(self.inner.acquire().await?);
+            Ok(PoolConnection(Connection { inner, external: self.external.clone() }))
+        };
+        self.external.call("acquire", acquire).read_only().on_fault(lost)
     }
 
     /// Begins a transaction.
     ///
     /// # Errors
-    /// If there is no connection available.
+    /// If no connection is available.
     #[track_caller]
     pub fn begin(&self) -> impl Future<Output = Result<Transaction<DB>, Error>> + Send + use<'_, DB> {
         let begin = async {
-            let inner = self.inner.begin().await?;
+            let inner = Inner::Transaction(self.inner.begin().await?);
             Ok(Transaction(Connection { inner, external: self.external.clone() }))
         };
         // Beginning a transaction has no visible effect.
@@ -80,27 +85,50 @@ impl<DB: Database> Transaction<DB> {
     /// Commits the transaction.
     ///
     /// # Errors
-    /// If the database rejects it or does not answer. In the second case the outcome is unknown.
+    /// If the database rejects it, or if its reply is lost. In the second case the outcome is unknown.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), Error>> + Send {
-        let Connection { inner, external } = self.0;
+        let (inner, external) = self.into_parts();
         external.call("commit", inner.commit()).on_fault(lost)
     }
-}
 
-impl<DB: Database> Deref for Transaction<DB> {
-    type Target = Connection<DB>;
+    /// Rolls the transaction back, and waits until that is done.
+    ///
+    /// # Errors
+    /// If the connection is lost. In this case the database has rolled back, too.
+    #[track_caller]
+    pub fn rollback(self) -> impl Future<Output = Result<(), Error>> + Send {
+        let (inner, external) = self.into_parts();
+        external.call("rollback", inner.rollback()).read_only().on_fault(lost)
+    }
 
-    fn deref(&self) -> &Connection<DB> {
-        &self.0
+    fn into_parts(self) -> (sqlx::Transaction<'static, DB>, External) {
+        match self.0 {
+            Connection { inner: Inner::Transaction(inner), external } => (inner, external),
+            Connection { inner: Inner::Pooled(_), .. } => unreachable!("only `begin` makes transactions"),
+        }
     }
 }
 
-impl<DB: Database> DerefMut for Transaction<DB> {
-    fn deref_mut(&mut self) -> &mut Connection<DB> {
-        &mut self.0
-    }
+macro_rules! derefs {
+    ($($name:ident)*) => {$(
+        impl<DB: Database> Deref for $name<DB> {
+            type Target = Connection<DB>;
+
+            fn deref(&self) -> &Connection<DB> {
+                &self.0
+            }
+        }
+
+        impl<DB: Database> DerefMut for $name<DB> {
+            fn deref_mut(&mut self) -> &mut Connection<DB> {
+                &mut self.0
+            }
+        }
+    )*};
 }
+
+derefs!(PoolConnection Transaction);
 
 impl<DB: Database> Clone for Pool<DB> {
     fn clone(&self) -> Self {
@@ -110,13 +138,13 @@ impl<DB: Database> Clone for Pool<DB> {
 
 impl<DB: Database> fmt::Debug for Pool<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("outside", &self.external).finish_non_exhaustive()
+        f.debug_struct("Pool").field("external", &self.external).finish_non_exhaustive()
     }
 }
 
 impl<DB: Database> fmt::Debug for Connection<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("outside", &self.external).finish_non_exhaustive()
+        f.debug_struct("Connection").field("external", &self.external).finish_non_exhaustive()
     }
 }
 
@@ -132,7 +160,12 @@ impl<DB: Database> Connection<DB> {
     /// A lost connection undoes the statements of its transaction, so it makes no difference whether they had
     /// happened.
     fn lend(&mut self) -> (&mut DB::Connection, &External, bool) {
-        (&mut self.inner, &self.external, true)
+        let in_transaction = matches!(self.inner, Inner::Transaction(_));
+        let inner = match &mut self.inner {
+            Inner::Pooled(inner) => &mut **inner,
+            Inner::Transaction(inner) => &mut **inner,
+        };
+        (inner, &self.external, in_transaction)
     }
 }
 

@@ -1,8 +1,12 @@
-//! An apalis worker that charges an order and pushes a parcel: first with a bug, then fixed.
+//! An apalis worker that charges an order and pushes a parcel, with apalis' retry layer around it.
 //!
 //! ```console
-//! $ cargo run -p retryproof-apalis --example order_worker
+//! $ cargo run -p retryproof-apalis --example apalis_retry_layer
 //! ```
+//!
+//! You will see two reports. In the first, a reply is lost, the retry layer takes that for a refusal and charges again within
+//! the same attempt; a push is done twice as well. In the second, the charge and the push bear the id of the task, and every
+//! scenario ends well. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

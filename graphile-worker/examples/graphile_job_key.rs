@@ -1,12 +1,11 @@
-//! A task of graphile_worker places an order and adds a reminder for tomorrow. If the worker dies at the wrong
-//! moment, it adds the reminder twice. With a job key it adds it once.
+//! A graphile_worker task that places an order, and adds a reminder for tomorrow.
 //!
 //! ```console
-//! $ cargo run -p retryproof-graphile-worker --example reminders
+//! $ cargo run -p retryproof-graphile-worker --example graphile_job_key
 //! ```
 //!
-//! The example is explored without the key and with it. The program fails unless the harness rejects the first
-//! version and accepts the second.
+//! You will see two reports. Without a job key, the reminder is added twice if the worker crashes at the wrong moment. With a
+//! job key it is added once, and every scenario ends well. The program fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

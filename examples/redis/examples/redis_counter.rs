@@ -1,6 +1,13 @@
-//! Two jobs that count in a real Redis: first with bugs, then fixed.
+//! Two jobs that count in a real Redis.
 //!
-//! `cargo run -p retryproof-redis --example counter`
+//! ```console
+//! $ cargo run -p retryproof-redis --example redis_counter
+//! ```
+//!
+//! It starts a server of its own, if Redis is installed, or takes the one that `REDIS_URL` names.
+//!
+//! You will see three reports. `GET` and then `SET` loses a count when the jobs run at the same time. `INCR` does not, and
+//! counts twice when its reply is lost. A script that counts each job once ends well in every scenario.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,12 @@
-//! A worker's own loop on its own table of jobs: first with bugs, then fixed.
+//! Two workers that poll a table of jobs in SQLite, with a loop of their own and no job library.
 //!
-//! `cargo run -p retryproof-sqlite --example sqlite_jobs`
+//! ```console
+//! $ cargo run -p retryproof-sqlite --example sqlite_job_table
+//! ```
+//!
+//! You will see three reports. A worker that looks and then takes has a job paid twice without any failure, when the other
+//! worker takes it in between. A worker that takes in one statement still pays twice when it crashes after the payment. With
+//! an idempotency key as well, every scenario ends well.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -9,7 +15,7 @@ use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, World};
 use retryproof_sqlite::memory::{self, Memory};
 use retryproof_sqlite::table::{Care, TABLES, work};
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 
 /// Two processes whose loops poll the table. The harness knows only that statements are calls.
 fn explored(care: Care) -> Report {

@@ -1,6 +1,14 @@
-//! A worker's own loop on its own table of jobs, in a real PostgreSQL: first with bugs, then fixed.
+//! Two workers that poll a table of jobs in a real PostgreSQL, with a loop of their own and no job library.
 //!
-//! `cargo run -p retryproof-postgres --example postgres_jobs`
+//! ```console
+//! $ cargo run -p retryproof-postgres --example postgres_job_table
+//! ```
+//!
+//! It starts its own server if PostgreSQL is installed, or uses the one in `DATABASE_URL`.
+//!
+//! You will see three reports. A worker that looks for a job and then takes it pays a job twice, without any failure,
+//! if the other worker takes the job in between. `SELECT … FOR UPDATE SKIP LOCKED` fixes that, but a crash after the
+//! payment still pays twice. With an idempotency key as well, every scenario passes.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -9,7 +17,7 @@ use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Clock, Explore, Report, World};
 use retryproof_postgres::database::Database;
 use retryproof_postgres::server::Server;
-use retryproof_sqlite::watched::Pool;
+use retryproof_sqlx::Pool;
 use sqlx::{Error, Postgres};
 
 const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NOT NULL, \

@@ -1,4 +1,4 @@
-//! Measures the cost of a point: `cargo run --release --example cost --features enabled`.
+//! Measures the cost of a point: `cargo run --release --example cost_of_points --features enabled`.
 #![expect(clippy::print_stdout, reason = "to print is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "to take the time is what it is for")]
 
