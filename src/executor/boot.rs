@@ -67,7 +67,8 @@ impl Executor {
             let mut state = self.shared.state();
             state.search.suspend_faults(were_suspended);
             state.usage.slots += process.slot_count();
-            if process.uses_store() {
+            // A copy has what its original has, and is not told about again.
+            if process.uses_store() && host.copy_of.is_none() {
                 state.connections.used_by(host.name, process.slot_count());
             }
         }

@@ -1,5 +1,5 @@
-//! How long a task may stand still: until just past the next moment at which something of the world is over, or the one
-//! after. Where nothing is ever over, to stand still is no more than to let others go first.
+//! How long a task may stall: until just past the next deadline of the world, or the one after it. If nothing ever expires,
+//! a stall only lets others run first, which is a choice of its own.
 
 use std::time::Duration;
 
@@ -7,21 +7,26 @@ use super::State;
 use crate::search::choice::{Actor, DeviationKind, Options, Point, Stalls};
 use crate::system::clock::TaskId;
 
-/// How long past such a moment: those who wait for it have looked once more by then.
+/// How long past a deadline a stall ends. Others that wait for it have usually looked once more by then.
 const PAST: Duration = Duration::from_secs(1);
-/// How much longer where there is no second moment.
+/// How much longer the second stall takes if there is no second deadline.
 const MINUTE: Duration = Duration::from_secs(60);
-/// A long while: longer than any worker that beats stays silent, where others look at the clock by themselves.
+/// A long stall, for others that compare times themselves: longer than a worker with a heartbeat is ever silent.
 const LONG: Duration = Duration::from_secs(600);
-/// What expires later than that helps nobody, and hurts nobody.
+/// Deadlines later than this do not count: every retry is over by then.
 const HORIZON: Duration = Duration::from_secs(31 * 86_400);
-/// How often others look meanwhile at the most.
+/// How many timers of the others fire during a stall, at the most. Each of them costs steps.
 const LOOKS: u32 = 200;
 
 impl State {
-    /// After a step of a task: until when it stands still, if it does. `is_loop`: it is no attempt, and whoever watches
-    /// it does so by timers.
-    pub(super) fn stall(&mut self, task: TaskId, is_loop: bool) -> Option<Duration> {
+    /// Decides after a step of a task until when it stalls, if it does. `is_loop`: the task is no attempt, and what watches it
+    /// does so by timers. `lease_ends`: when the lease ends that the attempt holds. To stall past that is a second delivery.
+    pub(super) fn stall(
+        &mut self,
+        task: TaskId,
+        is_loop: bool,
+        lease_ends: Option<Duration>,
+    ) -> Option<Duration> {
         let now = self.clock.now();
         let timer = if is_loop { self.clock.next_of_others(task) } else { None };
         let expiry = self.ledger.expiries.after(now);
@@ -48,8 +53,16 @@ impl State {
         if timer.is_some() && long > second.max(next) {
             stalls = stalls.with(Stalls::LONG);
         }
+        let mut kind = DeviationKind::Delay;
+        if let Some(ends) = lease_ends {
+            if next >= ends {
+                kind = DeviationKind::Delivery;
+            } else if second >= ends {
+                stalls = Stalls::NONE.with(Stalls::NEXT);
+            }
+        }
         let site = self.last_site(self.actor);
-        let taken = self.deviate(DeviationKind::Delay, site, Point::Stall, Options::Stall(stalls), None);
+        let taken = self.deviate(kind, site, Point::Stall, Options::Stall(stalls), None);
         let until = match stalls.at_option(taken)? {
             Stalls::NEXT => next,
             Stalls::SECOND => second,
@@ -61,7 +74,8 @@ impl State {
         Some(until)
     }
 
-    /// Whether a loop stands still: what the others do meanwhile is looked at, and not what may go wrong with it.
+    /// Reports whether some loop stalls and `actor` is a loop. What the other loops do in the meantime counts, but nothing
+    /// else goes wrong in them.
     pub(super) fn is_loop_still(&self, actor: Actor) -> bool {
         matches!(actor, Actor::Task(_)) && self.clock.now() < self.stands_still_until
     }

@@ -100,19 +100,20 @@ impl Stride {
 }
 
 impl Stride {
-    /// After a step that the task could follow with another. Some: it stands still until then, past a moment at which
-    /// something of the world is over. An attempt keeps its lease if that is over later.
+    /// Called after a step that the task could follow with another one. If it returns a time, the task stalls until then,
+    /// past a deadline of the world. An attempt that stalls past its lease loses it.
     fn stands_still(&self, state: &mut State) -> Option<Duration> {
         if !self.look.switching {
             return None;
         }
         let now = state.clock.now();
-        let until = state.stall(self.task, self.job.is_none())?;
-        if let Some((job, attempt)) = self.job {
-            let may_lose_it = state.delivery(job) == Delivery::AtLeastOnce;
-            if may_lose_it && state.queue.is_held_by(job, attempt) && until >= now.saturating_add(LEASE) {
-                state.queue.lease_runs_out(job, now);
-            }
+        let leased = self.job.filter(|&(job, attempt)| {
+            state.delivery(job) == Delivery::AtLeastOnce && state.queue.is_held_by(job, attempt)
+        });
+        let lease_ends = leased.map(|_| now.saturating_add(LEASE));
+        let until = state.stall(self.task, self.job.is_none(), lease_ends)?;
+        if let Some((job, _)) = leased.filter(|_| lease_ends.is_some_and(|ends| until >= ends)) {
+            state.queue.lease_runs_out(job, now);
         }
         state.clock.set(until, Wake::Task(self.task));
         Some(until)

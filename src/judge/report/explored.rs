@@ -118,7 +118,7 @@ pub(crate) fn unexplored(
         unexplored.push("outages (`explore_outages` of the service)".to_owned());
     }
     if any(Fault::Outage) && !any(Fault::OutageForEver) {
-        unexplored.push("outages that never end (`outages_for_ever` of the service)".to_owned());
+        unexplored.push("outages that never end (`explore_outages_for_ever` of the service)".to_owned());
     }
     if any(Fault::Refused) && !any(Fault::Lost) {
         unexplored.push("jobs that the queue loses (`world.explore_lost_jobs()`)".to_owned());

@@ -121,10 +121,9 @@ impl Mishap {
             (_, Some(Fault::Refused | Fault::StillRefused)) => "a refused enqueue",
             (_, Some(fault)) if fault.happens() => "a lost reply",
             (DeviationKind::Fault, _) | (_, Some(_)) => "a failed call",
-            (DeviationKind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
+            (_, _) if matches!(self.point, Point::Pause | Point::Stall) => "a stalled worker",
             (DeviationKind::Delivery, _) => "a second delivery",
             (DeviationKind::Preemption, _) => "another order",
-            (DeviationKind::Delay, _) if self.point == Point::Stall => "a stalled worker",
             (DeviationKind::Delay, _) if self.point == Point::Reply => "a late reply",
             (DeviationKind::Delay, _) => "a delay",
         }

@@ -580,13 +580,13 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         (DeviationKind::Crash, site) => {
             format!("the process crashes here, {}", crash(site, choice.label.point))
         }
-        (DeviationKind::Delay, _) if choice.label.point == Point::Stall => {
+        (_, _) if choice.label.point == Point::Stall => {
             let until = match option.as_str() {
-                "past-next-deadline" => "until the next thing that expires, or the next timer, is over",
-                "past-second-deadline" => "until a second thing that expires, or a second timer, is over",
-                _ => "for a long while",
+                "past-next-deadline" => "until just past the next deadline",
+                "past-second-deadline" => "until just past the second deadline",
+                _ => "for a long time",
             };
-            format!("stands still here {until}")
+            format!("the task stalls here {until}")
         }
         (DeviationKind::Delay, Site::Call { service, operation }) if choice.label.point == Point::Reply => {
             format!("the reply to {service}.{operation} comes an hour late")

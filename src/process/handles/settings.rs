@@ -70,7 +70,7 @@ impl<S: Service> Client<S> {
 
     /// Allows the service to go down at any call, as an additional fault: an outage that ends after `stretch`.
     /// During an outage, all calls are answered with 503. Off by default, because each outage costs the job many attempts,
-    /// and each of them may have other deviations. See [`Client::outages_for_ever`] for those that never end.
+    /// and each of them may have other deviations. See [`Client::explore_outages_for_ever`] for those that never end.
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
@@ -84,7 +84,7 @@ impl<S: Service> Client<S> {
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn outages_for_ever(&self) -> &Self {
+    pub fn explore_outages_for_ever(&self) -> &Self {
         self.set(|door| door.settings.outages_for_ever = true)
     }
 

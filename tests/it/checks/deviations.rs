@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use expect_test::expect;
 use retryproof::service::email::Email;
-use retryproof::{Explore, Process, Report, ServiceError, World};
+use retryproof::{Backoff, Explore, Process, Report, ServiceError, Verdict, World};
 
 use super::{assert_green, assert_violated, keyed, one_deviation, unkeyed};
 use crate::support::has_line;
@@ -60,7 +60,7 @@ fn input_8_which_process_takes_a_job_is_a_choice() {
     let report = mailing(true);
     assert_violated(
         &report,
-        "email.send happened with another content or key than expected",
+        "email.send happened with different content or a different key than expected",
         "test job#2.1:take=other",
     );
     has_line(&report, expect!["✗ two takes the job"]);
@@ -138,7 +138,8 @@ fn adding(is_fenced: bool) -> Report {
                 }
                 store.delete_if("lock", &amount).await?;
                 Ok(())
-            });
+            })
+            .backoff(Backoff::Constant(10 * S));
         });
         world.enqueue_bulk([1_u32, 10]);
         world.settle().await;
@@ -148,12 +149,9 @@ fn adding(is_fenced: bool) -> Report {
 #[test]
 fn a_worker_stands_still_until_its_lock_has_expired() {
     let report = adding(false);
-    let scenario = "test job#1.1/store.get:stall=past-second-deadline";
+    let scenario = "test job#1.1/store.get:stall=past-next-deadline";
     assert_violated(&report, "the state `store` differs from the fault-free run, at $.balance", scenario);
-    has_line(
-        &report,
-        expect!["✗ stands still here until a second thing that expires, or a second timer, is over"],
-    );
+    has_line(&report, expect!["✗ the task stalls here until just past the next deadline"]);
     assert_green(&adding(true));
 }
 
@@ -208,7 +206,7 @@ fn waiting_for_a_minute(is_retried: bool) -> Report {
 #[test]
 fn a_call_that_succeeds_late_has_been_dropped_by_then() {
     let report = waiting_for_a_minute(false);
-    let unexpected = "email.send happened and should not have";
+    let unexpected = "email.send happened, but happens in no fault-free run";
     assert_violated(&report, unexpected, "test job#1.1/payments.charge:reply=late");
     has_line(&report, expect!["✗ the reply to payments.charge comes an hour late"]);
     has_line(
@@ -278,4 +276,149 @@ fn input_36_what_is_refused_again_and_again() {
     assert_green(&enqueuing(3, true));
     // Who tries for as long as it takes has an answer some time.
     assert_green(&enqueuing(u32::MAX, false));
+}
+
+/// A job that puts a row and looks for it at once, and mails only if it is there.
+fn joined(explore: &Explore, is_in_order: bool) -> Report {
+    super::explore(explore, move |p| {
+        let (store, email) = (p.store(), p.email());
+        p.handle(async move |order: super::Order| -> Result<(), Box<dyn std::error::Error>> {
+            let key = format!("order:{}", order.id);
+            let found = if is_in_order {
+                store.put(key.clone(), &true).await?;
+                store.get::<bool>(key).await?
+            } else {
+                let (put, found) = futures_util::join!(store.put(key.clone(), &true), store.get::<bool>(key));
+                put?;
+                found?
+            };
+            if found.is_some() {
+                email.send(Email::new("ada@example.com", "paid")).await?;
+            }
+            Ok(())
+        });
+    })
+}
+
+#[test]
+fn input_9_calls_made_side_by_side_take_effect_in_any_order() {
+    let settings = one_deviation().crashes(0).faults(0).deliveries(0);
+    let report = joined(&settings, false);
+    assert_violated(
+        &report,
+        "email.send never happened, expected once",
+        "test job#1.1/store.put:sent=behind",
+    );
+    has_line(&report, expect!["✗ store.put takes effect after the calls that are made beside it"]);
+    assert_green(&joined(&settings, true));
+    // A call that is made alone has no such choice: none of the three calls, and nothing else is left to deviate.
+    assert_eq!(joined(&settings, true).runs(), 1);
+    // Two calls beside each other, one of them behind.
+    assert_eq!(joined(&settings, false).runs(), 1 + 2);
+}
+
+/// A job of two steps, of which the second one is another job, and a sweeper that enqueues it once more if it is missing.
+fn two_steps(explore: &Explore, is_swept: bool) -> Report {
+    explore.run(async move |world: &World| {
+        world.explore_lost_jobs();
+        world.process("worker", move |p| {
+            let (store, queue, payments) = (p.store(), p.queue(), p.payments());
+            let (swept, enqueues) = (p.store(), p.queue());
+            p.handle(async move |order: super::Order| queue.enqueue(order.id).await.map(drop));
+            p.handle(async move |order: u32| -> Result<(), Box<dyn std::error::Error>> {
+                payments.charge(keyed(order)).await?;
+                store.put("paid", &true).await?;
+                Ok(())
+            });
+            p.handle(async move |_: u8| -> Result<(), Box<dyn std::error::Error>> {
+                if swept.get::<bool>("paid").await?.is_none() {
+                    enqueues.enqueue(1_u32).await?;
+                    return Err("look once more".into());
+                }
+                Ok(())
+            })
+            .max_retries(100);
+        });
+        world.enqueue(super::Order { id: 1 });
+        if is_swept {
+            world.enqueue_in(3_600 * S, 0_u8);
+        }
+        world.settle().await;
+    })
+}
+
+#[test]
+fn input_40_a_queue_that_loses_what_it_has_accepted() {
+    let settings = one_deviation().crashes(0).deliveries(1);
+    let report = two_steps(&settings, false);
+    let never = "payments.charge never happened, expected once";
+    assert_violated(&report, never, "test job#1.1/queue.enqueue:call=accepted-but-lost");
+    has_line(&report, expect!["✗ queue.enqueue is answered, but the queue loses the job"]);
+    let report = two_steps(&settings, true);
+    assert_green(&report);
+}
+
+/// A job, and how often it may be received.
+fn received(most: Option<u32>) -> Report {
+    one_deviation().run(async move |world: &World| {
+        world.explore_poison_jobs();
+        world.process("worker", move |p| {
+            let payments = p.payments();
+            let handler = p.handle(async move |order: u32| payments.charge(keyed(order)).await.map(drop));
+            if let Some(most) = most {
+                handler.max_receives(most);
+            }
+        });
+        world.enqueue(1_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn input_35_a_poison_job_is_tried_for_ever_unless_its_receives_are_counted() {
+    let report = received(None);
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    assert!(report.to_string().contains("job#1.1:start=poison"), "{report}");
+    has_line(
+        &report,
+        expect![
+            "✗ the process crashes here, before the first line of the job, and does so in every attempt of it"
+        ],
+    );
+    // With a limit it ends in the dead set, having done nothing.
+    let report = received(Some(5));
+    assert_green(&report);
+    // As one charge (12), and the poison.
+    assert_eq!(report.runs(), 1 + 12 + 1);
+}
+
+#[test]
+#[should_panic(expected = "`max_receives` needs at least 1")]
+fn a_job_that_may_never_be_received() {
+    World::fake().process("worker", |p| {
+        p.handle(async |_: u32| ()).max_receives(0);
+    });
+}
+
+#[test]
+fn outages_that_end_and_those_that_do_not_are_asked_for_apart() {
+    let runs = |ask: fn(&World)| {
+        let report = one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
+            ask(world);
+            world.process("worker", |p| {
+                let payments = p.payments();
+                p.handle(async move |order: u32| payments.charge(keyed(order)).await.map(drop));
+            });
+            world.enqueue(1_u32);
+            world.settle().await;
+        });
+        let note = "outages that never end (`explore_outages_for_ever` of the service)";
+        (report.runs(), report.to_string().contains(note))
+    };
+    // Five faults of a charge.
+    assert_eq!(runs(|_| ()), (1 + 5, false));
+    assert_eq!(runs(|world| _ = world.payments().explore_outages(S)), (1 + 6, true));
+    assert_eq!(runs(|world| _ = world.payments().explore_outages_for_ever()), (1 + 6, false));
+    let both = |world: &World| _ = world.payments().explore_outages(S).explore_outages_for_ever();
+    assert_eq!(runs(both), (1 + 7, false));
 }

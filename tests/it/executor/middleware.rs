@@ -187,7 +187,7 @@ fn layers_around_perform_bring_no_choices_of_their_own() {
             world.process("worker", move |p| {
                 if layered {
                     // Longer than the client of a service waits, so it cuts no attempt short.
-                    p.layer(TimeoutLayer::new(60 * S)).layer(ConcurrencyLimitLayer::new(1));
+                    p.layer(TimeoutLayer::new(600 * S)).layer(ConcurrencyLimitLayer::new(1));
                 }
                 let payments = p.payments();
                 p.slots(1);

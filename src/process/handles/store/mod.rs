@@ -253,12 +253,12 @@ impl Store {
         self
     }
 
-    /// Allows the store to go down for ever at any call, like [`Client::outages_for_ever`](crate::Client::outages_for_ever).
+    /// Allows the store to go down for ever at any call, like [`Client::explore_outages_for_ever`](crate::Client::explore_outages_for_ever).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
-    pub fn outages_for_ever(&self) -> &Self {
-        self.client.outages_for_ever();
+    pub fn explore_outages_for_ever(&self) -> &Self {
+        self.client.explore_outages_for_ever();
         self
     }
 
