@@ -92,7 +92,8 @@
 //! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`]. Its calls are
 //!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with
 //!   [`Sequence`]s. Its calls are [`StoreCall`]s, its [`Transaction`]s start with [`Begin`], and they fail with a
-//!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]), [`Clock`]
+//!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]) and extends
+//!   the lease of an attempt ([`LeaseExtension`], [`LeaseError`]), [`Clock`]
 //!   waits ([`Pause`]), [`Rng`] draws random numbers, and a [`StopSignal`] announces that the process must stop
 //!   ([`Stopping`]). The test and the code share [`Durable`] values.
 //! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::external`] sets one up,
@@ -248,8 +249,9 @@ pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread}
 pub use process::{
     Begin, BlockingExternalCall, Call, Client, Clock, Durable, EnqueueBulkFuture, EnqueueError,
     EnqueueFuture, EnqueueService, EnqueueServiceFuture, External, ExternalCall, ExternalFault,
-    HandlerOptions, JobQueue, NewJob, Pause, Perform, PerformFuture, PerformService, Process, RawAttempt,
-    Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall, Transaction, TypedCall,
+    HandlerOptions, JobQueue, LeaseError, LeaseExtension, NewJob, Pause, Perform, PerformFuture,
+    PerformService, Process, RawAttempt, Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall,
+    Transaction, TypedCall,
 };
 /// Turns an `async fn(world: &World)` into a test that explores it. The test fails with the report unless the
 /// function is retry-proof.

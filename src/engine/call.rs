@@ -103,7 +103,7 @@ pub(crate) trait Door {
     /// The link of the caller.
     fn link(&self) -> &Link;
 
-    /// What is called, if it is known before the call begins: then it may be sent after the calls beside it.
+    /// The service and the operation, if they are known before the call begins. Then the call may be sent after others.
     fn operation(&self) -> Option<(Name, Name)> {
         None
     }
@@ -411,7 +411,7 @@ impl<D: Door> Call<D> {
         }
         let site = Site::Call { service, operation };
         link.as_caller(&mut state, |state| {
-            state.deviate(DeviationKind::Preemption, site, Point::Sent, Options::Sent, None) != 0
+            state.deviate(DeviationKind::Preemption, site, Point::Overlap, Options::Overlap, None) != 0
         })
     }
 

@@ -62,8 +62,10 @@ pub(crate) struct KindOptions {
     pub(crate) unique: Option<Arc<Unique>>,
     /// Maps a payload to the key of its stream.
     pub(crate) stream: Option<KeyOf>,
-    /// How often the queue hands a job out before it moves it to the dead set.
+    /// The number of receives after which the queue moves a job to the dead set.
     pub(crate) max_receives: Option<u32>,
+    /// How long a worker has a job from its receipt, if that was set.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl fmt::Debug for KindOptions {
@@ -82,6 +84,7 @@ impl Default for KindOptions {
             unique: None,
             stream: None,
             max_receives: None,
+            lease: None,
         }
     }
 }
@@ -103,7 +106,7 @@ pub(crate) struct State {
     pub(crate) broken_invariant: Option<Name>,
     /// Whether the queue may lose jobs that it has accepted.
     pub(crate) loses_jobs: bool,
-    /// Whether a job may kill every worker that takes it; and the jobs that do.
+    /// Whether a job may crash every worker that takes it, and the jobs that do.
     pub(crate) has_poison: bool,
     poison: BTreeSet<u32>,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -122,7 +125,7 @@ pub(crate) struct State {
     failing: Failing,
     /// The calls that are under way.
     flights: Flights,
-    /// Until when a loop stands still.
+    /// The time until which a loop stalls.
     stands_still_until: Duration,
     /// A buffer for the heads of the queue.
     pub(crate) heads: Vec<Head>,
@@ -475,12 +478,12 @@ impl State {
         policy
     }
 
-    /// How often a job may be handed out.
+    /// The number of times that a job may be received.
     pub(crate) fn max_receives(&self, job: u32) -> Option<u32> {
         self.options_of(job).and_then(|options| options.max_receives)
     }
 
-    /// Where jobs may kill every worker that takes them: decides whether this one kills its worker.
+    /// Decides whether a job crashes its worker in this attempt, if jobs may crash every worker. Otherwise returns `None`.
     pub(crate) fn is_poison(&mut self, job: u32) -> Option<bool> {
         if self.poison.contains(&job) && self.search.may_deviate() {
             return Some(true);
@@ -496,9 +499,20 @@ impl State {
         Some(taken != 0)
     }
 
-    /// The jobs that kill every worker.
+    /// The jobs that crash every worker.
     pub(crate) fn poison(&self) -> &BTreeSet<u32> {
         &self.poison
+    }
+
+    /// Whether a lease was set for the kind of the job.
+    pub(crate) fn has_lease(&self, job: u32) -> bool {
+        self.options_of(job).is_some_and(|options| options.lease.is_some())
+    }
+
+    /// How long a worker has the job from its receipt, if that was set and a job can be delivered again.
+    pub(crate) fn lease(&self, job: u32) -> Option<Duration> {
+        let options = self.options_of(job)?;
+        options.lease.filter(|_| options.delivery == Delivery::AtLeastOnce && self.search.may_deviate())
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {
@@ -745,7 +759,13 @@ impl Shared {
         let now = state.clock.now();
         state.usage.pass(now - before);
         debug_assert!(now >= to, "time does not go back");
-        state.queue.promote(now);
+        for (job, attempt) in state.queue.promote(now) {
+            let text =
+                "its lease ends: the job is redelivered while this attempt is still running".to_owned();
+            state.as_actor(Actor::Attempt { job, attempt }, |state| {
+                state.note(|| EventKind::Remarked { text });
+            });
+        }
         while let Some(wake) = state.clock.take_due() {
             match wake {
                 Wake::Task(task) => self.woken.push(task),

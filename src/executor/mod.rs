@@ -66,8 +66,8 @@ struct ProcessSlot {
     /// The attempt that was polled last, if calls come over sockets.
     last: Option<Actor>,
     shutdown: Shutdown,
-    /// It is a fresh copy of the process at this place, for the jobs that were handed out again while an attempt of theirs
-    /// stands still there.
+    /// The index of the process of which this is a fresh copy. A copy takes only jobs that are redelivered while one of
+    /// their attempts still runs in the original.
     copy_of: Option<usize>,
 }
 
@@ -94,9 +94,9 @@ pub(crate) struct Executor {
     watch: CrashWatch,
     /// The results of attempts since the last reset.
     tally: Drained,
-    /// In which process each job was last begun; not kept where there is one process.
+    /// The process that took each job last. Empty if there is only one process.
     takers: BTreeMap<u32, usize>,
-    /// An attempt has stood still past its lease in this run.
+    /// Whether an attempt has lost its lease in this run.
     overtaken: bool,
 }
 
@@ -274,6 +274,10 @@ impl Executor {
             }
             let process = self.hosts[host].name;
             state.reliable.begins(job, process);
+            if let Some(lease) = state.lease(job) {
+                self.overtaken = true;
+                state.queue.begin_lease(job, now.saturating_add(lease));
+            }
             let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)

@@ -1,4 +1,4 @@
-//! Which process takes a job, where more than one could; and the fresh copy of a process that is the only one to take it.
+//! The choice of the process that takes a job, and the fresh copy of a process that is the only candidate.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::engine::runtime::Context;
 use crate::search::choice::Name;
 
 impl Executor {
-    /// Whether the process may take the job at all: a copy takes only what was handed out again meanwhile.
+    /// Reports whether the process may take the job at all. A copy takes only jobs that have lost a lease in its original.
     pub(super) fn may_take(&self, index: usize, job: u32) -> bool {
         let Some(original) = self.hosts[index].copy_of else { return true };
         self.overtaken_in(job) == Some(original)
     }
 
-    /// The process in which an earlier attempt of the job stands still.
+    /// The process in which an earlier attempt of the job still runs.
     fn overtaken_in(&self, job: u32) -> Option<usize> {
         if !self.overtaken {
             return None;
@@ -26,7 +26,7 @@ impl Executor {
         Some(self.hosts[host].copy_of.unwrap_or(host))
     }
 
-    /// Whether an attempt of the job is under way in a process.
+    /// Reports whether an attempt of the job runs in a process.
     fn runs_in(&self, job: u32, host: usize) -> bool {
         self.tasks
             .iter()
@@ -34,8 +34,8 @@ impl Executor {
             .any(|task| task.host == host && task.job().is_some_and(|(of, _)| of == job))
     }
 
-    /// A job that is handed out again while its first worker stands still goes to another process. If there is none with
-    /// a free slot, a fresh copy of the only one is booted, as another machine would.
+    /// A job that is redelivered while its first worker stalls goes to another process. If none has a free slot, this boots a
+    /// fresh copy of the process, as another machine would.
     pub(super) fn copy_for_overtaken(&mut self) {
         if !self.overtaken {
             return;
@@ -80,8 +80,8 @@ impl Executor {
         }
     }
 
-    /// Which process takes a job: a choice, where more than one could. `first`: the one that does where nothing is chosen. A
-    /// second delivery goes to another one than that which had the job.
+    /// Draws the process that takes a job, if more than one could. `first` is the process that takes it in the ordinary course.
+    /// A second delivery goes to a process that did not have the job before.
     pub(super) fn taker_of(&mut self, job: u32, first: usize) -> usize {
         if self.hosts.len() == 1 || !self.may_switch() {
             return first;

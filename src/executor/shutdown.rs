@@ -61,7 +61,7 @@ impl Executor {
             (Shutdown::No, None) => self.hosts[index].shutdown = Shutdown::Stopped,
             (Shutdown::No, Some(_)) => self.tell_to_stop(index, again),
         }
-        // Its copies are of the same program.
+        // Its copies belong to the same deployment.
         for copy in 0..self.hosts.len() {
             if self.hosts[copy].copy_of == Some(index) && self.hosts[copy].shutdown == Shutdown::No {
                 self.tell_to_stop(copy, again);

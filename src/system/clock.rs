@@ -94,7 +94,7 @@ pub(crate) struct Expiries {
 }
 
 impl Expiries {
-    /// What expired at `before` expires at `after` now, if at all.
+    /// Moves an expiry from `before` to `after`. `None` is no expiry.
     pub(crate) fn replace(&mut self, before: Option<Duration>, after: Option<Duration>) {
         if let Some(count) = before.and_then(|before| self.at.get_mut(&before)) {
             *count = count.saturating_sub(1);

@@ -31,7 +31,7 @@ pub(crate) enum EventKind {
     Effect { name: String, id: String, key: Option<String> },
     /// The call ended: with its reply, or with an error.
     Replied { reply: Result<String, String> },
-    /// The call was dropped by whoever had made it, before its reply arrived. None: nobody knows whether it has happened.
+    /// The caller dropped the call before its reply arrived. `None` if it is unknown whether the call happened.
     Cancelled { service: Name, operation: Name, happened: Option<bool>, place: Place },
     /// Another remark: a transaction begins, or a task must wait for another one.
     Remarked { text: String },

@@ -78,15 +78,15 @@ impl World {
         self.shared.state().deploys = true;
     }
 
-    /// Allows the queue to lose a job that it has accepted, as a queue does whose primary fails over: whoever enqueued the
-    /// job has its id, and no worker ever gets it. This is a deviation at each enqueue of the code under test. What the test
-    /// enqueues is not lost. Off by default: the code needs something that notices (a sweeper, an outbox).
+    /// Allows the queue to lose a job that it has accepted, as in a failover: the caller has the id of the job, and no worker
+    /// ever gets it. This is a deviation at each enqueue of the code under test. Jobs of the test
+    /// are not lost. Off by default: the code needs something that notices (a sweeper, an outbox).
     pub fn explore_lost_jobs(&self) {
         self.shared.state().loses_jobs = true;
     }
 
-    /// Allows a job to kill every worker that takes it, at the start of each of its attempts, as a payload does that
-    /// crashes the process that decodes it. This is one deviation. Off by default. The queue has to stop at some attempt:
+    /// Allows a job to crash every worker that takes it, at the start of each attempt, like a payload that the worker cannot
+    /// survive. This is one deviation. Off by default. The queue has to stop at some attempt:
     /// see [`HandlerOptions::max_receives`](crate::HandlerOptions::max_receives).
     pub fn explore_poison_jobs(&self) {
         self.shared.state().has_poison = true;

@@ -7,7 +7,7 @@ use crate::search::choice::{Actor, Fault, Site};
 /// an answer to get one.
 const CALLS: u32 = 8;
 
-/// Who makes which call.
+/// An actor and the call that it makes.
 type By = (Actor, Site);
 
 /// The call that has failed last, and whether it goes on failing.
@@ -26,14 +26,14 @@ impl Failing {
         self.last = Some((by, once));
     }
 
-    /// What a call meets without a choice, because it goes on failing.
+    /// Returns the fault of a call that keeps failing, without a choice.
     pub(super) fn goes_on_at(&mut self, by: By) -> Option<Fault> {
         let (_, fault) = self.last.filter(|(last, _)| *last == by && self.left > 0)?;
         self.left -= 1;
         Some(fault)
     }
 
-    /// What a call may go on doing, if it is the one that has failed last.
+    /// Returns the lasting fault that a call may have, if it is the call that failed last.
     pub(super) fn lasting(&self, by: By) -> Option<Fault> {
         let (_, fault) = self.last.filter(|(last, _)| *last == by)?;
         fault.lasting()

@@ -110,7 +110,8 @@ impl Stride {
         let leased = self.job.filter(|&(job, attempt)| {
             state.delivery(job) == Delivery::AtLeastOnce && state.queue.is_held_by(job, attempt)
         });
-        let lease_ends = leased.map(|_| now.saturating_add(LEASE));
+        let lease_ends =
+            leased.map(|(job, _)| state.queue.lease_end(job).unwrap_or(now.saturating_add(LEASE)));
         let until = state.stall(self.task, self.job.is_none(), lease_ends)?;
         if let Some((job, _)) = leased.filter(|_| lease_ends.is_some_and(|ends| until >= ends)) {
             state.queue.lease_runs_out(job, now);

@@ -600,7 +600,7 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
             format!("{} runs here", instead.map_or(option, who))
         }
         (DeviationKind::Preemption, Site::Call { service, operation })
-            if choice.label.point == Point::Sent =>
+            if choice.label.point == Point::Overlap =>
         {
             format!("{service}.{operation} takes effect after the calls that are made beside it")
         }
@@ -647,7 +647,7 @@ fn late(site: Site, point: Point) -> &'static str {
     }
 }
 
-/// What became of a call that its caller has dropped.
+/// Says how far a call had come that its caller dropped.
 pub(crate) fn cancelled(happened: Option<bool>) -> &'static str {
     match happened {
         Some(true) => "had happened, and is dropped before its reply",

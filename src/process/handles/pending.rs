@@ -64,7 +64,7 @@ pub enum EnqueueError {
         /// The kind of the job.
         kind: String,
     },
-    /// The queue has not answered in time. The job may be in it all the same.
+    /// The queue has not answered in time. The job may have been enqueued anyway.
     #[error("{kind} was not enqueued, or it was: the queue has not answered for {after:?}")]
     TimedOut {
         /// The kind of the job.
@@ -83,7 +83,7 @@ pub enum EnqueueError {
 }
 
 impl EnqueueError {
-    /// The queue has failed, after it was silent for so long.
+    /// The error of a queue that failed after it was silent for `after`.
     pub(super) fn of_silence(kind: &str, after: Duration) -> Self {
         let kind = kind.to_owned();
         if after.is_zero() { Self::Unavailable { kind } } else { Self::TimedOut { kind, after } }
@@ -91,7 +91,7 @@ impl EnqueueError {
 }
 
 thread_local! {
-    /// The job goes through layers in code that blocks, which cannot wait for an answer that does not come.
+    /// Whether the job goes through layers in blocking code, which cannot wait for a timeout.
     static CANNOT_WAIT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -103,7 +103,7 @@ pub(super) fn without_waiting<R>(poll: impl FnOnce() -> R) -> R {
     polled
 }
 
-/// What may go wrong at an enqueue here.
+/// The faults that an enqueue can meet here.
 pub(super) fn faults_here(state: &State) -> FaultSet {
     let faults = match CANNOT_WAIT.get() {
         true => FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost),

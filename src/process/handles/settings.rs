@@ -79,7 +79,7 @@ impl<S: Service> Client<S> {
         self.set(|door| door.settings.outages = Some(stretch))
     }
 
-    /// Allows the service to go down for ever at any call, as an additional fault: all calls from there on are answered
+    /// Allows the service to go down forever at any call, as an additional fault: all calls from there on are answered
     /// with 503. Off by default, because a job that needs the service then gives up.
     ///
     /// # Panics

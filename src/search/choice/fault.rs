@@ -115,7 +115,7 @@ impl Fault {
         }
     }
 
-    /// What a call that fails like this at first may go on to do when it is made again.
+    /// Returns the fault that a repeated call may have after this one: the call keeps failing.
     pub(crate) const fn lasting(self) -> Option<Self> {
         match self {
             Fault::Unavailable => Some(Fault::StillUnavailable),
@@ -125,7 +125,7 @@ impl Fault {
         }
     }
 
-    /// What each of the calls meets that go on failing.
+    /// Returns the fault of a single call among those that keep failing.
     pub(crate) const fn once(self) -> Self {
         match self {
             Fault::StillUnavailable => Fault::Unavailable,

@@ -15,12 +15,12 @@ pub(crate) enum Options {
     Faults(FaultSet),
     /// A timer fires on time, or days late.
     Lateness,
-    /// A task goes on, or stands still for one of several stretches of time.
+    /// The task carries on, or stalls for one of several stretches of time.
     Stall(Stalls),
     /// A reply arrives at once, or so late that its caller may have gone on without it.
     Reply,
     /// A call takes effect at once, or after those that its task makes beside it.
-    SendOutcome,
+    Overlap,
     /// The worker carries on, or stalls past its lease.
     Lease,
     /// The queue learns of the end of the job, or delivers the job again.
@@ -31,13 +31,13 @@ pub(crate) enum Options {
     Others(u32),
 }
 
-/// For how long a task may stand still.
+/// The stretches of time for which a task may stall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stalls(u8);
 
 impl Stalls {
     pub(crate) const NONE: Self = Self(0);
-    /// Until just past the next moment at which something is over.
+    /// Until just past the next deadline.
     pub(crate) const NEXT: Self = Self(1);
     /// Until just past the one after.
     pub(crate) const SECOND: Self = Self(2);
@@ -54,7 +54,7 @@ impl Stalls {
         self.0.count_ones() as usize
     }
 
-    /// What is behind an option; nothing behind option 0.
+    /// The stretch behind an option. Option 0 has none.
     pub(crate) fn at_option(self, option: usize) -> Option<Self> {
         let all = [Self::NEXT, Self::SECOND, Self::LONG];
         let offered = all.into_iter().filter(|one| self.0 & one.0 != 0);
@@ -102,7 +102,7 @@ impl Options {
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
             Options::Reply => &["prompt", "late"],
-            Options::Sent => &["in-order", "behind"],
+            Options::Overlap => &["in-order", "behind"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
             Options::Faults(_) | Options::Stall(_) | Options::Counted(_) | Options::Others(_) => &[],
@@ -168,7 +168,7 @@ mod tests {
             (Options::Faults(FaultSet::NONE), "ok"),
             (Options::Lateness, "on-time days-late"),
             (Options::Reply, "prompt late"),
-            (Options::Sent, "in-order behind"),
+            (Options::Overlap, "in-order behind"),
             (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
             (
                 Options::Stall(Stalls::NEXT.with(Stalls::SECOND)),

@@ -48,7 +48,7 @@ texts! {
         /// At a call or a wait: before it.
         Before "before",
         /// At a call that is made beside others: whether it takes effect after them.
-        SendOutcome "sent",
+        Overlap "sent",
         /// At a call: how it ends.
         Call "call",
         /// At an enqueue: between taking the lock and enqueuing the job.
@@ -59,7 +59,7 @@ texts! {
         Happened "happened",
         /// At a call: its reply has arrived.
         Replied "replied",
-        /// Of a call whose caller waits for something else besides: whether its reply arrives in time.
+        /// At a call whose task waits for something else as well: whether the reply arrives in time.
         Reply "reply",
         /// At an operation on the locks of a unique job: after it.
         After "after",
@@ -69,11 +69,11 @@ texts! {
         Next "next",
         /// After a step of an attempt: whether its worker stalls past the lease.
         Pause "pause",
-        /// After a step of a task: whether it stands still until something is over.
+        /// After a step of a task: whether it stalls until just past a deadline.
         Stall "stall",
         /// At the queue: which of the waiting jobs a worker takes.
         Pick "pick",
-        /// Of an attempt that is to begin: which process takes the job.
+        /// Before an attempt begins: which process takes the job.
         Take "take",
     }
 }

@@ -1,5 +1,5 @@
-//! What may go wrong besides crashes, faults and other orders: other processes, standing still, late replies, silence,
-//! and what goes on failing. Each job that is wrong stands beside its mended twin.
+//! Deviations besides crashes, faults and preemptions: other processes, stalls, late replies, timeouts, and calls that keep
+//! failing. Each bad job has a good twin.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,7 +30,7 @@ fn in_two(explore: &Explore, jobs: &[u32], boot: impl Fn(&Process) + Clone + Syn
 
 #[test]
 fn input_8_which_process_takes_a_job_is_a_choice() {
-    // The first job tells the address, the second one changes it, the third one mails. Whoever keeps it in memory mails to
+    // The first job tells the address, the second one changes it, the third one mails. A process that keeps it in memory mails to
     // the old one, if another process has changed it.
     let mailing = |cached: bool| {
         in_two(&one_deviation().crashes(0).faults(0).deliveries(0), &[1, 2, 3], move |p| {
@@ -119,7 +119,7 @@ fn a_second_delivery_goes_to_the_same_process_by_a_choice() {
     assert_eq!((report.reason(), report.violations().len()), (None, 0), "{report}");
 }
 
-/// Two jobs that add to a balance, under a lock that lives for half a minute. Nobody is handed out a second time.
+/// Two jobs that add to a balance, under a lock that lives for half a minute.
 fn adding(is_fenced: bool) -> Report {
     one_deviation().crashes(0).faults(0).deliveries(0).run(async move |world: &World| {
         world.store().put("balance", &0_u32).await.unwrap();
@@ -247,7 +247,7 @@ fn input_10_an_enqueue_that_is_not_answered_in_time() {
     assert_green(&enqueuing_in_time(true));
 }
 
-/// A job that tries to enqueue the next one so many times.
+/// A job that tries to enqueue the next one a number of times.
 fn enqueuing(tries: u32, is_told: bool) -> Report {
     super::explore(&Explore::new().name("test"), move |p| {
         let (payments, queue, clock) = (p.payments(), p.queue(), p.clock());
@@ -274,7 +274,7 @@ fn input_36_what_is_refused_again_and_again() {
     assert_violated(&report, never, scenario);
     has_line(&report, expect!["✗ queue.enqueue fails again, as the next ones of this attempt will"]);
     assert_green(&enqueuing(3, true));
-    // Who tries for as long as it takes has an answer some time.
+    // A job that tries until it succeeds does succeed.
     assert_green(&enqueuing(u32::MAX, false));
 }
 
@@ -375,7 +375,7 @@ fn received(most: Option<u32>) -> Report {
 }
 
 #[test]
-fn input_35_a_poison_job_is_tried_for_ever_unless_its_receives_are_counted() {
+fn input_35_a_poison_job_is_retried_forever_unless_its_receives_are_counted() {
     let report = received(None);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     assert!(report.to_string().contains("job#1.1:start=poison"), "{report}");
@@ -421,4 +421,51 @@ fn outages_that_end_and_those_that_do_not_are_asked_for_apart() {
     assert_eq!(runs(|world| _ = world.payments().explore_outages_for_ever()), (1 + 6, false));
     let both = |world: &World| _ = world.payments().explore_outages(S).explore_outages_for_ever();
     assert_eq!(runs(both), (1 + 7, false));
+}
+
+/// A job that takes a minute, under a lease of half a minute.
+fn slow(explore: &Explore, is_extended: bool) -> Report {
+    super::explore(explore, move |p| {
+        let (queue, clock, payments) = (p.queue(), p.clock(), p.payments());
+        p.handle(async move |order: super::Order| -> Result<(), Box<dyn std::error::Error>> {
+            for _ in 0..3 {
+                clock.sleep(20 * S).await;
+                if is_extended {
+                    queue.extend_lease(30 * S).await?;
+                }
+            }
+            payments.charge(keyed(order.id)).await?;
+            Ok(())
+        })
+        .lease(30 * S);
+    })
+}
+
+#[test]
+fn a_lease_is_counted_from_the_receipt_and_a_heartbeat_extends_it() {
+    let report = slow(&one_deviation(), false);
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    has_line(&report, expect!["its lease ends: the job is redelivered while this attempt is still running"]);
+    assert_green(&slow(&Explore::new().name("test"), true));
+}
+
+#[test]
+fn a_lease_that_cannot_be_extended() {
+    let world = World::fake();
+    world.process("worker", |p| {
+        let queue = p.queue();
+        p.handle(async move |_: u32| queue.extend_lease(S).await);
+    });
+    world.enqueue(1_u32);
+    let failed = world.drain_all().run().unwrap_err().to_string();
+    let error = "u32 has no lease to extend; set one where it is handled, with `.lease(…)`";
+    assert!(failed.contains(error), "{failed}");
+}
+
+#[test]
+#[should_panic(expected = "a lease of no time is over before the job begins")]
+fn a_lease_of_no_time() {
+    World::fake().process("worker", |p| {
+        p.handle(async |_: u32| ()).lease(Duration::ZERO);
+    });
 }

@@ -206,7 +206,7 @@ fn a_thread_local_left_behind_by_the_job_before() {
 
 #[test]
 fn thread_locals_cleared_after_each_job() {
-    // What overlapping attempts show each other on one thread is not cleared.
+    // Overlapping attempts on one thread see each other's values even with clearing.
     assert_green(&forecasts(&one_deviation().deliveries(0), true));
 }
 
@@ -214,7 +214,7 @@ fn thread_locals_cleared_after_each_job() {
 /// what the first one left behind.
 fn labels(cleared: bool) -> Report {
     use retryproof::service::fulfillment::Shipment;
-    // What overlapping attempts show each other on one thread is not cleared.
+    // Overlapping attempts on one thread see each other's values even with clearing.
     one_deviation().crashes(0).deliveries(0).run(async move |world: &World| {
         UNIT.set("Celsius");
         world.process("worker", move |p| {

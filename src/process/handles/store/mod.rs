@@ -253,7 +253,7 @@ impl Store {
         self
     }
 
-    /// Allows the store to go down for ever at any call, like [`Client::explore_outages_for_ever`](crate::Client::explore_outages_for_ever).
+    /// Allows the store to go down forever at any call, like [`Client::explore_outages_for_ever`](crate::Client::explore_outages_for_ever).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
