@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use retryproof::proptest::{Property, Scenarios, Schedules};
+use retryproof::proptest::{Preemptions, Property, Scenarios};
 use retryproof::service::payments::Charge;
 use retryproof::{Explore, Report, ServiceError, World};
 use tracing::{Instrument, info, info_span};
@@ -88,7 +88,7 @@ fn work(line: &str) -> u64 {
         "random scenarios" => ten().deviations(0).random(cases).run(job::ten_awaits).sampled(),
         "the same as a property" => {
             let property = Property::new().explore(ten()).cases(cases as u32);
-            let property = property.scenarios(Scenarios::of(1..=3)).schedules(Schedules::of(0..=0));
+            let property = property.scenarios(Scenarios::of(1..=3)).preemptions(Preemptions::of(0..=0));
             let held = property.run(0..10_u8, async |world: &World, _: &u8| job::ten_awaits(world).await);
             u64::from(held.expect("the job is retry-proof"))
         }

@@ -10,7 +10,7 @@
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 
-use retryproof::service::{Function, ServiceContext, function};
+use retryproof::service::{ServiceContext, function};
 use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +36,9 @@ fn explore(name: &str, keyed: bool) -> Report {
             let send = function("send", |text: Text, cx: &mut ServiceContext<'_>| {
                 cx.effect("send", text.key.as_deref(), &text, "sm_")
             });
-            world.service("sms", send.honors_keys(|text| text.key.as_deref()));
+            let sms = world.service("sms", send.honors_keys(|text| text.key.as_deref()));
             world.process("worker", move |p| {
-                let sms = p.service::<Function<Text, String>>("sms");
+                let sms = p.client(&sms);
                 p.handle(async move |job: Remind| {
                     let key = keyed.then(|| format!("remind-{}", job.appointment));
                     sms.call(Text { key, to: job.to, text: "See you tomorrow".to_owned() }).await.map(drop)

@@ -82,59 +82,71 @@
 //!
 //! # The map
 //!
-//! Start with [`macro@test`], or with [`check`] if you cannot use an attribute. [`Explore`] has the settings.
+//! Start with [`macro@test`], or with [`check`] if you cannot use an attribute. [`Explore`] has the settings. The root has the
+//! names that most tests need; the modules have the others.
 //!
-//! * *The test's side*: [`World`], its [`Guarantee`]s, what else a test accepts ([`EffectRules`], [`ProcessRules`], [`Jobs`]),
-//!   and what a test can inspect ([`Effects`], [`Effect`], [`JobView`], [`JobState`], [`JobId`], [`QueueView`],
-//!   [`Stats`]). Jobs run in a [`Drain`], which returns a summary ([`Drained`]) or an error ([`DrainError`]), or as
-//!   in production ([`Settle`], [`SettleUntil`]). [`World::fake`] and [`World::inline`] are worlds for ordinary
-//!   tests, in which nothing goes wrong.
-//! * *The code's side*: [`Process`] and the handles it gives out. [`Client`] reaches a [`service`]. Its calls are
-//!   [`Call`]s and [`TypedCall`]s and fail with a [`ServiceError`]. The [`Store`] is the shared database, with
-//!   [`Sequence`]s. Its calls are [`StoreCall`]s, its [`Transaction`]s start with [`Begin`], and they fail with a
-//!   [`StoreError`]. [`JobQueue`] enqueues ([`EnqueueFuture`], [`EnqueueBulkFuture`], [`EnqueueError`]) and extends
-//!   the lease of an attempt ([`LeaseExtension`], [`LeaseError`]), [`Clock`]
-//!   waits ([`Pause`]), [`Rng`] draws random numbers, and a [`StopSignal`] announces that the process must stop
-//!   ([`Stopping`]). The test and the code share [`Durable`] values.
-//! * *Systems outside the world* (a database, a cache, a table of jobs): [`World::external`] sets one up,
-//!   [`Process::external`] calls it. An [`External`] makes each [`ExternalCall`] or [`BlockingExternalCall`] a place to
-//!   crash and to fail ([`ExternalFault`]). The code's own loops are [`spawn`](Process::spawn)ed.
-//! * *Handlers*: what they may return ([`JobResult`], [`JobFailure`]), their options ([`HandlerOptions`],
-//!   [`Backoff`], [`BackoffFunction`], [`Delivery`]), locks that make jobs unique ([`Unique`], [`Conflict`],
-//!   [`LockTaken`], [`LockView`]) and the order in which they run ([`Ordered`]), callbacks for a failed attempt
-//!   ([`FailedAttempt`]), decisions by its error ([`Decision`]), and the reasons why a job could not run ([`JobError`]).
-//! * *Adapters for other queues*: an [`NewJob`] may carry a name and a [`JobKey`]. [`Process::handle_raw`] handles
-//!   it and receives a [`RawAttempt`].
-//! * *Middleware*: any `tower::Layer` around each attempt ([`Process::layer`], [`HandlerOptions::layer`]: a
-//!   [`Perform`] goes through it into the [`PerformService`], a [`PerformFuture`]; [`Retries`] tells whether a
-//!   failure is the last) and around each enqueue ([`Process::enqueue_layer`]: an [`NewJob`] goes into the
-//!   [`EnqueueService`], an [`EnqueueServiceFuture`]). [`middleware`] has ready-made layers.
-//! * *Results*: a [`Report`] with its [`Verdict`], each [`Violation`] with its [`Code`], the [`Oracle`] that found it
-//!   and its [`Scenario`] ([`ScenarioError`] if a text is not one), the [`DeviationKind`]s of deviations, and the jobs that
-//!   are [`Stuck`]. A [`Warning`] is about code that works but is fragile. [`Report::by_line`] maps the jobs
-//!   ([`LineMap`], [`FunctionMap`], [`PointMap`], [`LineCrash`]): it shows what a crash at each line leaves behind.
-//!   [`Report::timeline`] shows what happened in the reported run ([`Timeline`], [`TimelineEvent`]). A [`Name`] is a
-//!   text that is free to copy.
-//! * *Services*: [`Service`] is the trait behind the built-in services. [`World::service`] registers a service of
-//!   your own, which may be a single [`function`](service::function). With the feature `http` services are also
-//!   reachable through a real port
-#![cfg_attr(feature = "http", doc = "  ([`Http`])")]
-//! for clients that speak HTTP
+//! * *Tests*: a [`World`] has processes and services, takes jobs, and states each [`Guarantee`]. [`World::fake`] and
+//!   [`World::inline`] are worlds for ordinary tests, in which nothing goes wrong.
+//! * *The code under test*: a [`Process`] gives out handles. A [`Client`] calls a [`Service`] and fails with a
+//!   [`ServiceError`]. The [`Store`] is the shared database and fails with a [`StoreError`]. A [`JobQueue`] enqueues jobs, a
+//!   [`Clock`] waits, and an [`Rng`] draws random numbers. A [`Durable`] value survives crashes. An [`External`] makes each
+//!   call to a real database or cache a place to crash.
+//! * *Handlers*: [`HandlerOptions`], [`Backoff`], [`Delivery`], a [`Decision`] by the error, locks that make jobs
+//!   [`Unique`] and resolve a [`Conflict`], and jobs that are [`Ordered`].
+//! * *Results*: a [`Report`] has a [`Verdict`]. Each [`Violation`] has a [`Code`] and the [`Scenario`] to replay.
+//! * [`job`]: what a handler returns ([`JobResult`](job::JobResult), [`JobFailure`](job::JobFailure),
+//!   [`JobError`](job::JobError)); arguments of callbacks ([`FailedAttempt`](job::FailedAttempt),
+//!   [`StopSignal`](job::StopSignal), [`BackoffFunction`](job::BackoffFunction)); views of jobs
+//!   ([`JobView`](job::JobView), [`JobState`](job::JobState), [`JobId`](job::JobId), [`Jobs`](job::Jobs)) and of the queue
+//!   ([`QueueView`](job::QueueView), [`Stats`](job::Stats), [`LockView`](job::LockView)); a job with all its options
+//!   ([`NewJob`](job::NewJob)); errors and summaries ([`EnqueueError`](job::EnqueueError),
+//!   [`LeaseError`](job::LeaseError), [`LockTaken`](job::LockTaken), [`DrainError`](job::DrainError), [`Drained`](job::Drained)).
+//! * [`report`]: [`Effects`](report::Effects) and each [`Effect`](report::Effect); the
+//!   [`Oracle`](report::Oracle) of a violation; [`DeviationKind`](report::DeviationKind);
+//!   [`Warning`](report::Warning); [`Timeline`](report::Timeline) and [`TimelineEvent`](report::TimelineEvent); the map by
+//!   line ([`LineMap`](report::LineMap), [`FunctionMap`](report::FunctionMap), [`PointMap`](report::PointMap),
+//!   [`LineCrash`](report::LineCrash)); [`Stuck`](report::Stuck) jobs; [`ScenarioError`](report::ScenarioError); and
+//!   [`Name`](report::Name), a text that is free to copy.
+//! * [`rules`]: what a test accepts ([`EffectRules`](rules::EffectRules), [`ProcessRules`](rules::ProcessRules)).
+//! * [`service`]: the built-in services, and the parts of your own. A single [`function`](service::function) is enough.
+//! * [`store`]: [`Transaction`](store::Transaction), [`Isolation`](store::Isolation), [`Row`](store::Row),
+//!   [`Sequence`](store::Sequence).
+//! * [`external`]: [`ExternalCall`](external::ExternalCall), [`BlockingExternalCall`](external::BlockingExternalCall), and
+//!   [`ExternalFault`](external::ExternalFault).
+//! * [`middleware`]: `tower` layers around each attempt ([`Perform`](middleware::Perform),
+//!   [`PerformService`](middleware::PerformService), [`PerformFuture`](middleware::PerformFuture),
+//!   [`Retries`](middleware::Retries)) and around each enqueue ([`EnqueueService`](middleware::EnqueueService),
+//!   [`EnqueueServiceFuture`](middleware::EnqueueServiceFuture)), with ready-made ones.
+//! * [`adapter`]: what an adapter of a job library needs ([`JobKey`](adapter::JobKey),
+//!   [`RawAttempt`](adapter::RawAttempt)).
+//! * [`future`]: the futures that calls return ([`Call`](future::Call), [`TypedCall`](future::TypedCall),
+//!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
+//!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
+//!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(
-    feature = "wire",
-    doc = "  , and with the feature `wire` for any other protocol ([`wire`], [`adding_a_protocol`])"
+    feature = "http",
+    doc = "* [`http`](crate::http): the services behind a real port ([`Http`](http::Http))."
 )]
-//!   .
-#![cfg_attr(feature = "loom", doc = "* *Memory that threads share* (feature `loom`): [`model`] runs")]
-#![cfg_attr(feature = "loom", doc = "  a closure in every order of its threads' accesses, [`Model`] has")]
-#![cfg_attr(feature = "loom", doc = "  the settings, and says how code under test takes part: by [`sync`],")]
-#![cfg_attr(feature = "loom", doc = "  [`thread`] and [`thread_local!`]. What comes out is a")]
-#![cfg_attr(feature = "loom", doc = "  [`ModelReport`], with [`ModelStep`]s; a [`ModelError`] is a model")]
-#![cfg_attr(feature = "loom", doc = "  that is misused.")]
-//! * *With other crates*: features for other tools in a test suite
-#![cfg_attr(feature = "proptest", doc = "  ([`proptest`]: properties of workloads and scenarios)")]
-#![cfg_attr(feature = "tracing", doc = "  ([`tracing`]: what the failing scenario logs, in its timeline)")]
-//!   .
+#![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
+#![cfg_attr(
+    feature = "loom",
+    doc = "* [`model()`](crate::model()) runs a closure in every order of its threads' accesses to"
+)]
+#![cfg_attr(
+    feature = "loom",
+    doc = "  memory. The module has the settings ([`Model`](model::Model)) and what comes"
+)]
+#![cfg_attr(
+    feature = "loom",
+    doc = "  out ([`ModelReport`](model::ModelReport), [`ModelStep`](model::ModelStep),"
+)]
+#![cfg_attr(
+    feature = "loom",
+    doc = "  [`ModelError`](model::ModelError)); code under test takes part by [`sync`], [`thread`] and"
+)]
+#![cfg_attr(feature = "loom", doc = "  [`thread_local!`].")]
+#![cfg_attr(feature = "proptest", doc = "* [`proptest`]: properties of workloads and scenarios.")]
+#![cfg_attr(feature = "tracing", doc = "* [`tracing`]: what the failing scenario logs, in its timeline.")]
 //!
 //! # Reading on
 //!
@@ -226,7 +238,7 @@ mod judge;
 #[cfg(feature = "wire")]
 pub mod wire;
 #[cfg(feature = "http")]
-mod http;
+pub mod http;
 #[cfg(feature = "loom")]
 mod memory;
 #[cfg(feature = "proptest")]
@@ -234,27 +246,16 @@ pub mod proptest;
 #[cfg(feature = "tracing")]
 pub mod tracing;
 
-pub use engine::state::Stuck;
-pub use executor::{DrainError, Drained};
-#[cfg(feature = "http")]
-pub use http::Http;
+// At most 30 names stand here (tests/tidy): what a test suite writes daily. The rest is in modules by what it is for.
 pub use judge::check::{Explore, check};
-pub use judge::oracle::Oracle;
-pub use judge::report::{
-    Code, FunctionMap, LineCrash, LineMap, PointMap, Report, Timeline, TimelineEvent, Verdict, Violation,
-    Warning,
-};
+pub use judge::report::{Code, Report, Verdict, Violation};
 #[cfg(feature = "loom")]
-pub use memory::{Model, ModelError, ModelReport, ModelStep, model, sync, thread};
-pub use process::{
-    Begin, BlockingExternalCall, Call, Client, Clock, Durable, EnqueueBulkFuture, EnqueueError,
-    EnqueueFuture, EnqueueService, EnqueueServiceFuture, External, ExternalCall, ExternalFault,
-    HandlerOptions, JobQueue, LeaseError, LeaseExtension, NewJob, Pause, Perform, PerformFuture,
-    PerformService, Process, RawAttempt, Retries, Rng, Sequence, StopSignal, Stopping, Store, StoreCall,
-    Transaction, TypedCall,
-};
+pub use memory::model;
+pub use process::{Client, Clock, Durable, External, HandlerOptions, JobQueue, Process, Rng, Store};
 /// Turns an `async fn(world: &World)` into a test that explores it. The test fails with the report unless the
 /// function is retry-proof.
+///
+/// A body that returns a `Result` also fails the test if it returns an `Err`.
 ///
 /// The arguments are settings of [`Explore`]: `deviations`, `crashes`, `faults`, `deliveries`, `preemptions`, `delays`,
 /// `max_runs`, `max_assignments`, `max_time`, `max_steps`, `seed`, `random`, `threads`, `merge`, `reduce`, each with a value; `pct` and `shard`, each
@@ -272,19 +273,85 @@ pub use process::{
 /// ```
 ///
 pub use retryproof_macros::test;
-pub use search::choice::{DeviationKind, Name};
-pub use search::scenario::{Scenario, ScenarioError};
-pub use system::effect::{Effect, Effects};
-pub use system::job::{
-    Backoff, BackoffFunction, Conflict, Decision, Delivery, FailedAttempt, JobError, JobFailure, JobId,
-    JobKey, JobResult, JobState, JobView, LockTaken, Ordered, Unique,
-};
+pub use search::scenario::Scenario;
+pub use system::job::{Backoff, Conflict, Decision, Delivery, Ordered, Unique};
 #[doc(inline)]
 pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
-pub use world::{
-    Drain, EffectRules, Guarantee, Jobs, LockView, ProcessRules, QueueView, Settle, SettleUntil, Stats, World,
-};
+pub use world::{Guarantee, World};
+
+/// Jobs: what a handler may return, how a job failed, and what a test sees of jobs and of the queue.
+pub mod job {
+    pub use crate::executor::{DrainError, Drained};
+    pub use crate::process::{EnqueueError, LeaseError, NewJob, StopSignal};
+    pub use crate::system::job::{
+        BackoffFunction, FailedAttempt, JobError, JobFailure, JobId, JobResult, JobState, JobView, LockTaken,
+    };
+    pub use crate::world::{Jobs, LockView, QueueView, Stats};
+}
+
+/// What comes out of an exploration: the parts of a [`Report`], and the effects that a test looks at.
+pub mod report {
+    pub use crate::engine::state::Stuck;
+    pub use crate::judge::oracle::Oracle;
+    pub use crate::judge::report::{
+        FunctionMap, LineCrash, LineMap, PointMap, Timeline, TimelineEvent, Warning,
+    };
+    pub use crate::search::choice::{DeviationKind, Name};
+    pub use crate::search::scenario::ScenarioError;
+    pub use crate::system::effect::{Effect, Effects};
+}
+
+/// Rules that a test states for the comparison of outcomes, as [`World::allow`] and [`World::process`] return them.
+pub mod rules {
+    pub use crate::world::{EffectRules, ProcessRules};
+}
+
+/// The parts of the [`Store`], the shared database.
+pub mod store {
+    pub use crate::process::{Sequence, Transaction};
+    pub use crate::system::service::store::{Isolation, Row};
+}
+
+/// Calls to a real system, as [`External`] makes them.
+pub mod external {
+    pub use crate::process::{BlockingExternalCall, ExternalCall, ExternalFault};
+}
+
+/// What an adapter of a job library needs beside [`job::NewJob`]: jobs that are known by a name and not by a type.
+///
+/// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
+/// [`JobQueue::enqueue_new`].
+pub mod adapter {
+    pub use crate::process::RawAttempt;
+    pub use crate::system::job::JobKey;
+}
+
+/// The futures that calls return. They have names so that a struct can hold one; most code only awaits them.
+pub mod future {
+    pub use crate::process::{
+        Begin, Call, EnqueueBulkFuture, EnqueueFuture, LeaseExtension, Pause, Stopping, StoreCall, TypedCall,
+    };
+    pub use crate::world::{Drain, Settle, SettleUntil};
+}
+
+/// A model of code whose threads share memory: [`model()`](crate::model()) runs it in every order of their accesses.
+#[cfg(feature = "loom")]
+pub mod model {
+    pub use crate::memory::{Model, ModelError, ModelReport, ModelStep};
+}
+
+#[cfg(feature = "loom")]
+pub use memory::{sync, thread};
+
+/// Fails a test whose body has returned an error.
+#[doc(hidden)]
+#[track_caller]
+pub fn __passed<E: std::fmt::Debug>(result: Result<(), E>) {
+    if let Err(error) = result {
+        panic!("the test body returned an error: {error:?}");
+    }
+}
 
 /// Returns the name under which libtest knows a test: its path without the crate.
 #[doc(hidden)]

@@ -1,6 +1,6 @@
-//! The job with which README.md and the crate's page begin, and its report: both pages show literally what is here. It also
-//! checks that guide/src/violations.md explains each code.
-//! This is a separate binary, because its reports show the names that tests at the top of a binary have.
+//! The job with which README.md and the crate's page begin, and its report: both pages show literally what is here. It
+//! also checks that guide/src/violations.md explains each code. This is a separate binary, because its reports show
+//! the names that tests at the top of a binary have.
 //!
 //! `RETRYPROOF_BLESS=1 cargo test --test readme` writes the report and the map into `docs/`, README.md and the guide.
 

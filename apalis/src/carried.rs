@@ -9,7 +9,8 @@ use apalis_core::task::status::Status;
 use apalis_core::task::task_id::TaskId;
 use apalis_core::task::{ExecutionContext, Task};
 use apalis_core::worker::context::WorkerContext;
-use retryproof::{JobView, NewJob, Perform};
+use retryproof::job::{JobView, NewJob};
+use retryproof::middleware::Perform;
 use serde::{Deserialize, Serialize};
 
 /// The key in the context of a job.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use apalis_core::error::{AbortError, BoxDynError, DeferredError, RetryAfterError};
 use apalis_core::task::status::Status;
-use retryproof::{Decision, FailedAttempt};
+use retryproof::Decision;
+use retryproof::job::FailedAttempt;
 
 /// The error of a task, as it came out of the worker's layers, with the decision about the job.
 ///

@@ -16,7 +16,8 @@ use apalis_core::task::{ExecutionContext, Task};
 use apalis_core::worker::context::WorkerContext;
 use futures_sink::Sink;
 use futures_util::{FutureExt, TryFutureExt};
-use retryproof::{Clock, Conflict, EnqueueError, JobQueue, NewJob, Process};
+use retryproof::job::{EnqueueError, NewJob};
+use retryproof::{Clock, Conflict, JobQueue, Process};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 

@@ -3,7 +3,8 @@
 use std::panic::Location;
 
 use apalis_core::task::Task;
-use retryproof::{JobId, World};
+use retryproof::World;
+use retryproof::job::JobId;
 use serde::Serialize;
 
 use crate::storage::Terms;

@@ -161,7 +161,7 @@ fn loom() -> Explored {
 fn our_model() -> Explored {
     use retryproof::sync::Arc;
     use retryproof::sync::atomic::AtomicU32;
-    let report = retryproof::Model::new().name("peers").run(move || {
+    let report = retryproof::model::Model::new().name("peers").run(move || {
         let number = Arc::new(AtomicU32::new(0));
         let twice = |number: Arc<AtomicU32>| {
             retryproof::thread::spawn(move || {

@@ -30,9 +30,8 @@ struct ShipOrder {
 pub(crate) async fn complete(world: &World, orders: Orders) {
     let placed: Vec<u32> = orders.keys().copied().collect();
     let orders = world.durable("orders", orders);
-    let table = orders.clone();
-    world.process("worker", move |p| {
-        let shop = Shop::new(p, &table);
+    world.process("worker", |p| {
+        let shop = Shop::new(p);
         let (charging, confirming, shipping) = (shop.clone(), shop.clone(), shop);
         p.handle(async move |job: ChargeOrder| charge(&charging, job).await);
         p.handle(async move |job: ConfirmOrder| confirm(&confirming, job).await);

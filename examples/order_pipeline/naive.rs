@@ -20,9 +20,8 @@ struct CompleteOrder {
 pub(crate) async fn complete(world: &World, orders: Orders) {
     let placed: Vec<u32> = orders.keys().copied().collect();
     let orders = world.durable("orders", orders);
-    let table = orders.clone();
-    world.process("worker", move |p| {
-        let shop = Shop::new(p, &table);
+    world.process("worker", |p| {
+        let shop = Shop::new(p);
         p.handle(async move |job: CompleteOrder| complete_order(&shop, job).await);
     });
     for order_id in placed {

@@ -52,7 +52,7 @@ pub(crate) enum Status {
     /// Paid, and the customer has the confirmation.
     Confirmed,
     /// Final: fulfillment accepted it.
-    ShipmentOutcome,
+    Shipped,
     /// Final: the card was declined. Nothing was emailed or shipped.
     Declined,
     /// Final: fulfillment rejected it. The customer was asked for an address.

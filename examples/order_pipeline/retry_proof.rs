@@ -2,9 +2,10 @@
 //! follows a look-up, every save is guarded, and every enqueue has a key.
 
 use crash_points::crash_points;
+use retryproof::job::NewJob;
 use retryproof::service::fulfillment::ShipmentOutcome;
 use retryproof::service::payments::{ChargeOutcome, ChargeRecord};
-use retryproof::{Conflict, Guarantee, NewJob, World};
+use retryproof::{Conflict, Guarantee, World};
 use serde::{Deserialize, Serialize};
 
 use crate::order::{Orders, Status};
@@ -34,9 +35,8 @@ pub(crate) async fn complete(world: &World, orders: Orders) {
 
     let placed: Vec<u32> = orders.keys().copied().collect();
     let orders = world.durable("orders", orders);
-    let table = orders.clone();
-    world.process("worker", move |p| {
-        let shop = Shop::new(p, &table);
+    world.process("worker", |p| {
+        let shop = Shop::new(p);
         let (charging, confirming, shipping) = (shop.clone(), shop.clone(), shop);
         p.handle(async move |job: ChargeOrder| charge(&charging, job).await);
         p.handle(async move |job: ConfirmOrder| confirm(&confirming, job).await);

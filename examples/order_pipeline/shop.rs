@@ -27,9 +27,9 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    pub(crate) fn new(p: &Process, orders: &Durable<Orders>) -> Self {
+    pub(crate) fn new(p: &Process) -> Self {
         Self {
-            orders: orders.clone(),
+            orders: p.durable("orders"),
             payments: p.payments(),
             email: p.email(),
             fulfillment: p.fulfillment(),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use retryproof::{Explore, Oracle, Report, Scenario, Verdict};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, Scenario, Verdict};
 use serde::Serialize;
 
 use crate::order::{Order, Orders};

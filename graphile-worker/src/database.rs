@@ -7,7 +7,8 @@ use graphile_worker_database::{
     BoxFuture, Database, DatabaseDriver, DbCell, DbError, DbExecutor, DbParams, DbRow, DbTransaction,
     DbValue, NotificationStream, row_mapping,
 };
-use retryproof::{Clock, JobId, JobQueue, Process};
+use retryproof::job::JobId;
+use retryproof::{Clock, JobQueue, Process};
 
 use crate::row;
 use crate::spec::{Added, Beside};

@@ -12,7 +12,8 @@ pub use worker::{GraphileWorker, backoff};
 
 use graphile_worker_job_spec::JobSpec;
 use graphile_worker_task_handler::{BatchTaskHandler, TaskHandler};
-use retryproof::{JobId, World};
+use retryproof::World;
+use retryproof::job::JobId;
 use serde::Serialize;
 
 use spec::Added;

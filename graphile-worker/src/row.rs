@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use graphile_worker_database::{DbCell, DbRow, row_mapping};
 use graphile_worker_job::{DbJob, DbJobData, Job};
-use retryproof::{JobId, RawAttempt};
+use retryproof::adapter::RawAttempt;
+use retryproof::job::JobId;
 use serde_json::Value;
 
 use crate::spec::{BESIDE, Beside, MAX_ATTEMPTS, date};

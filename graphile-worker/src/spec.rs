@@ -5,7 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, TimeZone, Utc};
 use graphile_worker_database::{DbError, DbParams, DbValue};
 use graphile_worker_job_spec::JobSpec;
-use retryproof::{JobKey, NewJob};
+use retryproof::adapter::JobKey;
+use retryproof::job::NewJob;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

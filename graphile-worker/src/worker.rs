@@ -11,7 +11,9 @@ use graphile_worker_extensions::{Extensions, ReadOnlyExtensions};
 use graphile_worker_task_handler::{
     BatchTaskHandler, JobDefinition, TaskHandler, TaskHandlerFn, TaskHandlerOutcome,
 };
-use retryproof::{Backoff, Clock, JobError, JobFailure, Process, RawAttempt};
+use retryproof::adapter::RawAttempt;
+use retryproof::job::{JobError, JobFailure};
+use retryproof::{Backoff, Clock, Process};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -10,7 +10,8 @@ use graphile_worker::{
     Database, DbExecutor, DbParams, DbRow, IntoTaskHandlerResult, JobKeyMode, JobSpec, TaskHandler, Worker,
     WorkerContext, WorkerContextExt, WorkerOptions, WorkerUtils,
 };
-use retryproof::{JobState, World};
+use retryproof::World;
+use retryproof::job::JobState;
 use retryproof_graphile_worker::{AddJobs, GraphileWorker, backoff};
 use retryproof_postgres::server::Server;
 use serde::{Deserialize, Serialize};

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use retryproof::service::email::{Email, EmailService, SendOutcome};
 use retryproof::service::payments::{Charge, ChargeOutcome, Payments};
-use retryproof::service::store::Isolation as StoreIsolation;
-use retryproof::{
-    Backoff, Client, Decision, Explore, JobQueue, Process, Report, Rng, Store, Transaction, World,
-};
+use retryproof::store::Isolation as StoreIsolation;
+use retryproof::store::Transaction;
+use retryproof::{Backoff, Client, Decision, Explore, JobQueue, Process, Report, Rng, Store, World};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::SLOTS;

@@ -4,9 +4,9 @@
 //! $ cargo run -p retryproof-integration --example reqwest_client
 //! ```
 //!
-//! You will see two reports of a job that pays for an order and has it shipped. Without idempotency keys, a lost reply is
-//! paid for twice (RP0002). With keys that are the same on every attempt, every scenario ends well. The program fails unless
-//! it comes out so.
+//! You will see two reports of a job that pays for an order and has it shipped. Without idempotency keys, a lost reply
+//! is paid for twice (RP0002). With keys that are the same on every attempt, every scenario ends well. The program
+//! fails unless it comes out so.
 
 #![expect(clippy::print_stdout, reason = "it is the example's purpose")]
 

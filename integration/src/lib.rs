@@ -1,8 +1,8 @@
-//! Tests and examples that need features of retryproof, or libraries that take long to build: see `examples/` and `tests/`.
-//! They are a separate member so that nobody else has to build these libraries.
+//! Tests and examples that need features of retryproof, or libraries that take long to build: see `examples/` and
+//! `tests/`. They are a separate member so that nobody else has to build these libraries.
 
-/// The examples of `Process::http`, `World::http` and `Client::over_http`, run with the client that they show. retryproof's
-/// own doctests cannot run them, because it is tested without that client.
+/// The examples of `Process::http`, `World::http` and `Client::over_http`, run with the client that they show.
+/// retryproof's own doctests cannot run them, because it is tested without that client.
 ///
 /// ```
 #[doc = include_str!("../../docs/http/a_job.rs")]

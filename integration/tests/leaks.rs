@@ -1,5 +1,5 @@
-//! Nothing is left behind: no file descriptor, port, task or thread. This is a separate program, because it counts what all
-//! of its threads have.
+//! Nothing is left behind: no file descriptor, port, task or thread. This is a separate program, because it counts
+//! what all of its threads have.
 #![cfg(target_os = "linux")]
 
 use std::fs::read_dir;

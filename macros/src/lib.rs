@@ -17,7 +17,7 @@ pub fn test(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -
 
 /// The settings that can be arguments: those of `Explore` that take a value (`pct` and `shard` take two, in
 /// parentheses), and those without a value.
-const WITH_VALUE: [&str; 17] = [
+const WITH_VALUE: [&str; 18] = [
     "deviations",
     "crashes",
     "faults",
@@ -27,6 +27,7 @@ const WITH_VALUE: [&str; 17] = [
     "max_runs",
     "max_assignments",
     "max_time",
+    "watchdog",
     "max_steps",
     "seed",
     "merge",
@@ -79,17 +80,6 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
         let message = "a retryproof test takes one argument, `world: &World`, and no generics";
         return Err(Error::new(signature.ident.span(), message));
     }
-    let result = match &signature.output {
-        syn::ReturnType::Default => None,
-        syn::ReturnType::Type(_, result) => match &**result {
-            syn::Type::Tuple(unit) if unit.elems.is_empty() => None,
-            result => Some(result),
-        },
-    };
-    if let Some(result) = result {
-        let message = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
-        return Err(Error::new(result.span(), message));
-    }
     let name = &signature.ident;
     let attributes = &body.attrs;
     let visibility = &body.vis;
@@ -110,11 +100,26 @@ fn expand(settings: Punctuated<Setting, Token![,]>, body: ItemFn) -> Result<Toke
             #(#calls)*
             .check(body)
     };
+    // A body that returns a `Result` fails the test by an `Err`, as one of `#[test]` does.
+    let body = match &signature.output {
+        syn::ReturnType::Default => quote!(#inner),
+        syn::ReturnType::Type(_, returned) => {
+            inner.sig.ident = format_ident!("body_with_result", span = name.span());
+            let passed =
+                quote_spanned!(returned.span()=> ::retryproof::__passed(body_with_result(world).await));
+            quote! {
+                #inner
+                async fn body(world: &::retryproof::World) {
+                    #passed;
+                }
+            }
+        }
+    };
     Ok(quote! {
         #(#attributes)*
         #[::core::prelude::v1::test]
         #visibility fn #name() {
-            #inner
+            #body
             #run;
         }
     })
@@ -130,12 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_body_with_a_result_is_told_what_to_do_instead() {
-        let told =
-            complaint(syn::parse_quote! { async fn paid(world: &World) -> Result<(), Error> { Ok(()) } });
-        let expected = "the body of a retryproof test returns nothing: use `unwrap` in it; handlers may return a `Result`";
-        assert_eq!(told.as_deref(), Some(expected));
+    fn a_body_that_is_not_async_or_takes_something_else_is_told_what_to_do() {
+        let plain = complaint(syn::parse_quote! { fn paid(world: &World) {} });
+        assert!(plain.is_some_and(|told| told.starts_with("a retryproof test is an `async fn`")));
+        let empty = complaint(syn::parse_quote! { async fn paid() {} });
+        assert!(empty.is_some_and(|told| told.starts_with("a retryproof test takes one argument")));
         assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) {} }), None);
         assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) -> () {} }), None);
+        assert_eq!(complaint(syn::parse_quote! { async fn paid(world: &World) -> Result<(), E> {} }), None);
     }
 }

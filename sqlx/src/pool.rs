@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use retryproof::{External, ExternalFault};
+use retryproof::External;
+use retryproof::external::ExternalFault;
 use sqlx::{Database, Describe, Either, Error, Execute, Executor};
 
 use crate::statement::{operation, reads};

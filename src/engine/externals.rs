@@ -9,7 +9,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -212,6 +212,8 @@ pub(crate) trait RealSystem: fmt::Debug + Send + Sync {
 pub(crate) struct Externals {
     have_wires: AtomicBool,
     have_calls: AtomicBool,
+    /// The number of times that data was in transit.
+    moves: AtomicU64,
     list: Mutex<Vec<Entry>>,
 }
 
@@ -285,7 +287,13 @@ impl Externals {
     /// See [`RealSystem::settle`].
     pub(crate) fn settle(&self) -> Traffic {
         let moving = self.of_wires(|wire| (wire.settle() == Traffic::Moving).then_some(Traffic::Moving));
+        self.moves.fetch_add(u64::from(moving.is_some()), Ordering::Relaxed);
         moving.unwrap_or(Traffic::Still)
+    }
+
+    /// The number of times that data was in transit. A run that waits for such data makes progress.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
     }
 
     /// See [`RealSystem::linger`].

@@ -4,6 +4,7 @@ pub(crate) mod externals;
 pub(crate) mod slots;
 pub(crate) mod steps;
 pub(crate) mod external_calls;
+pub(crate) mod durables;
 pub(crate) mod state;
 pub(crate) mod life;
 pub(crate) mod panics;

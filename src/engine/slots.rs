@@ -16,7 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -31,6 +31,8 @@ const CHECKS_WITHOUT_PROCFS: u32 = 200;
 /// length of a pause.
 const REQUEST_SPINS: u32 = 100;
 const REQUEST_PAUSE: Duration = Duration::from_micros(30);
+/// The number of checks that a thread gets to unwind after the watchdog gave up.
+const LOOKS_GIVEN_UP: u32 = 100;
 /// The number of checks of sleeping threads before the run is considered deadlocked: about half a second.
 const CHECKS_AT_END: u32 = 1_500;
 
@@ -73,6 +75,8 @@ enum BatonState {
     },
     /// The thread must end.
     Quit,
+    /// Nobody's turn: the thread hangs and is left behind. At its next call it parks forever.
+    LeftBehind,
 }
 
 /// The shared state of a thread and the executor.
@@ -83,6 +87,8 @@ struct Baton {
     points: AtomicU32,
     /// The file in which the system shows what the thread does.
     status: OnceLock<Option<PathBuf>>,
+    /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
+    given_up: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Baton {
@@ -101,15 +107,31 @@ pub(crate) enum Progress {
     Calls,
     /// It waits for something that the harness does not know.
     Asleep,
+    /// It hangs and is left behind.
+    LeftBehind,
 }
 
 /// Reports whether the thread that the executor waits for has sent a request. `None` if no request can come.
 pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
-    fn new() -> Arc<Self> {
+    fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
         let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status })
+        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status, given_up })
+    }
+
+    /// Returns the progress of the thread if the executor need not wait any longer. `looks` is the number of checks so far.
+    fn has_come(&self, turn: &mut BatonState, looks: u32) -> Option<Progress> {
+        match turn {
+            BatonState::Idle | BatonState::Taken | BatonState::Quit => Some(Progress::Ended),
+            BatonState::Waits => Some(Progress::Waits),
+            BatonState::LeftBehind => Some(Progress::LeftBehind),
+            _ if looks > LOOKS_GIVEN_UP && self.given_up.load(Ordering::Relaxed) => {
+                *turn = BatonState::LeftBehind;
+                Some(Progress::LeftBehind)
+            }
+            _ => None,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BatonState> {
@@ -141,10 +163,8 @@ impl Baton {
     fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
         let mut turn = self.lock();
         for looks in 0_u32.. {
-            match *turn {
-                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
-                BatonState::Waits => return Progress::Waits,
-                _ => {}
+            if let Some(progress) = self.has_come(&mut turn, looks) {
+                return progress;
             }
             drop(turn);
             if has_come() {
@@ -201,12 +221,10 @@ impl Baton {
     /// asleep.
     fn wait(&self, looks: u32) -> Progress {
         let mut turn = self.lock();
-        let (mut asleep, mut passed) = (0, 0);
+        let (mut asleep, mut passed, mut looks_so_far) = (0, 0, 0);
         loop {
-            match *turn {
-                BatonState::Idle | BatonState::Taken | BatonState::Quit => return Progress::Ended,
-                BatonState::Waits => return Progress::Waits,
-                _ => {}
+            if let Some(progress) = self.has_come(&mut turn, looks_so_far) {
+                return progress;
             }
             let (again, late) =
                 self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
@@ -214,6 +232,7 @@ impl Baton {
             if !late.timed_out() {
                 continue;
             }
+            looks_so_far = looks_so_far.saturating_add(1);
             // Checked without a lock: a thread that waits for this very lock would seem to be asleep.
             drop(turn);
             let is_asleep = self.is_asleep();
@@ -254,7 +273,12 @@ impl Baton {
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
     fn yield_turn(&self) -> Result<Waker, StopUnwind> {
-        self.hand(self.lock(), BatonState::Waits);
+        let turn = self.lock();
+        if let BatonState::LeftBehind = *turn {
+            drop(turn);
+            stand_still();
+        }
+        self.hand(turn, BatonState::Waits);
         let mut turn = self.lock();
         loop {
             match std::mem::replace(&mut *turn, BatonState::Running) {
@@ -291,6 +315,26 @@ thread_local! {
     static HERE: RefCell<Option<Rc<SlotThread>>> = const { RefCell::new(None) };
     /// Whether there is one. Checked at every call. It has no destructor, so this is a plain read.
     static IS_HERE: Cell<bool> = const { Cell::new(false) };
+    /// The baton of this thread, if it is a thread of a slot. It stays until the thread ends.
+    static OWN: RefCell<Option<Arc<Baton>>> = const { RefCell::new(None) };
+    static IS_SLOT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Parks a thread that was left behind forever, because nothing can end it.
+fn stand_still() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Parks this thread forever if it was left behind.
+fn stand_still_if_left() {
+    let is_left = |own: &Option<Arc<Baton>>| {
+        own.as_ref().is_some_and(|baton| matches!(*baton.lock(), BatonState::LeftBehind))
+    };
+    if OWN.try_with(|own| own.try_borrow().is_ok_and(|own| is_left(&own))).unwrap_or(false) {
+        stand_still()
+    }
 }
 
 fn set_here(here: Option<Rc<SlotThread>>) {
@@ -316,8 +360,17 @@ pub(crate) fn on_slot_thread() -> bool {
 /// # Errors
 /// If the thread must unwind.
 pub(crate) fn await_turn() -> Result<(), StopUnwind> {
-    let Some(here) = here().filter(|_| !std::thread::panicking()) else { return Ok(()) };
+    let Some(here) = here().filter(|_| !std::thread::panicking()) else {
+        if IS_SLOT.get() {
+            stand_still_if_left();
+        }
+        return Ok(());
+    };
     let mut turn = here.baton.lock();
+    if let BatonState::LeftBehind = *turn {
+        drop(turn);
+        stand_still();
+    }
     let (BatonState::Asleep { stopped } | BatonState::Calls { stopped }) = *turn else { return Ok(()) };
     if stopped {
         *turn = BatonState::Running;
@@ -392,6 +445,8 @@ impl SlotThread {
 /// The loop of a thread, as long as there is work.
 fn serve(baton: &Arc<Baton>) {
     let path = std::fs::read_link("/proc/thread-self").ok();
+    OWN.set(Some(baton.clone()));
+    IS_SLOT.set(true);
     let _ = baton.status.set(path.map(|path| PathBuf::from("/proc").join(path).join("syscall")));
     let mut turn = baton.lock();
     loop {
@@ -403,6 +458,9 @@ fn serve(baton: &Arc<Baton>) {
                 set_here(Some(here.clone()));
                 work();
                 set_here(None);
+                if let BatonState::LeftBehind = *baton.lock() {
+                    return;
+                }
                 if here.whose.is_dead() {
                     baton.hand(baton.lock(), BatonState::Quit);
                     return;
@@ -452,7 +510,7 @@ impl Slots {
         let baton = match free {
             Some(slot) => slot.baton.clone(),
             None => {
-                let baton = Baton::new();
+                let baton = Baton::new(sleepers.given_up.clone());
                 let own = baton.clone();
                 let thread = std::thread::Builder::new().name(name(slots.len())).spawn(move || {
                     welcome();
@@ -471,12 +529,16 @@ impl Slots {
 
     /// Ends the threads: they have unwound, or do so now. A thread that waits for something that never comes is left
     /// behind.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, sleepers: &Sleepers) {
         let slots = self.0.take();
         for slot in slots {
-            if slot.baton.wait(CHECKS * 4) == Progress::Ended {
-                slot.baton.hand(slot.baton.lock(), BatonState::Quit);
-                let _ = slot.thread.join();
+            match slot.baton.wait(CHECKS * 4) {
+                Progress::Ended => {
+                    slot.baton.hand(slot.baton.lock(), BatonState::Quit);
+                    let _ = slot.thread.join();
+                }
+                Progress::LeftBehind => sleepers.leave(slot.thread.thread().name().unwrap_or_default()),
+                Progress::Waits | Progress::Calls | Progress::Asleep => {}
             }
         }
     }
@@ -518,6 +580,7 @@ impl SlotWork {
                         self.baton.come_to_point(arrivals)
                     }
                     BatonState::Idle => Progress::Ended,
+                    BatonState::LeftBehind => Progress::LeftBehind,
                     _ => Progress::Asleep,
                 }
             }
@@ -529,7 +592,7 @@ impl SlotWork {
                 self.sleepers.call(waker);
                 self.calls = Some(waker.clone());
             }
-            Progress::Waits => {}
+            Progress::Waits | Progress::LeftBehind => {}
         }
         self.sleepers.have_woken();
         progress
@@ -567,6 +630,10 @@ pub(crate) struct Sleepers {
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
     /// The threads that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
+    /// Whether the executor no longer waits for threads, because one of them hangs.
+    given_up: Arc<AtomicBool>,
+    /// The names of the threads that were left behind.
+    left: Mutex<Vec<String>>,
 }
 
 impl Sleepers {
@@ -588,6 +655,20 @@ impl Sleepers {
 
     fn call(&self, waker: &Waker) {
         self.calling().push(waker.clone());
+    }
+
+    /// Stops waiting for threads, because one of them hangs. Threads that wait for their turn still unwind.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self, name: &str) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(name.to_owned());
+    }
+
+    /// Takes the names of the threads that were left behind.
+    pub(crate) fn left(&self) -> Vec<String> {
+        std::mem::take(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The reply that the thread waited for has arrived.

@@ -16,6 +16,7 @@ mod woken;
 
 pub use bounds::Stuck;
 
+pub(crate) use bounds::Glimpse;
 pub(crate) use flights::{CalledAs, Flight};
 pub(crate) use intake::{DedupKey, EnqueueOutcome, IncomingJob, Keys, has_keys, has_order};
 pub(crate) use record::RunRecord;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use self::failing::Failing;
 use self::flights::Flights;
+use crate::engine::durables::Durables;
 use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
 use crate::engine::slots::Sleepers;
@@ -136,6 +138,10 @@ pub(crate) struct State {
     actor: Actor,
     /// The current task of the executor, and the address of its waker.
     task: Option<(TaskId, usize)>,
+    /// The process that is torn down now, and the attempt that died with it.
+    pub(crate) ending: Option<(Name, Actor)>,
+    /// The number of jobs that the test body has enqueued.
+    given_jobs: usize,
     /// Whether the task has yielded at a line and not at a call.
     pub(crate) at_line: bool,
     /// The things that each step touches, if equivalent orders of independent steps are explored only once.
@@ -222,6 +228,8 @@ impl State {
             timeline,
             actor: Actor::Test,
             task: None,
+            ending: None,
+            given_jobs: 0,
             at_line: false,
             steps_taken: None,
             seed,
@@ -236,9 +244,7 @@ impl State {
     pub(crate) fn step(&mut self) -> bool {
         self.search.steps += 1;
         if self.search.steps > self.search.max_steps && !self.search.is_stuck() {
-            let last = self.timeline.last_actor().filter(|_| self.actor == Actor::Test);
-            let who = last.unwrap_or(self.actor).to_string();
-            self.search.get_stuck(Stuck::StepLimit { steps: self.search.max_steps, who });
+            self.reach_step_limit();
         }
         !self.search.is_stuck()
     }
@@ -441,6 +447,7 @@ impl State {
             self.note(|| EventKind::Enqueued { job, kind, payload, due });
         }
         let parent = if let Actor::Attempt { job, .. } = self.actor { job } else { 0 };
+        self.given_jobs += usize::from(self.actor == Actor::Test);
         let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
         self.bound_family(job);
         (job, id)
@@ -532,6 +539,7 @@ impl State {
 
     /// An attempt has ended. An ordinary test may run for as long as jobs end.
     pub(crate) fn job_ended(&mut self) {
+        self.search.last_end = self.search.steps;
         if self.search.mode() == Mode::Plain {
             self.search.steps = 0;
         }
@@ -595,6 +603,7 @@ pub(crate) struct Shared {
     /// Whether a process may be about to stop.
     pub(crate) stopping: AtomicBool,
     pub(crate) services: Directory,
+    pub(crate) durables: Durables,
     /// Whether any kind of job has keys. Usually none has, and then the checks are skipped.
     keyed: AtomicBool,
     /// The external systems: sockets that lead into the run, databases that its jobs call.
@@ -607,6 +616,8 @@ pub(crate) struct Shared {
     is_divided: AtomicBool,
     /// Whether code under test has threads of tokio's: when they let go of a waker is a matter of real time.
     has_threads: AtomicBool,
+    /// The state at the beginning of the last call to a service, in a run that is shown.
+    glimpsed: Mutex<Option<Glimpse>>,
     /// The handling of log lines of code under test.
     #[cfg(feature = "tracing")]
     log: Log,
@@ -650,6 +661,7 @@ impl Shared {
             sleepers,
             strides: Strides::default(),
             services,
+            durables: Durables::default(),
             keyed,
             stopping,
             externals: Externals::default(),
@@ -657,6 +669,7 @@ impl Shared {
             reduces,
             is_divided,
             has_threads,
+            glimpsed: Mutex::default(),
             #[cfg(feature = "tracing")]
             log,
         })

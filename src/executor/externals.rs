@@ -162,7 +162,7 @@ impl Executor {
         let mut served = false;
         loop {
             (0..self.hosts.len()).for_each(|index| self.rest_of(index));
-            if self.shared.woken.is_called_for() {
+            if self.shared.woken.is_called_for() || self.shared.state().search.is_stuck() {
                 return true;
             }
             if self.shared.externals.settle() == Traffic::Moving {
@@ -205,7 +205,7 @@ impl Executor {
         if self.hosts[host].context.has_threads() {
             loop {
                 self.rest_of(host);
-                if self.shared.externals.settle() == Traffic::Still {
+                if self.shared.externals.settle() == Traffic::Still || self.shared.state().search.is_stuck() {
                     break;
                 }
             }

@@ -427,6 +427,8 @@ impl Executor {
             }
             state.usage.busy -= self.hosts[index].busy;
             state.usage.slots -= process.slot_count();
+            let attempt = tasks.iter().find(|task| task.job().is_some()).map_or(Actor::Test, Task::actor);
+            state.ending = Some((self.hosts[index].name, attempt));
             now
         };
         self.shared.externals.process_died(index);
@@ -441,6 +443,7 @@ impl Executor {
             let _ = catch_unwind(AssertUnwindSafe(|| context.end()));
         });
         life.set_tearing_down(false);
+        self.shared.state().ending = None;
         hang_up(&self.shared, &life);
         self.close_outside(&life);
         let host = &mut self.hosts[index];

@@ -30,8 +30,7 @@ fn request() -> String {
 fn reply() -> String {
     let charge = Charge::of_order(6, 500).customer("cu_1").payment_method("pm_1");
     let (_, shared) = door_of(HttpProtocol::default());
-    let door = shared.services.payments.clone();
-    let payments = Client::<Payments>::new(Link::Test(shared), "payments".into(), door);
+    let payments = Client::<Payments>::built_in(Link::Test(shared));
     let body = serde_json::to_string(&payments.charge_blocking(charge).unwrap()).unwrap();
     let length = body.len();
     format!(

@@ -6,6 +6,10 @@ use serde_json::Value;
 use super::request::BuiltInService;
 use crate::engine::state::lock;
 use crate::system::service::Directory;
+use crate::system::service::email::EmailService;
+use crate::system::service::error_tracker::ErrorTracker;
+use crate::system::service::fulfillment::Fulfillment;
+use crate::system::service::payments::Payments;
 
 /// The page with links to the others.
 pub(super) fn index() -> String {
@@ -19,10 +23,10 @@ pub(super) fn index() -> String {
 /// The records of a service.
 pub(super) fn of(which: BuiltInService, services: &Directory) -> String {
     let rows = match which {
-        BuiltInService::Payments => rows(lock(&services.payments).service.records()),
-        BuiltInService::Email => rows(lock(&services.email).service.records()),
-        BuiltInService::Fulfillment => rows(lock(&services.fulfillment).service.records()),
-        BuiltInService::ErrorTracker => rows(lock(&services.error_tracker()).service.records()),
+        BuiltInService::Payments => rows(lock(&services.built_in::<Payments>()).service.records()),
+        BuiltInService::Email => rows(lock(&services.built_in::<EmailService>()).service.records()),
+        BuiltInService::Fulfillment => rows(lock(&services.built_in::<Fulfillment>()).service.records()),
+        BuiltInService::ErrorTracker => rows(lock(&services.built_in::<ErrorTracker>()).service.records()),
     };
     page(which.path(), &table(&rows))
 }

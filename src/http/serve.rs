@@ -1,7 +1,7 @@
 //! Serves a request: the same state machines as in process, with the same choices and the faults of the connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,12 +15,11 @@ use super::request::{BuiltInService, CheckedRequest, RequestOptions, Route, chec
 use crate::engine::panics;
 use crate::engine::state::lock;
 use crate::process::Client;
-use crate::search::choice::Name;
-use crate::system::service::email::{self, Email, SendOutcome};
-use crate::system::service::error_tracker::{Notification, NotifyOutcome};
-use crate::system::service::fulfillment::{Shipment, ShipmentOutcome};
-use crate::system::service::payments::{self, Charge, ChargeOutcome};
-use crate::system::service::{Behavior, Directory, Faulty, Service, ServiceError};
+use crate::system::service::email::{self, Email, EmailService, SendOutcome};
+use crate::system::service::error_tracker::{ErrorTracker, Notification, NotifyOutcome};
+use crate::system::service::fulfillment::{Fulfillment, Shipment, ShipmentOutcome};
+use crate::system::service::payments::{self, Charge, ChargeOutcome, Payments};
+use crate::system::service::{Behavior, BuiltIn, Directory, Service, ServiceError};
 use crate::wire::{Caller, ServeOutcome};
 
 /// The time that a throttled caller must wait.
@@ -71,8 +70,8 @@ impl Call<'_> {
         self.reply(badly.unwrap_or_else(answer)).delayed(self.wants.slow)
     }
 
-    fn client<S: Service>(&self, name: &'static str, door: &Arc<Mutex<Faulty<S>>>) -> Client<S> {
-        Client::new(self.caller.link().clone(), Name::from(name), door.clone())
+    fn client<S: BuiltIn>(&self) -> Client<S> {
+        Client::built_in(self.caller.link().clone())
     }
 
     fn serve(&self, route: Result<Route, Answer>, owns: &dyn CustomServices) -> ServeOutcome {
@@ -82,8 +81,8 @@ impl Call<'_> {
             return self.reply(Answer::error(500, reason));
         }
         let services = &self.caller.shared().services;
-        let payments = || self.client("payments", &services.payments);
-        let email = || self.client("email", &services.email);
+        let payments = || self.client::<Payments>();
+        let email = || self.client::<EmailService>();
         let route = match route {
             Err(answer) => return self.plain(|| answer),
             Ok(route) => route,
@@ -98,7 +97,7 @@ impl Call<'_> {
                 self.call(&payments(), payments::Request::Charges { order_id }, |_| 200)
             }
             Route::Ship => self.with::<_, Shipment>(
-                &self.client("fulfillment", &services.fulfillment),
+                &self.client::<Fulfillment>(),
                 |shipment| shipment,
                 |shipped| match shipped {
                     ShipmentOutcome::Accepted { .. } => 202,
@@ -113,7 +112,7 @@ impl Call<'_> {
                 self.call(&email(), email::Request::Emails { email: to, template_id }, |_| 200)
             }
             Route::Notify => self.with::<_, Notification>(
-                &self.client("error_tracker", &services.error_tracker()),
+                &self.client::<ErrorTracker>(),
                 |notification| notification,
                 |noted| match noted {
                     NotifyOutcome::Noted { .. } => 202,
@@ -183,7 +182,7 @@ impl Call<'_> {
 fn status(which: BuiltInService, services: &Directory) -> Answer {
     match which {
         BuiltInService::Fulfillment => {
-            let requests = lock(&services.fulfillment).service.records().len();
+            let requests = lock(&services.built_in::<Fulfillment>()).service.records().len();
             Answer::json(200, &json!({ "num_requests": requests }))
         }
         BuiltInService::Payments | BuiltInService::Email | BuiltInService::ErrorTracker => {
@@ -194,10 +193,10 @@ fn status(which: BuiltInService, services: &Directory) -> Answer {
 
 fn clear(which: BuiltInService, services: &Directory) -> Answer {
     match which {
-        BuiltInService::Payments => lock(&services.payments).service.clear(),
-        BuiltInService::Email => lock(&services.email).service.clear(),
-        BuiltInService::Fulfillment => lock(&services.fulfillment).service.clear(),
-        BuiltInService::ErrorTracker => lock(&services.error_tracker()).service.clear(),
+        BuiltInService::Payments => lock(&services.built_in::<Payments>()).service.clear(),
+        BuiltInService::Email => lock(&services.built_in::<EmailService>()).service.clear(),
+        BuiltInService::Fulfillment => lock(&services.built_in::<Fulfillment>()).service.clear(),
+        BuiltInService::ErrorTracker => lock(&services.built_in::<ErrorTracker>()).service.clear(),
     }
     Answer::json(200, &json!({}))
 }

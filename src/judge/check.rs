@@ -1,6 +1,7 @@
 //! The exploration: settings, environment variables, the loop over scenarios, and the expected outcomes for the
 //! oracles.
 
+mod apart;
 mod baseline;
 mod causes;
 mod conclusion;
@@ -38,14 +39,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::Arc;
 
+use self::apart::text_of;
 use self::inputs::AssignmentChoice;
 use self::orders::SerialOutcomes;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
-use crate::engine::state::CalledAs;
+use crate::engine::state::{CalledAs, Stuck};
 use crate::judge::oracle::{self, Finding};
+use crate::judge::pulse::{self, Joined, Pulses};
 use crate::judge::report::{DroppedCalls, LineMap, Report, Samples, Stopped, Verdict, notes};
 use crate::judge::run::{Body, Course, End, FinishedRun, Ground, Outcome, run};
 use crate::search::choice::{self, Plan, forget};
@@ -83,6 +86,8 @@ struct Basis<'b> {
     /// The outcomes of the orders of the jobs that have been computed.
     serial: SerialOutcomes,
     limits: Limits,
+    /// The watchdog of the runs.
+    pulses: Option<Arc<Pulses>>,
 }
 
 /// An exploration in progress, or the part of it that one thread does.
@@ -110,6 +115,8 @@ struct Exploration<'b> {
     is_poisoned: bool,
     /// The calls that the fault-free runs drop, once they have been computed.
     ordinary_drops: DroppedCalls,
+    /// Watches the runs of this thread, if it is an additional thread of the exploration.
+    joined: Option<Joined>,
 }
 
 impl<'b> Basis<'b> {
@@ -118,8 +125,14 @@ impl<'b> Basis<'b> {
         panics::keep_thread_quiet(self.test);
         let ground = self.settings.ground();
         let mut part = Exploration::new(cases, 0, ground, Tally::of_part());
+        part.joined = self.pulses.as_ref().map(pulse::join);
         part.enter(self.number);
         part
+    }
+
+    /// Whether a run hung. Others may hang, too, and each of them costs a timeout.
+    fn has_hung(&self) -> bool {
+        self.pulses.as_ref().is_some_and(|pulses| pulses.has_fired())
     }
 }
 
@@ -140,7 +153,7 @@ impl Explore {
     #[track_caller]
     pub fn run<B: AsyncFn(&World) + Sync>(&self, body: B) -> Report {
         let name = self.test_name(Location::caller());
-        apart(&name, || self.explore(&body, &name))
+        self.apart(&name, &body, &|report| text_of(&report), || self.explore(&body, &name))
     }
 
     pub(crate) fn test_name(&self, caller: &Location<'_>) -> String {
@@ -227,18 +240,6 @@ impl Explore {
     }
 }
 
-/// Runs an exploration so that nothing of the test reaches the terminal, and so that it can enter a runtime.
-fn apart<R: Send>(test: &str, explore: impl FnOnce() -> R + Send) -> R {
-    if in_tokio() {
-        // A tokio runtime cannot be entered inside another one, so the exploration gets its own thread.
-        return std::thread::scope(|scope| {
-            let explored = scope.spawn(|| panics::quietly(test, explore)).join();
-            explored.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        });
-    }
-    panics::quietly(test, explore)
-}
-
 /// Returns the test's name as libtest sets it for the thread, or else the place of the call.
 fn test_name(caller: &Location<'_>) -> String {
     match std::thread::current().name() {
@@ -262,16 +263,6 @@ fn numbered(name: String) -> String {
     if number == 1 { name } else { format!("{name}#{number}") }
 }
 
-#[cfg(feature = "tokio")]
-fn in_tokio() -> bool {
-    tokio::runtime::Handle::try_current().is_ok()
-}
-
-#[cfg(not(feature = "tokio"))]
-fn in_tokio() -> bool {
-    false
-}
-
 impl<'b> Exploration<'b> {
     fn new(cases: &'b [Basis<'b>], cases_left_out: usize, ground: Ground, tally: Tally) -> Self {
         let (samples, notes) = (Vec::new(), Vec::new());
@@ -291,6 +282,7 @@ impl<'b> Exploration<'b> {
             cap,
             is_poisoned,
             ordinary_drops: DroppedCalls::new(),
+            joined: None,
         };
         new.enter(0);
         new
@@ -368,8 +360,18 @@ impl<'b> Exploration<'b> {
     /// Does the same for the current inputs.
     fn case_is_no_good(&mut self) -> Option<Report> {
         let outcome = &self.basis.reference.outcome;
+        if outcome.end == End::OutOfTime {
+            let reason = notes::out_of_time_at_once(self.basis.settings.max_time.unwrap_or_default());
+            let report = self.finish(Verdict::Incomplete, Some(reason), false, 1);
+            return Some(Report { is_limited: true, ..report });
+        }
+        if let End::Stuck(stuck @ Stuck::TooLarge { .. }) = &outcome.end {
+            let reason = format!("{stuck}{}", notes::FAULT_FREE);
+            return Some(self.finish(Verdict::Incomplete, Some(reason), false, 1));
+        }
         if let End::Stuck(stuck) = &outcome.end {
-            let reason = format!("{stuck}\nThis is the fault-free run.");
+            let reason = format!("{stuck}{}", notes::FAULT_FREE);
+            self.tally.note_left(outcome);
             self.tally.sort(vec![Finding::Stuck(stuck.clone())], &[], Plan::ordinary);
             return Some(self.finish(Verdict::Stuck, Some(reason), false, 1));
         }
@@ -410,7 +412,7 @@ impl<'b> Exploration<'b> {
 
     /// Runs the reference run again, and checks that it does the same.
     fn reference_has_changed(&self) -> Result<(), Halt> {
-        let again = self.run(Plan::ordinary()).into();
+        let again: Reference = self.run(Plan::ordinary()).into();
         match difference(&self.basis.reference, &again) {
             None => Ok(()),
             Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),

@@ -15,6 +15,7 @@ use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
+use crate::judge::pulse::{self, WatchedRun};
 use crate::search::choice::{Actor, Choice, Chooser, DeviationKind, Divergence, Fault, Name, Plan};
 use crate::search::input::{Assignment, InputError, InputQuestion, Inputs};
 use crate::system::clock::TaskId;
@@ -47,6 +48,15 @@ pub(crate) enum End {
     Stuck(Stuck),
     /// The run ended because another run has continued from the same state.
     Merged,
+    /// The time of the exploration was up during the run.
+    OutOfTime,
+}
+
+impl End {
+    /// Whether code under test hangs. Its thread, if it has one, is left behind.
+    pub(crate) fn is_unresponsive(&self) -> bool {
+        matches!(self, End::Stuck(Stuck::Unresponsive { .. }))
+    }
 }
 
 /// The outcome of a run.
@@ -81,6 +91,8 @@ pub(crate) struct Outcome {
     pub(crate) flights: BTreeSet<CalledAs>,
     /// The notes of the run about itself.
     pub(crate) record: RunRecord,
+    /// The names of the threads of slots that were left behind.
+    pub(crate) left: Vec<String>,
     /// The number of deviations of the run.
     pub(crate) went_wrong: usize,
     /// The number of those that are not preemptions.
@@ -131,19 +143,28 @@ pub(crate) struct Course {
     pub(crate) watch: CrashWatch,
     /// The order in which the jobs run one at a time, if they do.
     pub(crate) script: Option<Box<Script>>,
+    /// Whether the run stops when the time of the exploration is up. Its caller must expect [`End::OutOfTime`].
+    pub(crate) is_timed: bool,
 }
 
 impl Course {
     /// Returns the course of an ordinary run: the plan's deviations apply, and only the outcome is needed.
     pub(crate) fn plain(plan: Plan) -> Self {
         let (timeline, watch) = (Timeline::default(), CrashWatch::default());
-        Self { plan, mode: Mode::Explore, timeline, watch, script: None }
+        Self { plan, mode: Mode::Explore, timeline, watch, script: None, is_timed: false }
+    }
+
+    /// Returns the same course for a run that stops when the time of the exploration is up.
+    pub(crate) fn timed(plan: Plan) -> Self {
+        Self { is_timed: true, ..Self::plain(plan) }
     }
 }
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
-    let Course { plan, mode, timeline, watch, script } = course;
+    let Course { plan, mode, timeline, watch, script, is_timed } = course;
+    let is_planned = mode == Mode::Explore;
+    let again = plan.clone();
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
@@ -153,16 +174,22 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
     let shared = Shared::new(state);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
+    let beating = pulse::begin(|| {
+        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
+        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
+    });
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
     let end = broken_invariant(&shared, end);
+    let end = if shared.state().search.is_out_of_time() { End::OutOfTime } else { end };
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
     shared.state().search.suspend_faults(true);
     let watch = world.executor().shut_down();
     panics::during(None);
+    drop(beating);
     let mut state = shared.state();
     let mut run_record = std::mem::take(&mut state.record);
     let (mut effects, jobs) = (state.ledger.take(), state.queue.take_jobs());
@@ -211,6 +238,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         asked,
         flights,
         record: run_record,
+        left: shared.sleepers.left(),
     };
     FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
@@ -311,7 +339,7 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
         if shared.woken.is_called_for() {
             return true;
         }
-        if shared.externals.settle() == Traffic::Still {
+        if shared.externals.settle() == Traffic::Still || shared.state().search.is_stuck() {
             return false;
         }
     }

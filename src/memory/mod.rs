@@ -57,7 +57,8 @@ pub fn model(code: impl Fn() + Send + Sync + 'static) {
 /// thread, in order.
 ///
 /// ```
-/// use retryproof::{Model, Verdict};
+/// use retryproof::model::Model;
+/// use retryproof::Verdict;
 /// use retryproof::sync::LazyLock;
 /// use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
 /// use retryproof::thread;

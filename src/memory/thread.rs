@@ -292,7 +292,7 @@ impl<T: 'static> fmt::Debug for LocalKey<T> {
 /// use std::cell::Cell;
 /// retryproof::thread_local! { static DEPTH: Cell<u32> = Cell::new(0); }
 ///
-/// retryproof::Model::new().check(|| {
+/// retryproof::model::Model::new().check(|| {
 ///     let other = retryproof::thread::spawn(|| DEPTH.with(|depth| depth.set(1)));
 ///     other.join().unwrap();
 ///     assert_eq!(DEPTH.with(Cell::get), 0);

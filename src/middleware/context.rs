@@ -14,7 +14,7 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{NewJob, Perform};
+use crate::process::{NewJob, Perform};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -39,13 +39,10 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// let seen = world.durable("seen", Vec::new());
 /// let tenant = RequestContext::of_thread_local("tenant", &TENANT);
 /// world.enqueue_layer(tenant.clone());
-/// world.process("worker", {
-///     let seen = seen.clone();
-///     move |p| {
-///         let seen = seen.clone();
-///         p.layer(tenant.clone());
-///         p.handle(async move |_job: u32| seen.update(|seen| seen.push(TENANT.with_borrow(Clone::clone))));
-///     }
+/// world.process("worker", move |p| {
+///     let seen = p.durable::<Vec<Option<String>>>("seen");
+///     p.layer(tenant.clone());
+///     p.handle(async move |_job: u32| seen.update(|seen| seen.push(TENANT.with_borrow(Clone::clone))));
 /// });
 /// TENANT.set(Some("acme".to_owned()));
 /// world.enqueue(1_u32);

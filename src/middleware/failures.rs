@@ -11,8 +11,9 @@ use std::time::Duration;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::process::{Clock, Perform, Process};
+use crate::system::job::JobFailure;
 use crate::system::service::error_tracker::Notification;
-use crate::{Clock, JobFailure, Perform, Process};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 

@@ -11,7 +11,8 @@
 //!
 //! ```
 //! use std::task::{Context, Poll};
-//! use retryproof::{Durable, Perform, World};
+//! use retryproof::middleware::Perform;
+//! use retryproof::{Durable, World};
 //! use tower::{Layer, Service};
 //!
 //! #[derive(Clone)]
@@ -38,13 +39,10 @@
 //!
 //! let world = World::fake();
 //! let log = world.durable("log", Vec::new());
-//! world.process("worker", {
-//!     let log = log.clone();
-//!     move |p| {
-//!         let log = log.clone();
-//!         p.layer(tower::layer::layer_fn(move |inner| Traced { inner, log: log.clone() }));
-//!         p.handle(async |_job: u32| ());
-//!     }
+//! world.process("worker", |p| {
+//!     let log = p.durable::<Vec<String>>("log");
+//!     p.layer(tower::layer::layer_fn(move |inner| Traced { inner, log: log.clone() }));
+//!     p.handle(async |_job: u32| ());
 //! });
 //! world.enqueue(7_u32);
 //! world.drain_all().run().unwrap();
@@ -55,6 +53,9 @@ mod context;
 mod failures;
 mod thread_locals;
 
+pub use crate::process::{
+    EnqueueService, EnqueueServiceFuture, Perform, PerformFuture, PerformService, Retries,
+};
 pub use context::{RequestContext, RequestContextFuture, RequestContextService};
 pub use failures::{ReportFailures, ReportFailuresService, Transient, TransientFailures};
 pub use thread_locals::{ClearThreadLocals, ClearThreadLocalsFuture, ClearThreadLocalsService};

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::Perform;
+use crate::process::Perform;
 
 /// Clears thread-locals after each attempt, no matter whether it ends well, with an error, or by a crash of its
 /// process. A layer around perform.
@@ -27,18 +27,15 @@ use crate::Perform;
 ///
 /// let world = World::fake();
 /// let shown = world.durable("shown", Vec::new());
-/// world.process("worker", {
-///     let shown = shown.clone();
-///     move |p| {
-///         let shown = shown.clone();
-///         p.layer(ClearThreadLocals::new(|| UNIT.set("Celsius")));
-///         p.handle(async move |american: bool| {
-///             if american {
-///                 UNIT.set("Fahrenheit");
-///             }
-///             shown.update(|shown| shown.push(UNIT.get()));
-///         });
-///     }
+/// world.process("worker", |p| {
+///     let shown = p.durable::<Vec<&str>>("shown");
+///     p.layer(ClearThreadLocals::new(|| UNIT.set("Celsius")));
+///     p.handle(async move |american: bool| {
+///         if american {
+///             UNIT.set("Fahrenheit");
+///         }
+///         shown.update(|shown| shown.push(UNIT.get()));
+///     });
 /// });
 /// world.enqueue_bulk([true, false]);
 /// world.drain_all().run().unwrap();

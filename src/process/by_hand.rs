@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio_test::task::{self, Spawn};
 
 use super::{Attempt, Process};
-use crate::JobFailure;
 use crate::engine::life::{self, Life};
 use crate::engine::state::{Mode, Shared, State};
 use crate::search::choice::{Actor, Chooser, Plan};
+use crate::system::job::JobFailure;
 use crate::system::job::kind_of;
 use crate::system::service::payments::Charge;
 use crate::system::timeline::Timeline;

@@ -89,9 +89,7 @@ pub struct Process {
     spawned: RefCell<Vec<(Name, Attempt)>>,
     threads: Slots,
     layers: RefCell<layers::Layers>,
-    enqueue_layers: RefCell<EnqueueLayers>,
-    /// Whether the queue was handed out, with the layers that existed then.
-    gave_queue: Cell<bool>,
+    enqueue_layers: EnqueueLayers,
     grace: Cell<Duration>,
     uses_store: Cell<bool>,
 }
@@ -118,8 +116,7 @@ impl Process {
             spawned: RefCell::default(),
             threads: Slots::default(),
             layers: RefCell::default(),
-            enqueue_layers: RefCell::default(),
-            gave_queue: Cell::new(false),
+            enqueue_layers: EnqueueLayers::default(),
             uses_store: Cell::new(false),
             grace: Cell::new(stop::GRACE),
         }
@@ -216,9 +213,8 @@ impl Process {
     ///
     /// retryproof::check(async |world: &World| {
     ///     let orders = world.durable("orders", vec!["placed"; 2]);
-    ///     let table = orders.clone();
-    ///     world.process("worker", move |p| {
-    ///         let (clock, table) = (p.clock(), table.clone());
+    ///     world.process("worker", |p| {
+    ///         let (clock, table) = (p.clock(), p.durable::<Vec<&str>>("orders"));
     ///         p.spawn("poller", async move {
     ///             loop {
     ///                 table.update(|orders| orders.iter_mut().find(|order| **order == "placed").map(|order| *order = "shipped"));
@@ -266,23 +262,23 @@ impl Process {
 
     /// Returns this incarnation's client for the payment service.
     pub fn payments(&self) -> Client<Payments> {
-        Client::new(self.link.clone(), "payments".into(), self.link.shared().services.payments.clone())
+        Client::built_in(self.link.clone())
     }
 
     /// Returns this incarnation's client for the email service.
     pub fn email(&self) -> Client<EmailService> {
-        Client::new(self.link.clone(), "email".into(), self.link.shared().services.email.clone())
+        Client::built_in(self.link.clone())
     }
 
     /// Returns this incarnation's client for the fulfillment service.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
-        Client::new(self.link.clone(), "fulfillment".into(), self.link.shared().services.fulfillment.clone())
+        Client::built_in(self.link.clone())
     }
 
     /// Returns this incarnation's client for the error tracker. A job that ends dead must then have reported it once,
     /// and a job that is retried must not report anything.
     pub fn error_tracker(&self) -> Client<ErrorTracker> {
-        Client::new(self.link.clone(), "error_tracker".into(), self.link.shared().services.error_tracker())
+        Client::built_in(self.link.clone())
     }
 
     /// Returns this incarnation's client for a custom service, which [`World::service`](crate::World::service)
@@ -301,6 +297,56 @@ impl Process {
         Client::new(self.link.clone(), name, door)
     }
 
+    /// Returns this incarnation's client for the service that [`World::service`](crate::World::service) returned.
+    ///
+    /// ```
+    /// use retryproof::service::{ServiceContext, function};
+    ///
+    /// retryproof::check(async |world: &retryproof::World| {
+    ///     let send = |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", Some(&text), &text, "sm_");
+    ///     let sms = world.service("sms", function("send", send).honors_keys(|text| Some(text)));
+    ///     world.process("worker", move |p| {
+    ///         let sms = p.client(&sms);
+    ///         p.handle(async move |name: String| sms.call(format!("Hello {name}")).await.map(drop));
+    ///     });
+    ///     world.enqueue("Ada".to_owned());
+    ///     world.settle().await;
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if the service belongs to another world.
+    #[track_caller]
+    pub fn client<S: Service>(&self, service: &Client<S>) -> Client<S> {
+        service.through(self.link.clone())
+    }
+
+    /// Returns the value that the test registered under this name with [`World::durable`](crate::World::durable).
+    ///
+    /// ```
+    /// retryproof::check(async |world: &retryproof::World| {
+    ///     let paid = world.durable("paid", false);
+    ///     world.process("worker", |p| {
+    ///         let paid = p.durable::<bool>("paid");
+    ///         p.handle(async move |_order: u32| paid.set(true));
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    ///     assert!(paid.get());
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if there is no value with this name and type.
+    #[track_caller]
+    pub fn durable<T: Clone + Send + 'static>(&self, name: impl Into<Name>) -> Durable<T> {
+        let name = name.into();
+        match Durable::named(self.link.shared().clone(), name) {
+            Ok(durable) => durable,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// Returns this incarnation's handle for the shared database.
     pub fn store(&self) -> Store {
         self.uses_store.set(true);
@@ -313,8 +359,7 @@ impl Process {
 
     /// Returns the queue, through which jobs enqueue jobs.
     pub fn queue(&self) -> JobQueue {
-        self.gave_queue.set(true);
-        JobQueue::new(self.link.clone(), self.enqueue_layers.borrow().clone())
+        JobQueue::new(self.link.clone(), self.enqueue_layers.clone())
     }
 
     /// Returns the virtual clock.

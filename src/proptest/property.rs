@@ -93,7 +93,7 @@ pub struct Property {
     explore: Explore,
     config: Config,
     scenarios: Scenarios,
-    schedules: Preemptions,
+    preemptions: Preemptions,
     seed: u64,
     keep: Option<PathBuf>,
 }
@@ -108,9 +108,9 @@ impl Property {
     /// Makes a property with the number of cases of proptest's configuration (256, or `PROPTEST_CASES`), in scenarios
     /// of up to two deviations and up to one preemption.
     pub fn new() -> Self {
-        let (scenarios, schedules) = (Scenarios::of(0..=2), Preemptions::of(0..=1));
+        let (scenarios, preemptions) = (Scenarios::of(0..=2), Preemptions::of(0..=1));
         let config = Config { failure_persistence: None, ..Config::default() };
-        Self { explore: Explore::new(), config, scenarios, schedules, seed: 0, keep: None }
+        Self { explore: Explore::new(), config, scenarios, preemptions, seed: 0, keep: None }
     }
 
     /// Sets the settings of each run: bounds for one kind of deviation, the step limit, the name. The total number of
@@ -133,8 +133,8 @@ impl Property {
     }
 
     /// Sets the strategy for preemptions.
-    pub fn schedules(mut self, schedules: Preemptions) -> Self {
-        self.schedules = schedules;
+    pub fn preemptions(mut self, preemptions: Preemptions) -> Self {
+        self.preemptions = preemptions;
         self
     }
 
@@ -208,7 +208,7 @@ impl Property {
         let (kept, errors) = file.as_ref().map(|file| seeds::read(file)).unwrap_or_default();
         errors.iter().for_each(|error| say(&error.to_string()));
         let kept = if alone.is_some() { Vec::new() } else { kept };
-        let strategy = (strategy, &self.scenarios, &self.schedules);
+        let strategy = (strategy, &self.scenarios, &self.preemptions);
         let body = move |value: &S::Value, with: &mut dyn FnMut(&(dyn Body + Sync))| {
             with(&async |world: &World| body(world, value).await);
         };
@@ -270,6 +270,8 @@ struct Shrinking {
     /// The last data that failed.
     failing: String,
     hunted: u64,
+    /// The report on a case that hangs. It is not shrunk, because each further case would leave a thread behind.
+    hung: Option<Box<Report>>,
 }
 
 impl Cases<'_> {
@@ -315,12 +317,14 @@ impl Cases<'_> {
                         None
                     }
                 });
-                let size = shrinking.into_inner().size.flatten();
-                let mut report = None;
-                body(&value, &mut |body| {
-                    let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
-                    report = Some(explore.explain(body, self.test, size, (&drawn, most)));
-                });
+                let Shrinking { size, hung, .. } = shrinking.into_inner();
+                let mut report = hung.map(|report| *report);
+                if report.is_none() {
+                    body(&value, &mut |body| {
+                        let (explore, most) = (&self.property.explore, MOST_HUNTED_IN_ALL);
+                        report = Some(explore.explain(body, self.test, size.flatten(), (&drawn, most)));
+                    });
+                }
                 let mut report = report.expect("the body was handed over");
                 let case = format!("{value:#?}");
                 report.case = Some(Case { case, seed: seed.to_string(), held: self.held, kept });
@@ -339,6 +343,9 @@ impl Cases<'_> {
         body: With<'_, V>,
         shrinking: &mut Shrinking,
     ) -> TestCaseResult {
+        if shrinking.hung.is_some() {
+            return Ok(());
+        }
         let explore = &self.property.explore;
         let mut found = DrawnOutcome::Fine;
         body(value, &mut |body| found = explore.try_drawn(body, self.test, drawn));
@@ -359,6 +366,10 @@ impl Cases<'_> {
                 shrinking.size = Some(least);
                 shrinking.failing = format!("{value:?}");
                 return Err(TestCaseError::fail("not retry-proof"));
+            }
+            DrawnOutcome::Hung(report) => {
+                shrinking.hung = Some(report);
+                return Err(TestCaseError::fail("it hangs"));
             }
             DrawnOutcome::Fine => {}
         }

@@ -8,7 +8,7 @@
 //! assert_eq!(scenario.test(), "shop::order");
 //! assert_eq!(scenario.deviations().len(), 2);
 //! assert_eq!(scenario.to_string(), text);
-//! # Ok::<(), retryproof::ScenarioError>(())
+//! # Ok::<(), retryproof::report::ScenarioError>(())
 //! ```
 
 use std::fmt;

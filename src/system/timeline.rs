@@ -162,6 +162,11 @@ impl Timeline {
         self.last_call.map(|(actor, _, _)| actor)
     }
 
+    /// What has happened so far.
+    pub(crate) fn events(&self) -> &[Event] {
+        self.events.as_deref().unwrap_or_default()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Event> {
         self.events.take().unwrap_or_default()
     }

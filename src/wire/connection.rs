@@ -124,9 +124,9 @@ impl Connection {
         }
     }
 
-    /// Reports whether the peer takes too long for its message.
+    /// Reports whether the peer takes too long for a message that it has begun. An idle connection may stay idle.
     pub(super) fn is_too_slow(&self, slowest: Duration) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Reading) && self.since.elapsed() > slowest
+        self.phase == Phase::Reading && self.since.elapsed() > slowest
     }
 
     /// Ends the connection as if the other end had vanished.

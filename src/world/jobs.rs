@@ -56,7 +56,7 @@ impl World {
             let kind = kind_of::<J>();
             let keys: Vec<_> = batch.iter().map(|payload| self.shared.keys(kind, payload)).collect();
             let mut state = self.shared.state();
-            if state.inline.is_some() || !self.enqueue_layers.borrow().is_empty() {
+            if state.inline.is_some() || !self.enqueue_layers.is_empty() {
                 drop(state);
                 ids.extend(batch.into_iter().map(|payload| self.send(kind, payload, Duration::ZERO)));
             } else {
@@ -78,7 +78,8 @@ impl World {
         self.give((kind.into().as_str(), payload.into(), Duration::ZERO, None))
     }
 
-    /// Enqueues a request unchanged, without the layers around the queue. See [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
+    /// Enqueues a request unchanged, without the layers around the queue. See
+    /// [`JobQueue::enqueue_new`](crate::JobQueue::enqueue_new).
     ///
     /// # Panics
     /// Panics if the key of the request is taken, and its conflict rule refuses it.
@@ -96,13 +97,13 @@ impl World {
         L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
-        self.enqueue_layers.borrow_mut().push(layer);
+        self.enqueue_layers.push(layer);
         self
     }
 
     /// Enqueues a payload that is JSON already, through the layers, if there are any.
     pub(crate) fn send(&self, kind: &'static str, payload: String, delay: Duration) -> JobId {
-        let layers = self.enqueue_layers.borrow().clone();
+        let layers = self.enqueue_layers.clone();
         if layers.is_empty() {
             return self.give((kind, payload, delay, None));
         }

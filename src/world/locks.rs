@@ -58,7 +58,7 @@ impl World {
 
     /// Inserts a lock for the jobs of this kind, as an older version or another program may have left it behind. A
     /// lock without an owner is broken, and a job that meets it is moved to the dead set with
-    /// [`JobError::LockWithoutOwner`](crate::JobError::LockWithoutOwner).
+    /// [`JobError::LockWithoutOwner`](crate::job::JobError::LockWithoutOwner).
     ///
     /// # Panics
     /// Panics if no process that handles this kind has made it unique, or if the key cannot be written as JSON.

@@ -156,8 +156,8 @@ impl ComparisonRules {
 
 /// A small world: a queue, worker processes, and the services that they call. Each run has its own.
 ///
-/// What the test body does through it is setup: it has no faults and no crash points, and no oracle checks it, but it
-/// is part of the state.
+/// Everything that the test body does through it is setup: it has no faults and no crash points, and no oracle checks
+/// it, but it is part of the state.
 ///
 /// ```
 /// use retryproof::World;
@@ -165,12 +165,9 @@ impl ComparisonRules {
 /// // A test describes it in its body. This one is for an ordinary test, without injected failures.
 /// let world = World::fake();
 /// let counted = world.durable("counted", 0_u32);
-/// world.process("worker", {
-///     let counted = counted.clone();
-///     move |p| {
-///         let counted = counted.clone();
-///         p.handle(async move |by: u32| counted.update(|counted| *counted += by));
-///     }
+/// world.process("worker", |p| {
+///     let counted = p.durable::<u32>("counted");
+///     p.handle(async move |by: u32| counted.update(|counted| *counted += by));
 /// });
 /// world.enqueue(2_u32);
 /// world.enqueue(3_u32);
@@ -182,7 +179,7 @@ pub struct World {
     executor: Rc<RefCell<Executor>>,
     observed: Rc<RefCell<Vec<Observation>>>,
     terms: Rc<RefCell<ComparisonRules>>,
-    enqueue_layers: Rc<RefCell<EnqueueLayers>>,
+    enqueue_layers: EnqueueLayers,
     /// Whether this is a view of another world, which ends when that one does.
     is_view: bool,
 }
@@ -202,7 +199,7 @@ impl World {
             executor: Rc::new(RefCell::new(executor)),
             observed,
             terms: Rc::default(),
-            enqueue_layers: Rc::default(),
+            enqueue_layers: EnqueueLayers::default(),
             is_view: false,
         }
     }
@@ -234,7 +231,8 @@ impl World {
         self.hosted(name)
     }
 
-    /// Registers state that survives every crash, in place of a database. It is compared when the run ends.
+    /// Registers state that survives every crash, in place of a database. It is compared when the run ends. A process reaches
+    /// it by its name ([`Process::durable`]).
     ///
     /// # Panics
     /// Panics if the name is taken.
@@ -340,22 +338,22 @@ impl World {
 
     /// Returns the test's client for the payment service, for setup and to read it.
     pub fn payments(&self) -> Client<Payments> {
-        Client::new(self.link(), "payments".into(), self.shared.services.payments.clone())
+        Client::built_in(self.link())
     }
 
     /// Returns the test's client for the email service, for setup and to read it.
     pub fn email(&self) -> Client<EmailService> {
-        Client::new(self.link(), "email".into(), self.shared.services.email.clone())
+        Client::built_in(self.link())
     }
 
     /// Returns the test's client for the fulfillment service, for setup and to read it.
     pub fn fulfillment(&self) -> Client<Fulfillment> {
-        Client::new(self.link(), "fulfillment".into(), self.shared.services.fulfillment.clone())
+        Client::built_in(self.link())
     }
 
     /// Returns the test's client for the error tracker, for setup and to read it.
     pub fn error_tracker(&self) -> Client<ErrorTracker> {
-        Client::new(self.link(), "error_tracker".into(), self.shared.services.error_tracker())
+        Client::built_in(self.link())
     }
 
     /// Returns the test's handle for the shared database, for setup and settings, and to read it. The store exists if
@@ -364,10 +362,11 @@ impl World {
         Store::new(self.link())
     }
 
-    /// Registers a custom service. It has the same faults, ledger and crash points as the built-in services. Processes
-    /// reach it with [`Process::service`]. Returns the test's client, for setup and settings, and to read it.
+    /// Registers a custom service. It has the same faults, ledger and crash points as the built-in services. Returns the test's
+    /// client, for setup and settings, and to read it. A process reaches the service with [`Process::client`] and this
+    /// client, or by the name with [`Process::service`].
     ///
-    /// One function is enough ([`function`](crate::system::service::function)), and any [`Service`] works.
+    /// One function is enough ([`function`](crate::service::function)), and any [`Service`] works.
     ///
     /// # Panics
     /// Panics if there is already a service with this name.

@@ -41,12 +41,9 @@ impl World {
     /// # use retryproof::World;
     /// let world = World::inline();
     /// let done = world.durable("done", Vec::new());
-    /// world.process("worker", {
-    ///     let done = done.clone();
-    ///     move |p| {
-    ///         let done = done.clone();
-    ///         p.handle(async move |job: u32| done.update(|done| done.push(job)));
-    ///     }
+    /// world.process("worker", |p| {
+    ///     let done = p.durable::<Vec<u32>>("done");
+    ///     p.handle(async move |job: u32| done.update(|done| done.push(job)));
     /// });
     /// world.enqueue(7_u32);
     /// assert_eq!(done.get(), [7]);
@@ -65,7 +62,7 @@ impl Drop for World {
         }
         // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
         self.shared.state().search.suspend_faults(true);
-        self.enqueue_layers.borrow_mut().let_go();
+        self.enqueue_layers.let_go();
         if let Ok(mut executor) = self.executor.try_borrow_mut() {
             executor.shut_down();
         }

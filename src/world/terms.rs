@@ -93,15 +93,14 @@ impl EffectRules<'_> {
     /// [`Guarantee::AtLeastOnce`], an item may be in several batches if there was a deviation, or if jobs overlapped.
     ///
     /// ```
-    /// use retryproof::service::{ServiceContext, Function, function};
+    /// use retryproof::service::{ServiceContext, function};
     /// use retryproof::{Explore, Guarantee, World};
     ///
     /// let report = Explore::new().deviations(1).run(async |world: &World| {
-    ///     world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| cx.effect("invalidate", None, &paths, "in_")));
+    ///     let cdn = world.service("cdn", function("invalidate", |paths: Vec<String>, cx: &mut ServiceContext<'_>| cx.effect("invalidate", None, &paths, "in_")));
     ///     world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$");
-    ///     world.process("worker", |p| {
-    ///         let cdn = p.service::<Function<Vec<String>, String>>("cdn");
-    ///         let store = p.store();
+    ///     world.process("worker", move |p| {
+    ///         let (cdn, store) = (p.client(&cdn), p.store());
     ///         p.handle(async move |path: String| {
     ///             store.put(format!("dirty:{path}"), &path).await?;
     ///             let dirty: Vec<String> = store.scan("dirty:").await?.into_iter().map(|(_, row)| row.value).collect();
@@ -376,16 +375,14 @@ impl World {
     /// invariant.
     ///
     /// ```
-    /// use retryproof::{Explore, Oracle, World};
+    /// use retryproof::report::Oracle;
+    /// use retryproof::{Explore, World};
     ///
     /// let report = Explore::new().run(async |world: &World| {
     ///     let (from, to) = (world.durable("from", 100_u32), world.durable("to", 0_u32));
-    ///     world.invariant("money is conserved", {
-    ///         let (from, to) = (from.clone(), to.clone());
-    ///         move |_: &World| assert_eq!(from.get() + to.get(), 100)
-    ///     });
-    ///     world.process("worker", move |p| {
-    ///         let (from, to, clock) = (from.clone(), to.clone(), p.clock());
+    ///     world.invariant("money is conserved", move |_: &World| assert_eq!(from.get() + to.get(), 100));
+    ///     world.process("worker", |p| {
+    ///         let (from, to, clock) = (p.durable::<u32>("from"), p.durable::<u32>("to"), p.clock());
     ///         p.handle(async move |cents: u32| {
     ///             from.update(|from| *from -= cents);
     ///             clock.yield_now().await;

@@ -1,5 +1,5 @@
-//! Calls to real external systems, which threads stand for: the harness waits for them in real time, and crashes and fails
-//! them at the call. Nothing else runs meanwhile, unless they wait for a lock.
+//! Calls to real external systems, which threads stand for: the harness waits for them in real time, and crashes and
+//! fails them at the call. Nothing else runs meanwhile, unless they wait for a lock.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use expect_test::expect;
-use retryproof::{Explore, External, ExternalFault, JobState, Report, Verdict, World};
+use retryproof::external::ExternalFault;
+use retryproof::job::JobState;
+use retryproof::{Explore, External, Report, Verdict, World};
 use tokio::sync::oneshot;
 
 use crate::support::has_line;

@@ -471,8 +471,8 @@ static CONFIG: LazyLock<u32> = LazyLock::new(|| {
 
 #[test]
 fn a_static_poisoned_by_the_crash_is_explained() {
-    // Only an attempt after a crash fills it, because the fault-free run does not need it. An exploration would fill it on its
-    // way to the crash inside it, but a replay goes straight there.
+    // Only an attempt after a crash fills it, because the fault-free run does not need it. An exploration would fill
+    // it on its way to the crash inside it, but a replay goes straight there.
     let scenario = format!("test job#1.1:start=crash job#1.2/{}=crash", point("let two = one + 1", 1));
     let report = Explore::new().name("test").replay(scenario).run(async |world: &World| {
         world.durable("nothing", ());

@@ -1,5 +1,5 @@
-//! Reports, timelines, ledgers and queues as snapshots of insta, without redactions: the same on every machine, with any
-//! number of threads, in any folder. `INSTA_UPDATE=always cargo test --test it snapshots` writes them anew.
+//! Reports, timelines, ledgers and queues as snapshots of insta, without redactions: the same on every machine, with
+//! any number of threads, in any folder. `INSTA_UPDATE=always cargo test --test it snapshots` writes them anew.
 
 use std::process::Command;
 use std::time::Duration;

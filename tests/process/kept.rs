@@ -84,8 +84,9 @@ fn what_lies_outside_of_the_bounds_or_no_longer_fits_condemns_nobody() {
     let folder = Folder::new();
     let file = "retryproof-process/scenes.charges_without_faults.txt";
     let test = "scenes::charges_without_faults";
-    // A fault although there may be none, two deviations although there may be only one, and a call that is no longer made.
-    // The job itself is correct if no reply is lost and no worker crashes, so it has a key, except for what runs first.
+    // A fault although there may be none, two deviations although there may be only one, and a call that is no longer
+    // made. The job itself is correct if no reply is lost and no worker crashes, so it has a key, except for what runs
+    // first.
     let lines = [
         format!("{test} job#1.1/payments.charge:call=reply-lost"),
         format!("{test} job#1.1/payments.charge:happened=crash job#1.2/payments.charge:happened=crash"),

@@ -7,6 +7,7 @@
 mod support;
 
 mod aborts;
+mod hangs;
 mod kept;
 mod order_pipeline;
 mod passing;

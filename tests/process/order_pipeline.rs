@@ -1,5 +1,5 @@
-//! The example `order_pipeline` from end to end: its output, its exit codes, and that each scenario that it names shows the
-//! same violation again.
+//! The example `order_pipeline` from end to end: its output, its exit codes, and that each scenario that it names
+//! shows the same violation again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -53,8 +53,8 @@ fn errors(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).expect("the example prints UTF-8")
 }
 
-/// Returns what the example prints. It runs once for all tests, and once for all processes if each test has its own process
-/// (nextest, for which `.config/nextest.toml` runs them one after another).
+/// Returns what the example prints. It runs once for all tests, and once for all processes if each test has its own
+/// process (nextest, for which `.config/nextest.toml` runs them one after another).
 fn printed(name: &str, arguments: &[&str]) -> String {
     let built = std::fs::metadata(program()).and_then(|file| file.modified()).expect("the example was built");
     let built = built.duration_since(std::time::UNIX_EPOCH).expect("it was built after 1970").as_nanos();

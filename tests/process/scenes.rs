@@ -118,8 +118,8 @@ async fn mails_twice(world: &World) {
     world.settle().await;
 }
 
-/// Its own assertion fails if the mail is repeated. In the version `unkeyed`, the charge is repeated, too. In the version
-/// `mended`, the assertion holds. In `other`, it holds as well, but another one does not.
+/// Its own assertion fails if the mail is repeated. In the version `unkeyed`, the charge is repeated, too. In the
+/// version `mended`, the assertion holds. In `other`, it holds as well, but another one does not.
 #[retryproof::test(deviations = 1, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn asserts(world: &World) {
@@ -151,8 +151,8 @@ async fn asserts(world: &World) {
     }
 }
 
-/// Gives a claim up if the charge fails. In the version `keeps`, the claim is kept. If the reply to the claim is lost, both
-/// versions keep it.
+/// Gives a claim up if the charge fails. In the version `keeps`, the claim is kept. If the reply to the claim is lost,
+/// both versions keep it.
 #[retryproof::test(deviations = 1, crashes = 0, deliveries = 0, ratchet)]
 #[ignore = "run by the tests beside it"]
 async fn claims(world: &World) {

@@ -101,8 +101,8 @@ pub(crate) fn check(text: impl Display, expected: Expect) {
     expected.assert_eq(&without_lines(&text.to_string()));
 }
 
-/// Compares a line of a text with an inline snapshot of the whole line. An update takes the line that is most similar to the
-/// old one, so check in the diff that it says the same.
+/// Compares a line of a text with an inline snapshot of the whole line. An update takes the line that is most similar
+/// to the old one, so check in the diff that it says the same.
 #[track_caller]
 pub(crate) fn has_line(text: impl Display, expected: Expect) {
     let text = without_lines(&text.to_string());

@@ -79,7 +79,8 @@ fn body_end(code: &str) -> Option<usize> {
     None
 }
 
-/// The order of a hash map differs from run to run. Clippy forbids that of the standard library, and this test all others.
+/// The order of a hash map differs from run to run. Clippy forbids that of the standard library, and this test all
+/// others.
 #[test]
 fn nothing_in_the_core_has_no_order() {
     for source in sources("src") {

@@ -1,5 +1,5 @@
-//! Finds out which modules of a member use each other: by `crate::`, `super::`, `self::` and the names of their children.
-//! Re-exports are followed to the module that defines the name.
+//! Finds out which modules of a member use each other: by `crate::`, `super::`, `self::` and the names of their
+//! children. Re-exports are followed to the module that defines the name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,12 @@ impl Modules {
             Some((name.clone(), home.first()?.clone()))
         });
         modules.chain(names).collect()
+    }
+
+    /// Returns the modules in the root's own file, with the names that each exports.
+    pub(crate) fn facade(&self) -> BTreeMap<String, Vec<String>> {
+        let inside = self.modules.iter().filter(|(path, module)| path.len() == 1 && module.file.is_empty());
+        inside.map(|(path, module)| (path[0].clone(), module.aliases.keys().cloned().collect())).collect()
     }
 
     /// Returns the module that defines the last name of a path, if it belongs to this member.

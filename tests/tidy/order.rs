@@ -1,4 +1,5 @@
-//! At each level, the order of `mod` lines is the order in which data flows, and no two files of a folder use each other.
+//! At each level, the order of `mod` lines is the order in which data flows, and no two files of a folder use each
+//! other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +26,8 @@ const UNORDERED: &[&str] = &[
     "src/system/service/store",
 ];
 
-/// Files of one folder that use each other, directly or indirectly, and that should be separated. Add none, and remove those
-/// that no longer do.
+/// Files of one folder that use each other, directly or indirectly, and that should be separated. Add none, and remove
+/// those that no longer do.
 const CIRCLES: &[(&str, &[&str])] =
     &[("src/engine/state", &["bounds", "search"]), ("src/system/service", &["door", "fault"])];
 
@@ -35,6 +36,11 @@ pub(crate) fn rooms() -> (Vec<String>, BTreeMap<String, String>) {
     let modules = Modules::of("src");
     let (_, rooms) = modules.folders().find(|(path, _)| path.is_empty()).expect("the crate has modules");
     (rooms.to_vec(), modules.exports())
+}
+
+/// Returns the modules that lib.rs assembles from others, with the names that each exports.
+pub(crate) fn facade() -> BTreeMap<String, Vec<String>> {
+    Modules::of("src").facade()
 }
 
 /// Returns the folder of each member, with its modules.

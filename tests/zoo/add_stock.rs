@@ -1,7 +1,8 @@
 //! Goods are delivered, and their number is added to the stock.
 
-use retryproof::service::store::Isolation::ReadCommitted;
-use retryproof::{Explore, Oracle, Process, Report, StoreError, World};
+use retryproof::report::Oracle;
+use retryproof::store::Isolation::ReadCommitted;
+use retryproof::{Explore, Process, Report, StoreError, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Family, bad, because, good};

@@ -1,8 +1,9 @@
 //! A charge while a transaction is open. If the call hangs, row locks and a connection are held.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation::ReadCommitted;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::store::Isolation::ReadCommitted;
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because, good};
 

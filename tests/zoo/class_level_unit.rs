@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Explore, Guarantee, Oracle, Report, ServiceError, World};
+use retryproof::{Explore, Guarantee, Report, ServiceError, World};
 
 use crate::{Family, bad, because, good};
 

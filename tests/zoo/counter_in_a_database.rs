@@ -1,7 +1,8 @@
 //! Two jobs add to one counter. Each records that in the same transaction, so that a second delivery adds nothing.
 
-use retryproof::service::store::Isolation::{self, ReadCommitted, Serializable};
-use retryproof::{Explore, Oracle, Report, StoreError, World};
+use retryproof::report::Oracle;
+use retryproof::store::Isolation::{self, ReadCommitted, Serializable};
+use retryproof::{Explore, Report, StoreError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,7 +1,8 @@
 //! One item is taken from the stock, and the order is marked as paid.
 
-use retryproof::service::store::Isolation::Serializable;
-use retryproof::{Explore, Oracle, Process, Report, World};
+use retryproof::report::Oracle;
+use retryproof::store::Isolation::Serializable;
+use retryproof::{Explore, Process, Report, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,9 +1,10 @@
 //! The effects of a destructor when its job fails, and what a real crash leaves of them.
 
+use retryproof::report::Oracle;
 use retryproof::service::fulfillment::{Shipment, ShipmentOutcome};
 use retryproof::service::payments::Charge;
 use retryproof::service::{Function, Keys, ServiceContext, function};
-use retryproof::{Client, Explore, External, Oracle, Report, Store, World};
+use retryproof::{Client, Explore, External, Report, Store, World};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 

@@ -1,7 +1,8 @@
 //! An email service without idempotency keys, so the job looks for the email before it sends it.
 
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Explore, Guarantee, Oracle, Report, ServiceError, World};
+use retryproof::{Explore, Guarantee, Report, ServiceError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,7 +1,8 @@
 //! An order is placed, and its confirmation is enqueued after the commit.
 
-use retryproof::service::store::Isolation::ReadCommitted;
-use retryproof::{Decision, Oracle, Process};
+use retryproof::report::Oracle;
+use retryproof::store::Isolation::ReadCommitted;
+use retryproof::{Decision, Process};
 
 use crate::enqueue_in_a_transaction::{Confirm, Place, confirming, placing, with_outbox};
 use crate::{Done, Family, bad, because, good};

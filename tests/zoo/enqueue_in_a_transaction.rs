@@ -1,10 +1,10 @@
 //! An order is placed, and its confirmation is enqueued while the transaction is open.
 
+use retryproof::job::NewJob;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::service::store::Isolation::ReadCommitted;
-use retryproof::{
-    Conflict, Decision, Explore, Guarantee, NewJob, Oracle, Process, Report, Store, StoreError, World,
-};
+use retryproof::store::Isolation::ReadCommitted;
+use retryproof::{Conflict, Decision, Explore, Guarantee, Process, Report, Store, StoreError, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, S, bad, because, good};

@@ -1,7 +1,8 @@
 //! A queue that hands out its jobs and forgets them, or keeps them until they are acknowledged.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Delivery, Explore, Oracle, Report, World};
+use retryproof::{Delivery, Explore, Report, World};
 
 use crate::{Family, bad, because, good};
 

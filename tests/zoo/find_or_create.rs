@@ -1,6 +1,7 @@
 //! Two jobs of one customer. Each looks for the customer, and inserts the customer if it does not find one.
 
-use retryproof::{Explore, Oracle, Report, StoreError, World};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, StoreError, World};
 
 use crate::{Done, Family, bad, because, good};
 

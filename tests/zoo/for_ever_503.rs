@@ -1,9 +1,10 @@
 //! The service is gone for good, and the job is retried until it is dead.
 
 use retryproof::middleware::{ReportFailures, Transient};
+use retryproof::report::Oracle;
 use retryproof::service::error_tracker::Notification;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
+use retryproof::{Explore, Process, Report, ServiceError, World};
 
 use crate::{Family, S, bad, because, good};
 

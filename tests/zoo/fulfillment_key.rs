@@ -1,7 +1,8 @@
 //! A parcel is requested with an idempotency key. Whether the key works depends on what it is derived from.
 
+use retryproof::report::Oracle;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::{Durable, Explore, Oracle, Process, Report, World};
+use retryproof::{Durable, Explore, Process, Report, World};
 
 use crate::{Family, S, bad, because, good};
 

@@ -1,5 +1,5 @@
-//! Jobs that must be told apart, as `docs/spec/jobs.md` specifies them: one file per family, each bad job beside its good
-//! twin. The harness must fail every bad job for the reason given and for no other, and must pass every good job.
+//! Jobs that must be told apart, as `docs/spec/jobs.md` specifies them: one file per family, each bad job beside its
+//! good twin. The harness must fail every bad job for the reason given and for no other, and must pass every good job.
 //!
 //! ZOO.md contains the results, and the tests compare it with what they find.
 //! `RETRYPROOF_BLESS=1 cargo test --release --test zoo the_table -- --nocapture` writes it.

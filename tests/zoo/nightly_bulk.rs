@@ -1,7 +1,8 @@
 //! Every night, a job enqueues one job for each order.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Family, bad, because, good};
@@ -35,7 +36,7 @@ fn nightly(explore: &Explore, keyed: bool) -> Report {
                 for order in 1..=3 {
                     queue.enqueue(Collect(order)).await?;
                 }
-                Ok::<_, retryproof::EnqueueError>(())
+                Ok::<_, retryproof::job::EnqueueError>(())
             });
             let payments = p.payments();
             p.handle(async move |Collect(order): Collect| {

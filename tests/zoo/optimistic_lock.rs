@@ -1,6 +1,7 @@
 //! Two customers, one seat.
 
-use retryproof::{Explore, Oracle, Report, StoreError, World};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, StoreError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,9 +1,11 @@
 //! Three jobs: each makes one call, saves, and enqueues the next.
 
+use retryproof::job::NewJob;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Conflict, Explore, Guarantee, NewJob, Oracle, Report, World};
+use retryproof::{Conflict, Explore, Guarantee, Report, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, bad, because, good};

@@ -1,9 +1,10 @@
 //! One job charges, emails, ships, and saves everything at the end.
 
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because};
 

@@ -1,8 +1,9 @@
 //! The three lines of an order are charged one after another, in a loop.
 
 use crash_points::crash_points;
+use retryproof::report::Oracle;
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Explore, Oracle, Report, ServiceError, World};
+use retryproof::{Client, Explore, Report, ServiceError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,7 +1,8 @@
 //! A charge is declined. Later the customer has to pay another amount, and is charged again.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::{Charge, ChargeOutcome};
-use retryproof::{Explore, Oracle, Report, StoreError, World};
+use retryproof::{Explore, Report, StoreError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, ServiceError, World};
+use retryproof::{Explore, Report, ServiceError, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,6 +1,6 @@
 //! Five slots. Each job holds a connection while it needs a second one.
 
-use retryproof::service::store::Isolation::ReadCommitted;
+use retryproof::store::Isolation::ReadCommitted;
 use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, S, good, stuck};

@@ -1,8 +1,9 @@
 //! At most two charges per hour: a job that finds the limit used up gives up.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::store::Isolation::{ReadCommitted, Serializable};
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because, good};
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use retryproof::service::store::Isolation::Serializable;
+use retryproof::report::Oracle;
 use retryproof::service::{Function, ServiceContext, function};
-use retryproof::{Conflict, Explore, Oracle, Report, Unique, World};
+use retryproof::store::Isolation::Serializable;
+use retryproof::{Conflict, Explore, Report, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Done, Family, S, bad, because, good};

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use retryproof::middleware::RequestContext;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, World};
 
 use crate::{Family, bad, because, good};
 

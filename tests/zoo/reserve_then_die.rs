@@ -1,7 +1,8 @@
 //! A seat is reserved, paid for, and sold.
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, S, bad, because, good};
 

@@ -1,7 +1,8 @@
 //! A job that cannot be made idempotent gives up: it is tried once, is moved to the dead set, and is reported.
 
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because, good};
 

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use retryproof::{Explore, Oracle, Report, Verdict, Violation};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, Verdict, Violation};
 
 /// Explores a job with these settings.
 pub(crate) type Run = fn(&Explore) -> Report;
@@ -39,8 +40,8 @@ pub(crate) struct Because {
     line: &'static str,
 }
 
-/// The `summary` may end with `…`. The `scenario` does not have the name of the test, and is empty for the fault-free run.
-/// The `line` is empty if the scenario has none.
+/// The `summary` may end with `…`. The `scenario` does not have the name of the test, and is empty for the fault-free
+/// run. The `line` is empty if the scenario has none.
 pub(crate) fn because(
     oracle: Oracle,
     summary: &'static str,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Backoff, Explore, Oracle, Report, World};
+use retryproof::{Backoff, Explore, Report, World};
 
 use crate::{Done, Family, S, bad, because, good};
 

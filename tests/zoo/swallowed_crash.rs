@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Report, World};
+use retryproof::{Explore, Report, World};
 
 use crate::{Family, bad, because, good};
 

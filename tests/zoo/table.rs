@@ -119,8 +119,8 @@ fn one_bug_is_few_entries() {
     assert!(most.0 <= 3, "{} entries: {}", most.0, most.1);
 }
 
-/// The families of `docs/spec/jobs.md` are those of this folder, in the same order. That of the models needs the feature
-/// `loom`, and is in the table of models.
+/// The families of `docs/spec/jobs.md` are those of this folder, in the same order. That of the models needs the
+/// feature `loom`, and is in the table of models.
 #[test]
 fn the_specification_has_the_same_families() {
     let page = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/spec/jobs.md");

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 
 use retryproof::middleware::ClearThreadLocals;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Explore, Guarantee, Oracle, Report, World};
+use retryproof::{Explore, Guarantee, Report, World};
 
 use crate::{Family, bad, because, good};
 

@@ -1,8 +1,9 @@
 //! Which failures of a charge are reported, and when.
 
 use retryproof::middleware::{ReportFailures, Transient};
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, Oracle, Process, Report, ServiceError, World};
+use retryproof::{Explore, Process, Report, ServiceError, World};
 
 use crate::{Family, S, bad, because, good};
 

@@ -1,6 +1,7 @@
 //! Jobs of one key run one at a time: ten of them, and behind them one of another key.
 
-use retryproof::{Conflict, Explore, Oracle, Report, Unique, World};
+use retryproof::report::Oracle;
+use retryproof::{Conflict, Explore, Report, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Family, S, bad, because, good};

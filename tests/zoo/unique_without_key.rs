@@ -1,6 +1,7 @@
 //! Five jobs that have no key.
 
-use retryproof::{Explore, Oracle, Report, Unique, World};
+use retryproof::report::Oracle;
+use retryproof::{Explore, Report, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use crate::{Family, S, bad, because, good};

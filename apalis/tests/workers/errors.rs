@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use apalis::prelude::*;
-use retryproof::{Backoff, Decision, JobState, JobView, World};
+use retryproof::job::{JobState, JobView};
+use retryproof::{Backoff, Decision, World};
 use retryproof_apalis::{ProcessExt, TaskError, decision};
 
 use crate::{Log, S, log};

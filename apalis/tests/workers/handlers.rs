@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use apalis::prelude::*;
 use apalis_core::backend::queue::Queue;
+use retryproof::World;
+use retryproof::job::JobState;
 use retryproof::service::payments::Charge;
-use retryproof::{JobState, World};
 use retryproof_apalis::ProcessExt;
 use serde::{Deserialize, Serialize};
 

@@ -6,8 +6,10 @@ use std::task::{Context, Poll};
 
 use apalis::layers::limit::RateLimitLayer;
 use apalis::prelude::*;
+use retryproof::job::JobState;
+use retryproof::middleware::Perform;
 use retryproof::service::payments::Charge;
-use retryproof::{JobState, Perform, Report, Verdict, World};
+use retryproof::{Report, Verdict, World};
 use retryproof_apalis::ProcessExt;
 use tower::{Layer, Service};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use apalis::prelude::*;
 use apalis_core::backend::finalize::Durable;
 use futures_util::stream;
+use retryproof::job::{EnqueueError, JobState};
 use retryproof::service::payments::Charge;
-use retryproof::{EnqueueError, JobState, Report, World};
+use retryproof::{Report, World};
 use retryproof_apalis::{ProcessExt, StorageError, WorldExt, WorldStorage};
 
 use crate::{Log, S, Till, assert_green, assert_violated, deviations, log};
@@ -235,7 +236,7 @@ fn delayed_tasks_wait_in_virtual_time() {
     });
     world.enqueue(6_u32);
     world.perform_one::<u32>().unwrap();
-    let due = |job: &retryproof::JobView| (job.payload.clone(), job.due);
+    let due = |job: &retryproof::job::JobView| (job.payload.clone(), job.due);
     let half = Duration::from_millis(500);
     assert_eq!(
         world.jobs::<String>().iter().map(due).collect::<Vec<_>>(),

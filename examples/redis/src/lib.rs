@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
-use retryproof::{External, ExternalFault};
+use retryproof::External;
+use retryproof::external::ExternalFault;
 
 /// A server. If it was started here, it ends with this process and leaves nothing behind.
 #[derive(Debug)]

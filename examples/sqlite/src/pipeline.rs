@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::error::Error;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use retryproof::external::ExternalFault;
 use retryproof::service::fulfillment::{Fulfillment, Shipment};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Durable, External, ExternalFault, Store};
+use retryproof::{Client, Durable, External, Store};
 use sqlx::Sqlite;
 
 use retryproof_sqlx::Pool;

@@ -3,7 +3,8 @@
 use graphile_worker::{
     IntoTaskHandlerResult, JobKeyMode, JobSpec, TaskHandler, WorkerContext, WorkerContextExt,
 };
-use retryproof::{Explore, JobState, Verdict, World};
+use retryproof::job::JobState;
+use retryproof::{Explore, Verdict, World};
 use retryproof_graphile_worker::{AddJobs, GraphileWorker, date};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

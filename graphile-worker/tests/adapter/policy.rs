@@ -5,7 +5,8 @@ use std::time::Duration;
 use graphile_worker::{
     BatchTaskHandler, IntoTaskHandlerResult, JobSpec, TaskHandler, WorkerContext, WorkerContextExt,
 };
-use retryproof::{JobState, World};
+use retryproof::World;
+use retryproof::job::JobState;
 use retryproof_graphile_worker::{AddJobs, GraphileWorker, backoff, database, date};
 use serde::{Deserialize, Serialize};
 

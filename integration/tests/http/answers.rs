@@ -1,12 +1,13 @@
-//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The test
-//! body itself makes the requests.
+//! The answers over HTTP, row by row as `docs/spec/services.md` specifies them, and the checks before the route. The
+//! test body itself makes the requests.
 
+use retryproof::World;
+use retryproof::http::Http;
 use retryproof::service::email::Email;
 use retryproof::service::error_tracker::Notification;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::service::{ServiceContext, function};
-use retryproof::{Http, World};
 use serde_json::{Value, json};
 use ureq::http::Request;
 use ureq::{Agent, Body};

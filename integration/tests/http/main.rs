@@ -5,6 +5,7 @@ mod support;
 
 mod answers;
 mod faults;
+mod hangs;
 mod hostile;
 mod preemptions;
 mod http_parity;

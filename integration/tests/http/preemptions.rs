@@ -126,8 +126,8 @@ fn one_that_adds_is_green() {
 fn as_many_runs_as_choices() {
     for handle in [adds, adds_blocking] {
         let report = exploring(&preemptions(1), 2, handle);
-        // Job 1 first, or job 2 (1). After the call of the first job, the other one may begin (1). After the call of the second,
-        // the first one may continue, but it has ended unless it was preempted.
+        // Job 1 first, or job 2 (1). After the call of the first job, the other one may begin (1). After the call of
+        // the second, the first one may continue, but it has ended unless it was preempted.
         assert_eq!(report.runs(), 1 + 2, "{report}");
     }
     for handle in [reads_and_writes, reads_and_writes_blocking] {

@@ -1,8 +1,9 @@
 //! A counter that the threads of a worker share (feature `loom`), with no await and no crash point between its steps.
 
+use retryproof::model::{Model, ModelReport};
 use retryproof::sync::LazyLock;
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use retryproof::{Model, ModelReport, Verdict, thread};
+use retryproof::{Verdict, thread};
 
 const HEAD: &str = include_str!("../../../tests/zoo/models.md");
 

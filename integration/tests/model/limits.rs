@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::model::Model;
 use retryproof::sync::Arc;
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
-use retryproof::{Model, Verdict, thread};
+use retryproof::{Verdict, thread};
 
 use crate::support::has_line;
 

@@ -12,7 +12,8 @@ mod misuse;
 mod std_types;
 mod waiting;
 
-use retryproof::{Model, ModelReport, Verdict};
+use retryproof::Verdict;
+use retryproof::model::{Model, ModelReport};
 
 fn run(code: impl Fn() + Send + Sync + 'static) -> ModelReport {
     Model::new().name("test").run(code)

@@ -1,9 +1,10 @@
 //! Code that is not a valid model.
 
 use expect_test::expect;
+use retryproof::model::{Model, ModelError};
 use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use retryproof::sync::{Arc, Mutex};
-use retryproof::{Model, ModelError, Verdict, model, thread};
+use retryproof::{Verdict, model, thread};
 
 use crate::run;
 use crate::support::has_line;

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use retryproof::model::Model;
 use retryproof::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst, fence};
 use retryproof::sync::{Arc, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, mpsc};
-use retryproof::{Model, thread};
+use retryproof::thread;
 
 retryproof::thread_local! {
     static DEPTH: Cell<u32> = Cell::new(1);
@@ -129,5 +130,5 @@ fn what_may_be_sent_and_shared_is_what_it_is_in_the_standard_library() {
     is_shared::<Condvar>();
     is_shared::<mpsc::Sender<u32>>();
     is_shared::<thread::JoinHandle<u32>>();
-    is_shared::<retryproof::ModelReport>();
+    is_shared::<retryproof::model::ModelReport>();
 }

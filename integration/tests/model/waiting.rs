@@ -185,7 +185,8 @@ fn an_arc_that_owns_itself_is_never_dropped() {
 #[test]
 fn who_is_last_to_drop_is_explored() {
     // Either thread may be the last, so `into_inner` may give the value to either of them, but to exactly one.
-    let last = |report: retryproof::ModelReport| report.summary().map(str::to_owned).unwrap_or_default();
+    let last =
+        |report: retryproof::model::ModelReport| report.summary().map(str::to_owned).unwrap_or_default();
     let race = |unwrapped: fn(bool, bool)| {
         run(move || {
             let shared = Arc::new(6);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use retryproof::{JobState, World};
+use retryproof::World;
+use retryproof::job::JobState;
 
 use crate::support::{Log, S, log, worker};
 
@@ -16,7 +17,7 @@ struct Mail {
 /// An operation of a test on a world.
 #[derive(Clone, Debug)]
 pub(crate) enum Do {
-    NewJob,
+    Enqueue,
     EnqueueIn(u8),
     Mail,
     Bulk(u8),

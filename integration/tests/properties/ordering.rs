@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use retryproof::{Durable, JobState, JobView, Ordered, Unique, World};
+use retryproof::job::{JobState, JobView};
+use retryproof::{Durable, Ordered, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use super::jobs::{Do, anything, check_counts};

@@ -7,8 +7,9 @@ use std::time::Duration;
 use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use retryproof::job::NewJob;
 use retryproof::{
-    Clock, Conflict, Durable, Explore, JobQueue, NewJob, Process, Report, Store, StoreError, Verdict, World,
+    Clock, Conflict, Durable, Explore, JobQueue, Process, Report, Store, StoreError, Verdict, World,
 };
 
 use crate::support::assert_green;
@@ -25,7 +26,7 @@ enum Op {
     Update,
     Yield,
     Sleep,
-    NewJob,
+    Enqueue,
     /// Enqueues under a key that the other tasks have, too: alone, or as a batch.
     Once(bool),
 }

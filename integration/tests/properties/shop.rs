@@ -1,6 +1,6 @@
 //! Compares a whole shop with a small model: orders are placed, canceled and returned, its worker crashes, the bank is
-//! down, and time passes. Each of these is a step. The invariants must hold after each step, and in the end all customers
-//! must have what belongs to them.
+//! down, and time passes. Each of these is a step. The invariants must hold after each step, and in the end all
+//! customers must have what belongs to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -12,8 +12,9 @@ use expect_test::expect;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use retryproof::job::JobState;
 use retryproof::service::{Function, ServiceContext, function};
-use retryproof::{Durable, JobState, World};
+use retryproof::{Durable, World};
 use serde::{Deserialize, Serialize};
 
 use crate::support::has_line;

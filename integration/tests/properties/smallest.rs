@@ -72,9 +72,9 @@ async fn lost_update(world: &World, tasks: &u8) {
 #[test]
 fn schedules_are_drawn_and_shrink_too() {
     let calm = property().cases(60).scenarios(Scenarios::of(0..=0));
-    let held = calm.clone().schedules(Preemptions::of(0..=0)).run(1..4_u8, lost_update);
+    let held = calm.clone().preemptions(Preemptions::of(0..=0)).run(1..4_u8, lost_update);
     assert_eq!(held.unwrap(), 60, "in the usual order they do not meet");
-    let report = falsified(calm.schedules(Preemptions::of(0..=2)).run(1..4_u8, lost_update));
+    let report = falsified(calm.preemptions(Preemptions::of(0..=2)).run(1..4_u8, lost_update));
     let text = report.to_string();
     // Two tasks are enough.
     check(case_in(&text), expect!["2"]);
@@ -114,8 +114,8 @@ fn the_same_seed_gives_the_same_report_and_another_seed_other_cases() {
 
 #[test]
 fn data_shrink_even_where_the_drawn_scenario_no_longer_fits_them() {
-    // Three lookups, a charge, and more lookups: the drawn place of the charge is a small share of a long run, and becomes a
-    // lookup in a short one.
+    // Three lookups, a charge, and more lookups: the drawn place of the charge is a small share of a long run, and
+    // becomes a lookup in a short one.
     for seed in 0..8 {
         let faults = Explore::new().name("property").crashes(0).deliveries(0);
         let property = property().seed(seed).explore(faults).cases(500).scenarios(Scenarios::of(1..=1));

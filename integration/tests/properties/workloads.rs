@@ -1,12 +1,14 @@
-//! For any workload and any scenario within the bounds, effects happen exactly once, counters add up, and no job is lost.
+//! For any workload and any scenario within the bounds, effects happen exactly once, counters add up, and no job is
+//! lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use retryproof::ServiceError;
+use retryproof::job::JobState;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::{JobState, ServiceError};
 
 use crate::*;
 

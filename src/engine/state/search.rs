@@ -24,14 +24,27 @@ pub(crate) struct RunSearch {
     faults_suspended: bool,
     pub(super) steps: u64,
     pub(super) max_steps: u64,
+    /// The number of steps when an attempt last ended.
+    pub(super) last_end: u64,
     stuck: Option<Stuck>,
+    is_out_of_time: bool,
 }
 
 impl RunSearch {
     pub(super) fn new(chooser: Chooser, mode: Mode, max_steps: u64) -> Self {
         // Every choice is a step, so no choice is past the bound of a deviation.
         let max_steps = max_steps.min(Deviation::MAX_CHOICES as u64 - 1);
-        Self { chooser, mode, faults_suspended: false, steps: 0, max_steps, stuck: None }
+        let (faults_suspended, is_out_of_time) = (false, false);
+        Self {
+            chooser,
+            mode,
+            faults_suspended,
+            steps: 0,
+            max_steps,
+            last_end: 0,
+            stuck: None,
+            is_out_of_time,
+        }
     }
 
     /// All choices of the run so far, in order.
@@ -69,6 +82,16 @@ impl RunSearch {
     /// Marks the run as stuck. The first reason stays.
     pub(crate) fn get_stuck(&mut self, why: Stuck) {
         self.stuck.get_or_insert(why);
+    }
+
+    /// Stops the run, because the time of the exploration is up.
+    pub(crate) fn run_out_of_time(&mut self) {
+        self.is_out_of_time = true;
+        self.get_stuck(Stuck::Deadlock { waiting: Vec::new() });
+    }
+
+    pub(crate) fn is_out_of_time(&self) -> bool {
+        self.is_out_of_time
     }
 
     /// Lets an ordinary test continue after it was stuck.

@@ -206,6 +206,10 @@ impl Exploration<'_> {
         if let (Some(tried), false) = (self.tally.undecided, self.tally.groups.is_empty()) {
             self.notes.push(notes::undecided(self.tally.undecided_runs, tried));
         }
+        if !self.tally.left.is_empty() {
+            let names: Vec<_> = std::mem::take(&mut self.tally.left).into_iter().collect();
+            self.notes.push(notes::left_behind(&names));
+        }
         if self.tally.crowded || self.basis.reference.outcome.record.is_crowded() {
             self.notes.push(notes::crowded(Deviation::MAX_OPTIONS));
         }
@@ -231,7 +235,7 @@ impl Exploration<'_> {
     /// Crashes once at each line that the reference run passes.
     pub(super) fn map_lines(&mut self) -> LineMap {
         let mut map = LineMap::default();
-        if self.basis.reference.outcome.end != End::Completed {
+        if self.basis.reference.outcome.end != End::Completed || self.basis.has_hung() {
             return map;
         }
         let labels = self.basis.reference.record.iter().enumerate().map(|(at, choice)| (at, choice.label));

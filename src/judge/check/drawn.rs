@@ -1,10 +1,12 @@
 //! Runs a scenario that was drawn elsewhere, and finds the smallest one that fails like it.
 
+use super::apart::text_of;
 use super::inputs::AssignmentChoice;
 use super::tally::Instance;
-use super::{Exploration, Explore, apart};
+use super::{Exploration, Explore};
+use crate::engine::state::Stuck;
 use crate::judge::report::{Report, Verdict};
-use crate::judge::run::{Body, Course, run};
+use crate::judge::run::{Body, Course, End, run};
 use crate::search::choice::{Choice, DeviationKind, Pick, Picks, Plan};
 use crate::search::explore::{Bounds, Exhaustive, Share};
 
@@ -23,6 +25,8 @@ pub(crate) enum DrawnOutcome {
     Fine,
     /// Nothing can go wrong in the test body, for this reason.
     NothingTested(String),
+    /// It hangs. This is the report.
+    Hung(Box<Report>),
     /// A scenario of this size fails. `None` if the fault-free run fails.
     Fails(Option<Size>),
 }
@@ -70,7 +74,8 @@ impl Explore {
         drawn: &DrawnDeviations,
     ) -> DrawnOutcome {
         let explore = |exploration: Exploration<'_>| exploration.try_drawn(drawn);
-        apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), explore))
+        let explore = || self.begin(body, test, (Share::default(), AssignmentChoice::All), explore);
+        self.apart(test, body, &|report| text_of(&report), explore)
     }
 
     /// Runs the first `most` scenarios up to this size, fewest deviations first, and returns whether one fails.
@@ -79,7 +84,8 @@ impl Explore {
             let found = exploration.reference_is_no_good().is_some() || exploration.hunt(size, most);
             (found, exploration.tally.runs)
         };
-        apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), hunt))
+        let hunt = || self.begin(body, test, (Share::default(), AssignmentChoice::All), hunt);
+        self.apart(test, body, &|report| text_of(&report), hunt)
     }
 
     /// Returns the report on the smallest failing scenario up to this size. If `most` runs do not find it, the report
@@ -95,8 +101,8 @@ impl Explore {
             None => exploration.reference_is_no_good(),
             Some(size) => exploration.explain(size, drawn, most),
         };
-        let report =
-            apart(test, || self.begin(body, test, (Share::default(), AssignmentChoice::All), explain));
+        let explain = || self.begin(body, test, (Share::default(), AssignmentChoice::All), explain);
+        let report = self.apart(test, body, &|report| text_of(&report), explain);
         report.unwrap_or_else(|| {
             let reason =
                 "it failed, but did not fail when it was run again: the code under test is not deterministic";
@@ -109,12 +115,17 @@ impl Exploration<'_> {
     fn try_drawn(mut self, drawn: &DrawnDeviations) -> DrawnOutcome {
         if let Some(report) = self.reference_is_no_good() {
             return match report.verdict {
+                Verdict::Stuck if self.basis.has_hung() => DrawnOutcome::Hung(Box::new(report)),
                 Verdict::NothingTested => DrawnOutcome::NothingTested(report.reason.unwrap_or_default()),
                 _ => DrawnOutcome::Fails(None),
             };
         }
         let ran = self.run(self.plan(drawn));
         self.judge(&ran);
+        if let End::Stuck(stuck @ Stuck::Unresponsive { .. }) = &ran.outcome.end {
+            let reason = Some(stuck.to_string());
+            return DrawnOutcome::Hung(Box::new(self.finish(Verdict::Stuck, reason, false, 1)));
+        }
         match self.tally.shows_nothing() {
             true => DrawnOutcome::Fine,
             false => DrawnOutcome::Fails(Some(Size::of(&ran.record))),

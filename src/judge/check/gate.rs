@@ -7,14 +7,15 @@ use std::panic::Location;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::apart::text_of;
 use super::baseline::Ratchet;
 use super::inputs::AssignmentChoice;
 use super::kept::{KeptFiles, KeptScenario};
 use super::reference::Reference;
-use super::surroundings::{in_colour, say};
+use super::surroundings::say;
 use super::tally::{Tally, kind_of};
 use super::walk::Stopwatch;
-use super::{Exploration, Explore, apart, summary};
+use super::{Exploration, Explore, summary};
 use crate::World;
 use crate::judge::report::{Coverage, MetPoints, Report, Verdict, one_line, unreached};
 use crate::judge::run::Body;
@@ -29,6 +30,18 @@ struct JudgedReport {
     words: Vec<String>,
     /// The scenarios that the next run tries first.
     failing: Vec<Scenario>,
+}
+
+impl JudgedReport {
+    /// Returns the text of the report and of what is said beside it.
+    fn text(&self) -> String {
+        let mut text = text_of(&self.report);
+        if !self.words.is_empty() {
+            text.push('\n');
+            self.words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+        text
+    }
 }
 
 /// From when on a test is slow.
@@ -66,15 +79,12 @@ impl Explore {
         let JudgedReport { report, passes, words, .. } = &judged;
         if *passes && !report.replayed {
             words.iter().for_each(|line| say(&format!("{name}: {line}")));
-            // Through `eprintln!`, other than all else: libtest shows it with `--nocapture`, and keeps it to itself otherwise.
+            // Through `eprintln!`, other than all else: libtest shows it with `--nocapture`, and keeps it to itself
+            // otherwise.
             eprintln!("retryproof: {}", one_line(report));
             return;
         }
-        let mut text = if in_colour() { report.to_ansi() } else { report.to_string() };
-        if !words.is_empty() {
-            text.push('\n');
-            words.iter().for_each(|line| text.push_str(&format!("{line}\n")));
-        }
+        let text = judged.text();
         assert!(passes, "{text}");
         // libtest would capture `eprintln!`, but a replay should always be visible.
         let _ = std::io::stderr().write_all(text.as_bytes());
@@ -86,10 +96,19 @@ impl Explore {
         let is_replay = !matches!(self.wanted_replay(name), Ok(None));
         let kept = (!is_replay).then(|| KeptFiles::of(name, self.keep_regressions));
         let first = kept.as_ref().filter(|kept| !kept.scenarios.is_empty());
-        let first = first.and_then(|kept| apart(name, || self.try_first(body, name, &kept.scenarios)));
+        // The program exits after an exploration that hangs.
+        let tell = |report| self.conclude(self.judge(report, ratchet), kept.as_ref()).text();
+        let try_first =
+            |kept: &KeptFiles| self.apart(name, body, &tell, || self.try_first(body, name, &kept.scenarios));
+        let first = first.and_then(try_first);
         let first = first.map(|report| self.judge(report, ratchet)).filter(|judged| !judged.passes);
-        let mut judged =
-            first.unwrap_or_else(|| self.judge(apart(name, || self.explore(body, name)), ratchet));
+        let explored = || self.apart(name, body, &tell, || self.explore(body, name));
+        let judged = first.unwrap_or_else(|| self.judge(explored(), ratchet));
+        self.conclude(judged, kept.as_ref())
+    }
+
+    /// Keeps the failing scenarios, and appends the summary.
+    fn conclude(&self, mut judged: JudgedReport, kept: Option<&KeptFiles>) -> JudgedReport {
         let report = &judged.report;
         let is_told = matches!(report.verdict, Verdict::NothingTested | Verdict::Nondeterministic);
         if let Some(kept) = kept.filter(|_| !is_told) {

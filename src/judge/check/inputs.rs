@@ -9,8 +9,9 @@ use super::reference::Reference;
 use super::walk::Limits;
 use super::{Basis, Exploration, Explore, FinishedRun};
 use crate::judge::oracle::{self, Finding};
+use crate::judge::pulse;
 use crate::judge::report::words;
-use crate::judge::run::{Body, Course, Ground, run};
+use crate::judge::run::{Body, Course, End, Ground, run};
 use crate::search::choice::{self, Choice, Name, Plan};
 use crate::search::explore::Share;
 use crate::search::input::{self, Assignment, Assignments, InputError};
@@ -44,20 +45,22 @@ impl Explore {
     ) -> (Vec<Basis<'b>>, usize) {
         let progress = Arc::new(Progress::new(test));
         let limits = Limits::new(self.max_runs, self.max_time);
+        let pulses = pulse::here();
+        pulses.iter().for_each(|pulses| pulses.end_at(limits.deadline()));
         let case = |number: usize, inputs: Assignment| {
             let inputs = Arc::new(inputs);
             let mut ground = Ground { inputs: inputs.clone(), ..self.ground() };
-            let mut reference: Reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+            let mut reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
             if !reference.outcome.flights.is_empty() {
                 // Calls that are made side by side have a choice more, now that they are known.
                 ground.flights = Arc::new(std::mem::take(&mut reference.outcome.flights));
-                reference = run(body, Course::plain(Plan::ordinary()), &ground).into();
+                reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
             }
             let flights = ground.flights.clone();
             let words = input::words(&inputs, &reference.outcome.asked);
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (SerialOutcomes::default(), progress.clone(), self);
-            let limits = limits.clone();
+            let (limits, pulses) = (limits.clone(), pulses.clone());
             Basis {
                 body,
                 test,
@@ -72,6 +75,7 @@ impl Explore {
                 ignored,
                 serial,
                 limits,
+                pulses,
             }
         };
         let named = match wanted {
@@ -84,8 +88,10 @@ impl Explore {
         while let Some(assignment) = assignments.next() {
             let case = case(cases.len(), assignment);
             assignments.ran(&case.reference.outcome.asked);
+            let end = &case.reference.outcome.end;
+            let is_over = *end == End::OutOfTime || end.is_unresponsive();
             cases.push(case);
-            if cases.len() >= self.max_assignments {
+            if cases.len() >= self.max_assignments || is_over {
                 break;
             }
         }
@@ -107,6 +113,9 @@ impl Explore {
         reference: &Reference,
     ) -> Option<Finding> {
         let Reference { outcome: refused, record } = reference;
+        if refused.end != End::Completed {
+            return None;
+        }
         let asked = refused.asked.iter().rfind(|asked| asked.refused().is_some())?;
         let inputs = Arc::new(inputs.without(asked.question));
         let ground = Ground { inputs, ..self.ground() };

@@ -7,6 +7,7 @@ use super::tally::{self, Group, Tally};
 use super::threads::{self, Source};
 use super::walk::Limits;
 use super::{Exploration, Halt};
+use crate::engine::state::Stuck;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Samples, notes};
 use crate::judge::run::{Course, End, FinishedRun, run};
@@ -80,9 +81,15 @@ impl Exploration<'_> {
                 if limits.is_time_up() {
                     return None;
                 }
+                if basis.has_hung() {
+                    break;
+                }
                 let (case, plan) = plan(number);
                 exploration.enter(case);
-                let ran = run(basis.body, Course::plain(plan), &exploration.ground);
+                let ran = run(basis.body, Course::timed(plan), &exploration.ground);
+                if ran.outcome.end == End::OutOfTime {
+                    return None;
+                }
                 exploration.judge(&ran);
                 exploration.ground.record.replace(ran.record);
             }
@@ -123,6 +130,10 @@ impl Exploration<'_> {
     }
 
     pub(super) fn smaller(&mut self, group: Group) -> Group {
+        // Each run that hangs leaves a thread behind.
+        if let Finding::Stuck(Stuck::Unresponsive { .. }) = group.finding {
+            return group;
+        }
         let Group { subject, mut mishaps, mut finding, case, plan, runs } = group;
         self.enter(case);
         let plan = self.shrunk(plan, |exploration, ran| {

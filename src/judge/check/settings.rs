@@ -28,6 +28,7 @@ pub struct Explore {
     pub(super) max_runs: u64,
     pub(super) max_assignments: usize,
     pub(super) max_time: Option<Duration>,
+    pub(super) watchdog: Duration,
     pub(super) max_steps: u64,
     pub(super) seed: u64,
     pub(super) delays: bool,
@@ -63,6 +64,7 @@ impl Default for Explore {
             max_runs: 1_000_000,
             max_assignments: 64,
             max_time: None,
+            watchdog: Duration::from_secs(10),
             max_steps: 20_000,
             seed: 0,
             delays: false,
@@ -157,6 +159,37 @@ impl Explore {
     /// default there is no limit.
     pub fn max_time(mut self, most: Duration) -> Self {
         self.max_time = Some(most);
+        self
+    }
+
+    /// Sets the real time after which a run without a step is [`Verdict::Stuck`](crate::Verdict::Stuck), because code under
+    /// test blocks its thread, or loops without a call or an await. Defaults to ten seconds. `Duration::MAX` turns the
+    /// watchdog off.
+    ///
+    /// A run that makes steps never sees the watchdog, however long it takes. If a blocking handler hangs, its thread is left
+    /// behind, and the report names it. If an async handler, a boot closure, a destructor or the test body hangs, the
+    /// exploration cannot continue: the report is printed, and the test program exits with the exit code of a failed test.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use retryproof::{Explore, Verdict, World};
+    ///
+    /// let report = Explore::new().watchdog(Duration::from_millis(200)).run(async |world: &World| {
+    ///     world.process("worker", |p| {
+    ///         let payments = p.payments();
+    ///         p.handle_blocking(move |order: u32| {
+    ///             payments.charges_blocking(order).unwrap();
+    ///             while order > 0 {} // loops forever
+    ///         });
+    ///     });
+    ///     world.enqueue(6_u32);
+    ///     world.settle().await;
+    /// });
+    /// assert_eq!(report.verdict(), Verdict::Stuck);
+    /// assert!(report.reason().unwrap().starts_with("job#1.1 u32 hangs: it made no step for 200ms"));
+    /// ```
+    pub fn watchdog(mut self, most: Duration) -> Self {
+        self.watchdog = most;
         self
     }
 
@@ -282,8 +315,9 @@ impl Explore {
     /// ordinal among the calls of that operation, and the kind of deviation. So lines and files may move. A known
     /// violation hides nothing else: no fault at another call, no deadlock, no other effect, and no other assertion.
     ///
-    /// An exploration also covers less if the test no longer turns on [`World::explore_deploys`](crate::World::explore_deploys),
-    /// outages, delays or [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
+    /// An exploration also covers less if the test no longer turns on
+    /// [`World::explore_deploys`](crate::World::explore_deploys), outages, delays or
+    /// [`World::deny_warnings`](crate::World::deny_warnings), or if it allows more
     /// ([`World::allow`](crate::World::allow), [`World::ignore`](crate::World::ignore)). The same applies to a shard,
     /// except for points that only runs with a deviation reach.
     pub fn ratchet(mut self) -> Self {
@@ -363,8 +397,8 @@ impl Explore {
     /// depends on all others, because its thread may share memory with theirs. Leave this off if tasks share their own
     /// memory, channels, or tokio's timers. It does nothing in a run with
     /// [`World::invariant`](crate::World::invariant), [`World::settle_until`](crate::World::settle_until),
-    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or external calls. It cannot be
-    /// combined with [`Explore::merge`].
+    /// [`World::explore_deploys`](crate::World::explore_deploys), unique or ordered jobs, sockets, or external calls.
+    /// It cannot be combined with [`Explore::merge`].
     ///
     /// ```
     /// use retryproof::{Explore, World};
@@ -410,6 +444,10 @@ pub(super) enum SettingError {
     #[error("`Explore::threads`: 0 threads run nothing; leave the setting out, or give it at least 1")]
     NoThreads,
     #[error(
+        "`Explore::watchdog`: no run ends within zero time; leave the setting out, or give it at least a millisecond"
+    )]
+    NoPatience,
+    #[error(
         "`Explore::merge` and `Explore::reduce` cannot be combined, because each counts on runs that the other may skip; use `merge` if crashes make up most runs, and `reduce` if preemptions do"
     )]
     MergedAndReduced,
@@ -424,6 +462,7 @@ impl Explore {
     pub(super) fn are_possible(&self) -> Result<(), SettingError> {
         match self.threads {
             0 => Err(SettingError::NoThreads),
+            _ if self.watchdog < Duration::from_millis(1) => Err(SettingError::NoPatience),
             _ if self.merge && self.reduce => Err(SettingError::MergedAndReduced),
             _ if self.ratchet && self.stop == Stop::AtFirst => Err(SettingError::RatchetStops),
             _ => Ok(()),

@@ -69,6 +69,8 @@ pub(super) struct Tally {
     pub(super) undecided_runs: u64,
     /// Runs that were accepted in another order of their jobs, but that did not end like the reference run.
     pub(super) swaps: Vec<Swap>,
+    /// The names of the threads of slots that were left behind.
+    pub(super) left: BTreeSet<String>,
     /// Whether more tasks could run at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
@@ -192,6 +194,12 @@ impl Tally {
         self.hygiene.extend(next.hygiene);
         self.met.append(next.met);
         self.crowded |= next.crowded;
+        self.left.extend(next.left);
+    }
+
+    /// Notes the threads that a run has left behind.
+    pub(super) fn note_left(&mut self, outcome: &Outcome) {
+        self.left.extend(outcome.left.iter().cloned());
     }
 }
 
@@ -233,6 +241,7 @@ impl Exploration<'_> {
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.record.is_crowded();
+        self.tally.note_left(&ran.outcome);
         if self.basis.settings.ratchet {
             self.tally.met.add(&ran.record, kind_of(&ran.outcome));
         }

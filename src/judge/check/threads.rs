@@ -260,7 +260,7 @@ mod modelled {
     /// taken. The standard library guarantees that `side_by_side` waits for its threads. Loom has no scoped threads.
     #[test]
     fn two_at_a_desk_come_to_an_end() {
-        crate::Model::new().max_preemptions(2).check(|| {
+        crate::memory::Model::new().max_preemptions(2).check(|| {
             let desk = Arc::new(Desk::new(Pieces::new(2), 2));
             let others = desk.clone();
             let other = thread::spawn(move || others.labour(&|| (), &|(), piece| piece));
@@ -275,7 +275,7 @@ mod modelled {
     /// A thread that waits for the other's result learns that no more results are wanted.
     #[test]
     fn one_that_has_enough_ends_the_work_of_the_other() {
-        crate::Model::new().max_preemptions(2).check(|| {
+        crate::memory::Model::new().max_preemptions(2).check(|| {
             let desk = Arc::new(Desk::new(Pieces { wanted: 1, ..Pieces::new(2) }, 2));
             let others = desk.clone();
             let other = thread::spawn(move || others.labour(&|| (), &|(), piece| piece));
@@ -287,7 +287,7 @@ mod modelled {
 
     #[test]
     fn a_panic_of_one_ends_the_work_of_the_other() {
-        crate::Model::new().max_preemptions(2).check(|| {
+        crate::memory::Model::new().max_preemptions(2).check(|| {
             let desk = Arc::new(Desk::new(Pieces::new(1), 2));
             let others = desk.clone();
             let work = |(): &mut (), _: usize| resume_unwind(Box::new("no such piece"));

@@ -10,7 +10,7 @@ use super::threads::{self, Source};
 use super::{Exploration, Halt, nondeterministic};
 use crate::engine::state::Stuck;
 use crate::executor::watch::{CrashWatch, VisitedStates};
-use crate::judge::report::words;
+use crate::judge::report::{notes, words};
 use crate::judge::run::{Course, End, run};
 use crate::search::explore::{Exhaustive, PieceCursor};
 
@@ -36,8 +36,18 @@ impl Limits {
             return Some(format!("max_runs = {}", self.max_runs));
         }
         let time_is_up = || runs % CLOCK_EVERY == 0 && self.is_time_up();
-        let (most, _) = self.max_time.filter(|_| time_is_up())?;
-        Some(format!("max_time = {most:?}"))
+        time_is_up().then(|| self.time())
+    }
+
+    /// The limit of time, for a reason.
+    fn time(&self) -> String {
+        let most = self.max_time.map_or(Duration::MAX, |(most, _)| most);
+        format!("max_time = {most:?}")
+    }
+
+    /// The end of the time.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.max_time.map(|(_, deadline)| deadline)
     }
 
     pub(super) fn is_time_up(&self) -> bool {
@@ -112,15 +122,17 @@ impl Exploration<'_> {
     ) -> Result<(), Halt> {
         while let Some(task) = explorer.next() {
             if let Some(limit) = limits.reached(self.tally.runs).filter(|_| task.judge) {
-                let (runs, at_least) = (self.tally.runs, self.tally.beyond + explorer.at_least());
-                return Err(Halt::Incomplete {
-                    reason: format!(
-                        "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
-                    ),
-                });
+                return Err(self.halt_at(&limit, explorer));
             }
             let watch = seen.cloned().map_or(CrashWatch::Nothing, CrashWatch::merging);
-            let ran = run(self.basis.body, Course { watch, ..Course::plain(task.plan) }, &self.ground);
+            let ran = run(self.basis.body, Course { watch, ..Course::timed(task.plan) }, &self.ground);
+            if ran.outcome.end == End::OutOfTime {
+                return Err(self.halt_at(&limits.time(), explorer));
+            }
+            // The limit says nothing about the jobs.
+            if let End::Stuck(stuck @ Stuck::TooLarge { .. }) = &ran.outcome.end {
+                return Err(Halt::Incomplete { reason: stuck.to_string() });
+            }
             if let Some(divergence) = &ran.divergence {
                 let difference = format!("{divergence}{}", failed_then(&ran.outcome));
                 return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
@@ -147,9 +159,15 @@ impl Exploration<'_> {
                     Stop::AfterLevel | Stop::AtFirst | Stop::Never => {}
                 }
             }
-            if let End::Stuck(Stuck::Locked { .. }) = ran.outcome.end {
-                let reason = "stopped by a deadlock, because its threads cannot be ended".to_owned();
-                return Err(Halt::Incomplete { reason });
+            match &ran.outcome.end {
+                End::Stuck(Stuck::Locked { .. }) => {
+                    let reason = "stopped by a deadlock, because its threads cannot be ended".to_owned();
+                    return Err(Halt::Incomplete { reason });
+                }
+                End::Stuck(Stuck::Unresponsive { .. }) => {
+                    return Err(Halt::Incomplete { reason: notes::STOPPED_BY_HANG.to_owned() });
+                }
+                _ => {}
             }
             self.ground.record.replace(ran.record);
             // A part of the exploration does not know the progress of the whole.
@@ -158,6 +176,15 @@ impl Exploration<'_> {
             }
         }
         Ok(())
+    }
+
+    fn halt_at(&self, limit: &str, explorer: &Exhaustive) -> Halt {
+        let (runs, at_least) = (self.tally.runs, self.tally.beyond + explorer.at_least());
+        Halt::Incomplete {
+            reason: format!(
+                "stopped by {limit} after {runs} runs of at least {at_least}; raise the limit, lower `deviations`, or check fewer jobs at once"
+            ),
+        }
     }
 
     /// Runs all levels on several threads. Ends earlier if the order of the runs determines what comes next: at a

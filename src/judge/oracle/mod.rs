@@ -333,7 +333,8 @@ pub(crate) fn differences(
     nearest.unwrap_or(literal)
 }
 
-/// Returns the numbers of the roles of the jobs of two outcomes. In most runs both have the same jobs in the same order.
+/// Returns the numbers of the roles of the jobs of two outcomes. In most runs both have the same jobs in the same
+/// order.
 fn roles(outcome: &Outcome, expected: &Outcome) -> (Vec<u32>, Vec<u32>) {
     let (jobs, others) = (&outcome.jobs, &expected.jobs);
     let is_same = |(a, b): (&Job, &Job)| (a.kind, a.parent, a.came_as()) == (b.kind, b.parent, b.came_as());

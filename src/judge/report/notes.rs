@@ -46,6 +46,34 @@ pub(crate) fn names(one: &Job, other: &Job) -> (String, String) {
     (named(one), named(other))
 }
 
+/// Added to the reason if the fault-free run is stuck.
+pub(crate) const FAULT_FREE: &str = "\nThis is the fault-free run.";
+
+/// The thread of an exploration hangs, and its state cannot be read.
+pub(crate) const HANGS_SOMEWHERE: &str = "a run hangs, and its state cannot be read: code that the test gave to the world (a service, the serialization of a state) does not return";
+
+/// The thread of an exploration hangs.
+pub(crate) const EXITS: &str = "nothing can end a thread from outside, and this thread borrows from the test, so the test program exits here, with all other tests in it; `Explore::watchdog` sets the timeout";
+
+/// Threads of slots hang.
+pub(crate) fn left_behind(names: &[String]) -> String {
+    let (are, run) = if names.len() == 1 { ("is", "runs") } else { ("are", "run") };
+    let names = names.join("`, `");
+    format!(
+        "nothing can end a thread from outside: `{names}` {are} left behind, and {run} until the test program exits"
+    )
+}
+
+/// The time was up during the fault-free run.
+pub(crate) fn out_of_time_at_once(most: Duration) -> String {
+    format!(
+        "stopped by max_time = {most:?} in the fault-free run; raise the limit, or check fewer jobs at once"
+    )
+}
+
+/// Scenarios after one that hangs are not run.
+pub(crate) const STOPPED_BY_HANG: &str = "stopped by a run that hangs, because its threads cannot be ended";
+
 /// The reference run itself is wrong.
 pub(crate) const REFERENCE_VIOLATES: &str =
     "This is the fault-free run: fix the test, or the job, before looking at its retries.";

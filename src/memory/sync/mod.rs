@@ -9,7 +9,7 @@
 //! use std::{sync, thread};
 //! ```
 //!
-//! See [`Model`](crate::Model) for statics and for limitations.
+//! See [`Model`](crate::model::Model) for statics and for limitations.
 
 mod arc;
 pub mod atomic;

@@ -200,7 +200,7 @@ impl fmt::Debug for Once {
 /// how a static takes part in a model.
 ///
 /// ```
-/// use retryproof::Model;
+/// use retryproof::model::Model;
 /// use retryproof::sync::LazyLock;
 /// use retryproof::sync::atomic::{AtomicU32, Ordering::SeqCst};
 ///

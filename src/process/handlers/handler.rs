@@ -96,9 +96,9 @@ impl Registration {
 /// use retryproof::{Backoff, World};
 ///
 /// retryproof::check(async |world: &World| {
-///     let done = world.durable("done", 0_u32);
-///     world.process("worker", move |p| {
-///         let done = done.clone();
+///     world.durable("done", 0_u32);
+///     world.process("worker", |p| {
+///         let done = p.durable::<u32>("done");
 ///         p.handle(async move |_job: u32| done.set(1)).max_retries(3).backoff(Backoff::Constant(Duration::from_secs(5)));
 ///     });
 ///     world.enqueue(7_u32);
@@ -217,7 +217,8 @@ impl<'p> HandlerOptions<'p> {
     /// Registers a function that decides by the error what happens to a failed job.
     ///
     /// ```
-    /// use retryproof::{Decision, JobState, ServiceError, World};
+    /// use retryproof::job::JobState;
+    /// use retryproof::{Decision, ServiceError, World};
     ///
     /// let world = World::fake();
     /// world.process("worker", |p| {

@@ -40,13 +40,10 @@ impl Process {
     ///
     /// let world = World::fake();
     /// let dead = world.durable("dead", Vec::new());
-    /// world.process("worker", {
-    ///     let dead = dead.clone();
-    ///     move |p| {
-    ///         let dead = dead.clone();
-    ///         p.on_death(move |job| dead.update(|dead| dead.push(job.error.clone())));
-    ///         p.handle(async |_order: u32| Err::<(), _>("no such order")).max_retries(3);
-    ///     }
+    /// world.process("worker", |p| {
+    ///     let dead = p.durable::<Vec<Option<String>>>("dead");
+    ///     p.on_death(move |job| dead.update(|dead| dead.push(job.error.clone())));
+    ///     p.handle(async |_order: u32| Err::<(), _>("no such order")).max_retries(3);
     /// });
     /// world.enqueue(6_u32);
     /// world.settle().run();

@@ -35,14 +35,11 @@ impl Process {
     ///
     /// let world = World::fake();
     /// let done = world.durable("done", Vec::new());
-    /// world.process("worker", {
-    ///     let done = done.clone();
-    ///     move |p| {
-    ///         p.slots(1).queues(["high", "default"]);
-    ///         let (mails, reports) = (done.clone(), done.clone());
-    ///         p.handle(async move |_mail: String| mails.update(|done| done.push("mail"))).queue("high");
-    ///         p.handle(async move |_report: u32| reports.update(|done| done.push("report")));
-    ///     }
+    /// world.process("worker", |p| {
+    ///     p.slots(1).queues(["high", "default"]);
+    ///     let (mails, reports) = (p.durable::<Vec<&str>>("done"), p.durable::<Vec<&str>>("done"));
+    ///     p.handle(async move |_mail: String| mails.update(|done| done.push("mail"))).queue("high");
+    ///     p.handle(async move |_report: u32| reports.update(|done| done.push("report")));
     /// });
     /// world.enqueue(1_u32);
     /// world.enqueue("ada@example.com".to_owned());

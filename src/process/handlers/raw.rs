@@ -46,7 +46,7 @@ where
 }
 
 impl Process {
-    /// Handles jobs with this name ([`NewJob::named`](crate::NewJob::named),
+    /// Handles jobs with this name ([`NewJob::named`](crate::job::NewJob::named),
     /// [`World::enqueue_raw`](crate::World::enqueue_raw)), with their raw payload.
     ///
     /// # Panics

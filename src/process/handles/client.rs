@@ -13,7 +13,7 @@ use crate::engine::steps::Resource;
 use crate::search::choice::{DeviationKind, Fault, Name, Place};
 use crate::system::effect::Ledger;
 use crate::system::service::{
-    Answer, CallOptions, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceContext,
+    Answer, BuiltIn, CallOptions, Environment, FaultPlan, Faulty, Operation, STORE, Service, ServiceContext,
     ServiceError,
 };
 use crate::system::timeline::EventKind;
@@ -76,6 +76,26 @@ impl<S: Service> Client<S> {
             link.shared().state().record.note_told_of_failures(name);
         }
         Self { link, name, door }
+    }
+
+    /// Returns a client for a built-in service, which is created on first use.
+    pub(crate) fn built_in(link: Link) -> Self
+    where
+        S: BuiltIn,
+    {
+        let door = link.shared().services.built_in();
+        Self::new(link, S::NAME.into(), door)
+    }
+
+    /// Returns a client for the same service with another link to the same world.
+    #[track_caller]
+    pub(in crate::process) fn through(&self, link: Link) -> Self {
+        assert!(
+            Arc::ptr_eq(self.link.shared(), link.shared()),
+            "the service `{}` belongs to another world; pass the client that `world.service(…)` of this world returned",
+            self.name
+        );
+        Self::new(link, self.name, self.door.clone())
     }
 
     /// Calls the service. The call has three crash points: before it, after it happened but before its reply, and
@@ -287,6 +307,9 @@ impl<'v, S: Service> Visit<'v> for ServiceVisit<'v, S> {
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<ServiceAnswer<S>> {
         let Self { client, place, mut door, operation, request, .. } = self;
         let effects = state.ledger.effects().len();
+        if state.timeline.is_recording() {
+            client.link.shared().leave_glimpse(state);
+        }
         let mut cx = client.cx(state, client.name, place);
         let answer = door.answer(request, operation.name, fault, &mut cx);
         if state.timeline.is_recording() {

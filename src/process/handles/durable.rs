@@ -1,5 +1,6 @@
 //! State that survives every crash. It belongs to the test, and stands for a database.
 
+use std::any::type_name;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -24,9 +25,10 @@ use crate::system::timeline::EventKind;
 /// use retryproof::{Code, Explore, World};
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     let (stock, paid) = (world.durable("stock", 10_u32), world.durable("paid", false));
-///     world.process("worker", move |p| {
-///         let (stock, paid, clock) = (stock.clone(), paid.clone(), p.clock());
+///     world.durable("stock", 10_u32);
+///     world.durable("paid", false);
+///     world.process("worker", |p| {
+///         let (stock, paid, clock) = (p.durable::<u32>("stock"), p.durable::<bool>("paid"), p.clock());
 ///         p.handle(async move |_order: u32| {
 ///             stock.update(|stock| *stock -= 1);
 ///             clock.yield_now().await; // a crash point: the update has happened, but not what follows
@@ -44,8 +46,19 @@ pub struct Durable<T> {
 
 struct Inner<T> {
     name: Name,
-    value: Mutex<T>,
+    value: Arc<Mutex<T>>,
     shared: Arc<Shared>,
+}
+
+/// Why a process has no such value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoDurable {
+    #[error(
+        "the test holds no value `{name}`; add it by `world.durable(\"{name}\", …)`, before `world.process(…)`"
+    )]
+    Unknown { name: Name },
+    #[error("the value `{name}` is a {known}, and was asked for as a {wanted}")]
+    OtherType { name: Name, known: &'static str, wanted: &'static str },
 }
 
 impl<T> Clone for Durable<T> {
@@ -61,8 +74,29 @@ impl<T: fmt::Debug> fmt::Debug for Durable<T> {
 }
 
 impl<T: Clone> Durable<T> {
-    pub(crate) fn new(shared: Arc<Shared>, name: Name, value: T) -> Self {
-        Self { inner: Arc::new(Inner { name, value: Mutex::new(value), shared }) }
+    /// A value that processes find by its name.
+    pub(crate) fn new(shared: Arc<Shared>, name: Name, value: T) -> Self
+    where
+        T: Send + 'static,
+    {
+        let value = Arc::new(Mutex::new(value));
+        shared.durables.add(name, value.clone());
+        Self { inner: Arc::new(Inner { name, value, shared }) }
+    }
+
+    /// The value that has this name.
+    ///
+    /// # Errors
+    /// If there is none of this name and type.
+    pub(crate) fn named(shared: Arc<Shared>, name: Name) -> Result<Self, NoDurable>
+    where
+        T: Send + 'static,
+    {
+        let Some((known, value)) = shared.durables.get(name) else { return Err(NoDurable::Unknown { name }) };
+        let Ok(value) = value.downcast() else {
+            return Err(NoDurable::OtherType { name, known, wanted: type_name::<T>() });
+        };
+        Ok(Self { inner: Arc::new(Inner { name, value, shared }) })
     }
 
     /// Locks the value for this thread.
@@ -74,7 +108,7 @@ impl<T: Clone> Durable<T> {
         if slots::await_turn().is_err() {
             life::unwind()
         }
-        let at = Arc::as_ptr(&self.inner).addr();
+        let at = Arc::as_ptr(&self.inner.value).addr();
         let again = HELD.with_borrow(|held| held.contains(&at));
         assert!(
             !again,

@@ -36,7 +36,7 @@ pub struct NewJob {
     /// The delay until the job is ready.
     pub delay: Duration,
     /// Data in addition to the payload. Layers around perform can read it
-    /// ([`Perform::context`](crate::Perform::context)).
+    /// ([`Perform::context`](crate::middleware::Perform::context)).
     pub context: BTreeMap<String, Value>,
     /// A key under which the job is accepted once.
     once: Option<DedupKey>,
@@ -246,7 +246,7 @@ type Wrap = Box<dyn Fn(EnqueueService) -> EnqueueService + Send>;
 /// The layers around the enqueues of one process, or of the test body.
 #[derive(Clone, Default)]
 pub(crate) struct EnqueueLayers {
-    inner: Option<Arc<Mutex<Inner>>>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Default)]
@@ -257,31 +257,33 @@ struct Inner {
 
 impl fmt::Debug for EnqueueLayers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let layers = self.inner.as_ref().map_or(0, |inner| lock(inner).layers.len());
-        f.debug_tuple("EnqueueLayers").field(&layers).finish()
+        f.debug_tuple("EnqueueLayers").field(&lock(&self.inner).layers.len()).finish()
     }
 }
 
 impl EnqueueLayers {
-    pub(crate) fn push<L>(&mut self, layer: L)
+    pub(crate) fn push<L>(&self, layer: L)
     where
         L: Layer<EnqueueService> + Send + 'static,
         L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
-        let mut inner = lock(self.inner.get_or_insert_default());
+        let mut inner = lock(&self.inner);
         inner.layers.push(Box::new(move |s| EnqueueService { inner: Box::new(Layered(layer.layer(s))) }));
         inner.built = None;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.inner.is_none()
+        lock(&self.inner).layers.is_empty()
     }
 
     /// Returns the layers around the queue, with the first one added on the outside, or `None` if there are no layers.
     pub(in crate::process) fn around(&self, link: &Link) -> Option<EnqueueService> {
-        let mut inner = lock(self.inner.as_ref()?);
+        let mut inner = lock(&self.inner);
         let Inner { layers, built } = &mut *inner;
+        if layers.is_empty() {
+            return None;
+        }
         let built = built.get_or_insert_with(|| {
             let queue = EnqueueService { inner: Box::new(Innermost(link.clone())) };
             layers.iter().rev().fold(queue, |s, l| l(s))
@@ -316,10 +318,8 @@ impl EnqueueLayers {
 
     /// Drops the layers, because a layer may hold a handle that holds the layers.
     pub(crate) fn let_go(&self) {
-        if let Some(inner) = &self.inner {
-            let former = std::mem::take(&mut *lock(inner));
-            drop(former);
-        }
+        let former = std::mem::take(&mut *lock(&self.inner));
+        drop(former);
     }
 }
 
@@ -399,29 +399,22 @@ impl Process {
     /// layer added is the outermost. This is the same in `check`, in drains, and in fake and inline mode.
     ///
     /// The request of the layer's service is the job ([`NewJob`]), and its response is the job's id. An error is
-    /// returned to the caller. Handles are `Send`, so these services and their futures must be `Send`, too.
-    ///
-    /// # Panics
-    /// Panics if the process has already handed out its queue, which would not have this layer.
+    /// returned to the caller. Handles are `Send`, so these services and their futures must be `Send`, too. The layer also
+    /// applies to queues that the process handed out earlier.
     pub fn enqueue_layer<L>(&self, layer: L) -> &Self
     where
         L: Layer<EnqueueService> + Send + 'static,
         L::Service: Service<NewJob, Response = JobId, Error: Into<BoxError>, Future: Send + 'static>,
         L::Service: Clone + Send + 'static,
     {
-        assert!(
-            !self.gave_queue.get(),
-            "process `{}` adds a layer around enqueues after it has handed out its queue; call `p.enqueue_layer(…)` before `p.queue()`",
-            self.name()
-        );
-        self.enqueue_layers.borrow_mut().push(layer);
+        self.enqueue_layers.push(layer);
         self
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.enqueue_layers.get_mut().let_go();
-        self.threads.end();
+        self.enqueue_layers.let_go();
+        self.threads.end(&self.link.shared().sleepers);
     }
 }

@@ -43,7 +43,8 @@ const PROBE_EVERY: u32 = 10;
 ///
 ///
 /// ```
-/// use retryproof::{Explore, External, ExternalFault, Verdict, World};
+/// use retryproof::external::ExternalFault;
+/// use retryproof::{Explore, External, Verdict, World};
 /// use std::sync::{Arc, Mutex};
 ///
 /// /// Stands for a pool of connections to a database.
@@ -76,9 +77,10 @@ const PROBE_EVERY: u32 = 10;
 /// assert_eq!(report.verdict(), Verdict::Violated);
 /// ```
 ///
-/// The test reaches the same system with [`World::external`](crate::World::external). With that handle, it registers how
-/// to tell whether a call waits for a lock ([`lock_probe`](External::lock_probe)) and how to close what a dead process leaves
-/// behind ([`on_process_death`](External::on_process_death)), and runs its own operations ([`block_on`](External::block_on)).
+/// The test reaches the same system with [`World::external`](crate::World::external). With that handle, it registers
+/// how to tell whether a call waits for a lock ([`lock_probe`](External::lock_probe)) and how to close what a dead
+/// process leaves behind ([`on_process_death`](External::on_process_death)), and runs its own operations
+/// ([`block_on`](External::block_on)).
 #[derive(Clone, Debug)]
 pub struct External {
     link: Link,
@@ -199,8 +201,8 @@ impl External {
     /// and after each of their calls the blocked calls are checked again. `count` runs in real time while a call is in
     /// progress, so it needs its own connection.
     ///
-    /// Without this query, a call that has not ended after some time ([`block_timeout`](External::block_timeout)) lets other
-    /// tasks run.
+    /// Without this query, a call that has not ended after some time ([`block_timeout`](External::block_timeout)) lets
+    /// other tasks run.
     pub fn lock_probe<Fut>(&self, count: impl Fn() -> Fut + Send + Sync + 'static) -> &Self
     where
         Fut: Future<Output = usize> + 'static,

@@ -78,7 +78,8 @@ impl JobQueue {
     /// Enqueues a request unchanged, through the layers around the queue.
     ///
     /// ```
-    /// use retryproof::{Conflict, NewJob, World};
+    /// use retryproof::job::NewJob;
+    /// use retryproof::{Conflict, World};
     ///
     /// let world = World::fake();
     /// world.process("worker", |p| {

@@ -113,7 +113,7 @@ impl Client<ErrorTracker> {
 impl Client<Payments> {
     /// Makes the service forget each idempotency key `ttl` after its charge. Stripe does so after 24 hours, while a
     /// job may be retried for 20 days. Also lets timers and retries come days late
-    /// ([`DeviationKind::Delay`](crate::DeviationKind::Delay)).
+    /// ([`DeviationKind::Delay`](crate::report::DeviationKind::Delay)).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
@@ -175,7 +175,7 @@ impl Client<Payments> {
 
 impl Client<Fulfillment> {
     /// Makes the service forget each idempotency key `ttl` after its request. Also lets timers and retries come days
-    /// late ([`DeviationKind::Delay`](crate::DeviationKind::Delay)).
+    /// late ([`DeviationKind::Delay`](crate::report::DeviationKind::Delay)).
     ///
     /// # Panics
     /// Panics if called through the handle of a process.

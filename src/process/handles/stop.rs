@@ -37,17 +37,14 @@ impl Process {
 ///
 /// let world = World::fake();
 /// let done = world.durable("done", 0_u32);
-/// world.process("worker", {
-///     let done = done.clone();
-///     move |p| {
-///         let (stop, clock, done) = (p.stop_signal(), p.clock(), done.clone());
-///         p.handle(async move |_: u32| {
-///             while done.get() < 100 && !stop.is_raised() {
-///                 clock.sleep(Duration::from_secs(1)).await;
-///                 done.update(|done| *done += 1);
-///             }
-///         });
-///     }
+/// world.process("worker", |p| {
+///     let (stop, clock, done) = (p.stop_signal(), p.clock(), p.durable::<u32>("done"));
+///     p.handle(async move |_: u32| {
+///         while done.get() < 100 && !stop.is_raised() {
+///             clock.sleep(Duration::from_secs(1)).await;
+///             done.update(|done| *done += 1);
+///         }
+///     });
 /// });
 /// world.enqueue(1_u32);
 /// world.settle_until(|world| world.now() >= Duration::from_secs(10)).run();

@@ -27,9 +27,8 @@ use super::unique::{KeyOf, key_of};
 ///
 /// let world = World::fake();
 /// let seen = world.durable("seen", Vec::new());
-/// let noted = seen.clone();
-/// world.process("worker", move |p| {
-///     let (clock, noted) = (p.clock(), noted.clone());
+/// world.process("worker", |p| {
+///     let (clock, noted) = (p.clock(), p.durable::<Vec<u32>>("seen"));
 ///     p.handle(async move |job: Change| {
 ///         clock.sleep(Duration::from_secs(if job.nth == 1 { 10 } else { 1 })).await;
 ///         noted.update(|seen| seen.push(job.nth));

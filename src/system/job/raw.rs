@@ -15,11 +15,13 @@ pub(crate) struct JobOverrides {
 /// are one step, so there is no window for a crash between them.
 ///
 /// The key protects only as long as the job exists. A job that succeeds is removed, and its key with it.
-/// ([`NewJob::deduplicate`](crate::NewJob::deduplicate) never expires.)
+/// ([`NewJob::deduplicate`](crate::job::NewJob::deduplicate) never expires.)
 ///
 /// ```
 /// use std::time::Duration;
-/// use retryproof::{NewJob, JobKey, RawAttempt, World};
+/// use retryproof::adapter::{JobKey, RawAttempt};
+/// use retryproof::job::NewJob;
+/// use retryproof::World;
 ///
 /// let world = World::fake();
 /// world.process("worker", |p| {

@@ -57,7 +57,7 @@ impl LockKind {
 pub enum Conflict {
     /// The job is dropped. The enqueuing call returns the id of the existing job.
     Drop,
-    /// The enqueuing call fails with [`EnqueueError::Locked`](crate::EnqueueError::Locked). An attempt fails with
+    /// The enqueuing call fails with [`EnqueueError::Locked`](crate::job::EnqueueError::Locked). An attempt fails with
     /// [`LockTaken`] and is retried like any other failure.
     Raise,
     /// The job goes to the dead set. This is not a failure, so death handlers are not called.

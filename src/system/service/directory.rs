@@ -3,7 +3,7 @@
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Service;
 use super::door::Faulty;
@@ -17,9 +17,35 @@ use crate::search::choice::Name;
 /// The name of the store, as a service and as a state.
 pub(crate) const STORE: &str = "store";
 
+/// A service that every world has under this name. It is created on first use.
+pub(crate) trait BuiltIn: Service + Default {
+    const NAME: &'static str;
+}
+
+impl BuiltIn for Payments {
+    const NAME: &'static str = "payments";
+}
+
+impl BuiltIn for EmailService {
+    const NAME: &'static str = "email";
+}
+
+impl BuiltIn for Fulfillment {
+    const NAME: &'static str = "fulfillment";
+}
+
+impl BuiltIn for ErrorTracker {
+    const NAME: &'static str = "error_tracker";
+}
+
+impl BuiltIn for Database {
+    const NAME: &'static str = STORE;
+}
+
 /// Names that a test cannot give to its own service: those of the built-in services, and one that shares the scenario
 /// text.
-const TAKEN: [&str; 6] = ["payments", "email", "fulfillment", "error_tracker", STORE, "queue"];
+const TAKEN: [&str; 6] =
+    [Payments::NAME, EmailService::NAME, Fulfillment::NAME, ErrorTracker::NAME, Database::NAME, "queue"];
 
 /// The reason why a process has no such service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +81,8 @@ impl<S: Service> AnyDoor for Mutex<Faulty<S>> {
     }
 }
 
-/// A service that the test has registered: once with its type, once without.
-struct CustomEntry {
+/// A service: once with its type, once without.
+struct Entry {
     typed: Arc<dyn Any + Send + Sync>,
     any: Arc<dyn AnyDoor>,
     of: &'static str,
@@ -65,10 +91,7 @@ struct CustomEntry {
 /// The services of one world.
 #[derive(Default)]
 pub(crate) struct Directory {
-    pub(crate) payments: Shared<Payments>,
-    pub(crate) email: Shared<EmailService>,
-    pub(crate) fulfillment: Shared<Fulfillment>,
-    own: Mutex<BTreeMap<Name, CustomEntry>>,
+    services: Mutex<BTreeMap<Name, Entry>>,
 }
 
 impl fmt::Debug for Directory {
@@ -87,27 +110,20 @@ impl Directory {
     }
 
     fn put<S: Service>(&self, name: Name, service: S) -> Result<Shared<S>, NoService> {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if own.contains_key(&name) {
+        let mut services = self.services();
+        if services.contains_key(&name) {
             return Err(NoService::Taken { name });
         }
         let door = Arc::new(Mutex::new(Faulty::new(service)));
-        own.insert(name, CustomEntry { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
+        services.insert(name, Entry { typed: door.clone(), any: door.clone(), of: type_name::<S>() });
         Ok(door)
     }
 
-    /// The error tracker. It is created on first use, because few worlds need it.
-    pub(crate) fn error_tracker(&self) -> Shared<ErrorTracker> {
-        let name = Name::from("error_tracker");
-        let known = self.get(name).or_else(|_| self.put(name, ErrorTracker::default()));
-        known.expect("nothing else may have that name")
-    }
-
-    /// The store. It is created on first use.
-    pub(crate) fn store(&self) -> Shared<Database> {
-        self.store_if_there().unwrap_or_else(|| {
-            self.put(STORE.into(), Database::default()).expect("nothing else may have that name")
-        })
+    /// Returns a built-in service, which is created on first use.
+    pub(crate) fn built_in<S: BuiltIn>(&self) -> Shared<S> {
+        let name = S::NAME.into();
+        let known = self.get(name).or_else(|_| self.put(name, S::default()));
+        known.expect("no other service may have that name")
     }
 
     /// The store, if it has been used.
@@ -124,18 +140,18 @@ impl Directory {
 
     /// The service of that name.
     pub(crate) fn get<S: Service>(&self, name: Name) -> Result<Shared<S>, NoService> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(found) = own.get(&name) else { return Err(NoService::Unknown { name }) };
+        let services = self.services();
+        let Some(found) = services.get(&name) else { return Err(NoService::Unknown { name }) };
         let other = NoService::OtherType { name, known: found.of, wanted: type_name::<S>() };
         found.typed.clone().downcast().map_err(|_| other)
     }
 
+    fn services(&self) -> MutexGuard<'_, BTreeMap<Name, Entry>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn all(&self) -> Vec<Arc<dyn AnyDoor>> {
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Arc<dyn AnyDoor>> =
-            vec![self.payments.clone(), self.email.clone(), self.fulfillment.clone()];
-        all.extend(own.values().map(|own| own.any.clone()));
-        all
+        self.services().values().map(|entry| entry.any.clone()).collect()
     }
 
     /// Everything that the services' answers depend on, if each service exposes its state.

@@ -1,9 +1,10 @@
-//! Sends emails. This service ignores idempotency keys on purpose. Sent emails can be looked up.
+//! Sends emails. A request without an idempotency key is sent each time, as most providers do. Sent emails can be looked
+//! up.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CreatedAt, Operation, Refusal, Refusals, Service, ServiceContext};
+use super::{CreatedAt, Keys, Operation, Refusal, Refusals, Service, ServiceContext};
 
 /// The request to send an email.
 ///
@@ -12,6 +13,10 @@ use super::{CreatedAt, Operation, Refusal, Refusals, Service, ServiceContext};
 ///
 /// let email = Email::new("ada@example.com", "order-confirmation").data("order_id", 6);
 /// assert_eq!(email.template_data["order_id"], 6);
+///
+/// // A service that takes a text, and honors idempotency keys.
+/// let email = Email::text("ada@example.com", "Your order 6 has shipped.").key("shipped-6");
+/// assert_eq!(email.idempotency_key.as_deref(), Some("shipped-6"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Email {
@@ -24,12 +29,37 @@ pub struct Email {
     /// The values for the template.
     #[serde(default)]
     pub template_data: serde_json::Map<String, Value>,
+    /// The text, if it comes from no template.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub body: String,
+    /// The idempotency key: a second email with this key is not sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
 }
 
 impl Email {
     /// Makes an email from a template.
     pub fn new(to: impl Into<String>, template_id: impl Into<String>) -> Self {
         Self { to: to.into(), template_id: template_id.into(), ..Self::default() }
+    }
+
+    /// Creates an email with a text of its own.
+    pub fn text(to: impl Into<String>, body: impl Into<String>) -> Self {
+        Self { to: to.into(), body: body.into(), ..Self::default() }
+    }
+
+    /// Sets the idempotency key: a second email with this key is not sent.
+    #[must_use]
+    pub fn key(mut self, idempotency_key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(idempotency_key.into());
+        self
+    }
+
+    /// Returns the name of the first missing field.
+    fn missing(&self) -> Option<&'static str> {
+        let content = [&self.template_id, &self.body].iter().all(|text| text.trim().is_empty());
+        let missing = [("to", self.to.trim().is_empty()), ("template_id", content)];
+        missing.iter().find(|(_, is_missing)| *is_missing).map(|(field, _)| *field)
     }
 
     /// Sets a value for the template.
@@ -99,6 +129,7 @@ pub enum Reply {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct EmailService {
     records: Vec<EmailRecord>,
+    keys: Keys<SendOutcome>,
 }
 
 impl EmailService {
@@ -107,19 +138,29 @@ impl EmailService {
         &self.records
     }
 
-    /// Removes all emails.
+    /// Removes all emails and all keys.
     pub fn clear(&mut self) {
         self.records.clear();
+        self.keys.clear();
     }
 
-    fn send(&mut self, email: Email, cx: &mut ServiceContext<'_>) -> SendOutcome {
-        let missing = [("to", &email.to), ("template_id", &email.template_id)];
-        if let Some((field, _)) = missing.iter().find(|(_, value)| value.trim().is_empty()) {
-            return SendOutcome::NotQueued { error_message: format!("{field} required") };
+    fn send(&mut self, mut email: Email, cx: &mut ServiceContext<'_>) -> Result<SendOutcome, Refusal> {
+        if let Some(field) = email.missing() {
+            return Ok(SendOutcome::NotQueued { error_message: format!("{field} required") });
         }
-        let email_id = cx.effect("send", None, &email, "em_");
-        self.records.push(EmailRecord { email_id: email_id.clone(), email, made: cx.made() });
-        SendOutcome::Queued { email_id }
+        // The body of the effect is what was asked for, without the key.
+        let key = email.idempotency_key.take();
+        if let Some(answer) = self.keys.known("send", key.as_deref(), &email, cx)? {
+            return Ok(answer);
+        }
+        let email_id = cx.effect("send", key.as_deref(), &email, "em_");
+        let answer = SendOutcome::Queued { email_id: email_id.clone() };
+        if let Some(key) = &key {
+            self.keys.store(key, answer.clone(), cx);
+        }
+        email.idempotency_key = key;
+        self.records.push(EmailRecord { email_id, email, made: cx.made() });
+        Ok(answer)
     }
 }
 
@@ -136,7 +177,7 @@ impl Service for EmailService {
 
     fn answer(&mut self, request: Request, cx: &mut ServiceContext<'_>) -> Result<Reply, Refusal> {
         Ok(match request {
-            Request::Send(email) => Reply::Sent(self.send(email, cx)),
+            Request::Send(email) => Reply::Sent(self.send(email, cx)?),
             Request::Emails { email, template_id } => {
                 let wanted = |record: &&EmailRecord| {
                     record.email.to == email
@@ -149,15 +190,10 @@ impl Service for EmailService {
     }
 
     /// A rejected address is rejected for all emails.
-    fn refusals(&self, request: &Request, _: &ServiceContext<'_>) -> Option<Refusals> {
-        match request {
-            Request::Send(Email { to, template_id, .. })
-                if ![to, template_id].iter().any(|s| s.trim().is_empty()) =>
-            {
-                Some(Refusals::of([to], &["address-rejected"]))
-            }
-            _ => None,
-        }
+    fn refusals(&self, request: &Request, cx: &ServiceContext<'_>) -> Option<Refusals> {
+        let Request::Send(email) = request else { return None };
+        let is_settled = email.missing().is_some() || self.keys.knows(email.idempotency_key.as_deref(), cx);
+        (!is_settled).then(|| Refusals::of([&email.to], &["address-rejected"]))
     }
 
     fn refuse(
@@ -171,6 +207,13 @@ impl Service for EmailService {
                 Ok(Reply::Sent(SendOutcome::NotQueued { error_message: "address rejected".to_owned() }))
             }
             look_up => self.answer(look_up, cx),
+        }
+    }
+
+    fn key<'r>(&self, request: &'r Request) -> Option<&'r str> {
+        match request {
+            Request::Send(email) => email.idempotency_key.as_deref(),
+            Request::Emails { .. } => None,
         }
     }
 

@@ -17,13 +17,13 @@ pub struct Function<Q, R> {
 /// Makes a service out of a function. The captured variables of the function are the state of the service.
 ///
 /// ```
-/// use retryproof::service::{ServiceContext, Function, function};
+/// use retryproof::service::{ServiceContext, function};
 /// use retryproof::{Explore, Verdict, World};
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     world.service("sms", function("send", |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_")));
-///     world.process("worker", |p| {
-///         let sms = p.service::<Function<String, String>>("sms");
+///     let sms = world.service("sms", function("send", |text: String, cx: &mut ServiceContext<'_>| cx.effect("send", None, &text, "sm_")));
+///     world.process("worker", move |p| {
+///         let sms = p.client(&sms);
 ///         p.handle(async move |name: String| sms.call(format!("Hello {name}")).await.map(drop));
 ///     });
 ///     world.enqueue("Ada".to_owned());
@@ -57,7 +57,7 @@ where
     /// built-in services.
     ///
     /// ```
-    /// use retryproof::service::{ServiceContext, Function, function};
+    /// use retryproof::service::{ServiceContext, function};
     /// use retryproof::{Explore, Verdict, World};
     /// use serde::{Deserialize, Serialize};
     ///
@@ -69,9 +69,9 @@ where
     ///
     /// let report = Explore::new().run(async |world: &World| {
     ///     let send = function("send", |text: Text, cx: &mut ServiceContext<'_>| cx.effect("send", Some(&text.key), &text.text, "sm_"));
-    ///     world.service("sms", send.honors_keys(|text| Some(&text.key)));
-    ///     world.process("worker", |p| {
-    ///         let sms = p.service::<Function<Text, String>>("sms");
+    ///     let sms = world.service("sms", send.honors_keys(|text| Some(&text.key)));
+    ///     world.process("worker", move |p| {
+    ///         let sms = p.client(&sms);
     ///         p.handle(async move |order: u32| {
     ///             sms.call(Text { key: format!("order-{order}"), text: "It is here".to_owned() }).await.map(drop)
     ///         });

@@ -11,9 +11,9 @@ pub mod fulfillment;
 mod function;
 mod keys;
 pub mod payments;
-pub mod store;
+pub(crate) mod store;
 
-pub(crate) use directory::{Directory, STORE};
+pub(crate) use directory::{BuiltIn, Directory, STORE};
 pub use door::Behavior;
 #[cfg(feature = "wire")]
 pub(crate) use door::CLIENT_TIMEOUT;
@@ -43,7 +43,7 @@ use crate::system::generated::Generated;
 ///
 /// ```
 /// use retryproof::service::{ServiceContext, Operation, Refusal, Service};
-/// use retryproof::{Client, Explore, World};
+/// use retryproof::{Explore, World};
 ///
 /// /// Tells how many letters it has sent.
 /// #[derive(Clone, Default)]
@@ -65,9 +65,9 @@ use crate::system::generated::Generated;
 /// }
 ///
 /// let report = Explore::new().deviations(1).run(async |world: &World| {
-///     world.service("letters", Letters::default());
-///     world.process("worker", |p| {
-///         let letters: Client<Letters> = p.service("letters");
+///     let letters = world.service("letters", Letters::default());
+///     world.process("worker", move |p| {
+///         let letters = p.client(&letters);
 ///         p.handle(async move |name: String| letters.call(format!("Dear {name}")).await);
 ///     });
 ///     world.enqueue("Ada".to_owned());
@@ -99,7 +99,7 @@ pub trait Service: Clone + Send + 'static {
     ///
     /// ```
     /// use retryproof::service::{ServiceContext, Operation, Refusal, Refusals, Service};
-    /// use retryproof::{Client, Explore, ServiceError, Verdict, World};
+    /// use retryproof::{Explore, ServiceError, Verdict, World};
     ///
     /// /// Books seats. A hall may be sold out.
     /// #[derive(Clone, Default)]
@@ -123,11 +123,12 @@ pub trait Service: Clone + Send + 'static {
     /// }
     ///
     /// let report = Explore::new().deviations(0).run(async |world: &World| {
-    ///     world.service("seats", Seats).explore_refusals();
-    ///     world.process("worker", |p| {
-    ///         let (seats, email): (Client<Seats>, _) = (p.service("seats"), p.email());
+    ///     let seats = world.service("seats", Seats);
+    ///     seats.explore_refusals();
+    ///     world.process("worker", move |p| {
+    ///         let (seats, email) = (p.client(&seats), p.email());
     ///         p.handle(async move |hall: String| {
-    /// This job ignores whether there was a seat left. That is the bug.
+    ///             // This job ignores whether there was a seat left. That is the bug.
     ///             let _ = seats.call(hall).await;
     ///             email.send(retryproof::service::email::Email::new("ada@example.com", "your-seat")).await
     ///         });

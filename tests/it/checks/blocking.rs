@@ -8,8 +8,9 @@ use std::time::Duration;
 use crash_points::crash_points;
 use expect_test::expect;
 use retryproof::middleware::{ClearThreadLocals, RequestContext};
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Durable, Explore, Guarantee, Oracle, Process, Report, Store, StoreError, Verdict, World};
+use retryproof::{Durable, Explore, Guarantee, Process, Report, Store, StoreError, Verdict, World};
 
 use super::{assert_green, keyed, one_deviation};
 use crate::support::has_line;

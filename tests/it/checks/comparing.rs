@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, unkeyed};
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
-use retryproof::{Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Delivery, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -219,8 +220,8 @@ fn what_is_ignored_of_one_state_is_compared_in_another() {
     assert_eq!(summaries(&report), ["the state `other` differs from the fault-free run, at $"]);
 }
 
-/// Explores two jobs, the second one later, that record which ran last and when the second one came; or that count, with
-/// a gap between reading and writing.
+/// Explores two jobs, the second one later, that record which ran last and when the second one came; or that count,
+/// with a gap between reading and writing.
 fn one_early_one_late(later: Duration, counting: bool) -> Report {
     let settings = Explore::new().name("test").replay("test job#1.1:start=crash");
     settings.run(async move |world: &World| {

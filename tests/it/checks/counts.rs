@@ -17,9 +17,9 @@ fn one_charge() {
     assert_eq!(charging(0).runs(), 1);
     assert_eq!(charging(1).runs(), 1 + 12);
     // Level 2: the deviations after the first one, in the run that has the first one. After a crash (start, before,
-    // happened, replied, end) or the second delivery, a whole attempt follows: 6 × 12. After each of the five faults, the
-    // first attempt still has happened, replied and end, and then a whole attempt follows: 5 × (3 + 12). The three faults
-    // that do not time out may also lose the lease before: 3 more.
+    // happened, replied, end) or the second delivery, a whole attempt follows: 6 × 12. After each of the five faults,
+    // the first attempt still has happened, replied and end, and then a whole attempt follows: 5 × (3 + 12). The three
+    // faults that do not time out may also lose the lease before: 3 more.
     let again = 6 * 12;
     let after_faults = 5 * (3 + 12) + 3;
     // When the lease ends, the job may go to the same process instead of a fresh copy (1), and either attempt may run (1).

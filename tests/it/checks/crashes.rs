@@ -231,8 +231,8 @@ fn what_the_boot_closure_builds_dies_and_is_built_anew() {
 
 #[test]
 fn a_crash_takes_every_attempt_of_the_process_with_it_and_none_of_another() {
-    // Two jobs sleep at the same time, in one process or in two. A crash of the first one repeats the charge of the second
-    // one only if they share a process.
+    // Two jobs sleep at the same time, in one process or in two. A crash of the first one repeats the charge of the
+    // second one only if they share a process.
     let sleeping = |processes: bool| {
         one_deviation().faults(0).deliveries(0).run(async move |world: &World| {
             world.process("one", move |p| {
@@ -267,8 +267,8 @@ fn a_crash_takes_every_attempt_of_the_process_with_it_and_none_of_another() {
         assert_eq!(report.verdict(), Verdict::Violated, "{report}");
         report
     };
-    // The smallest scenario of the cause is the charge's own crash, so the number of failed runs distinguishes the two: the
-    // second job's three crash points add three runs if it shares the process.
+    // The smallest scenario of the cause is the charge's own crash, so the number of failed runs distinguishes the
+    // two: the second job's three crash points add three runs if it shares the process.
     let (shared, apart) = (replay(false), replay(true));
     assert!(!repeated(&apart), "{apart}");
     assert_eq!(shared.violations()[0].runs, apart.violations()[0].runs + 3, "{shared}\n{apart}");

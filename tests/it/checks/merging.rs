@@ -48,8 +48,8 @@ async fn second(clock: &Clock, again: bool) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Loses two jobs: in one crash after a second; or the first one at once, and the second one in a crash of the restarted
-/// process after a second. What remains is the same, except for what the next process knows about itself.
+/// Loses two jobs: in one crash after a second; or the first one at once, and the second one in a crash of the
+/// restarted process after a second. What remains is the same, except for what the next process knows about itself.
 async fn one_crash_or_two(world: &World, boot: impl Fn(&retryproof::Process) -> bool + 'static) {
     world.process("worker", move |p| {
         let (clock, again, third) = (p.clock(), p.incarnation() == 2, boot(p));
@@ -203,8 +203,8 @@ fn a_fault_and_a_crash() -> Explore {
 
 #[test]
 fn a_run_whose_key_was_anothers() {
-    // After a failed lookup, the job sends a different request under a known key, and then waits forever. A crash in the
-    // wait leaves the same behind as a crash before any of it.
+    // After a failed lookup, the job sends a different request under a known key, and then waits forever. A crash in
+    // the wait leaves the same behind as a crash before any of it.
     finds_the_same(&a_fault_and_a_crash(), "was used for both", async |world: &World| {
         world.durable("nothing", ());
         world.payments().charge(Charge::of_order(1, 500).key("k")).await.unwrap();
@@ -229,8 +229,8 @@ fn a_run_whose_key_was_anothers() {
 
 #[test]
 fn a_run_in_which_another_attempt_told() {
-    // The first attempt always fails. It reports that, wrongly, if its lookup failed; otherwise the second attempt reports,
-    // in its ordinary course. The process crashes later, and only then does the second job end.
+    // The first attempt always fails. It reports that, wrongly, if its lookup failed; otherwise the second attempt
+    // reports, in its ordinary course. The process crashes later, and only then does the second job end.
     finds_the_same(&a_fault_and_a_crash(), "reported in 1 attempt", async |world: &World| {
         world.durable("nothing", ());
         world.process("worker", |p| {

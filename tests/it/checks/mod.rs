@@ -22,9 +22,10 @@ mod threads;
 mod waits;
 
 use crate::support::{assert_green, assert_violated, one_deviation, own_test};
+use retryproof::job::JobResult;
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::{Charge, Payments};
-use retryproof::{Client, Explore, JobResult, Process, Report, ServiceError, World};
+use retryproof::{Client, Explore, Process, Report, ServiceError, World};
 use serde::{Deserialize, Serialize};
 
 /// The job of most tests here.

@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{Order, assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::{Backoff, Delivery, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Backoff, Delivery, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 const TWICE: &str = "payments.charge happened twice, expected once";
 
@@ -455,7 +456,8 @@ fn a_given_is_part_of_the_state_and_no_effect() {
         })
     };
     assert_green(&sending(true, &one_deviation()));
-    // For crashes and lost replies alone, checking before sending is enough. Two concurrent deliveries both find nothing.
+    // For crashes and lost replies alone, checking before sending is enough. Two concurrent deliveries both find
+    // nothing.
     assert_green(&sending(false, &one_deviation().deliveries(0)));
     let overtaken = "test job#1.1/email.emails:pause=past-lease";
     let report = sending(false, &one_deviation());

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{assert_green, assert_violated, explore, keyed, one_deviation, paying, unkeyed};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{Durable, Explore, Oracle, Process, Report, ServiceError, Verdict, World};
+use retryproof::{Durable, Explore, Process, Report, ServiceError, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 /// A job that adds to a counter.
@@ -107,7 +108,8 @@ fn no_slot_no_overtaking() {
     assert_eq!(in_slots(3).runs(), 90);
 }
 
-/// Counts the orders in which two workers can run jobs with these numbers of steps, if each takes the next job when it is free.
+/// Counts the orders in which two workers can run jobs with these numbers of steps, if each takes the next job when it
+/// is free.
 fn two_slots(steps: [u32; 3]) -> u64 {
     fn orders(steps: [u32; 3]) -> u64 {
         let running: Vec<usize> = (0..3).filter(|&job| steps[job] > 0).take(2).collect();
@@ -307,7 +309,7 @@ fn an_attempt_whose_lease_is_over_is_not_listened_to() {
         world.enqueue(1_u8);
         world.settle().await;
         let job = &world.all_jobs()[0];
-        assert_eq!((job.state, job.attempts, job.failures), (retryproof::JobState::Done, 2, 0));
+        assert_eq!((job.state, job.attempts, job.failures), (retryproof::job::JobState::Done, 2, 0));
         assert_eq!((failures.get(), world.now()), (1, Duration::from_secs(60)));
     });
     assert_ne!(report.verdict(), Verdict::Violated, "{report}");
@@ -349,7 +351,8 @@ fn those_that_wake_at_the_same_moment_may_wake_in_either_order() {
             world.settle().await;
         })
     };
-    // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is preempted.
+    // Choices: which job begins, and which wakes first. If the second one begins first, it wakes first unless it is
+    // preempted.
     assert_eq!(sleeping(&preemptions(usize::MAX)).runs(), 4);
     // Either job may be the last one when they run one at a time.
     assert_green(&sleeping(&preemptions(2)));

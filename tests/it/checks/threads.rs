@@ -8,7 +8,7 @@ use std::time::Duration;
 use crash_points::crash_points;
 use expect_test::expect;
 use retryproof::service::fulfillment::Shipment;
-use retryproof::service::store::Isolation;
+use retryproof::store::Isolation;
 use retryproof::{Client, Durable, Explore, Report, Verdict, World, service::payments::Payments};
 
 use super::{Order, explore, keyed, one_deviation, paying, unkeyed};

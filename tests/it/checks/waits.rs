@@ -180,7 +180,8 @@ fn a_process_restarts_after_a_second_and_a_lease_ends_after_a_minute() {
 
 #[test]
 fn what_one_attempt_draws_does_not_move_what_another_one_draws() {
-    // The first attempt of the first job crashes before it draws. The second job draws the same number as without the crash.
+    // The first attempt of the first job crashes before it draws. The second job draws the same number as without the
+    // crash.
     let drawn = std::sync::Mutex::new(std::collections::BTreeSet::new());
     let report = Explore::new().name("test").replay("test job#1.1:start=crash").run(async |world: &World| {
         let number = world.durable("number", 0);

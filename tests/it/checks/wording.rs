@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use retryproof::service::email::{Email, EmailService};
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation;
+use retryproof::store::Isolation;
 use retryproof::{
     Client, Code, Explore, Guarantee, Process, Report, ServiceError, StoreError, Verdict, World,
 };
@@ -373,7 +373,8 @@ async fn first_of<A: Future + Unpin, B: Future + Unpin>(mut one: A, mut other: B
     .await
 }
 
-/// Explores two jobs that mail through an adapter, each at its own line: while a transaction is open, or after the commit.
+/// Explores two jobs that mail through an adapter, each at its own line: while a transaction is open, or after the
+/// commit.
 fn mailing(inside: bool) -> Report {
     one_deviation().run(async move |world: &World| {
         world.deny_warnings();

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use retryproof::adapter::{JobKey, RawAttempt};
+use retryproof::job::{JobState, NewJob};
 use retryproof::middleware::{ReportFailures, Transient};
 use retryproof::service::payments::Charge;
-use retryproof::{Explore, JobKey, JobState, NewJob, Process, RawAttempt, Verdict, World};
+use retryproof::{Explore, Process, Verdict, World};
 
 use super::{Log, S, log, numbers};
 

@@ -1,6 +1,7 @@
 //! Bad input leads to a typed error that names the job and the field. Other jobs in the queue are not affected.
 
-use retryproof::{DrainError, Explore, JobError, JobState, Unique, Verdict, World};
+use retryproof::job::{DrainError, JobError, JobState};
+use retryproof::{Explore, Unique, Verdict, World};
 
 use super::{Mail, log, noting, panic_of};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use retryproof::{EnqueueError, Explore, JobId, JobState, Report, Verdict, World};
+use retryproof::job::{EnqueueError, JobId, JobState};
+use retryproof::{Explore, Report, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Mail, S, assert_green, log, one_deviation};
@@ -97,8 +98,8 @@ fn each_batch_of_a_bulk_has_the_choices_of_one_enqueue() {
     assert_eq!([runs(0), runs(1), runs(2), runs(3), runs(4)], [1, 2, 2, 3, 3].map(|n| 1 + 3 + (n - 1) * 8));
 }
 
-/// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the job
-/// charges once no matter how often it was enqueued.
+/// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the
+/// job charges once no matter how often it was enqueued.
 fn charging_nightly(explore: &Explore, keyed: bool) -> Report {
     explore.run(async move |world: &World| {
         world.process("worker", move |p| {
@@ -191,15 +192,17 @@ fn layers_go_around_each_job_of_a_bulk_and_its_batches_stay_whole() {
             move |p| {
                 if layered {
                     let told = told.clone();
-                    p.enqueue_layer(tower::util::MapResponseLayer::new(move |id: retryproof::JobId| {
+                    p.enqueue_layer(tower::util::MapResponseLayer::new(move |id: retryproof::job::JobId| {
                         told.update(|told| told.push(id));
                         id
                     }));
                     p.enqueue_layer(tower::limit::ConcurrencyLimitLayer::new(1));
-                    p.enqueue_layer(tower::util::MapRequestLayer::new(|mut request: retryproof::NewJob| {
-                        request.context.insert("of".to_owned(), request.payload.clone().into());
-                        request
-                    }));
+                    p.enqueue_layer(tower::util::MapRequestLayer::new(
+                        |mut request: retryproof::job::NewJob| {
+                            request.context.insert("of".to_owned(), request.payload.clone().into());
+                            request
+                        },
+                    ));
                 }
                 let (queue, ids) = (p.queue().batches_of(2), ids.clone());
                 p.handle(async move |_: Mail| {

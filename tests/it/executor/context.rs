@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 
 use expect_test::expect;
+use retryproof::job::JobState;
 use retryproof::middleware::{ClearThreadLocals, RequestContext};
 use retryproof::service::email::Email;
-use retryproof::{Explore, JobState, Report, World};
+use retryproof::{Explore, Report, World};
 use tower::timeout::TimeoutLayer;
 
 use super::{S, assert_green, assert_violated, one_deviation};
@@ -210,8 +211,8 @@ fn thread_locals_cleared_after_each_job() {
     assert_green(&forecasts(&one_deviation().deliveries(0), true));
 }
 
-/// Explores a job that ships with a label in the unit that it finds, and only then sets the unit. A second attempt finds
-/// what the first one left behind.
+/// Explores a job that ships with a label in the unit that it finds, and only then sets the unit. A second attempt
+/// finds what the first one left behind.
 fn labels(cleared: bool) -> Report {
     use retryproof::service::fulfillment::Shipment;
     // Overlapping attempts on one thread see each other's values even with clearing.

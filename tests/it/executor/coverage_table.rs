@@ -1,5 +1,5 @@
-//! The tests of each row of `docs/spec/executor.md`. This fails for a row without a test, for a row that only the page or
-//! only this list has, and for a test that does not exist.
+//! The tests of each row of `docs/spec/executor.md`. This fails for a row without a test, for a row that only the page
+//! or only this list has, and for a test that does not exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;

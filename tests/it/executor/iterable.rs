@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 
+use retryproof::job::JobState;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
-use retryproof::{Backoff, Durable, Explore, HandlerOptions, JobState, Process, Report, World};
+use retryproof::{Backoff, Durable, Explore, HandlerOptions, Process, Report, World};
 
 use super::{S, assert_green, assert_violated, log, one_deviation, panic_of};
 

@@ -1,6 +1,8 @@
 //! Row by row: where Sidekiq's executor is not good enough.
 
-use retryproof::{Conflict, Decision, DrainError, Explore, Stuck, Unique, Verdict, World};
+use retryproof::job::DrainError;
+use retryproof::report::Stuck;
+use retryproof::{Conflict, Decision, Explore, Unique, Verdict, World};
 
 use super::{DAY, Mail, S, log, noting, panic_of, worker};
 

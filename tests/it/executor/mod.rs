@@ -20,7 +20,8 @@ mod sidekiq_parity;
 mod unique;
 mod unique_checked;
 
-use retryproof::{JobView, World};
+use retryproof::World;
+use retryproof::job::JobView;
 
 use crate::support::{DAY, Log, S, assert_green, assert_violated, log, one_deviation, panic_of, worker};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use retryproof::{EnqueueError, World};
+use retryproof::World;
+use retryproof::job::EnqueueError;
 
 use super::{Mail, S, log, noting, panic_of, worker};
 

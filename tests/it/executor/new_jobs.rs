@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::job::{EnqueueError, JobState, JobView, NewJob};
 use retryproof::service::payments::Charge;
-use retryproof::{Conflict, EnqueueError, Explore, JobState, JobView, NewJob, Report, Verdict, World};
+use retryproof::{Conflict, Explore, Report, Verdict, World};
 
 use super::{S, assert_green};
 use crate::support::has_line;

@@ -1,7 +1,8 @@
 //! Ordered streams: one partition strictly in order, one job per key at a time, and all jobs in parallel.
 
 use expect_test::expect;
-use retryproof::{Backoff, Decision, Delivery, Explore, JobState, Ordered, Unique, Verdict, World};
+use retryproof::job::JobState;
+use retryproof::{Backoff, Decision, Delivery, Explore, Ordered, Unique, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, S, log, numbers, panic_of, worker};
@@ -22,8 +23,8 @@ fn by_account() -> Ordered {
     Ordered::by_key(|job: &Change| job.account)
 }
 
-/// Adds a worker that records when a job begins and when it ends, 10 s later. Number 13 fails twice, number 66 always, and
-/// number 5 is rescheduled by a minute.
+/// Adds a worker that records when a job begins and when it ends, 10 s later. Number 13 fails twice, number 66 always,
+/// and number 5 is rescheduled by a minute.
 fn changing(world: &World, log: &Log, name: &'static str, ordered: Ordered) {
     let log = log.clone();
     world.process(name, move |p| {

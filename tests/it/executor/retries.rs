@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use retryproof::job::JobState;
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::{Backoff, Decision, Explore, HandlerOptions, JobState, Oracle, ServiceError, World};
+use retryproof::{Backoff, Decision, Explore, HandlerOptions, ServiceError, World};
 
 use super::{DAY, S, log, numbers, worker};
 

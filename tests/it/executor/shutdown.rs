@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::job::JobState;
 use retryproof::service::payments::Charge;
-use retryproof::{Delivery, Explore, JobState, Report, Verdict, World};
+use retryproof::{Delivery, Explore, Report, Verdict, World};
 
 use super::{Mail, S, assert_green, assert_violated, log, numbers, one_deviation, panic_of, worker};
 use crate::support::has_line;
@@ -295,7 +296,8 @@ fn a_deploy_at_any_wait_is_explored_where_the_test_asks_for_it() {
 
 #[test]
 fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
-    // Told to stop at any of its waits, the job ends nevertheless. Even a job that would repeat itself is not disturbed.
+    // Told to stop at any of its waits, the job ends nevertheless. Even a job that would repeat itself is not
+    // disturbed.
     let report = charging(
         &one_deviation().faults(0).replay("test job#1.1/payments.charge:happened=stop"),
         true,

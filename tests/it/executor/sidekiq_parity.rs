@@ -1,6 +1,7 @@
 //! Row by row: what is the same as in Sidekiq.
 
-use retryproof::{Delivery, DrainError, JobState, World};
+use retryproof::job::{DrainError, JobState};
+use retryproof::{Delivery, World};
 
 use super::{Mail, S, log, noting, numbers, worker};
 
@@ -51,7 +52,7 @@ fn enqueuing(world: &World, log: &super::Log) {
                 queue.enqueue(Mail { to: job }).await?;
                 queue.enqueue(job - 1).await?;
             }
-            Ok::<(), retryproof::EnqueueError>(())
+            Ok::<(), retryproof::job::EnqueueError>(())
         });
         let noted = log.clone();
         p.handle(async move |mail: Mail| noted.update(|log| log.push(format!("Mail {}", mail.to))));

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use retryproof::{Backoff, Conflict, DrainError, EnqueueError, JobState, LockTaken, Ordered, Unique, World};
+use retryproof::job::{DrainError, EnqueueError, JobState, LockTaken};
+use retryproof::{Backoff, Conflict, Ordered, Unique, World};
 use serde::{Deserialize, Serialize};
 
 use super::{Log, S, log, numbers, panic_of, worker};
@@ -458,8 +459,8 @@ fn a_lock_deleted_by_the_loser_lets_two_in_and_an_owner_prevents_it() {
     assert!(counted(unique().without_owner()) < 3);
 }
 
-/// Runs a number of fetches of one feed with four other jobs behind them. Returns how busy the slots are until the other
-/// jobs are done, and when they are done.
+/// Runs a number of fetches of one feed with four other jobs behind them. Returns how busy the slots are until the
+/// other jobs are done, and when they are done.
 fn crowd(backlog: u32, unique: Unique) -> (f64, Duration) {
     let (world, log) = world(unique);
     world.enqueue_bulk((1..=backlog).map(fetch));

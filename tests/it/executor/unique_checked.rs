@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::email::Email;
-use retryproof::{
-    Backoff, Conflict, Delivery, Explore, HandlerOptions, Oracle, Report, Unique, Verdict, World,
-};
+use retryproof::{Backoff, Conflict, Delivery, Explore, HandlerOptions, Report, Unique, Verdict, World};
 use serde::{Deserialize, Serialize};
 
 use super::S;
@@ -63,7 +62,8 @@ fn assert_green(report: &Report) {
 
 #[test]
 fn crash_points_in_lock_and_unlock_are_counted_by_hand() {
-    // Crashes alone. Plan: start, before, happened and replied of its enqueue, end: 5. Fetch: the same of its charge: 5.
+    // Crashes alone. Plan: start, before, happened and replied of its enqueue, end: 5. Fetch: the same of its charge:
+    // 5.
     let explore = || explore().faults(0).deliveries(0).preemptions(0);
     let none = planned(&explore(), Unique::until_executed(|_: &Fetch| None::<u32>));
     assert_eq!(none.runs(), 1 + 5 + 5, "no key, no lock, no choice: {none}");
@@ -172,7 +172,8 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
             "error[RP0044]: job `(u32, alloc::string::String)` was lost when its worker crashed: the queue had already removed it"
         ],
     );
-    // With a time to live, the other job runs. That the first job is lost is what at-most-once means, and still reported.
+    // With a time to live, the other job runs. That the first job is lost is what at-most-once means, and still
+    // reported.
     let report = popped(Unique::while_executing(key).ttl(30 * S));
     assert!(
         report.violations().iter().all(|v| v.summary.contains("was lost when its worker crashed")),
@@ -182,7 +183,8 @@ fn a_lock_whose_job_is_gone_leaves_the_others_waiting_for_ever() {
 
 /// Explores a fetch that fails once and is retried after ten seconds. Meanwhile, its feed is planned again.
 fn retried(unique: Unique) -> Report {
-    // Checking before sending is not enough for a job that loses its lease while it runs, which is not the subject here.
+    // Checking before sending is not enough for a job that loses its lease while it runs, which is not the subject
+    // here.
     explore().deliveries(0).run(async move |world: &World| {
         let unique = unique.clone();
         let tries = world.durable("tries", 0_u32);

@@ -11,7 +11,7 @@ use retryproof::{Backoff, Explore, Report, ServiceError, Verdict, World};
 const S: Duration = Duration::from_secs(1);
 
 /// Explores a world with one worker that runs `job`, which gets the process's payment client.
-fn explore<R: retryproof::JobResult + 'static>(
+fn explore<R: retryproof::job::JobResult + 'static>(
     job: impl AsyncFn(retryproof::Client<retryproof::service::payments::Payments>) -> R
     + Clone
     + Send
@@ -66,8 +66,8 @@ fn the_clocks_agree_across_attempts() {
     assert_eq!(report.verdict(), Verdict::RetryProof, "{report}");
 }
 
-/// Explores a job that fails once and is retried a minute later. `check` gets the number of the attempt, and the time on
-/// tokio's clock at which the process booted.
+/// Explores a job that fails once and is retried a minute later. `check` gets the number of the attempt, and the time
+/// on tokio's clock at which the process booted.
 fn explore_with_failure(
     check: impl AsyncFn(u32, tokio::time::Instant) -> bool + Clone + Sync + 'static,
 ) -> Report {
@@ -133,8 +133,8 @@ fn tower_timeout_layer_times_out_in_virtual_time() {
 
 #[test]
 fn spawned_tasks_die_with_their_process() {
-    // The spawned task would charge a minute after the job began, without a key. In the explored crashes the process dies
-    // before that, so only a new attempt may charge.
+    // The spawned task would charge a minute after the job began, without a key. In the explored crashes the process
+    // dies before that, so only a new attempt may charge.
     static CHARGES: AtomicU32 = AtomicU32::new(0);
     let report = explore(async |payments| {
         let inner = payments.clone();

@@ -1,7 +1,7 @@
 //! A job that gives up must do everything or nothing.
 
 use super::*;
-use retryproof::service::store::Isolation;
+use retryproof::store::Isolation;
 use retryproof::{Decision, StoreError};
 
 #[derive(Clone, Copy, PartialEq)]
@@ -225,7 +225,8 @@ fn a_child_without_what_its_parent_does_is_half_way() {
     assert_green(&with_child(false));
 }
 
-/// A job that records an order, charges, and marks the order as paid: a row that exists halfway, and not at all without it.
+/// A job that records an order, charges, and marks the order as paid: a row that exists halfway, and not at all
+/// without it.
 fn pending(may_stop: bool) -> Report {
     judged(
         |p| {

@@ -15,7 +15,7 @@ fn mailing(once: bool) -> Report {
         move |p| {
             let queue = p.queue();
             p.handle(async move |user: SignUp| {
-                let mail = retryproof::NewJob::encoded::<SendMail>(user.0.to_string());
+                let mail = retryproof::job::NewJob::encoded::<SendMail>(user.0.to_string());
                 let mail = if once { mail.deduplicate("mail", retryproof::Conflict::Drop) } else { mail };
                 queue.enqueue_new(mail).await.map(drop)
             });

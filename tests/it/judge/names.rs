@@ -122,7 +122,7 @@ fn in_a_payload(draws_twice: bool) -> Report {
                     true => token,
                     false => store.get::<u64>("token").await.map_err(text)?.expect("it is there").value,
                 };
-                let child = retryproof::NewJob::encoded::<u64>(token.to_string());
+                let child = retryproof::job::NewJob::encoded::<u64>(token.to_string());
                 queue
                     .enqueue_new(child.deduplicate("child", retryproof::Conflict::Drop))
                     .await

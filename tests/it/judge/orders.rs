@@ -233,7 +233,7 @@ fn zombie(guarded: bool) -> Report {
                     _ => store.put("row", &number).await?,
                 }
                 if number == 1 {
-                    let next = retryproof::NewJob::encoded::<u32>("2".to_owned());
+                    let next = retryproof::job::NewJob::encoded::<u32>("2".to_owned());
                     queue.enqueue_new(next.deduplicate("next", retryproof::Conflict::Drop)).await?;
                 }
                 Ok::<_, Box<dyn std::error::Error>>(())
@@ -316,7 +316,7 @@ fn scheduling(at_once: bool) -> Report {
             p.handle(async move |order: Create| {
                 let again = !store.set_if_absent("begun", &true, None).await.map_err(|e| e.to_string())?;
                 let delay = if again && at_once { Duration::ZERO } else { HOUR };
-                let mut reminder = retryproof::NewJob::encoded::<Welcome>(order.0.to_string());
+                let mut reminder = retryproof::job::NewJob::encoded::<Welcome>(order.0.to_string());
                 reminder.delay = delay;
                 queue
                     .enqueue_new(reminder.deduplicate("reminder", retryproof::Conflict::Drop))
@@ -359,8 +359,8 @@ fn waiting_for_a_slot_is_no_wait_of_the_job() {
     ));
 }
 
-/// Input 11: a lock, a charge with a key, a record, and the release of the lock. After a crash the lock is still held, and
-/// only an attempt that finds no record releases it.
+/// Input 11: a lock, a charge with a key, a record, and the release of the lock. After a crash the lock is still held,
+/// and only an attempt that finds no record releases it.
 fn locking(releases: bool, ttl: Duration) -> Report {
     with(
         &Explore::new().name("test").deviations(1).deliveries(0),

@@ -1,15 +1,14 @@
-//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes with
-//! it.
+//! The terms of a test. For each term: a bad job that fails with it, and a good job that fails without it and passes
+//! with it.
 
 use super::{S, assert_first, body_panic};
 use crate::support::{assert_green, assert_violated, one_deviation};
+use retryproof::job::JobState;
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::service::{Function, ServiceContext, function};
-use retryproof::{
-    Code, Delivery, Explore, Guarantee, JobState, Process, Report, ServiceError, Verdict, World,
-};
+use retryproof::{Code, Delivery, Explore, Guarantee, Process, Report, ServiceError, Verdict, World};
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -1,5 +1,5 @@
-//! The answers of the built-in services, row by row as `docs/spec/services.md` specifies them, serialized as JSON. The test
-//! body itself makes the calls, so no failures are injected.
+//! The answers of the built-in services, row by row as `docs/spec/services.md` specifies them, serialized as JSON. The
+//! test body itself makes the calls, so no failures are injected.
 
 use retryproof::service::email::Email;
 use retryproof::service::fulfillment::Shipment;

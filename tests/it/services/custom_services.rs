@@ -1,8 +1,10 @@
 //! A custom service has the same faults, ledger and crash points as the built-in ones.
 
 use super::{assert_green, assert_violated, one_deviation};
+use retryproof::future::TypedCall;
+use retryproof::service::email::Email;
 use retryproof::service::{Function, Keys, Operation, Refusal, Service, ServiceContext, function};
-use retryproof::{Client, Code, Explore, Process, Report, ServiceError, TypedCall, Verdict, World};
+use retryproof::{Client, Code, Explore, Process, Report, ServiceError, Verdict, World};
 use serde::Serialize;
 
 type Texts = Function<String, String>;
@@ -278,6 +280,100 @@ fn runs_are_merged_where_a_service_tells_its_state_and_not_where_it_does_not() {
         world.settle().await;
     });
     assert_eq!(merged(held), 0, "what a closure holds cannot be told");
+}
+
+#[test]
+fn a_process_reaches_what_the_test_holds_by_its_name() {
+    let held = |look: fn(&Process)| {
+        let report = one_deviation().run(async move |world: &World| {
+            world.durable("stock", 10_u32);
+            world.process("worker", look);
+            world.settle().await;
+        });
+        report.violations().first().map(|violation| violation.summary.clone())
+    };
+    assert_eq!(held(|p| assert_eq!(p.durable::<u32>("stock").get(), 10)), None);
+    let unknown = held(|p| drop(p.durable::<u32>("paid"))).expect("it is not there");
+    assert!(
+        unknown.contains("the test holds no value `paid`; add it by `world.durable(\"paid\", …)`"),
+        "{unknown}"
+    );
+    let other = held(|p| drop(p.durable::<u64>("stock"))).expect("it is another one");
+    assert!(other.contains("the value `stock` is a u32, and was asked for as a u64"), "{other}");
+}
+
+#[test]
+fn a_value_that_is_reached_by_its_name_outlives_a_crash() {
+    one_deviation().check(async |world: &World| {
+        let done = world.durable("done", std::collections::BTreeSet::<u32>::new());
+        world.process("worker", |p| {
+            let done = p.durable::<std::collections::BTreeSet<u32>>("done");
+            p.handle(async move |order: u32| _ = done.update(|done| done.insert(order)));
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+        assert_eq!(done.get().into_iter().collect::<Vec<_>>(), [6]);
+    });
+}
+
+#[test]
+fn a_client_of_another_world_is_refused() {
+    let (one, other) = (World::fake(), World::fake());
+    let sms = one.service("sms", function("send", send));
+    let message = crate::support::panic_of(|| {
+        other.process("worker", move |p| drop(p.client(&sms)));
+    });
+    assert_eq!(
+        message,
+        "the service `sms` is one of another world; hand over the client that `world.service(…)` of this world has \
+         returned"
+    );
+}
+
+#[test]
+fn an_email_with_a_key_is_sent_once() {
+    let sending = |keyed: bool| {
+        one_deviation().run(async move |world: &World| {
+            world.process("worker", move |p| {
+                let email = p.email();
+                p.handle(async move |order: u32| {
+                    let mail = Email::text("ada@example.com", format!("Your order {order} has shipped."));
+                    email
+                        .send(if keyed { mail.key(format!("shipped-{order}")) } else { mail })
+                        .await
+                        .map(drop)
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+            let records = world.email().records();
+            assert_eq!(records[0].email.idempotency_key.is_some(), keyed);
+        })
+    };
+    assert_violated(
+        &sending(false),
+        "email.send happened twice, expected once",
+        "test job#1.1/email.send:happened=crash",
+    );
+    assert_green(&sending(true));
+}
+
+#[retryproof::test(deviations = 1)]
+async fn the_body_of_a_test_may_return_a_result(world: &World) -> Result<(), ServiceError> {
+    let sms = world.service("sms", function("send", |_: String, _: &mut ServiceContext<'_>| ()).read_only());
+    world.durable("nothing", ());
+    world.process("worker", |p| {
+        p.handle(async |_: u8| ());
+    });
+    world.enqueue(1_u8);
+    world.settle().await;
+    sms.call("Hello".to_owned()).await
+}
+
+#[retryproof::test]
+#[should_panic(expected = "the test body returned an error: \"no order\"")]
+async fn a_body_that_returns_an_error_fails(_world: &World) -> Result<(), &'static str> {
+    Err("no order")
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The error tracker: what it answers, and which jobs must report to it. Reports are judged with the ends of jobs.
 
 use super::{assert_green, assert_violated, one_deviation};
+use retryproof::report::Oracle;
 use retryproof::service::error_tracker::Notification;
 use retryproof::service::payments::Charge;
 use retryproof::service::{Operation, Refusal, Service, ServiceContext};
-use retryproof::{Client, Explore, Guarantee, Oracle, Report, Verdict, World};
+use retryproof::{Client, Explore, Guarantee, Report, Verdict, World};
 use serde_json::json;
 
 #[test]

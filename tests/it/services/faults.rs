@@ -117,8 +117,8 @@ fn stale_read_does_not_hide_what_is_older_than_an_hour() {
 
 #[test]
 fn stale_read_is_one_option_more_at_each_look_up() {
-    // start 1, lookup before 1, call 3, pause 1, replied 1, send before 1, call 5, pause 1, happened 1, replied 1, end 1,
-    // ack 1.
+    // start 1, lookup before 1, call 3, pause 1, replied 1, send before 1, call 5, pause 1, happened 1, replied 1, end
+    // 1, ack 1.
     let runs = |set| look_before_sending(&one_deviation(), set).runs();
     assert_eq!(runs(|_| ()), 1 + 18);
     assert_eq!(runs(stale), 1 + 19);

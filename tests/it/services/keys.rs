@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{assert_green, assert_violated, one_deviation};
 use crate::support::has_line;
 use expect_test::expect;
+use retryproof::report::Oracle;
 use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
-use retryproof::{Backoff, Explore, Guarantee, Oracle, Report, ServiceError, Verdict, World};
+use retryproof::{Backoff, Explore, Guarantee, Report, ServiceError, Verdict, World};
 
 /// Explores two orders that are shipped, each under the key that `key` derives from its number.
 fn shipping_two(explore: &Explore, key: fn(u32) -> String, refuse: bool) -> Report {
@@ -152,8 +153,8 @@ fn idempotency_keys_ttl_the_key_expires_and_the_retry_comes_on_day_three() {
 
 #[test]
 fn delays_are_drawn_where_keys_expire_or_where_they_are_asked_for_and_bounded() {
-    // 12 single deviations of a charge. After five faults a retry follows, after five crashes a lease, and each may be late:
-    // ten more runs at level 2. The others are those without delays (counted in `checks/counts.rs`).
+    // 12 single deviations of a charge. After five faults a retry follows, after five crashes a lease, and each may be
+    // late: ten more runs at level 2. The others are those without delays (counted in `checks/counts.rs`).
     let runs = |explore: Explore, ttl| expiring(&explore.name("test"), false, ttl).runs();
     let without = 1 + 12 + 6 * 12 + 5 * (3 + 12) + 3 + (1 + 1 + 12 + 1 + 3);
     assert_eq!(runs(Explore::new(), None), without);

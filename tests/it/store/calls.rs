@@ -5,7 +5,7 @@ use crate::support::has_line;
 use expect_test::expect;
 use retryproof::service::Behavior;
 use retryproof::service::email::Email;
-use retryproof::service::store::{Isolation, Row};
+use retryproof::store::{Isolation, Row};
 use retryproof::{Explore, ServiceError, Store, StoreError, Verdict, World};
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,10 @@
 //! Code that works but is risky: a warning, and a violation if the test says so.
 
 use super::{S, explore, one_deviation};
+use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation::ReadCommitted;
-use retryproof::{Explore, Oracle, Process, Report, StoreError, Verdict, World};
+use retryproof::store::Isolation::ReadCommitted;
+use retryproof::{Explore, Process, Report, StoreError, Verdict, World};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Ship {

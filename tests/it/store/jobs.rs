@@ -1,12 +1,12 @@
 //! Jobs with the store that must be told apart, each bad one beside its correct twin.
 
 use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation, replay};
+use retryproof::job::NewJob;
 use retryproof::service::email::Email;
 use retryproof::service::payments::Charge;
-use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
+use retryproof::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{
-    Backoff, Conflict, Decision, Explore, Guarantee, NewJob, Process, Report, Store, StoreError, Verdict,
-    World,
+    Backoff, Conflict, Decision, Explore, Guarantee, Process, Report, Store, StoreError, Verdict, World,
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! Jobs with the store that only another worker can break.
 
 use super::{assert_green, assert_row, explore, one_deviation, preemptions};
-use retryproof::service::store::Isolation::{self, ReadCommitted, Serializable};
+use retryproof::store::Isolation::{self, ReadCommitted, Serializable};
 use retryproof::{Explore, Process, Report, StoreError};
 
 #[derive(Clone, Copy)]

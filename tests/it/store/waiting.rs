@@ -6,7 +6,7 @@ use super::{S, assert_green, assert_row, assert_violated, explore, one_deviation
 use crate::support::has_line;
 use expect_test::expect;
 use retryproof::service::email::Email;
-use retryproof::service::store::Isolation::{ReadCommitted, Serializable};
+use retryproof::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{Explore, Process, Report, StoreError, Verdict, World};
 
 /// Takes the row `a`, holds it for `seconds` seconds, and adds the number of the job.

@@ -34,7 +34,7 @@ type Unpack<T> = fn(Reply) -> Result<T, StoreError>;
 /// customer notices a row. Values are whatever serde can write and read.
 ///
 /// ```
-/// use retryproof::service::store::Isolation;
+/// use retryproof::store::Isolation;
 /// use retryproof::{Explore, StoreError, Verdict, World};
 ///
 /// let report = Explore::new().name("stock").run(async |world: &World| {
@@ -160,7 +160,8 @@ macro_rules! calls {
 use calls;
 
 calls! { Store, self: &Self, 'static:
-    /// Returns the row as it is committed now. With [`explore_stale_reads`](Store::explore_stale_reads), perhaps an older version.
+    /// Returns the row as it is committed now. With [`explore_stale_reads`](Store::explore_stale_reads), perhaps an
+    /// older version.
     get, get_blocking<T>(key: impl Into<String>) Ok(Ask::Get { key: key.into() }) => unpack::row::<T>, Option<Row<T>>;
     /// Returns all rows whose keys begin with `prefix`, sorted by key.
     scan, scan_blocking<T>(prefix: impl Into<String>) Ok(Ask::Scan { prefix: prefix.into() }) => unpack::rows::<T>, Vec<(String, Row<T>)>;
@@ -188,7 +189,7 @@ calls! { Store, self: &Self, 'static:
 
 impl Store {
     pub(crate) fn new(link: Link) -> Self {
-        let door = link.shared().services.store();
+        let door = link.shared().services.built_in();
         Self { client: Client::new(link, STORE.into(), door) }
     }
 

@@ -1,0 +1,177 @@
+//! Whatever a peer does or leaves undone: a verdict, and in time.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use retryproof::service::{Function, ServiceContext, function};
+use retryproof::{Explore, Process, Report, Verdict, World};
+
+use crate::support::{assert_green, own_test};
+
+fn explore() -> Explore {
+    Explore::new().name("test").deviations(1).watchdog(Duration::from_millis(500))
+}
+
+fn one_job(explore: &Explore, boot: impl Fn(&Process) + Clone + Sync + 'static) -> Report {
+    explore.run(async |world: &World| {
+        world.process("worker", boot.clone());
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+fn charge() -> String {
+    let body = crate::charge(6, Some("order-6")).to_string();
+    format!(
+        "POST /payments/charge HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// The bytes of a request, with so much time between them.
+fn drip(address: SocketAddr, request: &str, pause: Duration) -> std::io::Result<String> {
+    let mut socket = TcpStream::connect(address)?;
+    for byte in request.bytes() {
+        socket.write_all(&[byte])?;
+        std::thread::park_timeout(pause);
+    }
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply)?;
+    Ok(reply)
+}
+
+fn accepted(reply: std::io::Result<String>) -> Result<(), String> {
+    match reply {
+        Ok(reply) if reply.starts_with("HTTP/1.1 201") => Ok(()),
+        other => Err(format!("{:?}", other.map_err(|error| error.kind()))),
+    }
+}
+
+#[test]
+fn a_client_that_waits_for_a_reply_to_nothing() {
+    let report = one_job(&explore(), |p| {
+        let http = p.http();
+        p.handle_blocking(move |_: u32| {
+            let mut socket = TcpStream::connect(http.address()).unwrap();
+            socket.read(&mut [0]).map(drop)
+        });
+    });
+    assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
+    assert!(report.reason().unwrap().starts_with("job#1.1 u32 hangs: it made no step for 500ms"), "{report}");
+}
+
+/// `max_time` stops an exploration of slow runs, even in the middle of one.
+#[test]
+fn a_peer_that_sends_a_byte_now_and_then_is_stopped_in_time() {
+    let explore = Explore::new().name("test").deviations(2).max_time(Duration::from_secs(1));
+    let blocking = one_job(&explore, |p| {
+        let http = p.http();
+        p.handle_blocking(move |_: u32| accepted(drip(http.address(), &charge(), Duration::from_millis(3))));
+    });
+    let in_a_task = one_job(&explore, |p| {
+        let http = p.http();
+        p.handle(async move |_: u32| {
+            let address = http.address();
+            let task = move || accepted(drip(address, &charge(), Duration::from_millis(3)));
+            tokio::task::spawn_blocking(task).await.unwrap()
+        });
+    });
+    for report in [blocking, in_a_task] {
+        assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+        assert!(report.reason().unwrap().starts_with("stopped by max_time = 1s"), "{report}");
+    }
+}
+
+#[test]
+fn an_idle_connection_stays_open() {
+    let world = World::fake();
+    let mut socket = TcpStream::connect(world.http().address()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(5_300))).unwrap();
+    // Nothing comes, and nothing ends.
+    assert!(socket.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    let request = "GET /payments/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut reply = String::new();
+    socket.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+}
+
+/// The job does not wait for what it asks.
+#[test]
+fn a_request_that_nobody_waits_for() {
+    let explore = Explore::new().name("test").deviations(1);
+    let report = one_job(&explore, |p| {
+        let (http, email, client) = (p.http(), p.email(), reqwest::Client::new());
+        p.handle(async move |_: u32| {
+            let mail = serde_json::json!({ "to": "ada@example.com", "template_id": "receipt" });
+            let send = client.post(format!("{}/email/send", http.uri())).json(&mail).send();
+            tokio::spawn(send);
+            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
+        });
+    });
+    eprintln!("{report}");
+    let report = one_job(&explore, |p| {
+        let (http, email) = (p.http(), p.email());
+        p.handle_blocking(move |_: u32| {
+            let mut socket = TcpStream::connect(http.address()).unwrap();
+            socket.write_all(charge().as_bytes()).unwrap();
+            std::mem::forget(socket);
+            email.send_blocking(retryproof::service::email::Email::new("ada@example.com", "welcome"))
+        });
+    });
+    eprintln!("{report}");
+    let report = one_job(&explore, |p| {
+        let (http, email) = (p.http(), p.email());
+        p.handle(async move |_: u32| {
+            let mut socket = TcpStream::connect(http.address()).unwrap();
+            socket.write_all(charge().as_bytes()).unwrap();
+            std::mem::forget(socket);
+            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
+        });
+    });
+    eprintln!("{report}");
+    let report = one_job(&explore, |p| {
+        let (http, email) = (p.http(), p.email());
+        p.handle(async move |_: u32| {
+            let address = http.address();
+            std::thread::spawn(move || drip(address, &charge(), Duration::ZERO));
+            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
+        });
+    });
+    eprintln!("{report}");
+    assert_green(&report);
+}
+
+/// The service waits for the executor, and the executor waits for the service.
+#[test]
+#[ignore = "run by the test beside it"]
+fn a_service_that_calls_its_own_world() {
+    explore().check(async |world: &World| {
+        let address = world.http().address();
+        let answer = move |text: String, _: &mut ServiceContext<'_>| {
+            let request = "GET /payments/charges?order_id=6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            drip(address, request, Duration::ZERO).unwrap_or(text)
+        };
+        world.service("sms", function("send", answer));
+        world.process("worker", |p| {
+            let sms = p.service::<Function<String, String>>("sms");
+            p.handle(async move |_: u32| sms.call("ada".to_owned()).await.map(drop));
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+}
+
+#[test]
+fn a_service_must_not_call_its_own_world() {
+    let output = own_test(module_path!(), "a_service_that_calls_its_own_world")
+        .env_remove("RETRYPROOF_REPLAY")
+        .env("RETRYPROOF_KEEP", "off")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{told}");
+    assert!(told.contains("gets stuck\n\n  job#1.1 u32 hangs: it made no step for 500ms"), "{told}");
+    assert!(told.contains("its last call was `sms.send` at "), "{told}");
+}
