@@ -274,10 +274,7 @@ impl Executor {
             }
             let process = self.hosts[host].name;
             state.reliable.begins(job, process);
-            if let Some(lease) = state.lease(job) {
-                self.overtaken = true;
-                state.queue.begin_lease(job, now.saturating_add(lease));
-            }
+            self.overtaken |= state.begin_lease(job);
             let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)

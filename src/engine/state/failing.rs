@@ -1,5 +1,5 @@
-//! What goes on failing: a call that an attempt makes again because it has just failed may fail again, and so may the next
-//! ones of that attempt. It is one deviation, however often the call is made.
+//! Calls that keep failing. A call that an attempt repeats because it has just failed may fail again, and so may the next
+//! ones of that attempt. This is one deviation, however many of these calls are made.
 
 use crate::search::choice::{Actor, Fault, Site};
 

@@ -249,7 +249,7 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         EventKind::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         EventKind::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
         EventKind::Cancelled { service, operation, happened, place } => {
-            let (what, file, line) = (words::cancelled(*happened), place.file, place.line);
+            let (what, file, line) = (cancelled(*happened), place.file, place.line);
             (format!("{service}.{operation} ({file}:{line}) {what}"), false)
         }
         #[cfg(feature = "tracing")]
@@ -287,6 +287,15 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
     };
     Some(entry)
+}
+
+/// Says how far a call had come that its caller dropped.
+fn cancelled(happened: Option<bool>) -> &'static str {
+    match happened {
+        Some(true) => "had happened, and is dropped before its reply",
+        Some(false) => "is dropped, and has not happened",
+        None => "is dropped while it is under way",
+    }
 }
 
 fn numbers(by: Actor) -> (u32, u32) {

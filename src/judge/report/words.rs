@@ -647,15 +647,6 @@ fn late(site: Site, point: Point) -> &'static str {
     }
 }
 
-/// Says how far a call had come that its caller dropped.
-pub(crate) fn cancelled(happened: Option<bool>) -> &'static str {
-    match happened {
-        Some(true) => "had happened, and is dropped before its reply",
-        Some(false) => "is dropped, and has not happened",
-        None => "is dropped while it is under way",
-    }
-}
-
 fn fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Unavailable => "answers 503; nothing has happened",
