@@ -1,4 +1,4 @@
-"""Facts about the workspace, from `cargo metadata`, one a line: what .ci/run loops over.
+"""Facts about the workspace, from `cargo metadata`, one per line, for the loops of .ci/run.
 
 facts.py members                 name
 facts.py packages                name of each that is published
@@ -38,7 +38,7 @@ def targets(kind):
 
 
 def tests():
-    """Member, name and file of each test binary. No member has a name of the root's: they are run by names alone."""
+    """Member, name and file of each test binary. The names of members differ from those of the root, because they run by name."""
     named = [(package["name"], target) for package in members(metadata("--no-deps"))
              for target in package["targets"] if "test" in target["kind"]]
     both = ({target["name"] for member, target in named if (member == "retryproof") == is_root} for is_root in (True, False))
@@ -47,7 +47,7 @@ def tests():
 
 
 def nightly():
-    """Where the ignored test is of a binary that has a folder, it is in that folder."""
+    """Member, binary and name of each nightly test. If a binary has a folder, its tests are in that folder."""
     pattern = re.compile(r'#\[ignore = "nightly: [^"]*"\]\n(?:#.*\n)*(?:pub )?(?:async )?fn (\w+)')
     for member, name, path in tests():
         files = sorted(path.parent.rglob("*.rs")) if path.name == "main.rs" else [path]
@@ -57,10 +57,10 @@ def nightly():
 
 
 def published():
-    """What a page on the registry shows, and docs.rs reads; and which versions of each other the members ask for."""
+    """Checks the metadata for the registry and docs.rs, and the versions that members require of each other."""
     ours = members(metadata("--no-deps"))
     names = {package["name"] for package in ours if package["publish"] != []}
-    # An attribute expands to what is hidden in its crate.
+    # An attribute expands to hidden items of its crate, so the versions must be equal.
     exact = {("retryproof", "retryproof-macros"), ("crash-points", "crash-points-macros")}
     wrong = []
     for package in ours:
@@ -90,7 +90,7 @@ def number(version):
 
 
 def built_from(name):
-    """What a member is built from, with all its features. `cargo metadata` lists what weak features could bring in, too."""
+    """The dependencies of a member with all its features. `cargo metadata` would include those of weak features, too."""
     command = ["cargo", "tree", "--locked", "-p", name, "--all-features", "-e", "no-dev", "--target", "all", "--prefix", "none"]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {tuple(line.split()[:2]) for line in printed.splitlines() if line}

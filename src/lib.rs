@@ -125,7 +125,7 @@
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(
     feature = "http",
-    doc = "* [`http`](crate::http): the services behind a real port ([`Http`](http::Http))."
+    doc = "* [`http`]: the services behind a real port ([`Http`](http::Http))."
 )]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
 #![cfg_attr(
@@ -280,7 +280,7 @@ pub use system::service;
 pub use system::service::{Service, ServiceError, StoreError};
 pub use world::{Guarantee, World};
 
-/// Jobs: what a handler may return, how a job failed, and what a test sees of jobs and of the queue.
+/// Jobs: the results of handlers, the ways a job can fail, and a test's views of jobs and of the queue.
 pub mod job {
     pub use crate::executor::{DrainError, Drained};
     pub use crate::process::{EnqueueError, LeaseError, NewJob, StopSignal};
@@ -290,7 +290,7 @@ pub mod job {
     pub use crate::world::{Jobs, LockView, QueueView, Stats};
 }
 
-/// What comes out of an exploration: the parts of a [`Report`], and the effects that a test looks at.
+/// The parts of a [`Report`], and the effects that a test can inspect.
 pub mod report {
     pub use crate::engine::state::Stuck;
     pub use crate::judge::oracle::Oracle;
@@ -302,7 +302,7 @@ pub mod report {
     pub use crate::system::effect::{Effect, Effects};
 }
 
-/// Rules that a test states for the comparison of outcomes, as [`World::allow`] and [`World::process`] return them.
+/// Rules for the comparison of outcomes, as [`World::allow`] and [`World::process`] return them.
 pub mod rules {
     pub use crate::world::{EffectRules, ProcessRules};
 }
@@ -318,7 +318,7 @@ pub mod external {
     pub use crate::process::{BlockingExternalCall, ExternalCall, ExternalFault};
 }
 
-/// What an adapter of a job library needs beside [`job::NewJob`]: jobs that are known by a name and not by a type.
+/// Types for an adapter of a job library, beside [`job::NewJob`]: its jobs are known by a name and not by a type.
 ///
 /// Its handlers are registered by [`Process::handle_raw`], and its jobs are enqueued by [`World::enqueue_new`] and
 /// [`JobQueue::enqueue_new`].

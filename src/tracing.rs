@@ -12,7 +12,7 @@
 //! use tracing_subscriber::layer::SubscriberExt;
 //! use tracing_subscriber::util::SubscriberInitExt;
 //!
-//! Once in a test suite, for example in a function that each test calls: `.try_init()` fails the second time.
+//! // Once in a test suite, for example in a function that each test calls: `.try_init()` fails the second time.
 //! let _ = tracing_subscriber::registry().with(retryproof::tracing::ScenarioLayer::new()).try_init();
 //!
 //! let report = Explore::new().deviations(1).run(async |world: &World| {

@@ -71,7 +71,7 @@ impl std::error::Error for TaskError {
 /// world.process("worker", |p| {
 ///     let worker = WorkerBuilder::new("orders").backend(p.storage::<u32>()).build(charge);
 ///     p.run_worker(worker).decide(|failed| match decision(failed) {
-/// This shop does not use a dead set.
+/// // This shop does not use a dead set.
 ///         Decision::Kill => Decision::Discard,
 ///         other => other,
 ///     });

@@ -1,4 +1,4 @@
-//! The values of the test that outlive crashes, by their names: a process asks for one as it asks for a service.
+//! The test's values that survive crashes, by name. A process gets one like it gets a service.
 
 use std::any::{Any, type_name};
 use std::collections::BTreeMap;

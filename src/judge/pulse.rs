@@ -47,19 +47,19 @@ struct Beats {
     /// The turns and steps at the last check, and the number of checks since they last changed.
     seen: (u64, u64),
     looks: u32,
-    /// The number of checks since the run was told to end, if it was.
+    /// The number of checks since the watchdog ended the run, if it did.
     told: Option<u32>,
 }
 
 impl Beats {
-    /// Checks the run and returns whether it stands still. While its state is locked, it counts as standing still.
+    /// Checks the run, and returns whether it makes no progress. While its state is locked, it makes no progress.
     fn look(&mut self) -> bool {
         let Some(run) = self.run.as_ref().filter(|_| !self.is_suspended) else {
             (self.looks, self.told) = (0, None);
             return false;
         };
         let Some(state) = run.shared.try_state() else { return self.stands_still() };
-        // A run that was told to end makes no progress.
+        // A run that the watchdog ended makes no progress.
         let steps =
             if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
         drop(state);
@@ -81,7 +81,7 @@ impl Beats {
 pub(crate) struct Pulses {
     /// The real time that a run may take without a step.
     watchdog: Duration,
-    /// Whether nothing continues after a run that hangs, so that it need not be told to end.
+    /// Whether nothing continues after a run that hangs, so that the watchdog need not end it.
     is_last: bool,
     threads: Mutex<Vec<Arc<Pulse>>>,
     /// The end of the exploration's time.
@@ -92,7 +92,7 @@ pub(crate) struct Pulses {
     over: Condvar,
 }
 
-/// A thread that hangs although its run was told to end.
+/// A thread that hangs although the watchdog ended its run.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) run: WatchedRun,
@@ -159,7 +159,7 @@ pub(crate) fn begin(run: impl FnOnce() -> WatchedRun) -> Beating {
     }))
 }
 
-/// Waits for an exploration that the run on this thread has started. The wait does not count as standing still.
+/// Waits for an exploration that the run on this thread has started. The watchdog does not count this wait.
 pub(crate) fn suspended<R>(wait: impl FnOnce() -> R) -> R {
     struct Former(Arc<Pulse>, bool);
     impl Drop for Former {
@@ -198,7 +198,7 @@ impl Pulses {
         }
     }
 
-    /// Stops runs at this time, unless they stand still: then the watchdog decides.
+    /// Stops runs at this time, unless they make no progress, in which case the watchdog decides.
     pub(crate) fn end_at(&self, deadline: Option<Instant>) {
         *lock(&self.deadline) = deadline;
     }

@@ -36,7 +36,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// }
 ///
 /// let world = World::fake();
-/// let seen = world.durable("seen", Vec::new());
+/// let seen = world.durable("seen", Vec::<Option<String>>::new());
 /// let tenant = RequestContext::of_thread_local("tenant", &TENANT);
 /// world.enqueue_layer(tenant.clone());
 /// world.process("worker", move |p| {

@@ -38,7 +38,7 @@
 //! }
 //!
 //! let world = World::fake();
-//! let log = world.durable("log", Vec::new());
+//! let log = world.durable("log", Vec::<String>::new());
 //! world.process("worker", |p| {
 //!     let log = p.durable::<Vec<String>>("log");
 //!     p.layer(tower::layer::layer_fn(move |inner| Traced { inner, log: log.clone() }));

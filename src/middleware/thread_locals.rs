@@ -26,7 +26,7 @@ use crate::process::Perform;
 /// }
 ///
 /// let world = World::fake();
-/// let shown = world.durable("shown", Vec::new());
+/// let shown = world.durable("shown", Vec::<&str>::new());
 /// world.process("worker", |p| {
 ///     let shown = p.durable::<Vec<&str>>("shown");
 ///     p.layer(ClearThreadLocals::new(|| UNIT.set("Celsius")));

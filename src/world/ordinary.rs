@@ -40,7 +40,7 @@ impl World {
     /// ```
     /// # use retryproof::World;
     /// let world = World::inline();
-    /// let done = world.durable("done", Vec::new());
+    /// let done = world.durable("done", Vec::<u32>::new());
     /// world.process("worker", |p| {
     ///     let done = p.durable::<Vec<u32>>("done");
     ///     p.handle(async move |job: u32| done.update(|done| done.push(job)));

@@ -18,14 +18,14 @@ fn keyed(order: u32) -> Charge {
     Charge::of_order(order, 500).key(format!("order-{order}"))
 }
 
-/// One job in one process.
+/// Runs one job in one process.
 async fn one(world: &World, boot: impl Fn(&Process) + 'static) {
     world.process("worker", boot);
     world.enqueue(1_u32);
     world.settle().await;
 }
 
-/// A job that charges, and does this after it.
+/// Runs a job that charges, and then calls `then`.
 async fn charging(world: &World, then: impl Fn() + Clone + 'static) {
     one(world, move |p| {
         let (payments, then) = (p.payments(), then.clone());
@@ -112,7 +112,7 @@ async fn a_lock_over_an_await(world: &World) {
     world.settle().await;
 }
 
-/// Hangs in a scenario alone: after a failed call.
+/// Hangs only in a scenario with a failed call.
 #[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_loop_after_a_failure(world: &World) {
@@ -233,7 +233,7 @@ async fn a_blocking_handler_that_sleeps(world: &World) {
     charging_blocking(world, |_| sleeps_for_long()).await;
 }
 
-/// Nobody ever connects.
+/// No client ever connects.
 #[retryproof::test(deviations = 1, watchdog = Duration::from_millis(500))]
 #[ignore = "run by the tests beside it"]
 async fn a_blocking_accept(world: &World) {
@@ -243,7 +243,7 @@ async fn a_blocking_accept(world: &World) {
     .await;
 }
 
-/// Time passes for a runtime of the job's own, too: one of its calls times out.
+/// Time also passes for the job's own runtime: one of its calls times out.
 #[retryproof::test(deviations = 1)]
 async fn a_runtime_in_a_blocking_handler(world: &World) {
     one(world, |p| {
@@ -307,7 +307,7 @@ const SCENES: [&str; 17] = [
     "a_blocking_task_that_never_ends",
 ];
 
-/// Returns who hangs, the last call, the scenario, and what happens to the thread.
+/// Returns the attempt that hangs, the last call, the scenario, and what happens to the thread.
 fn told(scene: &str) -> String {
     let mut command = own_test(module_path!(), scene);
     surround(&mut command);
@@ -332,7 +332,7 @@ fn told(scene: &str) -> String {
 fn code_that_hangs_is_stuck() {
     let next = AtomicUsize::new(0);
     let all = Mutex::new(BTreeMap::new());
-    // Each of them waits for most of its time.
+    // Each scene waits for most of its time.
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {

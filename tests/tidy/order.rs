@@ -9,7 +9,6 @@ use crate::modules::{Mention, Modules};
 /// Folders that do not follow the order of their `mod` lines yet. Add no folder, and remove one that follows it.
 const UNORDERED: &[&str] = &[
     "examples/postgres/src",
-    "examples/sqlite/src",
     "graphile-worker/src",
     "src/engine/state",
     "src/executor",

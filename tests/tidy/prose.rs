@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use proc_macro2::{LineColumn, TokenStream, TokenTree};
 
 use crate::all_sources;
-use crate::code::{Source, root, without_docs};
+use crate::code::{Source, members, root, without_docs};
 use crate::pages::pages_under;
 
 /// Each phrase, and the advice for it. A phrase is a sequence of words. `a|b` is either word, `a*` is each word that begins
@@ -329,6 +329,17 @@ fn page(text: &str) -> Passage {
     }
 }
 
+/// The comments of a manifest or a script.
+fn after_hashes(text: &str) -> Passage {
+    let comment = |line: &str| {
+        line.split_once('#').map_or("", |(_, comment)| comment.trim_start_matches('#')).to_owned()
+    };
+    Passage {
+        kind: Kind::Text,
+        lines: text.lines().enumerate().map(|(at, line)| (at + 1, comment(line))).collect(),
+    }
+}
+
 /// The findings of each file that has one.
 fn findings() -> BTreeMap<String, Vec<Finding>> {
     let mut found: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
@@ -342,6 +353,12 @@ fn findings() -> BTreeMap<String, Vec<Finding>> {
         let text = std::fs::read_to_string(&path).unwrap();
         let path = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
         found.insert(path, page(&text).findings());
+    }
+    let manifests = members().into_iter().map(|member| format!("{member}/Cargo.toml"));
+    for path in manifests.chain(["/.ci/run", "/.ci/bless"].map(str::to_owned)) {
+        let path = path.trim_start_matches('/').to_owned();
+        let text = std::fs::read_to_string(root().join(&path)).unwrap();
+        found.insert(path, after_hashes(&text).findings());
     }
     found.retain(|_, findings| !findings.is_empty());
     found
@@ -421,4 +438,7 @@ fn code_and_plain_english_are_left_alone() {
     let findings = page("A page.\n\n```rust\na(); // in vain\n```\nIs\nnone, is none.\n").findings();
     let lines: Vec<_> = findings.iter().map(|finding| finding.line).collect();
     assert_eq!(lines, [4, 7, 7]);
+    let findings = after_hashes("none = 1 # is none\n\n## For\n## ever.\nis = \"none\"\n").findings();
+    let lines: Vec<_> = findings.iter().map(|finding| (finding.line, &*finding.phrase)).collect();
+    assert_eq!(lines, [(1, "is none"), (4, "for ever")]);
 }

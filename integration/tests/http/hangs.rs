@@ -1,4 +1,4 @@
-//! Whatever a peer does or leaves undone: a verdict, and in time.
+//! No matter what a peer does, there is a verdict in time.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +29,7 @@ fn charge() -> String {
     )
 }
 
-/// The bytes of a request, with so much time between them.
+/// Sends the bytes of a request, with a pause between them.
 fn drip(address: SocketAddr, request: &str, pause: Duration) -> std::io::Result<String> {
     let mut socket = TcpStream::connect(address)?;
     for byte in request.bytes() {
@@ -88,7 +88,7 @@ fn an_idle_connection_stays_open() {
     let world = World::fake();
     let mut socket = TcpStream::connect(world.http().address()).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(5_300))).unwrap();
-    // Nothing comes, and nothing ends.
+    // Nothing arrives, and nothing ends.
     assert!(socket.read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
     let request = "GET /payments/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     socket.write_all(request.as_bytes()).unwrap();
@@ -97,7 +97,7 @@ fn an_idle_connection_stays_open() {
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
 }
 
-/// The job does not wait for what it asks.
+/// The job does not wait for the answer to its request.
 #[test]
 fn a_request_that_nobody_waits_for() {
     let explore = Explore::new().name("test").deviations(1);

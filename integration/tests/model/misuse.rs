@@ -34,7 +34,7 @@ fn what_was_made_outside_is_not_used_inside() {
     });
     let ModelError::MadeOutside { kind, used } = &error else { panic!("{error}") };
     assert_eq!(*kind, "AtomicU32");
-    assert!(used.starts_with("integration/tests/model/misuse.rs:31:"), "{used}");
+    assert!(used.starts_with("integration/tests/model/misuse.rs:32:"), "{used}");
     has_line(
         &error,
         expect![

@@ -113,8 +113,8 @@ mod tests {
         let error = |variables: &[(&str, &str)]| share(&Explore::new(), variables).unwrap_err();
         assert_eq!(
             error(&[(SHARD, "half")]),
-            "RETRYPROOF_SHARD: `half` is not a shard; write `k/n`, as in `2/5`, the second of five; or `bazel`, \
-             where Bazel splits a test and its TEST_SHARD_INDEX says which shard this is"
+            "RETRYPROOF_SHARD: `half` is not a shard; write `k/n`, as in `2/5`, the second of five; or use \
+             `bazel` if Bazel splits the test and TEST_SHARD_INDEX names the shard"
         );
         let bazel = |total, index| error(&[(SHARD, BAZEL), (BAZEL_TOTAL, total), (BAZEL_INDEX, index)]);
         let what = "RETRYPROOF_SHARD=bazel, but TEST_TOTAL_SHARDS and TEST_SHARD_INDEX do not say which shard this is: ";

@@ -142,15 +142,7 @@ pub(crate) fn summary(finding: &Finding) -> String {
             let (kind, actual, expected) = (short_kind(kind), job_state(*actual), job_state(*expected));
             format!("job `{kind}` ended {actual}, expected {expected}")
         }
-        Finding::Died { kind, failures, went_wrong, error, .. } => {
-            let (kind, failed) = (short_kind(kind), times(*failures as usize));
-            let cause = match went_wrong {
-                0 => "without any deviation".to_owned(),
-                1 => "with only 1 deviation".to_owned(),
-                count => format!("with only {count} deviations"),
-            };
-            format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
-        }
+        Finding::Died { kind, failures, went_wrong, error, .. } => died(kind, *failures, *went_wrong, error),
         Finding::HalfWay { kind, did, lacks, .. } => half_way(kind, did, lacks),
         Finding::Early { effect, waited, expected } => early(effect, *waited, *expected),
         Finding::Lost { kind, .. } => {
@@ -188,6 +180,16 @@ pub(crate) fn summary(finding: &Finding) -> String {
         Finding::Panicked(panicked) => body_panicked(panicked),
         Finding::Stuck(stuck) => format!("stuck: {stuck}"),
     }
+}
+
+fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
+    let (kind, failed) = (short_kind(kind), times(failures as usize));
+    let cause = match went_wrong {
+        0 => "without any deviation".to_owned(),
+        1 => "with only 1 deviation".to_owned(),
+        count => format!("with only {count} deviations"),
+    };
+    format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
 }
 
 fn refusal_ignored(finding: &Finding) -> String {
@@ -290,13 +292,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         Finding::Unexpected { effect, instead, .. } => {
             (instead.as_ref().map_or("nothing".to_owned(), shown), shown(effect))
         }
-        Finding::Reused(Reuse { service, operation, key, first, second, .. }) => (
-            format!("{service}.{operation} {} happens, under its own key", filled(second)),
-            format!(
-                "{service}.{operation} {} happened under the key {key:?}, and its answer was used for both",
-                filled(first)
-            ),
-        ),
+        Finding::Reused(reuse) => both_requests(reuse),
         Finding::State { name, path, expected, actual, .. } => (
             format!("{name} {path} = {}", json(expected.as_ref())),
             format!("{name} {path} = {}", json(actual.as_ref())),
@@ -321,11 +317,7 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             is_not(kind, payload, "dead, reported once", "dead, never reported")
         }
         Finding::Told { kind, payload, attempts, dead } => {
-            let (state, expected) =
-                if *dead { ("dead", "reported once") } else { ("done", "never reported") };
-            let job = format!("{} {payload} {state}", short_kind(kind));
-            let s = if *attempts == 1 { "" } else { "s" };
-            (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
+            reports(short_kind(kind), payload, *attempts, *dead)
         }
         Finding::NotRun { kind, payload, .. } => is_not(kind, payload, "is run", "cannot be run"),
         Finding::DeathUnreported { kind, payload, deaths, told } => {
@@ -357,6 +349,23 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
+}
+
+fn both_requests(Reuse { service, operation, key, first, second, .. }: &Reuse) -> (String, String) {
+    (
+        format!("{service}.{operation} {} happens, under its own key", filled(second)),
+        format!(
+            "{service}.{operation} {} happened under the key {key:?}, and its answer was used for both",
+            filled(first)
+        ),
+    )
+}
+
+fn reports(kind: &str, payload: &str, attempts: usize, is_dead: bool) -> (String, String) {
+    let (state, expected) = if is_dead { ("dead", "reported once") } else { ("done", "never reported") };
+    let job = format!("{kind} {payload} {state}");
+    let s = if attempts == 1 { "" } else { "s" };
+    (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
 }
 
 /// Names the run that has the expected outcome.

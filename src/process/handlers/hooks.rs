@@ -39,7 +39,7 @@ impl Process {
     /// use retryproof::World;
     ///
     /// let world = World::fake();
-    /// let dead = world.durable("dead", Vec::new());
+    /// let dead = world.durable("dead", Vec::<Option<String>>::new());
     /// world.process("worker", |p| {
     ///     let dead = p.durable::<Vec<Option<String>>>("dead");
     ///     p.on_death(move |job| dead.update(|dead| dead.push(job.error.clone())));

@@ -34,7 +34,7 @@ impl Process {
     /// use retryproof::World;
     ///
     /// let world = World::fake();
-    /// let done = world.durable("done", Vec::new());
+    /// let done = world.durable("done", Vec::<&str>::new());
     /// world.process("worker", |p| {
     ///     p.slots(1).queues(["high", "default"]);
     ///     let (mails, reports) = (p.durable::<Vec<&str>>("done"), p.durable::<Vec<&str>>("done"));

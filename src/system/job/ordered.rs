@@ -26,7 +26,7 @@ use super::unique::{KeyOf, key_of};
 /// }
 ///
 /// let world = World::fake();
-/// let seen = world.durable("seen", Vec::new());
+/// let seen = world.durable("seen", Vec::<u32>::new());
 /// world.process("worker", |p| {
 ///     let (clock, noted) = (p.clock(), p.durable::<Vec<u32>>("seen"));
 ///     p.handle(async move |job: Change| {
