@@ -20,12 +20,14 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.anchors, self.links = set(), []
+        self.anchors, self.links, self.redirect = set(), [], None
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.anchors.update(value for name in ("id", "name") if (value := attributes.get(name)))
+        if tag == "meta" and attributes.get("http-equiv") == "refresh":
+            self.redirect = attributes["content"].partition("URL=")[2]
         if tag == "a" and attributes.get("href"):
             self.links.append(attributes["href"])
 
@@ -51,6 +53,9 @@ def complaint(page, link, pages, folder):
         return None
     if target not in pages:
         pages[target] = Page(target)
+    # rustdoc redirects from the module that defines a name to the one that exports it.
+    if pages[target].redirect:
+        return complaint(target, f"{pages[target].redirect.split('#')[0]}#{anchor}", pages, folder)
     # rustdoc writes some anchors encoded.
     is_there = {anchor, urllib.parse.unquote(anchor)} & pages[target].anchors
     return None if is_there else "no such anchor"

@@ -99,7 +99,7 @@
 //!   [`StopSignal`](job::StopSignal), [`BackoffFunction`](job::BackoffFunction)); views of jobs
 //!   ([`JobView`](job::JobView), [`JobState`](job::JobState), [`JobId`](job::JobId), [`Jobs`](job::Jobs)) and of the queue
 //!   ([`QueueView`](job::QueueView), [`Stats`](job::Stats), [`LockView`](job::LockView)); a job with all its options
-//!   ([`NewJob`](job::NewJob)); errors and summaries ([`EnqueueError`](job::EnqueueError),
+//!   ([`NewJob`](job::NewJob)); a web request, which no queue delivers again ([`ClientRequest`](job::ClientRequest)); errors and summaries ([`EnqueueError`](job::EnqueueError),
 //!   [`LeaseError`](job::LeaseError), [`LockTaken`](job::LockTaken), [`DrainError`](job::DrainError), [`Drained`](job::Drained)).
 //! * [`report`]: [`Effects`](report::Effects) and each [`Effect`](report::Effect); the
 //!   [`Oracle`](report::Oracle) of a violation; [`DeviationKind`](report::DeviationKind);
@@ -123,28 +123,15 @@
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
 //!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
-#![cfg_attr(
-    feature = "http",
-    doc = "* [`http`]: the services behind a real port ([`Http`](http::Http))."
-)]
+#![cfg_attr(feature = "http", doc = "* [`http`]: services on a real port ([`Http`](http::Http)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
-#![cfg_attr(
-    feature = "loom",
-    doc = "* [`model()`](crate::model()) runs a closure in every order of its threads' accesses to"
-)]
-#![cfg_attr(
-    feature = "loom",
-    doc = "  memory. The module has the settings ([`Model`](model::Model)) and what comes"
-)]
-#![cfg_attr(
-    feature = "loom",
-    doc = "  out ([`ModelReport`](model::ModelReport), [`ModelStep`](model::ModelStep),"
-)]
-#![cfg_attr(
-    feature = "loom",
-    doc = "  [`ModelError`](model::ModelError)); code under test takes part by [`sync`], [`thread`] and"
-)]
-#![cfg_attr(feature = "loom", doc = "  [`thread_local!`].")]
+#![cfg_attr(feature = "loom", doc = "* [`model()`](crate::model()) runs a closure in every order of its")]
+#![cfg_attr(feature = "loom", doc = "  threads' accesses to memory. The module has the settings")]
+#![cfg_attr(feature = "loom", doc = "  ([`Model`](model::Model)) and the results")]
+#![cfg_attr(feature = "loom", doc = "  ([`ModelReport`](model::ModelReport),")]
+#![cfg_attr(feature = "loom", doc = "  [`ModelStep`](model::ModelStep),")]
+#![cfg_attr(feature = "loom", doc = "  [`ModelError`](model::ModelError)). Code under test takes part with")]
+#![cfg_attr(feature = "loom", doc = "  [`sync`], [`thread`] and [`thread_local!`].")]
 #![cfg_attr(feature = "proptest", doc = "* [`proptest`]: properties of workloads and scenarios.")]
 #![cfg_attr(feature = "tracing", doc = "* [`tracing`]: what the failing scenario logs, in its timeline.")]
 //!
@@ -287,7 +274,7 @@ pub mod job {
     pub use crate::system::job::{
         BackoffFunction, FailedAttempt, JobError, JobFailure, JobId, JobResult, JobState, JobView, LockTaken,
     };
-    pub use crate::world::{Jobs, LockView, QueueView, Stats};
+    pub use crate::world::{ClientRequest, Jobs, LockView, QueueView, Stats};
 }
 
 /// The parts of a [`Report`], and the effects that a test can inspect.

@@ -111,9 +111,15 @@ enum Takes {
 async fn take(pool: &Pool<Sqlite>, takes: Takes) -> Result<(), Error> {
     const TAKE: &str = "UPDATE stock SET pieces = pieces - 1";
     match takes {
-        Takes::OnThePool => drop(pool.execute(TAKE).await?),
-        Takes::OnAConnection => drop(pool.acquire().await?.execute(TAKE).await?),
-        Takes::Once => drop(pool.execute("UPDATE stock SET pieces = 9 WHERE pieces = 10").await?),
+        Takes::OnThePool => {
+            _ = pool.execute(TAKE).await?;
+        }
+        Takes::OnAConnection => {
+            _ = pool.acquire().await?.execute(TAKE).await?;
+        }
+        Takes::Once => {
+            _ = pool.execute("UPDATE stock SET pieces = 9 WHERE pieces = 10").await?;
+        }
         Takes::InATransaction | Takes::ItBack => {
             let mut tx = pool.begin().await?;
             tx.execute(TAKE).await?;

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::sync::{Arc, Once};
 
-use crate::engine::state::Shared;
+use crate::engine::state::{Culprit, Shared};
 use crate::search::choice::{look, set_look};
 use crate::search::scenario::Scenario;
 
@@ -22,8 +22,8 @@ pub(crate) struct CaughtPanic {
     pub(crate) message: String,
     /// `src/jobs.rs:12:5`
     pub(crate) place: Option<String>,
-    /// The invariant whose check panicked, if it was one.
-    pub(crate) invariant: Option<crate::search::choice::Name>,
+    /// The code that panicked, if it was not the test body.
+    pub(crate) of: Option<Culprit>,
 }
 
 /// Keeps panics of this thread off the terminal from here on.
@@ -47,8 +47,7 @@ pub(crate) fn keep_quiet() {
                 former(info);
             }
             let place = info.location().map(ToString::to_string);
-            let _ = LAST
-                .try_with(|last| *last.borrow_mut() = Some(CaughtPanic { message, place, invariant: None }));
+            let _ = LAST.try_with(|last| *last.borrow_mut() = Some(CaughtPanic { message, place, of: None }));
         }));
     });
     QUIET.set(true);

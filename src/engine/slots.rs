@@ -11,296 +11,26 @@
 //! A thread may also wait for the reply to a request that it has sent over a socket of the run. That is a point, too:
 //! the executor sees the request arrive while it waits for the thread.
 
+mod baton;
+
+pub(crate) use baton::{Arrivals, Progress, SlotOwner, SlotTask, StopUnwind};
+
+use baton::{Baton, BatonState, CHECKS, stand_still};
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
-const LOOK_AFTER: Duration = Duration::from_micros(300);
-const CHECKS: u32 = 3;
-/// The number of checks if the system does not show whether a thread is asleep.
-const CHECKS_WITHOUT_PROCFS: u32 = 200;
-/// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
-/// length of a pause.
-const REQUEST_SPINS: u32 = 100;
-const REQUEST_PAUSE: Duration = Duration::from_micros(30);
-/// The number of checks that a thread gets to unwind after the watchdog gave up.
-const LOOKS_GIVEN_UP: u32 = 100;
 /// The number of checks of sleeping threads before the run is considered deadlocked: about half a second.
 const CHECKS_AT_END: u32 = 1_500;
-
-/// The code for a thread.
-pub(crate) struct SlotTask {
-    pub(crate) work: Box<dyn FnOnce() + Send>,
-    pub(crate) whose: Box<dyn SlotOwner>,
-}
-
-/// The owner of the code on a thread. The thread itself asks it, because handing the turn over and back takes longer
-/// than most steps.
-pub(crate) trait SlotOwner: Send {
-    /// At a point: reports whether the code continues immediately. Otherwise another task has the turn.
-    fn goes_on(&self) -> bool;
-    /// Reports whether the code must not continue.
-    fn is_dead(&self) -> bool;
-}
-
-/// The holder of the turn.
-enum BatonState {
-    /// The executor. The thread has nothing to do.
-    Idle,
-    /// The executor. The slot was given to code that has not begun.
-    Taken,
-    Begin(SlotTask, Waker),
-    /// The thread, between two points.
-    Running,
-    /// The executor. The thread is at a point.
-    Waits,
-    Go(Waker),
-    /// The thread, which must unwind from its point.
-    Stop,
-    /// Nobody. The thread waits for something else. If `stopped`, it must unwind from its next point.
-    Asleep {
-        stopped: bool,
-    },
-    /// Nobody. The thread waits for the reply to a request. If `stopped`, it must unwind from its next point.
-    Calls {
-        stopped: bool,
-    },
-    /// The thread must end.
-    Quit,
-    /// Nobody's turn: the thread hangs and is left behind. At its next call it parks forever.
-    LeftBehind,
-}
-
-/// The shared state of a thread and the executor.
-struct Baton {
-    turn: Mutex<BatonState>,
-    handed: Condvar,
-    /// The number of points that the thread has passed without handing the turn over.
-    points: AtomicU32,
-    /// The file in which the system shows what the thread does.
-    status: OnceLock<Option<PathBuf>>,
-    /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
-    given_up: Arc<AtomicBool>,
-}
-
-impl fmt::Debug for Baton {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Baton").finish_non_exhaustive()
-    }
-}
-
-/// The progress of a thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    Ended,
-    /// It is at a point.
-    Waits,
-    /// It waits for the reply to a request that it has sent.
-    Calls,
-    /// It waits for something that the harness does not know.
-    Asleep,
-    /// It hangs and is left behind.
-    LeftBehind,
-}
-
-/// Reports whether the thread that the executor waits for has sent a request. `None` if no request can come.
-pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
-
-impl Baton {
-    fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
-        let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status, given_up })
-    }
-
-    /// Returns the progress of the thread if the executor need not wait any longer. `looks` is the number of checks so far.
-    fn has_come(&self, turn: &mut BatonState, looks: u32) -> Option<Progress> {
-        match turn {
-            BatonState::Idle | BatonState::Taken | BatonState::Quit => Some(Progress::Ended),
-            BatonState::Waits => Some(Progress::Waits),
-            BatonState::LeftBehind => Some(Progress::LeftBehind),
-            _ if looks > LOOKS_GIVEN_UP && self.given_up.load(Ordering::Relaxed) => {
-                *turn = BatonState::LeftBehind;
-                Some(Progress::LeftBehind)
-            }
-            _ => None,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BatonState> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hand(&self, mut turn: MutexGuard<'_, BatonState>, to: BatonState) {
-        *turn = to;
-        drop(turn);
-        self.handed.notify_all();
-    }
-
-    /// Gives the thread its turn, and waits until it reaches its next point.
-    fn give(&self, to: BatonState, arrivals: Arrivals<'_>) -> Progress {
-        self.hand(self.lock(), to);
-        self.come_to_point(arrivals)
-    }
-
-    /// Waits until the thread reaches its next point.
-    fn come_to_point(&self, arrivals: Arrivals<'_>) -> Progress {
-        match arrivals {
-            Some(has_come) => self.wait_or_serve(has_come),
-            None => self.wait(CHECKS),
-        }
-    }
-
-    /// Waits for the thread to reach a point, or for a request from it. A thread that has sent a request waits for
-    /// the reply, so real time does not decide which of the two is seen.
-    fn wait_or_serve(&self, has_come: &dyn Fn() -> bool) -> Progress {
-        let mut turn = self.lock();
-        for looks in 0_u32.. {
-            if let Some(progress) = self.has_come(&mut turn, looks) {
-                return progress;
-            }
-            drop(turn);
-            if has_come() {
-                turn = self.lock();
-                if matches!(*turn, BatonState::Running) {
-                    *turn = BatonState::Calls { stopped: false };
-                    return Progress::Calls;
-                }
-                continue;
-            }
-            if looks < REQUEST_SPINS {
-                std::thread::yield_now();
-                turn = self.lock();
-                continue;
-            }
-            if looks % 10 == 0 && self.is_asleep() != Some(false) {
-                // It may be asleep for good. Requests that it sends after waking are seen later.
-                match self.wait_asleep(has_come) {
-                    Some(progress) => return progress,
-                    None => {
-                        turn = self.lock();
-                        continue;
-                    }
-                }
-            }
-            let waited = self.handed.wait_timeout(self.lock(), REQUEST_PAUSE);
-            (turn, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        unreachable!("a thread comes to a point before numbers end")
-    }
-
-    /// The thread seems to be asleep. Checks it as often as any other thread, and looks for a request between the
-    /// checks.
-    fn wait_asleep(&self, has_come: &dyn Fn() -> bool) -> Option<Progress> {
-        let most = if self.is_asleep().is_some() { CHECKS } else { CHECKS_WITHOUT_PROCFS };
-        for _ in 0..most {
-            let turn = self.lock();
-            let (turn, late) =
-                self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
-            let is_running = matches!(*turn, BatonState::Running | BatonState::Asleep { .. });
-            drop(turn);
-            if !late.timed_out() || !is_running || self.is_asleep() == Some(false) || has_come() {
-                return None;
-            }
-        }
-        let mut turn = self.lock();
-        if let BatonState::Running = *turn {
-            *turn = BatonState::Asleep { stopped: false };
-        }
-        matches!(*turn, BatonState::Asleep { .. }).then_some(Progress::Asleep)
-    }
-
-    /// Waits for the thread to reach a point. `looks` is the number of checks after which the thread is considered
-    /// asleep.
-    fn wait(&self, looks: u32) -> Progress {
-        let mut turn = self.lock();
-        let (mut asleep, mut passed, mut looks_so_far) = (0, 0, 0);
-        loop {
-            if let Some(progress) = self.has_come(&mut turn, looks_so_far) {
-                return progress;
-            }
-            let (again, late) =
-                self.handed.wait_timeout(turn, LOOK_AFTER).unwrap_or_else(PoisonError::into_inner);
-            turn = again;
-            if !late.timed_out() {
-                continue;
-            }
-            looks_so_far = looks_so_far.saturating_add(1);
-            // Checked without a lock: a thread that waits for this very lock would seem to be asleep.
-            drop(turn);
-            let is_asleep = self.is_asleep();
-            turn = self.lock();
-            let most = match is_asleep {
-                _ if !matches!(*turn, BatonState::Running | BatonState::Asleep { .. }) => continue,
-                Some(true) => looks,
-                Some(false) => {
-                    asleep = 0;
-                    continue;
-                }
-                None => looks.max(CHECKS_WITHOUT_PROCFS),
-            };
-            let points = self.points.load(Ordering::Relaxed);
-            asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
-            if asleep >= most {
-                if let BatonState::Running = *turn {
-                    *turn = BatonState::Asleep { stopped: false };
-                }
-                return Progress::Asleep;
-            }
-        }
-    }
-
-    /// Reports whether a sleeping thread is still asleep. A woken thread is seen to be awake before it runs. A thread
-    /// that has reached a point sleeps, too, but its state says so.
-    fn sleeps_on(&self) -> bool {
-        self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
-    }
-
-    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
-    fn is_asleep(&self) -> Option<bool> {
-        let path = self.status.get()?.as_ref()?;
-        let doing = std::fs::read_to_string(path).ok()?;
-        let call = doing.split(' ').next()?.trim();
-        Some(FUTEX.is_some_and(|futex| call.parse() == Ok(futex)))
-    }
-
-    /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
-    fn yield_turn(&self) -> Result<Waker, StopUnwind> {
-        let turn = self.lock();
-        if let BatonState::LeftBehind = *turn {
-            drop(turn);
-            stand_still();
-        }
-        self.hand(turn, BatonState::Waits);
-        let mut turn = self.lock();
-        loop {
-            match std::mem::replace(&mut *turn, BatonState::Running) {
-                BatonState::Go(waker) => return Ok(waker),
-                BatonState::Stop => return Err(StopUnwind),
-                other => *turn = other,
-            }
-            turn = self.handed.wait(turn).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// The number of the system call in which a thread waits for a lock.
-const FUTEX: Option<i64> = match () {
-    () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => Some(202),
-    () if cfg!(all(target_os = "linux", target_arch = "aarch64")) => Some(98),
-    () => None,
-};
-
-/// The order to a thread without an owner: it must unwind.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct StopUnwind;
+/// The number of these checks between two signs of life for the watchdog.
+const CHECKS_PER_SIGN: u32 = 250;
 
 /// The side of this thread, while it works for a slot.
 struct SlotThread {
@@ -318,13 +48,6 @@ thread_local! {
     /// The baton of this thread, if it is a thread of a slot. It stays until the thread ends.
     static OWN: RefCell<Option<Arc<Baton>>> = const { RefCell::new(None) };
     static IS_SLOT: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Parks a thread that was left behind forever, because nothing can end it.
-fn stand_still() -> ! {
-    loop {
-        std::thread::park();
-    }
 }
 
 /// Parks this thread forever if it was left behind.
@@ -630,6 +353,8 @@ pub(crate) struct Sleepers {
     asleep: Mutex<Vec<(Arc<Baton>, Waker)>>,
     /// The threads that wait for the reply to a request.
     calling: Mutex<Vec<Waker>>,
+    /// The number of times that the executor has waited for a thread, when nothing else could run.
+    waits: AtomicU64,
     /// Whether the executor no longer waits for threads, because one of them hangs.
     given_up: Arc<AtomicBool>,
     /// The names of the threads that were left behind.
@@ -704,17 +429,20 @@ impl Sleepers {
     /// Wakes the threads whose wait has ended, after they have reached their next point, because the executor waits
     /// for threads that are awake. Returns whether there was one.
     pub(crate) fn have_woken(&self) -> bool {
-        self.look(CHECKS)
+        self.look(false)
     }
 
-    fn look(&self, looks: u32) -> bool {
+    fn look(&self, at_end: bool) -> bool {
         if !self.any() {
             return false;
         }
         let mut woke = Vec::new();
         let mut asleep = self.lock();
         asleep.retain(|(baton, waker)| {
-            let sleeps = (looks == CHECKS && baton.sleeps_on()) || baton.wait(looks) == Progress::Asleep;
+            let sleeps = match at_end {
+                false => baton.sleeps_on() || baton.wait(CHECKS) == Progress::Asleep,
+                true => self.sleeps_to_the_end(baton),
+            };
             if !sleeps {
                 woke.push(waker.clone());
             }
@@ -728,6 +456,19 @@ impl Sleepers {
 
     /// Called when nothing else can run. Reports whether one of the sleeping threads wakes soon.
     pub(crate) fn wake_at_last(&self) -> bool {
-        self.look(CHECKS_AT_END)
+        self.look(true)
+    }
+
+    fn sleeps_to_the_end(&self, baton: &Baton) -> bool {
+        (0..CHECKS_AT_END / CHECKS_PER_SIGN).all(|_| {
+            self.waits.fetch_add(1, Ordering::Relaxed);
+            baton.wait(CHECKS_PER_SIGN) == Progress::Asleep
+        })
+    }
+
+    /// The number of times that the executor has waited for a thread, when nothing else could run. These waits are
+    /// limited, so a run that grows this number makes progress.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits.load(Ordering::Relaxed)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use intake::{DedupKey, EnqueueOutcome, IncomingJob, Keys, has_keys, h
 #[cfg(feature = "proptest")]
 pub(crate) use kinds::DEFAULT_QUEUE;
 pub(crate) use kinds::KindOptions;
-pub(crate) use record::RunRecord;
+pub(crate) use record::{Culprit, RunRecord};
 pub(crate) use reliable::ReliableProcesses;
 pub(crate) use search::{Mode, RunSearch};
 pub(crate) use stride::{AfterStep, Stride, StrideChecks, Strides};
@@ -68,13 +68,13 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: ReliableProcesses,
-    /// The invariant that a check has found broken.
-    pub(crate) broken_invariant: Option<Name>,
     /// Whether the queue may lose jobs that it has accepted.
     pub(crate) loses_jobs: bool,
     /// Whether a job may crash every worker that takes it, and the jobs that do.
     pub(crate) has_poison: bool,
     poison: BTreeSet<u32>,
+    /// The code whose panic ended the run, if it was not the test body.
+    pub(crate) culprit: Option<Culprit>,
     /// Whether a process may be stopped for a deploy at any wait.
     pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
@@ -172,10 +172,10 @@ impl State {
             inputs: Inputs::default(),
             delays: false,
             reliable: ReliableProcesses::default(),
-            broken_invariant: None,
             loses_jobs: false,
             has_poison: false,
             poison: BTreeSet::new(),
+            culprit: None,
             deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),

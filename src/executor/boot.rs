@@ -8,6 +8,7 @@ use super::shutdown::Shutdown;
 use super::{Executor, ProcessSlot};
 use crate::engine::life::{self, Life};
 use crate::engine::runtime::Context;
+use crate::engine::state::Culprit;
 use crate::process::Process;
 use crate::search::choice::{Actor, Name};
 use crate::system::timeline::EventKind;
@@ -66,6 +67,9 @@ impl Executor {
         {
             let mut state = self.shared.state();
             state.search.suspend_faults(were_suspended);
+            if booted.is_err() {
+                state.culprit = Some(Culprit::Boot(host.name));
+            }
             state.usage.slots += process.slot_count();
             // A copy has what its original has, and is not told about again.
             if process.uses_store() && host.copy_of.is_none() {

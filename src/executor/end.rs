@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use super::Executor;
 use crate::engine::life::{self, Life};
+use crate::engine::panics;
 use crate::engine::steps::Resource;
 use crate::process::Process;
 use crate::search::choice::{Actor, DeviationKind, Options, Point, Site};
 use crate::system::job::{
-    Cause, Decision, Delivery, FailedAttempt, JobFailure, JobState, JobView, RetryPolicy,
+    Backoff, CLIENT_PAUSE, Cause, Decision, Delivery, FailedAttempt, JobFailure, JobState, JobView,
+    RetryPolicy,
 };
 use crate::system::script::GiveUp;
 use crate::system::timeline::EventKind;
@@ -90,9 +92,8 @@ impl Executor {
     fn failed(&mut self, job: u32, host: usize, failure: JobFailure) {
         if failure.cause == Cause::Interrupted {
             let mut state = self.shared.state();
-            let now = state.clock.now();
             state.note(|| EventKind::Interrupted);
-            state.queue.put_back_first(job, now);
+            state.interrupted(job);
             self.tally.snoozed += 1;
             return;
         }
@@ -100,9 +101,10 @@ impl Executor {
             self.shared.state().note(|| EventKind::Failed { error: failure.text.clone(), retry_at: None });
             return self.cannot_run(job, Some(host), failure.text);
         }
-        let (kind, now) = {
+        let (kind, is_request, now) = {
             let state = self.shared.state();
-            (state.queue.job(job).kind, state.clock.now())
+            let failing = state.queue.job(job);
+            (failing.kind, failing.request().is_some(), state.clock.now())
         };
         let hears = |(_, process): &(Arc<Life>, Process)| process.hears_of_failures(kind);
         if self.hosts[host].living.as_ref().is_some_and(|living| !hears(living)) {
@@ -113,7 +115,12 @@ impl Executor {
         let failed = FailedAttempt::of(&failure, view);
         let mut error = failure.text.clone();
         let mut decision = Decision::Retry;
-        match self.tell(host, |process| process.decide(failed.job.kind, &failed)) {
+        // The client of a request decides by itself.
+        let decide = |process: &Process| match is_request {
+            true => None,
+            false => process.decide(failed.job.kind, &failed),
+        };
+        match self.tell(host, decide) {
             HookOutcome::Heard(decided) => decision = decided.unwrap_or(Decision::Retry),
             HookOutcome::Panicked(text) => error = format!("{error}; its `decide` panicked: {text}"),
             HookOutcome::Died => return self.worker_died(job, host),
@@ -127,8 +134,10 @@ impl Executor {
             self.tally.snoozed += 1;
             return;
         }
-        if let HookOutcome::Died = self.tell(host, |process| process.tell_of_error(&failed)) {
-            return self.worker_died(job, host);
+        match self.tell(host, |process| process.tell_of_error(&failed)) {
+            HookOutcome::Died => return self.worker_died(job, host),
+            HookOutcome::Panicked(text) => error = format!("{error}; an `on_error` hook panicked: {text}"),
+            HookOutcome::Heard(()) => {}
         }
         self.shared.state().queue.note_failure(job, now, error.clone());
         self.decide(job, host, decision, error);
@@ -153,6 +162,7 @@ impl Executor {
                 self.over(job, JobState::Popped, error);
                 self.tally.failed += 1;
             }
+            _ if self.shared.state().queue.job(job).request().is_some() => self.refused(job, failures, error),
             _ if policy.max_retries.is_none() => {
                 self.shared.state().queue.job_mut(job).extras().deaths += 1;
                 self.over(job, JobState::Discarded, error);
@@ -163,11 +173,26 @@ impl Executor {
                 let view = JobView::from(self.shared.state().queue.job(job));
                 match self.tell(host, |process| process.tell_of_exhaustion(&view)) {
                     HookOutcome::Died => self.worker_died(job, host),
-                    _ => self.dies(job, host, error),
+                    HookOutcome::Panicked(text) => {
+                        let error = format!("{error}; its `on_exhausted` panicked: {text}");
+                        self.shared.state().queue.job_mut(job).extras().error = Some(error.clone());
+                        self.dies(job, host, error);
+                    }
+                    HookOutcome::Heard(()) => self.dies(job, host, error),
                 }
             }
             decision => self.tried_again(job, &policy, failures, decision, error),
         }
+    }
+
+    /// A request has failed: its client repeats it, or that was all.
+    fn refused(&mut self, job: u32, failures: u32, error: String) {
+        if self.shared.state().queue.job(job).is_repeated() {
+            let pause = Decision::RetryAfter(CLIENT_PAUSE);
+            return self.tried_again(job, &RetryPolicy::default(), failures, pause, error);
+        }
+        self.over(job, JobState::Discarded, error);
+        self.tally.discarded += 1;
     }
 
     fn tried_again(
@@ -176,13 +201,20 @@ impl Executor {
         policy: &RetryPolicy,
         failures: u32,
         decision: Decision,
-        error: String,
+        mut error: String,
     ) {
         let jitter = self.shared.state().jitter(job, failures);
         let wait = match decision {
             Decision::RetryAfter(wait) => wait,
-            // The backoff may be a function of the user, so it is called while nothing is locked.
-            _ => policy.backoff.after(failures, jitter),
+            // The backoff may be a function of the user, so it is called while nothing is locked. Its panic belongs to the
+            // job and not to the test.
+            _ => {
+                let backoff = || policy.backoff.after(failures, jitter);
+                catch_unwind(AssertUnwindSafe(backoff)).unwrap_or_else(|panic| {
+                    error = format!("{error}; its `backoff` panicked: {}", panics::text(&*panic));
+                    Backoff::default().after(failures, jitter)
+                })
+            }
         };
         let mut state = self.shared.state();
         let late = state.lateness(Site::Attempt, Point::Retry, None);
@@ -215,13 +247,13 @@ impl Executor {
 
     fn gives_up(&mut self, job: u32, host: usize, gives_up: GiveUp) {
         let GiveUp { state: end, error, failures, .. } = gives_up;
-        let (policy, is_over) = {
+        let (policy, is_over, is_request) = {
             let mut state = self.shared.state();
             let now = state.clock.now();
             (0..failures).for_each(|_| state.queue.note_failure(job, now, error.to_string()));
             let policy = state.retry_policy(job);
             let is_over = policy.is_exhausted(failures.saturating_sub(1), Duration::ZERO);
-            (policy, is_over)
+            (policy, is_over, state.queue.job(job).request().is_some())
         };
         let error = error.into_string();
         if end == JobState::Dead {
@@ -230,7 +262,7 @@ impl Executor {
                 let _ = self.tell(host, |process| process.tell_of_exhaustion(&view));
             }
             self.dies(job, host, error);
-        } else if end == JobState::Discarded && policy.max_retries.is_none() {
+        } else if end == JobState::Discarded && policy.max_retries.is_none() && !is_request {
             self.shared.state().queue.job_mut(job).extras().deaths += 1;
             self.over(job, end, error);
             self.tell_of_death(job, host);
@@ -314,7 +346,7 @@ impl Executor {
         match told {
             _ if life.is_dead() => HookOutcome::Died,
             Ok(heard) => HookOutcome::Heard(heard),
-            Err(panic) => HookOutcome::Panicked(crate::engine::panics::text(&*panic)),
+            Err(panic) => HookOutcome::Panicked(panics::text(&*panic)),
         }
     }
 

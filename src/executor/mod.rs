@@ -38,7 +38,7 @@ use std::time::Duration;
 use crate::engine::life::{self, Life};
 use crate::engine::panics;
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, Shared, Stuck};
+use crate::engine::state::{Culprit, Mode, Shared, Stuck};
 use crate::engine::steps::Resource;
 use crate::executor::watch::CrashWatch;
 use crate::process::{Observation, Process, hang_up};
@@ -150,8 +150,7 @@ impl Executor {
         self.watch.is_over()
     }
 
-    /// Production: runs until nothing is left to do (returns false), or until `enough` returns true (returns true).
-    /// Returns `None` if the run is stuck or over.
+    /// Runs until nothing is left to do (false) or `enough` is true (true). `None` if the run is stuck or over.
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         let _work = self.shared.work();
         self.watch.next_phase();
@@ -163,6 +162,7 @@ impl Executor {
         loop {
             reached = reached || enough();
             if reached && !self.is_anybody_held_up() {
+                self.shared.state().record.note_settled(true);
                 return Some(true);
             }
             // Each round counts as a step, so every endless loop is found.
@@ -173,6 +173,7 @@ impl Executor {
                 continue;
             }
             if !self.pass_time() && !self.attend_outside(true) {
+                self.shared.state().record.note_settled(false);
                 return self.is_quiescent().then_some(false);
             }
         }
@@ -227,22 +228,6 @@ impl Executor {
         true
     }
 
-    /// Lets spawned tokio tasks run. Returns whether that had any result.
-    fn turn_spawned(&mut self) -> bool {
-        let mut moved = false;
-        for index in 0..self.hosts.len() {
-            if !self.hosts[index].context.has_tasks() {
-                continue;
-            }
-            self.shared.barrier();
-            let before = self.shared.state().steps();
-            self.with_spawned(index, |context, now, _| context.turn(now));
-            self.shared.woken.clear_progress();
-            moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
-        }
-        moved
-    }
-
     /// Runs the tokio context of a process in that process's name.
     fn with_spawned<R>(
         &mut self,
@@ -266,7 +251,7 @@ impl Executor {
             state.touch(Resource::Queue, true);
             // Lent to the handler for decoding.
             let taken = state.queue.job_mut(job);
-            let (kind, payload, attempt) = (taken.kind, std::mem::take(&mut taken.payload), taken.attempts);
+            let (kind, payload, attempt) = (taken.kind, taken.lend_body(), taken.attempts);
             let now = state.clock.now();
             state.queue.begins(job, now);
             if self.attempts().next().is_some() {
@@ -287,7 +272,7 @@ impl Executor {
         let begun =
             life::run_as(&life, || catch_unwind(AssertUnwindSafe(|| process.start(job, kind, &payload))));
         let mut state = self.shared.state();
-        state.queue.job_mut(job).payload = payload;
+        state.queue.job_mut(job).give_back_body(payload);
         let future = match begun {
             Ok(Some((Ok(future), place))) => {
                 let actor = state.actor();
@@ -342,14 +327,13 @@ impl Executor {
             let Some(now) = self.before_poll(&task, &life) else { break None };
             // Caught as far inside as possible, because everything that the unwind restores makes a crash slower.
             let context = &mut self.hosts[task.host].context;
-            let go_on = || task.poll(&self.shared, &life, now, look);
-            let go_on = || catch_unwind(AssertUnwindSafe(go_on));
+            let go_on = || catch_unwind(AssertUnwindSafe(|| task.poll(&self.shared, &life, now, look)));
             let polled = context.within(now, &life, || life::run_as_crashable(&life, go_on));
             // Invariants belong to the test.
             task.rest(&mut self.shared.state());
             for (name, check) in &self.invariants {
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(check)) {
-                    self.shared.state().broken_invariant = Some(*name);
+                    self.shared.state().culprit = Some(Culprit::Invariant(*name));
                     std::panic::resume_unwind(panic);
                 }
             }
@@ -404,8 +388,7 @@ impl Executor {
         }
     }
 
-    /// Drops everything of a dead incarnation: its attempts, its handlers, its spawned tasks. Its destructors run,
-    /// but their calls have no effect.
+    /// Drops the attempts, handlers and tasks of a dead incarnation. Calls of its destructors have no effect.
     fn tear_down(&mut self, index: usize, running: Option<Task>) {
         let Some((life, process)) = self.hosts[index].living.take() else { return };
         self.shared.barrier();
@@ -424,8 +407,7 @@ impl Executor {
             }
             state.usage.busy -= self.hosts[index].busy;
             state.usage.slots -= process.slot_count();
-            let attempt = tasks.iter().find(|task| task.job().is_some()).map_or(Actor::Test, Task::actor);
-            state.ending = Some((self.hosts[index].name, attempt));
+            state.ending = Some((self.hosts[index].name, tasks.first().map_or(Actor::Test, Task::actor)));
             now
         };
         self.shared.externals.process_died(index);

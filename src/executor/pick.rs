@@ -8,6 +8,7 @@ use crate::engine::state::{Mode, State};
 use crate::process::{Order, Process};
 use crate::system::job::JobError;
 use crate::system::queue::Head;
+use crate::system::script::ScriptTurn;
 
 /// The rank of a job for a process: the position of its queue, then its own.
 type Rank = (usize, u64);
@@ -97,8 +98,8 @@ impl Executor {
                 drop(state);
                 return self.fail_unhandled();
             }
-            let (taken, gives_up) = match state.script.take() {
-                None => (state.pick(waiting.len()), None),
+            let turn = match state.script.take() {
+                None => ScriptTurn { next: state.pick(waiting.len()), gives_up: None, body: 0 },
                 Some(mut script) => {
                     let candidates: Vec<_> = waiting.iter().map(|(_, job)| *job).collect();
                     let picked = script.pick(state.queue.jobs(), || state.handed_out(), &candidates);
@@ -106,9 +107,10 @@ impl Executor {
                     picked
                 }
             };
-            let (due, job) = waiting[taken];
+            let (due, job) = waiting[turn.next];
             state.queue.take(job);
-            (job, due, gives_up)
+            state.queue.job_mut(job).set_body(turn.body);
+            (job, due, turn.gives_up)
         };
         self.shared.advance(due);
         let host = {

@@ -153,7 +153,7 @@ impl Executor {
                 let held = task.job().filter(|&(job, attempt)| state.queue.is_held_by(job, attempt));
                 let Some((job, _)) = held else { continue };
                 state.as_actor(task.actor(), |state| state.note(|| EventKind::Interrupted));
-                state.queue.put_back_first(job, now);
+                state.interrupted(job);
             }
             now
         };

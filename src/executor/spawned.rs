@@ -33,6 +33,22 @@ impl Executor {
         }
     }
 
+    /// Lets spawned tokio tasks run. Returns whether that had any result.
+    pub(super) fn turn_spawned(&mut self) -> bool {
+        let mut moved = false;
+        for index in 0..self.hosts.len() {
+            if !self.hosts[index].context.has_tasks() {
+                continue;
+            }
+            self.shared.barrier();
+            let before = self.shared.state().steps();
+            self.with_spawned(index, |context, now, _| context.turn(now));
+            self.shared.woken.clear_progress();
+            moved |= self.shared.state().steps() != before || self.shared.woken.is_called_for();
+        }
+        moved
+    }
+
     /// Wakes tasks that a tokio context has woken at the given times: immediately, or when the time here is the same.
     pub(super) fn wake_in_time(&self, woken: &[(Duration, TaskId)], now: Duration) {
         for (at, id) in woken {

@@ -80,6 +80,8 @@ struct Basis<'b> {
     flights: Arc<BTreeSet<CalledAs>>,
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::DeviationSpec>,
+    /// Those of them that are not the ordinary ones.
+    unusual: Arc<[String]>,
     reference: Reference,
     /// The problem of the reference run in comparison with that of other inputs.
     ignored: Option<Finding>,
@@ -102,6 +104,8 @@ struct Exploration<'b> {
     tally: Tally,
     /// Whether runs are judged, as opposed to being shown or shrunk.
     is_judging: bool,
+    /// The order of its jobs with which the last run was compared, by their places; none: the reference run.
+    compared_with: Option<Vec<usize>>,
     /// The samples past the bound.
     samples: Vec<Samples>,
     notes: Vec<String>,
@@ -275,6 +279,7 @@ impl<'b> Exploration<'b> {
             ground,
             tally,
             is_judging,
+            compared_with: None,
             samples,
             notes,
             stopped,
@@ -415,7 +420,9 @@ impl<'b> Exploration<'b> {
         let again: Reference = self.run(Plan::ordinary()).into();
         match difference(&self.basis.reference, &again) {
             None => Ok(()),
-            Some(difference) => Err(Halt::Nondeterministic { reason: nondeterministic(&difference) }),
+            Some(difference) => Err(Halt::Nondeterministic {
+                reason: nondeterministic(&difference, &self.basis.reference.outcome),
+            }),
         }
     }
 }
@@ -427,7 +434,10 @@ fn poisoned(outcome: &Outcome) -> Option<&str> {
     errors.into_iter().find(|error| SAID.iter().any(|said| error.contains(said)))
 }
 
-fn nondeterministic(difference: &str) -> String {
+fn nondeterministic(difference: &str, outcome: &Outcome) -> String {
+    if outcome.has_sockets {
+        return format!("{difference}\n{}", notes::RACING_REQUESTS);
+    }
     format!(
         "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
     )

@@ -17,8 +17,10 @@ use crate::search::input::Assignment;
 /// (by a debugger, on a sleeping laptop), nothing is counted.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 100;
-/// The time that a run gets to end after the watchdog stopped it, and the timeout for all runs after that one.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The time that a run gets to end after the watchdog stopped it.
+const GRACE: Duration = Duration::from_secs(1);
+/// The timeout for runs after one that hangs, which are run to show it: enough to look up the places of its calls.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A run, as another thread sees it.
 #[derive(Clone, Debug)]
@@ -58,19 +60,19 @@ impl Beats {
             (self.looks, self.told) = (0, None);
             return false;
         };
-        let Some(state) = run.shared.try_state() else { return self.stands_still() };
+        let Some(state) = run.shared.try_state() else { return self.stalls() };
         // A run that the watchdog ended makes no progress.
-        let steps =
-            if state.search.is_stuck() { u64::MAX } else { state.steps() + run.shared.externals.moves() };
+        let waits = run.shared.externals.moves() + run.shared.sleepers.waits();
+        let steps = if state.search.is_stuck() { u64::MAX } else { state.steps() + waits };
         drop(state);
         if std::mem::replace(&mut self.seen, (self.turns, steps)) == (self.turns, steps) {
-            return self.stands_still();
+            return self.stalls();
         }
         (self.looks, self.told) = (0, None);
         false
     }
 
-    fn stands_still(&mut self) -> bool {
+    fn stalls(&mut self) -> bool {
         self.looks += 1;
         true
     }
@@ -236,7 +238,7 @@ impl Pulses {
     }
 
     fn patience(&self) -> Duration {
-        if self.has_fired() { self.watchdog.min(AGAIN) } else { self.watchdog }
+        if self.has_fired() { AGAIN } else { self.watchdog }
     }
 
     fn pause(&self) -> Duration {
@@ -249,8 +251,8 @@ impl Pulses {
     }
 
     fn look(&self, mut beats: MutexGuard<'_, Beats>) -> Option<Hung> {
-        let stands_still = beats.look();
-        let Some(run) = beats.run.clone() else { return None };
+        let stalls = beats.look();
+        let run = beats.run.clone()?;
         let is_late = lock(&self.deadline).is_some_and(|deadline| real_time() >= deadline);
         if is_late && run.is_timed && beats.looks < 2 {
             if let Some(mut state) = run.shared.try_state() {
@@ -258,7 +260,7 @@ impl Pulses {
             }
             run.shared.woken.note_progress();
         }
-        if !stands_still || beats.looks < self.looks(self.patience()) {
+        if !stalls || beats.looks < self.looks(self.patience()) {
             return None;
         }
         match &mut beats.told {
@@ -268,7 +270,7 @@ impl Pulses {
                 run.tell_to_end(self.watchdog);
                 None
             }
-            Some(looks) if *looks < self.looks(self.patience().min(AGAIN)) => {
+            Some(looks) if *looks < self.looks(self.watchdog.min(GRACE)) => {
                 *looks += 1;
                 run.tell_to_end(self.watchdog);
                 None

@@ -15,7 +15,7 @@ use crate::engine::runtime::{Context, Pool};
 use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
-use crate::judge::pulse::{self, WatchedRun};
+use crate::judge::pulse::{self, Beating, WatchedRun};
 use crate::search::choice::{Actor, Choice, Chooser, DeviationKind, Divergence, Fault, Name, Plan};
 use crate::search::input::{Assignment, InputError, InputQuestion, Inputs};
 use crate::system::clock::TaskId;
@@ -91,6 +91,8 @@ pub(crate) struct Outcome {
     pub(crate) flights: BTreeSet<CalledAs>,
     /// The notes of the run about itself.
     pub(crate) record: RunRecord,
+    /// Whether the run had sockets.
+    pub(crate) has_sockets: bool,
     /// The names of the threads of slots that were left behind.
     pub(crate) left: Vec<String>,
     /// The number of deviations of the run.
@@ -130,6 +132,9 @@ pub(crate) struct Ground {
     pub(crate) inputs: Arc<Assignment>,
     /// The operations that the reference run has made beside others.
     pub(crate) flights: Arc<BTreeSet<CalledAs>>,
+    /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
+    /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
+    pub(crate) finishes: bool,
     /// A buffer for the record of the next run.
     pub(crate) record: RefCell<Vec<Choice>>,
 }
@@ -162,27 +167,12 @@ impl Course {
 
 /// Runs one scenario.
 pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedRun {
-    let Course { plan, mode, timeline, watch, script, is_timed } = course;
-    let is_planned = mode == Mode::Explore;
-    let again = plan.clone();
-    let chooser = Chooser::recording_in(plan, ground.record.take());
-    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
-    state.delays = ground.delays;
-    state.expect_flights(ground.flights.clone());
-    state.inputs = Inputs::new(ground.inputs.clone());
-    state.script = script;
-    state.steps_taken = (ground.reduce && mode == Mode::Explore).then(Box::default);
-    let shared = Shared::new(state);
+    let (shared, watch, beating) = begin(course, ground);
     let world = World::new(shared.clone(), ground.pool.clone(), watch);
-    let beating = pulse::begin(|| {
-        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
-        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
-    });
     panics::during(Some(shared.clone()));
     let end = live_through(body, &world, &shared, ground);
     let (end, observed) = look(&world, end);
-    let end = broken_invariant(&shared, end);
-    let end = if shared.state().search.is_out_of_time() { End::OutOfTime } else { end };
+    let end = of_culprit(&shared, end);
     let terms = world.take_terms();
     let left_locks = shared.state().left_locks();
     // Calls by the processes' destructors have no effect: the processes are torn down as after a crash.
@@ -203,9 +193,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     terms.leave_out(&mut effects, &mut reused);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
-    for (process, slots, connections) in state.connections.too_few() {
-        run_record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
-    }
+    note_surroundings(&shared, &state, &mut run_record);
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
     let flights = state.take_flights();
@@ -213,11 +201,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     drop(state);
     let (record, divergence, plan) = chooser.finish();
     let same = steps_taken.map(|steps| Equivalence::of(&steps, &record)).unwrap_or_default();
-    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
-    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
-    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
-    let troubled = troubles.map(|choice| choice.label.actor).collect();
-    let outage = deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage));
+    let (went_wrong, mishaps, troubled, outage) = troubles(&record);
     let outcome = Outcome {
         went_wrong,
         mishaps,
@@ -238,15 +222,60 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         asked,
         flights,
         record: run_record,
+        has_sockets: shared.externals.have_wires(),
         left: shared.sleepers.left(),
     };
     FinishedRun { plan, outcome, record, divergence, no_such_input, same, events, watch }
 }
 
-/// Adds the name of the broken invariant to the end of a run.
-fn broken_invariant(shared: &Shared, end: End) -> End {
-    match (end, shared.state().broken_invariant) {
-        (End::Panicked(panicked), invariant) => End::Panicked(CaughtPanic { invariant, ..panicked }),
+/// Makes the state of a run, and starts to watch the run.
+fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) {
+    let Course { plan, mode, timeline, watch, script, is_timed } = course;
+    let (again, is_planned) = (plan.clone(), mode == Mode::Explore);
+    let chooser = Chooser::recording_in(plan, ground.record.take());
+    let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
+    state.delays = ground.delays;
+    state.expect_flights(ground.flights.clone());
+    state.inputs = Inputs::new(ground.inputs.clone());
+    state.script = script;
+    state.steps_taken = (ground.reduce && is_planned).then(Box::default);
+    let shared = Shared::new(state);
+    let beating = pulse::begin(|| {
+        let (shared, inputs) = (shared.clone(), ground.inputs.clone());
+        WatchedRun { shared, plan: again, inputs, is_timed, is_planned }
+    });
+    (shared, watch, beating)
+}
+
+/// Counts the deviations of a run, and those that are more than a preemption. Returns with them the actors that met the
+/// latter, and whether one of them was an outage.
+fn troubles(record: &[Choice]) -> (usize, usize, BTreeSet<Actor>, bool) {
+    let mut deviations = record.iter().filter(|choice| choice.taken != 0);
+    let troubles = deviations.clone().filter(|choice| choice.kind != DeviationKind::Preemption);
+    let (went_wrong, mishaps) = (deviations.clone().count(), troubles.clone().count());
+    let troubled = troubles.map(|choice| choice.label.actor).collect();
+    (went_wrong, mishaps, troubled, deviations.any(|choice| choice.fault().is_some_and(Fault::is_outage)))
+}
+
+/// Notes what is known of a run only at its end.
+fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
+    if shared.services.has_expiring_rows() {
+        record.note_expiring();
+    }
+    for (process, slots, connections) in state.connections.too_few() {
+        record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
+    }
+}
+
+/// Adds the culprit of a panic to the end of a run. A run whose time is up ends as that.
+fn of_culprit(shared: &Shared, end: End) -> End {
+    let (is_out_of_time, culprit) = {
+        let state = shared.state();
+        (state.search.is_out_of_time(), state.culprit)
+    };
+    match (end, culprit) {
+        _ if is_out_of_time => End::OutOfTime,
+        (End::Panicked(panicked), of) => End::Panicked(CaughtPanic { of, ..panicked }),
         (end, _) => end,
     }
 }
@@ -258,7 +287,7 @@ fn look(world: &World, end: End) -> (End, Vec<(Name, String)>) {
         Ok(Ok(observed)) => (end, observed),
         Ok(Err((name, error))) => {
             let message = format!("the state `{name}` cannot be written as JSON: {error}");
-            (End::Panicked(CaughtPanic { message, place: None, invariant: None }), Vec::new())
+            (End::Panicked(CaughtPanic { message, place: None, of: None }), Vec::new())
         }
     }
 }
@@ -277,7 +306,7 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     let id = TaskId { slot: u32::MAX, turn: 0 };
     let wake = TaskWaker::new(id, shared.woken.clone());
     let waker = Waker::from(wake.clone());
-    let mut context = Context::new(ground.pool.clone());
+    let (mut context, mut finishes) = (Context::new(ground.pool.clone()), ground.finishes);
     let mut future = match catch_unwind(AssertUnwindSafe(|| body.start(world))) {
         Ok(future) => future,
         Err(payload) => return panicked(&*payload),
@@ -290,7 +319,17 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
         }));
         let woken = wake.end();
         match polled {
-            Ok(Poll::Ready(())) => break End::Completed,
+            Ok(Poll::Ready(())) if !finishes || !is_anything_under_way(shared) => break End::Completed,
+            Ok(Poll::Ready(())) => {
+                finishes = false;
+                let finish =
+                    || Box::pin(async { _ = world.settle_until(|_| !is_anything_under_way(shared)).await });
+                let rest = catch_unwind(AssertUnwindSafe(|| context.within_test(now, || future = finish())));
+                if let Err(payload) = rest {
+                    break panicked(&*payload);
+                }
+                continue;
+            }
             Err(payload) => break panicked(&*payload),
             Ok(Poll::Pending) => {}
         }
@@ -328,6 +367,12 @@ fn live_through(body: &dyn Body, world: &World, shared: &Shared, ground: &Ground
     end
 }
 
+/// Whether a job waits or runs.
+fn is_anything_under_way(shared: &Shared) -> bool {
+    let state = shared.state();
+    !state.queue.is_idle() || state.usage.busy > 0
+}
+
 /// Waits until everything in transit on a socket has arrived. Returns true if the body can continue because of it.
 fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
     if !shared.externals.have_wires() {
@@ -348,5 +393,5 @@ fn settle(context: &mut Context, shared: &Shared, now: Duration) -> bool {
 fn panicked(payload: &(dyn std::any::Any + Send)) -> End {
     let message = panics::text(payload);
     let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
-    End::Panicked(CaughtPanic { message, place, invariant: None })
+    End::Panicked(CaughtPanic { message, place, of: None })
 }

@@ -185,7 +185,7 @@ impl Execution {
                 let place = panics::last().filter(|last| last.message == message).and_then(|last| last.place);
                 self.break_off(ExecutionEnd::Panicked {
                     thread,
-                    what: CaughtPanic { message, place, invariant: None },
+                    what: CaughtPanic { message, place, of: None },
                 });
                 resume_unwind(panic)
             }

@@ -43,6 +43,12 @@ pub enum DeviationKind {
     Delay,
 }
 
+impl DeviationKind {
+    /// All kinds, each at the index that it has as a number.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Crash, Self::Fault, Self::Delivery, Self::Preemption, Self::Delay];
+}
+
 /// A crash point before a statement of a function.
 #[derive(Clone, Copy)]
 pub(crate) struct Line {

@@ -86,6 +86,20 @@ pub(crate) fn words(assignment: &Assignment, asked: &[InputQuestion]) -> Vec<Dev
     in_run.chain(others).map(|(question, answer)| word_of(question, answer)).collect()
 }
 
+/// Whether a text is an input as scenarios name it.
+pub(crate) fn is_word(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
+
+/// Those of them that are not the ordinary ones.
+pub(crate) fn unusual(assignment: &Assignment, asked: &[InputQuestion]) -> Vec<DeviationSpec> {
+    let is_ordinary = |word: &DeviationSpec| {
+        let is_it = |asked: &&InputQuestion| word.label == word_of(asked.question, asked.answer()).label;
+        asked.iter().find(is_it).is_some_and(|asked| asked.taken == 0)
+    };
+    words(assignment, asked).into_iter().filter(|word| !is_ordinary(word)).collect()
+}
+
 fn word_of(question: Name, answer: Name) -> DeviationSpec {
     DeviationSpec { label: format!("{PREFIX}{question}"), nth: 1, option: answer.to_string() }
 }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::system::json_path::JsonPath;
 
@@ -20,6 +21,8 @@ const UNMISTAKABLE: usize = 12;
 pub(crate) struct Generated {
     numbers: Vec<u64>,
     texts: Vec<Box<str>>,
+    /// Readings of the clock.
+    times: BTreeSet<Duration>,
     /// Parts of payloads of a job kind that are ignored, too.
     ignored: Vec<(&'static str, JsonPath)>,
 }
@@ -37,6 +40,16 @@ impl Generated {
         if !self.numbers.contains(&number) {
             self.numbers.push(number);
         }
+    }
+
+    /// The clock was read.
+    pub(crate) fn time(&mut self, now: Duration) {
+        self.times.insert(now);
+    }
+
+    /// Readings of the clock.
+    pub(crate) fn times(&self) -> &BTreeSet<Duration> {
+        &self.times
     }
 
     /// Records a text, such as an id.

@@ -67,6 +67,18 @@ pub(crate) struct Part {
     pub(crate) role: Role,
     pub(crate) number: u32,
     pub(crate) gives_up: Option<GiveUp>,
+    /// With which of its bodies it runs, if it is a request.
+    pub(crate) body: usize,
+}
+
+/// The next turn of a script.
+#[derive(Debug)]
+pub(crate) struct ScriptTurn {
+    /// Which of the waiting jobs, by its place among them.
+    pub(crate) next: usize,
+    /// How it gives up, if it does that instead of running.
+    pub(crate) gives_up: Option<GiveUp>,
+    pub(crate) body: usize,
 }
 
 /// An order in which jobs run, one at a time. A job without a part runs when no other job waits.
@@ -74,7 +86,8 @@ pub(crate) struct Part {
 pub(crate) struct Script {
     /// For each role: its number, and its position.
     places: BTreeMap<Role, (u32, usize)>,
-    gives_up: Vec<Option<GiveUp>>,
+    /// By place: how it gives up, if it does, and its body.
+    ways: Vec<(Option<GiveUp>, usize)>,
     casting: Casting,
     /// For each job so far: the number of its role, and its position.
     cast: Vec<Option<(u32, usize)>>,
@@ -84,30 +97,29 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) fn new(parts: impl IntoIterator<Item = Part>) -> Self {
-        let (mut places, mut gives_up) = (BTreeMap::new(), Vec::new());
+        let (mut places, mut ways) = (BTreeMap::new(), Vec::new());
         for (place, part) in parts.into_iter().enumerate() {
             places.insert(part.role, (part.number, place));
-            gives_up.push(part.gives_up);
+            ways.push((part.gives_up, part.body));
         }
-        Self { places, gives_up, casting: Casting::default(), cast: Vec::new(), running: None }
+        Self { places, ways, casting: Casting::default(), cast: Vec::new(), running: None }
     }
 
-    /// Returns the waiting job that runs next, as an index into `waiting`, and how it gives up if it must do so
-    /// instead. `generated` has the values that the run has generated so far.
+    /// Returns the waiting job that runs next, and how. `generated` has the values that the run has generated so far.
     pub(crate) fn pick(
         &mut self,
         jobs: &[Job],
         generated: impl FnOnce() -> Generated,
         waiting: &[u32],
-    ) -> (usize, Option<GiveUp>) {
+    ) -> ScriptTurn {
         if self.cast.len() < jobs.len() {
             self.cast_new(jobs, &generated());
         }
         let place = |job: u32| self.cast[job as usize - 1].map_or(usize::MAX, |(_, place)| place);
         let next = (0..waiting.len()).min_by_key(|&at| place(waiting[at])).unwrap_or_default();
-        let gives_up = self.gives_up.get(place(waiting[next])).cloned().flatten();
+        let (gives_up, body) = self.ways.get(place(waiting[next])).cloned().unwrap_or_default();
         self.running = gives_up.clone().filter(|gives_up| gives_up.has_run).map(|how| (waiting[next], how));
-        (next, gives_up.filter(|gives_up| !gives_up.has_run))
+        ScriptTurn { next, gives_up: gives_up.filter(|gives_up| !gives_up.has_run), body }
     }
 
     /// The way in which a job that has succeeded gives up, if it must do so after its work.

@@ -162,7 +162,7 @@ impl Timeline {
         self.last_call.map(|(actor, _, _)| actor)
     }
 
-    /// What has happened so far.
+    /// The events so far.
     pub(crate) fn events(&self) -> &[Event] {
         self.events.as_deref().unwrap_or_default()
     }

@@ -145,10 +145,14 @@ impl World {
     }
 
     /// Runs the world as in production until `enough` returns true, which is called before each step. Returns false if
-    /// nothing is left to do before that. `enough` is called after steps, but not while time passes between them. Jobs
-    /// that have not ended by then are compared as they are, so let `enough` check that as well (`world.stats()`). In
-    /// an exploration, a task that was preempted or stalled by then continues to its next wait: what a slow worker
-    /// still does counts, whatever the other tasks have reached.
+    /// nothing is left to do before that. `enough` is called after steps, but not while time passes between them. In an
+    /// exploration, a task that was preempted or stalled by then continues to its next wait: what a slow worker still
+    /// does counts, whatever the other tasks have reached.
+    ///
+    /// If all jobs have ended when the test body ends in the fault-free run, then the jobs of another run that have not
+    /// ended by then continue to their ends: the condition may hold before a job that failed is retried. Otherwise jobs
+    /// that have not ended are compared by what they have done by then, so let `enough` check that as well
+    /// (`world.stats()`).
     ///
     /// ```
     /// use retryproof::World;
@@ -200,7 +204,7 @@ impl World {
     /// Runs the first ready job of a kind at once.
     ///
     /// # Errors
-    /// Returns [`DrainError::EmptyQueue`] if there is none, or the job's own error.
+    /// Returns [`DrainError::EmptyQueue`] if the queue is empty, or the job's own error.
     pub fn perform_one<J: 'static>(&self) -> Result<(), DrainError> {
         self.executor.borrow_mut().perform_one(kind_of::<J>())
     }

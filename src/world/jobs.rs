@@ -200,7 +200,7 @@ fn accepted(enqueued: EnqueueOutcome) -> (u32, JobId) {
     }
 }
 
-fn json<J: Serialize + 'static>(job: &J) -> String {
+pub(super) fn json<J: Serialize + 'static>(job: &J) -> String {
     serde_json::to_string(job).unwrap_or_else(|error| {
         panic!("{} cannot be enqueued: it cannot be written as JSON: {error}", kind_of::<J>())
     })

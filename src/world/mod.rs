@@ -8,6 +8,7 @@ mod locks;
 mod ordinary;
 mod external;
 mod queue;
+mod request;
 mod shutdown;
 mod stats;
 mod terms;
@@ -15,6 +16,7 @@ mod terms;
 pub use drains::{Drain, Settle, SettleUntil};
 pub use locks::LockView;
 pub use queue::QueueView;
+pub use request::ClientRequest;
 pub use stats::Stats;
 pub(crate) use terms::{ComparisonRules, JobTerm, names};
 pub use terms::{EffectRules, Jobs, ProcessRules};
@@ -134,23 +136,35 @@ impl Guarantee {
 }
 
 impl ComparisonRules {
-    /// Lists what the test checks in addition to outcomes.
-    pub(crate) fn checked(&self) -> BTreeSet<String> {
-        self.warnings_denied.then(|| "deny_warnings".to_owned()).into_iter().collect()
-    }
-
-    /// Lists what the test allows.
-    pub(crate) fn excused(&self) -> BTreeSet<String> {
-        let allowed = self.allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
+    /// Lists what the test checks in addition to outcomes, and what it allows. Each term is one of the two.
+    pub(crate) fn checked_and_excused(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let Self {
+            allowed,
+            items,
+            ignored,
+            ignored_effects,
+            ignored_payloads,
+            jobs,
+            reliable,
+            in_order,
+            invariants,
+            warnings_denied,
+        } = self;
+        let in_order = in_order.iter().map(|effects| format!("effects_in_order({effects:?})"));
+        let invariants = invariants.iter().map(|name| format!("invariant({:?})", name.as_str()));
+        let denied = warnings_denied.then(|| "deny_warnings".to_owned());
+        let checked = denied.into_iter().chain(in_order).chain(invariants).collect();
+        let allowed = allowed.iter().filter(|(_, guarantee)| *guarantee != Guarantee::ExactlyOnce);
         let allowed = allowed.map(|(effect, guarantee)| format!("allow({effect:?}, {guarantee:?})"));
-        let ignored =
-            self.ignored.iter().map(|(name, path)| format!("ignore({:?}, \"{path}\")", name.as_str()));
         let of = |what: &str, on: &str, path: &dyn fmt::Display| format!("{what}({on:?}, \"{path}\")");
-        let effects = self.ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
-        let payloads = self.ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
-        let items = self.items.iter().map(|(name, path)| of("as_items", name, path));
-        let jobs = self.jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
-        allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs).collect()
+        let ignored = ignored.iter().map(|(name, path)| of("ignore", name.as_str(), path));
+        let effects = ignored_effects.iter().map(|(name, path)| of("ignore_effect", name, path));
+        let payloads = ignored_payloads.iter().map(|(kind, path)| of("ignore_payload", kind, path));
+        let items = items.iter().map(|(name, path)| of("as_items", name, path));
+        let jobs = jobs.iter().map(|(kind, term)| format!("jobs::<{kind}>() may {term:?}"));
+        let reliable = reliable.iter().map(|name| format!("process({:?}) is reliable", name.as_str()));
+        let excused = allowed.chain(ignored).chain(effects).chain(payloads).chain(items).chain(jobs);
+        (checked, excused.chain(reliable).collect())
     }
 }
 

@@ -24,8 +24,12 @@ pub(crate) struct ComparisonRules {
     pub(crate) ignored_payloads: Vec<(&'static str, JsonPath)>,
     /// The exceptions for jobs of a kind.
     pub(crate) jobs: Vec<(&'static str, JobTerm)>,
+    /// Processes in which nothing goes wrong.
+    pub(crate) reliable: Vec<Name>,
     /// Operations that each job must make in this order.
     pub(crate) in_order: Vec<Vec<String>>,
+    /// The names of the invariants.
+    pub(crate) invariants: Vec<Name>,
     /// Whether warnings are violations.
     pub(crate) warnings_denied: bool,
 }
@@ -272,6 +276,7 @@ impl ProcessRules<'_> {
     /// ```
     pub fn reliable(self) -> Self {
         self.world.shared.state().reliable.add(self.name);
+        self.world.terms.borrow_mut().reliable.push(self.name);
         self
     }
 }
@@ -404,6 +409,7 @@ impl World {
         let is_new = self.executor.borrow().invariants.iter().all(|(known, _)| *known != name);
         assert!(is_new, "the invariant `{name}` was registered twice; give each invariant its own name");
         let view = self.view();
+        self.terms.borrow_mut().invariants.push(name);
         self.executor.borrow_mut().invariants.push((name, Box::new(move || check(&view))));
     }
 }

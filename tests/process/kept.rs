@@ -71,7 +71,7 @@ fn a_run_that_gets_stuck_is_kept_too() {
     has_line(
         &again,
         expect![
-            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other"
         ],
     );
     has_line(&again, expect![[r#"scenes::gets_stuck gets stuck"#]]);
@@ -141,7 +141,7 @@ fn regressions_stay_where_a_test_asks_for_them() {
     has_line(
         &again,
         expect![
-            "5 runs: the reference run and 4 scenarios kept from earlier runs; 4 of 5 runs failed; the other scenarios"
+            "5 runs: the reference run and 4 scenarios kept from earlier runs; 4 of 5 runs failed; the other"
         ],
     );
     run("", false).red();
@@ -165,7 +165,7 @@ fn regressions_stay_where_a_test_asks_for_them() {
 #[test]
 fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
     let folder = Folder::new();
-    let warning = "its first line is not `# retryproof scenarios, format 1`";
+    let warning = "the first line is not `# retryproof scenarios, format 1`";
     for text in [format!("# retryproof scenarios, format 9\n{FIRST}\n"), "\0\u{1}garbage".to_owned()] {
         folder.write(FILE, &text);
         assert!(play(&mut charges(&folder, "keyed")).green().contains(warning));
@@ -187,7 +187,7 @@ fn a_file_of_another_version_is_told_and_the_verdict_unharmed() {
     has_line(
         &text,
         expect![
-            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other scenarios"
+            "2 runs: the reference run and 1 scenario kept from earlier runs; 1 of 2 runs failed; the other"
         ],
     );
     // Not a text file.
@@ -227,7 +227,7 @@ fn where_nothing_can_be_written_the_verdict_is_the_same() {
         places.push("/proc/retryproof".into());
     }
     for place in places {
-        let warning = "failing scenarios cannot be kept there: ";
+        let warning = "cannot store failing scenarios here: ";
         let red = play(scene("charges").env("RETRYPROOF_KEEP", &place)).red();
         assert!(red.contains(warning) && red.contains(ALL) && !red.contains("kept in "), "{red}");
         let green = play(scene("charges").env("RETRYPROOF_KEEP", &place).env("SCENE", "keyed")).green();

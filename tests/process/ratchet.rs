@@ -112,7 +112,7 @@ fn less_coverage_fails_and_more_does_not() {
     let text = compare(&package, "keyed").red();
     let less = "the exploration covers less than recorded in tests/retryproof-baseline.json: `u32/payments.charges:call` is no longer reached\n";
     assert!(text.contains(less), "{text}");
-    let how = "or, if it is meant to be gone, record it anew: `RETRYPROOF_BASELINE=record cargo test`\n";
+    let how = "or, if the change is intended, record again: `RETRYPROOF_BASELINE=record cargo test`\n";
     assert!(text.contains(how), "{text}");
     record(&package, "keyed").green();
     compare(&package, "keyed asks").green();
@@ -319,6 +319,14 @@ fn what_a_test_no_longer_asks_for_or_newly_excuses_is_less_coverage() {
         ("unwarned", "`deny_warnings` is no longer checked"),
         ("lenient", "`allow(\"payments.charge\", AtLeastOnce)` is new"),
         ("blind", "`ignore(\"paid\", \"$\")` is new"),
+        ("unobserved", "`state twice the sum` is no longer asked for"),
+        ("variable", "`invariant(\"paid is 0 or 1\")` is no longer asked for"),
+        (
+            "unordered",
+            "`effects_in_order([\"payments.charge\", \"fulfillment.request\"])` is no longer asked for",
+        ),
+        ("reliable", "`process(\"worker\") is reliable` is new"),
+        ("requested", "`request u32` is new"),
     ] {
         for shard in ["", "1/2", "2/2"] {
             let text = run(&package, "asks_for_much", version, &[("RETRYPROOF_SHARD", shard)]).red();

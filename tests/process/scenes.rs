@@ -1,6 +1,7 @@
 //! The tests that the other tests here run. Their behavior depends on `SCENE`, like code that is being worked on.
 
 use retryproof::service::email::Email;
+use retryproof::service::fulfillment::Shipment;
 use retryproof::service::payments::Charge;
 use retryproof::{ServiceError, World};
 use serde::{Deserialize, Serialize};
@@ -197,16 +198,36 @@ fn asks_for_much() {
         if has("blind") {
             world.ignore("paid", "$");
         }
-        world.process("worker", move |p| {
+        if !has("unobserved") {
+            let paid = paid.clone();
+            world.observe("twice the sum", move || 2 * paid.get());
+        }
+        if !has("variable") {
+            let paid = paid.clone();
+            world.invariant("paid is 0 or 1", move |_| assert!(paid.get() < 2));
+        }
+        if !has("unordered") {
+            world.effects_in_order(["payments.charge", "fulfillment.request"]);
+        }
+        let process = world.process("worker", move |p| {
             let (payments, clock, paid) = (p.payments(), p.clock(), paid.clone());
+            let parcels = p.fulfillment();
             p.handle(async move |order: u32| {
                 clock.sleep(std::time::Duration::from_secs(1)).await;
                 payments.charge(Charge::of_order(order, 500).key(format!("order-{order}"))).await?;
+                let parcel = Shipment::of_order(order, "pr_1", 1).address("1 Main St");
+                parcels.request(parcel.key(format!("order-{order}"))).await?;
                 paid.set(1);
                 Ok::<(), ServiceError>(())
             });
         });
-        world.enqueue(6_u32);
+        if has("reliable") {
+            process.reliable();
+        }
+        match has("requested") {
+            true => drop(world.request(6_u32)),
+            false => drop(world.enqueue(6_u32).to_string()),
+        }
         world.settle().await;
     });
 }

@@ -13,22 +13,23 @@ pub(crate) fn family() -> Family {
     const REUSED: &str =
         "fulfillment.request never happened: it was answered with the stored answer of another request…";
     let lost = "job#1.1/fulfillment.request:call=reply-lost";
-    let changes = || {
+    let both = || {
+        let pause = "job#1.1/fulfillment.request:pause=past-lease";
         [
             because(Oracle::Reference, BOTH, lost, "parcels.request("),
-            because(Oracle::Serial, BOTH, "job#1.1/fulfillment.request:pause=past-lease", "parcels.request("),
-            because(
-                Oracle::Reference,
-                ANOTHER,
-                "job#1.1/fulfillment.request:call=unavailable",
-                "parcels.request(",
-            ),
+            because(Oracle::Serial, BOTH, pause, "parcels.request("),
         ]
+    };
+    let changes = || {
+        let unavailable = "job#1.1/fulfillment.request:call=unavailable";
+        let another = because(Oracle::Reference, ANOTHER, unavailable, "parcels.request(");
+        both().into_iter().chain([another]).collect::<Vec<_>>()
     };
     Family::new(
         "fulfillment key",
         [
-            bad("from the time", changes(), |explore| shipping(explore, &[1], Key::Time)),
+            // Another moment is another name of the same parcel, as long as there is only one.
+            bad("from the time", both(), |explore| shipping(explore, &[1], Key::Time)),
             bad("from the attempt", changes(), |explore| shipping(explore, &[1], Key::Attempt)),
             bad("the constant 1", [because(Oracle::Guarantee, REUSED, "", "parcels.request(")], |explore| {
                 shipping(explore, &[1, 2], Key::Constant)

@@ -41,6 +41,7 @@ mod pool_too_small;
 mod call_in_a_transaction;
 mod for_ever_503;
 mod sent_before;
+mod web_request;
 
 use specimen::{Family, bad, because, good, stuck};
 
@@ -100,4 +101,5 @@ families! {
     call_in_a_transaction
     for_ever_503
     sent_before
+    web_request
 }

@@ -4,10 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use retryproof::service::{Function, ServiceContext, function};
 use retryproof::{Explore, Process, Report, Verdict, World};
-
-use crate::support::{assert_green, own_test};
 
 fn explore() -> Explore {
     Explore::new().name("test").deviations(1).watchdog(Duration::from_millis(500))
@@ -95,83 +92,4 @@ fn an_idle_connection_stays_open() {
     let mut reply = String::new();
     socket.read_to_string(&mut reply).unwrap();
     assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
-}
-
-/// The job does not wait for the answer to its request.
-#[test]
-fn a_request_that_nobody_waits_for() {
-    let explore = Explore::new().name("test").deviations(1);
-    let report = one_job(&explore, |p| {
-        let (http, email, client) = (p.http(), p.email(), reqwest::Client::new());
-        p.handle(async move |_: u32| {
-            let mail = serde_json::json!({ "to": "ada@example.com", "template_id": "receipt" });
-            let send = client.post(format!("{}/email/send", http.uri())).json(&mail).send();
-            tokio::spawn(send);
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
-        });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
-        p.handle_blocking(move |_: u32| {
-            let mut socket = TcpStream::connect(http.address()).unwrap();
-            socket.write_all(charge().as_bytes()).unwrap();
-            std::mem::forget(socket);
-            email.send_blocking(retryproof::service::email::Email::new("ada@example.com", "welcome"))
-        });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
-        p.handle(async move |_: u32| {
-            let mut socket = TcpStream::connect(http.address()).unwrap();
-            socket.write_all(charge().as_bytes()).unwrap();
-            std::mem::forget(socket);
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
-        });
-    });
-    eprintln!("{report}");
-    let report = one_job(&explore, |p| {
-        let (http, email) = (p.http(), p.email());
-        p.handle(async move |_: u32| {
-            let address = http.address();
-            std::thread::spawn(move || drip(address, &charge(), Duration::ZERO));
-            email.send(retryproof::service::email::Email::new("ada@example.com", "welcome")).await
-        });
-    });
-    eprintln!("{report}");
-    assert_green(&report);
-}
-
-/// The service waits for the executor, and the executor waits for the service.
-#[test]
-#[ignore = "run by the test beside it"]
-fn a_service_that_calls_its_own_world() {
-    explore().check(async |world: &World| {
-        let address = world.http().address();
-        let answer = move |text: String, _: &mut ServiceContext<'_>| {
-            let request = "GET /payments/charges?order_id=6 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            drip(address, request, Duration::ZERO).unwrap_or(text)
-        };
-        world.service("sms", function("send", answer));
-        world.process("worker", |p| {
-            let sms = p.service::<Function<String, String>>("sms");
-            p.handle(async move |_: u32| sms.call("ada".to_owned()).await.map(drop));
-        });
-        world.enqueue(6_u32);
-        world.settle().await;
-    });
-}
-
-#[test]
-fn a_service_must_not_call_its_own_world() {
-    let output = own_test(module_path!(), "a_service_that_calls_its_own_world")
-        .env_remove("RETRYPROOF_REPLAY")
-        .env("RETRYPROOF_KEEP", "off")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success(), "{told}");
-    assert!(told.contains("gets stuck\n\n  job#1.1 u32 hangs: it made no step for 500ms"), "{told}");
-    assert!(told.contains("its last call was `sms.send` at "), "{told}");
 }

@@ -159,10 +159,7 @@ fn where_nothing_can_be_written_the_verdict_is_the_same() {
     let keep = folder.0.join("a-file");
     let keep = [("RETRYPROOF_KEEP", keep.to_str().unwrap())];
     let text = red(&folder, &keep);
-    assert!(
-        text.contains("failing scenarios cannot be kept there: ") && !text.contains("kept in "),
-        "{text}"
-    );
+    assert!(text.contains("cannot store failing scenarios here: ") && !text.contains("kept in "), "{text}");
     green(&folder, &[keep[0], ("SCENE", "mended")]);
     red(&folder, &[("RETRYPROOF_KEEP", "off")]);
 }

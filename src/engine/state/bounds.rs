@@ -246,6 +246,15 @@ impl State {
         });
     }
 
+    /// An attempt was interrupted, which is no failure: the job is the next one to be taken. A request was cut off.
+    pub(crate) fn interrupted(&mut self, job: u32) {
+        let now = self.clock.now();
+        match self.queue.job(job).request() {
+            None => self.queue.put_back_first(job, now),
+            Some(_) => self.queue.worker_died(job, self.delivery(job), now),
+        }
+    }
+
     /// Runs the job again at `due`. Its attempt was not a failure. `why` is the reason in readable form.
     pub(crate) fn put_back(&mut self, job: u32, due: Duration, why: impl FnOnce() -> String) {
         let now = self.clock.now();

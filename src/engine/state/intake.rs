@@ -162,6 +162,7 @@ impl State {
     /// Enqueues a job that has a lock.
     fn enqueue_with(&mut self, unique: &Unique, lock: LockKey, incoming: IncomingJob) -> EnqueueOutcome {
         let expires = self.expiry(unique, &incoming);
+        expires.iter().for_each(|_| self.record.note_expiring());
         let (job, id) = self.push_job(incoming);
         let held = HeldLock { owner: LockOwner::Job(job), id: Some(id), expires };
         self.queue.locks.bind(lock, held, unique.lock != LockKind::UntilExpired);

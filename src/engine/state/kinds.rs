@@ -123,10 +123,15 @@ impl State {
     /// How long a worker has the job from its receipt, if that was set and a job can be delivered again.
     pub(crate) fn lease(&self, job: u32) -> Option<Duration> {
         let options = self.options_of(job)?;
-        options.lease.filter(|_| options.delivery == Delivery::AtLeastOnce && self.search.may_deviate())
+        options.lease.filter(|_| self.delivery(job) == Delivery::AtLeastOnce && self.search.may_deviate())
     }
 
     pub(crate) fn delivery(&self, job: u32) -> Delivery {
+        let taken = self.queue.job(job);
+        if taken.request().is_some() {
+            // No queue stands behind a request: only its client can bring it again.
+            return if taken.is_repeated() { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
+        }
         self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
     }
 

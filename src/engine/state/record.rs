@@ -5,6 +5,15 @@ use std::collections::BTreeSet;
 use crate::search::choice::{Name, Place, Site};
 use crate::system::hygiene::Hygiene;
 
+/// Code that is called between the steps of jobs, and that is not the test body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Culprit {
+    /// The check of an invariant of this name.
+    Invariant(Name),
+    /// The boot of this process: after a crash it is booted again.
+    Boot(Name),
+}
+
 /// Notes of a run, in addition to its effects, jobs and events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RunRecord {
@@ -14,6 +23,8 @@ pub(crate) struct RunRecord {
     has_overlaps: bool,
     is_crowded: bool,
     has_spawned: bool,
+    is_cut_short: bool,
+    has_expiring: bool,
     deviated_at: Vec<Option<(Place, Site)>>,
 }
 
@@ -56,6 +67,26 @@ impl RunRecord {
     /// A process has spawned tasks.
     pub(crate) fn note_spawned(&mut self) {
         self.has_spawned = true;
+    }
+
+    /// Something has a time to live: what comes late may find it gone.
+    pub(crate) fn note_expiring(&mut self) {
+        self.has_expiring = true;
+    }
+
+    /// Whether anything has a time to live.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.has_expiring
+    }
+
+    /// The test body has gone on. `is_reached`: since what it waited for was there, not since nothing was left to do.
+    pub(crate) fn note_settled(&mut self, is_reached: bool) {
+        self.is_cut_short = is_reached;
+    }
+
+    /// Whether the test body went on, the last time that it settled, while something was left to do.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.is_cut_short
     }
 
     /// The error tracker, if a process has one.

@@ -15,6 +15,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 use super::Explore;
 use super::surroundings::in_colour;
 use crate::engine::panics;
+use crate::engine::state::Glimpse;
 use crate::judge::pulse::{self, Hung, Pulses};
 use crate::judge::report::{DroppedCalls, Report, ShownRun, Verdict, notes};
 use crate::judge::run::{Body, Course, Ground, run};
@@ -91,7 +92,11 @@ impl Explore {
                     looking(PlaceLookup::Close, || drop(run(body, course, &ground)));
                 });
             });
-            glimpse = pulses.watch().and_then(|hung| hung.glimpse).or(glimpse);
+            let again = pulses.watch().and_then(|hung| hung.glimpse);
+            glimpse = match (glimpse, again) {
+                (Some(first), Some(again)) => Some(Glimpse { events: again.events, ..first }),
+                (first, again) => first.or(again),
+            };
         }
         let Some(glimpse) = glimpse else {
             return self.blank(test, Verdict::Stuck, Some(notes::HANGS_SOMEWHERE.to_owned()));

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::kept::{KeptError, replace};
 use super::surroundings::{self, in_ci, say};
 use crate::judge::report::{Coverage, Report, Verdict, Violation};
+use crate::search::input;
 
 /// The variable that turns recording on with `record`.
 const BASELINE: &str = "RETRYPROOF_BASELINE";
@@ -87,16 +88,27 @@ impl KnownCause {
         Self { what, after, summary: violation.summary.clone() }
     }
 
-    /// Whether `other` is this violation. A violation that fewer deviations cause is still the same one.
+    /// Whether `other` is this violation. A violation that fewer deviations cause is still the same one. A violation on
+    /// other inputs is another one.
     fn is(&self, other: &Self) -> bool {
-        self.what == other.what && self.after.iter().all(|mishap| other.after.contains(mishap))
+        let is_there = |what: &String| self.after.contains(what) || !input::is_word(what);
+        let has_inputs = || other.after.iter().all(is_there);
+        self.what == other.what
+            && self.after.iter().all(|mishap| other.after.contains(mishap))
+            && has_inputs()
     }
 
     /// Describes the violation in one line.
     fn text(&self) -> String {
         match self.after.as_slice() {
             [] => format!("{}, in the fault-free run", self.summary),
-            after => format!("{}, by a {}", self.summary, after.join(" and a ")),
+            after => {
+                let (inputs, mishaps): (Vec<_>, Vec<_>) = after.iter().partition(|what| input::is_word(what));
+                let by: String = mishaps.iter().map(|mishap| format!(" and a {mishap}")).collect();
+                let by = by.strip_prefix(" and").map(|by| format!(", by{by}")).unwrap_or_default();
+                let on: String = inputs.iter().map(|input| format!(", on {input}")).collect();
+                format!("{}{by}{on}", self.summary)
+            }
         }
     }
 }
@@ -318,6 +330,8 @@ mod tests {
         assert!(!crash.is(&known("repeated a", &["crash at A/b.d"])), "at another call");
         assert!(!crash.is(&known("repeated b", &["crash at A/b.c"])));
         assert!(!known("repeated a", &["crash at A/b.c", "fault at A/b.c"]).is(&crash));
+        let declined = known("repeated a", &["crash at A/b.c", "input:card=declined"]);
+        assert!(!crash.is(&declined) && !declined.is(&crash), "on other inputs");
     }
 
     #[test]

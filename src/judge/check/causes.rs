@@ -4,6 +4,8 @@
 //! effect, or a different state, has the section of its job in which a failure leads to it: the calls between which
 //! the job must not stop. Failures and mere preemptions are different causes.
 
+use std::sync::Arc;
+
 use super::tally::Group;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Courses, Mishap, ShownRun};
@@ -25,6 +27,8 @@ impl ShownCause {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Cause {
     subject: String,
+    /// On inputs that are not the ordinary ones it is something else that does not happen, or is left otherwise.
+    inputs: Arc<[String]>,
     is_switch: bool,
     place: CausePlace,
 }
@@ -69,7 +73,8 @@ fn is_one_stretch(one: &Cause, other: &Cause, all: &[Cause]) -> bool {
     };
     let leads_there =
         |at: usize| all.contains(&Cause { place: CausePlace::Position(who.clone(), at), ..one.clone() });
-    let is_alike = who == same && one.subject == other.subject && one.is_switch == other.is_switch;
+    let is_alike = (who, &one.subject, &one.inputs) == (same, &other.subject, &other.inputs);
+    let is_alike = is_alike && one.is_switch == other.is_switch;
     is_alike && (*from.min(to)..*from.max(to)).all(leads_there)
 }
 
@@ -119,5 +124,9 @@ fn cause(shown: &ShownCause, decisive: Option<&Mishap>, courses: &Courses) -> Ca
     };
     // An assertion of the test, and a line that acts twice, are the same cause no matter which task ran first.
     let is_switch = is_switch && place != CausePlace::Subject;
-    Cause { subject, is_switch, place }
+    let inputs = match place {
+        CausePlace::Position(..) | CausePlace::OffCourse(..) => shown.group.inputs.clone(),
+        CausePlace::Subject | CausePlace::Line(_) => Arc::default(),
+    };
+    Cause { subject, inputs, is_switch, place }
 }

@@ -25,6 +25,7 @@ impl Exploration<'_> {
     /// Runs a scenario again and records its timeline.
     pub(super) fn show(&mut self, plan: Plan) -> (FinishedRun, ShownRun) {
         let course = Course { timeline: Timeline::recording(), ..Course::plain(plan) };
+        self.compared_with = None;
         let mut ran = looking(PlaceLookup::Close, || run(self.basis.body, course, &self.ground));
         // A run that got stuck has left work undone, which is no additional finding.
         let findings = match ran.outcome.end {
@@ -33,7 +34,9 @@ impl Exploration<'_> {
         };
         let scenario = self.scenario(&ran.record);
         let (events, drops) = (std::mem::take(&mut ran.events), self.ordinary_drops.clone());
-        let showing = ShownRun::new(scenario, events, findings, &ran.outcome.effects, drops);
+        let order = self.compared_with.take().unwrap_or_default();
+        let order = order.into_iter().map(|at| ran.outcome.jobs[at].number).collect();
+        let showing = ShownRun::new(scenario, events, findings, &ran.outcome.effects, drops).beside(order);
         (ran, showing)
     }
 
@@ -50,9 +53,8 @@ impl Exploration<'_> {
         let position = showing.findings.iter().position(is_it);
         let Some(at) = position else {
             let (scenario, what) = (&showing.scenario, words::summary(&group.finding));
-            return Err(nondeterministic(&format!(
-                "`{scenario}`: the first time {what}, the second time not"
-            )));
+            let difference = format!("`{scenario}`: the first time {what}, the second time not");
+            return Err(nondeterministic(&difference, &ran.outcome));
         };
         showing.findings[..=at].rotate_right(1);
         // The effect may have several places, each of which is shown once.
@@ -113,7 +115,7 @@ impl Exploration<'_> {
         exhausted: bool,
         at_least: u64,
     ) -> Report {
-        let mut courses = match self.tally.has_found() {
+        let mut courses = match self.tally.has_found() && !self.basis.has_hung() {
             true => self.courses(),
             false => Courses::default(),
         };
@@ -191,7 +193,8 @@ impl Exploration<'_> {
     fn unexplored(&self) -> Vec<String> {
         let settings = self.basis.settings;
         let reference = &self.basis.reference;
-        unexplored(&reference.record, settings.bounds.total, |kind| settings.bounds.of(kind))
+        let expires = reference.outcome.record.has_expiring();
+        unexplored(&reference.record, expires, settings.bounds.total, |kind| settings.bounds.of(kind))
     }
 
     /// Adds notes about limits that were reached.
@@ -313,9 +316,13 @@ pub(super) fn violation(finding: &Finding, showing: &ShownRun, runs: u64) -> Vio
             brief: Vec::new(),
         }],
         subject: finding.subject(),
+        is_left: matches!(
+            finding,
+            Finding::Missing { .. } | Finding::State { .. } | Finding::Job { .. } | Finding::HalfWay { .. }
+        ),
         asserted_at: match finding {
-            // An invariant is identified by its name.
-            Finding::Panicked(panicked) if panicked.invariant.is_none() => panicked.place.clone(),
+            // An invariant is identified by its name, and so is a process.
+            Finding::Panicked(panicked) if panicked.of.is_none() => panicked.place.clone(),
             _ => None,
         },
         help: showing.help(finding),
@@ -332,6 +339,7 @@ fn violation_of_entry(entry: &[ShownCause], courses: &Courses) -> Violation {
                 _ => None,
             };
             path.identity = group.mishaps.iter().map(|mishap| courses.identity(mishap, done)).collect();
+            path.identity.extend(group.inputs.iter().cloned());
             path.identity.sort();
             path.identity.dedup();
             path.brief = group.mishaps.iter().map(Mishap::in_brief).collect();

@@ -21,6 +21,7 @@ use crate::judge::report::{Coverage, MetPoints, Report, Verdict, one_line, unrea
 use crate::judge::run::Body;
 use crate::search::choice::{Choice, DeviationKind, Plan};
 use crate::search::scenario::Scenario;
+use crate::system::job::short_kind;
 
 /// A report, and whether the test passes with it.
 struct JudgedReport {
@@ -257,8 +258,14 @@ impl Exploration<'_> {
         limits.insert("random".to_owned(), settings.random);
         limits.insert("pct".to_owned(), settings.pct.map_or(0, |(_, runs)| runs));
         let terms = &self.basis.reference.outcome.terms;
-        let mut checked = terms.checked();
+        let (mut checked, mut excused) = terms.checked_and_excused();
         checked.append(&mut inputs);
+        for outcome in self.cases.iter().map(|case| &case.reference.outcome) {
+            checked.extend(outcome.state.iter().map(|(name, _)| format!("state {name}")));
+            checked.extend(outcome.record.told_of_failures().map(|service| format!("reports to {service}")));
+            let requests = outcome.jobs.iter().filter(|job| job.request().is_some());
+            excused.extend(requests.map(|job| format!("request {}", short_kind(job.kind))));
+        }
         Some(Coverage {
             exhausted: report.exhausted,
             bounds: limits,
@@ -266,7 +273,7 @@ impl Exploration<'_> {
             points_after_failures: after_failures,
             unreached: unreached(&report.lines),
             checked,
-            excused: terms.excused(),
+            excused,
             poisoned: self.is_poisoned,
             undecided: self.tally.undecided.is_some(),
         })

@@ -58,6 +58,8 @@ impl Explore {
             }
             let flights = ground.flights.clone();
             let words = input::words(&inputs, &reference.outcome.asked);
+            let unusual =
+                input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
             let ignored = self.ignored_refusal(body, &inputs, &reference);
             let (serial, progress, settings) = (SerialOutcomes::default(), progress.clone(), self);
             let (limits, pulses) = (limits.clone(), pulses.clone());
@@ -71,6 +73,7 @@ impl Explore {
                 inputs,
                 flights,
                 words,
+                unusual,
                 reference,
                 ignored,
                 serial,
@@ -130,6 +133,7 @@ impl<'b> Exploration<'b> {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
         self.ground.flights = self.basis.flights.clone();
+        self.ground.finishes = self.basis.reference.outcome.jobs.iter().all(|job| !job.state.is_under_way());
     }
 
     /// Returns the case whose scenarios have these inputs.

@@ -21,6 +21,8 @@ const MOST_UNFINISHED: u64 = 120;
 /// The maximum number of given-up jobs of a run of which each may have run or not. If more gave up, only some
 /// combinations are tried.
 const MOST_GIVING_UP: usize = 4;
+/// Assignments of bodies to the requests of a run that are tried: past that, of each further one only its first body.
+const MOST_BODIES: usize = 8;
 /// The maximum number of outcomes of different orders among which to look for equal ones.
 const MOST_DISTINCT: usize = 64;
 /// The maximum number of outcomes to keep. When the limit is reached, all are dropped, and run again on demand.
@@ -48,7 +50,7 @@ pub(super) enum ReferenceStanding {
 #[derive(Default)]
 struct KeptOutcomes {
     roles: Roles,
-    outcomes: BTreeMap<Vec<(u32, Option<GiveUp>)>, Arc<Outcome>>,
+    outcomes: BTreeMap<Vec<(u32, Option<GiveUp>, usize)>, Arc<Outcome>>,
     distinct: Vec<Arc<Outcome>>,
 }
 
@@ -56,10 +58,8 @@ struct KeptOutcomes {
 struct Candidate<'o> {
     outcome: &'o Outcome,
     cast: Vec<(Role, u32)>,
-    /// The indices of jobs that gave up because of their deviations, and of those among them that are dead or
-    /// discarded.
+    /// The indices of jobs that gave up because of their deviations.
     excused: Vec<usize>,
-    dead: Vec<usize>,
 }
 
 /// The result of comparing a run.
@@ -68,8 +68,9 @@ pub(super) enum Fit {
     Reference,
     /// The run ended as its jobs do in another order, given by their indices.
     Order { order: Vec<usize>, expected: Arc<Outcome> },
-    /// The run ended as no order does.
-    Nothing { nearest: Vec<Finding> },
+    /// The run ended as no order does. `nearest` are the differences from the closest outcome, and `order` is its order of
+    /// the jobs. `None` is the reference run.
+    Nothing { nearest: Vec<Finding>, order: Option<Vec<usize>> },
     /// No order completed. `more_than` is the number of orders that were tried, if there are more.
     Unknown { more_than: Option<u64> },
     /// None of the orders that were tried matches, but there are more.
@@ -80,23 +81,56 @@ pub(super) enum Fit {
 #[derive(Default)]
 struct Nearest {
     findings: Option<Vec<Finding>>,
+    /// The order that they belong to. `None` is the reference run.
+    of: Option<Vec<usize>>,
     /// The first order that completed.
     order: Option<Vec<usize>>,
 }
 
 impl Nearest {
-    fn offer(&mut self, findings: Vec<Finding>) {
+    fn offer(&mut self, findings: Vec<Finding>, of: Option<&[usize]>) {
         if self.findings.as_ref().is_none_or(|known| findings.len() < known.len()) {
-            self.findings = Some(findings);
+            (self.findings, self.of) = (Some(findings), of.map(<[usize]>::to_vec));
         }
     }
 }
 
 impl<'o> Candidate<'o> {
     fn new(outcome: &'o Outcome, cast: Vec<(Role, u32)>, excused: Vec<usize>) -> Self {
-        let is_dead = |at: &usize| matches!(outcome.jobs[*at].state, JobState::Dead | JobState::Discarded);
-        let dead = excused.iter().copied().filter(is_dead).collect();
-        Self { outcome, cast, excused, dead }
+        Self { outcome, cast, excused }
+    }
+
+    /// Each way in which the jobs may have run. Of those that are as near, the plainest is the last.
+    fn ways(&self) -> Vec<Way> {
+        let is_dead =
+            |at: &usize| matches!(self.outcome.jobs[*at].state, JobState::Dead | JobState::Discarded);
+        let mut ways = Vec::new();
+        for bodies in self.bodies() {
+            for unrun in self.unrun(&self.excused) {
+                let dead = self.excused.iter().copied().filter(is_dead);
+                let run: Vec<_> = dead.filter(|at| !unrun.contains(at)).collect();
+                let way = Way { unrun, having_run: Vec::new(), bodies: bodies.clone() };
+                ways.push(way.clone());
+                if !run.is_empty() {
+                    ways.push(Way { having_run: run, ..way });
+                }
+            }
+        }
+        ways
+    }
+
+    /// With which of its bodies each request has run: whichever its client has sent.
+    fn bodies(&self) -> Vec<Vec<(usize, usize)>> {
+        let mut all = vec![Vec::new()];
+        for (at, job) in self.outcome.jobs.iter().enumerate() {
+            let others = job.bodies().split_off(1);
+            let so_far = all.clone();
+            for body in others.into_iter().filter(|_| so_far.len() <= MOST_BODIES) {
+                let with = so_far.iter().map(|so_far| [&so_far[..], &[(at, body)]].concat());
+                all.splice(0..0, with);
+            }
+        }
+        all
     }
 
     /// Returns sets of given-up jobs that did not run: all subsets of a few jobs. For many: all, those without
@@ -114,14 +148,15 @@ impl<'o> Candidate<'o> {
         vec![among.to_vec(), idle, Vec::new()]
     }
 
-    /// Returns what happens in an order of the jobs, given by their indices, if some of them give up.
-    fn parts(&self, order: &[usize], giving_up: &SerialGiveUps<'_>) -> Vec<Part> {
+    /// Returns what happens in an order of the jobs, given by their indices, if they run in this way.
+    fn parts(&self, order: &[usize], way: &Way) -> Vec<Part> {
         let part = |&at: &usize| {
             let (role, number) = self.cast[at].clone();
-            let has_run = giving_up.having_run.contains(&at);
-            let gives_up = (has_run || giving_up.unrun.contains(&at))
-                .then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
-            Part { role, number, gives_up }
+            let has_run = way.having_run.contains(&at);
+            let gives_up =
+                (has_run || way.unrun.contains(&at)).then(|| how_it_gave_up(&self.outcome.jobs[at], has_run));
+            let body = way.bodies.iter().find(|(of, _)| *of == at).map_or(0, |(_, body)| *body);
+            Part { role, number, gives_up, body }
         };
         order.iter().map(part).collect()
     }
@@ -153,19 +188,22 @@ fn how_it_gave_up(job: &Job, has_run: bool) -> GiveUp {
     GiveUp { has_run, state: job.state, error, failures: job.failures() }
 }
 
-/// Jobs that give up in a serial run, by their indices.
-#[derive(Clone, Copy, Default)]
-struct SerialGiveUps<'g> {
-    /// Those that give up instead of running.
-    unrun: &'g [usize],
-    /// Those that give up after they have done everything. Their deaths are reported.
-    having_run: &'g [usize],
+/// How the jobs run in a serial run, given by their indices.
+#[derive(Clone, Debug, Default)]
+struct Way {
+    /// Jobs that give up instead of running.
+    unrun: Vec<usize>,
+    /// Jobs that give up after they have done everything. Their deaths are reported.
+    having_run: Vec<usize>,
+    /// Requests that do not run with their first body.
+    bodies: Vec<(usize, usize)>,
 }
 
 impl<'b> Exploration<'b> {
     /// Returns what is wrong with the outcome of a run. If that cannot be decided, the tally records it and the result
     /// is empty.
     pub(super) fn findings(&mut self, outcome: &Outcome) -> Vec<Finding> {
+        self.compared_with = None;
         let mut findings = oracle::alone(outcome);
         findings.extend(self.basis.ignored.clone().filter(|_| outcome.went_wrong == 0));
         if matches!(outcome.end, End::Panicked(_)) {
@@ -176,7 +214,10 @@ impl<'b> Exploration<'b> {
             Fit::Reference | Fit::Unknown { .. } => {}
             Fit::Order { order, expected } if self.is_judging => self.note_order(outcome, &order, &expected),
             Fit::Order { .. } => {}
-            Fit::Nothing { nearest } => findings.extend(nearest),
+            Fit::Nothing { nearest, order } => {
+                findings.extend(nearest);
+                self.compared_with = order;
+            }
             Fit::Undecided { tried } => self.tally.undecided = self.tally.undecided.max(Some(tried)),
         }
         findings
@@ -207,7 +248,7 @@ impl<'b> Exploration<'b> {
         Orders::of(&outcome.jobs).visit(|order| {
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            let expected = self.in_order(&candidate, order, SerialGiveUps::default());
+            let expected = self.in_order(&candidate, order, &Way::default());
             if expected.end == End::Completed && is_new(&mut seen, &expected) {
                 let findings = oracle::differences(outcome, &expected, true, &Excuses::default());
                 let findings: Vec<_> = findings.into_iter().filter(is_too_much).collect();
@@ -248,7 +289,7 @@ impl<'b> Exploration<'b> {
                 if findings.is_empty() {
                     return Fit::Reference;
                 }
-                nearest.offer(findings);
+                nearest.offer(findings, None);
             }
         }
         match self.search(&candidate, &orders, nearest) {
@@ -258,7 +299,7 @@ impl<'b> Exploration<'b> {
                 let nearest = oracle::differences(outcome, reference, serial, &Excuses::default());
                 match more_than {
                     Some(tried) if !nearest.is_empty() => Fit::Undecided { tried },
-                    _ => Fit::Nothing { nearest },
+                    _ => Fit::Nothing { nearest, order: None },
                 }
             }
             fit => fit,
@@ -273,7 +314,7 @@ impl<'b> Exploration<'b> {
 
     /// Tries the orders that the run allows, beginning with the one that the run suggests.
     fn search(&mut self, candidate: &Candidate<'_>, orders: &Orders<'_>, mut nearest: Nearest) -> Fit {
-        let (mut tried, mut found, mut is_cut) = (0, None, false);
+        let (mut tried, mut found, mut is_cut, ways) = (0, None, false, candidate.ways());
         let mut seen: Vec<Arc<Outcome>> = Vec::new();
         let all = orders.visit(|order| {
             let none_ends = tried == MOST_UNFINISHED && nearest.order.is_none();
@@ -283,7 +324,7 @@ impl<'b> Exploration<'b> {
             }
             tried += 1;
             self.basis.progress.tell_orders(tried);
-            match self.try_order(candidate, order, &mut seen, &mut nearest) {
+            match self.try_order(candidate, (order, &ways), &mut seen, &mut nearest) {
                 Some(expected) => {
                     found = Some((order.to_vec(), expected));
                     ControlFlow::Break(())
@@ -294,7 +335,10 @@ impl<'b> Exploration<'b> {
         match found {
             Some((order, expected)) => Fit::Order { order, expected },
             None if nearest.order.is_none() => Fit::Unknown { more_than: is_cut.then_some(tried) },
-            None if all && !is_cut => Fit::Nothing { nearest: self.told(candidate, nearest) },
+            None if all && !is_cut => {
+                let (nearest, order) = self.told(candidate, nearest);
+                Fit::Nothing { nearest, order }
+            }
             None => Fit::Undecided { tried },
         }
     }
@@ -303,77 +347,79 @@ impl<'b> Exploration<'b> {
     fn try_order(
         &self,
         candidate: &Candidate<'_>,
-        order: &[usize],
+        (order, ways): (&[usize], &[Way]),
         seen: &mut Vec<Arc<Outcome>>,
         nearest: &mut Nearest,
     ) -> Option<Arc<Outcome>> {
         let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best: Option<Vec<Finding>> = None;
-        for unrun in candidate.unrun(&candidate.excused) {
-            let run: Vec<_> = candidate.dead.iter().copied().filter(|at| !unrun.contains(at)).collect();
-            let ways: &[&[usize]] = if run.is_empty() { &[&[]] } else { &[&[], &run] };
-            for having_run in ways {
-                let expected = self.in_order(candidate, order, SerialGiveUps { unrun: &unrun, having_run });
-                if expected.end != End::Completed {
-                    continue;
-                }
-                nearest.order.get_or_insert_with(|| order.to_vec());
-                if !is_new(seen, &expected) {
-                    continue;
-                }
-                // A closer comparison is expensive, and cannot be closer than the best so far.
-                let least = oracle::least_differences(candidate.outcome, &expected);
-                if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
-                    continue;
-                }
-                let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
-                if findings.is_empty() {
-                    return Some(expected);
-                }
-                // Among equally close outcomes, prefer the one in which more jobs ran, so that a repeated effect is
-                // reported as such.
-                if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
-                    best = Some(findings);
-                }
+        for way in ways {
+            let expected = self.in_order(candidate, order, way);
+            if expected.end != End::Completed {
+                continue;
+            }
+            nearest.order.get_or_insert_with(|| order.to_vec());
+            if !is_new(seen, &expected) {
+                continue;
+            }
+            // A closer comparison is expensive, and cannot be closer than the best so far.
+            let least = oracle::least_differences(candidate.outcome, &expected);
+            if least > 0 && nearest.findings.as_ref().is_some_and(|known| known.len() <= least) {
+                continue;
+            }
+            let findings = oracle::differences(candidate.outcome, &expected, true, &excuses);
+            if findings.is_empty() {
+                return Some(expected);
+            }
+            // Among equally close outcomes, prefer the one in which more jobs ran, so that a repeated effect is reported
+            // as such.
+            if best.as_ref().is_none_or(|known| findings.len() <= known.len()) {
+                best = Some(findings);
             }
         }
-        best.into_iter().for_each(|findings| nearest.offer(findings));
+        best.into_iter().for_each(|findings| nearest.offer(findings, Some(order)));
         None
     }
 
-    /// Returns the findings of a run that ended as no order does, with what given-up jobs did halfway reported as such.
-    fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> Vec<Finding> {
-        let findings = nearest.findings.unwrap_or_default();
-        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else { return findings };
+    /// Returns the findings of a run that ended as no order does, with what given-up jobs did halfway reported as such,
+    /// and the order that they were compared with.
+    fn told(&self, candidate: &Candidate<'_>, nearest: Nearest) -> (Vec<Finding>, Option<Vec<usize>>) {
+        let (findings, mut of) = (nearest.findings.unwrap_or_default(), nearest.of);
+        let (Some(order), false) = (nearest.order, candidate.excused.is_empty()) else {
+            return (findings, of);
+        };
         let excuses = Excuses::of(candidate.outcome, &candidate.excused);
         let mut best = findings;
         for &at in &candidate.excused {
             let others: Vec<_> = candidate.excused.iter().copied().filter(|other| *other != at).collect();
-            for base in candidate.unrun(&others) {
-                let without: Vec<_> = base.iter().copied().chain([at]).collect();
-                let in_order =
-                    |unrun| self.in_order(candidate, &order, SerialGiveUps { unrun, having_run: &[] });
+            let bases = candidate.unrun(&others);
+            let bases = candidate.bodies().into_iter().flat_map(|bodies| {
+                let way = |unrun: &Vec<usize>| {
+                    let (unrun, bodies) = (unrun.clone(), bodies.clone());
+                    Way { unrun, bodies, having_run: Vec::new() }
+                };
+                bases.iter().map(way).collect::<Vec<_>>()
+            });
+            for base in bases {
+                let mut without = base.clone();
+                without.unrun.push(at);
+                let in_order = |way| self.in_order(candidate, &order, way);
                 let (with, without) = (in_order(&base), in_order(&without));
                 let job = &candidate.outcome.jobs[at];
                 if let Some(told) = oracle::half_way(candidate.outcome, job, &with, &without, &excuses) {
                     if told.is_empty() || told.len() <= best.len() {
-                        best = told;
+                        (best, of) = (told, Some(order.clone()));
                     }
                 }
             }
         }
-        best
+        (best, of)
     }
 
-    /// Returns the outcome of running the jobs one at a time in this order, with some of them giving up.
-    fn in_order(
-        &self,
-        candidate: &Candidate<'_>,
-        order: &[usize],
-        giving_up: SerialGiveUps<'_>,
-    ) -> Arc<Outcome> {
-        let parts = candidate.parts(order, &giving_up);
-        let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone())).collect();
+    /// Returns the outcome of running the jobs one at a time in this order and in this way.
+    fn in_order(&self, candidate: &Candidate<'_>, order: &[usize], way: &Way) -> Arc<Outcome> {
+        let parts = candidate.parts(order, way);
+        let key: Vec<_> = parts.iter().map(|part| (part.number, part.gives_up.clone(), part.body)).collect();
         if let Some(known) = lock(&self.basis.serial.kept).outcomes.get(&key) {
             return known.clone();
         }
@@ -423,7 +469,7 @@ impl<'b> Exploration<'b> {
             Fit::Order { order, .. } => {
                 ReferenceStanding::Like(order.into_iter().map(|at| reference.jobs[at].number).collect())
             }
-            Fit::Nothing { nearest } => ReferenceStanding::Torn(nearest),
+            Fit::Nothing { nearest, .. } => ReferenceStanding::Torn(nearest),
             Fit::Undecided { tried } => {
                 self.tally.undecided = Some(tried);
                 ReferenceStanding::Like(suggested(&reference.jobs))

@@ -40,7 +40,7 @@ mod with_indicatif {
     /// Tests run in parallel, and each has its own line, below the others.
     static LINES: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-    /// The line of one exploration. There is none if stderr is not a terminal, or in CI.
+    /// The line of one exploration. It is absent in CI, and if stderr is not a terminal.
     #[derive(Debug)]
     pub(in crate::judge::check) struct Progress {
         name: String,

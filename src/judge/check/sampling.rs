@@ -116,12 +116,12 @@ impl Exploration<'_> {
         self.tally.take_orders(&found);
         self.tally.crowded |= found.crowded;
         for group in found.groups {
-            if let Some(known) = self.tally.known(&group.subject, &group.mishaps) {
+            if let Some(known) = self.tally.known(&group.finding, &group.inputs, &group.mishaps) {
                 self.tally.groups[known].runs += group.runs;
                 continue;
             }
             let group = self.smaller(group);
-            match self.tally.known(&group.subject, &group.mishaps) {
+            match self.tally.known(&group.finding, &group.inputs, &group.mishaps) {
                 Some(known) => self.tally.groups[known].runs += group.runs,
                 None => self.tally.groups.push(group),
             }
@@ -134,7 +134,7 @@ impl Exploration<'_> {
         if let Finding::Stuck(Stuck::Unresponsive { .. }) = group.finding {
             return group;
         }
-        let Group { subject, mut mishaps, mut finding, case, plan, runs } = group;
+        let Group { subject, mut mishaps, mut finding, case, inputs, plan, runs } = group;
         self.enter(case);
         let plan = self.shrunk(plan, |exploration, ran| {
             let findings = match &ran.outcome.end {
@@ -147,7 +147,7 @@ impl Exploration<'_> {
             (finding, mishaps) = (same, tally::mishaps(ran));
             true
         });
-        Group { subject, mishaps, finding, case, plan, runs }
+        Group { subject, mishaps, finding, case, inputs, plan, runs }
     }
 
     /// Shrinks a plan while the run still `fails`. Deviations that the run no longer reaches are dropped, and the

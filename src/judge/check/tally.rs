@@ -1,6 +1,7 @@
 //! Judges runs, and groups findings by the deviations that lead to them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Exploration, poisoned};
 use crate::judge::oracle::Finding;
@@ -17,8 +18,9 @@ pub(super) struct Group {
     /// The deviations, in order.
     pub(super) mishaps: Vec<Mishap>,
     pub(super) finding: Finding,
-    /// The case, which is the assignment of inputs.
+    /// The case, which is the assignment of inputs, and the inputs that are not the first ones.
     pub(super) case: usize,
+    pub(super) inputs: Arc<[String]>,
     /// The plan of the first run.
     pub(super) plan: Plan,
     pub(super) runs: u64,
@@ -48,6 +50,7 @@ pub(super) struct Tally {
     pub(super) runs: u64,
     /// The case of the run that is being judged.
     pub(super) case: usize,
+    pub(super) inputs: Arc<[String]>,
     /// The number of runs in other cases, as far as it is known.
     pub(super) beyond: u64,
     pub(super) merged: u64,
@@ -111,9 +114,14 @@ impl Tally {
     }
 
     /// Returns the group that a finding belongs to: the one after the same deviations, or else one after fewer of them,
-    /// because the finding does not need the others.
-    pub(super) fn known(&self, subject: &str, mishaps: &[Mishap]) -> Option<usize> {
-        let about = || self.groups.iter().enumerate().filter(|(_, group)| group.subject == subject);
+    /// because the finding does not need the others. On other inputs it belongs to another group, unless its content is
+    /// the same.
+    pub(super) fn known(&self, finding: &Finding, inputs: &[String], mishaps: &[Mishap]) -> Option<usize> {
+        let subject = finding.subject();
+        let has_them =
+            |group: &Group| *group.inputs == *inputs || group.finding.content() == finding.content();
+        let is_about = |group: &Group| group.subject == subject && has_them(group);
+        let about = || self.groups.iter().enumerate().filter(|(_, group)| is_about(group));
         let exact = about().find(|(_, group)| group.mishaps == mishaps);
         let fewer = || {
             // A finding of a part is assigned to a group when the part is appended to all earlier runs.
@@ -144,7 +152,7 @@ impl Tally {
     }
 
     fn add(&mut self, group: Group) {
-        match self.known(&group.subject, &group.mishaps) {
+        match self.known(&group.finding, &group.inputs, &group.mishaps) {
             Some(known) => self.groups[known].runs += group.runs,
             None => self.groups.push(group),
         }
@@ -160,11 +168,12 @@ impl Tally {
             if subjects.contains(&subject) {
                 continue;
             }
-            match self.known(&subject, mishaps) {
+            match self.known(&finding, &self.inputs, mishaps) {
                 Some(known) => self.groups[known].runs += 1,
                 None => {
                     let (subject, mishaps, plan) = (subject.clone(), mishaps.to_vec(), plan());
-                    self.groups.push(Group { subject, mishaps, finding, case: self.case, plan, runs: 1 });
+                    let (case, inputs) = (self.case, self.inputs.clone());
+                    self.groups.push(Group { subject, mishaps, finding, case, inputs, plan, runs: 1 });
                 }
             }
             subjects.push(subject);
@@ -238,6 +247,7 @@ impl Exploration<'_> {
     pub(super) fn judge(&mut self, ran: &FinishedRun) {
         self.tally.runs += 1;
         self.tally.case = self.basis.number;
+        self.tally.inputs.clone_from(&self.basis.unusual);
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
         self.tally.crowded |= ran.outcome.record.is_crowded();

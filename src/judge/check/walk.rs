@@ -135,7 +135,7 @@ impl Exploration<'_> {
             }
             if let Some(divergence) = &ran.divergence {
                 let difference = format!("{divergence}{}", failed_then(&ran.outcome));
-                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference, &ran.outcome) });
             }
             let same_from = ran.same.from.unwrap_or(ran.record.len());
             if task.judge {
@@ -147,7 +147,7 @@ impl Exploration<'_> {
                 let failed = failed_then(&ran.outcome);
                 let difference =
                     format!("the scenario `{scenario}` had different choices when it was run again{failed}");
-                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference) });
+                return Err(Halt::Nondeterministic { reason: nondeterministic(&difference, &ran.outcome) });
             }
             if ran.outcome.end == End::Merged {
                 self.tally.merged += u64::from(task.judge);

@@ -10,7 +10,7 @@ use crate::world::{Guarantee, JobTerm};
 pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
     for job in &outcome.jobs {
         let kind = job.kind;
-        if job.state == JobState::Lost && outcome.terms.accepts(kind, JobTerm::Lost) {
+        if job.state == JobState::Lost && may_be_lost(job, outcome) {
             continue;
         }
         if job.state == JobState::Lost {
@@ -25,6 +25,11 @@ pub(super) fn judge(outcome: &Outcome, findings: &mut Vec<Finding>) {
             findings.push(Finding::DeathUnreported { kind, payload, deaths, told });
         }
     }
+}
+
+/// Whether a job may be lost: a request whose client is gone is not tried again by anybody.
+fn may_be_lost(job: &Job, outcome: &Outcome) -> bool {
+    job.request().is_some() || outcome.terms.accepts(job.kind, JobTerm::Lost)
 }
 
 /// Finds locks that will never be released.
@@ -115,7 +120,9 @@ fn was_skipped(job: &Job, outcome: &Outcome) -> bool {
 pub(super) fn is_excused(job: &Job, outcome: &Outcome) -> bool {
     let accepts = |term| outcome.terms.accepts(job.kind, term);
     match job.state {
-        JobState::Lost => accepts(JobTerm::Lost),
+        JobState::Lost => may_be_lost(job, outcome),
+        // A client lives with every error.
+        JobState::Discarded if job.request().is_some() => true,
         JobState::Done => accepts(JobTerm::Skipped) && was_skipped(job, outcome),
         state => {
             let by_itself = !outcome.outage && job.failures() as usize > outcome.mishaps;
@@ -139,10 +146,17 @@ pub(super) fn judge_deaths(comparison: &Comparison<'_>, findings: &mut Vec<Findi
     }
 }
 
+/// Whether it is open how a job ends that has not ended where the test body did, in one run or in both: it would go on.
+fn is_open(expected: JobState, actual: JobState) -> bool {
+    let is_open = |state: JobState| state.is_under_way() || state == JobState::Done;
+    is_open(expected) && is_open(actual)
+}
+
 /// Checks that each job of the expected outcome exists and ended the same way. An additional job is not a finding here,
 /// because its effects and state show what it did.
 pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) {
     let Comparison { outcome, jobs, excuses, serial, .. } = comparison;
+    let is_cut_short = outcome.record.is_cut_short();
     for job in jobs.iter() {
         let is_alike = |other: &&Job| {
             let ignored = |payload| outcome.generated.compared(job.kind, payload);
@@ -153,7 +167,11 @@ pub(super) fn compare(comparison: &Comparison<'_>, findings: &mut Vec<Finding>) 
         };
         let mut alike = outcome.jobs.iter().filter(is_alike);
         let actual = alike.clone().next().map(|other| other.state);
-        let ended_so = |other: &Job| other.state == job.state || excuses.0.contains(&other.number);
+        let ended_so = |other: &Job| {
+            other.state == job.state
+                || excuses.0.contains(&other.number)
+                || is_cut_short && is_open(job.state, other.state)
+        };
         if alike.any(ended_so) || actual == Some(JobState::Lost) {
             continue;
         }

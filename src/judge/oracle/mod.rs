@@ -13,6 +13,7 @@ mod ordered;
 mod orders;
 mod refusals;
 mod state;
+mod times;
 
 pub(crate) use early::early;
 pub(crate) use effects::least_differences;
@@ -29,7 +30,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::engine::panics::CaughtPanic;
-use crate::engine::state::Stuck;
+use crate::engine::state::{Culprit, Stuck};
 use crate::judge::run::{End, Outcome};
 use crate::search::choice::Name;
 use crate::system::effect::{Effect, Reuse};
@@ -39,7 +40,8 @@ use crate::system::job::{Job, JobState};
 use crate::system::script::Roles;
 use crate::world::{ComparisonRules, Guarantee, JobTerm};
 
-use renaming::Renaming;
+use renaming::{RenamedOutcome, Renaming};
+use times::Times;
 
 /// The maximum number of name assignments to try, if some values cannot be distinguished by where they occur.
 const MOST_NAMINGS: usize = 6;
@@ -100,8 +102,15 @@ pub(crate) enum Finding {
     LockLeft { kind: &'static str, key: String, holder: String },
     /// An effect happened before its predecessor.
     OutOfOrder { effect: Effect, before: String },
-    /// A request was refused, and the job did everything that it does when the request is accepted.
-    RefusalIgnored { service: Name, operation: Name, refusal: Name, kind: &'static str },
+    /// A request was refused, and the job did everything that it does when the request is accepted. Or it made this effect,
+    /// which is only made in return for the request.
+    RefusalIgnored {
+        service: Name,
+        operation: Name,
+        refusal: Name,
+        kind: &'static str,
+        all_the_same: Option<Effect>,
+    },
     /// The test body panicked.
     Panicked(CaughtPanic),
     /// The run could not continue.
@@ -131,10 +140,26 @@ impl Finding {
             | Finding::Told { .. } => Oracle::Accounted,
             Finding::RefusalIgnored { .. } => Oracle::Reference,
             Finding::OutOfOrder { .. } => Oracle::Body,
+            Finding::Panicked(CaughtPanic { of: Some(Culprit::Boot(_)), .. }) => Oracle::Accounted,
             Finding::Panicked(_) => Oracle::Body,
             Finding::Stuck(_) => Oracle::Accounted,
             Finding::Unhygienic(_) => Oracle::Hygiene,
             Finding::Leaked(_) => Oracle::Isolation,
+        }
+    }
+
+    /// Returns the part of the finding that inputs may change. Two findings on different inputs with the same content are
+    /// one bug.
+    pub(crate) fn content(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Finding::Repeated { effect, .. }
+            | Finding::Missing { effect, .. }
+            | Finding::Unexpected { effect, .. }
+            | Finding::Early { effect, .. } => (effect.key.as_deref(), Some(&effect.body)),
+            Finding::Reused(reuse) => (Some(&reuse.key), Some(&reuse.second)),
+            Finding::State { path, .. } => (None, Some(path)),
+            Finding::Leaked(finding) => finding.content(),
+            _ => (None, None),
         }
     }
 
@@ -164,7 +189,10 @@ impl Finding {
             Finding::RefusalIgnored { service, operation, kind, .. } => {
                 format!("refusal ignored {service}.{operation} {kind}")
             }
-            Finding::Panicked(CaughtPanic { invariant: Some(name), .. }) => format!("invariant {name}"),
+            Finding::Panicked(CaughtPanic { of: Some(Culprit::Invariant(name)), .. }) => {
+                format!("invariant {name}")
+            }
+            Finding::Panicked(CaughtPanic { of: Some(Culprit::Boot(name)), .. }) => format!("boot {name}"),
             Finding::Panicked(panicked) => format!("panicked {:?}", panicked.place),
             Finding::Stuck(stuck) => format!("stuck {}", stuck.name()),
             Finding::Unhygienic(hygiene) => format!("hygiene {}", hygiene.subject()),
@@ -259,6 +287,7 @@ pub(crate) fn excused(outcome: &Outcome) -> Vec<usize> {
 }
 
 /// An outcome and an expected one, which was renamed to the generated values of the first.
+#[derive(Clone)]
 struct Comparison<'o> {
     outcome: &'o Outcome,
     effects: Cow<'o, [Effect]>,
@@ -274,6 +303,14 @@ struct Comparison<'o> {
 }
 
 impl Comparison<'_> {
+    /// Returns the findings in comparison with this expected outcome.
+    fn beside(&mut self, expected: RenamedOutcome) -> Vec<Finding> {
+        self.effects = Cow::Owned(expected.effects);
+        self.state = Cow::Owned(expected.state);
+        self.jobs = Cow::Owned(expected.jobs);
+        self.findings()
+    }
+
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         accounted::judge_deaths(self, &mut findings);
@@ -314,20 +351,41 @@ pub(crate) fn differences(
     if literal.is_empty() {
         return early();
     }
-    let Some(renaming) = Renaming::new(outcome, expected) else { return literal };
-    comparison.forms = Some(renaming.forms());
+    let times = Times::new(outcome, expected);
+    let adjusted = |renamed: RenamedOutcome| match &times {
+        Some(times) => times.adjust(outcome, renamed),
+        None => renamed,
+    };
     let mut nearest: Option<Vec<Finding>> = None;
-    for alternative in 0..MOST_NAMINGS {
-        let renamed = renaming.rename(expected, alternative);
-        comparison.effects = Cow::Owned(renamed.effects);
-        comparison.state = Cow::Owned(renamed.state);
-        comparison.jobs = Cow::Owned(renamed.jobs);
-        let findings = comparison.findings();
+    let mut offer = |findings: Vec<Finding>| {
+        if nearest.as_ref().is_none_or(|known| findings.len() < known.len()) {
+            nearest = Some(findings);
+        }
+    };
+    if times.is_some() {
+        let (effects, state, jobs) =
+            (expected.effects.clone(), expected.state.clone(), expected.jobs.clone());
+        let findings = comparison.beside(adjusted(RenamedOutcome { effects, state, jobs }));
         if findings.is_empty() {
             return early();
         }
-        if nearest.as_ref().is_none_or(|known| findings.len() < known.len()) {
-            nearest = Some(findings);
+        offer(findings);
+    }
+    for sorted in [false, true] {
+        let Some(renaming) = Renaming::new(outcome, expected, sorted) else { break };
+        let forms = renaming.forms();
+        for alternative in 0..MOST_NAMINGS {
+            let renamed = renaming.rename(expected, alternative);
+            let renamed = if sorted { renaming.sort(outcome, expected, renamed) } else { renamed };
+            let mut comparison = Comparison { forms: Some(forms), ..comparison.clone() };
+            let findings = comparison.beside(adjusted(renamed));
+            if findings.is_empty() {
+                return early();
+            }
+            offer(findings);
+        }
+        if !renaming.has_sorted_lists() {
+            break;
         }
     }
     nearest.unwrap_or(literal)

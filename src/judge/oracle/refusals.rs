@@ -2,14 +2,15 @@
 
 use super::{Excuses, Finding, differences};
 use crate::judge::run::{End, Outcome};
-use crate::search::choice::{Actor, Choice, Point, Site};
+use crate::search::choice::{Actor, Choice, Name, Point, Site};
 use crate::search::input::InputQuestion;
+use crate::system::effect::Effect;
 
 /// Whether a refusal was ignored. `refused` and `accepted` are the outcomes of two fault-free runs whose inputs differ
 /// in this answer, and `record` holds the choices of the run in which the request was refused.
 ///
 /// The refusal was ignored if the job continued and wrote something, and the only difference is that the requested
-/// effect did not happen.
+/// effect did not happen. Or if the job makes an effect that is only made in return for the request.
 pub(crate) fn ignored(
     refused: &Outcome,
     record: &[Choice],
@@ -25,9 +26,21 @@ pub(crate) fn ignored(
     if !is_same(&refused.end) || !is_same(&accepted.end) || !goes_on(record, asked.at, by) {
         return None;
     }
+    let Actor::Attempt { job, .. } = by else { return None };
+    let kind = refused.jobs.iter().find(|known| known.number == job)?.kind;
+    let refusal = asked.answer();
+    let ignored = |all_the_same| Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same };
+    if makes_no_difference(refused, accepted, (service, operation)) {
+        return Some(ignored(None));
+    }
+    delivered(refused, record, accepted, asked, job).map(|effect| ignored(Some(effect)))
+}
+
+/// Whether nothing differs but that what was asked for did not happen.
+fn makes_no_difference(refused: &Outcome, accepted: &Outcome, (service, operation): (Name, Name)) -> bool {
     if !refused.terms.ignored.is_empty() && refused.state != accepted.state {
         // What the job did with the answer may be somewhere that the test does not observe.
-        return None;
+        return false;
     }
     // Generated values differ in each run, which is no difference.
     let differences = differences(refused, accepted, false, &Excuses::default());
@@ -36,7 +49,7 @@ pub(crate) fn ignored(
         _ => false,
     };
     if differences.is_empty() || !differences.iter().all(is_asked_for) {
-        return None;
+        return false;
     }
     // A guarantee may hide that the job did less, or more.
     let others = |outcome: &Outcome| {
@@ -47,14 +60,57 @@ pub(crate) fn ignored(
     };
     let kinds =
         |outcome: &Outcome| -> Vec<_> { outcome.jobs.iter().map(|job| (job.kind, job.state)).collect() };
-    if others(refused) != others(accepted) || kinds(refused) != kinds(accepted) {
+    others(refused) == others(accepted) && kinds(refused) == kinds(accepted)
+}
+
+/// The operations that are only made in return for each other: a customer who pays gets a parcel, and a customer who gets a
+/// parcel pays.
+const IN_RETURN: [(&str, &str); 2] = [("payments", "charge"), ("fulfillment", "request")];
+
+/// The effect in return for which there is nothing, if there is one: the job, or one that comes of it, delivers the same
+/// as when the request is accepted. Then it makes no difference what else it has made of the answer: it may have noted
+/// it, mailed it, or handed it on.
+fn delivered(
+    refused: &Outcome,
+    record: &[Choice],
+    accepted: &Outcome,
+    asked: &InputQuestion,
+    job: u32,
+) -> Option<Effect> {
+    let (_, service, operation) = asked.refused()?;
+    let is = |of: (&str, &str), service: Name, operation: Name| of == (service.as_str(), operation.as_str());
+    let place = IN_RETURN.iter().position(|of| is(*of, service, operation))?;
+    let other = IN_RETURN[1 - place];
+    let all = |outcome: &Outcome, of: (&str, &str)| -> Vec<String> {
+        let all = outcome.effects.iter().filter(|effect| is(of, effect.service, effect.operation));
+        let mut bodies: Vec<_> = all.map(|effect| effect.body.clone()).collect();
+        bodies.sort();
+        bodies
+    };
+    // With a second card, say, it was paid for after all. And one may pay for less, or get less.
+    let was_paid = all(refused, IN_RETURN[place]).len() >= all(accepted, IN_RETURN[place]).len();
+    if was_paid || all(refused, other) != all(accepted, other) {
         return None;
     }
-    let kind = match by {
-        Actor::Attempt { job, .. } => refused.jobs.iter().find(|known| known.number == job)?.kind,
-        _ => return None,
+    let comes_of_it = |mut number: u32| loop {
+        match number {
+            0 => break false,
+            _ if number == job => break true,
+            _ => number = refused.jobs[number as usize - 1].parent,
+        }
     };
-    Some(Finding::RefusalIgnored { service, operation, refusal: asked.answer(), kind })
+    let happens_later = |choice: &Choice| match (choice.label.site, choice.label.actor) {
+        (Site::Call { service, operation }, Actor::Attempt { job, .. }) => {
+            choice.label.point == Point::Happened && is(other, service, operation) && comes_of_it(job)
+        }
+        _ => false,
+    };
+    let is_later = record[asked.at.min(record.len())..].iter().any(happens_later);
+    let delivers = |effect: &&Effect| {
+        let is_its = matches!(effect.by, Actor::Attempt { job, .. } if comes_of_it(job));
+        is_its && is(other, effect.service, effect.operation)
+    };
+    is_later.then(|| refused.effects.iter().rfind(delivers).cloned()).flatten()
 }
 
 /// Whether a job writes anything after the call that met this choice.

@@ -38,15 +38,19 @@ struct Side {
     forms: Forms,
     /// For each item that contains values: a digest of the item without the values, and the values.
     items: Vec<(u64, Vec<usize>)>,
+    /// Whether a value in a sorted list of a state stands at no certain place in it: what was drawn decides where.
+    sorted: bool,
+    /// Whether there is such a list.
+    has_sorted: bool,
     /// How each value is written here in each shape. Some texts keep the leading zeros of a hexadecimal number, others
     /// do not.
     seen: BTreeMap<(usize, Shape), String>,
 }
 
 impl Side {
-    fn of(outcome: &Outcome) -> Self {
+    fn of(outcome: &Outcome, sorted: bool) -> Self {
         let forms = Forms::of(&generated(outcome));
-        let mut side = Self { forms, items: Vec::new(), seen: BTreeMap::new() };
+        let mut side = Self { forms, items: Vec::new(), sorted, has_sorted: false, seen: BTreeMap::new() };
         for effect in &outcome.effects {
             let key = effect.key.as_deref().unwrap_or_default();
             let has_key = if effect.key.is_some() { "key" } else { "" };
@@ -77,8 +81,13 @@ impl Side {
                 map.iter().for_each(|(key, value)| self.add_leaves(name, &format!("{path}.{key}"), value));
             }
             Value::Array(items) => {
-                let items = items.iter().enumerate();
-                items.for_each(|(at, value)| self.add_leaves(name, &format!("{path}[{at}]"), value));
+                let is_sorted = is_sorted(items);
+                self.has_sorted |= is_sorted;
+                let is_sorted = self.sorted && is_sorted;
+                for (at, value) in items.iter().enumerate() {
+                    let place = if is_sorted { "*".to_owned() } else { at.to_string() };
+                    self.add_leaves(name, &format!("{path}[{place}]"), value);
+                }
             }
             Value::String(text) => self.add(&["state", name], &[path, text]),
             other => self.add(&["state", name], &[path, &other.to_string()]),
@@ -192,9 +201,10 @@ pub(super) struct Renaming {
 }
 
 impl Renaming {
-    /// Returns `None` if there is nothing to rename.
-    pub(super) fn new(outcome: &Outcome, expected: &Outcome) -> Option<Self> {
-        let (actual, expected) = (Side::of(outcome), Side::of(expected));
+    /// Returns `None` if there is nothing to rename. `sorted` lets lists that are sorted on both sides have the same values
+    /// at other positions.
+    pub(super) fn new(outcome: &Outcome, expected: &Outcome, sorted: bool) -> Option<Self> {
+        let (actual, expected) = (Side::of(outcome, sorted), Side::of(expected, sorted));
         (!actual.items.is_empty() && !expected.items.is_empty()).then_some(Self { actual, expected })
     }
 
@@ -224,6 +234,31 @@ impl Renaming {
         }
     }
 
+    /// Whether there are lists with values in them on both sides that are sorted.
+    pub(super) fn has_sorted_lists(&self) -> bool {
+        self.actual.has_sorted && self.expected.has_sorted
+    }
+
+    /// The same, with lists that are sorted in the run, too, where the expected ones were.
+    pub(super) fn sort(
+        &self,
+        outcome: &Outcome,
+        expected: &Outcome,
+        renamed: RenamedOutcome,
+    ) -> RenamedOutcome {
+        let mut renamed = renamed;
+        for ((name, text), (_, own)) in renamed.state.iter_mut().zip(&expected.state) {
+            let Some((_, actual)) = outcome.state.iter().find(|(known, _)| known == name) else { continue };
+            let [own, actual] = [own, actual].map(|text| serde_json::from_str::<Value>(text));
+            let (Ok(mut value), Ok(own), Ok(actual)) = (serde_json::from_str(text), own, actual) else {
+                continue;
+            };
+            sort_likewise(&mut value, &own, &actual);
+            *text = value.to_string();
+        }
+        renamed
+    }
+
     fn text(&self, text: &str, paired: &[Option<usize>], taken: &BTreeSet<usize>) -> String {
         let mut renamed = String::with_capacity(text.len());
         let mut at = 0;
@@ -241,6 +276,54 @@ impl Renaming {
             at = found.to;
         }
         renamed + &text[at..]
+    }
+}
+
+/// Whether a list is in the order of its elements, or of a field that all of them have.
+fn is_sorted(items: &[Value]) -> bool {
+    fn is_less(one: &Value, other: &Value) -> bool {
+        match (one, other) {
+            (Value::String(one), Value::String(other)) => one <= other,
+            (Value::Number(one), Value::Number(other)) => match (one.as_i128(), other.as_i128()) {
+                (Some(one), Some(other)) => one <= other,
+                _ => one.as_f64() <= other.as_f64(),
+            },
+            _ => false,
+        }
+    }
+    let by = |field: &str| items.windows(2).all(|pair| is_less(&pair[0][field], &pair[1][field]));
+    match items {
+        [] | [_] => false,
+        [Value::Object(first), ..] => first.keys().any(|field| by(field)),
+        _ => items.windows(2).all(|pair| is_less(&pair[0], &pair[1])),
+    }
+}
+
+/// Puts the elements of lists in the order of the actual ones, if both lists are sorted and have the same elements. `own`:
+/// the expected value in its own names.
+fn sort_likewise(expected: &mut Value, own: &Value, actual: &Value) {
+    match (&mut *expected, own, actual) {
+        (Value::Array(renamed), Value::Array(own), Value::Array(theirs)) => {
+            let is_alike = is_sorted(own) && is_sorted(theirs) && renamed.len() == theirs.len();
+            let mut left = renamed.clone();
+            let mut take = |element| left.iter().position(|it| it == element).map(|at| left.swap_remove(at));
+            if is_alike && theirs.iter().all(|element| take(element).is_some()) {
+                *expected = actual.clone();
+                return;
+            }
+            for ((value, own), actual) in renamed.iter_mut().zip(own).zip(theirs) {
+                sort_likewise(value, own, actual);
+            }
+        }
+        (Value::Object(renamed), Value::Object(own), Value::Object(theirs)) => {
+            // A name that was drawn is another one in its own names; then its value is compared as it is.
+            for (name, value) in renamed {
+                if let (Some(own), Some(actual)) = (own.get(name), theirs.get(name)) {
+                    sort_likewise(value, own, actual);
+                }
+            }
+        }
+        _ => {}
     }
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::Verdict;
+use crate::engine::panics::CaughtPanic;
+use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{Actor, Choice, DeviationKind, Fault, Point};
 use crate::system::effect::Effect;
@@ -139,7 +141,7 @@ codes! {
     Lost "0044" "job lost when its worker crashed":
         "use at-least-once delivery: a queue that keeps a job until it is acknowledged";
     NotRun "0045" "job could not be run":
-        "register a handler for this kind of job, and make sure that its payload decodes";
+        "register a handler for this kind of job, make sure that its payload decodes, and that its process boots in every state";
     GaveUpHalfWay "0046" "job gave up halfway":
         "put work that belongs together into one transaction, allow more retries, or undo the work in another job; or accept it with `world.jobs::<Job>().may_stop_half_way()`";
 
@@ -335,6 +337,7 @@ impl Code {
             Finding::LockLeft { .. } => Code::LockLeft,
             Finding::RefusalIgnored { .. } => Code::RefusalIgnored,
             Finding::OutOfOrder { .. } => Code::OutOfOrder,
+            Finding::Panicked(CaughtPanic { of: Some(Culprit::Boot(_)), .. }) => Code::NotRun,
             Finding::Panicked(_) => Code::Panicked,
             Finding::Stuck(_) => Code::Stuck,
             Finding::Unhygienic(Hygiene::ExternalCall { .. }) => Code::ExternalCall,

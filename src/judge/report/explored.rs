@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Choice, DeviationKind, Fault, Options, Point, Site};
+use crate::search::choice::{Choice, DeviationKind, Fault, Options, Point, Site, WaitKind};
 use crate::system::service::STORE;
 
 /// Runs that were sampled past the bound.
@@ -77,9 +77,11 @@ impl fmt::Display for Stopped {
 }
 
 /// Lists the kinds of deviations that were not explored although they apply to this world. `reference` are the choices
-/// of the fault-free run, and `most` is the bound for a kind of deviation.
+/// of the fault-free run, `expires` is whether anything has a time to live, and `most` is the bound for a kind of
+/// deviation.
 pub(crate) fn unexplored(
     reference: &[Choice],
+    expires: bool,
     total: usize,
     most: impl Fn(DeviationKind) -> usize,
 ) -> Vec<String> {
@@ -130,7 +132,9 @@ pub(crate) fn unexplored(
         unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
     let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
-    if has(DeviationKind::Crash) && !has_late_timers {
+    // A late task matters if it reads the clock after a sleep, or if something has expired by then.
+    let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
+    if !has_late_timers && (expires || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

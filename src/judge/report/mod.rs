@@ -83,6 +83,9 @@ pub struct Violation {
     /// The subject of the violation, in words that do not change between runs.
     #[serde(skip)]
     pub(crate) subject: String,
+    /// Whether it is left undone, or left otherwise: then each place from which it comes about may be a bug of its own.
+    #[serde(skip)]
+    pub(crate) is_left: bool,
     /// The place at which the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,
@@ -339,6 +342,8 @@ pub(crate) struct ShownRun {
     effects: Vec<Effect>,
     /// The calls that the fault-free run drops.
     ordinary_drops: DroppedCalls,
+    /// The order of the jobs of which the expected outcome is; none: that of the fault-free run.
+    order: Vec<u32>,
 }
 
 /// A place in the source, with its label.
@@ -539,7 +544,13 @@ impl ShownRun {
                 }
             }
         }
-        Self { scenario, events, findings, marks, repeated, effects: effects.to_vec(), ordinary_drops }
+        let (effects, order) = (effects.to_vec(), Vec::new());
+        Self { scenario, events, findings, marks, repeated, effects, ordinary_drops, order }
+    }
+
+    /// The same, compared with the outcome of an order of its jobs.
+    pub(crate) fn beside(self, order: Vec<u32>) -> Self {
+        Self { order, ..self }
     }
 
     /// Returns the code of a finding in this run.

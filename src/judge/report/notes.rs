@@ -71,6 +71,9 @@ pub(crate) fn out_of_time_at_once(most: Duration) -> String {
     )
 }
 
+/// Advice for runs that differ although they are the same scenario, if the world has sockets.
+pub(crate) const RACING_REQUESTS: &str = "The same scenario must take the same course each time, and this world has sockets. A request that nobody waits for arrives at any moment: await its reply before the job ends, and do not send it from a thread or a task that the job leaves behind. If all requests are awaited, take random numbers and times from `p.rng()` and `p.clock()`, or ignore the value with `world.ignore(name, path)`";
+
 /// Scenarios after one that hangs are not run.
 pub(crate) const STOPPED_BY_HANG: &str = "stopped by a run that hangs, because its threads cannot be ended";
 

@@ -148,7 +148,7 @@ fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
     }
     if let Some(paths) = report.violations.first().and_then(|first| paths(report, first)) {
         page.line("");
-        page.line(paths);
+        wrapped(&paths, 2, MOST_COLUMNS).iter().for_each(|line| page.line(line));
     }
     page.heading("what happened");
     timeline(report, showing, page);
@@ -158,7 +158,7 @@ fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
-        page.heading(&format!("expected ({})", words::whose(&showing.findings)));
+        page.heading(&format!("expected ({})", words::whose(&showing.order)));
         let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
         for (expected, _) in &pairs {
             page.line(shortened(report, &format!("  {expected}")));
@@ -246,18 +246,50 @@ fn timeline(report: &Report, showing: &ShownRun, page: &mut Page) {
     }
 }
 
-/// Summarizes the ways that lead to a violation in one line.
+/// Summarizes the ways that lead to a violation, with their places, in one line.
 fn paths(report: &Report, violation: &Violation) -> Option<String> {
-    let mut brief: Vec<String> = Vec::new();
+    let mut ways: Vec<(String, Vec<&str>)> = Vec::new();
     for path in &violation.paths {
+        let place = path.place.as_deref().filter(|_| violation.is_left);
         let words = path.brief.join(" and ");
-        if !words.is_empty() && !brief.contains(&words) {
-            brief.push(words);
+        if words.is_empty() {
+            continue;
         }
+        let known = ways.iter().position(|(known, _)| *known == words).unwrap_or_else(|| {
+            ways.push((words, Vec::new()));
+            ways.len() - 1
+        });
+        let places = &mut ways[known].1;
+        places.extend(place.filter(|place| !places.contains(place)));
     }
-    let is_alone = brief.len() < 2 || report.replayed;
+    let is_alone = ways.iter().map(|(_, places)| places.len().max(1)).sum::<usize>() < 2 || report.replayed;
     let runs = if violation.runs == 1 { "1 run".to_owned() } else { format!("{} runs", violation.runs) };
-    (!is_alone).then(|| format!("in {runs}, after {}", brief.join(", ")))
+    // The place of the violation is shown already.
+    let main = violation.place.as_deref();
+    let way = |(words, places): (String, Vec<&str>)| match places[..] {
+        [] => words,
+        [only] if Some(only) == main => words,
+        _ => format!("{words} ({})", join_places(&places)),
+    };
+    (!is_alone).then(|| {
+        let ways: Vec<_> = ways.into_iter().map(way).collect();
+        format!("in {runs}, after {}", ways.join(", "))
+    })
+}
+
+/// Joins places, each `file:line`. Several lines of one file have the file once.
+fn join_places(places: &[&str]) -> String {
+    let mut text = String::new();
+    let mut file = "";
+    for (at, place) in places.iter().enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        match place.rsplit_once(':') {
+            Some((same, line)) if same == file => text.push_str(&format!("{comma}{line}")),
+            _ => text.push_str(&format!("{comma}{place}")),
+        }
+        file = place.rsplit_once(':').map_or("", |(file, _)| file);
+    }
+    text
 }
 
 fn others(report: &Report, page: &mut Page) {
@@ -274,6 +306,15 @@ fn others(report: &Report, page: &mut Page) {
         let line = format!("  {code}: {summary}");
         let room = MOST_COLUMNS.saturating_sub(place.chars().count());
         page.line(format!("{}{place}", words::cut(&line, room)));
+        let has_other_places =
+            violation.is_left && violation.paths.iter().any(|path| path.place != violation.place);
+        for line in paths(report, violation)
+            .iter()
+            .filter(|_| has_other_places)
+            .flat_map(|paths| wrapped(paths, 2, MOST_COLUMNS - 4))
+        {
+            page.line(format!("    {line}"));
+        }
         if is_verbose {
             page.line(format!("    {}", words::causes(&violation.cause)));
             replay(report, scenario, "    ", page);

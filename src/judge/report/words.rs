@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
 use crate::engine::panics::CaughtPanic;
+use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
 use crate::search::choice::{
     Actor, Choice, DeviationKind, Ending, Fault, Name, Options, Place, Point, Site, WaitKind,
@@ -182,6 +183,16 @@ pub(crate) fn summary(finding: &Finding) -> String {
     }
 }
 
+fn refusal_ignored(finding: &Finding) -> String {
+    let Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same } = finding else {
+        return String::new();
+    };
+    let went_on = |effect: &Effect| format!("went on to {}", effect.name());
+    let did = all_the_same.as_ref().map_or("did the same".to_owned(), went_on);
+    let kind = short_kind(kind);
+    format!("{service}.{operation} was refused ({refusal}), but job `{kind}` {did} as when it is accepted")
+}
+
 fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
     let (kind, failed) = (short_kind(kind), times(failures as usize));
     let cause = match went_wrong {
@@ -190,14 +201,6 @@ fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
         count => format!("with only {count} deviations"),
     };
     format!("job `{kind}` ended dead: it failed {failed}, {cause} ({error})")
-}
-
-fn refusal_ignored(finding: &Finding) -> String {
-    let Finding::RefusalIgnored { service, operation, refusal, kind } = finding else { return String::new() };
-    format!(
-        "{service}.{operation} was refused ({refusal}), but job `{}` did the same as when it is accepted",
-        short_kind(kind)
-    )
 }
 
 fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
@@ -209,9 +212,15 @@ fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
 }
 
 fn body_panicked(panicked: &CaughtPanic) -> String {
-    if let Some(name) = panicked.invariant {
-        let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
-        return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+    let place = panicked.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+    match panicked.of {
+        Some(Culprit::Invariant(name)) => {
+            return format!("the invariant `{name}` does not hold{place}: {}", panicked.message);
+        }
+        Some(Culprit::Boot(name)) => {
+            return format!("the process `{name}` panicked while it booted{place}: {}", panicked.message);
+        }
+        None => {}
     }
     match &panicked.place {
         Some(place) => format!("the test body panicked at {place}: {}", panicked.message),
@@ -337,17 +346,30 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
             format!("{before}, then {}", effect.name()),
             format!("{} without {before} before it", shown(effect)),
         ),
-        Finding::RefusalIgnored { service, operation, refusal, kind } => (
+        Finding::RefusalIgnored { .. } => refusal_compared(finding, shown),
+        Finding::Panicked(panicked) => {
+            ("the test body completes".to_owned(), format!("panic: {}", panicked.message))
+        }
+        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
+    }
+}
+
+fn refusal_compared(finding: &Finding, shown: fn(&Effect) -> String) -> (String, String) {
+    let Finding::RefusalIgnored { service, operation, refusal, kind, all_the_same } = finding else {
+        return (String::new(), String::new());
+    };
+    match all_the_same {
+        Some(effect) => (
+            format!("no {} after {service}.{operation} answered `{refusal}`", effect.name()),
+            format!("{service}.{operation} answered `{refusal}`, and {} happened", shown(effect)),
+        ),
+        None => (
             format!(
                 "an effect, a state or an end of job `{}` that differs from the run in which {service}.{operation} is accepted",
                 short_kind(kind)
             ),
             format!("{service}.{operation} answered `{refusal}`, and everything else is the same"),
         ),
-        Finding::Panicked(panicked) => {
-            ("the test body completes".to_owned(), format!("panic: {}", panicked.message))
-        }
-        Finding::Stuck(stuck) => ("the run ends".to_owned(), stuck.to_string()),
     }
 }
 
@@ -368,18 +390,15 @@ fn reports(kind: &str, payload: &str, attempts: usize, is_dead: bool) -> (String
     (format!("{job}, {expected}"), format!("{job}, reported in {attempts} attempt{s}"))
 }
 
-/// Names the run that has the expected outcome.
-pub(super) fn whose(findings: &[Finding]) -> &'static str {
-    let is_serial = |finding: &Finding| match finding {
-        Finding::Unexpected { serial, .. } | Finding::State { serial, .. } | Finding::Job { serial, .. } => {
-            *serial
-        }
-        _ => false,
-    };
-    match findings.iter().any(is_serial) {
-        true => "the closest one-at-a-time order of the jobs",
-        false => "the fault-free run",
+/// Names the run that has the expected outcome: that of an order that the run allows, or the fault-free run.
+pub(super) fn whose(order: &[u32]) -> String {
+    const MOST: usize = 8;
+    if order.len() < 2 {
+        return "the fault-free run".to_owned();
     }
+    let jobs: Vec<_> = order.iter().take(MOST).map(|job| format!("job#{job}")).collect();
+    let more = if order.len() > MOST { ", …" } else { "" };
+    format!("allowed order: {}{more}", jobs.join(", "))
 }
 
 fn is_not(kind: &str, payload: &str, expected: &str, actual: &str) -> (String, String) {

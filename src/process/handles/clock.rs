@@ -44,7 +44,10 @@ impl Clock {
     /// Returns the time since the world began.
     pub fn now(&self) -> Duration {
         self.link.arrive();
-        self.link.shared().state().clock.now()
+        let mut state = self.link.shared().state();
+        let now = state.clock.now();
+        state.generated.time(now);
+        now
     }
 
     /// Waits in virtual time. This is a crash point.

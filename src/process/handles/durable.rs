@@ -87,7 +87,7 @@ impl<T: Clone> Durable<T> {
     /// The value that has this name.
     ///
     /// # Errors
-    /// If there is none of this name and type.
+    /// If the test registered no durable value of this name and type.
     pub(crate) fn named(shared: Arc<Shared>, name: Name) -> Result<Self, NoDurable>
     where
         T: Send + 'static,

@@ -59,14 +59,7 @@ impl Random {
         most: impl Fn(DeviationKind) -> usize,
     ) -> Self {
         let pass = dice.below(spread);
-        let budget = [
-            DeviationKind::Crash,
-            DeviationKind::Fault,
-            DeviationKind::Delivery,
-            DeviationKind::Preemption,
-            DeviationKind::Delay,
-        ]
-        .map(most);
+        let budget = DeviationKind::ALL.map(most);
         Self { dice, left: deviations, pass, spread, budget }
     }
 
@@ -158,14 +151,7 @@ impl Picks {
             })
         };
         let (others, schedule) = (Lot::new(others, spread(false)), Lot::new(schedule, spread(true)));
-        let budget = [
-            DeviationKind::Crash,
-            DeviationKind::Fault,
-            DeviationKind::Delivery,
-            DeviationKind::Preemption,
-            DeviationKind::Delay,
-        ]
-        .map(most);
+        let budget = DeviationKind::ALL.map(most);
         Self { others, schedule, budget }
     }
 

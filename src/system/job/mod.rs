@@ -3,6 +3,7 @@
 mod history;
 mod ordered;
 mod raw;
+mod request;
 mod retry;
 mod unique;
 
@@ -18,6 +19,7 @@ pub use retry::{Backoff, BackoffFunction, Decision};
 pub(crate) use failure::Cause;
 pub(crate) use history::History;
 pub(crate) use raw::{JobOverrides, KeyMode};
+pub(crate) use request::{CLIENT_PAUSE, Request};
 pub(crate) use retry::RetryPolicy;
 pub(crate) use unique::{KeyOf, LockKind, Refusal};
 
@@ -101,6 +103,8 @@ pub(crate) struct JobExtras {
     pub(crate) superseded: bool,
     /// The original payload, if it has been replaced since.
     pub(crate) came_as: Option<Box<str>>,
+    /// It is a call by a client, and what that does.
+    pub(crate) request: Option<Box<Request>>,
 }
 
 impl Job {
@@ -175,6 +179,11 @@ impl JobState {
     /// Reports whether the job becomes ready at a known time.
     pub(crate) fn waits_for_its_time(self) -> bool {
         matches!(self, Self::Scheduled | Self::Retrying | Self::Leased)
+    }
+
+    /// Whether the queue still has the job: it waits, or it runs.
+    pub(crate) fn is_under_way(self) -> bool {
+        self.is_waiting() || self == Self::Running
     }
 
     /// Reports whether the job waits to run.

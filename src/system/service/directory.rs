@@ -138,6 +138,12 @@ impl Directory {
         Some((STORE.into(), rows))
     }
 
+    /// Whether anything in the store has a time to live.
+    pub(crate) fn has_expiring_rows(&self) -> bool {
+        let store = self.store_if_there();
+        store.is_some_and(|store| store.lock().unwrap_or_else(PoisonError::into_inner).service.has_expiring())
+    }
+
     /// The service of that name.
     pub(crate) fn get<S: Service>(&self, name: Name) -> Result<Shared<S>, NoService> {
         let services = self.services();

@@ -264,7 +264,7 @@ fn a_boot_that_panics_after_a_crash() {
     has_line(
         &report.violations()[0].summary,
         expect![
-            "the test body panicked at tests/it/checks/bad_input.rs:…: assertion `left == right` failed: no second boot"
+            "the process `worker` panicked while it booted at tests/it/checks/bad_input.rs:…: assertion `left == right` failed: no second boot"
         ],
     );
 }
@@ -288,7 +288,7 @@ fn an_order_that_is_none() {
     assert_reason(
         &report,
         Verdict::Nondeterministic,
-        "Three ways out: draw random numbers and times from `p.rng()`",
+        "There are three ways to fix this: take random numbers and times from `p.rng()`",
     );
 }
 
@@ -604,7 +604,7 @@ fn a_drain_stops_at_the_first_error() {
         assert!(world.retries().is_empty() && world.dead().is_empty());
     });
     // A drain injects no failures, so nothing was tested, and the report says so.
-    assert_reason(&report, Verdict::NothingTested, "in a drain nothing goes wrong");
+    assert_reason(&report, Verdict::NothingTested, "a drain injects no failures");
 }
 
 #[test]
@@ -632,7 +632,7 @@ fn a_drain_runs_one_job_after_the_other() {
         assert_eq!((world.jobs::<u32>().len(), world.scheduled().len()), (2, 1));
         assert_eq!(world.drain_all().await.unwrap().performed, 1);
     });
-    assert_reason(&report, Verdict::NothingTested, "in a drain nothing goes wrong");
+    assert_reason(&report, Verdict::NothingTested, "a drain injects no failures");
 }
 
 #[test]

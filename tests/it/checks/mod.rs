@@ -7,6 +7,7 @@ mod counts;
 mod crashes;
 mod deviations;
 mod nondeterminism;
+mod limits;
 mod merging;
 mod oracles;
 #[cfg(all(feature = "progress", target_os = "linux"))]

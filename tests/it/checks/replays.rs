@@ -61,7 +61,7 @@ fn a_replay_is_for_the_test_that_it_names() {
     assert!(!text.contains(": replay of one scenario, which"), "{text}");
     // The message matters, because a replay that no test recognizes would pass silently.
     let says = "retryproof: RETRYPROOF_REPLAY is for the test `checks::replays::charges_without_a_key`; \
-                `checks::replays::charges_with_a_key`, and all others, are explored as always";
+                `checks::replays::charges_with_a_key` and all other tests are explored as usual";
     assert_eq!(text.matches(says).count(), 1, "{text}");
     let (_, text) = run("charges_with_a_key", None);
     assert!(!text.contains("RETRYPROOF_REPLAY is for"), "{text}");

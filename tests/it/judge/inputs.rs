@@ -111,6 +111,170 @@ fn whatever_follows_a_refusal_that_was_ignored() {
     assert_green(&with_declines(&one_deviation().deliveries(0).crashes(0).faults(0), ends));
 }
 
+/// The use that a job makes of the answer before it ships.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Made {
+    Dropped,
+    Stored,
+    Mailed,
+    WildcardArm,
+    HandedOn,
+    /// It looks, and is wrong about what it sees.
+    Wrong,
+}
+
+/// A job that ships whatever the answer, or only if it is paid.
+fn ships_after(made: Made, looks: bool) -> impl Fn(&Process) + Copy + Sync + 'static {
+    move |p: &Process| {
+        let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+        let (email, queue) = (p.email(), p.queue());
+        p.handle(async move |order: u32| {
+            let mut answer = payments.charge(charge(order)).await?;
+            let is_paid = matches!(answer, ChargeOutcome::Success { .. });
+            match made {
+                Made::Dropped => {}
+                Made::Stored => store.put(format!("answer:{order}"), &is_paid).await?,
+                Made::Mailed if !is_paid => drop(email.send(Email::new("us@example.com", "declined")).await?),
+                Made::Mailed => {}
+                Made::WildcardArm => match &mut answer {
+                    ChargeOutcome::Success { charge_id } => store.put("charge", charge_id).await?,
+                    _ => {}
+                },
+                Made::HandedOn => {
+                    let charge_id = match &answer {
+                        ChargeOutcome::Success { charge_id } => charge_id.clone(),
+                        _ => String::new(),
+                    };
+                    if !looks || is_paid {
+                        queue.enqueue((order, charge_id)).await?;
+                    }
+                    return Ok(());
+                }
+                Made::Wrong => {
+                    let state = if is_paid { "paid" } else { "to be paid on delivery" };
+                    store.put(format!("order:{order}"), &state).await?;
+                }
+            }
+            if !looks || is_paid {
+                parcels.request(shipment(order)).await?;
+            }
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+        let parcels = p.fulfillment();
+        p.handle(async move |(order, _charge): (u32, String)| {
+            parcels.request(shipment(order)).await.map(drop)
+        });
+    }
+}
+
+#[test]
+fn a_refusal_that_is_noted_and_not_heeded() {
+    for made in [Made::Dropped, Made::Stored, Made::Mailed, Made::WildcardArm, Made::HandedOn, Made::Wrong] {
+        let report = with_declines(&Explore::new().name("test").deviations(0), ships_after(made, false));
+        assert_eq!(report.code(), Some(Code::RefusalIgnored), "{made:?}: {report}");
+        let did = match made {
+            // The id of a charge is a name, even if it is empty.
+            Made::Dropped | Made::HandedOn => "did the same as when it is accepted",
+            _ => "went on to fulfillment.request as when it is accepted",
+        };
+        let summary = format!("payments.charge was refused (declined), but job `u32` {did}");
+        assert_first(&report, &summary, "test input:payments.charge/6/500=declined");
+        assert_green(&with_declines(
+            &one_deviation().faults(0).crashes(0).deliveries(0),
+            ships_after(made, true),
+        ));
+    }
+}
+
+/// The second card is good: the order is paid for after all. A mail of thanks is no parcel.
+#[test]
+fn what_is_paid_with_a_second_card_or_costs_nothing() {
+    let second_card = |p: &Process| {
+        let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+        p.handle(async move |order: u32| {
+            for card in ["pm_first", "pm_second"] {
+                let charge = Charge::of_order(order, 500).payment_method(card).key(format!("{order}-{card}"));
+                if let ChargeOutcome::Success { .. } = payments.charge(charge).await? {
+                    store.put("card", card).await?;
+                    parcels.request(shipment(order)).await?;
+                    break;
+                }
+            }
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    };
+    assert_green(&with_declines(&one_deviation(), second_card));
+    let thanks = |p: &Process| {
+        let (payments, store, email) = (p.payments(), p.store(), p.email());
+        p.handle(async move |order: u32| {
+            let is_paid = matches!(payments.charge(charge(order)).await?, ChargeOutcome::Success { .. });
+            store.put("paid", &is_paid).await?;
+            email.send(Email::new("ada@example.com", "thank you for your order")).await?;
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    };
+    assert_green(&with_declines(&one_deviation().deviations(0), thanks));
+}
+
+/// The other way round: what cannot be delivered is not charged for.
+#[test]
+fn a_parcel_that_is_refused_is_not_paid_for() {
+    let explore = |looks: bool| {
+        Explore::new().name("test").deviations(0).run(async move |world: &World| {
+            world.fulfillment().explore_refusals();
+            world.process("worker", move |p| {
+                let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+                p.handle(async move |order: u32| {
+                    let answer = parcels.request(shipment(order)).await?;
+                    let is_requested = matches!(answer, ShipmentOutcome::Accepted { .. });
+                    store.put("requested", &is_requested).await?;
+                    if is_requested || !looks {
+                        payments.charge(charge(order)).await?;
+                    }
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(false).code(), Some(Code::RefusalIgnored));
+    assert_green(&explore(true));
+}
+
+/// One of two lines cannot be delivered: the customer pays for the other one, or for both.
+#[test]
+fn a_customer_pays_for_what_can_be_delivered() {
+    let explore = |pays_for_all: bool| {
+        Explore::new().name("test").deviations(0).run(async move |world: &World| {
+            world.fulfillment().explore_refusals();
+            world.process("worker", move |p| {
+                let (payments, parcels, store) = (p.payments(), p.fulfillment(), p.store());
+                p.handle(async move |order: u32| {
+                    let mut cents = 0;
+                    for line in 1..=2_u32 {
+                        let parcel = Shipment::of_order(order, format!("pr_{line}"), 1).address("1 Main St");
+                        let answer = parcels.request(parcel.key(format!("{order}-{line}"))).await?;
+                        let is_requested = matches!(answer, ShipmentOutcome::Accepted { .. });
+                        store.put(format!("line:{line}"), &is_requested).await?;
+                        if is_requested || pays_for_all {
+                            cents += 500;
+                        }
+                    }
+                    if cents > 0 {
+                        payments.charge(Charge::of_order(order, cents).key("k")).await?;
+                    }
+                    Ok::<(), Box<dyn std::error::Error>>(())
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_eq!(explore(true).code(), Some(Code::RefusalIgnored));
+    assert_green(&explore(false));
+}
+
 /// A mail that is not required may be refused without consequences, if the test says so.
 #[test]
 fn a_refusal_that_may_be_ignored() {

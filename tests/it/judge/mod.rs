@@ -5,8 +5,11 @@ mod giving_up;
 mod guarantees;
 mod ignored;
 mod inputs;
+mod kinds;
 mod names;
 mod orders;
+mod panics;
+mod requests;
 mod terms;
 
 use crate::support::assert_green;

@@ -192,3 +192,145 @@ fn no_number_and_infinite_and_nothing_are_three_values() {
         assert_eq!(leaving(other).verdict(), Verdict::Violated, "{other:?}");
     }
 }
+
+/// When something was paid, as a number of some unit, as a duration, in words; or how much, which is no reading.
+fn noting_the_time(what: &'static str) -> Report {
+    judged(
+        move |p| {
+            let (store, clock) = (p.store(), p.clock());
+            let attempts = p.incarnation();
+            p.handle(async move |order: u32| {
+                let now = clock.now();
+                match what {
+                    "seconds" => store.put("at", &now.as_secs()).await?,
+                    "milliseconds" => store.put("at", &(now.as_millis() as u64)).await?,
+                    "a duration" => store.put("at", &now).await?,
+                    "words" => store.put("order", &format!("{order} paid at {now:?}")).await?,
+                    "both" => {
+                        store.put("begun", &now).await?;
+                        store.put("ended", &clock.now()).await?;
+                    }
+                    "a sum" => store.put("cents", &(500 + now.as_secs())).await?,
+                    "a sum beside" => {
+                        store.put("order", &(now, if attempts > 1 { 1_000 } else { 500 })).await?;
+                    }
+                    _ => {
+                        store.incr("tries", 1).await?;
+                    }
+                }
+                Ok::<_, StoreError>(())
+            });
+        },
+        |world| {
+            world.enqueue(6_u32);
+        },
+    )
+}
+
+#[test]
+fn a_reading_of_the_clock_is_later_in_another_run() {
+    for reading in ["seconds", "milliseconds", "a duration", "words", "both"] {
+        assert_green(&noting_the_time(reading));
+    }
+    for number in ["a sum", "a sum beside", "tries"] {
+        assert_eq!(noting_the_time(number).verdict(), Verdict::Violated, "{number}");
+    }
+}
+
+/// A charge under a key made of the time: one is right, and two are two.
+fn charged_at(explore: &Explore) -> Report {
+    with(
+        explore,
+        |p| {
+            let (payments, clock) = (p.payments(), p.clock());
+            p.handle(async move |order: u32| {
+                payments.charge(charge(order).key(format!("{order} at {:?}", clock.now()))).await.map(drop)
+            });
+        },
+        |world| {
+            world.enqueue(6_u32);
+        },
+    )
+}
+
+#[test]
+fn a_key_made_of_the_time_is_a_name() {
+    let replay = |scenario: &str| charged_at(&Explore::new().name("test").replay(scenario));
+    let once = replay("test job#1.1/payments.charge:call=unavailable");
+    assert_eq!((once.verdict(), once.reason()), (Verdict::RetryProof, None), "{once}");
+    assert_eq!(replay("test job#1.1/payments.charge:call=reply-lost").verdict(), Verdict::Violated);
+    assert_eq!(charged_at(&Explore::new().name("test").deviations(1)).verdict(), Verdict::Violated);
+}
+
+/// A set of keys that were drawn, in the order of the keys; or in the order in which they came.
+fn sorted_keys(is_set: bool, loses_one: bool) -> Report {
+    with(
+        &Explore::new().name("test").deviations(1).deliveries(0).preemptions(0),
+        move |p| {
+            let (store, rng) = (p.store(), p.rng());
+            let incarnation = p.incarnation();
+            p.handle(async move |order: u32| {
+                let own = format!("key:{order}");
+                if store.get::<String>(&own).await?.is_none() {
+                    store.put(&own, &format!("k{:016x}", rng.next_u64())).await?;
+                }
+                let mut keys = Vec::new();
+                for other in 1..=3_u32 {
+                    keys.extend(store.get::<String>(format!("key:{other}")).await?.map(|row| row.value));
+                }
+                if is_set {
+                    keys.sort();
+                }
+                if loses_one && incarnation > 1 {
+                    keys.pop();
+                }
+                store.put("keys", &keys).await
+            });
+        },
+        |world| {
+            for order in 1..=3_u32 {
+                world.enqueue_in(order * S, order);
+            }
+        },
+    )
+}
+
+#[test]
+fn a_list_that_is_sorted_by_what_was_drawn() {
+    assert_green(&sorted_keys(true, false));
+    assert_green(&sorted_keys(false, false));
+    assert_eq!(sorted_keys(true, true).verdict(), Verdict::Violated);
+}
+
+/// A token for each user. A retry takes the last one that was drawn, even if it belongs to another user.
+fn tokens(takes_the_last: bool) -> Report {
+    with(
+        &Explore::new().name("test").deviations(1).faults(0).deliveries(0).preemptions(0),
+        move |p| {
+            let (store, rng) = (p.store(), p.rng());
+            p.handle(async move |user: u32| {
+                let own = if takes_the_last { "last".to_owned() } else { format!("drawn:{user}") };
+                let begun = format!("begun:{user}");
+                let again = store.get::<bool>(&begun).await?.is_some();
+                store.put(&begun, &true).await?;
+                let known = if again { store.get::<String>(&own).await? } else { None };
+                let token = known.map_or_else(|| format!("{:016x}", rng.next_u64()), |row| row.value);
+                store.put(&own, &token).await?;
+                store.put(format!("token:{user}"), &token).await
+            });
+        },
+        |world| {
+            // The last token belongs to either user.
+            world.ignore("store", "$.last");
+            for user in 1..=2_u32 {
+                world.enqueue_in(user * HOUR, user);
+            }
+        },
+    )
+}
+
+#[test]
+fn two_values_are_not_one() {
+    assert_red(&tokens(true), Code::StateAfterCrash, "the state `store` differs from the fault-free run");
+    assert_green(&tokens(false));
+}

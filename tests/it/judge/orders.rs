@@ -395,3 +395,39 @@ fn input_11_a_lock_of_ten_years_is_a_state_that_nobody_leaves() {
     // It expires before any waiting job gives up.
     assert_green(&locking(false, Duration::from_secs(60)));
 }
+
+/// A job that is due in an hour and is taken out of the queue before: it came after the one that is done now.
+fn cleared(swallows: bool) -> Report {
+    Explore::new().name("test").deviations(1).crashes(0).deliveries(0).run(async move |world: &World| {
+        world.store();
+        world.process("worker", move |p| {
+            let (store, email) = (p.store(), p.email());
+            p.handle(async move |order: Confirm| {
+                let closed = store.get::<bool>(format!("closed:{}", order.0)).await;
+                if closed.map_err(|e| e.to_string())?.is_some() {
+                    return Ok(());
+                }
+                if !email.emails("u@example.com", "hello").await.map_err(|e| e.to_string())?.is_empty() {
+                    return Ok(());
+                }
+                match email.send(mail("u@example.com")).await {
+                    Err(error) if !swallows => Err(error.to_string()),
+                    _ => Ok(()),
+                }
+            });
+            let store = p.store();
+            p.handle(async move |order: Cancel| store.put(format!("closed:{}", order.0), &true).await);
+        });
+        world.enqueue(Confirm(1));
+        world.enqueue_in(24 * HOUR, Cancel(1));
+        world.settle_until(|world| world.jobs::<Confirm>().is_empty()).await;
+        world.clear::<Cancel>();
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_job_that_was_due_later_and_never_came_is_no_excuse() {
+    assert_red(&cleared(true), Code::MissingAfterError, "email.send never happened");
+    assert_green(&cleared(false));
+}

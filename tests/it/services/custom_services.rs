@@ -325,8 +325,7 @@ fn a_client_of_another_world_is_refused() {
     });
     assert_eq!(
         message,
-        "the service `sms` is one of another world; hand over the client that `world.service(…)` of this world has \
-         returned"
+        "the service `sms` belongs to another world; pass the client that `world.service(…)` of this world returned"
     );
 }
 

@@ -173,7 +173,7 @@ calls! { Store, self: &Self, 'static:
     delete, delete_blocking<>(key: impl Into<String>) Ok(Ask::Delete { key: key.into() }) => unpack::done, bool;
     /// Deletes a row if it has this value, so that only the owner of a lock can release it.
     delete_if, delete_if_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::DeleteIf { key, value }) => unpack::done, bool;
-    /// Adds to the number in a row, which is 0 if there is none, and returns the sum. The update is atomic, so no other
+    /// Adds to the number in a row, which starts at 0, and returns the sum. The update is atomic, so no other
     /// worker's update is lost. A time to live does not change.
     incr, incr_blocking<>(key: impl Into<String>, by: i64) Ok(Ask::Incr { key: key.into(), by }) => unpack::number, i64;
     /// Updates a row if it still has this version ([`Row::version`]). 0 means that there is no row. Returns false, and

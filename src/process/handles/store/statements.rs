@@ -27,7 +27,7 @@ calls! { Transaction, self: &mut Self, '_:
     insert, insert_blocking<>(key: impl Into<String>, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::Insert { key, value }) => unpack::nothing, ();
     /// Deletes a row. Returns false if there was none.
     delete, delete_blocking<>(key: impl Into<String>) Ok(Ask::Delete { key: key.into() }) => unpack::done, bool;
-    /// Adds to the number in a row, which is 0 if there is none, and returns the sum.
+    /// Adds to the number in a row, which starts at 0, and returns the sum.
     incr, incr_blocking<>(key: impl Into<String>, by: i64) Ok(Ask::Incr { key: key.into(), by }) => unpack::number, i64;
     /// Updates a row if it still has this version. 0 means that there is no row. Returns false if the version differs.
     compare_and_set, compare_and_set_blocking<>(key: impl Into<String>, version: u64, value: &(impl Serialize + ?Sized)) encode(key, value, |key, value| Ask::CompareAndSet { key, version, value }) => unpack::done, bool;

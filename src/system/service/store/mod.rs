@@ -230,12 +230,19 @@ pub(crate) struct Database {
     has_replicas: bool,
     /// The count of numbers drawn from each sequence. Numbers are never returned.
     sequences: BTreeMap<String, u64>,
+    /// Whether any row ever had a time to live.
+    has_expiring: bool,
 }
 
 impl Database {
     /// Lets look-ups outside a transaction go to a replica. Earlier versions of rows are kept from here on.
     pub(crate) fn add_replicas(&mut self) {
         self.has_replicas = true;
+    }
+
+    /// Whether any row ever had a time to live.
+    pub(crate) fn has_expiring(&self) -> bool {
+        self.has_expiring
     }
 
     /// The durable rows, as JSON. Rows with a time to live are left out, because they expire on their own.
@@ -298,6 +305,7 @@ impl Database {
 
     /// Changes a row, as part of the last commit.
     fn apply(&mut self, Change { key, value, expires }: Change, made: CreatedAt) {
+        self.has_expiring |= expires.is_some();
         let row = self.rows.entry(key).or_default();
         if self.has_replicas && row.version > 0 {
             row.past.push(PastValue { value: row.value.take(), version: row.version, made: row.made });
