@@ -26,7 +26,7 @@ pub(crate) use kinds::KindOptions;
 pub(crate) use record::{Culprit, RunRecord};
 pub(crate) use reliable::ReliableProcesses;
 pub(crate) use search::{Mode, RunSearch};
-pub(crate) use stride::{AfterStep, Stride, StrideChecks, Strides};
+pub(crate) use stride::{AfterStep, Overtaking, Stride, StrideChecks, Strides};
 pub(crate) use woken::{TaskWaker, WakeQueue};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -91,6 +91,8 @@ pub(crate) struct State {
     failing: Failing,
     /// The calls that are under way.
     flights: Flights,
+    /// The processes whose attempts keep values in thread-locals.
+    thread_locals: BTreeSet<Name>,
     /// The time until which a loop stalls.
     stands_still_until: Duration,
     /// A buffer for the heads of the queue.
@@ -186,6 +188,7 @@ impl State {
             inline: None,
             failing: Failing::default(),
             flights: Flights::default(),
+            thread_locals: BTreeSet::new(),
             stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,

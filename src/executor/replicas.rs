@@ -34,6 +34,12 @@ impl Executor {
             .any(|task| task.host == host && task.job().is_some_and(|(of, _)| of == job))
     }
 
+    /// The name of the process, or of the one of which it is a copy.
+    pub(super) fn original_of(&self, host: usize) -> Name {
+        let original = self.hosts[host].copy_of.unwrap_or(host);
+        self.hosts[original].name
+    }
+
     /// A job that is redelivered while its first worker stalls goes to another process. If none has a free slot, this boots a
     /// fresh copy of the process, as another machine would.
     pub(super) fn copy_for_overtaken(&mut self) {
@@ -49,7 +55,7 @@ impl Executor {
                 !self.can_take(&state, original, job) && self.hosts[original].living.is_some()
                     || self.host_with(&state, job, is_elsewhere).is_some()
             };
-            if !is_served {
+            if !is_served && !self.shared.state().keeps_thread_locals(self.hosts[original].name) {
                 self.boot_copy_of(original);
             }
         }

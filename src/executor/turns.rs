@@ -7,7 +7,7 @@
 
 use super::Executor;
 use super::task::Task;
-use crate::engine::state::StrideChecks;
+use crate::engine::state::{Overtaking, StrideChecks};
 use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 use crate::system::job::Delivery;
@@ -38,8 +38,11 @@ impl Executor {
     pub(super) fn look_at(&self, task: &Task) -> StrideChecks {
         let switching = self.may_switch();
         let state = self.shared.state();
-        let overtaking =
-            switching && task.job().is_some_and(|(job, _)| state.delivery(job) == Delivery::AtLeastOnce);
+        let leased = task.job().filter(|&(job, _)| switching && state.delivery(job) == Delivery::AtLeastOnce);
+        let overtaking = leased.map_or(Overtaking::Never, |(job, _)| match self.host_for(&state, job) {
+            Some(_) => Overtaking::Possible,
+            None => Overtaking::ByCopy(self.original_of(task.host)),
+        });
         StrideChecks { watched: !self.invariants.is_empty(), switching, overtaking }
     }
 

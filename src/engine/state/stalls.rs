@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::State;
-use crate::search::choice::{Actor, DeviationKind, Options, Point, Stalls};
+use crate::search::choice::{Actor, DeviationKind, Name, Options, Point, Stalls};
 use crate::system::clock::TaskId;
 
 /// How long past a deadline a stall ends. Others that wait for it have usually looked once more by then.
@@ -19,6 +19,16 @@ const HORIZON: Duration = Duration::from_secs(31 * 86_400);
 const LOOKS: u32 = 200;
 
 impl State {
+    /// An attempt in this process keeps values in thread-locals.
+    pub(crate) fn note_thread_locals(&mut self, process: Name) {
+        self.thread_locals.insert(process);
+    }
+
+    /// Whether attempts in this process keep values in thread-locals, which a copy on the same thread would see.
+    pub(crate) fn keeps_thread_locals(&self, process: Name) -> bool {
+        self.thread_locals.contains(&process)
+    }
+
     /// Decides after a step of a task until when it stalls, if it does. `is_loop`: the task is no attempt, and what watches it
     /// does so by timers. `lease_ends`: when the lease ends that the attempt holds. To stall past that is a second delivery.
     pub(super) fn stall(

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::{Shared, State, TaskWaker, lock};
 use crate::engine::steps::Resource;
+use crate::search::choice::Name;
 use crate::system::clock::{TaskId, Wake};
 use crate::system::job::Delivery;
 use crate::system::queue::LEASE;
@@ -20,8 +21,18 @@ pub(crate) struct StrideChecks {
     pub(crate) watched: bool,
     /// Another task could run instead.
     pub(crate) switching: bool,
-    /// Another worker could take the job in the meantime.
-    pub(crate) overtaking: bool,
+    pub(crate) overtaking: Overtaking,
+}
+
+/// Whether another worker could take the job of an attempt in the meantime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overtaking {
+    /// The job is never delivered again while an attempt runs, or the task is no attempt.
+    Never,
+    /// A process has a free slot.
+    Possible,
+    /// A fresh copy of this process could. It would share the thread, and so the thread-locals, of the original.
+    ByCopy(Name),
 }
 
 /// A task that is being polled, step by step.
@@ -70,8 +81,7 @@ impl Stride {
             state.touch(Resource::Everything, true);
         }
         if !at_line {
-            let overtaken = self.look.overtaking.then(|| self.is_overtaken(&mut state)).flatten();
-            let stalled_until = overtaken.or_else(|| self.stands_still(&mut state));
+            let stalled_until = self.is_overtaken(&mut state).or_else(|| self.stands_still(&mut state));
             if stalled_until.is_some() {
                 return AfterStep::Rests { woken: false, stalled_until };
             }
@@ -90,16 +100,25 @@ impl Stride {
     /// its lease, and the job is redelivered in the meantime.
     fn is_overtaken(&self, state: &mut State) -> Option<Duration> {
         let (job, attempt) = self.job?;
-        if !state.queue.is_held_by(job, attempt) || !state.lease_runs_out() {
+        if !state.queue.is_held_by(job, attempt) || !self.may_be_overtaken(state) || !state.lease_runs_out() {
             return None;
         }
         let until = state.queue.lease_runs_out(job, state.clock.now());
         state.clock.set(until, Wake::Task(self.task));
         Some(until)
     }
-}
 
-impl Stride {
+    fn may_be_overtaken(&self, state: &mut State) -> bool {
+        match self.look.overtaking {
+            Overtaking::Never => false,
+            Overtaking::ByCopy(original) if state.keeps_thread_locals(original) => {
+                state.record.note_uncopied();
+                false
+            }
+            Overtaking::Possible | Overtaking::ByCopy(_) => true,
+        }
+    }
+
     /// Called after a step that the task could follow with another one. If it returns a time, the task stalls until then,
     /// past a deadline of the world. An attempt that stalls past its lease loses it.
     fn stands_still(&self, state: &mut State) -> Option<Duration> {

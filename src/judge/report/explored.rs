@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
+use crate::engine::state::RunRecord;
 use crate::search::choice::{Choice, DeviationKind, Fault, Options, Point, Site, WaitKind};
 use crate::system::service::STORE;
 
@@ -77,11 +78,10 @@ impl fmt::Display for Stopped {
 }
 
 /// Lists the kinds of deviations that were not explored although they apply to this world. `reference` are the choices
-/// of the fault-free run, `expires` is whether anything has a time to live, and `most` is the bound for a kind of
-/// deviation.
+/// of the fault-free run, `noted` are its notes, and `most` is the bound for a kind of deviation.
 pub(crate) fn unexplored(
     reference: &[Choice],
-    expires: bool,
+    noted: &RunRecord,
     total: usize,
     most: impl Fn(DeviationKind) -> usize,
 ) -> Vec<String> {
@@ -116,6 +116,10 @@ pub(crate) fn unexplored(
             unexplored.push(format!("{what}: `{setting}` is 0"));
         }
     }
+    if noted.is_uncopied() {
+        let why = "no slot is free for it, and a copy of the process would share its thread-locals";
+        unexplored.push(format!("a second delivery while the first attempt runs: {why}"));
+    }
     if !calls.is_empty() && !any(Fault::Outage) {
         unexplored.push("outages (`explore_outages` of the service)".to_owned());
     }
@@ -134,7 +138,7 @@ pub(crate) fn unexplored(
     let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
     // A late task matters if it reads the clock after a sleep, or if something has expired by then.
     let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
-    if !has_late_timers && (expires || reference.iter().any(sleeps)) {
+    if !has_late_timers && (noted.has_expiring() || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

@@ -85,7 +85,7 @@ fn input_6_a_mutex_in_each_process_guards_nothing() {
     };
     let report = looking(false);
     assert_violated(&report, TWICE, "test job#1.1/payments.charges:pause=past-lease");
-    has_line(&report, expect!["job#1 u32 1 · attempt 2 on two"]);
+    has_line(&report, expect!["t+60s     job#1 u32 1 · attempt 2 on two"]);
     assert_green(&looking(true));
 }
 
@@ -211,7 +211,7 @@ fn a_call_that_succeeds_late_has_been_dropped_by_then() {
     has_line(&report, expect!["✗ the reply to payments.charge comes an hour late"]);
     has_line(
         &report,
-        expect!["payments.charge (tests/it/checks/deviations.rs:…) had happened, and is dropped before its"],
+        expect!["t+60s       payments.charge (tests/it/checks/deviations.rs:…) had happened, and is dropped"],
     );
     assert_green(&waiting_for_a_minute(true));
 }
@@ -242,7 +242,9 @@ fn input_10_an_enqueue_that_is_not_answered_in_time() {
     has_line(&report, expect!["✗ queue.enqueue does not answer in time; nothing has happened"]);
     has_line(
         &report,
-        expect!["queue.enqueue (tests/it/checks/deviations.rs:…) is dropped, and has not happened"],
+        expect![
+            "t+5s        queue.enqueue (tests/it/checks/deviations.rs:…) is dropped, and has not happened"
+        ],
     );
     assert_green(&enqueuing_in_time(true));
 }
@@ -272,7 +274,10 @@ fn input_36_what_is_refused_again_and_again() {
     let never = "payments.charge never happened, expected once";
     let scenario = "test job#1.1/queue.enqueue:call=refused job#1.1/queue.enqueue:call~2=still-refused";
     assert_violated(&report, never, scenario);
-    has_line(&report, expect!["✗ queue.enqueue fails again, as the next ones of this attempt will"]);
+    has_line(
+        &report,
+        expect!["t+1s        ✗ queue.enqueue fails again, as the next ones of this attempt will"],
+    );
     assert_green(&enqueuing(3, true));
     // A job that tries until it succeeds does succeed.
     assert_green(&enqueuing(u32::MAX, false));
@@ -381,9 +386,7 @@ fn input_35_a_poison_job_is_retried_forever_unless_its_receives_are_counted() {
     assert!(report.to_string().contains("job#1.1:start=poison"), "{report}");
     has_line(
         &report,
-        expect![
-            "✗ the process crashes here, before the first line of the job, and does so in every attempt of it"
-        ],
+        expect!["✗ the process crashes here, before the first line of the job, and does so in every"],
     );
     // With a limit it ends in the dead set, having done nothing.
     let report = received(Some(5));
@@ -445,7 +448,10 @@ fn slow(explore: &Explore, is_extended: bool) -> Report {
 fn a_lease_is_counted_from_the_receipt_and_a_heartbeat_extends_it() {
     let report = slow(&one_deviation(), false);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
-    has_line(&report, expect!["its lease ends: the job is redelivered while this attempt is still running"]);
+    has_line(
+        &report,
+        expect!["t+6h 10m    its lease ends: the job is redelivered while this attempt is still running"],
+    );
     assert_green(&slow(&Explore::new().name("test"), true));
 }
 

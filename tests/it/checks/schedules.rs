@@ -415,7 +415,7 @@ fn a_loop_that_fails_takes_its_process_with_it() {
     let reason = report.reason().unwrap();
     has_line(
         reason,
-        expect!["500 steps and no end: two/poller runs forever, or longer than `Explore::max_steps` allows"],
+        expect!["500 steps and no end: one/poller runs forever, or longer than `Explore::max_steps` allows"],
     );
     assert!(report.to_string().contains("one/poller"), "{report}");
     // The loop's own error ends the process, which then restarts.
