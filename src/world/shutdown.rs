@@ -86,8 +86,8 @@ impl World {
     }
 
     /// Allows a job to crash every worker that takes it, at the start of each attempt, like a payload that the worker cannot
-    /// survive. This is one deviation. Off by default. The queue has to stop at some attempt:
-    /// see [`HandlerOptions::max_receives`](crate::HandlerOptions::max_receives).
+    /// survive. This is one deviation. The queue has to stop at some attempt, so this is on for kinds with
+    /// [`HandlerOptions::max_receives`](crate::HandlerOptions::max_receives), and off for all others unless a test calls this.
     pub fn explore_poison_jobs(&self) {
         self.shared.state().has_poison = true;
     }

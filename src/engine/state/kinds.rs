@@ -86,12 +86,13 @@ impl State {
         self.options_of(job).and_then(|options| options.max_receives)
     }
 
-    /// Decides whether a job crashes its worker in this attempt, if jobs may crash every worker. Otherwise returns `None`.
+    /// Decides whether a job crashes its worker in this attempt, if jobs may crash every worker: because the test asks for
+    /// it, or because its queue counts how often it is received. Otherwise returns `None`.
     pub(crate) fn is_poison(&mut self, job: u32) -> Option<bool> {
         if self.poison.contains(&job) && self.search.may_deviate() {
             return Some(true);
         }
-        if !self.has_poison {
+        if !self.has_poison && self.max_receives(job).is_none() {
             return None;
         }
         self.meet_crash_point();

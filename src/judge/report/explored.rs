@@ -132,6 +132,10 @@ pub(crate) fn unexplored(
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
+    let starts = || reference.iter().filter(|choice| choice.label.point == Point::Start);
+    if starts().next().is_some() && !starts().any(|choice| choice.options == Options::Poison) {
+        unexplored.push("jobs that crash every worker (`world.explore_poison_jobs()`)".to_owned());
+    }
     if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }

@@ -364,9 +364,11 @@ fn input_40_a_queue_that_loses_what_it_has_accepted() {
 }
 
 /// A job, and how often it may be received.
-fn received(most: Option<u32>) -> Report {
+fn received(most: Option<u32>, asks: bool) -> Report {
     one_deviation().run(async move |world: &World| {
-        world.explore_poison_jobs();
+        if asks {
+            world.explore_poison_jobs();
+        }
         world.process("worker", move |p| {
             let payments = p.payments();
             let handler = p.handle(async move |order: u32| payments.charge(keyed(order)).await.map(drop));
@@ -381,7 +383,7 @@ fn received(most: Option<u32>) -> Report {
 
 #[test]
 fn input_35_a_poison_job_is_retried_forever_unless_its_receives_are_counted() {
-    let report = received(None);
+    let report = received(None, true);
     assert_eq!(report.verdict(), Verdict::Stuck, "{report}");
     assert!(report.to_string().contains("job#1.1:start=poison"), "{report}");
     has_line(
@@ -389,10 +391,15 @@ fn input_35_a_poison_job_is_retried_forever_unless_its_receives_are_counted() {
         expect!["✗ the process crashes here, before the first line of the job, and does so in every"],
     );
     // With a limit it ends in the dead set, having done nothing.
-    let report = received(Some(5));
+    let report = received(Some(5), true);
     assert_green(&report);
     // As one charge (12), and the poison.
     assert_eq!(report.runs(), 1 + 12 + 1);
+    // A queue that counts is asked by default. What is not asked is named.
+    assert_eq!(received(Some(5), false).runs(), 1 + 12 + 1);
+    let report = received(None, false);
+    assert_eq!(report.runs(), 1 + 12);
+    has_line(&report, expect!["not explored: jobs that crash every worker (`world.explore_poison_jobs()`)"]);
 }
 
 #[test]

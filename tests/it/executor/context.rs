@@ -248,7 +248,7 @@ fn a_thread_local_left_behind_for_the_next_attempt_of_the_same_job() {
     crate::support::has_line(
         &report,
         expect_test::expect![
-            "not explored: a second delivery while the first attempt runs: no slot is free for it, and a copy of"
+            "not explored: a second delivery while the first attempt runs: no slot is free for it, and a copy of the process would share its thread-locals"
         ],
     );
 }
