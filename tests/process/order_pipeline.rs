@@ -150,7 +150,7 @@ fn the_report_shows_the_line_the_course_of_things_and_the_difference() {
     }
     has_line(
         report(),
-        expect!["retry-proof: 33362 runs of 22 orders, and 35690 that were merged with one of them."],
+        expect!["retry-proof: 44292 runs of 22 orders, and 33089 that were merged with one of them."],
     );
     assert!(!report().contains('\x1b'), "no colour in a pipe");
 }

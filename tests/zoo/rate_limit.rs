@@ -2,7 +2,7 @@
 
 use retryproof::report::Oracle;
 use retryproof::service::payments::Charge;
-use retryproof::store::Isolation::ReadCommitted;
+use retryproof::store::Isolation::{ReadCommitted, Serializable};
 use retryproof::{Explore, Report, World};
 
 use crate::{Done, Family, bad, because, good};
@@ -30,7 +30,8 @@ fn limiting(explore: &Explore, once: bool) -> Report {
             p.slots(1);
             let (store, payments) = (p.store(), p.payments());
             p.handle(async move |order: u32| -> Done {
-                let mut tx = store.transaction(ReadCommitted).await;
+                // Whether it has counted is no answer to rely on if another delivery may count meanwhile.
+                let mut tx = store.transaction(if once { Serializable } else { ReadCommitted }).await;
                 let counted = format!("counted:{order}");
                 if !once || tx.get::<bool>(&counted).await?.is_none() {
                     tx.put(&counted, &true).await?;

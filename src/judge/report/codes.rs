@@ -205,7 +205,7 @@ impl Trigger {
     fn choice(choice: &Choice) -> Self {
         match (choice.kind, choice.label.point) {
             (DeviationKind::Crash, _) => Trigger::Crash,
-            (DeviationKind::Delivery, Point::Pause) => Trigger::AtOnce,
+            (DeviationKind::Delivery, Point::Pause) | (_, Point::Stall) => Trigger::AtOnce,
             (DeviationKind::Delivery, Point::Ack) => Trigger::Delivery,
             (DeviationKind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => Trigger::Stale,
             // An enqueue that failed, or whose reply was lost.

@@ -217,6 +217,11 @@ impl<S: Service> Door for ServiceDoor<S> {
         &self.client.link
     }
 
+    fn operation(&self) -> Option<(Name, Name)> {
+        let operation = lock(&self.client.door).service.operation(self.request.as_ref()?);
+        Some((self.client.name, operation.name))
+    }
+
     fn open(&mut self) -> ServiceVisit<'_, S> {
         let request = self.request.take().expect("a call begins once");
         let door = lock(&self.client.door);

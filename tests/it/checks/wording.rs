@@ -304,24 +304,6 @@ fn what_was_not_explored_is_listed() {
 }
 
 #[test]
-fn one_slot_has_no_second_delivery_at_once_and_the_report_says_so() {
-    let with_slots = |slots| {
-        let report = one_deviation().run(async move |world: &World| {
-            world.process("worker", move |p| {
-                p.slots(slots);
-                let email = p.email();
-                p.handle(async move |_: Order| email.send(mail("receipt")).await);
-            });
-            world.enqueue(Order { id: 1 });
-            world.settle().await;
-        });
-        report.to_string().contains("not explored: a second delivery while the first attempt runs")
-    };
-    assert!(with_slots(1));
-    assert!(!with_slots(2));
-}
-
-#[test]
 fn what_a_job_says_does_not_steer_the_terminal() {
     let report = explore(&one_deviation(), |p: &Process| {
         let email = p.email();

@@ -156,7 +156,7 @@ fn delays_are_drawn_where_keys_expire_or_where_they_are_asked_for_and_bounded() 
     // 12 single deviations of a charge. After five faults a retry follows, after five crashes a lease, and each may be
     // late: ten more runs at level 2. The others are those without delays (counted in `checks/counts.rs`).
     let runs = |explore: Explore, ttl| expiring(&explore.name("test"), false, ttl).runs();
-    let without = 1 + 12 + 6 * 12 + 5 * (3 + 12) + 3 + (1 + 12 + 1 + 3);
+    let without = 1 + 12 + 6 * 12 + 5 * (3 + 12) + 3 + (1 + 1 + 12 + 1 + 3);
     assert_eq!(runs(Explore::new(), None), without);
     assert_eq!(runs(Explore::new().delays(1), None), without + 10);
     assert_eq!(runs(Explore::new(), Some(30 * DAY)), without + 10);
