@@ -233,7 +233,7 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
     assert_green(&explore(false));
 }
 
-/// What only a failure brings about is there, too: a row, a field, a job, an effect.
+/// A row and a job that only a failure brings about are there, too.
 #[test]
 fn a_term_about_what_only_failures_bring_about() {
     let repairs = |p: &Process| {
