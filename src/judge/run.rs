@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, CaughtPanic};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
+use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
 use crate::judge::pulse::{self, Beating, WatchedRun};
@@ -91,6 +91,8 @@ pub(crate) struct Outcome {
     pub(crate) gone_rows: Vec<String>,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<InputQuestion>,
+    /// The operations that were made beside others.
+    pub(crate) flights: BTreeSet<CalledAs>,
     /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// Whether the run had sockets.
@@ -132,6 +134,8 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
     /// The inputs.
     pub(crate) inputs: Arc<Assignment>,
+    /// The operations that the reference run has made beside others.
+    pub(crate) flights: Arc<BTreeSet<CalledAs>>,
     /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
     /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
     pub(crate) finishes: bool,
@@ -197,6 +201,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     note_surroundings(&shared, &state, &mut run_record);
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
+    let flights = state.take_flights();
     let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
@@ -222,6 +227,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         left_out,
         gone_rows,
         asked,
+        flights,
         record: run_record,
         has_sockets: shared.externals.have_wires(),
         left: shared.sleepers.left(),
@@ -236,6 +242,7 @@ fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) 
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.expect_flights(ground.flights.clone());
     state.inputs = Inputs::new(ground.inputs.clone());
     state.script = script;
     state.steps_taken = (ground.reduce && is_planned).then(Box::default);
