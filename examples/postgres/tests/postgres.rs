@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use retryproof::service::email::Email;
 use retryproof::{Explore, Report, Verdict, World};
-use retryproof_postgres::database::Database;
-use retryproof_postgres::server::Server;
+use retryproof_wrapped_postgres::database::Database;
+use retryproof_wrapped_postgres::server::Server;
 use retryproof_sqlite::pipeline::{self, InMemory, complete};
 use retryproof_sqlx::Pool;
 use sqlx::{Error, Postgres};
