@@ -54,7 +54,11 @@ mod program {
         }
     }
 
-    async fn charge_next(pool: &PgPool, client: &reqwest::Client, settings: &Settings) -> Result<bool, Error> {
+    async fn charge_next(
+        pool: &PgPool,
+        client: &reqwest::Client,
+        settings: &Settings,
+    ) -> Result<bool, Error> {
         let mut tx = pool.begin().await?;
         let next = "SELECT id, customer, cents FROM orders WHERE state = 'new' ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
         let next: Option<(i64, String, i64)> = sqlx::query_as(next).fetch_optional(&mut *tx).await?;

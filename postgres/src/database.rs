@@ -126,6 +126,12 @@ impl Database {
         format!("postgres://{login}@{}/{}?sslmode=disable", p.wire(self.name).address(), self.name)
     }
 
+    /// The URL of the real database, for a client of the test's own. What goes over it is not explored, and the answers of
+    /// [`query`](Database::query) do not notice it.
+    pub fn direct_url(&self) -> String {
+        self.lease.server.address.url(&self.lease.name)
+    }
+
     /// Runs statements, such as the rows that a scenario begins with.
     ///
     /// # Panics

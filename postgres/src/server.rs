@@ -45,6 +45,9 @@ struct Own {
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
+/// The variable with the folder of PostgreSQL's programs, for those who have more than one version.
+const FOLDER: &str = "RETRYPROOF_POSTGRES_BIN";
+
 /// The user of the server if the tests run as root, which PostgreSQL rejects: `nobody`.
 const NOBODY: u32 = 65_534;
 
@@ -72,13 +75,15 @@ const SETTINGS: &str = "
 const NONE: &str =
     "SKIPPED: no PostgreSQL here; install it (Debian: postgresql), or set DATABASE_URL to a server's URL";
 
-/// Reports whether there is a server: an installed PostgreSQL, or `DATABASE_URL`. If there is none, prints one line that
-/// says so, for a test that returns then.
+/// Reports whether there is a server: the one in `DATABASE_URL`, or an installed PostgreSQL, which is started. If there is
+/// none, prints one line that says so, for a test that returns then.
 ///
 /// # Panics
 /// If there is none in CI (`CI` or `RETRYPROOF_NO_SKIP` is set), because a test that is skipped there is never noticed.
 pub fn is_available() -> bool {
     if url().is_some() || binaries().is_some() {
+        // A scenario has a time limit, and the start of a server is not part of it.
+        Server::shared();
         return true;
     }
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty() && value != "false");
@@ -194,8 +199,13 @@ fn said_well(what: &str, output: std::io::Result<Output>) {
     assert!(output.status.success(), "{what} failed: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The folder with the programs: the newest of Debian's, what `pg_config` says, or one in `PATH`.
+/// The folder with the programs: the newest of Debian's, one in `PATH`, or what `pg_config` says. The variable replaces
+/// all of them.
 fn binaries() -> Option<PathBuf> {
+    let has_programs = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file();
+    if let Some(folder) = env::var_os(FOLDER).filter(|folder| !folder.is_empty()) {
+        return Some(PathBuf::from(folder)).filter(has_programs);
+    }
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
     let number = |path: &PathBuf| -> Option<u32> {
@@ -208,7 +218,7 @@ fn binaries() -> Option<PathBuf> {
     if let Ok(output) = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output() {
         found.push(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     }
-    found.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
+    found.into_iter().find(has_programs)
 }
 
 impl Address {

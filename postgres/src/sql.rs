@@ -359,8 +359,8 @@ mod tests {
         let text = "BEGIN; INSERT INTO a VALUES (E'\\';'); COMMIT; SELECT 1 FROM b;";
         let mut transaction = Transaction::default();
         let read = read(text, &mut transaction, &BTreeSet::new());
-        let told: Vec<_> = read.iter().map(|s| format!("{} {:?}", s.name, s.effect)).collect();
-        assert_eq!(told, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
+        let in_order: Vec<_> = read.iter().map(|s| format!("{} {:?}", s.name, s.effect)).collect();
+        assert_eq!(in_order, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
         assert_eq!(transaction, Transaction::default());
         assert!(told("  ; -- nothing\n ;").is_empty());
     }

@@ -340,10 +340,12 @@ impl Exchange {
     fn wait(&self, scope: Scope, most: Duration) -> bool {
         let began = real_time();
         for looks in 0_u32.. {
+            // Looks once more when the time is up, because this thread may not have run in between.
+            let is_last = began.elapsed() >= most;
             if self.advance_in(scope) {
                 return true;
             }
-            if began.elapsed() >= most {
+            if is_last {
                 break;
             }
             match looks < SPINS {
