@@ -5,6 +5,7 @@ mod bad_input;
 mod drivers;
 mod locks;
 mod places;
+mod repeats;
 mod state;
 
 use retryproof::{Explore, Report, Verdict, World};
