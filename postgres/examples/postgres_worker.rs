@@ -84,7 +84,7 @@ mod program {
 
 static SHOP: Postgres = Postgres::migrated(|url| Box::pin(program::migrate(url)));
 
-fn explore(name: &str, has_keys: bool) -> Report {
+pub(crate) fn explore(name: &str, has_keys: bool) -> Report {
     let replay = "cargo run -p retryproof-postgres --example postgres_worker";
     Explore::new().name(name).deviations(1).replay_command(replay).run(async |world: &World| {
         let db = world.postgres(&SHOP);

@@ -15,6 +15,7 @@ use crate::backend::{Backend, Collected, Until};
 use crate::connection::{Connection, error, startup};
 use crate::lease::{Leased, lock};
 use crate::parameters::Parameters;
+use crate::sources;
 use crate::sql::{self, Effect, Statement, Transaction};
 
 /// The longest message, because the proxy holds it in memory.
@@ -42,8 +43,7 @@ pub(crate) struct Session {
     line: Option<Arc<Mutex<Line>>>,
     /// The text of each prepared statement, with the types of its parameters.
     statements: BTreeMap<String, (String, Parameters)>,
-    /// The text of each portal, with its parameters.
-    portals: BTreeMap<String, String>,
+    portals: BTreeMap<String, Executed>,
     batch: Batch,
     /// The copying statement, while its data arrives.
     copying: Option<Copying>,
@@ -57,13 +57,29 @@ enum Phase {
     Ready,
 }
 
+/// What a batch executes.
+#[derive(Clone, Debug)]
+struct Text {
+    /// As a timeline shows it.
+    shown: String,
+    /// The first statement, as it stands in the source.
+    sql: String,
+}
+
 /// A statement that copies from the client. Its own batch has begun it, and another one ends it.
 #[derive(Clone, Debug)]
 struct Copying {
     statements: Vec<Statement>,
-    text: String,
+    text: Text,
     /// Whether a `Sync` ends it, and not the end of the data.
     has_sync: bool,
+}
+
+/// The text of a statement, and its parameters as a comment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Executed {
+    sql: String,
+    parameters: String,
 }
 
 /// The messages that have arrived since the last batch.
@@ -71,7 +87,7 @@ struct Copying {
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     /// What it executes, in order.
-    executed: Vec<String>,
+    executed: Vec<Executed>,
     /// The prepared statements whose parameters it asks for, in order.
     described: Vec<String>,
     /// The number of answers to it.
@@ -248,12 +264,14 @@ impl Session {
         match kind {
             b'p' => return Some(Request::Password(message)),
             b'Q' => {
-                self.batch.executed.push(text(body).0);
+                self.batch.executed.push(Executed { sql: text(body).0, parameters: String::new() });
                 self.batch.is_simple = true;
                 until = Some(Until::Ready);
             }
             b'F' => {
-                self.batch.executed.push("CALL a_function".to_owned());
+                self.batch
+                    .executed
+                    .push(Executed { sql: "CALL a_function".to_owned(), parameters: String::new() });
                 until = Some(Until::Ready);
             }
             b'P' => {
@@ -266,7 +284,8 @@ impl Session {
                 let (portal, rest) = text(body);
                 let (statement, rest) = text(rest);
                 if let Some((sql, parameters)) = self.statements.get(&statement) {
-                    self.portals.insert(portal, format!("{sql}{}", parameters.shown(rest)));
+                    let executed = Executed { sql: sql.clone(), parameters: parameters.shown(rest) };
+                    self.portals.insert(portal, executed);
                 }
                 self.batch.answers += 1;
             }
@@ -353,16 +372,21 @@ impl Door {
         let Batch { bytes, executed, described, is_simple, .. } = batch;
         let mut transaction = lock(&line).transaction;
         let statements: Vec<Statement> = self.lease.with_schema(|schema, _| {
-            executed.iter().flat_map(|sql| sql::read(sql, &mut transaction, &schema.volatile)).collect()
+            executed
+                .iter()
+                .flat_map(|known| sql::read(&known.sql, &mut transaction, &schema.volatile))
+                .collect()
         });
         // Whether the server has really begun or ended it shows in the status of its reply.
         lock(&line).transaction.wrote |= transaction.wrote;
-        let text = executed.join("; ");
+        let shown: Vec<_> =
+            executed.iter().map(|known| format!("{}{}", known.sql, known.parameters)).collect();
+        let text = Text { shown: shown.join("; "), sql: executed.into_iter().next().unwrap_or_default().sql };
         if !described.is_empty() {
             return self.describe(&line, bytes, until, &described, session, caller);
         }
         if let [Statement { name, .. }] = &statements[..] {
-            if name.starts_with("copy-") && text.to_lowercase().contains("stdin") {
+            if name.starts_with("copy-") && text.sql.to_lowercase().contains("stdin") {
                 let outcome = lock(&line).run(|backend, lease| backend.exchange(lease, &bytes, until));
                 let is_copying = lock(&line).backend.as_ref().is_some_and(|backend| backend.is_copying);
                 session.copying = is_copying.then(|| Copying { statements, text, has_sync: !is_simple });
@@ -412,7 +436,7 @@ impl Door {
         &self,
         line: Arc<Mutex<Line>>,
         statements: &[Statement],
-        text: String,
+        text: Text,
         bytes: Vec<u8>,
         until: Until,
         caller: &Caller<'_>,
@@ -431,7 +455,10 @@ impl Door {
             return caller.forward_aside(move || work(&mut lock(&line)));
         };
         let defines = statements.iter().any(|statement| statement.defines);
-        let mut call = ForwardedCall::new(self.name, name.clone()).text(shortened(text));
+        let mut call = ForwardedCall::new(self.name, name.clone()).text(shortened(&text.shown));
+        if let Some(place) = sources::place_of(&text.sql) {
+            call = call.place(place.file, place.line, place.column);
+        }
         if *effect == Effect::Passing {
             call = call.passing();
         }
@@ -478,7 +505,7 @@ fn authenticate(bytes: &[u8], session: &mut Session) -> Reply {
     }
 }
 
-fn shortened(text: String) -> String {
+fn shortened(text: &str) -> String {
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match text.char_indices().nth(LONGEST_TEXT) {
         Some((at, _)) => format!("{}…", &text[..at]),

@@ -9,6 +9,7 @@ mod sql;
 mod parameters;
 mod backend;
 mod lease;
+mod sources;
 mod door;
 mod database;
 

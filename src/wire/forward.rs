@@ -30,6 +30,7 @@ pub struct ForwardedCall {
     system: Name,
     operation: Name,
     text: String,
+    place: Option<Place>,
     passes: bool,
 }
 
@@ -42,13 +43,20 @@ impl ForwardedCall {
             true => Name::from(operation.as_str().split_whitespace().collect::<Vec<_>>().join("-")),
             false => operation,
         };
-        Self { system: system.into(), operation, text: String::new(), passes: false }
+        Self { system: system.into(), operation, text: String::new(), place: None, passes: false }
     }
 
     /// Sets the text of the request, which the timeline shows.
     #[must_use]
     pub fn text(self, text: impl Into<String>) -> Self {
         Self { text: text.into(), ..self }
+    }
+
+    /// Sets the place in the source that a report shows, counted from 1, for a protocol that finds it out. Otherwise it
+    /// is the place of the caller's last call, because bytes do not tell where they come from.
+    #[must_use]
+    pub fn place(self, file: &'static str, line: u32, column: u32) -> Self {
+        Self { place: Some(Place { file, line, column }), ..self }
     }
 
     /// Marks the call as one that leaves nothing behind if its connection breaks: a read, or a statement in a
@@ -89,7 +97,8 @@ impl Caller<'_> {
             !self.is_misused(),
             "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
         );
-        let (link, place) = (self.link().clone(), self.place());
+        let link = self.link().clone();
+        let place = call.place.unwrap_or_else(|| self.place());
         // Nobody knows what the call touches outside.
         link.shared().reduce_no_more();
         let door = ForwardDoor { link, call, place, work: Box::new(work), fault: None };

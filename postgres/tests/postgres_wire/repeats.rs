@@ -65,7 +65,7 @@ fn scenarios_leave_nothing(runs: u64) {
         assert!(report.is_retryproof(), "{report}");
         let world = World::fake();
         let db = world.postgres(&SHOP);
-        let backends = "pg_stat_activity WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()";
+        let backends = "pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
         assert_eq!(db.count(backends), 0);
         drop(world);
         seen.push((open(), db.count("pg_stat_activity WHERE datname = current_database()")));
