@@ -100,7 +100,7 @@
 //!   ([`JobView`](job::JobView), [`JobState`](job::JobState), [`JobId`](job::JobId), [`Jobs`](job::Jobs)) and of the queue
 //!   ([`QueueView`](job::QueueView), [`Stats`](job::Stats), [`LockView`](job::LockView)); a job with all its options
 //!   ([`NewJob`](job::NewJob)); a web request, which no queue delivers again ([`ClientRequest`](job::ClientRequest)); errors and summaries ([`EnqueueError`](job::EnqueueError),
-//!   [`LockTaken`](job::LockTaken), [`DrainError`](job::DrainError), [`Drained`](job::Drained)).
+//!   [`LeaseError`](job::LeaseError), [`LockTaken`](job::LockTaken), [`DrainError`](job::DrainError), [`Drained`](job::Drained)).
 //! * [`report`]: [`Effects`](report::Effects) and each [`Effect`](report::Effect); the
 //!   [`Oracle`](report::Oracle) of a violation; [`DeviationKind`](report::DeviationKind);
 //!   [`Warning`](report::Warning); [`Timeline`](report::Timeline) and [`TimelineEvent`](report::TimelineEvent); the map by
@@ -121,7 +121,7 @@
 //!   [`RawAttempt`](adapter::RawAttempt)).
 //! * [`future`]: the futures that calls return ([`Call`](future::Call), [`TypedCall`](future::TypedCall),
 //!   [`StoreCall`](future::StoreCall), [`Begin`](future::Begin), [`EnqueueFuture`](future::EnqueueFuture),
-//!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
+//!   [`EnqueueBulkFuture`](future::EnqueueBulkFuture), [`LeaseExtension`](future::LeaseExtension), [`Pause`](future::Pause), [`Stopping`](future::Stopping),
 //!   [`Drain`](future::Drain), [`Settle`](future::Settle), [`SettleUntil`](future::SettleUntil)).
 #![cfg_attr(feature = "http", doc = "* [`http`]: services on a real port ([`Http`](http::Http)).")]
 #![cfg_attr(feature = "wire", doc = "* [`wire`]: any other protocol; see [`adding_a_protocol`].")]
@@ -270,7 +270,7 @@ pub use world::{Guarantee, World};
 /// Jobs: the results of handlers, the ways a job can fail, and a test's views of jobs and of the queue.
 pub mod job {
     pub use crate::executor::{DrainError, Drained};
-    pub use crate::process::{EnqueueError, NewJob, StopSignal};
+    pub use crate::process::{EnqueueError, LeaseError, NewJob, StopSignal};
     pub use crate::system::job::{
         BackoffFunction, FailedAttempt, JobError, JobFailure, JobId, JobResult, JobState, JobView, LockTaken,
     };
@@ -317,7 +317,7 @@ pub mod adapter {
 /// The futures that calls return. They have names so that a struct can hold one; most code only awaits them.
 pub mod future {
     pub use crate::process::{
-        Begin, Call, EnqueueBulkFuture, EnqueueFuture, Pause, Stopping, StoreCall, TypedCall,
+        Begin, Call, EnqueueBulkFuture, EnqueueFuture, LeaseExtension, Pause, Stopping, StoreCall, TypedCall,
     };
     pub use crate::world::{Drain, Settle, SettleUntil};
 }

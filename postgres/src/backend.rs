@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use crate::connection::{Connection, query};
-use crate::lease::Lease;
+use crate::server::Server;
 
 /// The longest reply, because it is held in memory.
 const LONGEST: usize = 64 << 20;
@@ -22,7 +22,10 @@ pub(crate) enum Until {
     Answers(usize),
 }
 
-/// What came of a batch.
+/// Reports whether the backend with this number waits for a lock.
+pub(crate) type IsBlocked<'a> = &'a dyn Fn(u32) -> io::Result<bool>;
+
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Collected {
     /// The reply is complete.
@@ -37,6 +40,8 @@ pub(crate) enum Collected {
 #[derive(Debug)]
 pub(crate) struct Backend {
     connection: Connection,
+    /// Whether a notice says that the backend waits for a lock.
+    reports_waits: bool,
     /// The client's first message.
     pub(crate) key: Vec<u8>,
     /// The server's answer to it. Empty if the client had to say more to be let in.
@@ -57,12 +62,13 @@ fn real_time() -> Instant {
 
 impl Backend {
     /// Connects with the client's first message. Returns the backend, and what the server says.
-    pub(crate) fn connect(lease: &Lease, first: &[u8], key: Vec<u8>) -> io::Result<(Self, Collected)> {
-        let mut connection = Connection::open(&lease.server.address.target)?;
+    pub(crate) fn connect(server: &Server, first: &[u8]) -> io::Result<(Self, Collected)> {
+        let mut connection = Connection::open(&server.address.target)?;
         connection.send(first)?;
         let mut backend = Self {
             connection,
-            key,
+            reports_waits: server.is_own,
+            key: first.to_vec(),
             greeting: Vec::new(),
             pid: 0,
             status: b'I',
@@ -118,27 +124,32 @@ impl Backend {
     }
 
     /// Sends a batch and reads the reply.
-    pub(crate) fn exchange(&mut self, lease: &Lease, bytes: &[u8], until: Until) -> io::Result<Collected> {
+    pub(crate) fn exchange(
+        &mut self,
+        is_blocked: IsBlocked<'_>,
+        bytes: &[u8],
+        until: Until,
+    ) -> io::Result<Collected> {
         self.connection.send(bytes)?;
         (self.until, self.is_copying) = (Some(until), false);
         self.reply.clear();
-        self.collect(lease)
+        self.collect(is_blocked)
     }
 
     /// Reads on after the backend has waited. It must not wait for the lock here.
-    pub(crate) fn resume(&mut self, lease: &Lease) -> io::Result<Collected> {
-        if !self.connection.has_input()? && lease.is_blocked(self.pid)? {
+    pub(crate) fn resume(&mut self, is_blocked: IsBlocked<'_>) -> io::Result<Collected> {
+        if !self.connection.has_input()? && is_blocked(self.pid)? {
             return Ok(Collected::Waits);
         }
-        self.collect(lease)
+        self.collect(is_blocked)
     }
 
-    fn collect(&mut self, lease: &Lease) -> io::Result<Collected> {
+    fn collect(&mut self, is_blocked: IsBlocked<'_>) -> io::Result<Collected> {
         let began = real_time();
         loop {
             let Some(message) = self.connection.next()? else {
                 // A server of our own says by itself that a backend waits, after it has looked for a deadlock.
-                if !lease.server.is_own && lease.is_blocked(self.pid)? {
+                if !self.reports_waits && is_blocked(self.pid)? {
                     return Ok(Collected::Waits);
                 }
                 if began.elapsed() > SLOWEST {
@@ -147,7 +158,7 @@ impl Backend {
                 continue;
             };
             let kind = message.kind();
-            if kind == b'N' && lease.server.is_own && message.field(b'V').as_deref() == Some("LOG") {
+            if kind == b'N' && self.reports_waits && message.field(b'V').as_deref() == Some("LOG") {
                 if message.field(b'M').is_some_and(|text| text.contains(" still waiting for ")) {
                     return Ok(Collected::Waits);
                 }

@@ -1,38 +1,14 @@
-//! What a test sees: a database for each scenario, and its URL for each process.
+//! The test's side: a database for each scenario, and its URL for each process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use retryproof::{Process, World};
 use serde_json::Value;
 
 use crate::door::Door;
-use crate::lease::{Ground, Leased, lock};
+use crate::lease::{Ground, Leased, Migration, MigrationCode, lock};
 use crate::state;
-
-type Migrated = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>>>>;
-
-pub(crate) type MigrationCode = fn(String) -> Migrated;
-
-/// How the tables are made.
-#[derive(Clone, Copy)]
-pub(crate) enum Migration {
-    Sql(&'static str),
-    Code(MigrationCode),
-}
-
-impl fmt::Debug for Migration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Migration::Sql(_) => "Sql",
-            Migration::Code(_) => "Code",
-        })
-    }
-}
 
 /// A PostgreSQL database of the program under test: a static, whose migrations run once in a test binary. Each scenario
 /// gets a copy of its own with [`WorldExt::postgres`].
@@ -100,7 +76,7 @@ pub trait WorldExt {
 impl WorldExt for World {
     #[track_caller]
     fn postgres(&self, postgres: &'static Postgres) -> Database {
-        let lease = Leased::take(postgres);
+        let lease = Leased::take(postgres.ground());
         let database = Database { name: postgres.name, lease, ignored: Arc::default() };
         self.wire(postgres.name, Door { name: postgres.name, lease: database.lease.clone() });
         let observed = database.clone();

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use retryproof::external::ExternalFault;
 use retryproof::wire::{Caller, DecodeOutcome, ForwardOutcome, ForwardedCall, Protocol, Reply, ServeOutcome};
 
-use crate::backend::{Backend, Collected, Until};
+use crate::backend::{Backend, Collected, IsBlocked, Until};
 use crate::connection::{Connection, error, startup};
 use crate::lease::{Leased, lock};
 use crate::parameters::Parameters;
@@ -57,7 +57,7 @@ enum Phase {
     Ready,
 }
 
-/// What a batch executes.
+/// The texts of a batch.
 #[derive(Clone, Debug)]
 struct Text {
     /// As a timeline shows it.
@@ -86,7 +86,7 @@ pub(crate) struct Executed {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
-    /// What it executes, in order.
+    /// The executed statements, in order.
     executed: Vec<Executed>,
     /// The prepared statements whose parameters it asks for, in order.
     described: Vec<String>,
@@ -118,9 +118,12 @@ impl Line {
         self.backend.take().into_iter().for_each(|backend| self.lease.take_back(backend));
     }
 
-    fn run(&mut self, work: impl FnOnce(&mut Backend, &Leased) -> io::Result<Collected>) -> ForwardOutcome {
+    fn run(
+        &mut self,
+        work: impl FnOnce(&mut Backend, IsBlocked<'_>) -> io::Result<Collected>,
+    ) -> ForwardOutcome {
         let Some(backend) = &mut self.backend else { return ForwardOutcome::Ended(Reply::reset()) };
-        let collected = work(backend, &self.lease);
+        let collected = work(backend, &|pid| self.lease.is_blocked(pid));
         let status = backend.status;
         match collected {
             Ok(Collected::Waits) => ForwardOutcome::Waits,
@@ -345,7 +348,7 @@ impl Door {
             self.let_in(backend, session);
             return Reply::new(greeting);
         }
-        match Backend::connect(&self.lease, &first, first.clone()) {
+        match Backend::connect(self.lease.server, &first) {
             Ok((backend, Collected::Reply(bytes))) => {
                 self.let_in(backend, session);
                 Reply::new(bytes)
@@ -387,14 +390,15 @@ impl Door {
         }
         if let [Statement { name, .. }] = &statements[..] {
             if name.starts_with("copy-") && text.sql.to_lowercase().contains("stdin") {
-                let outcome = lock(&line).run(|backend, lease| backend.exchange(lease, &bytes, until));
+                let outcome =
+                    lock(&line).run(|backend, is_blocked| backend.exchange(is_blocked, &bytes, until));
                 let is_copying = lock(&line).backend.as_ref().is_some_and(|backend| backend.is_copying);
                 session.copying = is_copying.then(|| Copying { statements, text, has_sync: !is_simple });
                 return match outcome {
                     ForwardOutcome::Ended(reply) => ServeOutcome::reply(reply),
-                    ForwardOutcome::Waits => {
-                        caller.forward_aside(move || lock(&line).run(|backend, lease| backend.resume(lease)))
-                    }
+                    ForwardOutcome::Waits => caller.forward_aside(move || {
+                        lock(&line).run(|backend, is_blocked| backend.resume(is_blocked))
+                    }),
                 };
             }
         }
@@ -412,8 +416,8 @@ impl Door {
         caller: &Caller<'_>,
     ) -> ServeOutcome {
         let mut kept = Vec::new();
-        let outcome = lock(line).run(|backend, lease| {
-            let collected = backend.exchange(lease, &bytes, until)?;
+        let outcome = lock(line).run(|backend, is_blocked| {
+            let collected = backend.exchange(is_blocked, &bytes, until)?;
             if let Collected::Reply(bytes) = &collected {
                 kept.clone_from(bytes);
             }
@@ -426,7 +430,8 @@ impl Door {
             ForwardOutcome::Ended(reply) => ServeOutcome::reply(reply),
             ForwardOutcome::Waits => {
                 let line = line.clone();
-                caller.forward_aside(move || lock(&line).run(|backend, lease| backend.resume(lease)))
+                caller
+                    .forward_aside(move || lock(&line).run(|backend, is_blocked| backend.resume(is_blocked)))
             }
         }
     }
@@ -445,9 +450,9 @@ impl Door {
         let strongest = statements.iter().rev().max_by_key(|statement| statement.effect);
         let mut is_sent = false;
         let mut work = move |line: &mut Line| {
-            line.run(|backend, lease| match mem::replace(&mut is_sent, true) {
-                false => backend.exchange(lease, &bytes, until),
-                true => backend.resume(lease),
+            line.run(|backend, is_blocked| match mem::replace(&mut is_sent, true) {
+                false => backend.exchange(is_blocked, &bytes, until),
+                true => backend.resume(is_blocked),
             })
         };
         let Some(Statement { name, effect, .. }) = strongest.filter(|known| known.effect != Effect::Free)

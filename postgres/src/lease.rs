@@ -1,7 +1,11 @@
 //! Databases on the server, each for one scenario at a time, and the backends that the door keeps warm in them.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -11,7 +15,6 @@ use crate::backend::Backend;
 use crate::connection::Connection;
 use crate::schema::Schema;
 use crate::server::Server;
-use crate::{Migration, Postgres};
 
 /// The number of backends that are kept for later clients of a database.
 const MOST_WARM: usize = 16;
@@ -22,7 +25,27 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is made once for all scenarios of a [`Postgres`].
+type Migrated = Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>>>>;
+
+pub(crate) type MigrationCode = fn(String) -> Migrated;
+
+/// How the tables are made.
+#[derive(Clone, Copy)]
+pub(crate) enum Migration {
+    Sql(&'static str),
+    Code(MigrationCode),
+}
+
+impl fmt::Debug for Migration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Migration::Sql(_) => "Sql",
+            Migration::Code(_) => "Code",
+        })
+    }
+}
+
+/// The part that is made once for all scenarios of a static: the template of its databases, and those that exist.
 #[derive(Debug)]
 pub(crate) struct Ground {
     template: String,
@@ -109,7 +132,7 @@ impl Ground {
 }
 
 /// Runs the user's migrations on a thread of their own, because the test's thread may have a runtime already.
-fn migrate(run: crate::MigrationCode, url: String) -> Result<(), String> {
+fn migrate(run: MigrationCode, url: String) -> Result<(), String> {
     let migrated = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|error| error.to_string())?.block_on(run(url)).map_err(|error| error.to_string())
@@ -119,8 +142,7 @@ fn migrate(run: crate::MigrationCode, url: String) -> Result<(), String> {
 
 impl Leased {
     /// Takes a database, whose tables are as the migrations left them.
-    pub(crate) fn take(postgres: &'static Postgres) -> Arc<Self> {
-        let ground = postgres.ground();
+    pub(crate) fn take(ground: Arc<Ground>) -> Arc<Self> {
         let free = lock(&ground.free).pop();
         let lease = match free.map(Lease::cleaned) {
             Some(Ok(lease)) => lease,

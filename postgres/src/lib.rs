@@ -3,17 +3,15 @@
 
 mod server;
 mod connection;
-mod state;
 mod schema;
+mod state;
 mod sql;
 mod parameters;
+mod sources;
 mod backend;
 mod lease;
-mod sources;
 mod door;
 mod database;
 
 pub use database::{Database, Postgres, WorldExt};
 pub use server::is_available;
-
-pub(crate) use database::{Migration, MigrationCode};

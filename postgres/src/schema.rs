@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::connection::Connection;
-use crate::state::Rows;
 
 /// The meaning of a column for a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +43,9 @@ pub(crate) struct Table {
     pub(crate) columns: Vec<Column>,
     pub(crate) references: Vec<Reference>,
 }
+
+/// The rows of all tables, in the order of the tables: each row as JSON.
+pub(crate) type Rows = Vec<Vec<String>>;
 
 /// All tables of a database, with their initial rows.
 #[derive(Debug)]
@@ -100,12 +102,46 @@ fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
+fn text(value: &Option<String>) -> String {
+    value.clone().unwrap_or_default()
+}
+
+/// Adds the columns and the references of all tables, whose numbers in the catalog are `oids`.
+fn read_columns(admin: &mut Connection, oids: &[String], tables: &mut [Table]) -> io::Result<()> {
+    let index = |oid: &Option<String>| oids.iter().position(|known| Some(known) == oid.as_ref());
+    for row in admin.run(COLUMNS)? {
+        let (Some(table), is_true) = (index(&row[0]), |at: usize| row[at].as_deref() == Some("t")) else {
+            continue;
+        };
+        let (kind, default) = (text(&row[2]), text(&row[3]).to_lowercase());
+        if matches!(kind.as_str(), "xid" | "xid8" | "tid" | "cid" | "pg_lsn") {
+            continue;
+        }
+        let is_generated = is_true(4)
+            || default.contains("nextval(")
+            || kind == "uuid" && (default.contains("uuid(") || default.contains("uuid_generate"));
+        let is_time = matches!(kind.as_str(), "timestamptz" | "timestamp" | "date");
+        let meaning = match (is_generated, is_time) {
+            (true, _) => ColumnKind::Generated,
+            (_, true) => ColumnKind::Time,
+            _ => ColumnKind::Plain,
+        };
+        let is_precise = !matches!(kind.as_str(), "numeric" | "float4" | "float8" | "money");
+        let name = text(&row[1]);
+        tables[table].columns.push(Column { name, kind: meaning, is_precise, is_stored: !is_true(5) });
+    }
+    for row in admin.run(REFERENCES)? {
+        let (Some(from), Some(table)) = (index(&row[0]), index(&row[2])) else { continue };
+        let reference = Reference { column: text(&row[1]), table, to: text(&row[3]) };
+        tables[from].references.push(reference);
+    }
+    Ok(())
+}
+
 impl Schema {
     pub(crate) fn read(admin: &mut Connection) -> io::Result<Self> {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let found = admin.run(TABLES)?;
         let oids: Vec<String> = found.iter().map(|row| text(&row[0])).collect();
-        let index = |oid: &Option<String>| oids.iter().position(|known| Some(known) == oid.as_ref());
         let mut tables: Vec<Table> = found
             .iter()
             .map(|row| Table {
@@ -115,32 +151,7 @@ impl Schema {
                 references: Vec::new(),
             })
             .collect();
-        for row in admin.run(COLUMNS)? {
-            let (Some(table), is_true) = (index(&row[0]), |at: usize| row[at].as_deref() == Some("t")) else {
-                continue;
-            };
-            let (kind, default) = (text(&row[2]), text(&row[3]).to_lowercase());
-            if matches!(kind.as_str(), "xid" | "xid8" | "tid" | "cid" | "pg_lsn") {
-                continue;
-            }
-            let is_generated = is_true(4)
-                || default.contains("nextval(")
-                || kind == "uuid" && (default.contains("uuid(") || default.contains("uuid_generate"));
-            let is_time = matches!(kind.as_str(), "timestamptz" | "timestamp" | "date");
-            let meaning = match (is_generated, is_time) {
-                (true, _) => ColumnKind::Generated,
-                (_, true) => ColumnKind::Time,
-                _ => ColumnKind::Plain,
-            };
-            let is_precise = !matches!(kind.as_str(), "numeric" | "float4" | "float8" | "money");
-            let name = text(&row[1]);
-            tables[table].columns.push(Column { name, kind: meaning, is_precise, is_stored: !is_true(5) });
-        }
-        for row in admin.run(REFERENCES)? {
-            let (Some(from), Some(table)) = (index(&row[0]), index(&row[2])) else { continue };
-            let reference = Reference { column: text(&row[1]), table, to: text(&row[3]) };
-            tables[from].references.push(reference);
-        }
+        read_columns(admin, &oids, &mut tables)?;
         let volatile = admin.run(VOLATILE)?.iter().map(|row| text(&row[0])).collect();
         let mut sequences = Vec::new();
         for row in admin.run(SEQUENCES)? {

@@ -1,10 +1,10 @@
-//! What a statement is called, and what it leaves behind.
+//! The name of a statement, and the part of it that lasts.
 //!
 //! Only words are read, not the grammar. If a statement is not understood, it counts as a write, which has all points.
 
 use std::collections::BTreeSet;
 
-/// What a statement leaves behind if its connection breaks.
+/// The part of a statement that lasts if its connection breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Effect {
     /// It is no place to fail: it begins or rolls back a transaction, or changes a setting of the session.

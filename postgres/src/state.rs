@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use crate::schema::{ColumnKind, Table};
+use crate::schema::{ColumnKind, Rows, Table};
 
 /// Times at most this far from the real time of the run are not compared.
 const NEAR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -17,9 +17,6 @@ const NEAR: Duration = Duration::from_secs(24 * 60 * 60);
 const TIME: &str = "<time>";
 /// The number of rounds in which rows take on what the rows that they refer to say.
 const ROUNDS: usize = 4;
-
-/// The rows of all tables, in the order of the tables: each row as JSON.
-pub(crate) type Rows = Vec<Vec<String>>;
 
 /// Returns the tables with their rows. `ignored` has the table and the column of what is left out.
 pub(crate) fn compared(
@@ -53,77 +50,21 @@ fn object(row: &str) -> Map<String, Value> {
     }
 }
 
+type Row = Map<String, Value>;
+
 /// Sorts rows by their meaning, then numbers the generated ids in that order.
-fn rename(tables: &[Table], rows: &mut [Vec<Map<String, Value>>]) {
-    let is_blank = |table: &Table, name: &str| {
-        table.columns.iter().any(|column| column.name == name && column.kind == ColumnKind::Generated)
-            || table.references.iter().any(|reference| {
-                reference.column == name && is_generated(&tables[reference.table], &reference.to)
-            })
-    };
-    // What a row says without generated ids.
-    let mut says: Vec<Vec<String>> = tables
-        .iter()
-        .zip(rows.iter())
-        .map(|(table, rows)| {
-            let said = rows.iter().map(|row| {
-                let said = row.iter().filter(|(name, _)| !is_blank(table, name));
-                said.map(|(name, value)| format!("{name}={value};")).collect()
-            });
-            said.collect()
-        })
-        .collect();
-    for _ in 0..ROUNDS {
-        let ranks = ranks(&says);
-        let before = says.clone();
-        for (at, table) in tables.iter().enumerate() {
-            for reference in &table.references {
-                if !is_generated(&tables[reference.table], &reference.to) {
-                    continue;
-                }
-                for (row, said) in rows[at].iter().zip(&mut says[at]) {
-                    let value = row.get(&reference.column);
-                    let target = rows[reference.table]
-                        .iter()
-                        .position(|other| value.is_some_and(|value| other.get(&reference.to) == Some(value)));
-                    let rank = target.map(|target| ranks[reference.table][target]);
-                    said.push_str(&format!("{}->{rank:?};", reference.column));
-                }
-                // A row is also known by those that refer to it.
-                for (row, said) in rows[reference.table].iter().zip(&mut says[reference.table]) {
-                    let mut from: Vec<_> = rows[at]
-                        .iter()
-                        .zip(&ranks[at])
-                        .filter(|(other, _)| {
-                            other
-                                .get(&reference.column)
-                                .is_some_and(|value| row.get(&reference.to) == Some(value))
-                        })
-                        .map(|(_, rank)| *rank)
-                        .collect();
-                    from.sort_unstable();
-                    said.push_str(&format!("<-{}{from:?};", reference.column));
-                }
-            }
-        }
-        // Short again, so that rounds do not multiply the text.
-        let ranks = self::ranks(&says);
-        for (texts, (before, ranks)) in says.iter_mut().zip(before.iter().zip(&ranks)) {
-            for (text, (before, rank)) in texts.iter_mut().zip(before.iter().zip(ranks)) {
-                let own = before.split('\u{0}').next().unwrap_or_default();
-                *text = format!("{own}\u{0}{rank}");
-            }
-        }
-    }
+fn rename(tables: &[Table], rows: &mut [Vec<Row>]) {
+    let meanings = meanings(tables, rows);
     let mut names: Vec<BTreeMap<String, BTreeMap<String, Value>>> = vec![BTreeMap::new(); tables.len()];
     for (at, table) in tables.iter().enumerate() {
         let mut order: Vec<usize> = (0..rows[at].len()).collect();
-        order.sort_by(|one, other| says[at][*one].cmp(&says[at][*other]));
+        order.sort_by(|one, other| meanings[at][*one].cmp(&meanings[at][*other]));
         rows[at] = order.iter().map(|row| rows[at][*row].clone()).collect();
         for column in table.columns.iter().filter(|column| column.kind == ColumnKind::Generated) {
             let known = names[at].entry(column.name.clone()).or_default();
-            for row in &rows[at] {
-                let Some(value) = row.get(&column.name).filter(|value| !value.is_null()) else { continue };
+            for value in
+                rows[at].iter().filter_map(|row| row.get(&column.name)).filter(|value| !value.is_null())
+            {
                 let next = Value::String(format!("#{}", known.len() + 1));
                 known.entry(value.to_string()).or_insert(next);
             }
@@ -134,15 +75,65 @@ fn rename(tables: &[Table], rows: &mut [Vec<Map<String, Value>>]) {
             for column in table.columns.iter().filter(|column| column.kind == ColumnKind::Generated) {
                 renamed(row, &column.name, names[at].get(&column.name));
             }
-            for reference in &table.references {
-                if table
-                    .columns
-                    .iter()
-                    .any(|column| column.name == reference.column && column.kind == ColumnKind::Generated)
-                {
-                    continue;
-                }
+            for reference in table.references.iter().filter(|known| !is_generated(table, &known.column)) {
                 renamed(row, &reference.column, names[reference.table].get(&reference.to));
+            }
+        }
+    }
+}
+
+/// A text for each row that says everything about it but its generated ids: its other columns, and the meanings of the
+/// rows that it refers to or that refer to it.
+fn meanings(tables: &[Table], rows: &[Vec<Row>]) -> Vec<Vec<String>> {
+    let is_blank = |table: &Table, name: &str| {
+        let mut references = table.references.iter().filter(|reference| reference.column == name);
+        is_generated(table, name)
+            || references.any(|reference| is_generated(&tables[reference.table], &reference.to))
+    };
+    let own: Vec<Vec<String>> = tables
+        .iter()
+        .zip(rows)
+        .map(|(table, rows)| {
+            let texts = rows.iter().map(|row| {
+                let columns = row.iter().filter(|(name, _)| !is_blank(table, name));
+                columns.map(|(name, value)| format!("{name}={value};")).collect()
+            });
+            texts.collect()
+        })
+        .collect();
+    let mut meanings = own.clone();
+    for _ in 0..ROUNDS {
+        let before = ranks(&meanings);
+        add_references(tables, rows, &before, &mut meanings);
+        // As numbers, so that rounds do not multiply the text.
+        let after = ranks(&meanings);
+        for (texts, (own, ranks)) in meanings.iter_mut().zip(own.iter().zip(&after)) {
+            for (text, (own, rank)) in texts.iter_mut().zip(own.iter().zip(ranks)) {
+                *text = format!("{own}{rank}");
+            }
+        }
+    }
+    meanings
+}
+
+/// Adds the ranks of the rows at both ends of each reference to the texts of the rows at the other end.
+fn add_references(tables: &[Table], rows: &[Vec<Row>], ranks: &[Vec<usize>], texts: &mut [Vec<String>]) {
+    for (at, table) in tables.iter().enumerate() {
+        let references = table.references.iter();
+        for reference in references.filter(|known| is_generated(&tables[known.table], &known.to)) {
+            let (column, to) = (&reference.column, reference.table);
+            let points = |row: &Row, other: &Row| {
+                row.get(column).is_some_and(|value| other.get(&reference.to) == Some(value))
+            };
+            for (row, text) in rows[at].iter().zip(&mut texts[at]) {
+                let target = rows[to].iter().position(|other| points(row, other));
+                text.push_str(&format!("{column}->{:?};", target.map(|target| ranks[to][target])));
+            }
+            for (other, text) in rows[to].iter().zip(&mut texts[to]) {
+                let from = rows[at].iter().zip(&ranks[at]).filter(|(row, _)| points(row, other));
+                let mut from: Vec<_> = from.map(|(_, rank)| *rank).collect();
+                from.sort_unstable();
+                text.push_str(&format!("<-{column}{from:?};"));
             }
         }
     }

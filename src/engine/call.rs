@@ -24,13 +24,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::life;
+use super::life::{self, Life};
 use super::link::{Link, Liveness};
 use super::slots;
-use super::state::{State, Stuck};
-use crate::search::choice::{DeviationKind, Fault, FaultSet, Place, Point, Site, WaitKind};
+use super::state::{Flight, State, Stuck};
+use crate::search::choice::{DeviationKind, Fault, FaultSet, Name, Options, Place, Point, Site, WaitKind};
 use crate::system::clock::TimerId;
 use crate::system::service::FaultPlan;
+use crate::system::timeline::EventKind;
+
+/// How late a reply is that is late: any timer that the caller has set for it is over by then.
+const LATE_REPLY: Duration = Duration::from_secs(3_600);
 
 /// The place of a call, and its points.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +107,11 @@ pub(crate) trait Door {
     /// The link of the caller.
     fn link(&self) -> &Link;
 
+    /// The service and the operation, if they are known before the call begins. Then the call may be sent after others.
+    fn operation(&self) -> Option<(Name, Name)> {
+        None
+    }
+
     /// Begins the first half of a call. Called once.
     fn open(&mut self) -> Self::Visit<'_>;
 
@@ -165,6 +174,12 @@ pub(crate) trait Visit<'v> {
 pub(crate) struct Call<D: Door> {
     pub(crate) door: D,
     step: CallStage<D::Output>,
+    /// Whether something has come of it, once it is known.
+    has_happened: bool,
+    /// It is under way, as one of the calls of a task.
+    flight: Option<Flight>,
+    /// Whether it may still be sent after the calls beside it.
+    may_be_behind: bool,
 }
 
 /// The progress of a call.
@@ -175,6 +190,8 @@ enum CallStage<T> {
     Replying(CallSpec, T),
     /// The reply is on its way and takes some time.
     Waiting(CallSpec, T, TimerId),
+    /// The same, and by then its caller may have gone on without it.
+    Late(CallSpec, T, TimerId),
     Over,
 }
 
@@ -264,7 +281,7 @@ pub(crate) fn dies_waiting(link: &Link, state: &mut State, wait: WaitKind, place
 
 impl<D: Door> Call<D> {
     pub(crate) const fn new(door: D) -> Self {
-        Self { door, step: CallStage::Begin }
+        Self { door, step: CallStage::Begin, has_happened: false, flight: None, may_be_behind: true }
     }
 
     /// Makes the call from blocking code. A crash unwinds.
@@ -326,7 +343,7 @@ impl<D: Door> Call<D> {
     fn poll_torn_down(&mut self, cx: &Context<'_>) -> Poll<D::Output> {
         let answer = match mem::replace(&mut self.step, CallStage::Over) {
             CallStage::Replying(_, output) => Some(output),
-            CallStage::Waiting(_, output, timer) => {
+            CallStage::Waiting(_, output, timer) | CallStage::Late(_, output, timer) => {
                 self.door.link().shared().state().clock.cancel(timer);
                 Some(output)
             }
@@ -342,9 +359,16 @@ impl<D: Door> Call<D> {
         if self.door.link().is_given() {
             return Poll::Ready(self.door.given());
         }
+        if self.is_behind() {
+            self.step = CallStage::Begin;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Some(FirstHalf { spec, fault, entered }) = begin(self.door.open()) else {
             return self.door.link().pend_or_unwind(cx);
         };
+        self.takes_off(&spec);
+        self.has_happened = fault.is_none_or(Fault::happens);
         match entered {
             EnterOutcome::Replies { output, takes } if takes.is_zero() => self.reply(spec, output, cx),
             EnterOutcome::Replies { output, takes } => {
@@ -377,7 +401,72 @@ impl<D: Door> Call<D> {
         }
     }
 
+    /// Decides whether the call takes effect only after the calls that its task makes beside it. This is a choice for the
+    /// operations that the reference run has made beside others.
+    fn is_behind(&mut self) -> bool {
+        if !std::mem::take(&mut self.may_be_behind) {
+            return false;
+        }
+        let Some((service, operation)) = self.door.operation() else { return false };
+        let link = self.door.link();
+        let mut state = link.shared().state();
+        if state.task().is_none() || !state.is_made_beside_others(service, operation) {
+            return false;
+        }
+        let site = Site::Call { service, operation };
+        link.as_caller(&mut state, |state| {
+            state.deviate(DeviationKind::Preemption, site, Point::Overlap, Options::Overlap, None) != 0
+        })
+    }
+
+    /// The call is under way from here on.
+    fn takes_off(&mut self, spec: &CallSpec) {
+        if let Site::Call { service, operation } = spec.site {
+            let mut state = self.door.link().shared().state();
+            self.flight = state.take_off(service, operation);
+        }
+    }
+
+    /// The call is under way no longer.
+    fn lands(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            self.door.link().shared().state().land(flight);
+        }
+    }
+
+    /// The reply is on its way to a caller that waits for something else besides, a timer mostly: whether it comes so late
+    /// that the caller may have gone on without it. Returns the timer for it.
+    fn is_late(&self, spec: &CallSpec, cx: &Context<'_>) -> Option<TimerId> {
+        let link = self.door.link();
+        let shared = link.shared();
+        if !shared.is_caller_divided() || slots::on_slot_thread() {
+            return None;
+        }
+        let mut state = shared.state();
+        state.task()?;
+        let (site, place) = (spec.site, Some(spec.place));
+        let is_late = link.as_caller(&mut state, |state| {
+            state.deviate(DeviationKind::Delay, site, Point::Reply, Options::Reply, place) != 0
+        });
+        is_late.then(|| {
+            let at = state.clock.now().saturating_add(LATE_REPLY);
+            shared.set_timer(&mut state, at, cx)
+        })
+    }
+
+    /// The reply takes its time. Returns the timer anew, if it is not over.
+    fn still_waits(&self, timer: TimerId, cx: &Context<'_>) -> Option<TimerId> {
+        let shared = self.door.link().shared();
+        let mut state = shared.state();
+        if state.clock.now() >= timer.0 {
+            return None;
+        }
+        state.clock.cancel(timer);
+        Some(shared.set_timer(&mut state, timer.0, cx))
+    }
+
     fn second_half(&mut self, spec: &CallSpec, output: D::Output, cx: &Context<'_>) -> Poll<D::Output> {
+        self.lands();
         if !arrives(&self.door, spec, &output) {
             return self.door.link().pend_or_unwind(cx);
         }
@@ -402,20 +491,27 @@ impl<D: Door> Future for Call<D> {
         match mem::replace(&mut this.step, CallStage::Over) {
             CallStage::Begin => this.first_half(cx),
             CallStage::UnderWay(spec, fault) => this.go_on(spec, fault, cx),
-            CallStage::Replying(spec, output) => this.second_half(&spec, output, cx),
-            CallStage::Waiting(spec, output, timer) => {
-                let shared = this.door.link().shared();
-                let mut state = shared.state();
-                if state.clock.now() < timer.0 {
-                    state.clock.cancel(timer);
-                    let timer = shared.set_timer(&mut state, timer.0, cx);
-                    drop(state);
-                    this.step = CallStage::Waiting(spec, output, timer);
-                    return Poll::Pending;
+            CallStage::Replying(spec, output) => match this.is_late(&spec, cx) {
+                Some(timer) => {
+                    this.step = CallStage::Late(spec, output, timer);
+                    Poll::Pending
                 }
-                drop(state);
-                this.second_half(&spec, output, cx)
-            }
+                None => this.second_half(&spec, output, cx),
+            },
+            CallStage::Waiting(spec, output, timer) => match this.still_waits(timer, cx) {
+                Some(timer) => {
+                    this.step = CallStage::Waiting(spec, output, timer);
+                    Poll::Pending
+                }
+                None => this.second_half(&spec, output, cx),
+            },
+            CallStage::Late(spec, output, timer) => match this.still_waits(timer, cx) {
+                Some(timer) => {
+                    this.step = CallStage::Late(spec, output, timer);
+                    Poll::Pending
+                }
+                None => this.second_half(&spec, output, cx),
+            },
             CallStage::Over => panic!("a call was polled after it had ended"),
         }
     }
@@ -423,8 +519,26 @@ impl<D: Door> Future for Call<D> {
 
 impl<D: Door> Drop for Call<D> {
     fn drop(&mut self) {
-        if let CallStage::Waiting(_, _, timer) = self.step {
-            self.door.link().shared().state().clock.cancel(timer);
+        self.lands();
+        let (spec, timer) = match &self.step {
+            CallStage::Begin | CallStage::Over => return,
+            CallStage::UnderWay(spec, _) | CallStage::Replying(spec, _) => (*spec, None),
+            CallStage::Waiting(spec, _, timer) | CallStage::Late(spec, _, timer) => (*spec, Some(*timer)),
+        };
+        let link = self.door.link();
+        let mut state = link.shared().state();
+        timer.into_iter().for_each(|timer| state.clock.cancel(timer));
+        let is_dropped_by_its_caller = state.task().is_some() && !std::thread::panicking();
+        if !is_dropped_by_its_caller || link.life().is_some_and(Life::is_ending) {
+            return;
+        }
+        if let Site::Call { service, operation } = spec.site {
+            let (happened, place) = (self.has_happened, spec.place);
+            let is_over = !matches!(self.step, CallStage::UnderWay(..));
+            let happened = is_over.then_some(happened);
+            link.as_caller(&mut state, |state| {
+                state.note(|| EventKind::Cancelled { service, operation, happened, place });
+            });
         }
     }
 }

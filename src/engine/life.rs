@@ -75,6 +75,11 @@ impl Life {
         }
     }
 
+    /// How many wakers of this task wait for the sign to stop.
+    pub(crate) fn listens(&self, waker: &Waker) -> usize {
+        lock(&self.listening).iter().filter(|known| known.will_wake(waker)).count()
+    }
+
     /// Reports whether running code is interrupted because its grace period is over.
     pub(crate) fn has_overrun(&self) -> bool {
         self.overrun.load(Ordering::Relaxed)
@@ -163,6 +168,17 @@ impl Life {
         if !matches!(state.actor(), Actor::Attempt { .. }) {
             self.shared.woken.process_died();
         }
+        true
+    }
+
+    /// The crash point at the start of an attempt. Returns true if the process has died there.
+    pub(crate) fn dies_at_start(&self, state: &mut State, job: u32) -> bool {
+        match state.is_poison(job) {
+            None => return self.crashes(state, Site::Attempt, Point::Start, None),
+            Some(dies) if !dies => return false,
+            Some(_) => {}
+        }
+        self.die();
         true
     }
 

@@ -204,7 +204,7 @@ mod with_tokio {
         fn take(&self) -> Rc<CleanRuntime> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (LifeSlot::default(), Arc::new(AtomicBool::new(false)));
-                let (lent, threads) = (owner.clone(), has_threads.clone());
+                let (lent, asks, threads) = (owner.clone(), owner.clone(), has_threads.clone());
                 let idle = Arc::<IdleMonitor>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
@@ -217,6 +217,9 @@ mod with_tokio {
                     // it runs.
                     .thread_name_fn(move || {
                         threads.store(true, Ordering::SeqCst);
+                        if let Some(life) = &*lock(&asks) {
+                            life.shared.has_threads();
+                        }
                         "tokio-rt-worker".to_owned()
                     })
                     .on_thread_park(move || hears.hear())

@@ -2,11 +2,15 @@
 
 mod actor;
 mod bounds;
+mod failing;
+mod flights;
 mod intake;
 mod keyed;
+mod kinds;
 mod record;
 mod reliable;
 mod search;
+mod stalls;
 mod stride;
 mod touched;
 mod woken;
@@ -14,20 +18,25 @@ mod woken;
 pub use bounds::Stuck;
 
 pub(crate) use bounds::Glimpse;
+pub(crate) use flights::{CalledAs, Flight};
 pub(crate) use intake::{DedupKey, EnqueueOutcome, IncomingJob, Keys, has_keys, has_order};
+#[cfg(feature = "proptest")]
+pub(crate) use kinds::DEFAULT_QUEUE;
+pub(crate) use kinds::KindOptions;
 pub(crate) use record::{Culprit, RunRecord};
 pub(crate) use reliable::ReliableProcesses;
 pub(crate) use search::{Mode, RunSearch};
-pub(crate) use stride::{AfterStep, Stride, StrideChecks, Strides};
+pub(crate) use stride::{AfterStep, Overtaking, Stride, StrideChecks, Strides};
 pub(crate) use woken::{TaskWaker, WakeQueue};
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use self::failing::Failing;
+use self::flights::Flights;
 use crate::engine::durables::Durables;
 use crate::engine::external_calls::ExternalCalls;
 use crate::engine::externals::Externals;
@@ -43,44 +52,11 @@ use crate::system::connections::Connections;
 use crate::system::effect::{Digits, Ledger, fingerprint};
 use crate::system::generated::Generated;
 use crate::system::hygiene::Hygiene;
-use crate::system::job::{Delivery, JobId, KeyOf, RetryPolicy, Unique};
+use crate::system::job::{Delivery, JobId};
 use crate::system::queue::{Head, New, Queue};
 use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
 use crate::system::timeline::{EventKind, Timeline};
-
-/// The options of a kind of job, as given to its handler.
-#[derive(Clone)]
-pub(crate) struct KindOptions {
-    pub(crate) retry: RetryPolicy,
-    pub(crate) delivery: Delivery,
-    pub(crate) queue: Name,
-    pub(crate) unique: Option<Arc<Unique>>,
-    /// Maps a payload to the key of its stream.
-    pub(crate) stream: Option<KeyOf>,
-}
-
-impl fmt::Debug for KindOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KindOptions").field("queue", &self.queue).finish_non_exhaustive()
-    }
-}
-
-impl Default for KindOptions {
-    fn default() -> Self {
-        let queue = DEFAULT_QUEUE.into();
-        Self {
-            retry: RetryPolicy::default(),
-            delivery: Delivery::default(),
-            queue,
-            unique: None,
-            stream: None,
-        }
-    }
-}
-
-/// The queue of jobs whose kind names no other queue.
-pub(crate) const DEFAULT_QUEUE: &str = "default";
 
 /// The part of a run behind the lock.
 #[derive(Debug)]
@@ -92,6 +68,11 @@ pub(crate) struct State {
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: ReliableProcesses,
+    /// Whether the queue may lose jobs that it has accepted.
+    pub(crate) loses_jobs: bool,
+    /// Whether a job may crash every worker that takes it, and the jobs that do.
+    pub(crate) has_poison: bool,
+    poison: BTreeSet<u32>,
     /// The code whose panic ended the run, if it was not the test body.
     pub(crate) culprit: Option<Culprit>,
     /// Whether a process may be stopped for a deploy at any wait.
@@ -106,6 +87,14 @@ pub(crate) struct State {
     pub(crate) connections: Connections,
     /// In inline mode: the jobs to begin, and the tasks that wait for them.
     pub(crate) inline: Option<Inline>,
+    /// The call that has failed last.
+    failing: Failing,
+    /// The calls that are under way.
+    flights: Flights,
+    /// The processes whose attempts keep values in thread-locals.
+    thread_locals: BTreeSet<Name>,
+    /// The time until which a loop stalls.
+    stands_still_until: Duration,
     /// A buffer for the heads of the queue.
     pub(crate) heads: Vec<Head>,
     /// The count of numbers drawn for workers that looked for a job.
@@ -185,6 +174,9 @@ impl State {
             inputs: Inputs::default(),
             delays: false,
             reliable: ReliableProcesses::default(),
+            loses_jobs: false,
+            has_poison: false,
+            poison: BTreeSet::new(),
             culprit: None,
             deploys: false,
             clock: VirtualClock::default(),
@@ -194,6 +186,10 @@ impl State {
             usage: Usage::default(),
             connections: Connections::default(),
             inline: None,
+            failing: Failing::default(),
+            flights: Flights::default(),
+            thread_locals: BTreeSet::new(),
+            stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,
             timeline,
@@ -238,7 +234,8 @@ impl State {
         options: Options,
         place: Option<Place>,
     ) -> usize {
-        if !self.search.may_deviate() || self.is_reliable(kind) || !self.step() {
+        let is_still = self.is_loop_still(self.actor);
+        if !self.search.may_deviate() || self.is_reliable(kind) || is_still || !self.step() {
             return 0;
         }
         let label = Label { actor: self.actor, site, point };
@@ -288,12 +285,21 @@ impl State {
         faults: FaultSet,
         place: Place,
     ) -> Option<Fault> {
-        faults.at_option(self.deviate(kind, site, Point::Call, Options::Faults(faults), Some(place)))
+        let by = (self.actor, site);
+        if let Some(fault) = self.failing.goes_on_at(by).filter(|_| self.search.may_deviate()) {
+            return Some(fault);
+        }
+        let faults = self.failing.lasting(by).map_or(faults, |lasting| faults.with(lasting));
+        let taken = self.deviate(kind, site, Point::Call, Options::Faults(faults), Some(place));
+        let fault = faults.at_option(taken)?;
+        self.failing.begins(by, fault);
+        Some(fault.once())
     }
 
     /// Draws the lateness of a timer or a retry.
     pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
-        match self.delays && self.deviate(DeviationKind::Delay, site, point, Options::Lateness, place) != 0 {
+        let matters = self.delays || self.ledger.expiries.are_used();
+        match matters && self.deviate(DeviationKind::Delay, site, point, Options::Lateness, place) != 0 {
             true => LATE,
             false => Duration::ZERO,
         }
@@ -332,6 +338,27 @@ impl State {
         taken
     }
 
+    /// The next attempt of a job.
+    pub(crate) fn attempt_to_come(&self, job: u32) -> Actor {
+        Actor::Attempt { job, attempt: self.queue.job(job).attempts + 1 }
+    }
+
+    /// Which of several processes takes a job; the first is the one that does where nothing unusual happens. `actor`: the
+    /// attempt that will begin. Returns the place of the one that does.
+    pub(crate) fn taken_by(&mut self, actor: Actor, processes: &[Name]) -> usize {
+        if processes.len() < 2 || !self.search.may_deviate() || !self.step() {
+            return 0;
+        }
+        let processes = &processes[..processes.len().min(Deviation::MAX_OPTIONS)];
+        let label = Label { actor, site: Site::Attempt, point: Point::Take };
+        let options = Options::Others(processes.len() as u32 - 1);
+        let taken = self.search.chooser.choose(DeviationKind::Preemption, label, options);
+        if taken != 0 {
+            self.note_deviation(None, Some(Actor::Process(processes[taken])));
+        }
+        taken
+    }
+
     /// Called after a step of an attempt. Returns true if its worker stalls past the lease.
     pub(crate) fn lease_runs_out(&mut self) -> bool {
         let site = self.last_site(self.actor);
@@ -340,7 +367,7 @@ impl State {
 
     /// Draws the next task. The first candidate is the one that runs in the ordinary course. Returns an index.
     pub(crate) fn switch(&mut self, candidates: &[Actor]) -> usize {
-        if !self.step() {
+        if !self.step() || candidates.iter().all(|actor| self.is_loop_still(*actor)) {
             return 0;
         }
         let label = Label { actor: candidates[0], site: self.last_site(candidates[0]), point: Point::Next };
@@ -391,52 +418,6 @@ impl State {
         let (job, id) = self.queue.enqueue(New { kind, payload, due, parent, stream, serial }, now);
         self.bound_family(job);
         (job, id)
-    }
-
-    pub(crate) fn options(&self, kind: &str) -> KindOptions {
-        self.options_if_known(kind).cloned().unwrap_or_default()
-    }
-
-    /// The options of a kind, for changes.
-    pub(crate) fn options_mut(&mut self, kind: &'static str) -> &mut KindOptions {
-        let place = self.kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
-            self.kinds.push((kind, KindOptions::default()));
-            self.kinds.len() - 1
-        });
-        &mut self.kinds[place].1
-    }
-
-    fn options_if_known(&self, kind: &str) -> Option<&KindOptions> {
-        // Usually the same pointer, so no letters are compared.
-        let same = |known: &str| std::ptr::eq(known, kind) || known == kind;
-        self.kinds.iter().find(|(known, _)| same(known)).map(|(_, options)| options)
-    }
-
-    /// The options of the kind of a job.
-    fn options_of(&self, job: u32) -> Option<&KindOptions> {
-        self.options_if_known(self.queue.job(job).kind)
-    }
-
-    /// The number and the times of a job's retries.
-    pub(crate) fn retry_policy(&self, job: u32) -> RetryPolicy {
-        let mut policy = self.options_of(job).map(|options| options.retry.clone()).unwrap_or_default();
-        let own = self.queue.job(job).extras.as_ref().and_then(|extras| extras.max_retries);
-        policy.max_retries = own.or(policy.max_retries);
-        policy
-    }
-
-    pub(crate) fn delivery(&self, job: u32) -> Delivery {
-        let taken = self.queue.job(job);
-        if taken.request().is_some() {
-            // No queue stands behind a request: only its client can bring it again.
-            return if taken.is_repeated() { Delivery::AtLeastOnce } else { Delivery::AtMostOnce };
-        }
-        self.options_of(job).map_or(Delivery::default(), |options| options.delivery)
-    }
-
-    /// The queue for jobs of a kind.
-    pub(crate) fn queue_of(&self, kind: &str) -> Name {
-        self.options_if_known(kind).map_or(DEFAULT_QUEUE.into(), |options| options.queue)
     }
 
     /// Puts back a job that was taken but not begun.
@@ -520,6 +501,10 @@ pub(crate) struct Shared {
     is_at_work: AtomicBool,
     /// Whether the things that each step touches are recorded.
     reduces: AtomicBool,
+    /// Whether the task that is polled waits for something besides its calls.
+    is_divided: AtomicBool,
+    /// Whether code under test has threads of tokio's: when they let go of a waker is a matter of real time.
+    has_threads: AtomicBool,
     /// The state at the beginning of the last call to a service, in a run that is shown.
     glimpsed: Mutex<Option<Glimpse>>,
     /// The handling of log lines of code under test.
@@ -551,7 +536,7 @@ impl Drop for ExecutorGuard {
 impl Shared {
     pub(crate) fn new(state: State) -> Arc<Self> {
         let (woken, sleepers, services) = (Arc::default(), Arc::default(), Directory::default());
-        let [keyed, stopping, is_at_work] = [const { AtomicBool::new(false) }; 3];
+        let [keyed, stopping, is_at_work, is_divided, has_threads] = [const { AtomicBool::new(false) }; 5];
         let reduces = AtomicBool::new(state.steps_taken.is_some());
         #[cfg(feature = "tracing")]
         let log = match state.search.mode() {
@@ -571,6 +556,8 @@ impl Shared {
             externals: Externals::default(),
             is_at_work,
             reduces,
+            is_divided,
+            has_threads,
             glimpsed: Mutex::default(),
             #[cfg(feature = "tracing")]
             log,
@@ -585,6 +572,22 @@ impl Shared {
     #[cfg(feature = "tracing")]
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// A task is polled. `is_divided`: somebody else than the world has its waker, a timer of tokio's mostly.
+    pub(crate) fn divide_caller(&self, is_divided: bool) {
+        self.is_divided.store(is_divided, Ordering::Relaxed);
+    }
+
+    /// Code under test asks for a thread of tokio's.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_threads(&self) {
+        self.has_threads.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the task that is polled waits for something besides its calls: it may go on without their replies.
+    pub(crate) fn is_caller_divided(&self) -> bool {
+        self.is_divided.load(Ordering::Relaxed) && !self.has_threads.load(Ordering::Relaxed)
     }
 
     /// The executor begins to run jobs.
@@ -658,7 +661,13 @@ impl Shared {
         let now = state.clock.now();
         state.usage.pass(now - before);
         debug_assert!(now >= to, "time does not go back");
-        state.queue.promote(now);
+        for (job, attempt) in state.queue.promote(now) {
+            let text =
+                "its lease ends: the job is redelivered while this attempt is still running".to_owned();
+            state.as_actor(Actor::Attempt { job, attempt }, |state| {
+                state.note(|| EventKind::Remarked { text });
+            });
+        }
         while let Some(wake) = state.clock.take_due() {
             match wake {
                 Wake::Task(task) => self.woken.push(task),

@@ -301,6 +301,25 @@ impl Executor {
         self.shared.end_inline(job);
     }
 
+    /// Whether the queue has handed the job out more often than its kind allows.
+    pub(super) fn is_received_too_often(&self, job: u32, attempt: u32) -> bool {
+        self.shared.state().max_receives(job).is_some_and(|most| attempt > most)
+    }
+
+    /// The job is moved to the dead set without another attempt.
+    pub(super) fn received_too_often(&mut self, job: u32, attempt: u32, host: usize, payload: Box<str>) {
+        let _acting = self.shared.acting(Actor::Attempt { job, attempt });
+        let error = format!("it was received {} times, which is as often as its kind allows", attempt - 1);
+        {
+            let mut state = self.shared.state();
+            let now = state.clock.now();
+            state.queue.job_mut(job).payload = payload;
+            state.queue.note_failure(job, now, error.clone());
+        }
+        self.dies(job, host, error);
+        self.shared.end_inline(job);
+    }
+
     fn tell_of_death(&mut self, job: u32, host: usize) {
         let view = JobView::from(self.shared.state().queue.job(job));
         match self.tell(host, |process| process.tell_of_death(&view)) {

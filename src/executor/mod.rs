@@ -3,6 +3,7 @@
 //! Option 0 of every choice lets the current task continue: a task is polled again as long as it has woken itself.
 //! Time advances only when no task can run.
 
+mod boot;
 mod drain;
 mod end;
 mod externals;
@@ -10,6 +11,7 @@ mod inline;
 mod rejected;
 mod pick;
 mod shutdown;
+mod replicas;
 mod spawned;
 mod task;
 mod turns;
@@ -25,6 +27,7 @@ use turns::NextTurn;
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -39,7 +42,7 @@ use crate::engine::state::{Culprit, Mode, Shared, Stuck};
 use crate::engine::steps::Resource;
 use crate::executor::watch::CrashWatch;
 use crate::process::{Observation, Process, hang_up};
-use crate::search::choice::{Actor, Name, Point, Site};
+use crate::search::choice::{Actor, Name, Site};
 use crate::system::clock::TaskId;
 use crate::system::job::{JobError, JobFailure, JobState};
 use crate::system::timeline::EventKind;
@@ -47,7 +50,7 @@ use crate::system::timeline::EventKind;
 /// The time between the death of a process and its restart.
 const RESTART: Duration = Duration::from_secs(1);
 
-type Boot = Box<dyn Fn(&Process)>;
+type Boot = Rc<dyn Fn(&Process)>;
 
 /// A process and its living incarnation, if there is one.
 struct ProcessSlot {
@@ -63,6 +66,9 @@ struct ProcessSlot {
     /// The attempt that was polled last, if calls come over sockets.
     last: Option<Actor>,
     shutdown: Shutdown,
+    /// The index of the process of which this is a fresh copy. A copy takes only jobs that are redelivered while one of
+    /// their attempts still runs in the original.
+    copy_of: Option<usize>,
 }
 
 /// Runs the tasks of a world.
@@ -88,6 +94,10 @@ pub(crate) struct Executor {
     watch: CrashWatch,
     /// The results of attempts since the last reset.
     tally: Drained,
+    /// The process that took each job last. Empty if there is only one process.
+    takers: BTreeMap<u32, usize>,
+    /// Whether an attempt has lost its lease in this run.
+    overtaken: bool,
 }
 
 impl fmt::Debug for Executor {
@@ -116,6 +126,8 @@ impl Executor {
             observed,
             watch,
             tally,
+            takers: BTreeMap::new(),
+            overtaken: false,
         }
     }
 
@@ -131,72 +143,6 @@ impl Executor {
         }
         state.begin_poll(task.actor(), task.id, task.waker.data().addr());
         Some(state.clock.now())
-    }
-
-    #[track_caller]
-    pub(crate) fn add(&mut self, name: Name, boot: Boot) {
-        assert!(
-            self.hosts.iter().all(|host| host.name != name),
-            "the process `{name}` was added twice; give each process its own name"
-        );
-        let context = Context::new(self.pool.clone());
-        let restart_at = Duration::ZERO;
-        // There is usually one process, and space for four is a large allocation, which costs far more than a small one.
-        self.hosts.reserve_exact(1);
-        self.hosts.push(ProcessSlot {
-            name,
-            boot,
-            incarnations: 0,
-            last_begun: None,
-            living: None,
-            context,
-            busy: 0,
-            restart_at,
-            last: None,
-            shutdown: Shutdown::No,
-        });
-        if let Err(panic) = self.boot(self.hosts.len() - 1) {
-            std::panic::resume_unwind(panic);
-        }
-    }
-
-    fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
-        self.shared.barrier();
-        let host = &mut self.hosts[index];
-        host.incarnations += 1;
-        host.last_begun = None;
-        let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
-        let process = Process::new(life.clone());
-        let were_suspended;
-        let now = {
-            let mut state = self.shared.state();
-            let process = host.name;
-            state.note(|| EventKind::Booted { process });
-            // The calls of the boot closure itself succeed. A boot that fails is not a failing job.
-            were_suspended = state.search.suspend_faults(true);
-            state.clock.now()
-        };
-        let (boot, context) = (&host.boot, &mut host.context);
-        let acting = self.shared.acting(Actor::Process(host.name));
-        let booted = catch_unwind(AssertUnwindSafe(|| {
-            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
-        }));
-        drop(acting);
-        {
-            let mut state = self.shared.state();
-            state.search.suspend_faults(were_suspended);
-            if booted.is_err() {
-                state.culprit = Some(Culprit::Boot(host.name));
-            }
-            state.usage.slots += process.slot_count();
-            if process.uses_store() {
-                state.connections.used_by(host.name, process.slot_count());
-            }
-        }
-        let spawned = process.take_spawned();
-        host.living = Some((life, process));
-        spawned.into_iter().for_each(|(name, future)| self.spawn(index, name, future));
-        booted
     }
 
     /// Reports whether the run continues like an earlier one.
@@ -269,31 +215,6 @@ impl Executor {
         }
     }
 
-    /// Boots the processes that are due.
-    fn restart(&mut self) -> bool {
-        if self.hosts.iter().all(|host| host.living.is_some()) {
-            return false;
-        }
-        let now = self.shared.state().clock.now();
-        let is_due = |host: &ProcessSlot| host.restarts().is_some_and(|at| at <= now);
-        let Some(index) = self.hosts.iter().position(is_due) else { return false };
-        if let Err(panic) = self.boot(index) {
-            self.broken_boot = Some(panic);
-        }
-        true
-    }
-
-    /// Restarts a process immediately and silently. Only its memory and its threads are lost.
-    fn reboot(&mut self, index: usize) {
-        let Some((life, _)) = &self.hosts[index].living else { return };
-        life.die();
-        self.tear_down(index, None);
-        self.hosts[index].incarnations -= 1;
-        if let Err(panic) = self.boot(index) {
-            self.broken_boot = Some(panic);
-        }
-    }
-
     /// Tears down processes that died outside of an attempt.
     fn reap_dead_tasks(&mut self) -> bool {
         if !self.shared.woken.take_died() {
@@ -338,10 +259,14 @@ impl Executor {
             }
             let process = self.hosts[host].name;
             state.reliable.begins(job, process);
+            self.overtaken |= state.begin_lease(job);
             let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));
             (kind, payload, attempt)
         };
+        if self.is_received_too_often(job, attempt) {
+            return self.received_too_often(job, attempt, host, payload);
+        }
         let acting = self.shared.acting(Actor::Attempt { job, attempt });
         self.watch.begins(&self.shared, &self.observed.borrow());
         let begun =
@@ -373,7 +298,7 @@ impl Executor {
                 return;
             }
         };
-        let dies = life.crashes(&mut state, Site::Attempt, Point::Start, None);
+        let dies = life.dies_at_start(&mut state, job);
         drop(state);
         self.occupy(host, true);
         self.hosts[host].last_begun = Some(job);
@@ -436,7 +361,10 @@ impl Executor {
             return;
         }
         match (ended, task.work) {
-            (None, _) => self.tasks[slot] = Some(task),
+            (None, _) => {
+                self.overtaken |= task.stalled_until.is_some();
+                self.tasks[slot] = Some(task);
+            }
             (Some(result), Work::Attempt { job, attempt }) => {
                 life::run_as(&life, || drop_quietly(task.future));
                 self.occupy(host, false);
@@ -503,8 +431,9 @@ impl Executor {
         host.last = None;
         host.restart_at = now + RESTART;
         let nobody_lives = self.hosts.iter().all(|host| host.living.is_none());
-        let down =
-            nobody_lives.then(|| self.hosts.iter().map(|h| (h.incarnations, h.restart_at, h.stays_down())));
+        // A copy is made anew when it is wanted.
+        let own = self.hosts.iter().filter(|host| host.copy_of.is_none());
+        let down = nobody_lives.then(|| own.map(|h| (h.incarnations, h.restart_at, h.stays_down())));
         self.watch.crashed(&self.shared, &self.observed.borrow(), down);
     }
 

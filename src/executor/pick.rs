@@ -20,11 +20,11 @@ impl ProcessSlot {
     }
 
     /// The job that this process takes next from `heads`.
-    fn wants(&self, state: &mut State, heads: &[Head]) -> Option<Head> {
+    fn wants(&self, state: &mut State, heads: &[Head], may_take: impl Fn(u32) -> bool) -> Option<Head> {
         let (_, process) = self.taking()?;
         let mut order = None;
         let mut best: Option<(Rank, Head)> = None;
-        for &head in heads.iter().filter(|head| process.handles_kind(head.kind)) {
+        for &head in heads.iter().filter(|head| process.handles_kind(head.kind) && may_take(head.job)) {
             let queue = state.queue_of(head.kind);
             let order = order.get_or_insert_with(|| process.order(&mut || state.draw_fetch()));
             let Some(place) = order.place(queue) else { continue };
@@ -40,7 +40,7 @@ impl ProcessSlot {
         self.living.as_ref().map_or(0, |(_, process)| process.slot_count().saturating_sub(self.busy))
     }
 
-    fn has_free_slot(&self) -> bool {
+    pub(super) fn has_free_slot(&self) -> bool {
         self.free_slots() > 0
     }
 }
@@ -62,7 +62,7 @@ impl Executor {
             if !busy_too && !host.has_free_slot() {
                 continue;
             }
-            if let Some(head) = host.wants(&mut state, &heads) {
+            if let Some(head) = host.wants(&mut state, &heads, |job| self.may_take(index, job)) {
                 if next.is_none_or(|(known, _)| head.turn < known.turn) {
                     next = Some((head, index));
                 }
@@ -79,6 +79,7 @@ impl Executor {
             return self.attempts().next().is_none() && self.take_in_any_order();
         }
         let Some((job, host)) = self.next(None, false) else { return self.fail_unhandled() };
+        let host = self.taker_of(job, host);
         self.shared.state().queue.take(job);
         self.begin(job, host);
         true
@@ -91,9 +92,8 @@ impl Executor {
             let now = state.clock.now();
             let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
             waiting.extend(state.queue.timed());
-            waiting.retain(|(_, job)| {
-                self.host_for(&state, state.queue.job(*job).kind).is_some() && state.queue.may_come_next(*job)
-            });
+            waiting
+                .retain(|(_, job)| self.host_for(&state, *job).is_some() && state.queue.may_come_next(*job));
             if waiting.is_empty() {
                 drop(state);
                 return self.fail_unhandled();
@@ -115,7 +115,7 @@ impl Executor {
         self.shared.advance(due);
         let host = {
             let state = self.shared.state();
-            self.host_for(&state, state.queue.job(job).kind).expect("a host was there a moment ago")
+            self.host_for(&state, job).expect("a host was there a moment ago")
         };
         if let Some(gives_up) = gives_up {
             self.gives_up_unrun(job, host, gives_up);
@@ -130,22 +130,28 @@ impl Executor {
         true
     }
 
-    /// A living process that handles the kind, serves its queue and has a free slot.
-    pub(super) fn host_for(&self, state: &State, kind: &str) -> Option<usize> {
-        self.host_with(state, kind, |index| self.hosts[index].has_free_slot())
+    /// A living process that handles the job, serves its queue and has a free slot.
+    pub(super) fn host_for(&self, state: &State, job: u32) -> Option<usize> {
+        self.host_with(state, job, |index| self.hosts[index].has_free_slot())
     }
 
-    /// A living process that handles the kind, serves its queue and is free.
+    /// A living process that handles the job, serves its queue and is free.
     pub(super) fn host_with(
         &self,
         state: &State,
-        kind: &str,
+        job: u32,
         is_free: impl Fn(usize) -> bool,
     ) -> Option<usize> {
+        (0..self.hosts.len()).find(|&index| is_free(index) && self.can_take(state, index, job))
+    }
+
+    /// Whether a process lives that handles the job and serves its queue.
+    pub(super) fn can_take(&self, state: &State, index: usize, job: u32) -> bool {
+        let kind = state.queue.job(job).kind;
         let queue = state.queue_of(kind);
         let serves =
             |(_, process): &(Arc<Life>, Process)| process.handles_kind(kind) && process.serves(queue);
-        (0..self.hosts.len()).find(|&index| is_free(index) && self.hosts[index].taking().is_some_and(serves))
+        self.may_take(index, job) && self.hosts[index].taking().is_some_and(serves)
     }
 
     /// The reason why no process will ever run the job, if there is one.
@@ -166,7 +172,7 @@ impl Executor {
 
     /// Moves a ready job that no process will ever run to the dead set.
     pub(super) fn fail_unhandled(&mut self) -> bool {
-        if self.hosts.iter().any(|host| host.living.is_none()) {
+        if self.hosts.iter().any(|host| host.living.is_none() && host.copy_of.is_none()) {
             return false;
         }
         let mut heads: Vec<_> = self.shared.state().queue.heads().collect();

@@ -26,7 +26,8 @@ pub(super) enum Shutdown {
 impl ProcessSlot {
     /// The time at which this process restarts, if it is down and restarts on its own.
     pub(super) fn restarts(&self) -> Option<Duration> {
-        (self.living.is_none() && !self.has_stopped()).then_some(self.restart_at)
+        let is_down = self.living.is_none() && self.copy_of.is_none();
+        (is_down && !self.has_stopped()).then_some(self.restart_at)
     }
 
     /// Reports whether it stays down after it has stopped.
@@ -59,6 +60,12 @@ impl Executor {
             (Shutdown::No, None) if again => {}
             (Shutdown::No, None) => self.hosts[index].shutdown = Shutdown::Stopped,
             (Shutdown::No, Some(_)) => self.tell_to_stop(index, again),
+        }
+        // Its copies belong to the same deployment.
+        for copy in 0..self.hosts.len() {
+            if self.hosts[copy].copy_of == Some(index) && self.hosts[copy].shutdown == Shutdown::No {
+                self.tell_to_stop(copy, again);
+            }
         }
         while self.stop_when_due() {}
     }

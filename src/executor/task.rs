@@ -89,6 +89,7 @@ impl Task {
         shared.strides.lend(stride, &self.wake);
         loop {
             stride.begin(shared, &self.wake);
+            shared.divide_caller(self.is_divided(shared, life));
             let polled = self.future.as_mut().poll(&mut Context::from_waker(&self.waker));
             let next = shared.strides.take();
             let next = next
@@ -109,6 +110,14 @@ impl Task {
         self.wake.begin();
         self.waker.wake_by_ref();
         stride.next(shared, &self.wake, false)
+    }
+
+    /// Whether it waits for something besides its calls: a timer of tokio's, mostly. That its process listens for the sign
+    /// to stop, or that its code runs on a thread of its own, is no such thing.
+    fn is_divided(&self, shared: &Shared, life: &Life) -> bool {
+        let own = 2 + usize::from(shared.strides.are_lent());
+        let others = Arc::strong_count(&self.wake).saturating_sub(own);
+        others > 0 && others > life.listens(&self.waker)
     }
 
     /// Reports whether something other than the executor and the world will wake the task. Only then may tokio's time

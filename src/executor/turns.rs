@@ -7,7 +7,7 @@
 
 use super::Executor;
 use super::task::Task;
-use crate::engine::state::StrideChecks;
+use crate::engine::state::{Overtaking, StrideChecks};
 use crate::search::choice::Actor;
 use crate::system::clock::TaskId;
 use crate::system::job::Delivery;
@@ -38,10 +38,10 @@ impl Executor {
     pub(super) fn look_at(&self, task: &Task) -> StrideChecks {
         let switching = self.may_switch();
         let state = self.shared.state();
-        let overtaking = task.job().is_some_and(|(job, _)| {
-            switching
-                && state.delivery(job) == Delivery::AtLeastOnce
-                && self.host_for(&state, state.queue.job(job).kind).is_some()
+        let leased = task.job().filter(|&(job, _)| switching && state.delivery(job) == Delivery::AtLeastOnce);
+        let overtaking = leased.map_or(Overtaking::Never, |(job, _)| match self.host_for(&state, job) {
+            Some(_) => Overtaking::Possible,
+            None => Overtaking::ByCopy(self.original_of(task.host)),
         });
         StrideChecks { watched: !self.invariants.is_empty(), switching, overtaking }
     }
@@ -122,6 +122,7 @@ impl Executor {
                 self.run(id);
             }
             NextTurn::Begin { job, host } => {
+                let host = self.taker_of(job, host);
                 self.shared.state().queue.take(job);
                 self.begin(job, host);
             }
@@ -135,14 +136,13 @@ impl Executor {
     fn actor_of(&self, turn: NextTurn) -> Actor {
         match turn {
             NextTurn::Task(id) => self.task(id).map_or(Actor::Test, Task::actor),
-            NextTurn::Begin { job, .. } => {
-                Actor::Attempt { job, attempt: self.shared.state().queue.job(job).attempts + 1 }
-            }
+            NextTurn::Begin { job, .. } => self.shared.state().attempt_to_come(job),
         }
     }
 
     /// The ready jobs that could begin now, the next one first, up to the number of free slots.
-    fn add_startable(&self, turns: &mut Vec<NextTurn>) {
+    fn add_startable(&mut self, turns: &mut Vec<NextTurn>) {
+        self.copy_for_overtaken();
         let Some((first, host)) = self.next(None, false) else { return };
         turns.push(NextTurn::Begin { job: first, host });
         let state = self.shared.state();
@@ -152,7 +152,7 @@ impl Executor {
         let mut free: Vec<_> = self.hosts.iter().map(super::ProcessSlot::free_slots).collect();
         free[host] -= 1;
         for job in state.queue.ready().into_iter().filter(|job| *job != first) {
-            let Some(host) = self.host_with(&state, state.queue.job(job).kind, |host| free[host] > 0) else {
+            let Some(host) = self.host_with(&state, job, |host| free[host] > 0) else {
                 continue;
             };
             free[host] -= 1;

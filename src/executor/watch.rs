@@ -161,6 +161,7 @@ fn digest(
     (state.ledger.reused.len(), state.ledger.repeats.len()).hash(&mut hasher);
     state.record.hygiene().hash(&mut hasher);
     state.queue.hash(&mut hasher);
+    state.poison().hash(&mut hasher);
     state.draws_to_come().for_each(|drawn| drawn.hash(&mut hasher));
     state.fetches.hash(&mut hasher);
     let digest = hasher.finish128();

@@ -35,7 +35,7 @@ pub use self::settings::Explore;
 pub(crate) use self::surroundings::{package, say};
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
 use self::walk::Limits;
-use crate::engine::state::Stuck;
+use crate::engine::state::{CalledAs, Stuck};
 use crate::judge::oracle::{self, Finding};
 use crate::judge::pulse::{self, Joined, Pulses};
 use crate::judge::report::{DroppedCalls, LineMap, Report, Samples, Stopped, Verdict, notes};
@@ -76,6 +76,8 @@ struct Basis<'b> {
     /// The number of the case.
     number: usize,
     inputs: Arc<Assignment>,
+    /// The operations that the reference run has made beside others.
+    flights: Arc<BTreeSet<CalledAs>>,
     /// The inputs, in the form in which scenarios name them.
     words: Vec<choice::DeviationSpec>,
     /// Those of them that are not the ordinary ones.

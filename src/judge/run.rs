@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::engine::externals::Traffic;
 use crate::engine::panics::{self, CaughtPanic};
 use crate::engine::runtime::{Context, Pool};
-use crate::engine::state::{Mode, RunRecord, Shared, State, Stuck, TaskWaker};
+use crate::engine::state::{CalledAs, Mode, RunRecord, Shared, State, Stuck, TaskWaker};
 use crate::engine::steps::Equivalence;
 use crate::executor::watch::CrashWatch;
 use crate::judge::pulse::{self, Beating, WatchedRun};
@@ -87,6 +87,8 @@ pub(crate) struct Outcome {
     pub(crate) terms: ComparisonRules,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<InputQuestion>,
+    /// The operations that were made beside others.
+    pub(crate) flights: BTreeSet<CalledAs>,
     /// The notes of the run about itself.
     pub(crate) record: RunRecord,
     /// Whether the run had sockets.
@@ -128,6 +130,8 @@ pub(crate) struct Ground {
     pub(crate) pool: Pool,
     /// The inputs.
     pub(crate) inputs: Arc<Assignment>,
+    /// The operations that the reference run has made beside others.
+    pub(crate) flights: Arc<BTreeSet<CalledAs>>,
     /// Whether jobs that are under way when the body ends go on to their ends. They do if all are over by then when
     /// nothing goes wrong: what the body has waited for may be there before a job that failed was tried again.
     pub(crate) finishes: bool,
@@ -192,6 +196,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     note_surroundings(&shared, &state, &mut run_record);
     let (asked, no_such_input) = (state.inputs.take(), state.inputs.error().cloned());
     let (events, steps_taken) = (state.timeline.take(), state.steps_taken.take());
+    let flights = state.take_flights();
     let chooser = state.search.take_chooser();
     drop(state);
     let (record, divergence, plan) = chooser.finish();
@@ -215,6 +220,7 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         left_locks,
         terms,
         asked,
+        flights,
         record: run_record,
         has_sockets: shared.externals.have_wires(),
         left: shared.sleepers.left(),
@@ -229,6 +235,7 @@ fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) 
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
     state.delays = ground.delays;
+    state.expect_flights(ground.flights.clone());
     state.inputs = Inputs::new(ground.inputs.clone());
     state.script = script;
     state.steps_taken = (ground.reduce && is_planned).then(Box::default);

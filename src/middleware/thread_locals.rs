@@ -14,8 +14,9 @@ use crate::process::Perform;
 /// Clears thread-locals after each attempt, no matter whether it ends well, with an error, or by a crash of its
 /// process. A layer around perform.
 ///
-/// It does not separate attempts that overlap. Use [`RequestContext`](super::RequestContext) for that.
-///
+/// It does not separate attempts that overlap. Use [`RequestContext`](super::RequestContext) for that. A process with
+/// this layer has no fresh copies, to which second deliveries could go: see
+/// [`Perform::keeps_thread_locals`](super::Perform::keeps_thread_locals).
 ///
 /// ```
 /// use std::cell::Cell;
@@ -84,6 +85,7 @@ impl<S: Service<Perform>> Service<Perform> for ClearThreadLocalsService<S> {
     }
 
     fn call(&mut self, mut request: Perform) -> Self::Future {
+        request.keeps_thread_locals();
         let clear = self.clear.clear.clone();
         request.around_blocking(move |run| {
             let _clearing = ClearGuard(&*clear);

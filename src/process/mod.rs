@@ -17,6 +17,7 @@ pub use handles::clock::{Clock, Pause};
 pub use handles::durable::Durable;
 pub use handles::enqueue::{EnqueueService, EnqueueServiceFuture, NewJob};
 pub use handles::external::{BlockingExternalCall, External, ExternalCall, ExternalFault};
+pub use handles::lease::{LeaseError, LeaseExtension};
 pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
 pub use handles::rng::Rng;

@@ -14,7 +14,7 @@ mod sampled;
 pub use self::name::Name;
 
 pub(crate) use self::fault::{Fault, FaultSet};
-pub(crate) use self::options::{Ending, Options};
+pub(crate) use self::options::{Ending, Options, Stalls};
 pub(crate) use self::place::{Place, PlaceLookup, forget, look, looking, set_look};
 pub(crate) use self::point::{Point, WaitKind};
 pub(crate) use self::sampled::{Dice, Pct, Random};

@@ -1,6 +1,6 @@
 //! Virtual time and timers. Time does not advance while any task can run. Then it jumps to the next timer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -65,6 +65,13 @@ impl VirtualClock {
         self.timers.front().map(|((at, _), _)| *at)
     }
 
+    /// When the next timer fires that is not this task's.
+    pub(crate) fn next_of_others(&self, task: TaskId) -> Option<Duration> {
+        let is_others = |wake: &Wake| !matches!(wake, Wake::Task(known) if *known == task);
+        let others = self.timers.iter().filter(|((at, _), wake)| *at > self.now && is_others(wake));
+        others.map(|((at, _), _)| *at).next()
+    }
+
     /// Advances the time to `to`. Time never goes back.
     pub(crate) fn advance(&mut self, to: Duration) {
         self.now = self.now.max(to);
@@ -76,6 +83,38 @@ impl VirtualClock {
             return None;
         }
         self.timers.pop_front().map(|(_, wake)| wake)
+    }
+}
+
+/// The moments at which something that is there now expires, and how much does.
+#[derive(Debug, Default)]
+pub(crate) struct Expiries {
+    at: BTreeMap<Duration, u32>,
+    are_used: bool,
+}
+
+impl Expiries {
+    /// Moves an expiry from `before` to `after`. `None` is no expiry.
+    pub(crate) fn replace(&mut self, before: Option<Duration>, after: Option<Duration>) {
+        if let Some(count) = before.and_then(|before| self.at.get_mut(&before)) {
+            *count = count.saturating_sub(1);
+        }
+        self.at.retain(|_, count| *count > 0);
+        if let Some(after) = after {
+            *self.at.entry(after).or_default() += 1;
+            self.are_used = true;
+        }
+    }
+
+    /// The next of them after `now`.
+    pub(crate) fn after(&self, now: Duration) -> Option<Duration> {
+        let later = (std::ops::Bound::Excluded(now), std::ops::Bound::Unbounded);
+        self.at.range(later).next().map(|(at, _)| *at)
+    }
+
+    /// Whether anything was ever to expire.
+    pub(crate) fn are_used(&self) -> bool {
+        self.are_used
     }
 }
 
@@ -145,6 +184,23 @@ mod tests {
             Wake::Waker(_) => unreachable!("none was set"),
         });
         assert_eq!(woken.collect::<Vec<_>>(), [1, 3, 0, 2]);
+    }
+
+    #[test]
+    fn what_is_deleted_or_written_anew_expires_no_more() {
+        let mut expiries = Expiries::default();
+        let second = Duration::from_secs(1);
+        assert!(!expiries.are_used());
+        expiries.replace(None, Some(5 * second));
+        expiries.replace(None, Some(5 * second));
+        expiries.replace(None, Some(9 * second));
+        assert_eq!(expiries.after(second), Some(5 * second));
+        assert_eq!(expiries.after(5 * second), Some(9 * second));
+        expiries.replace(Some(5 * second), None);
+        assert_eq!(expiries.after(second), Some(5 * second), "the other one stays");
+        expiries.replace(Some(5 * second), Some(20 * second));
+        assert_eq!(expiries.after(second), Some(9 * second));
+        assert!(expiries.are_used());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::search::choice::{Actor, Name, Place};
 pub(crate) use crate::search::digest::{Fingerprint, fingerprint, hex};
+use crate::system::clock::Expiries;
 
 /// A change to the outside world that a customer could notice: a charge, an email, a shipped order.
 ///
@@ -97,6 +98,8 @@ pub(crate) struct Ledger {
     pub(crate) reused: Vec<Reuse>,
     /// Requests that received the stored answer of the same earlier request.
     pub(crate) repeats: Vec<RepeatedRequest>,
+    /// When what services keep expires.
+    pub(crate) expiries: Expiries,
 }
 
 /// A request that was answered from an earlier effect under the same key.

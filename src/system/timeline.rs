@@ -31,6 +31,8 @@ pub(crate) enum EventKind {
     Effect { name: String, id: String, key: Option<String> },
     /// The call ended: with its reply, or with an error.
     Replied { reply: Result<String, String> },
+    /// The caller dropped the call before its reply arrived. `None` if it is unknown whether the call happened.
+    Cancelled { service: Name, operation: Name, happened: Option<bool>, place: Place },
     /// Another remark: a transaction begins, or a task must wait for another one.
     Remarked { text: String },
     /// The code under test has logged something.

@@ -13,16 +13,17 @@ use std::time::{Duration, Instant};
 
 use super::address::{Listener, Scope, bind};
 use super::connection::{Connection, Phase, SLOWEST};
-use super::forward::{WaitingCall, resume_all, resume_now};
+use super::forward::resume_now;
 use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
 use super::thread::{AttendanceGuard, ServedSockets, attend};
+use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, resume_all};
 use crate::engine::external_calls::real_time;
 use crate::engine::externals::{self, RealSystem, RequestStart, Traffic};
 use crate::engine::life;
 use crate::engine::state::{Shared, WakeQueue, lock};
 use crate::process::Link;
 use crate::search::choice::{Actor, Name, Place};
-use crate::system::clock::{TaskId, Wake};
+use crate::system::clock::Wake;
 use crate::system::service::CLIENT_TIMEOUT;
 
 /// The virtual time after which a connection is closed if no reply will ever come, as a load balancer would do. A
@@ -44,34 +45,6 @@ const FLOODED: Duration = Duration::from_secs(10);
 /// The real time after which the thread serves in place of an absent executor. Most likely the caller itself blocks
 /// the executor.
 const UNATTENDED: Duration = Duration::from_secs(1);
-
-/// A request that waits to be served, or the second half of one that was made outside any step.
-struct ArrivedRequest {
-    door: Arc<Door>,
-    line: u64,
-    by: Option<Actor>,
-    talk: Box<dyn Talk>,
-    finish: Option<Finish>,
-}
-
-/// A reply on its way to a task of the executor.
-struct PendingReply {
-    door: Arc<Door>,
-    line: u64,
-    caller: externals::Caller,
-    talk: Box<dyn Talk>,
-    finish: Finish,
-    due: Duration,
-}
-
-/// A caller that will never receive a reply.
-struct SilentCaller {
-    door: Arc<Door>,
-    line: u64,
-    by: Option<(Actor, TaskId)>,
-    talk: Box<dyn Talk>,
-    until: Duration,
-}
 
 /// A protocol of the run: once without its type, once with it.
 struct ProtocolEntry {
@@ -265,25 +238,22 @@ impl Exchange {
     /// continue in the order in which they began to wait, regardless of which was served first.
     fn resume_waiting(&self) {
         let waiting = std::mem::take(&mut lock(&self.lines).waiting);
-        if waiting.is_empty() {
-            return;
-        }
         let (left, ended) = resume_all(waiting);
         let mut lines = lock(&self.lines);
         lines.waiting = left;
+        if ended.is_empty() {
+            return;
+        }
         let mut tasks = Vec::new();
         for (WaitingCall { door, line, actor, caller, talk, .. }, finish) in ended {
             lines.moves += 1;
             match caller {
                 Some(caller) => {
-                    tasks.push(caller.task);
                     let due = Duration::ZERO;
+                    tasks.push(caller.task);
                     lines.pending.push(PendingReply { door, line, caller, talk, finish, due });
                 }
-                None => {
-                    let (by, finish) = (Some(actor), Some(finish));
-                    lines.arrived.push(ArrivedRequest { door, line, by, talk, finish });
-                }
+                None => lines.arrived.push(ArrivedRequest::second_half(door, line, actor, talk, finish)),
             }
         }
         drop(lines);
@@ -545,8 +515,8 @@ impl externals::Request for Request {
                 lines.moves += 1;
             }
             Outcome::Takes(takes, finish) => {
-                let by = by.or_else(|| Some(door.link.shared().state().actor()));
-                exchange.delay(ArrivedRequest { door, line, by, talk, finish: Some(finish) }, takes);
+                let by = by.unwrap_or_else(|| door.link.shared().state().actor());
+                exchange.delay(ArrivedRequest::second_half(door, line, by, talk, finish), takes);
             }
             Outcome::Silent => {
                 let until = door.now().saturating_add(SILENCE);

@@ -5,16 +5,14 @@
 //! and the work is resumed whenever one of their requests has ended or one of their connections is gone.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::protocol::{Caller, Door as ProtocolDoor, Finish, Outcome, Reply, Resume, ServeOutcome, Talk};
+use super::protocol::{Caller, Finish, Outcome, Reply, Resume, ServeOutcome};
 use crate::engine::call::{self, CallSpec, Door, EnterOutcome, InFlight, Visit, dies_waiting};
 use crate::engine::external_calls::real_time;
-use crate::engine::externals;
 use crate::engine::state::{State, call_site};
 use crate::process::{ExternalFault, Link};
-use crate::search::choice::{Actor, DeviationKind, Fault, Name, Place, WaitKind};
+use crate::search::choice::{DeviationKind, Fault, Name, Place, WaitKind};
 use crate::system::service::{FaultPlan, external_faults};
 use crate::system::timeline::EventKind;
 
@@ -158,44 +156,6 @@ pub(super) fn resume_now(mut resume: Resume) -> Option<Finish> {
         std::thread::park_timeout(PAUSE);
     }
     None
-}
-
-/// A call that waits in a real system for another task.
-pub(super) struct WaitingCall {
-    pub(super) door: Arc<ProtocolDoor>,
-    pub(super) line: u64,
-    pub(super) actor: Actor,
-    /// `None` if the call was made outside any step.
-    pub(super) caller: Option<externals::Caller>,
-    pub(super) talk: Box<dyn Talk>,
-    /// Where it waits, and for what.
-    pub(super) what: String,
-    pub(super) resume: Resume,
-}
-
-/// Resumes all calls that wait, in the order in which they began to wait. Returns those that still wait, and those that
-/// have ended in that same order, regardless of which the system served first.
-pub(super) fn resume_all(waiting: Vec<WaitingCall>) -> (Vec<WaitingCall>, Vec<(WaitingCall, Finish)>) {
-    let mut left: Vec<_> = waiting.into_iter().enumerate().collect();
-    let mut ended = Vec::new();
-    loop {
-        let before = left.len();
-        let mut still = Vec::new();
-        for (order, mut waiting) in left {
-            match (waiting.resume)() {
-                Some(finish) => ended.push((order, waiting, finish)),
-                None => still.push((order, waiting)),
-            }
-        }
-        left = still;
-        // One that has ended may let another one continue.
-        if left.is_empty() || left.len() == before {
-            break;
-        }
-    }
-    ended.sort_by_key(|(order, ..)| *order);
-    let left = left.into_iter().map(|(_, waiting)| waiting).collect();
-    (left, ended.into_iter().map(|(_, waiting, finish)| (waiting, finish)).collect())
 }
 
 /// The real system as the target of one call.

@@ -14,6 +14,7 @@
 mod protocol;
 mod forward;
 mod address;
+mod transit;
 mod connection;
 mod thread;
 mod exchange;

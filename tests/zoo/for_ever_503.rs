@@ -44,7 +44,7 @@ fn by_the_job(p: &Process) {
 
 fn charging(explore: &Explore, tells: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().explore_outages(10 * S);
+        world.payments().explore_outages(10 * S).explore_outages_for_ever();
         world.process("worker", move |p| {
             tells(p);
             let (payments, _catcher) = (p.payments(), p.error_tracker());

@@ -42,7 +42,7 @@ fn telling(p: &Process) {
 /// Explores a charge that is retried twice.
 pub(crate) fn charging(explore: &Explore, layers: fn(&Process)) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().explore_outages(10 * S);
+        world.payments().explore_outages(10 * S).explore_outages_for_ever();
         world.process("worker", move |p| {
             layers(p);
             // An error tracker exists, whether jobs report to it or not.

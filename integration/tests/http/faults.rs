@@ -208,7 +208,11 @@ fn reads_have_the_faults_of_reads() {
 #[test]
 fn stale_reads_and_outages_are_explored_where_the_test_asks_for_them() {
     let looking = async |world: &World| {
-        world.payments().explore_stale_reads().explore_outages(Duration::from_secs(60));
+        world
+            .payments()
+            .explore_stale_reads()
+            .explore_outages(Duration::from_secs(60))
+            .explore_outages_for_ever();
         world.process("worker", move |p| {
             let (uri, client) = (p.http().uri(), client());
             p.handle(async move |order: u32| {

@@ -1,5 +1,5 @@
-//! Whatever a client sends, it gets a clear error or what it asked for, nothing hangs, and the server is there for the
-//! next one.
+//! Odd messages of a client, odd surroundings of a test: each gets a clear error or the thing it asked for, and nothing
+//! hangs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

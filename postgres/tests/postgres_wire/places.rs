@@ -1,4 +1,4 @@
-//! What is a place to fail, and what happens there.
+//! The points and faults of statements.
 
 use sqlx::{Error, PgPool};
 

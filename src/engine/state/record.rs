@@ -25,6 +25,7 @@ pub(crate) struct RunRecord {
     has_spawned: bool,
     is_cut_short: bool,
     has_expiring: bool,
+    is_uncopied: bool,
     deviated_at: Vec<Option<(Place, Site)>>,
 }
 
@@ -77,6 +78,16 @@ impl RunRecord {
     /// Whether anything has a time to live.
     pub(crate) fn has_expiring(&self) -> bool {
         self.has_expiring
+    }
+
+    /// A worker could not stall past its lease, because no slot is free, and its process can have no copy.
+    pub(crate) fn note_uncopied(&mut self) {
+        self.is_uncopied = true;
+    }
+
+    /// Whether a worker could not stall past its lease for that reason.
+    pub(crate) fn is_uncopied(&self) -> bool {
+        self.is_uncopied
     }
 
     /// The test body has gone on. `is_reached`: since what it waited for was there, not since nothing was left to do.

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use super::{Shared, State, TaskWaker, lock};
 use crate::engine::steps::Resource;
+use crate::search::choice::Name;
 use crate::system::clock::{TaskId, Wake};
+use crate::system::job::Delivery;
+use crate::system::queue::LEASE;
 
 /// The conditions to check between two steps of a task.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +21,18 @@ pub(crate) struct StrideChecks {
     pub(crate) watched: bool,
     /// Another task could run instead.
     pub(crate) switching: bool,
-    /// Another worker could take the job in the meantime.
-    pub(crate) overtaking: bool,
+    pub(crate) overtaking: Overtaking,
+}
+
+/// Whether another worker could take the job of an attempt in the meantime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overtaking {
+    /// The job is never delivered again while an attempt runs, or the task is no attempt.
+    Never,
+    /// A process has a free slot.
+    Possible,
+    /// A fresh copy of this process could. It would share the thread, and so the thread-locals, of the original.
+    ByCopy(Name),
 }
 
 /// A task that is being polled, step by step.
@@ -67,8 +80,8 @@ impl Stride {
             // Memory that threads share is not visible to the harness.
             state.touch(Resource::Everything, true);
         }
-        if self.look.overtaking && !at_line {
-            let stalled_until = self.is_overtaken(&mut state);
+        if !at_line {
+            let stalled_until = self.is_overtaken(&mut state).or_else(|| self.stands_still(&mut state));
             if stalled_until.is_some() {
                 return AfterStep::Rests { woken: false, stalled_until };
             }
@@ -87,10 +100,41 @@ impl Stride {
     /// its lease, and the job is redelivered in the meantime.
     fn is_overtaken(&self, state: &mut State) -> Option<Duration> {
         let (job, attempt) = self.job?;
-        if !state.queue.is_held_by(job, attempt) || !state.lease_runs_out() {
+        if !state.queue.is_held_by(job, attempt) || !self.may_be_overtaken(state) || !state.lease_runs_out() {
             return None;
         }
         let until = state.queue.lease_runs_out(job, state.clock.now());
+        state.clock.set(until, Wake::Task(self.task));
+        Some(until)
+    }
+
+    fn may_be_overtaken(&self, state: &mut State) -> bool {
+        match self.look.overtaking {
+            Overtaking::Never => false,
+            Overtaking::ByCopy(original) if state.keeps_thread_locals(original) => {
+                state.record.note_uncopied();
+                false
+            }
+            Overtaking::Possible | Overtaking::ByCopy(_) => true,
+        }
+    }
+
+    /// Called after a step that the task could follow with another one. If it returns a time, the task stalls until then,
+    /// past a deadline of the world. An attempt that stalls past its lease loses it.
+    fn stands_still(&self, state: &mut State) -> Option<Duration> {
+        if !self.look.switching {
+            return None;
+        }
+        let now = state.clock.now();
+        let leased = self.job.filter(|&(job, attempt)| {
+            state.delivery(job) == Delivery::AtLeastOnce && state.queue.is_held_by(job, attempt)
+        });
+        let lease_ends =
+            leased.map(|(job, _)| state.queue.lease_end(job).unwrap_or(now.saturating_add(LEASE)));
+        let until = state.stall(self.task, self.job.is_none(), lease_ends)?;
+        if let Some((job, _)) = leased.filter(|_| lease_ends.is_some_and(|ends| until >= ends)) {
+            state.queue.lease_runs_out(job, now);
+        }
         state.clock.set(until, Wake::Task(self.task));
         Some(until)
     }
@@ -116,6 +160,11 @@ impl Strides {
         if self.are_used.load(Ordering::Relaxed) {
             *lock(&self.lent) = Some((stride, wake.clone()));
         }
+    }
+
+    /// Whether a task that is polled is lent.
+    pub(crate) fn are_lent(&self) -> bool {
+        self.are_used.load(Ordering::Relaxed)
     }
 
     /// Takes the decision that the task's thread made after its last step, if it made one.

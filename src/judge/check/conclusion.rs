@@ -193,8 +193,8 @@ impl Exploration<'_> {
     fn unexplored(&self) -> Vec<String> {
         let settings = self.basis.settings;
         let reference = &self.basis.reference;
-        let expires = reference.outcome.record.has_expiring();
-        unexplored(&reference.record, expires, settings.bounds.total, |kind| settings.bounds.of(kind))
+        let noted = &reference.outcome.record;
+        unexplored(&reference.record, noted, settings.bounds.total, |kind| settings.bounds.of(kind))
     }
 
     /// Adds notes about limits that were reached.

@@ -49,8 +49,14 @@ impl Explore {
         pulses.iter().for_each(|pulses| pulses.end_at(limits.deadline()));
         let case = |number: usize, inputs: Assignment| {
             let inputs = Arc::new(inputs);
-            let ground = Ground { inputs: inputs.clone(), ..self.ground() };
-            let reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
+            let mut ground = Ground { inputs: inputs.clone(), ..self.ground() };
+            let mut reference: Reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
+            if !reference.outcome.flights.is_empty() {
+                // Calls that are made side by side have a choice more, now that they are known.
+                ground.flights = Arc::new(std::mem::take(&mut reference.outcome.flights));
+                reference = run(body, Course::timed(Plan::ordinary()), &ground).into();
+            }
+            let flights = ground.flights.clone();
             let words = input::words(&inputs, &reference.outcome.asked);
             let unusual =
                 input::unusual(&inputs, &reference.outcome.asked).iter().map(ToString::to_string).collect();
@@ -65,6 +71,7 @@ impl Explore {
                 progress,
                 number,
                 inputs,
+                flights,
                 words,
                 unusual,
                 reference,
@@ -125,6 +132,7 @@ impl<'b> Exploration<'b> {
     pub(super) fn enter(&mut self, case: usize) {
         self.basis = &self.cases[case];
         self.ground.inputs = self.basis.inputs.clone();
+        self.ground.flights = self.basis.flights.clone();
         self.ground.finishes = self.basis.reference.outcome.jobs.iter().all(|job| !job.state.is_under_way());
     }
 

@@ -121,7 +121,7 @@ codes! {
     StateAfterCrash "0031" "state differs after a crash":
         "write what belongs together in one transaction, including a row that marks the work as done (an inbox)";
     StateAfterError "0032" "state differs after an error":
-        "set values instead of adding to them, or check a guard in the same transaction";
+        "record in the same transaction which job has made the change, and skip it if that is recorded; or write a value that does not depend on the old one";
     StateAfterDelivery "0033" "state differs after a second delivery":
         "check a guard in the same transaction, serializable or under a unique key: two deliveries may run at once";
     StateWhenJobsCross "0034" "lost update":
@@ -205,7 +205,7 @@ impl Trigger {
     fn choice(choice: &Choice) -> Self {
         match (choice.kind, choice.label.point) {
             (DeviationKind::Crash, _) => Trigger::Crash,
-            (DeviationKind::Delivery, Point::Pause) => Trigger::AtOnce,
+            (DeviationKind::Delivery, Point::Pause) | (_, Point::Stall) => Trigger::AtOnce,
             (DeviationKind::Delivery, Point::Ack) => Trigger::Delivery,
             (DeviationKind::Fault, _) if choice.fault() == Some(Fault::StaleRead) => Trigger::Stale,
             // An enqueue that failed, or whose reply was lost.

@@ -59,6 +59,7 @@ impl MetPoints {
                 Options::Faults(faults) => faults.hash(&mut hasher),
                 // The number of tasks to choose from makes no difference.
                 Options::Counted(_) | Options::Others(_) => {}
+                Options::Stall(stalls) => stalls.hash(&mut hasher),
                 named => named.len().hash(&mut hasher),
             }
             if self.known.insert(hasher.finish()) {

@@ -26,7 +26,8 @@ pub(super) struct Crossing {
 pub(super) fn crossings(events: &[Event]) -> Vec<Crossing> {
     let overtaken = events.iter().enumerate().filter_map(|(at, event)| match &event.what {
         EventKind::Deviated { choice, .. }
-            if choice.kind == DeviationKind::Preemption || choice.label.point == Point::Pause =>
+            if choice.kind == DeviationKind::Preemption
+                || matches!(choice.label.point, Point::Pause | Point::Stall) =>
         {
             Some((at, event.by))
         }

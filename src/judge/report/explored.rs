@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Report;
-use crate::search::choice::{Actor, Choice, DeviationKind, Fault, Options, Point, Site, WaitKind};
+use crate::engine::state::RunRecord;
+use crate::search::choice::{Choice, DeviationKind, Fault, Options, Point, Site, WaitKind};
 use crate::system::service::STORE;
 
 /// Runs that were sampled past the bound.
@@ -72,16 +73,15 @@ impl fmt::Display for Stopped {
             Stopped::After(level) => write!(f, "stopped after the runs with {level} deviations"),
             Stopped::AtFirst => f.write_str("stopped at the first run that failed"),
         }?;
-        f.write_str("; `keep_going()` explores all")
+        f.write_str("; `keep_going()` explores the rest, too")
     }
 }
 
 /// Lists the kinds of deviations that were not explored although they apply to this world. `reference` are the choices
-/// of the fault-free run, `expires` is whether anything has a time to live, and `most` is the bound for a kind of
-/// deviation.
+/// of the fault-free run, `noted` are its notes, and `most` is the bound for a kind of deviation.
 pub(crate) fn unexplored(
     reference: &[Choice],
-    expires: bool,
+    noted: &RunRecord,
     total: usize,
     most: impl Fn(DeviationKind) -> usize,
 ) -> Vec<String> {
@@ -116,23 +116,33 @@ pub(crate) fn unexplored(
             unexplored.push(format!("{what}: `{setting}` is 0"));
         }
     }
-    let is_attempt = |choice: &&Choice| matches!(choice.label.actor, Actor::Attempt { .. });
-    let attempts = || reference.iter().filter(is_attempt);
-    if attempts().next().is_some() && !attempts().any(|choice| choice.label.point == Point::Pause) {
-        unexplored.push("a second delivery while the first attempt runs: no slot is free for it".to_owned());
+    if noted.is_uncopied() {
+        let why = "no slot is free for it, and a copy of the process would share its thread-locals";
+        unexplored.push(format!("a second delivery while the first attempt runs: {why}"));
     }
     if !calls.is_empty() && !any(Fault::Outage) {
         unexplored.push("outages (`explore_outages` of the service)".to_owned());
     }
+    if any(Fault::Outage) && !any(Fault::OutageForEver) {
+        unexplored.push("outages that never end (`explore_outages_for_ever` of the service)".to_owned());
+    }
+    if any(Fault::Refused) && !any(Fault::Lost) {
+        unexplored.push("jobs that the queue loses (`world.explore_lost_jobs()`)".to_owned());
+    }
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
+    }
+    let starts = || reference.iter().filter(|choice| choice.label.point == Point::Start);
+    if starts().next().is_some() && !starts().any(|choice| choice.options == Options::Poison) {
+        unexplored.push("jobs that crash every worker (`world.explore_poison_jobs()`)".to_owned());
     }
     if has(DeviationKind::Crash) && !reference.iter().any(|choice| choice.options == Options::Ending) {
         unexplored.push("deploys (`world.explore_deploys()`)".to_owned());
     }
+    let has_late_timers = reference.iter().any(|choice| choice.options == Options::Lateness);
     // A late task matters if it reads the clock after a sleep, or if something has expired by then.
     let sleeps = |choice: &Choice| matches!(choice.label.site, Site::Wait(WaitKind::Sleep));
-    if !has(DeviationKind::Delay) && (expires || reference.iter().any(sleeps)) {
+    if !has_late_timers && (noted.has_expiring() || reference.iter().any(sleeps)) {
         unexplored.push("late timers and retries (`delays`)".to_owned());
     }
     unexplored

@@ -25,6 +25,8 @@ pub(crate) struct Mishap {
     fault: Option<Fault>,
     /// The process was asked to stop instead of crashing.
     is_deploy: bool,
+    /// The process crashes at the start of every attempt of the job.
+    is_poison: bool,
     /// The last call of the attempt that had happened by then. Between this call and the deviation, the attempt changes
     /// nothing outside of its process.
     pub(crate) after: Option<Call>,
@@ -87,6 +89,7 @@ impl Mishap {
             option: taken,
             fault: choice.fault(),
             is_deploy,
+            is_poison: options == Options::Poison && taken == 2,
             after,
             place: None,
         }
@@ -110,15 +113,18 @@ impl Mishap {
     pub(crate) fn in_brief(&self) -> &'static str {
         match (self.kind, self.fault) {
             (DeviationKind::Crash, _) if self.is_deploy => "a deploy",
+            (DeviationKind::Crash, _) if self.is_poison => "a poison job",
+            (_, Some(Fault::Lost)) => "a lost job",
             (DeviationKind::Crash, _) => "a crash",
             (_, Some(Fault::StaleRead)) => "a stale read",
             (_, Some(Fault::Outage | Fault::OutageForEver)) => "an outage",
-            (_, Some(Fault::Refused)) => "a refused enqueue",
+            (_, Some(Fault::Refused | Fault::StillRefused)) => "a refused enqueue",
             (_, Some(fault)) if fault.happens() => "a lost reply",
-            (DeviationKind::Fault, _) => "a failed call",
-            (DeviationKind::Delivery, _) if self.point == Point::Pause => "a stalled worker",
+            (DeviationKind::Fault, _) | (_, Some(_)) => "a failed call",
+            (_, _) if matches!(self.point, Point::Pause | Point::Stall) => "a stalled worker",
             (DeviationKind::Delivery, _) => "a second delivery",
             (DeviationKind::Preemption, _) => "another order",
+            (DeviationKind::Delay, _) if self.point == Point::Reply => "a late reply",
             (DeviationKind::Delay, _) => "a delay",
         }
     }

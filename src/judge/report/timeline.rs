@@ -226,7 +226,9 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         EventKind::Booted { process } if booted.contains(process) => (format!("{process} restarts"), false),
         EventKind::Booted { process } => {
             booted.push(*process);
-            return None;
+            let original = process.as_str().rsplit_once('#').map(|(name, _)| Name::from(name.to_owned()));
+            let original = original.filter(|original| booted.contains(original))?;
+            (format!("{process} starts, a fresh copy of {original}"), false)
         }
         EventKind::Enqueued { job, kind, payload, due } => {
             let due = due.map(|due| format!(", due {}", Moment(due))).unwrap_or_default();
@@ -246,6 +248,10 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
         EventKind::Replied { reply: Ok(reply) } => (format!("  → {}", shortened(reply)), false),
         EventKind::Replied { reply: Err(error) } => (format!("  → error: {error}"), false),
+        EventKind::Cancelled { service, operation, happened, place } => {
+            let (what, file, line) = (cancelled(*happened), place.file, place.line);
+            (format!("{service}.{operation} ({file}:{line}) {what}"), false)
+        }
         #[cfg(feature = "tracing")]
         EventKind::Said { text } => (format!("» {text}"), false),
         EventKind::Remarked { text } => (text.clone(), false),
@@ -260,7 +266,9 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         EventKind::Failed { error, retry_at: Some(at) } => {
             (format!("failed: {error}; retry at {}", Moment(*at)), false)
         }
-        EventKind::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+        EventKind::Failed { error, retry_at: None } => {
+            (format!("failed: {error}; no retries left, so the job is dead"), false)
+        }
         EventKind::Discarded { error } => (format!("failed: {error}; discarded"), false),
         EventKind::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
         EventKind::Stopping { process, until } => {
@@ -281,6 +289,15 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         }
     };
     Some(entry)
+}
+
+/// Says how far a call had come that its caller dropped.
+fn cancelled(happened: Option<bool>) -> &'static str {
+    match happened {
+        Some(true) => "had happened, and is dropped before its reply",
+        Some(false) => "is dropped, and has not happened",
+        None => "is dropped while it is under way",
+    }
 }
 
 fn numbers(by: Actor) -> (u32, u32) {

@@ -1,116 +1,42 @@
 //! The texts of reports about failures, with one function per message.
 
-use std::borrow::Cow;
+mod deviation;
+
+pub(crate) use deviation::deviation;
+
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
+use super::plain::completed;
+pub(crate) use super::plain::{cut, filled, times, visible};
 use crate::engine::panics::CaughtPanic;
 use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
-use crate::search::choice::{
-    Actor, Choice, DeviationKind, Ending, Fault, Name, Place, Point, Site, WaitKind,
-};
+use crate::search::choice::{Actor, Name, Place};
 use crate::system::effect::{Effect, Reuse};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{Conflict, JobState, short_kind};
 use crate::system::timeline::LockEvent;
 use crate::world::Guarantee;
 
-/// Formats a count: `never`, `once`, `twice`, `3 times`.
-pub(crate) fn times(count: usize) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        count => format!("{count} times"),
-    }
-}
-
-/// Formats how many times something completed: `never completed`, `completed twice`.
-fn completed(count: u32) -> String {
-    match count {
-        0 => "never completed".to_owned(),
-        count => format!("completed {}", times(count as usize)),
-    }
-}
-
-/// Escapes control and bidirectional characters, so that text from the code under test cannot steer the terminal.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    let is_hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut visible = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_hidden(c) {
-            true => visible.extend(c.escape_default()),
-            false => visible.push(c),
-        }
-    }
-    Cow::Owned(visible)
-}
-
-/// Cuts a text after `most` characters.
-pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(most) {
-        None => Cow::Borrowed(text),
-        Some(_) => {
-            let end = text.char_indices().nth(most - 1).map_or(0, |(at, _)| at);
-            Cow::Owned(format!("{}…", &text[..end]))
-        }
-    }
-}
-
-/// Removes empty fields from a request. Returns the request unchanged if it is not a JSON object.
-pub(crate) fn filled(request: &str) -> String {
-    fn is_filled(value: &Value) -> bool {
-        match value {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(fields) => fields.values().any(is_filled),
-            Value::Bool(_) | Value::Number(_) => true,
-        }
-    }
-    // `serde_json::Map` would sort the fields.
-    let Ok(fields) = serde_json::from_str::<Fields>(request) else { return request.to_owned() };
-    let fields = fields.0.iter().filter(|(_, value)| is_filled(value));
-    let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}:{value}")).collect();
-    format!("{{{}}}", fields.join(","))
-}
-
-/// The fields of a JSON object, in their original order.
-struct Fields(Vec<(String, Value)>);
-
-impl<'de> serde::Deserialize<'de> for Fields {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
 fn json(value: Option<&Value>) -> String {
     value.map_or("nothing".to_owned(), Value::to_string)
+}
+
+/// Says what a state is, at the place where it differs.
+fn is(name: Name, path: &str, value: Option<&Value>) -> String {
+    match value {
+        Some(_) => format!("{name}{} is {}", &path[1..], brief(value)),
+        None => format!("{name}{} is missing", &path[1..]),
+    }
+}
+
+/// A value that is short enough for a headline.
+fn brief(value: Option<&Value>) -> String {
+    const MOST: usize = 40;
+    cut(&json(value), MOST).into_owned()
 }
 
 /// Says in one sentence what is wrong.
@@ -133,8 +59,8 @@ pub(crate) fn summary(finding: &Finding) -> String {
             "{}.{} never happened: it was answered with the stored answer of another request with the key {:?}",
             reuse.service, reuse.operation, reuse.key
         ),
-        Finding::State { name, path, .. } => {
-            format!("the state `{name}` differs from the fault-free run, at {path}")
+        Finding::State { name, path, expected, actual, .. } => {
+            format!("{}, expected {}", is(*name, path, actual.as_ref()), brief(expected.as_ref()))
         }
         Finding::Job { kind, actual: None, .. } => {
             format!("job `{}` was never enqueued", short_kind(kind))
@@ -204,7 +130,23 @@ fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
 }
 
 fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
-    format!("job `{}` gave up halfway: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+    format!("job `{}` gave up halfway: {}, but {}", short_kind(kind), half(did), half(lacks))
+}
+
+/// Says in one clause which half is there or missing of a job that gave up halfway.
+fn half(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, actual, .. } | Finding::Missing { effect, actual, .. } => match actual {
+            0 => format!("{} never happened", effect.name()),
+            _ => format!("{} happened {}", effect.name(), times(*actual)),
+        },
+        Finding::Unexpected { effect, .. } => format!("{} happened", effect.name()),
+        Finding::State { name, path, expected, actual, .. } => match (actual, expected) {
+            (Some(_), Some(expected)) => format!("{}, not {expected}", is(*name, path, actual.as_ref())),
+            _ => is(*name, path, actual.as_ref()),
+        },
+        finding => in_short(finding),
+    }
 }
 
 fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
@@ -303,8 +245,8 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::Reused(reuse) => both_requests(reuse),
         Finding::State { name, path, expected, actual, .. } => (
-            format!("{name} {path} = {}", json(expected.as_ref())),
-            format!("{name} {path} = {}", json(actual.as_ref())),
+            format!("{name}{} = {}", &path[1..], json(expected.as_ref())),
+            format!("{name}{} = {}", &path[1..], json(actual.as_ref())),
         ),
         Finding::Job { kind, payload, expected, actual, .. } => (
             format!("{} {payload} {}", short_kind(kind), job_state(*expected)),
@@ -588,89 +530,6 @@ pub(crate) fn reused_here(reuse: &Reuse) -> String {
     format!("the key {:?} was used by another request; this one never happens", reuse.key)
 }
 
-/// Says what went wrong at a choice. `instead` is the task that runs, if the choice was between tasks.
-pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
-    let option = choice.options.name(choice.taken as usize);
-    match (choice.kind, choice.label.site) {
-        (DeviationKind::Crash, Site::Attempt) if choice.label.point == Point::End => {
-            "the process crashes after the last line of the job, before the queue records its end".to_owned()
-        }
-        (DeviationKind::Crash, site) if choice.ending() == Ending::Stop => {
-            format!("the process is asked to stop here, {}", crash(site, choice.label.point))
-        }
-        (DeviationKind::Crash, site) if choice.ending() == Ending::Interrupt => {
-            format!("the process stops, and the job is interrupted here, {}", crash(site, choice.label.point))
-        }
-        (DeviationKind::Crash, site) => {
-            format!("the process crashes here, {}", crash(site, choice.label.point))
-        }
-        (DeviationKind::Delay, site) => format!("{} comes three days late", late(site, choice.label.point)),
-        (DeviationKind::Delivery, _) if choice.label.point == Point::Pause => {
-            "the worker stalls past its lease: the job is redelivered while this attempt is still running"
-                .to_owned()
-        }
-        (DeviationKind::Preemption, _) if choice.label.point == Point::Next => {
-            format!("{} runs here", instead.map_or(option, who))
-        }
-        (_, Site::Call { service, operation }) => {
-            format!("{service}.{operation} {}", choice.fault().map_or("fails", fault))
-        }
-        (DeviationKind::Delivery, Site::Attempt) => {
-            "the job ends well, but its acknowledgement is lost: the job is redelivered".to_owned()
-        }
-        (DeviationKind::Preemption, Site::Queue) => format!("the worker takes waiting job {option} next"),
-        _ => format!("{} takes {option}", choice.label),
-    }
-}
-
-fn crash(site: Site, point: Point) -> String {
-    match (site, point) {
-        (Site::Call { service, operation }, Point::Before) => format!("before {service}.{operation}"),
-        (Site::Call { .. }, Point::Locked) => "between taking the lock and enqueuing the job".to_owned(),
-        (Site::Call { service, operation }, Point::Happened) => {
-            format!("after {service}.{operation} happened, before its reply arrives")
-        }
-        (Site::Call { service, operation }, _) => format!("right after the reply to {service}.{operation}"),
-        (Site::Attempt, _) => "before the first line of the job".to_owned(),
-        (Site::Wait(WaitKind::Row), _) => "while the job waits for a locked row".to_owned(),
-        (Site::Wait(WaitKind::External), _) => "while this call waits for a lock or a connection".to_owned(),
-        (Site::Wait(WaitKind::Connection), _) => {
-            "while the job waits for a connection to the store".to_owned()
-        }
-        (Site::Wait(what), _) => format!("during a {what}"),
-        (Site::Line(_), _) => "before this line".to_owned(),
-        (Site::Queue, _) => "at the queue".to_owned(),
-    }
-}
-
-fn late(site: Site, point: Point) -> &'static str {
-    match (site, point) {
-        (Site::Call { .. }, _) => "the scheduled job",
-        (Site::Wait(_), _) => "the end of this wait",
-        (_, Point::Lease) => "the redelivery after the crash",
-        _ => "the retry",
-    }
-}
-
-fn fault(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Unavailable => "answers 503; nothing has happened",
-        Fault::ReplyLost => "happens, but its reply is lost",
-        Fault::Unreachable => "cannot be reached; nothing has happened",
-        Fault::Throttled => "answers 429; nothing has happened",
-        Fault::TimedOut => "does not answer in time; nothing has happened",
-        Fault::TimedOutButDone => "happens, but does not answer in time",
-        Fault::StaleRead => "answers with data that is an hour old",
-        Fault::Outage => "answers 503 from here on, for a while; nothing has happened",
-        Fault::OutageForEver => "answers 503 from here on, and never recovers; nothing has happened",
-        Fault::Reset => "does not happen: the connection is reset",
-        Fault::ResetButDone => "happens, but the connection is reset before its reply",
-        Fault::ClosedButDone => "happens, but the connection is closed before its reply",
-        Fault::HalfReply => "happens, but the connection is closed in the middle of its reply",
-        Fault::Refused => "fails; the job is not in the queue",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -678,7 +537,7 @@ mod tests {
     #[test]
     fn nothing_in_a_text_steers_a_terminal() {
         assert_eq!(visible("a\u{1b}[31m\r\nb\u{202e}"), "a\\u{1b}[31m\\r\\nb\\u{202e}");
-        assert!(matches!(visible("plain ü → ●"), Cow::Borrowed(_)));
+        assert!(matches!(visible("plain ü → ●"), std::borrow::Cow::Borrowed(_)));
     }
 
     #[test]

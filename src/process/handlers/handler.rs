@@ -167,6 +167,34 @@ impl<'p> HandlerOptions<'p> {
         self
     }
 
+    /// Sets the number of times that the queue delivers a job before it moves the job to the dead set, however its attempts
+    /// end (SQS: `maxReceiveCount`). Without a limit, a job that crashes its workers is redelivered forever
+    /// ([`World::explore_poison_jobs`](crate::World::explore_poison_jobs)).
+    ///
+    /// # Panics
+    /// Panics if `receives` is 0.
+    pub fn max_receives(self, receives: u32) -> Self {
+        assert!(receives > 0, "a job that is never received never runs; `max_receives` needs at least 1");
+        self.set(|options| options.max_receives = Some(receives));
+        self
+    }
+
+    /// Sets how long a worker has a job from its receipt (SQS: the visibility timeout). When that time is over, the job is
+    /// delivered again, although the attempt still runs, unless the attempt has extended its lease
+    /// ([`JobQueue::extend_lease`](crate::JobQueue::extend_lease)). Unless set, a worker has its job for as long as it lives,
+    /// and for a minute after that.
+    ///
+    /// # Panics
+    /// Panics if `lease` is zero.
+    pub fn lease(self, lease: Duration) -> Self {
+        assert!(
+            !lease.is_zero(),
+            "a lease of no time is over before the job begins; give it at least a second"
+        );
+        self.set(|options| options.lease = Some(lease));
+        self
+    }
+
     /// Neither retries a failed job nor moves it to the dead set. Death handlers are called.
     pub fn discard_on_failure(self) -> Self {
         self.set(|options| options.retry.max_retries = None);

@@ -43,6 +43,15 @@ impl Perform {
         self.around.push(around);
     }
 
+    /// Says that the attempt keeps values in thread-locals. A second delivery then never goes to a fresh copy of its
+    /// process, because all processes of a world share a thread, and the copy would see these values. The report says
+    /// so. [`ClearThreadLocals`](crate::middleware::ClearThreadLocals) calls this.
+    pub fn keeps_thread_locals(&self) {
+        if let Some(life) = self.link.life() {
+            self.link.shared().state().note_thread_locals(life.process);
+        }
+    }
+
     /// Returns a handle that tells, after an attempt failed, whether another attempt will follow.
     pub fn retries(&self) -> Retries {
         Retries { link: self.link.clone(), job: self.job.number }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::enqueue::{EnqueueLayers, NewJob, run_blocking, stage};
-use super::pending::{EnqueueError, PendingJob, ServiceAnswer, pending_job, performed};
+use super::pending::{EnqueueError, PendingJob, ServiceAnswer, faults_here, pending_job, performed};
 use super::queue::JobQueue;
 use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
@@ -18,7 +18,7 @@ use crate::engine::slots;
 use crate::engine::state::{Keys, State, call_site};
 use crate::search::choice::{DeviationKind, Fault, Place, Point};
 use crate::system::job::{JobId, JobState, LockTaken, kind_of};
-use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
+use crate::system::service::FaultPlan;
 
 /// A future that enqueues many jobs. It does nothing unless awaited.
 #[must_use = "no job is enqueued unless this is awaited"]
@@ -178,8 +178,8 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
         CallSpec { site, place: self.door.place, faults: DeviationKind::Delivery, reply: Reply::Write }
     }
 
-    fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(ENQUEUE_FAULTS)
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        FaultPlan::Choose(faults_here(state))
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Self::Output> {
@@ -207,10 +207,14 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
             // A job that a lock refuses is left out. The other jobs of its batch are enqueued.
             output = answers.into_iter().collect();
         }
-        if fault.is_some() {
-            output = Err(EnqueueError::Unavailable { kind: (*kind).to_owned() });
+        let silence = fault.map_or(Duration::ZERO, Fault::silence);
+        if fault == Some(Fault::Lost) {
+            let id = |job: &PendingJob| (0, state.queue.id_to_come(job.kind, &job.payload, 0));
+            output = output.map(|_| batch.iter().map(id).collect());
+        } else if fault.is_some() {
+            output = Err(EnqueueError::of_silence(kind, silence));
         }
-        EnterOutcome::Replies { output, takes: Duration::ZERO }
+        EnterOutcome::Replies { output, takes: silence }
     }
 }
 

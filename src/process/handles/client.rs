@@ -217,6 +217,11 @@ impl<S: Service> Door for ServiceDoor<S> {
         &self.client.link
     }
 
+    fn operation(&self) -> Option<(Name, Name)> {
+        let operation = lock(&self.client.door).service.operation(self.request.as_ref()?);
+        Some((self.client.name, operation.name))
+    }
+
     fn open(&mut self) -> ServiceVisit<'_, S> {
         let request = self.request.take().expect("a call begins once");
         let door = lock(&self.client.door);
@@ -246,7 +251,7 @@ impl<S: Service> Door for ServiceDoor<S> {
 
     fn note_reply(&self, state: &mut State, output: &ServiceAnswer<S>) {
         if state.timeline.is_recording() {
-            let reply = output.answer.result.as_ref().map(json).map_err(ServiceError::to_string);
+            let reply = output.answer.result.as_ref().map(json).map_err(S::error_text);
             state.note(|| EventKind::Replied { reply });
         }
     }

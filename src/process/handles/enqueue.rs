@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::pending::{EnqueueError, EnqueueResult, PendingJob};
+use super::pending::{EnqueueError, EnqueueResult, PendingJob, without_waiting};
 use crate::engine::link::Link;
 use crate::engine::state::{DedupKey, IncomingJob, Keys, Shared, lock};
 use crate::process::Process;
@@ -366,7 +366,7 @@ pub(in crate::process) fn run_blocking<T>(
     let waker = Waker::from(flag.clone());
     let mut enqueueing = pin!(enqueueing);
     loop {
-        match enqueueing.as_mut().poll(&mut Context::from_waker(&waker)) {
+        match without_waiting(|| enqueueing.as_mut().poll(&mut Context::from_waker(&waker))) {
             Poll::Ready(result) => return result,
             Poll::Pending if flag.0.swap(false, Ordering::Relaxed) => {}
             Poll::Pending => return Err(EnqueueError::LayerWaits { kind: kind.to_owned() }),

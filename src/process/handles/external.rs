@@ -407,6 +407,10 @@ impl<F: Future> Door for ExternalDoor<F> {
         &self.terms.external.link
     }
 
+    fn operation(&self) -> Option<(Name, Name)> {
+        Some((self.terms.external.system.name, self.terms.operation))
+    }
+
     fn open(&mut self) -> ExternalVisit<'_, F::Output> {
         self.terms.open(self.on_fault.is_some())
     }

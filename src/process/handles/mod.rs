@@ -10,6 +10,7 @@ pub(in crate::process) mod clock;
 pub(in crate::process) mod durable;
 pub(in crate::process) mod enqueue;
 pub(in crate::process) mod external;
+pub(in crate::process) mod lease;
 pub(in crate::process) mod pending;
 pub(in crate::process) mod queue;
 pub(in crate::process) mod rng;

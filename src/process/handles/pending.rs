@@ -1,5 +1,6 @@
 //! A job on its way into the queue.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::engine::call::{Call, CallSpec, Door, EnterOutcome, Reply, Visit};
 use crate::engine::link::{Link, Liveness};
 use crate::engine::state::{DedupKey, EnqueueOutcome, IncomingJob, Keys, State, call_site};
-use crate::search::choice::{DeviationKind, Fault, Place, Point};
+use crate::search::choice::{DeviationKind, Fault, FaultSet, Name, Place, Point};
 use crate::system::hygiene::Hygiene;
 use crate::system::job::{JobId, JobOverrides, JobState, LockTaken};
 use crate::system::service::{ENQUEUE_FAULTS, FaultPlan};
@@ -63,6 +64,14 @@ pub enum EnqueueError {
         /// The kind of the job.
         kind: String,
     },
+    /// The queue has not answered in time. The job may have been enqueued anyway.
+    #[error("{kind} was not enqueued, or it was: the queue has not answered for {after:?}")]
+    TimedOut {
+        /// The kind of the job.
+        kind: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The job cannot be written as JSON.
     #[error("{kind} cannot be enqueued: {reason}")]
     Unencodable {
@@ -71,6 +80,36 @@ pub enum EnqueueError {
         /// The error of serde.
         reason: String,
     },
+}
+
+impl EnqueueError {
+    /// The error of a queue that failed after it was silent for `after`.
+    pub(super) fn of_silence(kind: &str, after: Duration) -> Self {
+        let kind = kind.to_owned();
+        if after.is_zero() { Self::Unavailable { kind } } else { Self::TimedOut { kind, after } }
+    }
+}
+
+thread_local! {
+    /// Whether the job goes through layers in blocking code, which cannot wait for a timeout.
+    static CANNOT_WAIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Polls an enqueue that cannot wait.
+pub(super) fn without_waiting<R>(poll: impl FnOnce() -> R) -> R {
+    let before = CANNOT_WAIT.replace(true);
+    let polled = poll();
+    CANNOT_WAIT.set(before);
+    polled
+}
+
+/// The faults that an enqueue can meet here.
+pub(super) fn faults_here(state: &State) -> FaultSet {
+    let faults = match CANNOT_WAIT.get() {
+        true => FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost),
+        false => ENQUEUE_FAULTS,
+    };
+    if state.loses_jobs { faults.with(Fault::Lost) } else { faults }
 }
 
 /// A job to enqueue.
@@ -176,6 +215,10 @@ impl Door for QueueDoor {
         &self.link
     }
 
+    fn operation(&self) -> Option<(Name, Name)> {
+        Some(("queue".into(), "enqueue".into()))
+    }
+
     fn open(&mut self) -> QueueVisit<'_> {
         let Self { link, job } = self;
         let keys = link.shared().keys(job.kind, &job.payload);
@@ -216,15 +259,17 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
         }
     }
 
-    fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(ENQUEUE_FAULTS)
+    fn faults(&mut self, state: &State) -> FaultPlan {
+        FaultPlan::Choose(faults_here(state))
     }
 
     fn enter(self, fault: Option<Fault>, state: &mut State) -> EnterOutcome<Answer> {
         let CallSpec { site, place, .. } = self.spec();
         let Self { link, job, keys } = self;
-        let unavailable = Err(EnqueueError::Unavailable { kind: job.kind.to_owned() });
-        let output = if fault.is_none_or(Fault::happens) {
+        let silence = fault.map_or(Duration::ZERO, Fault::silence);
+        let output = if fault == Some(Fault::Lost) {
+            Ok((0, state.queue.id_to_come(job.kind, &job.payload, 0)))
+        } else if fault.is_none_or(Fault::happens) {
             link.shared().woken.note_progress();
             let delay = job.delay(state.clock.now());
             let late = match delay.is_zero() {
@@ -234,13 +279,13 @@ impl<'v> Visit<'v> for QueueVisit<'v> {
             let mut dies = |state: &mut State| link.crashes(state, site, Point::Locked, Some(place));
             match job.enter(state, delay.saturating_add(late), keys, &mut dies) {
                 Some(answer) if fault.is_none() => answer,
-                Some(_) => unavailable,
+                Some(_) => Err(EnqueueError::of_silence(job.kind, silence)),
                 None => return EnterOutcome::Died,
             }
         } else {
-            unavailable
+            Err(EnqueueError::of_silence(job.kind, silence))
         };
-        EnterOutcome::Replies { output, takes: Duration::ZERO }
+        EnterOutcome::Replies { output, takes: silence }
     }
 }
 

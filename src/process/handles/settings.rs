@@ -68,15 +68,24 @@ impl<S: Service> Client<S> {
         self.set(|door| door.settings.explores_refusals = true)
     }
 
-    /// Allows the service to go down at any call, as two additional faults: an outage that ends after `stretch`, and
-    /// one that never ends. During an outage, all calls are answered with 503. Off by default, because each outage
-    /// costs the job many attempts, and each of them may have other deviations.
+    /// Allows the service to go down at any call, as an additional fault: an outage that ends after `stretch`.
+    /// During an outage, all calls are answered with 503. Off by default, because each outage costs the job many attempts,
+    /// and each of them may have other deviations. See [`Client::explore_outages_for_ever`] for those that never end.
     ///
     /// # Panics
     /// Panics if called through the handle of a process.
     /// Through the handle of a process.
     pub fn explore_outages(&self, stretch: Duration) -> &Self {
         self.set(|door| door.settings.outages = Some(stretch))
+    }
+
+    /// Allows the service to go down forever at any call, as an additional fault: all calls from there on are answered
+    /// with 503. Off by default, because a job that needs the service then gives up.
+    ///
+    /// # Panics
+    /// Panics if called through the handle of a process.
+    pub fn explore_outages_for_ever(&self) -> &Self {
+        self.set(|door| door.settings.outages_for_ever = true)
     }
 
     /// Refuses a key whose first request is still running ([`ServiceError::Refused`](crate::ServiceError::Refused),

@@ -34,11 +34,19 @@ pub(crate) enum Fault {
     ClosedButDone,
     /// The call happens, and the connection is closed in the middle of the answer.
     HalfReply,
+    /// A call that was answered 503 before, in the same attempt, is again, and so are the next ones.
+    StillUnavailable,
+    /// An external system that was not reached before, in the same attempt, is not again, nor by the next calls.
+    StillUnreachable,
+    /// The queue, which did not take a job of the same attempt before, does not again, nor at the next calls.
+    StillRefused,
+    /// The queue accepts the job, and loses it. The caller sees nothing unusual.
+    Lost,
 }
 
 impl Fault {
     /// All faults, in the order of options.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 18] = [
         Fault::Unavailable,
         Fault::Unreachable,
         Fault::Refused,
@@ -53,6 +61,10 @@ impl Fault {
         Fault::ResetButDone,
         Fault::ClosedButDone,
         Fault::HalfReply,
+        Fault::StillUnavailable,
+        Fault::StillUnreachable,
+        Fault::StillRefused,
+        Fault::Lost,
     ];
 
     /// The fault's name in scenarios.
@@ -72,6 +84,10 @@ impl Fault {
             Fault::ResetButDone => "reset-but-done",
             Fault::ClosedButDone => "closed-but-done",
             Fault::HalfReply => "half-a-reply",
+            Fault::StillUnavailable => "still-unavailable",
+            Fault::StillUnreachable => "still-unreachable",
+            Fault::StillRefused => "still-refused",
+            Fault::Lost => "accepted-but-lost",
         }
     }
 
@@ -91,7 +107,31 @@ impl Fault {
             | Fault::TimedOut
             | Fault::Outage
             | Fault::OutageForEver
-            | Fault::Reset => false,
+            | Fault::Reset
+            | Fault::StillUnavailable
+            | Fault::StillUnreachable
+            | Fault::StillRefused
+            | Fault::Lost => false,
+        }
+    }
+
+    /// Returns the fault that a repeated call may have after this one: the call keeps failing.
+    pub(crate) const fn lasting(self) -> Option<Self> {
+        match self {
+            Fault::Unavailable => Some(Fault::StillUnavailable),
+            Fault::Unreachable => Some(Fault::StillUnreachable),
+            Fault::Refused => Some(Fault::StillRefused),
+            _ => None,
+        }
+    }
+
+    /// Returns the fault of a single call among those that keep failing.
+    pub(crate) const fn once(self) -> Self {
+        match self {
+            Fault::StillUnavailable => Fault::Unavailable,
+            Fault::StillUnreachable => Fault::Unreachable,
+            Fault::StillRefused => Fault::Refused,
+            other => other,
         }
     }
 
@@ -103,7 +143,7 @@ impl Fault {
 
 /// A set of faults, as the options of a choice. The first one is option 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct FaultSet(u16);
+pub(crate) struct FaultSet(u32);
 
 impl FaultSet {
     pub(crate) const NONE: Self = Self(0);
@@ -111,7 +151,7 @@ impl FaultSet {
     /// Adds `fault` to the set.
     #[must_use]
     pub(crate) const fn with(self, fault: Fault) -> Self {
-        Self(self.0 | 1 << fault as u16)
+        Self(self.0 | 1 << fault as u32)
     }
 
     pub(crate) const fn len(self) -> usize {
@@ -120,7 +160,7 @@ impl FaultSet {
 
     /// The faults, in the order of options.
     pub(crate) fn iter(self) -> impl Iterator<Item = Fault> {
-        Fault::ALL.into_iter().filter(move |fault| self.0 & 1 << *fault as u16 != 0)
+        Fault::ALL.into_iter().filter(move |fault| self.0 & 1 << *fault as u32 != 0)
     }
 
     /// The fault behind an option. Option 0 has no fault.
@@ -157,6 +197,10 @@ mod tests {
                 "reset-but-done     happens",
                 "closed-but-done    happens",
                 "half-a-reply       happens",
+                "still-unavailable  -",
+                "still-unreachable  -",
+                "still-refused      -",
+                "accepted-but-lost  -",
             ]
         );
         assert!(Fault::ALL.iter().enumerate().all(|(at, fault)| *fault as usize == at));

@@ -7,12 +7,20 @@ use super::{Choice, Fault, FaultSet};
 pub(crate) enum Options {
     /// The process lives on, or dies.
     Crash,
+    /// The process lives on, or dies, or dies here in every attempt of the job.
+    Poison,
     /// The process lives on, or ends in one of several ways: see [`Ending`].
     Ending,
     /// The call succeeds, or fails in one of these ways.
     Faults(FaultSet),
     /// A timer fires on time, or days late.
     Lateness,
+    /// The task carries on, or stalls for one of several stretches of time.
+    Stall(Stalls),
+    /// A reply arrives at once, or so late that its caller may have gone on without it.
+    Reply,
+    /// A call takes effect at once, or after those that its task makes beside it.
+    Overlap,
     /// The worker carries on, or stalls past its lease.
     Lease,
     /// The queue learns of the end of the job, or delivers the job again.
@@ -21,6 +29,37 @@ pub(crate) enum Options {
     Counted(u32),
     /// The current task carries on, or one of this many others runs instead.
     Others(u32),
+}
+
+/// The stretches of time for which a task may stall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Stalls(u8);
+
+impl Stalls {
+    pub(crate) const NONE: Self = Self(0);
+    /// Until just past the next deadline.
+    pub(crate) const NEXT: Self = Self(1);
+    /// Until just past the one after.
+    pub(crate) const SECOND: Self = Self(2);
+    /// For ten minutes, or as long as others bear.
+    pub(crate) const LONG: Self = Self(4);
+
+    /// The same, and `other`.
+    #[must_use]
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The stretch behind an option. Option 0 has none.
+    pub(crate) fn at_option(self, option: usize) -> Option<Self> {
+        let all = [Self::NEXT, Self::SECOND, Self::LONG];
+        let offered = all.into_iter().filter(|one| self.0 & one.0 != 0);
+        option.checked_sub(1).and_then(|nth| offered.clone().nth(nth))
+    }
 }
 
 /// How an incarnation may end at a point.
@@ -48,6 +87,7 @@ impl Options {
     pub(crate) fn len(self) -> usize {
         match self {
             Options::Faults(faults) => faults.len() + 1,
+            Options::Stall(stalls) => stalls.len() + 1,
             Options::Counted(count) => count as usize,
             Options::Others(count) => count as usize + 1,
             named => named.names().len(),
@@ -58,11 +98,14 @@ impl Options {
     const fn names(self) -> &'static [&'static str] {
         match self {
             Options::Crash => &["live", "crash"],
+            Options::Poison => &["live", "crash", "poison"],
             Options::Ending => &["live", "crash", "stop", "interrupt"],
             Options::Lateness => &["on-time", "days-late"],
+            Options::Reply => &["prompt", "late"],
+            Options::Overlap => &["in-order", "behind"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
-            Options::Faults(_) | Options::Counted(_) | Options::Others(_) => &[],
+            Options::Faults(_) | Options::Stall(_) | Options::Counted(_) | Options::Others(_) => &[],
         }
     }
 
@@ -70,6 +113,12 @@ impl Options {
     pub(crate) fn name(self, option: usize) -> String {
         match self {
             Options::Faults(faults) => faults.at_option(option).map_or("ok", Fault::name).to_owned(),
+            Options::Stall(stalls) => match stalls.at_option(option) {
+                None => "none".to_owned(),
+                Some(Stalls::NEXT) => "past-next-deadline".to_owned(),
+                Some(Stalls::SECOND) => "past-second-deadline".to_owned(),
+                Some(_) => "a-long-while".to_owned(),
+            },
             Options::Counted(_) => option.to_string(),
             Options::Others(_) => match option {
                 0 => "on".to_owned(),
@@ -113,10 +162,18 @@ mod tests {
         let faults = FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost);
         for (options, names) in [
             (Options::Crash, "live crash"),
+            (Options::Poison, "live crash poison"),
             (Options::Ending, "live crash stop interrupt"),
             (Options::Faults(faults), "ok refused reply-lost"),
             (Options::Faults(FaultSet::NONE), "ok"),
             (Options::Lateness, "on-time days-late"),
+            (Options::Reply, "prompt late"),
+            (Options::Overlap, "in-order behind"),
+            (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
+            (
+                Options::Stall(Stalls::NEXT.with(Stalls::SECOND)),
+                "none past-next-deadline past-second-deadline",
+            ),
             (Options::Lease, "none past-lease"),
             (Options::Acknowledgement, "heard again"),
             (Options::Counted(3), "0 1 2"),

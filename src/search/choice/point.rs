@@ -47,6 +47,8 @@ texts! {
         Retry "retry",
         /// At a call or a wait: before it.
         Before "before",
+        /// At a call that is made beside others: whether it takes effect after them.
+        Overlap "sent",
         /// At a call: how it ends.
         Call "call",
         /// At an enqueue: between taking the lock and enqueuing the job.
@@ -57,6 +59,8 @@ texts! {
         Happened "happened",
         /// At a call: its reply has arrived.
         Replied "replied",
+        /// At a call whose task waits for something else as well: whether the reply arrives in time.
+        Reply "reply",
         /// At an operation on the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
@@ -65,8 +69,12 @@ texts! {
         Next "next",
         /// After a step of an attempt: whether its worker stalls past the lease.
         Pause "pause",
+        /// After a step of a task: whether it stalls until just past a deadline.
+        Stall "stall",
         /// At the queue: which of the waiting jobs a worker takes.
         Pick "pick",
+        /// Before an attempt begins: which process takes the job.
+        Take "take",
     }
 }
 
@@ -97,8 +105,8 @@ mod tests {
         assert_eq!(
             points,
             [
-                "start", "end", "ack", "lease", "retry", "before", "call", "locked", "timer", "happened",
-                "replied", "after", "line", "next", "pause", "pick"
+                "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer",
+                "happened", "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();

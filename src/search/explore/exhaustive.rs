@@ -13,7 +13,7 @@ mod pieces;
 
 use super::Share;
 use super::parent::{Bounds, Parent, admits};
-use crate::search::choice::{Choice, Deviation, DeviationKind, Label, Plan, digest};
+use crate::search::choice::{Choice, Deviation, DeviationKind, Label, Plan, Point, digest};
 pub(crate) use pieces::PieceCursor;
 
 /// The number of choices that are kept so that their scenarios need not be run again: about a megabyte.
@@ -137,7 +137,10 @@ impl Exhaustive {
         let (Some(handed), Some(parent)) = (&self.handed, &mut self.parent) else { return };
         let (Some(last), Some(_)) = (handed.last(), parent.backwards_to) else { return };
         let is_schedule = |at: &&usize| {
-            parent.record.get(**at).is_some_and(|choice| choice.kind == DeviationKind::Preemption)
+            let choice = parent.record.get(**at);
+            choice.is_some_and(|choice| {
+                choice.kind == DeviationKind::Preemption && choice.label.point == Point::Next
+            })
         };
         let equivalents: Vec<_> =
             equivalents.iter().filter(is_schedule).map(|at| Deviation::new(*at, last.option())).collect();

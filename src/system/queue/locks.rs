@@ -183,6 +183,11 @@ impl Locks {
         self.held.get(key).map(|held| (key, *held))
     }
 
+    /// When the next lock expires.
+    pub(crate) fn next_expiry(&self, now: Duration) -> Option<Duration> {
+        self.held(now).filter_map(|(_, held)| held.expires).min()
+    }
+
     /// The locks that are held now.
     pub(crate) fn held(&self, now: Duration) -> impl Iterator<Item = (&LockKey, HeldLock)> {
         self.held

@@ -6,6 +6,7 @@
 mod dead;
 mod keyed;
 mod lanes;
+mod leases;
 mod locks;
 mod streams;
 
@@ -54,6 +55,8 @@ pub(crate) struct Queue {
     pub(crate) keyed: BTreeMap<(&'static str, Box<str>), (u32, JobId)>,
     streams: Streams,
     by_key: ByKey,
+    /// The leases that were set: when they end, and of which attempt they are.
+    leases: BTreeMap<u32, (Duration, u32)>,
     /// The number of jobs that wait for the jobs before them in their streams.
     blocked: usize,
 }
@@ -177,12 +180,14 @@ impl Queue {
 
     /// The time at which the next waiting job becomes ready.
     pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.timed.first_key_value().map(|((due, _), _)| *due)
+        let timed = self.timed.first_key_value().map(|((due, _), _)| *due);
+        timed.into_iter().chain(self.next_lease_end()).min()
     }
 
-    /// Makes the jobs that are due ready.
-    pub(crate) fn promote(&mut self, now: Duration) {
+    /// Makes the jobs that are due ready. Returns the attempts whose leases have ended.
+    pub(crate) fn promote(&mut self, now: Duration) -> Vec<(u32, u32)> {
         self.now = now;
+        let ended = self.end_leases(now);
         while let Some(first) = self.timed.first_entry() {
             if first.key().0 > now {
                 break;
@@ -191,6 +196,7 @@ impl Queue {
             let due = self.job(number).at;
             self.set_ready(number, due);
         }
+        ended
     }
 
     fn next_turn(&mut self) -> u64 {
@@ -426,7 +432,10 @@ impl Queue {
     /// Records that the worker of a running job died at `now`.
     pub(crate) fn worker_died(&mut self, number: u32, delivery: Delivery, now: Duration) {
         match delivery {
-            Delivery::AtLeastOnce => self.wait(number, now + LEASE, JobState::Leased),
+            Delivery::AtLeastOnce => {
+                let over = self.lease_end(number).unwrap_or(now.saturating_add(LEASE)).max(now);
+                self.wait(number, over, JobState::Leased);
+            }
             Delivery::AtMostOnce => {
                 self.job_mut(number).state = JobState::Lost;
                 self.ends(number);
@@ -438,7 +447,7 @@ impl Queue {
     /// The worker of a running job stalls past its lease. The job is redelivered when the lease ends. Returns that
     /// time.
     pub(crate) fn lease_runs_out(&mut self, number: u32, now: Duration) -> Duration {
-        let over = now.saturating_add(LEASE);
+        let over = self.lease_end(number).unwrap_or(now.saturating_add(LEASE));
         self.wait(number, over, JobState::Leased);
         over
     }

@@ -52,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) stale_reads: bool,
     /// The duration of an outage that ends, if outages are explored.
     pub(crate) outages: Option<Duration>,
+    /// Whether there may be outages that never end.
+    pub(crate) outages_for_ever: bool,
     pub(crate) search_lag: Duration,
     /// Whether refusals are inputs.
     pub(crate) explores_refusals: bool,
@@ -64,6 +66,7 @@ impl Settings {
         behave: Behavior::Normal,
         stale_reads: false,
         outages: None,
+        outages_for_ever: false,
         search_lag: Duration::ZERO,
         explores_refusals: false,
         in_flight: None,

@@ -51,12 +51,17 @@ const fn applies(fault: Fault, operation: &Operation, settings: &Settings, chann
         Fault::Refused => matches!(channel, Channel::Queue),
         Fault::ReplyLost => lasts && writes,
         Fault::Throttled => whole && throttles,
-        Fault::TimedOut => whole,
-        Fault::TimedOutButDone => whole && writes,
+        Fault::TimedOut => whole || matches!(channel, Channel::Queue),
+        Fault::TimedOutButDone => (whole || matches!(channel, Channel::Queue)) && writes,
         Fault::StaleRead => whole && !writes && settings.stale_reads,
-        Fault::Outage | Fault::OutageForEver => served && settings.outages.is_some(),
+        Fault::Outage => served && settings.outages.is_some(),
+        Fault::OutageForEver => served && settings.outages_for_ever,
         Fault::Reset | Fault::HalfReply => line,
         Fault::ResetButDone | Fault::ClosedButDone => line && writes,
+        // Where a call is made again that has just failed: see `State::draw_fault`.
+        Fault::StillUnavailable | Fault::StillUnreachable | Fault::StillRefused => false,
+        // Only where the test asks for it.
+        Fault::Lost => false,
     }
 }
 
@@ -87,6 +92,14 @@ pub(crate) enum BrokenConnection {
 }
 
 impl Fault {
+    /// For how long the caller hears nothing before it takes the call for failed.
+    pub(crate) const fn silence(self) -> Duration {
+        match self {
+            Fault::TimedOut | Fault::TimedOutButDone => CLIENT_TIMEOUT,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// The fate of the connection of the call.
     #[cfg(feature = "wire")]
     pub(crate) const fn breaks(self) -> Option<BrokenConnection> {
@@ -102,7 +115,11 @@ impl Fault {
             | Fault::Throttled
             | Fault::StaleRead
             | Fault::Outage
-            | Fault::OutageForEver => None,
+            | Fault::OutageForEver
+            | Fault::StillUnavailable
+            | Fault::StillUnreachable
+            | Fault::StillRefused
+            | Fault::Lost => None,
         }
     }
 
@@ -115,6 +132,9 @@ impl Fault {
             | Fault::ReplyLost
             | Fault::Outage
             | Fault::OutageForEver
+            | Fault::StillUnavailable
+            | Fault::StillUnreachable
+            | Fault::StillRefused
             | Fault::Reset
             | Fault::ResetButDone
             | Fault::ClosedButDone => Some(ServiceError::Unavailable { service, operation }),
@@ -124,7 +144,7 @@ impl Fault {
             Fault::TimedOut | Fault::TimedOutButDone => {
                 Some(ServiceError::TimedOut { service, operation, after: CLIENT_TIMEOUT })
             }
-            Fault::StaleRead | Fault::HalfReply => None,
+            Fault::StaleRead | Fault::HalfReply | Fault::Lost => None,
         }
     }
 }
@@ -136,8 +156,9 @@ mod tests {
 
     /// The options of a choice in order, as scenarios name them.
     fn options(operation: Operation, stale_reads: bool, outages: bool, channel: Channel) -> String {
+        let outages_for_ever = outages;
         let outages = outages.then_some(Duration::from_secs(60));
-        let settings = Settings { stale_reads, outages, ..Settings::default() };
+        let settings = Settings { stale_reads, outages, outages_for_ever, ..Settings::default() };
         let options = Options::Faults(faults(&operation, &settings, channel));
         (0..options.len()).map(|option| options.name(option)).collect::<Vec<_>>().join(" ")
     }
@@ -179,7 +200,7 @@ mod tests {
         for fault in Fault::ALL {
             let seen = fault.seen_as("s".into(), "o".into());
             // A caller that sees no error has an answer, so its call happened.
-            assert!(seen.is_some() || fault.happens(), "{fault:?}");
+            assert!(seen.is_some() || fault.happens() || fault == Fault::Lost, "{fault:?}");
             let timed_out = matches!(seen, Some(ServiceError::TimedOut { .. }));
             assert_eq!(timed_out, fault.name().starts_with("timed-out"), "{fault:?}");
         }

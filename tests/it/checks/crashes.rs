@@ -221,7 +221,11 @@ fn what_the_boot_closure_builds_dies_and_is_built_anew() {
             });
         })
     };
-    assert_green(&cached(one_deviation().crashes(0).faults(0)));
+    let again = cached(one_deviation().replay("test job#1.1:ack=again"));
+    assert_eq!((again.reason(), again.violations().len()), (None, 0), "{again}");
+    // A fresh copy of the process has built its own.
+    let elsewhere = "test job#1.1/payments.charge:pause=past-lease";
+    assert_violated(&cached(one_deviation().crashes(0).faults(0)), TWICE, elsewhere);
     assert_violated(&cached(one_deviation()), TWICE, "test job#1.1/payments.charge:happened=crash");
 }
 

@@ -5,6 +5,7 @@ mod blocking;
 mod comparing;
 mod counts;
 mod crashes;
+mod deviations;
 mod nondeterminism;
 mod limits;
 mod merging;

@@ -49,7 +49,7 @@ fn one_bug_is_one_entry_with_all_its_ways() {
         [Code::RepeatedAfterCrash, Code::RepeatedAfterError, Code::RepeatedByDelivery, Code::RepeatedAtOnce];
     assert_eq!(codes, expected, "{report}");
     let text = report.to_string();
-    assert!(text.contains("after a lost reply, a crash, a stalled worker, a second delivery"), "{text}");
+    assert!(text.contains("after a lost reply, a crash, a stalled worker or a second delivery"), "{text}");
     assert!(!text.contains("\nalso\n"), "{text}");
 }
 
@@ -119,7 +119,7 @@ fn what_somebody_notices_comes_first() {
     });
     let codes: Vec<_> = report.violations().iter().map(|violation| violation.code).collect();
     assert_eq!(codes[0], Code::RepeatedAfterError, "{report}");
-    assert!(report.violations()[1].summary.starts_with("the state `store`"), "{report}");
+    assert!(report.violations()[1].summary.starts_with("store."), "{report}");
     assert_eq!(codes.len(), 2, "{report}");
 }
 
@@ -141,7 +141,9 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert!(!level.exhausted() && one.exhausted());
     let text = level.to_string();
     assert!(
-        text.contains("\n  stopped after the runs with one deviation; `keep_going()` explores all\n"),
+        text.contains(
+            "\n  stopped after the runs with one deviation; `keep_going()` explores the rest, too\n"
+        ),
         "{text}"
     );
     let all = two_mails(&two().keep_going());
@@ -152,7 +154,11 @@ fn an_exploration_that_found_something_finishes_its_level() {
     assert_eq!(summaries(&level), summaries(&all), "the same causes");
     let first = two_mails(&two().stop_at_first());
     assert_eq!((first.violations().len(), first.exhausted()), (1, false));
-    assert!(first.to_string().contains("stopped at the first run that failed; `keep_going()` explores all"));
+    assert!(
+        first
+            .to_string()
+            .contains("stopped at the first run that failed; `keep_going()` explores the rest, too")
+    );
     assert!(first.runs() < level.runs());
 }
 
@@ -295,24 +301,6 @@ fn what_was_not_explored_is_listed() {
     assert!(!text.contains("not explored: crashes"), "{text}");
     let text = explore(&one_deviation().crashes(0), charging).to_string();
     assert!(text.contains("\n  not explored: crashes: `crashes` is 0\n"), "{text}");
-}
-
-#[test]
-fn one_slot_has_no_second_delivery_at_once_and_the_report_says_so() {
-    let with_slots = |slots| {
-        let report = one_deviation().run(async move |world: &World| {
-            world.process("worker", move |p| {
-                p.slots(slots);
-                let email = p.email();
-                p.handle(async move |_: Order| email.send(mail("receipt")).await);
-            });
-            world.enqueue(Order { id: 1 });
-            world.settle().await;
-        });
-        report.to_string().contains("not explored: a second delivery while the first attempt runs")
-    };
-    assert!(with_slots(1));
-    assert!(!with_slots(2));
 }
 
 #[test]

@@ -94,8 +94,8 @@ fn each_batch_of_a_bulk_has_the_choices_of_one_enqueue() {
         });
         report.runs()
     };
-    // start, end, ack: 3. A batch: before 1, refused and reply lost 2, happened 1, replied 1.
-    assert_eq!([runs(0), runs(1), runs(2), runs(3), runs(4)], [1, 2, 2, 3, 3].map(|n| 1 + 3 + (n - 1) * 5));
+    // start, end, ack: 3. A batch: before 1, refused, reply lost and two sorts of silence 4, happened 1, replied 1, and a stall.
+    assert_eq!([runs(0), runs(1), runs(2), runs(3), runs(4)], [1, 2, 2, 3, 3].map(|n| 1 + 3 + (n - 1) * 8));
 }
 
 /// Explores a nightly job that enqueues a job for each of three orders, in batches of two. With the order's key, the

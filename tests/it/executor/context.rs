@@ -242,7 +242,15 @@ fn a_thread_local_left_behind_for_the_next_attempt_of_the_same_job() {
         "fulfillment.request never happened: it was answered with the stored answer of another request with the key \"order-6\"",
         "test job#1.1/fulfillment.request:call=reply-lost",
     );
-    assert_green(&labels(true));
+    let report = labels(true);
+    assert_green(&report);
+    // A copy of the process, as another machine would be one, would see the thread-locals of the first attempt.
+    crate::support::has_line(
+        &report,
+        expect_test::expect![
+            "not explored: a second delivery while the first attempt runs: no slot is free for it, and a copy of the process would share its thread-locals"
+        ],
+    );
 }
 
 #[test]

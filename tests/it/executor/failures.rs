@@ -17,7 +17,7 @@ const FOR_EVER: &str = "test job#1.1/payments.charge:call=outage-for-ever";
 /// Explores a charge that is retried twice, under an outage that never ends or another fault.
 fn charging(explore: &Explore, layers: impl Fn(&Process) + Copy + Sync + 'static) -> Report {
     explore.run(async move |world: &World| {
-        world.payments().explore_outages(10 * S);
+        world.payments().explore_outages(10 * S).explore_outages_for_ever();
         world.process("worker", move |p| {
             layers(p);
             let _catcher = p.error_tracker();
@@ -228,7 +228,7 @@ fn the_error_tracker_has_a_list_of_ignored_errors() {
 #[test]
 fn a_dead_job_whose_class_is_ignored_has_told_nobody() {
     let report = one_deviation().run(async |world: &World| {
-        world.payments().explore_outages(10 * S);
+        world.payments().explore_outages(10 * S).explore_outages_for_ever();
         world.error_tracker().ignore(["ServiceError"]);
         world.process("worker", |p| {
             p.layer(ReportFailures::new(p)).layer(Transient::new().error::<ServiceError>());

@@ -200,8 +200,8 @@ fn a_save_has_a_crash_point_on_either_side() {
         assert_green(&report);
         report.runs()
     };
-    // start, end, ack, and two for each item.
-    assert_eq!([runs(0), runs(1), runs(3)], [4, 6, 10]);
+    // start, end, ack; and for each item two, and a stall.
+    assert_eq!([runs(0), runs(1), runs(3)], [4, 7, 13]);
 }
 
 #[test]

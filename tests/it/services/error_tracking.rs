@@ -41,7 +41,7 @@ enum Tells {
 fn charging(explore: &Explore, tells: Tells, allow: Option<Guarantee>) -> Report {
     const RETRIES: u32 = 2;
     explore.run(async move |world: &World| {
-        world.payments().explore_outages(std::time::Duration::from_secs(10));
+        world.payments().explore_outages(std::time::Duration::from_secs(10)).explore_outages_for_ever();
         if let Some(guarantee) = allow {
             world.allow("error_tracker", guarantee);
         }

@@ -357,7 +357,7 @@ fn an_outage_of_the_store_ends() {
         world.settle().await;
     });
     assert_green(&report);
-    assert_eq!(report.runs(), 1 + 6);
+    assert_eq!(report.runs(), 1 + 5);
 }
 
 #[test]

@@ -254,6 +254,15 @@ impl Store {
         self
     }
 
+    /// Allows the store to go down forever at any call, like [`Client::explore_outages_for_ever`](crate::Client::explore_outages_for_ever).
+    ///
+    /// # Panics
+    /// Panics if called through the handle of a process.
+    pub fn explore_outages_for_ever(&self) -> &Self {
+        self.client.explore_outages_for_ever();
+        self
+    }
+
     /// Makes every call from a job fail, be throttled or be slow until changed.
     ///
     /// # Panics

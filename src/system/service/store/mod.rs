@@ -23,7 +23,7 @@ use serde::{Serialize, Serializer};
 
 use self::change::Change;
 use self::transaction::OpenTransaction;
-use super::{CreatedAt, Operation, Refusal, Service, ServiceContext};
+use super::{CreatedAt, Operation, Refusal, Service, ServiceContext, ServiceError};
 use crate::system::effect::fingerprint;
 
 /// Numbers of sequences have seven digits, so that they do not equal other numbers of a test. Each sequence has its
@@ -216,6 +216,8 @@ impl StoredRow {
 /// The database.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Database {
+    /// When what has changed in the call under way was to expire, and when it is now.
+    moved: Vec<(Option<Duration>, Option<Duration>)>,
     rows: BTreeMap<String, StoredRow>,
     /// The number of commits. A commit counts once, regardless of the number of rows it changes.
     commits: u64,
@@ -309,6 +311,9 @@ impl Database {
             row.past.push(PastValue { value: row.value.take(), version: row.version, made: row.made });
         }
         row.version += 1;
+        if row.expires.is_some() || expires.is_some() {
+            self.moved.push((row.expires, expires));
+        }
         (row.value, row.expires, row.made, row.changed) = (value, expires, made, self.commits);
     }
 }
@@ -336,15 +341,23 @@ impl Service for Database {
         operation.never_throttled()
     }
 
+    fn error_text(error: &ServiceError) -> String {
+        error::without_answer(error)
+    }
+
     fn answer(
         &mut self,
         Request { ask, transaction }: Request,
         cx: &mut ServiceContext<'_>,
     ) -> Result<Reply, Refusal> {
-        Ok(match transaction {
+        let reply = match transaction {
             None => self.at_once(ask, cx),
             Some(transaction) => self.statement(transaction, ask, cx).unwrap_or_else(Reply::Failed),
-        })
+        };
+        for (before, after) in self.moved.drain(..) {
+            cx.ledger.expiries.replace(before, after);
+        }
+        Ok(reply)
     }
 
     fn state(&self) -> Option<String> {

@@ -1,0 +1,109 @@
+//! Processes come into the world, and come again.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::shutdown::Shutdown;
+use super::{Executor, ProcessSlot};
+use crate::engine::life::{self, Life};
+use crate::engine::runtime::Context;
+use crate::engine::state::Culprit;
+use crate::process::Process;
+use crate::search::choice::{Actor, Name};
+use crate::system::timeline::EventKind;
+
+impl Executor {
+    /// Adds a process and boots it.
+    #[track_caller]
+    pub(crate) fn add(&mut self, name: Name, boot: Box<dyn Fn(&Process)>) {
+        assert!(
+            self.hosts.iter().all(|host| host.name != name),
+            "the process `{name}` was added twice; give each process its own name"
+        );
+        // There is usually one process, and space for four is a large allocation, which costs far more than a small
+        // one.
+        self.hosts.reserve_exact(1);
+        self.hosts.push(ProcessSlot {
+            name,
+            boot: boot.into(),
+            incarnations: 0,
+            last_begun: None,
+            living: None,
+            context: Context::new(self.pool.clone()),
+            busy: 0,
+            restart_at: Duration::ZERO,
+            last: None,
+            shutdown: Shutdown::No,
+            copy_of: None,
+        });
+        if let Err(panic) = self.boot(self.hosts.len() - 1) {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    pub(super) fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
+        self.shared.barrier();
+        let host = &mut self.hosts[index];
+        host.incarnations += 1;
+        host.last_begun = None;
+        let life = Life::new(self.shared.clone(), host.name, index, host.incarnations);
+        let process = Process::new(life.clone());
+        let were_suspended;
+        let now = {
+            let mut state = self.shared.state();
+            let process = host.name;
+            state.note(|| EventKind::Booted { process });
+            // The calls of the boot closure itself succeed. A boot that fails is not a failing job.
+            were_suspended = state.search.suspend_faults(true);
+            state.clock.now()
+        };
+        let (boot, context) = (&host.boot, &mut host.context);
+        let acting = self.shared.acting(Actor::Process(host.name));
+        let booted = catch_unwind(AssertUnwindSafe(|| {
+            context.within(now, &life, || life::run_as(&life, || life.blocked(|| boot(&process))))
+        }));
+        drop(acting);
+        {
+            let mut state = self.shared.state();
+            state.search.suspend_faults(were_suspended);
+            if booted.is_err() {
+                state.culprit = Some(Culprit::Boot(host.name));
+            }
+            state.usage.slots += process.slot_count();
+            // A copy has what its original has, and is not told about again.
+            if process.uses_store() && host.copy_of.is_none() {
+                state.connections.used_by(host.name, process.slot_count());
+            }
+        }
+        let spawned = process.take_spawned();
+        host.living = Some((life, process));
+        spawned.into_iter().for_each(|(name, future)| self.spawn(index, name, future));
+        booted
+    }
+
+    /// Boots the processes that are due.
+    pub(super) fn restart(&mut self) -> bool {
+        if self.hosts.iter().all(|host| host.living.is_some()) {
+            return false;
+        }
+        let now = self.shared.state().clock.now();
+        let is_due = |host: &ProcessSlot| host.restarts().is_some_and(|at| at <= now);
+        let Some(index) = self.hosts.iter().position(is_due) else { return false };
+        if let Err(panic) = self.boot(index) {
+            self.broken_boot = Some(panic);
+        }
+        true
+    }
+
+    /// Restarts a process immediately and silently. Only its memory and its threads are lost.
+    pub(super) fn reboot(&mut self, index: usize) {
+        let Some((life, _)) = &self.hosts[index].living else { return };
+        life.die();
+        self.tear_down(index, None);
+        self.hosts[index].incarnations -= 1;
+        if let Err(panic) = self.boot(index) {
+            self.broken_boot = Some(panic);
+        }
+    }
+}
