@@ -393,7 +393,7 @@ impl Door {
                 let outcome =
                     lock(&line).run(|backend, is_blocked| backend.exchange(is_blocked, &bytes, until));
                 let is_copying = lock(&line).backend.as_ref().is_some_and(|backend| backend.is_copying);
-                session.copying = is_copying.then(|| Copying { statements, text, has_sync: !is_simple });
+                session.copying = is_copying.then_some(Copying { statements, text, has_sync: !is_simple });
                 return match outcome {
                     ForwardOutcome::Ended(reply) => ServeOutcome::reply(reply),
                     ForwardOutcome::Waits => caller.forward_aside(move || {

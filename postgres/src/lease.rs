@@ -21,6 +21,9 @@ const MOST_WARM: usize = 16;
 /// The pause between two looks at whether a backend has ended.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// The rows of an answer, each column as text.
+type Answer = Vec<Vec<Option<String>>>;
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -72,7 +75,7 @@ pub(crate) struct Lease {
     /// Whether a job has changed the definition of tables.
     is_redefined: AtomicBool,
     /// Answers to the test's own questions, and the number of batches at which they were right.
-    known: Mutex<(u64, BTreeMap<String, Vec<Vec<Option<String>>>>)>,
+    known: Mutex<(u64, BTreeMap<String, Answer>)>,
 }
 
 /// The connection through which databases are made. Its session also holds the claims to their names.
@@ -88,7 +91,7 @@ fn keeper() -> MutexGuard<'static, Connection> {
     lock(connection)
 }
 
-fn on_server(text: &str) -> Vec<Vec<Option<String>>> {
+fn on_server(text: &str) -> Answer {
     keeper().run(text).unwrap_or_else(|error| panic!("`{text}` failed: {error}"))
 }
 
@@ -209,13 +212,13 @@ impl Lease {
     }
 
     /// Runs the test's own statements.
-    pub(crate) fn run(&self, text: &str) -> io::Result<Vec<Vec<Option<String>>>> {
+    pub(crate) fn run(&self, text: &str) -> io::Result<Answer> {
         lock(&self.known).1.clear();
         lock(&self.admin).run(text)
     }
 
     /// The same for a question, whose answer is kept until a job has sent something.
-    pub(crate) fn ask(&self, text: &str) -> io::Result<Vec<Vec<Option<String>>>> {
+    pub(crate) fn ask(&self, text: &str) -> io::Result<Answer> {
         let batches = self.batches.load(Ordering::Relaxed);
         let mut known = lock(&self.known);
         if known.0 != batches {
@@ -271,7 +274,7 @@ impl Lease {
             if rows[0][0].as_deref() == Some("0") {
                 break;
             }
-            thread::sleep(PAUSE);
+            thread::park_timeout(PAUSE);
         }
     }
 }

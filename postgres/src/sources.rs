@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
-
-use crate::lease::lock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A shorter text may stand anywhere by chance.
 const SHORTEST: usize = 16;
@@ -38,7 +36,7 @@ struct Source {
 pub(crate) fn place_of(statement: &str) -> Option<SourcePlace> {
     static SOURCES: OnceLock<Vec<Source>> = OnceLock::new();
     static KNOWN: Mutex<BTreeMap<String, Option<SourcePlace>>> = Mutex::new(BTreeMap::new());
-    let mut known = lock(&KNOWN);
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(place) = known.get(statement) {
         return *place;
     }

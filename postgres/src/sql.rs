@@ -182,7 +182,6 @@ fn name(verb: &str, modifies: Option<&str>, tokens: &[Token]) -> String {
             **token == Token::Sign('(') || token.name().is_some_and(|name| skipped.contains(&name))
         });
         let mut table = names.next()?.name()?;
-        let mut names = names;
         // The last part of a name with a schema.
         while names.next() == Some(&Token::Sign('.')) {
             table = names.next()?.name()?;
@@ -214,8 +213,14 @@ fn tokens(text: &str) -> Vec<Token> {
             }
             '/' if next == Some('*') => at = after_comment(&signs, at),
             '\'' => {
-                let is_escaped = tokens.pop_if(|token: &mut Token| token.is("e") && signs[at - 1] != ' ');
-                at = after_quote(&signs, at, '\'', is_escaped.is_some());
+                // `E'…'`
+                let is_escaped = at > 0
+                    && signs[at - 1].eq_ignore_ascii_case(&'e')
+                    && tokens.last().is_some_and(|token: &Token| token.is("e"));
+                if is_escaped {
+                    tokens.pop();
+                }
+                at = after_quote(&signs, at, '\'', is_escaped);
                 tokens.push(Token::Literal);
             }
             '"' => {

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Clock, Explore, Report, World};
+use retryproof_sqlx::Pool;
 use retryproof_wrapped_postgres::database::Database;
 use retryproof_wrapped_postgres::server::Server;
-use retryproof_sqlx::Pool;
 use sqlx::{Error, Postgres};
 
 const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NOT NULL, \

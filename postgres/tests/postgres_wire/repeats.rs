@@ -3,9 +3,12 @@
 use std::fs;
 
 use retryproof::{Explore, World};
-use retryproof_postgres::WorldExt;
+use retryproof_postgres::{Postgres, WorldExt};
 
-use crate::{SHOP, is_available, pool};
+use crate::{is_available, pool};
+
+/// Other tests do not use its databases.
+static ALONE: Postgres = Postgres::schema("CREATE TABLE orders (id bigint PRIMARY KEY, state text NOT NULL)");
 
 /// The example, whose report must be the same each time: two processes, PostgreSQL, and a service over HTTP.
 #[path = "../../examples/postgres_worker.rs"]
@@ -51,8 +54,8 @@ fn scenarios_leave_nothing(runs: u64) {
     let mut seen = Vec::new();
     for _ in 0..3 {
         let report = Explore::new().name("leaks").deviations(1).random(runs).run(async |world: &World| {
-            let db = world.postgres(&SHOP);
-            db.execute("INSERT INTO orders VALUES (6, 2598)");
+            let db = world.postgres(&ALONE);
+            db.execute("INSERT INTO orders VALUES (6, 'new')");
             world.process("worker", move |p| {
                 let pool = pool(&db.url(p), 2);
                 p.handle(async move |_: u32| {
@@ -64,13 +67,13 @@ fn scenarios_leave_nothing(runs: u64) {
         });
         assert!(report.is_retryproof(), "{report}");
         let world = World::fake();
-        let db = world.postgres(&SHOP);
+        let db = world.postgres(&ALONE);
         let backends = "pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
         assert_eq!(db.count(backends), 0);
         drop(world);
         seen.push((open(), db.count("pg_stat_activity WHERE datname = current_database()")));
     }
-    // The first exploration makes what the others use again. Other tests of this program have files of their own.
+    // The first exploration makes the backends that the others use again.
     let (_, backends) = seen[1];
     assert_eq!(seen[2].1, backends, "{seen:?}");
     assert!(backends < 20, "{seen:?}");
