@@ -91,6 +91,7 @@ impl Executor {
             let mut state = self.shared.state();
             let now = state.clock.now();
             let mut waiting: Vec<_> = state.queue.ready().into_iter().map(|job| (now, job)).collect();
+            waiting.extend(state.queue.held_up().map(|job| (now, job)));
             waiting.extend(state.queue.timed());
             waiting
                 .retain(|(_, job)| self.host_for(&state, *job).is_some() && state.queue.may_come_next(*job));

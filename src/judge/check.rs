@@ -37,7 +37,7 @@ pub(crate) use self::surroundings::{package, say};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::apart::text_of;
 use self::inputs::AssignmentChoice;
@@ -45,6 +45,7 @@ use self::orders::SerialOutcomes;
 use self::progress::Progress;
 use self::reference::{Reference, difference, nothing_tested};
 use self::tally::{Instance, Tally};
+use self::terms::NamingTerm;
 use self::walk::Limits;
 use crate::engine::state::{CalledAs, Stuck};
 use crate::judge::oracle::{self, Finding};
@@ -88,6 +89,8 @@ struct Basis<'b> {
     /// The outcomes of the orders of the jobs that have been computed.
     serial: SerialOutcomes,
     limits: Limits,
+    /// In the first case: the terms that match nothing in the fault-free runs.
+    idle: OnceLock<Vec<NamingTerm>>,
     /// The watchdog of the runs.
     pulses: Option<Arc<Pulses>>,
 }
@@ -301,7 +304,7 @@ impl<'b> Exploration<'b> {
         if let Some(report) = self.reference_is_no_good() {
             return report;
         }
-        if let Some(error) = self.idle_term() {
+        if let Some(error) = self.unknown_state() {
             let runs = self.tally.runs;
             return self.finish(Verdict::Incomplete, Some(error.to_string()), false, runs);
         }
@@ -330,7 +333,10 @@ impl<'b> Exploration<'b> {
         if let Some(stuck) = self.tally.only_stuck() {
             return self.finish(Verdict::Stuck, Some(stuck), exhausted, at_least);
         }
+        // A shard does not know what the runs of other shards reach.
+        let idle = self.idle_term().filter(|_| self.basis.share.is_all());
         if self.tally.has_found() {
+            self.notes.extend(idle.filter(|_| exhausted).map(|idle| idle.to_string()));
             return self.finish(Verdict::Violated, None, exhausted, at_least);
         }
         if let Some(Instance { reason, .. }) = &self.tally.poisoned {
@@ -340,6 +346,9 @@ impl<'b> Exploration<'b> {
         if let (None, Some(tried)) = (&halt, self.tally.undecided) {
             let reason = notes::undecided(self.tally.undecided_runs, tried);
             return self.finish(Verdict::Incomplete, Some(reason), exhausted, at_least);
+        }
+        if let (None, Some(idle)) = (&halt, idle) {
+            return self.finish(Verdict::Incomplete, Some(idle.to_string()), exhausted, at_least);
         }
         match halt {
             Some(Halt::Incomplete { reason } | Halt::Nondeterministic { reason }) => {

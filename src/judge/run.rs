@@ -85,6 +85,10 @@ pub(crate) struct Outcome {
     /// The locks that will never be released, with a description of their holders.
     pub(crate) left_locks: Vec<(LockKey, String)>,
     pub(crate) terms: ComparisonRules,
+    /// The positions of the ignored parts of effects that were there.
+    pub(crate) left_out: BTreeSet<usize>,
+    /// The keys of rows that were there and are not compared, if the test ignores parts of the store.
+    pub(crate) gone_rows: Vec<String>,
     /// The inputs, in the order in which the run asked for them.
     pub(crate) asked: Vec<InputQuestion>,
     /// The operations that were made beside others.
@@ -190,7 +194,8 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
     };
     let mut reused = std::mem::take(&mut state.ledger.reused);
     let repeats = std::mem::take(&mut state.ledger.repeats);
-    terms.leave_out(&mut effects, &mut reused);
+    let left_out = terms.leave_out(&mut effects, &mut reused);
+    let gone_rows = gone_rows(&terms, &shared);
     let (drawing, generated) = (state.drawing().collect(), std::mem::take(&mut state.generated));
     let waits = waits(&effects, &jobs);
     note_surroundings(&shared, &state, &mut run_record);
@@ -219,6 +224,8 @@ pub(crate) fn run(body: &dyn Body, course: Course, ground: &Ground) -> FinishedR
         troubled,
         left_locks,
         terms,
+        left_out,
+        gone_rows,
         asked,
         flights,
         record: run_record,
@@ -265,6 +272,16 @@ fn note_surroundings(shared: &Shared, state: &State, record: &mut RunRecord) {
     for (process, slots, connections) in state.connections.too_few() {
         record.note_hygiene(Hygiene::PoolTooSmall { process, slots, connections });
     }
+}
+
+/// Returns the keys of rows that were there and are not compared, if the test ignores parts of the store.
+fn gone_rows(terms: &ComparisonRules, shared: &Shared) -> Vec<String> {
+    if terms.ignored.is_empty() {
+        return Vec::new();
+    }
+    let is_ignored = |store: &Name| terms.ignored.iter().any(|(name, _)| name == store);
+    let gone = shared.services.not_compared().filter(|(store, _)| is_ignored(store));
+    gone.map(|(_, rows)| rows).unwrap_or_default()
 }
 
 /// Adds the culprit of a panic to the end of a run. A run whose time is up ends as that.

@@ -111,9 +111,44 @@ impl JsonPath {
         Some(value.to_string())
     }
 
+    /// Whether the path names anything in a JSON text. A text that is not JSON has no parts to name.
+    pub(crate) fn names_in(&self, text: &str) -> bool {
+        serde_json::from_str(text).is_ok_and(|value| names(&self.0, &value))
+    }
+
+    /// Whether the path may name an entry of an object under this key, or something in it.
+    pub(crate) fn reaches(&self, key: &str) -> bool {
+        match self.0.first() {
+            Some(Part::Name(name)) => name == key,
+            Some(Part::Prefix(prefix)) => key.starts_with(prefix),
+            Some(Part::Index(_)) => false,
+            Some(Part::Any | Part::Deep(_)) | None => true,
+        }
+    }
+
     /// Removes every value that the path names. If that would move other values, replaces it by `null`.
     pub(crate) fn blank(&self, value: &mut Value) {
         blank(&self.0, value);
+    }
+}
+
+fn names(parts: &[Part], value: &Value) -> bool {
+    let Some((part, rest)) = parts.split_first() else { return true };
+    match (part, value) {
+        (Part::Name(name), Value::Object(map)) => map.get(name).is_some_and(|inner| names(rest, inner)),
+        (Part::Prefix(prefix), Value::Object(map)) => {
+            map.iter().any(|(name, inner)| name.starts_with(prefix) && names(rest, inner))
+        }
+        (Part::Index(index), Value::Array(items)) => {
+            items.get(*index).is_some_and(|inner| names(rest, inner))
+        }
+        (Part::Any, Value::Object(map)) => map.values().any(|inner| names(rest, inner)),
+        (Part::Any, Value::Array(items)) => items.iter().any(|inner| names(rest, inner)),
+        (Part::Deep(name), Value::Object(map)) => {
+            map.iter().any(|(key, inner)| key == name && names(rest, inner) || names(parts, inner))
+        }
+        (Part::Deep(_), Value::Array(items)) => items.iter().any(|inner| names(parts, inner)),
+        _ => false,
     }
 }
 
@@ -214,6 +249,25 @@ mod tests {
         assert_eq!(blanked("$.ord*"), json!({}));
         assert_eq!(blanked("$.ord*[1].id")["orders"][1]["id"], Value::Null);
         assert_ne!(blanked("$.old*")["orders"][1]["id"], Value::Null);
+    }
+
+    #[test]
+    fn a_path_names_what_it_would_blank() {
+        let text = r#"{"orders": [{"id": 1, "at": 5}, {"id": 2, "deep": {"at": null}}], "none": []}"#;
+        let named = |path: &str| path.parse::<JsonPath>().unwrap().names_in(text);
+        for path in
+            ["$", "$.orders[1].id", "$.orders[*].at", "$..at", "$.*[0]", "$.ord*[1].deep.at", "$.non*"]
+        {
+            assert!(named(path), "{path}");
+        }
+        for path in
+            ["$.order", "$.orders[2]", "$.orders[*].to", "$..to", "$[0]", "$.old*", "$.ord*.id", "$.none[*]"]
+        {
+            assert!(!named(path), "{path}");
+        }
+        let reaches = |path: &str| path.parse::<JsonPath>().unwrap().reaches("tx:7");
+        assert!(["$", "$.tx:7", "$.tx:*.at", "$.*", "$..at"].into_iter().all(reaches));
+        assert!(!["$.tx:8", "$.ty*", "$[7]"].into_iter().any(reaches));
     }
 
     #[test]

@@ -321,8 +321,8 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// Panics if the path does not parse. If no fault-free run has a state with this name, the verdict is
-    /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
+    /// Panics if the path does not parse. If there is no state with this name, or if the path names nothing in any run,
+    /// the verdict is [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore(&self, name: impl Into<Name>, path: &str) {
         let path = path.parse().unwrap_or_else(|error| panic!("{error}"));

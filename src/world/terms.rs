@@ -1,5 +1,6 @@
 //! The terms of a test: exceptions for effects, jobs and processes, and its invariants.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 
@@ -48,15 +49,19 @@ pub(crate) enum JobTerm {
 }
 
 impl ComparisonRules {
-    /// Removes the ignored parts from effects. A request that only differs in those does not reuse its key.
-    pub(crate) fn leave_out(&self, effects: &mut [Effect], reused: &mut Vec<Reuse>) {
+    /// Removes the ignored parts from effects. A request that only differs in those does not reuse its key. Returns the
+    /// positions of the paths in `ignored_effects` that named anything.
+    pub(crate) fn leave_out(&self, effects: &mut [Effect], reused: &mut Vec<Reuse>) -> BTreeSet<usize> {
+        let mut met = BTreeSet::new();
         if self.ignored_effects.is_empty() {
-            return;
+            return met;
         }
-        let without = |service: Name, operation: Name, body: &str| {
-            let paths = self.ignored_effects.iter().filter(|(name, _)| names(name, service, operation));
-            let mut paths = paths.map(|(_, path)| path).peekable();
-            paths.peek().is_some().then(|| JsonPath::blank_text(paths, body)).flatten()
+        let mut without = |service: Name, operation: Name, body: &str| {
+            let paths = self.ignored_effects.iter().enumerate();
+            let paths: Vec<_> = paths.filter(|(_, (name, _))| names(name, service, operation)).collect();
+            met.extend(paths.iter().filter(|(_, (_, path))| path.names_in(body)).map(|(at, _)| *at));
+            let blanked = || JsonPath::blank_text(paths.iter().map(|(_, (_, path))| path), body);
+            if paths.is_empty() { None } else { blanked() }
         };
         for effect in effects {
             if let Some(body) = without(effect.service, effect.operation, &effect.body) {
@@ -64,13 +69,14 @@ impl ComparisonRules {
             }
         }
         for reuse in &mut *reused {
-            let [first, second] =
-                [&reuse.first, &reuse.second].map(|body| without(reuse.service, reuse.operation, body));
+            let first = without(reuse.service, reuse.operation, &reuse.first);
+            let second = without(reuse.service, reuse.operation, &reuse.second);
             if let (Some(first), Some(second)) = (first, second) {
                 (reuse.first, reuse.second) = (first, second);
             }
         }
         reused.retain(|reuse| reuse.first != reuse.second);
+        met
     }
 
     pub(crate) fn accepts(&self, kind: &str, term: JobTerm) -> bool {
@@ -232,7 +238,8 @@ impl Jobs<'_> {
     /// Excludes a part of the payloads from the comparison. The path is as in [`World::ignore`].
     ///
     /// # Panics
-    /// Panics if the path does not parse.
+    /// Panics if the path does not parse. If it names nothing in the payloads of any run, the verdict is
+    /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore(self, path: &str) -> Self {
         let path = parsed(path);
@@ -333,8 +340,8 @@ impl World {
     /// ```
     ///
     /// # Panics
-    /// Panics if the path does not parse. If no fault-free run has such an effect, the verdict is
-    /// [`Verdict::Incomplete`](crate::Verdict::Incomplete).
+    /// Panics if the path does not parse. If no run has such an effect, or nothing at this path in its body, the verdict
+    /// is [`Verdict::Incomplete`](crate::Verdict::Incomplete).
     #[track_caller]
     pub fn ignore_effect(&self, effect: impl Into<String>, path: &str) {
         let path = parsed(path);

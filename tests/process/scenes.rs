@@ -283,3 +283,25 @@ async fn branches(world: &World) {
     world.enqueue(Event::Cancel);
     world.settle().await;
 }
+
+/// A claim, and a charge that is left undone by a failure after it. In the version `ships`, a parcel is left undone by
+/// the same failures.
+#[retryproof::test(deviations = 1, ratchet)]
+#[ignore = "run by the tests beside it"]
+async fn claims_all(world: &World) {
+    world.process("worker", |p| {
+        let (store, payments, parcels) = (p.store(), p.payments(), p.fulfillment());
+        p.handle(async move |order: u32| {
+            let first = store.set_if_absent("claim", &order, None).await?;
+            if first && version() == "ships" {
+                parcels.request(Shipment::of_order(order, "pr_3", 1).address("1 Main St").key("k")).await?;
+            }
+            if first {
+                payments.charge(Charge::of_order(order, 500).key("k")).await?;
+            }
+            Ok::<(), Box<dyn std::error::Error>>(())
+        });
+    });
+    world.enqueue(6_u32);
+    world.settle().await;
+}

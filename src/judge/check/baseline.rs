@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::kept::{KeptError, replace};
 use super::surroundings::{self, in_ci, say};
-use crate::judge::report::{Coverage, Report, Verdict, Violation};
+use crate::judge::report::{self, Coverage, Report, Verdict, Violation};
 use crate::search::input;
 
 /// The variable that turns recording on with `record`.
@@ -78,14 +78,15 @@ impl KnownCause {
         let violations = report.violations.iter().enumerate();
         let paths = violations.flat_map(|(at, violation)| {
             let paths = violation.paths.iter().enumerate();
-            paths.map(move |(path, taken)| ((at, path), Self::new(violation, &taken.identity)))
+            paths.map(move |(path, taken)| ((at, path), Self::new(violation, taken)))
         });
         paths.collect()
     }
 
-    fn new(violation: &Violation, after: &[String]) -> Self {
-        let (what, after) = (violation.stable_subject(), after.to_vec());
-        Self { what, after, summary: violation.summary.clone() }
+    fn new(violation: &Violation, path: &report::Path) -> Self {
+        let own = || (violation.stable_subject(), violation.summary.clone());
+        let (what, summary) = path.other.clone().unwrap_or_else(own);
+        Self { what, after: path.identity.clone(), summary }
     }
 
     /// Whether `other` is this violation. A violation that fewer deviations cause is still the same one. A violation on

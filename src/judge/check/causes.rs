@@ -3,12 +3,15 @@
 //! A cause is a place in the code. An effect that should not have happened has the place of its call. A missing
 //! effect, or a different state, has the section of its job in which a failure leads to it: the calls between which
 //! the job must not stop. Failures and mere preemptions are different causes.
+//!
+//! One failure may leave several things undone, or several parts of one state different. They are one entry, too.
 
 use std::sync::Arc;
 
 use super::tally::Group;
 use crate::judge::oracle::Finding;
 use crate::judge::report::{Courses, Mishap, ShownRun};
+use crate::search::choice::{DeviationKind, Name, Place};
 
 /// A group that was run again, and the deviation without which the finding disappears.
 #[derive(Debug)]
@@ -45,22 +48,55 @@ enum CausePlace {
     OffCourse(String, String),
 }
 
+/// The place at which a failure leaves things undone, or leaves a state otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Remains {
+    inputs: Arc<[String]>,
+    /// The state that is left otherwise. None: what is left undone is an effect.
+    state: Option<Name>,
+    who: String,
+    kind: DeviationKind,
+    place: Option<Place>,
+}
+
+impl Remains {
+    fn of(shown: &ShownCause, decisive: Option<&Mishap>, courses: &Courses) -> Option<Self> {
+        let state = match &shown.group.finding {
+            Finding::Missing { .. } => None,
+            Finding::State { name, .. } => Some(*name),
+            _ => return None,
+        };
+        let mishap = decisive?;
+        // Without a call, only the start of a job is a known place.
+        if mishap.place.is_none() && courses.position(mishap) != Some(0) {
+            return None;
+        }
+        let inputs = shown.group.inputs.clone();
+        Some(Self { inputs, state, who: mishap.who.clone(), kind: mishap.kind, place: mishap.place })
+    }
+}
+
+/// A group in an entry, with what identifies its cause.
+type Member<'c> = (&'c Cause, &'c Option<Remains>);
+
 /// Groups those with the same cause, and keeps their order.
 pub(super) fn entries(shown: Vec<ShownCause>, courses: &Courses) -> Vec<Vec<ShownCause>> {
     let decisive = decisive(&shown, courses);
+    let remains: Vec<Option<Remains>> =
+        shown.iter().zip(&decisive).map(|(shown, mishap)| Remains::of(shown, *mishap, courses)).collect();
     let causes: Vec<Cause> =
         shown.iter().zip(decisive).map(|(shown, mishap)| cause(shown, mishap, courses)).collect();
-    let mut entries: Vec<(Vec<&Cause>, Vec<ShownCause>)> = Vec::new();
-    for (shown, cause) in shown.into_iter().zip(&causes) {
-        let same = |(members, _): &&mut (Vec<&Cause>, Vec<ShownCause>)| {
-            members.iter().any(|member| *member == cause || is_one_stretch(member, cause, &causes))
+    let mut entries: Vec<(Vec<Member<'_>>, Vec<ShownCause>)> = Vec::new();
+    for (shown, (cause, remains)) in shown.into_iter().zip(causes.iter().zip(&remains)) {
+        let is_same = |(member, left): &Member<'_>| {
+            *member == cause || is_one_stretch(member, cause, &causes) || left.is_some() && *left == remains
         };
-        match entries.iter_mut().find(same) {
+        match entries.iter_mut().find(|(members, _)| members.iter().any(is_same)) {
             Some((members, all)) => {
-                members.push(cause);
+                members.push((cause, remains));
                 all.push(shown);
             }
-            None => entries.push((vec![cause], vec![shown])),
+            None => entries.push((vec![(cause, remains)], vec![shown])),
         }
     }
     entries.into_iter().map(|(_, shown)| shown).collect()

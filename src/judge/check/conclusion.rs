@@ -314,12 +314,15 @@ pub(super) fn violation(finding: &Finding, showing: &ShownRun, runs: u64) -> Vio
             runs,
             identity: Vec::new(),
             brief: Vec::new(),
+            other: None,
         }],
         subject: finding.subject(),
         is_left: matches!(
             finding,
             Finding::Missing { .. } | Finding::State { .. } | Finding::Job { .. } | Finding::HalfWay { .. }
         ),
+        part: finding.part(),
+        likewise: Vec::new(),
         asserted_at: match finding {
             // An invariant is identified by its name, and so is a process.
             Finding::Panicked(panicked) if panicked.of.is_none() => panicked.place.clone(),

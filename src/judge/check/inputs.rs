@@ -1,7 +1,7 @@
 //! The assignments of inputs. Each has its own fault-free run, with which all its runs are compared.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::orders::SerialOutcomes;
 use super::progress::Progress;
@@ -77,6 +77,7 @@ impl Explore {
                 reference,
                 ignored,
                 serial,
+                idle: OnceLock::new(),
                 limits,
                 pulses,
             }

@@ -74,6 +74,9 @@ pub(super) struct Tally {
     pub(super) swaps: Vec<Swap>,
     /// The names of the threads of slots that were left behind.
     pub(super) left: BTreeSet<String>,
+    /// The terms that match something in one of the runs, by their positions among those that match nothing in the
+    /// fault-free runs.
+    pub(super) met_terms: BTreeSet<usize>,
     /// Whether more tasks could run at once in any of the runs than a choice has options.
     pub(super) crowded: bool,
 }
@@ -204,6 +207,7 @@ impl Tally {
         self.met.append(next.met);
         self.crowded |= next.crowded;
         self.left.extend(next.left);
+        self.met_terms.extend(next.met_terms);
     }
 
     /// Notes the threads that a run has left behind.
@@ -250,6 +254,7 @@ impl Exploration<'_> {
         self.tally.inputs.clone_from(&self.basis.unusual);
         let case = self.basis.number;
         self.look_at_hygiene(&ran.outcome);
+        self.look_at_terms(&ran.outcome);
         self.tally.crowded |= ran.outcome.record.is_crowded();
         self.tally.note_left(&ran.outcome);
         if self.basis.settings.ratchet {

@@ -163,6 +163,15 @@ impl Finding {
         }
     }
 
+    /// Returns the effect that is left undone, or the part of a state that is left otherwise.
+    pub(crate) fn part(&self) -> Option<String> {
+        match self {
+            Finding::Missing { effect, .. } => Some(effect.name()),
+            Finding::State { path, .. } => Some(path.clone()),
+            _ => None,
+        }
+    }
+
     /// Returns what the finding is about, without array positions and payloads, so that it is the same for the same
     /// cause.
     pub(crate) fn subject(&self) -> String {

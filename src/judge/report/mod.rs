@@ -88,6 +88,12 @@ pub struct Violation {
     /// Whether it is left undone, or left otherwise: then each place from which it comes about may be a bug of its own.
     #[serde(skip)]
     pub(crate) is_left: bool,
+    /// Other effects that failures at the same place leave undone, or other parts of the state that they leave otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub likewise: Vec<String>,
+    /// The effect that is left undone, or the part of a state that is left otherwise.
+    #[serde(skip)]
+    pub(crate) part: Option<String>,
     /// The place at which the test body panicked, if it did.
     #[serde(skip)]
     pub(crate) asserted_at: Option<String>,
@@ -115,6 +121,9 @@ pub struct Path {
     /// The deviations in a few words each.
     #[serde(skip)]
     pub(crate) brief: Vec<&'static str>,
+    /// If the violation is about something else: the subject and the summary of this one.
+    #[serde(skip)]
+    pub(crate) other: Option<(String, String)>,
 }
 
 /// The severity of a finding.
@@ -157,8 +166,18 @@ impl Severity {
 impl Violation {
     /// Adds the ways of another violation with the same cause.
     pub(crate) fn absorb(&mut self, other: Self) {
-        self.runs += other.runs;
-        self.paths.extend(other.paths);
+        let what = other.stable_subject();
+        let mut paths = other.paths;
+        if what == self.stable_subject() {
+            self.runs += other.runs;
+        } else {
+            // Most of these runs are counted already.
+            paths.iter_mut().for_each(|path| path.other = Some((what.clone(), other.summary.clone())));
+            let is_new = |part: &String| self.part.as_ref() != Some(part) && !self.likewise.contains(part);
+            let part = other.part.filter(is_new);
+            self.likewise.extend(part);
+        }
+        self.paths.extend(paths);
         // Without a key, no job can prevent the repetition by two concurrent deliveries.
         if let Some((_, last_resort)) = other.help.split_once('\n') {
             if other.code == Code::RepeatedAtOnce && !self.help.contains(last_resort) {

@@ -151,6 +151,10 @@ fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
         page.line("");
         wrapped(&paths, 2, MOST_COLUMNS).iter().for_each(|line| page.line(line));
     }
+    if let Some(likewise) = report.violations.first().and_then(likewise) {
+        page.line("");
+        wrapped(&likewise, 2, MOST_COLUMNS).iter().for_each(|line| page.line(line));
+    }
     page.heading("what happened");
     timeline(report, showing, page);
     let crossings = crossing::crossings(&showing.events);
@@ -290,6 +294,11 @@ fn either(ways: &[String]) -> String {
     }
 }
 
+/// Names what else failures at the same place leave undone, or left otherwise.
+fn likewise(violation: &Violation) -> Option<String> {
+    (!violation.likewise.is_empty()).then(|| format!("the same failures also affect: {}", violation.likewise.join(", ")))
+}
+
 /// Joins places, each `file:line`. Several lines of one file have the file once.
 fn join_places(places: &[&str]) -> String {
     let mut text = String::new();
@@ -326,6 +335,9 @@ fn others(report: &Report, page: &mut Page) {
             .filter(|_| has_other_places)
             .flat_map(|paths| wrapped(paths, 2, MOST_COLUMNS - 4))
         {
+            page.line(format!("    {line}"));
+        }
+        for line in likewise(violation).iter().flat_map(|all| wrapped(all, 2, MOST_COLUMNS - 4)) {
             page.line(format!("    {line}"));
         }
         if is_verbose {

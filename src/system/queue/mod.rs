@@ -232,8 +232,19 @@ impl Queue {
         }
     }
 
-    /// Reports whether the streams would let a waiting job run if it were due.
+    /// The jobs that would be ready if the jobs before them in their serial streams waited for a retry.
+    pub(crate) fn held_up(&self) -> impl Iterator<Item = u32> + '_ {
+        let jobs = if self.blocked == 0 { &[][..] } else { &self.jobs };
+        let blocked = jobs.iter().filter(|job| job.state == JobState::Blocked).map(|job| job.number);
+        blocked.filter(|number| self.streams.lets_others_go_first(*number))
+    }
+
+    /// Reports whether the streams would let a waiting job run if it were due, and no other job ran.
     pub(crate) fn may_come_next(&self, number: u32) -> bool {
+        // A serial stream only keeps jobs from running at the same time: one that waits for a retry is overtaken.
+        if self.streams.lets_others_go_first(number) {
+            return true;
+        }
         // Jobs that are due join their stream one after the other.
         let is_before = |&(_, other): &(Duration, u32)| self.streams.are_together(number, other);
         self.streams.is_unused()

@@ -138,6 +138,13 @@ impl Directory {
         Some((STORE.into(), rows))
     }
 
+    /// The name of the store, if there is one, and the keys of the rows that it had and that are not compared.
+    pub(crate) fn not_compared(&self) -> Option<(Name, Vec<String>)> {
+        let store = self.store_if_there()?;
+        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        Some((STORE.into(), store.service.not_compared().map(str::to_owned).collect()))
+    }
+
     /// Whether anything in the store has a time to live.
     pub(crate) fn has_expiring_rows(&self) -> bool {
         let store = self.store_if_there();

@@ -448,3 +448,47 @@ fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
     let help = &report.violations()[0].help;
     assert!(help.contains("the same on every attempt") && !help.contains("both calls bear"), "{report}");
 }
+
+/// A claim without an owner: whoever fails after it leaves three effects and a row undone. The totals are raised in a
+/// loop, one row each.
+fn after_a_claim(claims: bool) -> Report {
+    one_deviation().run(async move |world: &World| {
+        world.process("worker", move |p| {
+            let (store, payments, email) = (p.store(), p.payments(), p.email());
+            p.handle(async move |_: Order| {
+                if claims {
+                    if !store.set_if_absent("claim", &true, None).await? {
+                        return Ok(());
+                    }
+                    payments.charge(Charge::of_order(1, 500).key("first")).await?;
+                    email.send(mail("thanks").key("thanks")).await?;
+                    return store.put("done", &true).await.map_err(Into::into);
+                }
+                for total in ["asia", "europe", "us"] {
+                    store.incr(total, 1).await?;
+                }
+                Ok::<(), Box<dyn std::error::Error>>(())
+            });
+        });
+        world.enqueue(Order { id: 1 });
+        world.settle().await;
+    })
+}
+
+#[test]
+fn failures_at_one_place_that_leave_several_things_undone_are_one_entry() {
+    let report = after_a_claim(true);
+    let [effects, state] = report.violations() else { panic!("two entries expected:\n{report}") };
+    assert_eq!(effects.code, Code::MissingAfterError, "{report}");
+    let mut undone = effects.likewise.clone();
+    undone.extend(effects.effect.clone());
+    undone.sort();
+    assert_eq!(undone, ["email.send", "payments.charge"], "{report}");
+    assert_eq!((state.code, state.likewise.len()), (Code::StateAfterError, 0), "{report}");
+    let text = report.to_string();
+    assert!(text.contains(&format!("\nthe same failures also affect: {}\n", effects.likewise.join(", "))), "{text}");
+    // Several parts of one state.
+    let report = after_a_claim(false);
+    let [violation] = report.violations() else { panic!("one entry expected:\n{report}") };
+    assert_eq!(violation.likewise, ["$.europe", "$.us"], "{report}");
+}

@@ -98,19 +98,36 @@ fn a_term_that_is_about_nothing_is_told() {
     );
     told(
         |world| world.ignore_effect("payment.charge", "$.customer_id"),
-        "`ignore_effect: payment.charge` names no effect of a fault-free run; the effects: `payments.charge`",
+        "`ignore_effect: payment.charge` names no effect of any run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.allow("cdn.invalidate", Guarantee::AtLeastOnce).as_items("$")),
-        "`as_items: cdn.invalidate` names no effect of a fault-free run; the effects: `payments.charge`",
+        "`as_items: cdn.invalidate` names no effect of any run; the effects: `payments.charge`",
     );
     told(
         |world| world.effects_in_order(["payments.charge", "email.send"]),
-        "`effects_in_order: email.send` names no effect of a fault-free run; the effects: `payments.charge`",
+        "`effects_in_order: email.send` names no effect of any run; the effects: `payments.charge`",
     );
     told(
         |world| drop(world.jobs::<String>().may_be_lost()),
-        "a term for jobs of the kind `String` matches no job of a fault-free run; the kinds of jobs: `u32`",
+        "a term for jobs of the kind `String` matches no job of any run; the kinds of jobs: `u32`",
+    );
+    // A name that is right, with a part of it that never appears.
+    told(
+        |world| world.ignore("store", "$.payd"),
+        "`ignore(\"store\", \"$.payd\")` names nothing that any run has there; correct the path, or remove the term",
+    );
+    told(
+        |world| world.ignore("store", "$.tx:*"),
+        "`ignore(\"store\", \"$.tx:*\")` names nothing that any run has there; correct the path, or remove the term",
+    );
+    told(
+        |world| world.ignore_effect("payments.charge", "$.customer"),
+        "`ignore_effect(\"payments.charge\", \"$.customer\")` names nothing that any run has there; correct the path, or remove the term",
+    );
+    told(
+        |world| drop(world.jobs::<u32>().ignore("$.order")),
+        "`jobs::<u32>().ignore(\"$.order\")` names nothing that any run has there; correct the path, or remove the term",
     );
     let bad = one_deviation().run(async |world: &World| world.ignore_effect("email.send", "body"));
     assert!(body_panic(&bad).contains("`body` is not a path: expected `$`"), "{bad}");
@@ -214,4 +231,63 @@ fn input_3_a_cursor_that_moves_past_a_slower_writer() {
     let report = explore(true);
     assert!(report.violations().iter().any(|v| v.effect.as_deref() == Some("email.send")), "{report}");
     assert_green(&explore(false));
+}
+
+/// A row and a job that only a failure brings about are there, too.
+#[test]
+fn a_term_about_what_only_failures_bring_about() {
+    let repairs = |p: &Process| {
+        let (store, queue, payments) = (p.store(), p.queue(), p.payments());
+        let clock = p.clock();
+        p.handle(async move |order: u32| {
+            if !store.set_if_absent("begun", &order, None).await? {
+                store.put("repaired", &clock.now().as_secs()).await?;
+                queue.enqueue((order, clock.now().as_secs())).await?;
+            }
+            payments.charge(Charge::of_order(order, 500).key("k")).await?;
+            Ok::<(), Failure>(())
+        });
+        let payments = p.payments();
+        p.handle(async move |(order, _): (u32, u64)| {
+            payments.charge(Charge::of_order(order, 500).key("k")).await.map(drop)
+        });
+    };
+    let terms = |world: &World| {
+        world.ignore("store", "$.repaired");
+        world.jobs::<(u32, u64)>().may_be_lost().ignore("$[1]");
+    };
+    for threads in [1, 3] {
+        let report = on(&one_deviation().threads(threads), terms, repairs);
+        assert_green(&report);
+    }
+    // A row that is gone at the end was there, and so was one that expires.
+    let claims = |p: &Process| {
+        let (store, payments) = (p.store(), p.payments());
+        p.handle(async move |order: u32| {
+            store.set_if_absent(format!("lock:{order}"), &order, S).await?;
+            store.put(format!("tmp:{order}"), &order).await?;
+            payments.charge(Charge::of_order(order, 500).key("k")).await?;
+            store.delete(format!("tmp:{order}")).await?;
+            Ok::<(), Failure>(())
+        });
+    };
+    for path in ["$.lock:*", "$.tmp:6"] {
+        assert_green(&on(&one_deviation(), |world| world.ignore("store", path), claims));
+    }
+    let report = on(&one_deviation(), |world| world.ignore("store", "$.tmp:7"), claims);
+    assert_eq!(report.verdict(), Verdict::Incomplete, "{report}");
+}
+
+/// A shard does not know what the runs of the others have.
+#[test]
+fn a_shard_leaves_it_to_the_whole() {
+    let charges = |p: &Process| {
+        let payments = p.payments();
+        p.handle(async move |order: u32| payments.charge(Charge::of_order(order, 500).key("k")).await);
+    };
+    let ignored = |world: &World| world.ignore_effect("payments.charge", "$.customer");
+    assert_eq!(on(&one_deviation(), ignored, charges).verdict(), Verdict::Incomplete);
+    for number in 1..=2 {
+        assert_green(&on(&one_deviation().shard(number, 2), ignored, charges));
+    }
 }

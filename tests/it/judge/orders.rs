@@ -431,3 +431,43 @@ fn a_job_that_was_due_later_and_never_came_is_no_excuse() {
     assert_red(&cleared(true), Code::MissingAfterError, "email.send never happened");
     assert_green(&cleared(false));
 }
+
+/// Jobs that never run at the same time: one that waits for a retry is overtaken, so that the other one comes first in
+/// the list. `swallows`: one that fails is not in the list at all.
+fn one_by_one(swallows: bool, delay: Duration) -> Report {
+    with(
+        &Explore::new().name("test"),
+        move |p| {
+            let store = p.store();
+            p.handle(async move |order: Create| {
+                let row = store.get::<Vec<u32>>("list").await?;
+                let (mut list, version) = row.map_or((Vec::new(), 0), |row| (row.value, row.version));
+                if list.contains(&order.0) {
+                    return Ok(());
+                }
+                list.push(order.0);
+                match store.compare_and_set("list", version, &list).await {
+                    Ok(true) => Ok(()),
+                    Err(_) if swallows => Ok(()),
+                    Ok(false) => Err("somebody else was faster".into()),
+                    Err(error) => Err::<(), Box<dyn std::error::Error>>(error.into()),
+                }
+            });
+        },
+        move |world| {
+            for order in 1..=2_u32 {
+                let mut job = retryproof::job::NewJob::encoded::<Create>(order.to_string()).serial("list");
+                job.delay = order * delay;
+                world.enqueue_new(job);
+            }
+        },
+    )
+}
+
+#[test]
+fn serial_jobs_overtake_one_that_waits_for_a_retry() {
+    for delay in [Duration::ZERO, S] {
+        assert_green(&one_by_one(false, delay));
+        assert_red(&one_by_one(true, delay), Code::StateAfterError, "the state `store` differs");
+    }
+}

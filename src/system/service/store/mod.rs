@@ -259,6 +259,12 @@ impl Database {
         text + "}"
     }
 
+    /// The keys of the rows that were there, but are not compared: they are gone, or expire.
+    pub(crate) fn not_compared(&self) -> impl Iterator<Item = &str> + '_ {
+        let is_not = |(_, row): &(&String, &StoredRow)| row.value.is_none() || !row.stays();
+        self.rows.iter().filter(is_not).map(|(key, _)| key.as_str())
+    }
+
     fn committed(&self, key: &str, now: Duration) -> Option<VisibleRow> {
         self.rows.get(key).and_then(|row| row.shown(now))
     }
