@@ -13,7 +13,7 @@ use graphile_worker::{
 use retryproof::World;
 use retryproof::job::JobState;
 use retryproof_graphile_worker::{AddJobs, GraphileWorker, backoff};
-use retryproof_postgres::server::Server;
+use retryproof_wrapped_postgres::server::Server;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

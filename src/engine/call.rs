@@ -53,6 +53,9 @@ pub(crate) enum Reply {
     Write,
     /// The call has no effect, so both crashes are equivalent.
     Read,
+    /// Leaves nothing behind if the caller dies, so that a crash after it equals one before the next call.
+    #[cfg_attr(not(feature = "wire"), expect(dead_code, reason = "only a wire has such calls"))]
+    Passing,
     /// Saves a cursor. The reply is not used.
     Save,
     /// Takes or releases a lock. The reply is not used.
@@ -64,6 +67,7 @@ impl Reply {
         match self {
             Reply::Write => &[Point::Happened, Point::Replied],
             Reply::Read => &[Point::Replied],
+            Reply::Passing => &[],
             Reply::Save => &[Point::Happened],
             Reply::Lock => &[Point::After],
         }
@@ -194,7 +198,7 @@ enum CallStage<T> {
 /// A call in two halves, for a reply that travels over a wire.
 #[cfg(feature = "wire")]
 pub(crate) struct InFlight<D: Door> {
-    door: D,
+    pub(crate) door: D,
     pub(crate) output: D::Output,
     /// The time until the reply arrives.
     pub(crate) takes: Duration,
@@ -547,12 +551,13 @@ impl<D: Door> InFlight<D> {
             let output = door.given();
             return Some(Self { door, output, takes: Duration::ZERO, spec: None });
         }
-        let FirstHalf { spec, entered, .. } = begin(door.open())?;
-        match entered {
-            EnterOutcome::Replies { output, takes } => Some(Self { door, output, takes, spec: Some(spec) }),
-            EnterOutcome::UnderWay => unreachable!("what is under way needs no wire"),
-            EnterOutcome::Died => None,
-        }
+        let FirstHalf { spec, fault, entered } = begin(door.open())?;
+        let (output, takes) = match entered {
+            EnterOutcome::Replies { output, takes } => (output, takes),
+            EnterOutcome::UnderWay => (door.work(fault), Duration::ZERO),
+            EnterOutcome::Died => return None,
+        };
+        Some(Self { door, output, takes, spec: Some(spec) })
     }
 
     /// The second half: the reply arrives at the caller. Returns `None` if the process died before that, or if the

@@ -168,6 +168,9 @@ impl Executor {
             if self.shared.externals.settle() == Traffic::Moving {
                 continue;
             }
+            if self.has_late_call() {
+                return true;
+            }
             let Some(request) = self.shared.externals.next_request(None) else { return served };
             let host = request.host();
             let Some((life, _)) = &self.hosts[host].living else { continue };
@@ -184,6 +187,22 @@ impl Executor {
                 return true;
             }
         }
+    }
+
+    /// Wakes a task whose request arrived only after its step, because the operating system was late. The request is a
+    /// call of that task, with the choices that it would have had in time.
+    fn has_late_call(&mut self) -> bool {
+        let is_late = |task: &&Task| {
+            let host = &self.hosts[task.host];
+            host.last == Some(task.actor())
+                && !host.context.has_threads()
+                && task.stalled_until.is_none()
+                && self.may_send(task)
+                && self.shared.externals.has_request(task.host)
+        };
+        let late = self.tasks.iter().flatten().find(is_late).map(|task| task.id);
+        late.into_iter().for_each(|task| self.shared.woken.push(task));
+        late.is_some()
     }
 
     /// The actor of calls that arrive outside any step: the attempt of the process that was polled last, if it is

@@ -6,30 +6,26 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Wake as WakeTrait, Waker};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use socket2::{Domain, Socket, Type};
-
+use super::address::{Listener, Scope, bind};
 use super::connection::{Connection, Phase, SLOWEST};
+use super::forward::resume_now;
 use super::protocol::{Caller, Codec, Door, Finish, Outcome, Protocol, Reply, Talk};
 use super::thread::{AttendanceGuard, ServedSockets, attend};
+use super::transit::{ArrivedRequest, PendingReply, SilentCaller, WaitingCall, resume_all};
 use crate::engine::external_calls::real_time;
 use crate::engine::externals::{self, RealSystem, RequestStart, Traffic};
 use crate::engine::life;
 use crate::engine::state::{Shared, WakeQueue, lock};
 use crate::process::Link;
 use crate::search::choice::{Actor, Name, Place};
-use crate::system::clock::{TaskId, Wake};
+use crate::system::clock::Wake;
 use crate::system::service::CLIENT_TIMEOUT;
 
-/// The number of connections that may wait to be accepted.
-const BACKLOG: i32 = 1_024;
 /// The virtual time after which a connection is closed if no reply will ever come, as a load balancer would do. A
 /// client's own timeout is usually shorter.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -50,40 +46,6 @@ const FLOODED: Duration = Duration::from_secs(10);
 /// the executor.
 const UNATTENDED: Duration = Duration::from_secs(1);
 
-/// An address and the socket that listens there.
-struct Listener {
-    door: Arc<Door>,
-    socket: TcpListener,
-}
-
-/// A request that waits to be served, or the second half of one that was made outside any step.
-struct ArrivedRequest {
-    door: Arc<Door>,
-    line: u64,
-    by: Option<Actor>,
-    talk: Box<dyn Talk>,
-    finish: Option<Finish>,
-}
-
-/// A reply on its way to a task of the executor.
-struct PendingReply {
-    door: Arc<Door>,
-    line: u64,
-    caller: externals::Caller,
-    talk: Box<dyn Talk>,
-    finish: Finish,
-    due: Duration,
-}
-
-/// A caller that will never receive a reply.
-struct SilentCaller {
-    door: Arc<Door>,
-    line: u64,
-    by: Option<(Actor, TaskId)>,
-    talk: Box<dyn Talk>,
-    until: Duration,
-}
-
 /// A protocol of the run: once without its type, once with it.
 struct ProtocolEntry {
     codec: Arc<dyn Codec>,
@@ -101,6 +63,8 @@ struct Lines {
     arrived: Vec<ArrivedRequest>,
     pending: Vec<PendingReply>,
     silent: Vec<SilentCaller>,
+    /// In the order in which they began to wait.
+    waiting: Vec<WaitingCall>,
     /// Second halves of calls outside any step, which wait for their time.
     delayed: Vec<(u64, Duration)>,
     /// The number of moves, and the number that the executor has seen.
@@ -111,26 +75,6 @@ struct Lines {
     slowest: Option<Duration>,
     /// The real time since which data has been moving without a pause.
     moving_since: Option<Instant>,
-}
-
-/// A set of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    All,
-    /// The addresses of one process.
-    Host(usize),
-    /// The addresses whose callers are served immediately.
-    AtOnce,
-}
-
-impl Scope {
-    fn has(self, door: &Door) -> bool {
-        match self {
-            Scope::All => true,
-            Scope::Host(host) => door.host() == Some(host),
-            Scope::AtOnce => door.is_served_at_once(),
-        }
-    }
 }
 
 /// See the module.
@@ -236,10 +180,16 @@ impl Exchange {
         loop {
             let mut lines = lock(&self.lines);
             let mut moved = lines.accept(scope, self.attending.get());
+            let open = lines.connections.len();
             let (more, requests) = lines.advance(scope);
             moved |= more;
             lines.moves += u64::from(moved);
+            // A connection that is gone may have held a lock.
+            let released = lines.connections.len() < open && !lines.waiting.is_empty();
             drop(lines);
+            if released {
+                self.resume_waiting();
+            }
             has_moved |= moved;
             if requests.is_empty() {
                 return has_moved;
@@ -256,6 +206,10 @@ impl Exchange {
                 None => match talk.serve(&Caller { door: &door }).0 {
                     Outcome::Plain(reply) => return reply,
                     Outcome::Takes(takes, finish) => (takes, finish),
+                    Outcome::Waits(_, resume) => {
+                        let finish = resume_now(resume).unwrap_or_else(|| Box::new(Reply::reset));
+                        (Duration::ZERO, finish)
+                    }
                     Outcome::Silent => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
                 },
             };
@@ -278,6 +232,33 @@ impl Exchange {
             connection.reply(talk, reply);
         }
         lines.forget_gone();
+    }
+
+    /// Resumes the calls that wait in a real system, because something has happened there. Those that have ended
+    /// continue in the order in which they began to wait, regardless of which was served first.
+    fn resume_waiting(&self) {
+        let waiting = std::mem::take(&mut lock(&self.lines).waiting);
+        let (left, ended) = resume_all(waiting);
+        let mut lines = lock(&self.lines);
+        lines.waiting = left;
+        if ended.is_empty() {
+            return;
+        }
+        let mut tasks = Vec::new();
+        for (WaitingCall { door, line, actor, caller, talk, .. }, finish) in ended {
+            lines.moves += 1;
+            match caller {
+                Some(caller) => {
+                    let due = Duration::ZERO;
+                    tasks.push(caller.task);
+                    lines.pending.push(PendingReply { door, line, caller, talk, finish, due });
+                }
+                None => lines.arrived.push(ArrivedRequest::second_half(door, line, actor, talk, finish)),
+            }
+        }
+        drop(lines);
+        self.woken.note_progress();
+        tasks.into_iter().for_each(|task| self.woken.push(task));
     }
 
     fn is_heard(&self, line: u64) -> bool {
@@ -329,10 +310,12 @@ impl Exchange {
     fn wait(&self, scope: Scope, most: Duration) -> bool {
         let began = real_time();
         for looks in 0_u32.. {
+            // Looks once more when the time is up, because this thread may not have run in between.
+            let is_last = began.elapsed() >= most;
             if self.advance_in(scope) {
                 return true;
             }
-            if began.elapsed() >= most {
+            if is_last {
                 break;
             }
             match looks < SPINS {
@@ -358,10 +341,13 @@ impl Exchange {
             }
         }
         lines.forget_gone();
-        let Lines { arrived, pending, silent, .. } = &mut *lines;
+        let Lines { arrived, pending, silent, waiting, .. } = &mut *lines;
         arrived.retain(|arrived| !arrived.door.is_closed());
         pending.retain(|pending| !pending.door.is_closed());
         silent.retain(|silent| !silent.door.is_closed());
+        waiting.retain(|waiting| !waiting.door.is_closed());
+        drop(lines);
+        self.resume_waiting();
     }
 
     /// Shortens the maximum time for a message, for the suite of [`conformance`](super::conformance), which would
@@ -378,14 +364,6 @@ impl Exchange {
         };
         lines.connections.iter().filter(of_process).count()
     }
-}
-
-fn bind() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(socket2::Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
 }
 
 impl Lines {
@@ -485,9 +463,16 @@ impl externals::Request for Request {
         let (takes, finish) = match talk.serve(&Caller { door: &door }).0 {
             Outcome::Plain(reply) => {
                 exchange.send(line, talk, reply);
+                exchange.resume_waiting();
                 return RequestStart::Replied;
             }
             Outcome::Takes(takes, finish) => (takes, finish),
+            Outcome::Waits(what, resume) => {
+                let (actor, caller) = (caller.actor, Some(caller));
+                let waiting = WaitingCall { door, line, actor, caller, talk, what, resume };
+                lock(&exchange.lines).waiting.push(waiting);
+                return RequestStart::Takes;
+            }
             Outcome::Silent if caller.blocks => (CLIENT_TIMEOUT, Box::new(Reply::reset) as Finish),
             Outcome::Silent => {
                 let (until, by) = (now.saturating_add(SILENCE), Some((caller.actor, caller.task)));
@@ -500,6 +485,7 @@ impl externals::Request for Request {
             door.link.shared().state().clock.set(due, Wake::Task(caller.task));
         }
         lock(&exchange.lines).pending.push(PendingReply { door, line, caller, talk, finish, due });
+        exchange.resume_waiting();
         if takes.is_zero() { RequestStart::Ready } else { RequestStart::Takes }
     }
 
@@ -512,14 +498,25 @@ impl externals::Request for Request {
             return exchange.send(line, talk, reply);
         }
         match talk.serve(&Caller { door: &door }).0 {
-            Outcome::Plain(reply) => exchange.send(line, talk, reply),
+            Outcome::Plain(reply) => {
+                exchange.send(line, talk, reply);
+                exchange.resume_waiting();
+            }
             Outcome::Takes(Duration::ZERO, finish) => {
                 let reply = finish();
                 exchange.send(line, talk, reply);
+                exchange.resume_waiting();
+            }
+            Outcome::Waits(what, resume) => {
+                let actor = by.unwrap_or_else(|| door.link.shared().state().actor());
+                let waiting = WaitingCall { door, line, actor, caller: None, talk, what, resume };
+                let mut lines = lock(&exchange.lines);
+                lines.waiting.push(waiting);
+                lines.moves += 1;
             }
             Outcome::Takes(takes, finish) => {
-                let by = by.or_else(|| Some(door.link.shared().state().actor()));
-                exchange.delay(ArrivedRequest { door, line, by, talk, finish: Some(finish) }, takes);
+                let by = by.unwrap_or_else(|| door.link.shared().state().actor());
+                exchange.delay(ArrivedRequest::second_half(door, line, by, talk, finish), takes);
             }
             Outcome::Silent => {
                 let until = door.now().saturating_add(SILENCE);
@@ -598,14 +595,20 @@ impl RealSystem for Exchange {
 
     fn is_awaited_by(&self, actor: Actor) -> bool {
         let mut lines = lock(&self.lines);
-        let Lines { pending, silent, connections, .. } = &mut *lines;
+        let Lines { pending, silent, waiting, connections, .. } = &mut *lines;
         let is_heard = |line: u64| {
             connections.iter().any(|connection| connection.number == line && connection.is_heard())
         };
         pending.iter().any(|pending| pending.caller.actor == actor && is_heard(pending.line))
+            || waiting.iter().any(|waiting| waiting.actor == actor && is_heard(waiting.line))
             || silent
                 .iter()
                 .any(|silent| silent.by.is_some_and(|(by, _)| by == actor) && is_heard(silent.line))
+    }
+
+    fn waits_for(&self, actor: Actor) -> Option<String> {
+        let lines = lock(&self.lines);
+        lines.waiting.iter().find(|waiting| waiting.actor == actor).map(|waiting| waiting.what.clone())
     }
 
     fn attribute(&self, host: usize, actor: Actor) {

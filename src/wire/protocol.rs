@@ -120,6 +120,9 @@ impl Reply {
 /// The second half of a call: the points at which its reply can be lost, and the reply.
 pub(super) type Finish = Box<dyn FnOnce() -> Reply + Send>;
 
+/// Continues work at a real system that waits. Returns the second half of the call once the work has ended.
+pub(super) type Resume = Box<dyn FnMut() -> Option<Finish> + Send>;
+
 /// The result of serving a request.
 pub struct ServeOutcome(pub(super) Outcome);
 
@@ -128,6 +131,8 @@ pub(super) enum Outcome {
     Plain(Reply),
     /// The call has ended, and its reply takes this long.
     Takes(Duration, Finish),
+    /// The call waits in a real system for another task, as the text says.
+    Waits(String, Resume),
     /// No reply will ever come.
     Silent,
 }
@@ -137,6 +142,7 @@ impl fmt::Debug for ServeOutcome {
         let text = match self.0 {
             Outcome::Plain(_) => "a reply",
             Outcome::Takes(..) => "a call",
+            Outcome::Waits(..) => "a call that waits",
             Outcome::Silent => "silence",
         };
         f.debug_tuple("Served").field(&text).finish()
@@ -149,7 +155,7 @@ impl ServeOutcome {
         Self(Outcome::Plain(reply))
     }
 
-    /// Delays the reply by this much virtual time.
+    /// Delays the reply by this much virtual time. A call that waits for another task is not delayed further.
     #[must_use]
     pub fn delayed(self, by: Duration) -> Self {
         if by.is_zero() {
@@ -158,6 +164,7 @@ impl ServeOutcome {
         Self(match self.0 {
             Outcome::Plain(reply) => Outcome::Takes(by, Box::new(move || reply)),
             Outcome::Takes(takes, finish) => Outcome::Takes(takes.saturating_add(by), finish),
+            Outcome::Waits(what, resume) => Outcome::Waits(what, resume),
             Outcome::Silent => Outcome::Silent,
         })
     }

@@ -1,7 +1,7 @@
 //! Two workers that poll a table of jobs in a real PostgreSQL, with a loop of their own and no job library.
 //!
 //! ```console
-//! $ cargo run -p retryproof-postgres --example postgres_job_table
+//! $ cargo run -p retryproof-wrapped-postgres --example postgres_job_table
 //! ```
 //!
 //! It starts its own server if PostgreSQL is installed, or uses the one in `DATABASE_URL`.
@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use retryproof::service::payments::{Charge, Payments};
 use retryproof::{Client, Clock, Explore, Report, World};
-use retryproof_postgres::database::Database;
-use retryproof_postgres::server::Server;
 use retryproof_sqlx::Pool;
+use retryproof_wrapped_postgres::database::Database;
+use retryproof_wrapped_postgres::server::Server;
 use sqlx::{Error, Postgres};
 
 const TABLES: &str = "CREATE TABLE jobs (id BIGINT PRIMARY KEY, amount BIGINT NOT NULL, \

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use retryproof::{Explore, Verdict, World};
-use retryproof_postgres::database::{Database, Start};
-use retryproof_postgres::server::Server;
+use retryproof_wrapped_postgres::database::{Database, Start};
+use retryproof_wrapped_postgres::server::Server;
 
 const LEFT: &str = "SELECT (SELECT count(*) FROM pg_stat_activity \
     WHERE datname IS NOT NULL AND pid <> pg_backend_pid()) + (SELECT count(*) FROM pg_database)";

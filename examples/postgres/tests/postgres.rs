@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use retryproof::service::email::Email;
 use retryproof::{Explore, Report, Verdict, World};
-use retryproof_postgres::database::Database;
-use retryproof_postgres::server::Server;
 use retryproof_sqlite::pipeline::{self, InMemory, complete};
 use retryproof_sqlx::Pool;
+use retryproof_wrapped_postgres::database::Database;
+use retryproof_wrapped_postgres::server::Server;
 use sqlx::{Error, Postgres};
 
 const COUNTER: &str = "CREATE TABLE counters (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)";

@@ -1,0 +1,384 @@
+//! The name of a statement, and the part of it that lasts.
+//!
+//! Only words are read, not the grammar. If a statement is not understood, it counts as a write, which has all points.
+
+use std::collections::BTreeSet;
+
+/// The part of a statement that lasts if its connection breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Effect {
+    /// It is no place to fail: it begins or rolls back a transaction, or changes a setting of the session.
+    Free,
+    /// Nothing: it reads, or a rollback undoes it.
+    Passing,
+    /// Its effect lasts.
+    Lasting,
+}
+
+/// The transaction of a session, as far as the statements so far tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Transaction {
+    pub(crate) is_open: bool,
+    /// Whether it has changed anything.
+    pub(crate) wrote: bool,
+}
+
+/// A statement, as a report names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Statement {
+    pub(crate) name: String,
+    pub(crate) effect: Effect,
+    /// Whether it may have changed the definition of tables.
+    pub(crate) defines: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Word(String),
+    Quoted(String),
+    Sign(char),
+    Literal,
+}
+
+impl Token {
+    fn is(&self, word: &str) -> bool {
+        matches!(self, Token::Word(known) if known == word)
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Token::Word(name) | Token::Quoted(name) => Some(name),
+            Token::Sign(_) | Token::Literal => None,
+        }
+    }
+}
+
+/// These are not undone by a rollback.
+const ESCAPES: [&str; 12] = [
+    "nextval",
+    "setval",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_shared",
+    "pg_advisory_unlock_all",
+    "dblink",
+    "dblink_exec",
+    "pg_logical_emit_message",
+];
+
+/// These write, but are undone by a rollback.
+const WRITING: [&str; 8] =
+    ["pg_notify", "lo_create", "lo_creat", "lo_import", "lo_unlink", "lo_from_bytea", "lo_put", "set_config"];
+
+/// The longest name of a statement, in characters.
+const LONGEST: usize = 60;
+
+/// Reads all statements of a text, in the given transaction, which is updated. `volatile` has the names of the user's
+/// own functions that may write.
+pub(crate) fn read(text: &str, transaction: &mut Transaction, volatile: &BTreeSet<String>) -> Vec<Statement> {
+    let tokens = tokens(text);
+    let statements = tokens.split(|token| *token == Token::Sign(';'));
+    statements.filter(|tokens| !tokens.is_empty()).map(|tokens| one(tokens, transaction, volatile)).collect()
+}
+
+fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<String>) -> Statement {
+    let verb = match &tokens[0] {
+        Token::Word(verb) => verb.as_str(),
+        // `(SELECT …) UNION …`
+        _ => "select",
+    };
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    let calls = |names: &dyn Fn(&str) -> bool| {
+        tokens.windows(2).any(|two| two[1] == Token::Sign('(') && two[0].name().is_some_and(names))
+    };
+    let defines = matches!(verb, "create" | "alter" | "drop" | "do" | "call" | "import" | "reindex");
+    let free = |name: &str| Statement { name: name.to_owned(), effect: Effect::Free, defines: false };
+    match verb {
+        "begin" | "start" => {
+            *transaction = Transaction { is_open: true, wrote: false };
+            return free("begin");
+        }
+        "rollback" | "abort" if !has("prepared") => {
+            if !has("to") {
+                *transaction = Transaction::default();
+            }
+            return free("rollback");
+        }
+        "commit" | "end" if !has("prepared") => {
+            let effect = if transaction.wrote { Effect::Lasting } else { Effect::Passing };
+            *transaction = Transaction::default();
+            return Statement { name: "commit".to_owned(), effect, defines: false };
+        }
+        "prepare" if has("transaction") => {
+            *transaction = Transaction::default();
+            return Statement { name: "prepare-transaction".to_owned(), effect: Effect::Lasting, defines };
+        }
+        "savepoint" | "release" | "set" | "show" | "reset" | "listen" | "unlisten" | "deallocate"
+        | "discard" | "prepare" | "close" | "checkpoint" => return free(verb),
+        _ => {}
+    }
+    let modifies = ["insert", "update", "delete", "merge"].into_iter().find(|word| has(word));
+    let name = name(verb, modifies, tokens);
+    let is_read = match verb {
+        "select" | "values" | "table" | "fetch" | "declare" | "move" | "lock" => !has("into"),
+        "with" => modifies.is_none(),
+        "explain" => !has("analyze") || modifies.is_none(),
+        _ => false,
+    };
+    if is_read && verb == "select" && reads_only_the_catalog(tokens) {
+        return free(&name);
+    }
+    let escapes = calls(&|name| ESCAPES.contains(&name) || name.starts_with("dblink_"));
+    let writes = !is_read || escapes || calls(&|name| WRITING.contains(&name) || volatile.contains(name));
+    transaction.wrote |= writes;
+    let effect = match (writes, transaction.is_open && !escapes) {
+        (true, false) => Effect::Lasting,
+        _ => Effect::Passing,
+    };
+    Statement { name, effect, defines }
+}
+
+/// Drivers look up types and tables there.
+fn reads_only_the_catalog(tokens: &[Token]) -> bool {
+    let mut any = false;
+    for (at, token) in tokens.iter().enumerate() {
+        if !(token.is("from") || token.is("join")) {
+            continue;
+        }
+        let Some(name) = tokens.get(at + 1).and_then(Token::name) else { continue };
+        if !name.starts_with("pg_") && name != "information_schema" {
+            return false;
+        }
+        any = true;
+    }
+    any
+}
+
+fn name(verb: &str, modifies: Option<&str>, tokens: &[Token]) -> String {
+    let (verb, after): (&str, &[&str]) = match (verb, modifies) {
+        ("with" | "explain", Some("insert")) | ("insert", _) => ("insert", &["into"]),
+        ("with" | "explain", Some("update")) | ("update", _) => ("update", &["update"]),
+        ("with" | "explain", Some("delete")) | ("delete", _) => ("delete", &["from"]),
+        ("with" | "explain", Some("merge")) | ("merge", _) => ("merge", &["into"]),
+        ("with", None) => ("select", &["from"]),
+        ("select" | "explain", _) => (verb, &["from"]),
+        (verb, _) => (verb, &[]),
+    };
+    // In `WITH taken AS (SELECT … FROM …) DELETE FROM jobs`, the table follows the verb.
+    let begin = tokens.iter().position(|token| token.is(verb)).unwrap_or(0);
+    let tokens = &tokens[begin..];
+    let at = match after {
+        [] => Some(0),
+        [word] => tokens.iter().position(|token| token.is(word)),
+        _ => None,
+    };
+    let skipped =
+        ["only", "table", "if", "not", "exists", "concurrently", "unique", "temp", "temporary", "("];
+    let table = at.and_then(|at| {
+        let mut names = tokens[at + 1..].iter().skip_while(|token| {
+            **token == Token::Sign('(') || token.name().is_some_and(|name| skipped.contains(&name))
+        });
+        let mut table = names.next()?.name()?;
+        // The last part of a name with a schema.
+        while names.next() == Some(&Token::Sign('.')) {
+            table = names.next()?.name()?;
+        }
+        Some(table)
+    });
+    let called = || {
+        let call = tokens.windows(2).find(|two| two[1] == Token::Sign('('));
+        call.and_then(|two| two[0].name()).filter(|name| *name != verb)
+    };
+    let name = match table.or_else(called) {
+        Some(table) => format!("{verb}-{table}"),
+        None => verb.to_owned(),
+    };
+    let plain = |sign: char| if sign.is_alphanumeric() || sign == '_' { sign } else { '-' };
+    name.chars().map(plain).take(LONGEST).collect()
+}
+
+fn tokens(text: &str) -> Vec<Token> {
+    let signs: Vec<char> = text.chars().collect();
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    while at < signs.len() {
+        let sign = signs[at];
+        let next = signs.get(at + 1).copied();
+        match sign {
+            _ if sign.is_whitespace() => at += 1,
+            '-' if next == Some('-') => {
+                at += signs[at..].iter().position(|sign| *sign == '\n').unwrap_or(signs.len() - at);
+            }
+            '/' if next == Some('*') => at = after_comment(&signs, at),
+            '\'' => {
+                // `E'…'`
+                let is_escaped = at > 0
+                    && signs[at - 1].eq_ignore_ascii_case(&'e')
+                    && tokens.last().is_some_and(|token: &Token| token.is("e"));
+                if is_escaped {
+                    tokens.pop();
+                }
+                at = after_quote(&signs, at, '\'', is_escaped);
+                tokens.push(Token::Literal);
+            }
+            '"' => {
+                let end = after_quote(&signs, at, '"', false);
+                let inner = signs[at + 1..end.saturating_sub(1).max(at + 1)].iter().collect();
+                tokens.push(Token::Quoted(inner));
+                at = end;
+            }
+            '$' if next.is_some_and(|sign| sign == '$' || sign.is_alphabetic() || sign == '_') => {
+                match after_dollars(&signs, at) {
+                    Some(end) => {
+                        tokens.push(Token::Literal);
+                        at = end;
+                    }
+                    None => at += 1,
+                }
+            }
+            _ if sign.is_alphabetic() || sign == '_' => {
+                let is_in = |sign: &char| sign.is_alphanumeric() || *sign == '_' || *sign == '$';
+                let end =
+                    signs[at..].iter().position(|sign| !is_in(sign)).map_or(signs.len(), |end| at + end);
+                tokens.push(Token::Word(signs[at..end].iter().collect::<String>().to_lowercase()));
+                at = end;
+            }
+            _ if sign.is_ascii_digit() => {
+                at += 1;
+                tokens.push(Token::Literal);
+            }
+            _ => {
+                tokens.push(Token::Sign(sign));
+                at += 1;
+            }
+        }
+    }
+    tokens
+}
+
+fn after_comment(signs: &[char], from: usize) -> usize {
+    let (mut at, mut depth) = (from, 0_u32);
+    while at < signs.len() {
+        match (signs[at], signs.get(at + 1)) {
+            ('/', Some('*')) => (at, depth) = (at + 2, depth + 1),
+            ('*', Some('/')) => (at, depth) = (at + 2, depth - 1),
+            _ => at += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+fn after_quote(signs: &[char], from: usize, quote: char, is_escaped: bool) -> usize {
+    let mut at = from + 1;
+    while at < signs.len() {
+        match signs[at] {
+            '\\' if is_escaped => at += 2,
+            sign if sign == quote && signs.get(at + 1) == Some(&quote) => at += 2,
+            sign if sign == quote => return at + 1,
+            _ => at += 1,
+        }
+    }
+    signs.len()
+}
+
+fn after_dollars(signs: &[char], from: usize) -> Option<usize> {
+    let length = signs[from + 1..].iter().position(|sign| *sign == '$')? + 2;
+    let tag = &signs[from..from + length];
+    if tag[1..length - 1].iter().any(|sign| !sign.is_alphanumeric() && *sign != '_') {
+        return None;
+    }
+    let body = &signs[from + length..];
+    let end = body.windows(length).position(|window| window == tag);
+    Some(end.map_or(signs.len(), |end| from + length + end + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name and the effect of each statement, outside of a transaction and inside of one that has written.
+    fn told(text: &str) -> Vec<String> {
+        let volatile = BTreeSet::from(["charge".to_owned()]);
+        let mut transaction = Transaction::default();
+        let alone = read(text, &mut transaction, &volatile);
+        let mut transaction = Transaction { is_open: true, wrote: true };
+        let within = read(text, &mut transaction, &volatile);
+        let both = alone.into_iter().zip(within);
+        both.map(|(alone, within)| {
+            assert_eq!(alone.name, within.name);
+            format!("{} {:?} {:?}", alone.name, alone.effect, within.effect)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn statements_are_named_by_verb_and_table() {
+        for (text, expected) in [
+            ("INSERT INTO orders (id) VALUES ($1)", "insert-orders Lasting Passing"),
+            ("insert into public.\"Orders\" default values", "insert-Orders Lasting Passing"),
+            ("UPDATE ONLY jobs SET state = 'done'", "update-jobs Lasting Passing"),
+            ("DELETE FROM jobs WHERE id = $1", "delete-jobs Lasting Passing"),
+            ("SELECT id FROM jobs FOR UPDATE SKIP LOCKED", "select-jobs Passing Passing"),
+            ("SELECT 'insert into x', \"update\" FROM a.b", "select-b Passing Passing"),
+            ("-- a comment\n/* and /* one */ more */ SELECT 1", "select Passing Passing"),
+            (
+                "WITH taken AS (SELECT id FROM jobs LIMIT 1) SELECT * FROM taken",
+                "select-jobs Passing Passing",
+            ),
+            (
+                "WITH taken AS (SELECT id FROM jobs) DELETE FROM jobs USING taken",
+                "delete-jobs Lasting Passing",
+            ),
+            ("SELECT nextval('ids')", "select-nextval Lasting Lasting"),
+            ("SELECT pg_notify('channel', 'text')", "select-pg_notify Lasting Passing"),
+            ("SELECT pg_advisory_xact_lock(1)", "select-pg_advisory_xact_lock Passing Passing"),
+            ("SELECT pg_advisory_lock(1)", "select-pg_advisory_lock Lasting Lasting"),
+            ("SELECT charge(6)", "select-charge Lasting Passing"),
+            ("SELECT * INTO backup FROM orders", "select-orders Lasting Passing"),
+            ("COPY items (a) FROM STDIN", "copy-items Lasting Passing"),
+            ("CREATE TABLE IF NOT EXISTS items ()", "create-items Lasting Passing"),
+            ("TRUNCATE TABLE items", "truncate-items Lasting Passing"),
+            ("NOTIFY channel", "notify-channel Lasting Passing"),
+            ("MERGE INTO stock USING x ON a = b WHEN MATCHED THEN DELETE", "merge-stock Lasting Passing"),
+            ("EXPLAIN ANALYZE UPDATE jobs SET a = 1", "update-jobs Lasting Passing"),
+            ("COMMIT", "commit Passing Lasting"),
+            ("END", "commit Passing Lasting"),
+            ("ROLLBACK TO SAVEPOINT a", "rollback Free Free"),
+            ("BEGIN ISOLATION LEVEL SERIALIZABLE", "begin Free Free"),
+            ("SET search_path TO x", "set Free Free"),
+            ("LISTEN a", "listen Free Free"),
+            ("SELECT oid FROM pg_catalog.pg_type WHERE typname = $1", "select-pg_type Free Free"),
+            ("DO $body$ BEGIN; INSERT INTO x VALUES (';'); END $body$", "do Lasting Passing"),
+        ] {
+            assert_eq!(told(text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_in_one_text_are_read_in_order() {
+        let text = "BEGIN; INSERT INTO a VALUES (E'\\';'); COMMIT; SELECT 1 FROM b;";
+        let mut transaction = Transaction::default();
+        let read = read(text, &mut transaction, &BTreeSet::new());
+        let in_order: Vec<_> = read.iter().map(|s| format!("{} {:?}", s.name, s.effect)).collect();
+        assert_eq!(in_order, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
+        assert_eq!(transaction, Transaction::default());
+        assert!(told("  ; -- nothing\n ;").is_empty());
+    }
+
+    #[test]
+    fn no_text_is_too_odd() {
+        let signs = ["'", "\"", "$", "$a$", "e'", "\\", "/*", "*/", "--", "\n", "(", ";", "é", "1", "a", "."];
+        for one in signs {
+            for two in signs {
+                for three in signs {
+                    told(&format!("{one}{two}{three}"));
+                }
+            }
+        }
+    }
+}

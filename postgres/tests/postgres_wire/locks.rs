@@ -1,0 +1,133 @@
+//! Jobs that wait for each other in the database, and what a dead process leaves behind there.
+
+use std::time::Duration;
+
+use retryproof::{Explore, Report, World};
+use retryproof_postgres::{Postgres, WorldExt};
+use sqlx::{Error, PgPool};
+
+use crate::{assert_green, assert_red, backends, is_available, overtaking, pool};
+
+static COUNTERS: Postgres =
+    Postgres::schema("CREATE TABLE counters (id bigint PRIMARY KEY, n bigint NOT NULL)");
+
+/// A job in each of two processes.
+fn two(
+    explore: &Explore,
+    job: impl AsyncFn(PgPool, i64) -> Result<(), Error> + Clone + Sync + 'static,
+) -> Report {
+    explore.run(async |world: &World| {
+        let db = world.postgres(&COUNTERS);
+        db.execute("INSERT INTO counters VALUES (1, 0), (2, 0)");
+        for name in ["one", "two"] {
+            let (db, job) = (db.clone(), job.clone());
+            world.process(name, move |p| {
+                let (pool, job) = (pool(&db.url(p), 1), job.clone());
+                p.slots(1);
+                p.handle(async move |number: i64| job(pool.clone(), number).await);
+            });
+        }
+        world.enqueue(1_i64);
+        world.enqueue(2_i64);
+        world.settle().await;
+        assert_eq!(backends(&db, "AND state LIKE 'idle in transaction%'"), 0, "a transaction is open");
+    })
+}
+
+async fn count(pool: &PgPool, select: &str) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let n: i64 = sqlx::query_scalar(select).fetch_one(&mut *tx).await?;
+    sqlx::query("UPDATE counters SET n = $1 WHERE id = 1").bind(n + 1).execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+#[test]
+fn an_update_is_lost_without_a_row_lock_and_with_one_the_other_job_waits() {
+    if !is_available() {
+        return;
+    }
+    let explored = |select: &'static str| {
+        two(&overtaking("count"), async move |pool: PgPool, _| count(&pool, select).await)
+    };
+    let report = explored("SELECT n FROM counters WHERE id = 1");
+    assert_red(&report, &["db.select-counters:next=other"]);
+    assert_green(&explored("SELECT n FROM counters WHERE id = 1 FOR UPDATE"));
+}
+
+/// Takes both rows, in the order of the job's number or always in the same order.
+async fn take_both(pool: &PgPool, number: i64, is_sorted: bool) -> Result<(), Error> {
+    let first = if is_sorted { 1 } else { number };
+    let mut tx = pool.begin().await?;
+    for id in [first, 3 - first] {
+        sqlx::query("UPDATE counters SET n = n + 1 WHERE id = $1").bind(id).execute(&mut *tx).await?;
+    }
+    tx.commit().await
+}
+
+/// Gives up on a deadlock, instead of trying again.
+async fn give_up(pool: PgPool, number: i64, is_sorted: bool) -> Result<(), Error> {
+    match take_both(&pool, number, is_sorted).await {
+        Err(Error::Database(error)) if error.code().as_deref() == Some("40P01") => Ok(()),
+        other => other,
+    }
+}
+
+#[test]
+fn a_deadlock_hits_the_same_job_each_time_and_is_no_matter_for_one_that_is_retried() {
+    if !is_available() {
+        return;
+    }
+    let explored = || two(&overtaking("both"), async |pool, number| give_up(pool, number, false).await);
+    let report = explored();
+    assert_red(&report, &["db.update-counters:next=other"]);
+    let first = report.to_string();
+    for _ in 0..10 {
+        assert_eq!(explored().to_string(), first);
+    }
+    assert_green(&two(&overtaking("both"), async |pool, number| give_up(pool, number, true).await));
+    assert_green(&two(&overtaking("both"), async |pool: PgPool, number| {
+        take_both(&pool, number, false).await
+    }));
+}
+
+#[test]
+fn a_lock_of_a_dead_process_is_gone_before_anybody_goes_on() {
+    if !is_available() {
+        return;
+    }
+    let explore = Explore::new().name("dead").deviations(2).faults(0).deliveries(0);
+    let report = two(&explore, async |pool: PgPool, number| {
+        let mut tx = pool.begin().await?;
+        // Without waiting: a lock that a dead process left behind would show as an error.
+        let n: Option<i64> =
+            sqlx::query_scalar("SELECT n FROM counters WHERE id = $1 FOR UPDATE SKIP LOCKED")
+                .bind(number)
+                .fetch_optional(&mut *tx)
+                .await?;
+        assert!(n.is_some(), "the row is locked, and nobody else takes this one");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sqlx::query("UPDATE counters SET n = 1 WHERE id = $1").bind(number).execute(&mut *tx).await?;
+        tx.commit().await
+    });
+    assert_green(&report);
+}
+
+#[test]
+fn a_process_that_dies_while_it_waits_for_a_lock_does_not_go_on() {
+    if !is_available() {
+        return;
+    }
+    // The second job waits for the first one's row, and its process dies while it waits. Its statement must not happen
+    // when the row is free, because nobody is there to commit it.
+    let explore = Explore::new().name("waits").deviations(2).faults(0).deliveries(0);
+    let report = two(&explore, async |pool: PgPool, number: i64| {
+        let mut tx = pool.begin().await?;
+        let done: i64 =
+            sqlx::query_scalar("SELECT n FROM counters WHERE id = 1 FOR UPDATE").fetch_one(&mut *tx).await?;
+        if done & number == 0 {
+            sqlx::query("UPDATE counters SET n = n + $1 WHERE id = 1").bind(number).execute(&mut *tx).await?;
+        }
+        tx.commit().await
+    });
+    assert_green(&report);
+}

@@ -1,0 +1,119 @@
+//! A clean database for each scenario, and the comparison of all tables at its end.
+
+use retryproof::{Report, World};
+use retryproof_postgres::{Postgres, WorldExt};
+use sqlx::{Error, PgPool};
+
+use crate::{SHOP, assert_green, assert_red, is_available, one_deviation, pool};
+
+/// With rows that the migrations insert.
+static SEEDED: Postgres = Postgres::schema(
+    "CREATE TABLE kinds (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text NOT NULL,
+        length int GENERATED ALWAYS AS (length(name)) STORED);
+    CREATE TABLE items (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), kind_id bigint NOT NULL REFERENCES kinds (id),
+        price numeric(20, 4) NOT NULL DEFAULT 1.50, made date NOT NULL DEFAULT current_date, note text);
+    INSERT INTO kinds (name) VALUES ('book'), ('pen')",
+);
+
+fn explored(job: impl AsyncFn(PgPool) -> Result<(), Error> + Clone + Sync + 'static) -> Report {
+    one_deviation("seeded").run(async |world: &World| {
+        let db = world.postgres(&SEEDED);
+        assert_eq!(db.count("kinds"), 2, "the rows of the migrations are there");
+        assert_eq!(db.count("items"), 0, "the rows of the last scenario are gone");
+        assert_eq!(db.query("SELECT id, name, length FROM kinds ORDER BY id")[1][2].as_deref(), Some("3"));
+        let job = job.clone();
+        world.process("worker", move |p| {
+            let (pool, job) = (pool(&db.url(p), 2), job.clone());
+            p.handle(async move |_: u32| job(pool.clone()).await);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+/// Adds a kind and an item of it, in one transaction, unless they are there.
+async fn add_once(pool: PgPool) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("LOCK TABLE items").execute(&mut *tx).await?;
+    let known: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM items WHERE note = 'mine'").fetch_one(&mut *tx).await?;
+    if known == 0 {
+        // Two numbers of the sequence are lost if the transaction is rolled back.
+        let kind: i64 = sqlx::query_scalar("INSERT INTO kinds (name) VALUES ('cup') RETURNING id")
+            .fetch_one(&mut *tx)
+            .await?;
+        sqlx::query("INSERT INTO items (kind_id, note) VALUES ($1, 'mine')")
+            .bind(kind)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM kinds WHERE name = 'pen'").execute(&mut *tx).await?;
+    }
+    tx.commit().await
+}
+
+#[test]
+fn generated_ids_and_times_do_not_count_and_everything_else_does() {
+    if !is_available() {
+        return;
+    }
+    assert_green(&explored(add_once));
+    // A job that refers to the wrong row when it is retried.
+    let report = explored(async |pool: PgPool| {
+        let mut tx = pool.begin().await?;
+        let kinds: Vec<i64> =
+            sqlx::query_scalar("SELECT id FROM kinds ORDER BY id").fetch_all(&mut *tx).await?;
+        let known: i64 = sqlx::query_scalar("SELECT count(*) FROM items").fetch_one(&mut *tx).await?;
+        let kind = if known == 0 { kinds[0] } else { kinds[1] };
+        sqlx::query("DELETE FROM items").execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO items (kind_id) VALUES ($1)").bind(kind).execute(&mut *tx).await?;
+        tx.commit().await
+    });
+    assert_red(&report, &["db.commit:call=reply-lost"]);
+}
+
+#[test]
+fn a_scenario_that_changes_tables_leaves_nothing_behind() {
+    if !is_available() {
+        return;
+    }
+    let report = explored(async |pool: PgPool| {
+        sqlx::query("ALTER TABLE items ADD COLUMN IF NOT EXISTS more text").execute(&pool).await?;
+        sqlx::query("DROP TABLE IF EXISTS nothing").execute(&pool).await.map(drop)
+    });
+    assert_green(&report);
+}
+
+#[test]
+fn a_column_that_is_left_out_does_not_count() {
+    if !is_available() {
+        return;
+    }
+    let explored = |is_ignored: bool| {
+        one_deviation("ignored").run(async |world: &World| {
+            let db = world.postgres(&SHOP);
+            db.execute("INSERT INTO orders VALUES (6, 0)");
+            if is_ignored {
+                db.ignore("orders.cents");
+            }
+            world.process("worker", move |p| {
+                let pool = pool(&db.url(p), 2);
+                p.handle(async move |_: u32| {
+                    sqlx::query("UPDATE orders SET cents = cents + 1").execute(&pool).await.map(drop)
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_red(&explored(false), &["db.update-orders:call=reply-lost"]);
+    assert_green(&explored(true));
+}
+
+#[test]
+#[should_panic(expected = "there is no column `orders.price` that is compared")]
+fn a_column_that_is_not_there_cannot_be_left_out() {
+    if !is_available() {
+        panic!("there is no column `orders.price` that is compared");
+    }
+    World::fake().postgres(&SHOP).ignore("orders.price");
+}

@@ -1,0 +1,285 @@
+//! Calls that a protocol forwards to a real system, such as a database.
+//!
+//! The call has the points and faults of a call to a service. The protocol does the real work in the middle, while
+//! nothing else runs. If the work waits for something that another task holds, such as a row lock, the other tasks run,
+//! and the work is resumed whenever one of their requests has ended or one of their connections is gone.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::protocol::{Caller, Finish, Outcome, Reply, Resume, ServeOutcome};
+use crate::engine::call::{self, CallSpec, Door, EnterOutcome, InFlight, Visit, dies_waiting};
+use crate::engine::external_calls::real_time;
+use crate::engine::state::{State, call_site};
+use crate::process::{ExternalFault, Link};
+use crate::search::choice::{DeviationKind, Fault, Name, Place, WaitKind};
+use crate::system::service::{FaultPlan, external_faults};
+use crate::system::timeline::EventKind;
+
+/// The real time for which the test's own request may wait for a lock that a process holds, because no process runs
+/// meanwhile.
+const LONGEST: Duration = Duration::from_secs(5);
+/// The pause between two looks, in real time.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// A call to a real system, as a report names it.
+#[derive(Clone, Debug)]
+pub struct ForwardedCall {
+    system: Name,
+    operation: Name,
+    text: String,
+    place: Option<Place>,
+    passes: bool,
+}
+
+impl ForwardedCall {
+    /// Makes a call whose effect lasts: it may crash before it, after it happened, and after its reply, and its reply
+    /// may be lost. Spaces in the name of the operation become dashes.
+    pub fn new(system: impl Into<Name>, operation: impl Into<Name>) -> Self {
+        let operation = operation.into();
+        let operation = match operation.as_str().contains(char::is_whitespace) {
+            true => Name::from(operation.as_str().split_whitespace().collect::<Vec<_>>().join("-")),
+            false => operation,
+        };
+        Self { system: system.into(), operation, text: String::new(), place: None, passes: false }
+    }
+
+    /// Sets the text of the request, which the timeline shows.
+    #[must_use]
+    pub fn text(self, text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..self }
+    }
+
+    /// Sets the place in the source that a report shows, counted from 1, for a protocol that finds it out. Otherwise it
+    /// is the place of the caller's last call, because bytes do not tell where they come from.
+    #[must_use]
+    pub fn place(self, file: &'static str, line: u32, column: u32) -> Self {
+        Self { place: Some(Place { file, line, column }), ..self }
+    }
+
+    /// Marks the call as one that leaves nothing behind if its connection breaks: a read, or a statement in a
+    /// transaction, which is then rolled back. It has one crash point, because all others are equivalent, and a lost
+    /// reply is the same as a system that is not reached.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self { passes: true, ..self }
+    }
+}
+
+/// The state of work at a real system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardOutcome {
+    /// It has ended, with this reply.
+    Ended(Reply),
+    /// It waits for something that another task holds.
+    Waits,
+}
+
+/// The work of a call: first with the injected fault, then again whenever it is resumed.
+type Work = Box<dyn FnMut(Option<ExternalFault>) -> ForwardOutcome + Send>;
+
+impl Caller<'_> {
+    /// Makes a call to a real system, in the name of the process.
+    ///
+    /// `work` does it. With [`ExternalFault::Unreachable`] it must do nothing, and with [`ExternalFault::ReplyLost`] it
+    /// must do everything but reply; both usually end in [`Reply::reset`]. If it returns [`ForwardOutcome::Waits`], it
+    /// is called again without a fault whenever something has happened that may let it continue, and must not wait.
+    ///
+    /// It runs in real time. Nothing else runs meanwhile, and no virtual time passes.
+    pub fn forward(
+        &self,
+        call: ForwardedCall,
+        work: impl FnMut(Option<ExternalFault>) -> ForwardOutcome + Send + 'static,
+    ) -> ServeOutcome {
+        assert!(
+            !self.is_misused(),
+            "a job called through the test's own address (`world.…`), where nothing can go wrong; give it that of its process (`p.…`)"
+        );
+        let link = self.link().clone();
+        let place = call.place.unwrap_or_else(|| self.place());
+        // Nobody knows what the call touches outside.
+        link.shared().reduce_no_more();
+        let door = ForwardDoor { link, call, place, work: Box::new(work), fault: None };
+        let Some(flight) = InFlight::begin(door) else { return ServeOutcome::reply(Reply::reset()) };
+        if flight.output.is_some() {
+            return ServeOutcome(Outcome::Takes(Duration::ZERO, finish(flight)));
+        }
+        match flight.door.dies_waiting() {
+            true => ServeOutcome::reply(Reply::reset()),
+            false => {
+                let what = flight.door.what();
+                let mut flight = Some(flight);
+                let resume = move || {
+                    let mut resumed = flight.take()?;
+                    resumed.output = resumed.door.go_on(None);
+                    match resumed.output {
+                        Some(_) => Some(finish(resumed)),
+                        None => {
+                            flight = Some(resumed);
+                            None
+                        }
+                    }
+                };
+                ServeOutcome(Outcome::Waits(what, Box::new(resume)))
+            }
+        }
+    }
+
+    /// Does work at a real system that is no call: a handshake, or the end of a transaction without an effect. It has
+    /// no points and no faults, but it may wait like one.
+    pub fn forward_aside(&self, mut work: impl FnMut() -> ForwardOutcome + Send + 'static) -> ServeOutcome {
+        match work() {
+            ForwardOutcome::Ended(reply) => ServeOutcome::reply(reply),
+            ForwardOutcome::Waits => {
+                let resume: Resume = Box::new(move || match work() {
+                    ForwardOutcome::Ended(reply) => Some(Box::new(move || reply) as Finish),
+                    ForwardOutcome::Waits => None,
+                });
+                ServeOutcome(Outcome::Waits(format!("at {}, for a lock", self.place()), resume))
+            }
+        }
+    }
+}
+
+fn finish(flight: InFlight<ForwardDoor>) -> Finish {
+    Box::new(move || flight.arrive().flatten().unwrap_or_else(Reply::reset))
+}
+
+/// Resumes work in real time until it ends, for a caller that blocks everything else. Returns `None` if it takes too
+/// long.
+pub(super) fn resume_now(mut resume: Resume) -> Option<Finish> {
+    let began = real_time();
+    while began.elapsed() < LONGEST {
+        if let Some(finish) = resume() {
+            return Some(finish);
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    None
+}
+
+/// The real system as the target of one call.
+struct ForwardDoor {
+    link: Link,
+    call: ForwardedCall,
+    place: Place,
+    work: Work,
+    fault: Option<Fault>,
+}
+
+impl fmt::Debug for ForwardDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardDoor").field("call", &self.call).finish_non_exhaustive()
+    }
+}
+
+impl ForwardDoor {
+    fn go_on(&mut self, fault: Option<ExternalFault>) -> Option<Reply> {
+        match (self.work)(fault) {
+            ForwardOutcome::Ended(reply) => Some(reply),
+            ForwardOutcome::Waits => None,
+        }
+    }
+
+    /// Draws the crash while the call waits. Returns whether the process dies there or the run is stuck.
+    fn dies_waiting(&self) -> bool {
+        let mut state = self.link.shared().state();
+        let text = format!("waits {}", self.what());
+        self.link.as_caller(&mut state, |state| state.note(|| EventKind::Remarked { text }));
+        dies_waiting(&self.link, &mut state, WaitKind::External, self.place)
+    }
+
+    fn what(&self) -> String {
+        let ForwardedCall { system, operation, .. } = self.call;
+        format!("at {} for `{system}.{operation}`, which waits for a lock", self.place)
+    }
+}
+
+impl Door for ForwardDoor {
+    /// `None` while it waits.
+    type Output = Option<Reply>;
+    type Visit<'v> = ForwardVisit<'v>;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn open(&mut self) -> ForwardVisit<'_> {
+        ForwardVisit { door: self }
+    }
+
+    fn given(&mut self) -> Option<Reply> {
+        let began = real_time();
+        let mut reply = self.go_on(None);
+        while reply.is_none() && began.elapsed() < LONGEST {
+            std::thread::park_timeout(PAUSE);
+            reply = self.go_on(None);
+        }
+        Some(reply.unwrap_or_else(Reply::reset))
+    }
+
+    fn after_death(&mut self) -> Option<Option<Reply>> {
+        None
+    }
+
+    fn work(&mut self, fault: Option<Fault>) -> Option<Reply> {
+        self.fault = fault;
+        self.go_on(seen(fault))
+    }
+
+    fn note_reply(&self, state: &mut State, _: &Option<Reply>) {
+        if let Some(fault) = seen(self.fault) {
+            state.note(|| EventKind::Replied { reply: Err(fault.to_string()) });
+        }
+    }
+
+    fn received(&mut self, _: &Option<Reply>) {
+        // What the work holds, such as a connection, must not outlive the call.
+        self.work = Box::new(|_| ForwardOutcome::Waits);
+    }
+}
+
+fn seen(fault: Option<Fault>) -> Option<ExternalFault> {
+    fault.map(|fault| match fault {
+        Fault::ReplyLost => ExternalFault::ReplyLost,
+        _ => ExternalFault::Unreachable,
+    })
+}
+
+/// The real system during the first half of a call.
+struct ForwardVisit<'v> {
+    door: &'v ForwardDoor,
+}
+
+impl<'v> Visit<'v> for ForwardVisit<'v> {
+    type Output = Option<Reply>;
+
+    fn link(&self) -> &'v Link {
+        &self.door.link
+    }
+
+    fn spec(&self) -> CallSpec {
+        let ForwardedCall { system, operation, passes, .. } = self.door.call;
+        let reply = if passes { call::Reply::Passing } else { call::Reply::Write };
+        let site = call_site(system, operation);
+        CallSpec { site, place: self.door.place, faults: DeviationKind::Fault, reply }
+    }
+
+    fn announce(&mut self, state: &mut State) {
+        let ForwardedCall { system, operation, .. } = self.door.call;
+        let place = self.door.place;
+        state.calls_outside(system, operation, place);
+        if state.timeline.is_recording() {
+            let request = self.door.call.text.clone();
+            state.note(|| EventKind::Called { service: system, operation, request, place });
+        }
+    }
+
+    fn faults(&mut self, _: &State) -> FaultPlan {
+        FaultPlan::Choose(external_faults(!self.door.call.passes))
+    }
+
+    fn enter(self, _: Option<Fault>, _: &mut State) -> EnterOutcome<Option<Reply>> {
+        EnterOutcome::UnderWay
+    }
+}
