@@ -42,7 +42,7 @@ pub(crate) fn assert_green(report: &Report) {
 #[track_caller]
 pub(crate) fn assert_violated(report: &Report, summary: &str, scenario: &str) {
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    let mut about = report.violations().iter().filter(|violation| violation.summary == summary);
+    let mut about = report.violations().iter().filter(|violation| violation.summary.starts_with(summary));
     let found =
         about.any(|violation| violation.paths.iter().any(|path| path.scenario.to_string() == scenario));
     assert!(found, "no violation `{summary}` in the scenario `{scenario}`:\n{report}");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let wrong = "the state `store` differs from the fault-free run, at $.stock";
+    let wrong = "store.stock …";
     let twice = [
         because(Oracle::Reference, wrong, "job#1.1/store.incr:happened=crash", "store.incr("),
         because(Oracle::Reference, wrong, "job#1.1:end=crash", "p.handle("),

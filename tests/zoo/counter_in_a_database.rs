@@ -7,7 +7,7 @@ use retryproof::{Explore, Report, StoreError, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let lost = "the state `store` differs from the fault-free run, at $.count";
+    let lost = "store.count …";
     let reasons = [because(Oracle::Serial, lost, "job#1.1/store.get:next=other", "get::<i64>(")];
     Family::new(
         "resource counter in a database",

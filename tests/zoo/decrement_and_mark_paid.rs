@@ -7,7 +7,7 @@ use retryproof::{Explore, Process, Report, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let wrong = "the state `store` differs from the fault-free run, at $.stock";
+    let wrong = "store.stock …";
     let between = [
         because(Oracle::Reference, wrong, "job#1.1/store.incr:replied=crash", "store.incr("),
         because(Oracle::Reference, wrong, "job#1.1/store.put:call=unavailable", "store.put("),

@@ -13,7 +13,7 @@ use crate::{Done, Family, S, bad, because, good};
 pub(crate) fn family() -> Family {
     let dead = "job `u32` ended dead: it failed 4 times, with only …";
     let never = "payments.charge never happened, expected once";
-    let left = "the state `store` differs from the fault-free run, at $.running";
+    let left = "store.running …";
     let crash = "job#1.1/payments.charge:before=crash";
     let locked = [
         because(Oracle::Accounted, dead, crash, "payments.charge("),
@@ -24,12 +24,7 @@ pub(crate) fn family() -> Family {
     let taken = [
         because(Oracle::Accounted, dead, dies, "db.call("),
         because(Oracle::Guarantee, never, dies, "db.call("),
-        because(
-            Oracle::Reference,
-            "the state `lock` differs from the fault-free run, at $",
-            dies,
-            "db.call(",
-        ),
+        because(Oracle::Reference, "lock …", dies, "db.call("),
     ];
     let unpaid = "bank.refund never happened, expected once";
     let swallowed =

@@ -6,7 +6,7 @@ use retryproof::{Explore, Report, StoreError, World};
 use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let both = "the state `store` differs from the fault-free run, at $.customer:…";
+    let both = "store.customer:…";
     let reasons = [because(Oracle::Serial, both, "job#1.1/store.scan:next=other", "store.scan")];
     Family::new(
         "find or create",

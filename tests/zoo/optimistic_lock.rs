@@ -6,7 +6,7 @@ use retryproof::{Explore, Report, StoreError, World};
 use crate::{Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let both = "the state `store` differs from the fault-free run, at $.…";
+    let both = "store.…";
     let reasons = [because(Oracle::Serial, both, "job#1.1/store.get:next=other", "store.get")];
     Family::new(
         "optimistic lock",

@@ -31,7 +31,7 @@ pub(crate) fn family() -> Family {
         // An attempt that has lost its lease saves last.
         because(
             Oracle::Serial,
-            "the state `store` differs from the fault-free run, at $.order:6",
+            "store.order:6 …",
             "job#1.1/payments.charge:pause=past-lease job#1.1/store.put:happened=crash",
             "store.put(",
         ),

@@ -10,7 +10,7 @@ use crate::{Done, Family, bad, because, good};
 pub(crate) fn family() -> Family {
     let never = "payments.charge never happened, expected once";
     let replied = "job#1.1/store.commit:replied=crash";
-    let not_counted = "the state `store` differs from the fault-free run, at $.counted:…";
+    let not_counted = "store.counted:…";
     let reasons = [
         because(Oracle::Guarantee, never, replied, "tx.commit("),
         because(Oracle::Serial, not_counted, "job#1.1:start=crash job#2.1:ack=again", "payments.charge("),

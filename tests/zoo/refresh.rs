@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Done, Family, S, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let older = "the state `store` differs from the fault-free run, at $.page.content";
+    let older = "store.page.content …";
     let reasons = [because(Oracle::Serial, older, "job#1.1/remote.fetch:pause=past-lease", "remote.call(")];
     Family::new(
         "refresh remote content",

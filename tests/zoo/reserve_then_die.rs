@@ -9,7 +9,7 @@ use crate::{Done, Family, S, bad, because, good};
 pub(crate) fn family() -> Family {
     let never = "payments.charge never happened, expected once";
     let happened = "job#1.1/store.set_if_absent:happened=crash";
-    let unsold = "the state `store` differs from the fault-free run, at $.sold";
+    let unsold = "store.sold …";
     let reserved = [
         because(Oracle::Reference, unsold, happened, "set_if_absent("),
         because(Oracle::Guarantee, never, happened, "set_if_absent("),

@@ -11,7 +11,7 @@ use crate::{Done, Family, S, bad, because, good};
 pub(crate) fn family() -> Family {
     let dead = "job `u32` ended dead: it failed 6 times, with only …";
     let never = "payments.charge never happened, expected once";
-    let left = "the state `store` differs from the fault-free run, at $.running";
+    let left = "store.running …";
     let taken = "job#1.1/store.set_if_absent:happened=crash";
     let reasons = [
         because(Oracle::Guarantee, never, taken, "set_if_absent("),

@@ -7,7 +7,7 @@ use retryproof::{Explore, Report, World};
 use crate::{Done, Family, bad, because, good};
 
 pub(crate) fn family() -> Family {
-    let half = "job `u32` gave up halfway: unexpected payments.charge, but store.paid:6 = nothing, not true";
+    let half = "job `u32` gave up halfway: payments.charge happened, but store.paid:6 is missing";
     let half =
         because(Oracle::Accounted, half, "job#1.1/payments.charge:call=reply-lost", "payments.charge(");
     let again = because(

@@ -345,7 +345,7 @@ impl Explore {
     /// let (first, level, all) = (Explore::new().stop_at_first(), Explore::new(), Explore::new().keep_going());
     /// let reports = [first, level, all].map(|explore| explore.run(welcome));
     /// assert!(reports[0].runs() < reports[1].runs() && reports[1].runs() < reports[2].runs());
-    /// assert!(reports[1].to_string().contains("stopped after the runs with one deviation; `keep_going()` explores all"));
+    /// assert!(reports[1].to_string().contains("stopped after the runs with one deviation; `keep_going()` explores the rest, too"));
     /// ```
     pub fn keep_going(mut self) -> Self {
         self.stop = Stop::Never;

@@ -121,7 +121,7 @@ codes! {
     StateAfterCrash "0031" "state differs after a crash":
         "write what belongs together in one transaction, including a row that marks the work as done (an inbox)";
     StateAfterError "0032" "state differs after an error":
-        "set values instead of adding to them, or check a guard in the same transaction";
+        "record in the same transaction which job has made the change, and skip it if that is recorded; or write a value that does not depend on the old one";
     StateAfterDelivery "0033" "state differs after a second delivery":
         "check a guard in the same transaction, serializable or under a unique key: two deliveries may run at once";
     StateWhenJobsCross "0034" "lost update":

@@ -73,7 +73,7 @@ impl fmt::Display for Stopped {
             Stopped::After(level) => write!(f, "stopped after the runs with {level} deviations"),
             Stopped::AtFirst => f.write_str("stopped at the first run that failed"),
         }?;
-        f.write_str("; `keep_going()` explores all")
+        f.write_str("; `keep_going()` explores the rest, too")
     }
 }
 

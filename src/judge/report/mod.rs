@@ -6,11 +6,13 @@ mod crossing;
 mod explored;
 mod lines;
 mod mishap;
+mod plain;
 mod source;
 mod summary;
 mod text;
 mod timeline;
 pub(crate) mod words;
+mod retry_marks;
 pub(crate) mod notes;
 
 pub use codes::Code;
@@ -544,6 +546,7 @@ impl ShownRun {
                 }
             }
         }
+        marks.extend(findings.first().and_then(|first| retry_marks::mark(first, &events)));
         let (effects, order) = (effects.to_vec(), Vec::new());
         Self { scenario, events, findings, marks, repeated, effects, ordinary_drops, order }
     }

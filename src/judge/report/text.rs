@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::explored::explored;
 use super::{Report, ShownRun, Verdict, Violation, crossing, source, timeline, words};
+use crate::judge::oracle::Finding;
 use crate::search::scenario::Scenario;
 
 /// The maximum number of lines of a timeline. A longer one is cut in the middle, except in a replay.
@@ -158,7 +159,11 @@ fn show(report: &Report, showing: &ShownRun, page: &mut Page) {
         crossings.iter().flat_map(words::crossing).for_each(|line| page.line(format!("  {line}")));
     }
     if !showing.findings.is_empty() {
-        page.heading(&format!("expected ({})", words::whose(&showing.order)));
+        let whose = match showing.findings.first() {
+            Some(Finding::HalfWay { .. }) => "all or nothing".to_owned(),
+            _ => words::whose(&showing.order),
+        };
+        page.heading(&format!("expected ({whose})"));
         let pairs: Vec<_> = showing.findings.iter().map(words::expected_and_actual).collect();
         for (expected, _) in &pairs {
             page.line(shortened(report, &format!("  {expected}")));
@@ -273,8 +278,16 @@ fn paths(report: &Report, violation: &Violation) -> Option<String> {
     };
     (!is_alone).then(|| {
         let ways: Vec<_> = ways.into_iter().map(way).collect();
-        format!("in {runs}, after {}", ways.join(", "))
+        format!("in {runs}, after {}", either(&ways))
     })
+}
+
+/// Joins alternatives: `a, b or c`.
+fn either(ways: &[String]) -> String {
+    match ways {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        ways => ways.concat(),
+    }
 }
 
 /// Joins places, each `file:line`. Several lines of one file have the file once.
@@ -321,7 +334,7 @@ fn others(report: &Report, page: &mut Page) {
         }
     }
     if !is_verbose {
-        page.line(format!("  {VERBOSE}=1 prints their replay lines"));
+        page.line(format!("  {VERBOSE}=1 prints the replay lines of these"));
     }
 }
 

@@ -266,7 +266,9 @@ fn entry(event: &Event, repeated: &[String], booted: &mut Vec<Name>) -> Option<(
         EventKind::Failed { error, retry_at: Some(at) } => {
             (format!("failed: {error}; retry at {}", Moment(*at)), false)
         }
-        EventKind::Failed { error, retry_at: None } => (format!("failed: {error}; dead"), false),
+        EventKind::Failed { error, retry_at: None } => {
+            (format!("failed: {error}; no retries left, so the job is dead"), false)
+        }
         EventKind::Discarded { error } => (format!("failed: {error}; discarded"), false),
         EventKind::Snoozed { due } => (format!("snoozed until {}", Moment(*due)), false),
         EventKind::Stopping { process, until } => {

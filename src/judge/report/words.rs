@@ -4,12 +4,13 @@ mod deviation;
 
 pub(crate) use deviation::deviation;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::crossing::{Crossing, Step};
+use super::plain::completed;
+pub(crate) use super::plain::{cut, filled, times, visible};
 use crate::engine::panics::CaughtPanic;
 use crate::engine::state::Culprit;
 use crate::judge::oracle::Finding;
@@ -20,99 +21,22 @@ use crate::system::job::{Conflict, JobState, short_kind};
 use crate::system::timeline::LockEvent;
 use crate::world::Guarantee;
 
-/// Formats a count: `never`, `once`, `twice`, `3 times`.
-pub(crate) fn times(count: usize) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        count => format!("{count} times"),
-    }
-}
-
-/// Formats how many times something completed: `never completed`, `completed twice`.
-fn completed(count: u32) -> String {
-    match count {
-        0 => "never completed".to_owned(),
-        count => format!("completed {}", times(count as usize)),
-    }
-}
-
-/// Escapes control and bidirectional characters, so that text from the code under test cannot steer the terminal.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    let is_hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut visible = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_hidden(c) {
-            true => visible.extend(c.escape_default()),
-            false => visible.push(c),
-        }
-    }
-    Cow::Owned(visible)
-}
-
-/// Cuts a text after `most` characters.
-pub(crate) fn cut(text: &str, most: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(most) {
-        None => Cow::Borrowed(text),
-        Some(_) => {
-            let end = text.char_indices().nth(most - 1).map_or(0, |(at, _)| at);
-            Cow::Owned(format!("{}…", &text[..end]))
-        }
-    }
-}
-
-/// Removes empty fields from a request. Returns the request unchanged if it is not a JSON object.
-pub(crate) fn filled(request: &str) -> String {
-    fn is_filled(value: &Value) -> bool {
-        match value {
-            Value::Null => false,
-            Value::String(text) => !text.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(fields) => fields.values().any(is_filled),
-            Value::Bool(_) | Value::Number(_) => true,
-        }
-    }
-    // `serde_json::Map` would sort the fields.
-    let Ok(fields) = serde_json::from_str::<Fields>(request) else { return request.to_owned() };
-    let fields = fields.0.iter().filter(|(_, value)| is_filled(value));
-    let fields: Vec<_> = fields.map(|(name, value)| format!("{name:?}:{value}")).collect();
-    format!("{{{}}}", fields.join(","))
-}
-
-/// The fields of a JSON object, in their original order.
-struct Fields(Vec<(String, Value)>);
-
-impl<'de> serde::Deserialize<'de> for Fields {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
 fn json(value: Option<&Value>) -> String {
     value.map_or("nothing".to_owned(), Value::to_string)
+}
+
+/// Says what a state is, at the place where it differs.
+fn is(name: Name, path: &str, value: Option<&Value>) -> String {
+    match value {
+        Some(_) => format!("{name}{} is {}", &path[1..], brief(value)),
+        None => format!("{name}{} is missing", &path[1..]),
+    }
+}
+
+/// A value that is short enough for a headline.
+fn brief(value: Option<&Value>) -> String {
+    const MOST: usize = 40;
+    cut(&json(value), MOST).into_owned()
 }
 
 /// Says in one sentence what is wrong.
@@ -135,8 +59,8 @@ pub(crate) fn summary(finding: &Finding) -> String {
             "{}.{} never happened: it was answered with the stored answer of another request with the key {:?}",
             reuse.service, reuse.operation, reuse.key
         ),
-        Finding::State { name, path, .. } => {
-            format!("the state `{name}` differs from the fault-free run, at {path}")
+        Finding::State { name, path, expected, actual, .. } => {
+            format!("{}, expected {}", is(*name, path, actual.as_ref()), brief(expected.as_ref()))
         }
         Finding::Job { kind, actual: None, .. } => {
             format!("job `{}` was never enqueued", short_kind(kind))
@@ -206,7 +130,23 @@ fn died(kind: &str, failures: u32, went_wrong: usize, error: &str) -> String {
 }
 
 fn half_way(kind: &str, did: &Finding, lacks: &Finding) -> String {
-    format!("job `{}` gave up halfway: {}, but {}", short_kind(kind), in_short(did), in_short(lacks))
+    format!("job `{}` gave up halfway: {}, but {}", short_kind(kind), half(did), half(lacks))
+}
+
+/// Says in one clause which half is there or missing of a job that gave up halfway.
+fn half(finding: &Finding) -> String {
+    match finding {
+        Finding::Repeated { effect, actual, .. } | Finding::Missing { effect, actual, .. } => match actual {
+            0 => format!("{} never happened", effect.name()),
+            _ => format!("{} happened {}", effect.name(), times(*actual)),
+        },
+        Finding::Unexpected { effect, .. } => format!("{} happened", effect.name()),
+        Finding::State { name, path, expected, actual, .. } => match (actual, expected) {
+            (Some(_), Some(expected)) => format!("{}, not {expected}", is(*name, path, actual.as_ref())),
+            _ => is(*name, path, actual.as_ref()),
+        },
+        finding => in_short(finding),
+    }
 }
 
 fn early(effect: &Effect, waited: Duration, expected: Duration) -> String {
@@ -305,8 +245,8 @@ pub(crate) fn expected_and_actual(finding: &Finding) -> (String, String) {
         }
         Finding::Reused(reuse) => both_requests(reuse),
         Finding::State { name, path, expected, actual, .. } => (
-            format!("{name} {path} = {}", json(expected.as_ref())),
-            format!("{name} {path} = {}", json(actual.as_ref())),
+            format!("{name}{} = {}", &path[1..], json(expected.as_ref())),
+            format!("{name}{} = {}", &path[1..], json(actual.as_ref())),
         ),
         Finding::Job { kind, payload, expected, actual, .. } => (
             format!("{} {payload} {}", short_kind(kind), job_state(*expected)),
@@ -597,7 +537,7 @@ mod tests {
     #[test]
     fn nothing_in_a_text_steers_a_terminal() {
         assert_eq!(visible("a\u{1b}[31m\r\nb\u{202e}"), "a\\u{1b}[31m\\r\\nb\\u{202e}");
-        assert!(matches!(visible("plain ü → ●"), Cow::Borrowed(_)));
+        assert!(matches!(visible("plain ü → ●"), std::borrow::Cow::Borrowed(_)));
     }
 
     #[test]

@@ -251,7 +251,7 @@ impl<S: Service> Door for ServiceDoor<S> {
 
     fn note_reply(&self, state: &mut State, output: &ServiceAnswer<S>) {
         if state.timeline.is_recording() {
-            let reply = output.answer.result.as_ref().map(json).map_err(ServiceError::to_string);
+            let reply = output.answer.result.as_ref().map(json).map_err(S::error_text);
             state.note(|| EventKind::Replied { reply });
         }
     }

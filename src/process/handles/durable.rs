@@ -38,7 +38,7 @@ use crate::system::timeline::EventKind;
 ///     world.enqueue(6_u32);
 ///     world.settle().await;
 /// });
-/// assert_eq!(report.violations()[0].actual, "stock $ = 8");
+/// assert_eq!(report.violations()[0].actual, "stock = 8");
 /// ```
 pub struct Durable<T> {
     inner: Arc<Inner<T>>,

@@ -174,6 +174,12 @@ pub trait Service: Clone + Send + 'static {
         false
     }
 
+    /// Returns the text of an error for the timeline of a report. Override it if the service's clients see no HTTP
+    /// status. By default it is that of [`ServiceError`].
+    fn error_text(error: &ServiceError) -> String {
+        error.to_string()
+    }
+
     /// Returns the whole state of the service, as JSON. Runs are merged ([`Explore::merge`](crate::Explore::merge))
     /// only in worlds whose services all return their state. Defaults to `None`.
     fn state(&self) -> Option<String> {

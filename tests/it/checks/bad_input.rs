@@ -284,7 +284,7 @@ fn an_order_that_is_none() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_reason(&report, Verdict::Nondeterministic, "log $[");
+    assert_reason(&report, Verdict::Nondeterministic, "log[");
     assert_reason(
         &report,
         Verdict::Nondeterministic,

@@ -150,7 +150,7 @@ fn adding(is_fenced: bool) -> Report {
 fn a_worker_stands_still_until_its_lock_has_expired() {
     let report = adding(false);
     let scenario = "test job#1.1/store.get:stall=past-next-deadline";
-    assert_violated(&report, "the state `store` differs from the fault-free run, at $.balance", scenario);
+    assert_violated(&report, "store.balance is 1, expected 11", scenario);
     has_line(&report, expect!["✗ the task stalls here until just past the next deadline"]);
     assert_green(&adding(true));
 }

@@ -27,7 +27,7 @@ fn only_the_closing_reference_run_shows_it() {
         world.enqueue(Order { id: 1 });
         world.settle().await;
     });
-    assert_fickle(&report, "state $ = 1 the first time, state $ = 2 the second");
+    assert_fickle(&report, "state = 1 the first time, state = 2 the second");
 }
 
 #[test]

@@ -89,13 +89,13 @@ fn a_fault_is_seen_as_what_it_is_and_takes_its_time() {
         report.violations()[0].actual.clone()
     };
     let call = |fault: &str| seen(&format!("job#1.1/payments.charge:call={fault}"));
-    assert_eq!(call("unavailable"), r#"errors $ = ["payments.charge: 503 service unavailable, 0ns later"]"#);
+    assert_eq!(call("unavailable"), r#"errors = ["payments.charge: 503 service unavailable, 0ns later"]"#);
     assert_eq!(call("reply-lost"), call("unavailable"), "the caller cannot tell them apart");
     assert_eq!(
         call("throttled"),
-        r#"errors $ = ["payments.charge: 429 too many requests, retry after 30s, 0ns later"]"#
+        r#"errors = ["payments.charge: 429 too many requests, retry after 30s, 0ns later"]"#
     );
-    assert_eq!(call("timed-out"), r#"errors $ = ["payments.charge: no answer within 30s, 30s later"]"#);
+    assert_eq!(call("timed-out"), r#"errors = ["payments.charge: no answer within 30s, 30s later"]"#);
     assert_eq!(call("timed-out-but-done"), call("timed-out"));
 }
 
@@ -174,15 +174,11 @@ fn reference_catches_a_missing_and_a_wrong_effect_and_a_wrong_state() {
         })
     };
     let report = add_stock(false);
-    assert_violated(
-        &report,
-        "the state `stock` differs from the fault-free run, at $",
-        "test job#1.1:end=crash",
-    );
+    assert_violated(&report, "stock is", "test job#1.1:end=crash");
     let stock = &report.violations()[0];
     assert_eq!(
         (stock.oracle, &*stock.expected, &*stock.actual),
-        (Oracle::Reference, "stock $ = 15", "stock $ = 20")
+        (Oracle::Reference, "stock = 15", "stock = 20")
     );
     assert_green(&add_stock(true));
 }
@@ -215,11 +211,7 @@ fn serial_leaves_another_order_of_the_jobs_alone_and_catches_an_outcome_of_none(
         }
     }));
     let report = two_jobs(|log, id| log.push(id));
-    assert_violated(
-        &report,
-        "the state `log` differs from the fault-free run, at $",
-        "test job#1.1:end=crash",
-    );
+    assert_violated(&report, "log is", "test job#1.1:end=crash");
     assert_eq!(report.violations()[0].oracle, Oracle::Serial);
 }
 
@@ -254,11 +246,11 @@ fn counting(slots: usize, atomic: bool) -> Report {
 #[test]
 fn a_reference_run_that_lost_an_update_is_nothing_to_compare_with() {
     let report = counting(2, false);
-    assert_violated(&report, "the state `count` differs from the fault-free run, at $", "test");
+    assert_violated(&report, "count is", "test");
     let violation = &report.violations()[0];
     assert_eq!(
         (violation.oracle, &*violation.expected, &*violation.actual),
-        (Oracle::Serial, "count $ = 2", "count $ = 1")
+        (Oracle::Serial, "count = 2", "count = 1")
     );
     has_line(
         report.reason().unwrap(),
@@ -513,11 +505,7 @@ fn what_is_ignored_is_not_compared_and_what_is_not_is() {
         })
     };
     assert_green(&stamped("$.paid_by"));
-    assert_violated(
-        &stamped("$.paid"),
-        "the state `order` differs from the fault-free run, at $.paid_by",
-        "test job#1.1:start=crash",
-    );
+    assert_violated(&stamped("$.paid"), "order.paid_by is", "test job#1.1:start=crash");
 }
 
 #[test]

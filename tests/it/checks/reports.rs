@@ -163,7 +163,7 @@ fn a_report_ends_with_help_and_a_link() {
     let lines: Vec<_> = also.lines().collect();
     assert_eq!(lines.len(), 2, "one line a cause, and how to see more: {also}");
     assert!(lines[0].starts_with("  RP0002: email.send happened twice, expected once (tests/"), "{also}");
-    assert_eq!(lines[1], "  RETRYPROOF_VERBOSE=1 prints their replay lines");
+    assert_eq!(lines[1], "  RETRYPROOF_VERBOSE=1 prints the replay lines of these");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["violations"][0]["code"], "RP0002");
 }

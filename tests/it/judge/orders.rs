@@ -216,7 +216,7 @@ fn adding(atomic: bool) -> Report {
 
 #[test]
 fn a_lost_update_is_that_of_no_order() {
-    assert_red(&adding(false), Code::StateWhenJobsCross, "the state `store` differs from the fault-free run");
+    assert_red(&adding(false), Code::StateWhenJobsCross, "store.");
     assert_green(&adding(true));
 }
 
@@ -248,7 +248,7 @@ fn zombie(guarded: bool) -> Report {
 
 #[test]
 fn a_zombies_write_after_the_end_of_its_job_is_late() {
-    assert_red(&zombie(false), Code::StateAfterDelivery, "the state `store` differs from the fault-free run");
+    assert_red(&zombie(false), Code::StateAfterDelivery, "store.");
     assert_green(&zombie(true));
 }
 
@@ -389,8 +389,8 @@ fn locking(releases: bool, ttl: Duration) -> Report {
 fn input_11_a_lock_of_ten_years_is_a_state_that_nobody_leaves() {
     let years = Duration::from_secs(10 * 365 * 24 * 3_600);
     let report = locking(false, years);
-    let left = "the state `store` differs from the fault-free run, at $.lock";
-    assert!(report.violations().iter().any(|violation| violation.summary == left), "{report}");
+    let left = "store.lock is";
+    assert!(report.violations().iter().any(|violation| violation.summary.starts_with(left)), "{report}");
     assert_green(&locking(true, years));
     // It expires before any waiting job gives up.
     assert_green(&locking(false, Duration::from_secs(60)));

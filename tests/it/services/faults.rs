@@ -168,7 +168,7 @@ fn an_outage_that_ends_is_outlasted_by_retries_and_one_that_never_ends_is_for_th
         (report.reason().map(str::to_owned), report.violations().len(), report.to_string())
     };
     // Both are as expected: done, or dead with nothing done.
-    for (scenario, last) in [("outage", "done"), ("outage-for-ever", "; dead")] {
+    for (scenario, last) in [("outage", "done"), ("outage-for-ever", "so the job is dead")] {
         let (reason, violations, text) = ends(scenario, 25);
         assert_eq!((reason, violations), (None, 0), "{text}");
         let timeline = text.split("\nreplay\n").next().unwrap().trim_end();

@@ -183,7 +183,7 @@ fn in_a_days_time(explore: &Explore) -> Report {
 
 #[test]
 fn a_sleep_and_a_scheduled_job_come_late() {
-    let wrong = "the state `in time` differs from the fault-free run, at $";
+    let wrong = "in time is";
     for (late, words) in [
         ("job#1.1/sleep:timer=days-late", "the end of this wait comes three days late"),
         ("job#1.1/queue.enqueue:timer=days-late", "the scheduled job comes three days late"),
@@ -224,11 +224,7 @@ fn in_flight(conflict_is_done: bool, wait: u64) -> Report {
 
 #[test]
 fn keys_in_flight_a_key_whose_first_request_is_still_running_is_a_conflict() {
-    assert_violated(
-        &in_flight(true, 5),
-        "the state `paid` differs from the fault-free run, at $",
-        "test job#1.1/payments.charge:call=reply-lost",
-    );
+    assert_violated(&in_flight(true, 5), "paid is", "test job#1.1/payments.charge:call=reply-lost");
     // Retried until the conflict is over, or retried only after it.
     assert_green(&in_flight(false, 5));
     assert_green(&in_flight(true, 61));

@@ -72,7 +72,7 @@ impl StoreError {
 }
 
 /// In the words of a database's client: there is no status.
-fn without_answer(error: &ServiceError) -> String {
+pub(super) fn without_answer(error: &ServiceError) -> String {
     match error {
         ServiceError::Unavailable { service, operation } => {
             format!("{service}.{operation}: the connection to the database is lost")

@@ -23,7 +23,7 @@ use serde::{Serialize, Serializer};
 
 use self::change::Change;
 use self::transaction::OpenTransaction;
-use super::{CreatedAt, Operation, Refusal, Service, ServiceContext};
+use super::{CreatedAt, Operation, Refusal, Service, ServiceContext, ServiceError};
 use crate::system::effect::fingerprint;
 
 /// Numbers of sequences have seven digits, so that they do not equal other numbers of a test. Each sequence has its
@@ -339,6 +339,10 @@ impl Service for Database {
             (_, None) => Operation::write(name),
         };
         operation.never_throttled()
+    }
+
+    fn error_text(error: &ServiceError) -> String {
+        error::without_answer(error)
     }
 
     fn answer(
