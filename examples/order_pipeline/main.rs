@@ -159,10 +159,11 @@ fn section(version: Version, summary: &Summary) -> String {
 
 fn explored(summary: &Summary) -> String {
     let Summary { orders, runs, merged, deviations, .. } = summary;
-    let all = if summary.exhausted { "all" } else { "not all" };
-    format!(
-        "{orders} orders, {runs} runs (and {merged} more that left the same state as one of them), {all} scenarios of up to {deviations} deviations"
-    )
+    let which = match summary.exhausted {
+        true => format!("These are all scenarios of up to {deviations} deviations"),
+        false => "The search of an order stops where the fewest deviations show a bug".to_owned(),
+    };
+    format!("{runs} runs of {orders} orders, and {merged} that were merged with one of them.\n{which}")
 }
 
 fn table(summaries: &[(Version, Summary)]) -> String {

@@ -156,8 +156,11 @@ pub(crate) fn recovery(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(words::in_short).collect()
 }
 
-/// The width of the source, in columns.
-const SOURCE: usize = 58;
+/// The widths of the source, of what a crash leaves, and of what is wrong after recovery. With its margins, a row has 100
+/// columns.
+const SOURCE: usize = 36;
+const LEFT: usize = 24;
+const RECOVERED: usize = 23;
 
 impl fmt::Display for LineMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,8 +171,8 @@ impl fmt::Display for LineMap {
             writeln!(f, "{} · {}", function.name, function.file)?;
             writeln!(
                 f,
-                "  {:>4}   {:<SOURCE$} │ a crash before it leaves      → after recovery",
-                "line", ""
+                "  {:>4}   {:<SOURCE$} │ {:<LEFT$} → after recovery",
+                "line", "", "a crash before it leaves"
             )?;
             let source = source::read(function.file);
             let line = |number: u32| {
@@ -179,16 +182,39 @@ impl fmt::Display for LineMap {
             let indent = |text: &str| text.len() - text.trim_start().len();
             let shallowest =
                 function.points.iter().map(|point| indent(line(point.line))).min().unwrap_or_default();
+            let mut above = None;
             for point in &function.points {
-                write!(f, "{}", row(point, line(point.line).get(shallowest..).unwrap_or_default()))?;
+                let source = line(point.line).get(shallowest..).unwrap_or_default();
+                write!(f, "{}", row(point, source, above))?;
+                above = Some(point);
             }
         }
         Ok(())
     }
 }
 
+/// The lines of a cell that lists things, or `none`.
+fn cell(things: &[String], none: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for (at, thing) in things.iter().enumerate() {
+        let comma = if at + 1 < things.len() { "," } else { "" };
+        let last = lines.last_mut().expect("there is a first line");
+        if last.is_empty() {
+            *last = format!("{thing}{comma}");
+        } else if last.chars().count() + 1 + thing.chars().count() + comma.len() <= width {
+            last.push_str(&format!(" {thing}{comma}"));
+        } else {
+            lines.push(format!("{thing}{comma}"));
+        }
+    }
+    if things.is_empty() {
+        lines[0] = none.to_owned();
+    }
+    lines
+}
+
 /// Renders the rows of one point: one for each different outcome of a crash there.
-fn row(point: &PointMap, source: &str) -> String {
+fn row(point: &PointMap, source: &str, above: Option<&PointMap>) -> String {
     let source = match source.char_indices().nth(SOURCE) {
         Some((at, _)) => {
             format!("{}…", &source[..source[..at].char_indices().next_back().map_or(0, |(at, _)| at)])
@@ -208,19 +234,28 @@ fn row(point: &PointMap, source: &str) -> String {
             continue;
         }
         let mark = if crash.after_recovery.is_empty() { '✓' } else { '✗' };
-        let left = match crash.after_crash.as_slice() {
-            [] => "nothing".to_owned(),
-            left => left.join(", "),
+        let left = cell(&crash.after_crash, "nothing", LEFT);
+        let after = cell(&crash.after_recovery, "as expected", RECOVERED);
+        let is_same = |above: &PointMap| {
+            above.crashes.last().is_some_and(|last| (&*last.after_crash, &*last.after_recovery) == both)
         };
-        let after = match crash.after_recovery.as_slice() {
-            [] => "as expected".to_owned(),
-            wrong => wrong.join(", "),
-        };
-        let (number, source) = match told.is_empty() {
-            true => (number.to_string(), source.as_str()),
-            false => (String::new(), ""),
-        };
-        rows.push_str(&format!("  {number:>4} {mark} {source:<SOURCE$} │ {left:<29} → {after}\n"));
+        if told.is_empty() && left.len().max(after.len()) > 1 && above.is_some_and(is_same) {
+            rows.push_str(&format!("  {number:>4} {mark} {source:<SOURCE$} │ the same\n"));
+            told.push(both);
+            continue;
+        }
+        for at in 0..left.len().max(after.len()) {
+            let (number, mark, source) = match (at, told.is_empty()) {
+                (0, true) => (number.to_string(), mark, source.as_str()),
+                (0, false) => (String::new(), mark, ""),
+                _ => (String::new(), ' ', ""),
+            };
+            let [left, after] = [&left, &after].map(|cell| cell.get(at).map_or("", String::as_str));
+            let arrow = if at == 0 { '→' } else { ' ' };
+            let row = format!("  {number:>4} {mark} {source:<SOURCE$} │ {left:<LEFT$} {arrow} {after}");
+            rows.push_str(row.trim_end());
+            rows.push('\n');
+        }
         told.push(both);
     }
     rows
