@@ -39,7 +39,12 @@ fn input_16_select_drops_a_put_whose_answer_is_late() {
     // The same, and it has happened.
     let report = noting(&one_deviation().faults(0), false);
     assert_violated(&report, unknown, "test job#1.1/store.put:reply=late");
-    has_line(&report, expect!["t+5s        store.put (tests/it/checks/cancelled.rs:…) had happened, and is dropped before its"]);
+    has_line(
+        &report,
+        expect![
+            "t+5s        store.put (tests/it/checks/cancelled.rs:…) had happened, and is dropped before its"
+        ],
+    );
     has_line(
         &report,
         expect![

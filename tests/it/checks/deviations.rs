@@ -237,8 +237,10 @@ fn input_15_a_slot_is_given_back_by_its_worker_and_by_the_supervisor() {
     assert_violated(
         &report,
         "store.free is 2, expected 1",
-        "test worker/work/store.put~3:stall=past-second-deadline",
+        "test worker/work/store.put:stall=past-second-deadline",
     );
+    // What the supervisor sees again and again is shown once.
+    has_line(&report, expect!["… the same 3 more times, until t+60s"]);
     assert_green(&supervised(true));
 }
 
