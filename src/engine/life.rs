@@ -142,7 +142,7 @@ impl Life {
             return false;
         }
         let waits = matches!(site, Site::Call { .. } | Site::Wait(_));
-        if state.deploys && waits && matches!(state.actor(), Actor::Attempt { .. }) {
+        if state.world.deploys && waits && matches!(state.actor(), Actor::Attempt { .. }) {
             return match state.ends(site, point, place) {
                 Ending::None => false,
                 Ending::Crash => {

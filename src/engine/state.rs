@@ -12,10 +12,11 @@ mod reliable;
 mod search;
 mod stalls;
 mod stride;
+mod stuck;
 mod touched;
 mod woken;
 
-pub use bounds::Stuck;
+pub use stuck::Stuck;
 
 pub(crate) use bounds::Glimpse;
 pub(crate) use flights::{CalledAs, Flight};
@@ -58,25 +59,33 @@ use crate::system::script::Script;
 use crate::system::service::{Directory, STORE};
 use crate::system::timeline::{EventKind, Timeline};
 
-/// The part of a run behind the lock.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) search: RunSearch,
-    /// The answers of the environment.
-    pub(crate) inputs: Inputs,
+/// The failures of a world besides the usual ones, and the processes in which nothing fails.
+#[derive(Debug, Default)]
+pub(crate) struct WorldSettings {
     /// Whether timers and retries may be late: the settings ask for it, or something in the world expires.
     pub(crate) delays: bool,
     /// Processes in which nothing goes wrong.
     pub(crate) reliable: ReliableProcesses,
     /// Whether the queue may lose jobs that it has accepted.
     pub(crate) loses_jobs: bool,
-    /// Whether a job may crash every worker that takes it, and the jobs that do.
+    /// Whether a job may crash every worker that takes it.
     pub(crate) has_poison: bool,
+    /// Whether a process may be stopped for a deploy at any wait.
+    pub(crate) deploys: bool,
+}
+
+/// The part of a run behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) search: RunSearch,
+    /// The answers of the environment.
+    pub(crate) inputs: Inputs,
+    /// The settings of this world, by the test and the exploration.
+    pub(crate) world: WorldSettings,
+    /// The jobs that crash every worker that takes them.
     poison: BTreeSet<u32>,
     /// The code whose panic ended the run, if it was not the test body.
     pub(crate) culprit: Option<Culprit>,
-    /// Whether a process may be stopped for a deploy at any wait.
-    pub(crate) deploys: bool,
     pub(crate) clock: VirtualClock,
     pub(crate) ledger: Ledger,
     pub(crate) queue: Queue,
@@ -172,13 +181,9 @@ impl State {
         Self {
             search: RunSearch::new(chooser, mode, max_steps),
             inputs: Inputs::default(),
-            delays: false,
-            reliable: ReliableProcesses::default(),
-            loses_jobs: false,
-            has_poison: false,
+            world: WorldSettings::default(),
             poison: BTreeSet::new(),
             culprit: None,
-            deploys: false,
             clock: VirtualClock::default(),
             ledger: Ledger::default(),
             queue: Queue::default(),
@@ -298,7 +303,7 @@ impl State {
 
     /// Draws the lateness of a timer or a retry.
     pub(crate) fn lateness(&mut self, site: Site, point: Point, place: Option<Place>) -> Duration {
-        let matters = self.delays || self.ledger.expiries.are_used();
+        let matters = self.world.delays || self.ledger.expiries.are_used();
         match matters && self.deviate(DeviationKind::Delay, site, point, Options::Lateness, place) != 0 {
             true => LATE,
             false => Duration::ZERO,

@@ -154,7 +154,7 @@ impl Executor {
     pub(crate) fn go_on_until(&mut self, enough: &dyn Fn() -> bool) -> Option<bool> {
         let _work = self.shared.work();
         self.watch.next_phase();
-        let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().deploys);
+        let (keyed, deploys) = (self.shared.are_keyed(), self.shared.state().world.deploys);
         if !self.invariants.is_empty() || self.shared.externals.have_wires() || keyed || deploys {
             self.shared.reduce_no_more();
         }
@@ -258,7 +258,7 @@ impl Executor {
                 state.record.note_overlap();
             }
             let process = self.hosts[host].name;
-            state.reliable.begins(job, process);
+            state.world.reliable.begins(job, process);
             self.overtaken |= state.begin_lease(job);
             let started = || EventKind::Started { kind, payload: payload.to_string(), process };
             state.as_actor(Actor::Attempt { job, attempt }, |state| state.note(started));

@@ -241,7 +241,7 @@ fn begin(course: Course, ground: &Ground) -> (Arc<Shared>, CrashWatch, Beating) 
     let (again, is_planned) = (plan.clone(), mode == Mode::Explore);
     let chooser = Chooser::recording_in(plan, ground.record.take());
     let mut state = State::new(chooser, mode, timeline, ground.seed, ground.max_steps);
-    state.delays = ground.delays;
+    state.world.delays = ground.delays;
     state.expect_flights(ground.flights.clone());
     state.inputs = Inputs::new(ground.inputs.clone());
     state.script = script;

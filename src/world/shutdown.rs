@@ -75,20 +75,20 @@ impl World {
     /// assert!(report.violations().iter().all(|violation| violation.scenario.to_string().ends_with("=interrupt")));
     /// ```
     pub fn explore_deploys(&self) {
-        self.shared.state().deploys = true;
+        self.shared.state().world.deploys = true;
     }
 
     /// Allows the queue to lose a job that it has accepted, as in a failover: the caller has the id of the job, and no worker
     /// ever gets it. This is a deviation at each enqueue of the code under test. Jobs of the test
     /// are not lost. Off by default: the code needs something that notices (a sweeper, an outbox).
     pub fn explore_lost_jobs(&self) {
-        self.shared.state().loses_jobs = true;
+        self.shared.state().world.loses_jobs = true;
     }
 
     /// Allows a job to crash every worker that takes it, at the start of each attempt, like a payload that the worker cannot
     /// survive. This is one deviation. The queue has to stop at some attempt, so this is on for kinds with
     /// [`HandlerOptions::max_receives`](crate::HandlerOptions::max_receives), and off for all others unless a test calls this.
     pub fn explore_poison_jobs(&self) {
-        self.shared.state().has_poison = true;
+        self.shared.state().world.has_poison = true;
     }
 }

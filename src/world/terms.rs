@@ -282,7 +282,7 @@ impl ProcessRules<'_> {
     /// assert!(explore(true).is_retryproof());
     /// ```
     pub fn reliable(self) -> Self {
-        self.world.shared.state().reliable.add(self.name);
+        self.world.shared.state().world.reliable.add(self.name);
         self.world.terms.borrow_mut().reliable.push(self.name);
         self
     }

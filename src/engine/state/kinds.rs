@@ -92,7 +92,7 @@ impl State {
         if self.poison.contains(&job) && self.search.may_deviate() {
             return Some(true);
         }
-        if !self.has_poison && self.max_receives(job).is_none() {
+        if !self.world.has_poison && self.max_receives(job).is_none() {
             return None;
         }
         self.meet_crash_point();

@@ -42,8 +42,8 @@ impl ReliableProcesses {
 impl State {
     /// Reports whether this kind cannot go wrong in the current process. The next task is a choice in any process.
     pub(super) fn is_reliable(&self, kind: DeviationKind) -> bool {
-        !self.reliable.processes.is_empty()
+        !self.world.reliable.processes.is_empty()
             && kind != DeviationKind::Preemption
-            && self.reliable.has(self.actor)
+            && self.world.reliable.has(self.actor)
     }
 }

@@ -46,7 +46,7 @@ pub(super) enum ReferenceStanding {
     Torn(Vec<Finding>),
 }
 
-/// What identifies the part of a job in an order: its number, how it gives up, and which of its bodies it has.
+/// The key of a job in an order: its number, how it gives up, and which of its bodies it has.
 type PartKey = (u32, Option<GiveUp>, usize);
 
 /// The outcomes of orders that have run.

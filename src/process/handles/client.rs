@@ -141,7 +141,7 @@ impl<S: Service> Client<S> {
     /// Turns on delays, because something expires from now on.
     pub(in crate::process) fn expect_delays(&self) {
         self.test_only();
-        self.link.shared().state().delays = true;
+        self.link.shared().state().world.delays = true;
     }
 
     /// Panics if the code under test calls what is reserved for the test.

@@ -109,7 +109,7 @@ pub(super) fn faults_here(state: &State) -> FaultSet {
         true => FaultSet::NONE.with(Fault::Refused).with(Fault::ReplyLost),
         false => ENQUEUE_FAULTS,
     };
-    if state.loses_jobs { faults.with(Fault::Lost) } else { faults }
+    if state.world.loses_jobs { faults.with(Fault::Lost) } else { faults }
 }
 
 /// A job to enqueue.

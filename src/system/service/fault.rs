@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::door::{CLIENT_TIMEOUT, Settings};
+use super::settings::{CLIENT_TIMEOUT, Settings};
 use super::{Operation, ServiceError};
 use crate::search::choice::{Fault, FaultSet, Name};
 

@@ -11,18 +11,19 @@ pub mod fulfillment;
 mod function;
 mod keys;
 pub mod payments;
+mod settings;
 pub(crate) mod store;
 
 pub(crate) use directory::{BuiltIn, Directory, STORE};
-pub use door::Behavior;
-#[cfg(feature = "wire")]
-pub(crate) use door::CLIENT_TIMEOUT;
 pub(crate) use door::{Answer, CallOptions, FaultPlan, Faulty};
 #[cfg(feature = "wire")]
 pub(crate) use fault::{BrokenConnection, Channel};
 pub(crate) use fault::{ENQUEUE_FAULTS, external_faults};
 pub use function::{Function, function};
 pub use keys::Keys;
+pub use settings::Behavior;
+#[cfg(feature = "wire")]
+pub(crate) use settings::CLIENT_TIMEOUT;
 pub use store::StoreError;
 
 use std::fmt::Debug;

@@ -19,6 +19,8 @@ fn noting(settings: &Explore, is_returned: bool) -> Report {
         let store = p.store();
         p.handle(async move |_: Order| -> Result<(), Box<dyn std::error::Error>> {
             tokio::select! {
+                // Without it, tokio draws which branch is polled first.
+                biased;
                 put = store.put("state", "paid") => drop(put?),
                 () = tokio::time::sleep(5 * S) => {
                     if is_returned {
@@ -55,7 +57,7 @@ fn input_16_select_drops_a_put_whose_answer_is_late() {
 }
 
 /// A job that charges under a lock of the database. If the lock does not come within a second, the job tries again later.
-/// The lock belongs to the connection, which goes back to the pool, and in the mended version is closed.
+/// The lock belongs to the connection, which goes back to the pool, and in the fixed version is closed.
 fn locking(is_closed: bool) -> Report {
     one_deviation().run(async move |world: &World| {
         let locked = Arc::new(AtomicBool::new(false));

@@ -187,7 +187,7 @@ fn input_39_a_loop_stands_still_past_its_lease() {
 }
 
 /// A worker that takes a slot and says every ten seconds that it is alive, and a supervisor that gives back the slot of a
-/// worker that has said nothing for a minute. The worker gives its slot back as well, in the mended version only if
+/// worker that has said nothing for a minute. The worker gives its slot back as well, in the fixed version only if
 /// it still has it.
 fn supervised(has_it_still: bool) -> Report {
     let settings = one_deviation().crashes(0).faults(0).deliveries(0).preemptions(0);
