@@ -449,7 +449,7 @@ fn keys_that_are_drawn_anew_are_not_said_to_be_the_same() {
     assert!(help.contains("the same on every attempt") && !help.contains("both calls bear"), "{report}");
 }
 
-/// A claim without an owner: A job that fails after it leaves three effects and a row undone. The totals are raised in a
+/// A claim without an owner: a job that fails after it leaves three effects and a row undone. The totals are raised in a
 /// loop, one row each.
 fn after_a_claim(claims: bool) -> Report {
     one_deviation().run(async move |world: &World| {
