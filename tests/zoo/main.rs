@@ -42,6 +42,7 @@ mod call_in_a_transaction;
 mod for_ever_503;
 mod sent_before;
 mod web_request;
+mod visibility_timeout;
 
 use specimen::{Family, bad, because, good, stuck};
 
@@ -102,4 +103,5 @@ families! {
     for_ever_503
     sent_before
     web_request
+    visibility_timeout
 }
