@@ -296,7 +296,8 @@ fn either(ways: &[String]) -> String {
 
 /// Names what else failures at the same place leave undone, or left otherwise.
 fn likewise(violation: &Violation) -> Option<String> {
-    (!violation.likewise.is_empty()).then(|| format!("the same failures also affect: {}", violation.likewise.join(", ")))
+    (!violation.likewise.is_empty())
+        .then(|| format!("the same failures also affect: {}", violation.likewise.join(", ")))
 }
 
 /// Joins places, each `file:line`. Several lines of one file have the file once.
