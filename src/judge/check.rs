@@ -448,6 +448,6 @@ fn nondeterministic(difference: &str, outcome: &Outcome) -> String {
         return format!("{difference}\n{}", notes::RACING_REQUESTS);
     }
     format!(
-        "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
+        "{difference}\nThe same scenario must take the same course each time. There are three ways to fix this: take random numbers and times from `p.rng()` and `p.clock()`; ignore the value with `world.ignore(name, path)`; or derive the value from the job, and use ordered collections (a BTreeMap instead of a HashMap). A static, a thread-local, a LazyLock or a Once outlives the run: build its content in the boot closure instead"
     )
 }

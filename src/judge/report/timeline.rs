@@ -73,9 +73,16 @@ pub(super) struct Line {
     is_failure: bool,
     /// The line ends in a request, a reply or a payload, whose beginning is enough.
     pub(super) may_be_cut: bool,
+    /// A loop calls something, or has its reply.
+    is_of_loop: bool,
 }
 
 impl Line {
+    /// A line that stands for others.
+    fn folding(text: String) -> Self {
+        Self { text, deviation: false, is_failure: false, may_be_cut: false, is_of_loop: false }
+    }
+
     /// Whether the outcome depends on the line. Such a line is always shown.
     pub(super) fn decides(&self) -> bool {
         self.deviation
@@ -94,7 +101,7 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
                 false => format!("attempts {from} to {to} of job#{job} fail"),
             };
             let text = format!("{:<9} … {which} the same way", "");
-            folded.push(Line { text, deviation: false, is_failure: false, may_be_cut: false });
+            folded.push(Line::folding(text));
         }
     };
     let all = lines(events, repeated);
@@ -117,7 +124,48 @@ pub(super) fn folded(events: &[Event], repeated: &[String]) -> Vec<Line> {
         folded.extend(these.iter().cloned());
     }
     end_fold(&mut left_out, &mut folded);
+    without_idle_polls(&folded)
+}
+
+/// Shows what a loop does again and again only once, if its calls and their replies are the same each time.
+fn without_idle_polls(lines: &[Line]) -> Vec<Line> {
+    /// The number of lines that a loop repeats, at the most.
+    const LONGEST: usize = 12;
+    /// Fewer repetitions are shown.
+    const FEWEST: usize = 3;
+    let plain: Vec<String> = lines.iter().map(|line| without_time(&line.text)).collect();
+    let repetitions = |at: usize, length: usize| {
+        let is_of_loop = lines[at..].iter().take(length).all(|line| line.is_of_loop);
+        let first = plain[at..].iter().take(length);
+        let blocks = plain[at..].chunks_exact(length);
+        let alike = blocks.take_while(|block| block.iter().eq(first.clone())).count();
+        if is_of_loop { alike } else { 0 }
+    };
+    let (mut folded, mut at) = (Vec::with_capacity(lines.len()), 0);
+    while at < lines.len() {
+        let lengths = (1..=LONGEST).map(|length| (length, repetitions(at, length)));
+        let Some((length, times)) = lengths.filter(|(_, times)| *times >= FEWEST).next_back() else {
+            folded.push(lines[at].clone());
+            at += 1;
+            continue;
+        };
+        let (first, rest) = lines[at..at + length * times].split_at(length);
+        folded.extend(first.iter().cloned());
+        let until =
+            rest.iter().rev().find_map(|line| moment(&line.text)).map(|moment| format!(", until {moment}"));
+        let more = times - 1;
+        let text = format!("{:<9} … the same {more} more times{}", "", until.unwrap_or_default());
+        folded.push(Line::folding(text));
+        at += length * times;
+    }
     folded
+}
+
+/// The moment at which a line begins, such as `t+2h 31m 45s`.
+fn moment(line: &str) -> Option<&str> {
+    let text = without_time(line);
+    let moment = line.strip_suffix(&text)?.trim();
+    (!moment.is_empty()).then_some(moment)
 }
 
 /// A range of lines, and its attempt if the range begins at the attempt's start.
@@ -175,7 +223,8 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
         if let Some(heading) = heading(event, speaker) {
             let shown = std::mem::take(&mut shown);
             let text = format!("{shown:<9} {heading}");
-            lines.push(Line { text, deviation: false, is_failure: false, may_be_cut: true });
+            let is_of_loop = matches!(event.by, Actor::Task(_));
+            lines.push(Line { may_be_cut: true, is_of_loop, ..Line::folding(text) });
         }
         if matches!(event.by, Actor::Attempt { .. } | Actor::Task(_)) {
             speaker = Some(event.by);
@@ -201,7 +250,9 @@ pub(super) fn lines(events: &[Event], repeated: &[String]) -> Vec<Line> {
                 | EventKind::Enqueued { .. }
                 | EventKind::Started { .. }
         );
-        lines.push(Line { text: line, deviation, is_failure, may_be_cut });
+        let is_of_loop = matches!(event.by, Actor::Task(_))
+            && matches!(event.what, EventKind::Called { .. } | EventKind::Replied { reply: Ok(_) });
+        lines.push(Line { text: line, deviation, is_failure, may_be_cut, is_of_loop });
     }
     lines
 }

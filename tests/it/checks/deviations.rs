@@ -186,6 +186,64 @@ fn input_39_a_loop_stands_still_past_its_lease() {
     assert_green(&booking(true));
 }
 
+/// A worker that takes a slot and says every ten seconds that it is alive, and a supervisor that gives back the slot of a
+/// worker that has said nothing for a minute. The worker gives its slot back as well, in the mended version only if
+/// it still has it.
+fn supervised(has_it_still: bool) -> Report {
+    let settings = one_deviation().crashes(0).faults(0).deliveries(0).preemptions(0);
+    settings.run(async move |world: &World| {
+        world.store().put("free", &1_i64).await.unwrap();
+        world.store().put("to do", &true).await.unwrap();
+        world.process("worker", move |p| {
+            let (store, clock) = (p.store(), p.clock());
+            p.spawn("work", async move {
+                if store.get::<bool>("to do").await?.is_some() {
+                    store.incr("free", -1).await?;
+                    store.put("slot", &true).await?;
+                    for _ in 0..3 {
+                        store.put("alive", &clock.now().as_secs()).await?;
+                        clock.sleep(10 * S).await;
+                    }
+                    if store.delete("slot").await? || !has_it_still {
+                        store.incr("free", 1).await?;
+                    }
+                    store.delete("to do").await?;
+                }
+                Ok::<_, Box<dyn std::error::Error>>(())
+            });
+        });
+        world.process("supervisor", |p| {
+            let (store, clock) = (p.store(), p.clock());
+            p.spawn("look", async move {
+                while store.get::<bool>("to do").await?.is_some() {
+                    clock.sleep(15 * S).await;
+                    let alive = store.get::<u64>("alive").await?;
+                    let is_late = alive.is_some_and(|row| row.value + 60 < clock.now().as_secs());
+                    if is_late && store.delete("slot").await? {
+                        store.incr("free", 1).await?;
+                    }
+                }
+                Ok::<_, Box<dyn std::error::Error>>(())
+            });
+        });
+        world.settle().await;
+        world.ignore("store", "$.alive");
+    })
+}
+
+#[test]
+fn input_15_a_slot_is_given_back_by_its_worker_and_by_the_supervisor() {
+    let report = supervised(false);
+    assert_violated(
+        &report,
+        "store.free is 2, expected 1",
+        "test worker/work/store.put:stall=past-second-deadline",
+    );
+    // What the supervisor sees again and again is shown once.
+    has_line(&report, expect!["… the same 3 more times, until t+60s"]);
+    assert_green(&supervised(true));
+}
+
 /// A charge that is waited for a minute, and then taken for failed.
 #[cfg(feature = "tokio")]
 fn waiting_for_a_minute(is_retried: bool) -> Report {

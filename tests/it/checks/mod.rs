@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod blocking;
+#[cfg(feature = "tokio")]
+mod cancelled;
 mod comparing;
 mod counts;
 mod crashes;

@@ -486,7 +486,10 @@ fn failures_at_one_place_that_leave_several_things_undone_are_one_entry() {
     assert_eq!(undone, ["email.send", "payments.charge"], "{report}");
     assert_eq!((state.code, state.likewise.len()), (Code::StateAfterError, 0), "{report}");
     let text = report.to_string();
-    assert!(text.contains(&format!("\nthe same failures also affect: {}\n", effects.likewise.join(", "))), "{text}");
+    assert!(
+        text.contains(&format!("\nthe same failures also affect: {}\n", effects.likewise.join(", "))),
+        "{text}"
+    );
     // Several parts of one state.
     let report = after_a_claim(false);
     let [violation] = report.violations() else { panic!("one entry expected:\n{report}") };

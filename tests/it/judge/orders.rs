@@ -468,6 +468,6 @@ fn one_by_one(swallows: bool, delay: Duration) -> Report {
 fn serial_jobs_overtake_one_that_waits_for_a_retry() {
     for delay in [Duration::ZERO, S] {
         assert_green(&one_by_one(false, delay));
-        assert_red(&one_by_one(true, delay), Code::StateAfterError, "the state `store` differs");
+        assert_red(&one_by_one(true, delay), Code::StateAfterError, "store.list is");
     }
 }
