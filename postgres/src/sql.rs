@@ -111,49 +111,14 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         // `(SELECT …) UNION …`
         _ => "select",
     };
+    if let Some(statement) = of_session(verb, tokens, transaction) {
+        return statement;
+    }
     let has = |word: &str| tokens.iter().any(|token| token.is(word));
     let calls = |names: &dyn Fn(&str) -> bool| {
         tokens.windows(2).any(|two| two[1] == Token::Sign('(') && two[0].name().is_some_and(names))
     };
     let defines = matches!(verb, "create" | "alter" | "drop" | "do" | "call" | "import" | "reindex");
-    let free = |name: &str| Statement {
-        name: name.to_owned(),
-        effect: Effect::Free,
-        defines: false,
-        conflict: None,
-    };
-    match verb {
-        "begin" | "start" => {
-            *transaction =
-                Transaction { is_open: true, isolation: isolation(tokens), ..Transaction::default() };
-            return free("begin");
-        }
-        "rollback" | "abort" if !has("prepared") => {
-            if !has("to") {
-                *transaction = Transaction::default();
-            }
-            return free("rollback");
-        }
-        "commit" | "end" if !has("prepared") => {
-            let effect = if transaction.wrote { Effect::Lasting } else { Effect::Passing };
-            let is_serializable = transaction.isolation == Isolation::Serializable && transaction.wrote;
-            let conflict = is_serializable.then_some(Conflict::Serialization);
-            *transaction = Transaction::default();
-            return Statement { name: "commit".to_owned(), effect, defines: false, conflict };
-        }
-        "prepare" if has("transaction") => {
-            *transaction = Transaction::default();
-            let (name, effect) = ("prepare-transaction".to_owned(), Effect::Lasting);
-            return Statement { name, effect, defines, conflict: None };
-        }
-        "set" if has("transaction") && transaction.is_open => {
-            transaction.isolation = transaction.isolation.max(isolation(tokens));
-            return free(verb);
-        }
-        "savepoint" | "release" | "set" | "show" | "reset" | "listen" | "unlisten" | "deallocate"
-        | "discard" | "prepare" | "close" | "checkpoint" => return free(verb),
-        _ => {}
-    }
     let modifies = ["insert", "update", "delete", "merge"].into_iter().find(|word| has(word));
     let name = name(verb, modifies, tokens);
     let is_read = match verb {
@@ -163,7 +128,7 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         _ => false,
     };
     if is_read && verb == "select" && reads_only_the_catalog(tokens) {
-        return free(&name);
+        return Statement { name, effect: Effect::Free, defines: false, conflict: None };
     }
     let escapes = calls(&|name| ESCAPES.contains(&name) || name.starts_with("dblink_"));
     let writes = !is_read || escapes || calls(&|name| WRITING.contains(&name) || volatile.contains(name));
@@ -182,6 +147,45 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         _ => Effect::Passing,
     };
     Statement { name, effect, defines, conflict }
+}
+
+/// A statement that begins or ends a transaction, or changes the session.
+fn of_session(verb: &str, tokens: &[Token], transaction: &mut Transaction) -> Option<Statement> {
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    let statement = |name: &str, effect: Effect| {
+        Some(Statement { name: name.to_owned(), effect, defines: false, conflict: None })
+    };
+    match verb {
+        "begin" | "start" => {
+            let isolation = isolation(tokens);
+            *transaction = Transaction { is_open: true, isolation, ..Transaction::default() };
+            statement("begin", Effect::Free)
+        }
+        "rollback" | "abort" if !has("prepared") => {
+            if !has("to") {
+                *transaction = Transaction::default();
+            }
+            statement("rollback", Effect::Free)
+        }
+        "commit" | "end" if !has("prepared") => {
+            let Transaction { wrote, isolation, .. } = std::mem::take(transaction);
+            let effect = if wrote { Effect::Lasting } else { Effect::Passing };
+            let is_refused = wrote && isolation == Isolation::Serializable;
+            let conflict = is_refused.then_some(Conflict::Serialization);
+            Some(Statement { name: "commit".to_owned(), effect, defines: false, conflict })
+        }
+        "prepare" if has("transaction") => {
+            *transaction = Transaction::default();
+            statement("prepare-transaction", Effect::Lasting)
+        }
+        "set" if has("transaction") && transaction.is_open => {
+            transaction.isolation = transaction.isolation.max(isolation(tokens));
+            statement(verb, Effect::Free)
+        }
+        "savepoint" | "release" | "set" | "show" | "reset" | "listen" | "unlisten" | "deallocate"
+        | "discard" | "prepare" | "close" | "checkpoint" => statement(verb, Effect::Free),
+        _ => None,
+    }
 }
 
 fn isolation(tokens: &[Token]) -> Isolation {
