@@ -140,6 +140,7 @@ pub(crate) fn converse(door: &Arc<Door>, socket: &ScriptedSocket) {
         let reply = match talk.serve(&Caller { door }).0 {
             Outcome::Plain(reply) => reply,
             Outcome::Takes(_, finish) => finish(),
+            Outcome::Waits(..) => unreachable!("no real system is behind this door"),
             Outcome::Silent => Reply::reset(),
         };
         connection.reply(talk, reply);

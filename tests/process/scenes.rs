@@ -225,7 +225,7 @@ fn asks_for_much() {
             process.reliable();
         }
         match has("requested") {
-            true => drop(world.request(6_u32).client_retries(2)),
+            true => _ = world.request(6_u32).client_retries(2),
             false => drop(world.enqueue(6_u32).to_string()),
         }
         world.settle().await;

@@ -46,11 +46,14 @@ pub(super) enum ReferenceStanding {
     Torn(Vec<Finding>),
 }
 
+/// What identifies the part of a job in an order: its number, how it gives up, and which of its bodies it has.
+type PartKey = (u32, Option<GiveUp>, usize);
+
 /// The outcomes of orders that have run.
 #[derive(Default)]
 struct KeptOutcomes {
     roles: Roles,
-    outcomes: BTreeMap<Vec<(u32, Option<GiveUp>, usize)>, Arc<Outcome>>,
+    outcomes: BTreeMap<Vec<PartKey>, Arc<Outcome>>,
     distinct: Vec<Arc<Outcome>>,
 }
 

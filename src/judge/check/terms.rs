@@ -190,10 +190,7 @@ impl Exploration<'_> {
 }
 
 /// Returns the different texts of all outcomes, in order.
-fn each<'o>(
-    outcomes: &mut dyn Iterator<Item = &'o Outcome>,
-    of: impl Fn(&Outcome) -> Vec<String>,
-) -> Vec<String> {
+fn each(outcomes: &mut dyn Iterator<Item = &Outcome>, of: impl Fn(&Outcome) -> Vec<String>) -> Vec<String> {
     let all: BTreeSet<String> = outcomes.flat_map(of).collect();
     all.into_iter().collect()
 }

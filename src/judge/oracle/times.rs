@@ -55,7 +55,7 @@ impl<'o> Times<'o> {
                     && self.is_same(keys[0], keys[1])
                     && self.is_same(&effect.body, &actual.body)
             };
-            let Some(at) = left.iter().position(|actual| is_it(actual)) else { continue };
+            let Some(at) = left.iter().position(is_it) else { continue };
             let actual = left.remove(at);
             (effect.key, effect.body) = (actual.key.clone(), actual.body.clone());
         }
@@ -68,7 +68,7 @@ impl<'o> Times<'o> {
         let mut left: Vec<&Job> = outcome.jobs.iter().collect();
         for job in &mut jobs {
             let is_it = |other: &&Job| other.kind == job.kind && self.is_same(&job.payload, &other.payload);
-            if let Some(at) = left.iter().position(|other| is_it(other)) {
+            if let Some(at) = left.iter().position(is_it) {
                 job.payload = left.remove(at).payload.clone();
             }
         }

@@ -143,8 +143,8 @@ fn without_idle_polls(lines: &[Line]) -> Vec<Line> {
     };
     let (mut folded, mut at) = (Vec::with_capacity(lines.len()), 0);
     while at < lines.len() {
-        let lengths = (1..=LONGEST).map(|length| (length, repetitions(at, length)));
-        let Some((length, times)) = lengths.filter(|(_, times)| *times >= FEWEST).next_back() else {
+        let mut lengths = (1..=LONGEST).map(|length| (length, repetitions(at, length)));
+        let Some((length, times)) = lengths.rfind(|(_, times)| *times >= FEWEST) else {
             folded.push(lines[at].clone());
             at += 1;
             continue;

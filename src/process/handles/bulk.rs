@@ -44,7 +44,7 @@ enum Step {
     /// The jobs go through the layers.
     Staging(Staging),
     /// The batch goes into the queue.
-    Calling(Call<BatchDoor>),
+    Calling(Box<Call<BatchDoor>>),
     /// In inline mode: the jobs run one after another.
     Performing(VecDeque<ServiceAnswer>),
 }
@@ -221,7 +221,7 @@ impl<'v> Visit<'v> for BatchVisit<'v> {
 impl EnqueueBulkFuture {
     fn put(&self, batch: Vec<PendingJob>) -> Step {
         let (link, kind, place) = (self.link.clone(), self.kind, self.place);
-        Step::Calling(Call::new(BatchDoor { link, kind, place, batch }))
+        Step::Calling(Box::new(Call::new(BatchDoor { link, kind, place, batch })))
     }
 
     /// Returns what a destructor of a dead process gets: ids that its jobs might have had.

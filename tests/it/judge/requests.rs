@@ -49,7 +49,7 @@ fn checkout(how: Checkout) -> impl Fn(&Process) + Clone + Sync + 'static {
 
 #[test]
 fn a_request_may_fail_and_may_be_lost_but_is_not_half_done() {
-    let send = |world: &World| drop(world.request(6_u32));
+    let send = |world: &World| _ = world.request(6_u32);
     let report = requested(checkout(Checkout::TwoSteps), send);
     assert_red(&report, Code::GaveUpHalfWay, "payments.charge happened, but store.paid:6 is missing");
     let paths = || report.violations().iter().flat_map(|violation| &violation.paths);
@@ -128,7 +128,7 @@ fn sent_again(has_key: bool, retries: usize) -> Report {
                 payments.charge(if has_key { charge.key(format!("order-{order}")) } else { charge }).await
             });
         },
-        move |world| drop(world.request(6_u32).client_retries(retries)),
+        move |world| _ = world.request(6_u32).client_retries(retries),
     )
 }
 
@@ -167,7 +167,7 @@ fn corrected(by_order: bool) -> Report {
                 Ok::<(), Failure>(())
             });
         },
-        |world| drop(world.request((6_u32, 500_u64)).client_retries_with([(6, 600)])),
+        |world| _ = world.request((6_u32, 500_u64)).client_retries_with([(6, 600)]),
     )
 }
 
@@ -194,7 +194,7 @@ fn either_body_may_be_what_has_happened() {
                     false => store.put("amount", &amount).await,
                 });
             },
-            |world| drop(world.request(500_i64).client_retries_with([600])),
+            |world| _ = world.request(500_i64).client_retries_with([600]),
         )
     };
     let report = explore(true);
