@@ -12,11 +12,11 @@ use retryproof::external::ExternalFault;
 use retryproof::wire::{Caller, DecodeOutcome, ForwardOutcome, ForwardedCall, Protocol, Reply, ServeOutcome};
 
 use crate::backend::{Backend, Collected, IsBlocked, Until};
-use crate::connection::{Connection, error, startup};
+use crate::connection::{Connection, error, query, startup};
 use crate::lease::{Leased, lock};
 use crate::parameters::Parameters;
 use crate::sources;
-use crate::sql::{self, Effect, Statement, Transaction};
+use crate::sql::{self, Conflict, Effect, Statement, Transaction};
 
 /// The longest message, because the proxy holds it in memory.
 const LONGEST: usize = 4 << 20;
@@ -130,7 +130,7 @@ impl Line {
             Ok(Collected::Reply(bytes)) => {
                 match status {
                     b'I' => self.transaction = Transaction::default(),
-                    b'E' => self.transaction = Transaction { is_open: true, wrote: false },
+                    b'E' => self.transaction = Transaction { is_open: true, ..Transaction::default() },
                     _ => self.transaction.is_open = true,
                 }
                 ForwardOutcome::Ended(Reply::new(bytes))
@@ -144,6 +144,29 @@ impl Line {
                 ForwardOutcome::Ended(Reply::reset())
             }
         }
+    }
+}
+
+impl Line {
+    /// Lets the server refuse a statement of a transaction, in favor of one that does not exist. `ends` says that the
+    /// statement ends the transaction in any case.
+    fn refuse(&mut self, conflict: Option<Conflict>, ends: bool) -> ForwardOutcome {
+        let (code, text) = match conflict {
+            Some(Conflict::Serialization) => ("40001", "could not serialize access due to concurrent update"),
+            _ => ("40P01", "deadlock detected"),
+        };
+        let raise = format!("DO $$BEGIN RAISE EXCEPTION '{text}' USING ERRCODE = '{code}'; END$$");
+        self.run(|backend, is_blocked| {
+            let refused = backend.exchange(is_blocked, &query(&raise), Until::Ready)?;
+            let Collected::Reply(mut bytes) = refused else { return Ok(refused) };
+            if ends {
+                backend.exchange(is_blocked, &query("ROLLBACK"), Until::Ready)?;
+                // The status in the last byte is that after the transaction.
+                bytes.pop();
+                bytes.push(backend.status);
+            }
+            Ok(Collected::Reply(bytes))
+        })
     }
 }
 
@@ -381,7 +404,8 @@ impl Door {
                 .collect()
         });
         // Whether the server has really begun or ended it shows in the status of its reply.
-        lock(&line).transaction.wrote |= transaction.wrote;
+        let is_open = lock(&line).transaction.is_open;
+        lock(&line).transaction = Transaction { is_open, ..transaction };
         let shown: Vec<_> =
             executed.iter().map(|known| format!("{}{}", known.sql, known.parameters)).collect();
         let text = Text { shown: shown.join("; "), sql: executed.into_iter().next().unwrap_or_default().sql };
@@ -455,7 +479,8 @@ impl Door {
                 true => backend.resume(is_blocked),
             })
         };
-        let Some(Statement { name, effect, .. }) = strongest.filter(|known| known.effect != Effect::Free)
+        let Some(Statement { name, effect, conflict, .. }) =
+            strongest.filter(|known| known.effect != Effect::Free)
         else {
             return caller.forward_aside(move || work(&mut lock(&line)));
         };
@@ -464,17 +489,34 @@ impl Door {
         if let Some(place) = sources::place_of(&text.sql) {
             call = call.place(place.file, place.line, place.column);
         }
-        if *effect == Effect::Passing {
-            call = call.passing();
+        call = match effect {
+            Effect::Passing => call.passing(),
+            _ => call.may_shut_down(),
+        };
+        // Several statements in one batch are not told apart.
+        let conflict = conflict.filter(|_| statements.len() == 1);
+        if conflict.is_some() {
+            call = call.may_conflict();
         }
+        let ends = name == "commit";
         let mut is_lost = false;
         caller.forward(call, move |fault| {
             let mut line = lock(&line);
             line.lease.note_batch(defines);
             is_lost |= fault == Some(ExternalFault::ReplyLost);
-            if fault == Some(ExternalFault::Unreachable) {
-                line.end();
-                return ForwardOutcome::Ended(Reply::reset());
+            match fault {
+                None | Some(ExternalFault::ReplyLost) => {}
+                Some(ExternalFault::Conflict) => return line.refuse(conflict, ends),
+                Some(ExternalFault::ShutDown) => {
+                    line.end();
+                    let words =
+                        error("FATAL", "57P01", "terminating connection due to administrator command");
+                    return ForwardOutcome::Ended(Reply::new(words).last());
+                }
+                Some(_) => {
+                    line.end();
+                    return ForwardOutcome::Ended(Reply::reset());
+                }
             }
             match work(&mut line) {
                 ForwardOutcome::Ended(_) if is_lost => {

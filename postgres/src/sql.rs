@@ -21,6 +21,25 @@ pub(crate) struct Transaction {
     pub(crate) is_open: bool,
     /// Whether it has changed anything.
     pub(crate) wrote: bool,
+    /// Whether it has locked rows, by writing them or on purpose.
+    pub(crate) locks: bool,
+    pub(crate) isolation: Isolation,
+}
+
+/// The isolation of a transaction, as far as it decides where a statement may be refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Isolation {
+    #[default]
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+/// A refusal of a statement in favor of another transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    Deadlock,
+    Serialization,
 }
 
 /// A statement, as a report names it.
@@ -30,6 +49,8 @@ pub(crate) struct Statement {
     pub(crate) effect: Effect,
     /// Whether it may have changed the definition of tables.
     pub(crate) defines: bool,
+    /// The refusal that it may meet.
+    pub(crate) conflict: Option<Conflict>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,36 +111,14 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         // `(SELECT …) UNION …`
         _ => "select",
     };
+    if let Some(statement) = of_session(verb, tokens, transaction) {
+        return statement;
+    }
     let has = |word: &str| tokens.iter().any(|token| token.is(word));
     let calls = |names: &dyn Fn(&str) -> bool| {
         tokens.windows(2).any(|two| two[1] == Token::Sign('(') && two[0].name().is_some_and(names))
     };
     let defines = matches!(verb, "create" | "alter" | "drop" | "do" | "call" | "import" | "reindex");
-    let free = |name: &str| Statement { name: name.to_owned(), effect: Effect::Free, defines: false };
-    match verb {
-        "begin" | "start" => {
-            *transaction = Transaction { is_open: true, wrote: false };
-            return free("begin");
-        }
-        "rollback" | "abort" if !has("prepared") => {
-            if !has("to") {
-                *transaction = Transaction::default();
-            }
-            return free("rollback");
-        }
-        "commit" | "end" if !has("prepared") => {
-            let effect = if transaction.wrote { Effect::Lasting } else { Effect::Passing };
-            *transaction = Transaction::default();
-            return Statement { name: "commit".to_owned(), effect, defines: false };
-        }
-        "prepare" if has("transaction") => {
-            *transaction = Transaction::default();
-            return Statement { name: "prepare-transaction".to_owned(), effect: Effect::Lasting, defines };
-        }
-        "savepoint" | "release" | "set" | "show" | "reset" | "listen" | "unlisten" | "deallocate"
-        | "discard" | "prepare" | "close" | "checkpoint" => return free(verb),
-        _ => {}
-    }
     let modifies = ["insert", "update", "delete", "merge"].into_iter().find(|word| has(word));
     let name = name(verb, modifies, tokens);
     let is_read = match verb {
@@ -129,16 +128,73 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         _ => false,
     };
     if is_read && verb == "select" && reads_only_the_catalog(tokens) {
-        return free(&name);
+        return Statement { name, effect: Effect::Free, defines: false, conflict: None };
     }
     let escapes = calls(&|name| ESCAPES.contains(&name) || name.starts_with("dblink_"));
     let writes = !is_read || escapes || calls(&|name| WRITING.contains(&name) || volatile.contains(name));
+    let locks = writes || verb == "lock" || verb == "select" && has("for") && (has("update") || has("share"));
+    let conflict = match transaction.isolation {
+        _ if !transaction.is_open || has("nowait") || has("skip") => None,
+        Isolation::Serializable => Some(Conflict::Serialization),
+        Isolation::RepeatableRead => locks.then_some(Conflict::Serialization),
+        // One that holds no lock yet is in nobody's way.
+        Isolation::ReadCommitted => (locks && transaction.locks).then_some(Conflict::Deadlock),
+    };
     transaction.wrote |= writes;
+    transaction.locks |= locks;
     let effect = match (writes, transaction.is_open && !escapes) {
         (true, false) => Effect::Lasting,
         _ => Effect::Passing,
     };
-    Statement { name, effect, defines }
+    Statement { name, effect, defines, conflict }
+}
+
+/// A statement that begins or ends a transaction, or changes the session.
+fn of_session(verb: &str, tokens: &[Token], transaction: &mut Transaction) -> Option<Statement> {
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    let statement = |name: &str, effect: Effect| {
+        Some(Statement { name: name.to_owned(), effect, defines: false, conflict: None })
+    };
+    match verb {
+        "begin" | "start" => {
+            let isolation = isolation(tokens);
+            *transaction = Transaction { is_open: true, isolation, ..Transaction::default() };
+            statement("begin", Effect::Free)
+        }
+        "rollback" | "abort" if !has("prepared") => {
+            if !has("to") {
+                *transaction = Transaction::default();
+            }
+            statement("rollback", Effect::Free)
+        }
+        "commit" | "end" if !has("prepared") => {
+            let Transaction { wrote, isolation, .. } = std::mem::take(transaction);
+            let effect = if wrote { Effect::Lasting } else { Effect::Passing };
+            let is_refused = wrote && isolation == Isolation::Serializable;
+            let conflict = is_refused.then_some(Conflict::Serialization);
+            Some(Statement { name: "commit".to_owned(), effect, defines: false, conflict })
+        }
+        "prepare" if has("transaction") => {
+            *transaction = Transaction::default();
+            statement("prepare-transaction", Effect::Lasting)
+        }
+        "set" if has("transaction") && transaction.is_open => {
+            transaction.isolation = transaction.isolation.max(isolation(tokens));
+            statement(verb, Effect::Free)
+        }
+        "savepoint" | "release" | "set" | "show" | "reset" | "listen" | "unlisten" | "deallocate"
+        | "discard" | "prepare" | "close" | "checkpoint" => statement(verb, Effect::Free),
+        _ => None,
+    }
+}
+
+fn isolation(tokens: &[Token]) -> Isolation {
+    let has = |word: &str| tokens.iter().any(|token| token.is(word));
+    match (has("serializable"), has("repeatable")) {
+        (true, _) => Isolation::Serializable,
+        (_, true) => Isolation::RepeatableRead,
+        _ => Isolation::ReadCommitted,
+    }
 }
 
 /// Drivers look up types and tables there.
@@ -306,7 +362,7 @@ mod tests {
         let volatile = BTreeSet::from(["charge".to_owned()]);
         let mut transaction = Transaction::default();
         let alone = read(text, &mut transaction, &volatile);
-        let mut transaction = Transaction { is_open: true, wrote: true };
+        let mut transaction = Transaction { is_open: true, wrote: true, ..Transaction::default() };
         let within = read(text, &mut transaction, &volatile);
         let both = alone.into_iter().zip(within);
         both.map(|(alone, within)| {
@@ -368,6 +424,30 @@ mod tests {
         assert_eq!(in_order, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
         assert_eq!(transaction, Transaction::default());
         assert!(told("  ; -- nothing\n ;").is_empty());
+    }
+
+    #[test]
+    fn a_statement_is_refused_only_where_it_can_be_in_the_way() {
+        let refused = |text: &str| {
+            let read = read(text, &mut Transaction::default(), &BTreeSet::new());
+            read.iter()
+                .filter_map(|s| s.conflict.map(|conflict| format!("{} {conflict:?}", s.name)))
+                .collect::<Vec<_>>()
+        };
+        assert!(refused("UPDATE a SET b = 1; UPDATE a SET b = 1").is_empty());
+        assert!(refused("BEGIN; SELECT 1 FROM a; UPDATE a SET b = 1; COMMIT").is_empty());
+        assert_eq!(
+            refused("BEGIN; SELECT 1 FROM a FOR UPDATE; SELECT 1 FROM a; UPDATE b SET c = 1; COMMIT"),
+            ["update-b Deadlock"]
+        );
+        assert!(refused("BEGIN; UPDATE b SET c = 1; SELECT 1 FROM a FOR UPDATE SKIP LOCKED").is_empty());
+        let serializable = "; SELECT 1 FROM a; UPDATE b SET c = 1; COMMIT";
+        assert_eq!(
+            refused(&format!("BEGIN ISOLATION LEVEL SERIALIZABLE{serializable}")),
+            ["select-a Serialization", "update-b Serialization", "commit Serialization"]
+        );
+        let repeatable = format!("BEGIN; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ{serializable}");
+        assert_eq!(refused(&repeatable), ["update-b Serialization"]);
     }
 
     #[test]

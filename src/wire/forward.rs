@@ -30,6 +30,8 @@ pub struct ForwardedCall {
     text: String,
     place: Option<Place>,
     passes: bool,
+    may_conflict: bool,
+    may_shut_down: bool,
 }
 
 impl ForwardedCall {
@@ -41,7 +43,15 @@ impl ForwardedCall {
             true => Name::from(operation.as_str().split_whitespace().collect::<Vec<_>>().join("-")),
             false => operation,
         };
-        Self { system: system.into(), operation, text: String::new(), place: None, passes: false }
+        Self {
+            system: system.into(),
+            operation,
+            text: String::new(),
+            place: None,
+            passes: false,
+            may_conflict: false,
+            may_shut_down: false,
+        }
     }
 
     /// Sets the text of the request, which the timeline shows.
@@ -55,6 +65,19 @@ impl ForwardedCall {
     #[must_use]
     pub fn place(self, file: &'static str, line: u32, column: u32) -> Self {
         Self { place: Some(Place { file, line, column }), ..self }
+    }
+
+    /// Adds the fault [`ExternalFault::Conflict`]: the system may refuse the call because of a deadlock, or because it
+    /// cannot be serialized.
+    #[must_use]
+    pub fn may_conflict(self) -> Self {
+        Self { may_conflict: true, ..self }
+    }
+
+    /// Adds the fault [`ExternalFault::ShutDown`].
+    #[must_use]
+    pub fn may_shut_down(self) -> Self {
+        Self { may_shut_down: true, ..self }
     }
 
     /// Marks the call as one that leaves nothing behind if its connection breaks: a read, or a statement in a
@@ -82,7 +105,8 @@ impl Caller<'_> {
     /// Makes a call to a real system, in the name of the process.
     ///
     /// `work` does it. With [`ExternalFault::Unreachable`] it must do nothing, and with [`ExternalFault::ReplyLost`] it
-    /// must do everything but reply; both usually end in [`Reply::reset`]. If it returns [`ForwardOutcome::Waits`], it
+    /// must do everything but reply; both usually end in [`Reply::reset`]. With [`ExternalFault::Conflict`] and
+    /// [`ExternalFault::ShutDown`] it does nothing but undo a transaction, and replies with an error of the protocol. If it returns [`ForwardOutcome::Waits`], it
     /// is called again without a fault whenever something has happened that may let it continue, and must not wait.
     ///
     /// It runs in real time. Nothing else runs meanwhile, and no virtual time passes.
@@ -242,6 +266,8 @@ impl Door for ForwardDoor {
 fn seen(fault: Option<Fault>) -> Option<ExternalFault> {
     fault.map(|fault| match fault {
         Fault::ReplyLost => ExternalFault::ReplyLost,
+        Fault::Conflict => ExternalFault::Conflict,
+        Fault::ShutDown => ExternalFault::ShutDown,
         _ => ExternalFault::Unreachable,
     })
 }
@@ -276,7 +302,15 @@ impl<'v> Visit<'v> for ForwardVisit<'v> {
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {
-        FaultPlan::Choose(external_faults(!self.door.call.passes))
+        let ForwardedCall { passes, may_conflict, may_shut_down, .. } = self.door.call;
+        let mut faults = external_faults(!passes);
+        if may_conflict {
+            faults = faults.with(Fault::Conflict);
+        }
+        if may_shut_down {
+            faults = faults.with(Fault::ShutDown);
+        }
+        FaultPlan::Choose(faults)
     }
 
     fn enter(self, _: Option<Fault>, _: &mut State) -> EnterOutcome<Option<Reply>> {

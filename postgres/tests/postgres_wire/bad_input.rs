@@ -14,7 +14,9 @@ use retryproof_postgres::WorldExt;
 use sqlx::postgres::{PgListener, PgPoolCopyExt};
 use sqlx::{Error, PgPool};
 
-use crate::{SHOP, assert_green, assert_red, backends, is_available, one_deviation, pool, with_pool};
+use crate::{
+    SHOP, assert_green, assert_red, backends, is_available, is_own_server, one_deviation, pool, with_pool,
+};
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
@@ -64,7 +66,7 @@ fn answered(first: Vec<u8>, second: Vec<u8>) -> String {
 
 #[test]
 fn a_first_message_that_is_none_is_refused() {
-    if !is_available() {
+    if !is_own_server() {
         return;
     }
     let http = answered(b"GET / HTTP/1.1\r\n\r\n".to_vec(), Vec::new());
@@ -82,7 +84,7 @@ fn a_first_message_that_is_none_is_refused() {
 
 #[test]
 fn a_later_message_that_is_none_is_refused() {
-    if !is_available() {
+    if !is_own_server() {
         return;
     }
     let login = || startup(3 << 16, LOGIN);
@@ -101,7 +103,7 @@ fn a_later_message_that_is_none_is_refused() {
 
 #[test]
 fn a_batch_that_is_flushed_is_answered_before_it_ends() {
-    if !is_available() {
+    if !is_own_server() {
         return;
     }
     let parse = message(b'P', b"\0SELECT 41 + 1\0\0\0");

@@ -6,7 +6,7 @@ use retryproof::{Explore, Report, World};
 use retryproof_postgres::{Postgres, WorldExt};
 use sqlx::{Error, PgPool};
 
-use crate::{assert_green, assert_red, backends, is_available, overtaking, pool};
+use crate::{assert_green, assert_red, backends, is_available, is_own_server, overtaking, pool};
 
 static COUNTERS: Postgres =
     Postgres::schema("CREATE TABLE counters (id bigint PRIMARY KEY, n bigint NOT NULL)");
@@ -74,7 +74,7 @@ async fn give_up(pool: PgPool, number: i64, is_sorted: bool) -> Result<(), Error
 
 #[test]
 fn a_deadlock_hits_the_same_job_each_time_and_is_no_matter_for_one_that_is_retried() {
-    if !is_available() {
+    if !is_own_server() {
         return;
     }
     let explored = || two(&overtaking("both"), async |pool, number| give_up(pool, number, false).await);

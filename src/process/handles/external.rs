@@ -97,6 +97,14 @@ pub enum ExternalFault {
     /// The operation happened, but the caller does not get the reply.
     #[error("the connection was lost before the reply")]
     ReplyLost,
+    /// The system has refused the operation in favor of another caller: a deadlock or a serialization failure. Only a
+    /// protocol that asks for it has this fault.
+    #[error("refused in favor of another caller")]
+    Conflict,
+    /// The system says that it shuts down, and closes the connection, so nothing has happened. Only a protocol that
+    /// asks for it has this fault.
+    #[error("the system shuts down: nothing has happened")]
+    ShutDown,
 }
 
 impl From<ExternalFault> for io::Error {
@@ -104,6 +112,8 @@ impl From<ExternalFault> for io::Error {
         let kind = match fault {
             ExternalFault::Unreachable => io::ErrorKind::ConnectionRefused,
             ExternalFault::ReplyLost => io::ErrorKind::ConnectionReset,
+            ExternalFault::Conflict => io::ErrorKind::WouldBlock,
+            ExternalFault::ShutDown => io::ErrorKind::ConnectionAborted,
         };
         io::Error::new(kind, fault)
     }

@@ -42,11 +42,15 @@ pub(crate) enum Fault {
     StillRefused,
     /// The queue accepts the job, and loses it. The caller sees nothing unusual.
     Lost,
+    /// The external system refuses the call in favor of another caller, and undoes the caller's transaction.
+    Conflict,
+    /// The external system says that it shuts down, and closes the connection. Nothing happens.
+    ShutDown,
 }
 
 impl Fault {
     /// All faults, in the order of options.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Fault::Unavailable,
         Fault::Unreachable,
         Fault::Refused,
@@ -65,6 +69,8 @@ impl Fault {
         Fault::StillUnreachable,
         Fault::StillRefused,
         Fault::Lost,
+        Fault::Conflict,
+        Fault::ShutDown,
     ];
 
     /// The fault's name in scenarios.
@@ -88,6 +94,8 @@ impl Fault {
             Fault::StillUnreachable => "still-unreachable",
             Fault::StillRefused => "still-refused",
             Fault::Lost => "accepted-but-lost",
+            Fault::Conflict => "conflict",
+            Fault::ShutDown => "shut-down",
         }
     }
 
@@ -111,7 +119,9 @@ impl Fault {
             | Fault::StillUnavailable
             | Fault::StillUnreachable
             | Fault::StillRefused
-            | Fault::Lost => false,
+            | Fault::Lost
+            | Fault::Conflict
+            | Fault::ShutDown => false,
         }
     }
 
@@ -201,6 +211,8 @@ mod tests {
                 "still-unreachable  -",
                 "still-refused      -",
                 "accepted-but-lost  -",
+                "conflict           -",
+                "shut-down          -",
             ]
         );
         assert!(Fault::ALL.iter().enumerate().all(|(at, fault)| *fault as usize == at));

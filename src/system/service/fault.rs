@@ -62,6 +62,8 @@ const fn applies(fault: Fault, operation: &Operation, settings: &Settings, chann
         Fault::StillUnavailable | Fault::StillUnreachable | Fault::StillRefused => false,
         // Only where the test asks for it.
         Fault::Lost => false,
+        // Where a protocol says that the real system may do so.
+        Fault::Conflict | Fault::ShutDown => false,
     }
 }
 
@@ -119,7 +121,9 @@ impl Fault {
             | Fault::StillUnavailable
             | Fault::StillUnreachable
             | Fault::StillRefused
-            | Fault::Lost => None,
+            | Fault::Lost
+            | Fault::Conflict
+            | Fault::ShutDown => None,
         }
     }
 
@@ -137,7 +141,9 @@ impl Fault {
             | Fault::StillRefused
             | Fault::Reset
             | Fault::ResetButDone
-            | Fault::ClosedButDone => Some(ServiceError::Unavailable { service, operation }),
+            | Fault::ClosedButDone
+            | Fault::Conflict
+            | Fault::ShutDown => Some(ServiceError::Unavailable { service, operation }),
             Fault::Throttled => {
                 Some(ServiceError::Throttled { service, operation, retry_after: RETRY_AFTER })
             }

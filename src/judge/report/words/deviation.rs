@@ -109,6 +109,8 @@ fn fault(fault: Fault) -> &'static str {
         Fault::StillUnavailable => "answers 503 again, as it will to the next calls of this attempt",
         Fault::StillUnreachable => "is not reached again, nor will it be by the next calls of this attempt",
         Fault::StillRefused => "fails again, as the next ones of this attempt will",
+        Fault::Conflict => "is refused in favor of another caller; the transaction is rolled back",
+        Fault::ShutDown => "is answered that the system shuts down; nothing has happened",
         Fault::Lost => "is answered, but the queue loses the job",
     }
 }
