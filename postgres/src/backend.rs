@@ -1,9 +1,9 @@
 //! The server's end of a client's connection.
 
 use std::io::{self, ErrorKind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::connection::{Connection, query};
+use crate::connection::{Connection, query, real_time};
 use crate::server::Server;
 
 /// The longest reply, because it is held in memory.
@@ -53,11 +53,6 @@ pub(crate) struct Backend {
     reply: Vec<u8>,
     /// Whether the server waits for data to copy.
     pub(crate) is_copying: bool,
-}
-
-#[allow(clippy::disallowed_methods, reason = "a server that does not answer is given up in real time")]
-fn real_time() -> Instant {
-    Instant::now()
 }
 
 impl Backend {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres_protocol::authentication;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
@@ -14,6 +14,8 @@ use crate::server::{Address, Target};
 
 /// The real time after which a read gives its caller a chance to look at something else.
 const PAUSE: Duration = Duration::from_millis(5);
+/// The real time after which a server that says nothing is given up.
+const SILENT: Duration = Duration::from_secs(120);
 /// The number of bytes to read at once.
 const PIECE: usize = 16 << 10;
 
@@ -109,6 +111,11 @@ pub(crate) fn error(severity: &str, code: &str, text: &str) -> Vec<u8> {
     }
     body.push(0);
     message(b'E', &body)
+}
+
+#[allow(clippy::disallowed_methods, reason = "a server that does not answer is given up in real time")]
+pub(crate) fn real_time() -> Instant {
+    Instant::now()
 }
 
 fn failure(text: impl Into<String>) -> io::Error {
@@ -219,11 +226,18 @@ impl Connection {
         }
     }
 
-    /// The next message, however long it takes.
+    /// The next message.
+    ///
+    /// # Errors
+    /// If the connection breaks, or there is none for minutes.
     pub(crate) fn wait(&mut self) -> io::Result<Message> {
+        let began = real_time();
         loop {
             if let Some(message) = self.next()? {
                 return Ok(message);
+            }
+            if began.elapsed() > SILENT {
+                return Err(ErrorKind::TimedOut.into());
             }
         }
     }

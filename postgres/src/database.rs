@@ -1,6 +1,7 @@
 //! The test's side: a database for each scenario, and its URL for each process.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use retryproof::{Process, World};
@@ -115,7 +116,7 @@ impl Database {
     #[track_caller]
     pub fn execute(&self, statements: &str) {
         let done = self.lease.run(statements);
-        done.map(drop).unwrap_or_else(|error| panic!("`{statements}` failed: {error}"));
+        done.map(drop).unwrap_or_else(|error| panic!("`{statements}` failed: {}", explained(&error)));
     }
 
     /// Returns the rows of a query, each column as text.
@@ -127,7 +128,7 @@ impl Database {
     /// If the query fails.
     #[track_caller]
     pub fn query(&self, query: &str) -> Vec<Vec<Option<String>>> {
-        self.lease.ask(query).unwrap_or_else(|error| panic!("`{query}` failed: {error}"))
+        self.lease.ask(query).unwrap_or_else(|error| panic!("`{query}` failed: {}", explained(&error)))
     }
 
     /// Counts the rows of a table, or of what comes after `FROM`: `orders WHERE NOT shipped`.
@@ -162,8 +163,20 @@ impl Database {
         let ignored = lock(&self.ignored).clone();
         self.lease.with_schema(|schema, admin| {
             let rows = schema.rows(admin);
-            let rows = rows.unwrap_or_else(|error| panic!("the tables cannot be read: {error}"));
+            let rows =
+                rows.unwrap_or_else(|error| panic!("the tables cannot be read: {}", explained(&error)));
             state::compared(&schema.tables, &rows, &ignored)
         })
+    }
+}
+
+/// An error of the test's own statements, with its cause if that is a job.
+fn explained(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.contains(" 55P03: ") {
+        true => format!(
+            "{text}; a job has an open transaction that holds the lock, and cannot go on before this statement ends"
+        ),
+        false => text,
     }
 }

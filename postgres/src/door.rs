@@ -130,8 +130,8 @@ impl Line {
             Ok(Collected::Reply(bytes)) => {
                 match status {
                     b'I' => self.transaction = Transaction::default(),
-                    b'E' => self.transaction = Transaction { is_open: true, ..Transaction::default() },
-                    _ => self.transaction.is_open = true,
+                    // After `ROLLBACK TO`, what came before the savepoint is still there.
+                    _ => (self.transaction.is_open, self.transaction.is_failed) = (true, status == b'E'),
                 }
                 ForwardOutcome::Ended(Reply::new(bytes))
             }

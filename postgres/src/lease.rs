@@ -21,6 +21,9 @@ const MOST_WARM: usize = 16;
 /// The pause between two looks at whether a backend has ended.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// Keeps the test's own statements from waiting for jobs, which do not run in the meantime.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '5s'";
+
 /// The rows of an answer, each column as text.
 type Answer = Vec<Vec<Option<String>>>;
 
@@ -183,6 +186,7 @@ impl Lease {
         let server = Server::shared();
         let made = Connection::log_in(&server.address, &name).and_then(|mut admin| {
             let schema = Schema::read(&mut admin)?;
+            admin.run(LOCK_TIMEOUT)?;
             Ok((admin, schema))
         });
         let (admin, schema) = made.unwrap_or_else(|error| panic!("the database cannot be read: {error}"));

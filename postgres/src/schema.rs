@@ -38,6 +38,8 @@ pub(crate) struct Reference {
 pub(crate) struct Table {
     /// With its schema, as it stands in a statement.
     pub(crate) name: String,
+    /// The same for its rows, without those of tables that inherit from it.
+    pub(crate) source: String,
     /// As a report shows it.
     pub(crate) shown: String,
     pub(crate) columns: Vec<Column>,
@@ -51,7 +53,7 @@ pub(crate) type Rows = Vec<Vec<String>>;
 #[derive(Debug)]
 pub(crate) struct Schema {
     pub(crate) tables: Vec<Table>,
-    /// The user's own functions that may write, in lower case.
+    /// The names of the user's own functions that may write.
     pub(crate) volatile: BTreeSet<String>,
     dump: String,
     initial: Rows,
@@ -65,7 +67,8 @@ pub(crate) struct Schema {
 }
 
 const TABLES: &str = "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), \
-        CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END \
+        CASE n.nspname WHEN 'public' THEN c.relname ELSE n.nspname || '.' || c.relname END, \
+        CASE c.relkind WHEN 'r' THEN 'ONLY ' ELSE '' END \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
         AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%' \
@@ -88,7 +91,7 @@ const SEQUENCES: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.r
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1";
 
-const VOLATILE: &str = "SELECT DISTINCT lower(p.proname) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+const VOLATILE: &str = "SELECT DISTINCT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
     WHERE p.provolatile = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1";
 
 /// After this many resets, the dead rows of a table are removed, because they make each scan slower.
@@ -146,6 +149,7 @@ impl Schema {
             .iter()
             .map(|row| Table {
                 name: text(&row[1]),
+                source: text(&row[3]) + &text(&row[1]),
                 shown: text(&row[2]),
                 columns: Vec::new(),
                 references: Vec::new(),
@@ -164,10 +168,6 @@ impl Schema {
             false => format!("SELECT {};", sequences.join(", ")),
         };
         let is_superuser = admin.run("SHOW is_superuser")?[0][0].as_deref() == Some("on");
-        if is_superuser {
-            // Rows are put back without triggers, in any order.
-            admin.run("SET session_replication_role = replica")?;
-        }
         let (dump, emptied) = (dump(&tables), vec![0; tables.len()]);
         let mut schema = Self {
             tables,
@@ -181,7 +181,11 @@ impl Schema {
         };
         schema.initial = schema.rows(admin)?;
         for table in &schema.tables {
-            schema.copies.push(admin.copy_out(&format!("COPY {} TO STDOUT", of(table)))?);
+            schema.copies.push(admin.copy_out(&format!(
+                "COPY (SELECT {} FROM {}) TO STDOUT",
+                stored(table),
+                table.source
+            ))?);
         }
         Ok(schema)
     }
@@ -206,10 +210,17 @@ impl Schema {
         let rows = self.rows(admin)?;
         let dirty: Vec<usize> = (0..rows.len()).filter(|&table| rows[table] != self.initial[table]).collect();
         let mut text = self.sequences.clone();
+        let is_quiet = self.is_superuser && !dirty.is_empty();
+        if is_quiet {
+            // Rows are put back without triggers, in any order.
+            text += "SET session_replication_role = replica;";
+        }
         let emptied: Vec<usize> = match (self.is_superuser, dirty.is_empty()) {
             (_, true) => Vec::new(),
             (true, false) => {
-                dirty.iter().for_each(|&table| text += &format!("DELETE FROM {};", self.tables[table].name));
+                dirty
+                    .iter()
+                    .for_each(|&table| text += &format!("DELETE FROM {};", self.tables[table].source));
                 dirty
             }
             (false, false) => {
@@ -239,6 +250,10 @@ impl Schema {
                 }
             }
         }
+        if is_quiet {
+            // The test's own statements run on this connection, and have their triggers.
+            admin.run("RESET session_replication_role")?;
+        }
         for table in emptied {
             self.emptied[table] += 1;
             if self.emptied[table] % VACUUM_EVERY == 0 {
@@ -249,13 +264,17 @@ impl Schema {
     }
 }
 
+/// The columns of a table that are stored.
+fn stored(table: &Table) -> String {
+    let stored = table.columns.iter().filter(|column| column.is_stored);
+    stored.map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
+}
+
 /// A table with the columns that are stored.
 fn of(table: &Table) -> String {
-    let stored = table.columns.iter().filter(|column| column.is_stored);
-    let columns: Vec<_> = stored.map(|column| quoted(&column.name)).collect();
-    match columns.is_empty() {
-        true => table.name.clone(),
-        false => format!("{} ({})", table.name, columns.join(", ")),
+    match stored(table).as_str() {
+        "" => table.name.clone(),
+        columns => format!("{} ({columns})", table.name),
     }
 }
 
@@ -274,9 +293,9 @@ fn dump(tables: &[Table]) -> String {
                 })
                 .collect();
             format!(
-                "SELECT {at}, to_jsonb(s)::text FROM (SELECT {} FROM {}) s",
+                "SELECT {at}, to_jsonb(s.*)::text FROM (SELECT {} FROM {}) s",
                 columns.join(", "),
-                table.name
+                table.source
             )
         })
         .collect();

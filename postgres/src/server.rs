@@ -2,8 +2,8 @@
 
 use std::env;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -62,7 +62,8 @@ const SETTINGS: &str = "
     autovacuum = off
     jit = off
     track_counts = off
-    max_connections = 100
+    max_connections = 1000
+    unix_socket_permissions = 0700
     shared_buffers = 32MB
     # A session that waits for a lock looks for a deadlock first, and then says that it waits. The door listens for that,
     # so the one that closes the circle is always the one that fails.
@@ -114,12 +115,9 @@ impl Server {
     }
 
     fn start(binaries: &Path) -> Self {
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let directory = env::temp_dir().join(format!("retryproof-wire-{}-{number}", std::process::id()));
-        let made = fs::create_dir_all(&directory);
-        made.unwrap_or_else(|error| panic!("{} cannot be made: {error}", directory.display()));
+        let directory = new_directory();
         if is_root() {
-            chown(&directory, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
+            lchown(&directory, Some(NOBODY), Some(NOBODY)).expect("root may give directories away");
         }
         let data = directory.join("data");
         let keeper = keep(binaries, &directory);
@@ -165,6 +163,19 @@ impl Drop for Own {
     fn drop(&mut self) {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
+    }
+}
+
+/// Makes a directory that nobody else has made or can look into.
+fn new_directory() -> PathBuf {
+    loop {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = env::temp_dir().join(format!("retryproof-wire-{}-{number}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => return directory,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => panic!("{} cannot be made: {error}", directory.display()),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Effect {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Transaction {
     pub(crate) is_open: bool,
+    /// Whether it can only be rolled back, at least to a savepoint.
+    pub(crate) is_failed: bool,
     /// Whether it has changed anything.
     pub(crate) wrote: bool,
     /// Whether it has locked rows, by writing them or on purpose.
@@ -91,8 +93,74 @@ const ESCAPES: [&str; 12] = [
 ];
 
 /// These write, but are undone by a rollback.
-const WRITING: [&str; 8] =
-    ["pg_notify", "lo_create", "lo_creat", "lo_import", "lo_unlink", "lo_from_bytea", "lo_put", "set_config"];
+const WRITING: [&str; 11] = [
+    "pg_notify",
+    "lo_create",
+    "lo_creat",
+    "lo_import",
+    "lo_unlink",
+    "lo_from_bytea",
+    "lo_put",
+    "lo_truncate",
+    "lo_truncate64",
+    "lowrite",
+    "set_config",
+];
+
+/// The tables of the catalog that drivers and tools look at, for those who leave out its schema. A user's own table may
+/// begin with `pg_` as well.
+const CATALOG: [&str; 34] = [
+    "pg_aggregate",
+    "pg_am",
+    "pg_attrdef",
+    "pg_attribute",
+    "pg_cast",
+    "pg_class",
+    "pg_collation",
+    "pg_constraint",
+    "pg_database",
+    "pg_depend",
+    "pg_description",
+    "pg_enum",
+    "pg_extension",
+    "pg_index",
+    "pg_indexes",
+    "pg_inherits",
+    "pg_language",
+    "pg_locks",
+    "pg_matviews",
+    "pg_namespace",
+    "pg_opclass",
+    "pg_operator",
+    "pg_proc",
+    "pg_range",
+    "pg_roles",
+    "pg_sequence",
+    "pg_sequences",
+    "pg_settings",
+    "pg_stat_activity",
+    "pg_tables",
+    "pg_trigger",
+    "pg_type",
+    "pg_user",
+    "pg_views",
+];
+
+/// The words that end the tables of a `FROM`.
+const AFTER_FROM: [&str; 12] = [
+    "where",
+    "group",
+    "having",
+    "order",
+    "limit",
+    "offset",
+    "fetch",
+    "for",
+    "union",
+    "except",
+    "intersect",
+    "window",
+];
 
 /// The longest name of a statement, in characters.
 const LONGEST: usize = 60;
@@ -127,14 +195,14 @@ fn one(tokens: &[Token], transaction: &mut Transaction, volatile: &BTreeSet<Stri
         "explain" => !has("analyze") || modifies.is_none(),
         _ => false,
     };
-    if is_read && verb == "select" && reads_only_the_catalog(tokens) {
-        return Statement { name, effect: Effect::Free, defines: false, conflict: None };
-    }
     let escapes = calls(&|name| ESCAPES.contains(&name) || name.starts_with("dblink_"));
     let writes = !is_read || escapes || calls(&|name| WRITING.contains(&name) || volatile.contains(name));
+    if !writes && verb == "select" && reads_only_the_catalog(tokens) {
+        return Statement { name, effect: Effect::Free, defines: false, conflict: None };
+    }
     let locks = writes || verb == "lock" || verb == "select" && has("for") && (has("update") || has("share"));
     let conflict = match transaction.isolation {
-        _ if !transaction.is_open || has("nowait") || has("skip") => None,
+        _ if !transaction.is_open || transaction.is_failed || has("nowait") || has("skip") => None,
         Isolation::Serializable => Some(Conflict::Serialization),
         Isolation::RepeatableRead => locks.then_some(Conflict::Serialization),
         // One that holds no lock yet is in nobody's way.
@@ -157,18 +225,23 @@ fn of_session(verb: &str, tokens: &[Token], transaction: &mut Transaction) -> Op
     };
     match verb {
         "begin" | "start" => {
-            let isolation = isolation(tokens);
-            *transaction = Transaction { is_open: true, isolation, ..Transaction::default() };
+            // In an open transaction, the server only warns.
+            if !transaction.is_open {
+                let isolation = isolation(tokens);
+                *transaction = Transaction { is_open: true, isolation, ..Transaction::default() };
+            }
             statement("begin", Effect::Free)
         }
         "rollback" | "abort" if !has("prepared") => {
-            if !has("to") {
-                *transaction = Transaction::default();
+            match has("to") {
+                true => transaction.is_failed = false,
+                false => *transaction = Transaction::default(),
             }
             statement("rollback", Effect::Free)
         }
         "commit" | "end" if !has("prepared") => {
-            let Transaction { wrote, isolation, .. } = std::mem::take(transaction);
+            let Transaction { wrote, isolation, is_failed, .. } = std::mem::take(transaction);
+            let wrote = wrote && !is_failed;
             let effect = if wrote { Effect::Lasting } else { Effect::Passing };
             let is_refused = wrote && isolation == Isolation::Serializable;
             let conflict = is_refused.then_some(Conflict::Serialization);
@@ -199,18 +272,43 @@ fn isolation(tokens: &[Token]) -> Isolation {
 
 /// Drivers look up types and tables there.
 fn reads_only_the_catalog(tokens: &[Token]) -> bool {
-    let mut any = false;
+    let mut sources = Vec::new();
     for (at, token) in tokens.iter().enumerate() {
-        if !(token.is("from") || token.is("join")) {
-            continue;
+        if token.is("from") {
+            sources.extend(listed(&tokens[at + 1..]));
+        } else if token.is("join") {
+            sources.push(&tokens[at + 1..]);
         }
-        let Some(name) = tokens.get(at + 1).and_then(Token::name) else { continue };
-        if !name.starts_with("pg_") && name != "information_schema" {
-            return false;
-        }
-        any = true;
     }
-    any
+    // A query in parentheses has a `FROM` of its own.
+    sources.retain(|source| !matches!(source, [Token::Sign('('), ..]));
+    !sources.is_empty() && sources.into_iter().all(is_of_catalog)
+}
+
+/// The beginnings of the tables that stand after a `FROM`, between commas.
+fn listed(tokens: &[Token]) -> Vec<&[Token]> {
+    let (mut listed, mut depth) = (vec![tokens], 0_u32);
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Sign('(') => depth += 1,
+            Token::Sign(')') if depth == 0 => break,
+            Token::Sign(')') => depth -= 1,
+            Token::Sign(',') if depth == 0 => listed.push(&tokens[at + 1..]),
+            Token::Word(word) if depth == 0 && AFTER_FROM.contains(&word.as_str()) => break,
+            _ => {}
+        }
+    }
+    listed
+}
+
+/// Reports whether these tokens begin with a table of the catalog. A function that stands for a table is none.
+fn is_of_catalog(tokens: &[Token]) -> bool {
+    let is_call = |at: usize| tokens.get(at) == Some(&Token::Sign('('));
+    match (tokens.first().and_then(Token::name), tokens.get(1)) {
+        (Some("pg_catalog" | "information_schema"), Some(Token::Sign('.'))) => !is_call(3),
+        (Some(name), next) => CATALOG.contains(&name) && next != Some(&Token::Sign('.')) && !is_call(1),
+        (None, _) => false,
+    }
 }
 
 fn name(verb: &str, modifies: Option<&str>, tokens: &[Token]) -> String {
@@ -359,7 +457,7 @@ mod tests {
 
     /// The name and the effect of each statement, outside of a transaction and inside of one that has written.
     fn told(text: &str) -> Vec<String> {
-        let volatile = BTreeSet::from(["charge".to_owned()]);
+        let volatile = BTreeSet::from(["charge".to_owned(), "Refund".to_owned()]);
         let mut transaction = Transaction::default();
         let alone = read(text, &mut transaction, &volatile);
         let mut transaction = Transaction { is_open: true, wrote: true, ..Transaction::default() };
@@ -395,6 +493,23 @@ mod tests {
             ("SELECT pg_advisory_xact_lock(1)", "select-pg_advisory_xact_lock Passing Passing"),
             ("SELECT pg_advisory_lock(1)", "select-pg_advisory_lock Lasting Lasting"),
             ("SELECT charge(6)", "select-charge Lasting Passing"),
+            ("SELECT CHARGE(6) FROM pg_class", "select-pg_class Lasting Passing"),
+            ("SELECT \"Refund\"(6)", "select-Refund Lasting Passing"),
+            ("SELECT refund(6)", "select-refund Passing Passing"),
+            ("SELECT lowrite(1, 'text')", "select-lowrite Lasting Passing"),
+            ("SELECT * FROM pg_try_advisory_lock($1)", "select-pg_try_advisory_lock Lasting Lasting"),
+            ("SELECT * FROM pg_notify('channel', '')", "select-pg_notify Lasting Passing"),
+            ("SELECT 1 FROM pg_class c, orders o", "select-pg_class Passing Passing"),
+            (
+                "SELECT 1 FROM pg_class c JOIN pg_index i ON c.oid = i.indrelid, orders",
+                "select-pg_class Passing Passing",
+            ),
+            ("SELECT 1 FROM pg_jobs", "select-pg_jobs Passing Passing"),
+            ("SELECT 1 FROM public.pg_class", "select-pg_class Passing Passing"),
+            (
+                "SELECT 1 FROM pg_catalog.pg_show_all_settings()",
+                "select-pg_show_all_settings Passing Passing",
+            ),
             ("SELECT * INTO backup FROM orders", "select-orders Lasting Passing"),
             ("COPY items (a) FROM STDIN", "copy-items Lasting Passing"),
             ("CREATE TABLE IF NOT EXISTS items ()", "create-items Lasting Passing"),
@@ -409,6 +524,11 @@ mod tests {
             ("SET search_path TO x", "set Free Free"),
             ("LISTEN a", "listen Free Free"),
             ("SELECT oid FROM pg_catalog.pg_type WHERE typname = $1", "select-pg_type Free Free"),
+            (
+                "SELECT 1 FROM (VALUES (1)) AS v (a) LEFT JOIN pg_catalog.pg_attribute ON true, pg_type WHERE (1, 2) = (1, 2)",
+                "select-values Free Free",
+            ),
+            ("SELECT a, b FROM information_schema.columns ORDER BY a, b", "select-columns Free Free"),
             ("DO $body$ BEGIN; INSERT INTO x VALUES (';'); END $body$", "do Lasting Passing"),
         ] {
             assert_eq!(told(text), [expected], "{text}");
@@ -423,6 +543,17 @@ mod tests {
         let in_order: Vec<_> = read.iter().map(|s| format!("{} {:?}", s.name, s.effect)).collect();
         assert_eq!(in_order, ["begin Free", "insert-a Passing", "commit Lasting", "select-b Passing"]);
         assert_eq!(transaction, Transaction::default());
+        // The server only warns of the second `BEGIN`.
+        let again =
+            super::read("BEGIN; INSERT INTO a VALUES (1); BEGIN; COMMIT", &mut transaction, &BTreeSet::new());
+        assert_eq!(again[3].effect, Effect::Lasting);
+        // A commit of what has failed is a rollback, and one after `ROLLBACK TO` is not.
+        for (text, effect) in [("COMMIT", Effect::Passing), ("ROLLBACK TO a; COMMIT", Effect::Lasting)] {
+            let mut failed =
+                Transaction { is_open: true, is_failed: true, wrote: true, ..Transaction::default() };
+            let read = super::read(text, &mut failed, &BTreeSet::new());
+            assert_eq!(read.last().map(|s| s.effect), Some(effect), "{text}");
+        }
         assert!(told("  ; -- nothing\n ;").is_empty());
     }
 

@@ -60,7 +60,7 @@ fn rename(tables: &[Table], rows: &mut [Vec<Row>]) {
         let mut order: Vec<usize> = (0..rows[at].len()).collect();
         order.sort_by(|one, other| meanings[at][*one].cmp(&meanings[at][*other]));
         rows[at] = order.iter().map(|row| rows[at][*row].clone()).collect();
-        for column in table.columns.iter().filter(|column| column.kind == ColumnKind::Generated) {
+        for column in table.columns.iter().filter(|column| is_renamed(tables, (at, &column.name))) {
             let known = names[at].entry(column.name.clone()).or_default();
             for value in
                 rows[at].iter().filter_map(|row| row.get(&column.name)).filter(|value| !value.is_null())
@@ -72,11 +72,9 @@ fn rename(tables: &[Table], rows: &mut [Vec<Row>]) {
     }
     for (at, table) in tables.iter().enumerate() {
         for row in &mut rows[at] {
-            for column in table.columns.iter().filter(|column| column.kind == ColumnKind::Generated) {
-                renamed(row, &column.name, names[at].get(&column.name));
-            }
-            for reference in table.references.iter().filter(|known| !is_generated(table, &known.column)) {
-                renamed(row, &reference.column, names[reference.table].get(&reference.to));
+            for column in &table.columns {
+                let (of, origin) = origin(tables, (at, &column.name));
+                renamed(row, &column.name, names[of].get(origin));
             }
         }
     }
@@ -85,17 +83,15 @@ fn rename(tables: &[Table], rows: &mut [Vec<Row>]) {
 /// A text for each row that says everything about it but its generated ids: its other columns, and the meanings of the
 /// rows that it refers to or that refer to it.
 fn meanings(tables: &[Table], rows: &[Vec<Row>]) -> Vec<Vec<String>> {
-    let is_blank = |table: &Table, name: &str| {
-        let mut references = table.references.iter().filter(|reference| reference.column == name);
-        is_generated(table, name)
-            || references.any(|reference| is_generated(&tables[reference.table], &reference.to))
-    };
     let own: Vec<Vec<String>> = tables
         .iter()
         .zip(rows)
-        .map(|(table, rows)| {
+        .enumerate()
+        .map(|(at, (table, rows))| {
+            let names = table.columns.iter().map(|column| column.name.as_str());
+            let blank: BTreeSet<_> = names.filter(|name| is_id(tables, (at, name))).collect();
             let texts = rows.iter().map(|row| {
-                let columns = row.iter().filter(|(name, _)| !is_blank(table, name));
+                let columns = row.iter().filter(|(name, _)| !blank.contains(name.as_str()));
                 columns.map(|(name, value)| format!("{name}={value};")).collect()
             });
             texts.collect()
@@ -120,7 +116,7 @@ fn meanings(tables: &[Table], rows: &[Vec<Row>]) -> Vec<Vec<String>> {
 fn add_references(tables: &[Table], rows: &[Vec<Row>], ranks: &[Vec<usize>], texts: &mut [Vec<String>]) {
     for (at, table) in tables.iter().enumerate() {
         let references = table.references.iter();
-        for reference in references.filter(|known| is_generated(&tables[known.table], &known.to)) {
+        for reference in references.filter(|known| is_id(tables, (known.table, &known.to))) {
             let (column, to) = (&reference.column, reference.table);
             let points = |row: &Row, other: &Row| {
                 row.get(column).is_some_and(|value| other.get(&reference.to) == Some(value))
@@ -139,8 +135,41 @@ fn add_references(tables: &[Table], rows: &[Vec<Row>], ranks: &[Vec<usize>], tex
     }
 }
 
-fn is_generated(table: &Table, name: &str) -> bool {
-    table.columns.iter().any(|column| column.name == name && column.kind == ColumnKind::Generated)
+/// A column: the index of its table, and its name.
+type Place<'a> = (usize, &'a str);
+
+fn is_generated(tables: &[Table], (table, name): Place<'_>) -> bool {
+    tables[table].columns.iter().any(|column| column.name == name && column.kind == ColumnKind::Generated)
+}
+
+/// The column that a column's values come from, over all references on the way. It is the column itself if it refers to
+/// nothing.
+fn origin<'a>(tables: &'a [Table], from: Place<'a>) -> Place<'a> {
+    let mut path = vec![from];
+    loop {
+        let last = path[path.len() - 1];
+        let references = tables[last.0].references.iter().filter(|known| known.column == last.1);
+        let mut next: Vec<Place<'a>> =
+            references.map(|known| (known.table, known.to.as_str())).filter(|to| *to != last).collect();
+        // One that leads to a generated id comes first.
+        next.sort_by_key(|to| !is_generated(tables, *to));
+        let Some(&to) = next.first() else { return last };
+        if let Some(begin) = path.iter().position(|known| *known == to) {
+            // Columns that refer to each other have the same values.
+            return *path[begin..].iter().min().expect("the circle has a column");
+        }
+        path.push(to);
+    }
+}
+
+/// Reports whether the values of a column are generated, here or where they come from.
+fn is_id(tables: &[Table], column: Place<'_>) -> bool {
+    is_generated(tables, origin(tables, column))
+}
+
+/// Reports whether the values of a column are generated, and do not come from another column.
+fn is_renamed(tables: &[Table], column: Place<'_>) -> bool {
+    origin(tables, column) == column && is_generated(tables, column)
 }
 
 fn renamed(row: &mut Map<String, Value>, column: &str, names: Option<&BTreeMap<String, Value>>) {
@@ -204,7 +233,8 @@ mod tests {
     }
 
     fn table(shown: &str, columns: Vec<Column>, references: Vec<Reference>) -> Table {
-        Table { name: shown.to_owned(), shown: shown.to_owned(), columns, references }
+        let name = shown.to_owned();
+        Table { name: name.clone(), source: name.clone(), shown: name, columns, references }
     }
 
     fn shop(orders: &[&str], items: &[&str]) -> String {
@@ -246,6 +276,46 @@ mod tests {
             &[r#"{"id":1,"order_id":1}"#, r#"{"id":2,"order_id":2}"#],
         );
         assert_ne!(twice, expected);
+    }
+
+    /// Orders with generated ids, details whose generated id is that of an order, and notes that refer to a detail.
+    fn chain(is_generated: bool, orders: &[&str], details: &[&str], notes: &[&str]) -> String {
+        let to =
+            |column: &str, table, to: &str| Reference { column: column.to_owned(), table, to: to.to_owned() };
+        let kind = if is_generated { ColumnKind::Generated } else { ColumnKind::Plain };
+        let who = column("who", ColumnKind::Plain);
+        let tables = [
+            table("orders", vec![column("id", ColumnKind::Generated), who], vec![]),
+            table("details", vec![column("id", kind)], vec![to("id", 0, "id")]),
+            table("notes", vec![column("detail", ColumnKind::Plain)], vec![to("detail", 1, "id")]),
+        ];
+        let rows = [orders, details, notes].map(|rows| rows.iter().map(|row| (*row).to_owned()).collect());
+        serde_json::to_string(&compared(&tables, &rows.to_vec(), &BTreeSet::new())).unwrap()
+    }
+
+    #[test]
+    fn references_are_followed_to_the_id_that_was_generated() {
+        for is_generated in [false, true] {
+            let explored = |ann: u32, bob: u32, chosen: u32| {
+                let orders =
+                    [format!(r#"{{"id":{ann},"who":"ann"}}"#), format!(r#"{{"id":{bob},"who":"bob"}}"#)];
+                let detail = format!(r#"{{"id":{chosen}}}"#);
+                let note = format!(r#"{{"detail":{chosen}}}"#);
+                chain(is_generated, &[&orders[0], &orders[1]], &[&detail], &[&note])
+            };
+            assert_eq!(explored(1, 2, 2), explored(7, 4, 4), "{is_generated}");
+            assert_ne!(explored(1, 2, 2), explored(1, 2, 1), "{is_generated}");
+        }
+    }
+
+    #[test]
+    fn references_in_a_circle_have_one_origin() {
+        let to = |table| vec![Reference { column: "id".to_owned(), table, to: "id".to_owned() }];
+        let ids = || vec![column("id", ColumnKind::Generated)];
+        let tables = [table("a", ids(), to(1)), table("b", ids(), to(0)), table("c", ids(), to(1))];
+        for at in 0..3 {
+            assert_eq!(origin(&tables, (at, "id")), (0, "id"));
+        }
     }
 
     #[test]

@@ -335,17 +335,22 @@ impl Exchange {
             .filter(|listener| scope.has(&listener.door))
             .for_each(|listener| listener.door.close());
         lines.listeners.retain(|listener| !listener.door.is_closed());
+        // Waiting calls are dropped first, in reverse order, because one that waits for a lock would get it from a
+        // connection that is reset before it.
+        let (mut closed, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut lines.waiting).into_iter().partition(|waiting| waiting.door.is_closed());
+        lines.waiting = waiting;
+        while closed.pop().is_some() {}
         for connection in &mut lines.connections {
             if scope.has(&connection.door) {
                 connection.reset();
             }
         }
         lines.forget_gone();
-        let Lines { arrived, pending, silent, waiting, .. } = &mut *lines;
+        let Lines { arrived, pending, silent, .. } = &mut *lines;
         arrived.retain(|arrived| !arrived.door.is_closed());
         pending.retain(|pending| !pending.door.is_closed());
         silent.retain(|silent| !silent.door.is_closed());
-        waiting.retain(|waiting| !waiting.door.is_closed());
         drop(lines);
         self.resume_waiting();
     }

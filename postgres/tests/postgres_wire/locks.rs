@@ -1,5 +1,7 @@
 //! Jobs that wait for each other in the database, and what a dead process leaves behind there.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use retryproof::{Explore, Report, World};
@@ -130,4 +132,46 @@ fn a_process_that_dies_while_it_waits_for_a_lock_does_not_go_on() {
         tx.commit().await
     });
     assert_green(&report);
+}
+
+#[test]
+fn a_statement_that_waits_for_its_own_process_does_not_happen_when_that_dies() {
+    if !is_available() {
+        return;
+    }
+    // One connection holds the row, and a statement on another one, outside of a transaction, waits for it.
+    let world = World::fake();
+    let db = world.postgres(&COUNTERS);
+    db.execute("INSERT INTO counters VALUES (1, 0)");
+    let (of_boot, began) = (db.clone(), Arc::new(AtomicU32::new(0)));
+    let of_jobs = began.clone();
+    world.process("one", move |p| {
+        let (pool, began) = (pool(&of_boot.url(p), 2), of_jobs.clone());
+        p.slots(2);
+        p.spawn("clock", async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        p.handle(async move |seconds: u64| {
+            if began.fetch_add(1, Ordering::Relaxed) >= 2 {
+                return Ok(());
+            }
+            if seconds == 0 {
+                let mut tx = pool.begin().await?;
+                sqlx::query("UPDATE counters SET n = 1").execute(&mut *tx).await?;
+                tokio::time::sleep(Duration::from_secs(100)).await;
+                return tx.commit().await;
+            }
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            sqlx::query("UPDATE counters SET n = n + 10").execute(&pool).await.map(drop)
+        });
+    });
+    world.enqueue(0_u64);
+    world.enqueue(2_u64);
+    assert!(world.settle_until(|world| world.now() >= Duration::from_secs(5)).run());
+    assert_eq!(began.load(Ordering::Relaxed), 2);
+    assert_eq!(backends(&db, "AND wait_event_type = 'Lock'"), 1, "the statement waits");
+    world.crash("one");
+    assert_eq!(db.count("counters WHERE n = 0"), 1);
 }

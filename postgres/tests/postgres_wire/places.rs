@@ -1,5 +1,6 @@
 //! The points and faults of statements.
 
+use retryproof::Explore;
 use sqlx::{Error, PgPool};
 
 use crate::{assert_green, assert_red, is_available, one_deviation, with_pool};
@@ -140,4 +141,36 @@ fn a_serializable_transaction_may_be_refused_at_each_statement_and_at_its_end() 
     };
     assert_red(&explored(false), &["db.commit:call=conflict"]);
     assert_green(&explored(true));
+}
+
+/// Pays, and then tries a statement that is refused, behind a savepoint.
+async fn pay_with_a_savepoint(pool: PgPool, is_careful: bool) -> Result<(), Error> {
+    let mut tx = pool.begin().await?;
+    let state: String =
+        sqlx::query_scalar("SELECT state FROM orders WHERE id = 6 FOR UPDATE").fetch_one(&mut *tx).await?;
+    if !is_careful || state == "new" {
+        sqlx::query("INSERT INTO receipts (order_id) VALUES (6)").execute(&mut *tx).await?;
+        sqlx::query("UPDATE orders SET state = 'paid' WHERE id = 6").execute(&mut *tx).await?;
+    }
+    sqlx::query("SAVEPOINT before").execute(&mut *tx).await?;
+    let refused = sqlx::query("INSERT INTO orders VALUES (6, 0)").execute(&mut *tx).await;
+    assert!(refused.is_err());
+    sqlx::query("ROLLBACK TO SAVEPOINT before").execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+#[test]
+fn a_commit_after_a_rollback_to_a_savepoint_has_all_points() {
+    if !is_available() {
+        return;
+    }
+    let explored = |explore: Explore, is_careful: bool| {
+        with_pool(&explore.deliveries(0), async move |pool: PgPool| {
+            pay_with_a_savepoint(pool, is_careful).await
+        })
+    };
+    let explore = || one_deviation("savepoint");
+    assert_red(&explored(explore().crashes(0), false), &["db.commit:call=reply-lost"]);
+    assert_red(&explored(explore().faults(0), false), &["db.commit:happened=crash"]);
+    assert_green(&explored(explore(), true));
 }

@@ -117,3 +117,86 @@ fn a_column_that_is_not_there_cannot_be_left_out() {
     }
     World::fake().postgres(&SHOP).ignore("orders.price");
 }
+
+/// A trigger, partitions, and a table that inherits from another one.
+static ODD: Postgres = Postgres::schema(
+    "CREATE TABLE orders (id bigint PRIMARY KEY);
+    CREATE TABLE outbox (order_id bigint NOT NULL);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO outbox VALUES (NEW.id); RETURN NEW; END $$;
+    CREATE TRIGGER note AFTER INSERT ON orders FOR EACH ROW EXECUTE FUNCTION note();
+    CREATE TABLE days (day int NOT NULL, hits int NOT NULL) PARTITION BY LIST (day);
+    CREATE TABLE days_1 PARTITION OF days FOR VALUES IN (1);
+    CREATE TABLE days_2 PARTITION OF days FOR VALUES IN (2);
+    CREATE TABLE base (hits int NOT NULL);
+    CREATE TABLE derived (more int) INHERITS (base);
+    CREATE TABLE letters (s text NOT NULL, hits int NOT NULL);
+    INSERT INTO days VALUES (1, 0), (2, 0);
+    INSERT INTO derived VALUES (0, 0);
+    INSERT INTO letters VALUES ('a', 0)",
+);
+
+#[test]
+fn the_rows_that_a_test_inserts_have_their_triggers() {
+    if !is_available() {
+        return;
+    }
+    // The second time, the rows of the first time have been removed without them.
+    for _ in 0..2 {
+        let world = World::fake();
+        let db = world.postgres(&ODD);
+        db.execute("INSERT INTO orders VALUES (6)");
+        assert_eq!(db.query("SELECT order_id FROM outbox"), [[Some("6".to_owned())]]);
+    }
+}
+
+#[test]
+fn tables_of_every_kind_are_compared_and_put_back_once() {
+    if !is_available() {
+        return;
+    }
+    for table in ["days", "derived", "letters"] {
+        let explored = |statement: String| {
+            one_deviation("odd").run(async |world: &World| {
+                let db = world.postgres(&ODD);
+                for (table, rows) in [("days", 2), ("base", 1), ("derived", 1), ("letters", 1)] {
+                    assert_eq!(db.count(&format!("{table} WHERE hits = 0")), rows, "{table}");
+                }
+                let statement = statement.clone();
+                world.process("worker", move |p| {
+                    let (pool, statement) = (pool(&db.url(p), 2), statement.clone());
+                    p.handle(async move |_: u32| sqlx::query(&statement).execute(&pool).await.map(drop));
+                });
+                world.enqueue(6_u32);
+                world.settle().await;
+            })
+        };
+        let lost = format!("db.update-{table}:call=reply-lost");
+        assert_red(&explored(format!("UPDATE {table} SET hits = hits + 1")), &[&lost]);
+        assert_green(&explored(format!("UPDATE {table} SET hits = 1")));
+    }
+}
+
+/// Other tests do not use its databases.
+static HELD: Postgres = Postgres::schema("CREATE TABLE held (hits int); INSERT INTO held VALUES (0)");
+
+#[test]
+#[should_panic(expected = "a job has an open transaction that holds the lock")]
+fn a_statement_of_the_test_that_waits_for_a_job_says_so() {
+    if !is_available() {
+        panic!("a job has an open transaction that holds the lock");
+    }
+    let world = World::fake();
+    let db = world.postgres(&HELD);
+    let url = db.direct_url();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let mut tx = client.transaction().unwrap();
+        tx.execute("UPDATE held SET hits = 1", &[]).unwrap();
+        ready.send(()).unwrap();
+        std::thread::park_timeout(std::time::Duration::from_secs(30));
+    });
+    is_ready.recv().unwrap();
+    db.execute("UPDATE held SET hits = 2");
+}
