@@ -301,7 +301,7 @@ fn listed(tokens: &[Token]) -> Vec<&[Token]> {
     listed
 }
 
-/// Reports whether these tokens begin with a table of the catalog. A function that stands for a table is none.
+/// Reports whether these tokens begin with a table of the catalog. A function that stands for a table is not one.
 fn is_of_catalog(tokens: &[Token]) -> bool {
     let is_call = |at: usize| tokens.get(at) == Some(&Token::Sign('('));
     match (tokens.first().and_then(Token::name), tokens.get(1)) {
