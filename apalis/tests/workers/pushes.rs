@@ -165,9 +165,9 @@ async fn push_two_and_tell(_: u32, mut mails: Data<Mails>, answers: Data<Answers
     let pushed = mails.push_bulk(vec!["one".to_owned(), "two".to_owned()]).await;
     answers.lock().unwrap().push(match &pushed {
         Ok(()) => "pushed".to_owned(),
-        Err(TaskSinkError::PushError(StorageError::Enqueue(EnqueueError::Unavailable { kind }))) => {
-            format!("{kind}: no answer")
-        }
+        Err(TaskSinkError::PushError(StorageError::Enqueue(
+            EnqueueError::Unavailable { kind } | EnqueueError::TimedOut { kind, .. },
+        ))) => format!("{kind}: no answer"),
         Err(other) => format!("unexpected: {other}"),
     });
     Ok(())
