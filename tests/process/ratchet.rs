@@ -252,15 +252,6 @@ fn a_known_fault_hides_no_deadlock() {
     assert!(!new.is_empty() && new.iter().all(|line| line.starts_with("stuck: ")), "{new:#?}");
 }
 
-/// A failure anywhere after the mail repeats it: also one of another order of the jobs.
-#[test]
-fn a_call_after_a_known_fault_is_no_new_fault() {
-    let package = Folder::new();
-    run(&package, "mails_beside_a_charge", "", &recording()).green();
-    run(&package, "mails_beside_a_charge", "", &[]).green();
-    run(&package, "mails_beside_a_charge", "reads", &[]).green();
-}
-
 #[test]
 fn an_assertion_that_is_known_to_fail_hides_no_effect() {
     let package = Folder::new();

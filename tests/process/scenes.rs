@@ -119,26 +119,6 @@ async fn mails_twice(world: &World) {
     world.settle().await;
 }
 
-/// Mails without a key, beside a job that charges. In the version `reads`, the first job reads a row after the mail.
-#[retryproof::test(ratchet)]
-#[ignore = "run by the tests beside it"]
-async fn mails_beside_a_charge(world: &World) {
-    world.process("worker", |p| {
-        let (payments, email, store) = (p.payments(), p.email(), p.store());
-        p.handle(async move |_: u32| -> Result<(), Box<dyn std::error::Error>> {
-            email.send(Email::new("ada@example.com", "receipt")).await?;
-            if version() == "reads" {
-                let _ = store.get::<u32>("row").await?;
-            }
-            Ok(())
-        });
-        p.handle(async move |order: u64| payments.charge(Charge::of_order(order, 500).key("order")).await);
-    });
-    world.enqueue(6_u32);
-    world.enqueue(6_u64);
-    world.settle().await;
-}
-
 /// Its own assertion fails if the mail is repeated. In the version `unkeyed`, the charge is repeated, too. In the
 /// version `mended`, the assertion holds. In `other`, it holds as well, but another one does not.
 #[retryproof::test(deviations = 1, ratchet)]

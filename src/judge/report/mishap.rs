@@ -238,8 +238,8 @@ impl Courses {
 
     /// Whether the job had made this effect before a deviation that leads to a retry.
     fn had_done(&self, effect: &Effect, mishap: &Mishap) -> bool {
-        // Wherever the job is preempted after the effect, a failure of another job repeats the same effect.
-        let is_again = mishap.kind != DeviationKind::Delay;
+        let is_again =
+            matches!(mishap.kind, DeviationKind::Crash | DeviationKind::Fault | DeviationKind::Delivery);
         let happened = self.happened.get(&mishap.who).into_iter().flatten();
         let done = happened.enumerate().find(|(_, (what, _))| *what == effect.name());
         is_again && done.is_some_and(|(at, _)| self.position(mishap).is_some_and(|position| position > at))
