@@ -29,7 +29,7 @@ pub enum Behavior {
     #[default]
     Normal,
     /// Each call is answered with 503 before anything happens. An operation that is
-    /// [`done_before_failure`](Operation::done_before_failure) happens first.
+    /// [`done_before_failure`](super::Operation::done_before_failure) happens first.
     Unavailable,
     /// Each call is answered with 429, and nothing happens.
     Throttled,
