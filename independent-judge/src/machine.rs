@@ -1,4 +1,4 @@
-//! One run of a program: one worker process, its queue, the store, two services, and virtual time.
+//! One run of a program: a worker process and its copies, their queue, the store, two services, and virtual time.
 //!
 //! It implements what the documentation of `World`, `Process` and their handles says, with its own explicit state. A
 //! call has three points at which the process may crash: before it, after it happened, and after its reply. Between
@@ -68,6 +68,8 @@ struct Task {
     id: TaskId,
     job: usize,
     attempt: usize,
+    /// The process: 0, or a copy of it on another machine.
+    host: usize,
     script: Script,
     phase: Phase,
     stalled_until: Option<u64>,
@@ -105,6 +107,8 @@ pub struct Machine<'p> {
     /// Attempts, by their slots.
     tasks: Vec<Option<Task>>,
     tasks_begun: TaskId,
+    /// The number of copies of the process.
+    copies: usize,
     /// Tasks that can run, the next one first.
     woken: Vec<TaskId>,
     /// Tasks that wait for a row, with the row, in the order in which they began to wait.
@@ -136,6 +140,7 @@ impl<'p> Machine<'p> {
             set: 0,
             tasks: Vec::new(),
             tasks_begun: 0,
+            copies: 0,
             woken: Vec::new(),
             waiting: Vec::new(),
             chosen: None,
@@ -239,24 +244,38 @@ impl<'p> Machine<'p> {
         let script = Script::new(begun.payload);
         let actor = (job + 1, attempt);
         self.last_call = Some((actor, ""));
+        let host = self.host_for(job, actor);
         let dies = self.crashes(actor, "", "start");
         self.tasks_begun += 1;
         let id = self.tasks_begun;
-        let task = Task { id, job, attempt, script, phase: Phase::Code(None), stalled_until: None };
+        let task = Task { id, job, attempt, host, script, phase: Phase::Code(None), stalled_until: None };
         match self.tasks.iter().position(Option::is_none) {
             Some(place) => self.tasks[place] = Some(task),
             None => self.tasks.push(Some(task)),
         }
         match dies {
-            true => self.crash(None),
+            true => self.crash(None, host),
             false => self.run(id),
         }
     }
 
-    /// The process crashes: its attempts are dropped, their transactions rolled back, and their jobs leased.
-    fn crash(&mut self, running: Option<Task>) {
-        let others: Vec<_> = self.tasks.iter_mut().filter_map(Option::take).collect();
+    /// Returns the process for an attempt. A job whose earlier attempt still runs goes to a fresh copy, or to the process
+    /// itself, which is a deviation.
+    fn host_for(&mut self, job: usize, actor: Actor) -> usize {
+        let is_overtaken = self.tasks.iter().flatten().any(|task| task.job == job);
+        if !is_overtaken || self.choose(Kind::Schedule, actor, "", "take", Options::Others(1)) != 0 {
+            return 0;
+        }
+        self.copies += 1;
+        self.copies
+    }
+
+    /// A process crashes: its attempts are dropped, their transactions rolled back, and their jobs leased.
+    fn crash(&mut self, running: Option<Task>, host: usize) {
+        let its = |slot: &mut Option<Task>| slot.take_if(|task| task.host == host);
+        let others: Vec<_> = self.tasks.iter_mut().filter_map(its).collect();
         for task in running.into_iter().chain(others) {
+            self.waiting.retain(|(waiter, _)| *waiter != task.id);
             if self.holds(task.job, task.attempt) {
                 self.wait(task.job, LEASE);
             }
@@ -264,9 +283,10 @@ impl<'p> Machine<'p> {
                 self.store.roll_back(tx);
             }
         }
-        self.store.take_released();
-        self.waiting.clear();
-        self.restart_at = Some(self.now + RESTART);
+        self.wake_released();
+        if host == 0 {
+            self.restart_at = Some(self.now + RESTART);
+        }
     }
 
     /// Runs an attempt until it waits, or until another task is chosen.
@@ -283,9 +303,12 @@ impl<'p> Machine<'p> {
                     if let Some(tx) = task.script.tx {
                         self.roll_back(tx);
                     }
-                    return self.ended(task.job, task.attempt, well);
+                    return self.ended(&task, well);
                 }
-                Poll::Died => return self.crash(Some(task)),
+                Poll::Died => {
+                    let host = task.host;
+                    return self.crash(Some(task), host);
+                }
                 Poll::Rests { woken: false } => break,
                 Poll::Rests { woken: true } => {}
             }
@@ -434,14 +457,15 @@ impl<'p> Machine<'p> {
         }
     }
 
-    fn ended(&mut self, job: usize, attempt: usize, well: bool) {
+    fn ended(&mut self, task: &Task, well: bool) {
+        let (job, attempt) = (task.job, task.attempt);
         let actor = (job + 1, attempt);
         let holds = self.holds(job, attempt);
         if self.crashes(actor, "", "end") {
             if holds {
                 self.wait(job, LEASE);
             }
-            return self.crash(None);
+            return self.crash(None, task.host);
         }
         if !holds {
             // It has lost its lease, so the queue ignores it.
@@ -639,7 +663,9 @@ fn faults(call: Call) -> (Kind, &'static [&'static str]) {
             Kind::Fault,
             &["ok", "unavailable", "reply-lost", "throttled", "timed-out", "timed-out-but-done"],
         ),
-        Call::Enqueue { .. } => (Kind::Delivery, &["ok", "refused", "reply-lost"]),
+        Call::Enqueue { .. } => {
+            (Kind::Delivery, &["ok", "refused", "reply-lost", "timed-out", "timed-out-but-done"])
+        }
         call if writes(call) => {
             (Kind::Fault, &["ok", "unavailable", "reply-lost", "timed-out", "timed-out-but-done"])
         }
