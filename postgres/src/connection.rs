@@ -214,7 +214,7 @@ impl Connection {
         }
     }
 
-    /// The next message. `None` if there is none within a few milliseconds.
+    /// Returns the next message, or `None` if no message arrives within a few milliseconds.
     pub(crate) fn next(&mut self) -> io::Result<Option<Message>> {
         loop {
             if let Some(message) = self.take() {
@@ -229,7 +229,7 @@ impl Connection {
     /// The next message.
     ///
     /// # Errors
-    /// If the connection breaks, or there is none for minutes.
+    /// If the connection breaks, or no message arrives for two minutes.
     pub(crate) fn wait(&mut self) -> io::Result<Message> {
         let began = real_time();
         loop {

@@ -80,7 +80,7 @@ const NONE: &str =
 /// none, prints one line that says so, for a test that returns then.
 ///
 /// # Panics
-/// If there is none in CI (`CI` or `RETRYPROOF_NO_SKIP` is set), because a test that is skipped there is never noticed.
+/// In CI (`CI` or `RETRYPROOF_NO_SKIP` is set), if no PostgreSQL is available: nobody notices a test that is skipped there.
 pub fn is_available() -> bool {
     if url().is_some() || binaries().is_some() {
         // A scenario has a time limit, and the start of a server is not part of it.
@@ -101,7 +101,7 @@ impl Server {
     /// The server of all tests in this binary.
     ///
     /// # Panics
-    /// If there is none, or if it does not start.
+    /// If no PostgreSQL is installed, or if the server does not start.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| match url() {

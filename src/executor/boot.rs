@@ -2,9 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
-use super::shutdown::Shutdown;
 use super::{Executor, ProcessSlot};
 use crate::engine::life::{self, Life};
 use crate::engine::runtime::Context;
@@ -24,19 +22,7 @@ impl Executor {
         // There is usually one process, and space for four is a large allocation, which costs far more than a small
         // one.
         self.hosts.reserve_exact(1);
-        self.hosts.push(ProcessSlot {
-            name,
-            boot: boot.into(),
-            incarnations: 0,
-            last_begun: None,
-            living: None,
-            context: Context::new(self.pool.clone()),
-            busy: 0,
-            restart_at: Duration::ZERO,
-            last: None,
-            shutdown: Shutdown::No,
-            copy_of: None,
-        });
+        self.hosts.push(ProcessSlot::new(name, boot.into(), Context::new(self.pool.clone()), None));
         if let Err(panic) = self.boot(self.hosts.len() - 1) {
             std::panic::resume_unwind(panic);
         }

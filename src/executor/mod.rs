@@ -71,6 +71,24 @@ struct ProcessSlot {
     copy_of: Option<usize>,
 }
 
+impl ProcessSlot {
+    fn new(name: Name, boot: Boot, context: Context, copy_of: Option<usize>) -> Self {
+        Self {
+            name,
+            boot,
+            incarnations: 0,
+            last_begun: None,
+            living: None,
+            context,
+            busy: 0,
+            restart_at: Duration::ZERO,
+            last: None,
+            shutdown: Shutdown::No,
+            copy_of,
+        }
+    }
+}
+
 /// Runs the tasks of a world.
 pub(crate) struct Executor {
     shared: Arc<Shared>,

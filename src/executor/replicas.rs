@@ -1,9 +1,7 @@
 //! The choice of the process that takes a job, and the fresh copy of a process that is the only candidate.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use super::shutdown::Shutdown;
 use super::task::Task;
 use super::{Executor, ProcessSlot};
 use crate::engine::runtime::Context;
@@ -66,19 +64,9 @@ impl Executor {
         let index = self.hosts.iter().position(is_free).unwrap_or_else(|| {
             let copies = self.hosts.iter().filter(|host| host.copy_of == Some(original)).count();
             let host = &self.hosts[original];
-            self.hosts.push(ProcessSlot {
-                name: Name::from(format!("{}#{}", host.name, copies + 2)),
-                boot: Rc::clone(&host.boot),
-                incarnations: 0,
-                last_begun: None,
-                living: None,
-                context: Context::new(self.pool.clone()),
-                busy: 0,
-                restart_at: Duration::ZERO,
-                last: None,
-                shutdown: Shutdown::No,
-                copy_of: Some(original),
-            });
+            let name = Name::from(format!("{}#{}", host.name, copies + 2));
+            let context = Context::new(self.pool.clone());
+            self.hosts.push(ProcessSlot::new(name, Rc::clone(&host.boot), context, Some(original)));
             self.hosts.len() - 1
         });
         if let Err(panic) = self.boot(index) {

@@ -10,7 +10,10 @@ use crate::system::timeline::{Event, EventKind};
 pub(super) fn mark(finding: &Finding, events: &[Event]) -> Option<Mark> {
     let failed = events.iter().rposition(is_failure)?;
     let Actor::Attempt { job, attempt } = events[failed].by else { return None };
-    let is_later = |event: &&Event| matches!(event.by, Actor::Attempt { job: same, attempt: later } if same == job && later > attempt);
+    let is_later = |event: &&Event| match event.by {
+        Actor::Attempt { job: same, attempt: later } => same == job && later > attempt,
+        Actor::Test | Actor::Process(_) | Actor::Task(_) => false,
+    };
     let (before, after) = events.split_at(failed);
     match finding {
         Finding::State { .. } => {
