@@ -176,6 +176,9 @@ impl Executor {
         if self.hosts.iter().any(|host| host.living.is_none() && host.copy_of.is_none()) {
             return false;
         }
+        if self.shared.state().queue.ready_count() == 0 {
+            return false;
+        }
         let mut heads: Vec<_> = self.shared.state().queue.heads().collect();
         heads.sort_by_key(|head| head.turn);
         let unrunnable = heads.iter().find_map(|head| self.why_never(head.job).map(|why| (head.job, why)));

@@ -308,7 +308,7 @@ impl ServiceContext<'_> {
     }
 
     /// The current time, to be stored in a record. Records that the test body makes count as old.
-    pub fn made(&self) -> CreatedAt {
+    pub fn created_at(&self) -> CreatedAt {
         CreatedAt((!self.given).then_some(self.now))
     }
 
