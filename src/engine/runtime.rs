@@ -204,7 +204,7 @@ mod with_tokio {
         fn take(&self) -> Rc<CleanRuntime> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (LifeSlot::default(), Arc::new(AtomicBool::new(false)));
-                let (lent, asks, threads) = (owner.clone(), owner.clone(), has_threads.clone());
+                let (lent, asks, parks, threads) = (owner.clone(), owner.clone(), owner.clone(), has_threads.clone());
                 let idle = Arc::<IdleMonitor>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
@@ -218,13 +218,21 @@ mod with_tokio {
                     .thread_name_fn(move || {
                         threads.store(true, Ordering::SeqCst);
                         if let Some(life) = &*lock(&asks) {
-                            life.shared.has_threads();
+                            life.shared.threads.ask();
                         }
                         "tokio-rt-worker".to_owned()
                     })
-                    .on_thread_park(move || hears.hear())
+                    .on_thread_park(move || {
+                        // The threads use the slot, too.
+                        let life = lock(&parks).clone();
+                        life.into_iter().for_each(|life| life.shared.rest_threads());
+                        hears.hear();
+                    })
                     .on_thread_start(move || {
                         panics::keep_quiet();
+                        if let Some(life) = &*lock(&lent) {
+                            life.shared.threads.start();
+                        }
                         life::lend_thread(lent.clone());
                     })
                     .build()

@@ -1,17 +1,21 @@
 //! The turn of one thread: held by the thread or by the executor, and handed over at points.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use crate::engine::procfs::{Activity, ThreadFolder, are_children_busy};
 
 /// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
 pub(super) const CHECKS: u32 = 3;
 /// The number of checks if the system does not show whether a thread is asleep.
 const CHECKS_WITHOUT_PROCFS: u32 = 200;
+/// The number of looks after which threads that the code on a slot has started are no longer waited for: about one
+/// second.
+const MOST_WAITS_FOR_CHILDREN: u32 = 2_000;
 /// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
 /// length of a pause.
 const REQUEST_SPINS: u32 = 100;
@@ -68,8 +72,10 @@ pub(super) struct Baton {
     pub(super) handed: Condvar,
     /// The number of points that the thread has passed without handing the turn over.
     pub(super) points: AtomicU32,
-    /// The file in which the system shows what the thread does.
-    pub(super) status: OnceLock<Option<PathBuf>>,
+    /// The folder in which the system shows what the thread does.
+    pub(super) folder: OnceLock<Option<ThreadFolder>>,
+    /// The number of looks that found the thread asleep while a thread that it had started was busy.
+    pub(super) waits_for_children: AtomicU32,
     /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
     pub(super) given_up: Arc<AtomicBool>,
 }
@@ -99,8 +105,9 @@ pub(crate) type Arrivals<'a> = Option<&'a dyn Fn() -> bool>;
 
 impl Baton {
     pub(super) fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
-        let (turn, handed, status) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
-        Arc::new(Self { turn, handed, points: AtomicU32::new(0), status, given_up })
+        let (turn, handed, folder) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
+        let (points, waits_for_children) = (AtomicU32::new(0), AtomicU32::new(0));
+        Arc::new(Self { turn, handed, points, folder, waits_for_children, given_up })
     }
 
     /// Returns the progress of the thread if the executor need not wait any longer. `looks` is the number of checks so far.
@@ -246,12 +253,20 @@ impl Baton {
         self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
     }
 
-    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
+    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it. While a thread
+    /// that code on a slot has started is busy, the thread may wait for that one, and does not count as asleep.
     pub(super) fn is_asleep(&self) -> Option<bool> {
-        let path = self.status.get()?.as_ref()?;
-        let doing = std::fs::read_to_string(path).ok()?;
-        let call = doing.split(' ').next()?.trim();
-        Some(FUTEX.is_some_and(|futex| call.parse() == Ok(futex)))
+        let folder = self.folder.get()?.as_ref()?;
+        let is_asleep = || folder.activity() == Activity::Asleep;
+        if !is_asleep() {
+            return Some(false);
+        }
+        if self.waits_for_children.load(Ordering::Relaxed) < MOST_WAITS_FOR_CHILDREN && are_children_busy() {
+            self.waits_for_children.fetch_add(1, Ordering::Relaxed);
+            return Some(false);
+        }
+        // A child may have woken it and ended in between.
+        Some(is_asleep())
     }
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.
@@ -273,13 +288,6 @@ impl Baton {
         }
     }
 }
-
-/// The number of the system call in which a thread waits for a lock.
-const FUTEX: Option<i64> = match () {
-    () if cfg!(all(target_os = "linux", target_arch = "x86_64")) => Some(202),
-    () if cfg!(all(target_os = "linux", target_arch = "aarch64")) => Some(98),
-    () => None,
-};
 
 /// The order to a thread without an owner: it must unwind.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ mod nondeterminism;
 mod limits;
 mod merging;
 mod oracles;
+mod other_threads;
 #[cfg(all(feature = "progress", target_os = "linux"))]
 mod progress;
 mod replays;
