@@ -113,6 +113,8 @@
 //!   [`Sequence`](store::Sequence).
 //! * [`external`]: [`ExternalCall`](external::ExternalCall), [`BlockingExternalCall`](external::BlockingExternalCall), and
 //!   [`ExternalFault`](external::ExternalFault).
+//! * [`partition`]: [`Partition`](partition::Partition), its [`Message`](partition::Message)s, and
+//!   [`PartitionError`](partition::PartitionError).
 //! * [`middleware`]: `tower` layers around each attempt ([`Perform`](middleware::Perform),
 //!   [`PerformService`](middleware::PerformService), [`PerformFuture`](middleware::PerformFuture),
 //!   [`Retries`](middleware::Retries)) and around each enqueue ([`EnqueueService`](middleware::EnqueueService),
@@ -303,6 +305,11 @@ pub mod store {
 /// Calls to a real system, as [`External`] makes them.
 pub mod external {
     pub use crate::process::{BlockingExternalCall, ExternalCall, ExternalFault};
+}
+
+/// Partitions of a log, as Kafka has them ([`World::partition`]).
+pub mod partition {
+    pub use crate::process::{Message, Partition, PartitionError};
 }
 
 /// Types for an adapter of a job library, beside [`job::NewJob`]: its jobs are known by a name and not by a type.

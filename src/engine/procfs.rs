@@ -1,20 +1,20 @@
-//! What Linux shows of the threads of this program: whether a thread runs, waits for a lock, or is gone.
+//! The state of the threads of this program, as Linux shows it: whether a thread runs, waits for a lock, or is gone.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// What a thread does at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The state of a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Activity {
-    /// It runs, or is about to, or sleeps for a time.
-    Busy,
-    /// It waits for a lock, a condition variable, or the end of another thread.
-    Asleep,
-    /// It waits in another system call: for a file, for a socket.
-    InSystemCall,
     /// It has ended.
     Gone,
+    /// It waits for a lock, a condition variable, or the end of another thread.
+    Asleep,
+    /// It waits in another system call: for a pipe, for a socket.
+    InSystemCall,
+    /// It runs, or is about to, or waits for memory or a disk, or sleeps for a time.
+    Busy,
 }
 
 /// The numbers of the system calls in which a thread waits for a lock, and in which it sleeps for a time.
@@ -46,7 +46,7 @@ impl ThreadFolder {
         Some(Self(Path::new("/proc").join(path)))
     }
 
-    /// What the thread does.
+    /// Returns the state of the thread.
     pub(crate) fn activity(&self) -> Activity {
         activity(&self.0)
     }
@@ -58,9 +58,17 @@ fn activity(thread: &Path) -> Activity {
     match doing.split_whitespace().next() {
         Some(call) if call == lock => Activity::Asleep,
         Some(call) if call == "running" || sleep.contains(&call) => Activity::Busy,
+        Some(_) if is_in_kernel(thread) => Activity::Busy,
         Some(_) => Activity::InSystemCall,
         None => Activity::Gone,
     }
+}
+
+/// Reports whether the thread waits for the system itself, such as for memory or a disk.
+fn is_in_kernel(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
+    // The state comes after the name, which is in parentheses.
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['D', 'R']))
 }
 
 fn families<R>(work: impl FnOnce(&mut Families) -> R) -> R {
@@ -92,14 +100,15 @@ impl Drop for SlotFamily {
     }
 }
 
-/// Reports whether a thread that code on a slot has started is busy. Threads with a name of their own are not known.
-pub(crate) fn are_children_busy() -> bool {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return false };
+/// The activity of the busiest thread that code on any slot has started, if there is one. Threads with a name of their
+/// own are not known.
+pub(crate) fn activity_of_children() -> Option<Activity> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
     let own = PathBuf::from("/proc").join(std::process::id().to_string()).join("task");
-    threads.flatten().any(|thread| {
-        let path = own.join(thread.file_name());
-        let Ok(name) = std::fs::read_to_string(path.join("comm")) else { return false };
-        families(|families| families.names.contains(&name) && !families.slots.contains(&path))
-            && activity(&path) == Activity::Busy
-    })
+    let is_child = |path: &PathBuf| {
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        families(|families| families.names.contains(&name) && !families.slots.contains(path))
+    };
+    let all = threads.flatten().map(|thread| own.join(thread.file_name()));
+    all.filter(is_child).map(|path| activity(&path)).max()
 }

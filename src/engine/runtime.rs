@@ -204,7 +204,8 @@ mod with_tokio {
         fn take(&self) -> Rc<CleanRuntime> {
             self.0.borrow_mut().pop().unwrap_or_else(|| {
                 let (owner, has_threads) = (LifeSlot::default(), Arc::new(AtomicBool::new(false)));
-                let (lent, asks, parks, threads) = (owner.clone(), owner.clone(), owner.clone(), has_threads.clone());
+                let (lent, asks, parks, threads) =
+                    (owner.clone(), owner.clone(), owner.clone(), has_threads.clone());
                 let idle = Arc::<IdleMonitor>::default();
                 let hears = idle.clone();
                 let runtime = Builder::new_current_thread()
@@ -222,6 +223,8 @@ mod with_tokio {
                         }
                         "tokio-rt-worker".to_owned()
                     })
+                    // Each thread ends with its task: see `PoolThreads`.
+                    .thread_keep_alive(Duration::ZERO)
                     .on_thread_park(move || {
                         // The threads use the slot, too.
                         let life = lock(&parks).clone();
@@ -230,10 +233,9 @@ mod with_tokio {
                     })
                     .on_thread_start(move || {
                         panics::keep_quiet();
-                        if let Some(life) = &*lock(&lent) {
-                            life.shared.threads.start();
-                        }
                         life::lend_thread(lent.clone());
+                        let life = lock(&lent).clone();
+                        life.into_iter().for_each(|life| life.shared.begin_thread());
                     })
                     .build()
                     .expect("a current-thread tokio runtime can be built");
@@ -427,11 +429,15 @@ mod with_tokio {
         /// Ends the context: its tasks die. A runtime without tasks goes back into the pool.
         pub(crate) fn end(&mut self) {
             let has_tasks = self.has_tasks();
-            if let Some(used) = self.used.take() {
-                if !has_tasks && !used.clean.has_threads.load(Ordering::SeqCst) {
-                    *lock(&used.clean.owner) = None;
-                    self.pool.0.borrow_mut().push(used.clean);
-                }
+            let Some(used) = self.used.take() else { return };
+            if used.clean.has_threads.load(Ordering::SeqCst) {
+                // Threads that have not begun find that the runtime is gone.
+                let life = lock(&used.clean.owner).clone();
+                drop(used);
+                life.into_iter().for_each(|life| life.shared.threads.dismiss());
+            } else if !has_tasks {
+                *lock(&used.clean.owner) = None;
+                self.pool.0.borrow_mut().push(used.clean);
             }
         }
     }

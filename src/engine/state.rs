@@ -658,6 +658,7 @@ impl Shared {
             state.as_actor(Actor::Attempt { job, attempt }, |state| {
                 state.note(|| EventKind::Remarked { text });
             });
+            state.outlives_lease(job);
         }
         while let Some(wake) = state.clock.take_due() {
             match wake {

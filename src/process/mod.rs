@@ -18,6 +18,7 @@ pub use handles::durable::Durable;
 pub use handles::enqueue::{EnqueueService, EnqueueServiceFuture, NewJob};
 pub use handles::external::{BlockingExternalCall, External, ExternalCall, ExternalFault};
 pub use handles::lease::{LeaseError, LeaseExtension};
+pub use handles::partition::{Message, Partition, PartitionError};
 pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
 pub use handles::rng::Rng;
@@ -355,6 +356,16 @@ impl Process {
 
     pub(crate) fn uses_store(&self) -> bool {
         self.uses_store.get()
+    }
+
+    /// Returns this incarnation's handle for the partition that [`World::partition`](crate::World::partition) registered
+    /// under this name.
+    ///
+    /// # Panics
+    /// Panics if there is no partition with this name.
+    #[track_caller]
+    pub fn partition<T>(&self, name: impl Into<Name>) -> Partition<T> {
+        Partition::of_process(self.service(name), self.name(), self.incarnation())
     }
 
     /// Returns the queue, through which jobs enqueue jobs.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::engine::procfs::{Activity, ThreadFolder, are_children_busy};
+use crate::engine::procfs::{Activity, ThreadFolder, activity_of_children};
 
 /// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
@@ -15,7 +15,7 @@ pub(super) const CHECKS: u32 = 3;
 const CHECKS_WITHOUT_PROCFS: u32 = 200;
 /// The number of looks after which threads that the code on a slot has started are no longer waited for: about one
 /// second.
-const MOST_WAITS_FOR_CHILDREN: u32 = 2_000;
+const MOST_WAITS_FOR_CHILDREN: u32 = 800;
 /// The number of times that the executor looks for a request of the thread before it pauses between looks, and the
 /// length of a pause.
 const REQUEST_SPINS: u32 = 100;
@@ -76,6 +76,8 @@ pub(super) struct Baton {
     pub(super) folder: OnceLock<Option<ThreadFolder>>,
     /// The number of looks that found the thread asleep while a thread that it had started was busy.
     pub(super) waits_for_children: AtomicU32,
+    /// Whether code on a slot had started threads when this one fell asleep.
+    pub(super) has_children: AtomicBool,
     /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
     pub(super) given_up: Arc<AtomicBool>,
 }
@@ -107,7 +109,8 @@ impl Baton {
     pub(super) fn new(given_up: Arc<AtomicBool>) -> Arc<Self> {
         let (turn, handed, folder) = (Mutex::new(BatonState::Idle), Condvar::new(), OnceLock::new());
         let (points, waits_for_children) = (AtomicU32::new(0), AtomicU32::new(0));
-        Arc::new(Self { turn, handed, points, folder, waits_for_children, given_up })
+        let has_children = AtomicBool::new(false);
+        Arc::new(Self { turn, handed, points, folder, waits_for_children, has_children, given_up })
     }
 
     /// Returns the progress of the thread if the executor need not wait any longer. `looks` is the number of checks so far.
@@ -239,6 +242,13 @@ impl Baton {
             let points = self.points.load(Ordering::Relaxed);
             asleep = if std::mem::replace(&mut passed, points) == points { asleep + 1 } else { 1 };
             if asleep >= most {
+                drop(turn);
+                let may_wait_for_child = is_asleep.is_some() && self.may_wait_for_child();
+                turn = self.lock();
+                if may_wait_for_child || !matches!(*turn, BatonState::Running | BatonState::Asleep { .. }) {
+                    asleep = 0;
+                    continue;
+                }
                 if let BatonState::Running = *turn {
                     *turn = BatonState::Asleep { stopped: false };
                 }
@@ -250,23 +260,30 @@ impl Baton {
     /// Reports whether a sleeping thread is still asleep. A woken thread is seen to be awake before it runs. A thread
     /// that has reached a point sleeps, too, but its state says so.
     pub(super) fn sleeps_on(&self) -> bool {
-        self.is_asleep() == Some(true) && matches!(*self.lock(), BatonState::Asleep { .. })
+        self.is_asleep() == Some(true)
+            && matches!(*self.lock(), BatonState::Asleep { .. })
+            && !(self.has_children.load(Ordering::Relaxed) && self.may_wait_for_child())
     }
 
-    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it. While a thread
-    /// that code on a slot has started is busy, the thread may wait for that one, and does not count as asleep.
+    /// Reports whether the thread waits for a lock or similar. `None` if the system does not show it.
     pub(super) fn is_asleep(&self) -> Option<bool> {
         let folder = self.folder.get()?.as_ref()?;
-        let is_asleep = || folder.activity() == Activity::Asleep;
-        if !is_asleep() {
-            return Some(false);
-        }
-        if self.waits_for_children.load(Ordering::Relaxed) < MOST_WAITS_FOR_CHILDREN && are_children_busy() {
+        Some(folder.activity() == Activity::Asleep)
+    }
+
+    /// The thread is asleep. Reports whether a thread that code on a slot has started is busy: the thread may wait for
+    /// that one, and not for another slot.
+    fn may_wait_for_child(&self) -> bool {
+        let children = activity_of_children();
+        self.has_children.store(children.is_some(), Ordering::Relaxed);
+        let is_busy = children == Some(Activity::Busy);
+        // A child may have woken it, and ended since.
+        let has_been_woken = self.is_asleep() == Some(false);
+        let waits = is_busy && self.waits_for_children.load(Ordering::Relaxed) < MOST_WAITS_FOR_CHILDREN;
+        if waits {
             self.waits_for_children.fetch_add(1, Ordering::Relaxed);
-            return Some(false);
         }
-        // A child may have woken it and ended in between.
-        Some(is_asleep())
+        waits || has_been_woken
     }
 
     /// On the thread: hands the turn back and waits for the next one. Returns an error if the thread must unwind.

@@ -1,8 +1,8 @@
 //! Finds jobs whose outcome depends on which job ran before them, on the same thread or in the same process.
 
+use super::Exploration;
 use super::conclusion::violation;
 use super::reference::{Reference, difference};
-use super::Exploration;
 use crate::engine::state::Mode;
 use crate::judge::oracle::{self, Finding};
 use crate::judge::report::{Report, ShownRun, Verdict, dropped};

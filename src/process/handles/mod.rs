@@ -11,6 +11,7 @@ pub(in crate::process) mod durable;
 pub(in crate::process) mod enqueue;
 pub(in crate::process) mod external;
 pub(in crate::process) mod lease;
+pub(in crate::process) mod partition;
 pub(in crate::process) mod pending;
 pub(in crate::process) mod queue;
 pub(in crate::process) mod rng;

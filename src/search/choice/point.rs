@@ -61,6 +61,8 @@ texts! {
         Replied "replied",
         /// At a call whose task waits for something else as well: whether the reply arrives in time.
         Reply "reply",
+        /// At a call whose service calls back: when it does.
+        Webhook "webhook",
         /// At an operation on the locks of a unique job: after it.
         After "after",
         /// Before a line of a `#[crash_points]` function.
@@ -106,7 +108,8 @@ mod tests {
             points,
             [
                 "start", "end", "ack", "lease", "retry", "before", "sent", "call", "locked", "timer",
-                "happened", "replied", "reply", "after", "line", "next", "pause", "stall", "pick", "take"
+                "happened", "replied", "reply", "webhook", "after", "line", "next", "pause", "stall", "pick",
+                "take"
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();

@@ -24,6 +24,7 @@ mod shards;
 mod wording;
 mod threads;
 mod waits;
+mod webhooks;
 
 use crate::support::{assert_green, assert_violated, one_deviation, own_test};
 use retryproof::job::JobResult;

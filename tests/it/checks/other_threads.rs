@@ -39,7 +39,7 @@ fn input_26_results_of_spawn_blocking() {
     }
     assert_violated(
         &computing(&one_deviation(), unkeyed),
-        "payments.charge happened 2 times, expected once",
+        "payments.charge happened twice, expected once",
         "test job#1.1/payments.charge:call=reply-lost",
     );
 }
@@ -72,7 +72,7 @@ fn input_27_scoped_threads_that_are_joined() {
     }
     assert_violated(
         &scoped(&one_deviation(), unkeyed),
-        "payments.charge happened 2 times, expected once",
+        "payments.charge happened twice, expected once",
         "test job#1.1/payments.charge:call=reply-lost",
     );
 }

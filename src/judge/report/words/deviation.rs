@@ -47,6 +47,12 @@ pub(crate) fn deviation(choice: &Choice, instead: Option<Actor>) -> String {
         {
             format!("{service}.{operation} takes effect after the calls that are made beside it")
         }
+        (DeviationKind::Preemption, Site::Call { service, operation })
+            if choice.label.point == Point::Webhook =>
+        {
+            let when = if choice.taken == 1 { "before its reply" } else { "an hour late" };
+            format!("{service}.{operation} calls back {when}")
+        }
         (DeviationKind::Preemption, _) if choice.label.point == Point::Take => {
             format!("{} takes the job", instead.map_or(option, who))
         }
