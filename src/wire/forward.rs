@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::protocol::{Caller, Finish, Outcome, Reply, Resume, ServeOutcome};
-use crate::engine::call::{self, CallSpec, Door, EnterOutcome, InFlight, Visit, dies_waiting};
+use crate::engine::call::{self, CallSpec, CallTarget, EnterOutcome, InFlight, Visit, dies_waiting};
 use crate::engine::external_calls::real_time;
 use crate::engine::state::{State, call_site};
 use crate::process::{ExternalFault, Link};
@@ -123,19 +123,19 @@ impl Caller<'_> {
         let place = call.place.unwrap_or_else(|| self.place());
         // Nobody knows what the call touches outside.
         link.shared().reduce_no_more();
-        let door = ForwardDoor { link, call, place, work: Box::new(work), fault: None };
-        let Some(flight) = InFlight::begin(door) else { return ServeOutcome::reply(Reply::reset()) };
+        let endpoint = ForwardTarget { link, call, place, work: Box::new(work), fault: None };
+        let Some(flight) = InFlight::begin(endpoint) else { return ServeOutcome::reply(Reply::reset()) };
         if flight.output.is_some() {
             return ServeOutcome(Outcome::Takes(Duration::ZERO, finish(flight)));
         }
-        match flight.door.dies_waiting() {
+        match flight.target.dies_waiting() {
             true => ServeOutcome::reply(Reply::reset()),
             false => {
-                let what = flight.door.what();
+                let what = flight.target.what();
                 let mut flight = Some(flight);
                 let resume = move || {
                     let mut resumed = flight.take()?;
-                    resumed.output = resumed.door.go_on(None);
+                    resumed.output = resumed.target.go_on(None);
                     match resumed.output {
                         Some(_) => Some(finish(resumed)),
                         None => {
@@ -165,7 +165,7 @@ impl Caller<'_> {
     }
 }
 
-fn finish(flight: InFlight<ForwardDoor>) -> Finish {
+fn finish(flight: InFlight<ForwardTarget>) -> Finish {
     Box::new(move || flight.arrive().flatten().unwrap_or_else(Reply::reset))
 }
 
@@ -183,7 +183,7 @@ pub(super) fn resume_now(mut resume: Resume) -> Option<Finish> {
 }
 
 /// The real system as the target of one call.
-struct ForwardDoor {
+struct ForwardTarget {
     link: Link,
     call: ForwardedCall,
     place: Place,
@@ -191,13 +191,13 @@ struct ForwardDoor {
     fault: Option<Fault>,
 }
 
-impl fmt::Debug for ForwardDoor {
+impl fmt::Debug for ForwardTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForwardDoor").field("call", &self.call).finish_non_exhaustive()
+        f.debug_struct("ForwardTarget").field("call", &self.call).finish_non_exhaustive()
     }
 }
 
-impl ForwardDoor {
+impl ForwardTarget {
     fn go_on(&mut self, fault: Option<ExternalFault>) -> Option<Reply> {
         match (self.work)(fault) {
             ForwardOutcome::Ended(reply) => Some(reply),
@@ -219,7 +219,7 @@ impl ForwardDoor {
     }
 }
 
-impl Door for ForwardDoor {
+impl CallTarget for ForwardTarget {
     /// `None` while it waits.
     type Output = Option<Reply>;
     type Visit<'v> = ForwardVisit<'v>;
@@ -229,7 +229,7 @@ impl Door for ForwardDoor {
     }
 
     fn open(&mut self) -> ForwardVisit<'_> {
-        ForwardVisit { door: self }
+        ForwardVisit { endpoint: self }
     }
 
     fn given(&mut self) -> Option<Reply> {
@@ -274,35 +274,35 @@ fn seen(fault: Option<Fault>) -> Option<ExternalFault> {
 
 /// The real system during the first half of a call.
 struct ForwardVisit<'v> {
-    door: &'v ForwardDoor,
+    endpoint: &'v ForwardTarget,
 }
 
 impl<'v> Visit<'v> for ForwardVisit<'v> {
     type Output = Option<Reply>;
 
     fn link(&self) -> &'v Link {
-        &self.door.link
+        &self.endpoint.link
     }
 
     fn spec(&self) -> CallSpec {
-        let ForwardedCall { system, operation, passes, .. } = self.door.call;
+        let ForwardedCall { system, operation, passes, .. } = self.endpoint.call;
         let reply = if passes { call::Reply::Passing } else { call::Reply::Write };
         let site = call_site(system, operation);
-        CallSpec { site, place: self.door.place, faults: DeviationKind::Fault, reply }
+        CallSpec { site, place: self.endpoint.place, faults: DeviationKind::Fault, reply }
     }
 
     fn announce(&mut self, state: &mut State) {
-        let ForwardedCall { system, operation, .. } = self.door.call;
-        let place = self.door.place;
+        let ForwardedCall { system, operation, .. } = self.endpoint.call;
+        let place = self.endpoint.place;
         state.calls_outside(system, operation, place);
         if state.timeline.is_recording() {
-            let request = self.door.call.text.clone();
+            let request = self.endpoint.call.text.clone();
             state.note(|| EventKind::Called { service: system, operation, request, place });
         }
     }
 
     fn faults(&mut self, _: &State) -> FaultPlan {
-        let ForwardedCall { passes, may_conflict, may_shut_down, .. } = self.door.call;
+        let ForwardedCall { passes, may_conflict, may_shut_down, .. } = self.endpoint.call;
         let mut faults = external_faults(!passes);
         if may_conflict {
             faults = faults.with(Fault::Conflict);

@@ -125,7 +125,7 @@ impl<T> Clone for Partition<T> {
 impl<T> Partition<T> {
     /// The handle of an incarnation of a process.
     pub(crate) fn of_process(client: Client<PartitionService>, process: Name, incarnation: u32) -> Self {
-        lock(&client.door).service.add_process(process);
+        lock(&client.faulty).service.add_process(process);
         Self::new(client, format!("{process}/{incarnation}"))
     }
 
