@@ -28,6 +28,31 @@ impl Executor {
         }
     }
 
+    /// Adds a process with another version of the program of `of`.
+    #[track_caller]
+    pub(crate) fn add_version(&mut self, of: Name, boot: Box<dyn Fn(&Process)>) {
+        let old = self.host_named(of.as_str(), "replaced");
+        self.hosts[old].is_version = true;
+        let name = Name::from(format!("{of}@new"));
+        self.add(name, boot);
+        let new = self.hosts.len() - 1;
+        self.hosts[new].is_version = true;
+        let kinds = [old, new].map(|index| {
+            let living = self.hosts[index].living.as_ref();
+            living.map_or_else(Vec::new, |(_, process)| {
+                process.handle_other_version();
+                process.short_kinds()
+            })
+        });
+        let [old, new] = &kinds;
+        assert!(
+            old.iter().any(|kind| new.contains(kind)),
+            "the two versions of the process `{of}` handle no kind of job in common ({} and {}); a new version has to handle the jobs that the old one has enqueued",
+            old.join(", "),
+            new.join(", ")
+        );
+    }
+
     pub(super) fn boot(&mut self, index: usize) -> Result<(), Box<dyn Any + Send>> {
         self.shared.barrier();
         let host = &mut self.hosts[index];
@@ -61,6 +86,9 @@ impl Executor {
             if process.uses_store() && host.copy_of.is_none() {
                 state.connections.used_by(host.name, process.slot_count());
             }
+        }
+        if host.is_version {
+            process.handle_other_version();
         }
         let spawned = process.take_spawned();
         host.living = Some((life, process));

@@ -49,7 +49,7 @@ use serde::de::DeserializeOwned;
 use crate::engine::life::Life;
 use crate::engine::slots::Slots;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{JobResult, kind_of};
+use crate::system::job::{JobResult, kind_of, short_kind};
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
 use crate::system::service::error_tracker::ErrorTracker;
@@ -239,6 +239,57 @@ impl Process {
         spawned.push((name, Box::pin(async move { task.await.into_result() })));
     }
 
+    /// Enqueues a job at each multiple of `interval` since the world began, as a scheduler (cron) in each process does.
+    /// `job` makes the request for the n-th time, from 1. The scheduler tries an enqueue that fails again after a second.
+    /// When its process restarts, it enqueues the last one again, because it does not know whether it did so before.
+    ///
+    /// If several processes have it, each of them enqueues the job, so the request needs a key
+    /// ([`NewJob::deduplicate`]).
+    ///
+    /// ```
+    /// use retryproof::job::NewJob;
+    /// use retryproof::service::payments::Charge;
+    /// use retryproof::{Conflict, Explore, World};
+    /// use std::time::Duration;
+    ///
+    /// const DAY: Duration = Duration::from_secs(86_400);
+    /// let report = Explore::new().deviations(1).run(async |world: &World| {
+    ///     for node in ["node-1", "node-2"] {
+    ///         world.process(node, |p| {
+    ///             p.every("nightly", DAY, |night| {
+    ///                 NewJob::encoded::<u32>(night.to_string()).deduplicate(format!("night-{night}"), Conflict::Drop)
+    ///             });
+    ///             let payments = p.payments();
+    ///             p.handle(async move |night: u32| {
+    ///                 payments.charge(Charge::of_order(night, 500).key(format!("night-{night}"))).await
+    ///             });
+    ///         });
+    ///     }
+    ///     world.settle_until(|world| !world.payments().records().is_empty()).await;
+    /// });
+    /// assert!(report.is_retryproof(), "{report}");
+    /// ```
+    ///
+    /// # Panics
+    /// Panics if `interval` is zero, or if the process already has a task with this name.
+    pub fn every(&self, name: impl Into<Name>, interval: Duration, job: impl Fn(u64) -> NewJob + 'static) {
+        assert!(!interval.is_zero(), "a scheduler needs an interval; give it at least a second");
+        let (clock, queue) = (self.clock(), self.queue());
+        self.spawn(name, async move {
+            let passed = clock.now().as_nanos() / interval.as_nanos();
+            for nth in u64::try_from(passed).unwrap_or(u64::MAX).max(1).. {
+                let due = interval.saturating_mul(u32::try_from(nth).unwrap_or(u32::MAX));
+                let wait = due.saturating_sub(clock.now());
+                if !wait.is_zero() {
+                    clock.sleep(wait).await;
+                }
+                while queue.enqueue_new(job(nth)).await.is_err() {
+                    clock.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        });
+    }
+
     pub(crate) fn take_spawned(&self) -> Vec<(Name, Attempt)> {
         self.spawned.take()
     }
@@ -259,6 +310,16 @@ impl Process {
 
     pub(crate) fn handles_kind(&self, kind: &str) -> bool {
         self.handlers.borrow().iter().any(|handler| handler.handles(kind))
+    }
+
+    /// Also handles the jobs of another version of the program, whose types have the same names in another module.
+    pub(crate) fn handle_other_version(&self) {
+        self.handlers.borrow_mut().iter_mut().for_each(|handler| handler.in_any_module = true);
+    }
+
+    /// Returns the names of the kinds that the process handles, without their modules.
+    pub(crate) fn short_kinds(&self) -> Vec<&'static str> {
+        self.handlers.borrow().iter().map(|handler| short_kind(handler.kind)).collect()
     }
 
     /// Returns this incarnation's client for the payment service.

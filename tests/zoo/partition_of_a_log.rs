@@ -69,7 +69,12 @@ pub(crate) fn family() -> Family {
             good("looks before it charges, alone", |explore| consuming(explore, Consumer::LooksFirst, 1)),
             bad(
                 "looks before it charges, and is slow",
-                [because(Oracle::Guarantee, twice, "worker-1/consumer/payments.charges:stall=past-next-deadline", "payments.charges(")],
+                [because(
+                    Oracle::Guarantee,
+                    twice,
+                    "worker-1/consumer/payments.charges:stall=past-next-deadline",
+                    "payments.charges(",
+                )],
                 |explore| consuming(explore, Consumer::LooksFirst, 2),
             )
             .with("deviations(1)", |explore| explore.deviations(1)),

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{State, Stuck};
+use super::State;
 use crate::search::choice::{DeviationKind, Name, Options, Point, Site};
-use crate::system::job::{Delivery, KeyOf, RetryPolicy, Unique, short_kind};
+use crate::system::job::{Delivery, KeyOf, RetryPolicy, Unique};
 
 /// The options of a kind of job, as given to its handler.
 #[derive(Clone)]
@@ -44,9 +44,6 @@ impl Default for KindOptions {
         }
     }
 }
-
-/// The number of attempts of a job that may outlive its lease in a run.
-const MOST_OUTLIVED_LEASES: u32 = 50;
 
 /// The queue of jobs whose kind names no other queue.
 pub(crate) const DEFAULT_QUEUE: &str = "default";
@@ -117,15 +114,6 @@ impl State {
         let ends = self.clock.now().saturating_add(lease);
         self.queue.begin_lease(job, ends);
         true
-    }
-
-    /// An attempt has outlived its lease. The run is stuck if that happens again and again.
-    pub(super) fn outlives_lease(&mut self, job: u32) {
-        let times = self.queue.outlived_leases(job);
-        if let Some(lease) = self.lease(job).filter(|_| times >= MOST_OUTLIVED_LEASES) {
-            let kind = short_kind(self.queue.job(job).kind).to_owned();
-            self.search.get_stuck(Stuck::LeaseTooShort { job, kind, lease, times });
-        }
     }
 
     /// Whether a lease was set for the kind of the job.

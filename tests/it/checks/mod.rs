@@ -23,6 +23,7 @@ mod services;
 mod shards;
 mod wording;
 mod threads;
+mod versions;
 mod waits;
 mod webhooks;
 

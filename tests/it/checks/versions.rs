@@ -1,0 +1,131 @@
+//! Two versions of a program at once, and schedulers on several nodes.
+
+use super::{assert_green, keyed, one_deviation};
+use crate::support::{DAY, has_line, panic_of, scenarios};
+use expect_test::expect;
+use retryproof::job::NewJob;
+use retryproof::service::email::Email;
+use retryproof::{Conflict, Explore, Guarantee, Process, Report, Verdict, World};
+
+mod old {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Order {
+        pub(super) id: u32,
+    }
+}
+
+mod new {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Order {
+        pub(super) id: u32,
+        pub(super) currency: String,
+    }
+}
+
+mod careful {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    pub(super) struct Order {
+        pub(super) id: u32,
+        #[serde(default)]
+        pub(super) currency: String,
+    }
+}
+
+/// Accepts an order and enqueues its payment, and pays.
+fn old_version(p: &Process) {
+    let queue = p.queue();
+    p.handle(async move |id: u32| queue.enqueue(old::Order { id }).await.map(drop));
+    let payments = p.payments();
+    p.handle(async move |order: old::Order| payments.charge(keyed(order.id)).await.map(drop));
+}
+
+/// Only preemptions: a process takes a job.
+fn explore(boot: fn(&Process)) -> Report {
+    let explore = one_deviation().crashes(0).faults(0).deliveries(0);
+    explore.run(async move |world: &World| {
+        world.process("worker", old_version).replaced_by(boot);
+        world.enqueue(6_u32);
+        world.settle().await;
+    })
+}
+
+#[test]
+fn a_payload_that_the_other_version_cannot_read() {
+    let report = explore(|p| {
+        let queue = p.queue();
+        let enqueue = async move |id: u32| {
+            let currency = "EUR".to_owned();
+            queue.enqueue(new::Order { id, currency }).await.map(drop)
+        };
+        p.handle(enqueue);
+        let payments = p.payments();
+        p.handle(async move |order: new::Order| {
+            assert!(!order.currency.is_empty());
+            payments.charge(keyed(order.id)).await.map(drop)
+        });
+    });
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    assert!(scenarios(&report).contains(&"test job#2.1:take=other".to_owned()), "{report}");
+    has_line(
+        &report,
+        expect![
+            "error[RP0071]: a job could not be run: the payload of job#2 Order does not decode: missing field `currency`"
+        ],
+    );
+}
+
+#[test]
+fn versions_that_read_the_payloads_of_each_other() {
+    assert_green(&explore(|p| {
+        let queue = p.queue();
+        p.handle(async move |id: u32| queue.enqueue(old::Order { id }).await.map(drop));
+        let payments = p.payments();
+        p.handle(async move |order: careful::Order| {
+            assert_eq!(order.currency, "");
+            payments.charge(keyed(order.id)).await.map(drop)
+        });
+    }));
+}
+
+#[test]
+fn versions_that_handle_no_kind_in_common() {
+    let world = World::fake();
+    let add = || {
+        world.process("worker", old_version).replaced_by(|p| {
+            p.handle(async |_: String| ());
+        });
+    };
+    assert_eq!(
+        panic_of(add),
+        "the two versions of the process `worker` handle no kind of job in common (u32, Order and String); a new version has to handle the jobs that the old one has enqueued"
+    );
+}
+
+/// A nightly report, which a scheduler on each of two nodes enqueues. With `is_once`, under a key for each night.
+fn nightly(explore: &Explore, is_once: bool) -> Report {
+    explore.run(async move |world: &World| {
+        world.allow("email.send", Guarantee::AtLeastOnce);
+        for node in ["node-1", "node-2"] {
+            world.process(node, move |p| {
+                p.every("nightly", DAY, move |night| {
+                    let report = NewJob::encoded::<u64>(night.to_string());
+                    let key = format!("night-{night}");
+                    if is_once { report.deduplicate(key, Conflict::Drop) } else { report }
+                });
+                let email = p.email();
+                p.handle(async move |night: u64| {
+                    email.send(Email::new("ada@example.com", format!("report-{night}"))).await.map(drop)
+                });
+            });
+        }
+        world.settle_until(|world| !world.email().records().is_empty()).await;
+    })
+}
+
+#[test]
+fn a_scheduler_on_each_node() {
+    let report = nightly(&one_deviation(), false);
+    assert_eq!(report.verdict(), Verdict::Violated, "{report}");
+    has_line(&report, expect!["error[RP0021]: job `u64` 1 was enqueued twice, expected once"]);
+    assert_green(&nightly(&one_deviation(), true));
+}
