@@ -1,8 +1,7 @@
 //! The state of the threads of this program, as Linux shows it: whether a thread runs, waits for a lock, or is gone.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The state of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,30 +24,48 @@ const CALLS: Option<(&str, [&str; 2])> = match () {
 };
 
 /// The folder in which the system shows a thread.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ThreadFolder(PathBuf);
-
-/// The threads of slots, and the names that the system knows them by. A thread that code under test starts without a
-/// name inherits the name of the thread that started it.
-#[derive(Debug)]
-struct Families {
-    slots: BTreeSet<PathBuf>,
-    names: BTreeSet<String>,
+#[derive(Clone, Debug)]
+pub(crate) struct ThreadFolder {
+    path: PathBuf,
+    /// The name under which the system knows a thread of a slot, if it has one of its own. A thread that code on the slot
+    /// starts without a name inherits it.
+    family: Option<String>,
 }
 
-static FAMILIES: Mutex<Families> = Mutex::new(Families { slots: BTreeSet::new(), names: BTreeSet::new() });
+/// The number of families so far.
+static FAMILIES: AtomicU64 = AtomicU64::new(0);
 
 impl ThreadFolder {
     /// The folder of the current thread. `None` if the system has none.
     pub(crate) fn here() -> Option<Self> {
         CALLS?;
         let path = std::fs::read_link("/proc/thread-self").ok()?;
-        Some(Self(Path::new("/proc").join(path)))
+        Some(Self { path: Path::new("/proc").join(path), family: None })
+    }
+
+    /// The folder of the current thread, which is one of a slot.
+    pub(crate) fn of_slot() -> Option<Self> {
+        let mut folder = Self::here()?;
+        let name = format!("slot-{}", FAMILIES.fetch_add(1, Ordering::Relaxed));
+        folder.family = std::fs::write(folder.path.join("comm"), &name).is_ok().then_some(name);
+        Some(folder)
     }
 
     /// Returns the state of the thread.
     pub(crate) fn activity(&self) -> Activity {
-        activity(&self.0)
+        activity(&self.path)
+    }
+
+    /// Returns the state of the busiest thread that code on this slot has started, if there is one. Threads with a name
+    /// of their own are not known.
+    pub(crate) fn activity_of_children(&self) -> Option<Activity> {
+        let family = self.family.as_deref()?;
+        let threads = std::fs::read_dir(self.path.parent()?).ok()?;
+        let is_child = |path: &PathBuf| {
+            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+            name.trim_end() == family && *path != self.path
+        };
+        threads.flatten().map(|thread| thread.path()).filter(is_child).map(|path| activity(&path)).max()
     }
 }
 
@@ -69,46 +86,4 @@ fn is_in_kernel(thread: &Path) -> bool {
     let stat = std::fs::read_to_string(thread.join("stat")).unwrap_or_default();
     // The state comes after the name, which is in parentheses.
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['D', 'R']))
-}
-
-fn families<R>(work: impl FnOnce(&mut Families) -> R) -> R {
-    work(&mut FAMILIES.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// The current thread is one of a slot until this value is dropped.
-#[must_use = "it lasts until it is dropped"]
-pub(crate) struct SlotFamily(Option<ThreadFolder>);
-
-impl SlotFamily {
-    pub(crate) fn of(thread: Option<ThreadFolder>) -> Self {
-        if let Some(ThreadFolder(path)) = &thread {
-            let name = std::fs::read_to_string(path.join("comm"));
-            families(|families| {
-                families.slots.insert(path.clone());
-                families.names.extend(name);
-            });
-        }
-        Self(thread)
-    }
-}
-
-impl Drop for SlotFamily {
-    fn drop(&mut self) {
-        if let Some(ThreadFolder(path)) = &self.0 {
-            families(|families| families.slots.remove(path));
-        }
-    }
-}
-
-/// The activity of the busiest thread that code on any slot has started, if there is one. Threads with a name of their
-/// own are not known.
-pub(crate) fn activity_of_children() -> Option<Activity> {
-    let threads = std::fs::read_dir("/proc/self/task").ok()?;
-    let own = PathBuf::from("/proc").join(std::process::id().to_string()).join("task");
-    let is_child = |path: &PathBuf| {
-        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-        families(|families| families.names.contains(&name) && !families.slots.contains(path))
-    };
-    let all = threads.flatten().map(|thread| own.join(thread.file_name()));
-    all.filter(is_child).map(|path| activity(&path)).max()
 }

@@ -17,7 +17,7 @@ pub(crate) use baton::{Arrivals, Progress, SlotOwner, SlotTask, StopUnwind};
 
 use baton::{Baton, BatonState, CHECKS, stand_still};
 
-use crate::engine::procfs::{SlotFamily, ThreadFolder};
+use crate::engine::procfs::ThreadFolder;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -168,11 +168,9 @@ impl SlotThread {
 
 /// The loop of a thread, as long as there is work.
 fn serve(baton: &Arc<Baton>) {
-    let folder = ThreadFolder::here();
-    let _family = SlotFamily::of(folder.clone());
     OWN.set(Some(baton.clone()));
     IS_SLOT.set(true);
-    let _ = baton.folder.set(folder);
+    let _ = baton.folder.set(ThreadFolder::of_slot());
     let mut turn = baton.lock();
     loop {
         match std::mem::replace(&mut *turn, BatonState::Running) {

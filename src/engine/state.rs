@@ -104,6 +104,8 @@ pub(crate) struct State {
     flights: Flights,
     /// The processes whose attempts keep values in thread-locals.
     thread_locals: BTreeSet<Name>,
+    /// The kinds of processes with another version: a kind whose type has the same name in another module is the same.
+    versioned_kinds: Vec<&'static str>,
     /// The time until which a loop stalls.
     stands_still_until: Duration,
     /// A buffer for the heads of the queue.
@@ -196,6 +198,7 @@ impl State {
             failing: Failing::default(),
             flights: Flights::default(),
             thread_locals: BTreeSet::new(),
+            versioned_kinds: Vec::new(),
             stands_still_until: Duration::ZERO,
             heads: Vec::new(),
             fetches: 0,

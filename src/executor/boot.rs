@@ -9,6 +9,7 @@ use crate::engine::runtime::Context;
 use crate::engine::state::Culprit;
 use crate::process::Process;
 use crate::search::choice::{Actor, Name};
+use crate::system::job::short_kind;
 use crate::system::timeline::EventKind;
 
 impl Executor {
@@ -41,10 +42,11 @@ impl Executor {
             let living = self.hosts[index].living.as_ref();
             living.map_or_else(Vec::new, |(_, process)| {
                 process.handle_other_version();
-                process.short_kinds()
+                process.kinds()
             })
         });
-        let [old, new] = &kinds;
+        self.shared.state().add_versioned_kinds(kinds[0].iter().copied());
+        let [old, new] = kinds.map(|kinds| kinds.into_iter().map(short_kind).collect::<Vec<_>>());
         assert!(
             old.iter().any(|kind| new.contains(kind)),
             "the two versions of the process `{of}` handle no kind of job in common ({} and {}); a new version has to handle the jobs that the old one has enqueued",

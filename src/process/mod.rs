@@ -18,6 +18,7 @@ pub use handles::durable::Durable;
 pub use handles::enqueue::{EnqueueService, EnqueueServiceFuture, NewJob};
 pub use handles::external::{BlockingExternalCall, External, ExternalCall, ExternalFault};
 pub use handles::lease::{LeaseError, LeaseExtension};
+pub use handles::notifier::{Listener, NextNotification, Notifier, Notify};
 pub use handles::partition::{Message, Partition, PartitionError};
 pub use handles::pending::{EnqueueError, EnqueueFuture};
 pub use handles::queue::JobQueue;
@@ -49,7 +50,7 @@ use serde::de::DeserializeOwned;
 use crate::engine::life::Life;
 use crate::engine::slots::Slots;
 use crate::search::choice::{Name, Place};
-use crate::system::job::{JobResult, kind_of, short_kind};
+use crate::system::job::{JobResult, kind_of};
 use crate::system::service::Service;
 use crate::system::service::email::EmailService;
 use crate::system::service::error_tracker::ErrorTracker;
@@ -317,9 +318,9 @@ impl Process {
         self.handlers.borrow_mut().iter_mut().for_each(|handler| handler.in_any_module = true);
     }
 
-    /// Returns the names of the kinds that the process handles, without their modules.
-    pub(crate) fn short_kinds(&self) -> Vec<&'static str> {
-        self.handlers.borrow().iter().map(|handler| short_kind(handler.kind)).collect()
+    /// Returns the kinds that the process handles.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.handlers.borrow().iter().map(|handler| handler.kind).collect()
     }
 
     /// Returns this incarnation's client for the payment service.
@@ -427,6 +428,16 @@ impl Process {
     #[track_caller]
     pub fn partition<T>(&self, name: impl Into<Name>) -> Partition<T> {
         Partition::of_process(self.service(name), self.name(), self.incarnation())
+    }
+
+    /// Returns this incarnation's handle for the notifier that [`World::notifier`](crate::World::notifier) registered under
+    /// this name.
+    ///
+    /// # Panics
+    /// Panics if there is no notifier with this name.
+    #[track_caller]
+    pub fn notifier(&self, name: impl Into<Name>) -> Notifier {
+        Notifier::new(self.service(name))
     }
 
     /// Returns the queue, through which jobs enqueue jobs.

@@ -1,14 +1,24 @@
-//! Partitions of a log.
+//! Partitions of a log, and notifiers.
 
 use serde::Serialize;
 
 use super::World;
-use crate::process::{Observation, Partition};
+use crate::process::{Notifier, Observation, Partition};
 use crate::search::choice::Name;
 use crate::system::exact_json;
+use crate::system::service::notifier::NotifierService;
 use crate::system::service::partition::PartitionService;
 
 impl World {
+    /// Registers a notifier, as PostgreSQL's LISTEN and NOTIFY. See [`Notifier`] for an example.
+    ///
+    /// # Panics
+    /// Panics if the name is taken.
+    #[track_caller]
+    pub fn notifier(&self, name: impl Into<Name>) -> Notifier {
+        Notifier::new(self.service(name, NotifierService::default()))
+    }
+
     /// Registers a partition of a log, as Kafka has it, with these messages. Its consumers are tasks of processes
     /// ([`Process::spawn`](crate::Process::spawn)) that poll it ([`Process::partition`](crate::Process::partition)). Its
     /// messages and its committed offset are compared when the run ends.

@@ -294,8 +294,8 @@ impl ProcessRules<'_> {
     /// either may take a job. Kinds of jobs are compared by the names of their types, without the modules, so that
     /// `old::Mail` and `new::Mail` are one kind. So a payload that one of the versions cannot read is found.
     ///
-    /// The new process has the name of this one and `@new`. Both versions must have the same effects, except for those that
-    /// the test [ignores](World::ignore_effect).
+    /// The new process has the name of this one and `@new`. Both versions must have the same effects and enqueue the same
+    /// jobs, except for the parts that the test ignores ([`World::ignore_effect`], [`Jobs::ignore`]).
     ///
     /// ```
     /// use retryproof::service::email::Email;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::engine::procfs::{Activity, ThreadFolder, activity_of_children};
+use crate::engine::procfs::{Activity, ThreadFolder};
 
 /// The time before the executor checks whether a thread is asleep, and the number of checks that must agree.
 const LOOK_AFTER: Duration = Duration::from_micros(300);
@@ -76,7 +76,7 @@ pub(super) struct Baton {
     pub(super) folder: OnceLock<Option<ThreadFolder>>,
     /// The number of looks that found the thread asleep while a thread that it had started was busy.
     pub(super) waits_for_children: AtomicU32,
-    /// Whether code on a slot had started threads when this one fell asleep.
+    /// Whether its code had started threads when this one fell asleep.
     pub(super) has_children: AtomicBool,
     /// Whether the executor no longer waits for threads: see [`Sleepers::give_up`].
     pub(super) given_up: Arc<AtomicBool>,
@@ -271,10 +271,11 @@ impl Baton {
         Some(folder.activity() == Activity::Asleep)
     }
 
-    /// The thread is asleep. Reports whether a thread that code on a slot has started is busy: the thread may wait for
-    /// that one, and not for another slot.
+    /// The thread is asleep. Reports whether a thread that its code has started is busy: it may wait for that one, and
+    /// not for another slot.
     fn may_wait_for_child(&self) -> bool {
-        let children = activity_of_children();
+        let folder = self.folder.get().and_then(Option::as_ref);
+        let children = folder.and_then(ThreadFolder::activity_of_children);
         self.has_children.store(children.is_some(), Ordering::Relaxed);
         let is_busy = children == Some(Activity::Busy);
         // A child may have woken it, and ended since.

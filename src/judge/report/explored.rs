@@ -132,6 +132,9 @@ pub(crate) fn unexplored(
     if calls.iter().any(|call| is_search(&call)) && !any(Fault::StaleRead) {
         unexplored.push("stale reads (`search_lag` of the service)".to_owned());
     }
+    if reference.iter().any(|choice| choice.options == Options::Webhook) {
+        unexplored.push("webhooks that never come (`world.explore_lost_jobs()`)".to_owned());
+    }
     let starts = || reference.iter().filter(|choice| choice.label.point == Point::Start);
     if starts().next().is_some() && !starts().any(|choice| choice.options == Options::Poison) {
         unexplored.push("jobs that crash every worker (`world.explore_poison_jobs()`)".to_owned());

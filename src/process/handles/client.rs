@@ -190,12 +190,14 @@ impl<S: Service> Client<S> {
         if webhooks.is_empty() {
             return Duration::ZERO;
         }
-        let (kind, point, options) = (DeviationKind::Preemption, Point::Webhook, Options::Webhook);
+        let options = if state.world.loses_jobs { Options::LossyWebhook } else { Options::Webhook };
+        let (kind, point) = (DeviationKind::Preemption, Point::Webhook);
         let taken = call.map_or(0, |(site, place)| state.deviate(kind, site, point, options, Some(place)));
         let (delay, reply_waits) = match taken {
             0 => (reply_in.saturating_add(WEBHOOK_AFTER), Duration::ZERO),
             1 => (Duration::ZERO, WEBHOOK_AFTER),
-            _ => (LATE_WEBHOOK, Duration::ZERO),
+            2 => (LATE_WEBHOOK, Duration::ZERO),
+            _ => return Duration::ZERO,
         };
         self.link.shared().woken.note_progress();
         for Webhook { kind, payload } in webhooks {

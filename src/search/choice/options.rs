@@ -21,6 +21,8 @@ pub(crate) enum Options {
     Reply,
     /// A service calls back after its reply, before it, or an hour later.
     Webhook,
+    /// The same, or it never calls back.
+    LossyWebhook,
     /// A call takes effect at once, or after those that its task makes beside it.
     Overlap,
     /// The worker carries on, or stalls past its lease.
@@ -105,6 +107,7 @@ impl Options {
             Options::Lateness => &["on-time", "days-late"],
             Options::Reply => &["prompt", "late"],
             Options::Webhook => &["after-reply", "before-reply", "late"],
+            Options::LossyWebhook => &["after-reply", "before-reply", "late", "never"],
             Options::Overlap => &["in-order", "behind"],
             Options::Lease => &["none", "past-lease"],
             Options::Acknowledgement => &["heard", "again"],
@@ -172,6 +175,7 @@ mod tests {
             (Options::Lateness, "on-time days-late"),
             (Options::Reply, "prompt late"),
             (Options::Webhook, "after-reply before-reply late"),
+            (Options::LossyWebhook, "after-reply before-reply late never"),
             (Options::Overlap, "in-order behind"),
             (Options::Stall(Stalls::NEXT.with(Stalls::LONG)), "none past-next-deadline a-long-while"),
             (

@@ -91,6 +91,8 @@ texts! {
         Connection "pool-wait",
         /// For a locked row of the store.
         Row "lock-wait",
+        /// For a notification.
+        Notification "listen",
         /// For something that an external system withholds from the call.
         External "outside-wait",
     }
@@ -113,7 +115,7 @@ mod tests {
             ]
         );
         let waits: Vec<_> = WaitKind::ALL.iter().map(|wait| wait.as_str()).collect();
-        assert_eq!(waits, ["sleep", "yield", "pool-wait", "lock-wait", "outside-wait"]);
+        assert_eq!(waits, ["sleep", "yield", "pool-wait", "lock-wait", "listen", "outside-wait"]);
         let named = [Point::Before.to_string(), WaitKind::Row.to_string()];
         assert_eq!(named, ["before", "lock-wait"], "a text is shown as it is");
     }

@@ -4,6 +4,7 @@
 
 pub mod error_tracker;
 mod keys;
+pub(crate) mod notifier;
 pub(crate) mod partition;
 pub mod email;
 pub mod fulfillment;
@@ -334,7 +335,8 @@ impl ServiceContext<'_> {
     /// Calls back: sends a webhook, which a process handles like a job of this kind (`p.handle`).
     ///
     /// In the fault-free run it arrives one second after the reply to the call. It may also arrive before the reply,
-    /// or an hour late, and like any job twice. If its handler fails, the service sends it again, according to the
+    /// or an hour late, and like any job twice; and never, if the test asks for lost jobs
+    /// ([`World::explore_lost_jobs`](crate::World::explore_lost_jobs)). If its handler fails, the service sends it again, according to the
     /// retries of the handler. Webhooks know no locks and no order of your queue.
     ///
     /// ```

@@ -43,6 +43,7 @@ fn old_version(p: &Process) {
 fn explore(boot: fn(&Process)) -> Report {
     let explore = one_deviation().crashes(0).faults(0).deliveries(0);
     explore.run(async move |world: &World| {
+        world.jobs::<old::Order>().ignore("$.currency");
         world.process("worker", old_version).replaced_by(boot);
         world.enqueue(6_u32);
         world.settle().await;
@@ -66,25 +67,27 @@ fn a_payload_that_the_other_version_cannot_read() {
     });
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
     assert!(scenarios(&report).contains(&"test job#2.1:take=other".to_owned()), "{report}");
-    has_line(
-        &report,
-        expect![
-            "error[RP0071]: a job could not be run: the payload of job#2 Order does not decode: missing field `currency`"
-        ],
-    );
+    has_line(&report, expect!["✗ worker@new takes the job"]);
 }
 
 #[test]
 fn versions_that_read_the_payloads_of_each_other() {
-    assert_green(&explore(|p| {
+    let report = explore(|p| {
         let queue = p.queue();
-        p.handle(async move |id: u32| queue.enqueue(old::Order { id }).await.map(drop));
+        let enqueue = async move |id: u32| {
+            let currency = "EUR".to_owned();
+            queue.enqueue(careful::Order { id, currency }).await.map(drop)
+        };
+        p.handle(enqueue);
         let payments = p.payments();
         p.handle(async move |order: careful::Order| {
-            assert_eq!(order.currency, "");
+            assert!(["", "EUR"].contains(&&*order.currency));
             payments.charge(keyed(order.id)).await.map(drop)
         });
-    }));
+    });
+    assert_green(&report);
+    // Either version may take each of the two jobs.
+    assert_eq!(report.runs(), 1 + 2);
 }
 
 #[test]
@@ -118,7 +121,11 @@ fn nightly(explore: &Explore, is_once: bool) -> Report {
                 });
             });
         }
-        world.settle_until(|world| !world.email().records().is_empty()).await;
+        let is_idle = |world: &World| {
+            let stats = world.stats();
+            stats.enqueued + stats.scheduled + stats.retries + stats.leased + stats.busy == 0
+        };
+        world.settle_until(|world| !world.email().records().is_empty() && is_idle(world)).await;
     })
 }
 

@@ -124,6 +124,31 @@ fn a_webhook_that_comes_an_hour_late() {
     has_line(&report, expect!["✗ bank.book calls back an hour late"]);
 }
 
+/// Without an explicit wish, a webhook always comes; a report names the wish.
+#[test]
+fn a_webhook_that_never_comes() {
+    let report = transferring(&one_deviation(), refusing);
+    has_line(&report, expect!["not explored: webhooks that never come (`world.explore_lost_jobs()`)"]);
+    let report = one_deviation().run(async |world: &World| {
+        world.explore_lost_jobs();
+        let book = |order: u32, cx: &mut ServiceContext<'_>| {
+            cx.webhook(&Booked { order: order.to_string() });
+            cx.id("book", &order, "tx_")
+        };
+        let bank = world.service("bank", function("book", book));
+        world.process("worker", move |p| {
+            let bank = p.client(&bank);
+            p.handle(async move |order: u32| bank.call(order).await.map(drop));
+            let store = p.store();
+            p.handle(async move |booked: Booked| store.put(booked.order, &"booked").await);
+        });
+        world.enqueue(6_u32);
+        world.settle().await;
+    });
+    assert!(scenarios(&report).contains(&"test job#1.1/bank.book:webhook=never".to_owned()), "{report}");
+    has_line(&report, expect!["✗ bank.book never calls back"]);
+}
+
 #[test]
 fn a_webhook_to_nobody() {
     let report = transferring(&one_deviation(), |_| {});
