@@ -241,7 +241,7 @@ impl Process {
     }
 
     /// Enqueues a job at each multiple of `interval` since the world began, as a scheduler (cron) in each process does.
-    /// `job` makes the request for the n-th time, from 1. The scheduler tries an enqueue that fails again after a second.
+    /// `job` makes the request for the n-th time, from 1, or returns `None` to end the schedule. The scheduler tries an enqueue that fails again after a second.
     /// When its process restarts, it enqueues the last one again, because it does not know whether it did so before.
     ///
     /// If several processes have it, each of them enqueues the job, so the request needs a key
@@ -258,7 +258,9 @@ impl Process {
     ///     for node in ["node-1", "node-2"] {
     ///         world.process(node, |p| {
     ///             p.every("nightly", DAY, |night| {
-    ///                 NewJob::encoded::<u32>(night.to_string()).deduplicate(format!("night-{night}"), Conflict::Drop)
+    ///                 let report = NewJob::encoded::<u32>(night.to_string());
+    ///                 // One night is enough for a test.
+    ///                 (night == 1).then(|| report.deduplicate(format!("night-{night}"), Conflict::Drop))
     ///             });
     ///             let payments = p.payments();
     ///             p.handle(async move |night: u32| {
@@ -273,7 +275,12 @@ impl Process {
     ///
     /// # Panics
     /// Panics if `interval` is zero, or if the process already has a task with this name.
-    pub fn every(&self, name: impl Into<Name>, interval: Duration, job: impl Fn(u64) -> NewJob + 'static) {
+    pub fn every<R: Into<Option<NewJob>>>(
+        &self,
+        name: impl Into<Name>,
+        interval: Duration,
+        job: impl Fn(u64) -> R + 'static,
+    ) {
         assert!(!interval.is_zero(), "a scheduler needs an interval; give it at least a second");
         let (clock, queue) = (self.clock(), self.queue());
         self.spawn(name, async move {
@@ -284,7 +291,8 @@ impl Process {
                 if !wait.is_zero() {
                     clock.sleep(wait).await;
                 }
-                while queue.enqueue_new(job(nth)).await.is_err() {
+                let Some(request) = job(nth).into() else { break };
+                while queue.enqueue_new(request.clone()).await.is_err() {
                     clock.sleep(Duration::from_secs(1)).await;
                 }
             }

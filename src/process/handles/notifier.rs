@@ -42,7 +42,7 @@ use crate::system::service::notifier::NotifierService;
 ///                     if looks_first && open.get() == 1 {
 ///                         open.set(2);
 ///                     }
-///                     listener.next().await;
+///                     listener.recv().await;
 ///                     if open.get() == 1 {
 ///                         open.set(2);
 ///                     }
@@ -118,7 +118,7 @@ impl fmt::Debug for Listener {
 impl Listener {
     /// Waits for a notification that came since the last one. It has a crash point before the wait.
     #[track_caller]
-    pub fn next(&mut self) -> NextNotification<'_> {
+    pub fn recv(&mut self) -> NextNotification<'_> {
         NextNotification { listener: self, place: Place::caller(), has_begun: false }
     }
 }
