@@ -131,6 +131,9 @@ fn nightly(is_once: bool) -> Report {
 fn a_scheduler_on_each_node() {
     let report = nightly(false);
     assert_eq!(report.verdict(), Verdict::Violated, "{report}");
-    has_line(&report, expect![r"panic: assertion `left == right` failed: one report a night\n  left: 2\n right: 1"]);
+    has_line(
+        &report,
+        expect![r"panic: assertion `left == right` failed: one report a night\n  left: 2\n right: 1"],
+    );
     assert_green(&nightly(true));
 }
