@@ -167,7 +167,10 @@ impl Executor {
         let kind = kind.to_owned();
         Some(match living().any(|process| process.handles_kind(&kind)) {
             true => JobError::NotServed { job, kind, queue },
-            false => JobError::NoHandler { job, kind },
+            false => match state.record.sender_of(&kind) {
+                Some(service) => JobError::NobodyCalledBack { job, kind, service },
+                None => JobError::NoHandler { job, kind },
+            },
         })
     }
 
