@@ -305,6 +305,10 @@ fn a_shutdown_is_no_crash_for_a_job_that_ends_in_time() {
     );
     assert!(report.violations().is_empty(), "{report}");
     let text = report.to_string();
-    expect![[""]].assert_eq(&lines_of(&text, "worker "));
+    expect![[r#"
+        worker is asked to stop by t+25s
+        worker has stopped
+        t+1s      worker restarts
+    "#]].assert_eq(&lines_of(&text, "worker "));
     assert!(!text.contains("attempt 2"), "{text}");
 }

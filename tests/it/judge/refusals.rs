@@ -1,4 +1,4 @@
-//! What follows from a refusal in later attempts and in other jobs.
+//! Refusals that matter in later attempts and in other jobs.
 
 use super::inputs::{charge, shipment};
 use super::*;
