@@ -200,3 +200,90 @@ fn a_statement_of_the_test_that_waits_for_a_job_says_so() {
     is_ready.recv().unwrap();
     db.execute("UPDATE held SET hits = 2");
 }
+
+/// Ids that are generated in other ways, and columns that are computed from them.
+static NUMBERED: Postgres = Postgres::schema(
+    "CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE AS $$
+        SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0')
+            || '7' || substr(md5(random()::text), 1, 19))::uuid $$;
+    CREATE DOMAIN moment AS timestamptz DEFAULT now() NOT NULL;
+    CREATE DOMAIN key AS uuid DEFAULT gen_random_uuid();
+    CREATE DOMAIN narrow_key AS key CHECK (VALUE IS NOT NULL);
+    CREATE TABLE orders (id uuid PRIMARY KEY DEFAULT uuid_v7(), token text NOT NULL DEFAULT md5(random()::text),
+        secret narrow_key, number bigserial, code text GENERATED ALWAYS AS ('ORD-' || number) STORED, made moment,
+        note text NOT NULL);
+    CREATE TABLE lines (order_id uuid NOT NULL REFERENCES orders (id), pieces int NOT NULL)",
+);
+
+#[test]
+fn ids_and_times_of_every_kind_do_not_count() {
+    if !is_available() {
+        return;
+    }
+    let explored = |is_careful: bool| {
+        one_deviation("numbered").deliveries(0).run(async |world: &World| {
+            let db = world.postgres(&NUMBERED);
+            world.process("worker", move |p| {
+                let pool = pool(&db.url(p), 2);
+                p.handle(async move |_: u32| {
+                    let mut tx = pool.begin().await?;
+                    let known: i64 =
+                        sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut *tx).await?;
+                    if known == 0 || !is_careful {
+                        let add = "WITH made AS (INSERT INTO orders (note) VALUES ('mine') RETURNING id)
+                            INSERT INTO lines SELECT id, 3 FROM made";
+                        sqlx::query(add).execute(&mut *tx).await?;
+                    }
+                    tx.commit().await
+                });
+            });
+            world.enqueue(6_u32);
+            world.settle().await;
+        })
+    };
+    assert_red(&explored(false), &["db.commit:call=reply-lost"]);
+    assert_green(&explored(true));
+}
+
+/// Other tests do not use its databases.
+static VIEWED: Postgres = Postgres::schema(
+    "CREATE TABLE orders (id bigint PRIMARY KEY);
+    CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM orders;
+    CREATE FUNCTION renew() RETURNS void LANGUAGE sql AS 'REFRESH MATERIALIZED VIEW totals'",
+);
+
+#[test]
+fn what_a_job_makes_besides_rows_is_gone_in_the_next_scenario() {
+    if !is_available() {
+        return;
+    }
+    for made in [
+        "SELECT * INTO copies FROM orders",
+        "WITH known AS (SELECT * FROM orders) SELECT * INTO copies FROM known",
+        "CREATE TABLE copies AS SELECT * FROM orders",
+        "CREATE MATERIALIZED VIEW copies AS SELECT * FROM orders",
+        "PREPARE copy AS SELECT * FROM orders; CREATE TABLE copies AS EXECUTE copy",
+        "INSERT INTO orders VALUES (6); REFRESH MATERIALIZED VIEW totals",
+        "INSERT INTO orders VALUES (6); SELECT renew()",
+    ] {
+        let report =
+            one_deviation("made").crashes(0).deliveries(0).keep_going().run(async |world: &World| {
+                let db = world.postgres(&VIEWED);
+                let tables =
+                    "SELECT count(*) FROM pg_class WHERE relname = 'copies' UNION ALL SELECT n FROM totals";
+                assert_eq!(db.query(tables), [[Some("0".to_owned())], [Some("0".to_owned())]], "{made}");
+                world.process("worker", move |p| {
+                    let pool = pool(&db.url(p), 2);
+                    // It is not repeatable, which does not matter here.
+                    p.handle(async move |_: u32| {
+                        let _ = sqlx::raw_sql(made).execute(&pool).await;
+                        Ok::<_, Error>(())
+                    });
+                });
+                world.enqueue(6_u32);
+                world.settle().await;
+            });
+        assert!(report.runs() > 2, "{report}");
+        assert!(!report.to_string().contains("assertion"), "{made}: {report}");
+    }
+}
