@@ -96,6 +96,11 @@ fn a_later_message_that_is_none_is_refused() {
     let bind = [message(b'B', b"\0no such statement\0\0\0\0\0\0\0"), message(b'S', b""), message(b'X', b"")];
     let unknown = answered(login(), bind.concat());
     assert!(unknown.contains("prepared statement \"no such statement\" does not exist"), "{unknown}");
+    // A batch that never ends is held in memory only up to a limit.
+    let data = message(b'd', &vec![b'x'; 4 << 20][..(4 << 20) - 5]);
+    let copy = message(b'Q', b"COPY orders FROM STDIN\0");
+    let endless = answered(login(), [copy, data.repeat(17)].concat());
+    assert!(endless.contains("a batch or a copy of more than 67108864 bytes"), "{endless}");
     let cut = message(b'Q', b"SELECT 1\0");
     let half = [&cut[..cut.len() - 1], &message(b'X', b"")[..]].concat();
     assert!(!answered(login(), half).is_empty());
